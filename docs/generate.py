@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from synapse_apply.cli.main import NAME, root
-from synapse_apply.emulator.table import page as emulator_page
-from synapse_apply.manifests.features import unsupported_in_project
-from synapse_apply.model.package_rules import RULES
+from synapse_apply.emulator.table import render_page as emulator_page
+from synapse_apply.manifests.features import iter_unsupported_settings
+from synapse_apply.model.package_rules import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
 SCHEMAS = DOCS.parent / "schemas" / "v1"
@@ -268,7 +268,7 @@ def packages_page() -> str:
     lines = ["| Rule | Level | Finding | What is asked for |", "| --- | --- | --- | --- |"]
     lines += [
         f"| `{rule.id}` | {rule.level.value} | {rule.title} | {rule.text} |"
-        for rule in RULES.values()
+        for rule in RULES_BY_ID.values()
     ]
     return f"{PACKAGES}\n" + "\n".join(lines) + "\n"
 
@@ -400,7 +400,7 @@ def _not_yet(path: tuple[str, ...], kind: str, schema: Mapping[str, Any]) -> Ite
 def _refused(path: tuple[str, ...], kind: str, value: Any) -> bool:
     for part in reversed(path):
         value = {part: value}
-    return kind == "project" and any(True for _ in unsupported_in_project(value, {}))
+    return kind == "project" and any(True for _ in iter_unsupported_settings(value, {}))
 
 
 PAGES = {

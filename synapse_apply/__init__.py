@@ -8,28 +8,29 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 if TYPE_CHECKING:
     from synapse_apply.client import BackendClient, ClientError
     from synapse_apply.model.errors import RemoteError, SynapseApplyError
-    from synapse_apply.planning.situation import Choices
+    from synapse_apply.planning.situation import PlanOptions
     from synapse_apply.session.apply import apply, check
     from synapse_apply.session.context import open_context, open_state
     from synapse_apply.session.plan import plan
     from synapse_apply.session.validate import validate
-    from synapse_apply.session.where import Where
-    from synapse_apply.views.progress import Silent
+    from synapse_apply.session.where import Invocation
+    from synapse_apply.views.progress import SilentProgress
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BackendClient": "client",
-    "Choices": "planning.situation",
     "ClientError": "client",
+    "Invocation": "session.where",
+    "PlanOptions": "planning.situation",
     "RemoteError": "model.errors",
-    "Silent": "views.progress",
+    "SilentProgress": "views.progress",
     "SynapseApplyError": "model.errors",
-    "Where": "session.where",
     "apply": "session.apply",
     "check": "session.apply",
     "open_context": "session.context",
@@ -38,14 +39,17 @@ _HOMES = {
     "validate": "session.validate",
 }
 
-__all__ = [
-    "BackendClient", "Choices", "ClientError", "RemoteError", "Silent", "SynapseApplyError",
-    "Where", "__version__", "apply", "check", "open_context", "open_state", "plan", "validate",
-]  # fmt: skip
+__all__ = ["BackendClient", "ClientError", "Invocation", "PlanOptions", "RemoteError",
+           "SilentProgress", "SynapseApplyError", "__version__", "apply", "check", "open_context",
+           "open_state", "plan", "validate"]  # fmt: skip
+_FORMER_NAMES = {"Choices": "PlanOptions", "Silent": "SilentProgress", "Where": "Invocation"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from where it lives; AttributeError for any other."""
+    """Import a public name from its home, a former one with a warning; else AttributeError."""
+    if name in _FORMER_NAMES:
+        warn(f"synapse_apply.{name} is now {_FORMER_NAMES[name]}", DeprecationWarning, stacklevel=2)
+        name = _FORMER_NAMES[name]
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

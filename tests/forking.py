@@ -1,9 +1,10 @@
 """Starts Python commands as forks of one process that has imported them: a tenth of the time.
 
-A command is given as to a shell: the path of an installed script, or an interpreter with `-m MODULE`
-or `-c CODE`. Such a process has its own id, arguments, environment, folder and streams, it begins
-with the first line of the same script, and it is a child of the tests, which kill it and wait for it
-as for any other. Only the imports are done already. fault/test_forked_commands.py compares the two.
+A command is given as to a shell: the path of an installed script, or an interpreter with `-m
+MODULE` or `-c CODE`. Such a process has its own id, arguments, environment, folder and streams, it
+begins with the first line of the same script, and it is a child of the tests, which kill it and
+wait for it as for any other. Only the imports are done already. fault/test_forked_commands.py
+compares the two.
 """
 
 from __future__ import annotations

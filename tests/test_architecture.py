@@ -103,8 +103,14 @@ NAMES_COMMANDS = {
     "views/text.py": "headings: the name of the program",
 }
 # Findings are completed where they are shown (cli/face.py, cli/endings.py, cli/reports.py).
-COMPLETED_BY = {"aimed", "completed", "error", "warning", "InputError.of"}
-OF_HELP = {"manual", "click.option"}
+COMPLETED_BY = {
+    "add_target_to_commands",
+    "add_options_to_commands",
+    "error_finding",
+    "warning_finding",
+    "InputError.from_summary",
+}
+OF_HELP = {"manual_command", "click.option"}
 
 
 def modules() -> list[Path]:

@@ -11,7 +11,9 @@ from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import Fields
 
 
-def still_accepted(before: Record | None, applied: Fields, seen: Fields) -> Acceptance | None:
+def find_still_accepted(
+    before: Record | None, applied: Fields, last_seen: Fields
+) -> Acceptance | None:
     """What was accepted of a record, without the fields that have moved on either side since."""
     if before is None or before.accepted is None:
         return None
@@ -19,33 +21,41 @@ def still_accepted(before: Record | None, applied: Fields, seen: Fields) -> Acce
     paths = tuple(
         path
         for path in accepted.paths
-        if _at_or_below(before.applied, path) == _at_or_below(applied, path)
-        and _at_or_below(before.seen, path) == _at_or_below(seen, path)
+        if _select_at_or_below(before.applied, path) == _select_at_or_below(applied, path)
+        and _select_at_or_below(before.seen, path) == _select_at_or_below(last_seen, path)
     )
-    return acceptance_of(paths, accepted.applied, accepted.seen) if paths else None
+    return build_acceptance(paths, accepted.applied, accepted.seen) if paths else None
 
 
-def acceptance_of(paths: Iterable[Path], applied: Fields, seen: Fields) -> Acceptance:
+def build_acceptance(paths: Iterable[Path], applied: Fields, last_seen: Fields) -> Acceptance:
     """These paths as accepted, with what stands there in the fields of before."""
     paths = tuple(sorted(paths, key=lambda path: [str(part) for part in path]))
-    before = ({at: v for path in paths for at, v in _at_or_below(side, path).items()}
-              for side in (applied, seen))  # fmt: skip
-    return Acceptance(paths, *before)
+    fields_before = (
+        {
+            field_path: value
+            for path in paths
+            for field_path, value in _select_at_or_below(side, path).items()
+        }
+        for side in (applied, last_seen)
+    )
+    return Acceptance(paths, *fields_before)
 
 
-def before_acceptance(record: Record) -> Record:
+def revert_acceptance(record: Record) -> Record:
     """The record with the fields that were accepted as they stood in it before."""
     if record.accepted is None:
         return record
-    applied, seen = dict(record.applied), dict(record.seen)
+    applied, last_seen = dict(record.applied), dict(record.seen)
     for path in record.accepted.paths:
-        for side in (applied, seen):
-            for at in _at_or_below(side, path):
-                del side[at]
+        for side in (applied, last_seen):
+            for field_path in _select_at_or_below(side, path):
+                del side[field_path]
     applied.update(record.accepted.applied)
-    seen.update(record.accepted.seen)
-    return replace(record, applied=applied, seen=seen, accepted=None)
+    last_seen.update(record.accepted.seen)
+    return replace(record, applied=applied, seen=last_seen, accepted=None)
 
 
-def _at_or_below(fields: Fields, path: Path) -> dict[Path, Any]:
-    return {at: value for at, value in fields.items() if at[: len(path)] == path}
+def _select_at_or_below(fields: Fields, path: Path) -> dict[Path, Any]:
+    return {
+        field_path: value for field_path, value in fields.items() if field_path[: len(path)] == path
+    }

@@ -8,275 +8,332 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.applying import failures
-from synapse_apply.applying.execute import execute, seal
-from synapse_apply.applying.second_look import look_again, may_show, pauses
-from synapse_apply.applying.task import NotBegun, Task, Tools, together
-from synapse_apply.applying.verify import verify
+from synapse_apply.applying.execute import execute_final_call, execute_step
+from synapse_apply.applying.second_look import (
+    can_find_created,
+    iter_recheck_pauses,
+    recheck_unknown,
+)
+from synapse_apply.applying.task import ApplyTools, Step, StepNotStarted, list_created_steps
+from synapse_apply.applying.verify import verify_step
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action
 from synapse_apply.model.ports import Executor
 from synapse_apply.model.report import Outcome, Result
-from synapse_apply.model.verification import Verdict, Verified
+from synapse_apply.model.verification import RunStatus, VerificationResult
 
 
-class Applier:
+class Scheduler:
     """One apply. `stop` is asked before each start: a reason drains what is in flight and ends."""
 
     def __init__(
         self,
-        tasks: Sequence[Task],
-        tools: Tools,
+        steps: Sequence[Step],
+        tools: ApplyTools,
         live: Mapping[Address, Observed],
-        stop: Callable[[], str] = lambda: "",
+        stop_reason: Callable[[], str] = lambda: "",
     ) -> None:
         """`live` are the objects that exist before the first call, by address."""
-        self._tasks = {task.address: task for task in tasks}
+        self._tasks = {step.address: step for step in steps}
         self._live = dict(live)
         # What is made by another task's call, by that task.
-        self._carried = {one.carries.address: one.address for one in tasks if one.carries}
+        self._owner_of_companion = {
+            step_with_companion.companion.address: step_with_companion.address
+            for step_with_companion in steps
+            if step_with_companion.companion
+        }
         # Jobs that are followed: which one it is is recorded, so nothing of it is in doubt.
-        self._jobs: dict[Address, str] = {}
-        self._under_way: set[Address] = set()
-        saw, follows = self._live.__setitem__, self._jobs.__setitem__
-        self._tools = replace(tools, saw=saw, follows=follows)
-        self._stop = stop
-        self._waiting = {
-            task.address: {address for address in task.after if address in self._tasks}
-            for task in tasks
+        self._followed_jobs: dict[Address, str] = {}
+        self._running: set[Address] = set()
+        on_observed, on_job_followed = self._live.__setitem__, self._followed_jobs.__setitem__
+        self._tools = replace(tools, on_observed=on_observed, on_job_followed=on_job_followed)
+        self._stop_reason = stop_reason
+        self._predecessors = {
+            step.address: {address for address in step.predecessors if address in self._tasks}
+            for step in steps
         }
         self._dependents: dict[Address, list[Address]] = {}
-        for address, before in self._waiting.items():
-            for earlier in before:
-                self._dependents.setdefault(earlier, []).append(address)
+        for address, predecessors in self._predecessors.items():
+            for predecessor in predecessors:
+                self._dependents.setdefault(predecessor, []).append(address)
         self._outcomes: dict[Address, Outcome] = {}
         # Runs are steps of their own, made when all else of their address is done.
-        self._verified: dict[Address, Verified] = {}
+        self._verifications: dict[Address, VerificationResult] = {}
         # Last calls that are never taken back; None where what went before did not end well.
-        self._sealed: dict[Address, Outcome | None] = {}
+        self._final_outcomes: dict[Address, Outcome | None] = {}
         # Creates of unknown outcome that are looked up once more when all else is done.
-        self._doubtful: set[Address] = set()
-        self._pauses = pauses(tools, stop)
+        self._unknown_creates: set[Address] = set()
+        self._pauses = iter_recheck_pauses(tools, stop_reason)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """What became of each task that acts, in the plan's order."""
-        return tuple(outcome for at in self._tasks for outcome in self._told(at))
+        return tuple(
+            outcome for address in self._tasks for outcome in self._iter_step_outcomes(address)
+        )
 
     @property
-    def verified(self) -> tuple[Verified, ...]:
+    def verifications(self) -> tuple[VerificationResult, ...]:
         """What became of the runs, in the plan's order."""
-        return tuple(self._verified[at] for at in self._tasks if at in self._verified)
+        return tuple(
+            self._verifications[address]
+            for address in self._tasks
+            if address in self._verifications
+        )
 
-    def run(self, executor: Executor) -> None:
+    def run_all(self, executor: Executor) -> None:
         """Do every task that can be done."""
-        self._tools = replace(self._tools, place=executor, stops=self._stop)
-        ready = deque(address for address in self._tasks if not self._waiting[address])
+        self._tools = replace(self._tools, slot=executor, stop_reason=self._stop_reason)
+        ready = deque(address for address in self._tasks if not self._predecessors[address])
         while ready:
-            self._work_off(ready, executor)
-            ready.extend(self._look_again())
+            self._run_ready(ready, executor)
+            ready.extend(self._recheck_unknown_creates())
 
-    def close(self) -> None:
+    def close_unfinished(self) -> None:
         """Give all that did not end an outcome: nobody waits for it any more.
 
         What was under way may have been done; all else was not tried.
         """
-        for address in sorted(self._under_way):
-            if address in self._tools.begun:
-                self._cut(self._tasks[address])
-        for task in self._tasks.values():
-            self._skip(task, self._stop() or "the run was stopped")
+        for address in sorted(self._running):
+            if address in self._tools.started_addresses:
+                self._record_interrupted(self._tasks[address])
+        for step in self._tasks.values():
+            self._skip_unfinished(step, self._stop_reason() or "the run was stopped")
 
-    def _told(self, address: Address) -> Iterator[Outcome]:
+    def _iter_step_outcomes(self, address: Address) -> Iterator[Outcome]:
         """What became of the task; of its last call apart where that did not end well."""
-        first, last = self._outcomes.get(address), self._sealed.get(address)
-        if first is not None and last is not None and last.result is Result.DONE:
-            yield replace(first, diagnostics=(*first.diagnostics, *last.diagnostics))
+        main_outcome, final_outcome = self._outcomes.get(address), self._final_outcomes.get(address)
+        if (
+            main_outcome is not None
+            and final_outcome is not None
+            and final_outcome.result is Result.DONE
+        ):
+            yield replace(
+                main_outcome, diagnostics=(*main_outcome.diagnostics, *final_outcome.diagnostics)
+            )
             return
-        yield from (outcome for outcome in (first, last) if outcome is not None)
+        yield from (outcome for outcome in (main_outcome, final_outcome) if outcome is not None)
 
-    def _work_off(self, ready: deque[Address], executor: Executor) -> None:
+    def _run_ready(self, ready: deque[Address], executor: Executor) -> None:
         """Do what is ready and what becomes so, until nothing is left or the run shall end."""
         running = 0
         while ready or running:
-            while ready and executor.room and not self._stop():
+            while ready and executor.has_room and not self._stop_reason():
                 address = ready.popleft()
-                if not self._is_over(self._tasks[address]):
-                    self._under_way.add(address)
-                    executor.submit(address, self._work(self._tasks[address]))
+                if not self._is_finished(self._tasks[address]):
+                    self._running.add(address)
+                    executor.submit(address, self._build_step_work(self._tasks[address]))
                     running += 1
             if not running:
                 ready.clear()
                 return
-            ended = executor.wait()
+            finished = executor.wait_for_result()
             running -= 1
-            ready.extend(self._settle(*ended))
+            ready.extend(self._record_result_and_release(*finished))
 
-    def _look_again(self) -> list[Address]:
+    def _recheck_unknown_creates(self) -> list[Address]:
         """Settle what nobody saw the end of, waiting a little; what may start now."""
-        begun = self._tools.clock.seconds()
-        freed: list[Address] = []
-        for address in sorted(self._doubtful):
-            self._tools.progress.started(address, self._tasks[address].change.action.value)
-        while self._doubtful and not self._stop():
-            for address in [at for at in self._tasks if at in self._doubtful]:
-                task, before = self._tasks[address], self._outcomes[address]
-                if self._carried.get(address) in self._doubtful:
+        started_at = self._tools.clock.monotonic_seconds()
+        startable: list[Address] = []
+        for address in sorted(self._unknown_creates):
+            self._tools.progress.report_start(address, self._tasks[address].change.action.value)
+        while self._unknown_creates and not self._stop_reason():
+            for address in [
+                candidate for candidate in self._tasks if candidate in self._unknown_creates
+            ]:
+                step, previous = self._tasks[address], self._outcomes[address]
+                if self._owner_of_companion.get(address) in self._unknown_creates:
                     continue
-                outcome = look_again(task, self._tools, self._live, before)
+                outcome = recheck_unknown(step, self._tools, self._live, previous)
                 if outcome.result is Result.DONE:
-                    self._looked(address, outcome, begun)
-                    freed += self._keep(outcome)
-            if freed or next(self._pauses, self) is self:
+                    self._finish_recheck(address, outcome, started_at)
+                    startable += self._record_outcome_and_release(outcome)
+            if startable or next(self._pauses, self) is self:
                 break
-        if not freed:
-            for address in sorted(self._doubtful):
-                self._looked(address, self._outcomes[address], begun)
+        if not startable:
+            for address in sorted(self._unknown_creates):
+                self._finish_recheck(address, self._outcomes[address], started_at)
                 self._skip_dependents(address)
-        return freed
+        return startable
 
-    def _looked(self, address: Address, outcome: Outcome, begun: float) -> None:
-        self._doubtful.remove(address)
-        seconds = self._tools.clock.seconds() - begun
+    def _finish_recheck(self, address: Address, outcome: Outcome, started_at: float) -> None:
+        self._unknown_creates.remove(address)
+        seconds = self._tools.clock.monotonic_seconds() - started_at
         verb, result = outcome.action.value, outcome.result.value
-        self._tools.progress.finished(address, verb, result, seconds, outcome.remote_id)
+        self._tools.progress.report_end(address, verb, result, seconds, outcome.remote_id)
 
-    def _is_over(self, task: Task) -> bool:
-        sealed = not task.seals or task.address in self._sealed
-        return sealed and not self._is_to_act(task) and not self._is_to_run(task)
+    def _is_finished(self, step: Step) -> bool:
+        is_final_call_over = not step.has_final_call or step.address in self._final_outcomes
+        return (
+            is_final_call_over
+            and not self._needs_write(step)
+            and not self._needs_verification(step)
+        )
 
-    def _is_to_act(self, task: Task) -> bool:
-        return task.acts and task.address not in self._outcomes
+    def _needs_write(self, step: Step) -> bool:
+        return step.has_write and step.address not in self._outcomes
 
-    def _is_to_run(self, task: Task) -> bool:
-        return task.change.verification is not None and task.address not in self._verified
+    def _needs_verification(self, step: Step) -> bool:
+        return step.change.verification is not None and step.address not in self._verifications
 
-    def _work(self, task: Task) -> Callable[[], tuple[Outcome, ...] | Outcome | Verified]:
+    def _build_step_work(
+        self, step: Step
+    ) -> Callable[[], tuple[Outcome, ...] | Outcome | VerificationResult]:
         tools, live = self._tools, self._live
-        if self._is_to_act(task):
-            return lambda: execute(task, tools, live)
+        if self._needs_write(step):
+            return lambda: execute_step(step, tools, live)
 
-        def last() -> Outcome | Verified:
-            tools.take_place(task.address)
-            if self._is_to_run(task):
-                return verify(task, tools, live, self._stop)
-            return seal(task, tools, live)
+        def run_final_stage() -> Outcome | VerificationResult:
+            tools.acquire_slot(step.address)
+            if self._needs_verification(step):
+                return verify_step(step, tools, live, self._stop_reason)
+            return execute_final_call(step, tools, live)
 
-        return last
+        return run_final_stage
 
-    def _settle(self, address: Address, result: Any) -> Iterable[Address]:
+    def _record_result_and_release(self, address: Address, result: Any) -> Iterable[Address]:
         """Keep the outcomes; give what may start now."""
-        task = self._tasks[address]
-        self._under_way.discard(address)
-        if isinstance(result, NotBegun):
+        step = self._tasks[address]
+        self._running.discard(address)
+        if isinstance(result, StepNotStarted):
             return []
-        if not self._is_to_act(task):
-            return self._settle_rest(task, result)
-        outcomes = result if isinstance(result, tuple) else self._broken(task, result)
+        if not self._needs_write(step):
+            return self._record_final_and_release(step, result)
+        outcomes = result if isinstance(result, tuple) else self._build_error_outcomes(step, result)
         # What came along first: it is over by itself, not by what becomes of what carried it.
-        return [at for outcome in reversed(outcomes) for at in self._keep(outcome)]
+        return [
+            startable
+            for outcome in reversed(outcomes)
+            for startable in self._record_outcome_and_release(outcome)
+        ]
 
-    def _keep(self, outcome: Outcome) -> Iterable[Address]:
+    def _record_outcome_and_release(self, outcome: Outcome) -> Iterable[Address]:
         address = outcome.address
-        task = self._tasks[address]
+        step = self._tasks[address]
         self._outcomes[address] = outcome
-        if outcome.result is Result.UNKNOWN and may_show(task, self._tools, self._live):
-            self._doubtful.add(address)
+        if outcome.result is Result.UNKNOWN and can_find_created(step, self._tools, self._live):
+            self._unknown_creates.add(address)
             return []
         if outcome.result is not Result.DONE:
             self._skip_dependents(address)
             return []
-        return self._freed(address) if self._is_over(task) else [address]
+        return self._release_dependents(address) if self._is_finished(step) else [address]
 
-    def _settle_rest(self, task: Task, result: Any) -> Iterable[Address]:
+    def _record_final_and_release(self, step: Step, result: Any) -> Iterable[Address]:
         """Keep what became of a run or a last call; where it did not end well nothing follows."""
-        if self._is_to_run(task):
-            verified = result if isinstance(result, Verified) else self._broken_run(task, result)
-            self._verified[task.address] = verified
-            well = verified.is_well
+        if self._needs_verification(step):
+            verification = (
+                result
+                if isinstance(result, VerificationResult)
+                else self._build_verification_error(step, result)
+            )
+            self._verifications[step.address] = verification
+            has_succeeded = verification.is_acceptable
         else:
-            last = result if isinstance(result, Outcome) else self._broken(task, result)[0]
-            self._sealed[task.address] = last
-            well = last.result is Result.DONE
-        if well:
-            return self._freed(task.address) if self._is_over(task) else [task.address]
-        self._skip_dependents(task.address)
+            final_outcome = (
+                result
+                if isinstance(result, Outcome)
+                else self._build_error_outcomes(step, result)[0]
+            )
+            self._final_outcomes[step.address] = final_outcome
+            has_succeeded = final_outcome.result is Result.DONE
+        if has_succeeded:
+            return (
+                self._release_dependents(step.address)
+                if self._is_finished(step)
+                else [step.address]
+            )
+        self._skip_dependents(step.address)
         return []
 
-    def _freed(self, address: Address) -> list[Address]:
+    def _release_dependents(self, address: Address) -> list[Address]:
         """What waited for this address alone."""
-        freed = []
+        startable = []
         for dependent in self._dependents.get(address, ()):
-            if self._carried.get(dependent) == address:
+            if self._owner_of_companion.get(dependent) == address:
                 continue  # its own outcome frees it
-            self._waiting[dependent].discard(address)
-            if not self._waiting[dependent]:
-                freed.append(dependent)
-        return freed
+            self._predecessors[dependent].discard(address)
+            if not self._predecessors[dependent]:
+                startable.append(dependent)
+        return startable
 
     def _skip_dependents(self, address: Address) -> None:
         """Skip all that depends on it, however far, without recursion; its own run, too."""
-        run = self._verified.get(address)
-        what = self._tasks[address].change.action.value
-        what = "verification" if run is not None and not run.is_well else what
-        because = f"its {what} did not end well"
-        self._skip(self._tasks[address], because)
+        verification = self._verifications.get(address)
+        failed_part = self._tasks[address].change.action.value
+        failed_part = (
+            "verification"
+            if verification is not None and not verification.is_acceptable
+            else failed_part
+        )
+        reason = f"its {failed_part} did not end well"
+        self._skip_unfinished(self._tasks[address], reason)
         queue = deque([address])
         while queue:
             failed = queue.popleft()
             for dependent in self._dependents.get(failed, ()):
-                if not self._is_over(self._tasks[dependent]):
-                    self._skip(self._tasks[dependent], f"it depends on {failed}")
+                if not self._is_finished(self._tasks[dependent]):
+                    self._skip_unfinished(self._tasks[dependent], f"it depends on {failed}")
                     queue.append(dependent)
 
-    def _skip(self, task: Task, because: str) -> None:
+    def _skip_unfinished(self, step: Step, reason: str) -> None:
         """What of a task is not over is not tried."""
-        if self._is_over(task):
+        if self._is_finished(step):
             return
-        address, told = task.address, (failures.skipped(task, because),)
-        if self._is_to_act(task):
-            action = task.change.action
-            self._outcomes[address] = Outcome(address, action, Result.SKIPPED, diagnostics=told)
-        if self._is_to_run(task):
-            self._verified[address] = Verified(address, Verdict.SKIPPED, diagnostics=told)
-        if not self._is_over(task):
-            alone = address not in self._outcomes
-            skipped = Outcome(address, task.change.action, Result.SKIPPED, diagnostics=told)
-            self._sealed[address] = skipped if alone else None
-
-    def _cut(self, task: Task) -> None:
-        """The run ends before this one's answer; its intent is on disk for the next run."""
-        address, told = task.address, (failures.cut_off(task),)
-        if self._is_to_act(task):
-            for one in together(task):
-                self._outcomes[one.address] = Outcome(
-                    one.address, one.change.action, Result.UNKNOWN, diagnostics=told
-                )
-        elif not self._is_to_run(task):
-            self._sealed[address] = Outcome(
-                address, Action.UPDATE, Result.UNKNOWN, diagnostics=told
+        address, diagnostics = step.address, (failures.build_skipped_diagnostic(step, reason),)
+        if self._needs_write(step):
+            action = step.change.action
+            self._outcomes[address] = Outcome(
+                address, action, Result.SKIPPED, diagnostics=diagnostics
             )
-        elif job := self._jobs.get(address):
-            self._verified[address] = Verified(address, Verdict.RUNNING, job=job)
+        if self._needs_verification(step):
+            self._verifications[address] = VerificationResult(
+                address, RunStatus.SKIPPED, diagnostics=diagnostics
+            )
+        if not self._is_finished(step):
+            is_only_outcome = address not in self._outcomes
+            skipped = Outcome(address, step.change.action, Result.SKIPPED, diagnostics=diagnostics)
+            self._final_outcomes[address] = skipped if is_only_outcome else None
+
+    def _record_interrupted(self, step: Step) -> None:
+        """The run ends before this one's answer; its intent is on disk for the next run."""
+        address, diagnostics = step.address, (failures.build_interrupted_diagnostic(step),)
+        if self._needs_write(step):
+            for created_step in list_created_steps(step):
+                self._outcomes[created_step.address] = Outcome(
+                    created_step.address,
+                    created_step.change.action,
+                    Result.UNKNOWN,
+                    diagnostics=diagnostics,
+                )
+        elif not self._needs_verification(step):
+            self._final_outcomes[address] = Outcome(
+                address, Action.UPDATE, Result.UNKNOWN, diagnostics=diagnostics
+            )
+        elif job := self._followed_jobs.get(address):
+            self._verifications[address] = VerificationResult(address, RunStatus.RUNNING, job=job)
         else:
-            self._verified[address] = Verified(address, Verdict.UNKNOWN, diagnostics=told)
+            self._verifications[address] = VerificationResult(
+                address, RunStatus.UNKNOWN, diagnostics=diagnostics
+            )
 
     @staticmethod
-    def _broken(task: Task, failure: Any) -> tuple[Outcome, ...]:
+    def _build_error_outcomes(step: Step, failure: Any) -> tuple[Outcome, ...]:
         """An exception nobody expected: a call may be open, so its outcome is unknown."""
-        sends = task.change.action is not Action.FORGET
-        result = Result.UNKNOWN if sends else Result.FAILED
+        is_call = step.change.action is not Action.FORGET
+        result = Result.UNKNOWN if is_call else Result.FAILED
         return tuple(
             Outcome(
-                one.address,
-                one.change.action,
+                created_step.address,
+                created_step.change.action,
                 result,
-                diagnostics=(failures.internal(one, failure),),
+                diagnostics=(failures.build_internal_error_diagnostic(created_step, failure),),
             )
-            for one in together(task)
+            for created_step in list_created_steps(step)
         )
 
     @staticmethod
-    def _broken_run(task: Task, failure: Any) -> Verified:
-        told = failures.internal(task, failure)
-        return Verified(task.address, Verdict.UNKNOWN, diagnostics=(told,))
+    def _build_verification_error(step: Step, failure: Any) -> VerificationResult:
+        diagnostic = failures.build_internal_error_diagnostic(step, failure)
+        return VerificationResult(step.address, RunStatus.UNKNOWN, diagnostics=(diagnostic,))

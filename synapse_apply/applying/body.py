@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from synapse_apply.applying.lookup import key_now
-from synapse_apply.applying.task import CREATES, Live, Task, together
+from synapse_apply.applying.lookup import resolve_natural_key
+from synapse_apply.applying.task import CREATES, LiveObjects, Step, list_created_steps
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, lies_in
+from synapse_apply.model.diagnostic import Path, is_at_or_below
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.masked import as_answered
+from synapse_apply.model.masked import unmask_value
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import (
     ABSENT,
@@ -20,110 +20,129 @@ from synapse_apply.model.values import (
     Reference,
     SecretRef,
     Sensitive,
-    Withheld,
-    dig,
-    leaves,
-    plant,
-    prune,
+    WithheldSecret,
+    delete_at,
+    flatten,
+    get_at,
+    set_at,
 )
 
-Resolve = Callable[[SecretRef], Sensitive]
-LIVE = "live"
+ResolveSecret = Callable[[SecretRef], Sensitive]
+LIVE_SOURCE = "live"
 
 
-def wanted(task: Task, live: Live) -> dict[Path, Any]:
+def build_declared_fields(step: Step, live: LiveObjects) -> dict[Path, Any]:
     """The declared fields, flat, references as remote ids; secrets still as SecretRef.
 
     A create sends them all; what is absent is the server's to choose, and what a last call sets
     for good is not set before.
     """
-    if task.desired is None:
+    if step.desired is None:
         return {}
-    last = (task.binding.seal.name,) if task.binding.seal is not None else None
+    final_field = (step.binding.final_call.name,) if step.binding.final_call is not None else None
     fields: dict[Path, Any] = {}
-    for path, value in leaves(task.desired.spec).items():
-        if path == last and value is True:
+    for path, value in flatten(step.desired.spec).items():
+        if path == final_field and value is True:
             continue
         fields[path] = live[value.address].remote_id if isinstance(value, Reference) else value
     return fields
 
 
 @frozen
-class Part:
+class PendingObject:
     """One object that a create makes: its fields that become ours, and the body that asks for it.
 
-    The first part's body is that of the call. `preferred` are fields of it in the form that is
-    tried first.
+    The first part's body is that of the call. `preferred_forms` are fields of it in the form that
+    is tried first.
     """
 
-    task: Task
-    ours: Mapping[Path, Any]
+    step: Step
+    managed_fields: Mapping[Path, Any]
     body: Mapping[str, Any]
-    preferred: Mapping[str, Any] = field(default_factory=dict)
+    preferred_forms: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parts_of(task: Task, live: Live, resolve: Resolve) -> list[Part]:
+def build_pending_objects(
+    step: Step, live: LiveObjects, resolve: ResolveSecret
+) -> list[PendingObject]:
     """What a create makes: its own object, and the member that goes along with it."""
-    bootstraps, member = task.binding.bootstraps, task.carries
+    bootstraps, member = step.binding.bootstrap, step.companion
     if (bootstraps is None) != (member is None):
-        raise ValueError(f"{task.address} makes another with it, and the plan says which")
-    parts = [_part(task, wanted(task, live), resolve, key_now(task, live))]
+        raise ValueError(f"{step.address} makes another with it, and the plan says which")
+    pending_objects = [
+        _build_pending_object(
+            step, build_declared_fields(step, live), resolve, resolve_natural_key(step, live)
+        )
+    ]
     if bootstraps is not None and member is not None:
-        ours = _without(task.address, member, live)
-        parts.append(_part(member, ours, resolve, key_now(member, live)))
-        parts[0] = replace(parts[0], body=bootstraps.body(*(part.body for part in parts)))
-    return parts
+        managed_fields = _build_fields_without_owner(step.address, member, live)
+        pending_objects.append(
+            _build_pending_object(
+                member, managed_fields, resolve, resolve_natural_key(member, live)
+            )
+        )
+        pending_objects[0] = replace(
+            pending_objects[0],
+            body=bootstraps.build_body(
+                *(pending_object.body for pending_object in pending_objects)
+            ),
+        )
+    return pending_objects
 
 
-def uploaded(task: Task) -> Address | None:
+def find_uploaded_package_address(step: Step) -> Address | None:
     """Whose package the call of a create uploads, if any."""
-    for one in together(task):
-        if one.type.carries_package and one.change.extras.get("package"):
-            return one.address
+    for created_step in list_created_steps(step):
+        if created_step.type.carries_package and created_step.change.extras.get("package"):
+            return created_step.address
     return None
 
 
-def _part(task: Task, ours: Mapping[Path, Any], resolve: Resolve, natural_key: str) -> Part:
-    body, package = nest(ours), task.desired.package if task.desired else None
-    if task.type.carries_package and package is not None and package.digest:
+def _build_pending_object(
+    step: Step, managed_fields: Mapping[Path, Any], resolve: ResolveSecret, natural_key: str
+) -> PendingObject:
+    body, package = unflatten(managed_fields), step.desired.package if step.desired else None
+    if step.type.carries_package and package is not None and package.digest:
         body["digest"] = package.digest
-    spec, binding = reveal(body, resolve), task.binding
-    return Part(task, ours, binding.encode(spec), binding.preferred(spec, natural_key))
+    spec, binding = resolve_tree_secrets(body, resolve), step.binding
+    return PendingObject(
+        step, managed_fields, binding.encode(spec), binding.encode_for_platform(spec, natural_key)
+    )
 
 
-def _without(owner: Address, member: Task, live: Live) -> dict[Path, Any]:
+def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects) -> dict[Path, Any]:
     """A member's fields but the reference to its owner, which has no id yet."""
     spec = member.desired.spec if member.desired else {}
-    rest = {name: value for name, value in spec.items() if value != Reference(owner)}
-    desired = replace(member.desired, spec=rest) if member.desired else None
-    return wanted(replace(member, desired=desired), live)
+    remaining_spec = {name: value for name, value in spec.items() if value != Reference(owner)}
+    desired = replace(member.desired, spec=remaining_spec) if member.desired else None
+    return build_declared_fields(replace(member, desired=desired), live)
 
 
-def update_of(
-    task: Task, now: Mapping[str, Any], live: Live, resolve: Resolve
+def build_update_body(
+    step: Step, live_spec: Mapping[str, Any], live: LiveObjects, resolve: ResolveSecret
 ) -> tuple[dict[str, Any], dict[Path, Any]]:
     """The body of an update of the object as it is now, and of it what is ours."""
-    whole, ours = update_fields(task, now, live)
-    if task.binding.update_mode is UpdateMode.PATCH:
-        whole = patch_of(whole, task)
-    return task.binding.encode(reveal(whole, resolve)), ours
+    full_body, managed_fields = build_put_body(step, live_spec, live)
+    if step.binding.update_mode is UpdateMode.PATCH:
+        full_body = select_patch_fields(full_body, step)
+    return step.binding.encode(resolve_tree_secrets(full_body, resolve)), managed_fields
 
 
-def sent_secrets(task: Task) -> Iterator[tuple[Path, SecretRef]]:
+def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
     """The secrets that its calls carry, and where they stand."""
-    creates = task.change.action in CREATES
-    if task.desired is None or not (creates or task.change.fields):
+    is_create = step.change.action in CREATES
+    if step.desired is None or not (is_create or step.change.fields):
         return
-    left = () if creates else task.left
-    for path, value in leaves(task.desired.spec).items():
-        if not isinstance(value, SecretRef) or lies_in(path, left):
+    untouched_paths = () if is_create else step.untouched_paths
+    for path, value in flatten(step.desired.spec).items():
+        if not isinstance(value, SecretRef) or is_at_or_below(path, untouched_paths):
             continue
-        if creates or value.source != LIVE:
+        if is_create or value.source != LIVE_SOURCE:
             yield path, value
 
 
-def update_fields(
-    task: Task, now: Mapping[str, Any], live: Live
+def build_put_body(
+    step: Step, live_spec: Mapping[str, Any], live: LiveObjects
 ) -> tuple[dict[str, Any], dict[Path, Any]]:
     """The whole body of a PUT, and of it what is ours.
 
@@ -131,81 +150,91 @@ def update_fields(
     dropped; drift that is kept stays in it. A secret is taken from its source or left out, never
     echoed from the live object.
     """
-    left = task.left
+    untouched_paths = step.untouched_paths
     body: dict[str, Any] = {}
-    declared = task.desired.spec if task.desired else {}
-    quiet = {name for name, rule in task.type.rules.items() if rule.usual is not ABSENT}
-    names = task.binding.fields - (quiet - declared.keys())
+    declared = step.desired.spec if step.desired else {}
+    usual_names = {name for name, rule in step.type.rules.items() if rule.usual_value is not ABSENT}
+    names = step.binding.fields - (usual_names - declared.keys())
     # What is kept of the live object goes back as the server had it.
-    for path, value in leaves(as_answered(dict(now))).items():
-        if path[0] in names and not isinstance(value, Sensitive | Withheld):
-            plant(body, path, value)
-    ours: dict[Path, Any] = {}
-    for path, value in wanted(task, live).items():
-        if lies_in(path, left) or (isinstance(value, SecretRef) and value.source == LIVE):
+    for path, value in flatten(unmask_value(dict(live_spec))).items():
+        if path[0] in names and not isinstance(value, Sensitive | WithheldSecret):
+            set_at(body, path, value)
+    managed_fields: dict[Path, Any] = {}
+    for path, value in build_declared_fields(step, live).items():
+        if is_at_or_below(path, untouched_paths) or (
+            isinstance(value, SecretRef) and value.source == LIVE_SOURCE
+        ):
             continue
-        ours[path] = value
-        if not _is_held_map(value, body, path):
-            plant(body, path, value)
-    for change in task.change.fields:
-        if change.path in ours or change.sensitive:
+        managed_fields[path] = value
+        if not _is_satisfied_empty_map(value, body, path):
+            set_at(body, path, value)
+    for change in step.change.fields:
+        if change.path in managed_fields or change.sensitive:
             continue
         if change.after is ABSENT:
-            _drop(body, change.path, ours)
+            _remove_dropped_field(body, change.path, managed_fields)
         else:
-            plant(body, change.path, change.after)
-    return body, ours
+            set_at(body, change.path, change.after)
+    return body, managed_fields
 
 
-def _drop(body: dict[str, Any], path: Path, ours: Mapping[Path, Any]) -> None:
+def _remove_dropped_field(
+    body: dict[str, Any], path: Path, managed_fields: Mapping[Path, Any]
+) -> None:
     """Take a dropped field out, and the maps it leaves empty unless one is declared so."""
-    prune(body, path)
+    delete_at(body, path)
     for end in range(len(path) - 1, 1, -1):
-        if dig(body, path[:end]) != {} or path[:end] in ours:
+        if get_at(body, path[:end]) != {} or path[:end] in managed_fields:
             return
-        prune(body, path[:end])
+        delete_at(body, path[:end])
 
 
-def patch_of(body: Mapping[str, Any], task: Task) -> dict[str, Any]:
+def select_patch_fields(body: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """Of a whole body, the top-level fields that changed: what a PATCH sends."""
-    touched = {str(change.path[0]) for change in task.change.fields}
+    touched = {str(change.path[0]) for change in step.change.fields}
     return {name: value for name, value in body.items() if name in touched}
 
 
-def nest(fields: Fields) -> dict[str, Any]:
+def unflatten(fields: Fields) -> dict[str, Any]:
     """Flat fields as a nested map."""
     tree: dict[str, Any] = {}
     for path, value in fields.items():
-        plant(tree, path, value)
+        set_at(tree, path, value)
     return tree
 
 
-def reveal(tree: Mapping[str, Any], resolve: Resolve) -> dict[str, Any]:
+def resolve_tree_secrets(tree: Mapping[str, Any], resolve: ResolveSecret) -> dict[str, Any]:
     """The same map with every secret's value in it: on its way to the socket."""
-    return {as_answered(key): _revealed(value, resolve) for key, value in tree.items()}
+    return {
+        unmask_value(key): _resolve_value_secrets(value, resolve) for key, value in tree.items()
+    }
 
 
-def _revealed(value: Any, resolve: Resolve) -> Any:
+def _resolve_value_secrets(value: Any, resolve: ResolveSecret) -> Any:
     if isinstance(value, SecretRef):
         return resolve(value).reveal()
     if isinstance(value, Mapping):
-        return reveal(value, resolve)
-    return as_answered(value)
+        return resolve_tree_secrets(value, resolve)
+    return unmask_value(value)
 
 
-def remembered(fields: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
+def build_recorded_fields(fields: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
     """Fields as a record keeps them: secrets as keyed digests, left out where there is no key."""
-    kept: dict[Path, Any] = {}
+    recorded_fields: dict[Path, Any] = {}
     for path, value in fields.items():
         if isinstance(value, SecretRef):
-            mac = secrets.mac(salt, path, secrets.resolve(value)) if value.source != LIVE else None
+            mac = (
+                secrets.compute_mac(salt, path, secrets.resolve_secret(value))
+                if value.source != LIVE_SOURCE
+                else None
+            )
             if mac is not None:
-                kept[path] = mac
+                recorded_fields[path] = mac
         else:
-            kept[path] = value
-    return kept
+            recorded_fields[path] = value
+    return recorded_fields
 
 
-def _is_held_map(value: Any, body: Mapping[str, Any], path: Path) -> bool:
+def _is_satisfied_empty_map(value: Any, body: Mapping[str, Any], path: Path) -> bool:
     """Whether an empty declared map is already satisfied: its live keys are left alone."""
-    return value == {} and isinstance(value, Mapping) and isinstance(dig(body, path), Mapping)
+    return value == {} and isinstance(value, Mapping) and isinstance(get_at(body, path), Mapping)

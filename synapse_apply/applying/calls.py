@@ -8,9 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 from synapse_apply.applying import failures, lookup, recognise
-from synapse_apply.applying.body import remembered
-from synapse_apply.applying.records import not_taken, record_of
-from synapse_apply.applying.task import Live, Task, Tools
+from synapse_apply.applying.body import build_recorded_fields
+from synapse_apply.applying.records import build_record, check_fields_taken
+from synapse_apply.applying.task import ApplyTools, LiveObjects, Step
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import Effect, RemoteError, StateError
@@ -18,20 +18,20 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record
-from synapse_apply.model.values import ABSENT, dig
+from synapse_apply.model.values import ABSENT, get_at
 
 
 @frozen
-class Sent:
+class PendingCall:
     """A call ready to be made: what goes out, and what of it becomes ours."""
 
     body: Mapping[str, Any]
-    ours: Mapping[Path, Any]
+    managed_fields: Mapping[Path, Any]
     intent: Intent
 
 
 @frozen
-class Echo:
+class CallEcho:
     """What a call that was acknowledged left behind, as far as the server shows it."""
 
     observed: Observed
@@ -39,156 +39,188 @@ class Echo:
     warnings: tuple[Diagnostic, ...]
 
 
-def echo_of(task: Task, tools: Tools, sent: Sent, observed: Observed) -> Echo:
+def read_call_echo(
+    step: Step, tools: ApplyTools, call: PendingCall, observed: Observed
+) -> CallEcho:
     """The call was acknowledged; where the answer is not the whole object, read it back.
 
     RemoteError of unknown effect where what is answered is not the object of the call.
     """
     warnings: tuple[Diagnostic, ...] = ()
-    request_id = tools.request_id()  # of the write: a read-back has one of its own
-    others = ", ".join(recognise.shown_otherwise(task, sent.intent, sent.ours, observed))
-    if others or any(dig(observed.spec, path[:1]) is ABSENT for path in sent.ours):
+    request_id = tools.last_request_id()  # of the write: a read-back has one of its own
+    differing_names = ", ".join(
+        recognise.iter_mismatched_fields(step, call.intent, call.managed_fields, observed)
+    )
+    if differing_names or any(
+        get_at(observed.spec, path[:1]) is ABSENT for path in call.managed_fields
+    ):
         try:
-            observed = lookup.read(task, tools, sent.intent.remote_id or observed.remote_id)
+            observed = lookup.read_by_id(step, tools, call.intent.remote_id or observed.remote_id)
         except RemoteError as failure:
-            missing = ", ".join(recognise.hidden(task, sent.intent, sent.ours, observed))
-            if missing and not others:
-                words = f"the answer does not show {missing}, and reading it back failed: {failure}"
-                raise RemoteError(words, request_id=request_id, effect=Effect.UNKNOWN) from None
+            hidden_names = ", ".join(
+                recognise.iter_hidden_fields(step, call.intent, call.managed_fields, observed)
+            )
+            if hidden_names and not differing_names:
+                message = (
+                    f"the answer does not show {hidden_names}, and reading it back failed: "
+                    f"{failure}"
+                )
+                raise RemoteError(message, request_id=request_id, effect=Effect.UNKNOWN) from None
             # The write is certain, only its echo is not: record what is known.
-            warnings = (failures.no_read_back(task, failure),)
-            observed = replace(observed, lacks=frozenset())  # a short answer tells of no field
+            warnings = (failures.build_no_read_back_diagnostic(step, failure),)
+            # A short answer tells of no field.
+            observed = replace(observed, missing_fields=frozenset())
         else:
-            if others:
-                told = failures.shown_otherwise(task, others, request_id)
-                warnings = (told, *not_taken(task, sent.ours, observed))
-    _check_identity(task, tools, sent, observed, request_id)
-    return Echo(observed, request_id, warnings or not_taken(task, sent.ours, observed))
+            if differing_names:
+                mismatch_warning = failures.build_mismatched_answer_diagnostic(
+                    step, differing_names, request_id
+                )
+                warnings = (
+                    mismatch_warning,
+                    *check_fields_taken(step, call.managed_fields, observed),
+                )
+    _check_identity(step, tools, call, observed, request_id)
+    return CallEcho(
+        observed, request_id, warnings or check_fields_taken(step, call.managed_fields, observed)
+    )
 
 
 def _check_identity(
-    task: Task, tools: Tools, sent: Sent, observed: Observed, request_id: str
+    step: Step, tools: ApplyTools, call: PendingCall, observed: Observed, request_id: str
 ) -> None:
     """RemoteError where an object is not the one that was sent, or has another address."""
-    intent, words = sent.intent, ""
-    if others := ", ".join(recognise.shown_otherwise(task, intent, sent.ours, observed)):
-        words = f"another object was answered (id {observed.remote_id}): its {others} differs"
+    intent, message = call.intent, ""
+    if differing_names := ", ".join(
+        recognise.iter_mismatched_fields(step, intent, call.managed_fields, observed)
+    ):
+        message = (
+            f"another object was answered (id {observed.remote_id}): its {differing_names} differs"
+        )
     elif intent.remote_id and observed.remote_id != intent.remote_id:
-        words = f"id {observed.remote_id} was answered, and {intent.remote_id} was meant"
-    elif owner := other_owner(task, tools, observed):
-        words = f"id {observed.remote_id} was answered, which is recorded as {owner}"
-    if words:
-        raise RemoteError(words, request_id=request_id or None, effect=Effect.UNKNOWN)
+        message = f"id {observed.remote_id} was answered, and {intent.remote_id} was meant"
+    elif owner := find_other_owner(step, tools, observed):
+        message = f"id {observed.remote_id} was answered, which is recorded as {owner}"
+    if message:
+        raise RemoteError(message, request_id=request_id or None, effect=Effect.UNKNOWN)
 
 
-def other_owner(task: Task, tools: Tools, observed: Observed) -> Address | None:
+def find_other_owner(step: Step, tools: ApplyTools, observed: Observed) -> Address | None:
     """The other address that has this object; None where it is this task's, which it is then."""
-    return tools.claims.claim(tools.store, observed, task.address)
+    return tools.claimed_ids.claim_or_find_owner(tools.store, observed, step.address)
 
 
-def finish(task: Task, tools: Tools, sent: Sent, echo: Echo) -> Outcome:
+def record_call_echo(step: Step, tools: ApplyTools, call: PendingCall, echo: CallEcho) -> Outcome:
     """The call is done, and recorded with what it left behind."""
-    return done(task, tools, sent, echo.observed, echo.request_id, echo.warnings)
+    return record_done_call(step, tools, call, echo.observed, echo.request_id, echo.warnings)
 
 
-def done(
-    task: Task,
-    tools: Tools,
-    sent: Sent,
+def record_done_call(
+    step: Step,
+    tools: ApplyTools,
+    call: PendingCall,
     observed: Observed,
     request_id: str | None,
     warnings: tuple[Diagnostic, ...],
 ) -> Outcome:
-    tools.saw(task.address, observed)
-    record: Record = record_of(task, sent.intent, observed, tools, sent.ours)
-    closed = replace(sent.intent, state=IntentState.DONE, remote_id=observed.remote_id)
-    outcome = outcome_of(task, Result.DONE, warnings, observed.remote_id, request_id)
-    entry = entry_of(tools, closed, "done", request_id)
-    return settled(tools, closed, record, entry, outcome)
+    tools.on_observed(step.address, observed)
+    new_record: Record = build_record(step, call.intent, observed, tools, call.managed_fields)
+    closed = replace(call.intent, state=IntentState.DONE, remote_id=observed.remote_id)
+    outcome = build_outcome(step, Result.DONE, warnings, observed.remote_id, request_id)
+    entry = build_audit_entry(tools, closed, "done", request_id)
+    return settle_call(tools, closed, new_record, entry, outcome)
 
 
-def failed(task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic) -> Outcome:
+def record_failed_call(
+    step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
+) -> Outcome:
     """The call was certainly not acted on: the intent closes and the record stays."""
-    closed = replace(sent.intent, state=IntentState.FAILED)
-    entry = entry_of(tools, closed, "failed", failure.request_id)
-    outcome = outcome_of(task, Result.FAILED, (why,), request_id=failure.request_id)
-    return settled(tools, closed, task.record, entry, outcome)
+    closed = replace(call.intent, state=IntentState.FAILED)
+    entry = build_audit_entry(tools, closed, "failed", failure.request_id)
+    outcome = build_outcome(step, Result.FAILED, (cause,), request_id=failure.request_id)
+    return settle_call(tools, closed, step.record, entry, outcome)
 
 
-def settled(
-    tools: Tools, intent: Intent, record: Record | None, entry: AuditEntry, outcome: Outcome
+def settle_call(
+    tools: ApplyTools, intent: Intent, record: Record | None, entry: AuditEntry, outcome: Outcome
 ) -> Outcome:
     """The outcome, once the state has it; a call that was done and is not recorded is unknown."""
-    tools.place.leave()
+    tools.slot.release_slot()
     try:
-        tools.store.settle(intent, record, entry)
-    except StateError as broken:
-        done = outcome.result is Result.DONE
-        kept = tools.keep_aside(intent, record, entry)
+        tools.store.close_intent(intent, record, entry)
+    except StateError as problem:
+        was_done = outcome.result is Result.DONE
+        recovery_file = tools.write_recovery_file(intent, record, entry)
         return replace(
             outcome,
-            result=Result.UNKNOWN if done else outcome.result,
-            unrecorded=kept,
+            result=Result.UNKNOWN if was_done else outcome.result,
+            recovery_file=recovery_file,
             diagnostics=(
                 *outcome.diagnostics,
-                failures.unrecorded(intent, kept, tools.target, broken),
+                failures.build_unrecorded_call_diagnostic(
+                    intent, recovery_file, tools.target, problem
+                ),
             ),
         )
     return outcome
 
 
-def unknown(task: Task, failure: RemoteError, why: Diagnostic) -> Outcome:
+def build_unknown_outcome(step: Step, failure: RemoteError, cause: Diagnostic) -> Outcome:
     """Nobody saw whether the call was done: its intent stays open for the next run."""
-    return outcome_of(
-        task, Result.UNKNOWN, (failures.unknown(task, why),), request_id=failure.request_id
+    return build_outcome(
+        step,
+        Result.UNKNOWN,
+        (failures.build_unknown_outcome_diagnostic(step, cause),),
+        request_id=failure.request_id,
     )
 
 
-def intent_of(
-    task: Task,
-    tools: Tools,
+def build_intent(
+    step: Step,
+    tools: ApplyTools,
     verb: str,
-    ours: Mapping[Path, Any],
-    live: Live,
+    managed_fields: Mapping[Path, Any],
+    live: LiveObjects,
 ) -> Intent:
-    series, version = task.type.place_in_series(task.desired.spec) if task.desired else ("", "")
-    package = task.desired.package if task.desired and verb == "create" else None
+    series, version = step.type.locate_in_series(step.desired.spec) if step.desired else ("", "")
+    package = step.desired.package if step.desired and verb == "create" else None
     return Intent(
         id=str(uuid4()),
         plan_id=tools.plan_id,
-        address=task.address,
+        address=step.address,
         verb=verb,
-        api=task.binding.api,
-        natural_key=lookup.key_now(task, live),
-        remote_id=task.record.remote_id if task.record and verb != "create" else "",
-        fields=remembered(ours, task.salt, tools.secrets),
-        salt=task.salt,
+        api=step.binding.api,
+        natural_key=lookup.resolve_natural_key(step, live),
+        remote_id=step.record.remote_id if step.record and verb != "create" else "",
+        fields=build_recorded_fields(managed_fields, step.salt, tools.secrets),
+        salt=step.salt,
         digest=package.digest if package else None,
         files=package.files if package else {},
-        depends_on=task.change.depends_on,
+        depends_on=step.change.depends_on,
         series=series,
         version=version,
-        protected=bool(task.desired and task.desired.lifecycle.prevent_destroy),
-        deadline=tools.longest_call(package.size if package else 0),
+        protected=bool(step.desired and step.desired.lifecycle.prevent_destroy),
+        deadline=tools.max_call_seconds(package.size if package else 0),
     )
 
 
-def entry_of(tools: Tools, intent: Intent, result: str, request_id: str | None) -> AuditEntry:
-    return tools.actor.audit(
-        intent, result, at=tools.clock.now(), plan_id=tools.plan_id, request_id=request_id
+def build_audit_entry(
+    tools: ApplyTools, intent: Intent, result: str, request_id: str | None
+) -> AuditEntry:
+    return tools.actor.build_audit_entry(
+        intent, result, moment=tools.clock.utc_now(), plan_id=tools.plan_id, request_id=request_id
     )
 
 
-def outcome_of(
-    task: Task,
+def build_outcome(
+    step: Step,
     result: Result,
     diagnostics: tuple[Diagnostic, ...] = (),
     remote_id: str = "",
     request_id: str | None = None,
 ) -> Outcome:
     return Outcome(
-        address=task.address,
-        action=task.change.action,
+        address=step.address,
+        action=step.change.action,
         result=result,
         remote_id=remote_id,
         request_id=request_id or "",

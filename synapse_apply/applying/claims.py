@@ -13,42 +13,46 @@ from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import Record
 
 # Kind, API version and id: ids of two versions are not one space.
-_Id = tuple[str, str, str]
+_ObjectKey = tuple[str, str, str]
 
 
-def owners_of(records: Mapping[Address, Record]) -> dict[_Id, Address]:
+def build_owner_index(records: Mapping[Address, Record]) -> dict[_ObjectKey, Address]:
     """The address of each recorded object, by kind, API version and id."""
-    return {(at.kind, one.api, one.remote_id): at for at, one in records.items()}
+    return {
+        (address.kind, record.api, record.remote_id): address for address, record in records.items()
+    }
 
 
-class Claims:
+class ClaimedIds:
     """The ids that are recorded, and those that calls of this run were answered; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._recorded: dict[_Id, Address] | None = None
-        self._claimed: dict[_Id, Address] = {}
+        self._recorded: dict[_ObjectKey, Address] | None = None
+        self._claimed: dict[_ObjectKey, Address] = {}
 
-    def claim(self, store: StateStore, observed: Observed, address: Address) -> Address | None:
+    def claim_or_find_owner(
+        self, store: StateStore, observed: Observed, address: Address
+    ) -> Address | None:
         """Take an object for an address; the address that has it already, None if it is free.
 
         Never raises: a call was done by then, and a state that cannot be read must not make that
         look otherwise. Who records it meets the state's trouble, and keeps the call aside.
         """
-        at = (address.kind, observed.api, observed.remote_id)
+        object_key = (address.kind, observed.api, observed.remote_id)
         with self._lock:
-            owner = self._recorded_owner(store, at)
+            owner = self._find_recorded_owner(store, object_key)
             if owner is None:
-                owner = self._claimed.setdefault(at, address)
+                owner = self._claimed.setdefault(object_key, address)
             return None if owner == address else owner
 
-    def _recorded_owner(self, store: StateStore, at: _Id) -> Address | None:
+    def _find_recorded_owner(self, store: StateStore, object_key: _ObjectKey) -> Address | None:
         with suppress(StateError):
             if self._recorded is None:
-                self._recorded = owners_of(store.read().records)
-            owner = self._recorded.get(at)
+                self._recorded = build_owner_index(store.read_state().records)
+            owner = self._recorded.get(object_key)
             # Its record may have gone since, with an id that the server gives again.
-            record = store.record(owner) if owner is not None else None
-            if record is not None and (record.api, record.remote_id) == at[1:]:
+            record = store.find_record(owner) if owner is not None else None
+            if record is not None and (record.api, record.remote_id) == object_key[1:]:
                 return owner
         return None

@@ -15,18 +15,18 @@ from dataclasses import replace
 
 from synapse_apply.applying import failures, lookup
 from synapse_apply.applying.calls import (
-    Sent,
-    done,
-    entry_of,
-    failed,
-    other_owner,
-    outcome_of,
-    settled,
+    PendingCall,
+    build_audit_entry,
+    build_outcome,
+    find_other_owner,
+    record_done_call,
+    record_failed_call,
+    settle_call,
 )
-from synapse_apply.applying.forms import BAD_REQUEST, refused_fields
-from synapse_apply.applying.records import adopted, rebased
-from synapse_apply.applying.task import Task, Tools
-from synapse_apply.kinds.search import search
+from synapse_apply.applying.forms import BAD_REQUEST, list_refused_fields
+from synapse_apply.applying.records import build_adopted_record, build_rebased_record
+from synapse_apply.applying.task import ApplyTools, Step
+from synapse_apply.kinds.search import find_by_natural_key
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Lookup, Observed
@@ -34,86 +34,104 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import IntentState
 
-_INVALID = frozenset({BAD_REQUEST, 422})
+_INVALID_STATUSES = frozenset({BAD_REQUEST, 422})
 
 
-def after_conflict(
-    task: Task, tools: Tools, sent: Sent, failure: RemoteError, why: Diagnostic
+def resolve_create_conflict(
+    step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
     """Done or adopted where that can be proved and was allowed, else failed with the next step."""
-    found, is_absent = _look_up(task, tools, sent.intent.natural_key)
-    if found is None:
-        told = _not_found(task, sent, failure, why, is_absent=is_absent)
-        return failed(task, tools, sent, failure, told)
-    if sent.intent.digest and lookup.digest_of(found) == sent.intent.digest:
-        warnings = (failures.made_already(task, why),)
-        return done(task, tools, sent, found, failure.request_id, warnings)
-    owner = other_owner(task, tools, found)
+    observed, is_absent = _find_by_key_with_certainty(step, tools, call.intent.natural_key)
+    if observed is None:
+        diagnostic = _explain_no_match(step, call, failure, cause, is_absent=is_absent)
+        return record_failed_call(step, tools, call, failure, diagnostic)
+    if call.intent.digest and lookup.find_object_digest(observed) == call.intent.digest:
+        warnings = (failures.build_already_published_diagnostic(step, cause),)
+        return record_done_call(step, tools, call, observed, failure.request_id, warnings)
+    owner = find_other_owner(step, tools, observed)
     if owner is not None:
-        return failed(task, tools, sent, failure, failures.recorded_conflict(why, found, owner))
-    differing = [
+        return record_failed_call(
+            step,
+            tools,
+            call,
+            failure,
+            failures.build_recorded_conflict_diagnostic(cause, observed, owner),
+        )
+    differing_paths = [
         path
-        for path in lookup.not_shown_as_sent(task, sent.ours, found, tools.secrets)
-        if not lookup.tells_nothing(task, path, found)
+        for path in lookup.list_fields_not_as_sent(
+            step, call.managed_fields, observed, tools.secrets
+        )
+        if not lookup.is_never_compared(step, path, observed)
     ]
-    if tools.adopts and not differing and _is_plain(task, found):
-        return _adopt(task, tools, sent, failure, found)
-    told = failures.visible_conflict(task, why, found, _names(differing))
-    return failed(task, tools, sent, failure, told)
+    if tools.may_adopt and not differing_paths and _can_adopt_as_is(step, observed):
+        return _adopt_existing(step, tools, call, failure, observed)
+    diagnostic = failures.build_visible_conflict_diagnostic(
+        step, cause, observed, _format_paths(differing_paths)
+    )
+    return record_failed_call(step, tools, call, failure, diagnostic)
 
 
-def may_be_taken(task: Task, failure: RemoteError) -> bool:
+def may_be_conflict(step: Step, failure: RemoteError) -> bool:
     """Whether a refused create may have met an object with its natural key."""
     if failure.status_code == failures.CONFLICT:
         return True
-    names = refused_fields(failure)
-    return failure.status_code in _INVALID and bool(names & {*task.type.key_fields, ""})
+    names = list_refused_fields(failure)
+    return failure.status_code in _INVALID_STATUSES and bool(names & {*step.type.key_fields, ""})
 
 
-def _look_up(task: Task, tools: Tools, key: str) -> tuple[Observed | None, bool]:
+def _find_by_key_with_certainty(
+    step: Step, tools: ApplyTools, key: str
+) -> tuple[Observed | None, bool]:
     """The one object with this key, and whether it is certain that this token sees none."""
     try:
-        hits = search(
-            tools.api, task.binding, key, tools.capabilities, tools.marks.for_address(task.address)
+        hits = find_by_natural_key(
+            tools.api, step.binding, key, tools.capabilities, tools.marks.for_address(step.address)
         )
     except RemoteError:
         return None, False
     if hits:
         return (hits[0] if len(hits) == 1 else None), False
-    return None, task.binding.proves(key, tools.capabilities) is Lookup.COMPLETE
+    return None, step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def _not_found(
-    task: Task, sent: Sent, failure: RemoteError, why: Diagnostic, *, is_absent: bool
+def _explain_no_match(
+    step: Step, call: PendingCall, failure: RemoteError, cause: Diagnostic, *, is_absent: bool
 ) -> Diagnostic:
     """What to say where the look-up showed no one object: a 400 may have any other reason."""
     if failure.status_code == failures.CONFLICT:
-        return failures.hidden_conflict(task, why, seen=is_absent)
-    form = sent.intent.natural_key.partition("=")[0]
-    if is_absent and form in task.type.global_keys and form in refused_fields(failure):
-        return failures.maybe_taken(task, why, form)
-    return why
+        return failures.build_hidden_conflict_diagnostic(step, cause, is_search_complete=is_absent)
+    form = call.intent.natural_key.partition("=")[0]
+    if is_absent and form in step.type.global_keys and form in list_refused_fields(failure):
+        return failures.build_maybe_taken_diagnostic(step, cause, form)
+    return cause
 
 
-def _is_plain(task: Task, found: Observed) -> bool:
+def _can_adopt_as_is(step: Step, observed: Observed) -> bool:
     """Whether adopting is all there is: no other bytes, no run or lock of what is not ours."""
-    package = task.desired.package if task.desired else None
-    told = lookup.digest_of(found)
-    others = told is not None and package is not None and told != package.digest
-    return not (others or task.carries or task.seals or task.change.verification)
+    package = step.desired.package if step.desired else None
+    live_digest = lookup.find_object_digest(observed)
+    is_other_content = (
+        live_digest is not None and package is not None and live_digest != package.digest
+    )
+    return not (
+        is_other_content or step.companion or step.has_final_call or step.change.verification
+    )
 
 
-def _adopt(task: Task, tools: Tools, sent: Sent, failure: RemoteError, found: Observed) -> Outcome:
-    tools.saw(task.address, found)
-    change = replace(task.change, action=Action.ADOPT, fields=())
-    task = replace(task, change=change, observed=found, natural_key=sent.intent.natural_key)
-    record = rebased(task, adopted(task, found, tools), tools)
-    closed = replace(sent.intent, state=IntentState.FAILED, remote_id=found.remote_id)
-    told = failures.adopted_instead(task, found, failure.request_id)
-    outcome = outcome_of(task, Result.DONE, (told,), found.remote_id, failure.request_id)
-    entry = entry_of(tools, closed, "adopted", failure.request_id)
-    return settled(tools, closed, record, entry, outcome)
+def _adopt_existing(
+    step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, observed: Observed
+) -> Outcome:
+    tools.on_observed(step.address, observed)
+    change = replace(step.change, action=Action.ADOPT, fields=())
+    step = replace(step, change=change, observed=observed, natural_key=call.intent.natural_key)
+    record = build_rebased_record(step, build_adopted_record(step, observed, tools), tools)
+    closed = replace(call.intent, state=IntentState.FAILED, remote_id=observed.remote_id)
+    warning = failures.build_adopted_diagnostic(step, observed, failure.request_id)
+    outcome = build_outcome(step, Result.DONE, (warning,), observed.remote_id, failure.request_id)
+    entry = build_audit_entry(tools, closed, "adopted", failure.request_id)
+    return settle_call(tools, closed, record, entry, outcome)
 
 
-def _names(paths: Sequence[Path]) -> str:
+def _format_paths(paths: Sequence[Path]) -> str:
     return ", ".join(".".join(map(str, path)) for path in paths)

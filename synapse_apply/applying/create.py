@@ -13,23 +13,29 @@ from typing import Any
 from uuid import uuid4
 
 from synapse_apply.applying import failures, lookup
-from synapse_apply.applying.announce import announced
-from synapse_apply.applying.body import Part, parts_of, remembered, uploaded, wanted
-from synapse_apply.applying.calls import (
-    Sent,
-    done,
-    echo_of,
-    entry_of,
-    failed,
-    finish,
-    intent_of,
-    other_owner,
-    outcome_of,
-    unknown,
+from synapse_apply.applying.announce import write_intents
+from synapse_apply.applying.body import (
+    PendingObject,
+    build_declared_fields,
+    build_pending_objects,
+    build_recorded_fields,
+    find_uploaded_package_address,
 )
-from synapse_apply.applying.conflict import after_conflict, may_be_taken
-from synapse_apply.applying.forms import refused_forms
-from synapse_apply.applying.task import Live, Task, Tools
+from synapse_apply.applying.calls import (
+    PendingCall,
+    build_audit_entry,
+    build_intent,
+    build_outcome,
+    build_unknown_outcome,
+    find_other_owner,
+    read_call_echo,
+    record_call_echo,
+    record_done_call,
+    record_failed_call,
+)
+from synapse_apply.applying.conflict import may_be_conflict, resolve_create_conflict
+from synapse_apply.applying.forms import list_refused_preferred_fields
+from synapse_apply.applying.task import ApplyTools, LiveObjects, Step
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -39,191 +45,238 @@ from synapse_apply.model.state import Intent, IntentState
 
 
 @frozen
-class _Part:
+class _CreatePart:
     """One object of a create, and what makes it."""
 
-    task: Task
-    sent: Sent
-    preferred: Mapping[str, Any]
+    step: Step
+    call: PendingCall
+    preferred_forms: Mapping[str, Any]
 
-    def announced(self, intent: Intent) -> _Part:
+    def with_intent(self, intent: Intent) -> _CreatePart:
         """The same, with the intent as the state has it."""
-        return replace(self, sent=replace(self.sent, intent=intent))
+        return replace(self, call=replace(self.call, intent=intent))
 
 
-def create(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
+def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
     """Make the object, and what it carries; an outcome for each, of a failure that of the object.
 
     What goes along with a call that certainly failed has not been tried.
     """
-    parts = [_part(part, tools, live) for part in parts_of(task, live, tools.secrets.resolve)]
-    packed = uploaded(task)
-    if packed:  # what is packed takes room on the disk: only for so many at once
-        tools.take_place()
-    with tools.packages.open(packed) if packed else nullcontext() as package:
-        return _send(parts, tools, package, live)
+    parts = [
+        _prepare_create_part(pending_object, tools, live)
+        for pending_object in build_pending_objects(step, live, tools.secrets.resolve_secret)
+    ]
+    package_address = find_uploaded_package_address(step)
+    if package_address:  # what is packed takes room on the disk: only for so many at once
+        tools.acquire_slot()
+    with (
+        tools.packages.open_package(package_address)
+        if package_address
+        else nullcontext() as package
+    ):
+        return _send_create(parts, tools, package, live)
 
 
-def _part(part: Part, tools: Tools, live: Live) -> _Part:
-    intent = intent_of(part.task, tools, "create", part.ours, live)
-    return _Part(part.task, Sent(part.body, part.ours, intent), part.preferred)
+def _prepare_create_part(
+    pending_object: PendingObject, tools: ApplyTools, live: LiveObjects
+) -> _CreatePart:
+    intent = build_intent(pending_object.step, tools, "create", pending_object.managed_fields, live)
+    return _CreatePart(
+        pending_object.step,
+        PendingCall(pending_object.body, pending_object.managed_fields, intent),
+        pending_object.preferred_forms,
+    )
 
 
-def _send(parts: Sequence[_Part], tools: Tools, package: Any, live: Live) -> tuple[Outcome, ...]:
+def _send_create(
+    parts: Sequence[_CreatePart], tools: ApplyTools, package: Any, live: LiveObjects
+) -> tuple[Outcome, ...]:
     """The create, and once more for each field of which the server takes only the plain form.
 
     Each attempt is announced, settled and audited by itself: the next run counts the age of a call
     from its own time, and history shows every call that was made.
     """
     start = package.tell() if package is not None else 0
-    first, plain = parts[0], frozenset[str]()
-    preferred = tools.plain_forms.choose(
-        first.task.type.prefix, first.task.binding, first.preferred
+    owner_part, plain_names = parts[0], frozenset[str]()
+    preferred = tools.accepted_plain_forms.select_preferred_fields(
+        owner_part.step.type.prefix, owner_part.step.binding, owner_part.preferred_forms
     )
     while True:
-        body = {**first.sent.body, **preferred}
+        body = {**owner_part.call.body, **preferred}
         if package is not None:
             package.seek(start)
             body["file"] = package
-        parts = _announce_intents(parts, tools)
-        attempt = _attempt(parts, tools, body)
-        again = frozenset[str]()
-        if isinstance(attempt, RemoteError):
-            again = refused_forms(attempt, preferred)
-        if not isinstance(attempt, RemoteError) or not again:
+        parts = _write_create_intents(parts, tools)
+        answer = _attempt_create(parts, tools, body)
+        refused_names = frozenset[str]()
+        if isinstance(answer, RemoteError):
+            refused_names = list_refused_preferred_fields(answer, preferred)
+        if not isinstance(answer, RemoteError) or not refused_names:
             break
-        parts = [_prepare_next_attempt(part, tools, attempt) for part in parts]
-        preferred = {name: value for name, value in preferred.items() if name not in again}
-        plain |= again
-    if isinstance(attempt, RemoteError):
-        return _after_failure(parts, tools, attempt, live)
-    if plain:
-        tools.plain_forms.remember(first.task.type.prefix, first.task.binding.api, plain)
-    return _after_success(parts, tools, attempt, live)
+        parts = [_prepare_next_attempt(part, tools, answer) for part in parts]
+        preferred = {name: value for name, value in preferred.items() if name not in refused_names}
+        plain_names |= refused_names
+    if isinstance(answer, RemoteError):
+        return _resolve_failed_create(parts, tools, answer, live)
+    if plain_names:
+        tools.accepted_plain_forms.remember_plain_fields(
+            owner_part.step.type.prefix, owner_part.step.binding.api, plain_names
+        )
+    return _record_created(parts, tools, answer, live)
 
 
-def _announce_intents(parts: Sequence[_Part], tools: Tools) -> list[_Part]:
+def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[_CreatePart]:
     # What the next run could not look up is announced at the last moment: a run that is killed
     # while it waits for a place would leave it unknown.
-    ahead = tools.place.is_near and all(_shows(part, tools) for part in parts)
-    intents = announced(tools, *(part.sent.intent for part in parts), ahead=ahead)
-    return [part.announced(intent) for part, intent in zip(parts, intents, strict=True)]
+    before_slot = tools.slot.is_available_soon and all(
+        _can_prove_absence(part, tools) for part in parts
+    )
+    intents = write_intents(tools, *(part.call.intent for part in parts), before_slot=before_slot)
+    return [part.with_intent(intent) for part, intent in zip(parts, intents, strict=True)]
 
 
-def _attempt(parts: Sequence[_Part], tools: Tools, body: Mapping[str, Any]) -> Raw | RemoteError:
-    task, sent = parts[0].task, parts[0].sent
+def _attempt_create(
+    parts: Sequence[_CreatePart], tools: ApplyTools, body: Mapping[str, Any]
+) -> Raw | RemoteError:
+    step, call = parts[0].step, parts[0].call
     try:
-        return task.binding.create(tools.api, body, sent.intent.id)
+        return step.binding.create_object(tools.api, body, call.intent.id)
     except RemoteError as failure:
         return failure
     except SynapseApplyError:
         # The package changed while it was read: the body ended early, so nothing was made.
         for part in parts:
-            closed = replace(part.sent.intent, state=IntentState.FAILED)
-            entry = entry_of(tools, part.sent.intent, "failed", None)
-            tools.store.settle(closed, part.task.record, entry)
+            closed = replace(part.call.intent, state=IntentState.FAILED)
+            entry = build_audit_entry(tools, part.call.intent, "failed", None)
+            tools.store.close_intent(closed, part.step.record, entry)
         raise
 
 
-def _prepare_next_attempt(part: _Part, tools: Tools, failure: RemoteError) -> _Part:
+def _prepare_next_attempt(
+    part: _CreatePart, tools: ApplyTools, failure: RemoteError
+) -> _CreatePart:
     """The part for another attempt, once the state knows that this one did nothing."""
-    closed = replace(part.sent.intent, state=IntentState.FAILED)
-    entry = entry_of(tools, closed, "refused", failure.request_id)
-    tools.store.settle(closed, part.task.record, entry)
-    return part.announced(replace(part.sent.intent, id=str(uuid4())))
+    closed = replace(part.call.intent, state=IntentState.FAILED)
+    entry = build_audit_entry(tools, closed, "refused", failure.request_id)
+    tools.store.close_intent(closed, part.step.record, entry)
+    return part.with_intent(replace(part.call.intent, id=str(uuid4())))
 
 
-def _after_success(
-    parts: Sequence[_Part], tools: Tools, answer: Raw, live: Live
+def _record_created(
+    parts: Sequence[_CreatePart], tools: ApplyTools, answer: Raw, live: LiveObjects
 ) -> tuple[Outcome, ...]:
-    task, sent = parts[0].task, parts[0].sent
+    step, call = parts[0].step, parts[0].call
     try:
-        echo = echo_of(
-            task, tools, sent, task.binding.decode(answer, tools.marks.for_address(task.address))
+        echo = read_call_echo(
+            step, tools, call, step.binding.decode(answer, tools.marks.for_address(step.address))
         )
     except RemoteError as failure:
-        return _after_failure(parts, tools, failure, live)
-    outcome, shown = finish(task, tools, sent, echo), _shown(task, answer)
+        return _resolve_failed_create(parts, tools, failure, live)
+    outcome, member_answer = (
+        record_call_echo(step, tools, call, echo),
+        _extract_member_answer(step, answer),
+    )
     # Not before: all that is live is copied, which would be once for each create.
     return (
         outcome,
-        *(_along(part, tools, shown, {**live, task.address: echo.observed}) for part in parts[1:]),
+        *(
+            _record_created_member(
+                part, tools, member_answer, {**live, step.address: echo.observed}
+            )
+            for part in parts[1:]
+        ),
     )
 
 
-def _shows(part: _Part, tools: Tools) -> bool:
+def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
     """Whether a search tells for certain that the object was not made."""
-    key = part.sent.intent.natural_key
-    return part.task.binding.proves(key, tools.capabilities) is Lookup.COMPLETE
+    key = part.call.intent.natural_key
+    return part.step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def _shown(task: Task, answer: Raw) -> Raw | None:
+def _extract_member_answer(step: Step, answer: Raw) -> Raw | None:
     """The member as the owner's answer has it."""
-    return task.binding.bootstraps.member(answer) if task.binding.bootstraps else None
+    return step.binding.bootstrap.extract_member(answer) if step.binding.bootstrap else None
 
 
-def _along(part: _Part, tools: Tools, shown: Raw | None, live: Live) -> Outcome:
+def _record_created_member(
+    part: _CreatePart, tools: ApplyTools, member_answer: Raw | None, live: LiveObjects
+) -> Outcome:
     """The member of a call that was acknowledged."""
-    task, request_id = part.task, tools.request_id()
-    if shown is not None:
-        found: Observed | None = task.binding.decode(shown, tools.marks.for_address(task.address))
-    else:
-        found = lookup.by_key(task, tools, part.sent.intent.natural_key)
-    if found is None:
-        told = (failures.not_shown(task),)
-        return outcome_of(task, Result.UNKNOWN, told, request_id=request_id)
-    sent = _whole(part, tools, live)
-    try:
-        echo = echo_of(task, tools, sent, found)
-    except RemoteError as failure:
-        return unknown(
-            task, failure, failures.explain(task, failure, tools.marks.for_address(task.address))
+    step, request_id = part.step, tools.last_request_id()
+    if member_answer is not None:
+        observed: Observed | None = step.binding.decode(
+            member_answer, tools.marks.for_address(step.address)
         )
-    return finish(task, tools, sent, echo)
+    else:
+        observed = lookup.find_by_key(step, tools, part.call.intent.natural_key)
+    if observed is None:
+        diagnostics = (failures.build_member_not_shown_diagnostic(step),)
+        return build_outcome(step, Result.UNKNOWN, diagnostics, request_id=request_id)
+    call = _with_owner_reference(part, tools, live)
+    try:
+        echo = read_call_echo(step, tools, call, observed)
+    except RemoteError as failure:
+        return build_unknown_outcome(
+            step,
+            failure,
+            failures.build_failure_diagnostic(step, failure, tools.marks.for_address(step.address)),
+        )
+    return record_call_echo(step, tools, call, echo)
 
 
-def _whole(part: _Part, tools: Tools, live: Live) -> Sent:
+def _with_owner_reference(part: _CreatePart, tools: ApplyTools, live: LiveObjects) -> PendingCall:
     """What was sent of a member, its owner's id among it now that there is one."""
-    ours = wanted(part.task, live)
-    fields = remembered(ours, part.task.salt, tools.secrets)
-    return replace(part.sent, ours=ours, intent=replace(part.sent.intent, fields=fields))
+    managed_fields = build_declared_fields(part.step, live)
+    fields = build_recorded_fields(managed_fields, part.step.salt, tools.secrets)
+    return replace(
+        part.call, managed_fields=managed_fields, intent=replace(part.call.intent, fields=fields)
+    )
 
 
-def _after_failure(
-    parts: Sequence[_Part], tools: Tools, failure: RemoteError, live: Live
+def _resolve_failed_create(
+    parts: Sequence[_CreatePart], tools: ApplyTools, failure: RemoteError, live: LiveObjects
 ) -> tuple[Outcome, ...]:
-    whys = [
-        failures.explain(part.task, failure, tools.marks.for_address(part.task.address))
+    causes = [
+        failures.build_failure_diagnostic(
+            part.step, failure, tools.marks.for_address(part.step.address)
+        )
         for part in parts
     ]
-    task, sent = parts[0].task, parts[0].sent
+    step, call = parts[0].step, parts[0].call
     if failure.effect is Effect.NONE:
-        for part, why in zip(parts[1:], whys[1:], strict=True):
-            failed(part.task, tools, part.sent, failure, why)
-        if may_be_taken(task, failure):
-            return (after_conflict(task, tools, sent, failure, whys[0]),)
-        return (failed(task, tools, sent, failure, whys[0]),)
-    found = _found(parts, tools)
-    if len(found) < len(parts):
-        together = zip(parts, whys, strict=True)
-        return tuple(unknown(part.task, failure, why) for part, why in together)
-    live = {**live, task.address: found[0]}
+        for part, cause in zip(parts[1:], causes[1:], strict=True):
+            record_failed_call(part.step, tools, part.call, failure, cause)
+        if may_be_conflict(step, failure):
+            return (resolve_create_conflict(step, tools, call, failure, causes[0]),)
+        return (record_failed_call(step, tools, call, failure, causes[0]),)
+    observed_objects = _find_created_objects(parts, tools)
+    if len(observed_objects) < len(parts):
+        create_causes = zip(parts, causes, strict=True)
+        return tuple(
+            build_unknown_outcome(part.step, failure, cause) for part, cause in create_causes
+        )
+    live = {**live, step.address: observed_objects[0]}
     outcomes = []
-    for part, one, why in zip(parts, found, whys, strict=True):
-        told = (failures.recovered(part.task, why),)
-        sent = part.sent if part is parts[0] else _whole(part, tools, live)
-        outcomes.append(done(part.task, tools, sent, one, failure.request_id, told))
+    for part, observed, cause in zip(parts, observed_objects, causes, strict=True):
+        warnings = (failures.build_recovered_diagnostic(part.step, cause),)
+        call = part.call if part is parts[0] else _with_owner_reference(part, tools, live)
+        outcomes.append(
+            record_done_call(part.step, tools, call, observed, failure.request_id, warnings)
+        )
     return tuple(outcomes)
 
 
-def _found(parts: Sequence[_Part], tools: Tools) -> list[Observed]:
+def _find_created_objects(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[Observed]:
     """The objects that are there as they were sent, as long as none of them is missing."""
-    found: list[Observed] = []
+    observed_objects: list[Observed] = []
     for part in parts:
-        one = lookup.by_key(part.task, tools, part.sent.intent.natural_key)
-        if one is None or not lookup.made_so(part.task, part.sent.ours, one, tools.secrets):
+        observed = lookup.find_by_key(part.step, tools, part.call.intent.natural_key)
+        if observed is None or not lookup.matches_create(
+            part.step, part.call.managed_fields, observed, tools.secrets
+        ):
             break
-        if other_owner(part.task, tools, one) is not None:
+        if find_other_owner(part.step, tools, observed) is not None:
             break
-        found.append(one)
-    return found
+        observed_objects.append(observed)
+    return observed_objects

@@ -10,23 +10,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from synapse_apply.applying import failures, lookup
-from synapse_apply.applying.announce import announced
-from synapse_apply.applying.body import update_of, wanted
+from synapse_apply.applying.announce import write_intents
+from synapse_apply.applying.body import build_declared_fields, build_update_body
 from synapse_apply.applying.calls import (
-    Sent,
-    done,
-    echo_of,
-    entry_of,
-    failed,
-    finish,
-    intent_of,
-    outcome_of,
-    settled,
-    unknown,
+    PendingCall,
+    build_audit_entry,
+    build_intent,
+    build_outcome,
+    build_unknown_outcome,
+    read_call_echo,
+    record_call_echo,
+    record_done_call,
+    record_failed_call,
+    settle_call,
 )
-from synapse_apply.applying.create import create
-from synapse_apply.applying.records import adopted, rebased
-from synapse_apply.applying.task import CREATES, Live, NotBegun, Task, Tools, together
+from synapse_apply.applying.create import create_objects
+from synapse_apply.applying.records import build_adopted_record, build_rebased_record
+from synapse_apply.applying.task import (
+    CREATES,
+    ApplyTools,
+    LiveObjects,
+    Step,
+    StepNotStarted,
+    list_created_steps,
+)
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
 from synapse_apply.model.plan import Action
@@ -34,183 +41,221 @@ from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import IntentState
 
 
-def execute(task: Task, tools: Tools, live: Live) -> tuple[Outcome, ...]:
+def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
     """Do one task, and what its call makes along; every way it can end is an Outcome.
 
     `live` are the objects known by now.
     """
-    creates = task.change.action in CREATES
+    is_create = step.change.action in CREATES
 
-    def work() -> tuple[Outcome, ...]:
-        return create(task, tools, live) if creates else (_dispatch(task, tools, live),)
+    def run_action() -> tuple[Outcome, ...]:
+        return (
+            create_objects(step, tools, live)
+            if is_create
+            else (_execute_action(step, tools, live),)
+        )
 
-    if not creates:  # a create is announced before it takes its place
-        tools.take_place(task.address)
-    return _told(task, tools, work)
+    if not is_create:  # a create is announced before it takes its place
+        tools.acquire_slot(step.address)
+    return _run_and_report(step, tools, run_action)
 
 
-def seal(task: Task, tools: Tools, live: Live) -> Outcome:
+def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
     """Make the call that ends a task and is never taken back; every way to end is an Outcome."""
-    last = tuple(one for one in task.change.fields if one not in task.fields)
-    change = replace(task.change, action=Action.UPDATE, fields=last)
-    ending = replace(task, change=change, carries=None)
-    (outcome,) = _told(ending, tools, lambda: (_seal(ending, tools, live),))
+    final_fields = tuple(
+        field_change
+        for field_change in step.change.fields
+        if field_change not in step.changed_fields
+    )
+    change = replace(step.change, action=Action.UPDATE, fields=final_fields)
+    final_step = replace(step, change=change, companion=None)
+    (outcome,) = _run_and_report(
+        final_step, tools, lambda: (_execute_seal(final_step, tools, live),)
+    )
     return outcome
 
 
-def _told(task: Task, tools: Tools, work: Callable[[], tuple[Outcome, ...]]) -> tuple[Outcome, ...]:
+def _run_and_report(
+    step: Step, tools: ApplyTools, work: Callable[[], tuple[Outcome, ...]]
+) -> tuple[Outcome, ...]:
     """The outcomes of some work, with the time it took; progress hears of it."""
-    started = tools.clock.seconds()
-    for one in together(task):
-        tools.progress.started(one.address, one.change.action.value)
+    started_at = tools.clock.monotonic_seconds()
+    for created_step in list_created_steps(step):
+        tools.progress.report_start(created_step.address, created_step.change.action.value)
     try:
         outcomes = work()
     except SynapseApplyError as failure:
-        outcomes = (outcome_of(task, Result.FAILED, failure.diagnostics),)
+        outcomes = (build_outcome(step, Result.FAILED, failure.diagnostics),)
     except RemoteError as failure:
-        told = failures.explain(task, failure, tools.marks.for_address(task.address))
-        outcomes = (outcome_of(task, Result.FAILED, (told,)),)
-    except NotBegun:
-        _tell(task, tools, {}, tools.clock.seconds() - started)
+        diagnostic = failures.build_failure_diagnostic(
+            step, failure, tools.marks.for_address(step.address)
+        )
+        outcomes = (build_outcome(step, Result.FAILED, (diagnostic,)),)
+    except StepNotStarted:
+        _report_finished(step, tools, {}, tools.clock.monotonic_seconds() - started_at)
         raise
-    seconds = tools.clock.seconds() - started
-    _tell(task, tools, {outcome.address: outcome for outcome in outcomes}, seconds)
+    seconds = tools.clock.monotonic_seconds() - started_at
+    _report_finished(step, tools, {outcome.address: outcome for outcome in outcomes}, seconds)
     return tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
 
 
-def _tell(task: Task, tools: Tools, outcomes: Mapping[Address, Outcome], seconds: float) -> None:
-    for one in together(task):
-        outcome = outcomes.get(one.address)
+def _report_finished(
+    step: Step, tools: ApplyTools, outcomes: Mapping[Address, Outcome], seconds: float
+) -> None:
+    for created_step in list_created_steps(step):
+        outcome = outcomes.get(created_step.address)
         result, remote_id = Result.SKIPPED, ""
         if outcome is not None:
             result, remote_id = outcome.result, outcome.remote_id
-        verb = one.change.action.value
-        tools.progress.finished(one.address, verb, result.value, seconds, remote_id)
+        verb = created_step.change.action.value
+        tools.progress.report_end(created_step.address, verb, result.value, seconds, remote_id)
 
 
-def _dispatch(task: Task, tools: Tools, live: Live) -> Outcome:
-    action = task.change.action
+def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    action = step.change.action
     if action is Action.DELETE:
-        return _delete(task, tools)
+        return _execute_delete(step, tools)
     if action is Action.FORGET:
-        tools.store.remove(task.address)
-        _note(task, tools)
-        return outcome_of(task, Result.DONE)
-    record = task.record
+        tools.store.remove_records(step.address)
+        _write_audit_entry(step, tools)
+        return build_outcome(step, Result.DONE)
+    record = step.record
     if action is Action.ADOPT:
-        if task.observed is None:
-            raise ValueError(f"{task.address} is to be adopted but was not seen")
-        record = adopted(task, task.observed, tools)
-        tools.store.put(record)
-        _note(task, tools)
-    if task.fields:
-        others = replace(task.change, fields=task.fields)
-        return _update(replace(task, record=record, change=others), tools, live)
+        if step.observed is None:
+            raise ValueError(f"{step.address} is to be adopted but was not seen")
+        record = build_adopted_record(step, step.observed, tools)
+        tools.store.write_records(record)
+        _write_audit_entry(step, tools)
+    if step.changed_fields:
+        changed_fields_only = replace(step.change, fields=step.changed_fields)
+        return _execute_update(
+            replace(step, record=record, change=changed_fields_only), tools, live
+        )
     if record is not None:
-        tools.store.put(rebased(task, record, tools))
-    return outcome_of(task, Result.DONE, remote_id=record.remote_id if record else "")
+        tools.store.write_records(build_rebased_record(step, record, tools))
+    return build_outcome(step, Result.DONE, remote_id=record.remote_id if record else "")
 
 
-def _note(task: Task, tools: Tools) -> None:
+def _write_audit_entry(step: Step, tools: ApplyTools) -> None:
     """What no call tells of stands in the audit, too."""
-    remote_id = task.observed.remote_id if task.observed is not None else ""
-    if not remote_id and task.record is not None:
-        remote_id = task.record.remote_id
-    verb, at = task.change.action.value, tools.clock.now()
-    told = tools.actor.deed(task.address, verb, at=at, plan_id=tools.plan_id, remote_id=remote_id)
-    tools.store.note(told)
+    remote_id = step.observed.remote_id if step.observed is not None else ""
+    if not remote_id and step.record is not None:
+        remote_id = step.record.remote_id
+    verb, moment = step.change.action.value, tools.clock.utc_now()
+    entry = tools.actor.build_state_audit_entry(
+        step.address, verb, moment=moment, plan_id=tools.plan_id, remote_id=remote_id
+    )
+    tools.store.append_audit_entries(entry)
 
 
-def _update(task: Task, tools: Tools, live: Live) -> Outcome:
-    call, record = task.binding.update, task.record
+def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    call, record = step.binding.update_object, step.record
     if call is None or record is None:
-        raise ValueError(f"{task.address} cannot be updated, yet its plan says so")
-    fresh = lookup.read(task, tools, record.remote_id)
-    body, ours = update_of(task, fresh.spec, live, tools.secrets.resolve)
-    (intent,) = announced(tools, intent_of(task, tools, "update", ours, live))
-    sent = Sent(body, ours, intent)
-    for last in (False, True):
+        raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
+    observed = lookup.read_by_id(step, tools, record.remote_id)
+    body, managed_fields = build_update_body(
+        step, observed.spec, live, tools.secrets.resolve_secret
+    )
+    (intent,) = write_intents(tools, build_intent(step, tools, "update", managed_fields, live))
+    pending_call = PendingCall(body, managed_fields, intent)
+    for is_last in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
-            echo = echo_of(
-                task,
+            echo = read_call_echo(
+                step,
                 tools,
-                sent,
-                task.binding.decode(answer, tools.marks.for_address(task.address)),
+                pending_call,
+                step.binding.decode(answer, tools.marks.for_address(step.address)),
             )
         except RemoteError as failure:
-            outcome = _after_failed_update(task, tools, sent, failure, last=last)
+            outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=is_last)
             if outcome is not None:
                 return outcome
         else:
-            return finish(task, tools, sent, echo)
+            return record_call_echo(step, tools, pending_call, echo)
     raise AssertionError("an update is sent at most twice")
 
 
-def _after_failed_update(
-    task: Task, tools: Tools, sent: Sent, failure: RemoteError, *, last: bool
+def _resolve_failed_update(
+    step: Step, tools: ApplyTools, pending_call: PendingCall, failure: RemoteError, *, is_last: bool
 ) -> Outcome | None:
     """None asks for a second try: a PUT that a re-read shows not done may be sent again."""
-    why = failures.explain(task, failure, tools.marks.for_address(task.address))
+    reason = failures.build_failure_diagnostic(step, failure, tools.marks.for_address(step.address))
     if failure.effect is Effect.NONE:
-        return failed(task, tools, sent, failure, why)
+        return record_failed_call(step, tools, pending_call, failure, reason)
     try:
-        found = lookup.by_id(task, tools, sent.intent.remote_id)
+        observed = lookup.find_by_id(step, tools, pending_call.intent.remote_id)
     except RemoteError:
-        found = None
-    if found is not None and lookup.changed_so(task, sent.ours, found, tools.secrets):
-        return done(task, tools, sent, found, failure.request_id, (failures.recovered(task, why),))
-    if found is not None and not last:
+        observed = None
+    if observed is not None and lookup.is_update_proven(
+        step, pending_call.managed_fields, observed, tools.secrets
+    ):
+        return record_done_call(
+            step,
+            tools,
+            pending_call,
+            observed,
+            failure.request_id,
+            (failures.build_recovered_diagnostic(step, reason),),
+        )
+    if observed is not None and not is_last:
         return None
-    return unknown(task, failure, why)
+    return build_unknown_outcome(step, failure, reason)
 
 
-def _seal(task: Task, tools: Tools, live: Live) -> Outcome:
-    made, record = task.binding.seal, tools.store.record(task.address)
-    if made is None or record is None:
-        raise ValueError(f"{task.address} cannot be sealed, yet its plan says so")
-    task = replace(task, record=record)
-    ours = {**wanted(task, live), (made.name,): True}
-    (intent,) = announced(tools, intent_of(task, tools, made.verb, ours, live))
-    sent = Sent({}, ours, intent)
+def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    final_call, record = step.binding.final_call, tools.store.find_record(step.address)
+    if final_call is None or record is None:
+        raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
+    step = replace(step, record=record)
+    managed_fields = {**build_declared_fields(step, live), (final_call.name,): True}
+    (intent,) = write_intents(
+        tools, build_intent(step, tools, final_call.verb, managed_fields, live)
+    )
+    pending_call = PendingCall({}, managed_fields, intent)
     try:
-        answer = made.call(tools.api, record.remote_id)
-        echo = echo_of(
-            task, tools, sent, task.binding.decode(answer, tools.marks.for_address(task.address))
+        answer = final_call.send_call(tools.api, record.remote_id)
+        echo = read_call_echo(
+            step,
+            tools,
+            pending_call,
+            step.binding.decode(answer, tools.marks.for_address(step.address)),
         )
     except RemoteError as failure:
-        ended = _after_failed_update(task, tools, sent, failure, last=True)
-        if ended is None:
+        outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=True)
+        if outcome is None:
             raise AssertionError("a last try is over") from failure
-        return ended
-    return finish(task, tools, sent, echo)
+        return outcome
+    return record_call_echo(step, tools, pending_call, echo)
 
 
-def _delete(task: Task, tools: Tools) -> Outcome:
-    call, record = task.binding.delete, task.record
+def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
+    call, record = step.binding.delete_object, step.record
     if call is None or record is None:
-        raise ValueError(f"{task.address} cannot be deleted, yet its plan says so")
-    (intent,) = announced(tools, intent_of(task, tools, "delete", {}, {}))
-    sent = Sent({}, {}, intent)
+        raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
+    (intent,) = write_intents(tools, build_intent(step, tools, "delete", {}, {}))
+    pending_call = PendingCall({}, {}, intent)
     try:
         call(tools.api, record.remote_id)
     except NotFound:
         pass  # what is to be gone is gone
     except RemoteError as failure:
-        why = failures.explain(task, failure, tools.marks.for_address(task.address))
+        reason = failures.build_failure_diagnostic(
+            step, failure, tools.marks.for_address(step.address)
+        )
         if failure.effect is Effect.NONE:
-            return failed(task, tools, sent, failure, why)
-        if not _is_gone(task, tools, record.remote_id):
-            return unknown(task, failure, why)
+            return record_failed_call(step, tools, pending_call, failure, reason)
+        if not _is_gone(step, tools, record.remote_id):
+            return build_unknown_outcome(step, failure, reason)
     closed = replace(intent, state=IntentState.DONE)
-    entry = entry_of(tools, intent, "done", tools.request_id())
-    return settled(
-        tools, closed, None, entry, outcome_of(task, Result.DONE, remote_id=record.remote_id)
+    entry = build_audit_entry(tools, intent, "done", tools.last_request_id())
+    return settle_call(
+        tools, closed, None, entry, build_outcome(step, Result.DONE, remote_id=record.remote_id)
     )
 
 
-def _is_gone(task: Task, tools: Tools, remote_id: str) -> bool:
+def _is_gone(step: Step, tools: ApplyTools, remote_id: str) -> bool:
     try:
-        return lookup.by_id(task, tools, remote_id) is None
+        return lookup.find_by_id(step, tools, remote_id) is None
     except RemoteError:
         return False

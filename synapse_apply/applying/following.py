@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.model.deferred_run import build_poll
 from synapse_apply.model.errors import RemoteError, RemoteTimeout, ServerFault, Unreachable
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, job_of
+from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import JobCalls
 
 POLL_INTERVAL = 5.0  # as the API page's own loop waits
@@ -16,33 +16,39 @@ _SLICE = 0.25  # seconds between two looks at whether to stop
 
 
 @frozen
-class Pace:
+class FollowOptions:
     """How a job is followed: `interval` and `timeout` in seconds, None for no end.
 
-    `pause` waits so many seconds, `seconds` is a monotonic clock; `stop` tells that whoever
-    follows shall end, while the job goes on.
+    `sleep` waits so many seconds, `read_seconds` is a monotonic clock; `should_stop` tells that
+    whoever follows shall end, while the job goes on.
     """
 
     interval: float
     timeout: float | None
-    pause: Callable[[float], None]
-    seconds: Callable[[], float]
-    stop: Callable[[], bool] = lambda: False
+    sleep: Callable[[float], None]
+    read_seconds: Callable[[], float]
+    should_stop: Callable[[], bool] = lambda: False
 
 
-def follow(api: JobCalls, job_id: str, pace: Pace, seen: Callable[[Job], None]) -> Job:
+def follow_job(
+    api: JobCalls, job_id: str, options: FollowOptions, on_job: Callable[[Job], None]
+) -> Job:
     """The job as it was last seen: ended, or not where the time was up or a stop was asked for.
 
-    `seen` is told each look. RemoteError as the client raises it once its own retries are over.
+    `on_job` is told each look. RemoteError as the client raises it once its own retries are over.
     """
-    until = None if pace.timeout is None else pace.seconds() + pace.timeout
+    deadline = None if options.timeout is None else options.read_seconds() + options.timeout
     while True:
-        job = look(api, job_id)
-        seen(job)
-        if job.status.ended or pace.stop():
+        job = read_job(api, job_id)
+        on_job(job)
+        if job.status.has_ended or options.should_stop():
             return job
-        left = pace.interval if until is None else min(pace.interval, until - pace.seconds())
-        if left <= 0 or not wait(left, pace):
+        remaining = (
+            options.interval
+            if deadline is None
+            else min(options.interval, deadline - options.read_seconds())
+        )
+        if remaining <= 0 or not wait_unless_stopped(remaining, options):
             return job
 
 
@@ -50,17 +56,17 @@ def follow_ticket(
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     body: Mapping[str, Any],
     answer: Mapping[str, Any],
-    pace: Pace,
+    pace: FollowOptions,
 ) -> Mapping[str, Any]:
     """The result of a run that was answered with a ticket, or the last envelope where none came.
 
     `run` sends a run with another body. A question that was not answered is asked again, since it
     starts nothing; RemoteError for one that is refused.
     """
-    until = None if pace.timeout is None else pace.seconds() + pace.timeout
+    until = None if pace.timeout is None else pace.read_seconds() + pace.timeout
     while (question := build_poll(body, answer)) is not None:
-        left = pace.interval if until is None else min(pace.interval, until - pace.seconds())
-        if left <= 0 or pace.stop() or not wait(left, pace):
+        left = pace.interval if until is None else min(pace.interval, until - pace.read_seconds())
+        if left <= 0 or pace.should_stop() or not wait_unless_stopped(left, pace):
             break
         try:
             answer = run(question)
@@ -69,19 +75,19 @@ def follow_ticket(
     return answer
 
 
-def look(api: JobCalls, job_id: str) -> Job:
+def read_job(api: JobCalls, job_id: str) -> Job:
     """The job as it is now; RemoteError also for an answer that is no job."""
     try:
-        return job_of(api.get_job(job_id))
+        return parse_job(api.get_job(job_id))
     except ValueError as problem:
         raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
 
 
-def wait(seconds: float, pace: Pace) -> bool:
+def wait_unless_stopped(seconds: float, options: FollowOptions) -> bool:
     """Wait; False when a stop was asked for meanwhile."""
-    until = pace.seconds() + seconds
-    while (left := until - pace.seconds()) > 0:
-        if pace.stop():
+    deadline = options.read_seconds() + seconds
+    while (remaining := deadline - options.read_seconds()) > 0:
+        if options.should_stop():
             return False
-        pace.pause(min(left, _SLICE))
+        options.sleep(min(remaining, _SLICE))
     return True

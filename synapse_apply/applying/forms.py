@@ -11,45 +11,49 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding
-from synapse_apply.model.error_body import field_errors
+from synapse_apply.kinds.descriptor import ApiBinding
+from synapse_apply.model.error_body import parse_field_errors
 from synapse_apply.model.errors import Effect, RemoteError
 
 BAD_REQUEST = 400
 
 
-class PlainForms:
+class AcceptedPlainForms:
     """The fields whose plain form a backend took after it had refused the other; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._names: set[tuple[str, str, str]] = set()
 
-    def remember(self, prefix: str, api: str, names: frozenset[str]) -> None:
+    def remember_plain_fields(self, prefix: str, api: str, names: frozenset[str]) -> None:
         """From now on these fields of a kind are sent in their plain form at once."""
         with self._lock:
             self._names.update((prefix, api, name) for name in names)
 
-    def choose(self, prefix: str, binding: Binding, preferred: Mapping[str, Any]) -> dict[str, Any]:
+    def select_preferred_fields(
+        self, prefix: str, binding: ApiBinding, preferred: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The fields that are to be sent in their preferred form."""
         with self._lock:
-            known = set(self._names)
+            plain_names = set(self._names)
         return {
             name: value
             for name, value in preferred.items()
-            if (prefix, binding.api, name) not in known
+            if (prefix, binding.api, name) not in plain_names
         }
 
 
-def refused_fields(failure: RemoteError) -> frozenset[str]:
+def list_refused_fields(failure: RemoteError) -> frozenset[str]:
     """The top-level fields that a refusal names; "" stands for the request as a whole."""
-    paths = field_errors(failure.detail)
+    paths = parse_field_errors(failure.detail)
     return frozenset(str(path[0]) if path else "" for path in paths)
 
 
-def refused_forms(failure: RemoteError, preferred: Mapping[str, Any]) -> frozenset[str]:
+def list_refused_preferred_fields(
+    failure: RemoteError, preferred: Mapping[str, Any]
+) -> frozenset[str]:
     """The preferred fields that are all a server refused; empty where it refused anything else."""
     if failure.status_code != BAD_REQUEST or failure.effect is not Effect.NONE:
         return frozenset()
-    names = refused_fields(failure)
+    names = list_refused_fields(failure)
     return names if names <= preferred.keys() else frozenset()

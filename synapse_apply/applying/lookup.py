@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.applying.records import bare, met, still_there
-from synapse_apply.applying.task import Live, Task, Tools
-from synapse_apply.kinds.search import read_object, search
+from synapse_apply.applying.records import is_dropped_field_live, matches_sent_value, reveal_secrets
+from synapse_apply.applying.task import ApplyTools, LiveObjects, Step
+from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
@@ -17,102 +17,117 @@ from synapse_apply.model.values import (
     Reference,
     SecretRef,
     Sensitive,
-    Withheld,
-    dig,
+    WithheldSecret,
+    get_at,
 )
 
 
-def by_key(task: Task, tools: Tools, key: str) -> Observed | None:
+def find_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
     """The one object with this key; None when there is none, several, or no telling."""
     try:
-        hits = search(
-            tools.api, task.binding, key, tools.capabilities, tools.marks.for_address(task.address)
+        hits = find_by_natural_key(
+            tools.api, step.binding, key, tools.capabilities, tools.marks.for_address(step.address)
         )
     except RemoteError:
         return None
     return hits[0] if len(hits) == 1 else None
 
 
-def by_id(task: Task, tools: Tools, remote_id: str) -> Observed | None:
+def find_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed | None:
     """The object with this id, None when it is gone; RemoteError when nobody can tell."""
     try:
-        return read(task, tools, remote_id)
+        return read_by_id(step, tools, remote_id)
     except NotFound:
         return None
 
 
-def read(task: Task, tools: Tools, remote_id: str) -> Observed:
+def read_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed:
     """The object with this id; RemoteError when it cannot be had, or another one is answered."""
-    return read_object(tools.api, task.binding, remote_id, tools.marks.for_address(task.address))
-
-
-def made_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:
-    """Whether an object is what a create sent, as far as it can be seen."""
-    package = task.desired.package if task.desired else None
-    told = digest_of(found)
-    if package is not None and told is not None and told != package.digest:
-        return False
-    return all(
-        _as_sent(task, path, value, found, secrets) is not False for path, value in sent.items()
+    return read_observed_object(
+        tools.api, step.binding, remote_id, tools.marks.for_address(step.address)
     )
 
 
-def digest_of(found: Observed) -> str | None:
-    """The digest that travels in an object, where its publisher put one."""
-    told = found.extra.get("digest")
-    return told if isinstance(told, str) else None
-
-
-def changed_so(task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets) -> bool:
-    """Whether an update has certainly been done: what cannot be seen is no proof of it."""
-    dropped = (change.path for change in task.change.fields if change.path not in sent)
-    if any(still_there(task, found, path) for path in dropped):
+def matches_create(
+    step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
+) -> bool:
+    """Whether an object is what a create sent, as far as it can be seen."""
+    package = step.desired.package if step.desired else None
+    live_digest = find_object_digest(observed)
+    if package is not None and live_digest is not None and live_digest != package.digest:
         return False
-    unkept = task.record.unkept if task.record is not None else ()
-    return all(path[0] in unkept for path in not_shown_as_sent(task, sent, found, secrets))
+    return all(
+        _is_field_as_sent(step, path, value, observed, secrets) is not False
+        for path, value in sent.items()
+    )
 
 
-def not_shown_as_sent(
-    task: Task, sent: Mapping[Path, Any], found: Observed, secrets: Secrets
+def find_object_digest(observed: Observed) -> str | None:
+    """The digest that travels in an object, where its publisher put one."""
+    digest = observed.extra.get("digest")
+    return digest if isinstance(digest, str) else None
+
+
+def is_update_proven(
+    step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
+) -> bool:
+    """Whether an update has certainly been done: what cannot be seen is no proof of it."""
+    dropped_paths = (change.path for change in step.change.fields if change.path not in sent)
+    if any(is_dropped_field_live(step, observed, path) for path in dropped_paths):
+        return False
+    unkept = step.record.unkept if step.record is not None else ()
+    return all(path[0] in unkept for path in list_fields_not_as_sent(step, sent, observed, secrets))
+
+
+def list_fields_not_as_sent(
+    step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
 ) -> list[Path]:
     """The fields that an object does not show as they were sent, hidden ones among them."""
     return [
         path
         for path, value in sorted(sent.items())
-        if not _as_sent(task, path, value, found, secrets)
+        if not _is_field_as_sent(step, path, value, observed, secrets)
     ]
 
 
-def _as_sent(task: Task, path: Path, value: Any, found: Observed, secrets: Secrets) -> bool | None:
+def _is_field_as_sent(
+    step: Step, path: Path, value: Any, observed: Observed, secrets: Secrets
+) -> bool | None:
     """Whether a field is as it was sent; None where the server does not show it."""
-    rule, has = task.type.rule(path), dig(found.spec, path)
-    if rule.write_only or isinstance(has, Withheld) or is_out_of_sight(task, path, found):
+    rule, live_value = step.type.find_rule(path), get_at(observed.spec, path)
+    if (
+        rule.write_only
+        or isinstance(live_value, WithheldSecret)
+        or is_field_not_shown(step, path, observed)
+    ):
         return None
     if not isinstance(value, SecretRef):
-        return met(rule, value, has) or (None if rule.packaged else False)
-    if has is ABSENT:
+        return matches_sent_value(rule, value, live_value) or (None if rule.packaged else False)
+    if live_value is ABSENT:
         return None
-    shown = has.reveal() if isinstance(has, Sensitive) else bare(has)
-    return met(rule, secrets.resolve(value).reveal(), shown)
+    live_plain_value = (
+        live_value.reveal() if isinstance(live_value, Sensitive) else reveal_secrets(live_value)
+    )
+    return matches_sent_value(rule, secrets.resolve_secret(value).reveal(), live_plain_value)
 
 
-def is_out_of_sight(task: Task, path: Path, found: Observed) -> bool:
+def is_field_not_shown(step: Step, path: Path, observed: Observed) -> bool:
     """Whether an object says nothing of a field: its answer has none, or leaves that part out."""
-    if path[0] in found.partial and dig(found.spec, path) is ABSENT:
+    if path[0] in observed.partial_fields and get_at(observed.spec, path) is ABSENT:
         return True
-    return path[0] in found.lacks and path[0] not in task.type.identity
+    return path[0] in observed.missing_fields and path[0] not in step.type.identity_fields
 
 
-def tells_nothing(task: Task, path: Path, found: Observed) -> bool:
+def is_never_compared(step: Step, path: Path, observed: Observed) -> bool:
     """Whether an object is taken over whatever is declared there: nothing will ever compare it."""
-    if task.type.rule(path).packaged:
+    if step.type.find_rule(path).packaged:
         return True
-    return is_out_of_sight(task, path, found) and task.type.is_fixed(task.binding, path[0])
+    return is_field_not_shown(step, path, observed) and step.type.is_fixed(step.binding, path[0])
 
 
-def parents_of(task: Task, live: Live) -> dict[str, Observed]:
+def find_parent_objects(step: Step, live: LiveObjects) -> dict[str, Observed]:
     """The live objects that a task's reference fields point to, by field."""
-    spec = task.desired.spec if task.desired else {}
+    spec = step.desired.spec if step.desired else {}
     return {
         name: live[value.address]
         for name, value in spec.items()
@@ -120,8 +135,8 @@ def parents_of(task: Task, live: Live) -> dict[str, Observed]:
     }
 
 
-def key_now(task: Task, live: Live) -> str:
+def resolve_natural_key(step: Step, live: LiveObjects) -> str:
     """The natural key, which may need a parent that was only just created."""
-    if task.natural_key or task.desired is None:
-        return task.natural_key
-    return task.type.natural_key(task.desired.spec, parents_of(task, live))
+    if step.natural_key or step.desired is None:
+        return step.natural_key
+    return step.type.derive_natural_key(step.desired.spec, find_parent_objects(step, live))

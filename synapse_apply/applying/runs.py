@@ -7,22 +7,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from synapse_apply.applying.following import look
-from synapse_apply.kinds.compare import same
-from synapse_apply.kinds.descriptor import Proof, ResourceType
+from synapse_apply.applying.following import read_job
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.descriptor import ResourceType, VerificationSpec
 from synapse_apply.kinds.job_lists import JobOwners
-from synapse_apply.kinds.proof import MARK, digest_of
+from synapse_apply.kinds.proof import RUN_MARK_KEY, compute_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, job_of
+from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import Api, StateStore
 from synapse_apply.model.state import Intent, IntentState, Record
-from synapse_apply.model.values import leaves
-from synapse_apply.model.verification import RUN, LastRun, Verdict
+from synapse_apply.model.values import flatten
+from synapse_apply.model.verification import RUN_VERB, LastRun, RunStatus
 
-_NAMED = 5
+_MAX_NAMED = 5
 # How the audit tells of a run that has a job: seen to start, looked up, or said by the user.
 _HAS_JOB = ("done", "settled: done", "settled by hand: job ")
 # Asked of the server, whose idea of a time without zone nobody knows; and how wrong a clock may be.
@@ -30,119 +30,135 @@ _ZONES, _SKEW = timedelta(days=1), timedelta(minutes=15)
 
 
 @frozen
-class Trail:
+class RunCandidates:
     """What a backend's jobs tell of a run: the one that is its own, else those that may be."""
 
     job: Job | None = None
-    maybe: tuple[Job, ...] = ()
+    possible_jobs: tuple[Job, ...] = ()
 
     @property
-    def names(self) -> str:
+    def format_possible_jobs(self) -> str:
         """The jobs that may be it: `job 12 or job 13`."""
-        more = len(self.maybe) - _NAMED
-        names = [f"job {job.id}" for job in self.maybe[:_NAMED]]
-        return " or ".join([*names, *([f"one of {more} more"] if more > 0 else [])])
+        hidden_count = len(self.possible_jobs) - _MAX_NAMED
+        names = [f"job {job.id}" for job in self.possible_jobs[:_MAX_NAMED]]
+        return " or ".join([*names, *([f"one of {hidden_count} more"] if hidden_count > 0 else [])])
 
 
-def recorded_jobs(records: Mapping[Address, Record]) -> dict[str, Address]:
+def list_recorded_jobs(records: Mapping[Address, Record]) -> dict[str, Address]:
     """The job of each record's last run, and whose it is."""
-    runs = {address: LastRun.of(record.verification) for address, record in records.items()}
-    return {last.job: address for address, last in runs.items() if last is not None and last.job}
-
-
-def known_jobs(store: StateStore) -> frozenset[str]:
-    """Jobs of runs that are settled, those started by hand too: none is that of an open run."""
-    told = {
-        entry.remote_id
-        for entry in store.audit()
-        if entry.verb == RUN and entry.remote_id and entry.result.startswith(_HAS_JOB)
+    runs = {address: LastRun.from_json(record.verification) for address, record in records.items()}
+    return {
+        last_run.job: address
+        for address, last_run in runs.items()
+        if last_run is not None and last_run.job
     }
-    return frozenset(told) | set(recorded_jobs(store.read().records))
 
 
-def look_for(api: Api, proof: Proof, intent: Intent, known: Container[str]) -> Trail:
-    """The trail of an announced run; `known` are the jobs of others.
+def list_settled_jobs(store: StateStore) -> frozenset[str]:
+    """Jobs of runs that are settled, those started by hand too: none is that of an open run."""
+    settled_jobs = {
+        entry.remote_id
+        for entry in store.list_audit_entries()
+        if entry.verb == RUN_VERB and entry.remote_id and entry.result.startswith(_HAS_JOB)
+    }
+    return frozenset(settled_jobs) | set(list_recorded_jobs(store.read_state().records))
+
+
+def find_run_candidates(
+    api: Api, proof: VerificationSpec, intent: Intent, known_jobs_of_others: Container[str]
+) -> RunCandidates:
+    """The trail of an announced run; `known_jobs_of_others` are the jobs of others.
 
     RemoteError when the jobs cannot be listed.
     """
-    owners, maybe = JobOwners(api), []
+    owners, possible_jobs = JobOwners(api), []
 
-    def may_be(job: Job) -> bool:
-        if job.id in known or not _may_be(job, intent):
+    def is_candidate(job: Job) -> bool:
+        if job.id in known_jobs_of_others or not _can_be_run_job(job, intent):
             return False
-        whole = owners.complete(job)
-        return not owners.is_anothers(whole, intent.remote_id) and _may_be(whole, intent)
+        full_job = owners.add_plugin_and_version(job)
+        return not owners.runs_other_plugin(full_job, intent.remote_id) and _can_be_run_job(
+            full_job, intent
+        )
 
-    for raw in proof.jobs(api, intent.remote_id, _time(intent.sent_at) - _ZONES):
-        job = _job(raw)
-        if "context" not in raw and may_be(job):
-            job = look(api, job.id)  # an item of a list may be short
-        if job.context.get(MARK) == intent.id:
-            return Trail(job)
-        if may_be(job):
-            maybe.append(job)
-    return Trail(None, tuple(maybe))
+    for raw in proof.list_jobs(api, intent.remote_id, _parse_time(intent.sent_at) - _ZONES):
+        job = _parse_job(raw)
+        if "context" not in raw and is_candidate(job):
+            job = read_job(api, job.id)  # an item of a list may be short
+        if job.context.get(RUN_MARK_KEY) == intent.id:
+            return RunCandidates(job)
+        if is_candidate(job):
+            possible_jobs.append(job)
+    return RunCandidates(None, tuple(possible_jobs))
 
 
-def _job(raw: Mapping[str, Any]) -> Job:
+def _parse_job(raw: Mapping[str, Any]) -> Job:
     try:
-        return job_of(raw)
+        return parse_job(raw)
     except ValueError:
         raise RemoteError("the list of jobs holds something that is no job") from None
 
 
-def _may_be(job: Job, intent: Intent) -> bool:
+def _can_be_run_job(job: Job, intent: Intent) -> bool:
     """Whether nothing shows that a job is another's.
 
     Its context may come back in part or not at all, so only what was not sent tells.
     """
     if intent.version and job.version and job.version != intent.version:
         return False
-    created = _time_with_zone(job.created)
-    if created is not None and created < _time(intent.sent_at) - _SKEW:
+    created = _parse_zoned_time(job.created)
+    if created is not None and created < _parse_time(intent.sent_at) - _SKEW:
         return False
-    return MARK not in job.context and all(
-        path in intent.fields and same(intent.fields[path], value)
-        for path, value in leaves(job.context).items()
+    return RUN_MARK_KEY not in job.context and all(
+        path in intent.fields and is_same_value(intent.fields[path], value)
+        for path, value in flatten(job.context).items()
     )
 
 
-def _time(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _time_with_zone(text: str) -> datetime | None:
+def _parse_zoned_time(text: str) -> datetime | None:
     try:
-        found = _time(text)
+        parsed_time = _parse_time(text)
     except ValueError:
         return None
-    return found if found.tzinfo is not None else None
+    return parsed_time if parsed_time.tzinfo is not None else None
 
 
-def noted(
-    record: Record, verdict: Verdict, *, job: str = "", parameters: str = "", at: str = ""
+def with_last_run(
+    record: Record, verdict: RunStatus, *, job: str = "", parameters: str = "", moment: str = ""
 ) -> Record:
     """The record with this as its last run."""
-    last = LastRun(verdict, job, parameters, record.digest or "", at)
-    return replace(record, verification=last.to_json())
+    last_run = LastRun(verdict, job, parameters, record.digest or "", moment)
+    return replace(record, verification=last_run.to_json())
 
 
-def started(
-    intent: Intent, record: Record | None, job: str, at: str
+def close_started_run(
+    intent: Intent, record: Record | None, job: str, moment: str
 ) -> tuple[Intent, Record | None]:
     """An announced run that has this job, closed; and the record that will follow it."""
     closed = replace(intent, state=IntentState.DONE, remote_id=job)
     if record is None:  # forgotten meanwhile: nothing is left to be verified
         return closed, None
-    running = noted(record, Verdict.RUNNING, job=job, parameters=intent.digest or "", at=at)
+    running = with_last_run(
+        record, RunStatus.RUNNING, job=job, parameters=intent.digest or "", moment=moment
+    )
     return closed, running
 
 
-def unverified(record: Record, kind: ResourceType, desired: Desired | None, at: str) -> Record:
+def with_unverified_run(
+    record: Record, kind: ResourceType, desired: Desired | None, moment: str
+) -> Record:
     """The record of an object that was taken over: no run is due for it until its own change."""
-    if kind.proof is None:
+    if kind.verification_spec is None:
         return record
     verify = desired.verify if desired is not None else None
-    body = kind.proof.body(desired.spec, verify) if desired and verify is not None else None
-    parameters = digest_of(body) if body is not None else ""
-    return noted(record, Verdict.UNVERIFIED, parameters=parameters, at=at)
+    body = (
+        kind.verification_spec.build_body(desired.spec, verify)
+        if desired and verify is not None
+        else None
+    )
+    parameters = compute_body_digest(body) if body is not None else ""
+    return with_last_run(record, RunStatus.UNVERIFIED, parameters=parameters, moment=moment)

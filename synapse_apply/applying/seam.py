@@ -13,121 +13,134 @@ from collections import deque
 
 from synapse_apply.model.logs import LogLine
 
-HEAD = 64
-TAIL = 10_000  # a tail that begins further back than so many lines, and not at the first, is new
+HEAD_LENGTH = 64
+TAIL_LENGTH = (
+    10_000  # a tail that begins further back than so many lines, and not at the first, is new
+)
 
 # Message, time ("" is 0), and the message without a time that it begins with (0 without one).
-_Key = tuple[int, int, int]
+_LineKey = tuple[int, int, int]
 
 
-class Known:
+class ShownLines:
     """The lines shown so far: how many, and the first and the last of them to compare with."""
 
     def __init__(self) -> None:
         """None yet."""
         self.count = 0
-        self._head: list[_Key] = []
-        self._tail: deque[_Key] = deque(maxlen=TAIL)
+        self._head: list[_LineKey] = []
+        self._tail: deque[_LineKey] = deque(maxlen=TAIL_LENGTH)
 
-    def add(self, line: LogLine) -> None:
-        key = _key(line)
-        if self.count < HEAD:
+    def add_line(self, line: LogLine) -> None:
+        key = _line_key(line)
+        if self.count < HEAD_LENGTH:
             self._head.append(key)
         self._tail.append(key)
         self.count += 1
 
-    def fits(self, number: int, line: LogLine) -> bool:
+    def can_be_line(self, number: int, line: LogLine) -> bool:
         """Whether line `number` (0 is the first) may be this one; True for one that is not kept."""
-        key, first = _key(line), self.count - len(self._tail)
-        if first <= number < self.count:
-            return _same(self._tail[number - first], key)
-        return number >= len(self._head) or _same(self._head[number], key)
+        key, first_kept = _line_key(line), self.count - len(self._tail)
+        if first_kept <= number < self.count:
+            return _is_same_line(self._tail[number - first_kept], key)
+        return number >= len(self._head) or _is_same_line(self._head[number], key)
 
-    def places(self, line: LogLine) -> tuple[int, ...]:
+    def possible_positions(self, line: LogLine) -> tuple[int, ...]:
         """Where this line may stand: the numbers of those like it, and the next one to come."""
-        key, first = _key(line), self.count - len(self._tail)
-        head = (0,) if first > 0 and _same(self._head[0], key) else ()
-        tail = (first + at for at, known in enumerate(self._tail) if _same(known, key))
+        key, first_kept = _line_key(line), self.count - len(self._tail)
+        head = (0,) if first_kept > 0 and _is_same_line(self._head[0], key) else ()
+        tail = (
+            first_kept + offset
+            for offset, known_key in enumerate(self._tail)
+            if _is_same_line(known_key, key)
+        )
         return (*head, *tail, self.count)
 
 
-class Listing:
-    """One reading of the whole list. `gap` tells that lines before the last known one are new."""
+class LogListing:
+    """One reading of the whole list.
 
-    def __init__(self, known: Known) -> None:
+    `has_gap` tells that lines before the last known one are new.
+    """
+
+    def __init__(self, shown_lines: ShownLines) -> None:
         """To be made anew for each reading."""
-        self._known = known
-        self._count = known.count
+        self._shown_lines = shown_lines
+        self._count = shown_lines.count
         self._number = 0
-        self._joined = known.count == 0
-        self.gap = False
+        self._has_joined = shown_lines.count == 0
+        self.has_gap = False
 
-    def is_new(self, line: LogLine) -> bool:
+    def is_new_line(self, line: LogLine) -> bool:
         """Whether to show the next line of the list."""
-        if self._joined:
+        if self._has_joined:
             return True
-        number, last = self._number, self._count - 1
+        number, last_position = self._number, self._count - 1
         self._number += 1
-        if number >= last:
+        if number >= last_position:
             # It should be the last known line; if it is not, that one stands further down.
-            self._joined = self._known.fits(last, line)
-            self.gap = self.gap or not self._joined
+            self._has_joined = self._shown_lines.can_be_line(last_position, line)
+            self.has_gap = self.has_gap or not self._has_joined
         return False
 
 
-class Tail:
-    """One reading of a tail. `doubt` tells that the list must be asked what is new."""
+class LogTail:
+    """One reading of a tail. `is_in_doubt` tells that the list must be asked what is new."""
 
-    def __init__(self, known: Known, *, has_list: bool) -> None:
+    def __init__(self, shown_lines: ShownLines, *, has_list: bool) -> None:
         """To be made anew for each connection, once the list was read.
 
         Without a list to ask the earliest place counts: a line shown twice cannot be undone.
         """
-        self._known = known
+        self._shown_lines = shown_lines
         self._has_list = has_list
-        self._read = 0
+        self._lines_read = 0
         self._starts: tuple[int, ...] = ()
-        self._doubtful: deque[tuple[int, LogLine]] = deque(maxlen=HEAD)
-        self.doubt = False
-        self.asked_once = False
+        self._doubtful: deque[tuple[int, LogLine]] = deque(maxlen=HEAD_LENGTH)
+        self.is_in_doubt = False
+        self.was_list_read = False
 
     @property
-    def settled(self) -> bool:
+    def is_start_known(self) -> bool:
         """Whether it is known where this tail began."""
         return len(self._starts) == 1
 
-    def is_new(self, line: LogLine) -> bool:
+    def is_new_line(self, line: LogLine) -> bool:
         """Whether to show the next line of the tail. In doubt none is: the list will have them."""
-        known, at = self._known, self._read
-        if at == 0:
-            self._starts = known.places(line)
-        elif not (self.settled and self._starts[0] + at >= known.count):
-            fit = tuple(start for start in self._starts if known.fits(start + at, line))
-            self._starts = fit or (known.count - at,)
+        shown_lines, position = self._shown_lines, self._lines_read
+        if position == 0:
+            self._starts = shown_lines.possible_positions(line)
+        elif not (self.is_start_known and self._starts[0] + position >= shown_lines.count):
+            fitting_starts = tuple(
+                start for start in self._starts if shown_lines.can_be_line(start + position, line)
+            )
+            self._starts = fitting_starts or (shown_lines.count - position,)
         if not self._has_list:
             self._starts = self._starts[:1]
-        self._read += 1
-        ahead = {max(start + at - known.count, -1) for start in self._starts}
-        self.doubt = self.doubt or (ahead not in ({-1}, {0}))
-        if self.doubt:
-            self._doubtful.append((at, line))
-        return ahead == {0} and not self.doubt
+        self._lines_read += 1
+        ahead = {max(start + position - shown_lines.count, -1) for start in self._starts}
+        self.is_in_doubt = self.is_in_doubt or (ahead not in ({-1}, {0}))
+        if self.is_in_doubt:
+            self._doubtful.append((position, line))
+        return ahead == {0} and not self.is_in_doubt
 
-    def asked(self) -> None:
+    def resolve_doubt(self) -> None:
         """The list was read: it has all that the tail has brought, and no tail brings more."""
-        known = self._known
-        fit = tuple(
+        shown_lines = self._shown_lines
+        fitting_starts = tuple(
             start
             for start in self._starts
-            if start + self._read <= known.count
-            and all(known.fits(start + at, line) for at, line in self._doubtful)
+            if start + self._lines_read <= shown_lines.count
+            and all(
+                shown_lines.can_be_line(start + position, line) for position, line in self._doubtful
+            )
         )
-        self._starts = fit or self._starts
+        self._starts = fitting_starts or self._starts
         self._doubtful.clear()
-        self.doubt, self.asked_once = False, True
+        self.is_in_doubt, self.was_list_read = False, True
 
 
-def _key(line: LogLine) -> _Key:
+def _line_key(line: LogLine) -> _LineKey:
     rest = line.message_without_time
     return (
         hash(line.message),
@@ -136,8 +149,10 @@ def _key(line: LogLine) -> _Key:
     )
 
 
-def _same(one: _Key, other: _Key) -> bool:
+def _is_same_line(key: _LineKey, other_key: _LineKey) -> bool:
     """The tail of some servers leaves times out that their list has, beside a text or in it."""
-    if one[0] == other[0]:
-        return one[1] == other[1] or not one[1] or not other[1]
-    return (one[2] != 0 and one[2] == other[0]) or (other[2] != 0 and other[2] == one[0])
+    if key[0] == other_key[0]:
+        return key[1] == other_key[1] or not key[1] or not other_key[1]
+    return (key[2] != 0 and key[2] == other_key[0]) or (
+        other_key[2] != 0 and other_key[2] == key[0]
+    )

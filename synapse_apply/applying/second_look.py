@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from synapse_apply.applying import lookup
-from synapse_apply.applying.body import wanted
-from synapse_apply.applying.settle import Settler
-from synapse_apply.applying.task import CREATES, Live, Task, Tools
-from synapse_apply.model.diagnostic import warning
+from synapse_apply.applying.body import build_declared_fields
+from synapse_apply.applying.settle import IntentResolver
+from synapse_apply.applying.task import CREATES, ApplyTools, LiveObjects, Step
+from synapse_apply.model.diagnostic import warning_finding
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Outcome, Result
@@ -25,71 +25,78 @@ _PARTS = (1, 2, 4, 8, 16)
 _SLICE = 0.25  # seconds between two looks at whether the run shall end
 
 
-def may_show(task: Task, tools: Tools, live: Live) -> bool:
+def can_find_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
     """Whether an object of this task would be found by its natural key, once it is there."""
-    if task.change.action not in CREATES:
+    if step.change.action not in CREATES:
         return False
-    key = lookup.key_now(task, live)
-    return task.binding.proves(key, tools.capabilities) is Lookup.COMPLETE
+    key = lookup.resolve_natural_key(step, live)
+    return step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def look_again(task: Task, tools: Tools, live: Live, before: Outcome) -> Outcome:
+def recheck_unknown(step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome) -> Outcome:
     """DONE when the object is there by now as it was sent, else the outcome as it was."""
     try:
-        return _looked(task, tools, live, before)
+        return _find_created_outcome(step, tools, live, previous)
     except SynapseApplyError:  # of the state: the intent is still open there
-        return before
+        return previous
 
 
-def _looked(task: Task, tools: Tools, live: Live, before: Outcome) -> Outcome:
-    intent = _open_intent(task, tools)
-    found = lookup.by_key(task, tools, intent.natural_key) if intent else None
-    if intent is None or found is None:
-        return before
-    if not lookup.made_so(task, wanted(task, live), found, tools.secrets):
-        return before
-    settler = Settler(
+def _find_created_outcome(
+    step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
+) -> Outcome:
+    intent = _find_open_intent(step, tools)
+    observed = lookup.find_by_key(step, tools, intent.natural_key) if intent else None
+    if intent is None or observed is None:
+        return previous
+    if not lookup.matches_create(step, build_declared_fields(step, live), observed, tools.secrets):
+        return previous
+    resolver = IntentResolver(
         tools.api,
-        {task.address.kind: task.type},
+        {step.address.kind: step.type},
         tools.secrets,
-        tools.marks.for_address(task.address),
+        tools.marks.for_address(step.address),
         tools.capabilities,
-        tools.clock.now(),
+        tools.clock.utc_now(),
         tools.settle_after,
-        owner_of=lambda found, address: tools.claims.claim(tools.store, found, address),
+        find_other_owner=lambda observed, address: tools.claimed_ids.claim_or_find_owner(
+            tools.store, observed, address
+        ),
     )
-    settled = settler.settle(intent, task.record)
-    if settled.intent.state is not IntentState.DONE:
-        return before
-    tools.saw(task.address, found)
-    entry = tools.actor.audit(
-        settled.intent, settled.told, at=tools.clock.now(), plan_id=tools.plan_id
+    resolved = resolver.resolve_intent(intent, step.record)
+    if resolved.intent.state is not IntentState.DONE:
+        return previous
+    tools.on_observed(step.address, observed)
+    entry = tools.actor.build_audit_entry(
+        resolved.intent, resolved.result_label, moment=tools.clock.utc_now(), plan_id=tools.plan_id
     )
-    tools.store.settle(settled.intent, settled.record, entry)
-    told = warning(
+    tools.store.close_intent(resolved.intent, resolved.record, entry)
+    recheck_warning = warning_finding(
         "The outcome of a call was looked up",
-        f"Nobody saw how {intent.verb} of {task.address} ended, but it was there when it was "
-        f"looked up again (id {settled.intent.remote_id}): the call was done.",
-        address=str(task.address),
-        request_id=before.request_id or None,
+        f"Nobody saw how {intent.verb} of {step.address} ended, but it was there when it was "
+        f"looked up again (id {resolved.intent.remote_id}): the call was done.",
+        address=str(step.address),
+        request_id=previous.request_id or None,
     )
     return replace(
-        before, result=Result.DONE, remote_id=settled.intent.remote_id, diagnostics=(told,)
+        previous,
+        result=Result.DONE,
+        remote_id=resolved.intent.remote_id,
+        diagnostics=(recheck_warning,),
     )
 
 
-def pauses(tools: Tools, stop: Callable[[], object]) -> Iterator[None]:
+def iter_recheck_pauses(tools: ApplyTools, should_stop: Callable[[], object]) -> Iterator[None]:
     """Waits ever longer between looks, `settle_after` seconds in all; ends early when asked to."""
     for part in _PARTS if tools.settle_after > 0 else ():
         seconds = tools.settle_after * part / sum(_PARTS)
         slices = math.ceil(seconds / _SLICE)
         for _ in range(slices):
-            if stop():
+            if should_stop():
                 return
-            tools.pause(seconds / slices)
+            tools.sleep(seconds / slices)
         yield
 
 
-def _open_intent(task: Task, tools: Tools) -> Intent | None:
-    opened = tools.store.read().open_intents
-    return next((intent for intent in opened if intent.address == task.address), None)
+def _find_open_intent(step: Step, tools: ApplyTools) -> Intent | None:
+    opened = tools.store.read_state().open_intents
+    return next((intent for intent in opened if intent.address == step.address), None)

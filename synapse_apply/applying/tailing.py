@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import Any, cast
 
-from synapse_apply.applying.following import Pace, look, wait
-from synapse_apply.applying.seam import Known, Listing, Tail
+from synapse_apply.applying.following import FollowOptions, read_job, wait_unless_stopped
+from synapse_apply.applying.seam import LogListing, LogTail, ShownLines
 from synapse_apply.model.errors import (
     NotFound,
     RateLimited,
@@ -26,236 +26,252 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
-from synapse_apply.model.logs import LogLine, lines_of, lines_of_frame
+from synapse_apply.model.logs import LogLine, iter_frame_lines, iter_log_lines
 from synapse_apply.model.ports import JobCalls
 
-PASSING = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
-MOST_FAILURES = 8  # in a row, each after the client's own repeats
-MOST_BREAKS = 5  # connections of the tail in a row that brought nothing
+TRANSIENT_ERRORS = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
+MAX_FAILURES = 8  # in a row, each after the client's own repeats
+MAX_BREAKS = 5  # connections of the tail in a row that brought nothing
 _FIRST_WAIT = 0.25
 _NO_SUCH_ENDPOINT = 405
 
 
 @frozen
-class Watcher:
+class LogListener:
     """Who is told: of each line, of each look at the job, and in words of what is out of order."""
 
-    line: Callable[[LogLine], None]
-    look: Callable[[Job], None]
-    note: Callable[[str], None]
+    on_line: Callable[[LogLine], None]
+    on_job: Callable[[Job], None]
+    on_note: Callable[[str], None]
 
 
-class Tailer:
+class LogTailer:
     """One job's log, shown to a watcher."""
 
     def __init__(
-        self, api: JobCalls, job_id: str, pace: Pace, watcher: Watcher, last: int | None = None
+        self,
+        api: JobCalls,
+        job_id: str,
+        options: FollowOptions,
+        listener: LogListener,
+        last_count: int | None = None,
     ) -> None:
-        """Nothing is asked for yet. `last`: of the lines there are at first, only so many."""
+        """Nothing is asked for yet. `last_count`: of the lines there are at first, only so many."""
         self._api = api
-        self._id = job_id
-        self._pace = pace
-        self._watcher = watcher
-        self._show = watcher.line
-        self._last = last
-        self._known = Known()
-        self._until = None if pace.timeout is None else pace.seconds() + pace.timeout
-        self._looked = self._asked = 0.0
+        self._job_id = job_id
+        self._options = options
+        self._listener = listener
+        self._show_line = listener.on_line
+        self._last_count = last_count
+        self._shown_lines = ShownLines()
+        self._deadline = (
+            None if options.timeout is None else options.read_seconds() + options.timeout
+        )
+        self._job_read_at = self._list_read_at = 0.0
         self._failures = 0
-        self._heard = 0
+        self._lines_heard = 0
         self._breaks = 0
-        self._tails = True
-        self._listed = True
-        self._follows = False
-        self._gap = False
+        self._uses_tail = True
+        self._has_list = True
+        self._is_following = False
+        self._has_gap = False
         self._last_note = ""
 
-    def show(self) -> None:
+    def show_current_log(self) -> None:
         """The log as it is now; a reading that breaks off is taken up where it broke.
 
         RemoteError once that failed too often.
         """
-        self._begin()
-        self._catch_up()
+        self._show_last_lines()
+        self._read_until_complete()
 
-    def follow(self) -> Job:
+    def follow_log(self) -> Job:
         """The log until the job ends, the time is up or a stop was asked for; the job as last seen.
 
         RemoteError when the job cannot be read at first, and once calls failed too often.
         """
-        job = self._look()
-        self._follows = True
-        self._begin()
-        while not job.status.ended and not self._over():
-            if self._tails:
-                self._listen()
-            elif self._tried(self._read):
-                self._pause(self._pace.interval)
-            if not self._job.status.ended:
-                self._tried(self._look)
+        job = self._read_job_status()
+        self._is_following = True
+        self._show_last_lines()
+        while not job.status.has_ended and not self._should_end():
+            if self._uses_tail:
+                self._listen_once()
+            elif self._try_with_backoff(self._read_list):
+                self._wait_limited(self._options.interval)
+            if not self._job.status.has_ended:
+                self._try_with_backoff(self._read_job_status)
             job = self._job
-        if job.status.ended:
-            self._catch_up()
-        self._tell_gap()
+        if job.status.has_ended:
+            self._read_until_complete()
+        self._note_gap()
         return job
 
-    def _begin(self) -> None:
+    def _show_last_lines(self) -> None:
         """Pass over all but the last lines there are, where that was asked for."""
-        if self._last is None:
+        if self._last_count is None:
             return
-        kept: deque[LogLine] = deque(maxlen=self._last)
-        self._show = kept.append
-        self._catch_up()
-        self._show = self._watcher.line
-        for line in kept:
-            self._show(line)
+        last_lines: deque[LogLine] = deque(maxlen=self._last_count)
+        self._show_line = last_lines.append
+        self._read_until_complete()
+        self._show_line = self._listener.on_line
+        for line in last_lines:
+            self._show_line(line)
 
-    def _catch_up(self) -> None:
-        while not self._tried(self._read):
+    def _read_until_complete(self) -> None:
+        while not self._try_with_backoff(self._read_list):
             pass
-        self._tell_gap()
+        self._note_gap()
 
-    def _look(self) -> Job:
-        self._job = look(self._api, self._id)
-        self._looked = self._pace.seconds()
-        self._watcher.look(self._job)
+    def _read_job_status(self) -> Job:
+        self._job = read_job(self._api, self._job_id)
+        self._job_read_at = self._options.read_seconds()
+        self._listener.on_job(self._job)
         return self._job
 
-    def _listen(self) -> None:
+    def _listen_once(self) -> None:
         """One connection of the tail, until it ends or breaks."""
-        self._heard, why = 0, "it ends at once"
+        self._lines_heard, reason = 0, "it ends at once"
         try:
-            if self._hear():
+            if self._read_tail():
                 return
         except Unauthorized:
             raise
-        except PASSING as failure:
-            why = f"{failure}"
+        except TRANSIENT_ERRORS as failure:
+            reason = f"{failure}"
         except RemoteError as failure:
-            quiet = isinstance(failure, NotFound) or failure.status_code == _NO_SUCH_ENDPOINT
-            self._give_up("" if quiet else f"{failure}")
+            is_expected = isinstance(failure, NotFound) or failure.status_code == _NO_SUCH_ENDPOINT
+            self._stop_using_tail("" if is_expected else f"{failure}")
             return
-        self._breaks = 0 if self._heard else self._breaks + 1
-        if self._breaks >= MOST_BREAKS:
-            self._give_up(why)
+        self._breaks = 0 if self._lines_heard else self._breaks + 1
+        if self._breaks >= MAX_BREAKS:
+            self._stop_using_tail(reason)
         else:
-            self._pause(_FIRST_WAIT * 2**self._breaks)
+            self._wait_limited(_FIRST_WAIT * 2**self._breaks)
 
-    def _give_up(self, why: str) -> None:
+    def _stop_using_tail(self, reason: str) -> None:
         """Read the list from now on; without a reason it is just what this server can do."""
-        self._tails = False
-        if why:
-            self._watcher.note(
-                f"The log cannot be listened to ({why.removesuffix('.')}); it is read anew every "
-                f"{self._pace.interval:g} s instead."
+        self._uses_tail = False
+        if reason:
+            self._listener.on_note(
+                f"The log cannot be listened to ({reason.removesuffix('.')}); it is read anew "
+                f"every "
+                f"{self._options.interval:g} s instead."
             )
 
-    def _hear(self) -> bool:
+    def _read_tail(self) -> bool:
         """Whether there is nothing more to listen to: the log is complete, or nobody wants it."""
-        tail: Tail | None = None
-        frames = self._api.tail_job_console_logs(self._id, longest=self._left())
+        tail: LogTail | None = None
+        frames = self._api.tail_job_console_logs(
+            self._job_id, max_seconds=self._remaining_seconds()
+        )
         with closing(cast("Generator[Mapping[str, Any]]", frames)):
             for frame in frames:
                 kind = str(frame.get("type"))
                 if tail is None:
                     # Whatever was written before this frame is in the list by now.
-                    self._read()
-                    tail = Tail(self._known, has_list=self._listed)
+                    self._read_list()
+                    tail = LogTail(self._shown_lines, has_list=self._has_list)
                 if kind == "log":
-                    for line in lines_of_frame(frame):
-                        if tail.is_new(line):
-                            self._take(line)
-                            self._heard += 1
+                    for line in iter_frame_lines(frame):
+                        if tail.is_new_line(line):
+                            self._show_new_line(line)
+                            self._lines_heard += 1
                 elif kind == "complete":
-                    self._tails = False
+                    self._uses_tail = False
                     return True
                 elif kind == "error":
-                    self._refused(frame)
+                    self._note_stream_error(frame)
                     return False
-                if tail.doubt and (not tail.asked_once or self._may_ask()):
-                    self._read()
-                    tail.asked()
-                if self._over() or self._has_ended(kind):
+                if tail.is_in_doubt and (not tail.was_list_read or self._may_read_list()):
+                    self._read_list()
+                    tail.resolve_doubt()
+                if self._should_end() or self._has_job_ended(kind):
                     return True
         return False
 
-    def _may_ask(self) -> bool:
+    def _may_read_list(self) -> bool:
         """A log that repeats itself keeps its tail in doubt; it must not be read at every line."""
-        return self._pace.seconds() - self._asked >= self._pace.interval
+        return self._options.read_seconds() - self._list_read_at >= self._options.interval
 
-    def _has_ended(self, kind: str) -> bool:
+    def _has_job_ended(self, kind: str) -> bool:
         """Whether the job ended and its tail, which may not say so, had its time to end."""
-        since = self._pace.seconds() - self._looked
-        if self._job.status.ended:
-            return kind == "heartbeat" or since > self._pace.interval
-        if since >= self._pace.interval:
-            self._look()
+        since = self._options.read_seconds() - self._job_read_at
+        if self._job.status.has_ended:
+            return kind == "heartbeat" or since > self._options.interval
+        if since >= self._options.interval:
+            self._read_job_status()
         return False
 
-    def _refused(self, frame: Mapping[str, Any]) -> None:
-        words = str(frame.get("message") or "no reason given")
-        self._note_once(f"The log stream ended with an error: {words}.".replace("..", "."))
+    def _note_stream_error(self, frame: Mapping[str, Any]) -> None:
+        message = str(frame.get("message") or "no reason given")
+        self._note_once(f"The log stream ended with an error: {message}.".replace("..", "."))
 
     def _note_once(self, text: str) -> None:
         """Each connection may end in the same way."""
         if text != self._last_note:
-            self._watcher.note(text)
+            self._listener.on_note(text)
         self._last_note = text
 
-    def _read(self) -> None:
+    def _read_list(self) -> None:
         """The whole log as the server lists it now; only what is new is shown."""
-        if not self._listed:
+        if not self._has_list:
             return
-        listing = Listing(self._known)
+        listing = LogListing(self._shown_lines)
         try:
-            for entry in self._api.iterate_job_console_logs(self._id):
-                for line in lines_of(entry):
-                    if listing.is_new(line):
-                        self._take(line)
+            for entry in self._api.iterate_job_console_logs(self._job_id):
+                for line in iter_log_lines(entry):
+                    if listing.is_new_line(line):
+                        self._show_new_line(line)
         except NotFound:
-            if not self._follows:
-                look(self._api, self._id)  # NotFound where it is the job that is not there
-                self._note_once(f"The server has no log of job {self._id} yet.")
+            if not self._is_following:
+                read_job(self._api, self._job_id)  # NotFound where it is the job that is not there
+                self._note_once(f"The server has no log of job {self._job_id} yet.")
         except RemoteError as failure:
             if failure.status_code != _NO_SUCH_ENDPOINT:
                 raise
-            self._listed = False
-        self._gap = self._gap or listing.gap
-        self._asked = self._pace.seconds()
+            self._has_list = False
+        self._has_gap = self._has_gap or listing.has_gap
+        self._list_read_at = self._options.read_seconds()
 
-    def _take(self, line: LogLine) -> None:
-        self._known.add(line)
-        self._show(line)
+    def _show_new_line(self, line: LogLine) -> None:
+        self._shown_lines.add_line(line)
+        self._show_line(line)
 
-    def _tried(self, step: Callable[[], object]) -> bool:
+    def _try_with_backoff(self, action: Callable[[], object]) -> bool:
         """Whether a step went well; after a failure that may pass it has waited a little."""
         try:
-            step()
-        except PASSING as failure:
+            action()
+        except TRANSIENT_ERRORS as failure:
             self._failures += 1
-            if self._failures > MOST_FAILURES or self._over():
+            if self._failures > MAX_FAILURES or self._should_end():
                 raise
-            asked = getattr(failure, "retry_after", None) or 0.0
-            self._pause(max(asked, _FIRST_WAIT * 2**self._failures))
+            retry_after = getattr(failure, "retry_after", None) or 0.0
+            self._wait_limited(max(retry_after, _FIRST_WAIT * 2**self._failures))
             return False
         self._failures = 0
         return True
 
-    def _pause(self, seconds: float) -> None:
-        left = self._left()
-        most = self._pace.interval if left is None else min(self._pace.interval, left)
-        wait(min(seconds, most), self._pace)
+    def _wait_limited(self, seconds: float) -> None:
+        remaining = self._remaining_seconds()
+        max_seconds = (
+            self._options.interval if remaining is None else min(self._options.interval, remaining)
+        )
+        wait_unless_stopped(min(seconds, max_seconds), self._options)
 
-    def _left(self) -> float | None:
-        return None if self._until is None else max(self._until - self._pace.seconds(), 0.0)
+    def _remaining_seconds(self) -> float | None:
+        return (
+            None
+            if self._deadline is None
+            else max(self._deadline - self._options.read_seconds(), 0.0)
+        )
 
-    def _over(self) -> bool:
-        return self._pace.stop() or self._left() == 0.0
+    def _should_end(self) -> bool:
+        return self._options.should_stop() or self._remaining_seconds() == 0.0
 
-    def _tell_gap(self) -> None:
-        if self._gap:
-            self._watcher.note(
+    def _note_gap(self) -> None:
+        if self._has_gap:
+            self._listener.on_note(
                 "Some lines are missing above: the server listed them too late. "
-                f"`synapse-apply jobs logs {self._id}` prints all of them."
+                f"`synapse-apply jobs logs {self._job_id}` prints all of them."
             )
-            self._gap = False
+            self._has_gap = False

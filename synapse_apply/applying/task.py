@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
 
-from synapse_apply.applying.claims import Claims
-from synapse_apply.applying.executors import Serial
-from synapse_apply.applying.forms import PlainForms
-from synapse_apply.kinds.descriptor import Binding, ResourceType
-from synapse_apply.kinds.sealing import seals
+from synapse_apply.applying.claims import ClaimedIds
+from synapse_apply.applying.executors import SerialExecutor
+from synapse_apply.applying.forms import AcceptedPlainForms
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
+from synapse_apply.kinds.sealing import is_final_call_change
 from synapse_apply.model.address import Address
 from synapse_apply.model.codec import fields_to_json
 from synapse_apply.model.desired import Desired
@@ -20,35 +20,36 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange
-from synapse_apply.model.ports import Api, Clock, Packages, Place, Progress, Secrets, StateStore
+from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, Slot, StateStore
 from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
 from synapse_apply.model.values import Fields
 
 CREATES = frozenset({Action.CREATE, Action.RECREATE})
 # The live objects a run knows by now, those it made included.
-Live = Mapping[Address, Observed]
+LiveObjects = Mapping[Address, Observed]
 
 
 @frozen
-class Task:
-    """One change to carry out, once everything in `after` has been done.
+class Step:
+    """One change to carry out, once everything in `predecessors` has been done.
 
-    `want` are the declared fields as a record keeps them (secrets as Mac, those that could not be
-    resolved left out, ignored ones too). `carries` is what the same call makes along with it.
-    `unkept` are the fields that the backend is known not to keep of any object of the kind.
+    `declared_fields` are the declared fields as a record keeps them (secrets as Mac, those that
+    could not be resolved left out, ignored ones too). `companion` is what the same call makes along
+    with it. `unkept` are the fields that the backend is known not to keep of any object of the
+    kind.
     """
 
     change: Change
     type: ResourceType
-    binding: Binding
-    after: tuple[Address, ...] = ()
+    binding: ApiBinding
+    predecessors: tuple[Address, ...] = ()
     desired: Desired | None = None
     record: Record | None = None
     observed: Observed | None = None
-    want: Fields = field(default_factory=dict)
+    declared_fields: Fields = field(default_factory=dict)
     salt: str = ""
     natural_key: str = ""
-    carries: Task | None = None
+    companion: Step | None = None
     unkept: frozenset[str] = frozenset()
 
     @property
@@ -56,37 +57,39 @@ class Task:
         return self.change.address
 
     @property
-    def left(self) -> tuple[Path, ...]:
+    def untouched_paths(self) -> tuple[Path, ...]:
         """What an update leaves as it is live: ignored fields, and drift that is kept."""
         ignored = self.desired.lifecycle.ignore_changes if self.desired else ()
-        return (*ignored, *(held.path for held in self.change.held))
+        return (*ignored, *(held_change.path for held_change in self.change.held))
 
     @property
-    def acts(self) -> bool:
+    def has_write(self) -> bool:
         """Whether there is a step before its run: a call, or a record to be written."""
         if self.change.action is Action.UPDATE:
-            return bool(self.fields) or self.change.rebase
+            return bool(self.changed_fields) or self.change.rebase
         return self.change.action is not Action.NO_OP or self.change.rebase
 
     @property
-    def seals(self) -> bool:
+    def has_final_call(self) -> bool:
         """Whether it ends with a call that is never taken back."""
-        return len(self.fields) < len(self.change.fields)
+        return len(self.changed_fields) < len(self.change.fields)
 
     @property
-    def fields(self) -> tuple[FieldChange, ...]:
+    def changed_fields(self) -> tuple[FieldChange, ...]:
         """The differing fields but the one that its last call sets."""
-        seal, changes = self.binding.seal, self.change.fields
-        return tuple(one for one in changes if seal is None or not seals(seal, one))
+        seal, changes = self.binding.final_call, self.change.fields
+        return tuple(
+            change for change in changes if seal is None or not is_final_call_change(seal, change)
+        )
 
 
-def together(task: Task) -> tuple[Task, ...]:
+def list_created_steps(step: Step) -> tuple[Step, ...]:
     """What the task's call makes: its own object, and what it carries."""
-    return (task,) if task.carries is None else (task, task.carries)
+    return (step,) if step.companion is None else (step, step.companion)
 
 
 # So many files of a dirty checkout are kept with each call.
-_NAMED = 20
+_MAX_DIRTY_FILES = 20
 
 
 @frozen
@@ -102,12 +105,12 @@ class Actor:
     command: str = ""
     dirty: tuple[str, ...] = ()
 
-    def audit(
+    def build_audit_entry(
         self,
         intent: Intent,
         result: str,
         *,
-        at: str,
+        moment: str,
         plan_id: str = "",
         request_id: str | None = None,
     ) -> AuditEntry:
@@ -117,12 +120,12 @@ class Actor:
         """
         text = json.dumps(fields_to_json(intent.fields), sort_keys=True)
         return AuditEntry(
-            at=at,
+            at=moment,
             who=self.who,
             run=self.run,
             commit=self.commit,
             command=self.command,
-            dirty=self.dirty[:_NAMED],
+            dirty=self.dirty[:_MAX_DIRTY_FILES],
             plan_id=plan_id or intent.plan_id,
             address=str(intent.address),
             verb=intent.verb,
@@ -132,17 +135,17 @@ class Actor:
             digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
         )
 
-    def deed(
-        self, address: Address, verb: str, *, at: str, plan_id: str, remote_id: str = ""
+    def build_state_audit_entry(
+        self, address: Address, verb: str, *, moment: str, plan_id: str, remote_id: str = ""
     ) -> AuditEntry:
         """What history keeps of a change of the state that no call made, such as a rename."""
         return AuditEntry(
-            at=at,
+            at=moment,
             who=self.who,
             run=self.run,
             commit=self.commit,
             command=self.command,
-            dirty=self.dirty[:_NAMED],
+            dirty=self.dirty[:_MAX_DIRTY_FILES],
             plan_id=plan_id,
             address=str(address),
             verb=verb,
@@ -152,26 +155,27 @@ class Actor:
         )
 
 
-class NotBegun(Exception):
+class StepNotStarted(Exception):
     """The run shall end, and nothing was sent of this task."""
 
 
 @frozen
-class Tools:
+class ApplyTools:
     """The ports a task works through. `settle_after` is in seconds.
 
-    `longest_call` gives the seconds after which a call that uploads so many bytes has surely
-    ended. `request_id` gives the server's id of the last request this thread made ("" without one).
-    `pause` waits so many seconds. `uptime` counts what no wall clock does. `saw` is told each
-    object as a call of this run left it; what depends on it is made from that. `follows` is told
-    each job that is waited for, once it is recorded. `keep_aside` keeps
-    a call that has ended and could not be recorded, and gives the place, "" where there is none.
-    `target` is named in the commands that are printed. `place` is the task's among those that call
-    the backend, `stops` why no other call may begin, "" while it may. `begun` are the addresses of
-    which something may be done by now: announced, or in their place. `adopts`: what turns out to
-    exist while it is made may be taken over, unseen by whoever approved the plan. `claims` tell
-    whose object an id is. `sign` signs what a record remembers of its last run, where there is a
-    key. `plain_forms` are the fields that this backend takes in their plain form only.
+    `max_call_seconds` gives the seconds after which a call that uploads so many bytes has surely
+    ended. `last_request_id` gives the server's id of the last request this thread made ("" without
+    one). `sleep` waits so many seconds. `read_uptime` counts what no wall clock does. `on_observed`
+    is told each object as a call of this run left it; what depends on it is made from that.
+    `on_job_followed` is told each job that is waited for, once it is recorded.
+    `write_recovery_file` keeps a call that has ended and could not be recorded, and gives the
+    place, "" where there is none. `target` is named in the commands that are printed. `slot` is the
+    task's among those that call the backend, `stop_reason` why no other call may begin, "" while it
+    may. `started_addresses` are the addresses of which something may be done by now: announced, or
+    in their place. `may_adopt`: what turns out to exist while it is made may be taken over, unseen
+    by whoever approved the plan. `claimed_ids` tell whose object an id is. `sign_record` signs what
+    a record remembers of its last run, where there is a key. `accepted_plain_forms` are the fields
+    that this backend takes in their plain form only.
     """
 
     api: Api
@@ -183,26 +187,26 @@ class Tools:
     marks: SecretMarks
     actor: Actor
     plan_id: str
-    request_id: Callable[[], str]
+    last_request_id: Callable[[], str]
     capabilities: Capabilities = Capabilities()
-    longest_call: Callable[[int], float] = lambda _size: 60.0
+    max_call_seconds: Callable[[int], float] = lambda _size: 60.0
     settle_after: float = 30.0
-    pause: Callable[[float], None] = lambda _seconds: None
-    uptime: Callable[[], Uptime] = Uptime
-    saw: Callable[[Address, Observed], None] = lambda _address, _observed: None
-    follows: Callable[[Address, str], None] = lambda _address, _job: None
+    sleep: Callable[[float], None] = lambda _seconds: None
+    read_uptime: Callable[[], Uptime] = Uptime
+    on_observed: Callable[[Address, Observed], None] = lambda _address, _observed: None
+    on_job_followed: Callable[[Address, str], None] = lambda _address, _job: None
     target: str = ""
-    place: Place = field(default_factory=Serial)
-    stops: Callable[[], str] = lambda: ""
-    begun: set[Address] = field(default_factory=set)
-    adopts: bool = False
-    claims: Claims = field(default_factory=Claims)
-    keep_aside: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
-    sign: Callable[[Record], Record] = lambda record: record
-    plain_forms: PlainForms = field(default_factory=PlainForms)
+    slot: Slot = field(default_factory=SerialExecutor)
+    stop_reason: Callable[[], str] = lambda: ""
+    started_addresses: set[Address] = field(default_factory=set)
+    may_adopt: bool = False
+    claimed_ids: ClaimedIds = field(default_factory=ClaimedIds)
+    write_recovery_file: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
+    sign_record: Callable[[Record], Record] = lambda record: record
+    accepted_plain_forms: AcceptedPlainForms = field(default_factory=AcceptedPlainForms)
 
-    def take_place(self, *addresses: Address) -> None:
+    def acquire_slot(self, *addresses: Address) -> None:
         """Wait for a place among those that call the backend; NotBegun where the run ends first."""
-        if self.place.enter() and self.stops():
-            raise NotBegun
-        self.begun.update(addresses)
+        if self.slot.acquire_slot() and self.stop_reason():
+            raise StepNotStarted
+        self.started_addresses.update(addresses)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synapse_apply.applying import failures
-from synapse_apply.applying.body import sent_secrets
-from synapse_apply.applying.task import CREATES, Live, Task, Tools, together
-from synapse_apply.applying.ways import CREATE, DELETE, RUN, SEAL, UPDATE, Way
+from synapse_apply.applying.body import iter_sent_secrets
+from synapse_apply.applying.task import CREATES, ApplyTools, LiveObjects, Step, list_created_steps
+from synapse_apply.applying.ways import CREATE, DELETE, RUN, SEAL, UPDATE, DryRun
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Effect,
     RemoteError,
@@ -25,144 +25,157 @@ from synapse_apply.model.errors import (
     SecretUnavailable,
     SynapseApplyError,
     Unconfirmed,
-    recourse,
+    advise_on_failure,
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Refusal
-from synapse_apply.model.trial import Trial
-from synapse_apply.model.values import references
+from synapse_apply.model.trial import DryRunCounts
+from synapse_apply.model.values import collect_references
 
 RULE = "server"
 # How progress is told of it.
 VERB = "try"
-NOT_SHOWN = "the backend has not shown that it knows dry runs"
-_STOPPED = "nothing was tried after an answer that did not say it was a dry run"
+DRY_RUN_UNPROVEN = "the backend has not shown that it knows dry runs"
+_NOT_TRIED_AFTER_DOUBT = "nothing was tried after an answer that did not say it was a dry run"
 # What says something of the moment or of the line, and nothing of the call.
-_PASSING = frozenset({408, 429})
+_TRANSIENT_STATUSES = frozenset({408, 429})
 
 
 @frozen
-class Step:
+class DryRunCall:
     """One call of a task."""
 
-    task: Task
-    way: Way
+    step: Step
+    dry_run: DryRun
 
     @property
-    def verb(self) -> str:
+    def shown_verb(self) -> str:
         """As it is shown."""
-        seal = self.task.binding.seal
-        return seal.verb if seal is not None and self.way is SEAL else self.way.verb
+        seal = self.step.binding.final_call
+        return seal.verb if seal is not None and self.dry_run is SEAL else self.dry_run.verb
 
     def __str__(self) -> str:
-        return f"{self.verb} of {self.task.address}"
+        return f"{self.shown_verb} of {self.step.address}"
 
 
 @frozen
-class Ended:
+class DryRunStepResult:
     """What came of a step: fine, unless it was refused, not tried, or may have been done."""
 
-    step: Step
+    call: DryRunCall
     refusal: Refusal | None = None
-    why: str = ""
+    reason: str = ""
     doubt: Diagnostic | None = None
 
     @property
-    def told(self) -> str:
+    def result_label(self) -> str:
         """As progress is told of it."""
         if self.refusal is not None:
             return "refused"
-        return "failed" if self.why or self.doubt is not None else "done"
+        return "failed" if self.reason or self.doubt is not None else "done"
 
 
 @dataclass(slots=True)
-class Trials:
+class DryRunResult:
     """What came of all: refusals by address, reasons by what was not tried, findings."""
 
-    tried: int = 0
-    refused: dict[Address, Refusal] = field(default_factory=dict)
-    untried: list[tuple[Step, str]] = field(default_factory=list)
+    tried_count: int = 0
+    refusals: dict[Address, Refusal] = field(default_factory=dict)
+    untried: list[tuple[DryRunCall, str]] = field(default_factory=list)
     findings: list[Diagnostic] = field(default_factory=list)
 
     @property
-    def counts(self) -> Trial:
-        return Trial(self.tried, len(self.refused), len(self.untried))
+    def dry_run_counts(self) -> DryRunCounts:
+        return DryRunCounts(self.tried_count, len(self.refusals), len(self.untried))
 
-    def add(self, ended: Ended) -> None:
+    def add_step_result(self, step_result: DryRunStepResult) -> None:
         """Count one, and keep what is to be told of it."""
-        if ended.why:
-            self.untried.append((ended.step, ended.why))
+        if step_result.reason:
+            self.untried.append((step_result.call, step_result.reason))
             return
-        self.tried += 1
-        if ended.refusal is not None:
-            self.refused.setdefault(ended.step.task.address, ended.refusal)
-        if ended.doubt is not None:
-            self.findings.append(ended.doubt)
+        self.tried_count += 1
+        if step_result.refusal is not None:
+            self.refusals.setdefault(step_result.call.step.address, step_result.refusal)
+        if step_result.doubt is not None:
+            self.findings.append(step_result.doubt)
 
-    def leave(self, steps: Iterable[Step], why: str) -> None:
+    def add_untried(self, calls: Iterable[DryRunCall], reason: str) -> None:
         """Count some as not tried."""
-        self.untried += [(step, why) for step in steps]
+        self.untried += [(call, reason) for call in calls]
 
 
-Every = Callable[[Callable[[Step], Ended], Sequence[Step]], Iterable[Ended]]
+RunEach = Callable[
+    [Callable[[DryRunCall], DryRunStepResult], Sequence[DryRunCall]], Iterable[DryRunStepResult]
+]
 
 
-def rehearse(
-    tasks: Iterable[Task], tools: Tools, live: Live, every: Every, *, careful: bool = False
-) -> Trials:
+def dry_run_steps(
+    steps: Iterable[Step],
+    tools: ApplyTools,
+    live: LiveObjects,
+    run_each: RunEach,
+    *,
+    needs_proof: bool = False,
+) -> DryRunResult:
     """Try every call of these tasks that can be tried. Nothing but reads and dry runs is sent.
 
-    `every` does a work for several, side by side where it likes. `careful`: something speaks
+    `run_each` does a work for several, side by side where it likes. `needs_proof`: something speaks
     against the plan as a whole, so only a server that is known to make dry runs is asked.
     """
-    made, waiting = Trials(), list[Step]()
-    for step in sorted(_steps(tasks), key=_reach):
-        why = _why_not(step, tools, live)
-        made.leave([step], why) if why else waiting.append(step)
+    result, waiting = DryRunResult(), list[DryRunCall]()
+    for call in sorted(_build_dry_run_calls(steps), key=_impact_rank):
+        reason = _find_untriable_reason(call, tools, live)
+        result.add_untried([call], reason) if reason else waiting.append(call)
     try:
-        known = _is_known(waiting, tools)
+        is_known = _has_server_dry_runs(waiting, tools)
     except Unconfirmed as failure:
-        made.findings.append(_says_nothing(failure))
-        made.leave(waiting, NOT_SHOWN)
-        return made
-    while waiting and not (known or careful or waiting[0].way.lasting):
-        ended = _attempt(waiting.pop(0), tools, live, known=False)
-        made.add(ended)
-        if ended.doubt is not None:
-            made.leave(waiting, _STOPPED)
-            return made
-        known = not (ended.refusal or ended.why)
-    if known:
-        _try_the_rest(waiting, tools, live, every, made)
+        result.findings.append(_build_no_dry_run_warning(failure))
+        result.add_untried(waiting, DRY_RUN_UNPROVEN)
+        return result
+    while waiting and not (is_known or needs_proof or waiting[0].dry_run.is_irreversible):
+        step_result = _dry_run_and_report(waiting.pop(0), tools, live, is_known=False)
+        result.add_step_result(step_result)
+        if step_result.doubt is not None:
+            result.add_untried(waiting, _NOT_TRIED_AFTER_DOUBT)
+            return result
+        is_known = not (step_result.refusal or step_result.reason)
+    if is_known:
+        _dry_run_remaining(waiting, tools, live, run_each, result)
     else:
-        made.leave(waiting, NOT_SHOWN)
-    return made
+        result.add_untried(waiting, DRY_RUN_UNPROVEN)
+    return result
 
 
-def _try_the_rest(
-    waiting: Sequence[Step], tools: Tools, live: Live, every: Every, made: Trials
+def _dry_run_remaining(
+    waiting: Sequence[DryRunCall],
+    tools: ApplyTools,
+    live: LiveObjects,
+    run_each: RunEach,
+    result: DryRunResult,
 ) -> None:
     """Side by side, those that nothing takes back at the end and one by one."""
 
-    def work(step: Step) -> Ended:
-        return _attempt(step, tools, live, known=True)
+    def dry_run_call(call: DryRunCall) -> DryRunStepResult:
+        return _dry_run_and_report(call, tools, live, is_known=True)
 
-    for ended in every(work, [step for step in waiting if not step.way.lasting]):
-        made.add(ended)
-    for step in waiting:
-        if not step.way.lasting:
+    for step_result in run_each(
+        dry_run_call, [call for call in waiting if not call.dry_run.is_irreversible]
+    ):
+        result.add_step_result(step_result)
+    for call in waiting:
+        if not call.dry_run.is_irreversible:
             continue
-        if made.findings:
-            made.leave([step], _STOPPED)
+        if result.findings:
+            result.add_untried([call], _NOT_TRIED_AFTER_DOUBT)
         else:
-            made.add(work(step))
+            result.add_step_result(dry_run_call(call))
 
 
-def _is_known(waiting: Iterable[Step], tools: Tools) -> bool:
+def _has_server_dry_runs(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
     """Whether the server shows that it knows dry runs; Unconfirmed when it shows the opposite."""
-    for harmless in dict.fromkeys(step.task.binding.harmless for step in waiting):
+    for harmless_call in dict.fromkeys(call.step.binding.send_dry_run_probe for call in waiting):
         try:
-            if harmless is not None and harmless(tools.api.trying):
+            if harmless_call is not None and harmless_call(tools.api.dry_run):
                 return True
         except Unconfirmed:
             raise
@@ -171,110 +184,121 @@ def _is_known(waiting: Iterable[Step], tools: Tools) -> bool:
     return False
 
 
-def _steps(tasks: Iterable[Task]) -> Iterator[Step]:
-    tasks = list(tasks)
-    along = {task.carries.address for task in tasks if task.carries is not None}
-    for task in tasks:
-        action = task.change.action
+def _build_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
+    steps = list(steps)
+    companion_addresses = {step.companion.address for step in steps if step.companion is not None}
+    for step in steps:
+        action = step.change.action
         if action in CREATES:
-            if task.address not in along:
-                yield Step(task, CREATE)
+            if step.address not in companion_addresses:
+                yield DryRunCall(step, CREATE)
         elif action is Action.DELETE:
-            yield Step(task, DELETE)
-        elif task.fields:
-            yield Step(task, UPDATE)
-        if task.seals:
-            yield Step(task, SEAL)
-        due = task.change.verification
+            yield DryRunCall(step, DELETE)
+        elif step.changed_fields:
+            yield DryRunCall(step, UPDATE)
+        if step.has_final_call:
+            yield DryRunCall(step, SEAL)
+        due = step.change.verification
         if due is not None and not due.job:
-            yield Step(task, RUN)
+            yield DryRunCall(step, RUN)
 
 
-def _reach(step: Step) -> int:
+def _impact_rank(call: DryRunCall) -> int:
     """What to try first: what does the least where a server acts on it."""
-    return (UPDATE, CREATE, DELETE, SEAL, RUN).index(step.way)
+    return (UPDATE, CREATE, DELETE, SEAL, RUN).index(call.dry_run)
 
 
-def _why_not(step: Step, tools: Tools, live: Live) -> str:
+def _find_untriable_reason(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> str:
     """Why a call cannot be tried, "" where it can."""
-    task = step.task
-    if step.way.send is None:
+    step = call.step
+    if call.dry_run.send_dry_run is None:
         return "a run cannot be tried"
-    if task.binding.harmless is None:
-        return f"API {task.binding.api} has no dry run"
-    if step.way is SEAL and task.change.action in CREATES:
+    if step.binding.send_dry_run_probe is None:
+        return f"API {step.binding.api} has no dry run"
+    if call.dry_run is SEAL and step.change.action in CREATES:
         return "it is not there yet"
-    if step.way in {CREATE, UPDATE} and task.desired is not None:
-        needs = sorted({one.address for one in references(task.desired.spec)} - live.keys())
-        if needs:
-            return f"it needs {needs[0]}, which is not there yet"
-    for one in together(task):
-        for _path, ref in sent_secrets(one):
+    if call.dry_run in {CREATE, UPDATE} and step.desired is not None:
+        missing_addresses = sorted(
+            {checked_step.address for checked_step in collect_references(step.desired.spec)}
+            - live.keys()
+        )
+        if missing_addresses:
+            return f"it needs {missing_addresses[0]}, which is not there yet"
+    for checked_step in list_created_steps(step):
+        for _path, ref in iter_sent_secrets(checked_step):
             try:
-                tools.secrets.resolve(ref)
-            except SecretUnavailable as missing:
-                return missing.diagnostics[0].detail.rstrip(".")
+                tools.secrets.resolve_secret(ref)
+            except SecretUnavailable as problem:
+                return problem.diagnostics[0].detail.rstrip(".")
     return ""
 
 
-def _attempt(step: Step, tools: Tools, live: Live, *, known: bool) -> Ended:
+def _dry_run_and_report(
+    call: DryRunCall, tools: ApplyTools, live: LiveObjects, *, is_known: bool
+) -> DryRunStepResult:
     """Try one; once the server is known to make dry runs, a lost answer did no harm."""
-    address, began = step.task.address, tools.clock.seconds()
-    tools.progress.started(address, VERB)
-    ended = _tried(step, tools, live, known=known)
-    tools.progress.finished(address, VERB, ended.told, tools.clock.seconds() - began)
-    return ended
+    address, started_at = call.step.address, tools.clock.monotonic_seconds()
+    tools.progress.report_start(address, VERB)
+    step_result = _send_dry_run(call, tools, live, is_known=is_known)
+    tools.progress.report_end(
+        address, VERB, step_result.result_label, tools.clock.monotonic_seconds() - started_at
+    )
+    return step_result
 
 
-def _tried(step: Step, tools: Tools, live: Live, *, known: bool) -> Ended:
-    task, send = step.task, step.way.send
+def _send_dry_run(
+    call: DryRunCall, tools: ApplyTools, live: LiveObjects, *, is_known: bool
+) -> DryRunStepResult:
+    step, send = call.step, call.dry_run.send_dry_run
     try:
         if send is not None:
-            send(task, tools, live)
+            send(step, tools, live)
     except SynapseApplyError as failure:
-        return Ended(step, why=failure.diagnostics[0].detail.rstrip("."))
+        return DryRunStepResult(call, reason=failure.diagnostics[0].detail.rstrip("."))
     except RemoteError as failure:
-        lost = failure.effect is Effect.UNKNOWN and not known
-        if lost or isinstance(failure, Unconfirmed):
-            return Ended(step, doubt=_doubt(step, failure, tools, live))
+        is_lost = failure.effect is Effect.UNKNOWN and not is_known
+        if is_lost or isinstance(failure, Unconfirmed):
+            return DryRunStepResult(call, doubt=_build_doubt_diagnostic(call, failure, tools, live))
         status = failure.status_code
-        if 400 <= status < 500 and status not in _PASSING:
-            return Ended(step, refusal=_refusal(step, failure, tools))
-        return Ended(step, why=_unanswered(task, failure, tools))
-    return Ended(step)
+        if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
+            return DryRunStepResult(call, refusal=_build_dry_run_refusal(call, failure, tools))
+        return DryRunStepResult(call, reason=_describe_failure(step, failure, tools))
+    return DryRunStepResult(call)
 
 
-def _unanswered(task: Task, failure: RemoteError, tools: Tools) -> str:
+def _describe_failure(step: Step, failure: RemoteError, tools: ApplyTools) -> str:
     if failure.status_code:
-        return failures.answered(task, failure, tools.marks.for_address(task.address)).rstrip(".")
+        return failures.format_backend_answer(
+            step, failure, tools.marks.for_address(step.address)
+        ).rstrip(".")
     if isinstance(failure, RemoteTimeout):
         return "no answer came in time"
     return "no answer came" if failure.effect is Effect.UNKNOWN else f"{failure}".rstrip(".")
 
 
-def _refusal(step: Step, failure: RemoteError, tools: Tools) -> Refusal:
-    task = step.task
-    what = "" if step.way in {CREATE, UPDATE, DELETE} else f" of its {step.verb}"
-    words = failures.answered(
-        task, failure, tools.marks.for_address(task.address), f" to a dry run{what}"
+def _build_dry_run_refusal(call: DryRunCall, failure: RemoteError, tools: ApplyTools) -> Refusal:
+    step = call.step
+    call_text = "" if call.dry_run in {CREATE, UPDATE, DELETE} else f" of its {call.shown_verb}"
+    message = failures.format_backend_answer(
+        step, failure, tools.marks.for_address(step.address), f" to a dry run{call_text}"
     )
     if failure.request_id:
-        words += f" (request id {failure.request_id})"
-    if failure.status_code == failures.CONFLICT and step.way is CREATE:
-        new = "a new version" if task.type.series else "another name or code"
-        ways: tuple[str, ...] = (
-            f"declare it under {new}",
-            f"if it is there and you know its id: `synapse-apply import {task.address} ID`",
+        message += f" (request id {failure.request_id})"
+    if failure.status_code == failures.CONFLICT and call.dry_run is CREATE:
+        new_identity = "a new version" if step.type.series_field else "another name or code"
+        ways_out: tuple[str, ...] = (
+            f"declare it under {new_identity}",
+            f"if it is there and you know its id: `synapse-apply import {step.address} ID`",
         )
     else:
-        way = recourse(failure, "plan again", "Settle what it says, then plan again.")
-        ways = (f"{way[0].lower()}{way[1:]}".rstrip("."),)
-    position = task.desired.position if task.desired else None
-    return Refusal(RULE, words, ways, position)
+        hint = advise_on_failure(failure, "plan again", "Settle what it says, then plan again.")
+        ways_out = (f"{hint[0].lower()}{hint[1:]}".rstrip("."),)
+    position = step.desired.position if step.desired else None
+    return Refusal(RULE, message, ways_out, position)
 
 
-def _says_nothing(failure: RemoteError) -> Diagnostic:
-    return warning(
+def _build_no_dry_run_warning(failure: RemoteError) -> Diagnostic:
+    return warning_finding(
         "The backend does not say that it makes dry runs",
         "Asked for a dry run of a change of nothing, it answered without saying that it was one. "
         "It may act on a dry run, so that no call was tried.",
@@ -283,33 +307,40 @@ def _says_nothing(failure: RemoteError) -> Diagnostic:
     )
 
 
-def _doubt(step: Step, failure: RemoteError, tools: Tools, live: Live) -> Diagnostic:
+def _build_doubt_diagnostic(
+    call: DryRunCall, failure: RemoteError, tools: ApplyTools, live: LiveObjects
+) -> Diagnostic:
     """What became of a call that was to be checked only, as far as it can be seen."""
-    told = isinstance(failure, Unconfirmed)
-    why = "the answer does not say that it was a dry run" if told else "the answer was lost"
-    about: dict[str, Any] = {
-        "address": f"{step.task.address}",
+    is_unconfirmed = isinstance(failure, Unconfirmed)
+    reason = (
+        "the answer does not say that it was a dry run" if is_unconfirmed else "the answer was lost"
+    )
+    common_fields: dict[str, Any] = {
+        "address": f"{call.step.address}",
         "request_id": failure.request_id,
     }
-    acted = step.way.acted(step.task, tools, live)
-    if acted:
-        return error(
+    has_acted = call.dry_run.has_acted(call.step, tools, live)
+    if has_acted:
+        return error_finding(
             "The backend acted on a dry run",
-            f"The {step} was to be checked only, and it was done: {why}. Nothing more was tried.",
+            f"The {call} was to be checked only, and it was done: {reason}. Nothing more was "
+            f"tried.",
             "Plan without --server-dry-run, which this backend does not know: the new plan shows "
             "what is there now.",
-            **about,
+            **common_fields,
         )
-    if acted is None:
-        return error(
+    if has_acted is None:
+        return error_finding(
             "A dry run may have been acted on",
-            f"The {step} was to be checked only: {why}, and nobody can tell whether it was done. "
+            f"The {call} was to be checked only: {reason}, and nobody can tell whether it was "
+            f"done. "
             "Nothing more was tried.",
-            f"Look at {step.task.address} in the product, then plan without --server-dry-run.",
-            **about,
+            f"Look at {call.step.address} in the product, then plan without --server-dry-run.",
+            **common_fields,
         )
-    return warning(
+    return warning_finding(
         "The backend does not say that it made a dry run",
-        f"The {step} was to be checked only: {why}. It was not done, and nothing more was tried.",
-        **about,
+        f"The {call} was to be checked only: {reason}. It was not done, and nothing more was "
+        f"tried.",
+        **common_fields,
     )

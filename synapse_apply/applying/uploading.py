@@ -13,14 +13,14 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Clock, Packages, Progress
 
 # Seconds between two reports: more would be drawn by nobody and cost the upload time.
-_EVERY = 0.1
+_REPORT_INTERVAL = 0.1
 # Bytes after which there is one all the same: a connection may stand still at any moment, and
 # what was shown last is what is looked at then.
-_STEP = 1024 * 1024
+_REPORT_BYTES = 1024 * 1024
 
 
 @frozen
-class WatchedPackages:
+class ProgressPackages:
     """The `Packages` port over another one; what is read of an open package counts as sent."""
 
     packages: Packages
@@ -28,53 +28,58 @@ class WatchedPackages:
     clock: Clock
 
     @contextmanager
-    def open(self, address: Address) -> Iterator[Any]:
+    def open_package(self, address: Address) -> Iterator[Any]:
         """As the port has it."""
-        with self.packages.open(address) as file:
-            yield _Watched(file, partial(self.progress.sent, address), self.clock.seconds)
+        with self.packages.open_package(address) as file:
+            yield _WatchedFile(
+                file, partial(self.progress.report_upload, address), self.clock.monotonic_seconds
+            )
 
 
-class _Watched:
+class _WatchedFile:
     """A file as an upload needs it: read, told where it stands, and set back for another try."""
 
     def __init__(
-        self, file: Any, tell: Callable[[int, int], None], seconds: Callable[[], float]
+        self, file: Any, on_progress: Callable[[int, int], None], seconds: Callable[[], float]
     ) -> None:
         self._file = file
-        self._tell = tell
+        self._on_progress = on_progress
         self._seconds = seconds
-        self._at: int = file.tell()
+        self._position: int = file.tell()
         self._total: int = file.seek(0, os.SEEK_END)
-        file.seek(self._at)
-        self._due = 0.0
-        self._told = self._at
-        self._report()
+        file.seek(self._position)
+        self._next_report_at = 0.0
+        self._reported_position = self._position
+        self._report_progress()
 
     @property
     def sha256(self) -> str:
         """What the file tells of itself, "" where it does not."""
-        told: str = getattr(self._file, "sha256", "")
-        return told
+        digest: str = getattr(self._file, "sha256", "")
+        return digest
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
         block: bytes = self._file.read(size)
-        self._at += len(block)
-        far = self._at >= self._total or self._at - self._told >= _STEP
-        if block and (far or self._seconds() >= self._due):
-            self._report()
+        self._position += len(block)
+        is_far = (
+            self._position >= self._total
+            or self._position - self._reported_position >= _REPORT_BYTES
+        )
+        if block and (is_far or self._seconds() >= self._next_report_at):
+            self._report_progress()
         return block
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """The new place from the start."""
-        self._at = self._file.seek(offset, whence)
-        return self._at
+        self._position = self._file.seek(offset, whence)
+        return self._position
 
     def tell(self) -> int:
         """The place from the start."""
-        return self._at
+        return self._position
 
-    def _report(self) -> None:
-        self._due = self._seconds() + _EVERY
-        self._told = self._at
-        self._tell(self._at, self._total)
+    def _report_progress(self) -> None:
+        self._next_report_at = self._seconds() + _REPORT_INTERVAL
+        self._reported_position = self._position
+        self._on_progress(self._position, self._total)

@@ -15,14 +15,20 @@ from uuid import uuid4
 
 from synapse_apply.applying import failures
 from synapse_apply.applying import run_words as words
-from synapse_apply.applying.announce import announced
-from synapse_apply.applying.body import wanted
-from synapse_apply.applying.following import Pace, follow, follow_ticket
-from synapse_apply.applying.runs import Trail, known_jobs, look_for, noted, started
-from synapse_apply.applying.second_look import pauses
-from synapse_apply.applying.task import Live, Task, Tools
-from synapse_apply.kinds.descriptor import Proof
-from synapse_apply.kinds.proof import context_of, marked, version_of
+from synapse_apply.applying.announce import write_intents
+from synapse_apply.applying.body import build_declared_fields
+from synapse_apply.applying.following import FollowOptions, follow_job, follow_ticket
+from synapse_apply.applying.runs import (
+    RunCandidates,
+    close_started_run,
+    find_run_candidates,
+    list_settled_jobs,
+    with_last_run,
+)
+from synapse_apply.applying.second_look import iter_recheck_pauses
+from synapse_apply.applying.task import ApplyTools, LiveObjects, Step
+from synapse_apply.kinds.descriptor import VerificationSpec
+from synapse_apply.kinds.proof import add_run_mark, extract_context, extract_version
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
@@ -33,250 +39,310 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, job_of, judge_result
+from synapse_apply.model.job import Job, JobStatus, judge_run_result, parse_job
 from synapse_apply.model.state import Intent, IntentState, Record
-from synapse_apply.model.values import leaves
-from synapse_apply.model.verification import RUN, Verdict, Verification, Verified
+from synapse_apply.model.values import flatten
+from synapse_apply.model.verification import RUN_VERB, RunStatus, Verification, VerificationResult
 
 # How progress is told of it.
 VERB = "verify"
 _LINES = 10  # as the API page's own loop prints
 
 
-def verify(task: Task, tools: Tools, live: Live, stop: Callable[[], object]) -> Verified:
+def verify_step(
+    step: Step, tools: ApplyTools, live: LiveObjects, should_stop: Callable[[], object]
+) -> VerificationResult:
     """Make the run that is due, or follow the one that goes on; every way to end is a Verified."""
-    begun = tools.clock.seconds()
-    tools.progress.started(task.address, VERB)
+    started_at = tools.clock.monotonic_seconds()
+    tools.progress.report_start(step.address, VERB)
     try:
-        verified = _Run.of(task, tools, live, stop).verdict()
+        verified = _VerificationRun.from_step(step, tools, live, should_stop).run_to_verdict()
     except SynapseApplyError as failure:
-        verified = Verified(task.address, Verdict.FAILED, diagnostics=failure.diagnostics)
-    seconds = tools.clock.seconds() - begun
-    tools.progress.finished(task.address, VERB, verified.verdict.value, seconds)
+        verified = VerificationResult(
+            step.address, RunStatus.FAILED, diagnostics=failure.diagnostics
+        )
+    seconds = tools.clock.monotonic_seconds() - started_at
+    tools.progress.report_end(step.address, VERB, verified.status.value, seconds)
     return replace(verified, seconds=seconds)
 
 
 @frozen
-class _Broken:
+class _StateWriteFailure:
     """Why the state could not be told how a call ended, and the file that keeps it ("": none)."""
 
-    why: Diagnostic
-    kept: str
+    diagnostic: Diagnostic
+    recovery_file: str
 
 
 @frozen
-class _Run:
+class _VerificationRun:
     """One run; `owner` is the remote id of what is run, `record` the one that is proved."""
 
-    task: Task
-    tools: Tools
-    stop: Callable[[], object]
-    due: Verification
-    proof: Proof
+    step: Step
+    tools: ApplyTools
+    should_stop: Callable[[], object]
+    verification: Verification
+    proof: VerificationSpec
     owner: str
     record: Record
 
     @classmethod
-    def of(cls, task: Task, tools: Tools, live: Live, stop: Callable[[], object]) -> _Run:
-        due, proof = task.change.verification, task.type.proof
-        record = tools.store.record(task.address)
-        if due is None or proof is None or record is None:
-            raise ValueError(f"{task.address} cannot be verified, yet its plan says so")
-        owner = str(wanted(task, live)[proof.owner,])
-        return cls(task, tools, stop, due, proof, owner, record)
+    def from_step(
+        cls, step: Step, tools: ApplyTools, live: LiveObjects, should_stop: Callable[[], object]
+    ) -> _VerificationRun:
+        verification, proof = step.change.verification, step.type.verification_spec
+        record = tools.store.find_record(step.address)
+        if verification is None or proof is None or record is None:
+            raise ValueError(f"{step.address} cannot be verified, yet its plan says so")
+        owner = str(build_declared_fields(step, live)[proof.owner_field,])
+        return cls(step, tools, should_stop, verification, proof, owner, record)
 
-    def verdict(self) -> Verified:
+    def run_to_verdict(self) -> VerificationResult:
         """Start it where no job is known, then follow."""
-        if self.due.job:
-            return self._followed(self.due.job, fresh=False)
-        owner, runs_as = self.owner, self.task.binding.runs_as
+        if self.verification.job:
+            return self._follow_job(self.verification.job, fresh=False)
+        owner, runs_as = self.owner, self.step.binding.resolve_run_owner
         if runs_as is not None:
             try:
                 owner = runs_as(self.tools.api, owner)
             except RemoteError as failure:
-                return self._said(Verdict.FAILED, words.refused(self.task, failure, {}))
-        return self._start(owner)
+                return self._build_verification_result(
+                    RunStatus.FAILED, words.build_refused_run_diagnostic(self.step, failure, {})
+                )
+        return self._start_run(owner)
 
-    def _start(self, owner: str) -> Verified:
+    def _start_run(self, owner: str) -> VerificationResult:
         """`owner` as the calls of a run know it."""
-        (intent,) = announced(self.tools, self._intent(owner))
+        (intent,) = write_intents(self.tools, self._build_run_intent(owner))
         try:
-            answer = self.proof.run(self.tools.api, owner, marked(self.due.body, intent.id))
+            answer = self.proof.send_run(
+                self.tools.api, owner, add_run_mark(self.verification.body, intent.id)
+            )
         except RemoteError as failure:
             if failure.effect is Effect.NONE:
-                return self._refused(intent, failure)
-            return self._look_for(intent, failure)
-        request_id = self.tools.request_id()
+                return self._record_refused_run(intent, failure)
+            return self._find_lost_run(intent, failure)
+        request_id = self.tools.last_request_id()
         try:
-            job = job_of(answer).id
+            job = parse_job(answer).id
         except ValueError:
-            return self._answered(intent, owner, answer, request_id)
-        return self._go_on(intent, job, request_id)
+            return self._record_direct_answer(intent, owner, answer, request_id)
+        return self._record_job_and_follow(intent, job, request_id)
 
-    def _intent(self, owner: str) -> Intent:
+    def _build_run_intent(self, owner: str) -> Intent:
         return Intent(
             id=str(uuid4()),
             plan_id=self.tools.plan_id,
-            address=self.task.address,
-            verb=RUN,
-            api=self.task.binding.api,
+            address=self.step.address,
+            verb=RUN_VERB,
+            api=self.step.binding.api,
             natural_key=self.record.natural_key,
             remote_id=owner,
-            fields=leaves(context_of(self.due.body)),
-            digest=self.due.parameters,
-            version=version_of(self.due.body),
-            deadline=self.tools.longest_call(0),
+            fields=flatten(extract_context(self.verification.body)),
+            digest=self.verification.parameters,
+            version=extract_version(self.verification.body),
+            deadline=self.tools.max_call_seconds(0),
         )
 
-    def _refused(self, intent: Intent, failure: RemoteError) -> Verified:
+    def _record_refused_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
         """Certainly not started. Parameters that the server refuses are remembered as failed."""
-        record, judged = self.record, isinstance(failure, Invalid)
-        if judged:
-            record = self._noted(Verdict.FAILED)
+        record, is_invalid = self.record, isinstance(failure, Invalid)
+        if is_invalid:
+            record = self._build_verified_record(RunStatus.FAILED)
         closed = replace(intent, state=IntentState.FAILED, remote_id="")
         request_id = failure.request_id or ""
-        why, broken = (
-            words.refused(self.task, failure, self.due.body),
-            self._settle(closed, record, request_id),
+        reason, write_failure = (
+            words.build_refused_run_diagnostic(self.step, failure, self.verification.body),
+            self._settle_run(closed, record, request_id),
         )
-        if broken:
-            return self._untold(Verdict.FAILED, broken, why, request_id=request_id)
-        tolerated = judged and self.due.tolerant
-        return self._said(Verdict.FAILED, why, request_id=request_id, tolerated=tolerated)
+        if write_failure:
+            return self._build_unrecorded_result(
+                RunStatus.FAILED, write_failure, reason, request_id=request_id
+            )
+        tolerated = is_invalid and self.verification.tolerates_failure
+        return self._build_verification_result(
+            RunStatus.FAILED, reason, request_id=request_id, tolerated=tolerated
+        )
 
-    def _answered(
+    def _record_direct_answer(
         self, intent: Intent, owner: str, answer: Mapping[str, Any], request_id: str
-    ) -> Verified:
+    ) -> VerificationResult:
         """The answer names no job: it is the direct result of a run, or a ticket for it."""
         with suppress(RemoteError):  # then the ticket is all that is known of it
             answer = self._redeem(owner, answer)
-        ended = judge_result(answer)
-        badly = ended is not JobStatus.COMPLETED
-        verdict = Verdict.FAILED if badly else Verdict.PASSED
-        told = (words.answered_badly(self.task, ended),) if badly else ()
+        status = judge_run_result(answer)
+        has_failed = status is not JobStatus.COMPLETED
+        verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
+        diagnostics = (words.build_bad_answer_diagnostic(self.step, status),) if has_failed else ()
         closed = replace(intent, state=IntentState.DONE, remote_id="")
-        if broken := self._settle(closed, self._noted(verdict), request_id):
-            return self._untold(Verdict.UNKNOWN, broken, *told, request_id=request_id)
-        tolerated = badly and self.due.tolerant
-        return self._said(verdict, *told, request_id=request_id, tolerated=tolerated)
+        if write_failure := self._settle_run(
+            closed, self._build_verified_record(verdict), request_id
+        ):
+            return self._build_unrecorded_result(
+                RunStatus.UNKNOWN, write_failure, *diagnostics, request_id=request_id
+            )
+        tolerated = has_failed and self.verification.tolerates_failure
+        return self._build_verification_result(
+            verdict, *diagnostics, request_id=request_id, tolerated=tolerated
+        )
 
     def _redeem(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result that a ticket is for; any other answer as it is."""
-        api, body = self.tools.api, self.due.body
+        api, body = self.tools.api, self.verification.body
         return follow_ticket(
-            lambda question: self.proof.run(api, owner, question), body, answer, self._pace()
+            lambda question: self.proof.send_run(api, owner, question), body, answer, self._pace()
         )
 
-    def _go_on(self, intent: Intent, job: str, request_id: str, *told: Diagnostic) -> Verified:
+    def _record_job_and_follow(
+        self, intent: Intent, job: str, request_id: str, *diagnostics: Diagnostic
+    ) -> VerificationResult:
         """Record at once which job it is, then follow it."""
-        closed, record = started(intent, self.record, job, self.tools.clock.now())
-        if broken := self._settle(closed, record, request_id):
-            return self._untold(Verdict.UNKNOWN, broken, job=job, request_id=request_id)
-        verified = self._followed(job, fresh=True)
-        told_all = (*told, *verified.diagnostics)
-        return replace(verified, request_id=request_id, diagnostics=told_all)
+        closed, record = close_started_run(intent, self.record, job, self.tools.clock.utc_now())
+        if write_failure := self._settle_run(closed, record, request_id):
+            return self._build_unrecorded_result(
+                RunStatus.UNKNOWN, write_failure, job=job, request_id=request_id
+            )
+        verified = self._follow_job(job, fresh=True)
+        all_diagnostics = (*diagnostics, *verified.diagnostics)
+        return replace(verified, request_id=request_id, diagnostics=all_diagnostics)
 
-    def _look_for(self, intent: Intent, failure: RemoteError) -> Verified:
+    def _find_lost_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
         """Nobody saw the answer. A job with our mark is proof; that there is none is not, yet."""
-        waits = pauses(self.tools, self.stop)
+        pauses_left = iter_recheck_pauses(self.tools, self.should_stop)
         while True:
-            trail = Trail()
+            candidates = RunCandidates()
             with suppress(RemoteError, StateError):
-                known = known_jobs(self.tools.store)
-                trail = look_for(self.tools.api, self.proof, intent, known)
-            if trail.job is not None:
-                job, request_id = trail.job.id, failure.request_id or ""
-                told = words.found(self.task, failure, job)
-                return self._go_on(intent, job, request_id, told)
-            if trail.maybe or next(waits, waits) is waits:
+                settled_jobs = list_settled_jobs(self.tools.store)
+                candidates = find_run_candidates(self.tools.api, self.proof, intent, settled_jobs)
+            if candidates.job is not None:
+                job, request_id = candidates.job.id, failure.request_id or ""
+                diagnostic = words.build_recovered_run_diagnostic(self.step, failure, job)
+                return self._record_job_and_follow(intent, job, request_id, diagnostic)
+            if candidates.possible_jobs or next(pauses_left, pauses_left) is pauses_left:
                 break
-        told = words.unknown(self.task, failure, trail)
-        return self._said(Verdict.UNKNOWN, told, request_id=failure.request_id or "")
+        diagnostic = words.build_unknown_run_diagnostic(self.step, failure, candidates)
+        return self._build_verification_result(
+            RunStatus.UNKNOWN, diagnostic, request_id=failure.request_id or ""
+        )
 
-    def _followed(self, job_id: str, *, fresh: bool) -> Verified:
+    def _follow_job(self, job_id: str, *, fresh: bool) -> VerificationResult:
         """Look at a job until it ends; `fresh` when this run started it."""
-        tools, address = self.tools, self.task.address
-        tools.follows(address, job_id)
-        looks: list[Job] = []
+        tools, address = self.tools, self.step.address
+        tools.on_job_followed(address, job_id)
+        jobs_read: list[Job] = []
 
-        def seen(job: Job) -> None:
-            looks[:] = [job]
-            tools.progress.looked(address, job)
+        def on_job(job: Job) -> None:
+            jobs_read[:] = [job]
+            tools.progress.report_job(address, job)
 
         try:
-            job = follow(tools.api, job_id, self._pace(), seen)
+            job = follow_job(tools.api, job_id, self._pace(), on_job)
         except RemoteError as failure:
-            if isinstance(failure, NotFound) and (looks or not fresh):
-                return self._ended(Verdict.FAILED, job_id, words.gone(self.task, job_id))
-            if self.stop():  # what was asked for is given up when a run is told to end
-                return self._said(Verdict.RUNNING, job=job_id)
+            if isinstance(failure, NotFound) and (jobs_read or not fresh):
+                return self._record_ended_run(
+                    RunStatus.FAILED, job_id, words.build_missing_job_diagnostic(self.step, job_id)
+                )
+            if self.should_stop():  # what was asked for is given up when a run is told to end
+                return self._build_verification_result(RunStatus.RUNNING, job=job_id)
             # A job that was started just now may be slow to show.
-            told = words.out_of_sight(self.task, job_id, str(failure))
-            return self._said(Verdict.RUNNING, told, job=job_id)
+            diagnostic = words.build_unreadable_job_diagnostic(self.step, job_id, str(failure))
+            return self._build_verification_result(RunStatus.RUNNING, diagnostic, job=job_id)
         if job.status is JobStatus.COMPLETED:
-            return self._ended(Verdict.PASSED, job_id)
-        if job.status.ended:
-            told = words.failed(self.task, f"Job {job_id}", job.status)
-            return self._ended(Verdict.FAILED, job_id, told, logs=self._logs(job_id))
-        if self.stop():
-            return self._said(Verdict.RUNNING, job=job_id)
-        told = words.timed_out(self.task, job, self.due.timeout)
-        return self._ended(Verdict.TIMED_OUT, job_id, told)
+            return self._record_ended_run(RunStatus.PASSED, job_id)
+        if job.status.has_ended:
+            diagnostic = words.build_failed_run_diagnostic(self.step, f"Job {job_id}", job.status)
+            return self._record_ended_run(
+                RunStatus.FAILED, job_id, diagnostic, logs=self._read_last_log_lines(job_id)
+            )
+        if self.should_stop():
+            return self._build_verification_result(RunStatus.RUNNING, job=job_id)
+        diagnostic = words.build_timed_out_diagnostic(self.step, job, self.verification.timeout)
+        return self._record_ended_run(RunStatus.TIMED_OUT, job_id, diagnostic)
 
-    def _pace(self) -> Pace:
-        tools, due = self.tools, self.due
-        clock = tools.clock.seconds
-        return Pace(due.poll_interval, due.timeout, tools.pause, clock, lambda: bool(self.stop()))
+    def _pace(self) -> FollowOptions:
+        tools, due = self.tools, self.verification
+        clock = tools.clock.monotonic_seconds
+        return FollowOptions(
+            due.poll_interval, due.timeout, tools.sleep, clock, lambda: bool(self.should_stop())
+        )
 
-    def _logs(self, job_id: str) -> tuple[str, ...]:
+    def _read_last_log_lines(self, job_id: str) -> tuple[str, ...]:
         try:
             lines = deque(self.tools.api.iterate_job_console_logs(job_id), maxlen=_LINES)
         except NotFound:
             return ("(the backend has no log of it)",)
         except RemoteError as failure:
             return (f"(the log could not be read: {str(failure).removesuffix('.')})",)
-        return tuple(map(_line, lines))
+        return tuple(map(_format_log_line, lines))
 
-    def _ended(
-        self, verdict: Verdict, job: str, *told: Diagnostic, logs: tuple[str, ...] = ()
-    ) -> Verified:
+    def _record_ended_run(
+        self, verdict: RunStatus, job: str, *diagnostics: Diagnostic, logs: tuple[str, ...] = ()
+    ) -> VerificationResult:
         """Remember how it ended; where that fails the record still says which job to follow."""
         try:
-            self.tools.store.put(self._noted(verdict, job))
-        except StateError as broken:
-            told = (words.unrecorded(self.task, job), *broken.diagnostics)
-            return self._said(Verdict.RUNNING, *told, job=job)
-        tolerated = verdict is not Verdict.PASSED and self.due.tolerant
-        return self._said(verdict, *told, job=job, logs=logs, tolerated=tolerated)
+            self.tools.store.write_records(self._build_verified_record(verdict, job))
+        except StateError as problem:
+            diagnostics = (
+                words.build_unrecorded_run_diagnostic(self.step, job),
+                *problem.diagnostics,
+            )
+            return self._build_verification_result(RunStatus.RUNNING, *diagnostics, job=job)
+        tolerated = verdict is not RunStatus.PASSED and self.verification.tolerates_failure
+        return self._build_verification_result(
+            verdict, *diagnostics, job=job, logs=logs, tolerated=tolerated
+        )
 
-    def _noted(self, verdict: Verdict, job: str = "") -> Record:
-        at = self.tools.clock.now()
-        made = noted(self.record, verdict, job=job, parameters=self.due.parameters, at=at)
-        return self.tools.sign(made)
+    def _build_verified_record(self, verdict: RunStatus, job: str = "") -> Record:
+        moment = self.tools.clock.utc_now()
+        new_record = with_last_run(
+            self.record, verdict, job=job, parameters=self.verification.parameters, moment=moment
+        )
+        return self.tools.sign_record(new_record)
 
-    def _said(self, verdict: Verdict, *told: Diagnostic, **more: Any) -> Verified:
-        return Verified(self.task.address, verdict, diagnostics=told, **more)
+    def _build_verification_result(
+        self, verdict: RunStatus, *diagnostics: Diagnostic, **extra_fields: Any
+    ) -> VerificationResult:
+        return VerificationResult(
+            self.step.address, verdict, diagnostics=diagnostics, **extra_fields
+        )
 
-    def _untold(
-        self, verdict: Verdict, broken: _Broken, *told: Diagnostic, **more: Any
-    ) -> Verified:
-        return self._said(verdict, *told, broken.why, unrecorded=broken.kept, **more)
+    def _build_unrecorded_result(
+        self,
+        verdict: RunStatus,
+        write_failure: _StateWriteFailure,
+        *diagnostics: Diagnostic,
+        **extra_fields: Any,
+    ) -> VerificationResult:
+        return self._build_verification_result(
+            verdict,
+            *diagnostics,
+            write_failure.diagnostic,
+            recovery_file=write_failure.recovery_file,
+            **extra_fields,
+        )
 
-    def _settle(self, intent: Intent, record: Record | None, request_id: str) -> _Broken | None:
+    def _settle_run(
+        self, intent: Intent, record: Record | None, request_id: str
+    ) -> _StateWriteFailure | None:
         """Tell the state how the call ended; gives why it could not be told, None when it was."""
-        tools, result, at = self.tools, intent.state.value, self.tools.clock.now()
-        entry = tools.actor.audit(
-            intent, result, at=at, plan_id=tools.plan_id, request_id=request_id
+        tools, result, moment = self.tools, intent.state.value, self.tools.clock.utc_now()
+        entry = tools.actor.build_audit_entry(
+            intent, result, moment=moment, plan_id=tools.plan_id, request_id=request_id
         )
         try:
-            tools.store.settle(intent, record, entry)
-        except StateError as broken:
-            kept = tools.keep_aside(intent, record, entry)
-            return _Broken(failures.unrecorded(intent, kept, tools.target, broken), kept)
+            tools.store.close_intent(intent, record, entry)
+        except StateError as problem:
+            recovery_file = tools.write_recovery_file(intent, record, entry)
+            return _StateWriteFailure(
+                failures.build_unrecorded_call_diagnostic(
+                    intent, recovery_file, tools.target, problem
+                ),
+                recovery_file,
+            )
         return None
 
 
-def _line(entry: Any) -> str:
+def _format_log_line(entry: Any) -> str:
     """A log entry as the API page prints it; other servers write plain lines."""
     if isinstance(entry, dict):
         return f"{entry.get('timestamp', '')}: {entry.get('message', '')}".removeprefix(": ")

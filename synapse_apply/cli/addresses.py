@@ -19,8 +19,8 @@ class AddressType(click.ParamType[Any]):
 
     name = "address"
 
-    def __init__(self, offer: offers.Offer) -> None:
-        self._offer = offer
+    def __init__(self, completer: offers.Completer) -> None:
+        self._completer = completer
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -36,10 +36,10 @@ class AddressType(click.ParamType[Any]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        return self._offer(ctx, param, incomplete)
+        return self._completer(ctx, param, incomplete)
 
 
-ADDRESS = AddressType(offers.addresses)
+ADDRESS = AddressType(offers.complete_addresses)
 
 
 class NameType(click.ParamType[Any]):
@@ -47,17 +47,17 @@ class NameType(click.ParamType[Any]):
 
     name = "name"
 
-    def __init__(self, offer: offers.Offer) -> None:
-        self._offer = offer
+    def __init__(self, completer: offers.Completer) -> None:
+        self._completer = completer
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        return self._offer(ctx, param, incomplete)
+        return self._completer(ctx, param, incomplete)
 
 
-DECLARED_NAME = NameType(offers.addresses)
-RECORDED_NAME = NameType(offers.recorded)
+DECLARED_NAME = NameType(offers.complete_addresses)
+RECORDED_NAME = NameType(offers.complete_recorded_addresses)
 
 
 def is_address(text: str) -> bool:

@@ -9,25 +9,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-def same_place(where: Where) -> str:
+def format_location_options(invocation: Invocation) -> str:
     """-C, --project and -t as far as they were given, for a shell; "" where none was."""
-    return " ".join(_options(where))
+    return " ".join(_iter_location_options(invocation))
 
 
-def _options(where: Where) -> Iterator[str]:
-    here = Path.cwd()
-    if where.directory != here:
-        yield f"-C {shlex.quote(_from(here, where.directory))}"
-    if where.project is not None:
-        yield f"--project {shlex.quote(_from(where.directory, where.project))}"
-    if where.target:
-        yield f"-t {shlex.quote(where.target)}"
+def _iter_location_options(invocation: Invocation) -> Iterator[str]:
+    current_folder = Path.cwd()
+    if invocation.directory != current_folder:
+        yield f"-C {shlex.quote(_format_relative_path(current_folder, invocation.directory))}"
+    if invocation.project is not None:
+        yield (
+            f"--project "
+            f"{shlex.quote(_format_relative_path(invocation.directory, invocation.project))}"
+        )
+    if invocation.target:
+        yield f"-t {shlex.quote(invocation.target)}"
 
 
-def _from(folder: Path, path: Path) -> str:
+def _format_relative_path(folder: Path, path: Path) -> str:
     """Relative where it lies inside, else as it is."""
-    plain = Path(os.path.normpath(path))
-    return str(plain.relative_to(folder)) if plain.is_relative_to(folder) else str(plain)
+    normal_path = Path(os.path.normpath(path))
+    return (
+        str(normal_path.relative_to(folder))
+        if normal_path.is_relative_to(folder)
+        else str(normal_path)
+    )

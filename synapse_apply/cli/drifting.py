@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synapse_apply.cli.again import same_place
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.again import format_location_options
+from synapse_apply.cli.face import Console
 from synapse_apply.cli.reports import Reports
-from synapse_apply.model.aim import aimed_findings
+from synapse_apply.model.aim import add_target_to_findings
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
-from synapse_apply.session.accept_drift import accept as accept_drift
+from synapse_apply.session.accept_drift import write_live_values as accept_drift
 from synapse_apply.session.context import open_context
-from synapse_apply.session.drift import choices_of, drift
+from synapse_apply.session.drift import build_drift_options, find_drift
 from synapse_apply.session.plan import plan as make_plan
-from synapse_apply.session.select import choose_each, selection
-from synapse_apply.session.where import Where
-from synapse_apply.views.drift import drift_document, render_accepted, render_drift
+from synapse_apply.session.select import choose_addresses, select_addresses
+from synapse_apply.session.where import Invocation
+from synapse_apply.views.drift import drift_document, render_accepted_edits, render_drift
 
 
 @frozen
-class Looking:
+class DriftOptions:
     """What is looked at."""
 
     only: Sequence[str] = ()
@@ -30,43 +30,76 @@ class Looking:
     unmanaged: bool = False
 
 
-def look(
-    face: Face, where: Where, reports: Reports | None, asked: Looking, *, detailed: bool
+def show_drift(
+    console: Console,
+    invocation: Invocation,
+    reports: Reports | None,
+    drift_options: DriftOptions,
+    *,
+    is_detailed: bool,
 ) -> int:
     """Show the drift; gives the exit code."""
-    with open_context(where, looking=True) as context:
-        choices = choices_of(selection(context, asked.only, asked.exclude))
-        found = drift(context, make_plan(context, choices), unmanaged=asked.unmanaged)
-    if face.as_json:
-        face.document(drift_document(found))
+    with open_context(invocation, read_only=True) as session:
+        plan_options = build_drift_options(
+            select_addresses(session, drift_options.only, drift_options.exclude)
+        )
+        drift_report = find_drift(
+            session, make_plan(session, plan_options), unmanaged=drift_options.unmanaged
+        )
+    if console.as_json:
+        console.write_document(drift_document(drift_report))
     else:
-        told = replace(found, diagnostics=aimed_findings(found.diagnostics, face.aim))
-        place = same_place(where)
-        face.out(render_drift(told, color=face.color_out, width=face.width, options=place))
-    code = _exit_code(found, detailed=detailed)
-    return reports.of_drift(found, code) if reports else code
+        printed_drift = replace(
+            drift_report,
+            diagnostics=add_target_to_findings(drift_report.diagnostics, console.typed_target),
+        )
+        location_options = format_location_options(invocation)
+        console.write_output(
+            render_drift(
+                printed_drift,
+                color=console.is_output_colored,
+                width=console.terminal_width,
+                options=location_options,
+            )
+        )
+    code = _choose_exit_code(drift_report, is_detailed=is_detailed)
+    return reports.write_drift(drift_report, code) if reports else code
 
 
-def _exit_code(found: Drift, *, detailed: bool) -> int:
-    if found.errored:
+def _choose_exit_code(drift_report: Drift, *, is_detailed: bool) -> int:
+    if drift_report.has_errors:
         return Exit.ERROR
-    return Exit.CHANGES if detailed and found.objects else Exit.OK
+    return Exit.CHANGES if is_detailed and drift_report.objects else Exit.OK
 
 
-def accept(face: Face, where: Where, names: Sequence[str], *, write: bool) -> int:
+def accept_live_values(
+    console: Console, invocation: Invocation, names: Sequence[str], *, write: bool
+) -> int:
     """Take live values over into the files, and say what was edited."""
-    with open_context(where, looking=True) as context:
-        planned = make_plan(context, choices_of(None))
-        found = drift(context, planned)
-        moved = {one.address for one in found.objects if not one.gone}
-        addresses = choose_each(context, names, moved.__contains__, "has drifted")
-        found = accept_drift(where, context, planned, found, addresses, write=write)
-    if face.as_json:
-        face.document(drift_document(found))
+    with open_context(invocation, read_only=True) as session:
+        plan_result = make_plan(session, build_drift_options(None))
+        drift_report = find_drift(session, plan_result)
+        drifted_addresses = {
+            object_drift.address
+            for object_drift in drift_report.objects
+            if not object_drift.is_missing
+        }
+        addresses = choose_addresses(session, names, drifted_addresses.__contains__, "has drifted")
+        drift_report = accept_drift(
+            invocation, session, plan_result, drift_report, addresses, write=write
+        )
+    if console.as_json:
+        console.write_document(drift_document(drift_report))
     else:
-        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
-        place = same_place(where)
-        face.out(
-            render_accepted(found, color=face.color_out, written=write, hints=hints, options=place)
+        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
+        location_options = format_location_options(invocation)
+        console.write_output(
+            render_accepted_edits(
+                drift_report,
+                color=console.is_output_colored,
+                is_written=write,
+                show_hints=hints,
+                options=location_options,
+            )
         )
     return Exit.OK

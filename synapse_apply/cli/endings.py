@@ -11,145 +11,162 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply import __version__
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.face import Console
 from synapse_apply.cli.manual import Terminated
-from synapse_apply.model.aim import aimed_findings
-from synapse_apply.model.diagnostic import Diagnostic, error
-from synapse_apply.model.errors import Exit, LockHeld, RemoteError, SynapseApplyError, recourse
+from synapse_apply.model.aim import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import (
+    Exit,
+    LockHeld,
+    RemoteError,
+    SynapseApplyError,
+    advise_on_failure,
+)
 from synapse_apply.model.frozen import frozen
 
 if TYPE_CHECKING:
     from synapse_apply.model.plan import Plan
 
 
-_PATIENCE = "--lock-timeout"
-_WAITS = f"{_PATIENCE} SECONDS waits by itself."
+_LOCK_TIMEOUT_OPTION = "--lock-timeout"
+_LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
 
 
-def tell(problem: BaseException, face: Face, command: str = "") -> int:
+def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
     """Word a failure for people, or as the document of a command, and give the exit code."""
-    found, code = worded(problem)
-    if isinstance(problem, LockHeld) and _can_wait():
-        found = [one.with_(hint=f"{one.hint} {_WAITS}") for one in found]
-    findings = aimed_findings(found, face.aim)
-    if not isinstance(problem, (SynapseApplyError, RemoteError, *_STOPPED)):
-        _show_traceback(problem, face)
-    if face.as_json and not face.has_documented:
+    plain_findings, code = describe_failure(problem)
+    if isinstance(problem, LockHeld) and _has_lock_timeout_option():
+        plain_findings = [
+            finding.with_changes(hint=f"{finding.hint} {_LOCK_TIMEOUT_HINT}")
+            for finding in plain_findings
+        ]
+    findings = add_target_to_findings(plain_findings, console.typed_target)
+    if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
+        _write_traceback(problem, console)
+    if console.as_json and not console.has_written_document:
         from synapse_apply.views.failure import failure_document
 
-        face.document(
+        console.write_document(
             failure_document(
-                command, findings, code, tool_version=__version__, plan=stopped_plan(problem)
+                command, findings, code, tool_version=__version__, plan=find_stopped_plan(problem)
             )
         )
         return code
     from synapse_apply.views.findings import render_diagnostics
 
-    face.err(render_diagnostics(findings, color=face.color_err))
+    console.write_stderr(render_diagnostics(findings, color=console.is_stderr_colored))
     return code
 
 
-def _can_wait() -> bool:
+def _has_lock_timeout_option() -> bool:
     """Whether the command that ends has the option to wait for the lock."""
-    context = click.get_current_context(silent=True)
-    options = [param.opts for param in context.command.params] if context is not None else []
-    return any(_PATIENCE in names for names in options)
+    click_context = click.get_current_context(silent=True)
+    options = (
+        [param.opts for param in click_context.command.params] if click_context is not None else []
+    )
+    return any(_LOCK_TIMEOUT_OPTION in names for names in options)
 
 
-def worded(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
+def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
     """The findings that tell a failure, and its exit code."""
-    if (stopped := _STOPPED.get(type(problem))) is not None:
-        return [error("Stopped before its end", stopped.how, _AGAIN)], stopped.code
+    if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
+        return [
+            error_finding("Stopped before its end", signal_stop.detail, _RUN_AGAIN_HINT)
+        ], signal_stop.code
     if isinstance(problem, SynapseApplyError):
-        return problem.diagnostics or (error(str(problem)),), problem.exit_code
+        return problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
     if isinstance(problem, RemoteError):
-        return [_remote(problem)], Exit.ERROR
-    return [_of_the_system(problem) or _internal(problem)], Exit.ERROR
+        return [_build_remote_finding(problem)], Exit.ERROR
+    return [_build_system_finding(problem) or _build_internal_finding(problem)], Exit.ERROR
 
 
-def stopped_plan(problem: BaseException) -> Plan | None:
+def find_stopped_plan(problem: BaseException) -> Plan | None:
     """The plan that a failure stopped, where one was made."""
     return problem.plan if isinstance(problem, SynapseApplyError) else None
 
 
 @frozen
-class _Stopped:
-    how: str
+class _SignalStop:
+    detail: str
     code: int
 
 
-_AGAIN = "Run the command again; what was done is not done twice."
-_STOPPED: dict[type[BaseException], _Stopped] = {
-    KeyboardInterrupt: _Stopped("It was interrupted (SIGINT).", Exit.SIGINT),
-    Terminated: _Stopped("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
+_RUN_AGAIN_HINT = "Run the command again; what was done is not done twice."
+_SIGNAL_STOPS: dict[type[BaseException], _SignalStop] = {
+    KeyboardInterrupt: _SignalStop("It was interrupted (SIGINT).", Exit.SIGINT),
+    Terminated: _SignalStop("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
 }
 
 
 # What a system says when it has no more of something: nobody's defect.
-_RUN_OUT = frozenset(
+_RESOURCE_ERRNOS = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EIO)
 )
 
 
-def _of_the_system(problem: BaseException) -> Diagnostic | None:
+def _build_system_finding(problem: BaseException) -> Diagnostic | None:
     """What is said where the machine, not the tool, could not go on; None for anything else."""
     if isinstance(problem, MemoryError):
-        return error(
+        return error_finding(
             "There is not enough memory",
             "The system gives this process no more of it.",
             "Raise the limit of memory (`ulimit -v`, the job's or the container's).",
         )
     if not isinstance(problem, OSError):
         return None
-    if isinstance(problem, (FileNotFoundError, PermissionError)) and (why := _folder_is_gone()):
-        return error(
+    if isinstance(problem, (FileNotFoundError, PermissionError)) and (
+        reason := _explain_unusable_folder()
+    ):
+        return error_finding(
             "The working folder cannot be used",
-            f"{why}.",
+            f"{reason}.",
             "Change to a folder that is there and that you may read.",
         )
-    if problem.errno in _RUN_OUT:
-        at = f"{problem.filename}: " if isinstance(problem.filename, str) else ""
-        return error(
+    if problem.errno in _RESOURCE_ERRNOS:
+        file_prefix = f"{problem.filename}: " if isinstance(problem.filename, str) else ""
+        return error_finding(
             "The system could not go on",
-            f"{at}{problem.strerror}.",
+            f"{file_prefix}{problem.strerror}.",
             "Make room, or raise the limit it speaks of, and run the command again.",
         )
     return None
 
 
-def _folder_is_gone() -> str:
+def _explain_unusable_folder() -> str:
     """Why the working folder is none any more, "" while it is one."""
     try:
-        here = os.getcwd()  # noqa: PTH109 - it is asked for, not used
+        working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used
     except OSError as problem:
         return f"It was removed, or its place may not be known ({problem.strerror})"
-    return "" if os.access(here, os.R_OK | os.X_OK) else f"{here} may not be read"
+    return (
+        "" if os.access(working_folder, os.R_OK | os.X_OK) else f"{working_folder} may not be read"
+    )
 
 
-def _remote(problem: RemoteError) -> Diagnostic:
+def _build_remote_finding(problem: RemoteError) -> Diagnostic:
     """Status and request id alone: an error body may echo what was sent."""
-    answered = f"The backend answered {problem.status_code}." if problem.status_code else ""
-    return error(
+    status_text = f"The backend answered {problem.status_code}." if problem.status_code else ""
+    return error_finding(
         "A call to the backend failed",
-        answered or f"{problem}.".replace("..", "."),
-        recourse(problem, "run the command again", "Run the command again."),
+        status_text or f"{problem}.".replace("..", "."),
+        advise_on_failure(problem, "run the command again", "Run the command again."),
         request_id=problem.request_id,
     )
 
 
-def _show_traceback(problem: BaseException, face: Face) -> None:
-    if face.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
+def _write_traceback(problem: BaseException, console: Console) -> None:
+    if console.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
         lines = traceback.format_tb(problem.__traceback__)
-        face.err("".join(["Traceback (values left out):\n", *lines]))
+        console.write_stderr("".join(["Traceback (values left out):\n", *lines]))
 
 
-def _internal(problem: BaseException) -> Diagnostic:
+def _build_internal_finding(problem: BaseException) -> Diagnostic:
     """The type and the place, but no message and no locals: those may hold a secret."""
     frames = traceback.extract_tb(problem.__traceback__)
-    place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text
-    return error(
+    location = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text
+    return error_finding(
         "internal error",
-        f"{type(problem).__qualname__} at {place}, synapse-apply {__version__}. "
+        f"{type(problem).__qualname__} at {location}, synapse-apply {__version__}. "
         "This is a defect of synapse-apply, not of what you wrote.",
         "Please report it with these lines and the command you ran; "
         "SYNAPSE_APPLY_LOG=trace shows where it happened (no values).",

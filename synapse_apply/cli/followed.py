@@ -7,99 +7,126 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synapse_apply.applying.tailing import Watcher
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.job_texts import reason, standing
-from synapse_apply.model.aim import aimed
+from synapse_apply.applying.tailing import LogListener
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.job_texts import describe_job_failure, format_job_status
+from synapse_apply.model.aim import add_target_to_commands
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.logs import LogLine
-from synapse_apply.views.literals import inline
-from synapse_apply.views.logs import log_json, log_text
-from synapse_apply.views.safety import clean
+from synapse_apply.views.literals import format_inline
+from synapse_apply.views.logs import format_log_json, format_log_line
+from synapse_apply.views.safety import sanitize
 
 if TYPE_CHECKING:
-    from synapse_apply.session.jobs import Follow
-    from synapse_apply.session.reach import Reach
+    from synapse_apply.session.jobs import FollowSettings
+    from synapse_apply.session.reach import LiveBackend
 
-_STEP = 10.0  # percent, between two words about progress
+_PROGRESS_STEP = 10.0  # percent, between two words about progress
 
 
 @dataclass
-class Onlooker:
-    """Tells of one job. `quiet`: of its log alone, as a command does that is asked for the log."""
+class JobFollower:
+    """Tells of one job.
 
-    face: Face
-    quiet: bool = False
-    _status: JobStatus | None = None
-    _told: float = 0.0
+    `log_only`: of its log alone, as a command does that is asked for the log.
+    """
 
-    def watcher(self) -> Watcher:
-        return Watcher(self.line, self.look, self.note)
+    console: Console
+    log_only: bool = False
+    _shown_status: JobStatus | None = None
+    _shown_progress: float = 0.0
 
-    def line(self, line: LogLine) -> None:
+    def build_log_listener(self) -> LogListener:
+        return LogListener(self.write_log_line, self.show_progress, self.show_note)
+
+    def write_log_line(self, line: LogLine) -> None:
         """A line of the log is what was asked for, so it goes to stdout where that is free."""
-        if self.face.in_lines:
-            self.face.out(log_json(line))
+        if self.console.as_lines:
+            self.console.write_output(format_log_json(line))
             return
-        text = log_text(line, color=self.face.color_out)
-        (self.face.err if self.face.as_json else self.face.out)(text)
+        text = format_log_line(line, color=self.console.is_output_colored)
+        (self.console.write_stderr if self.console.as_json else self.console.write_output)(text)
 
-    def look(self, job: Job) -> None:
+    def show_progress(self, job: Job) -> None:
         """Progress is for who watches: never in a log of a pipeline."""
         progress = job.progress or 0.0
-        moved = job.status is not self._status or progress - self._told >= _STEP
-        if self.quiet or not moved or not self.face.is_watched:
+        has_moved = (
+            job.status is not self._shown_status
+            or progress - self._shown_progress >= _PROGRESS_STEP
+        )
+        if self.log_only or not has_moved or not self.console.is_watched:
             return
-        self._status, self._told = job.status, progress
-        if not job.status.ended:
-            self.face.err(f"Job {clean(job.id)}: {clean(standing(job))}\n")
+        self._shown_status, self._shown_progress = job.status, progress
+        if not job.status.has_ended:
+            self.console.write_stderr(
+                f"Job {sanitize(job.id)}: {sanitize(format_job_status(job))}\n"
+            )
 
-    def note(self, text: str) -> None:
-        self.face.err(f"{clean(aimed(text, self.face.aim))}\n")
+    def show_note(self, text: str) -> None:
+        self.console.write_stderr(
+            f"{sanitize(add_target_to_commands(text, self.console.typed_target))}\n"
+        )
 
-    def end(self, job: Job, timeout: float | None) -> int:
+    def show_job_end(self, job: Job, timeout: float | None) -> int:
         """How the job ended, in words, and the exit code that says so."""
-        name = f"Job {clean(job.id)}"
-        if not job.status.ended:
-            self.face.err(
-                f"{name} has not ended after {timeout:g} s: {clean(standing(job))}. It goes on; "
-                f"{_how_to_follow(job.id, self.face)}.\n"
+        name = f"Job {sanitize(job.id)}"
+        if not job.status.has_ended:
+            self.console.write_stderr(
+                f"{name} has not ended after {timeout:g} s: {sanitize(format_job_status(job))}. "
+                f"It goes on; "
+                f"{_format_follow_hint(job.id, self.console)}.\n"
             )
             return Exit.ERROR
-        why = reason(job)
-        words = f"{name} {job.status.value}{f': {clean(why)}' if why else ''}.".replace("..", ".")
-        if self.quiet or self.face.as_json:
-            self.face.err("" if self.quiet and _went_well(job) else f"{words}\n")
+        failure_reason = describe_job_failure(job)
+        message = (
+            f"{name} {job.status.value}{f': {sanitize(failure_reason)}' if failure_reason else ''}."
+        ).replace("..", ".")
+        if self.log_only or self.console.as_json:
+            self.console.write_stderr(
+                "" if self.log_only and _is_completed(job) else f"{message}\n"
+            )
         else:
-            self.face.out(f"{words}\n")
+            self.console.write_output(f"{message}\n")
             if job.raw.get("result") is not None:
-                self.face.out(f"Result: {inline(job.raw['result'])}\n")
-        return Exit.OK if _went_well(job) else Exit.ERROR
+                self.console.write_output(f"Result: {format_inline(job.raw['result'])}\n")
+        return Exit.OK if _is_completed(job) else Exit.ERROR
 
 
-def follow(reach: Reach, job_id: str, how: Follow, told: Onlooker, last: int | None = None) -> Job:
+def follow_job_log(
+    live_backend: LiveBackend,
+    job_id: str,
+    follow_settings: FollowSettings,
+    follower: JobFollower,
+    tail_count: int | None = None,
+) -> Job:
     """Follow a job; whoever stops watching is told that the job goes on."""
     from synapse_apply.session.jobs import follow_log
 
-    with _staying(told.face, job_id):
-        return follow_log(reach, job_id, how, told.watcher(), last)
+    with _note_job_goes_on(follower.console, job_id):
+        return follow_log(
+            live_backend, job_id, follow_settings, follower.build_log_listener(), tail_count
+        )
 
 
 @contextmanager
-def _staying(face: Face, job_id: str) -> Iterator[None]:
+def _note_job_goes_on(console: Console, job_id: str) -> Iterator[None]:
     from synapse_apply.cli.manual import Terminated
 
     try:
         yield
     except (KeyboardInterrupt, Terminated):
-        face.err(f"\nJob {clean(job_id)} goes on; {_how_to_follow(job_id, face)}.")
+        console.write_stderr(
+            f"\nJob {sanitize(job_id)} goes on; {_format_follow_hint(job_id, console)}."
+        )
         raise
 
 
-def _how_to_follow(job_id: str, face: Face) -> str:
-    return aimed(f"`synapse-apply jobs logs {clean(job_id)} --follow` follows it", face.aim)
+def _format_follow_hint(job_id: str, console: Console) -> str:
+    return add_target_to_commands(
+        f"`synapse-apply jobs logs {sanitize(job_id)} --follow` follows it", console.typed_target
+    )
 
 
-def _went_well(job: Job) -> bool:
+def _is_completed(job: Job) -> bool:
     return job.status is JobStatus.COMPLETED

@@ -5,38 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.files.checkout import read_named
+from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.manifests.reader import read_mapping
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.inventory import Inventory, read_inventory
+from synapse_apply.session.inventory import Inventory, parse_inventory
 
 
-def mapping_of(path: Path) -> dict[str, Any]:
+def read_mapping_file(path: Path) -> dict[str, Any]:
     """The map in a YAML or JSON file; InputError with the place of what is wrong."""
     try:
-        mapping, _ = read_mapping(read_named(path), str(path))
+        mapping, _ = read_mapping(read_command_line_file(path), str(path))
     except OSError as problem:
-        raise InputError(error("The file cannot be read", f"{path}: {problem.strerror}.")) from None
+        raise InputError(
+            error_finding("The file cannot be read", f"{path}: {problem.strerror}.")
+        ) from None
     return dict(mapping)
 
 
-def wanted_from(path: Path) -> Inventory:
+def read_inventory_file(path: Path) -> Inventory:
     """The rows of the file by address; InputError with every finding."""
     try:
-        mapping, positions = read_mapping(read_named(path), str(path))
+        mapping, positions = read_mapping(read_command_line_file(path), str(path))
     except OSError as problem:
         raise InputError(
-            error("The inventory cannot be read", f"{path}: {problem.strerror}.")
+            error_finding("The inventory cannot be read", f"{path}: {problem.strerror}.")
         ) from None
     rows = mapping.get("inventory")
     if not isinstance(rows, list) or not rows:
         raise InputError(
-            error(
+            error_finding(
                 "This is no inventory",
                 f"{path} has no list under `inventory:`, or an empty one.",
                 "Write one with `synapse-apply state inventory`.",
                 position=positions.get(()),
             )
         )
-    return read_inventory(rows, str(path), positions)
+    return parse_inventory(rows, str(path), positions)

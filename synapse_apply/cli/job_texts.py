@@ -6,51 +6,64 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.face import Console
 from synapse_apply.model.job import Job
-from synapse_apply.model.logs import lines_of
-from synapse_apply.model.values import leaves
-from synapse_apply.views.logs import log_text
-from synapse_apply.views.record import render_fields
+from synapse_apply.model.logs import iter_log_lines
+from synapse_apply.model.values import flatten
+from synapse_apply.views.logs import format_log_line
+from synapse_apply.views.record import render_fields_block
 from synapse_apply.views.tables import stream_table
 
-_HEADS = ("id", "status", "progress", "plugin", "version", "created", "ended")
-_PROGRESS = 2
+_HEADERS = ("id", "status", "progress", "plugin", "version", "created", "ended")
+_PROGRESS_COLUMN = 2
 # Told in other places, or a second time under another name.
-_TOLD = frozenset({"id", "job_id", "status", "progress", "logs"})
-_TWINS = {"params": "parameters", "meta": "metadata"}
+_HIDDEN_FIELDS = frozenset({"id", "job_id", "status", "progress", "logs"})
+_FIELD_TWINS = {"params": "parameters", "meta": "metadata"}
 
 
-def list_jobs(face: Face, jobs: Iterable[Job]) -> int:
+def show_jobs(console: Console, jobs: Iterable[Job]) -> int:
     """A row a job as they come; as JSON one document of them all."""
-    if face.as_json:
-        face.document({"jobs": [job_document(job) for job in jobs]})
+    if console.as_json:
+        console.write_document({"jobs": [build_job_document(job) for job in jobs]})
         return 0
-    told = False
-    for piece in stream_table(_HEADS, map(_row, jobs), color=face.color_out, right={_PROGRESS}):
-        face.out(piece)
-        told = True
-    if not told:
-        face.err("There is no such job.\n")
+    has_rows = False
+    for chunk in stream_table(
+        _HEADERS,
+        map(_build_job_row, jobs),
+        color=console.is_output_colored,
+        right_columns={_PROGRESS_COLUMN},
+    ):
+        console.write_output(chunk)
+        has_rows = True
+    if not has_rows:
+        console.write_stderr("There is no such job.\n")
     return 0
 
 
-def show_job(face: Face, job: Job) -> int:
+def show_job(console: Console, job: Job) -> int:
     """All that the server says of a job, and its log where that was asked for."""
-    if face.as_json:
-        face.document(job_document(job))
+    if console.as_json:
+        console.write_document(build_job_document(job))
         return 0
-    heading = f"job {job.id}: {standing(job)}"
-    fields = leaves(_fields(job.raw))
-    named = ("job", job.id, job.id)
-    face.out(render_fields(heading, named, fields, color=face.color_out, width=face.width))
-    for entry in job.raw.get("logs") or ():
-        for line in lines_of(entry):
-            face.out(log_text(line, color=face.color_out))
+    heading = f"job {job.id}: {format_job_status(job)}"
+    fields = flatten(_select_shown_fields(job.raw))
+    object_label = ("job", job.id, job.id)
+    console.write_output(
+        render_fields_block(
+            heading,
+            object_label,
+            fields,
+            color=console.is_output_colored,
+            width=console.terminal_width,
+        )
+    )
+    for log_entry in job.raw.get("logs") or ():
+        for line in iter_log_lines(log_entry):
+            console.write_output(format_log_line(line, color=console.is_output_colored))
     return 0
 
 
-def job_document(job: Job) -> dict[str, Any]:
+def build_job_document(job: Job) -> dict[str, Any]:
     """A job in one vocabulary, and under `raw` as its server has it."""
     return {
         "id": job.id,
@@ -65,41 +78,41 @@ def job_document(job: Job) -> dict[str, Any]:
     }
 
 
-def standing(job: Job) -> str:
+def format_job_status(job: Job) -> str:
     """`running (40%)`; a word that nobody knows is the server's own."""
     word = job.status.value
     if word == "unknown":
         word = f"unknown ({job.raw.get('status')})"
-    return word if job.progress is None or job.status.ended else f"{word} ({job.progress:g}%)"
+    return word if job.progress is None or job.status.has_ended else f"{word} ({job.progress:g}%)"
 
 
-def reason(job: Job) -> str:
+def describe_job_failure(job: Job) -> str:
     """Why a job failed, in the server's words; "" where it says nothing."""
-    told = job.raw.get("error")
-    if isinstance(told, Mapping):
-        parts = (told.get("error_type"), told.get("message"))
+    job_error = job.raw.get("error")
+    if isinstance(job_error, Mapping):
+        parts = (job_error.get("error_type"), job_error.get("message"))
         return ": ".join(str(part) for part in parts if part)
-    return str(told) if told else ""
+    return str(job_error) if job_error else ""
 
 
-def short_time(text: str) -> str:
+def strip_second_fractions(text: str) -> str:
     """A server's time without its fractions of a second."""
     return re.sub(r"\.\d+", "", text)
 
 
-def _row(job: Job) -> tuple[object, ...]:
+def _build_job_row(job: Job) -> tuple[object, ...]:
     percent = "" if job.progress is None else f"{job.progress:g}%"
-    times = (short_time(job.created), short_time(job.completed))
+    times = (strip_second_fractions(job.created), strip_second_fractions(job.completed))
     plugin = job.plugin_code or job.plugin
     return (job.id, job.status.value, percent, plugin, job.version, *times)
 
 
-def _fields(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _select_shown_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     """What is worth a line: no empty value, nothing twice."""
     return {
         name: value
         for name, value in raw.items()
-        if name not in _TOLD
+        if name not in _HIDDEN_FIELDS
         and value not in (None, "", [], {}, False)
-        and not (name in _TWINS and raw.get(_TWINS[name]) == value)
+        and not (name in _FIELD_TWINS and raw.get(_FIELD_TWINS[name]) == value)
     }

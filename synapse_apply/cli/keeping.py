@@ -9,31 +9,33 @@ from typing import Self
 
 import click
 
-from synapse_apply.cli.again import same_place
-from synapse_apply.cli.face import Face
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.cli.again import format_location_options
+from synapse_apply.cli.face import Console
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
-from synapse_apply.planning.situation import Choices
-from synapse_apply.session.context import Context
-from synapse_apply.session.plan_file import check_free
-from synapse_apply.session.saved import save
-from synapse_apply.session.where import Where
+from synapse_apply.planning.situation import PlanOptions
+from synapse_apply.session.context import TargetSession
+from synapse_apply.session.plan_file import require_unused_path
+from synapse_apply.session.saved import save_plan
+from synapse_apply.session.where import Invocation
 from synapse_apply.views.findings import render_diagnostics
-from synapse_apply.views.grammar import byte_size, plural
+from synapse_apply.views.grammar import format_byte_size, pluralize
 
 _LARGE = 1024**3
 
 
 @frozen
-class Keeping:
+class PlanDestination:
     """Where a plan is to be saved, and whether the packages it uploads go with it."""
 
     out: Path
     with_packages: bool
 
     @classmethod
-    def asked(cls, where: Where, out: Path | None, *, with_packages: bool) -> Self | None:
+    def from_options(
+        cls, invocation: Invocation, out: Path | None, *, with_packages: bool
+    ) -> Self | None:
         """What the options say, None without --out; raises for what cannot be done."""
         if out is None:
             if with_packages:
@@ -41,47 +43,65 @@ class Keeping:
             return None
         if str(out) == "-":
             raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
-        check_free(where.directory / out)
+        require_unused_path(invocation.directory / out)
         return cls(out, with_packages)
 
-    def keep(self, face: Face, where: Where, context: Context, plan: Plan, choices: Choices) -> str:
+    def save_and_describe(
+        self,
+        console: Console,
+        invocation: Invocation,
+        session: TargetSession,
+        plan: Plan,
+        plan_options: PlanOptions,
+    ) -> str:
         """Save a plan; gives what is to be said about it once the plan has been shown."""
-        if plan.errored:
+        if plan.has_errors:
             return f"\nThe plan was not saved to {self.out}: it has errors.\n"
-        path, whole = where.directory / self.out, self.with_packages
-        kept = save(context, plan, choices, path, with_packages=whole)
-        packed = f" with {_amount(kept.packages.values())}" if whole else ""
-        how = "" if kept.signed else ", unsigned: there is no state key"
-        said = f"\nSaved the plan to {self.out}{packed}{how}.\n"
-        if "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
-            words = [*_same_again(where), shlex.quote(str(self.out))]
-            said += f"Apply it with `synapse-apply apply {' '.join(words)}`.\n"
-        size = sum(kept.packages.values())
+        path, includes_packages = invocation.directory / self.out, self.with_packages
+        save_result = save_plan(session, plan, plan_options, path, with_packages=includes_packages)
+        packages_text = (
+            f" with {_format_packages_size(save_result.package_sizes.values())}"
+            if includes_packages
+            else ""
+        )
+        signature_text = "" if save_result.is_signed else ", unsigned: there is no state key"
+        message = f"\nSaved the plan to {self.out}{packages_text}{signature_text}.\n"
+        if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+            arguments = [*_iter_repeat_options(invocation), shlex.quote(str(self.out))]
+            message += f"Apply it with `synapse-apply apply {' '.join(arguments)}`.\n"
+        size = sum(save_result.package_sizes.values())
         if size >= _LARGE:
-            said += "\n" + render_diagnostics([self._large(size)], color=face.color_err)
-        return said
+            message += "\n" + render_diagnostics(
+                [self._build_large_file_warning(size)], color=console.is_stderr_colored
+            )
+        return message
 
-    def _large(self, size: int) -> Diagnostic:
-        return warning(
+    def _build_large_file_warning(self, size: int) -> Diagnostic:
+        return warning_finding(
             "This plan's file is large",
-            f"{self.out} has {byte_size(size)} of packages: not every store of CI artefacts takes "
+            f"{self.out} has {format_byte_size(size)} of packages: not every store of CI "
+            f"artefacts takes "
             "so much.",
             "Without --with-packages the file is small, and apply reads their sources.",
         )
 
 
-def _same_again(where: Where) -> Iterator[str]:
+def _iter_repeat_options(invocation: Invocation) -> Iterator[str]:
     """The options without which apply would look at another target or other manifests."""
-    if place := same_place(where):
-        yield place
-    said = {
-        "--project-from": f"git:{where.project_from}" if where.project_from else "",
-        "--ref": where.as_of,
+    if location_options := format_location_options(invocation):
+        yield location_options
+    option_values = {
+        "--project-from": f"git:{invocation.project_from}" if invocation.project_from else "",
+        "--ref": invocation.as_of,
     }
-    for option, value in said.items():
+    for option, value in option_values.items():
         if value:
             yield f"{option} {shlex.quote(value)}"
 
 
-def _amount(sizes: Collection[int]) -> str:
-    return f"{plural(len(sizes), 'package')} ({byte_size(sum(sizes))})" if sizes else "no packages"
+def _format_packages_size(sizes: Collection[int]) -> str:
+    return (
+        f"{pluralize(len(sizes), 'package')} ({format_byte_size(sum(sizes))})"
+        if sizes
+        else "no packages"
+    )

@@ -5,49 +5,88 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.job_texts import short_time
-from synapse_apply.session.reach import Live
-from synapse_apply.views.literals import SECRETS, SENSITIVE
-from synapse_apply.views.record import live_document, render_live
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.job_texts import strip_second_fractions
+from synapse_apply.session.reach import LiveObject
+from synapse_apply.views.literals import SECRET_TYPES, SENSITIVE_TEXT
+from synapse_apply.views.record import (
+    object_document_without_address,
+    render_object_without_address,
+)
 from synapse_apply.views.tables import render_table
 
 
-def show(face: Face, kind: str, live: Live, expanded: Mapping[str, Live] | None = None) -> int:
-    """One object with its fields, a secret as `(sensitive)`; and `expanded` ones by their kind."""
-    others = expanded or {}
-    if face.as_json:
-        more = {name: _document(name, one) for name, one in others.items()}
-        face.document({**_document(kind, live), **({"expanded": more} if more else {})})
+def show_live_object(
+    console: Console,
+    kind: str,
+    live_object: LiveObject,
+    expanded_objects: Mapping[str, LiveObject] | None = None,
+) -> int:
+    """One object with its fields, a secret as `(sensitive)`.
+
+    And `expanded_objects` ones by their kind.
+    """
+    other_objects = expanded_objects or {}
+    if console.as_json:
+        expanded_documents = {
+            name: _build_live_document(name, shown_object)
+            for name, shown_object in other_objects.items()
+        }
+        console.write_document(
+            {
+                **_build_live_document(kind, live_object),
+                **({"expanded": expanded_documents} if expanded_documents else {}),
+            }
+        )
         return 0
-    for name, one in {kind: live, **others}.items():
-        spec = one.observed.spec
-        title = str(spec.get("name") or spec.get("version") or one.observed.remote_id)
-        face.out(render_live(name, title, one.observed, color=face.color_out, width=face.width))
+    for name, shown_object in {kind: live_object, **other_objects}.items():
+        spec = shown_object.observed.spec
+        title = str(spec.get("name") or spec.get("version") or shown_object.observed.remote_id)
+        console.write_output(
+            render_object_without_address(
+                name,
+                title,
+                shown_object.observed,
+                color=console.is_output_colored,
+                width=console.terminal_width,
+            )
+        )
     return 0
 
 
-def list_all(face: Face, kind: str, lives: Sequence[Live], fields: Sequence[str]) -> int:
+def list_live_objects(
+    console: Console, kind: str, live_objects: Sequence[LiveObject], fields: Sequence[str]
+) -> int:
     """A row an object, with some of its fields."""
-    if face.as_json:
-        face.document({f"{kind}s": [_document(kind, live) for live in lives]})
-    elif lives:
+    if console.as_json:
+        console.write_document(
+            {f"{kind}s": [_build_live_document(kind, live_object) for live_object in live_objects]}
+        )
+    elif live_objects:
         rows = [
-            (live.observed.remote_id, *(_cell(live.observed.spec.get(name)) for name in fields),
-             short_time(live.created))
-            for live in lives
-        ]  # fmt: skip
-        face.out(render_table(("id", *fields, "created"), rows, color=face.color_out))
+            (
+                live_object.observed.remote_id,
+                *(_format_cell(live_object.observed.spec.get(name)) for name in fields),
+                strip_second_fractions(live_object.created),
+            )
+            for live_object in live_objects
+        ]
+        console.write_output(
+            render_table(("id", *fields, "created"), rows, color=console.is_output_colored)
+        )
     return 0
 
 
-def _document(kind: str, live: Live) -> dict[str, Any]:
-    return {**live_document(kind, live.observed), "created": live.created}
+def _build_live_document(kind: str, live_object: LiveObject) -> dict[str, Any]:
+    return {
+        **object_document_without_address(kind, live_object.observed),
+        "created": live_object.created,
+    }
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, SECRETS):
-        return SENSITIVE
+def _format_cell(value: Any) -> str:
+    if isinstance(value, SECRET_TYPES):
+        return SENSITIVE_TEXT
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)

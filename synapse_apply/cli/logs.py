@@ -46,12 +46,12 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a message cannot start another."""
-        at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        timestamp = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         message = record.getMessage().replace("\n", "\\n").replace("\r", "\\r")
-        return f"{at} {record.levelname.lower()} {record.name}: {message}"
+        return f"{timestamp} {record.levelname.lower()} {record.name}: {message}"
 
 
-def open_log(environ: Mapping[str, str]) -> None:
+def configure_logging(environ: Mapping[str, str]) -> None:
     """Set the logger of this package up; other packages' logs may hold values and stay silent.
 
     UnusableLog when the level is unknown or the file cannot be opened.
@@ -60,7 +60,7 @@ def open_log(environ: Mapping[str, str]) -> None:
     level = environ.get("SYNAPSE_APPLY_LOG", "").lower()
     if level not in LEVELS:
         raise UnusableLog(f"SYNAPSE_APPLY_LOG is one of {', '.join(LEVELS)}, not {level!r}.")
-    handler = _handler(environ.get("SYNAPSE_APPLY_LOG_PATH", ""))
+    handler = _open_handler(environ.get("SYNAPSE_APPLY_LOG_PATH", ""))
     handler.setFormatter(JsonLines() if level == "json" else TextLines())
     logger = logging.getLogger("synapse_apply")
     logger.handlers[:] = [handler]
@@ -68,7 +68,7 @@ def open_log(environ: Mapping[str, str]) -> None:
     logger.setLevel(LEVELS[level])
 
 
-def _handler(path: str) -> logging.Handler:
+def _open_handler(path: str) -> logging.Handler:
     if not path:
         return logging.StreamHandler(sys.stderr)
     try:

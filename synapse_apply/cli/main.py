@@ -17,7 +17,7 @@ import click
 
 from synapse_apply import __version__
 from synapse_apply.cli import table
-from synapse_apply.cli.arguments import BadQuoting, with_environment
+from synapse_apply.cli.arguments import BadQuoting, add_environment_options
 from synapse_apply.cli.manual import USAGE, LazyGroup, Terminated
 
 NAME = "synapse-apply"
@@ -49,11 +49,11 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Run what was typed; the process ends with its exit code."""
-    _open_streams()
-    threading.excepthook = _tell_of_a_thread
+    _prepare_output_streams()
+    threading.excepthook = _print_thread_failure
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
-            signal.signal(number, _terminate)
+            signal.signal(number, _raise_terminated)
     # A run makes many small values that all stay: looking through them again and again for
     # circles took a fifth of a large plan.
     gc.set_threshold(100_000, 50, 100)
@@ -63,33 +63,35 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):  # no traceback for who stops what has ended
             signal.signal(number, signal.SIG_DFL)
-    _close_stderr()
+    _flush_stderr()
     sys.exit(code)
 
 
-def _close_stderr() -> None:
+def _flush_stderr() -> None:
     """Where it cannot be written, the interpreter would end with an exit code of its own."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
-        _give_up(sys.stderr)
+        _redirect_to_devnull(sys.stderr)
 
 
-def _tell_of_a_thread(ended: threading.ExceptHookArgs) -> None:
+def _print_thread_failure(thread_failure: threading.ExceptHookArgs) -> None:
     """The place, where Python's own words would be a traceback with the text of the exception."""
-    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
-        _tell(ended.exc_value)
+    if thread_failure.exc_value is not None and not isinstance(
+        thread_failure.exc_value, SystemExit
+    ):
+        _print_failure(thread_failure.exc_value)
 
 
-def _open_streams() -> None:
+def _prepare_output_streams() -> None:
     """Any text can be written, and a stream that was closed at the start takes all of it."""
     # Typed as never None, but a process may be started without them.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stdout, sys.stderr = map(_taking_all, (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = map(_make_tolerant_stream, (sys.stdout, sys.stderr))
 
 
-def _taking_all(stream: TextIO) -> TextIO:
+def _make_tolerant_stream(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     # Typed as always buffered, but PYTHONUNBUFFERED leaves the buffer out. Then nobody looks how
@@ -103,18 +105,18 @@ def _taking_all(stream: TextIO) -> TextIO:
     return stream
 
 
-def run(typed: Sequence[str]) -> int:
+def run(command_line: Sequence[str]) -> int:
     """Run a command line and give the exit code; messages are on stderr by then."""
     try:
-        code = _run(typed)
+        code = _invoke_command(command_line)
         sys.stdout.flush()
     except BrokenPipeError:
-        _give_up(sys.stdout)
+        _redirect_to_devnull(sys.stdout)
         return BROKEN_PIPE
     except OSError as problem:
         if isinstance(problem, (FileNotFoundError, PermissionError)):  # writing raises neither
-            return _tell(problem)
-        _give_up(sys.stdout)
+            return _print_failure(problem)
+        _redirect_to_devnull(sys.stdout)
         with suppress(OSError):
             sys.stderr.write(f"Error: The output cannot be written\n  {problem.strerror}.\n")
         return FAILED
@@ -127,11 +129,11 @@ def run(typed: Sequence[str]) -> int:
             sys.stderr.write("\nTerminated.\n")
         return SIGTERM
     except Exception as problem:  # noqa: BLE001 - what a command raises is worded in it
-        return _tell(problem)
+        return _print_failure(problem)
     return code
 
 
-def _tell(problem: BaseException) -> int:
+def _print_failure(problem: BaseException) -> int:
     """Word what went wrong outside of any command; a broken installation is among it."""
     with suppress(OSError):
         if isinstance(problem, ImportError):
@@ -140,60 +142,60 @@ def _tell(problem: BaseException) -> int:
                 f"imported ({type(problem).__name__}).\n  Hint: Install {NAME} again.\n"
             )
             return FAILED
-        from synapse_apply.cli.endings import worded
+        from synapse_apply.cli.endings import describe_failure
         from synapse_apply.views.findings import render_diagnostics
 
-        findings, code = worded(problem)
+        findings, code = describe_failure(problem)
         sys.stderr.write(render_diagnostics(findings, color=False))
         return code
     return FAILED
 
 
-def _run(typed: Sequence[str]) -> int:
+def _invoke_command(command_line: Sequence[str]) -> int:
     if instruction := os.environ.get("_SYNAPSE_APPLY_COMPLETE"):
-        from synapse_apply.cli.completing import answer
+        from synapse_apply.cli.completing import answer_completion_request
 
-        return answer(root, instruction)
+        return answer_completion_request(root, instruction)
     try:
-        arguments = with_environment(typed, os.environ, table.GROUPS)
+        arguments = add_environment_options(command_line, os.environ, table.GROUPS)
         if os.environ.get("SYNAPSE_APPLY_LOG"):
-            _open_log()
-        with root.make_context(NAME, arguments) as context:
-            code = root.invoke(context)
+            _configure_logging()
+        with root.make_context(NAME, arguments) as click_context:
+            code = root.invoke(click_context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as problem:
-        with _unless_closed():
+        with _ignore_closed_stream():
             problem.show(sys.stderr)
         return USAGE if isinstance(problem, click.UsageError) else problem.exit_code
     except BadQuoting as problem:
-        with _unless_closed():
+        with _ignore_closed_stream():
             sys.stderr.write(f"Error: {problem}\n")
         return USAGE
     return code if isinstance(code, int) else 0
 
 
-def _unless_closed() -> AbstractContextManager[None]:
+def _ignore_closed_stream() -> AbstractContextManager[None]:
     """Nowhere is left to say it on a full or closed stderr, and the exit code still tells."""
     return suppress(OSError)
 
 
-def _give_up(stream: TextIO) -> None:
+def _redirect_to_devnull(stream: TextIO) -> None:
     """The interpreter must not try to flush again at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _open_log() -> None:
-    from synapse_apply.cli.logs import UnusableLog, open_log
+def _configure_logging() -> None:
+    from synapse_apply.cli.logs import UnusableLog, configure_logging
 
     try:
-        open_log(os.environ)
+        configure_logging(os.environ)
     except UnusableLog as problem:
         raise click.UsageError(str(problem)) from None
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     raise Terminated

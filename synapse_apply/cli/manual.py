@@ -13,13 +13,13 @@ from synapse_apply.model.frozen import frozen
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-Pairs = Sequence[tuple[str, str]]
+TextPairs = Sequence[tuple[str, str]]
 USAGE = 64
-_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @frozen
-class Entry:
+class CommandEntry:
     """A command as its group lists it: where it is, what it is for, under which heading."""
 
     module: str
@@ -35,11 +35,16 @@ class ManualCommand(click.Command):
     """A command with examples, exit codes and environment below its options."""
 
     def __init__(
-        self, *args: Any, examples: Pairs, exits: Pairs = (), environment: Pairs = (), **rest: Any
+        self,
+        *args: Any,
+        examples: TextPairs,
+        exits: TextPairs = (),
+        environment: TextPairs = (),
+        **settings: Any,
     ) -> None:
         """`examples` pair a command line with what it is for."""
-        rest["context_settings"] = _SETTINGS
-        super().__init__(*args, **rest)
+        settings["context_settings"] = _CONTEXT_SETTINGS
+        super().__init__(*args, **settings)
         # How it is printed comes last in help, whatever the order of the decorators.
         self.params.sort(
             key=lambda param: param.name in {"as_json", "as_lines", "as_events", "color"}
@@ -63,35 +68,35 @@ class ManualCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what goes wrong inside becomes its message and its exit code."""
-        from synapse_apply.cli.face import Face, OutputFailed
+        from synapse_apply.cli.face import Console, OutputFailedError
 
-        face = Face.of(ctx.params)
+        console = Console.from_options(ctx.params)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except (BrokenPipeError, OutputFailed):  # nothing more can be said on stdout
+        except (BrokenPipeError, OutputFailedError):  # nothing more can be said on stdout
             raise
         except (KeyboardInterrupt, Terminated) as end:
-            if face.as_json and not face.in_lines:  # a program waits for its document
-                from synapse_apply.cli.endings import tell
+            if console.as_json and not console.as_lines:  # a program waits for its document
+                from synapse_apply.cli.endings import print_failure
 
-                tell(end, face, spoken(ctx))
+                print_failure(end, console, format_command_name(ctx))
             raise
         except Exception as problem:  # noqa: BLE001 - the one place that words every failure
-            from synapse_apply.cli.endings import tell
+            from synapse_apply.cli.endings import print_failure
 
-            return tell(problem, face, spoken(ctx))
+            return print_failure(problem, console, format_command_name(ctx))
 
 
-def spoken(ctx: click.Context) -> str:
+def format_command_name(ctx: click.Context) -> str:
     """The command behind the program's name, or the one that shows the same."""
     name = ctx.command_path.partition(" ")[2]
     return "drift" if ctx.params.get("refresh_only") else name
 
 
-def manual(
-    name: str, *, examples: Pairs, exits: Pairs = (), environment: Pairs = ()
+def manual_command(
+    name: str, *, examples: TextPairs, exits: TextPairs = (), environment: TextPairs = ()
 ) -> Callable[[Callable[..., int]], ManualCommand]:
     """Make a function that returns an exit code a command; its docstring is the manual's text."""
     return click.command(
@@ -105,13 +110,13 @@ class LazyGroup(click.Group):
     def __init__(
         self,
         *args: Any,
-        entries: Mapping[str, Entry],
-        sections: Mapping[str, Pairs] | None = None,
-        **rest: Any,
+        entries: Mapping[str, CommandEntry],
+        sections: Mapping[str, TextPairs] | None = None,
+        **settings: Any,
     ) -> None:
         """`sections` are further headings of the help page."""
-        rest["context_settings"] = _SETTINGS
-        super().__init__(*args, **rest)
+        settings["context_settings"] = _CONTEXT_SETTINGS
+        super().__init__(*args, **settings)
         self.entries = entries
         self._sections = sections or {}
 
@@ -124,19 +129,19 @@ class LazyGroup(click.Group):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None
-        found: click.Command = import_module(entry.module).command
-        return found
+        command: click.Command = import_module(entry.module).command
+        return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Commands by the table, and options, without importing what is not meant."""
         from click.shell_completion import CompletionItem
 
-        named = [
+        matching_commands = [
             CompletionItem(name, help=entry.summary)
             for name, entry in self.entries.items()
             if name.startswith(incomplete)
         ]
-        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+        return [*matching_commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -145,8 +150,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in self.entries and not args[0].startswith("-"):
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], self.entries, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            close_names = get_close_matches(args[0], self.entries, n=1)
+            hint = f" Did you mean {close_names[0]!r}?" if close_names else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -159,7 +164,11 @@ class LazyGroup(click.Group):
         for section in dict.fromkeys(entry.section for entry in self.entries.values()):
             with formatter.section(section):
                 formatter.write_dl(
-                    [(n, e.summary) for n, e in self.entries.items() if e.section == section]
+                    [
+                        (name, command_entry.summary)
+                        for name, command_entry in self.entries.items()
+                        if command_entry.section == section
+                    ]
                 )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -17,102 +17,133 @@ from synapse_apply.cli import parsing
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
-Offer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
+Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
 # What a shell takes as it is: a label may hold anything, and must not become part of a command.
-_PLAIN = re.compile(r"[\w./@:=+,-]+")
+_PLAIN_WORD = re.compile(r"[\w./@:=+,-]+")
 
 
-def targets(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_targets(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """The project's targets."""
     from synapse_apply.session import offered
 
-    return _fitting(offered.targets(_where(ctx)), typed)
+    return _filter_completions(offered.list_target_names(_build_partial_invocation(ctx)), prefix)
 
 
-def addresses(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_addresses(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """What the manifests declare."""
     from synapse_apply.session import offered
 
-    return _fitting(offered.addresses(_where(ctx)), typed)
+    return _filter_completions(
+        offered.list_declared_addresses(_build_partial_invocation(ctx)), prefix
+    )
 
 
-def recorded(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_recorded_addresses(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """What a state on this disk has."""
     from synapse_apply.session import offered
 
-    return _fitting(offered.recorded(_where(ctx)), typed)
+    return _filter_completions(
+        offered.list_recorded_addresses(_build_partial_invocation(ctx)), prefix
+    )
 
 
-def addresses_or_files(
-    ctx: click.Context, param: click.Parameter, typed: str
+def complete_addresses_or_files(
+    ctx: click.Context, param: click.Parameter, prefix: str
 ) -> list[CompletionItem[str]]:
     """What is declared or recorded, and files where none of it begins so."""
     from synapse_apply.session import offered
 
-    where = _where(ctx)
-    names = sorted({*offered.addresses(where), *offered.recorded(where)})
-    return _fitting(names, typed) or files(ctx, param, typed)
+    invocation = _build_partial_invocation(ctx)
+    names = sorted(
+        {*offered.list_declared_addresses(invocation), *offered.list_recorded_addresses(invocation)}
+    )
+    return _filter_completions(names, prefix) or complete_files(ctx, param, prefix)
 
 
-def files(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_files(
+    _ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """Whatever the shell itself would offer."""
     from click.shell_completion import CompletionItem
 
-    return [CompletionItem(typed, type="file")]
+    return [CompletionItem(prefix, type="file")]
 
 
-def plugins(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_plugins(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """The plugins that are declared."""
     from synapse_apply.session import offered
 
-    return _fitting(offered.plugins(_where(ctx)), typed)
+    return _filter_completions(offered.list_plugin_names(_build_partial_invocation(ctx)), prefix)
 
 
-def parts(ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_selections(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """What a selection takes: kinds, addresses, labels."""
     from synapse_apply.kinds.catalogue import CATALOGUE
     from synapse_apply.session import offered
 
-    where = _where(ctx)
-    return _fitting([*CATALOGUE, *offered.addresses(where), *offered.labels(where)], typed)
+    invocation = _build_partial_invocation(ctx)
+    return _filter_completions(
+        [
+            *CATALOGUE,
+            *offered.list_declared_addresses(invocation),
+            *offered.list_labels(invocation),
+        ],
+        prefix,
+    )
 
 
-def guards(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_guards(
+    _ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """The guards that can be overridden."""
-    from synapse_apply.planning.guards import NAMES
+    from synapse_apply.planning.guards import GUARD_NAMES
 
-    return _fitting(NAMES, typed)
+    return _filter_completions(GUARD_NAMES, prefix)
 
 
-def reports(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
+def complete_reports(
+    ctx: click.Context, param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
     """The kinds of report, then a file."""
-    if "=" in typed:
-        return files(ctx, param, typed.partition("=")[2])
-    return _fitting([f"{kind}=" for kind in parsing.KINDS_OF_REPORT], typed)
+    if "=" in prefix:
+        return complete_files(ctx, param, prefix.partition("=")[2])
+    return _filter_completions([f"{kind}=" for kind in parsing.REPORT_KINDS], prefix)
 
 
-def _fitting(names: Iterable[str], typed: str) -> list[CompletionItem[str]]:
+def _filter_completions(names: Iterable[str], prefix: str) -> list[CompletionItem[str]]:
     from click.shell_completion import CompletionItem
 
     return [
-        CompletionItem(name) for name in names if name.startswith(typed) and _PLAIN.fullmatch(name)
+        CompletionItem(name)
+        for name in names
+        if name.startswith(prefix) and _PLAIN_WORD.fullmatch(name)
     ]
 
 
-def _where(ctx: click.Context) -> Where:
+def _build_partial_invocation(ctx: click.Context) -> Invocation:
     """The place that was named so far, as far as it can be understood."""
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
-    said = ctx.params
-    directory = Path.cwd() / (said.get("chdir") or "")
-    project = said.get("project")
-    return Where(
+    option_values = ctx.params
+    directory = Path.cwd() / (option_values.get("chdir") or "")
+    project = option_values.get("project")
+    return Invocation(
         directory=directory,
         project=directory / project if project else None,
-        target=said.get("target"),
-        paths=tuple(directory / path for path in said.get("paths") or ()),
-        variables=said.get("variables") or {},
+        target=option_values.get("target"),
+        paths=tuple(directory / path for path in option_values.get("paths") or ()),
+        variables=option_values.get("variables") or {},
         on_terminal=True,
     )

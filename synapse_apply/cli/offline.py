@@ -6,28 +6,46 @@ from typing import Any
 
 import click
 
-from synapse_apply.cli.choices import Asked
-from synapse_apply.cli.inventories import wanted_from
+from synapse_apply.cli.choices import PlanArguments
+from synapse_apply.cli.inventories import read_inventory_file
 from synapse_apply.model.plan import Plan
-from synapse_apply.session.offline import Offline, Row, against_git, against_inventory, plan
-from synapse_apply.session.where import Where
+from synapse_apply.session.offline import (
+    InventoryEntry,
+    OfflineTarget,
+    load_offline_against_git,
+    load_offline_against_inventory,
+    plan_offline,
+)
+from synapse_apply.session.where import Invocation
 
 
-def offline_plan(where: Where, against: str | None, said: dict[str, Any]) -> Plan:
+def make_offline_plan(
+    invocation: Invocation, against: str | None, plan_arguments: dict[str, Any]
+) -> Plan:
     """The plan; a usage error for what cannot be meant, InputError with every finding."""
     for name in ("out", "with_packages", "preflight", "server_dry_run", "resend_secrets"):
-        del said[name]
+        del plan_arguments[name]
     kind, _, name = (against or "").partition(":")
     if kind not in {"git", "state"} or not name:
         raise click.UsageError(
             "--offline and --against go together: --against git:REF, or --against state:FILE "
             "with an inventory, says what to compare with."
         )
-    compared = _against_file(where, name) if kind == "state" else against_git(where, name)
-    return plan(compared, Asked(resend_secrets=False, **said).choices(compared))
+    offline_target = (
+        _load_inventory_target(invocation, name)
+        if kind == "state"
+        else load_offline_against_git(invocation, name)
+    )
+    return plan_offline(
+        offline_target,
+        PlanArguments(resend_secrets=False, **plan_arguments).build_plan_options(offline_target),
+    )
 
 
-def _against_file(where: Where, name: str) -> Offline:
-    path = where.directory / name
-    rows = {at: Row(row.remote_id, row.digest or None) for at, row in wanted_from(path).items()}
-    return against_inventory(where, rows, f"state:{name}")
+def _load_inventory_target(invocation: Invocation, name: str) -> OfflineTarget:
+    path = invocation.directory / name
+    rows = {
+        address: InventoryEntry(row.remote_id, row.digest or None)
+        for address, row in read_inventory_file(path).items()
+    }
+    return load_offline_against_inventory(invocation, rows, f"state:{name}")

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import offers, parsing
-from synapse_apply.cli.face import Face, OutputFailed
-from synapse_apply.cli.manual import Terminated, spoken
+from synapse_apply.cli.face import Console, OutputFailedError
+from synapse_apply.cli.manual import Terminated, format_command_name
 from synapse_apply.packages.ref_memory import fix_refs
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
-Body = Callable[..., int]
+CommandBody = Callable[..., int]
 
 
-def output(body: Body) -> Body:
-    """--json, --color and --no-color; the body is called with `face`."""
+def add_json_options(body: CommandBody) -> CommandBody:
+    """--json, --color and --no-color; the body is called with `console`."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @click.option(
@@ -33,13 +33,13 @@ def output(body: Body) -> Body:
     )
     @click.option("--no-color", "color", flag_value="never", help="The same as --color=never.")
     @functools.wraps(body)
-    def wrapped(*, as_json: bool, color: str | None, **rest: Any) -> int:
-        return body(face=Face(as_json, color or "auto"), **rest)
+    def call_with_console(*, as_json: bool, color: str | None, **parameters: Any) -> int:
+        return body(console=Console(as_json, color or "auto"), **parameters)
 
-    return wrapped
+    return call_with_console
 
 
-def event_output(body: Body) -> Body:
+def add_event_options(body: CommandBody) -> CommandBody:
     """The same with --json-lines, for commands that make calls one after the other."""
 
     @click.option(
@@ -48,52 +48,52 @@ def event_output(body: Body) -> Body:
         is_flag=True,
         help="Print JSON while it goes on: one object a line, the last one the document of --json.",
     )
-    @output
+    @add_json_options
     @functools.wraps(body)
-    def wrapped(*, face: Face, as_events: bool, **rest: Any) -> int:
-        if as_events and face.as_json:
+    def call_with_events(*, console: Console, as_events: bool, **parameters: Any) -> int:
+        if as_events and console.as_json:
             raise click.UsageError("--json and --json-lines do not go together.")
         if as_events:
-            face = dataclasses.replace(face, as_json=True, in_events=True)
-        return body(face=face, **rest)
+            console = dataclasses.replace(console, as_json=True, as_events=True)
+        return body(console=console, **parameters)
 
-    return wrapped
+    return call_with_events
 
 
-def line_output(body: Body) -> Body:
+def add_json_line_options(body: CommandBody) -> CommandBody:
     """The same where --json gives one object a line."""
 
     @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line.")
-    @text_output
+    @add_color_options
     @functools.wraps(body)
-    def wrapped(*, face: Face, as_lines: bool, **rest: Any) -> int:
-        return body(face=Face(as_lines, face.color, in_lines=as_lines), **rest)
+    def call_with_json_lines(*, console: Console, as_lines: bool, **parameters: Any) -> int:
+        return body(console=Console(as_lines, console.color, as_lines=as_lines), **parameters)
 
-    return wrapped
+    return call_with_json_lines
 
 
-def text_output(body: Body) -> Body:
+def add_color_options(body: CommandBody) -> CommandBody:
     """--color and --no-color, for commands that have no JSON."""
 
     @click.option("--color", type=click.Choice(["auto", "always", "never"]), hidden=True)
     @click.option("--no-color", "color", flag_value="never", help="No colour.")
     @functools.wraps(body)
-    def wrapped(*, color: str | None, **rest: Any) -> int:
-        return body(face=Face(color=color or "auto"), **rest)
+    def call_with_color(*, color: str | None, **parameters: Any) -> int:
+        return body(console=Console(color=color or "auto"), **parameters)
 
-    return wrapped
+    return call_with_color
 
 
-def reports(body: Body) -> Body:
+def add_report_option(body: CommandBody) -> CommandBody:
     """--report; the body is called with `reports`, and what ends it early is reported, too."""
 
     @click.option(
         "--report",
-        "asked",
+        "report_requests",
         multiple=True,
         metavar="KIND=FILE",
-        callback=parsing.reports,
-        shell_complete=offers.reports,
+        callback=parsing.parse_report_options,
+        shell_complete=offers.complete_reports,
         help="Also write a report; may be repeated. KIND is json, html (one page, for a "
         "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
         "codequality (findings for it). "
@@ -102,48 +102,56 @@ def reports(body: Body) -> Body:
         "text then goes to stderr.",
     )
     @functools.wraps(body)
-    def wrapped(
-        *, asked: tuple[tuple[str, str], ...], face: Face, where: Where, **rest: Any
+    def call_with_reports(
+        *,
+        report_requests: tuple[tuple[str, str], ...],
+        console: Console,
+        invocation: Invocation,
+        **parameters: Any,
     ) -> int:
-        if not asked:
-            return body(face=face, where=where, reports=None, **rest)
-        from synapse_apply.cli.reports import Reports, refuse
+        if not report_requests:
+            return body(console=console, invocation=invocation, reports=None, **parameters)
+        from synapse_apply.cli.reports import Reports, require_well_placed
 
-        if any(file == "-" for _, file in asked):
-            if face.as_json:
-                option = "--json-lines" if face.in_events else "--json"
+        if any(file == "-" for _, file in report_requests):
+            if console.as_json:
+                option = "--json-lines" if console.as_events else "--json"
                 raise click.UsageError(f"{option} and a report to stdout do not go together.")
-            face = dataclasses.replace(face, taken=True)
-        command = spoken(click.get_current_context())
-        beside = (rest.get("out"), rest.get("against") or "")
-        made, misplaced = Reports(asked, face, where, command, *beside).apart()
+            console = dataclasses.replace(console, is_stdout_taken=True)
+        command = format_command_name(click.get_current_context())
+        out_and_against = (parameters.get("out"), parameters.get("against") or "")
+        writable_reports, misplaced_findings = Reports(
+            report_requests, console, invocation, command, *out_and_against
+        ).split_misplaced()
         try:
-            refuse(misplaced)
-            return body(face=face, where=where, reports=made, **rest)
+            require_well_placed(misplaced_findings)
+            return body(
+                console=console, invocation=invocation, reports=writable_reports, **parameters
+            )
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except (BrokenPipeError, OutputFailed):
+        except (BrokenPipeError, OutputFailedError):
             raise
-        except (Exception, KeyboardInterrupt, Terminated) as problem:
-            made.of_failure(problem)
+        except (Exception, KeyboardInterrupt, Terminated) as failure:
+            writable_reports.write_failure(failure)
             raise
 
-    return wrapped
+    return call_with_reports
 
 
-def place(body: Body) -> Body:
-    """-C, --project and -t; the body is called with `where`."""
+def add_target_options(body: CommandBody) -> CommandBody:
+    """-C, --project and -t; the body is called with `invocation`."""
     return click.option(
         "-t",
         "--target",
         metavar="NAME",
-        shell_complete=offers.targets,
+        shell_complete=offers.complete_targets,
         help="The backend to work on.",
-    )(place_of_project(body))
+    )(add_project_options(body))
 
 
-def place_of_project(body: Body) -> Body:
-    """-C and --project; the body is called with `where`."""
+def add_project_options(body: CommandBody) -> CommandBody:
+    """-C and --project; the body is called with `invocation`."""
 
     @click.option(
         "-C",
@@ -159,41 +167,49 @@ def place_of_project(body: Body) -> Body:
         help="The project file, instead of synapse-apply.yaml here or above.",
     )
     @functools.wraps(body)
-    def wrapped(
-        *, chdir: Path | None, project: Path | None, target: str | None = None, **rest: Any
+    def call_with_invocation(
+        *, chdir: Path | None, project: Path | None, target: str | None = None, **parameters: Any
     ) -> int:
-        given = {key: rest.pop(key) for key in _OF_WHERE if key in rest}
-        if "face" in rest:
-            rest["face"] = dataclasses.replace(rest["face"], aim=target or "")
-        where = _where(chdir, project, target, rest.get("face", Face()), given)
+        invocation_options = {
+            key: parameters.pop(key) for key in _INVOCATION_OPTIONS if key in parameters
+        }
+        if "console" in parameters:
+            parameters["console"] = dataclasses.replace(
+                parameters["console"], typed_target=target or ""
+            )
+        where = _build_invocation(
+            chdir, project, target, parameters.get("console", Console()), invocation_options
+        )
         with fix_refs():
-            return body(where=where, **rest)
+            return body(invocation=where, **parameters)
 
-    return wrapped
+    return call_with_invocation
 
 
-_OF_WHERE = (
+_INVOCATION_OPTIONS = (
     *("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout"),
     *("project_from", "as_of"),
 )
 
 
-def _adding(*options: Callable[[Any], Any]) -> Callable[[Body], Body]:
+def _combine_options(*options: Callable[[Any], Any]) -> Callable[[CommandBody], CommandBody]:
     """A decorator that adds options in the order in which help shall list them."""
 
-    def add(body: Body) -> Body:
-        return functools.reduce(lambda made, option: option(made), reversed(options), body)
+    def add_combined_options(body: CommandBody) -> CommandBody:
+        return functools.reduce(
+            lambda decorated, option: option(decorated), reversed(options), body
+        )
 
-    return add
+    return add_combined_options
 
 
-variables = _adding(
+add_variable_options = _combine_options(
     click.option(
         "--var",
         "variables",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=parsing.pairs,
+        callback=parsing.parse_name_value_options,
         help="A value for a declared variable; may be repeated.",
     ),
     click.option(
@@ -206,7 +222,7 @@ variables = _adding(
     ),
     click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
 )
-files = _adding(
+add_file_option = _combine_options(
     click.option(
         "-f",
         "--file",
@@ -218,7 +234,7 @@ files = _adding(
         "What is recorded and not in them is left as it is.",
     )
 )
-parallelism = _adding(
+add_parallelism_option = _combine_options(
     click.option(
         "--parallelism",
         type=click.IntRange(min=1),
@@ -229,16 +245,16 @@ parallelism = _adding(
         help="How many calls go on at once.",
     )
 )
-patience = _adding(
+add_lock_timeout_option = _combine_options(
     click.option(
         "--lock-timeout",
-        type=parsing.Number(min=0),
+        type=parsing.NumberType(min=0),
         metavar="SECONDS",
         help="How long to wait for a state that another run holds; by default not at all on a "
         "terminal, 45 s off it.",
     )
 )
-wait = _adding(
+add_wait_option = _combine_options(
     click.option(
         "--wait",
         is_flag=True,
@@ -246,45 +262,45 @@ wait = _adding(
         "saw.",
     )
 )
-following = _adding(
+add_follow_options = _combine_options(
     click.option(
         "-f", "--follow", is_flag=True, is_eager=True, help="Show what it writes until it ends."
     ),
     click.option(
         "--timeout",
-        type=parsing.Number(min=0, min_open=True),
+        type=parsing.NumberType(min=0, min_open=True),
         metavar="SECONDS",
-        callback=parsing.only_following,
+        callback=parsing.require_follow_option,
         help="Follow no longer than this; the job goes on.",
     ),
     click.option(
         "--interval",
-        type=parsing.Number(min=0.1),
+        type=parsing.NumberType(min=0.1),
         default=5.0,
         show_default=True,
         metavar="SECONDS",
         help="How often to look how the job stands.",
     ),
 )
-_ONLY = click.option(
+_ONLY_OPTION = click.option(
     "--only",
     multiple=True,
     metavar="NAME",
-    shell_complete=offers.parts,
+    shell_complete=offers.complete_selections,
     help="Only this: an address, release/PLUGIN, a name that one kind has, a kind, a label as "
     "KEY=VALUE, or any with `*`, such as storage/*; may be repeated.",
 )
-_EXCLUDE = click.option(
+_EXCLUDE_OPTION = click.option(
     "--exclude",
     multiple=True,
     metavar="NAME",
-    shell_complete=offers.parts,
+    shell_complete=offers.complete_selections,
     help="Leave this out; may be repeated.",
 )
-selection = _adding(_ONLY, _EXCLUDE)
-choices = _adding(
-    _ONLY,
-    _EXCLUDE,
+add_selection_options = _combine_options(_ONLY_OPTION, _EXCLUDE_OPTION)
+add_plan_options = _combine_options(
+    _ONLY_OPTION,
+    _EXCLUDE_OPTION,
     click.option(
         "--prune", is_flag=True, help="Delete recorded objects no longer declared; not with -f."
     ),
@@ -310,8 +326,8 @@ choices = _adding(
         "--override-guard",
         "overridden",
         multiple=True,
-        callback=parsing.guards,
-        shell_complete=offers.guards,
+        callback=parsing.check_guard_names,
+        shell_complete=offers.complete_guards,
         metavar="NAME",
         help="Let this guard pass, or policy:RULE for a freeze or a limit of the policy; may be "
         "repeated.",
@@ -320,36 +336,36 @@ choices = _adding(
 )
 
 
-def _where(
+def _build_invocation(
     chdir: Path | None,
     project: Path | None,
     target: str | None,
-    face: Face,
-    given: dict[str, Any],
-) -> Where:
+    console: Console,
+    invocation_options: dict[str, Any],
+) -> Invocation:
     """What was said, with every path seen from the folder to work in."""
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
     directory = Path.cwd() / chdir if chdir else Path.cwd()
     for key in ("variable_files", "paths"):
-        if key in given:
-            given[key] = tuple(directory / path for path in given[key])
-    return Where(
+        if key in invocation_options:
+            invocation_options[key] = tuple(directory / path for path in invocation_options[key])
+    return Invocation(
         directory=directory,
         project=directory / project if project else None,
         target=target,
         environ=dict(os.environ),
-        on_terminal=face.on_terminal,
-        command=_command_typed(),
-        **given,
+        on_terminal=console.is_interactive,
+        command=_read_current_command_words(),
+        **invocation_options,
     )
 
 
-def _command_typed() -> str:
+def _read_current_command_words() -> str:
     """The words of the command that runs, without the program's: `state accept`."""
     words: list[str] = []
-    context = click.get_current_context(silent=True)
-    while context is not None and context.parent is not None:
-        words.insert(0, context.info_name or "")
-        context = context.parent
+    click_context = click.get_current_context(silent=True)
+    while click_context is not None and click_context.parent is not None:
+        words.insert(0, click_context.info_name or "")
+        click_context = click_context.parent
     return " ".join(words)

@@ -5,84 +5,101 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.cli.face import Face
-from synapse_apply.model.codec import audit_to_json
+from synapse_apply.cli.face import Console
+from synapse_apply.model.codec import audit_entry_to_json
 from synapse_apply.model.errors import Exit
 from synapse_apply.session.history import PastRun
-from synapse_apply.views.grammar import short_commit
-from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.grammar import shorten_commit
+from synapse_apply.views.safety import escape_ci_commands, sanitize
 from synapse_apply.views.tables import render_table
 
-_DIGEST = 24
-_OF_THE_RUN = frozenset({"plan_id", "run", "command", "dirty"})
+_DIGEST_LENGTH = 24
+_RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty"})
 
 
-def list_runs(face: Face, runs: Sequence[PastRun]) -> int:
+def show_runs(console: Console, runs: Sequence[PastRun]) -> int:
     """A row a run, the newest first."""
-    if face.as_json:
-        face.document({"runs": [_document(run) for run in runs]})
+    if console.as_json:
+        console.write_document({"runs": [_build_run_document(run) for run in runs]})
     elif runs:
         rows = [
             (
-                *(_time(run.at), run.plan_id, run.command, _join_counts(run.counts)),
-                *(run.who, short_commit(run.commit), run.run),
+                *(
+                    _format_time(run.ended_at),
+                    run.plan_id,
+                    run.command,
+                    _format_counts(run.call_counts),
+                ),
+                *(run.actor_name, shorten_commit(run.commit_id), run.run_url),
             )
             for run in runs
         ]
-        heads = ("when", "plan", "command", "calls", "who", "commit", "run")
-        face.out(render_table(heads, rows, color=face.color_out))
+        headers = ("when", "plan", "command", "calls", "who", "commit", "run")
+        console.write_output(render_table(headers, rows, color=console.is_output_colored))
     else:
-        face.err("Nothing was done with this state yet.\n")
+        console.write_stderr("Nothing was done with this state yet.\n")
     return Exit.OK
 
 
-def show_run(face: Face, run: PastRun) -> int:
+def show_run(console: Console, run: PastRun) -> int:
     """The facts of a run and a row for each of its calls, in their order."""
-    if face.as_json:
-        face.document(_document(run))
+    if console.as_json:
+        console.write_document(_build_run_document(run))
         return Exit.OK
     facts = {
         "plan": run.plan_id,
         "command": run.command,
-        "calls": _join_counts(run.counts),
-        "who": run.who,
-        "run": run.run,
-        "commit": run.commit,
-        "not as in the commit": ", ".join(run.dirty),
+        "calls": _format_counts(run.call_counts),
+        "who": run.actor_name,
+        "run": run.run_url,
+        "commit": run.commit_id,
+        "not as in the commit": ", ".join(run.dirty_files),
     }
-    told = "".join(f"{name}: {clean(fact)}\n" for name, fact in facts.items() if fact)
-    face.out(disarm(told))
+    facts_text = "".join(f"{name}: {sanitize(fact)}\n" for name, fact in facts.items() if fact)
+    console.write_output(escape_ci_commands(facts_text))
     rows = [
-        (_time(c.at), c.address, c.verb, c.remote_id, c.request_id, c.digest[:_DIGEST], c.result)
-        for c in run.calls
+        (
+            _format_time(call.at),
+            call.address,
+            call.verb,
+            call.remote_id,
+            call.request_id,
+            call.digest[:_DIGEST_LENGTH],
+            call.result,
+        )
+        for call in run.calls
     ]
-    heads = ("when", "address", "call", "id", "request", "digest", "result")
-    face.out("\n" + render_table(heads, rows, color=face.color_out))
+    headers = ("when", "address", "call", "id", "request", "digest", "result")
+    console.write_output("\n" + render_table(headers, rows, color=console.is_output_colored))
     return Exit.OK
 
 
-def _document(run: PastRun) -> dict[str, Any]:
+def _build_run_document(run: PastRun) -> dict[str, Any]:
     calls = [
-        {name: value for name, value in audit_to_json(call).items() if name not in _OF_THE_RUN}
+        {
+            name: value
+            for name, value in audit_entry_to_json(call).items()
+            if name not in _RUN_FIELDS
+        }
         for call in run.calls
     ]
     return {
         "plan_id": run.plan_id,
-        "at": run.at,
-        "who": run.who,
-        "run": run.run,
-        "commit": run.commit,
-        "dirty_files": list(run.dirty),
+        "at": run.ended_at,
+        "who": run.actor_name,
+        "run": run.run_url,
+        "commit": run.commit_id,
+        "dirty_files": list(run.dirty_files),
         "command": run.command,
-        "counts": run.counts,
-        "results": run.results,
+        "counts": run.call_counts,
+        "results": run.result_counts,
         "calls": calls,
     }
 
 
-def _join_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in counts.items())
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in counts.items())
 
 
-def _time(at: str) -> str:
-    return f"{at[:19]}Z"
+def _format_time(timestamp: str) -> str:
+    return f"{timestamp[:19]}Z"

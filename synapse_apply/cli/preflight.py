@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.doctor import doctor
-from synapse_apply.session.where import Where
+from synapse_apply.session.doctor import run_all_checks
+from synapse_apply.session.where import Invocation
 
 
-def examine(where: Where) -> tuple[Diagnostic, ...]:
+def run_preflight_checks(invocation: Invocation) -> tuple[Diagnostic, ...]:
     """The warnings of all checks; InputError with every finding where one is a problem."""
-    checkup = doctor(where)
-    if not checkup.is_well:
+    checkup = run_all_checks(invocation)
+    if not checkup.is_healthy:
         raise InputError(*checkup.findings)
     return checkup.findings

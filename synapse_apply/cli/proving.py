@@ -5,39 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.face import Console
 from synapse_apply.model.errors import Exit
-from synapse_apply.session.prove import Compared, Finding
+from synapse_apply.session.prove import BytesResult, ComparedBytes
 
-_WORDS = {
-    Finding.SAME: "the published bytes are those that are recorded",
-    Finding.LEARNED: "the published bytes are recorded from now on",
-    Finding.DIFFERENT: "the published bytes are not those that are recorded",
-    Finding.UNREAD: "the published bytes were not read",
+_RESULT_TEXTS = {
+    BytesResult.SAME: "the published bytes are those that are recorded",
+    BytesResult.LEARNED: "the published bytes are recorded from now on",
+    BytesResult.DIFFERENT: "the published bytes are not those that are recorded",
+    BytesResult.UNREAD: "the published bytes were not read",
 }
 
 
-def show_compared(face: Face, compared: Sequence[Compared]) -> int:
+def show_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes]) -> int:
     """Each release and what became of it; exit 3 unless all went well."""
-    from synapse_apply.views.safety import clean
+    from synapse_apply.views.safety import sanitize
 
-    found = [one for each in compared for one in each.diagnostics]
-    code = Exit.OK if all(one.is_well for one in compared) else Exit.INCOMPLETE
-    if face.as_json:
-        document = {"bytes": [_document(one) for one in compared], "exit_code": int(code)}
-        face.document({**document, "diagnostics": [one.to_json() for one in found]})
+    findings = [entry for comparison in comparisons for entry in comparison.diagnostics]
+    code = Exit.OK if all(entry.is_consistent for entry in comparisons) else Exit.INCOMPLETE
+    if console.as_json:
+        document = {
+            "bytes": [_build_comparison_document(entry) for entry in comparisons],
+            "exit_code": int(code),
+        }
+        console.write_document({**document, "diagnostics": [entry.to_json() for entry in findings]})
         return code
-    face.warn(found)
-    for one in compared:
-        digest = f" ({clean(one.published)})" if one.is_well else ""
-        face.out(f"{clean(str(one.address))}: {_WORDS[one.finding]}{digest}.\n")
+    console.write_findings(findings)
+    for entry in comparisons:
+        digest = f" ({sanitize(entry.published_digest)})" if entry.is_consistent else ""
+        console.write_output(
+            f"{sanitize(str(entry.address))}: {_RESULT_TEXTS[entry.result]}{digest}.\n"
+        )
     return code
 
 
-def _document(one: Compared) -> dict[str, Any]:
+def _build_comparison_document(comparison: ComparedBytes) -> dict[str, Any]:
     return {
-        "address": str(one.address),
-        "result": one.finding.value,
-        "recorded": one.recorded or None,
-        "published": one.published or None,
+        "address": str(comparison.address),
+        "result": comparison.result.value,
+        "recorded": comparison.recorded_digest or None,
+        "published": comparison.published_digest or None,
     }

@@ -11,44 +11,50 @@ from types import MappingProxyType
 from typing import Any
 
 from synapse_apply import __version__
-from synapse_apply.cli.endings import stopped_plan, worded
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.report_files import append, size, write
-from synapse_apply.model.aim import aimed_findings
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.cli.endings import describe_failure, find_stopped_plan
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.report_files import append_text, file_size, replace_file
+from synapse_apply.model.aim import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
-from synapse_apply.session.declare import target_of
-from synapse_apply.session.own_files import own
-from synapse_apply.session.surroundings import commit_of, repository_url, run_url, workspace_of
-from synapse_apply.session.where import Where
+from synapse_apply.session.declare import load_project_and_target
+from synapse_apply.session.own_files import describe_protected_file
+from synapse_apply.session.surroundings import (
+    find_repository_url,
+    find_run_url,
+    find_workspace,
+    read_head_commit,
+)
+from synapse_apply.session.where import Invocation
 from synapse_apply.views import github, gitlab, markdown, remarks
-from synapse_apply.views.budget import COMMENT, SMALLEST, STEP_SUMMARY, Budget
+from synapse_apply.views.budget import COMMENT_BUDGET, MIN_BUDGET, STEP_SUMMARY_BUDGET, SizeBudget
 from synapse_apply.views.drift import drift_document
 from synapse_apply.views.failure import failure_document
 from synapse_apply.views.html import reports as html
-from synapse_apply.views.html.links import Links
-from synapse_apply.views.json import json_text, plan_document, report_document
-from synapse_apply.views.remarks import Remark
+from synapse_apply.views.html.links import ForgeLinks
+from synapse_apply.views.json import format_json_document, plan_document, report_document
+from synapse_apply.views.remarks import Annotation
 
 
 @frozen
-class Told:
+class ReportSource:
     """One outcome in the shapes that the kinds of report need, each made when it is asked for.
 
-    `annotated` are the remarks that are shown at lines of a change, where these are not all.
+    `touched_annotations` are the remarks that are shown at lines of a change, where these are not
+    all.
     """
 
     document: Callable[[], dict[str, Any]]
-    markdown: Callable[[Budget], str]
+    markdown: Callable[[SizeBudget], str]
     html: Callable[[], str]
-    remarks: Callable[[], list[Remark]]
+    annotations: Callable[[], list[Annotation]]
     counts: Callable[[], dict[str, int]]
     outputs: dict[str, str]
-    annotated: Callable[[], list[Remark]] | None = None
+    touched_annotations: Callable[[], list[Annotation]] | None = None
 
 
 @frozen
@@ -59,213 +65,239 @@ class Reports:
     compares with, as KIND:NAME.
     """
 
-    asked: Sequence[tuple[str, str]]
-    face: Face
-    where: Where
+    requests: Sequence[tuple[str, str]]
+    console: Console
+    invocation: Invocation
     command: str
     out: Path | None = None
     against: str = ""
 
-    def apart(self) -> tuple[Reports, list[Diagnostic]]:
+    def split_misplaced(self) -> tuple[Reports, list[Diagnostic]]:
         """Those that can be written, and a finding for each that would replace what is kept.
 
         That is a file of the project's own, or one that this command writes. They are told apart
-        before a command does anything; `refuse` ends it then.
+        before a command does anything; `require_well_placed` ends it then.
         """
-        taken = {self._real(self.out): "is where the plan goes"} if self.out else {}
+        reserved_files = (
+            {self._resolve_path(self.out): "is where the plan goes"} if self.out else {}
+        )
         kind, _, name = self.against.partition(":")
         if kind == "state":
-            taken[self._real(name)] = "is the inventory to compare with"
-        kept, lost = [], []
-        for kind, file in self.asked:
+            reserved_files[self._resolve_path(name)] = "is the inventory to compare with"
+        writable_requests, misplaced_findings = [], []
+        for kind, file in self.requests:
             if file in {"", "-"}:
-                kept.append((kind, file))
+                writable_requests.append((kind, file))
                 continue
-            path = self._real(file)
-            if why := taken.get(path) or own(path, self.where):
-                lost.append(_misplaced(kind, file, why))
+            path = self._resolve_path(file)
+            if reason := reserved_files.get(path) or describe_protected_file(path, self.invocation):
+                misplaced_findings.append(_build_misplaced_finding(kind, file, reason))
                 continue
-            kept.append((kind, file))
+            writable_requests.append((kind, file))
             if path.is_file() or not path.exists():  # a device or a pipe takes both
-                taken[path] = f"is where the {kind} report goes"
-        return replace(self, asked=kept), lost
+                reserved_files[path] = f"is where the {kind} report goes"
+        return replace(self, requests=writable_requests), misplaced_findings
 
-    def _real(self, file: Path | str) -> Path:
-        return Path(os.path.realpath(self.where.directory / file))
+    def _resolve_path(self, file: Path | str) -> Path:
+        return Path(os.path.realpath(self.invocation.directory / file))
 
-    def of_plan(self, plan: Plan, code: int, more: Mapping[str, Any] = MappingProxyType({})) -> int:
+    def write_plan(
+        self, plan: Plan, code: int, extra_fields: Mapping[str, Any] = MappingProxyType({})
+    ) -> int:
         """Write what the plan is; gives the code to end with, an error's where that failed.
 
-        `more` is what its JSON document has besides.
+        `extra_fields` is what its JSON document has besides.
         """
-        return self._must_write(self._plan(plan, code, more), code)
+        return self._write_or_fail(self._build_plan_source(plan, code, extra_fields), code)
 
-    def of_stopped(self, plan: Plan, code: int) -> None:
+    def write_stopped_plan(self, plan: Plan, code: int) -> None:
         """Write a plan that apply cannot carry out; its JSON document is the report of that."""
-        self._try_to_write(
-            replace(self._plan(plan, code, {}), document=lambda: self._failed((), code, plan))
+        self._write_or_warn(
+            replace(
+                self._build_plan_source(plan, code, {}),
+                document=lambda: self._build_failure_document((), code, plan),
+            )
         )
 
-    def of_drift(self, drift: Drift, code: int) -> int:
+    def write_drift(self, drift: Drift, code: int) -> int:
         """Write what drifted; gives the code to end with, as for a plan."""
-        return self._must_write(self._drift(drift, code), code)
+        return self._write_or_fail(self._build_drift_source(drift, code), code)
 
-    def of_apply(self, report: Report) -> None:
+    def write_apply_report(self, report: Report) -> None:
         """Write what was done. What cannot be written is told, and hides nothing of it."""
-        self._try_to_write(self._report(report))
+        self._write_or_warn(self._build_apply_source(report))
 
-    def of_failure(self, problem: BaseException) -> None:
+    def write_failure(self, failure: BaseException) -> None:
         """Write why there is nothing else to tell; the failure itself is told elsewhere."""
-        findings, code = worded(problem)
-        told = self._findings(findings, code)
-        if (plan := stopped_plan(problem)) is not None:
-            found = aimed_findings(findings, self.face.aim)
-            told = replace(told, document=lambda: self._failed(found, code, plan))
-        self._try_to_write(told)
+        findings, code = describe_failure(failure)
+        source = self._build_findings_source(findings, code)
+        if (plan := find_stopped_plan(failure)) is not None:
+            targeted_findings = add_target_to_findings(findings, self.console.typed_target)
+            source = replace(
+                source, document=lambda: self._build_failure_document(targeted_findings, code, plan)
+            )
+        self._write_or_warn(source)
 
-    def of_findings(self, findings: Sequence[Diagnostic], code: int) -> int:
+    def write_findings(self, findings: Sequence[Diagnostic], code: int) -> int:
         """Write what was found; gives the code to end with, as for a plan."""
-        return self._must_write(self._findings(findings, code), code)
+        return self._write_or_fail(self._build_findings_source(findings, code), code)
 
-    def _must_write(self, told: Told, code: int) -> int:
-        problems = list(self._write(told))
-        self.face.warn(problems)
+    def _write_or_fail(self, source: ReportSource, code: int) -> int:
+        problems = list(self._write_all_reports(source))
+        self.console.write_findings(problems)
         return Exit.ERROR if problems else code
 
-    def _try_to_write(self, told: Told) -> None:
-        self.face.warn(
-            warning(problem.summary, problem.detail, problem.hint) for problem in self._write(told)
+    def _write_or_warn(self, source: ReportSource) -> None:
+        self.console.write_findings(
+            warning_finding(problem.summary, problem.detail, problem.hint)
+            for problem in self._write_all_reports(source)
         )
 
-    def _plan(self, plan: Plan, code: int, more: Mapping[str, Any]) -> Told:
-        url = run_url(self.where.environ)
-        return Told(
-            lambda: {**plan_document(plan), **more},
-            lambda budget: markdown.plan_markdown(
+    def _build_plan_source(
+        self, plan: Plan, code: int, extra_fields: Mapping[str, Any]
+    ) -> ReportSource:
+        url = find_run_url(self.invocation.environ)
+        return ReportSource(
+            lambda: {**plan_document(plan), **extra_fields},
+            lambda budget: markdown.render_plan_markdown(
                 plan, budget=budget, run_url=url, command=self.command
             ),
-            lambda: html.plan_html(plan, run_url=url, command=self.command, links=self._links()),
-            lambda: remarks.plan_remarks(plan),
-            lambda: gitlab.plan_counts(plan),
-            github.plan_outputs(plan, code),
-            lambda: remarks.touched_remarks(plan),
-        )
-
-    def _drift(self, drift: Drift, code: int) -> Told:
-        url = run_url(self.where.environ)
-        return Told(
-            lambda: drift_document(drift),
-            lambda budget: markdown.drift_markdown(drift, budget=budget, run_url=url),
-            lambda: html.drift_html(drift, run_url=url, links=self._links()),
-            lambda: remarks.drift_remarks(drift),
-            lambda: gitlab.drift_counts(drift),
-            github.drift_outputs(drift, code),
-        )
-
-    def _report(self, report: Report) -> Told:
-        url = run_url(self.where.environ)
-        return Told(
-            lambda: report_document(report),
-            lambda budget: markdown.report_markdown(report, budget=budget, run_url=url),
-            lambda: html.report_html(report, run_url=url, links=self._links()),
-            lambda: remarks.report_remarks(report),
-            lambda: gitlab.report_counts(report),
-            github.report_outputs(report),
-        )
-
-    def _findings(self, findings: Sequence[Diagnostic], code: int) -> Told:
-        found = list(aimed_findings(findings, self.face.aim))
-        url, target = run_url(self.where.environ), self._target()
-        return Told(
-            lambda: self._failed(found, code),
-            lambda budget: markdown.findings_markdown(
-                found, self.command, target=target, budget=budget, run_url=url
+            lambda: html.render_plan_html(
+                plan, run_url=url, command=self.command, links=self._build_forge_links()
             ),
-            lambda: html.findings_html(
-                found,
+            lambda: remarks.build_plan_annotations(plan),
+            lambda: gitlab.count_plan_changes(plan),
+            github.build_plan_outputs(plan, code),
+            lambda: remarks.build_touched_annotations(plan),
+        )
+
+    def _build_drift_source(self, drift: Drift, code: int) -> ReportSource:
+        url = find_run_url(self.invocation.environ)
+        return ReportSource(
+            lambda: drift_document(drift),
+            lambda budget: markdown.render_drift_markdown(drift, budget=budget, run_url=url),
+            lambda: html.render_drift_html(drift, run_url=url, links=self._build_forge_links()),
+            lambda: remarks.build_drift_annotations(drift),
+            lambda: gitlab.count_drift_changes(drift),
+            github.build_drift_outputs(drift, code),
+        )
+
+    def _build_apply_source(self, report: Report) -> ReportSource:
+        url = find_run_url(self.invocation.environ)
+        return ReportSource(
+            lambda: report_document(report),
+            lambda budget: markdown.render_report_markdown(report, budget=budget, run_url=url),
+            lambda: html.render_report_html(report, run_url=url, links=self._build_forge_links()),
+            lambda: remarks.build_report_annotations(report),
+            lambda: gitlab.count_report_changes(report),
+            github.build_report_outputs(report),
+        )
+
+    def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
+        targeted_findings = list(add_target_to_findings(findings, self.console.typed_target))
+        url, target = find_run_url(self.invocation.environ), self._find_target_name()
+        return ReportSource(
+            lambda: self._build_failure_document(targeted_findings, code),
+            lambda budget: markdown.render_findings_markdown(
+                targeted_findings, self.command, target=target, budget=budget, run_url=url
+            ),
+            lambda: html.render_findings_html(
+                targeted_findings,
                 self.command,
                 target=target,
                 tool_version=__version__,
                 run_url=url,
-                links=self._links(commit_of(self.where.directory)),
+                links=self._build_forge_links(read_head_commit(self.invocation.directory)),
             ),
-            lambda: remarks.finding_remarks(found),
+            lambda: remarks.build_finding_annotations(targeted_findings),
             lambda: gitlab.NO_COUNTS,
-            github.failure_outputs(code),
+            github.build_failure_outputs(code),
         )
 
-    def _failed(
-        self, found: Sequence[Diagnostic], code: int, plan: Plan | None = None
+    def _build_failure_document(
+        self, findings: Sequence[Diagnostic], code: int, plan: Plan | None = None
     ) -> dict[str, Any]:
-        return failure_document(self.command, found, code, tool_version=__version__, plan=plan)
+        return failure_document(self.command, findings, code, tool_version=__version__, plan=plan)
 
-    def _target(self) -> str:
+    def _find_target_name(self) -> str:
         """The target that is meant, also where something else went wrong; "" for all of them."""
-        if self.where.target or self.command == "validate":
-            return self.where.target or ""
+        if self.invocation.target or self.command == "validate":
+            return self.invocation.target or ""
         try:
-            return target_of(self.where)[1].name
+            return load_project_and_target(self.invocation)[1].name
         except (SynapseApplyError, OSError):
             return ""
 
-    def _write(self, told: Told) -> Iterator[Diagnostic]:
+    def _write_all_reports(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Write every report; a finding for each that could not be."""
-        for kind, file in self.asked:
+        for kind, file in self.requests:
             try:
-                if text := _MAKE[kind](self, told) if file else "":
-                    self._put(file, text)
+                if text := _RENDERERS[kind](self, source) if file else "":
+                    self._write_file(file, text)
                 if kind == "github":
-                    yield from self._to_runner(told)
+                    yield from self._write_runner_files(source)
             except OSError as problem:
-                yield _unwritten(kind, problem.filename or file, problem)
+                yield _build_unwritable_finding(kind, problem.filename or file, problem)
 
-    def _put(self, file: str, text: str) -> None:
+    def _write_file(self, file: str, text: str) -> None:
         if file == "-":
-            self.face.data(text)
+            self.console.write_stdout(text)
         else:
-            write(self.where.directory / file, text)
+            replace_file(self.invocation.directory / file, text)
 
-    def _to_runner(self, told: Told) -> Iterator[Diagnostic]:
+    def _write_runner_files(self, source: ReportSource) -> Iterator[Diagnostic]:
         """Annotations to stderr, and the files that a runner of GitHub Actions names."""
-        found = (told.annotated or told.remarks)()
-        self.face.err(github.annotation_lines(self._with_repository_paths(found)))
-        environ = self.where.environ
-        if summary := environ.get("GITHUB_STEP_SUMMARY"):
-            room = STEP_SUMMARY.limit - size(Path(summary))
-            if room < SMALLEST:
-                yield _no_room(summary)
+        placed_annotations = (source.touched_annotations or source.annotations)()
+        self.console.write_stderr(
+            github.format_annotation_commands(self._with_repository_paths(placed_annotations))
+        )
+        environ = self.invocation.environ
+        if summary_file := environ.get("GITHUB_STEP_SUMMARY"):
+            remaining_size = STEP_SUMMARY_BUDGET.limit - file_size(Path(summary_file))
+            if remaining_size < MIN_BUDGET:
+                yield _build_full_summary_finding(summary_file)
             else:
-                budget = replace(STEP_SUMMARY, limit=room)
-                append(Path(summary), told.markdown(budget))
-        if outputs := environ.get("GITHUB_OUTPUT"):
+                budget = replace(STEP_SUMMARY_BUDGET, limit=remaining_size)
+                append_text(Path(summary_file), source.markdown(budget))
+        if outputs_file := environ.get("GITHUB_OUTPUT"):
             delimiter = f"synapse_apply_{secrets.token_hex(16)}"
-            append(Path(outputs), github.outputs_text(told.outputs, delimiter))
+            append_text(Path(outputs_file), github.format_outputs_file(source.outputs, delimiter))
 
-    def placed(self, told: Told) -> list[Remark]:
+    def list_repository_annotations(self, source: ReportSource) -> list[Annotation]:
         """What is said of files, by the names they have in the repository."""
-        return self._with_repository_paths(told.remarks())
+        return self._with_repository_paths(source.annotations())
 
-    def _with_repository_paths(self, found: list[Remark]) -> list[Remark]:
-        names = {remark.position.file for remark in found if remark.position is not None}
-        root = workspace_of(self.where.environ)
-        return remarks.seen_from(found, {n: _inside(n, root) or n for n in names} if root else {})
+    def _with_repository_paths(self, plain_annotations: list[Annotation]) -> list[Annotation]:
+        names = {
+            annotation.position.file
+            for annotation in plain_annotations
+            if annotation.position is not None
+        }
+        root = find_workspace(self.invocation.environ)
+        return remarks.with_forge_files(
+            plain_annotations,
+            {name: _relative_path_inside(name, root) or name for name in names} if root else {},
+        )
 
-    def _links(self, commit: str = "") -> Links:
+    def _build_forge_links(self, commit: str = "") -> ForgeLinks:
         """Where a page leads: to the forge that the pipeline runs for, if any."""
-        repository, separator = repository_url(self.where.environ)
-        root = workspace_of(self.where.environ)
-        return Links(
-            repository, separator, lambda file: _inside(file, root) if root else None, commit
+        repository, separator = find_repository_url(self.invocation.environ)
+        root = find_workspace(self.invocation.environ)
+        return ForgeLinks(
+            repository,
+            separator,
+            lambda file: _relative_path_inside(file, root) if root else None,
+            commit,
         )
 
 
-def refuse(misplaced: Sequence[Diagnostic]) -> None:
+def require_well_placed(misplaced: Sequence[Diagnostic]) -> None:
     """InputError where there are such findings."""
     if misplaced:
         raise InputError(*misplaced)
 
 
-def _inside(file: str, root: str) -> str | None:
+def _relative_path_inside(file: str, root: str) -> str | None:
     """A file's name from a folder, None where it lies elsewhere."""
     try:
         return Path(os.path.realpath(file)).relative_to(os.path.realpath(root)).as_posix()
@@ -273,35 +305,37 @@ def _inside(file: str, root: str) -> str | None:
         return None
 
 
-def _unwritten(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:
-    return error(
+def _build_unwritable_finding(kind: str, file: str | bytes, problem: OSError) -> Diagnostic:
+    return error_finding(
         f"The {kind} report cannot be written",
         f"{os.fsdecode(file)}: {problem.strerror or 'it cannot be written'}.",
         "Choose another place for --report.",
     )
 
 
-def _misplaced(kind: str, file: str, why: str) -> Diagnostic:
-    return error(
+def _build_misplaced_finding(kind: str, file: str, reason: str) -> Diagnostic:
+    return error_finding(
         f"The {kind} report cannot be written",
-        f"{file} {why}; nothing was done.",
+        f"{file} {reason}; nothing was done.",
         "Choose another place for --report.",
     )
 
 
-def _no_room(summary: str) -> Diagnostic:
-    return error(
+def _build_full_summary_finding(summary: str) -> Diagnostic:
+    return error_finding(
         "The summary of this step is full",
         f"{summary} has nearly the 1 MiB that GitHub takes; with more it would show nothing.",
         "Write less to it in this step, or report from a step of its own.",
     )
 
 
-_MAKE: dict[str, Callable[[Reports, Told], str]] = {
-    "json": lambda _, told: json_text(told.document()),
-    "markdown": lambda _, told: told.markdown(COMMENT),
-    "html": lambda _, told: told.html(),
-    "github": lambda _, told: told.markdown(STEP_SUMMARY),
-    "gitlab": lambda _, told: json_text(told.counts()),
-    "codequality": lambda asked, told: json_text(gitlab.code_quality(asked.placed(told))),
+_RENDERERS: dict[str, Callable[[Reports, ReportSource], str]] = {
+    "json": lambda _, source: format_json_document(source.document()),
+    "markdown": lambda _, source: source.markdown(COMMENT_BUDGET),
+    "html": lambda _, source: source.html(),
+    "github": lambda _, source: source.markdown(STEP_SUMMARY_BUDGET),
+    "gitlab": lambda _, source: format_json_document(source.counts()),
+    "codequality": lambda requested_reports, source: format_json_document(
+        gitlab.build_code_quality_issues(requested_reports.list_repository_annotations(source))
+    ),
 }

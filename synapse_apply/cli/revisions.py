@@ -5,45 +5,45 @@ from __future__ import annotations
 import click
 
 
-def git_ref(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str:
+def parse_git_ref_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
     """The REF of `git:REF`; "" where nothing was said."""
-    if given is None:
+    if value is None:
         return ""
-    kind, _, ref = given.partition(":")
+    kind, _, ref = value.partition(":")
     if kind != "git" or not ref:
-        raise click.BadParameter(f"git:REF is wanted, not {given!r}.")
+        raise click.BadParameter(f"git:REF is wanted, not {value!r}.")
     return ref
 
 
-def plain_ref(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str:
+def parse_plain_ref_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
     """A variable of CI that is not set must not read as no ref, and plan the checkout instead."""
-    if given is not None and not given.strip():
+    if value is not None and not value.strip():
         raise click.BadParameter("a tag, a branch or a commit is wanted.")
-    return given or ""
+    return value or ""
 
 
-rules = click.option(
+add_project_from_option = click.option(
     "--project-from",
     metavar="git:REF",
-    callback=git_ref,
+    callback=parse_git_ref_option,
     help="Take all settings of the project file from that Git ref; manifests, variables and "
     "overlays stay those of the checkout.",
 )
-offline = click.option(
+add_offline_option = click.option(
     "--offline",
     is_flag=True,
     help="Ask neither the state nor the backend, and read no secret: say what the manifests "
     "change beside what --against names.",
 )
-against = click.option(
+add_against_option = click.option(
     "--against",
     metavar="WHAT",
     help="With --offline: git:REF, or state:FILE with what `state inventory` printed.",
 )
-as_of = click.option(
+add_ref_option = click.option(
     "--ref",
     "as_of",
-    callback=plain_ref,
+    callback=parse_plain_ref_option,
     metavar="REF",
     help="Take manifests and package sources as they are at that Git ref, to go back to it; the "
     "project file stays that of the checkout. What is published stays published.",

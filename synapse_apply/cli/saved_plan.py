@@ -10,18 +10,24 @@ from typing import Any
 
 import click
 
-from synapse_apply.cli.applying import Run
-from synapse_apply.model.aim import aimed_findings
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.cli.applying import ApplyRun
+from synapse_apply.model.aim import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import Exit, ManifestError, Stale, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session import carried
-from synapse_apply.session.context import Context, open_context
-from synapse_apply.session.saved import Saved, check_each, fit, read, unite_reviewed
-from synapse_apply.session.where import Where
+from synapse_apply.session.context import TargetSession, open_context
+from synapse_apply.session.saved import (
+    SavedPlan,
+    check_each,
+    narrow_to_saved_plan,
+    read_saved_plan,
+    unite_reviewed,
+)
+from synapse_apply.session.where import Invocation
 
 # What changes the rows of a plan is said when it is made: the file tells the rest.
-_OF_THE_PLAN = {
+_PLAN_OPTIONS = {
     "prune": "--prune",
     "allow_locked": "--allow-locked",
     "resend_secrets": "--resend-secrets",
@@ -40,13 +46,16 @@ class ApprovedPlans:
     `reviewed`: rows of it go although the manifests moved on.
     """
 
-    files: tuple[Saved, ...]
-    union: Saved
+    files: tuple[SavedPlan, ...]
+    united_plan: SavedPlan
     reviewed: bool
 
 
-def read_given(
-    where: Where, plan: Path | None, reviewed: Sequence[Path], asked: Mapping[str, Any]
+def read_approved_plans(
+    invocation: Invocation,
+    plan: Path | None,
+    reviewed: Sequence[Path],
+    plan_arguments: Mapping[str, Any],
 ) -> ApprovedPlans | None:
     """The plans that were given, if any were; a usage error for what does not go with them.
 
@@ -57,92 +66,103 @@ def read_given(
         return None
     if plan and reviewed:
         raise click.UsageError("Give a saved plan, or one with --reviewed, not both.")
-    for name, option in _OF_THE_PLAN.items():
-        if asked.get(name):
+    for name, option in _PLAN_OPTIONS.items():
+        if plan_arguments.get(name):
             raise click.UsageError(f"{option} is said when a plan is made: `plan {option} --out`.")
-    files = tuple(read(where.directory / path) for path in paths)
+    files = tuple(read_saved_plan(invocation.directory / path) for path in paths)
     return ApprovedPlans(files, unite_reviewed(files), reviewed=not plan)
 
 
-def of_its_target(where: Where, given: ApprovedPlans) -> Where:
+def use_plan_target(invocation: Invocation, approved_plans: ApprovedPlans) -> Invocation:
     """Where to apply a plan: on the target that was typed, else on the one it was made for.
 
     Nothing is believed of that name: the state that it leads to must be the plan's.
     """
-    return replace(where, target=where.target or given.union.plan.base.target)
+    return replace(
+        invocation, target=invocation.target or approved_plans.united_plan.plan.base.target
+    )
 
 
 @contextmanager
-def _naming_target(target: str) -> Iterator[None]:
+def _name_target_in_errors(target: str) -> Iterator[None]:
     """Commands that errors print name the plan's target, though nobody typed it."""
     try:
         yield
     except SynapseApplyError as problem:
-        problem.diagnostics = aimed_findings(problem.diagnostics, target)
+        problem.diagnostics = add_target_to_findings(problem.diagnostics, target)
         raise
 
 
 @contextmanager
-def context_of(where: Where, given: ApprovedPlans | None) -> Iterator[Context]:
+def open_apply_session(
+    invocation: Invocation, approved_plans: ApprovedPlans | None
+) -> Iterator[TargetSession]:
     """What to apply in. A saved plan was made from what could be used: what cannot is Stale.
 
     A reviewed plan is not bound to the manifests, so that its packages are not used either.
     """
-    if given is None:
-        with open_context(where) as context:
-            yield context
+    if approved_plans is None:
+        with open_context(invocation) as session:
+            yield session
         return
-    with ExitStack() as stack, _naming_target(where.target or ""):
-        if given.reviewed:
-            yield stack.enter_context(open_context(where))
+    with ExitStack() as stack, _name_target_in_errors(invocation.target or ""):
+        if approved_plans.reviewed:
+            yield stack.enter_context(open_context(invocation))
             return
         try:
-            context = stack.enter_context(open_context(where, given.union.carrier))
+            session = stack.enter_context(
+                open_context(invocation, approved_plans.united_plan.carrier)
+            )
         except ManifestError as problem:
-            raise Stale(_not_here(given.union), *problem.diagnostics) from None
-        yield context
+            raise Stale(
+                _build_missing_sources_finding(approved_plans.united_plan), *problem.diagnostics
+            ) from None
+        yield session
 
 
-def _not_here(given: Saved) -> Diagnostic:
+def _build_missing_sources_finding(united_plan: SavedPlan) -> Diagnostic:
     hint = (
         "Bring it back, or give the same --var, --var-file, --file and --ref as for the plan; "
         "otherwise plan again."
     )
-    if given.carrier is None:
+    if united_plan.carrier is None:
         hint += " A plan made with --with-packages needs no package sources."
-    return error(
+    return error_finding(
         "What was planned is not here any more",
-        f"{given.file} was made from manifests and packages without an error. Nothing was sent.",
+        f"{united_plan.file} was made from manifests and packages without an error. Nothing was "
+        f"sent.",
         hint,
     )
 
 
 @frozen
-class SavedRun:
-    """An apply of approved plans; `run` gives its exit code."""
+class SavedPlanRun:
+    """An apply of approved plans; `check_and_apply` gives its exit code."""
 
-    of: Run
-    approved: ApprovedPlans
+    apply_run: ApplyRun
+    approved_plans: ApprovedPlans
     allow_unsigned: bool
 
-    def run(self) -> int:
+    def check_and_apply(self) -> int:
         """Check, plan anew, cut down, apply. Raises what stops it before its first call."""
-        run, context = self.of, self.of.context
-        saved, reviewed = self.approved.union, self.approved.reviewed
-        with context.lock("apply"):
+        apply_run, session = self.apply_run, self.apply_run.session
+        united_plan, reviewed = self.approved_plans.united_plan, self.approved_plans.reviewed
+        with session.lock_state("apply"):
             warnings = check_each(
-                context,
-                self.approved.files,
+                session,
+                self.approved_plans.files,
                 reviewed=reviewed,
                 allow_unsigned=self.allow_unsigned,
             )
-            if saved.carrier is not None and not reviewed:
-                carried.check(saved.carrier, saved.plan, context.project.max_package_size)
-            fresh = run.make_plan()
-            if not fresh.plan.errored:
-                fresh = fit(saved, fresh, reviewed=reviewed)
-            run.show(fresh.plan)
-            run.face.warn(warnings)
-            if not run.may_go(fresh.plan):
+            if united_plan.carrier is not None and not reviewed:
+                carried.check_carried_packages(
+                    united_plan.carrier, united_plan.plan, session.project.max_package_size
+                )
+            fresh_result = apply_run.make_current_plan()
+            if not fresh_result.plan.has_errors:
+                fresh_result = narrow_to_saved_plan(united_plan, fresh_result, reviewed=reviewed)
+            apply_run.show_plan(fresh_result.plan)
+            apply_run.console.write_findings(warnings)
+            if not apply_run.can_proceed(fresh_result.plan):
                 return Exit.ERROR
-            return run.carry_out(fresh, once=not reviewed)
+            return apply_run.apply_and_report(fresh_result, uses_up_plan=not reviewed)

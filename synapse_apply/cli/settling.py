@@ -5,76 +5,105 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_apply.applying.settle import Settled
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.waiting import waiter
-from synapse_apply.model.aim import aimed_refusal
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.applying.settle import ResolvedIntent
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.waiting import build_wait_callback
+from synapse_apply.model.aim import add_target_to_refusal
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit
-from synapse_apply.planning.refusals import listing, outcome_unknown
-from synapse_apply.session.context import Context
-from synapse_apply.session.unrecorded import Told
-from synapse_apply.session.waiting import settle_patiently
-from synapse_apply.views.safety import clean
+from synapse_apply.planning.refusals import build_outcome_unknown_refusal, format_short_list
+from synapse_apply.session.context import TargetSession
+from synapse_apply.session.unrecorded import JournalFile
+from synapse_apply.session.waiting import wait_and_settle
+from synapse_apply.views.safety import sanitize
 
 
-def wait_for(face: Face, context: Context, settled: Sequence[Settled]) -> list[Settled]:
+def wait_for_resolution(
+    console: Console, session: TargetSession, resolved_intents: Sequence[ResolvedIntent]
+) -> list[ResolvedIntent]:
     """The calls as they stand when nothing is too young any more; what others did is said."""
-    known, elsewhere = settle_patiently(context, settled, waiter(face, context.pause))
-    if elsewhere:
-        detail = f"{listing(elsewhere)}: the state knows how they ended."
-        face.warn([warning("Another run settled calls meanwhile", detail)])
-    return known
+    settled_intents, settled_by_others = wait_and_settle(
+        session, resolved_intents, build_wait_callback(console, session.pause)
+    )
+    if settled_by_others:
+        detail = f"{format_short_list(settled_by_others)}: the state knows how they ended."
+        console.write_findings([warning_finding("Another run settled calls meanwhile", detail)])
+    return settled_intents
 
 
-def tell(
-    face: Face,
-    settled: Sequence[Settled],
-    told: Mapping[str, Told],
-    kept: Sequence[Diagnostic] = (),
+def show_resolved_intents(
+    console: Console,
+    resolved_intents: Sequence[ResolvedIntent],
+    journal_files: Mapping[str, JournalFile],
+    journal_findings: Sequence[Diagnostic] = (),
 ) -> int:
     """A line for each call, with the ways out of what is still open; the exit code.
 
-    `told` are open calls, by their ids, that a file knows to be done; `kept` warns of such files.
+    `journal_files` are open calls, by their ids, that a file knows to be done; `journal_findings`
+    warns of such files.
     """
-    face.warn(kept)
-    opened = [item for item in settled if item.is_open]
-    if face.as_json:
-        calls = [_document(item, _ways_out(item, told, face.aim)) for item in settled]
-        findings = [finding.to_json() for finding in kept]
-        face.document({"calls": calls, "open": len(opened), "diagnostics": findings})
-    elif not settled:
-        face.out("No call is open.\n")
+    console.write_findings(journal_findings)
+    open_intents = [resolved for resolved in resolved_intents if resolved.is_open]
+    if console.as_json:
+        calls = [
+            _build_call_document(
+                resolved, _list_ways_out(resolved, journal_files, console.typed_target)
+            )
+            for resolved in resolved_intents
+        ]
+        findings = [finding.to_json() for finding in journal_findings]
+        console.write_document({"calls": calls, "open": len(open_intents), "diagnostics": findings})
+    elif not resolved_intents:
+        console.write_output("No call is open.\n")
     else:
-        face.out("".join(_lines(item, _ways_out(item, told, face.aim)) for item in settled))
-        closed = len(settled) - len(opened)
-        face.out(f"\nSettled: {closed}. Still open: {len(opened)}.\n")
-    return Exit.UNKNOWN if opened else Exit.OK
-
-
-def _lines(item: Settled, ways_out: Sequence[str]) -> str:
-    intent = item.intent
-    if item.is_open:
-        ways = "".join(f"        * {clean(way)}\n" for way in ways_out)
-        return (
-            f"  ! {intent.address}: {intent.verb} of {intent.sent_at}: {clean(item.why)}\n"
-            f"      Ways out:\n{ways}"
+        console.write_output(
+            "".join(
+                _format_resolved_intent(
+                    resolved, _list_ways_out(resolved, journal_files, console.typed_target)
+                )
+                for resolved in resolved_intents
+            )
         )
-    if item.is_done:
-        return f"  {intent.address}: {intent.verb} was done (id {clean(intent.remote_id)})\n"
+        settled_count = len(resolved_intents) - len(open_intents)
+        console.write_output(f"\nSettled: {settled_count}. Still open: {len(open_intents)}.\n")
+    return Exit.UNKNOWN if open_intents else Exit.OK
+
+
+def _format_resolved_intent(resolved: ResolvedIntent, ways_out: Sequence[str]) -> str:
+    intent = resolved.intent
+    if resolved.is_open:
+        ways_text = "".join(f"        * {sanitize(way_out)}\n" for way_out in ways_out)
+        return (
+            f"  ! {intent.address}: {intent.verb} of {intent.sent_at}: "
+            f"{sanitize(resolved.reason)}\n"
+            f"      Ways out:\n{ways_text}"
+        )
+    if resolved.is_done:
+        return f"  {intent.address}: {intent.verb} was done (id {sanitize(intent.remote_id)})\n"
     return f"  {intent.address}: {intent.verb} was not done; the next apply may do it\n"
 
 
-def _ways_out(item: Settled, told: Mapping[str, Told], aim: str) -> tuple[str, ...]:
+def _list_ways_out(
+    resolved: ResolvedIntent, journal_files: Mapping[str, JournalFile], typed_target: str
+) -> tuple[str, ...]:
     """Of an open call; what a file knows nobody has to find out by looking."""
-    if not item.is_open:
+    if not resolved.is_open:
         return ()
-    known = told[item.intent.id].way_out if item.intent.id in told else ""
-    return aimed_refusal(outcome_unknown(item.intent, item.settles_in, known), aim).ways_out
+    recovery_hint = (
+        journal_files[resolved.intent.id].recovery_hint
+        if resolved.intent.id in journal_files
+        else ""
+    )
+    return add_target_to_refusal(
+        build_outcome_unknown_refusal(
+            resolved.intent, resolved.seconds_until_resolvable, recovery_hint
+        ),
+        typed_target,
+    ).ways_out
 
 
-def _document(item: Settled, ways_out: Sequence[str]) -> dict[str, Any]:
-    intent = item.intent
+def _build_call_document(resolved: ResolvedIntent, ways_out: Sequence[str]) -> dict[str, Any]:
+    intent = resolved.intent
     return {
         "address": str(intent.address),
         "verb": intent.verb,
@@ -82,6 +111,6 @@ def _document(item: Settled, ways_out: Sequence[str]) -> dict[str, Any]:
         "plan_id": intent.plan_id,
         "result": intent.state.value,
         "id": intent.remote_id or None,
-        "why": item.why or None,
+        "why": resolved.reason or None,
         "ways_out": list(ways_out),
     }

@@ -20,16 +20,16 @@ from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job
 from synapse_apply.views.progress import Display
 
-_ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Wrappers pass on what the terminal sends to all: two signals so close, in seconds, are one.
-_ECHO = 0.1
+_ECHO_SECONDS = 0.1
 
 
-class Cut(BaseException):
+class SecondSignal(BaseException):
     """Nobody wants to wait any more: raised in the main thread by a second signal."""
 
 
-class Stop:
+class StopSignal:
     """The number of the signal that asked to end, 0 while there is none; a context manager.
 
     It is also the apply's progress: it passes all on to a display and remembers what is under
@@ -50,33 +50,35 @@ class Stop:
         self._display = display
         self._seconds = seconds
         self._hang_up = hang_up
-        self._under_way: dict[Address, str] = {}
-        self._before: dict[int, Any] = {}
-        self._heard_at = 0.0
-        self._may_cut = False
+        self._ongoing_verbs: dict[Address, str] = {}
+        self._old_handlers: dict[int, Any] = {}
+        self._signal_at = 0.0
+        self._can_cut = False
         self._is_over = False
-        self.signal = 0
-        self.cut = False
+        self.signal_number = 0
+        self.was_cut = False
 
     def __call__(self) -> int:
-        return self.signal
+        return self.signal_number
 
-    def until_cut(self, work: Callable[[], None]) -> None:
+    def run_until_cut(self, work: Callable[[], None]) -> None:
         """Do work; a second signal ends it where it is, and there is still time for a report."""
         try:
-            self._may_cut = True
+            self._can_cut = True
             work()
-        except Cut:
-            self.cut = True
+        except SecondSignal:
+            self.was_cut = True
         finally:
-            self._may_cut, self._is_over = False, True
+            self._can_cut, self._is_over = False, True
 
     def __enter__(self) -> Self:
-        for number in _ASKS:
+        for number in _STOP_SIGNALS:
             with suppress(ValueError, OSError):  # not the main thread: nobody sends it signals
-                self._before[number] = signal.signal(number, self._heard)
+                self._old_handlers[number] = signal.signal(number, self._on_stop_signal)
         with suppress(ValueError, OSError):
-            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._out_of_time)
+            self._old_handlers[signal.SIGALRM] = signal.signal(
+                signal.SIGALRM, self._on_drain_timeout
+            )
         self._display.__enter__()
         return self
 
@@ -84,66 +86,70 @@ class Stop:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
-        self._display.__exit__(kind, error, at)
-        if self._before:
+        self._display.__exit__(kind, error, traceback)
+        if self._old_handlers:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, before in self._before.items():
+        for number, old_handler in self._old_handlers.items():
             # Once asked to end, nothing may cut the report short that tells what was done.
-            signal.signal(number, signal.SIG_IGN if self.signal else before)
+            signal.signal(number, signal.SIG_IGN if self.signal_number else old_handler)
 
-    def started(self, address: Address, verb: str) -> None:
+    def report_start(self, address: Address, verb: str) -> None:
         """A resource's calls begin."""
-        self._under_way[address] = verb
-        self._display.started(address, verb)
+        self._ongoing_verbs[address] = verb
+        self._display.report_start(address, verb)
 
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Bytes of an upload."""
-        self._display.sent(address, done, total)
+        self._display.report_upload(address, sent_bytes, total_bytes)
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """A look at a job: which one it is is recorded, so nothing of it is in doubt."""
-        self._under_way.pop(address, None)
-        self._display.looked(address, job)
+        self._ongoing_verbs.pop(address, None)
+        self._display.report_job(address, job)
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """A resource's calls have ended."""
-        self._under_way.pop(address, None)
-        self._display.finished(address, verb, result, seconds, remote_id)
+        self._ongoing_verbs.pop(address, None)
+        self._display.report_end(address, verb, result, seconds, remote_id)
 
-    def _heard(self, number: int, _frame: FrameType | None) -> None:
+    def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.signal:
-            if now - self._heard_at > _ECHO:
-                self._hurry(number)
+        if self.signal_number:
+            if now - self._signal_at > _ECHO_SECONDS:
+                self._on_second_signal(number)
             return
-        self.signal, self._heard_at = number, now
-        within = f" within {self._seconds:g} s" if self._seconds else " first"
-        _write(f"\nStopping: what has begun ends{within}. Once more stops at once.\n")
+        self.signal_number, self._signal_at = number, now
+        deadline_text = f" within {self._seconds:g} s" if self._seconds else " first"
+        _write_to_stderr(
+            f"\nStopping: what has begun ends{deadline_text}. Once more stops at once.\n"
+        )
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
 
-    def _out_of_time(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_drain_timeout(self, _number: int, _frame: FrameType | None) -> None:
         """Answers that are still to come are given up; the report says which."""
         self._hang_up("the run was stopped")
 
-    def _hurry(self, number: int) -> None:
+    def _on_second_signal(self, number: int) -> None:
         """No more waiting; intents are on disk already, and the next run looks them up."""
         if self._is_over:  # nothing is waited for, and the report is on its way
             return
-        if self._may_cut:
-            self._may_cut = False
-            names = ", ".join(sorted(str(address) for address in list(self._under_way)))
-            told = f" Outcome unknown: {names}." if names else ""
-            _write(f"\nStopped at once.{told} The next run looks up what was under way.\n")
-            raise Cut
-        _write("\nStopped at once. Nothing was sent.\n")
+        if self._can_cut:
+            self._can_cut = False
+            names = ", ".join(sorted(str(address) for address in list(self._ongoing_verbs)))
+            unknown_text = f" Outcome unknown: {names}." if names else ""
+            _write_to_stderr(
+                f"\nStopped at once.{unknown_text} The next run looks up what was under way.\n"
+            )
+            raise SecondSignal
+        _write_to_stderr("\nStopped at once. Nothing was sent.\n")
         os._exit(Exit.SIGINT if number == signal.SIGINT else Exit.SIGTERM)
 
 
-def leave(code: int) -> NoReturn:
+def exit_immediately(code: int) -> NoReturn:
     """End the process now, whatever its threads still wait for."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
@@ -151,7 +157,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _write(text: str) -> None:
+def _write_to_stderr(text: str) -> None:
     """Past every buffer: a signal may come in the midst of a write."""
     with suppress(OSError):
         os.write(2, text.encode())

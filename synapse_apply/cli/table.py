@@ -2,92 +2,143 @@
 
 from __future__ import annotations
 
-from synapse_apply.cli.manual import Entry
+from synapse_apply.cli.manual import CommandEntry
 
-_START, _WORK, _LOOK, _MORE = "Getting started", "Main commands", "Looking closer", "Further"
-_LIVE = "On the backend itself"
-_HERE = "synapse_apply.cli"
+_START_SECTION, _MAIN_SECTION, _DETAIL_SECTION, _FURTHER_SECTION = (
+    "Getting started",
+    "Main commands",
+    "Looking closer",
+    "Further",
+)
+_LIVE_SECTION = "On the backend itself"
+_CLI_PACKAGE = "synapse_apply.cli"
 
 
-def _entry(module: str, summary: str, section: str = "Commands") -> Entry:
-    return Entry(f"{_HERE}.{module}", summary, section)
+def _build_entry(module: str, summary: str, section: str = "Commands") -> CommandEntry:
+    return CommandEntry(f"{_CLI_PACKAGE}.{module}", summary, section)
 
 
 COMMANDS = {
-    "init": _entry("commands.init", "Write a project file and first manifests.", _START),
-    "new": _entry("commands.new", "Write a manifest to fill in.", _START),
-    "validate": _entry("commands.validate", "Check manifests; needs no backend, no secret.", _WORK),
-    "plan": _entry("commands.plan", "Show what apply would do.", _WORK),
-    "apply": _entry("commands.apply", "Make the backend what the manifests say.", _WORK),
-    "drift": _entry("commands.drift", "Show what was changed outside; or take it over.", _WORK),
-    "bump": _entry("commands.bump", "Raise the version of a release, in its files.", _WORK),
-    "verify": _entry("commands.verify", "Run a release now to see that it works.", _WORK),
-    "show": _entry("commands.show", "Show a resource from all sides, or a saved plan.", _LOOK),
-    "doctor": _entry("commands.doctor", "Say everything that is wrong with a target.", _LOOK),
-    "graph": _entry("commands.graph", "Print what depends on what, as a graph.", _LOOK),
-    "history": _entry("commands.history", "List what was done, by whom and when.", _LOOK),
-    "import": _entry("commands.import_", "Take objects that exist into the state.", _LOOK),
-    "export": _entry("commands.export", "Turn what is live into manifests and ids.", _LOOK),
-    "settle": _entry("commands.settle", "Find out how calls ended that nobody saw end.", _LOOK),
-    "package": _entry("package.group", "Look at packages: check, build, digest, diff.", _LOOK),
-    "state": _entry("state.group", "Look after the state of a target.", _LOOK),
-    "agents": _entry("agents.group", "Check the health of a target's agents.", _LOOK),
-    "run": _entry("commands.run", "Run a plugin, and follow its job.", _LIVE),
-    "jobs": _entry("jobs.group", "List, show, follow, stop and update jobs.", _LIVE),
-    "plugins": _entry("plugins.group", "Show a plugin as it is live.", _LIVE),
-    "releases": _entry("releases.group", "Show and list releases as they are live.", _LIVE),
-    "storages": _entry("storages.group", "Show and list storages, without their secrets.", _LIVE),
-    "emulator": _entry("emulator.group", "Serve or reset the embedded backend.", _MORE),
-    "unlock": _entry("commands.unlock", "Remove the lock of a run that is gone.", _MORE),
-    "completion": _entry("commands.completion", "Print the completion script of a shell.", _MORE),
-    "schema": _entry("commands.schema", "Print a JSON schema, for editors.", _MORE),
-    "version": _entry("commands.version", "Show the version.", _MORE),
+    "init": _build_entry(
+        "commands.init", "Write a project file and first manifests.", _START_SECTION
+    ),
+    "new": _build_entry("commands.new", "Write a manifest to fill in.", _START_SECTION),
+    "validate": _build_entry(
+        "commands.validate", "Check manifests; needs no backend, no secret.", _MAIN_SECTION
+    ),
+    "plan": _build_entry("commands.plan", "Show what apply would do.", _MAIN_SECTION),
+    "apply": _build_entry(
+        "commands.apply", "Make the backend what the manifests say.", _MAIN_SECTION
+    ),
+    "drift": _build_entry(
+        "commands.drift", "Show what was changed outside; or take it over.", _MAIN_SECTION
+    ),
+    "bump": _build_entry(
+        "commands.bump", "Raise the version of a release, in its files.", _MAIN_SECTION
+    ),
+    "verify": _build_entry(
+        "commands.verify", "Run a release now to see that it works.", _MAIN_SECTION
+    ),
+    "show": _build_entry(
+        "commands.show", "Show a resource from all sides, or a saved plan.", _DETAIL_SECTION
+    ),
+    "doctor": _build_entry(
+        "commands.doctor", "Say everything that is wrong with a target.", _DETAIL_SECTION
+    ),
+    "graph": _build_entry(
+        "commands.graph", "Print what depends on what, as a graph.", _DETAIL_SECTION
+    ),
+    "history": _build_entry(
+        "commands.history", "List what was done, by whom and when.", _DETAIL_SECTION
+    ),
+    "import": _build_entry(
+        "commands.import_", "Take objects that exist into the state.", _DETAIL_SECTION
+    ),
+    "export": _build_entry(
+        "commands.export", "Turn what is live into manifests and ids.", _DETAIL_SECTION
+    ),
+    "settle": _build_entry(
+        "commands.settle", "Find out how calls ended that nobody saw end.", _DETAIL_SECTION
+    ),
+    "package": _build_entry(
+        "package.group", "Look at packages: check, build, digest, diff.", _DETAIL_SECTION
+    ),
+    "state": _build_entry("state.group", "Look after the state of a target.", _DETAIL_SECTION),
+    "agents": _build_entry(
+        "agents.group", "Check the health of a target's agents.", _DETAIL_SECTION
+    ),
+    "run": _build_entry("commands.run", "Run a plugin, and follow its job.", _LIVE_SECTION),
+    "jobs": _build_entry("jobs.group", "List, show, follow, stop and update jobs.", _LIVE_SECTION),
+    "plugins": _build_entry("plugins.group", "Show a plugin as it is live.", _LIVE_SECTION),
+    "releases": _build_entry(
+        "releases.group", "Show and list releases as they are live.", _LIVE_SECTION
+    ),
+    "storages": _build_entry(
+        "storages.group", "Show and list storages, without their secrets.", _LIVE_SECTION
+    ),
+    "emulator": _build_entry(
+        "emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
+    ),
+    "unlock": _build_entry(
+        "commands.unlock", "Remove the lock of a run that is gone.", _FURTHER_SECTION
+    ),
+    "completion": _build_entry(
+        "commands.completion", "Print the completion script of a shell.", _FURTHER_SECTION
+    ),
+    "schema": _build_entry(
+        "commands.schema", "Print a JSON schema, for editors.", _FURTHER_SECTION
+    ),
+    "version": _build_entry("commands.version", "Show the version.", _FURTHER_SECTION),
 }
 STATE = {
-    "init": _entry("state.init", "Make an empty state for a target."),
-    "list": _entry("state.listing", "List what is recorded."),
-    "show": _entry("state.show", "Show one record."),
-    "rm": _entry("state.rm", "Forget records; the live objects stay."),
-    "mv": _entry("state.mv", "Rename an address."),
-    "accept": _entry("state.accept", "Take the live object as it is for settled."),
-    "settle": _entry("state.settle", "Say what became of a call of unknown outcome."),
-    "rebind": _entry("state.rebind", "Bind the state to the target's url and tenant as they are."),
-    "rekey": _entry("state.rekey", "Make the digests of secrets anew with the current key."),
-    "backup": _entry("state.backup", "Copy the whole state to a file."),
-    "restore": _entry("state.restore", "Replace the state by a backup."),
-    "recover": _entry("state.recover", "Record what a run did and could not record."),
-    "migrate": _entry("state.migrate", "Copy the state to another store."),
-    "inventory": _entry("state.inventory", "Print addresses and ids, for `import -f`."),
+    "init": _build_entry("state.init", "Make an empty state for a target."),
+    "list": _build_entry("state.listing", "List what is recorded."),
+    "show": _build_entry("state.show", "Show one record."),
+    "rm": _build_entry("state.rm", "Forget records; the live objects stay."),
+    "mv": _build_entry("state.mv", "Rename an address."),
+    "accept": _build_entry("state.accept", "Take the live object as it is for settled."),
+    "settle": _build_entry("state.settle", "Say what became of a call of unknown outcome."),
+    "rebind": _build_entry(
+        "state.rebind", "Bind the state to the target's url and tenant as they are."
+    ),
+    "rekey": _build_entry("state.rekey", "Make the digests of secrets anew with the current key."),
+    "backup": _build_entry("state.backup", "Copy the whole state to a file."),
+    "restore": _build_entry("state.restore", "Replace the state by a backup."),
+    "recover": _build_entry("state.recover", "Record what a run did and could not record."),
+    "migrate": _build_entry("state.migrate", "Copy the state to another store."),
+    "inventory": _build_entry("state.inventory", "Print addresses and ids, for `import -f`."),
 }
 JOBS = {
-    "list": _entry("jobs.listing", "List jobs by status, plugin, date or user."),
-    "get": _entry("jobs.get", "Show a job."),
-    "logs": _entry("jobs.logs", "Show or follow the log of a job."),
-    "stop": _entry("jobs.stop", "Stop a job (API v2)."),
-    "update": _entry("jobs.update", "Report on a job: status, progress, result."),
+    "list": _build_entry("jobs.listing", "List jobs by status, plugin, date or user."),
+    "get": _build_entry("jobs.get", "Show a job."),
+    "logs": _build_entry("jobs.logs", "Show or follow the log of a job."),
+    "stop": _build_entry("jobs.stop", "Stop a job (API v2)."),
+    "update": _build_entry("jobs.update", "Report on a job: status, progress, result."),
 }
-PLUGINS = {"get": _entry("plugins.get", "Show a plugin.")}
+PLUGINS = {"get": _build_entry("plugins.get", "Show a plugin.")}
 RELEASES = {
-    "list": _entry("releases.listing", "List the releases of a plugin."),
-    "get": _entry("releases.get", "Show a release."),
+    "list": _build_entry("releases.listing", "List the releases of a plugin."),
+    "get": _build_entry("releases.get", "Show a release."),
 }
 STORAGES = {
-    "list": _entry("storages.listing", "List the storages."),
-    "get": _entry("storages.get", "Show a storage."),
+    "list": _build_entry("storages.listing", "List the storages."),
+    "get": _build_entry("storages.get", "Show a storage."),
 }
 PACKAGE = {
-    "check": _entry("package.check", "Say what the platform would refuse or ignore in it."),
-    "show": _entry("package.show", "Show what is in it, what is left out, and by which rule."),
-    "digest": _entry("package.digest", "Print its digest."),
-    "build": _entry("package.build", "Write its zip to a file."),
-    "diff": _entry("package.diff", "Show which files differ from what was published."),
+    "check": _build_entry("package.check", "Say what the platform would refuse or ignore in it."),
+    "show": _build_entry(
+        "package.show", "Show what is in it, what is left out, and by which rule."
+    ),
+    "digest": _build_entry("package.digest", "Print its digest."),
+    "build": _build_entry("package.build", "Write its zip to a file."),
+    "diff": _build_entry("package.diff", "Show which files differ from what was published."),
 }
 EMULATOR = {
-    "serve": _entry("emulator.serve", "Serve the embedded backend until stopped."),
-    "reset": _entry("emulator.reset", "Remove its objects and the state of target embedded."),
+    "serve": _build_entry("emulator.serve", "Serve the embedded backend until stopped."),
+    "reset": _build_entry("emulator.reset", "Remove its objects and the state of target embedded."),
 }
 AGENTS = {
-    "check": _entry("agents.check", "Check the health of agents."),
+    "check": _build_entry("agents.check", "Check the health of agents."),
 }
 GROUPS = frozenset(
     {"package", "state", "agents", "jobs", "plugins", "releases", "storages", "emulator"}

@@ -12,7 +12,7 @@ _NO_REQUEST = "nothing is asked of the backend"
 _NOT_APPLIED = "such a plan cannot be applied"
 
 # By the option that says what kind of plan it is: what does not go with it, and why.
-_NOT_WITH: Mapping[str, Mapping[str, str]] = {
+_CONFLICTING_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "offline": {
         "refresh_only": "drift is seen on what is live, and nothing is asked",
         "out": _NOT_APPLIED,
@@ -36,16 +36,18 @@ _NOT_WITH: Mapping[str, Mapping[str, str]] = {
         "overridden": _NO_PLAN,
     },
 }
-_SPELLED = {"as_of": "--ref", "overridden": "--override-guard"}
+_OPTION_SPELLINGS = {"as_of": "--ref", "overridden": "--override-guard"}
 
 
-def check(given: Mapping[str, Any]) -> None:
+def check_option_conflicts(options: Mapping[str, Any]) -> None:
     """A usage error for the first of the given options that does not go with another."""
-    for mode, others in _NOT_WITH.items():
-        for name, why in others.items() if given.get(mode) else ():
-            if given.get(name):
-                raise click.UsageError(f"{_option(mode)} does not go with {_option(name)}: {why}.")
+    for mode, conflicts in _CONFLICTING_OPTIONS.items():
+        for name, reason in conflicts.items() if options.get(mode) else ():
+            if options.get(name):
+                raise click.UsageError(
+                    f"{_format_option(mode)} does not go with {_format_option(name)}: {reason}."
+                )
 
 
-def _option(name: str) -> str:
-    return _SPELLED.get(name, "--" + name.replace("_", "-"))
+def _format_option(name: str) -> str:
+    return _OPTION_SPELLINGS.get(name, "--" + name.replace("_", "-"))

@@ -14,19 +14,19 @@ import click
 if TYPE_CHECKING:
     from synapse_apply.model.job import JobStatus
 
-_SPAN = re.compile(r"(\d{1,6})([wdhms])")
-_SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
+_TIME_SPAN = re.compile(r"(\d{1,6})([wdhms])")
+_SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 
-def moment_of(text: str, now: datetime) -> datetime:
+def parse_moment(text: str, now: datetime) -> datetime:
     """A date, a time, or a span before `now`, as a time in UTC; ValueError for anything else.
 
     A date or time without a zone is one of this machine.
     """
-    parts = _SPAN.findall(text)
+    parts = _TIME_SPAN.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
-        back = sum(int(number) * _SECONDS[unit] for number, unit in parts)
-        return now.astimezone(UTC) - timedelta(seconds=back)
+        seconds_back = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
+        return now.astimezone(UTC) - timedelta(seconds=seconds_back)
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
@@ -40,7 +40,7 @@ class MomentType(click.ParamType[Any]):
     ) -> datetime:
         """A usage error for what is neither."""
         try:
-            return value if isinstance(value, datetime) else moment_of(value, datetime.now(UTC))
+            return value if isinstance(value, datetime) else parse_moment(value, datetime.now(UTC))
         except (ValueError, OverflowError, OSError):
             self.fail(
                 f"{value!r} is no date (2026-11-24, 2026-11-24T10:30:00Z) and no span "
@@ -58,7 +58,7 @@ class JsonType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A usage error for what is no JSON."""
         try:
-            return _read(value)
+            return _parse_json(value)
         except (ValueError, RecursionError) as problem:
             self.fail(f"this is no JSON: {problem}.", param, ctx)
 
@@ -72,58 +72,60 @@ class StatusType(click.ParamType[Any]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> JobStatus:
         """A usage error that names the words for one that nobody knows."""
-        from synapse_apply.model.job import JobStatus, status_of
+        from synapse_apply.model.job import JobStatus, parse_job_status
 
-        found = status_of(value)
-        if found is JobStatus.UNKNOWN:
+        job_status = parse_job_status(value)
+        if job_status is JobStatus.UNKNOWN:
             self.fail(
                 f"{value!r} is none of queued (or pending), running, completed (or succeeded), "
                 "failed, stopped.",
                 param,
                 ctx,
             )
-        return found
+        return job_status
 
 
 MOMENT, JSON, STATUS = MomentType(), JsonType(), StatusType()
 
 
-def value_of(text: str) -> Any:
+def parse_json_or_text(text: str) -> Any:
     """A JSON value where the text is one, else the text itself."""
     try:
-        return _read(text)
+        return _parse_json(text)
     except (ValueError, RecursionError):
         return text
 
 
-def values(_ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+def parse_key_value_options(
+    _ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Any]:
     """`KEY=VALUE` options as a map; a key that is given twice is a usage error."""
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (equals and name):
+    parsed_values: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not (separator and name):
             raise click.BadParameter(f"KEY=VALUE is wanted, not {text!r}.", param=param)
-        if name in found:
+        if name in parsed_values:
             raise click.BadParameter(f"{name!r} is given twice.", param=param)
-        found[name] = value_of(value)
-    return found
+        parsed_values[name] = parse_json_or_text(value)
+    return parsed_values
 
 
-def object_of(value: Any, option: str) -> Mapping[str, Any] | None:
+def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
     """A JSON object, or None where the option was not given; a usage error for other values."""
     if value is None or isinstance(value, Mapping):
         return value
     raise click.UsageError(f"{option} wants a JSON object, such as '{{\"step\": 2}}'.")
 
 
-def _read(text: str) -> Any:
-    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+def _parse_json(text: str) -> Any:
+    return json.loads(text, parse_constant=_reject_json_constant, parse_float=_parse_finite_number)
 
 
-def _finite(text: str) -> float:
+def _parse_finite_number(text: str) -> float:
     number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
+    return number if math.isfinite(number) else _reject_json_constant(text)
 
 
-def _no_number(name: str) -> NoReturn:
+def _reject_json_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")

@@ -5,43 +5,50 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from synapse_apply.applying.settle import Settled
-from synapse_apply.cli.face import Face
-from synapse_apply.planning.refusals import listing
-from synapse_apply.session.context import Context
-from synapse_apply.session.waiting import Wait, wait_for_open_calls
-from synapse_apply.views.safety import clean
+from synapse_apply.applying.settle import ResolvedIntent
+from synapse_apply.cli.face import Console
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.session.context import TargetSession
+from synapse_apply.session.waiting import WaitCallback, wait_for_open_calls
+from synapse_apply.views.safety import sanitize
 
-_CLEAR = "\r\033[K"
-
-
-def wait_if_asked(face: Face, context: Context, *, asked: bool) -> None:
-    """Where it is `asked`, come back when it is certain what became of calls open now."""
-    if asked:
-        wait_for_open_calls(context, waiter(face, context.pause))
+_CLEAR_LINE = "\r\033[K"
 
 
-def waiter(face: Face, pause: Callable[[float], None]) -> Wait:
+def wait_if_requested(console: Console, session: TargetSession, *, is_requested: bool) -> None:
+    """Where it is `is_requested`, come back when it is certain what became of calls open now."""
+    if is_requested:
+        wait_for_open_calls(session, build_wait_callback(console, session.pause))
+
+
+def build_wait_callback(console: Console, pause: Callable[[float], None]) -> WaitCallback:
     """Lets time pass with `pause`, and says on stderr for how long and for what."""
 
-    def wait(seconds: float, young: Sequence[Settled]) -> None:
-        if not face.draws_on_stderr:
-            face.err(f"Waiting {math.ceil(seconds)} s {_purpose(young)}\n")
+    def wait_and_show(seconds: float, young_intents: Sequence[ResolvedIntent]) -> None:
+        if not console.can_redraw_stderr:
+            console.write_stderr(
+                f"Waiting {math.ceil(seconds)} s {_format_wait_purpose(young_intents)}\n"
+            )
             pause(seconds)
             return
         try:
             while seconds > 0:
-                face.err(f"{_CLEAR}Waiting {math.ceil(seconds)} s {_purpose(young)}")
-                step = min(seconds, 1.0)
-                pause(step)
-                seconds -= step
+                console.write_stderr(
+                    f"{_CLEAR_LINE}Waiting {math.ceil(seconds)} s "
+                    f"{_format_wait_purpose(young_intents)}"
+                )
+                interval = min(seconds, 1.0)
+                pause(interval)
+                seconds -= interval
         finally:
-            face.err(_CLEAR)
+            console.write_stderr(_CLEAR_LINE)
 
-    return wait
+    return wait_and_show
 
 
-def _purpose(young: Sequence[Settled]) -> str:
-    calls = "an earlier call" if len(young) == 1 else f"{len(young)} earlier calls"
-    names = listing(f"{item.intent.verb} of {item.intent.address}" for item in young)
-    return clean(f"until it is certain what became of {calls}: {names}")
+def _format_wait_purpose(young_intents: Sequence[ResolvedIntent]) -> str:
+    calls = "an earlier call" if len(young_intents) == 1 else f"{len(young_intents)} earlier calls"
+    names = format_short_list(
+        f"{resolved.intent.verb} of {resolved.intent.address}" for resolved in young_intents
+    )
+    return sanitize(f"until it is certain what became of {calls}: {names}")

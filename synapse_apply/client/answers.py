@@ -9,13 +9,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from synapse_apply.client.deadlines import http_date, retry_after
+from synapse_apply.client.deadlines import parse_http_date, parse_retry_after
 from synapse_apply.client.masking import Redactor
-from synapse_apply.model.server_json import OddJsonError, decoded, parse, parse_words
+from synapse_apply.model.server_json import (
+    OddJsonError,
+    decode_utf8,
+    parse_lenient_json,
+    parse_strict_json,
+)
 
 # What servers and proxies give as ids; anything else may be an echo of what was sent.
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TEXT_LONGEST = 20_000
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MAX_TEXT_LENGTH = 20_000
 _VALUE_WEIGHT = 40
 
 
@@ -23,10 +28,10 @@ _VALUE_WEIGHT = 40
 class Answer:
     """Status, headers and the whole body (empty when `complete` is False: it was lost).
 
-    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read. `secret`
-    is what of the request may hold a credential: a piece of it that comes back is no id. All that
-    is read of the answer, but for `body` and `headers`, has been through `redactor`. `is_words`:
-    the body is only shown to people.
+    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read.
+    `secret_bytes` is what of the request may hold a credential: a piece of it that comes back is no
+    id. All that is read of the answer, but for `body` and `headers`, has been through `redactor`.
+    `is_display_text`: the body is only shown to people.
     """
 
     status: int
@@ -34,31 +39,31 @@ class Answer:
     body: bytes = field(default=b"")
     complete: bool = True
     now: Callable[[], float] = lambda: 0.0
-    secret: bytes = b""
+    secret_bytes: bytes = b""
     redactor: Redactor = field(default_factory=Redactor)
-    is_words: bool = False
+    is_display_text: bool = False
 
     @property
-    def weight(self) -> int:
+    def parsed_weight(self) -> int:
         """About what the parsed body takes: its bytes, and an object for each value in it."""
-        signs = sum(map(self.body.count, (b",", b"[", b"{")))
-        return len(self.body) + _VALUE_WEIGHT * signs
+        value_count = sum(map(self.body.count, (b",", b"[", b"{")))
+        return len(self.body) + _VALUE_WEIGHT * value_count
 
     @cached_property
     def parsed(self) -> Any:
         """The JSON value, None when the body is none (or is `null`, which no call answers)."""
-        return self._read[0]
+        return self._parse_result[0]
 
     @property
-    def fault(self) -> str:
+    def parse_fault(self) -> str:
         """Why the body is no JSON that can be used; "" where it is."""
-        return self._read[1]
+        return self._parse_result[1]
 
     @cached_property
-    def _read(self) -> tuple[Any, str]:
+    def _parse_result(self) -> tuple[Any, str]:
         try:
-            text = decoded(self.body)
-            value = (parse_words if self.is_words else parse)(text)
+            text = decode_utf8(self.body)
+            value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)
         except OddJsonError as problem:
             return None, str(problem)
         return self.redactor.mask_parsed(value, text), ""
@@ -73,7 +78,7 @@ class Answer:
     @property
     def text(self) -> str:
         text = self.redactor.mask_text(self.body.decode("utf-8", "replace"))
-        return str(text[:_TEXT_LONGEST]).strip()
+        return str(text[:_MAX_TEXT_LENGTH]).strip()
 
     @property
     def reason(self) -> str:
@@ -91,19 +96,19 @@ class Answer:
     def request_id(self) -> str | None:
         """X-Request-ID, else `meta.request_id` of the body."""
         meta = self.parsed.get("meta") if isinstance(self.parsed, Mapping) else None
-        found = self.headers.get("X-Request-ID")
-        if not found and isinstance(meta, Mapping):
-            found = meta.get("request_id")
-        if not isinstance(found, str):
+        candidate = self.headers.get("X-Request-ID")
+        if not candidate and isinstance(meta, Mapping):
+            candidate = meta.get("request_id")
+        if not isinstance(candidate, str):
             return None
-        if not _ID.fullmatch(found) or found.encode() in self.secret:
+        if not _REQUEST_ID.fullmatch(candidate) or candidate.encode() in self.secret_bytes:
             return None
-        return found if self.redactor.mask_text(found) is found else None
+        return candidate if self.redactor.mask_text(candidate) is candidate else None
 
     @property
     def retry_after(self) -> float | None:
         """Seconds the server asks to wait."""
-        return retry_after(self.headers.get("Retry-After"), self.now)
+        return parse_retry_after(self.headers.get("Retry-After"), self.now)
 
     @property
     def server_date(self) -> float | None:
@@ -111,4 +116,4 @@ class Answer:
 
         A cache's answer (RFC 9111, 5.1) tells when the server spoke, not when this was sent.
         """
-        return None if "Age" in self.headers else http_date(self.headers.get("Date"))
+        return None if "Age" in self.headers else parse_http_date(self.headers.get("Date"))

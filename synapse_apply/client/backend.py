@@ -14,11 +14,11 @@ from synapse_apply.client.dialects.dialect import Credentials
 from synapse_apply.client.events import OnRateLimit, OnRequest
 from synapse_apply.client.integration import IntegrationClientMixin
 from synapse_apply.client.masking import Redactor
-from synapse_apply.client.options import Options, Timing
+from synapse_apply.client.options import Options, TransportTiming
 from synapse_apply.client.platform import PlatformV2
-from synapse_apply.client.surroundings import route_to
+from synapse_apply.client.surroundings import build_route
 from synapse_apply.client.transport import Transport
-from synapse_apply.client.trying import TryingV1
+from synapse_apply.client.trying import DryRunV1
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Api
 
@@ -63,29 +63,32 @@ class BackendClient(IntegrationClientMixin):
         """Nothing is sent yet. InputError for a URL or a token that cannot be used.
 
         `api_token` and `access_token` are two names of one thing. Timeouts are seconds;
-        `total_timeout` bounds a whole call, its repeats included, and an upload gets
-        `size / upload_rate` (bytes per second) more: see `longest_call`. A log that is taken as it
-        arrives ends when nothing comes for `idle_timeout` instead. `retries` are repeats of
-        reads; what changes the server is repeated only when it was not sent, or was answered 429
-        (unless `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path.
-        `refusal` is asked before bytes leave; what it gives, unless "", is why they must not.
-        `redactor` masks the secrets it knows in what the server says; tokens are added to it.
+        `total_timeout` bounds a whole call, its repeats included, and an upload gets `size /
+        upload_rate` (bytes per second) more: see `max_call_seconds`. A log that is taken as it
+        arrives ends when nothing comes for `idle_timeout` instead. `retries` are repeats of reads;
+        what changes the server is repeated only when it was not sent, or was answered 429 (unless
+        `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path. `refusal` is
+        asked before bytes leave; what it gives, unless "", is why they must not. `redactor` masks
+        the secrets it knows in what the server says; tokens are added to it.
         """
-        times = (connect_timeout, read_timeout, total_timeout, upload_rate)
-        self._limits = Limits(*times, max_answer_size, max_pages, idle_timeout)
-        who = _credentials(_one_token(api_token, access_token), tenant, agent_token)
+        timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
+        self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
+        credentials = _build_credentials(
+            _select_token(api_token, access_token), tenant, agent_token
+        )
         redactor = redactor or Redactor()
-        for token in (who.token, who.agent_token):
-            redactor.add(token)
+        for token in (credentials.token, credentials.agent_token):
+            redactor.add_secret(token)
         options = Options(
-            self._limits, Backoff(max(0, retries), jitter=jitter), Timing(clock, now, sleep),
+            self._limits, Backoff(max(0, retries), jitter=jitter),
+            TransportTiming(clock, now, sleep),
             resend_rate_limited, pool_size, on_request, on_rate_limit, refusal,
             redactor,
         )  # fmt: skip
-        route = route_to(base_url, verify)
-        self.base_url = route.base
-        self._tenant = who.tenant or ""
-        self._transport = Transport(route, _headers(who), options)
+        route = build_route(base_url, verify)
+        self.base_url = route.base_url
+        self._tenant = credentials.tenant or ""
+        self._transport = Transport(route, _build_auth_headers(credentials), options)
 
     @property
     def tenant(self) -> str:
@@ -98,20 +101,20 @@ class BackendClient(IntegrationClientMixin):
         return PlatformV2(self._transport)
 
     @property
-    def trying(self) -> Api:
+    def dry_run(self) -> Api:
         """The same, unable to act: what changes the server is a dry run, or is not sent."""
-        return TryingV1(self._transport, self.tenant)
+        return DryRunV1(self._transport, self.tenant)
 
-    def longest_call(self, upload_size: int = 0) -> float:
+    def max_call_seconds(self, upload_size: int = 0) -> float:
         """Seconds after which a call has surely ended, one way or the other."""
-        return self._limits.seconds_for(upload_size)
+        return self._limits.compute_call_timeout(upload_size)
 
-    def hang_up(self, why: str) -> None:
-        """End calls under way without their answers; from now on calls fail, saying `why`.
+    def hang_up(self, reason: str) -> None:
+        """End calls under way without their answers; from now on calls fail, saying `reason`.
 
         May be called from another thread or a signal handler.
         """
-        self._transport.hang_up(why)
+        self._transport.hang_up(reason)
 
     def close(self) -> None:
         """Close the connections; calls under way end, and calls fail from now on."""
@@ -132,29 +135,43 @@ class BackendClient(IntegrationClientMixin):
         return f"BackendClient({self.base_url!r})"
 
 
-def _credentials(token: str | None, tenant: str | None, agent_token: str | None) -> Credentials:
-    return Credentials(token, _usable("tenant", tenant), _usable("agent_token", agent_token))
+def _build_credentials(
+    token: str | None, tenant: str | None, agent_token: str | None
+) -> Credentials:
+    return Credentials(
+        token,
+        _normalize_credential("tenant", tenant),
+        _normalize_credential("agent_token", agent_token),
+    )
 
 
-def _headers(who: Credentials) -> dict[str, dict[str, str]]:
-    return {one.api: one.auth_headers(who) for one in (v1.DIALECT, v2.DIALECT)}
+def _build_auth_headers(credentials: Credentials) -> dict[str, dict[str, str]]:
+    return {
+        dialect.api_version: dialect.build_auth_headers(credentials)
+        for dialect in (v1.DIALECT, v2.DIALECT)
+    }
 
 
-def _usable(name: str, value: str | None) -> str | None:
+def _normalize_credential(name: str, value: str | None) -> str | None:
     """The credential as a header can carry it, without the prefix some write before it."""
     if value is None:
         return None
     text = str(value).strip().removeprefix("Token ").strip()
     if not text.isascii() or not text.isprintable() or " " in text:
         detail = f"{name} has blanks, line breaks or characters that are not ASCII in it."
-        raise InputError.of("The credentials cannot be sent", detail, "check where they come from")
+        raise InputError.from_summary(
+            "The credentials cannot be sent", detail, "check where they come from"
+        )
     return text or None
 
 
-def _one_token(api_token: str | None, access_token: str | None) -> str | None:
-    api_token, access_token = _usable("api_token", api_token), _usable("access_token", access_token)
+def _select_token(api_token: str | None, access_token: str | None) -> str | None:
+    api_token, access_token = (
+        _normalize_credential("api_token", api_token),
+        _normalize_credential("access_token", access_token),
+    )
     if api_token and access_token and api_token != access_token:
-        raise InputError.of(
+        raise InputError.from_summary(
             "Two different tokens are given",
             "api_token and access_token are two names of one thing.",
             "give one of them",

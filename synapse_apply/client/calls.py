@@ -16,52 +16,53 @@ from synapse_apply.model.frozen import frozen
 IsSensitive = Callable[[Path], bool]
 Query = Mapping[str, Any] | tuple[tuple[str, str], ...]
 
-_AGENT = re.compile(r"(agents/)[^/?\s\"']+")
+_AGENT_TOKEN_PATH = re.compile(r"(agents/)[^/?\s\"']+")
 
 
-def without_agent_token(text: str) -> str:
+def mask_agent_token(text: str) -> str:
     """The text with every `agents/{token}` path in it masked: the token is a credential."""
-    return _AGENT.sub(r"\1***", text)
+    return _AGENT_TOKEN_PATH.sub(r"\1***", text)
 
 
-def path_to(*parts: int | str, keep: str = "") -> str:
-    """A path below the base URL, ending in '/'; `keep` are characters left as they are.
+def build_path(*parts: int | str, safe_chars: str = "") -> str:
+    """A path below the base URL, ending in '/'; `safe_chars` are characters left as they are.
 
     A part is one segment whatever it holds. NotSentError for one that servers or libraries would
     read as more than that: many decode %2F and %2E before they look at the path.
     """
-    return "".join(f"{_segment(part, keep)}/" for part in parts)
+    return "".join(f"{_quote_segment(part, safe_chars)}/" for part in parts)
 
 
-def _segment(part: int | str, keep: str) -> str:
+def _quote_segment(part: int | str, safe_chars: str) -> str:
     text = str(part)
-    unusable = not text.strip() or text in {".", ".."} or any(sign in text for sign in "/\\")
-    if isinstance(part, bool) or unusable or not text.isprintable():
+    is_unusable = not text.strip() or text in {".", ".."} or any(char in text for char in "/\\")
+    if isinstance(part, bool) or is_unusable or not text.isprintable():
         raise NotSentError("not sent: an id in the path is empty or has characters no id has")
-    return quote(text, safe=keep)
+    return quote(text, safe=safe_chars)
 
 
-def everything(_path: Path) -> bool:
+def is_always_sensitive(_path: Path) -> bool:
     """All that is said of a request is sensitive: its path holds a credential."""
     return True
 
 
-def under(*names: str) -> IsSensitive:
+def build_sensitive_check(*field_names: str) -> IsSensitive:
     """Sensitive is what stands under these top-level fields."""
-    return lambda path: bool(path) and path[0] in names
+    return lambda path: bool(path) and path[0] in field_names
 
 
 @frozen
-class Call:
+class ClientCall:
     """One call.
 
     `mutates`: the server may change, so a lost answer leaves the effect unknown. `repeatable`:
-    sending it again after it may have arrived does no harm. `once`: not even a 429 lets it be sent
-    again. `empty_ok`: success may have no body. `fields`: top-level names a body has. `sensitive`:
-    None when the body carries no secret. `accept`: the content type asked for where the answer is
-    taken as it arrives, else "". `api`: the version whose header forms go with it. `is_words`: what
-    is answered is only shown to people. `key`: what makes a repeat of a create known as one
-    (`Idempotency-Key`), else "". A repr shows method and path alone.
+    sending it again after it may have arrived does no harm. `send_once`: not even a 429 lets it be
+    sent again. `empty_ok`: success may have no body. `body_fields`: top-level names a body has.
+    `sensitive`: None when the body carries no secret. `accept`: the content type asked for where
+    the answer is taken as it arrives, else "". `api_version`: the version whose header forms go
+    with it. `is_display_text`: what is answered is only shown to people. `idempotency_key`: what
+    makes a repeat of a create known as one (`Idempotency-Key`), else "". A repr shows method and
+    path alone.
     """
 
     method: str
@@ -69,32 +70,32 @@ class Call:
     query: Query = ()
     body: bytes | MultipartBody | None = None
     content_type: str | None = None
-    fields: frozenset[str] = frozenset()
+    body_fields: frozenset[str] = frozenset()
     mutates: bool = False
     repeatable: bool = False
-    once: bool = False
+    send_once: bool = False
     empty_ok: bool = False
     sensitive: IsSensitive | None = None
     accept: str = ""
-    api: str = "v1"
-    is_words: bool = False
-    key: str = ""
+    api_version: str = "v1"
+    is_display_text: bool = False
+    idempotency_key: str = ""
 
     def __repr__(self) -> str:
         return f"<Call {self}>"
 
     def __str__(self) -> str:
-        return f"{self.method} {self.shown_path}"
+        return f"{self.method} {self.masked_path}"
 
     @property
-    def shown_path(self) -> str:
+    def masked_path(self) -> str:
         """The path without its agent token, for messages and observers."""
-        return without_agent_token(self.path)
+        return mask_agent_token(self.path)
 
     @property
-    def secret(self) -> bytes:
+    def secret_bytes(self) -> bytes:
         """What may hold a credential: a path with an agent token, any body but an upload."""
-        path = unquote(self.path).encode() if self.path != self.shown_path else b""
+        path = unquote(self.path).encode() if self.path != self.masked_path else b""
         body = self.body if isinstance(self.body, bytes) else b""
         return path + b"\n" + body if path else body
 

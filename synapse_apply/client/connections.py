@@ -32,18 +32,18 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationValueError, ProtocolError
 from urllib3.util.wait import wait_for_read
 
-from synapse_apply.client.calls import without_agent_token
+from synapse_apply.client.calls import mask_agent_token
 from synapse_apply.client.deadlines import Deadline
 from synapse_apply.client.masking import Redactor
-from synapse_apply.client.surroundings import Route
+from synapse_apply.client.surroundings import BackendRoute
 from synapse_apply.model.frozen import frozen
 
 # A server closes connections that idle; a POST on one that it just closed is lost with its fate
 # unknown. After this many seconds a call that must not be repeated gets a new connection.
 FRESH_SECONDS = 2.0
 _BLOCK = 64 * 1024
-_SWITCHES = http.client.SWITCHING_PROTOCOLS
-_SMALL_BLOCK = 8 * 1024
+_SWITCHING_PROTOCOLS = http.client.SWITCHING_PROTOCOLS
+_COMPRESSED_BLOCK = 8 * 1024
 
 
 class CutOffError(Exception):
@@ -54,88 +54,90 @@ class SpokeFirstError(ConnectionError):
     """There are bytes to be read on a connection on which nothing was asked yet."""
 
 
-class Flight:
+class Attempt:
     """One attempt on its way: its time, and whether any byte of it has left."""
 
     def __init__(
         self,
         deadline: Deadline,
-        refusal: Callable[[], str],
+        find_refusal: Callable[[], str],
         *,
-        writing: float,
-        reading: float,
+        write_timeout: float,
+        read_timeout: float,
         repeatable: bool,
     ) -> None:
-        """`writing` and `reading` are the longest waits, in seconds, for one write or read.
+        """`write_timeout` and `read_timeout` are the longest waits, in seconds, of one call.
 
-        `refusal` gives why nothing may leave any more, "" while it may.
+        `find_refusal` gives why nothing may leave any more, "" while it may.
         """
         self._deadline = deadline
-        self._refusal = refusal
-        self._writing = writing
-        self._reading = reading
+        self._find_refusal = find_refusal
+        self._write_timeout = write_timeout
+        self._read_timeout = read_timeout
         self._socket: Any = None
         self.repeatable = repeatable
         self.sent = False
         self.response: http.client.HTTPResponse | None = None
 
-    def leave(self, sock: Any) -> None:
+    def mark_sent(self, sock: Any) -> None:
         """Bytes are about to leave on this socket; CutOffError where they may not."""
         self._socket = sock  # before the question, so that `cut` misses nothing
-        if why := self._refusal():
-            raise CutOffError(why)
+        if refusal := self._find_refusal():
+            raise CutOffError(refusal)
         self.sent = True
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Wake whoever waits for the answer; it will not come. Safe in a signal handler."""
-        below = getattr(self._socket, "socket", self._socket)  # TLS inside TLS wraps its socket
-        if isinstance(below, socket.socket):
+        raw_socket = getattr(
+            self._socket, "socket", self._socket
+        )  # TLS inside TLS wraps its socket
+        if isinstance(raw_socket, socket.socket):
             with suppress(OSError):
                 # The class's own: that of TLS forgets its session while another thread reads.
-                socket.socket.shutdown(below, socket.SHUT_RDWR)
+                socket.socket.shutdown(raw_socket, socket.SHUT_RDWR)
 
-    def give_up(self) -> None:
+    def close_response(self) -> None:
         """Close an answer that nobody takes: a head that cannot be read holds its socket."""
         if self.response is not None:
             with suppress(OSError, ValueError):
                 self.response.close()
 
-    def write_time(self) -> float:
+    def next_write_timeout(self) -> float:
         """Seconds the next write may take; TimeoutError when there are none left."""
-        return self._at_most(self._writing)
+        return self._limit_timeout(self._write_timeout)
 
-    def read_time(self) -> float:
+    def next_read_timeout(self) -> float:
         """Seconds the next read may take; TimeoutError when there are none left."""
-        return self._at_most(self._reading)
+        return self._limit_timeout(self._read_timeout)
 
-    def _at_most(self, stall: float) -> float:
-        left = min(stall, self._deadline.remaining())
-        if left <= 0:
+    def _limit_timeout(self, timeout: float) -> float:
+        remaining = min(timeout, self._deadline.remaining_seconds())
+        if remaining <= 0:
             raise TimeoutError("the call's total time is over")
-        return left
+        return remaining
 
 
-FLIGHT: ContextVar[Flight | None] = ContextVar("flight", default=None)
+CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("flight", default=None)
 # Set while a URL is fetched that is a credential itself: libraries log nothing of it.
-UNLOGGED: ContextVar[bool] = ContextVar("unlogged", default=False)
+IS_LOGGING_SUPPRESSED: ContextVar[bool] = ContextVar("unlogged", default=False)
 
 
 class _TimedReader(io.RawIOBase):
     """The bytes of a socket, each read bounded by the flight it belongs to."""
 
-    def __init__(self, raw: Any, sock: socket.socket, flight: Flight) -> None:
+    def __init__(self, raw: Any, sock: socket.socket, attempt: Attempt) -> None:
         self._raw = raw
         self._sock = sock
-        self._flight = flight
-        self.is_over = False  # the answer is: what is read from now on is none of it
+        self._attempt = attempt
+        self.is_finished = False  # the answer is: what is read from now on is none of it
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self.is_over:
+        if self.is_finished:
             return 0
-        self._sock.settimeout(self._flight.read_time())
+        self._sock.settimeout(self._attempt.next_read_timeout())
         count: int | None = self._raw.readinto(buffer)
         return count
 
@@ -149,7 +151,7 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _Leftover:
+class _TrailingBytes:
     """Whether bytes came behind an answer: the server says what nobody has asked for.
 
     Shared by the answer, which finds out, and its connection. A connection that kept the answer
@@ -157,7 +159,7 @@ class _Leftover:
     """
 
     def __init__(self) -> None:
-        self.is_there = False
+        self.is_present = False
 
 
 class _TimedResponse(http.client.HTTPResponse):
@@ -169,19 +171,19 @@ class _TimedResponse(http.client.HTTPResponse):
         url: str | None = None,
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
-        flight = FLIGHT.get()
+        attempt = CURRENT_ATTEMPT.get()
         self._reader: _TimedReader | None = None
-        self.leftover = _Leftover()
-        if flight is not None:
-            flight.response = self
-            self._reader = _TimedReader(self.fp.detach(), sock, flight)
+        self.leftover = _TrailingBytes()
+        if attempt is not None:
+            attempt.response = self
+            self._reader = _TimedReader(self.fp.detach(), sock, attempt)
             self.fp = io.BufferedReader(self._reader, _BLOCK)
 
     def _read_status(self) -> tuple[str, int, str]:
         """The final status: what a server says before it (103 Early Hints) is no answer."""
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not http.client.CONTINUE < status < http.client.OK or status == _SWITCHES:
+            if not http.client.CONTINUE < status < http.client.OK or status == _SWITCHING_PROTOCOLS:
                 return version, status, reason
             http.client.parse_headers(self.fp)
 
@@ -189,8 +191,8 @@ class _TimedResponse(http.client.HTTPResponse):
         """The answer was read to its end, or is given up."""
         stream: Any = self.fp
         if self._reader is not None and stream is not None and not stream.closed:
-            self._reader.is_over = True
-            self.leftover.is_there = self.leftover.is_there or bool(stream.peek(1))
+            self._reader.is_finished = True
+            self.leftover.is_present = self.leftover.is_present or bool(stream.peek(1))
         self._reader = None  # the connection keeps this answer, and the reader has the client
         super()._close_conn()  # type: ignore[misc]
 
@@ -199,48 +201,48 @@ class TimedConnection(HTTPConnection):
     # http.client's global switch prints headers, and with them the token.
     debuglevel = 0
     response_class = _TimedResponse
-    _connecting = False
-    _last_used = 0.0
-    _leftover: _Leftover | None = None  # of the answer before
+    _is_connecting = False
+    _last_used_at = 0.0
+    _leftover: _TrailingBytes | None = None  # of the answer before
 
     def connect(self) -> None:
-        self._connecting = True  # what a proxy tunnel sends is not the request
+        self._is_connecting = True  # what a proxy tunnel sends is not the request
         try:
             super().connect()
         finally:
-            self._connecting = False
+            self._is_connecting = False
 
     def send(self, data: Any) -> None:
-        flight = FLIGHT.get()
-        if flight is not None and not self._connecting:
+        attempt = CURRENT_ATTEMPT.get()
+        if attempt is not None and not self._is_connecting:
             if self.sock is None:
                 self.connect()
-            if not flight.sent and not flight.repeatable and has_unread(self.sock):
+            if not attempt.sent and not attempt.repeatable and has_unread_bytes(self.sock):
                 # It would be taken for the answer to what is sent now.
                 self.close()
                 raise SpokeFirstError
-            self.sock.settimeout(flight.write_time())
-            flight.leave(self.sock)
+            self.sock.settimeout(attempt.next_write_timeout())
+            attempt.mark_sent(self.sock)
         super().send(data)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
-        self._last_used = time.monotonic()
+        self._last_used_at = time.monotonic()
         self._leftover = getattr(response._original_response, "leftover", None)  # noqa: SLF001
         return response
 
     @property
     def is_connected(self) -> bool:
-        flight = FLIGHT.get()
-        idle = time.monotonic() - self._last_used
-        if flight is not None and not flight.repeatable and idle > FRESH_SECONDS:
+        attempt = CURRENT_ATTEMPT.get()
+        idle_seconds = time.monotonic() - self._last_used_at
+        if attempt is not None and not attempt.repeatable and idle_seconds > FRESH_SECONDS:
             return False
-        if (self._leftover and self._leftover.is_there) or has_unread(self.sock):
+        if (self._leftover and self._leftover.is_present) or has_unread_bytes(self.sock):
             return False
         return super().is_connected
 
 
-def has_unread(sock: Any) -> bool:
+def has_unread_bytes(sock: Any) -> bool:
     """Whether there is anything to be read on a connection, its end included.
 
     Of TLS what counts is what was sent inside: a server may send tickets for later sessions. What
@@ -253,7 +255,7 @@ def has_unread(sock: Any) -> bool:
             return True
         if not wait_for_read(sock, timeout=0.0):
             return False
-        before = sock.gettimeout()
+        old_timeout = sock.gettimeout()
         sock.settimeout(0.0)
         try:
             sock.recv(1)
@@ -262,7 +264,7 @@ def has_unread(sock: Any) -> bool:
         except OSError:
             return True
         finally:
-            sock.settimeout(before)
+            sock.settimeout(old_timeout)
         return True
     return bool(wait_for_read(sock, timeout=0.0))
 
@@ -279,28 +281,28 @@ class _TimedTlsPool(HTTPSConnectionPool):
     ConnectionCls = TimedTlsConnection
 
 
-def _timed(manager: PoolManager) -> None:
+def _use_timed_pools(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
 
 
 @frozen
-class _Way:
-    """How an origin is reached; `whole`: its proxy is told whole URLs."""
+class _OriginRoute:
+    """How an origin is reached; `uses_full_url`: its proxy is told whole URLs."""
 
     pool: HTTPConnectionPool
-    whole: bool
+    uses_full_url: bool
 
 
 class TimedAdapter(HTTPAdapter):
     """requests' adapter on timed connections; it never repeats a request by itself."""
 
-    def __init__(self, connections: int, route: Route) -> None:
+    def __init__(self, connections: int, route: BackendRoute) -> None:
         """`connections` are kept open at most; more may be in use."""
         self._route = route
-        self._ways: dict[tuple[str, str], _Way] = {}
+        self._routes_by_origin: dict[tuple[str, str], _OriginRoute] = {}
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
 
-    def exchange(
+    def send_request(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
     ) -> BaseHTTPResponse:
         """Send one request and give its answer, the body still to come; as `send` raises.
@@ -310,15 +312,15 @@ class TimedAdapter(HTTPAdapter):
         (proxies, certificates), and is asked for once.
         """
         scheme, host = urlsplit(url)[:2]
-        way = self._ways.get((scheme, host))
-        if way is None:
-            way = self._ways[scheme, host] = self._way(url)
-        rest = url[len(scheme) + len("://") + len(host) :]
-        target = rest if rest.startswith("/") else f"/{rest}"
+        origin_route = self._routes_by_origin.get((scheme, host))
+        if origin_route is None:
+            origin_route = self._routes_by_origin[scheme, host] = self._build_origin_route(url)
+        path_and_query = url[len(scheme) + len("://") + len(host) :]
+        target = path_and_query if path_and_query.startswith("/") else f"/{path_and_query}"
         try:
-            return way.pool.urlopen(
+            return origin_route.pool.urlopen(
                 method,
-                url if way.whole else target,
+                url if origin_route.uses_full_url else target,
                 body,
                 headers,
                 retries=self.max_retries,
@@ -333,29 +335,29 @@ class TimedAdapter(HTTPAdapter):
         except (ProtocolError, OSError) as failure:
             raise requests.ConnectionError(failure) from None
 
-    def _way(self, url: str) -> _Way:
+    def _build_origin_route(self, url: str) -> _OriginRoute:
         request = requests.Request("GET", url).prepare()
-        check: Any = self.cert_verify
+        verify_certificate: Any = self.cert_verify
         proxies, verify = dict(self._route.proxies), self._route.verify
         try:
             pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies)
         except LocationValueError as failure:
             raise requests.exceptions.InvalidURL(failure) from None
-        check(pool, request.url, verify, None)
-        return _Way(pool, self.request_url(request, proxies) != request.path_url)
+        verify_certificate(pool, request.url, verify, None)
+        return _OriginRoute(pool, self.request_url(request, proxies) != request.path_url)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, blocksize=_BLOCK, **options)
-        _timed(self.poolmanager)
+        _use_timed_pools(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
-        _timed(manager)
+        _use_timed_pools(manager)
         return manager
 
 
 @contextmanager
-def ending(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+def closing_response(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
     """Of an answer that was not read to its end the connection is of no more use."""
     try:
         yield response
@@ -364,11 +366,11 @@ def ending(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
         response.release_conn()
 
 
-def blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
+def iter_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
     """The body, decoded; what breaks it is no broken connection: the status had come."""
     try:
         # A block may inflate to a thousand times its size before anybody counts it.
-        size = _SMALL_BLOCK if response.headers.get("Content-Encoding") else _BLOCK
+        size = _COMPRESSED_BLOCK if response.headers.get("Content-Encoding") else _BLOCK
         yield from response.stream(size, decode_content=True)
     except ProtocolError as failure:
         raise requests.exceptions.ChunkedEncodingError(failure) from None
@@ -378,7 +380,7 @@ def blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
 _REDACTORS: weakref.WeakSet[Redactor] = weakref.WeakSet()
 
 
-def mask_logs_with(redactor: Redactor) -> None:
+def register_log_redactor(redactor: Redactor) -> None:
     """Mask the secrets that it knows in what urllib3 logs, as long as it is in use."""
     _REDACTORS.add(redactor)
 
@@ -387,10 +389,10 @@ class _SecretsFilter(logging.Filter):
     """Masks secrets and agent tokens in the paths and headers that urllib3 logs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if UNLOGGED.get():
+        if IS_LOGGING_SUPPRESSED.get():
             return False
         text = record.getMessage()
-        masked = without_agent_token(text)
+        masked = mask_agent_token(text)
         for redactor in tuple(_REDACTORS):
             masked = str(redactor.mask_text(masked))
         if masked != text:
@@ -398,7 +400,7 @@ class _SecretsFilter(logging.Filter):
         return True
 
 
-def _quieten() -> None:
+def _install_log_filters() -> None:
     names = ("connection", "connectionpool", "poolmanager", "response", "util.retry")
     for name in names:
         logging.getLogger(f"urllib3.{name}").addFilter(_SecretsFilter())
@@ -408,4 +410,4 @@ def _quieten() -> None:
     )
 
 
-_quieten()
+_install_log_filters()

@@ -11,36 +11,36 @@ from datetime import UTC
 from synapse_apply.model.frozen import frozen
 
 # Of the three forms the longest has 33 characters.
-_LONGEST_DATE = 64
+_MAX_DATE_LENGTH = 64
 _MOST_LIMITED = 30
 
 Clock = Callable[[], float]
 
-MOST_WEIGHT = 256 * 1024 * 1024
+MAX_LIST_WEIGHT = 256 * 1024 * 1024
 
 
 @frozen
 class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
-    `answer_size` is of one body once it is inflated; `weight` bounds what one answer, or all pages
-    of one list, take once they are parsed (`Answer.weight`).
-    `total` covers a whole call, its repeats and waits; an upload gets `size / upload_rate` more.
-    An answer that is taken as it arrives has no total: it ends when nothing comes for `idle`.
+    `max_answer_size` is of one body once it is inflated; `max_weight` bounds what one answer, or
+    all pages of one list, take once they are parsed (`Answer.weight`). `total_timeout` covers a
+    whole call, its repeats and waits; an upload gets `size / upload_rate` more. An answer that is
+    taken as it arrives has no total: it ends when nothing comes for `idle_timeout`.
     """
 
-    connect: float = 5.0
-    read: float = 15.0
-    total: float = 60.0
+    connect_timeout: float = 5.0
+    read_timeout: float = 15.0
+    total_timeout: float = 60.0
     upload_rate: float = 256 * 1024
-    answer_size: int = 64 * 1024 * 1024
-    pages: int = 10_000
-    idle: float = 60.0
-    weight: int = MOST_WEIGHT
+    max_answer_size: int = 64 * 1024 * 1024
+    max_pages: int = 10_000
+    idle_timeout: float = 60.0
+    max_weight: int = MAX_LIST_WEIGHT
 
-    def seconds_for(self, upload_size: int) -> float:
+    def compute_call_timeout(self, upload_size: int) -> float:
         """The total time of a call with a body of this size."""
-        return self.total + upload_size / self.upload_rate
+        return self.total_timeout + upload_size / self.upload_rate
 
 
 class Deadline:
@@ -51,30 +51,37 @@ class Deadline:
         self._clock = clock
         self._end = clock() + seconds
 
-    def remaining(self) -> float:
+    def remaining_seconds(self) -> float:
         """Seconds left, 0 when it has passed."""
         return max(0.0, self._end - self._clock())
 
     @property
-    def passed(self) -> bool:
-        return self.remaining() <= 0
+    def is_passed(self) -> bool:
+        return self.remaining_seconds() <= 0
 
 
 @frozen
 class Backoff:
-    """Exponential waits with jitter; what the server asks for is honoured up to `longest`."""
+    """Exponential waits with jitter.
 
-    repeats: int = 3
-    first: float = 0.5
-    highest: float = 8.0
-    longest: float = 60.0
+    What the server asks for is honoured up to `max_server_wait`.
+    """
+
+    max_repeats: int = 3
+    first_wait: float = 0.5
+    max_own_wait: float = 8.0
+    max_server_wait: float = 60.0
     jitter: Callable[[], float] = random.random
 
-    def wait(self, attempt: int, asked: float | None = None) -> float:
-        """Seconds to wait after this attempt (1 is the first); `asked` is Retry-After."""
-        step = min(self.highest, self.first * 2.0 ** min(attempt - 1, 16))
-        own = step * (0.5 + self.jitter() / 2)
-        return own if asked is None else max(own, min(asked, self.longest))
+    def compute_wait(self, attempt: int, server_wait: float | None = None) -> float:
+        """Seconds to wait after this attempt (1 is the first); `server_wait` is Retry-After."""
+        full_wait = min(self.max_own_wait, self.first_wait * 2.0 ** min(attempt - 1, 16))
+        own_wait = full_wait * (0.5 + self.jitter() / 2)
+        return (
+            own_wait
+            if server_wait is None
+            else max(own_wait, min(server_wait, self.max_server_wait))
+        )
 
 
 class Repeats:
@@ -107,18 +114,18 @@ class Repeats:
         """
         self._limited += is_limited and not self._counts_limits
         others = self.attempt - self._limited
-        most = self._backoff.repeats
+        most = self._backoff.max_repeats
         if others > most or self._limited > _MOST_LIMITED or most == 0:
             return None
-        wait = self._backoff.wait(self.attempt, asked)
-        if wait >= min(self._deadline.remaining(), self._patience):
+        wait = self._backoff.compute_wait(self.attempt, asked)
+        if wait >= min(self._deadline.remaining_seconds(), self._patience):
             return None
         self._patience -= wait
         self.attempt += 1
         return wait
 
 
-def retry_after(value: str | None, now: Clock) -> float | None:
+def parse_retry_after(value: str | None, now: Clock) -> float | None:
     """Retry-After in seconds, from seconds or an HTTP date (RFC 9110, 10.2.3); None if unusable.
 
     `now` is wall-clock seconds since the epoch.
@@ -126,13 +133,13 @@ def retry_after(value: str | None, now: Clock) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    date = http_date(text)
-    return None if date is None else max(0.0, date - now())
+    date_seconds = parse_http_date(text)
+    return None if date_seconds is None else max(0.0, date_seconds - now())
 
 
-def http_date(value: str | None) -> float | None:
+def parse_http_date(value: str | None) -> float | None:
     """An HTTP date (RFC 9110, 5.6.7) in seconds since the epoch; None if unusable."""
-    if not value or len(value) > _LONGEST_DATE or not value.isascii():
+    if not value or len(value) > _MAX_DATE_LENGTH or not value.isascii():
         return None
     try:
         date = email.utils.parsedate_to_datetime(value)

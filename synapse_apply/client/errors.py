@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path
-from synapse_apply.model.error_body import field_errors
+from synapse_apply.model.error_body import parse_field_errors
 from synapse_apply.model.errors import (
+    CallEnded,
     Conflict,
-    Ended,
     Forbidden,
     Invalid,
     NotFound,
@@ -36,7 +36,7 @@ from synapse_apply.model.errors import (
 )
 
 # Anything else may be an echo of what was sent.
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class ClientError(RemoteError):
@@ -57,20 +57,22 @@ class ClientError(RemoteError):
     @property
     def code(self) -> str:
         """The server's own word for what is wrong (API v2: CONFLICT, INVALID_STATE); or ""."""
-        fault = self.response.get("error") if isinstance(self.response, Mapping) else None
-        found = fault.get("code") if isinstance(fault, Mapping) else None
-        return found if isinstance(found, str) and _CODE.fullmatch(found) else ""
+        error_object = self.response.get("error") if isinstance(self.response, Mapping) else None
+        error_code = error_object.get("code") if isinstance(error_object, Mapping) else None
+        return (
+            error_code if isinstance(error_code, str) and _ERROR_CODE.fullmatch(error_code) else ""
+        )
 
     def field_errors(self) -> dict[Path, tuple[str, ...]]:
         """The server's texts by the path of the field they are about; () is the whole request."""
-        return field_errors(self.response)
+        return parse_field_errors(self.response)
 
 
 class NotSentError(ClientError, Invalid):
     """The request cannot be sent as it is: a path, a body or a file that is not usable."""
 
 
-class EndedError(ClientError, Ended):
+class EndedError(ClientError, CallEnded):
     """The client was hung up, or may not send any more."""
 
 
@@ -122,7 +124,7 @@ class ServerError(ClientError, ServerFault):
     """5xx: the server failed."""
 
 
-_BY_STATUS: dict[int, type[ClientError]] = {
+_CLASS_BY_STATUS: dict[int, type[ClientError]] = {
     401: AuthenticationError,
     403: AuthorizationError,
     404: NotFoundError,
@@ -132,10 +134,10 @@ _BY_STATUS: dict[int, type[ClientError]] = {
 }
 
 
-def by_status(status: int) -> type[ClientError]:
+def find_error_class(status: int) -> type[ClientError]:
     """The class for an HTTP status that is an error."""
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
+    if status in _CLASS_BY_STATUS:
+        return _CLASS_BY_STATUS[status]
     if status >= 500:
         return ServerError
     return ValidationError if status >= 400 else UnexpectedAnswerError

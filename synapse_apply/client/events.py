@@ -12,7 +12,7 @@ class RequestEvent:
     """One attempt of one call, reported when it has ended.
 
     `path` has no query and no agent token; `status` is 0 without an answer; `failure` names the
-    error class; `attempt` starts at 1. `begun_at` is when it began by this machine's clock,
+    error class; `attempt` starts at 1. `started_at` is when it began by this machine's clock,
     `server_date` what the server's clock said while it lasted (its Date header, None without
     one); both in seconds since the epoch.
     """
@@ -25,7 +25,7 @@ class RequestEvent:
     attempt: int
     mutates: bool
     failure: str | None = None
-    begun_at: float = 0.0
+    started_at: float = 0.0
     server_date: float | None = None
 
 

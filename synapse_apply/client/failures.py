@@ -14,7 +14,7 @@ import requests
 import urllib3.exceptions
 
 from synapse_apply.client.answers import Answer
-from synapse_apply.client.calls import Call
+from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.errors import (
     ClientConnectionError,
@@ -25,11 +25,11 @@ from synapse_apply.client.errors import (
     NotSentError,
     RateLimitError,
     UnexpectedAnswerError,
-    by_status,
+    find_error_class,
 )
 from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.model.diagnostic import Path
-from synapse_apply.model.error_body import field_errors, field_name
+from synapse_apply.model.error_body import format_field_name, parse_field_errors
 from synapse_apply.model.errors import Effect
 
 # Everything the libraries below are known to raise; anything else is a bug and keeps its traceback.
@@ -43,92 +43,104 @@ LIBRARY_ERRORS = (
     UnicodeError,
     ValueError,
 )
-MAY_HAVE_ACTED = "The server may have acted on it: look before it is sent again."
-NOT_ACTED = "It did not reach the server."
-CUT_SHORT = "Only a part of the upload was sent, so nothing was done with it."
+MAY_HAVE_ACTED_TEXT = "The server may have acted on it: look before it is sent again."
+NOT_ACTED_TEXT = "It did not reach the server."
+CUT_SHORT_TEXT = "Only a part of the upload was sent, so nothing was done with it."
 
-_LONGEST = 400
+_MAX_LINE_LENGTH = 400
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 # These ask for the same request elsewhere, so that it was not acted on here.
 _NOT_ACTED_REDIRECTS = frozenset({307, 308})
 
 
-def from_exception(call: Call, failure: Exception, *, sent: bool, late: bool) -> ClientError:
+def build_error_from_exception(
+    call: ClientCall, failure: Exception, *, sent: bool, is_late: bool
+) -> ClientError:
     """The error for an exception of a library below.
 
-    `sent`: bytes of the request have left. `late`: the call's total time is over.
+    `sent`: bytes of the request have left. `is_late`: the call's total time is over.
     """
     if isinstance(failure, UnreadableBodyError):
         return NotSentError(f"{call}: not sent: {failure}")
-    causes = list(_causes(failure))
-    unknown = sent and call.mutates and not is_cut_short(call)
-    effect = Effect.UNKNOWN if unknown else Effect.NONE
-    why = _reason(causes)
-    if late or any(_is_timeout(cause) for cause in causes):
-        made: ClientError = ClientTimeoutError(
-            _lost(call, f"no {'whole answer' if sent else 'connection'} in time", effect, sent),
+    causes = list(_iter_causes(failure))
+    is_effect_unknown = sent and call.mutates and not is_upload_cut_short(call)
+    effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
+    reason = _explain_causes(causes)
+    if is_late or any(_is_timeout_error(cause) for cause in causes):
+        client_error: ClientError = ClientTimeoutError(
+            _format_lost_call(
+                call, f"no {'whole answer' if sent else 'connection'} in time", effect, sent
+            ),
             effect=effect,
         )
-    elif _is_connection(causes):
-        kind = IncompleteAnswerError if _is_incomplete(failure) else ClientConnectionError
-        made = kind(_lost(call, why, effect, sent), effect=effect)
+    elif _has_connection_error(causes):
+        error_class = (
+            IncompleteAnswerError if _is_incomplete_answer(failure) else ClientConnectionError
+        )
+        client_error = error_class(_format_lost_call(call, reason, effect, sent), effect=effect)
     elif sent:
-        made = IncompleteAnswerError(_lost(call, why, effect, sent), effect=effect)
+        client_error = IncompleteAnswerError(
+            _format_lost_call(call, reason, effect, sent), effect=effect
+        )
     else:
-        return NotSentError(f"{call}: not sent: {why}")
-    made.transient = not _is_lasting(causes)
-    return made
+        return NotSentError(f"{call}: not sent: {reason}")
+    client_error.transient = not _is_permanent(causes)
+    return client_error
 
 
-def cut_off(call: Call, why: str, *, sent: bool) -> ClientError:
+def build_cut_off_error(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
     """The error for a call that was ended, or not let out, on this side."""
     effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
-    text = _lost(call, f"no answer: {why}", effect, sent) if sent else f"{call}: not sent: {why}"
+    text = (
+        _format_lost_call(call, f"no answer: {reason}", effect, sent)
+        if sent
+        else f"{call}: not sent: {reason}"
+    )
     return EndedError(text, effect=effect)
 
 
-def is_cut_short(call: Call) -> bool:
+def is_upload_cut_short(call: ClientCall) -> bool:
     """Whether the call's body did not leave whole: no server can act on such a request."""
-    return isinstance(call.body, MultipartBody) and not call.body.is_whole
+    return isinstance(call.body, MultipartBody) and not call.body.is_fully_read
 
 
-def from_status(call: Call, answer: Answer) -> ClientError:
+def build_error_from_status(call: ClientCall, answer: Answer) -> ClientError:
     """The error for an answer whose status is not a success."""
     status = answer.status
     parsed = answer.parsed
-    foreign = status == 404 and parsed is None and bool(answer.body.strip())
-    kind = UnexpectedAnswerError if foreign else by_status(status)
+    is_foreign = status == 404 and parsed is None and bool(answer.body.strip())
+    error_class = UnexpectedAnswerError if is_foreign else find_error_class(status)
     # Only a 4xx says for certain that nothing was done.
-    unknown = not 400 <= status < 500 and call.mutates and not is_cut_short(call)
-    effect = Effect.UNKNOWN if unknown else Effect.NONE
-    words = _words(call, answer)
-    if foreign:
-        words += "; this is not the API's own 404: check the URL of the backend"
-    made = kind(
-        _message(call, answer, words, effect),
+    is_effect_unknown = not 400 <= status < 500 and call.mutates and not is_upload_cut_short(call)
+    effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
+    explanation = _explain_answer(call, answer)
+    if is_foreign:
+        explanation += "; this is not the API's own 404: check the URL of the backend"
+    client_error = error_class(
+        _format_answer_error(call, answer, explanation, effect),
         status_code=status,
         detail=answer.detail,
         request_id=answer.request_id,
         effect=effect,
     )
-    made.transient = status in TRANSIENT_STATUSES
-    if isinstance(made, RateLimitError):
-        made.retry_after = answer.retry_after
-    return made
+    client_error.transient = status in TRANSIENT_STATUSES
+    if isinstance(client_error, RateLimitError):
+        client_error.retry_after = answer.retry_after
+    return client_error
 
 
-def from_redirect(call: Call, answer: Answer, origin: str) -> ClientError:
+def build_redirect_error(call: ClientCall, answer: Answer, origin: str) -> ClientError:
     """The error for a redirect that is not followed; `origin` is where it leads."""
     effect = Effect.NONE
     if call.mutates and answer.status not in _NOT_ACTED_REDIRECTS:
         effect = Effect.UNKNOWN
-    place = answer.redactor.mask_text(origin) or "nowhere"
-    words = (
-        f"it leads to {place} and was not followed, since the token goes to the "
+    destination = answer.redactor.mask_text(origin) or "nowhere"
+    explanation = (
+        f"it leads to {destination} and was not followed, since the token goes to the "
         "backend's own URL only; if that is the backend, put it there"
     )
     return UnexpectedAnswerError(
-        _message(call, answer, words, effect),
+        _format_answer_error(call, answer, explanation, effect),
         status_code=answer.status,
         detail=answer.reason,
         request_id=answer.request_id,
@@ -136,11 +148,13 @@ def from_redirect(call: Call, answer: Answer, origin: str) -> ClientError:
     )
 
 
-def unexpected(call: Call, answer: Answer, words: str) -> ClientError:
+def build_unexpected_answer_error(
+    call: ClientCall, answer: Answer, explanation: str
+) -> ClientError:
     """The error for a success whose body is not what the API answers."""
     effect = Effect.UNKNOWN if call.mutates else Effect.NONE
     return UnexpectedAnswerError(
-        _message(call, answer, words, effect),
+        _format_answer_error(call, answer, explanation, effect),
         status_code=answer.status,
         detail=answer.detail,
         request_id=answer.request_id,
@@ -148,82 +162,84 @@ def unexpected(call: Call, answer: Answer, words: str) -> ClientError:
     )
 
 
-def readable(call: Call, errors: dict[Path, tuple[str, ...]]) -> str:
+def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -> str:
     """The texts that may be printed, as `path: text; ...`.
 
     When the request carried secrets, only texts about known fields that hold none: words about
     the whole request, or under a name nobody knows, may quote any of it (design section 5). Of
     other fields the name is shown.
     """
-    shown, withheld = [], False
+    parts, is_withheld = [], False
     for path, texts in errors.items():
-        if call.sensitive is None or (path and path[0] in call.fields and not call.sensitive(path)):
+        if call.sensitive is None or (
+            path and path[0] in call.body_fields and not call.sensitive(path)
+        ):
             name = ".".join(map(str, path))
-            shown += [f"{name}: {text}" if name else text for text in texts]
+            parts += [f"{name}: {text}" if name else text for text in texts]
         else:
-            shown += [f"{name} was refused"] if (name := field_name(path)) else []
-            withheld = True
-    if withheld:
-        shown.append("(words of the server are withheld, since the request carried secrets)")
-    return shortened("; ".join(shown))
+            parts += [f"{name} was refused"] if (name := format_field_name(path)) else []
+            is_withheld = True
+    if is_withheld:
+        parts.append("(words of the server are withheld, since the request carried secrets)")
+    return shorten_text("; ".join(parts))
 
 
-def shortened(text: str) -> str:
+def shorten_text(text: str) -> str:
     """One printable line: control characters of a server must not reach a terminal."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
 
 
-def _words(call: Call, answer: Answer) -> str:
+def _explain_answer(call: ClientCall, answer: Answer) -> str:
     if answer.parsed is not None:
-        return readable(call, field_errors(answer.parsed))
+        return format_field_errors(call, parse_field_errors(answer.parsed))
     if call.sensitive is not None or not answer.body:
         return ""
-    return described(answer)
+    return describe_body(answer)
 
 
-def described(answer: Answer) -> str:
+def describe_body(answer: Answer) -> str:
     """What a body that is not JSON seems to be."""
     text = answer.text
     if "html" in answer.content_type or re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
         title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
-        return "an HTML page" + (f' "{shortened(title[1])[:80]}"' if title else "")
-    return shortened(text)
+        return "an HTML page" + (f' "{shorten_text(title[1])[:80]}"' if title else "")
+    return shorten_text(text)
 
 
-def _message(call: Call, answer: Answer, words: str, effect: Effect) -> str:
+def _format_answer_error(call: ClientCall, answer: Answer, explanation: str, effect: Effect) -> str:
     text = f"{call}: {answer.status} {answer.reason}"
-    if words:
-        text += f": {words}"
+    if explanation:
+        text += f": {explanation}"
     if answer.request_id:
         text += f" (request id {answer.request_id})"
-    return f"{text}. {MAY_HAVE_ACTED}" if effect is Effect.UNKNOWN else text
+    return f"{text}. {MAY_HAVE_ACTED_TEXT}" if effect is Effect.UNKNOWN else text
 
 
-def _lost(call: Call, why: str, effect: Effect, sent: bool) -> str:
-    text = f"{call}: {why}."
+def _format_lost_call(call: ClientCall, reason: str, effect: Effect, sent: bool) -> str:
+    text = f"{call}: {reason}."
     if effect is Effect.UNKNOWN:
-        return f"{text} {MAY_HAVE_ACTED}"
-    if sent and is_cut_short(call):
-        return f"{text} {CUT_SHORT}"
-    return text if sent else f"{text} {NOT_ACTED}"
+        return f"{text} {MAY_HAVE_ACTED_TEXT}"
+    if sent and is_upload_cut_short(call):
+        return f"{text} {CUT_SHORT_TEXT}"
+    return text if sent else f"{text} {NOT_ACTED_TEXT}"
 
 
-def _causes(failure: BaseException) -> Iterator[BaseException]:
+def _iter_causes(failure: BaseException) -> Iterator[BaseException]:
     """The exception and all it wraps: the libraries put the cause in args, reason or the chain."""
-    waiting: list[Any] = [failure]
-    seen: set[int] = set()
-    while waiting:
-        one = waiting.pop(0)
-        if not isinstance(one, BaseException) or id(one) in seen:
+    pending: list[Any] = [failure]
+    seen_ids: set[int] = set()
+    while pending:
+        cause = pending.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen_ids:
             continue
-        seen.add(id(one))
-        yield one
+        seen_ids.add(id(cause))
+        yield cause
         # Not __context__: it leads to whatever the caller was handling when it called.
-        waiting += [*one.args, getattr(one, "reason", None), one.__cause__]
+        pending += [*cause.args, getattr(cause, "reason", None), cause.__cause__]
 
 
-_CONNECTION = (
+_CONNECTION_ERRORS = (
     requests.ConnectionError,
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
@@ -237,7 +253,7 @@ _CONNECTION = (
     http.client.HTTPException,
     ConnectionError,
 )
-_INCOMPLETE = (
+_INCOMPLETE_ERRORS = (
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
     urllib3.exceptions.DecodeError,
@@ -245,32 +261,32 @@ _INCOMPLETE = (
 )
 
 
-def _is_timeout(cause: BaseException) -> bool:
+def _is_timeout_error(cause: BaseException) -> bool:
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
         return False  # a refused connection, although its class says timeout
-    kinds = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
-    return isinstance(cause, kinds)
+    timeout_classes = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
+    return isinstance(cause, timeout_classes)
 
 
-def _is_connection(causes: list[BaseException]) -> bool:
-    return any(isinstance(cause, _CONNECTION) for cause in causes)
+def _has_connection_error(causes: list[BaseException]) -> bool:
+    return any(isinstance(cause, _CONNECTION_ERRORS) for cause in causes)
 
 
-def _is_incomplete(failure: Exception) -> bool:
-    return isinstance(failure, _INCOMPLETE)
+def _is_incomplete_answer(failure: Exception) -> bool:
+    return isinstance(failure, _INCOMPLETE_ERRORS)
 
 
-def _is_lasting(causes: list[BaseException]) -> bool:
+def _is_permanent(causes: list[BaseException]) -> bool:
     """A certificate that is not trusted will not be trusted in a second either."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 
 
-def _reason(causes: list[BaseException]) -> str:
+def _explain_causes(causes: list[BaseException]) -> str:
     """Why, in words that hold nothing of the request (the libraries' own texts quote URLs)."""
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            why = shortened(cause.verify_message)
-            return f"the server's certificate is not trusted ({why}); a CA bundle may be needed"
+            detail = shorten_text(cause.verify_message)
+            return f"the server's certificate is not trusted ({detail}); a CA bundle may be needed"
         if isinstance(cause, socket.gaierror):
             return "the host name cannot be resolved"
         if isinstance(cause, SpokeFirstError):
@@ -283,20 +299,20 @@ def _reason(causes: list[BaseException]) -> str:
             return "the TLS connection failed; the URL's scheme may be wrong"
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror[:1].lower() + cause.strerror[1:]
-    return _reason_by_kind(*causes)
+    return _explain_by_class(*causes)
 
 
-def _reason_by_kind(*causes: BaseException) -> str:
-    kinds: tuple[tuple[Any, str], ...] = (
+def _explain_by_class(*causes: BaseException) -> str:
+    reasons: tuple[tuple[Any, str], ...] = (
         ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
-        (_INCOMPLETE, "the answer stopped half-way or cannot be decoded"),
+        (_INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),
         (requests.exceptions.InvalidProxyURL, "the proxy's URL is not valid"),
         ((requests.exceptions.InvalidURL, UnicodeError), "the URL is not valid"),
         (requests.exceptions.InvalidSchema, "the URL or its proxy has an unknown scheme"),
     )
-    for kind, words in kinds:
-        if any(isinstance(cause, kind) for cause in causes):
-            return words
-    if isinstance(causes[0], _CONNECTION):
+    for error_class, reason in reasons:
+        if any(isinstance(cause, error_class) for cause in causes):
+            return reason
+    if isinstance(causes[0], _CONNECTION_ERRORS):
         return "the connection failed"
     return f"the HTTP library refused it ({type(causes[0]).__name__})"

@@ -10,122 +10,122 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from synapse_apply.model.server_json import OddJsonError, decode_words_at
+from synapse_apply.model.server_json import OddJsonError, decode_lenient_json_at
 
-LARGEST = 16 * 1024 * 1024  # characters of one item
-_LONG = 64 * 1024
+MAX_ITEM_LENGTH = 16 * 1024 * 1024  # characters of one item
+_LONG_ITEM_LENGTH = 64 * 1024
 _BLANKS = " \t\r\n"
-_ENDS = frozenset(",]}:" + _BLANKS)
+_VALUE_ENDS = frozenset(",]}:" + _BLANKS)
 
 
 class NotItemsError(ValueError):
     """The text is no JSON, no list and no object with one, or an item is too large."""
 
 
-class Items:
+class JsonItems:
     """The items of `[...]`, or of the list under one of `names` in an object.
 
-    `beside` has the object's other values once all items were taken.
+    `other_values` has the object's other values once all items were taken.
     """
 
     def __init__(self, blocks: Iterable[bytes], names: tuple[str, ...]) -> None:
         """Nothing is read yet."""
         self._blocks = iter(blocks)
-        self._text = codecs.getincrementaldecoder("utf-8-sig")("strict")
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("strict")
         self._buffer = ""
-        self._at = 0
+        self._position = 0
         self._names = names
-        self.beside: dict[str, Any] = {}
+        self.other_values: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[Any]:
-        first = self._sign()
-        if first == "[":
-            yield from self._list()
-        elif first == "{":
-            yield from self._object()
+        first_char = self._peek_char()
+        if first_char == "[":
+            yield from self._iter_list_items()
+        elif first_char == "{":
+            yield from self._iter_object_items()
         else:
             raise NotItemsError("neither a list nor an object with one")
 
-    def _object(self) -> Iterator[Any]:
-        found = False
-        self._at += 1
-        while self._sign() != "}":
-            name = self._value()
-            self._take(":")
-            if name in self._names and self._sign() == "[":
-                found = True
-                yield from self._list()
+    def _iter_object_items(self) -> Iterator[Any]:
+        has_list = False
+        self._position += 1
+        while self._peek_char() != "}":
+            name = self._parse_value()
+            self._expect_char(":")
+            if name in self._names and self._peek_char() == "[":
+                has_list = True
+                yield from self._iter_list_items()
             else:
-                self.beside[str(name)] = self._value()
-            if self._sign() != "}":
-                self._take(",")
-        if not found:
+                self.other_values[str(name)] = self._parse_value()
+            if self._peek_char() != "}":
+                self._expect_char(",")
+        if not has_list:
             raise NotItemsError("an object without a list")
 
-    def _list(self) -> Iterator[Any]:
-        self._at += 1
-        while self._sign() != "]":
-            yield self._value()
-            if self._sign() != "]":
-                self._take(",")
-        self._at += 1
+    def _iter_list_items(self) -> Iterator[Any]:
+        self._position += 1
+        while self._peek_char() != "]":
+            yield self._parse_value()
+            if self._peek_char() != "]":
+                self._expect_char(",")
+        self._position += 1
 
-    def _take(self, sign: str) -> None:
-        if self._sign() != sign:
+    def _expect_char(self, char: str) -> None:
+        if self._peek_char() != char:
             raise NotItemsError("no JSON")
-        self._at += 1
+        self._position += 1
 
-    def _sign(self) -> str:
+    def _peek_char(self) -> str:
         """The next character that is no blank, not taken yet."""
         while True:
-            while self._at < len(self._buffer):
-                sign = self._buffer[self._at]
-                if sign not in _BLANKS:
-                    return sign
-                self._at += 1
-            if not self._more():
+            while self._position < len(self._buffer):
+                char = self._buffer[self._position]
+                if char not in _BLANKS:
+                    return char
+                self._position += 1
+            if not self._read_blocks():
                 raise NotItemsError("no JSON: it stops half-way")
 
-    def _value(self) -> Any:
-        self._sign()
+    def _parse_value(self) -> Any:
+        self._peek_char()
         while True:
             try:
-                value, end = decode_words_at(self._buffer, self._at)
+                value, end = decode_lenient_json_at(self._buffer, self._position)
             except OddJsonError as problem:
                 raise NotItemsError(f"no JSON that can be read: {problem}") from None
             except ValueError:
                 value, end = None, len(self._buffer)
-                if self._much_more():
+                if self._read_rest_of_item():
                     continue
                 raise NotItemsError("no JSON") from None
             # A number may go on in the next block: 2.5e is followed by no comma yet.
-            if self._buffer[end : end + 1] in _ENDS or not self._more():
-                self._at = end
+            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_blocks():
+                self._position = end
                 return value
 
-    def _much_more(self) -> bool:
+    def _read_rest_of_item(self) -> bool:
         """Read on for an item that has not ended; a long one half as far again.
 
         It is parsed anew from its beginning, which must not happen at each of many small blocks.
         """
-        pending = len(self._buffer) - self._at
-        return self._more(pending // 2 if pending > _LONG else 1)
+        pending = len(self._buffer) - self._position
+        return self._read_blocks(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
 
-    def _more(self, least: int = 1) -> bool:
-        """Read another block, or so many that they have `least` characters; False at the end.
+    def _read_blocks(self, min_chars: int = 1) -> bool:
+        """Read another block, or so many that they have `min_chars` characters; False at the end.
 
         What was taken makes room.
         """
-        if len(self._buffer) - self._at > LARGEST:
-            raise NotItemsError(f"an item has more than {LARGEST} characters")
-        pieces = [self._buffer[self._at :]]
+        if len(self._buffer) - self._position > MAX_ITEM_LENGTH:
+            raise NotItemsError(f"an item has more than {MAX_ITEM_LENGTH} characters")
+        pieces = [self._buffer[self._position :]]
         size = 0
-        while size < least and (block := next(self._blocks, None)) is not None:
+        while size < min_chars and (block := next(self._blocks, None)) is not None:
             try:
-                pieces.append(self._text.decode(block))
+                pieces.append(self._decoder.decode(block))
             except UnicodeDecodeError:
                 raise NotItemsError("no UTF-8") from None
             size += max(1, len(pieces[-1]))
         self._buffer = "".join(pieces)
-        self._at = 0
+        self._position = 0
         return len(pieces) > 1

@@ -13,7 +13,7 @@ from synapse_apply.model.frozen import frozen
 
 
 @frozen
-class Timing:
+class TransportTiming:
     """Time as the transport sees it; tests bring their own.
 
     Without a `sleep` it waits in slices, so that who hangs up is not kept waiting.
@@ -26,18 +26,18 @@ class Timing:
 
 @frozen
 class Options:
-    """How calls are sent. `resend_limited`: a 429, which was not acted on, is sent again.
+    """How calls are sent. `resend_rate_limited`: a 429, which was not acted on, is sent again.
 
-    `refusal` gives why nothing may be sent any more, "" while it may. `redactor` takes secrets out
-    of what a server says.
+    `find_refusal` gives why nothing may be sent any more, "" while it may. `redactor` takes secrets
+    out of what a server says.
     """
 
     limits: Limits = field(default_factory=Limits)
     backoff: Backoff = field(default_factory=Backoff)
-    timing: Timing = field(default_factory=Timing)
-    resend_limited: bool = True
-    connections: int = 32
+    timing: TransportTiming = field(default_factory=TransportTiming)
+    resend_rate_limited: bool = True
+    max_connections: int = 32
     on_request: OnRequest | None = None
     on_rate_limit: OnRateLimit | None = None
-    refusal: Callable[[], str] = lambda: ""
+    find_refusal: Callable[[], str] = lambda: ""
     redactor: Redactor = field(default_factory=Redactor)

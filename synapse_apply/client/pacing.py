@@ -11,56 +11,58 @@ from threading import Condition
 
 from synapse_apply.client.deadlines import Clock
 
-_SLICE = 0.25  # seconds between two looks at whether there is any use in waiting
+_POLL_SECONDS = 0.25  # seconds between two looks at whether there is any use in waiting
 
 
-class Pace:
+class RequestPacer:
     """The calls of all threads to one host."""
 
-    def __init__(self, most: int, clock: Clock) -> None:
-        """`most` may be under way while the host complains of nothing."""
-        self._most = float(max(1, most))
+    def __init__(self, max_calls: int, clock: Clock) -> None:
+        """`max_calls` may be under way while the host complains of nothing."""
+        self._max_calls = float(max(1, max_calls))
         self._clock = clock
-        self._changed = Condition()
-        self._allowed = self._most
-        self._running = 0
-        self._limited_at = float("-inf")
-        self._quiet_until = float("-inf")
+        self._condition = Condition()
+        self._allowed_calls = self._max_calls
+        self._running_calls = 0
+        self._rate_limited_at = float("-inf")
+        self._paused_until = float("-inf")
 
     @property
-    def allowed(self) -> int:
+    def allowed_calls(self) -> int:
         """How many calls may be under way now."""
-        return int(self._allowed)
+        return int(self._allowed_calls)
 
-    def delay(self) -> float:
+    def compute_delay(self) -> float:
         """Seconds until the host wants to hear of anybody again."""
-        return max(0.0, self._quiet_until - self._clock())
+        return max(0.0, self._paused_until - self._clock())
 
-    def enter(self, is_over: Callable[[], bool]) -> float:
-        """Wait for a place, or until there is no use in it; when that was, for `leave`."""
-        with self._changed:
-            while self._running >= self.allowed and not is_over():
-                self._changed.wait(_SLICE)
-            self._running += 1
+    def acquire_slot(self, should_stop: Callable[[], bool]) -> float:
+        """Wait for a place, or until there is no use in it; when that was, for `release_slot`."""
+        with self._condition:
+            while self._running_calls >= self.allowed_calls and not should_stop():
+                self._condition.wait(_POLL_SECONDS)
+            self._running_calls += 1
             return self._clock()
 
-    def leave(self, entered: float, *, answered: bool) -> None:
-        """A call has ended; `answered`: by something else than a 429 or silence."""
-        with self._changed:
-            self._running -= 1
-            if answered and entered > self._limited_at:
-                self._allowed = min(self._most, self._allowed + 1 / self._allowed)
-                self._quiet_until = float("-inf")
-            self._changed.notify()
+    def release_slot(self, acquired_at: float, *, is_answered: bool) -> None:
+        """A call has ended; `is_answered`: by something else than a 429 or silence."""
+        with self._condition:
+            self._running_calls -= 1
+            if is_answered and acquired_at > self._rate_limited_at:
+                self._allowed_calls = min(
+                    self._max_calls, self._allowed_calls + 1 / self._allowed_calls
+                )
+                self._paused_until = float("-inf")
+            self._condition.notify()
 
-    def limited(self, entered: float, asked: float) -> None:
-        """The host answered 429 and asked for `asked` seconds. Told before `leave`.
+    def record_rate_limit(self, acquired_at: float, retry_after: float) -> None:
+        """The host answered 429 and asked for `retry_after` seconds. Told before `release_slot`.
 
         Calls that were under way together are one complaint, however many of them are refused.
         """
-        with self._changed:
+        with self._condition:
             now = self._clock()
-            if entered > self._limited_at:
-                self._allowed = max(1.0, self._allowed / 2)
-                self._limited_at = now
-            self._quiet_until = max(self._quiet_until, now + asked)
+            if acquired_at > self._rate_limited_at:
+                self._allowed_calls = max(1.0, self._allowed_calls / 2)
+                self._rate_limited_at = now
+            self._paused_until = max(self._paused_until, now + retry_after)

@@ -7,28 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.client import failures
-from synapse_apply.client.calls import Call, IsSensitive, Query
+from synapse_apply.client.calls import ClientCall, IsSensitive, Query
 from synapse_apply.client.dialects import v2
 from synapse_apply.client.errors import NotSentError
-from synapse_apply.client.shapes import JOB, PLUGIN_V2, RELEASE_V2, Shape
+from synapse_apply.client.shapes import JOB, PLUGIN_V2, RELEASE_V2, AnswerShape
 from synapse_apply.client.speaking import (
     DRY_RUN,
     JSON,
+    ApiOperations,
     Data,
-    IsOfUse,
     Object,
+    PageCheck,
     Pk,
-    Speaking,
-    with_json,
+    build_json_call,
 )
 from synapse_apply.client.transport import Transport
 
-_RELEASES = "plugin-releases"
+_RELEASES_PATH = "plugin-releases"
 # The form's field for the SHA-256 of its file.
-_DIGEST = "sha256"
+_DIGEST_FIELD = "sha256"
 
 
-class PlatformV2(Speaking):
+class PlatformV2(ApiOperations):
     """Plugins, plugin releases and jobs of a Synapse backend, API v2.
 
     Every method raises ClientError, and nothing else for what goes wrong on the way. Answers are
@@ -44,11 +44,11 @@ class PlatformV2(Speaking):
 
     def list_plugins(self, params: Data | None = None) -> list[Object]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
-        return self._objects(self._path("plugins"), params, PLUGIN_V2)
+        return self._list_objects(self._build_path("plugins"), params, PLUGIN_V2)
 
-    def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
+    def list_plugins_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
         """Plugins of one reading of their list, without their descriptions; as in v1."""
-        return self._glance(self._path("plugins"), PLUGIN_V2, most_pages, is_of_use)
+        return self._list_partially(self._build_path("plugins"), PLUGIN_V2, max_pages, is_useful)
 
     def iterate_plugins(self, params: Data | None = None) -> Iterator[Object]:
         """The same as they are taken, of one reading: proof of what is there, of no absence."""
@@ -56,7 +56,7 @@ class PlatformV2(Speaking):
 
     def get_plugin(self, pk: Pk) -> Object:
         """The plugin by its integer id; there is no look-up by code."""
-        return self._get(self._path("plugins", pk), shape=PLUGIN_V2, of=pk)
+        return self._get_object(self._build_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk)
 
     def create_plugin(
         self,
@@ -72,14 +72,26 @@ class PlatformV2(Speaking):
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
         `idempotency_key` is as in v1.
         """
-        fields, source = _parted(data, file)
-        path, query = self._path("plugins"), _query(dry_run)
-        if source is None:
-            return self._write(
-                "POST", path, fields, sensitive, shape=PLUGIN_V2, query=query, key=idempotency_key
+        fields, upload_file = _split_file(data, file)
+        path, query = self._build_path("plugins"), _build_query(dry_run)
+        if upload_file is None:
+            return self._write_object(
+                "POST",
+                path,
+                fields,
+                sensitive,
+                shape=PLUGIN_V2,
+                query=query,
+                idempotency_key=idempotency_key,
             )
-        return self._upload(
-            path, fields, source, sensitive, shape=PLUGIN_V2, query=query, key=idempotency_key
+        return self._upload_file(
+            path,
+            fields,
+            upload_file,
+            sensitive,
+            shape=PLUGIN_V2,
+            query=query,
+            idempotency_key=idempotency_key,
         )
 
     def update_plugin(
@@ -91,21 +103,29 @@ class PlatformV2(Speaking):
         sensitive: IsSensitive | None = None,
     ) -> Object:
         """The plugin after a PATCH of its name, its description, or both: all that may change."""
-        path = self._path("plugins", pk)
-        query = _query(dry_run)
-        return self._write("PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, of=pk)
+        path = self._build_path("plugins", pk)
+        query = _build_query(dry_run)
+        return self._write_object(
+            "PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, expected_id=pk
+        )
 
     def list_plugin_releases(self, params: Data | None = None) -> list[Object]:
         """All releases, of all pages; filters `plugin` (an id), `debug`. Without their config."""
-        return self._objects(self._path(_RELEASES), params, RELEASE_V2)
+        return self._list_objects(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
 
-    def glance_at_plugin_releases(self, most_pages: int, is_of_use: IsOfUse) -> list[Object] | None:
-        """Releases of one reading of their list, as `glance_at_plugins`."""
-        return self._glance(self._path(_RELEASES), RELEASE_V2, most_pages, is_of_use)
+    def list_plugin_releases_partially(
+        self, max_pages: int, is_useful: PageCheck
+    ) -> list[Object] | None:
+        """Releases of one reading of their list, as `list_plugins_partially`."""
+        return self._list_partially(
+            self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_useful
+        )
 
     def get_plugin_release(self, pk: Pk) -> Object:
         """The release by its integer id, its plugin an object in it."""
-        return self._get(self._path(_RELEASES, pk), shape=RELEASE_V2, of=pk)
+        return self._get_object(
+            self._build_path(_RELEASES_PATH, pk), shape=RELEASE_V2, expected_id=pk
+        )
 
     def create_plugin_release(
         self,
@@ -122,35 +142,39 @@ class PlatformV2(Speaking):
         where it stands. It is read once before, for its `sha256`, unless the data has that; bytes
         that then differ are not sent to their end.
         """
-        fields, source = _parted(data, file)
-        path = self._path(_RELEASES)
-        if source is None:
+        fields, upload_file = _split_file(data, file)
+        path = self._build_path(_RELEASES_PATH)
+        if upload_file is None:
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
-        return self._upload(
+        return self._upload_file(
             path,
             fields,
-            source,
+            upload_file,
             sensitive,
             shape=RELEASE_V2,
-            query=_query(dry_run),
-            digest=_DIGEST,
-            key=idempotency_key,
+            query=_build_query(dry_run),
+            digest_field=_DIGEST_FIELD,
+            idempotency_key=idempotency_key,
         )
 
     def lock_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> Object:
         """The release, locked. Cannot be taken back; a second time changes nothing."""
-        return self._act(self._path(_RELEASES, pk, "release"), RELEASE_V2, pk, dry_run=dry_run)
+        return self._send_action(
+            self._build_path(_RELEASES_PATH, pk, "release"), RELEASE_V2, pk, dry_run=dry_run
+        )
 
     def delete_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> None:
         """Delete a release; ConflictError while it is in use."""
-        path = self._path(_RELEASES, pk)
-        self._send(Call("DELETE", path, query=_query(dry_run), mutates=True, empty_ok=True))
+        path = self._build_path(_RELEASES_PATH, pk)
+        self._send(
+            ClientCall("DELETE", path, query=_build_query(dry_run), mutates=True, empty_ok=True)
+        )
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
         """The job by its UUID. It is whole: there are no parameters to ask for more of it."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
-        return self._get(self._path("jobs", pk), shape=JOB, of=pk)
+        return self._get_object(self._build_path("jobs", pk), shape=JOB, expected_id=pk)
 
     def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
         """All jobs that match, page after page as they are taken; filters `status`, `action`."""
@@ -165,60 +189,68 @@ class PlatformV2(Speaking):
         sensitive: IsSensitive | None = None,
     ) -> Object:
         """The job after a report; each value sent replaces the old one as a whole."""
-        path, query = self._path("jobs", pk), _query(dry_run)
-        return self._write("PATCH", path, data, sensitive, shape=JOB, query=query, of=pk)
+        path, query = self._build_path("jobs", pk), _build_query(dry_run)
+        return self._write_object(
+            "PATCH", path, data, sensitive, shape=JOB, query=query, expected_id=pk
+        )
 
     def stop_job(self, pk: Pk, *, dry_run: bool = False) -> Object:
         """The job, stopped; ConflictError when it has ended. A dry run answers no job."""
-        return self._act(self._path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
+        return self._send_action(self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
 
     def list_job_console_logs(self, pk: Pk) -> list[Any]:
         """The lines a job wrote, as texts."""
-        path = self._path("jobs", pk, "console_logs")
-        logs = self._object(Call("GET", path, repeatable=True, is_words=True)).get("logs")
+        path = self._build_path("jobs", pk, "console_logs")
+        logs = self._send_for_object(
+            ClientCall("GET", path, repeatable=True, is_display_text=True)
+        ).get("logs")
         return logs if isinstance(logs, list) else []
 
     def create_job_log(
         self, pk: Pk, data: Data, *, file: Any = None, dry_run: bool = False
     ) -> Object:
         """A log with its `id`, of `event`, `data`, `datetime`, maybe a file. Never sent twice."""
-        fields, source = _parted(data, file)
-        path, query = self._path("jobs", pk, "logs"), _query(dry_run)
-        if source is None:
-            return self._write("POST", path, fields, None, query=query)
-        return self._upload(path, fields, source, None, query=query)
+        fields, upload_file = _split_file(data, file)
+        path, query = self._build_path("jobs", pk, "logs"), _build_query(dry_run)
+        if upload_file is None:
+            return self._write_object("POST", path, fields, None, query=query)
+        return self._upload_file(path, fields, upload_file, None, query=query)
 
     def create_job_logs(
         self, pk: Pk, logs: Sequence[Data], *, dry_run: bool = False
     ) -> list[Object]:
         """Up to 1000 logs of a job, all or none, with their ids. Never sent twice."""
-        path = self._path("jobs", pk, "logs", "bulk")
-        call = with_json("POST", path, {"logs": [dict(one) for one in logs]}, None)
-        call = replace(call, query=_query(dry_run))
+        path = self._build_path("jobs", pk, "logs", "bulk")
+        call = build_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
+        call = replace(call, query=_build_query(dry_run))
         answer = self._send(call)
-        made = self._value(call, answer)
-        if not isinstance(made, list):
-            raise failures.unexpected(call, answer, "a list was expected")
-        return made
+        created_logs = self._unwrap_answer(call, answer)
+        if not isinstance(created_logs, list):
+            raise failures.build_unexpected_answer_error(call, answer, "a list was expected")
+        return created_logs
 
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
         """The same one by one; v2 answers them in one piece."""
         yield from self.list_job_console_logs(pk)
 
-    def tail_job_console_logs(self, pk: Pk, *, longest: float | None = None) -> Iterator[Object]:
+    def tail_job_console_logs(
+        self, pk: Pk, *, max_seconds: float | None = None
+    ) -> Iterator[Object]:
         """What a job writes, as it writes it; see v1. Of a job that is not there, an `error`."""
-        return self._tail(self._path("jobs", pk, "tail_console_logs"), longest)
+        return self._stream_events(self._build_path("jobs", pk, "tail_console_logs"), max_seconds)
 
-    def _act(self, path: str, shape: Shape, pk: Pk, *, dry_run: bool) -> Object:
-        call = Call("POST", path, query=_query(dry_run), content_type=JSON, mutates=True)
-        return self._object(call, shape, of=pk)
+    def _send_action(self, path: str, shape: AnswerShape, pk: Pk, *, dry_run: bool) -> Object:
+        call = ClientCall(
+            "POST", path, query=_build_query(dry_run), content_type=JSON, mutates=True
+        )
+        return self._send_for_object(call, shape, expected_id=pk)
 
 
-def _query(dry_run: bool) -> Query:
+def _build_query(dry_run: bool) -> Query:
     return DRY_RUN if dry_run else ()
 
 
-def _parted(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
+def _split_file(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
     """The fields of a form, and its file."""
     fields = {key: value for key, value in data.items() if key != "file"}
     return fields, data.get("file") if file is None else file

@@ -7,16 +7,16 @@ from urllib.parse import urljoin, urlsplit
 from synapse_apply.client.answers import Answer
 
 
-def leads_to(url: str, answer: Answer) -> str:
+def resolve_redirect(url: str, answer: Answer) -> str:
     """Where a redirect leads; "" when it does not say."""
-    place = answer.headers.get("Location", "")
+    location = answer.headers.get("Location", "")
     try:
-        return urljoin(url, place) if place else ""
+        return urljoin(url, location) if location else ""
     except ValueError:
         return ""
 
 
-def origin_of(url: str) -> str:
+def extract_origin(url: str) -> str:
     """Scheme and host alone: the rest may quote the request."""
     try:
         parts = urlsplit(url)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from threading import Lock
 
 from synapse_apply.client.events import RequestEvent
-from synapse_apply.model.skew import Skew
+from synapse_apply.model.skew import ClockSkew
 
 # An HTTP date has whole seconds (RFC 9110, 5.6.7): the rest is cut off.
-_CUT_OFF = 1.0
+_DATE_RESOLUTION = 1.0
 
 
 class ServerClock:
@@ -19,25 +19,29 @@ class ServerClock:
     """
 
     def __init__(self) -> None:
-        self._skew: Skew | None = None
+        self._skew: ClockSkew | None = None
         self._lock = Lock()
 
     @property
-    def skew(self) -> Skew | None:
+    def skew(self) -> ClockSkew | None:
         """None while no answer had a date."""
         return self._skew
 
-    def heard(self, event: RequestEvent) -> None:
+    def record_event(self, event: RequestEvent) -> None:
         """Take an attempt's answer into account."""
         if event.server_date is None:
             return
-        ended_at = event.begun_at + event.seconds
-        found = Skew(event.server_date - ended_at, event.server_date + _CUT_OFF - event.begun_at)
+        ended_at = event.started_at + event.seconds
+        answer_skew = ClockSkew(
+            event.server_date - ended_at, event.server_date + _DATE_RESOLUTION - event.started_at
+        )
         with self._lock:
-            both = found if self._skew is None else _common(self._skew, found)
+            common_skew = (
+                answer_skew if self._skew is None else _intersect_skews(self._skew, answer_skew)
+            )
             # Nothing in common: one of the clocks was set meanwhile, and now counts.
-            self._skew = both if both.low <= both.high else found
+            self._skew = common_skew if common_skew.low <= common_skew.high else answer_skew
 
 
-def _common(one: Skew, other: Skew) -> Skew:
-    return Skew(max(one.low, other.low), min(one.high, other.high))
+def _intersect_skews(first: ClockSkew, second: ClockSkew) -> ClockSkew:
+    return ClockSkew(max(first.low, second.low), min(first.high, second.high))

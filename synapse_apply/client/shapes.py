@@ -11,81 +11,98 @@ from typing import Any
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.masked import MaskedText
-from synapse_apply.model.remote_ids import remote_id_of
-from synapse_apply.model.server_json import fields_of
+from synapse_apply.model.remote_ids import parse_remote_id
+from synapse_apply.model.server_json import describe_field_names
 
 _Names = tuple[str, ...]
 
 
 @frozen
-class Shape:
-    """Names of fields: `needed` have a value, `ids` hold ids, `owners` an id or an object with one.
+class AnswerShape:
+    """Names of fields.
 
-    `texts` hold texts, `flags` true or false. `identity` are the names, the first that is there, of
-    the field that tells which object was answered.
+    `required_fields` have a value, `id_fields` hold ids, `owner_fields` an id or an object with
+    one.
+
+    `text_fields` hold texts, `bool_fields` true or false. `identity_fields` are the names, the
+    first that is there, of the field that tells which object was answered.
     """
 
-    needed: _Names = ()
-    ids: _Names = ()
-    owners: _Names = ()
-    texts: _Names = ()
-    flags: _Names = ()
-    identity: _Names = ("id",)
+    required_fields: _Names = ()
+    id_fields: _Names = ()
+    owner_fields: _Names = ()
+    text_fields: _Names = ()
+    bool_fields: _Names = ()
+    identity_fields: _Names = ("id",)
 
-    def lenient(self) -> Shape:
+    def without_required_fields(self) -> AnswerShape:
         """The same of an answer that may leave fields out, as that of a dry run."""
-        return replace(self, needed=())
+        return replace(self, required_fields=())
 
-    def fault_of(self, value: Mapping[str, Any]) -> str:
+    def find_fault(self, value: Mapping[str, Any]) -> str:
         """What is wrong with an object; "" when nothing is."""
-        for name in self.needed:
+        for name in self.required_fields:
             if value.get(name) is None:
-                return f"an object without {name} ({fields_of(value)})"
-        for name in (*self.ids, *self.owners):
-            found = value.get(name)
-            if isinstance(found, Mapping) and name in self.owners:
-                found = found.get("id")
-            if found is not None and (why := _no_id(found)):
-                return f"its {name} cannot be used: {why}"
-        for names, kind, what in ((self.texts, str, "a text"), (self.flags, bool, "a truth")):
+                return f"an object without {name} ({describe_field_names(value)})"
+        for name in (*self.id_fields, *self.owner_fields):
+            field_value = value.get(name)
+            if isinstance(field_value, Mapping) and name in self.owner_fields:
+                field_value = field_value.get("id")
+            if field_value is not None and (reason := _find_id_fault(field_value)):
+                return f"its {name} cannot be used: {reason}"
+        for names, expected_type, type_text in (
+            (self.text_fields, str, "a text"),
+            (self.bool_fields, bool, "a truth"),
+        ):
             for name in names:
-                if not isinstance(value.get(name), kind | None):
-                    return f"its {name} is not {what}"
+                if not isinstance(value.get(name), expected_type | None):
+                    return f"its {name} is not {type_text}"
         return ""
 
-    def is_another(self, value: Mapping[str, Any], asked: int | str) -> bool:
+    def is_other_object(self, value: Mapping[str, Any], requested_id: int | str) -> bool:
         """Whether an object says that it is not the one that was asked for by this id.
 
         Some servers take a code in an id's place; then the object has to show that code.
         """
-        found = next((value[name] for name in self.identity if value.get(name) is not None), asked)
-        text = str(asked).casefold()
-        if str(found).casefold() == text:
+        object_id = next(
+            (value[name] for name in self.identity_fields if value.get(name) is not None),
+            requested_id,
+        )
+        requested_text = str(requested_id).casefold()
+        if str(object_id).casefold() == requested_text:
             return False
         code = value.get("code")
-        return text.isdecimal() or not isinstance(code, str) or code.casefold() != text
+        return (
+            requested_text.isdecimal()
+            or not isinstance(code, str)
+            or code.casefold() != requested_text
+        )
 
 
-def _no_id(value: Any) -> str:
+def _find_id_fault(value: Any) -> str:
     if isinstance(value, MaskedText):
         return "it repeats a secret that was sent"
     try:
-        remote_id_of(value)
+        parse_remote_id(value)
     except ValueError as problem:
         return str(problem)
     return ""
 
 
 # An object, or what need not even be one.
-OBJECT, ANYTHING = Shape(), Shape()
-PLUGIN = Shape(needed=("id",), ids=("id",), texts=("name", "code"))
-RELEASE = Shape(needed=("id",), ids=("id",), owners=("plugin",), texts=("version",))
-STORAGE = Shape(needed=("id",), ids=("id",), texts=("name", "provider"))
-PLUGIN_V2 = Shape(needed=("id", "code"), ids=("id",), texts=("name", "code"))
-RELEASE_V2 = Shape(
-    needed=("id", "plugin_id", "version"),
-    ids=("id", "plugin_id"),
-    texts=("version",),
-    flags=("is_released",),
+OBJECT, ANYTHING = AnswerShape(), AnswerShape()
+PLUGIN = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=("name", "code"))
+RELEASE = AnswerShape(
+    required_fields=("id",), id_fields=("id",), owner_fields=("plugin",), text_fields=("version",)
 )
-JOB = Shape(ids=("id", "job_id"), identity=("id", "job_id"))
+STORAGE = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=("name", "provider"))
+PLUGIN_V2 = AnswerShape(
+    required_fields=("id", "code"), id_fields=("id",), text_fields=("name", "code")
+)
+RELEASE_V2 = AnswerShape(
+    required_fields=("id", "plugin_id", "version"),
+    id_fields=("id", "plugin_id"),
+    text_fields=("version",),
+    bool_fields=("is_released",),
+)
+JOB = AnswerShape(id_fields=("id", "job_id"), identity_fields=("id", "job_id"))

@@ -9,25 +9,25 @@ from typing import Any, ClassVar
 
 from synapse_apply.client import failures, lists, readings, sse
 from synapse_apply.client.answers import Answer
-from synapse_apply.client.calls import Call, IsSensitive, Query, path_to
+from synapse_apply.client.calls import ClientCall, IsSensitive, Query, build_path
 from synapse_apply.client.dialects.dialect import Dialect
 from synapse_apply.client.errors import NotSentError
 from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
-from synapse_apply.client.shapes import ANYTHING, OBJECT, Shape
+from synapse_apply.client.shapes import ANYTHING, OBJECT, AnswerShape
 from synapse_apply.client.transport import Transport
-from synapse_apply.model.server_json import NO_JSON
+from synapse_apply.model.server_json import NOT_JSON
 
 Object = dict[str, Any]
 Data = Mapping[str, Any]
 Pk = int | str
 # Whether a list is worth reading on, by the items of its first page.
-IsOfUse = Callable[[Sequence[Object]], bool]
+PageCheck = Callable[[Sequence[Object]], bool]
 
 JSON = "application/json"
 DRY_RUN = (("dry_run", "true"),)
 
 
-class Speaking:
+class ApiOperations:
     """Sends calls in one dialect. Every method raises ClientError."""
 
     _dialect: ClassVar[Dialect]
@@ -37,182 +37,211 @@ class Speaking:
         self,
         path: str,
         params: Data | None = None,
-        shape: Shape = ANYTHING,
-        is_last_page: IsOfUse | None = None,
+        shape: AnswerShape = ANYTHING,
+        is_last_page: PageCheck | None = None,
     ) -> Iterator[Any]:
         """The items of any list of the API, page after page as they are taken.
 
         `is_last_page` is asked with a page's items whether no other page is wanted.
         """
-        below = self._path(*path.strip("/").split("/"))
-        listing = self._listing(below, params, shape)
-        for page in lists.walk(listing, self._transport.limits.pages):
+        full_path = self._build_path(*path.strip("/").split("/"))
+        list_query = self._build_list_query(full_path, params, shape)
+        for page in lists.iter_pages(list_query, self._transport.limits.max_pages):
             yield from page.items
             if is_last_page is not None and is_last_page(page.items):
                 return
 
-    def _path(self, *parts: Pk) -> str:
-        return self._dialect.prefix + path_to(*parts)
+    def _build_path(self, *parts: Pk) -> str:
+        return self._dialect.prefix + build_path(*parts)
 
-    def _send(self, call: Call) -> Answer:
-        return self._transport.send(replace(call, api=self._dialect.api))
+    def _send(self, call: ClientCall) -> Answer:
+        return self._transport.send(replace(call, api_version=self._dialect.api_version))
 
-    def _listing(
-        self, path: str, params: Data | None = None, shape: Shape = ANYTHING
-    ) -> lists.Listing:
-        width = self._transport.width
-        return lists.Listing(self._send, self._dialect, path, params or {}, width, shape)
+    def _build_list_query(
+        self, path: str, params: Data | None = None, shape: AnswerShape = ANYTHING
+    ) -> lists.ListQuery:
+        max_parallel = self._transport.max_parallel_calls
+        return lists.ListQuery(self._send, self._dialect, path, params or {}, max_parallel, shape)
 
-    def _all(self, path: str, params: Data | None = None) -> list[Any]:
+    def _list_values(self, path: str, params: Data | None = None) -> list[Any]:
         limits = self._transport.limits
-        return readings.whole(self._listing(path, params), limits.pages, limits.weight)
+        return readings.read_complete_list(
+            self._build_list_query(path, params), limits.max_pages, limits.max_weight
+        )
 
-    def _objects(
-        self, path: str, params: Data | None = None, shape: Shape = OBJECT
+    def _list_objects(
+        self, path: str, params: Data | None = None, shape: AnswerShape = OBJECT
     ) -> list[Object]:
         limits = self._transport.limits
-        listing = self._listing(path, params, shape)
-        return readings.whole(listing, limits.pages, limits.weight)
+        list_query = self._build_list_query(path, params, shape)
+        return readings.read_complete_list(list_query, limits.max_pages, limits.max_weight)
 
-    def _glance(
-        self, path: str, shape: Shape, most_pages: int, is_of_use: IsOfUse
+    def _list_partially(
+        self, path: str, shape: AnswerShape, max_pages: int, is_useful: PageCheck
     ) -> list[Object] | None:
         """One reading of a list, None where it is not worth it; see `readings.once`."""
-        weight = self._transport.limits.weight
-        listing = self._listing(path, shape=shape)
-        found: list[Object] | None = readings.once(listing, most_pages, is_of_use, weight)
-        return found
+        max_weight = self._transport.limits.max_weight
+        list_query = self._build_list_query(path, shape=shape)
+        items: list[Object] | None = readings.read_list_once(
+            list_query, max_pages, is_useful, max_weight
+        )
+        return items
 
-    def _get(
+    def _get_object(
         self,
         path: str,
         params: Data | None = None,
         *,
-        shape: Shape = OBJECT,
-        of: Pk | None = None,
+        shape: AnswerShape = OBJECT,
+        expected_id: Pk | None = None,
     ) -> Object:
-        call = Call("GET", path, query=dict(params or {}), repeatable=True)
-        return self._object(call, shape, of=of)
+        call = ClientCall("GET", path, query=dict(params or {}), repeatable=True)
+        return self._send_for_object(call, shape, expected_id=expected_id)
 
-    def _write(
+    def _write_object(
         self,
         method: str,
         path: str,
         data: Data,
         sensitive: IsSensitive | None,
         *,
-        shape: Shape = OBJECT,
+        shape: AnswerShape = OBJECT,
         query: Query = (),
         empty_ok: bool = False,
-        of: Pk | None = None,
-        key: str = "",
+        expected_id: Pk | None = None,
+        idempotency_key: str = "",
     ) -> Object:
-        """A body sent to a path. `of` is the id of the object that it changes, `key` a create's."""
-        call = with_json(method, path, data, sensitive, empty_ok=empty_ok)
-        return self._object(replace(call, query=query, key=key), shape, of=of)
+        """A body sent to a path.
 
-    def _upload(
+        `expected_id` is the id of the object that it changes, `idempotency_key` a create's.
+        """
+        call = build_json_call(method, path, data, sensitive, empty_ok=empty_ok)
+        return self._send_for_object(
+            replace(call, query=query, idempotency_key=idempotency_key),
+            shape,
+            expected_id=expected_id,
+        )
+
+    def _upload_file(
         self,
         path: str,
         fields: Data,
         file: Any,
         sensitive: IsSensitive | None,
         *,
-        shape: Shape = OBJECT,
+        shape: AnswerShape = OBJECT,
         query: Query = (),
-        digest: str = "",
-        key: str = "",
+        digest_field: str = "",
+        idempotency_key: str = "",
     ) -> Object:
-        """A POST of a form with a file; `digest` names the field for the file's SHA-256."""
+        """A POST of a form with a file; `digest_field` names the field for the file's SHA-256."""
         try:
-            body = MultipartBody(fields, file, digest=digest)
+            body = MultipartBody(fields, file, digest_field=digest_field)
         except (UnreadableBodyError, TypeError, ValueError) as failure:
-            raise NotSentError(f"POST {path}: not sent: {unusable(failure)}") from None
-        names = frozenset(fields) | {"file"} | ({digest} if digest else frozenset())
-        call = Call(
+            raise NotSentError(f"POST {path}: not sent: {explain_unusable_data(failure)}") from None
+        field_names = (
+            frozenset(fields) | {"file"} | ({digest_field} if digest_field else frozenset())
+        )
+        call = ClientCall(
             "POST",
             path,
             query=query,
             body=body,
             content_type=body.content_type,
-            fields=names,
+            body_fields=field_names,
             mutates=True,
             sensitive=sensitive,
-            key=key,
+            idempotency_key=idempotency_key,
         )
         try:
-            return self._object(call, shape)
+            return self._send_for_object(call, shape)
         finally:
             body.close()
 
-    def _tail(self, path: str, longest: float | None) -> Iterator[Object]:
-        """The events of a stream; `longest` is a bound in seconds."""
-        accepted = "text/event-stream"
-        call = Call("GET", path, repeatable=True, accept=accepted, api=self._dialect.api)
-        heads: list[Answer] = []
+    def _stream_events(self, path: str, max_seconds: float | None) -> Iterator[Object]:
+        """The events of a stream; `max_seconds` is a bound in seconds."""
+        content_type = "text/event-stream"
+        call = ClientCall(
+            "GET", path, repeatable=True, accept=content_type, api_version=self._dialect.api_version
+        )
+        answers: list[Answer] = []
         try:
-            for frame in sse.frames(self._transport.stream(call, heads.append, longest)):
-                yield self._transport.redactor.mask_json(frame)
+            for event in sse.iter_events(
+                self._transport.stream_body(call, answers.append, max_seconds)
+            ):
+                yield self._transport.redactor.mask_json(event)
         except sse.OversizedEventError as failure:
-            raise failures.unexpected(call, heads[-1], str(failure)) from None
+            raise failures.build_unexpected_answer_error(call, answers[-1], str(failure)) from None
 
-    def _object(self, call: Call, shape: Shape = OBJECT, *, of: Pk | None = None) -> Object:
-        """The object that is answered, of this shape; `of` is the id that it must have."""
+    def _send_for_object(
+        self, call: ClientCall, shape: AnswerShape = OBJECT, *, expected_id: Pk | None = None
+    ) -> Object:
+        """The object that is answered, of this shape; `expected_id` is the id that it must have."""
         answer = self._send(call)
-        value = self._value(call, answer)
+        value = self._unwrap_answer(call, answer)
         if not isinstance(value, dict):
-            raise failures.unexpected(call, answer, "an object was expected")
-        if not (value or shape.needed):
+            raise failures.build_unexpected_answer_error(call, answer, "an object was expected")
+        if not (value or shape.required_fields):
             return value
-        if fault := self._shape(call, shape).fault_of(value):
-            raise failures.unexpected(call, answer, f"it is answered with {fault}")
-        if of is not None and shape.is_another(value, of):
-            raise failures.unexpected(call, answer, "another object than this one is answered")
+        if fault := self._choose_expected_shape(call, shape).find_fault(value):
+            raise failures.build_unexpected_answer_error(
+                call, answer, f"it is answered with {fault}"
+            )
+        if expected_id is not None and shape.is_other_object(value, expected_id):
+            raise failures.build_unexpected_answer_error(
+                call, answer, "another object than this one is answered"
+            )
         return value
 
-    def _shape(self, call: Call, shape: Shape) -> Shape:
+    def _choose_expected_shape(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
         """What the answer of a call has: that of a dry run may be short."""
-        return shape.lenient() if DRY_RUN[0] in tuple(dict(call.query).items()) else shape
+        return (
+            shape.without_required_fields()
+            if DRY_RUN[0] in tuple(dict(call.query).items())
+            else shape
+        )
 
-    def _value(self, call: Call, answer: Answer) -> Any:
+    def _unwrap_answer(self, call: ClientCall, answer: Answer) -> Any:
         if answer.parsed is not None:
             return self._dialect.unwrap(answer.parsed)
         if call.empty_ok and not answer.body.strip():
             return {}
-        words = "the answer is not JSON" if answer.body.strip() else "the answer is empty"
+        problem = "the answer is not JSON" if answer.body.strip() else "the answer is empty"
         if answer.body.strip() and call.sensitive is None and "html" in answer.content_type:
-            words += f" but {failures.described(answer)}; check the URL of the backend"
-        if answer.body.strip() and answer.fault:
-            words += f" that can be used: {answer.fault}" if answer.fault != NO_JSON else ""
-        raise failures.unexpected(call, answer, words)
+            problem += f" but {failures.describe_body(answer)}; check the URL of the backend"
+        if answer.body.strip() and answer.parse_fault:
+            problem += (
+                f" that can be used: {answer.parse_fault}" if answer.parse_fault != NOT_JSON else ""
+            )
+        raise failures.build_unexpected_answer_error(call, answer, problem)
 
 
-def with_json(
+def build_json_call(
     method: str,
     path: str,
     data: Data,
     sensitive: IsSensitive | None,
     *,
     empty_ok: bool = False,
-) -> Call:
+) -> ClientCall:
     """A call that changes the server, its body JSON. NotSentError for data that is none."""
     try:
         body = json.dumps(dict(data), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as failure:
-        raise NotSentError(f"{method} {path}: not sent: {unusable(failure)}") from None
-    return Call(
+        raise NotSentError(f"{method} {path}: not sent: {explain_unusable_data(failure)}") from None
+    return ClientCall(
         method,
         path,
         body=body,
         content_type=JSON,
-        fields=frozenset(map(str, data)),
+        body_fields=frozenset(map(str, data)),
         mutates=True,
         empty_ok=empty_ok,
         sensitive=sensitive,
     )
 
 
-def unusable(failure: Exception) -> str:
+def explain_unusable_data(failure: Exception) -> str:
     """Why, without the value: only a TypeError's text is known to name types alone."""
     if isinstance(failure, UnreadableBodyError):
         return str(failure)

@@ -11,21 +11,21 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from synapse_apply.model.server_json import OddJsonError, parse_words
+from synapse_apply.model.server_json import OddJsonError, parse_lenient_json
 
-Frame = dict[str, Any]
+Event = dict[str, Any]
 
-LOG, HEARTBEAT = "log", "heartbeat"
-LARGEST = 4 * 1024 * 1024  # characters of one event
+LOG_EVENT, HEARTBEAT_EVENT = "log", "heartbeat"
+MAX_EVENT_LENGTH = 4 * 1024 * 1024  # characters of one event
 
-_END = re.compile(r"\r\n|\r|\n")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class OversizedEventError(ValueError):
     """An event that does not end: held in memory it would grow without bound."""
 
 
-def frames(blocks: Iterable[bytes]) -> Iterator[Frame]:
+def iter_events(blocks: Iterable[bytes]) -> Iterator[Event]:
     """Each event as an object with a `type`; a comment is `{"type": "heartbeat"}`.
 
     An event that is no JSON object, or has no type, is a line: `{"type": "log", "data": ...}`. One
@@ -33,53 +33,53 @@ def frames(blocks: Iterable[bytes]) -> Iterator[Frame]:
     """
     data: list[str] = []
     size = 0
-    for line in _lines(blocks):
+    for line in _iter_lines(blocks):
         if line.startswith(":"):
-            yield {"type": HEARTBEAT}
+            yield {"type": HEARTBEAT_EVENT}
         elif line:
             name, _, value = line.partition(":")
             if name == "data":
                 data.append(value.removeprefix(" "))
                 size += len(value) + 1
-                _check(size)
+                _check_event_size(size)
         elif data:
-            yield _frame("\n".join(data))
+            yield _parse_event("\n".join(data))
             data, size = [], 0
 
 
-def _frame(text: str) -> Frame:
+def _parse_event(text: str) -> Event:
     try:
-        value = parse_words(text)
+        value = parse_lenient_json(text)
     except OddJsonError:
         value = text
     if isinstance(value, dict) and isinstance(value.get("type"), str):
         return value
-    return {"type": LOG, "data": value}
+    return {"type": LOG_EVENT, "data": value}
 
 
-def _lines(blocks: Iterable[bytes]) -> Iterator[str]:
+def _iter_lines(blocks: Iterable[bytes]) -> Iterator[str]:
     """Lines without their ends, which are LF, CR or CRLF; what follows the last end is dropped."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-    rest: list[str] = []
+    partial_line: list[str] = []
     size, after_cr = 0, False
     for block in blocks:
         text = decoder.decode(block)
         if not text:
             continue
         # A CR at the very end of a piece was a whole end of line, or half of a CRLF.
-        first, *others = _END.split(text.removeprefix("\n") if after_cr else text)
+        first, *next_parts = _LINE_END.split(text.removeprefix("\n") if after_cr else text)
         after_cr = text.endswith("\r")
-        rest.append(first)
+        partial_line.append(first)
         size += len(first)
-        _check(size)
-        if others:
-            yield "".join(rest)
-            *whole, last = others
-            yield from whole
-            rest, size = [last], len(last)
-            _check(size)
+        _check_event_size(size)
+        if next_parts:
+            yield "".join(partial_line)
+            *complete_lines, last = next_parts
+            yield from complete_lines
+            partial_line, size = [last], len(last)
+            _check_event_size(size)
 
 
-def _check(size: int) -> None:
-    if size > LARGEST:
-        raise OversizedEventError(f"an event has more than {LARGEST} characters")
+def _check_event_size(size: int) -> None:
+    if size > MAX_EVENT_LENGTH:
+        raise OversizedEventError(f"an event has more than {MAX_EVENT_LENGTH} characters")

@@ -23,28 +23,28 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, T
 
 from synapse_apply.client import failures
 from synapse_apply.client.connections import (
-    FLIGHT,
-    UNLOGGED,
+    CURRENT_ATTEMPT,
+    IS_LOGGING_SUPPRESSED,
+    Attempt,
     CutOffError,
-    Flight,
     TimedAdapter,
     TimedConnection,
     TimedTlsConnection,
-    blocks,
-    ending,
+    closing_response,
+    iter_body_blocks,
 )
-from synapse_apply.client.deadlines import Clock, Deadline, Limits, retry_after
-from synapse_apply.client.redirects import origin_of
-from synapse_apply.client.surroundings import Route, is_loopback
+from synapse_apply.client.deadlines import Clock, Deadline, Limits, parse_retry_after
+from synapse_apply.client.redirects import extract_origin
+from synapse_apply.client.surroundings import BackendRoute, is_loopback
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 
-MOST_HOPS = 5
-_LONGEST_URL = 16 * 1024
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
+_MAX_URL_LENGTH = 16 * 1024
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "synapse-apply"}
 _CONNECTION = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
-_GLOBAL, _PRIVATE, _LINK, _LOOPBACK = "public", "private", "link-local", "loopback"
+_GLOBAL, _PRIVATE, _LINK_LOCAL, _LOOPBACK = "public", "private", "link-local", "loopback"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -66,51 +66,51 @@ class _RefusedAddressError(OSError):
 _MAY_REACH: ContextVar[Callable[[str], bool] | None] = ContextVar("may_reach", default=None)
 
 
-def network_of(address: str) -> str:
+def classify_network(address: str) -> str:
     """Which kind of network an address is of: public, private, link-local or loopback."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return _PRIVATE
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
+        embedded_ip = ip.ipv4_mapped or ip.sixtofour
         if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return network_of(str(inner))
+            embedded_ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if embedded_ip is not None:
+            return classify_network(str(embedded_ip))
     if ip.is_loopback or ip.is_unspecified:
         return _LOOPBACK
     if ip.is_link_local:
-        return _LINK
+        return _LINK_LOCAL
     return _GLOBAL if ip.is_global and not ip.is_multicast else _PRIVATE
 
 
 @frozen
-class Reachable:
+class ReachableNetworks:
     """What files may be fetched from: `networks` beside the public ones, and whether by http."""
 
     networks: frozenset[str]
     allows_http: bool
 
     @classmethod
-    def of_backend(cls, base: str) -> Reachable:
+    def from_backend(cls, base_url: str) -> ReachableNetworks:
         """As the backend is reached itself."""
-        parts = urlsplit(base)
+        parts = urlsplit(base_url)
         host = parts.hostname or ""
-        near = frozenset(map(network_of, _addresses_of(host)))
-        return cls(near | {_GLOBAL}, parts.scheme == "http" or is_loopback(host))
+        backend_networks = frozenset(map(classify_network, _resolve_addresses(host)))
+        return cls(backend_networks | {_GLOBAL}, parts.scheme == "http" or is_loopback(host))
 
-    def has(self, address: str) -> bool:
-        return network_of(address) in self.networks
+    def allows_address(self, address: str) -> bool:
+        return classify_network(address) in self.networks
 
-    def fault_of(self, url: str) -> str:
+    def find_url_fault(self, url: str) -> str:
         """Why a URL is not fetched, without quoting it; "" when it may be tried."""
         try:
             parts = urlsplit(url)
             host, _port = parts.hostname or "", parts.port
         except ValueError:
             return "it is no URL"
-        if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        if len(url) > _MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
             return "it is too long, or has characters that no URL has"
         if parts.scheme not in {"http", "https"} or not host:
             return "it is no URL of http or https"
@@ -118,34 +118,39 @@ class Reachable:
             return "it is not https"
         if "@" in parts.netloc:
             return "it has a user name in it"
-        refused = [at for at in _addresses_of(host) if not self.has(at)]
-        if refused:
-            return f"its host is at a {network_of(refused[0])} address, and the backend is not"
+        refused_addresses = [
+            address for address in _resolve_addresses(host) if not self.allows_address(address)
+        ]
+        if refused_addresses:
+            return (
+                f"its host is at a {classify_network(refused_addresses[0])} address, and the "
+                f"backend is not"
+            )
         return ""
 
 
-def _addresses_of(host: str) -> list[str]:
+def _resolve_addresses(host: str) -> list[str]:
     """What a name stands for here; nothing where it cannot be looked up, as behind a proxy."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    return [str(one[4][0]) for one in found]
+    return [str(result[4][0]) for result in results]
 
 
 class _GuardedConnection(TimedConnection):
     """Asks where it ended, since a name may stand for another address by now."""
 
     def _new_conn(self) -> socket.socket:
-        return _check_peer(super()._new_conn())
+        return _require_reachable_peer(super()._new_conn())
 
 
 class _GuardedTlsConnection(TimedTlsConnection):
     def _new_conn(self) -> socket.socket:
-        return _check_peer(super()._new_conn())
+        return _require_reachable_peer(super()._new_conn())
 
 
-def _check_peer(sock: socket.socket) -> socket.socket:
+def _require_reachable_peer(sock: socket.socket) -> socket.socket:
     may_reach = _MAY_REACH.get()
     if may_reach is not None and not may_reach(str(sock.getpeername()[0])):
         sock.close()
@@ -169,62 +174,68 @@ class _GuardedAdapter(TimedAdapter):
 
 
 @frozen
-class Fetching:
+class FetchOptions:
     """How one file is fetched: at most so many bytes, until the deadline.
 
     `now` is wall-clock seconds since the epoch.
     """
 
-    route: Route
+    route: BackendRoute
     limits: Limits
     deadline: Deadline
-    refusal: Callable[[], str]
-    most: int
+    find_refusal: Callable[[], str]
+    max_bytes: int
     now: Clock
 
-    def fetch(self, url: str, into: BinaryIO) -> None:
+    def download_file(self, url: str, out: BinaryIO) -> None:
         """Write what a URL gives, in one attempt; FailedFetchError, else RemoteError."""
-        reachable = Reachable.of_backend(self.route.base)
-        url, hops = _join(self.route.base, url), 0
+        reachable = ReachableNetworks.from_backend(self.route.base_url)
+        url, redirect_count = _join_url(self.route.base_url, url), 0
         while True:
-            if fault := reachable.fault_of(url):
-                what = "The server's URL of the file" if not hops else "A redirect of the file"
-                raise RemoteError(f"{what} is not fetched: {fault}")
-            place = self._get(url, into, reachable)
-            if not place:
+            if fault := reachable.find_url_fault(url):
+                subject = (
+                    "The server's URL of the file"
+                    if not redirect_count
+                    else "A redirect of the file"
+                )
+                raise RemoteError(f"{subject} is not fetched: {fault}")
+            next_location = self._download_once(url, out, reachable)
+            if not next_location:
                 return
-            hops += 1
-            if hops > MOST_HOPS:
-                raise RemoteError(f"the file of {origin_of(url)} is redirected too often")
-            url = _join(url, place)
+            redirect_count += 1
+            if redirect_count > MAX_REDIRECTS:
+                raise RemoteError(f"the file of {extract_origin(url)} is redirected too often")
+            url = _join_url(url, next_location)
 
-    def _get(self, url: str, into: BinaryIO, reachable: Reachable) -> str:
+    def _download_once(self, url: str, out: BinaryIO, reachable: ReachableNetworks) -> str:
         """Write the body, or give where a redirect leads."""
-        origin, url = origin_of(url), requote_uri(url.partition("#")[0])
-        proxies = {} if is_loopback(urlsplit(url).hostname or "") else _proxies_for(url)
+        origin, url = extract_origin(url), requote_uri(url.partition("#")[0])
+        proxies = {} if is_loopback(urlsplit(url).hostname or "") else _find_proxies(url)
         is_direct = not requests.utils.select_proxy(url, proxies)
-        adapter = _GuardedAdapter(1, Route(self.route.base, proxies, self.route.verify))
-        flight = Flight(
+        adapter = _GuardedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))
+        attempt = Attempt(
             self.deadline,
-            self.refusal,
-            writing=self.limits.read,
-            reading=self.limits.read,
+            self.find_refusal,
+            write_timeout=self.limits.read_timeout,
+            read_timeout=self.limits.read_timeout,
             repeatable=True,
         )
         tokens = (
-            (FLIGHT, FLIGHT.set(flight)),
-            (UNLOGGED, UNLOGGED.set(True)),
-            (_MAY_REACH, _MAY_REACH.set(reachable.has if is_direct else None)),
+            (CURRENT_ATTEMPT, CURRENT_ATTEMPT.set(attempt)),
+            (IS_LOGGING_SUPPRESSED, IS_LOGGING_SUPPRESSED.set(True)),
+            (_MAY_REACH, _MAY_REACH.set(reachable.allows_address if is_direct else None)),
         )
         try:
-            left = max(self.deadline.remaining(), 0.001)
-            timeout = Timeout(connect=min(self.limits.connect, left), read=left)
-            with ending(adapter.exchange("GET", url, _HEADERS, None, timeout)) as response:
-                return self._save_or_redirect(response, origin, into)
+            remaining = max(self.deadline.remaining_seconds(), 0.001)
+            timeout = Timeout(connect=min(self.limits.connect_timeout, remaining), read=remaining)
+            with closing_response(
+                adapter.send_request("GET", url, _HEADERS, None, timeout)
+            ) as response:
+                return self._write_body_or_find_redirect(response, origin, out)
         except failures.LIBRARY_ERRORS as caught:
-            failure = _failure_of(origin, caught, late=self.deadline.passed)
+            failure = _failure_of(origin, caught, late=self.deadline.is_passed)
         finally:
-            flight.give_up()
+            attempt.close_response()
             for variable, token in tokens:
                 variable.reset(token)  # type: ignore[arg-type]
             with suppress(OSError):
@@ -232,53 +243,55 @@ class Fetching:
         # Libraries quote the URL: their own error goes no further.
         raise failure
 
-    def _save_or_redirect(self, response: BaseHTTPResponse, origin: str, into: BinaryIO) -> str:
+    def _write_body_or_find_redirect(
+        self, response: BaseHTTPResponse, origin: str, out: BinaryIO
+    ) -> str:
         status = response.status
-        if status in _REDIRECTS and (place := response.headers.get("Location")):
-            return place
+        if status in _REDIRECT_STATUSES and (location := response.headers.get("Location")):
+            return location
         if status != http.client.OK:
             hint = "; its signature may have expired" if status in {400, 401, 403} else ""
             words = f"GET {origin}: the storage answered {status}{hint}"
             failure = FailedFetchError(words, status_code=status)
             failure.transient = status in failures.TRANSIENT_STATUSES
-            failure.retry_after = retry_after(response.headers.get("Retry-After"), self.now)
+            failure.retry_after = parse_retry_after(response.headers.get("Retry-After"), self.now)
             raise failure
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise RemoteError(f"GET {origin}: the file is encoded in a way that was not asked for")
-        too_large = f"GET {origin}: the file has more than {self.most} bytes"
+        size_problem = f"GET {origin}: the file has more than {self.max_bytes} bytes"
         length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length[:20]) > self.most:
-            raise RemoteError(too_large)
-        size = 0
-        for block in blocks(response):
-            size += len(block)
-            if size > self.most:
-                raise RemoteError(too_large)
+        if length.isdecimal() and int(length[:20]) > self.max_bytes:
+            raise RemoteError(size_problem)
+        total_size = 0
+        for block in iter_body_blocks(response):
+            total_size += len(block)
+            if total_size > self.max_bytes:
+                raise RemoteError(size_problem)
             try:
-                into.write(block)
+                out.write(block)
             except OSError as problem:
-                why = f"the file could not be kept on this machine: {problem.strerror}"
-                raise RemoteError(why) from None
+                reason = f"the file could not be kept on this machine: {problem.strerror}"
+                raise RemoteError(reason) from None
         return ""
 
 
-def _join(base: str, place: str) -> str:
+def _join_url(base: str, location: str) -> str:
     """Where a place leads from a URL; "" for what is no URL."""
     try:
-        return urljoin(base, place)
+        return urljoin(base, location)
     except ValueError:
         return ""
 
 
-def _proxies_for(url: str) -> dict[str, Any]:
-    found: dict[str, Any] = requests.utils.get_environ_proxies(url, None)
-    return found
+def _find_proxies(url: str) -> dict[str, Any]:
+    proxies: dict[str, Any] = requests.utils.get_environ_proxies(url, None)
+    return proxies
 
 
 def _failure_of(origin: str, failure: Exception, *, late: bool) -> FailedFetchError:
     """The error for an exception of a library below, without the library's words."""
     chain = _chain_of(failure)
-    words, transient = _words(chain, late=late)
+    words, transient = _explain_failure(chain, is_late=late)
     error = FailedFetchError(f"GET {origin}: {words}")
     error.transient = transient and any(isinstance(cause, _CONNECTION) for cause in chain)
     return error
@@ -295,7 +308,7 @@ def _chain_of(failure: BaseException) -> list[BaseException]:
     return chain
 
 
-def _words(chain: list[BaseException], *, late: bool) -> tuple[str, bool]:
+def _explain_failure(chain: list[BaseException], *, is_late: bool) -> tuple[str, bool]:
     """What went wrong, and whether it may be otherwise in a moment."""
     names = " ".join(type(cause).__name__ for cause in chain)
     if any(isinstance(cause, _RefusedAddressError) for cause in chain):
@@ -303,8 +316,8 @@ def _words(chain: list[BaseException], *, late: bool) -> tuple[str, bool]:
         return words, False
     if any(isinstance(cause, CutOffError) for cause in chain):
         return "it was given up, since this run ends", False
-    if late or "Timeout" in names:
-        return "the file did not arrive in time", not late
+    if is_late or "Timeout" in names:
+        return "the file did not arrive in time", not is_late
     if "SSL" in names or "Cert" in names:
         return "the certificate of the storage is not trusted", "Cert" not in names
     return "the connection failed before the whole file had arrived", True

@@ -30,10 +30,10 @@ V2 = ApiVersion(
     "v2",
     "/v2/",
     (*plugins_v2.ENDPOINTS, *releases_v2.ENDPOINTS, *jobs_v2.ENDPOINTS),
-    rehearses=True,
+    supports_dry_run=True,
     is_guarded=True,
-    write=envelope.write,
-    refuse=envelope.refuse,
+    wrap_answer=envelope.wrap_answer,
+    build_error_body=envelope.build_error_body,
 )
 OWN = ApiVersion("own", "/_emulator/", ADMIN, is_logged=False, slash_is_optional=True)
 VERSIONS = (OWN, V2, V1)

@@ -21,7 +21,7 @@ from synapse_apply.emulator.core import place
 from synapse_apply.emulator.core.backend import DataLock, DataSetBusyError
 from synapse_apply.emulator.core.store import DataSetError
 
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - told, not listened on
+_LOCAL_HOST_BY_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - told, not listened on
 
 
 class EndpointError(DataSetError):
@@ -38,7 +38,7 @@ class RunningServer:
     token: str = field(repr=False)
 
 
-def reset(data: Path | str) -> bool:
+def reset_data_set(data: Path | str) -> bool:
     """Remove all objects; the next start makes a new data set. False when there was none.
 
     Raises DataSetBusyError while a server has it, DataSetPlaceError where files are not ours.
@@ -46,7 +46,7 @@ def reset(data: Path | str) -> bool:
     data = Path(data)
     if not data.exists():
         return False
-    place.check(data)
+    place.check_folder(data)
     if not (data / place.DATABASE).exists():
         return False
     lock = DataLock(data)
@@ -57,7 +57,7 @@ def reset(data: Path | str) -> bool:
     return True
 
 
-def find_running(data: Path | str) -> RunningServer | None:
+def find_running_server(data: Path | str) -> RunningServer | None:
     """The server that has a data set now; None when nobody has (a stale file is passed over).
 
     Raises EndpointError when somebody has it whose word cannot be taken, DataSetPlaceError where
@@ -65,7 +65,7 @@ def find_running(data: Path | str) -> RunningServer | None:
     """
     data = Path(data)
     try:
-        place.check(data)
+        place.check_folder(data)
         text = place.read_endpoint(data)
         DataLock(data).release()
     except DataSetBusyError:
@@ -77,54 +77,65 @@ def find_running(data: Path | str) -> RunningServer | None:
 
 def is_untouched(data: Path | str) -> bool:
     """Whether nothing was ever made in the data set that a server has now."""
-    made = "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
-    found = _query_value(Path(data), made)
-    return found == 0  # who cannot look must not take it for empty
+    statement = (
+        "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
+    )
+    count = _query_value(Path(data), statement)
+    return count == 0  # who cannot look must not take it for empty
 
 
 def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
     """Tell this user's other processes where the server of a data set is; atomically."""
-    told = {"url": _reachable(url), "pid": os.getpid(), "data_set": data_set, "token": token}
-    place.replace_endpoint(data, json.dumps(told) + "\n")
+    document = {
+        "url": _build_reachable_url(url),
+        "pid": os.getpid(),
+        "data_set": data_set,
+        "token": token,
+    }
+    place.replace_endpoint(data, json.dumps(document) + "\n")
 
 
-def _reachable(url: str) -> str:
+def _build_reachable_url(url: str) -> str:
     """A url of a server that listens on every address, as this machine reaches it."""
     parts = urlsplit(url)
-    here = _ANY_ADDRESS.get(parts.hostname or "")
-    return urlunsplit(parts._replace(netloc=f"{here}:{parts.port}")) if here else url
+    local_host = _LOCAL_HOST_BY_WILDCARD.get(parts.hostname or "")
+    return urlunsplit(parts._replace(netloc=f"{local_host}:{parts.port}")) if local_host else url
 
 
 def _parse_endpoint(data: Path, text: bytes) -> RunningServer:
     try:
-        told: Any = json.loads(text)
-        server = RunningServer(told["url"], told["pid"], told["data_set"], told["token"])
+        document: Any = json.loads(text)
+        server = RunningServer(
+            document["url"], document["pid"], document["data_set"], document["token"]
+        )
         parts = urlsplit(server.url)
         is_complete = parts.scheme == "http" and bool(parts.port) and type(server.pid) is int
         texts = (server.url, server.data_set, server.token)
-        is_complete = is_complete and all(type(one) is str and one for one in texts)
+        is_complete = is_complete and all(type(item) is str and item for item in texts)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_complete = False
     if not is_complete:
-        raise _not_believed(data, "does not tell url, pid, data_set and token of a server")
+        raise _build_endpoint_error(data, "does not tell url, pid, data_set and token of a server")
     if not _is_loopback(parts.hostname or "") or server.url != f"http://{parts.netloc}":
-        raise _not_believed(
+        raise _build_endpoint_error(
             data, f"names {server.url!a}, which is no address of this machine's own"
         )
     if "@" in parts.netloc:
-        raise _not_believed(data, "names a url with a user in it")
-    if not _is_process_of_ours(server.pid):
-        raise _not_believed(data, f"names process {server.pid}, which is none of yours")
-    if not _has_open(server.pid, data / place.LOCK):
-        raise _not_believed(data, f"names process {server.pid}, which does not have the data set")
+        raise _build_endpoint_error(data, "names a url with a user in it")
+    if not _is_own_process(server.pid):
+        raise _build_endpoint_error(data, f"names process {server.pid}, which is none of yours")
+    if not _has_file_open(server.pid, data / place.LOCK):
+        raise _build_endpoint_error(
+            data, f"names process {server.pid}, which does not have the data set"
+        )
     if _query_value(data, "SELECT value FROM about WHERE name='data_set'") != server.data_set:
-        raise _not_believed(data, "names another data set than the one that lies beside it")
+        raise _build_endpoint_error(data, "names another data set than the one that lies beside it")
     return server
 
 
-def _not_believed(data: Path, why: str) -> EndpointError:
+def _build_endpoint_error(data: Path, reason: str) -> EndpointError:
     return EndpointError(
-        f"{data / place.ENDPOINT} {why}",
+        f"{data / place.ENDPOINT} {reason}",
         "stop the server that has the data set, and remove that file",
     )
 
@@ -137,7 +148,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _is_process_of_ours(pid: int) -> bool:
+def _is_own_process(pid: int) -> bool:
     if pid <= 0:
         return False
     try:
@@ -150,35 +161,35 @@ def _is_process_of_ours(pid: int) -> bool:
         return True  # a system without /proc: only root could signal another's process
 
 
-def _has_open(pid: int, file: Path) -> bool:
+def _has_file_open(pid: int, file: Path) -> bool:
     """Whether a process of ours has a file open; True where the system does not tell.
 
     /proc/locks would name the holder of the lock, but by another device than that of the file on
     overlays, and not across spaces of process ids.
     """
     try:
-        wanted = file.lstat()
+        file_status = file.lstat()
         descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return True
     for descriptor in descriptors:
         with suppress(OSError):  # closed meanwhile
-            if os.path.samestat(descriptor.stat(), wanted):
+            if os.path.samestat(descriptor.stat(), file_status):
                 return True
     return False
 
 
-def _query_value(data: Path, question: str) -> object:
+def _query_value(data: Path, statement: str) -> object:
     """The one value that a query of a data set gives; None where it cannot be asked."""
-    where = f"{(data / place.DATABASE).absolute().as_uri()}?mode=ro"
+    location = f"{(data / place.DATABASE).absolute().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(where, uri=True)) as connection:
-            row = connection.execute(question).fetchone()
+        with closing(sqlite3.connect(location, uri=True)) as connection:
+            row = connection.execute(statement).fetchone()
     except sqlite3.Error:
         return None
     return row[0] if row else None
 
 
-def recorded_data_set(data: Path | str) -> str:
+def read_data_set_id(data: Path | str) -> str:
     """The UUID of the data set that is kept there; "" where none can be read."""
     return str(_query_value(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or "")

@@ -16,22 +16,33 @@ from starlette.types import ASGIApp
 from synapse_apply.emulator.api import VERSIONS
 from synapse_apply.emulator.core import place
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
-from synapse_apply.emulator.core.backend import Backend, DataSetBusyError, Settings
-from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.backend import DataSetBackend, DataSetBusyError, ServerSettings
+from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.core.fault_middleware import FaultMiddleware
-from synapse_apply.emulator.core.listener import LOOPBACK, Listener, ServeError, listen, url_of
-from synapse_apply.emulator.data_set import RunningServer, find_running, reset, write_endpoint
+from synapse_apply.emulator.core.listener import (
+    LOOPBACK_HOSTS,
+    Listener,
+    ServeError,
+    build_socket_url,
+    open_listening_socket,
+)
+from synapse_apply.emulator.data_set import (
+    RunningServer,
+    find_running_server,
+    reset_data_set,
+    write_endpoint,
+)
 
 __all__ = (
     "DataSetBusyError",
     "EmbeddedServer",
     "RunningServer",
     "ServeError",
-    "Settings",
-    "find_running",
-    "reset",
+    "ServerSettings",
+    "build_settings",
+    "find_running_server",
+    "reset_data_set",
     "serve",
-    "settings_of",
 )
 _START_SECONDS = 10.0
 
@@ -57,7 +68,7 @@ class EmbeddedServer:
         job_seconds: float = 0.2,
         max_upload: int | None = None,
         faults: Mapping[str, Any] | None = None,
-        clock: Clock | None = None,
+        clock: DataSetClock | None = None,
     ) -> None:
         """`tokens` maps further access tokens to tenants; `latency` in ms.
 
@@ -66,7 +77,7 @@ class EmbeddedServer:
         `faults` is a document as docs/faults.md says.
         """
         self._data = Path(data)
-        self._settings = settings_of(
+        self._settings = build_settings(
             switches=switches, profile=profile, token=token, tenant=tenant, tokens=tokens,
             any_token=any_token,
             latency=latency, job_seconds=job_seconds, max_upload=max_upload, faults=faults,
@@ -75,18 +86,18 @@ class EmbeddedServer:
         self._clock = clock
 
     def __enter__(self) -> Self:
-        self._listening = listen("127.0.0.1", 0)
+        self._listening_socket = open_listening_socket("127.0.0.1", 0)
         try:
-            self.backend = Backend(self._data, self._settings, self._clock)
+            self.backend = DataSetBackend(self._data, self._settings, self._clock)
         except BaseException:
-            self._listening.close()
+            self._listening_socket.close()
             raise
-        self.url = url_of(self._listening)
+        self.url = build_socket_url(self._listening_socket)
         self.data_set = self.backend.store.data_set
         ready = threading.Event()
-        self._server = Listener(_app(self.backend), ready.set)
+        self._server = Listener(_build_app_with_faults(self.backend), ready.set)
         self._thread = threading.Thread(
-            target=self._server.run, args=([self._listening],), daemon=True, name="embedded"
+            target=self._server.run, args=([self._listening_socket],), daemon=True, name="embedded"
         )
         self._thread.start()
         if not ready.wait(_START_SECONDS):
@@ -108,11 +119,11 @@ class EmbeddedServer:
         place.remove_endpoint(self._data)
         self._server.stop()
         self._thread.join(_START_SECONDS)
-        self._listening.close()
+        self._listening_socket.close()
         self.backend.close()
 
 
-def settings_of(
+def build_settings(
     *,
     switches: Mapping[str, str] | None = None,
     profile: str = "",
@@ -124,14 +135,14 @@ def settings_of(
     job_seconds: float = 0.2,
     max_upload: int | None = None,
     faults: Mapping[str, Any] | None = None,
-) -> Settings:
+) -> ServerSettings:
     """Settings; `token` is the access token of `tenant`, `tokens` those of others.
 
     Raises ServeError for `any_token` beside a token.
     """
     if any_token and (token or tokens):
         raise ServeError("either a token is asked for, or any will do: not both")
-    settings = Settings(
+    settings = ServerSettings(
         tenant=tenant,
         any_token=any_token,
         tokens={**({token: tenant} if token else {}), **(tokens or {})},
@@ -144,9 +155,11 @@ def settings_of(
     return settings if max_upload is None else dataclasses.replace(settings, max_upload=max_upload)
 
 
-def _app(backend: Backend, *, only_loopback: bool = True) -> ASGIApp:
-    faults = Middleware(FaultMiddleware, backend=backend, versions=VERSIONS)
-    return build_app(backend, VERSIONS, more_middleware=[faults], only_loopback=only_loopback)
+def _build_app_with_faults(backend: DataSetBackend, *, only_loopback: bool = True) -> ASGIApp:
+    fault_middleware = Middleware(FaultMiddleware, backend=backend, versions=VERSIONS)
+    return build_app(
+        backend, VERSIONS, extra_middleware=[fault_middleware], only_loopback=only_loopback
+    )
 
 
 def serve(
@@ -154,7 +167,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    settings: Settings | None = None,
+    settings: ServerSettings | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a data set until SIGINT or SIGTERM; prints `listening on URL` once it answers.
@@ -163,31 +176,31 @@ def serve(
 
     Raises ServeError, DataSetError (in use, unusable), UnknownSwitchError, FaultsError.
     """
-    data, settings = Path(data), settings or Settings()
-    if host not in LOOPBACK and not settings.tokens:
+    data, settings = Path(data), settings or ServerSettings()
+    if host not in LOOPBACK_HOSTS and not settings.tokens:
         raise ServeError(f"listening on {host} lets other machines in: give a token with --token")
-    listening = listen(host, port)
+    listening_socket = open_listening_socket(host, port)
     try:
-        backend = Backend(data, settings)
+        backend = DataSetBackend(data, settings)
     except BaseException:
-        listening.close()
+        listening_socket.close()
         raise
-    url = url_of(listening)
+    url = build_socket_url(listening_socket)
     is_named_loopback = host in LOOPBACK_NAMES
 
-    def tell() -> None:
+    def announce_server() -> None:
         write_endpoint(data, url, backend.store.data_set, settings.token)
         print(f"listening on {url}", flush=True)  # noqa: T201 - what a caller waits for
         if not settings.tokens and not settings.any_token:
-            told = f"the access token is `token` in {data / place.ENDPOINT}"
-            print(told, file=sys.stderr, flush=True)  # noqa: T201 - for people
+            message = f"the access token is `token` in {data / place.ENDPOINT}"
+            print(message, file=sys.stderr, flush=True)  # noqa: T201 - for people
         if on_ready is not None:
             on_ready(url)
 
     try:
-        app = _app(backend, only_loopback=is_named_loopback)
-        Listener(app, tell).run([listening])
+        app = _build_app_with_faults(backend, only_loopback=is_named_loopback)
+        Listener(app, announce_server).run([listening_socket])
     finally:
         place.remove_endpoint(data)
-        listening.close()
+        listening_socket.close()
         backend.close()

@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 
-FOLDER = ".synapse-apply"
+OWN_FOLDER = ".synapse-apply"
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 IGNORE_FILE = ".gitignore"
@@ -47,7 +47,7 @@ class UntrustedFileError(StateError):
 
 
 @frozen
-class _Place:
+class _OpenFolderEntry:
     """A name in an open folder, and who owns the folder that all of it began at."""
 
     path: Path
@@ -55,7 +55,7 @@ class _Place:
     name: str
     base_owner: int
 
-    def look(self) -> os.stat_result | None:
+    def stat_entry(self) -> os.stat_result | None:
         """What has the name, a link itself and not what it leads to; None where nothing has."""
         try:
             return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
@@ -63,48 +63,48 @@ class _Place:
             return None
 
 
-def build_untrusted_error(path: Path, why: str, hint: str = "") -> UntrustedFileError:
-    """The error for a file that is not used; `why` ends a sentence about it."""
+def build_untrusted_error(path: Path, reason: str, hint: str = "") -> UntrustedFileError:
+    """The error for a file that is not used; `reason` ends a sentence about it."""
     return UntrustedFileError(
-        error(
+        error_finding(
             NOT_OURS,
-            f"{path} {why}. It was not opened.",
+            f"{path} {reason}. It was not opened.",
             hint or LOOK_FIRST,
         )
     )
 
 
-def plain_path(path: Path) -> Path:
+def resolve_base_links(path: Path) -> Path:
     """The same path, made absolute, without links in the part that is above our own folder.
 
     From our folder on, or in the last name of another path, links stay what they are: they are
     refused when the file is opened.
     """
-    base, names = _split(path)
+    base, names = _split_base(path)
     return Path(os.path.realpath(base), *names)
 
 
 def is_below_own_folder(path: Path) -> bool:
     """Whether a path goes through a folder that is called as ours."""
-    return FOLDER in _split(path)[1]
+    return OWN_FOLDER in _split_base(path)[1]
 
 
-def check_file(path: Path) -> os.stat_result | None:
+def stat_own_file(path: Path) -> os.stat_result | None:
     """What is known of a file; None where there is none. UntrustedFileError where it is not ours.
 
     OSError where a folder on the way cannot be entered.
     """
     try:
-        with _open_parent(path) as place:
-            found = place.look()
-            if found is not None:
-                _check(found, path, place.base_owner)
-            return found
+        with _open_parent(path) as entry:
+            info = entry.stat_entry()
+            if info is not None:
+                _require_own_entry(info, path, entry.base_owner)
+            return info
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def check_folder(path: Path) -> bool:
+def has_own_folder(path: Path) -> bool:
     """Whether there is such a folder; UntrustedFileError where one on the way is not ours."""
     try:
         with _open_parent(path, folder=True):
@@ -113,106 +113,108 @@ def check_folder(path: Path) -> bool:
         return False
 
 
-def open_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
+def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     """A descriptor of a file of ours, opened with `flags`; OSError as `os.open`."""
-    with _open_parent(path) as place:
-        found = place.look()
-        if found is not None and not flags & os.O_EXCL:
-            _check(found, path, place.base_owner)
+    with _open_parent(path) as entry:
+        info = entry.stat_entry()
+        if info is not None and not flags & os.O_EXCL:
+            _require_own_entry(info, path, entry.base_owner)
         try:
-            descriptor = os.open(place.name, flags | _FILE_FLAGS, mode, dir_fd=place.folder)
+            descriptor = os.open(entry.name, flags | _FILE_FLAGS, mode, dir_fd=entry.folder)
         except OSError as problem:
             if problem.errno in _CHANGED:
                 raise build_untrusted_error(path, "was replaced while it was opened") from None
             raise
         try:
-            _check(os.fstat(descriptor), path, place.base_owner)
+            _require_own_entry(os.fstat(descriptor), path, entry.base_owner)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
 
 
-def read_file(path: Path, most: int = _SMALL) -> bytes:
-    """The content of a file of ours, cut at `most` bytes; OSError where it cannot be read."""
-    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
-        return file.read(most)
+def read_own_file(path: Path, max_bytes: int = _SMALL) -> bytes:
+    """The content of a file of ours, cut at `max_bytes` bytes; OSError where it cannot be read."""
+    with os.fdopen(open_own_file(path, os.O_RDONLY), "rb") as file:
+        return file.read(max_bytes)
 
 
-def make_file(path: Path) -> None:
+def create_own_file(path: Path) -> None:
     """An empty file of mode 0600; FileExistsError where something is already."""
-    descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    descriptor = open_own_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         os.fchmod(descriptor, FILE_MODE)
     finally:
         os.close(descriptor)
 
 
-def replace_file(path: Path, by: str) -> None:
-    """Give the file called `by`, in the same folder, the name of `path`."""
-    with _open_parent(path) as place:
-        os.replace(by, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+def replace_own_file(path: Path, source_name: str) -> None:
+    """Give the file called `source_name`, in the same folder, the name of `path`."""
+    with _open_parent(path) as entry:
+        os.replace(source_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
 
 
-def link_file(path: Path, to: str) -> None:
-    """Give the file called `to`, in the same folder, the name of `path` as well."""
-    with _open_parent(path) as place:
+def link_own_file(path: Path, source_name: str) -> None:
+    """Give the file called `source_name`, in the same folder, the name of `path` as well."""
+    with _open_parent(path) as entry:
         os.link(
-            to,
-            place.name,
-            src_dir_fd=place.folder,
-            dst_dir_fd=place.folder,
+            source_name,
+            entry.name,
+            src_dir_fd=entry.folder,
+            dst_dir_fd=entry.folder,
             follow_symlinks=False,
         )
 
 
-def remove_file(path: Path) -> None:
+def remove_own_file(path: Path) -> None:
     """Remove a name, if there is one; what a link leads to is left alone."""
-    with suppress(FileNotFoundError), _open_parent(path) as place:
-        os.unlink(place.name, dir_fd=place.folder)
+    with suppress(FileNotFoundError), _open_parent(path) as entry:
+        os.unlink(entry.name, dir_fd=entry.folder)
 
 
-def flush_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename or a new name in the folder survive a power loss."""
-    with _open_parent(folder, folder=True) as place:
-        os.fsync(place.folder)
+    with _open_parent(folder, folder=True) as entry:
+        os.fsync(entry.folder)
 
 
-def make_folder(folder: Path) -> None:
+def create_folders(folder: Path) -> None:
     """Make the folder and what is missing above it; our own folder keeps itself out of Git.
 
     The file that has Git ignore our folder is there before anything else is made in it.
     """
-    base, names = _split(folder)
-    if FOLDER not in names:
-        _make_plain(folder)
+    base, names = _split_base(folder)
+    if OWN_FOLDER not in names:
+        _create_plain_folders(folder)
         return
-    _make_plain(base)
-    descriptor, at = os.open(base, _FOLDER_FLAGS), base
+    _create_plain_folders(base)
+    descriptor, current_path = os.open(base, _FOLDER_FLAGS), base
     owner = os.fstat(descriptor).st_uid
     try:
         for name in names:
-            at = at / name
+            current_path = current_path / name
             with suppress(FileExistsError):
                 os.mkdir(name, FOLDER_MODE, dir_fd=descriptor)
-            below = _open_subfolder(descriptor, name, at, owner)
+            child = _open_subfolder(descriptor, name, current_path, owner)
             os.close(descriptor)
-            descriptor = below
-            if name == FOLDER:
-                _ignore(_Place(at / IGNORE_FILE, descriptor, IGNORE_FILE, owner))
+            descriptor = child
+            if name == OWN_FOLDER:
+                _write_ignore_file(
+                    _OpenFolderEntry(current_path / IGNORE_FILE, descriptor, IGNORE_FILE, owner)
+                )
     finally:
         os.close(descriptor)
 
 
-def is_ignored(folder: Path) -> bool:
+def is_ignored_by_git(folder: Path) -> bool:
     """Whether the file in our folder has Git ignore all of it."""
     try:
-        return _ignores_all(read_file(folder / IGNORE_FILE))
+        return _has_ignore_all_line(read_own_file(folder / IGNORE_FILE))
     except OSError:
         return False
 
 
-def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
+def _split_base(path: Path) -> tuple[Path, tuple[str, ...]]:
     """The folder that is opened as it stands, and the names from there on that may be no links.
 
     The last part of a path that is called as our folder begins it. Elsewhere it is the last name:
@@ -220,112 +222,116 @@ def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - follows no link
     parts = path.parts
-    if FOLDER in parts:
-        at = len(parts) - 1 - parts[::-1].index(FOLDER)
-        return Path(*parts[:at]), parts[at:]
+    if OWN_FOLDER in parts:
+        index = len(parts) - 1 - parts[::-1].index(OWN_FOLDER)
+        return Path(*parts[:index]), parts[index:]
     return path.parent, (path.name,)
 
 
 @contextmanager
-def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_Place]:
+def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEntry]:
     """The open folder of a file, or the `folder` itself; FileNotFoundError where one is missing."""
-    base, names = _split(path)
-    descriptor, at = os.open(base, _FOLDER_FLAGS), base
+    base, names = _split_base(path)
+    descriptor, current_path = os.open(base, _FOLDER_FLAGS), base
     owner = os.fstat(descriptor).st_uid
     try:
         for name in names if folder else names[:-1]:
-            at = at / name
-            below = _open_subfolder(descriptor, name, at, owner)
+            current_path = current_path / name
+            child = _open_subfolder(descriptor, name, current_path, owner)
             os.close(descriptor)
-            descriptor = below
-        yield _Place(path, descriptor, names[-1], owner)
+            descriptor = child
+        yield _OpenFolderEntry(path, descriptor, names[-1], owner)
     finally:
         os.close(descriptor)
 
 
-def _open_subfolder(descriptor: int, name: str, at: Path, owner: int) -> int:
+def _open_subfolder(descriptor: int, name: str, path: Path, owner: int) -> int:
     """The descriptor of a folder in an open one."""
-    _check(os.stat(name, dir_fd=descriptor, follow_symlinks=False), at, owner, folder=True)
+    _require_own_entry(
+        os.stat(name, dir_fd=descriptor, follow_symlinks=False), path, owner, folder=True
+    )
     try:
-        below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+        child = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
     except OSError as problem:
         if problem.errno in _CHANGED:
-            raise build_untrusted_error(at, "was replaced while it was opened") from None
+            raise build_untrusted_error(path, "was replaced while it was opened") from None
         raise
     try:
-        _check(os.fstat(below), at, owner, folder=True)
-        _check_is_no_repository(below, at)
+        _require_own_entry(os.fstat(child), path, owner, folder=True)
+        _require_no_repository(child, path)
     except BaseException:
-        os.close(below)
+        os.close(child)
         raise
-    return below
+    return child
 
 
-def _check(info: os.stat_result, at: Path, base_owner: int, *, folder: bool = False) -> None:
+def _require_own_entry(
+    info: os.stat_result, path: Path, base_owner: int, *, folder: bool = False
+) -> None:
     if stat.S_ISLNK(info.st_mode):
         raise build_untrusted_error(
-            at,
+            path,
             "is a link",
             f"{LOOK_FIRST} If it is yours: put what it leads to in its place, or name the state's "
             "own path in targets.NAME.state.url.",
         )
     if folder and not stat.S_ISDIR(info.st_mode):
-        raise build_untrusted_error(at, "is no folder")
+        raise build_untrusted_error(path, "is no folder")
     if not folder and stat.S_ISDIR(info.st_mode):
-        raise build_untrusted_error(at, "is a folder")
+        raise build_untrusted_error(path, "is a folder")
     if not folder and not stat.S_ISREG(info.st_mode):
-        raise build_untrusted_error(at, "is no plain file")
-    if not _is_ours(info.st_uid, base_owner):
+        raise build_untrusted_error(path, "is no plain file")
+    if not _is_trusted_owner(info.st_uid, base_owner):
         raise build_untrusted_error(
-            at,
+            path,
             f"belongs to another user (uid {info.st_uid}; this is uid {os.geteuid()})",
             "Run the command as that user. If the file is yours all the same: "
             "`chown` it. If not: remove it.",
         )
 
 
-def _is_ours(owner: int, base_owner: int) -> bool:
-    us = os.geteuid()
-    return owner in (us, 0) or (us == 0 and owner == base_owner)
+def _is_trusted_owner(owner: int, base_owner: int) -> bool:
+    current_uid = os.geteuid()
+    return owner in (current_uid, 0) or (current_uid == 0 and owner == base_owner)
 
 
-def _check_is_no_repository(folder: int, at: Path) -> None:
+def _require_no_repository(folder: int, path: Path) -> None:
     """A submodule is a folder of somebody else's files, which stays in later checkouts."""
     try:
         os.stat(".git", dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
-    raise build_untrusted_error(at, "is a Git repository of its own, perhaps a submodule")
+    raise build_untrusted_error(path, "is a Git repository of its own, perhaps a submodule")
 
 
-def _make_plain(folder: Path) -> None:
+def _create_plain_folders(folder: Path) -> None:
     for missing in reversed([folder, *folder.parents]):
         if not missing.exists():
             missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
-def _ignores_all(text: bytes) -> bool:
+def _has_ignore_all_line(text: bytes) -> bool:
     lines = [line.strip() for line in text.splitlines()]
     return b"*" in lines and not any(line.startswith(b"!") for line in lines)
 
 
-def _ignore(place: _Place) -> None:
+def _write_ignore_file(entry: _OpenFolderEntry) -> None:
     """Write the file that has Git ignore our folder; one that does not is replaced."""
-    found = place.look()
-    if found is not None:
-        _check(found, place.path, place.base_owner)
-        descriptor = os.open(place.name, os.O_RDONLY | _FILE_FLAGS, dir_fd=place.folder)
+    info = entry.stat_entry()
+    if info is not None:
+        _require_own_entry(info, entry.path, entry.base_owner)
+        descriptor = os.open(entry.name, os.O_RDONLY | _FILE_FLAGS, dir_fd=entry.folder)
         with os.fdopen(descriptor, "rb") as file:
-            if _ignores_all(file.read(_SMALL)):
+            if _has_ignore_all_line(file.read(_SMALL)):
                 return
-    aside = f"{place.name}.{secrets.token_hex(8)}"
+    temporary_name = f"{entry.name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS
     # Git must be able to read it, whoever runs Git; it holds no secret.
-    descriptor = os.open(aside, flags, 0o644, dir_fd=place.folder)
+    descriptor = os.open(temporary_name, flags, 0o644, dir_fd=entry.folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(_IGNORE_ALL)
-        os.replace(aside, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+        os.replace(temporary_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(aside, dir_fd=place.folder)
+            os.unlink(temporary_name, dir_fd=entry.folder)

@@ -8,71 +8,81 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import Compare
-from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, Withheld
+from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, WithheldSecret
 
 
-def same(left: Any, right: Any, compare: Compare = Compare.EXACT) -> bool:
+def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> bool:
     """Whether two values are equal: 1 is 1.0, true is not 1, null is absent, integers are exact.
 
     With Compare.SET lists are equal when they hold the same items, in any order.
     """
-    if type(left) is str and type(right) is str:
-        return left == right
-    if left is None or left is ABSENT or right is None or right is ABSENT:
-        return (left is None or left is ABSENT) and (right is None or right is ABSENT)
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return _same_maps(left, right, compare)
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return _same_lists(left, right, compare)
-    return bool(left == right)
+    if type(first) is str and type(second) is str:
+        return first == second
+    if first is None or first is ABSENT or second is None or second is ABSENT:
+        return (first is None or first is ABSENT) and (second is None or second is ABSENT)
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return _are_same_maps(first, second, compare)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return _are_same_lists(first, second, compare)
+    return bool(first == second)
 
 
-def _same_maps(left: Mapping[str, Any], right: Mapping[str, Any], compare: Compare) -> bool:
+def _are_same_maps(first: Mapping[str, Any], second: Mapping[str, Any], compare: Compare) -> bool:
     return all(
-        same(left.get(key, ABSENT), right.get(key, ABSENT), compare)
-        for key in left.keys() | right.keys()
+        is_same_value(first.get(key, ABSENT), second.get(key, ABSENT), compare)
+        for key in first.keys() | second.keys()
     )
 
 
-def _same_lists(
-    left: list[Any] | tuple[Any, ...], right: list[Any] | tuple[Any, ...], compare: Compare
+def _are_same_lists(
+    first: list[Any] | tuple[Any, ...], second: list[Any] | tuple[Any, ...], compare: Compare
 ) -> bool:
-    if len(left) != len(right):
+    if len(first) != len(second):
         return False
     if compare is Compare.SET:
-        counts = (Counter(canonical(item, compare) for item in items) for items in (left, right))
+        counts = (
+            Counter(format_comparable_json(item, compare) for item in items)
+            for items in (first, second)
+        )
         return next(counts) == next(counts)
-    return all(same(a, b, compare) for a, b in zip(left, right, strict=True))
+    return all(is_same_value(a, b, compare) for a, b in zip(first, second, strict=True))
 
 
-def canonical(value: Any, compare: Compare = Compare.EXACT) -> str:
-    """JSON text that is equal for values that are `same`; secrets appear as their digests."""
-    plain = _plain(value, compare)
+def format_comparable_json(value: Any, compare: Compare = Compare.EXACT) -> str:
+    """JSON text that is equal for values that are `is_same_value`.
+
+    Secrets appear as their digests.
+    """
+    plain = _to_comparable(value, compare)
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _plain(value: Any, compare: Compare) -> Any:
+def _to_comparable(value: Any, compare: Compare) -> Any:
     if value is ABSENT:
         return None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, compare) for key, item in value.items() if item is not None}
+        return {
+            str(key): _to_comparable(item, compare)
+            for key, item in value.items()
+            if item is not None
+        }
     if isinstance(value, list | tuple):
-        items = [_plain(item, compare) for item in value]
+        items = [_to_comparable(item, compare) for item in value]
         if compare is Compare.SET:
             items.sort(key=lambda item: json.dumps(item, sort_keys=True))
         return items
-    return _marker(value)
+    return _marker_to_json(value)
 
 
-def _marker(value: Any) -> Any:
+def _marker_to_json(value: Any) -> Any:
     if isinstance(value, Mac):
         return {"$mac": [value.key_id, value.digest]}
-    if isinstance(value, Withheld):
-        return {"$withheld": value.how}
+    if isinstance(value, WithheldSecret):
+        return {"$withheld": value.form}
     if isinstance(value, KnownAfterApply):
         return {"$known_after_apply": str(value.address)}
     return value

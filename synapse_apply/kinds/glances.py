@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding, Raw
-from synapse_apply.kinds.wire import remote_id
+from synapse_apply.kinds.descriptor import ApiBinding, Raw
+from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
@@ -22,84 +22,88 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import Withheld, is_map
+from synapse_apply.model.values import WithheldSecret, is_map
 
 # Of fewer recorded objects each is read: a list would cost more, whatever is in it.
-FEW = 20
+MIN_RECORDED = 20
 # A page of a list costs a server about as much as so many reads.
-_READS_A_PAGE = 4
+_READS_PER_PAGE = 4
 
 
 @dataclass(slots=True)
-class _Glance:
+class _ListedKind:
     """Listed objects by id; and by what items vary in, what one that was compared tells.
 
-    `first` are the items of the first page, also where they are of no use for comparing.
+    `first_page` are the items of the first page, also where they are of no use for comparing.
     """
 
-    first: Sequence[Raw] = ()
+    first_page: Sequence[Raw] = ()
     items: dict[str, Raw] = field(default_factory=dict)
-    tells: dict[Any, _Telling] = field(default_factory=dict)
+    coverage_by_variety: dict[Any, _ItemCoverage] = field(default_factory=dict)
 
 
 @frozen
-class _Telling:
+class _ItemCoverage:
     """The names in an item, and those of its fields that are as a read of the object has them."""
 
     names: AbstractSet[str]
     fields: frozenset[str]
 
 
-class Glances:
+class ListCache:
     """The lists of one run, by kind."""
 
     def __init__(self, api: Api, marks: SecretMarks) -> None:
         self._api = api
         self._marks = marks
-        self._glances: dict[str, _Glance] = {}
+        self._listed_kinds: dict[str, _ListedKind] = {}
         self._lock = Lock()
 
-    def look(
+    def read_list_once(
         self,
         kind: str,
-        binding: Binding,
+        binding: ApiBinding,
         recorded: int,
-        needs: Callable[[], Iterable[Iterable[Path]]],
+        list_needed_paths: Callable[[], Iterable[Iterable[Path]]],
     ) -> None:
         """Read the list once where it saves reads of so many recorded objects.
 
-        `needs` gives, of each of them, the places that are compared.
+        `list_needed_paths` gives, of each of them, the places that are compared.
         """
-        if binding.glance is None or kind in self._glances:
+        if binding.list_partially is None or kind in self._listed_kinds:
             return
-        glance = self._glances.setdefault(kind, _Glance())
+        listed_kind = self._listed_kinds.setdefault(kind, _ListedKind())
 
-        def is_of_use(items: Sequence[Raw]) -> bool:
-            glance.first = items
+        def is_useful(items: Sequence[Raw]) -> bool:
+            listed_kind.first_page = items
             if not items:
                 return False
-            told = self._told(glance, binding, items[0])
-            return any(told.issuperset(path[0] for path in paths) for paths in needs())
+            reliable_names = self._find_reliable_fields(listed_kind, binding, items[0])
+            return any(
+                reliable_names.issuperset(path[0] for path in paths)
+                for paths in list_needed_paths()
+            )
 
         # Where it cannot be had, each object is asked for by its id, and tells what is wrong.
         with suppress(RemoteError):
-            self._take(
-                glance, binding.glance(self._api, recorded // _READS_A_PAGE, is_of_use) or ()
+            self._store_items(
+                listed_kind,
+                binding.list_partially(self._api, recorded // _READS_PER_PAGE, is_useful) or (),
             )
 
-    def listed(self, kind: str) -> Sequence[Raw]:
+    def listed_objects(self, kind: str) -> Sequence[Raw]:
         """The objects of a kind that a list has shown, of which there may be more."""
-        glance = self._glances.get(kind)
-        return tuple(glance.items.values()) or glance.first if glance else ()
+        listed_kind = self._listed_kinds.get(kind)
+        return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()
 
-    def use(self, kind: str, items: Iterable[Raw]) -> None:
+    def add_items(self, kind: str, items: Iterable[Raw]) -> None:
         """Take the items of a list that was read anyway."""
-        self._take(self._glances.setdefault(kind, _Glance()), items)
+        self._store_items(self._listed_kinds.setdefault(kind, _ListedKind()), items)
 
-    def of_record(
+    def find_recorded(
         self,
         kind: str,
-        binding: Binding,
+        binding: ApiBinding,
         record: Record,
         paths: Iterable[Path],
         marks: SecretMarks | None = None,
@@ -108,16 +112,16 @@ class Glances:
 
         RemoteError when an object that is read to judge the list cannot be had.
         """
-        glance = self._glances.get(kind)
+        listed_kind = self._listed_kinds.get(kind)
         # Ids of two API versions are not one space.
-        ours = glance is not None and record.api == binding.api
-        item = glance.items.get(record.remote_id) if glance and ours else None
-        return None if item is None else self.of_item(kind, binding, item, paths, marks)
+        is_same_api = listed_kind is not None and record.api == binding.api
+        item = listed_kind.items.get(record.remote_id) if listed_kind and is_same_api else None
+        return None if item is None else self.decode_item(kind, binding, item, paths, marks)
 
-    def of_item(
+    def decode_item(
         self,
         kind: str,
-        binding: Binding,
+        binding: ApiBinding,
         item: Raw,
         paths: Iterable[Path],
         marks: SecretMarks | None = None,
@@ -126,47 +130,59 @@ class Glances:
 
         `marks` are those of the object, where it is known which one it is. RemoteError as above.
         """
-        glance = self._glances.get(kind)
-        if glance is None:
+        listed_kind = self._listed_kinds.get(kind)
+        if listed_kind is None:
             return None
         with self._lock:
-            told = self._told(glance, binding, item)
-        if not told:
+            reliable_names = self._find_reliable_fields(listed_kind, binding, item)
+        if not reliable_names:
             return None
-        found = binding.decode(item, marks or self._marks)
+        observed = binding.decode(item, marks or self._marks)
         # What a list has otherwise than a read is not what is live.
-        if not found.spec.keys() <= told:
-            spec = {name: value for name, value in found.spec.items() if name in told}
-            found = replace(found, spec=spec)
+        if not observed.spec.keys() <= reliable_names:
+            spec = {name: value for name, value in observed.spec.items() if name in reliable_names}
+            observed = replace(observed, spec=spec)
         # A list may leave out or mask what a read of one object shows.
-        return found if _are_told(found.spec, paths) else None
+        return observed if _has_values_at(observed.spec, paths) else None
 
-    def _told(self, glance: _Glance, binding: Binding, item: Raw) -> frozenset[str]:
+    def _find_reliable_fields(
+        self, listed_kind: _ListedKind, binding: ApiBinding, item: Raw
+    ) -> frozenset[str]:
         """The fields that items like this one tell: the first of them is read to know."""
-        variety = item.get(binding.varies_by) if binding.varies_by else None
+        variety = item.get(binding.variety_field) if binding.variety_field else None
         if not isinstance(variety, str | None):
             return frozenset()
-        found = glance.tells.get(variety)
-        if found is None:
-            raw = binding.decode(binding.read(self._api, remote_id(item)), self._marks).spec
-            listed = binding.decode(item, self._marks).spec
-            same = (name for name in listed if name in raw and listed[name] == raw[name])
-            found = glance.tells[variety] = _Telling(frozenset(item), frozenset(same))
-        return found.fields if found.names == item.keys() else frozenset()
+        coverage = listed_kind.coverage_by_variety.get(variety)
+        if coverage is None:
+            read_spec = binding.decode(
+                binding.read_object(self._api, extract_remote_id(item)), self._marks
+            ).spec
+            listed_spec = binding.decode(item, self._marks).spec
+            equal_names = (
+                name
+                for name in listed_spec
+                if name in read_spec and listed_spec[name] == read_spec[name]
+            )
+            coverage = listed_kind.coverage_by_variety[variety] = _ItemCoverage(
+                frozenset(item), frozenset(equal_names)
+            )
+        return coverage.fields if coverage.names == item.keys() else frozenset()
 
     @staticmethod
-    def _take(glance: _Glance, items: Iterable[Raw]) -> None:
-        glance.items.update((str(item["id"]), item) for item in items if item.get("id") is not None)
+    def _store_items(listed_kind: _ListedKind, items: Iterable[Raw]) -> None:
+        listed_kind.items.update(
+            (str(item["id"]), item) for item in items if item.get("id") is not None
+        )
 
 
-def _are_told(spec: Mapping[str, Any], paths: Iterable[Path]) -> bool:
+def _has_values_at(spec: Mapping[str, Any], paths: Iterable[Path]) -> bool:
     """Whether there is a value at each path, and none that the server keeps to itself."""
     for path in paths:
-        here: Any = spec
+        value: Any = spec
         for step in path:
-            if not is_map(here) or step not in here:
+            if not is_map(value) or step not in value:
                 return False
-            here = here[step]
-        if isinstance(here, Withheld):
+            value = value[step]
+        if isinstance(value, WithheldSecret):
             return False
     return True

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.kinds.wire import remote_id, wire_id
+from synapse_apply.kinds.wire import extract_remote_id, to_wire_id
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api
 
 
-def changes_nothing(api: Api) -> bool:
+def send_unchanging_update(api: Api) -> bool:
     """Ask to change no field of any plugin there is; False where there is none."""
     for plugin in api.v2.iterate_plugins({"per_page": 1}):
-        api.v2.update_plugin(wire_id(remote_id(plugin)), {})
+        api.v2.update_plugin(to_wire_id(extract_remote_id(plugin)), {})
         return True
     return False

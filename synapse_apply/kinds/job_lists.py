@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.kinds.wire import wire_id
+from synapse_apply.kinds.wire import to_wire_id
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
@@ -36,48 +36,50 @@ def list_jobs_since(api: Api, params: Raw, since: datetime | None) -> Iterator[R
         yield from api.iterate_jobs(query)
         return
     # The platform does not narrow by the first, the API page does not have the second.
-    text = _utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    text = _to_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query |= {"created_after": text, "created__gte": text}
-    yield from api.iterate_jobs(query, is_last_page=ends_before(since))
+    yield from api.iterate_jobs(query, is_last_page=build_last_page_check(since))
 
 
-def ends_before(since: datetime) -> Callable[[Sequence[Raw]], bool]:
+def build_last_page_check(since: datetime) -> Callable[[Sequence[Raw]], bool]:
     """Asked with page after page: whether what follows is older than a time.
 
     It is where this page shows by itself that the newest come first, and none before it another
     order.
     """
-    limit = _utc(since)
-    before: list[datetime] = []
+    limit = _to_utc(since)
+    previous_times: list[datetime] = []
     is_ordered = True
 
-    def is_last(items: Sequence[Raw]) -> bool:
-        nonlocal is_ordered, before
+    def is_last_page(items: Sequence[Raw]) -> bool:
+        nonlocal is_ordered, previous_times
         times = [_parse_zoned_time(item.get("created", item.get("created_at"))) for item in items]
-        known = [at for at in times if at is not None]
-        row = [*before, *known]
-        is_ordered &= len(known) == len(times) and row == sorted(row, reverse=True)
-        before = known[-1:]
-        return is_ordered and len(set(known)) >= _FEWEST_IN_ORDER and known[-1] < limit
+        valid_times = [moment for moment in times if moment is not None]
+        ordered_times = [*previous_times, *valid_times]
+        is_ordered &= len(valid_times) == len(times) and ordered_times == sorted(
+            ordered_times, reverse=True
+        )
+        previous_times = valid_times[-1:]
+        return is_ordered and len(set(valid_times)) >= _FEWEST_IN_ORDER and valid_times[-1] < limit
 
-    return is_last
+    return is_last_page
 
 
 def _parse_zoned_time(text: object) -> datetime | None:
     """A time with its zone: of one without nobody knows how far it is from ours."""
     try:
-        found = datetime.fromisoformat(str(text))
+        moment = datetime.fromisoformat(str(text))
     except ValueError:
         return None
-    return found if found.tzinfo is not None else None
+    return moment if moment.tzinfo is not None else None
 
 
-def _utc(moment: datetime) -> datetime:
+def _to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @frozen
-class _Owner:
+class _ReleaseOwner:
     """What a release tells of the plugin it belongs to; "" where it does not."""
 
     plugin: str = ""
@@ -90,49 +92,57 @@ class JobOwners:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._owners: dict[str, _Owner] = {}
+        self._owners: dict[str, _ReleaseOwner] = {}
         self._codes: dict[str, str] = {}
 
-    def complete(self, job: Job) -> Job:
+    def add_plugin_and_version(self, job: Job) -> Job:
         """The job with its plugin and its version, as far as they can be had."""
         if job.plugin or job.plugin_code or not job.release:
             return job
         owner = self._owners.get(job.release)
         if owner is None:
-            owner = self._owners[job.release] = self._read(job.release)
+            owner = self._owners[job.release] = self._read_release_owner(job.release)
         version = job.version or owner.version
         return replace(job, plugin=owner.plugin, plugin_code=owner.code, version=version)
 
-    def is_anothers(self, job: Job, plugin: str) -> bool:
+    def runs_other_plugin(self, job: Job, plugin: str) -> bool:
         """Whether a completed job shows that it runs another plugin than this id, or code."""
         if not plugin.isdecimal():
             return bool(job.plugin_code) and job.plugin_code != plugin
         if job.plugin.isdecimal():
             return job.plugin != plugin
-        code = self._code_of(plugin) if job.plugin_code else ""
+        code = self._find_plugin_code(plugin) if job.plugin_code else ""
         return bool(code) and job.plugin_code != code
 
-    def _read(self, release: str) -> _Owner:
+    def _read_release_owner(self, release: str) -> _ReleaseOwner:
         """A release that cannot be read tells nothing: a list of jobs does not fail for it."""
         if not is_remote_id(release):
-            return _Owner()
+            return _ReleaseOwner()
         try:
-            raw = self._api.get_plugin_release(wire_id(release))
+            raw = self._api.get_plugin_release(to_wire_id(release))
         except RemoteError:
-            return _Owner()
+            return _ReleaseOwner()
         owner, config = raw.get("plugin"), raw.get("config")
-        named = owner if isinstance(owner, Mapping) else {"id": owner}
-        code = named.get("code") or (config.get("code") if isinstance(config, Mapping) else "")
-        return _Owner(_text(named.get("id")), _text(code), _text(raw.get("version")))
+        plugin_fields = owner if isinstance(owner, Mapping) else {"id": owner}
+        code = plugin_fields.get("code") or (
+            config.get("code") if isinstance(config, Mapping) else ""
+        )
+        return _ReleaseOwner(
+            _scalar_text(plugin_fields.get("id")),
+            _scalar_text(code),
+            _scalar_text(raw.get("version")),
+        )
 
-    def _code_of(self, plugin: str) -> str:
+    def _find_plugin_code(self, plugin: str) -> str:
         if plugin not in self._codes:
             try:
-                self._codes[plugin] = _text(self._api.get_plugin(wire_id(plugin)).get("code"))
+                self._codes[plugin] = _scalar_text(
+                    self._api.get_plugin(to_wire_id(plugin)).get("code")
+                )
             except RemoteError:
                 self._codes[plugin] = ""
         return self._codes[plugin]
 
 
-def _text(value: object) -> str:
+def _scalar_text(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""

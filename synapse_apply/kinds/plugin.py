@@ -11,25 +11,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.kinds.descriptor import (
-    Binding,
+    ApiBinding,
     Bootstrap,
+    CreateConstraint,
     FieldRule,
     Raw,
     ResourceType,
-    Takes,
     UpdateMode,
 )
-from synapse_apply.kinds.harmless import changes_nothing
+from synapse_apply.kinds.harmless import send_unchanging_update
 from synapse_apply.kinds.job_lists import JobOwners
-from synapse_apply.kinds.release import V2_READ_ONLY, releases_of
-from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
+from synapse_apply.kinds.release import V2_READ_ONLY, list_releases_by_code
+from synapse_apply.kinds.wire import (
+    extract_remote_id,
+    list_missing_fields,
+    select_fields,
+    to_wire_id,
+    wrap_secrets,
+)
 from synapse_apply.model.errors import NotFound, RemoteError
-from synapse_apply.model.job import job_of
+from synapse_apply.model.job import parse_job
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 
 PREFIX = "plugin"
-LIST = "plugin.list"
+LIST_CAPABILITY = "plugin.list"
 # Who sees and runs it: sent only where a manifest says so, since an update with them could publish.
 SHARING = {"is_public": False, "is_active": True, "system_only": False, "detail": {}}
 FIELDS = frozenset(
@@ -37,92 +43,94 @@ FIELDS = frozenset(
 )
 
 if TYPE_CHECKING:
-    from synapse_apply.model.ports import Api, IsOfUse
+    from synapse_apply.model.ports import Api, PagePredicate
 
 
-def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
     """The code where one is declared (globally unique), else the name (which is not)."""
     if spec.get("code"):
         return f"code={spec['code']}"
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode(raw: Raw, marks: SecretMarks) -> Observed:
-    found, lacks = remote_id(raw), lacking(raw, FIELDS)
-    spec = secure(PREFIX, pick(raw, FIELDS), marks, "v1", found, _keys(raw))
-    return Observed(found, "v1", spec, lacks=lacks, is_foreign=_is_platforms_own(raw))
+def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
+    found, lacks = extract_remote_id(raw), list_missing_fields(raw, FIELDS)
+    spec = wrap_secrets(
+        PREFIX, select_fields(raw, FIELDS), marks, "v1", found, _list_natural_keys(raw)
+    )
+    return Observed(found, "v1", spec, missing_fields=lacks, is_foreign=_is_platform_owned(raw))
 
 
-def _is_platforms_own(raw: Raw) -> bool:
-    is_nobodys = "tenant" in raw and raw["tenant"] is None and raw.get("is_public") is True
-    return raw.get("system_only") is True or is_nobodys
+def _is_platform_owned(raw: Raw) -> bool:
+    has_no_tenant = "tenant" in raw and raw["tenant"] is None and raw.get("is_public") is True
+    return raw.get("system_only") is True or has_no_tenant
 
 
-def _is_ours(api: Api, raw: Raw) -> bool:
+def _belongs_to_tenant(api: Api, raw: Raw) -> bool:
     """Whether a plugin may be the tenant's: lists show public ones of others, and the platform's.
 
     Only what is said can tell: a tenant by its name, where ours is known. An id says nothing of it.
     """
-    if _is_platforms_own(raw):
+    if _is_platform_owned(raw):
         return False
-    owner, ours = raw.get("tenant"), api.tenant.casefold()
+    owner, tenant = raw.get("tenant"), api.tenant.casefold()
     if isinstance(owner, Mapping):
         names = [owner[name] for name in ("code", "name", "slug") if name in owner]
     else:
         names = [owner]
-    said = {name.casefold() for name in names if isinstance(name, str) and name}
-    return not ours or not said or ours in said
+    owner_names = {name.casefold() for name in names if isinstance(name, str) and name}
+    return not tenant or not owner_names or tenant in owner_names
 
 
-def _ours_of(api: Api, listed: Sequence[Raw]) -> Sequence[Raw]:
-    return [raw for raw in listed if _is_ours(api, raw)]
+def _filter_tenant_plugins(api: Api, listed: Sequence[Raw]) -> Sequence[Raw]:
+    return [raw for raw in listed if _belongs_to_tenant(api, raw)]
 
 
-def _glance(api: Api, most_pages: int, is_of_use: IsOfUse) -> Sequence[Raw] | None:
-    listed = api.glance_at_plugins(most_pages, is_of_use)
-    return None if listed is None else _ours_of(api, listed)
+def _list_partially(api: Api, max_pages: int, is_useful: PagePredicate) -> Sequence[Raw] | None:
+    listed = api.list_plugins_partially(max_pages, is_useful)
+    return None if listed is None else _filter_tenant_plugins(api, listed)
 
 
-def _keys(raw: Raw) -> tuple[str, ...]:
+def _list_natural_keys(raw: Raw) -> tuple[str, ...]:
     return tuple(f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form))
 
 
-def _find(api: Api, key: str) -> Sequence[Raw]:
+def _find_by_key(api: Api, key: str) -> Sequence[Raw]:
     form, _, code = key.partition("=")
     if form != "code":
         return []
-    for release in releases_of(api, code):
+    for release in list_releases_by_code(api, code):
         owner = release.get("plugin")
-        found = owner.get("id") if isinstance(owner, Mapping) else owner
-        if found is not None:
-            plugin = _read_if_there(api, str(found))
-            if plugin is None or plugin.get("code") != code or not _is_ours(api, plugin):
+        plugin_id = owner.get("id") if isinstance(owner, Mapping) else owner
+        if plugin_id is not None:
+            plugin = _find_by_id(api, str(plugin_id))
+            if plugin is None or plugin.get("code") != code or not _belongs_to_tenant(api, plugin):
                 return []
             return [plugin]
     return []
 
 
-def _read_if_there(api: Api, found: str) -> Raw | None:
+def _find_by_id(api: Api, plugin_id: str) -> Raw | None:
     try:
-        return api.get_plugin(wire_id(found))
+        return api.get_plugin(to_wire_id(plugin_id))
     except NotFound:
         return None
 
 
-def _named_by_jobs(api: Api) -> Iterator[str]:
+def _iter_ids_named_by_jobs(api: Api) -> Iterator[str]:
     owners = JobOwners(api)
     ids: dict[str, str] = {}
     for raw in api.iterate_jobs():
         try:
-            job = owners.complete(job_of(raw))
+            job = owners.add_plugin_and_version(parse_job(raw))
         except ValueError:
             raise RemoteError("the list of jobs holds something that is no job") from None
         if job.plugin:
             yield job.plugin
         elif job.plugin_code:
             if job.plugin_code not in ids:
-                found = _find(api, f"code={job.plugin_code}")
-                ids[job.plugin_code] = remote_id(found[0]) if found else ""
+                matches = _find_by_key(api, f"code={job.plugin_code}")
+                ids[job.plugin_code] = extract_remote_id(matches[0]) if matches else ""
             if ids[job.plugin_code]:
                 yield ids[job.plugin_code]
 
@@ -138,39 +146,39 @@ CATEGORIES = (
     "data_validation",
     "converter",
 )
-_WORDS = f"one of {', '.join(CATEGORIES)}"
+_CATEGORY_RULE = f"one of {', '.join(CATEGORIES)}"
 
 # Newer backends make a first release along with a plugin, and may ask for what it is made of.
-_OF_THE_FIRST_RELEASE = (
+_FIRST_RELEASE_ADVICE = (
     "`source`, `data_type` and `file` are the input of the plugin's first release, which this "
     "backend wants along with the plugin: create both on API v2 (`api: {plugin: v2, release: v2}` "
     "of the target in the project file), or create the plugin in the product and import it."
 )
 
-V1 = Binding(
+V1 = ApiBinding(
     api="v1",
     fields=FIELDS,
     lookup={"code": Lookup.POSITIVE},
-    lookup_if={LIST: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
-    read=lambda api, found: api.get_plugin(wire_id(found)),
-    find=_find,
-    list=lambda api: _ours_of(api, api.list_plugins()),
-    glance=_glance,
-    is_ours=_is_ours,
-    list_needs=LIST,
-    has_list=lambda api: api.lists_plugins(),
-    named_by_jobs=_named_by_jobs,
-    keys=_keys,
-    create=lambda api, body, key: api.create_plugin(body, idempotency_key=key),
-    update=lambda api, found, body: api.update_plugin(wire_id(found), body),
+    lookup_by_capability={LIST_CAPABILITY: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
+    read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
+    find_by_key=_find_by_key,
+    list_objects=lambda api: _filter_tenant_plugins(api, api.list_plugins()),
+    list_partially=_list_partially,
+    belongs_to_tenant=_belongs_to_tenant,
+    list_capability=LIST_CAPABILITY,
+    probe_list=lambda api: api.can_list_plugins(),
+    iter_ids_named_by_jobs=_iter_ids_named_by_jobs,
+    list_natural_keys=_list_natural_keys,
+    create_object=lambda api, body, key: api.create_plugin(body, idempotency_key=key),
+    update_object=lambda api, object_id, body: api.update_plugin(to_wire_id(object_id), body),
     update_mode=UpdateMode.PUT,
-    decode=_decode,
+    decode=_decode_v1,
     encode=dict,
-    platform_takes={
-        "code": Takes("a text that no other plugin has"),
-        "category": Takes(_WORDS, choices=frozenset(CATEGORIES)),
+    platform_constraints={
+        "code": CreateConstraint("a text that no other plugin has"),
+        "category": CreateConstraint(_CATEGORY_RULE, choices=frozenset(CATEGORIES)),
     },
-    if_refused=dict.fromkeys(("source", "data_type", "file"), _OF_THE_FIRST_RELEASE),
+    advice_by_refused_field=dict.fromkeys(("source", "data_type", "file"), _FIRST_RELEASE_ADVICE),
 )
 
 # What v2 carries of a plugin; version, author and configuration are the release's business there.
@@ -178,47 +186,55 @@ FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
-    found = remote_id(raw)
-    spec = secure(PREFIX, pick(raw, FIELDS_V2), marks, "v2", found, _keys(raw))
+    found = extract_remote_id(raw)
+    spec = wrap_secrets(
+        PREFIX, select_fields(raw, FIELDS_V2), marks, "v2", found, _list_natural_keys(raw)
+    )
     return Observed(found, "v2", spec)
 
 
-def _with_release(body: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:
+def _add_release_to_body(body: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "source": "file", **release}
 
 
-def _release_of(raw: Raw) -> Raw | None:
+def _extract_release(raw: Raw) -> Raw | None:
     release = raw.get("release")
     if not isinstance(release, Mapping) or "id" not in release:
         return None
     return {**release, "plugin_id": raw["id"]}
 
 
-V2 = Binding(
+V2 = ApiBinding(
     api="v2",
     fields=FIELDS_V2,
     lookup={"code": Lookup.COMPLETE, "name": Lookup.COMPLETE},
-    read=lambda api, found: api.v2.get_plugin(wire_id(found)),
-    list=lambda api: api.v2.list_plugins(),
-    glance=lambda api, most, is_of_use: api.v2.glance_at_plugins(most, is_of_use),
-    keys=_keys,
-    create=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),
-    update=lambda api, found, body: api.v2.update_plugin(wire_id(found), body),
+    read_object=lambda api, object_id: api.v2.get_plugin(to_wire_id(object_id)),
+    list_objects=lambda api: api.v2.list_plugins(),
+    list_partially=lambda api, max_pages, is_useful: api.v2.list_plugins_partially(
+        max_pages, is_useful
+    ),
+    list_natural_keys=_list_natural_keys,
+    create_object=lambda api, body, key: api.v2.create_plugin(body, idempotency_key=key),
+    update_object=lambda api, object_id, body: api.v2.update_plugin(to_wire_id(object_id), body),
     update_mode=UpdateMode.PATCH,
     decode=_decode_v2,
     encode=dict,
     immutable={"category": "API v2 changes only name and description of a plugin"},
-    takes={
-        "code": Takes(
+    create_constraints={
+        "code": CreateConstraint(
             "lower-case letters, digits and `-` between them",
             required=True,
             pattern="[a-z0-9]([a-z0-9-]*[a-z0-9])?",
         ),
-        "category": Takes(_WORDS, to_create=True, choices=frozenset(CATEGORIES)),
+        "category": CreateConstraint(
+            _CATEGORY_RULE, required_to_create=True, choices=frozenset(CATEGORIES)
+        ),
     },
-    bootstraps=Bootstrap("release", body=_with_release, member=_release_of),
-    harmless=changes_nothing,
-    read_only=V2_READ_ONLY,
+    bootstrap=Bootstrap(
+        "release", build_body=_add_release_to_body, extract_member=_extract_release
+    ),
+    send_dry_run_probe=send_unchanging_update,
+    read_only_advice=V2_READ_ONLY,
 )
 
 PLUGIN = ResourceType(
@@ -232,18 +248,18 @@ PLUGIN = ResourceType(
             immutable=True,
             fixed_hint="a plugin's code never changes: declare a new plugin under a new name",
         ),
-        "description": FieldRule("description", reset=""),
-        "version": FieldRule("version", reset=""),
-        "author": FieldRule("author", reset=""),
-        "category": FieldRule("category", reset=""),
-        "configuration": FieldRule("configuration", free_form=True, reset={}),
+        "description": FieldRule("description", reset_value=""),
+        "version": FieldRule("version", reset_value=""),
+        "author": FieldRule("author", reset_value=""),
+        "category": FieldRule("category", reset_value=""),
+        "configuration": FieldRule("configuration", free_form=True, reset_value={}),
     }
     | {
-        name: FieldRule(name, free_form=name == "detail", usual=usual)
+        name: FieldRule(name, free_form=name == "detail", usual_value=usual)
         for name, usual in SHARING.items()
     },
-    natural_key=natural_key,
-    identity=("code",),
+    derive_natural_key=derive_natural_key,
+    identity_fields=("code",),
     key_fields=frozenset({"code", "name"}),
     global_keys=frozenset({"code"}),
     bindings={"v1": V1, "v2": V2},

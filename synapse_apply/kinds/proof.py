@@ -6,31 +6,31 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.kinds.compare import canonical
+from synapse_apply.kinds.compare import format_comparable_json
 
 # In the context of a run: the id of the intent that announced it.
-MARK = "x-synapse-apply-run"
-_CONTEXT, _VERSION = "context", "version"
+RUN_MARK_KEY = "x-synapse-apply-run"
+_CONTEXT_KEY, _VERSION_KEY = "context", "version"
 
 
-def digest_of(body: Mapping[str, Any]) -> str:
+def compute_body_digest(body: Mapping[str, Any]) -> str:
     """The digest of a run's body, which tells whether a run with other parameters is due."""
-    return "sha256:" + hashlib.sha256(canonical(body).encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(format_comparable_json(body).encode()).hexdigest()
 
 
-def context_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def extract_context(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The context that a body sends, empty where its form has none."""
-    found = body.get(_CONTEXT)
-    return found if isinstance(found, Mapping) else {}
+    context = body.get(_CONTEXT_KEY)
+    return context if isinstance(context, Mapping) else {}
 
 
-def version_of(body: Mapping[str, Any]) -> str:
+def extract_version(body: Mapping[str, Any]) -> str:
     """The version that a body asks for; "" where the server is to choose."""
-    return str(body.get(_VERSION, ""))
+    return str(body.get(_VERSION_KEY, ""))
 
 
-def marked(body: Mapping[str, Any], run: str) -> dict[str, Any]:
+def add_run_mark(body: Mapping[str, Any], run: str) -> dict[str, Any]:
     """The body with our mark in its context, where its form has one."""
-    if _CONTEXT not in body:
+    if _CONTEXT_KEY not in body:
         return dict(body)
-    return {**body, _CONTEXT: {**context_of(body), MARK: run}}
+    return {**body, _CONTEXT_KEY: {**extract_context(body), RUN_MARK_KEY: run}}

@@ -9,12 +9,25 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.kinds.descriptor import Binding, FieldRule, Proof, Raw, ResourceType, Seal
-from synapse_apply.kinds.harmless import changes_nothing
+from synapse_apply.kinds.descriptor import (
+    ApiBinding,
+    FieldRule,
+    FinalCall,
+    Raw,
+    ResourceType,
+    VerificationSpec,
+)
+from synapse_apply.kinds.harmless import send_unchanging_update
 from synapse_apply.kinds.job_lists import list_jobs_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
-from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
-from synapse_apply.model.error_body import field_errors
+from synapse_apply.kinds.wire import (
+    extract_remote_id,
+    list_missing_fields,
+    select_fields,
+    to_wire_id,
+    wrap_secrets,
+)
+from synapse_apply.model.error_body import parse_field_errors
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.masked import MaskedText
@@ -28,43 +41,43 @@ FIELDS = frozenset(
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, JobCalls
-_BAD_FILTER = 400
+_BAD_FILTER_STATUS = 400
 # In `meta`, and in a release's free config, the digest of what we published travels along.
 DIGEST_KEY = "x-synapse-apply-digest"
 
 
-def natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed]) -> str:
     """CODE@VERSION, once the plugin is live and has a code."""
     plugin = parents.get("plugin")
     code = plugin.spec.get("code") if plugin else None
     return f"code={code}@{spec['version']}" if code and spec.get("version") else ""
 
 
-def _decode(raw: Raw, marks: SecretMarks) -> Observed:
-    spec = pick(raw, FIELDS)
+def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
+    spec = select_fields(raw, FIELDS)
     owner = spec.get("plugin")
     if owner is not None:
-        spec["plugin"] = remote_id(owner) if isinstance(owner, Mapping) else str(owner)
+        spec["plugin"] = extract_remote_id(owner) if isinstance(owner, Mapping) else str(owner)
     extra: dict[str, Any] = {}
     config, meta = spec.get("config"), raw.get("meta")
     if isinstance(config, Mapping) and DIGEST_KEY in config:
         spec["config"] = {key: value for key, value in config.items() if key != DIGEST_KEY}
-    for place in (meta, config):
+    for container in (meta, config):
         # What is none tells nothing of the bytes that were published.
-        if isinstance(place, Mapping) and is_package_digest(place.get(DIGEST_KEY)):
-            extra.setdefault("digest", place[DIGEST_KEY])
-    found = remote_id(raw)
-    spec = secure(PREFIX, spec, marks, "v1", found)
-    return Observed(found, "v1", spec, extra, lacking(raw, FIELDS))
+        if isinstance(container, Mapping) and is_package_digest(container.get(DIGEST_KEY)):
+            extra.setdefault("digest", container[DIGEST_KEY])
+    found = extract_remote_id(raw)
+    spec = wrap_secrets(PREFIX, spec, marks, "v1", found)
+    return Observed(found, "v1", spec, extra, list_missing_fields(raw, FIELDS))
 
 
-def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _encode_v1(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The body of the API page: the plugin by its id."""
     body = {name: value for name, value in spec.items() if name != "digest"}
-    return {**body, "plugin": wire_id(str(spec["plugin"]))}
+    return {**body, "plugin": to_wire_id(str(spec["plugin"]))}
 
 
-def _encode_preferred(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _encode_for_platform(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     """What the platform takes: its publishers name the plugin by its code.
 
     A code of digits would be taken for an id. The digest goes where an answer may show it again: in
@@ -81,14 +94,14 @@ def _encode_preferred(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     return body
 
 
-def _find(api: Api, key: str) -> Sequence[Raw]:
+def _find_by_key(api: Api, key: str) -> Sequence[Raw]:
     try:
         return [api.get_plugin_release_by_lookup(key.partition("=")[2], expand=None)]
     except NotFound:
         return []
 
 
-def releases_of(api: Api, code: str) -> Sequence[Raw]:
+def list_releases_by_code(api: Api, code: str) -> Sequence[Raw]:
     """The releases of the plugin with this code; none where no plugin has it.
 
     Servers answer a filter by an unknown code with an empty list, 404, or 400 on that filter.
@@ -98,60 +111,60 @@ def releases_of(api: Api, code: str) -> Sequence[Raw]:
     except NotFound:
         return []
     except RemoteError as failure:
-        named = {path[:1] for path in field_errors(failure.detail)}
-        if failure.status_code == _BAD_FILTER and named == {("plugin",)}:
+        refused_paths = {path[:1] for path in parse_field_errors(failure.detail)}
+        if failure.status_code == _BAD_FILTER_STATUS and refused_paths == {("plugin",)}:
             return []
         raise
 
 
-def _members(api: Api, owner: Observed) -> Sequence[Raw] | None:
+def _list_members(api: Api, owner: Observed) -> Sequence[Raw] | None:
     """A server takes a code of digits for an id, and then lists those of another plugin."""
     code = owner.spec.get("code")
-    listed = releases_of(api, code) if code else []
-    ours = [raw for raw in listed if _owner_id(raw) in {owner.remote_id, None}]
-    return ours if ours or (code and not str(code).isdecimal()) else None
+    listed = list_releases_by_code(api, code) if code else []
+    owned_releases = [raw for raw in listed if _extract_owner_id(raw) in {owner.remote_id, None}]
+    return owned_releases if owned_releases or (code and not str(code).isdecimal()) else None
 
 
-def _owner_id(raw: Raw) -> str | None:
+def _extract_owner_id(raw: Raw) -> str | None:
     owner = raw.get("plugin")
-    found = owner.get("id") if isinstance(owner, Mapping) else owner
-    return None if found is None else str(found)
+    owner_id = owner.get("id") if isinstance(owner, Mapping) else owner
+    return None if owner_id is None else str(owner_id)
 
 
-def _run_of(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
+def _build_run_body(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
     if any(name in verify for name in PLATFORM_FORM):
         names = (*PLATFORM_FORM, "context")
-        given = {name: verify[name] for name in names if name in verify}
-        return {"params": {}, **given, "version": spec["version"]}
+        run_fields = {name: verify[name] for name in names if name in verify}
+        return {"params": {}, **run_fields, "version": spec["version"]}
     return {"parameters": verify.get("parameters", {}), "context": verify.get("context", {})}
 
 
-def _file_of(raw: Raw) -> str:
+def _extract_file_url(raw: Raw) -> str:
     """A signed URL that needs no token; other servers have an object, or nothing, under `file`."""
-    found = raw.get("file")
-    return found if isinstance(found, str) and not isinstance(found, MaskedText) else ""
+    url = raw.get("file")
+    return url if isinstance(url, str) and not isinstance(url, MaskedText) else ""
 
 
-PROOF = Proof(
-    owner="plugin",
-    body=_run_of,
-    run=lambda api, owner, body: api.run_plugin(wire_id(owner), body),
-    jobs=lambda api, owner, since: list_jobs_since(api, {"plugin": wire_id(owner)}, since),
-    mend="`synapse-apply bump {owner} patch`",
+RUN_VERIFICATION = VerificationSpec(
+    owner_field="plugin",
+    build_body=_build_run_body,
+    send_run=lambda api, owner, body: api.run_plugin(to_wire_id(owner), body),
+    list_jobs=lambda api, owner, since: list_jobs_since(api, {"plugin": to_wire_id(owner)}, since),
+    repair_advice="`synapse-apply bump {owner} patch`",
 )
 
-V1 = Binding(
+V1 = ApiBinding(
     api="v1",
     fields=FIELDS,
     lookup={"code": Lookup.COMPLETE},
-    read=lambda api, found: api.get_plugin_release(wire_id(found)),
-    find=_find,
-    members=_members,
-    create=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
-    decode=_decode,
-    encode=_encode,
-    file_of=_file_of,
-    preferred=_encode_preferred,
+    read_object=lambda api, object_id: api.get_plugin_release(to_wire_id(object_id)),
+    find_by_key=_find_by_key,
+    list_members=_list_members,
+    create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
+    decode=_decode_v1,
+    encode=_encode_v1,
+    extract_file_url=_extract_file_url,
+    encode_for_platform=_encode_for_platform,
 )
 
 V2_READ_ONLY = (
@@ -159,37 +172,37 @@ V2_READ_ONLY = (
     "`api: {plugin: v1, release: v1}` of the target in the project file."
 )
 # All that v2 has beside the package; config and the rest it reads from the package itself.
-LOCKED = "locked"
-FIELDS_V2 = frozenset({"plugin", "version", LOCKED})
+LOCKED_FIELD = "locked"
+FIELDS_V2 = frozenset({"plugin", "version", LOCKED_FIELD})
 
 
-def _list_v2(api: Api) -> Sequence[Raw]:
+def _list_with_codes_v2(api: Api) -> Sequence[Raw]:
     """Every release with its plugin's code beside it, which v2 says of plugins alone."""
     codes = {str(plugin["id"]): plugin["code"] for plugin in api.v2.list_plugins()}
     releases = api.v2.list_plugin_releases()
     return [{**raw, "code": codes.get(str(raw["plugin_id"]))} for raw in releases]
 
 
-def _keys_v2(raw: Raw) -> tuple[str, ...]:
+def _list_natural_keys_v2(raw: Raw) -> tuple[str, ...]:
     return (f"code={raw['code']}@{raw['version']}",) if raw.get("code") else ()
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
     locked = bool(raw.get("is_released"))
-    spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED: locked}
-    found = remote_id(raw)
-    return Observed(found, "v2", secure(PREFIX, spec, marks, "v2", found))
+    spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED_FIELD: locked}
+    found = extract_remote_id(raw)
+    return Observed(found, "v2", wrap_secrets(PREFIX, spec, marks, "v2", found))
 
 
 def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A release that comes along with its plugin has no id of it to send."""
     body = {name: spec[name] for name in ("plugin", "version") if name in spec}
-    return {**body, "plugin": wire_id(str(body["plugin"]))} if "plugin" in body else body
+    return {**body, "plugin": to_wire_id(str(body["plugin"]))} if "plugin" in body else body
 
 
-def _code(api: Api, plugin: str) -> str:
+def _read_runnable_plugin_code(api: Api, plugin: str) -> str:
     """Runs are v1's, which knows the plugin by its code; ids of v2 are not its own."""
-    code = str(api.v2.get_plugin(wire_id(plugin))["code"])
+    code = str(api.v2.get_plugin(to_wire_id(plugin))["code"])
     if code.isdecimal():
         raise RemoteError(f"API v1, which runs it, would take the code {code} for an id")
     return code
@@ -199,42 +212,44 @@ def _code(api: Api, plugin: str) -> str:
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _jobs_of(api: Api, job: str) -> JobCalls:
+def _select_job_calls(api: Api, job: str) -> JobCalls:
     return api.v2 if _UUID.fullmatch(job) else api
 
 
-V2 = Binding(
+V2 = ApiBinding(
     api="v2",
     fields=FIELDS_V2,
     lookup={"code": Lookup.COMPLETE},
-    read=lambda api, found: api.v2.get_plugin_release(wire_id(found)),
-    list=_list_v2,
-    list_is_whole=True,
-    glance=lambda api, most, is_of_use: api.v2.glance_at_plugin_releases(most, is_of_use),
-    keys=_keys_v2,
-    create=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),
-    delete=lambda api, found: api.v2.delete_plugin_release(wire_id(found)),
+    read_object=lambda api, object_id: api.v2.get_plugin_release(to_wire_id(object_id)),
+    list_objects=_list_with_codes_v2,
+    lists_whole_objects=True,
+    list_partially=lambda api, max_pages, is_useful: api.v2.list_plugin_releases_partially(
+        max_pages, is_useful
+    ),
+    list_natural_keys=_list_natural_keys_v2,
+    create_object=lambda api, body, key: api.v2.create_plugin_release(body, idempotency_key=key),
+    delete_object=lambda api, object_id: api.v2.delete_plugin_release(to_wire_id(object_id)),
     decode=_decode_v2,
     encode=_encode_v2,
-    immutable={LOCKED: "API v2 never takes the lock of a release back"},
-    seal=Seal(
-        LOCKED,
+    immutable={LOCKED_FIELD: "API v2 never takes the lock of a release back"},
+    final_call=FinalCall(
+        LOCKED_FIELD,
         "lock",
-        lambda api, found: api.v2.lock_plugin_release(wire_id(found)),
+        lambda api, object_id: api.v2.lock_plugin_release(to_wire_id(object_id)),
         "locked for good: this is never taken back, and the version cannot be published again",
     ),
-    runs_as=_code,
-    jobs_of=_jobs_of,
-    belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": wire_id(plugin)}),
-    harmless=changes_nothing,
-    file_of=_file_of,
-    read_only=V2_READ_ONLY,
+    resolve_run_owner=_read_runnable_plugin_code,
+    select_job_calls=_select_job_calls,
+    list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
+    send_dry_run_probe=send_unchanging_update,
+    extract_file_url=_extract_file_url,
+    read_only_advice=V2_READ_ONLY,
 )
 
-_PUBLISHED = "published releases never change: publish a new version"
+_UNCHANGEABLE_ADVICE = "published releases never change: publish a new version"
 
 # On the platform config.yaml in the package says these; on the API page they are fields of a form.
-_PACKAGED = frozenset({"changelog", "config", "is_stable", "requirements"})
+_PACKAGED_FIELDS = frozenset({"changelog", "config", "is_stable", "requirements"})
 
 RELEASE = ResourceType(
     kind="Release",
@@ -246,22 +261,22 @@ RELEASE = ResourceType(
             required=name in {"plugin", "version"},
             immutable=True,
             free_form=name == "config",
-            packaged=name in _PACKAGED,
+            packaged=name in _PACKAGED_FIELDS,
             references="plugin" if name == "plugin" else "",
-            fixed_hint=_PUBLISHED,
+            fixed_hint=_UNCHANGEABLE_ADVICE,
         )
         for name in sorted(FIELDS)
     }
     # What is locked stays so; a manifest that says it no more asks for nothing.
-    | {LOCKED: FieldRule(LOCKED, reset=True)},
-    natural_key=natural_key,
-    identity=("plugin", "version"),
+    | {LOCKED_FIELD: FieldRule(LOCKED_FIELD, reset_value=True)},
+    derive_natural_key=derive_natural_key,
+    identity_fields=("plugin", "version"),
     key_fields=frozenset({"plugin", "version", "code"}),
     bindings={"v1": V1, "v2": V2},
-    series="plugin",
-    version="version",
+    series_field="plugin",
+    version_field="version",
     carries_package=True,
-    update_hint=_PUBLISHED,
-    proof=PROOF,
-    replaced_if="debug",
+    update_hint=_UNCHANGEABLE_ADVICE,
+    verification_spec=RUN_VERIFICATION,
+    replaceable_if="debug",
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from synapse_apply.kinds.descriptor import Seal
+from synapse_apply.kinds.descriptor import FinalCall
 from synapse_apply.model.plan import FieldChange
 
 
-def seals(seal: Seal, change: FieldChange) -> bool:
+def is_final_call_change(final_call: FinalCall, change: FieldChange) -> bool:
     """Whether this difference is for the seal to make."""
-    return change.path == (seal.name,) and change.after is True
+    return change.path == (final_call.name,) and change.after is True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapse_apply.kinds.descriptor import Binding, Raw
-from synapse_apply.kinds.wire import remote_id
+from synapse_apply.kinds.descriptor import ApiBinding, Raw
+from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -14,68 +14,74 @@ from synapse_apply.model.ports import Api
 _NO_SUCH_ENDPOINT = (404, 405)
 
 
-def lists(binding: Binding, capabilities: Capabilities) -> bool:
+def can_list(binding: ApiBinding, capabilities: Capabilities) -> bool:
     """Whether every object of the kind can be listed here."""
-    return binding.list is not None and (
-        not binding.list_needs or capabilities.has(binding.list_needs)
+    return binding.list_objects is not None and (
+        not binding.list_capability or capabilities.has_capability(binding.list_capability)
     )
 
 
-def probe(api: Api, binding: Binding) -> Sequence[Raw] | None:
+def list_if_supported(api: Api, binding: ApiBinding) -> Sequence[Raw] | None:
     """Every listed object, or None where this backend has no list.
 
     404 and 405 say that there is none; any other failure is an error, never a no.
     """
-    if binding.list is None:
+    if binding.list_objects is None:
         return None
     try:
-        return binding.list(api)
+        return binding.list_objects(api)
     except RemoteError as failure:
-        if binding.list_needs and failure.status_code in _NO_SUCH_ENDPOINT:
+        if binding.list_capability and failure.status_code in _NO_SUCH_ENDPOINT:
             return None
         raise
 
 
-def members_of(api: Api, binding: Binding, owner: Observed) -> Sequence[Raw] | None:
+def list_members(api: Api, binding: ApiBinding, owner: Observed) -> Sequence[Raw] | None:
     """What belongs to one live owner, of a kind that is listed by owner only.
 
     None where this owner has none that could be listed, or this backend no such list.
     """
-    if binding.members is None:
+    if binding.list_members is None:
         return None
     try:
-        return binding.members(api, owner)
+        return binding.list_members(api, owner)
     except RemoteError as failure:
         if failure.status_code in _NO_SUCH_ENDPOINT:
             return None
         raise
 
 
-def read_object(api: Api, binding: Binding, remote_id: str, marks: SecretMarks) -> Observed:
+def read_observed_object(
+    api: Api, binding: ApiBinding, remote_id: str, marks: SecretMarks
+) -> Observed:
     """The live object with this id; RemoteError when it cannot be had, or another one answers."""
-    found = binding.decode(binding.read(api, remote_id), marks)
-    if found.remote_id != remote_id:
-        words = f"the backend answered id {found.remote_id} where {remote_id} was asked for"
-        raise RemoteError(words)
-    return found
+    observed = binding.decode(binding.read_object(api, remote_id), marks)
+    if observed.remote_id != remote_id:
+        message = f"the backend answered id {observed.remote_id} where {remote_id} was asked for"
+        raise RemoteError(message)
+    return observed
 
 
-def search(
-    api: Api, binding: Binding, key: str, capabilities: Capabilities, marks: SecretMarks
+def find_by_natural_key(
+    api: Api, binding: ApiBinding, key: str, capabilities: Capabilities, marks: SecretMarks
 ) -> list[Observed]:
     """Every live object with this natural key, whole. RemoteError when the search failed."""
-    if not key or binding.proves(key, capabilities) is Lookup.NONE:
+    if not key or binding.lookup_proof(key, capabilities) is Lookup.NONE:
         return []
     hits: Sequence[Raw] = []
-    if binding.list is not None and lists(binding, capabilities):
-        hits = whole(api, binding, [raw for raw in binding.list(api) if key in binding.keys(raw)])
-    elif binding.find is not None:
-        hits = binding.find(api, key)
+    if binding.list_objects is not None and can_list(binding, capabilities):
+        hits = read_whole_objects(
+            api,
+            binding,
+            [raw for raw in binding.list_objects(api) if key in binding.list_natural_keys(raw)],
+        )
+    elif binding.find_by_key is not None:
+        hits = binding.find_by_key(api, key)
     return [binding.decode(raw, marks) for raw in hits]
 
 
-def whole(api: Api, binding: Binding, hits: Sequence[Raw]) -> Sequence[Raw]:
+def read_whole_objects(api: Api, binding: ApiBinding, hits: Sequence[Raw]) -> Sequence[Raw]:
     """Listed objects with all their fields: read one by one where list items are short."""
-    if binding.list_is_whole:
+    if binding.lists_whole_objects:
         return hits
-    return [binding.read(api, remote_id(raw)) for raw in hits]
+    return [binding.read_object(api, extract_remote_id(raw)) for raw in hits]

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.kinds.descriptor import Binding, FieldRule, Raw, ResourceType
-from synapse_apply.kinds.wire import lacking, pick, remote_id, secure, wire_id
+from synapse_apply.kinds.descriptor import ApiBinding, FieldRule, Raw, ResourceType
+from synapse_apply.kinds.wire import (
+    extract_remote_id,
+    list_missing_fields,
+    select_fields,
+    to_wire_id,
+    wrap_secrets,
+)
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 
@@ -14,29 +20,42 @@ PREFIX = "storage"
 FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
-def natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
+def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
     """The name: servers accept a second storage of one name, we never make one."""
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
-def _decode(raw: Raw, marks: SecretMarks) -> Observed:
+def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
     # Under any other regime the configuration is shown without what the server calls credentials.
-    partial = frozenset({"configuration"} if raw.get("credential_regime", "none") != "none" else ())
-    spec, lacks = secure(PREFIX, pick(raw, FIELDS), marks), lacking(raw, FIELDS)
-    return Observed(remote_id(raw), "v1", spec, lacks=lacks, partial=partial)
+    partial_fields = frozenset(
+        {"configuration"} if raw.get("credential_regime", "none") != "none" else ()
+    )
+    spec, missing_fields = (
+        wrap_secrets(PREFIX, select_fields(raw, FIELDS), marks),
+        list_missing_fields(raw, FIELDS),
+    )
+    return Observed(
+        extract_remote_id(raw),
+        "v1",
+        spec,
+        missing_fields=missing_fields,
+        partial_fields=partial_fields,
+    )
 
 
-V1 = Binding(
+V1 = ApiBinding(
     api="v1",
     fields=FIELDS,
     lookup={"name": Lookup.COMPLETE},
-    read=lambda api, found: api.get_storage(wire_id(found)),
-    list=lambda api: api.list_storages(),
-    glance=lambda api, most, is_of_use: api.glance_at_storages(most, is_of_use),
-    varies_by="provider",
-    keys=lambda raw: (f"name={raw['name']}",) if raw.get("name") else (),
-    create=lambda api, body, key: api.create_storage(body, idempotency_key=key),
-    decode=_decode,
+    read_object=lambda api, object_id: api.get_storage(to_wire_id(object_id)),
+    list_objects=lambda api: api.list_storages(),
+    list_partially=lambda api, max_pages, is_useful: api.list_storages_partially(
+        max_pages, is_useful
+    ),
+    variety_field="provider",
+    list_natural_keys=lambda raw: (f"name={raw['name']}",) if raw.get("name") else (),
+    create_object=lambda api, body, key: api.create_storage(body, idempotency_key=key),
+    decode=_decode_v1,
     encode=dict,
 )
 
@@ -50,10 +69,10 @@ STORAGE = ResourceType(
         "category": FieldRule("category"),
         "configuration": FieldRule("configuration", required=True, free_form=True),
     },
-    natural_key=natural_key,
-    identity=(),
+    derive_natural_key=derive_natural_key,
+    identity_fields=(),
     key_fields=frozenset({"name"}),
-    telling=("provider",),
+    confirming_fields=("provider",),
     bindings={"v1": V1},
     update_hint="this API cannot change a storage",
 )

@@ -5,116 +5,133 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from synapse_apply.manifests.draft import PUBLISHED, Context
+from synapse_apply.manifests.draft import PUBLISHED, DecodeContext
 from synapse_apply.manifests.overlays import Overlay
-from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.manifests.wording import suggest_known_word
 from synapse_apply.model.address import Address
 from synapse_apply.model.credentials import hide_secret
 from synapse_apply.model.desired import Desired, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Position,
+    Severity,
+    error_finding,
+    warning_finding,
+)
 from synapse_apply.model.values import Reference
-from synapse_apply.model.versions import Order, order
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
 
-_MOST_GUESSES = 20
+_MAX_SUGGESTIONS = 20
 
 
-def duplicate(address: Address, first: Position | None, second: Position | None) -> Diagnostic:
+def build_duplicate_finding(
+    address: Address, first_position: Position | None, second_position: Position | None
+) -> Diagnostic:
     """Two documents declare one address."""
-    return error(
+    return error_finding(
         "Declared twice",
-        f"{address} is declared here and at {first}",
+        f"{address} is declared here and at {first_position}",
         "keep one of the two, or give one another name",
-        position=second,
+        position=second_position,
         address=str(address),
     )
 
 
-def check_references(
-    declared: Mapping[Address, Desired], known: Collection[Address]
+def check_undeclared_references(
+    declared: Mapping[Address, Desired], known_addresses: Collection[Address]
 ) -> Iterable[Diagnostic]:
-    """References to what is not declared; `known` holds also what could not be decoded."""
+    """References to what is not declared.
+
+    `known_addresses` holds also what could not be decoded.
+    """
     hints: dict[Address, str] = {}
-    for one in declared.values():
-        for name, value in one.spec.items() if one.depends_on else ():
-            if isinstance(value, Reference) and value.address not in known:
+    for resource in declared.values():
+        for name, value in resource.spec.items() if resource.depends_on else ():
+            if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
-                hint = _hint(value.address, known, hints)
-                yield error(
+                hint = _suggest_missing_address(value.address, known_addresses, hints)
+                yield error_finding(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
                     f"{hint.rstrip('?')}; for one that is not declared write {{id: 123}}",
-                    position=one.place((name,)),
-                    address=str(one.address),
+                    position=resource.find_position((name,)),
+                    address=str(resource.address),
                     path=("spec", name),
                 )
 
 
-def _hint(missing: Address, known: Collection[Address], hints: dict[Address, str]) -> str:
+def _suggest_missing_address(
+    missing: Address, known_addresses: Collection[Address], hints: dict[Address, str]
+) -> str:
     """What was probably meant; looked for a few times only, since it compares with every name."""
-    if missing not in hints and len(hints) < _MOST_GUESSES:
-        names = [address.name for address in known if address.kind == missing.kind]
-        hints[missing] = did_you_mean(missing.name, names)
+    if missing not in hints and len(hints) < _MAX_SUGGESTIONS:
+        names = [address.name for address in known_addresses if address.kind == missing.kind]
+        hints[missing] = suggest_known_word(missing.name, names)
     return hints.get(missing) or "declare it"
 
 
-def check_sources(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
+def check_shared_sources(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
     """Releases that publish one and the same source: only the newest can be what is there."""
     by_source: dict[tuple[str, str, str], list[Desired]] = defaultdict(list)
-    for one in declared.values():
-        source = one.source
+    for resource in declared.values():
+        source = resource.source
         if source is not None and source.kind != PUBLISHED:
-            by_source[source.kind, source.path, source.ref].append(one)
-    for sharing in by_source.values():
-        if len(sharing) > 1:
-            newest = max(sharing, key=_by_version)
-            for older in sharing:
+            by_source[source.kind, source.path, source.ref].append(resource)
+    for releases in by_source.values():
+        if len(releases) > 1:
+            newest = max(releases, key=_version_order_key)
+            for older in releases:
                 if older is not newest:
-                    yield _shared(older, newest)
+                    yield _build_shared_source_warning(older, newest)
 
 
-def _by_version(one: Desired) -> tuple[bool, Order | tuple[()], str]:
+def _version_order_key(resource: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
     """Ordered versions after those that have no order, which are compared as text."""
-    version = str(one.spec.get("version", ""))
-    at = order(version)
-    return at is not None, at or (), version
+    version = str(resource.spec.get("version", ""))
+    sort_key = version_sort_key(version)
+    return sort_key is not None, sort_key or (), version
 
 
-def _shared(older: Desired, newest: Desired) -> Diagnostic:
-    source = older.source or PackageSource("folder")
-    return warning(
+def _build_shared_source_warning(older_release: Desired, newest_release: Desired) -> Diagnostic:
+    shared_source = older_release.source or PackageSource("folder")
+    return warning_finding(
         "Two releases of one source",
-        f"{older.address} and {newest.address} ({newest.position}) both take {source}",
-        f"delete the document of {older.address}: a published release stays on the server",
-        position=older.position,
-        address=str(older.address),
+        f"{older_release.address} and {newest_release.address} ({newest_release.position}) both "
+        f"take {shared_source}",
+        f"delete the document of {older_release.address}: a published release stays on the server",
+        position=older_release.position,
+        address=str(older_release.address),
     )
 
 
-def check_codes(context: Context, declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
+def check_plugin_codes(
+    context: DecodeContext, declared: Mapping[Address, Desired]
+) -> Iterable[Diagnostic]:
     """A package whose config.yaml names another code than the plugin it is released for."""
-    for one in declared.values():
-        owner = declared.get(one.depends_on[0]) if one.depends_on else None
-        if owner is None or one.source is None:
+    for resource in declared.values():
+        owner = declared.get(resource.depends_on[0]) if resource.depends_on else None
+        if owner is None or resource.source is None:
             continue
-        config, positions = context.config(one.source)
-        ours, theirs = owner.spec.get("code"), config.get("code")
-        if ours is not None and theirs is not None and ours != theirs:
-            there = positions.get(("code",))
-            yield error(
+        config, positions = context.read_config(resource.source)
+        manifest_code, package_code = owner.spec.get("code"), config.get("code")
+        if manifest_code is not None and package_code is not None and manifest_code != package_code:
+            code_position = positions.get(("code",))
+            yield error_finding(
                 "Manifest and package disagree",
-                f"{owner.address} has code {ours} ({owner.place(('code',))}), but `code` is"
-                f" {hide_secret(theirs)} in the package's config.yaml"
-                + (f" ({there})" if there else ""),
+                f"{owner.address} has code {manifest_code} ({owner.find_position(('code',))}), "
+                f"but `code` is"
+                f" {hide_secret(package_code)} in the package's config.yaml"
+                + (f" ({code_position})" if code_position else ""),
                 "make both the same, or release another package",
-                position=one.place(("plugin",)),
-                address=str(one.address),
+                position=resource.find_position(("plugin",)),
+                address=str(resource.address),
             )
 
 
-def check_overlays(
+def check_unused_overlays(
     overlays: Iterable[Overlay],
-    used: Collection[str],
-    known: Collection[Address],
+    used_patterns: Collection[str],
+    declared_addresses: Collection[Address],
     target: str,
     ref: str = "",
 ) -> Iterable[Diagnostic]:
@@ -123,14 +140,14 @@ def check_overlays(
     Manifests of a Git ref may not have the address yet, which is a warning, too.
     """
     for overlay in overlays:
-        if overlay.pattern in used:
+        if overlay.pattern in used_patterns:
             continue
         yield Diagnostic(
             Severity.WARNING if overlay.is_pattern or ref else Severity.ERROR,
             "Overlay of nothing",
             f"no manifest of target {target} declares {overlay.pattern}"
             + (f" in {ref}: it is passed over" if ref else ""),
-            did_you_mean(overlay.pattern, [str(address) for address in known]),
+            suggest_known_word(overlay.pattern, [str(address) for address in declared_addresses]),
             overlay.position,
             target=target,
         )

@@ -7,18 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from synapse_apply.manifests.files import is_inside, is_manifest, is_passed_over, outside
-from synapse_apply.manifests.inventory import is_inventory
-from synapse_apply.manifests.project import place_of
-from synapse_apply.manifests.reader import Reading, read
-from synapse_apply.model.diagnostic import Diagnostic, Position, error, warning
+from synapse_apply.manifests.files import (
+    build_outside_finding,
+    is_allowed_project_path,
+    is_ignored_name,
+    is_manifest_name,
+)
+from synapse_apply.manifests.inventory import is_inventory_file
+from synapse_apply.manifests.project import find_text_position
+from synapse_apply.manifests.reader import ReadResult, read_documents
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 
 
 @frozen
-class Listed:
+class CommittedEntry:
     """One name in a folder of a commit: a file, a folder, or what neither is (and why).
 
     `path` is relative to the project's folder.
@@ -26,10 +31,10 @@ class Listed:
 
     path: str
     is_folder: bool = False
-    why_not: str = ""
+    unreadable_reason: str = ""
 
 
-class Written(Protocol):
+class CommittedFolder(Protocol):
     """The project's folder in a commit; paths are relative to it, `.` is itself.
 
     What lies beside it in the same repository begins with `../`.
@@ -40,128 +45,140 @@ class Written(Protocol):
         """How messages call the commit."""
         ...
 
-    def holds(self, path: str) -> bool:
+    def contains_path(self, path: str) -> bool:
         """Whether a path lies in the repository."""
         ...
 
-    def at(self, path: str) -> Listed | None:
+    def find_entry(self, path: str) -> CommittedEntry | None:
         """What stands at a path, or what is on the way to it and has nothing below that is known.
 
         None only where it is certain that nothing stood there.
         """
         ...
 
-    def below(self, folder: str) -> list[Listed]:
+    def list_folder(self, folder: str) -> list[CommittedEntry]:
         """What a folder holds, by name."""
         ...
 
-    def content(self, path: str) -> bytes:
+    def read_content(self, path: str) -> bytes:
         """The bytes of a file, a link followed; InputError."""
         ...
 
 
 @dataclass(slots=True)
-class Committed:
+class CommittedFiles:
     """What was read; `implicit` when nobody named a folder."""
 
-    readings: list[Reading] = field(default_factory=list)
+    readings: list[ReadResult] = field(default_factory=list)
     findings: list[Diagnostic] = field(default_factory=list)
     implicit: bool = False
 
 
-def committed(
-    project: Project, target: Target, paths: Sequence[str], written: Written
-) -> Committed:
+def read_committed_manifests(
+    project: Project, target: Target, paths: Sequence[str], commit_folder: CommittedFolder
+) -> CommittedFiles:
     """The readings of a target's manifests, in the order in which the folder would be read.
 
     `paths` when given (relative to the project's folder), else the project's and the target's,
     else `manifests/` or the project's folder.
     """
-    result = Committed()
-    named = (*paths,) or (*project.manifests, *target.manifests)
-    if not named:
-        usual = written.at("manifests")
-        result.implicit = usual is None or not usual.is_folder
-        named = (".",) if result.implicit else ("manifests",)
-    seen: set[str] = set()
-    for text in named:
-        if not paths and not is_inside(project, target, text):
-            result.findings.append(outside(text, project, place_of(text)))
+    result = CommittedFiles()
+    listed_paths = (*paths,) or (*project.manifests, *target.manifests)
+    if not listed_paths:
+        manifests_entry = commit_folder.find_entry("manifests")
+        result.implicit = manifests_entry is None or not manifests_entry.is_folder
+        listed_paths = (".",) if result.implicit else ("manifests",)
+    visited: set[str] = set()
+    for text in listed_paths:
+        if not paths and not is_allowed_project_path(project, target, text):
+            result.findings.append(build_outside_finding(text, project, find_text_position(text)))
             continue
-        for path in _files(text, written, result):
-            if path not in seen:
-                seen.add(path)
-                reading = _read(path, written)
-                if path == posixpath.normpath(text) or not is_inventory(reading):
+        for path in _iter_manifest_paths(text, commit_folder, result):
+            if path not in visited:
+                visited.add(path)
+                reading = _read_committed_file(path, commit_folder)
+                if path == posixpath.normpath(text) or not is_inventory_file(reading):
                     result.readings.append(reading)
     return result
 
 
-def _files(text: str, written: Written, result: Committed) -> Iterator[str]:
+def _iter_manifest_paths(
+    text: str, commit_folder: CommittedFolder, result: CommittedFiles
+) -> Iterator[str]:
     path = posixpath.normpath(text)
-    elsewhere = not written.holds(path)
-    found = None if elsewhere else written.at(path)
-    if found is None and place_of(text) is not None and not elsewhere:
-        result.findings.append(_not_yet(text, written))
-    elif found is None or found.why_not:
-        result.findings.append(_missing(text, written, found, elsewhere=elsewhere))
-    elif found.is_folder:
-        yield from _walk(path, written, result)
+    is_outside = not commit_folder.contains_path(path)
+    entry = None if is_outside else commit_folder.find_entry(path)
+    if entry is None and find_text_position(text) is not None and not is_outside:
+        result.findings.append(_build_not_yet_warning(text, commit_folder))
+    elif entry is None or entry.unreadable_reason:
+        result.findings.append(
+            _build_missing_finding(text, commit_folder, entry, is_outside=is_outside)
+        )
+    elif entry.is_folder:
+        yield from _walk_commit_folder(path, commit_folder, result)
     else:
         yield path
 
 
-def _walk(folder: str, written: Written, result: Committed) -> Iterator[str]:
-    for one in written.below(folder):
-        name = posixpath.basename(one.path)
-        if is_passed_over(name):
+def _walk_commit_folder(
+    folder: str, commit_folder: CommittedFolder, result: CommittedFiles
+) -> Iterator[str]:
+    for entry in commit_folder.list_folder(folder):
+        name = posixpath.basename(entry.path)
+        if is_ignored_name(name):
             continue
-        if one.why_not:
-            result.findings.append(_unfit(one, written))
-        elif one.is_folder:
-            yield from _walk(one.path, written, result)
-        elif is_manifest(name):
-            yield one.path
+        if entry.unreadable_reason:
+            result.findings.append(_build_unfit_finding(entry, commit_folder))
+        elif entry.is_folder:
+            yield from _walk_commit_folder(entry.path, commit_folder, result)
+        elif is_manifest_name(name):
+            yield entry.path
 
 
-def _read(path: str, written: Written) -> Reading:
-    shown = f"{written.name}:{path}"
+def _read_committed_file(path: str, commit_folder: CommittedFolder) -> ReadResult:
+    display_name = f"{commit_folder.name}:{path}"
     try:
-        return read(written.content(path), shown)
+        return read_documents(commit_folder.read_content(path), display_name)
     except InputError as problem:
-        place = Position(shown, 1, 1)
-        return Reading((), tuple(one.with_(position=place) for one in problem.diagnostics))
+        position = Position(display_name, 1, 1)
+        return ReadResult(
+            (), tuple(finding.with_changes(position=position) for finding in problem.diagnostics)
+        )
 
 
-def _missing(text: str, written: Written, found: Listed | None, *, elsewhere: bool) -> Diagnostic:
-    if found is not None:
-        return _unfit(found, written).with_(position=place_of(text))
-    why = f"is not in {written.name}"
+def _build_missing_finding(
+    text: str, commit_folder: CommittedFolder, entry: CommittedEntry | None, *, is_outside: bool
+) -> Diagnostic:
+    if entry is not None:
+        return _build_unfit_finding(entry, commit_folder).with_changes(
+            position=find_text_position(text)
+        )
+    reason = f"is not in {commit_folder.name}"
     hint = "choose another Git ref, or another path"
-    if elsewhere:
-        why = f"lies outside the repository, which is all that {written.name} has"
+    if is_outside:
+        reason = f"lies outside the repository, which is all that {commit_folder.name} has"
         hint = "keep it in this repository, or leave out the Git ref to read it as it is now"
-    return error(
+    return error_finding(
         "No such file or folder at that Git ref",
-        f"`{text}` {why}",
+        f"`{text}` {reason}",
         hint,
-        position=place_of(text),
+        position=find_text_position(text),
     )
 
 
-def _not_yet(text: str, written: Written) -> Diagnostic:
+def _build_not_yet_warning(text: str, commit_folder: CommittedFolder) -> Diagnostic:
     """A list of the project file may be younger than the commit."""
-    return warning(
+    return warning_finding(
         "Listed manifests that are not in that Git ref",
-        f"`{text}` is not in {written.name}, so nothing was declared in it",
+        f"`{text}` is not in {commit_folder.name}, so nothing was declared in it",
         "check that it only came later: what it holds now counts as no longer declared",
-        position=place_of(text),
+        position=find_text_position(text),
     )
 
 
-def _unfit(one: Listed, written: Written) -> Diagnostic:
-    return error(
+def _build_unfit_finding(entry: CommittedEntry, commit_folder: CommittedFolder) -> Diagnostic:
+    return error_finding(
         "Manifests that cannot be read at a Git ref",
-        f"{one.path} in {written.name} {one.why_not}",
+        f"{entry.path} in {commit_folder.name} {entry.unreadable_reason}",
         "what it holds would be taken for removed; put the files themselves there",
     )

@@ -11,15 +11,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from synapse_apply.manifests.likeness import told
-from synapse_apply.manifests.merging import merged
-from synapse_apply.manifests.reader import Document, Reading, read
-from synapse_apply.manifests.reshaping import as_lines, in_brackets, instead, is_collection
-from synapse_apply.manifests.scalar_texts import as_literal, on_one_line
-from synapse_apply.manifests.slots import Slot, cut, entries, remarks
-from synapse_apply.manifests.spans import BREAK, Node, column, documents, last_offset, line_end
-from synapse_apply.manifests.wording import dotted
-from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.manifests.likeness import format_normalized_json
+from synapse_apply.manifests.merging import iter_merge_cuts
+from synapse_apply.manifests.reader import Document, ReadResult, read_documents
+from synapse_apply.manifests.reshaping import (
+    format_block_lines,
+    format_flow_value,
+    is_collection,
+    iter_replacement_cuts,
+)
+from synapse_apply.manifests.scalar_texts import format_block_scalar, format_inline_scalar
+from synapse_apply.manifests.slots import ValueSlot, apply_cuts, list_comments, list_entries
+from synapse_apply.manifests.spans import (
+    LINE_BREAK,
+    SourceNode,
+    count_column,
+    find_line_end,
+    find_value_end,
+    parse_document_nodes,
+)
+from synapse_apply.manifests.wording import format_dotted_path
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import ABSENT
@@ -31,213 +43,236 @@ _BOM = "\ufeff"
 class Edit:
     """A JSON value that shall stand at a path of a document; ABSENT takes the key out.
 
-    `document` counts those of a text that are not empty, from 0. A key that is not there is made
-    in its map, behind the key `after`, or at the end. `whole`: a list or a map may become another
-    one, or be made; else only scalars are edited.
+    `document` counts those of a text that are not empty, from 0. A key that is not there is made in
+    its map, behind the key `after_key`, or at the end. `allow_collections`: a list or a map may
+    become another one, or be made; else only scalars are edited.
     """
 
     path: Path
     value: Any
     document: int = 0
-    after: str = ""
-    whole: bool = False
+    after_key: str = ""
+    allow_collections: bool = False
 
 
-def edited(text: str, name: str, edits: Iterable[Edit]) -> str:
+def apply_edits(text: str, name: str, edits: Iterable[Edit]) -> str:
     """The text with all edits made, its style, comments and line ends kept.
 
     `name` is the file's in findings. InputError for a text with errors, and for an edit that
     cannot be made so that it changes nothing else.
     """
     bom = _BOM if text.startswith(_BOM) else ""
-    made = text.removeprefix(_BOM)
+    edited_text = text.removeprefix(_BOM)
     for edit in edits:
-        made = _with(made, name, edit)
-    return bom + made
+        edited_text = _apply_edit(edited_text, name, edit)
+    return bom + edited_text
 
 
-def _with(text: str, name: str, edit: Edit) -> str:
-    asked = _Asked(text, name, edit)
-    candidates = list(asked.candidates())
-    wanted = asked.expected()
-    if wanted == asked.now:
+def _apply_edit(text: str, name: str, edit: Edit) -> str:
+    request = _EditRequest(text, name, edit)
+    candidates = list(request.iter_candidate_texts())
+    expected_content = request.expected_content()
+    if expected_content == request.current_content:
         return text
     for candidate in candidates:
-        reading = read(candidate, name)
-        if not reading.diagnostics and asked.said(reading) == wanted:
+        reading = read_documents(candidate, name)
+        if not reading.diagnostics and request.comparable_content(reading) == expected_content:
             return candidate
-    why, hint = "changing it would change more than it", "It may be shared through an alias."
-    if asked.lost:
-        why, hint = f"the comment `{asked.lost[0]}` in it would be lost", ""
-    raise InputError(asked.problem(why, hint))
+    reason, hint = "changing it would change more than it", "It may be shared through an alias."
+    if request.lost_comments:
+        reason, hint = f"the comment `{request.lost_comments[0]}` in it would be lost", ""
+    raise InputError(request.build_refusal(reason, hint))
 
 
-def _copied(found: Sequence[Document]) -> list[Any]:
+def _copy_document_values(documents_read: Sequence[Document]) -> list[Any]:
     """The values of documents, by way of JSON: what aliases share must not change in two places."""
-    return list(json.loads(json.dumps([document.value for document in found])))
+    return list(json.loads(json.dumps([document.value for document in documents_read])))
 
 
-class _Asked:
+class _EditRequest:
     """One edit of one text: what is expected of it, and the ways to write it."""
 
     def __init__(self, text: str, name: str, edit: Edit) -> None:
         self._text = text
         self._name = name
         self._edit = edit
-        reading = read(text, name)
+        reading = read_documents(text, name)
         if reading.diagnostics:
             raise InputError(*reading.diagnostics)
         self._documents = reading.documents
-        roots = documents(text)
+        roots = parse_document_nodes(text)
         if edit.document >= len(roots):
             raise IndexError(f"{name} has no document {edit.document}")
-        self._root = Slot(roots[edit.document], reading.documents[edit.document].value)
-        self.now = self.said(reading)
-        self.lost: list[str] = []
+        self._root = ValueSlot(roots[edit.document], reading.documents[edit.document].value)
+        self.current_content = self.comparable_content(reading)
+        self.lost_comments: list[str] = []
 
-    def said(self, reading: Reading) -> str:
+    def comparable_content(self, reading: ReadResult) -> str:
         """What a text says; equal for two that differ in nothing that counts.
 
         Outside of the edit the order of keys counts, and 1 is not 1.0.
         """
-        return self._said(_copied(reading.documents))
+        return self._format_comparable_content(_copy_document_values(reading.documents))
 
-    def expected(self) -> str:
+    def expected_content(self) -> str:
         """What is said after the edit."""
-        values = _copied(self._documents)
-        at: Any = values[self._edit.document]
-        last: Any = self._edit.path[-1]
+        values = _copy_document_values(self._documents)
+        container: Any = values[self._edit.document]
+        last_part: Any = self._edit.path[-1]
         for part in self._edit.path[:-1]:
-            at = at[part]
+            container = container[part]
         if self._edit.value is ABSENT:
-            at.pop(last, None)
-        elif isinstance(at, list) or last in at:
-            at[last] = self._edit.value
+            container.pop(last_part, None)
+        elif isinstance(container, list) or last_part in container:
+            container[last_part] = self._edit.value
         else:
-            pairs, keys = list(at.items()), list(at)
-            behind = keys.index(self._edit.after) + 1 if self._edit.after in at else len(keys)
-            pairs.insert(behind, (last, self._edit.value))
-            at.clear()
-            at.update(pairs)
-        return self._said(values)
+            pairs, keys = list(container.items()), list(container)
+            insert_index = (
+                keys.index(self._edit.after_key) + 1
+                if self._edit.after_key in container
+                else len(keys)
+            )
+            pairs.insert(insert_index, (last_part, self._edit.value))
+            container.clear()
+            container.update(pairs)
+        return self._format_comparable_content(values)
 
-    def _said(self, values: list[Any]) -> str:
-        edit, inside = self._edit, ""
+    def _format_comparable_content(self, values: list[Any]) -> str:
+        edit, edited_value = self._edit, ""
         if is_collection(edit.value) and edit.document < len(values):
-            at: Any = values[edit.document]
+            container: Any = values[edit.document]
             try:
                 for part in edit.path[:-1]:
-                    at = at[part]
-                inside = told(at[edit.path[-1]])
-                at[edit.path[-1]] = None
+                    container = container[part]
+                edited_value = format_normalized_json(container[edit.path[-1]])
+                container[edit.path[-1]] = None
             except (KeyError, IndexError, TypeError):
                 pass  # it is not there
-        return json.dumps(values) + inside
+        return json.dumps(values) + edited_value
 
-    def candidates(self) -> Iterator[str]:
+    def iter_candidate_texts(self) -> Iterator[str]:
         """Texts that may be what is wanted, the one that keeps most of the style first."""
-        parent, slot = self._slots()
+        parent, slot = self._find_slots()
         value = self._edit.value
         if value is ABSENT:
             key = self._edit.path[-1]
-            yield from self._merged(parent, {k: v for k, v in parent.value.items() if k != key})
+            yield from self._iter_merged_texts(
+                parent, {k: v for k, v in parent.value.items() if k != key}
+            )
         elif slot is None:
-            yield from self._inserted(parent.node)
+            yield from self._iter_inserted_texts(parent.node)
         else:
-            self._check(slot.node, "its value")
-            if not (self._edit.whole or (slot.node.is_scalar and not is_collection(value))):
-                self.refuse("a list or a mapping stands there")
-            yield from self._merged(slot, value)
+            self._require_editable(slot.node, "its value")
+            if not (
+                self._edit.allow_collections or (slot.node.is_scalar and not is_collection(value))
+            ):
+                self.raise_refusal("a list or a mapping stands there")
+            yield from self._iter_merged_texts(slot, value)
             if slot.node.is_scalar:
                 return
-            self.lost = remarks(self._text, slot.node)
-            if not self.lost:
-                for lines in (True, False):
-                    yield cut(
+            self.lost_comments = list_comments(self._text, slot.node)
+            if not self.lost_comments:
+                for allow_block in (True, False):
+                    yield apply_cuts(
                         self._text,
-                        instead(self._text, slot, value, self._line_break(), lines=lines),
+                        iter_replacement_cuts(
+                            self._text,
+                            slot,
+                            value,
+                            self._find_line_break(),
+                            allow_block=allow_block,
+                        ),
                     )
 
-    def _merged(self, slot: Slot, value: Any) -> Iterator[str]:
-        for literals in (True, False):
-            made = merged(self._text, slot, value, self._line_break(), literals=literals)
-            yield cut(self._text, made)
+    def _iter_merged_texts(self, slot: ValueSlot, value: Any) -> Iterator[str]:
+        for allow_literals in (True, False):
+            cuts = iter_merge_cuts(
+                self._text, slot, value, self._find_line_break(), allow_literals=allow_literals
+            )
+            yield apply_cuts(self._text, cuts)
 
-    def _slots(self) -> tuple[Slot, Slot | None]:
+    def _find_slots(self) -> tuple[ValueSlot, ValueSlot | None]:
         """What the value stands in, and the value; refused where there is no such thing."""
         parent = self._root
         for part in self._edit.path[:-1]:
-            self._check(parent.node, "what it stands in")
-            below = self._below(parent, part)
-            if below is None:
-                self.refuse("there is nothing it could stand in")
-            parent = below
-        self._check(parent.node, "what it stands in")
-        found = self._below(parent, self._edit.path[-1])
-        if not parent.node.is_map and found is None:
-            self.refuse("there is nothing it could stand in")
-        return parent, found
+            self._require_editable(parent.node, "what it stands in")
+            child_slot = self._find_child_slot(parent, part)
+            if child_slot is None:
+                self.raise_refusal("there is nothing it could stand in")
+            parent = child_slot
+        self._require_editable(parent.node, "what it stands in")
+        value_slot = self._find_child_slot(parent, self._edit.path[-1])
+        if not parent.node.is_map and value_slot is None:
+            self.raise_refusal("there is nothing it could stand in")
+        return parent, value_slot
 
-    def _below(self, slot: Slot, part: str | int) -> Slot | None:
+    def _find_child_slot(self, slot: ValueSlot, part: str | int) -> ValueSlot | None:
         """The value of a key, or an item; None where there is none."""
-        found = (one.slot for one in entries(self._text, slot) if one.key == part)
-        return next(found, None)
+        child_slots = (entry.slot for entry in list_entries(self._text, slot) if entry.key == part)
+        return next(child_slots, None)
 
-    def _check(self, node: Node, what: str) -> None:
+    def _require_editable(self, node: SourceNode, subject: str) -> None:
         if node.alias:
-            self.refuse(f"{what} is the alias *{node.alias}", "Write the value out.")
-        if node.is_scalar and node.mark:
-            self.refuse(f"{what} has an anchor or a tag ({node.mark})", "Write it without.")
+            self.raise_refusal(f"{subject} is the alias *{node.alias}", "Write the value out.")
+        if node.is_scalar and node.properties:
+            self.raise_refusal(
+                f"{subject} has an anchor or a tag ({node.properties})", "Write it without."
+            )
 
-    def _inserted(self, parent: Node) -> Iterator[str]:
+    def _iter_inserted_texts(self, parent: SourceNode) -> Iterator[str]:
         text, value = self._text, self._edit.value
         key = str(self._edit.path[-1])
         if not parent.pairs:
-            pair = f"{on_one_line(key, flow=True)}: {in_brackets(value)}"
+            pair = f"{format_inline_scalar(key, flow=True)}: {format_flow_value(value)}"
             yield text[: parent.end - 1] + pair + text[parent.end - 1 :]
             return
-        named = (pair for pair in parent.pairs if pair[0].value == self._edit.after)
-        before, last = next(named, parent.pairs[-1])
-        end = last_offset(text, last)
+        preceding_pairs = (pair for pair in parent.pairs if pair[0].value == self._edit.after_key)
+        previous_key, previous_value = next(preceding_pairs, parent.pairs[-1])
+        end = find_value_end(text, previous_value)
         if parent.flow:
-            quote = '"' if before.style == '"' else ""
-            shown = (
-                in_brackets(value) if is_collection(value) else on_one_line(value, quote, flow=True)
+            quote = '"' if previous_key.style == '"' else ""
+            value_text = (
+                format_flow_value(value)
+                if is_collection(value)
+                else format_inline_scalar(value, quote, flow=True)
             )
-            pair = f"{on_one_line(key, quote, flow=True)}: {shown}"
+            pair = f"{format_inline_scalar(key, quote, flow=True)}: {value_text}"
             yield f"{text[:end]}, {pair}{text[end:]}"
             return
-        end = line_end(text, end)
-        indent = " " * column(text, parent.pairs[0][0].start)
-        head = f"{text[:end]}{self._line_break(end)}{indent}{on_one_line(key, before.style)}: "
+        end = find_line_end(text, end)
+        indent = " " * count_column(text, parent.pairs[0][0].start)
+        line_head = (
+            f"{text[:end]}{self._find_line_break(end)}{indent}"
+            f"{format_inline_scalar(key, previous_key.style)}: "
+        )
         if is_collection(value):
-            lines = as_lines(value, indent + "  ") if value else []
-            below = "".join(self._line_break() + line for line in lines)
-            yield f"{head.rstrip()}{below or ' ' + in_brackets(value)}{text[end:]}"
+            lines = format_block_lines(value, indent + "  ") if value else []
+            child_text = "".join(self._find_line_break() + line for line in lines)
+            yield f"{line_head.rstrip()}{child_text or ' ' + format_flow_value(value)}{text[end:]}"
             return
-        literal = as_literal(value, indent + "  ", self._line_break())
+        literal = format_block_scalar(value, indent + "  ", self._find_line_break())
         if literal and "\n" in value:
-            yield head + "".join(literal) + text[end:]
-        yield head + on_one_line(value) + text[end:]
+            yield line_head + "".join(literal) + text[end:]
+        yield line_head + format_inline_scalar(value) + text[end:]
 
-    def _line_break(self, offset: int = 0) -> str:
+    def _find_line_break(self, offset: int = 0) -> str:
         """The line break at or behind an offset, else the first of the text."""
-        found = BREAK.search(self._text, offset) or BREAK.search(self._text)
-        return found.group() if found else "\n"
+        match = LINE_BREAK.search(self._text, offset) or LINE_BREAK.search(self._text)
+        return match.group() if match else "\n"
 
-    def refuse(self, why: str, hint: str = "") -> NoReturn:
+    def raise_refusal(self, reason: str, hint: str = "") -> NoReturn:
         """InputError: this edit cannot be made."""
-        raise InputError(self.problem(why, hint))
+        raise InputError(self.build_refusal(reason, hint))
 
-    def problem(self, why: str, hint: str = "") -> Diagnostic:
+    def build_refusal(self, reason: str, hint: str = "") -> Diagnostic:
         """What is told of an edit that cannot be made."""
         positions = self._documents[self._edit.document].positions
         path = self._edit.path
         while path and path not in positions:
             path = path[:-1]
-        return error(
+        return error_finding(
             "This cannot be edited in place",
-            f"`{dotted(self._edit.path)}`: {why}.",
+            f"`{format_dotted_path(self._edit.path)}`: {reason}.",
             f"{hint} Or edit the file by hand.".strip() if hint else "Edit the file by hand.",
             position=replace(positions[path], file=self._name),
             path=self._edit.path,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from synapse_apply.manifests.files import empty_folders
-from synapse_apply.manifests.loading import Loaded
-from synapse_apply.manifests.project import FILE_NAME, place_of
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.manifests.files import find_empty_folders
+from synapse_apply.manifests.loading import LoadedManifests
+from synapse_apply.manifests.project import FILE_NAME, find_text_position
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.project import Project
 
 _NO_MANIFEST = "No manifest in a folder"
@@ -17,32 +17,36 @@ _HOW_TO_BEGIN = (
 )
 
 
-def check_not_empty(
-    project: Project, targets: Iterable[Loaded], paths: Sequence[str] = ()
+def check_manifests_exist(
+    project: Project, targets: Iterable[LoadedManifests], paths: Sequence[str] = ()
 ) -> tuple[Diagnostic, ...]:
     """The findings for what was to be checked and holds no manifest.
 
     `paths` are those of the command line. A target with errors is passed over: what it would
     declare is not known.
     """
-    readable = [one for one in targets if not one.has_errors]
-    if project.file is None and not any(one.desired for one in readable):
-        return (_wrong_folder(project, paths),) if readable else ()
-    found = [finding for one in readable for finding in _of_target(project, one, paths)]
-    return tuple(dict.fromkeys(found))
+    readable = [loaded for loaded in targets if not loaded.has_errors]
+    if project.file is None and not any(loaded.desired for loaded in readable):
+        return (_build_wrong_folder_finding(project, paths),) if readable else ()
+    findings = [
+        finding for loaded in readable for finding in _iter_target_warnings(project, loaded, paths)
+    ]
+    return tuple(dict.fromkeys(findings))
 
 
-def _of_target(project: Project, loaded: Loaded, paths: Sequence[str]) -> Iterator[Diagnostic]:
-    folders = empty_folders(project, loaded.target, paths)
+def _iter_target_warnings(
+    project: Project, loaded: LoadedManifests, paths: Sequence[str]
+) -> Iterator[Diagnostic]:
+    folders = find_empty_folders(project, loaded.target, paths)
     for text in folders:
-        yield warning(
+        yield warning_finding(
             _NO_MANIFEST,
             f"`{text}` is to be read and holds no manifest",
             _HOW_TO_BEGIN,
-            position=place_of(text),
+            position=find_text_position(text),
         )
     if not loaded.desired and not folders:
-        yield warning(
+        yield warning_finding(
             "Nothing is declared",
             f"the files that target {loaded.target.name} reads hold no manifest",
             _HOW_TO_BEGIN,
@@ -50,9 +54,9 @@ def _of_target(project: Project, loaded: Loaded, paths: Sequence[str]) -> Iterat
         )
 
 
-def _wrong_folder(project: Project, paths: Sequence[str]) -> Diagnostic:
+def _build_wrong_folder_finding(project: Project, paths: Sequence[str]) -> Diagnostic:
     looked_at = ", ".join(paths) if paths else str(project.root)
-    return error(
+    return error_finding(
         "There is nothing to validate",
         f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}",
         f"go to the project's folder, or name it with -C FOLDER; {_HOW_TO_BEGIN}",

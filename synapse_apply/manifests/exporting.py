@@ -12,26 +12,26 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import shapes
 from synapse_apply.manifests.decode import (
     API_VERSION,
-    check,
-    desired,
-    drafted,
-    place_address,
+    decode_desired,
+    draft_document,
+    fits_kind_schema,
+    set_draft_address,
 )
-from synapse_apply.manifests.draft import Context
-from synapse_apply.manifests.reader import read
-from synapse_apply.manifests.scalars import LONGEST_NUMBER
+from synapse_apply.manifests.draft import DecodeContext
+from synapse_apply.manifests.reader import read_documents
+from synapse_apply.manifests.scalars import MAX_NUMBER_LENGTH
 from synapse_apply.manifests.secretfields import (
     SENSITIVE,
     describe_lookalike,
     list_free_form_fields,
 )
-from synapse_apply.manifests.unseen import unseen
-from synapse_apply.manifests.variables import Values
-from synapse_apply.manifests.wording import VALUE_FROM, dotted
-from synapse_apply.manifests.writing import written
+from synapse_apply.manifests.unseen import describe_unseen_secrets
+from synapse_apply.manifests.variables import VariableValues
+from synapse_apply.manifests.wording import VALUE_FROM, format_dotted_path
+from synapse_apply.manifests.writing import format_document
 from synapse_apply.model.address import Address
-from synapse_apply.model.codec import canonical
-from synapse_apply.model.diagnostic import Diagnostic, Path, pointer
+from synapse_apply.model.codec import format_canonical_json
+from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
@@ -39,31 +39,31 @@ from synapse_apply.model.values import (
     Reference,
     SecretRef,
     Sensitive,
-    Withheld,
-    dig,
-    plant,
-    prune,
+    WithheldSecret,
+    delete_at,
+    get_at,
+    set_at,
 )
 
-_MOST_ROUNDS = 10
+_MAX_ROUNDS = 10
 # YAML takes no longer text for a key.
-_LONGEST_KEY = 1000
-_DEEPEST = 40
-_LONGEST_SHOWN = 120
+_MAX_KEY_LENGTH = 1000
+_MAX_DEPTH = 40
+_MAX_SHOWN_LENGTH = 120
 _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 
 
 @frozen
-class LeftOut:
+class LeftOutField:
     """A field that the manifest does not have although it is live, and why."""
 
     path: Path
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        name = dotted(self.path)
-        short = name if len(name) <= _LONGEST_SHOWN else name[: _LONGEST_SHOWN - 3] + "..."
-        return f"{short}: {self.why}" if short else self.why
+        name = format_dotted_path(self.path)
+        short = name if len(name) <= _MAX_SHOWN_LENGTH else name[: _MAX_SHOWN_LENGTH - 3] + "..."
+        return f"{short}: {self.reason}" if short else self.reason
 
 
 @frozen
@@ -76,7 +76,10 @@ class SecretVariable:
 
     def __str__(self) -> str:
         form = ", as JSON" if self.is_json else ""
-        return f"{pointer(self.path)} is a secret, or looks like one: set {self.variable}{form}"
+        return (
+            f"{format_json_pointer(self.path)} is a secret, or looks like one: set "
+            f"{self.variable}{form}"
+        )
 
     @property
     def reference(self) -> dict[str, Any]:
@@ -86,7 +89,7 @@ class SecretVariable:
 
 
 @frozen
-class Manifest:
+class ExportedManifest:
     """A document that validates and reads back as what is live; "" where none does.
 
     `left_out` is what it does not hold; without a text, why there is none. `secrets` are the
@@ -95,7 +98,7 @@ class Manifest:
 
     address: Address
     text: str
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutField, ...] = ()
     secrets: tuple[SecretVariable, ...] = ()
 
 
@@ -115,38 +118,42 @@ class Exporter:
     shows_secrets: bool = True
     variables: dict[str, int] = field(default_factory=dict)
 
-    def manifest(
-        self, address: Address, spec: Mapping[str, Any], more: Mapping[str, Any]
-    ) -> Manifest:
+    def build_manifest(
+        self, address: Address, spec: Mapping[str, Any], extra_fields: Mapping[str, Any]
+    ) -> ExportedManifest:
         """The manifest of an address.
 
         `spec` are live fields, secrets wrapped or withheld, references as Reference (or as
-        `{id: 123}`); `more` are fields that are not live. No secret is revealed.
+        `{id: 123}`); `extra_fields` are fields that are not live. No secret is revealed.
         """
-        left: list[LeftOut] = []
-        fields = {name: spec[name] for name in shapes.spec_fields(address.kind) if name in spec}
+        left_out: list[LeftOutField] = []
+        fields = {
+            name: spec[name] for name in shapes.list_spec_fields(address.kind) if name in spec
+        }
         secrets: list[SecretVariable] = []
         if address.kind not in self.marks.kinds:
             for name in list_free_form_fields(address.kind):
                 if name in fields:
                     fields[name] = self._replace_secrets(address, fields[name], (name,), secrets)
-        tree: dict[str, Any] = _plain(fields, (), left)
-        self._keep_unseen_secrets(address.kind, tree)
-        tree |= more
-        for _ in range(_MOST_ROUNDS):
+        tree: dict[str, Any] = _to_manifest_value(fields, (), left_out)
+        self._add_live_secret_references(address.kind, tree)
+        tree |= extra_fields
+        for _ in range(_MAX_ROUNDS):
             written_secrets = tuple(
-                item for item in secrets if dig(tree, item.path) == item.reference
+                item for item in secrets if get_at(tree, item.path) == item.reference
             )
-            text = written(self._document(address, tree, written_secrets), self.schema)
-            findings = self._problems(address, text, tree)
+            text = format_document(
+                self._build_document(address, tree, written_secrets), self.schema
+            )
+            findings = self._find_round_trip_problems(address, text, tree)
             if not findings:
-                left += self._unseen(address.kind, spec, tree)
-                return Manifest(address, text, tuple(left), written_secrets)
-            wrong = [found for found in findings if _prune(tree, found.path[1:])]
-            left += [LeftOut(found.path[1:], found.why) for found in wrong]
-            if not wrong:
-                return Manifest(address, "", (*left, *findings))
-        return Manifest(address, "", tuple(left))
+                left_out += self._iter_unseen_secrets(address.kind, spec, tree)
+                return ExportedManifest(address, text, tuple(left_out), written_secrets)
+            removed = [problem for problem in findings if _remove_field(tree, problem.path[1:])]
+            left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
+            if not removed:
+                return ExportedManifest(address, "", (*left_out, *findings))
+        return ExportedManifest(address, "", tuple(left_out))
 
     def _replace_secrets(
         self, address: Address, value: Any, path: Path, secrets: list[SecretVariable]
@@ -157,11 +164,11 @@ class Exporter:
                 key: self._replace_secrets(address, below, (*path, key), secrets)
                 for key, below in sorted(value.items())
             }
-        is_secret = isinstance(value, Sensitive | Withheld)
+        is_secret = isinstance(value, Sensitive | WithheldSecret)
         if not is_secret and not describe_lookalike(path, value):
             return value
         bare = value.reveal() if isinstance(value, Sensitive) else value
-        is_json = not isinstance(bare, str | Withheld)
+        is_json = not isinstance(bare, str | WithheldSecret)
         secret = SecretVariable(path, self._name_variable(address, path), is_json)
         secrets.append(secret)
         return secret.reference
@@ -176,126 +183,146 @@ class Exporter:
         self.variables[name] = 1
         return name
 
-    def _document(
+    def _build_document(
         self, address: Address, tree: Mapping[str, Any], secrets: Sequence[SecretVariable]
     ) -> dict[str, Any]:
         kind = CATALOGUE[address.kind].kind
-        named = "metadata" in shapes.bundled(address.kind)["required"]
-        metadata = {"metadata": {"name": address.name}} if named else {}
-        lifecycle = {"lifecycle": {SENSITIVE: [pointer(secret.path) for secret in secrets]}}
+        has_metadata = "metadata" in shapes.bundle_schema(address.kind)["required"]
+        metadata = {"metadata": {"name": address.name}} if has_metadata else {}
+        lifecycle = {
+            "lifecycle": {SENSITIVE: [format_json_pointer(secret.path) for secret in secrets]}
+        }
         head = {"apiVersion": API_VERSION, "kind": kind, **metadata}
         return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
 
-    def _keep_unseen_secrets(self, kind: str, tree: dict[str, Any]) -> None:
+    def _add_live_secret_references(self, kind: str, tree: dict[str, Any]) -> None:
         """A secret that must stand and is not in the answer is the server's to keep, too."""
         marks = self.marks.kinds.get(kind)
         provider = tree.get(marks.selector) if marks is not None else None
         if marks is None or provider is None:
             return
-        given = tree.get(marks.container, {})
-        own = self.project.providers.get(provider)
-        if own is not None and isinstance(given, dict):
-            for key in sorted((own.required & own.secrets) - given.keys()):
-                plant(tree, (marks.container, key), _live())
-        if provider not in shapes.provider_names():
+        configuration = tree.get(marks.container, {})
+        provider_description = self.project.providers.get(provider)
+        if provider_description is not None and isinstance(configuration, dict):
+            for key in sorted(
+                (provider_description.required & provider_description.secrets)
+                - configuration.keys()
+            ):
+                set_at(tree, (marks.container, key), _build_live_reference())
+        if provider not in shapes.list_provider_names():
             return
-        schema = shapes.bundled(f"providers/{provider}")
-        for key in sorted(shapes.needed_keys(schema, given) if isinstance(given, dict) else ()):
+        schema = shapes.bundle_schema(f"providers/{provider}")
+        for key in sorted(
+            shapes.list_missing_keys(schema, configuration)
+            if isinstance(configuration, dict)
+            else ()
+        ):
             if schema["properties"][key].get("x-secret"):
-                plant(tree, (marks.container, key), _live())
+                set_at(tree, (marks.container, key), _build_live_reference())
 
-    def _unseen(
+    def _iter_unseen_secrets(
         self, kind: str, spec: Mapping[str, Any], tree: Mapping[str, Any]
-    ) -> Iterator[LeftOut]:
-        if not self.shows_secrets and (why := unseen(kind, spec, self.marks, tree)):
-            yield LeftOut((self.marks.kinds[kind].container,), why)
+    ) -> Iterator[LeftOutField]:
+        if not self.shows_secrets and (
+            reason := describe_unseen_secrets(kind, spec, self.marks, tree)
+        ):
+            yield LeftOutField((self.marks.kinds[kind].container,), reason)
 
-    def _problems(self, address: Address, text: str, tree: Mapping[str, Any]) -> list[LeftOut]:
+    def _find_round_trip_problems(
+        self, address: Address, text: str, tree: Mapping[str, Any]
+    ) -> list[LeftOutField]:
         """Why this text is not what was meant, at paths of the document."""
-        reading = read(text.encode(), str(address))
+        reading = read_documents(text.encode(), str(address))
         if reading.diagnostics or len(reading.documents) != 1:
-            return [_said(found) for found in reading.diagnostics]
-        context = Context(self.project, self.target, self.marks)
-        draft = drafted(context, reading.documents[0], Values(self.project, self.target))
-        if draft is not None and not draft.broken:
-            place_address(context, draft)
-            if check(context, draft):
-                desired(context, draft)
-        errors = [_said(found) for found in context.findings if found.is_error]
+            return [_to_left_out_field(finding) for finding in reading.diagnostics]
+        context = DecodeContext(self.project, self.target, self.marks)
+        draft = draft_document(
+            context, reading.documents[0], VariableValues(self.project, self.target)
+        )
+        if draft is not None and not draft.has_unknown_values:
+            set_draft_address(context, draft)
+            if fits_kind_schema(context, draft):
+                decode_desired(context, draft)
+        errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
         if errors or draft is None:
             return errors
         if draft.address != address:
-            return [LeftOut((), f"a manifest of it would declare {draft.address}")]
-        differ = [
+            return [LeftOutField((), f"a manifest of it would declare {draft.address}")]
+        differing_names = [
             name
             for name in tree
-            if name not in draft.spec or canonical(draft.spec[name]) != canonical(tree[name])
+            if name not in draft.spec
+            or format_canonical_json(draft.spec[name]) != format_canonical_json(tree[name])
         ]
-        return [LeftOut(("spec", name), "it cannot be written as YAML") for name in differ]
+        return [
+            LeftOutField(("spec", name), "it cannot be written as YAML") for name in differing_names
+        ]
 
 
-def _said(found: Diagnostic) -> LeftOut:
-    return LeftOut(found.path or (), found.detail or found.summary)
+def _to_left_out_field(finding: Diagnostic) -> LeftOutField:
+    return LeftOutField(finding.path or (), finding.detail or finding.summary)
 
 
-def _live() -> dict[str, Any]:
+def _build_live_reference() -> dict[str, Any]:
     return {VALUE_FROM: {"live": True}}
 
 
-def _plain(value: Any, path: Path, left: list[LeftOut]) -> Any:
+def _to_manifest_value(value: Any, path: Path, left_out: list[LeftOutField]) -> Any:
     """A value as a manifest writes it; what it cannot hold is left out."""
-    if isinstance(value, Sensitive | Withheld | SecretRef):
-        return _live()
+    if isinstance(value, Sensitive | WithheldSecret | SecretRef):
+        return _build_live_reference()
     if isinstance(value, Reference):
         return value.address.name
     if not isinstance(value, Mapping):
         return value
-    if len(path) > _DEEPEST:
-        left.append(LeftOut(path, "what is inside stands too deep"))
+    if len(path) > _MAX_DEPTH:
+        left_out.append(LeftOutField(path, "what is inside stands too deep"))
         return {}
-    held = {}
-    for key, below in sorted(value.items()) if path else value.items():
-        at = (*path, key)
-        why = _unheld_key(key)
-        if not isinstance(below, Mapping):
-            why = why or _unheld(below, _DEEPEST - len(at))
-        if why:
-            left.append(LeftOut(at, why))
+    result = {}
+    for key, child in sorted(value.items()) if path else value.items():
+        child_path = (*path, key)
+        reason = _explain_unwritable_key(key)
+        if not isinstance(child, Mapping):
+            reason = reason or _explain_unwritable_value(child, _MAX_DEPTH - len(child_path))
+        if reason:
+            left_out.append(LeftOutField(child_path, reason))
         else:
-            held[key] = _plain(below, at, left)
-    return held
+            result[key] = _to_manifest_value(child, child_path, left_out)
+    return result
 
 
-def _unheld(value: Any, room: int) -> str:
+def _explain_unwritable_value(value: Any, depth_left: int) -> str:
     """Why no manifest can hold a value at a depth that leaves so much room; "" where one can."""
     if isinstance(value, str):
-        return _unheld_text(value)
+        return _explain_unwritable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "it is no number of JSON"
-    if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER * 3:
+    if isinstance(value, int) and value.bit_length() > MAX_NUMBER_LENGTH * 3:
         return "the number is too long"
-    if isinstance(value, list | Mapping) and room < 0:
+    if isinstance(value, list | Mapping) and depth_left < 0:
         return "it stands too deep inside other values"
-    return next((why for why in _unheld_inside(value, room - 1) if why), "")
+    return next(
+        (reason for reason in _iter_unwritable_reasons(value, depth_left - 1) if reason), ""
+    )
 
 
-def _unheld_inside(value: Any, room: int) -> Iterator[str]:
+def _iter_unwritable_reasons(value: Any, depth_left: int) -> Iterator[str]:
     if isinstance(value, list):
-        yield from (_unheld(below, room) for below in value)
+        yield from (_explain_unwritable_value(child, depth_left) for child in value)
     elif isinstance(value, Mapping):
-        for key, below in value.items():
-            yield _unheld_key(key) or _unheld(below, room)
+        for key, child in value.items():
+            yield _explain_unwritable_key(key) or _explain_unwritable_value(child, depth_left)
 
 
-def _unheld_key(key: str) -> str:
+def _explain_unwritable_key(key: str) -> str:
     if "${var." in key:
         return "a key of a manifest cannot hold ${var."
-    if len(key.encode("utf-8", "surrogatepass")) > _LONGEST_KEY:
+    if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_LENGTH:
         return "the key is too long"
-    return _unheld_text(key)
+    return _explain_unwritable_text(key)
 
 
-def _unheld_text(text: str) -> str:
+def _explain_unwritable_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -303,15 +330,15 @@ def _unheld_text(text: str) -> str:
     return ""
 
 
-def _prune(tree: dict[str, Any], path: Path) -> bool:
+def _remove_field(tree: dict[str, Any], path: Path) -> bool:
     """Remove a field, the whole list where it stands in one; False where there is none."""
     names: list[str | int] = []
     for part in path:
         if isinstance(part, int):
             break
         names.append(part)
-    there = bool(names) and isinstance(dig(tree, tuple(names[:-1])), Mapping)
-    if not there or names[-1] not in dig(tree, tuple(names[:-1])):
+    has_parent = bool(names) and isinstance(get_at(tree, tuple(names[:-1])), Mapping)
+    if not has_parent or names[-1] not in get_at(tree, tuple(names[:-1])):
         return False
-    prune(tree, tuple(names))
+    delete_at(tree, tuple(names))
     return True

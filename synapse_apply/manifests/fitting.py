@@ -6,152 +6,195 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.descriptor import Binding, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Position, Severity, error, warning
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Position,
+    Severity,
+    error_finding,
+    warning_finding,
+)
 from synapse_apply.model.project import Target
 
 
 @dataclass(slots=True)
-class Fitting:
+class FittedDeclarations:
     """Everything a target declares as its API versions can carry it, and every finding."""
 
     target: Target
     findings: list[Diagnostic] = field(default_factory=list)
 
-    def of(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
+    def fit_resources(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
         """The same resources without the fields that cannot be carried."""
         fitted = dict(declared)
         by_kind: dict[str, list[Desired]] = {}
-        for one in declared.values():
-            by_kind.setdefault(one.address.kind, []).append(one)
+        for resource in declared.values():
+            by_kind.setdefault(resource.address.kind, []).append(resource)
         for kind in CATALOGUE.values():
-            if ours := by_kind.get(kind.prefix, []):
-                binding = kind.binding(self.target.api)
-                self.findings.extend(self._apart(kind, binding, ours))
-                self.findings.extend(self._left_out(kind, binding, ours))
-                self.findings.extend(self._retained(kind, binding, declared))
-                self.findings.extend(self._values(kind, binding, ours))
+            if resources := by_kind.get(kind.prefix, []):
+                binding = kind.select_binding(self.target.api)
+                self.findings.extend(self._check_reference_versions(kind, binding, resources))
+                self.findings.extend(self._check_unsupported_fields(kind, binding, resources))
+                self.findings.extend(self._check_retain_supported(kind, binding, declared))
+                self.findings.extend(self._check_values(kind, binding, resources))
                 fitted.update(
-                    (one.address, _carried(binding, one)) for one in _lacking(binding, ours)
+                    (resource.address, _drop_unsupported_fields(binding, resource))
+                    for resource in _select_with_unsupported_fields(binding, resources)
                 )
         return fitted
 
-    def _apart(
-        self, kind: ResourceType, binding: Binding, ours: Iterable[Desired]
+    def _check_reference_versions(
+        self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """Ids of two API versions are not one space: who refers and who is referred to go along."""
         for rule in kind.rules.values():
-            other = CATALOGUE.get(rule.references)
-            theirs = other.binding(self.target.api).api if other else binding.api
-            one = next((one for one in ours if rule.name in one.spec), None)
-            if other and one and theirs != binding.api:
-                newest = max(kind.bindings.keys() & other.bindings.keys())
-                yield error(
+            referred_type = CATALOGUE.get(rule.references)
+            referred_api = (
+                referred_type.select_binding(self.target.api).api if referred_type else binding.api
+            )
+            resource = next(
+                (resource for resource in resources if rule.name in resource.spec), None
+            )
+            if referred_type and resource and referred_api != binding.api:
+                newest = max(kind.bindings.keys() & referred_type.bindings.keys())
+                yield error_finding(
                     "Two API versions for what belongs together",
                     f"target {self.target.name} uses api {binding.api} for a {kind.prefix} and "
-                    f"{theirs} for the {other.prefix} it refers to by its id",
-                    f"give both one version: `api: {{{other.prefix}: {newest}, "
+                    f"{referred_api} for the {referred_type.prefix} it refers to by its id",
+                    f"give both one version: `api: {{{referred_type.prefix}: {newest}, "
                     f"{kind.prefix}: {newest}}}`",
-                    position=self.target.position or one.position,
+                    position=self.target.position or resource.position,
                     target=self.target.name,
                 )
 
-    def _left_out(
-        self, kind: ResourceType, binding: Binding, ours: Iterable[Desired]
+    def _check_unsupported_fields(
+        self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """One finding for all resources of a kind; the place is that of the first such field."""
-        having = _lacking(binding, ours)
-        if not having:
+        affected = _select_with_unsupported_fields(binding, resources)
+        if not affected:
             return
         names = [
             name
             for name in kind.rules
-            if name not in binding.fields and any(name in one.spec for one in having)
+            if name not in binding.fields and any(name in resource.spec for resource in affected)
         ]
-        place = next(one.place((name,)) for one in having for name in names if name in one.spec)
-        yield self._cannot(binding, ", ".join(names), having, kind.prefix, place)
+        position = next(
+            resource.find_position((name,))
+            for resource in affected
+            for name in names
+            if name in resource.spec
+        )
+        yield self._build_unsupported_finding(
+            binding, ", ".join(names), affected, kind.prefix, position
+        )
 
-    def _cannot(
+    def _build_unsupported_finding(
         self,
-        binding: Binding,
+        binding: ApiBinding,
         names: str,
-        ours: Sequence[Desired],
+        resources: Sequence[Desired],
         prefix: str,
-        place: Position | None,
+        position: Position | None,
     ) -> Diagnostic:
         leaves_out = self.target.unsupported_fields == "warning"
-        count = f"{len(ours)} {prefix}{'s' if len(ours) != 1 else ''}"
-        way = "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
+        count = f"{len(resources)} {prefix}{'s' if len(resources) != 1 else ''}"
+        overlay_hint = (
+            "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
+        )
         return Diagnostic(
             Severity.WARNING if leaves_out else Severity.ERROR,
             "Fields that the API version cannot carry",
             f"target {self.target.name}: api {binding.api} cannot carry {names} ({count})",
             "they are neither sent nor compared here"
             if leaves_out
-            else f"{way}does so for one resource",
-            position=place,
+            else f"{overlay_hint}does so for one resource",
+            position=position,
             target=self.target.name,
         )
 
-    def _retained(
-        self, kind: ResourceType, binding: Binding, declared: Mapping[Address, Desired]
+    def _check_retain_supported(
+        self, kind: ResourceType, binding: ApiBinding, declared: Mapping[Address, Desired]
     ) -> Iterator[Diagnostic]:
         """To keep only the newest of a series asks for a delete."""
-        owner = kind.rules[kind.series].references if kind.series else ""
-        asked = [one for one in declared.values() if one.address.kind == owner and one.retain]
-        if asked and binding.delete is None:
-            yield self._cannot(binding, "retain", asked, owner, asked[0].place(("retain",)))
+        owner = kind.rules[kind.series_field].references if kind.series_field else ""
+        retaining = [
+            resource
+            for resource in declared.values()
+            if resource.address.kind == owner and resource.retain
+        ]
+        if retaining and binding.delete_object is None:
+            yield self._build_unsupported_finding(
+                binding, "retain", retaining, owner, retaining[0].find_position(("retain",))
+            )
 
-    def _values(
-        self, kind: ResourceType, binding: Binding, ours: Sequence[Desired]
+    def _check_values(
+        self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
     ) -> Iterator[Diagnostic]:
         """What is missing is told for each; a value that nothing is made with once for all."""
-        for name, takes in binding.takes.items():
-            alike: dict[str, list[Desired]] = {}
-            for one in ours:
-                value = one.spec.get(name)
-                if value is None and takes.required:
-                    yield self._not_taken(kind, binding, name, [one])
-                elif takes.to_create if value is None else not takes.fits(value):
-                    alike.setdefault(f"{value}", []).append(one)
-            for group in alike.values():
-                yield self._not_taken(kind, binding, name, group)
+        for name, constraint in binding.create_constraints.items():
+            by_value: dict[str, list[Desired]] = {}
+            for resource in resources:
+                value = resource.spec.get(name)
+                if value is None and constraint.required:
+                    yield self._build_constraint_finding(kind, binding, name, [resource])
+                elif (
+                    constraint.required_to_create
+                    if value is None
+                    else not constraint.accepts_value(value)
+                ):
+                    by_value.setdefault(f"{value}", []).append(resource)
+            for group in by_value.values():
+                yield self._build_constraint_finding(kind, binding, name, group)
 
-    def _not_taken(
-        self, kind: ResourceType, binding: Binding, name: str, ours: Sequence[Desired]
+    def _build_constraint_finding(
+        self, kind: ResourceType, binding: ApiBinding, name: str, resources: Sequence[Desired]
     ) -> Diagnostic:
         """The place is that of the first."""
-        takes, first, value = binding.takes[name], ours[0], ours[0].spec.get(name)
-        who = f"{first.address}"
-        if len(ours) > 1:
-            who += f" and {len(ours) - 1} more {kind.prefix}{'s' if len(ours) > 2 else ''}"
-        what = f"{who}: api {binding.api} of target {self.target.name} makes no {kind.prefix} "
+        constraint, first, value = (
+            binding.create_constraints[name],
+            resources[0],
+            resources[0].spec.get(name),
+        )
+        subject = f"{first.address}"
+        if len(resources) > 1:
+            subject += (
+                f" and {len(resources) - 1} more {kind.prefix}{'s' if len(resources) > 2 else ''}"
+            )
+        detail_start = (
+            f"{subject}: api {binding.api} of target {self.target.name} makes no {kind.prefix} "
+        )
         if value is None:
-            told, hint = f"{what}without `{name}`", f"add `{name}:`, {takes.words}"
+            detail, hint = (
+                f"{detail_start}without `{name}`",
+                f"add `{name}:`, {constraint.description}",
+            )
         else:
-            shown = value if value != "" else '""'
-            told = f"{what}with {name} {shown}"
-            hint = f"it takes {takes.words}; what is there already may be as it is"
-        say = error if value is None and takes.required else warning
-        return say(
+            value_text = value if value != "" else '""'
+            detail = f"{detail_start}with {name} {value_text}"
+            hint = f"it takes {constraint.description}; what is there already may be as it is"
+        build_finding = error_finding if value is None and constraint.required else warning_finding
+        return build_finding(
             "Not taken by the API version",
-            told,
+            detail,
             hint,
-            position=first.place((name,)),
+            position=first.find_position((name,)),
             address=str(first.address),
             path=("spec", name),
             target=self.target.name,
         )
 
 
-def _lacking(binding: Binding, ours: Iterable[Desired]) -> list[Desired]:
+def _select_with_unsupported_fields(
+    binding: ApiBinding, resources: Iterable[Desired]
+) -> list[Desired]:
     """The resources with a field that the API version does not have."""
-    return [one for one in ours if not binding.fields >= one.spec.keys()]
+    return [resource for resource in resources if not binding.fields >= resource.spec.keys()]
 
 
-def _carried(binding: Binding, one: Desired) -> Desired:
+def _drop_unsupported_fields(binding: ApiBinding, resource: Desired) -> Desired:
     """The resource with the fields that the API version has."""
-    spec = {name: value for name, value in one.spec.items() if name in binding.fields}
-    return replace(one, spec=spec)
+    spec = {name: value for name, value in resource.spec.items() if name in binding.fields}
+    return replace(resource, spec=spec)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from synapse_apply.manifests.reader import Reading
+from synapse_apply.manifests.reader import ReadResult
 
 
-def is_inventory(reading: Reading) -> bool:
+def is_inventory_file(reading: ReadResult) -> bool:
     """Whether a file holds an inventory and nothing else: found in a folder, it is no manifest."""
     if reading.diagnostics or len(reading.documents) != 1:
         return False
@@ -16,12 +16,12 @@ def is_inventory(reading: Reading) -> bool:
     return isinstance(value, dict) and value.keys() == {"inventory"}
 
 
-def inventory_text(rows: Sequence[Mapping[str, object]]) -> str:
+def format_inventory(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows of an inventory as YAML, for `import -f`."""
     lines = ["# synapse-apply inventory: read by `synapse-apply import -f`", "inventory:"]
     for row in rows:
-        known = [(key, value) for key, value in row.items() if value is not None]
+        present_fields = [(key, value) for key, value in row.items() if value is not None]
         # A JSON string is a YAML string, whatever it holds.
-        pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in known]
+        pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in present_fields]
         lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
     return "\n".join(lines if rows else [lines[0], "inventory: []"]) + "\n"

@@ -8,162 +8,200 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-Pairs = list[tuple[int, int]]
+IndexPairs = list[tuple[int, int]]
 
 # Items times items that are compared with one another; longer stretches pair by their order.
-_FEW = 2500
+_MAX_COMPARED = 2500
 # Any item may have become any other, if nothing speaks for another pair.
-_ANY = 0.01
+_BASE_SCORE = 0.01
 
 
-def told(value: Any, *, in_list: bool = False) -> str:
+def format_normalized_json(value: Any, *, in_list: bool = False) -> str:
     """JSON text that is equal for values that are the same where they stand.
 
     The order of keys counts for nothing, 1 is 1.0, and inside of lists, which a plan compares as
     one value each, null is absent.
     """
-    return json.dumps(_plain(value, in_list=in_list), sort_keys=True)
+    return json.dumps(_normalize_value(value, in_list=in_list), sort_keys=True)
 
 
-def _plain(value: Any, *, in_list: bool) -> Any:
+def _normalize_value(value: Any, *, in_list: bool) -> Any:
     if isinstance(value, Mapping):
-        pairs = ((key, _plain(below, in_list=in_list)) for key, below in value.items())
-        return {key: below for key, below in pairs if below is not None or not in_list}
+        pairs = ((key, _normalize_value(child, in_list=in_list)) for key, child in value.items())
+        return {key: child for key, child in pairs if child is not None or not in_list}
     if isinstance(value, list | tuple):
-        return [_plain(below, in_list=True) for below in value]
+        return [_normalize_value(child, in_list=True) for child in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def paired(old: Sequence[Any], new: Sequence[Any]) -> Pairs:
+def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> IndexPairs:
     """Places of items of two lists that belong together, in the order of both.
 
     An old item without a pair is gone, a new one without is added.
     """
-    before, after = [[told(one, in_list=True) for one in items] for items in (old, new)]
-    found: Pairs = []
-    done = (0, 0)
-    for i, j in [*_equal(before, after), (len(old), len(new))]:
-        a, b = done
-        for n, m in _alike(old[a:i], new[b:j], before[a:i], after[b:j]):
-            found.append((a + n, b + m))
-        found.append((i, j))
-        done = (i + 1, j + 1)
-    return found[:-1]
+    old_texts, new_texts = [
+        [format_normalized_json(item, in_list=True) for item in items]
+        for items in (old_items, new_items)
+    ]
+    pairs: IndexPairs = []
+    next_start = (0, 0)
+    for i, j in [*_pair_equal_items(old_texts, new_texts), (len(old_items), len(new_items))]:
+        a, b = next_start
+        for n, m in _pair_similar_items(
+            old_items[a:i], new_items[b:j], old_texts[a:i], new_texts[b:j]
+        ):
+            pairs.append((a + n, b + m))
+        pairs.append((i, j))
+        next_start = (i + 1, j + 1)
+    return pairs[:-1]
 
 
-def _equal(before: Sequence[str], after: Sequence[str]) -> Pairs:
+def _pair_equal_items(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
     """Equal items: all at both ends, and in between many that are in the order of both."""
-    most = min(len(before), len(after))
-    head = next((n for n in range(most) if before[n] != after[n]), most)
-    tail = next((n for n in range(most - head) if before[-1 - n] != after[-1 - n]), most - head)
-    inside = _between(before[head : len(before) - tail], after[head : len(after) - tail])
-    ends = [(len(before) - n, len(after) - n) for n in range(tail, 0, -1)]
-    return [*((n, n) for n in range(head)), *((head + n, head + m) for n, m in inside), *ends]
+    max_length = min(len(old_texts), len(new_texts))
+    head = next((n for n in range(max_length) if old_texts[n] != new_texts[n]), max_length)
+    tail = next(
+        (n for n in range(max_length - head) if old_texts[-1 - n] != new_texts[-1 - n]),
+        max_length - head,
+    )
+    middle_pairs = _pair_equal_in_long_lists(
+        old_texts[head : len(old_texts) - tail], new_texts[head : len(new_texts) - tail]
+    )
+    ends = [(len(old_texts) - n, len(new_texts) - n) for n in range(tail, 0, -1)]
+    return [*((n, n) for n in range(head)), *((head + n, head + m) for n, m in middle_pairs), *ends]
 
 
-def _between(before: Sequence[str], after: Sequence[str]) -> Pairs:
+def _pair_equal_in_long_lists(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
     """Equal items of long lists, in the order of both, at no more cost than sorting.
 
     Those that stayed in their places, or where that keeps more, the longest run of those that are
     the n-th of their value on both sides.
     """
-    if len(before) * len(after) <= _FEW:
+    if len(old_texts) * len(new_texts) <= _MAX_COMPARED:
         return []
-    places = {one: n for n, one in enumerate(_numbered(before))}
-    moved = _rising([(places[one], n) for n, one in enumerate(_numbered(after)) if one in places])
-    both = zip(before, after, strict=False)
-    stayed = [(n, n) for n, (one, other) in enumerate(both) if one == other]
-    return stayed if len(before) == len(after) and len(stayed) >= len(moved) else moved
+    index_by_item = {item: n for n, item in enumerate(_number_repetitions(old_texts))}
+    moved = _find_longest_rising_pairs(
+        [
+            (index_by_item[item], n)
+            for n, item in enumerate(_number_repetitions(new_texts))
+            if item in index_by_item
+        ]
+    )
+    aligned_items = zip(old_texts, new_texts, strict=False)
+    stayed = [(n, n) for n, (item, other_item) in enumerate(aligned_items) if item == other_item]
+    return stayed if len(old_texts) == len(new_texts) and len(stayed) >= len(moved) else moved
 
 
-def _numbered(items: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _number_repetitions(items: Sequence[str]) -> Iterator[tuple[str, int]]:
     counts: Counter[str] = Counter()
-    for one in items:
-        counts[one] += 1
-        yield one, counts[one]
+    for item in items:
+        counts[item] += 1
+        yield item, counts[item]
 
 
-def _rising(pairs: Pairs) -> Pairs:
+def _find_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
     """The longest part of pairs, which are in order of the second, that is so of the first too."""
     ends: list[int] = []
-    at: list[int] = []
-    before: list[int] = []
-    for n, (first, _) in enumerate(pairs):
-        length = bisect_left(ends, first)
-        before.append(at[length - 1] if length else -1)
-        ends[length : length + 1] = [first]
-        at[length : length + 1] = [n]
-    found: Pairs = []
-    n = at[-1] if at else -1
+    end_indexes: list[int] = []
+    predecessors: list[int] = []
+    for n, (first_index, _) in enumerate(pairs):
+        length = bisect_left(ends, first_index)
+        predecessors.append(end_indexes[length - 1] if length else -1)
+        ends[length : length + 1] = [first_index]
+        end_indexes[length : length + 1] = [n]
+    rising: IndexPairs = []
+    n = end_indexes[-1] if end_indexes else -1
     while n >= 0:
-        found.append(pairs[n])
-        n = before[n]
-    return found[::-1]
+        rising.append(pairs[n])
+        n = predecessors[n]
+    return rising[::-1]
 
 
-def _alike(
-    old: Sequence[Any], new: Sequence[Any], before: Sequence[str], after: Sequence[str]
-) -> Pairs:
+def _pair_similar_items(
+    old_items: Sequence[Any],
+    new_items: Sequence[Any],
+    old_texts: Sequence[str],
+    new_texts: Sequence[str],
+) -> IndexPairs:
     """Pairs, in the order of both, that have most in common."""
-    if len(old) * len(new) > _FEW or len(old) == len(new) == 1:
-        return [(n, n) for n in range(min(len(old), len(new)))]
-    shared = _Shared(old, new)
-    width = len(new) + 1
-    best = [[0.0] * width for _ in range(len(old) + 1)]
-    pair = [[0.0] * width for _ in old]
-    for i in range(len(old) - 1, -1, -1):
-        for j in range(len(new) - 1, -1, -1):
-            like = 10.0 if before[i] == after[j] else shared.by(i, j)
-            pair[i][j] = _ANY + like + best[i + 1][j + 1]
-            best[i][j] = max(pair[i][j], best[i + 1][j], best[i][j + 1])
-    found: Pairs = []
+    if len(old_items) * len(new_items) > _MAX_COMPARED or len(old_items) == len(new_items) == 1:
+        return [(n, n) for n in range(min(len(old_items), len(new_items)))]
+    shared_content = _SharedContent(old_items, new_items)
+    width = len(new_items) + 1
+    best_scores = [[0.0] * width for _ in range(len(old_items) + 1)]
+    pair_scores = [[0.0] * width for _ in old_items]
+    for i in range(len(old_items) - 1, -1, -1):
+        for j in range(len(new_items) - 1, -1, -1):
+            similarity = 10.0 if old_texts[i] == new_texts[j] else shared_content.score_pair(i, j)
+            pair_scores[i][j] = _BASE_SCORE + similarity + best_scores[i + 1][j + 1]
+            best_scores[i][j] = max(pair_scores[i][j], best_scores[i + 1][j], best_scores[i][j + 1])
+    matches: IndexPairs = []
     i = j = 0
-    while i < len(old) and j < len(new):
-        if pair[i][j] >= best[i][j]:
-            found.append((i, j))
+    while i < len(old_items) and j < len(new_items):
+        if pair_scores[i][j] >= best_scores[i][j]:
+            matches.append((i, j))
             i, j = i + 1, j + 1
-        elif best[i + 1][j] >= best[i][j + 1]:
+        elif best_scores[i + 1][j] >= best_scores[i][j + 1]:
             i += 1
         else:
             j += 1
-    return found
+    return matches
 
 
-class _Shared:
+class _SharedContent:
     """How much two items have in common; what many have counts for less."""
 
-    def __init__(self, old: Sequence[Any], new: Sequence[Any]) -> None:
-        self._items = old, new
-        self._parts = [[set(_parts(one)) for one in side] for side in (old, new)]
-        self._counts = [Counter(part for one in side for part in one) for side in self._parts]
+    def __init__(self, old_items: Sequence[Any], new_items: Sequence[Any]) -> None:
+        self._items = old_items, new_items
+        self._parts = [
+            [set(_list_comparable_parts(item)) for item in side] for side in (old_items, new_items)
+        ]
+        self._counts = [Counter(part for item in side for part in item) for side in self._parts]
 
-    def by(self, i: int, j: int) -> float:
+    def score_pair(self, i: int, j: int) -> float:
         """What speaks for an old item having become a new one."""
-        one, other = self._items[0][i], self._items[1][j]
-        if isinstance(one, str) and isinstance(other, str):
-            most = max(len(one), len(other), 1)
-            return min(_begin(one, other) + _begin(one[::-1], other[::-1]), most) / most
-        if _kind(one) is not _kind(other):
+        old_item, new_item = self._items[0][i], self._items[1][j]
+        if isinstance(old_item, str) and isinstance(new_item, str):
+            max_length = max(len(old_item), len(new_item), 1)
+            return (
+                min(
+                    _count_common_prefix(old_item, new_item)
+                    + _count_common_prefix(old_item[::-1], new_item[::-1]),
+                    max_length,
+                )
+                / max_length
+            )
+        if _classify_collection(old_item) is not _classify_collection(new_item):
             return 0.0
-        before, after = self._counts
-        keys = len(set(one) & set(other)) / (len(one) + 1) if isinstance(one, Mapping) else 0
-        both = self._parts[0][i] & self._parts[1][j]
-        return 0.1 * keys + sum(1 / (before[part] * after[part]) for part in both)
+        old_counts, new_counts = self._counts
+        keys = (
+            len(set(old_item) & set(new_item)) / (len(old_item) + 1)
+            if isinstance(old_item, Mapping)
+            else 0
+        )
+        shared_parts = self._parts[0][i] & self._parts[1][j]
+        return 0.1 * keys + sum(1 / (old_counts[part] * new_counts[part]) for part in shared_parts)
 
 
-def _begin(one: str, other: str) -> int:
+def _count_common_prefix(first_text: str, second_text: str) -> int:
     """How many characters two texts begin with are the same."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+    pairs = enumerate(zip(first_text, second_text, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(first_text), len(second_text)))
 
 
-def _parts(item: Any) -> list[tuple[str, str]]:
+def _list_comparable_parts(item: Any) -> list[tuple[str, str]]:
     if isinstance(item, Mapping):
-        return [(str(key), told(below, in_list=True)) for key, below in item.items()]
-    return [("", told(below, in_list=True)) for below in item] if _kind(item) is list else []
+        return [
+            (str(key), format_normalized_json(child, in_list=True)) for key, child in item.items()
+        ]
+    return (
+        [("", format_normalized_json(child, in_list=True)) for child in item]
+        if _classify_collection(item) is list
+        else []
+    )
 
 
-def _kind(value: Any) -> type:
+def _classify_collection(value: Any) -> type:
     if isinstance(value, Mapping):
         return dict
     return list if isinstance(value, list | tuple) else str

@@ -11,38 +11,42 @@ from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
-from synapse_apply.files.checkout import read_plain
+from synapse_apply.files.checkout import read_plain_file
 from synapse_apply.manifests import across, shapes
-from synapse_apply.manifests.committed import Written, committed
+from synapse_apply.manifests.committed import CommittedFolder, read_committed_manifests
 from synapse_apply.manifests.decode import (
     API_VERSION,
-    check,
-    desired,
-    drafted,
-    examine_rest,
-    overlaid,
-    place_address,
+    apply_overlay,
+    decode_desired,
+    decode_known_part,
+    draft_document,
+    fits_kind_schema,
+    set_draft_address,
 )
-from synapse_apply.manifests.draft import Context, PackageConfig
-from synapse_apply.manifests.files import manifest_files, shown
-from synapse_apply.manifests.fitting import Fitting
-from synapse_apply.manifests.inventory import is_inventory
-from synapse_apply.manifests.needing import with_needs
+from synapse_apply.manifests.draft import DecodeContext, ReadPackageConfig
+from synapse_apply.manifests.files import find_manifest_files, format_display_path
+from synapse_apply.manifests.fitting import FittedDeclarations
+from synapse_apply.manifests.inventory import is_inventory_file
+from synapse_apply.manifests.needing import add_need_dependencies
 from synapse_apply.manifests.overlays import Overlay
-from synapse_apply.manifests.reader import Document, Reading, read
-from synapse_apply.manifests.refactoring import check_declared, check_declared_at, later_names
-from synapse_apply.manifests.variables import Values
-from synapse_apply.model.address import Address, in_order
+from synapse_apply.manifests.reader import Document, ReadResult, read_documents
+from synapse_apply.manifests.refactoring import (
+    check_moved_undeclared,
+    check_moved_undeclared_at_ref,
+    list_current_names,
+)
+from synapse_apply.manifests.variables import VariableValues
+from synapse_apply.model.address import Address, sort_addresses
 from synapse_apply.model.desired import Desired, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, Position, error
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.unhurried import unhurried_gc
+from synapse_apply.model.unhurried import pause_gc
 from synapse_apply.model.values import Reference, SecretRef
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedManifests:
     """What one target declares. With an error among the diagnostics it must not be used."""
 
     target: Target
@@ -58,62 +62,70 @@ class Loaded:
     @cached_property
     def manifests_digest(self) -> str:
         """`sha256:HEX` over what is declared, whatever files it stands in; no secret value."""
-        all_of_it = [_as_json(self.desired[address]) for address in in_order(self.desired)]
-        text = json.dumps(all_of_it, sort_keys=True, separators=(",", ":"), default=_marker)
+        encoded_resources = [
+            _encode_resource(self.desired[address]) for address in sort_addresses(self.desired)
+        ]
+        text = json.dumps(
+            encoded_resources, sort_keys=True, separators=(",", ":"), default=_encode_marker
+        )
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(slots=True)
-class Shelf:
+class FileCache:
     """Files read once, for several targets."""
 
-    readings: dict[FilePath, Reading] = field(default_factory=dict)
+    readings: dict[FilePath, ReadResult] = field(default_factory=dict)
 
-    def read(self, file: FilePath, name: str) -> Reading:
+    def read_file(self, file: FilePath, name: str) -> ReadResult:
         if file not in self.readings:
             try:
-                self.readings[file] = read(read_plain(file), name)
+                self.readings[file] = read_documents(read_plain_file(file), name)
             except OSError as problem:
-                finding = error(
+                finding = error_finding(
                     "Unreadable file",
                     f"{name}: {problem.strerror}",
                     "check its permissions",
                     position=Position(name, 1, 1),
                 )
-                self.readings[file] = Reading((), (finding,))
+                self.readings[file] = ReadResult((), (finding,))
         return self.readings[file]
 
 
-def load(
+def load_manifests(
     project: Project,
     target: Target,
     *,
     variables: Mapping[str, Any] | None = None,
     strict: bool = False,
-    package_config: PackageConfig | None = None,
+    read_package_config: ReadPackageConfig | None = None,
     paths: Sequence[str] = (),
-    shelf: Shelf | None = None,
-    written: Written | None = None,
-) -> Loaded:
+    file_cache: FileCache | None = None,
+    commit_folder: CommittedFolder | None = None,
+) -> LoadedManifests:
     """What the manifests declare for one target, and every finding.
 
-    `variables` are those of the command line; `paths` replace the listed manifests; `strict`
-    makes errors of warnings. With `written` the manifests are those of a commit, and `paths` are
+    `variables` are those of the command line; `paths` replace the listed manifests; `strict` makes
+    errors of warnings. With `commit_folder` the manifests are those of a commit, and `paths` are
     relative to the project's folder. Raises nothing for what a user wrote.
     """
-    context = Context(project, target, shapes.marks_with(project.providers), package_config)
-    with unhurried_gc():
-        values = Values(project, target, variables or {})
-        values.check()
-        if written is None:
-            documents = _documents(context, paths, shelf or Shelf())
+    context = DecodeContext(
+        project, target, shapes.add_provider_marks(project.providers), read_package_config
+    )
+    with pause_gc():
+        values = VariableValues(project, target, variables or {})
+        values.check_values()
+        if commit_folder is None:
+            documents = _read_documents(context, paths, file_cache or FileCache())
         else:
-            documents = _committed(context, paths, written)
-        declared = _decoded(context, documents, values, written.name if written else "")
+            documents = _read_committed_documents(context, paths, commit_folder)
+        declared = _decode_documents(
+            context, documents, values, commit_folder.name if commit_folder else ""
+        )
     findings = [*values.findings, *context.findings]
     if strict:
-        findings = [finding.as_strict() for finding in findings]
-    return Loaded(
+        findings = [finding.with_strict_severity() for finding in findings]
+    return LoadedManifests(
         target,
         declared,
         tuple(dict.fromkeys(findings)),
@@ -122,164 +134,185 @@ def load(
     )
 
 
-def validate(
+def validate_targets(
     project: Project,
     targets: Iterable[Target],
     *,
     variables: Mapping[str, Any] | None = None,
     strict: bool = False,
-    package_config: Callable[[Target], PackageConfig] | None = None,
+    package_config_reader: Callable[[Target], ReadPackageConfig] | None = None,
     paths: Sequence[str] = (),
-) -> tuple[tuple[Loaded, ...], tuple[Diagnostic, ...]]:
+) -> tuple[tuple[LoadedManifests, ...], tuple[Diagnostic, ...]]:
     """Every target loaded, and the findings of all: one that several share stands once.
 
-    `package_config` gives the reader of one target, whose lists of allowed files differ.
+    `package_config_reader` gives the reader of one target, whose lists of allowed files differ.
     """
-    shelf = Shelf()
-    loaded = tuple(
-        load(
+    file_cache = FileCache()
+    results = tuple(
+        load_manifests(
             project,
             target,
             variables=variables,
             strict=strict,
-            package_config=package_config(target) if package_config else None,
+            read_package_config=package_config_reader(target) if package_config_reader else None,
             paths=paths,
-            shelf=shelf,
+            file_cache=file_cache,
         )
         for target in targets
     )
-    found: dict[Diagnostic, list[Diagnostic]] = {}
-    for one in loaded:
-        for finding in one.diagnostics:
-            found.setdefault(finding.with_(target=None), []).append(finding)
-    return loaded, tuple(same[0] if len(same) == 1 else key for key, same in found.items())
+    findings_by_text: dict[Diagnostic, list[Diagnostic]] = {}
+    for result in results:
+        for finding in result.diagnostics:
+            findings_by_text.setdefault(finding.with_changes(target=None), []).append(finding)
+    return results, tuple(
+        duplicates[0] if len(duplicates) == 1 else key
+        for key, duplicates in findings_by_text.items()
+    )
 
 
-def _documents(context: Context, paths: Sequence[str], shelf: Shelf) -> list[Document]:
-    listed = manifest_files(context.project, context.target, paths)
-    context.findings.extend(listed.findings)
+def _read_documents(
+    context: DecodeContext, paths: Sequence[str], file_cache: FileCache
+) -> list[Document]:
+    listing = find_manifest_files(context.project, context.target, paths)
+    context.findings.extend(listing.findings)
     documents: list[Document] = []
     folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
-    for file in listed.files:
-        reading = shelf.read(file, shown(file, folder))
-        if listed.implicit and not has_manifests(reading):
+    for file in listing.files:
+        reading = file_cache.read_file(file, format_display_path(file, folder))
+        if listing.implicit and not has_manifests(reading):
             continue
-        if file not in listed.named and is_inventory(reading):
+        if file not in listing.listed_files and is_inventory_file(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)
     return documents
 
 
-def _committed(context: Context, paths: Sequence[str], written: Written) -> list[Document]:
-    found = committed(context.project, context.target, paths, written)
-    context.findings.extend(found.findings)
+def _read_committed_documents(
+    context: DecodeContext, paths: Sequence[str], commit_folder: CommittedFolder
+) -> list[Document]:
+    committed_files = read_committed_manifests(
+        context.project, context.target, paths, commit_folder
+    )
+    context.findings.extend(committed_files.findings)
     documents: list[Document] = []
-    for reading in found.readings:
-        if found.implicit and not has_manifests(reading):
+    for reading in committed_files.readings:
+        if committed_files.implicit and not has_manifests(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)
     return documents
 
 
-def has_manifests(reading: Reading) -> bool:
+def has_manifests(reading: ReadResult) -> bool:
     """Whether a file nobody named is ours: other YAML lies about in a working folder too."""
-    family = API_VERSION.partition("/")[0]
+    version_family = API_VERSION.partition("/")[0]
     return any(
         isinstance(document.value, dict)
-        and str(document.value.get("apiVersion", "")).startswith(family)
+        and str(document.value.get("apiVersion", "")).startswith(version_family)
         for document in reading.documents
     )
 
 
-def _decoded(
-    context: Context, documents: Iterable[Document], values: Values, ref: str
+def _decode_documents(
+    context: DecodeContext, documents: Iterable[Document], values: VariableValues, ref: str
 ) -> dict[Address, Desired]:
-    overlays = Overlays(context, ref)
-    known: dict[Address, Position | None] = {}
+    overlays = TargetOverlays(context, ref)
+    position_by_address: dict[Address, Position | None] = {}
     declared: dict[Address, Desired] = {}
-    in_part: dict[Address, Desired] = {}
+    partly_known: dict[Address, Desired] = {}
     for document in documents:
-        draft = drafted(context, document, values)
+        draft = draft_document(context, document, values)
         if draft is None:
             continue
-        place_address(context, draft)
+        set_draft_address(context, draft)
         if draft.address is not None:
-            for overlay in overlays.of(draft.address):
-                overlaid(context, draft, overlay, values)
-            if draft.address in known:
-                first = known[draft.address]
-                context.findings.append(across.duplicate(draft.address, first, draft.position))
+            for overlay in overlays.select_matching(draft.address):
+                apply_overlay(context, draft, overlay, values)
+            if draft.address in position_by_address:
+                first_position = position_by_address[draft.address]
+                context.findings.append(
+                    across.build_duplicate_finding(draft.address, first_position, draft.position)
+                )
                 continue
-            known[draft.address] = draft.position
-        if draft.broken:
-            one = examine_rest(context, draft)
-            if one is not None:
-                in_part[one.address] = one
-        elif check(context, draft):
-            one = desired(context, draft)
-            if one is not None:
-                declared[one.address] = one
-    context.findings.extend(across.check_references({**declared, **in_part}, known))
-    context.findings.extend(across.check_sources(declared))
-    context.findings.extend(across.check_codes(context, declared))
-    context.findings.extend(overlays.check(known))
-    context.findings.extend(_check_moves(context, known, ref))
-    fitting = Fitting(context.target, context.findings)
-    return fitting.of(with_needs(declared, context.config))
+            position_by_address[draft.address] = draft.position
+        if draft.has_unknown_values:
+            resource = decode_known_part(context, draft)
+            if resource is not None:
+                partly_known[resource.address] = resource
+        elif fits_kind_schema(context, draft):
+            resource = decode_desired(context, draft)
+            if resource is not None:
+                declared[resource.address] = resource
+    context.findings.extend(
+        across.check_undeclared_references({**declared, **partly_known}, position_by_address)
+    )
+    context.findings.extend(across.check_shared_sources(declared))
+    context.findings.extend(across.check_plugin_codes(context, declared))
+    context.findings.extend(overlays.check_unused(position_by_address))
+    context.findings.extend(_check_moves_and_removals(context, position_by_address, ref))
+    fitting = FittedDeclarations(context.target, context.findings)
+    return fitting.fit_resources(add_need_dependencies(declared, context.read_config))
 
 
-def _check_moves(context: Context, known: Collection[Address], ref: str) -> Iterable[Diagnostic]:
+def _check_moves_and_removals(
+    context: DecodeContext, declared_addresses: Collection[Address], ref: str
+) -> Iterable[Diagnostic]:
     project, target = context.project, context.target.name
     if ref:
-        return check_declared_at(ref, project.moved, project.removed, known, target)
-    return check_declared(project.moved, project.removed, known, target)
+        return check_moved_undeclared_at_ref(
+            ref, project.moved, project.removed, declared_addresses, target
+        )
+    return check_moved_undeclared(project.moved, project.removed, declared_addresses, target)
 
 
-class Overlays:
+class TargetOverlays:
     """The overlays of a target, and which of them fitted something.
 
     Manifests of a Git ref may have an address that was moved since: its overlay goes along.
     """
 
-    def __init__(self, context: Context, ref: str) -> None:
-        self._all: list[Overlay] = list(context.target.overlays.values())
+    def __init__(self, context: DecodeContext, ref: str) -> None:
+        self._overlays: list[Overlay] = list(context.target.overlays.values())
         self._target = context.target.name
         self._ref = ref
-        self._moved = context.project.moved if ref else ()
-        self._used: set[str] = set()
+        self._moves = context.project.moved if ref else ()
+        self._used_patterns: set[str] = set()
 
-    def of(self, address: Address) -> list[Overlay]:
+    def select_matching(self, address: Address) -> list[Overlay]:
         """Those that fit an address, in the order of the project file."""
-        if not self._all:
+        if not self._overlays:
             return []
-        names = later_names(address, self._moved) if self._moved else (str(address),)
-        fitting = [one for one in self._all if any(map(one.fits, names))]
-        self._used.update(one.pattern for one in fitting)
-        return fitting
+        names = list_current_names(address, self._moves) if self._moves else (str(address),)
+        matching = [
+            overlay for overlay in self._overlays if any(map(overlay.matches_address, names))
+        ]
+        self._used_patterns.update(overlay.pattern for overlay in matching)
+        return matching
 
-    def check(self, known: Collection[Address]) -> Iterable[Diagnostic]:
+    def check_unused(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
         """Those that fitted nothing."""
-        return across.check_overlays(self._all, self._used, known, self._target, self._ref)
+        return across.check_unused_overlays(
+            self._overlays, self._used_patterns, declared_addresses, self._target, self._ref
+        )
 
 
-def _as_json(one: Desired) -> dict[str, Any]:
+def _encode_resource(resource: Desired) -> dict[str, Any]:
     return {
-        "address": str(one.address),
-        "spec": one.spec,
-        "labels": one.labels,
-        "prevent_destroy": one.lifecycle.prevent_destroy,
-        "ignore_changes": one.lifecycle.ignore_changes,
-        "own": one.lifecycle.own,
-        "id": one.remote_id,
-        "source": str(one.source) if one.source else None,
-        "verify": one.verify,
-        **({"retain": one.retain} if one.retain is not None else {}),
+        "address": str(resource.address),
+        "spec": resource.spec,
+        "labels": resource.labels,
+        "prevent_destroy": resource.lifecycle.prevent_destroy,
+        "ignore_changes": resource.lifecycle.ignore_changes,
+        "own": resource.lifecycle.own,
+        "id": resource.remote_id,
+        "source": str(resource.source) if resource.source else None,
+        "verify": resource.verify,
+        **({"retain": resource.retain} if resource.retain is not None else {}),
     }
 
 
-def _marker(value: Any) -> Any:
+def _encode_marker(value: Any) -> Any:
     if isinstance(value, SecretRef):
         return {"$secret": [value.source, value.name, value.format]}
     if isinstance(value, Reference):

@@ -8,58 +8,62 @@ from collections.abc import Collection, Iterator
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.address import Address
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_NAME_WORDS = (
+_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_NAME_RULE = (
     "lower-case letters, digits, `.`, `_` and `-`, begins with a letter or a digit, and is not "
     "longer than 63"
 )
-_VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
-_LONGEST = 63
+_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_MAX_NAME_LENGTH = 63
 
 
-def is_name(text: str) -> bool:
+def is_valid_name(text: str) -> bool:
     """Whether `metadata.name` may be this."""
-    return _NAME.fullmatch(text) is not None
+    return _NAME_PATTERN.fullmatch(text) is not None
 
 
-def misnamed(address: Address) -> str:
+def explain_invalid_address(address: Address) -> str:
     """Why no manifest can have an address; "" where one can."""
     kind = CATALOGUE.get(address.kind)
     if kind is None:
         return f"the kinds are {', '.join(sorted(CATALOGUE))}"
-    name, sign, version = address.name, "", ""
-    if kind.series:
-        name, sign, version = name.rpartition("@")
-        if not sign or _VERSION.fullmatch(version) is None:
+    name, separator, version = address.name, "", ""
+    if kind.series_field:
+        name, separator, version = name.rpartition("@")
+        if not separator or _VERSION_PATTERN.fullmatch(version) is None:
             return f"a {address.kind}'s address is {address.kind}/NAME@VERSION"
         if name.startswith("id="):
             return ""
-    return "" if is_name(name) else f"a name has {_NAME_WORDS}"
+    return "" if is_valid_name(name) else f"a name has {_NAME_RULE}"
 
 
-def slug(text: str, otherwise: str = "plugin") -> str:
-    """The nearest name to a text; `otherwise` where nothing of it can stay."""
-    made = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
-    return made[:_LONGEST].rstrip("-._") or otherwise
+def make_name_from_text(text: str, fallback: str = "plugin") -> str:
+    """The nearest name to a text; `fallback` where nothing of it can stay."""
+    candidate = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+    return candidate[:_MAX_NAME_LENGTH].rstrip("-._") or fallback
 
 
-def free_name(text: str, number: str, kind: str, taken: Collection[str]) -> str:
+def make_unused_name(text: str, number: str, kind: str, used_names: Collection[str]) -> str:
     """A name near a text that is not taken yet; `number` tells apart what would be called alike.
 
     `number` is the object's id, so that the same objects are called the same each time.
     """
-    mark = slug(f"{kind}-{number}", kind)
-    first = slug(text, mark)
-    if first not in taken:
-        return first
-    return next(name for name in _others(first, slug(number, "id")) if name not in taken)
+    fallback = make_name_from_text(f"{kind}-{number}", kind)
+    base_name = make_name_from_text(text, fallback)
+    if base_name not in used_names:
+        return base_name
+    return next(
+        name
+        for name in _iter_numbered_names(base_name, make_name_from_text(number, "id"))
+        if name not in used_names
+    )
 
 
-def _others(first: str, number: str) -> Iterator[str]:
-    ending = f"-{number}"[-_LONGEST + 1 :]
-    yield first[: _LONGEST - len(ending)].rstrip("-._") + ending
+def _iter_numbered_names(base_name: str, number: str) -> Iterator[str]:
+    suffix = f"-{number}"[-_MAX_NAME_LENGTH + 1 :]
+    yield base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix
     count = 2
     while True:
-        more = f"{ending}-{count}"[-_LONGEST + 1 :]
-        yield first[: _LONGEST - len(more)].rstrip("-._") + more
+        numbered_suffix = f"{suffix}-{count}"[-_MAX_NAME_LENGTH + 1 :]
+        yield base_name[: _MAX_NAME_LENGTH - len(numbered_suffix)].rstrip("-._") + numbered_suffix
         count += 1

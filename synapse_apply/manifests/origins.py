@@ -7,116 +7,131 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.manifests.overlays import Overlay
-from synapse_apply.manifests.places import nearest
-from synapse_apply.manifests.wording import dotted
-from synapse_apply.manifests.written import Written
+from synapse_apply.manifests.places import find_nearest_position
+from synapse_apply.manifests.wording import format_dotted_path
+from synapse_apply.manifests.written import WrittenDocument
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Target
-from synapse_apply.model.values import ABSENT, dig
+from synapse_apply.model.values import ABSENT, get_at
 
-_VARIABLE = re.compile(r"\$\{var\.([^}]*)\}")
+_VARIABLE_PATTERN = re.compile(r"\$\{var\.([^}]*)\}")
 
 
 @frozen
-class Spot:
+class DocumentSpot:
     """A place in a document, whether something stands there yet or not."""
 
-    document: Written
+    document: WrittenDocument
     path: Path
 
     @property
-    def raw(self) -> Any:
+    def written_value(self) -> Any:
         """What is written there now."""
-        return dig(self.document.document.value, self.path)
+        return get_at(self.document.document.value, self.path)
 
 
 @frozen
-class Origins:
+class FieldOrigins:
     """Where the fields of one resource come from on one target.
 
-    `document` is its manifest, `project` the project file where there is one. `shared`: other
+    `document` is its manifest, `project` the project file where there is one. `is_shared`: other
     targets read the same document, so that what is of this one alone goes into its overlay.
     """
 
     target: Target
     resource: Desired
-    document: Written
-    project: Written | None
-    shared: bool
+    document: WrittenDocument
+    project: WrittenDocument | None
+    is_shared: bool
 
-    def spot(self, path: Path) -> Spot:
+    def find_edit_spot(self, path: Path) -> DocumentSpot:
         """Where a field of the spec has to be written; InputError, with the place, where it cannot.
 
         A value that a variable or a package's config.yaml gives is not written at the field.
         """
-        full = ("spec", *path)
-        overlay = self._setter(full)
+        full_path = ("spec", *path)
+        overlay = self._find_setting_overlay(full_path)
         if overlay is not None:
             if overlay.is_pattern:
-                raise InputError(self._of_a_pattern(overlay, full))
-            found = self._in_project((*overlay.prefix, *full))
-        elif self.shared:
-            self._check_written(full, path)
-            found = self._in_project(
-                ("targets", self.target.name, "overlays", str(self.resource.address), *full)
+                raise InputError(self._build_pattern_refusal(overlay, full_path))
+            edit_spot = self._require_project_spot((*overlay.prefix, *full_path))
+        elif self.is_shared:
+            self._require_written_value(full_path, path)
+            edit_spot = self._require_project_spot(
+                ("targets", self.target.name, "overlays", str(self.resource.address), *full_path)
             )
         else:
-            self._check_written(full, path)
-            return Spot(self.document, full)
-        self._check_variable(found)
-        return found
+            self._require_written_value(full_path, path)
+            return DocumentSpot(self.document, full_path)
+        self._require_no_variable(edit_spot)
+        return edit_spot
 
-    def _setter(self, full: Path) -> Overlay | None:
+    def _find_setting_overlay(self, full_path: Path) -> Overlay | None:
         """The overlay whose word on this field is the last one."""
         overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
-        fitting = [one for one in overlays if one.fits(str(self.resource.address))]
-        return next((one for one in reversed(fitting) if _sets(one.patch, full)), None)
+        matching = [
+            overlay for overlay in overlays if overlay.matches_address(str(self.resource.address))
+        ]
+        return next(
+            (
+                overlay
+                for overlay in reversed(matching)
+                if _patch_sets_path(overlay.patch, full_path)
+            ),
+            None,
+        )
 
-    def _in_project(self, path: Path) -> Spot:
+    def _require_project_spot(self, path: Path) -> DocumentSpot:
         if self.project is None or self.target.position is None:
             raise InputError(
-                self._refusal(
+                self._build_refusal(
                     f"Its manifest is read by other targets, too, and target {self.target.name} "
                     "has no place in the project file for an overlay",
                     "Declare the target in synapse-apply.yaml, or edit the manifest by hand.",
                     self.resource.position,
                 )
             )
-        return Spot(self.project, path)
+        return DocumentSpot(self.project, path)
 
-    def _check_written(self, full: Path, path: Path) -> None:
-        self._check_variable(Spot(self.document, full))
-        raw = dig(self.document.document.value, full)
-        if raw is ABSENT and dig(self.resource.spec, path) is not ABSENT:
-            source = self.resource.source or self.document.get("spec", "from")
+    def _require_written_value(self, full_path: Path, path: Path) -> None:
+        self._require_no_variable(DocumentSpot(self.document, full_path))
+        written_value = get_at(self.document.document.value, full_path)
+        if written_value is ABSENT and get_at(self.resource.spec, path) is not ABSENT:
+            source = self.resource.source or self.document.get_value("spec", "from")
             raise InputError(
-                self._refusal(
-                    f"{dotted(full)} is not in the manifest: the package's config.yaml gives it",
+                self._build_refusal(
+                    f"{format_dotted_path(full_path)} is not in the manifest: the package's "
+                    f"config.yaml gives it",
                     f"Change it in the config.yaml of {source}.",
                     self.document.document.positions.get(("spec", "from"), self.resource.position),
                 )
             )
 
-    def _check_variable(self, spot: Spot) -> None:
+    def _require_no_variable(self, spot: DocumentSpot) -> None:
         value, document = spot.document.document.value, spot.document.document
-        above = (dig(value, spot.path[:end]) for end in range(len(spot.path)))
-        names = [name for one in above if isinstance(one, str) for name in _variables(one)]
-        for name in (*names, *_variables(spot.raw)):
-            place = self._variable(name)
-            at = f" ({place})" if place else ""
-            what = dotted(spot.path[spot.path.index("spec") :])
+        ancestors = (get_at(value, spot.path[:end]) for end in range(len(spot.path)))
+        names = [
+            name
+            for ancestor in ancestors
+            if isinstance(ancestor, str)
+            for name in _iter_variable_names(ancestor)
+        ]
+        for name in (*names, *_iter_variable_names(spot.written_value)):
+            variable_position = self._find_variable_position(name)
+            position_note = f" ({variable_position})" if variable_position else ""
+            field_name = format_dotted_path(spot.path[spot.path.index("spec") :])
             raise InputError(
-                self._refusal(
-                    f"{what} comes from variable {name}",
-                    f"Change the variable{at}, or write the value out.",
-                    nearest(document.positions, spot.path),
+                self._build_refusal(
+                    f"{field_name} comes from variable {name}",
+                    f"Change the variable{position_note}, or write the value out.",
+                    find_nearest_position(document.positions, spot.path),
                 )
             )
 
-    def _variable(self, name: str) -> Position | None:
+    def _find_variable_position(self, name: str) -> Position | None:
         """Where the value of a variable stands, as far as the project file has it."""
         if self.project is None:
             return None
@@ -124,16 +139,17 @@ class Origins:
         of_target: Path = ("targets", self.target.name, "variables", name)
         return positions.get(of_target, positions.get(("variables", name)))
 
-    def _of_a_pattern(self, overlay: Overlay, full: Path) -> Diagnostic:
-        place = nearest(overlay.positions, (*overlay.prefix, *full))
-        return self._refusal(
-            f"{dotted(full)} is set by the overlay {overlay.pattern}, which is for others, too",
+    def _build_pattern_refusal(self, overlay: Overlay, full_path: Path) -> Diagnostic:
+        position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
+        return self._build_refusal(
+            f"{format_dotted_path(full_path)} is set by the overlay {overlay.pattern}, which is "
+            f"for others, too",
             "Change it there, or set it in an overlay of this address alone.",
-            place,
+            position,
         )
 
-    def _refusal(self, detail: str, hint: str, position: Position | None) -> Diagnostic:
-        return error(
+    def _build_refusal(self, detail: str, hint: str, position: Position | None) -> Diagnostic:
+        return error_finding(
             "This drift cannot be accepted",
             f"{detail}.",
             hint,
@@ -142,25 +158,25 @@ class Origins:
         )
 
 
-def _sets(patch: Any, path: Path) -> bool:
+def _patch_sets_path(patch: Any, path: Path) -> bool:
     """Whether a merge patch has a word on a path: a value, a null, or one that replaces a map."""
-    at = patch
+    node = patch
     for part in path:
-        if not isinstance(at, Mapping):
+        if not isinstance(node, Mapping):
             return True
-        if part not in at:
+        if part not in node:
             return False
-        at = at[part]
+        node = node[part]
     return True
 
 
-def _variables(value: Any) -> Iterator[str]:
+def _iter_variable_names(value: Any) -> Iterator[str]:
     """The variables in a value as it is written; `$${` is none."""
     if isinstance(value, str):
-        yield from _VARIABLE.findall(value.replace("$${", ""))
+        yield from _VARIABLE_PATTERN.findall(value.replace("$${", ""))
     elif isinstance(value, Mapping):
-        for below in value.values():
-            yield from _variables(below)
+        for child in value.values():
+            yield from _iter_variable_names(child)
     elif isinstance(value, list):
-        for below in value:
-            yield from _variables(below)
+        for child in value:
+            yield from _iter_variable_names(child)

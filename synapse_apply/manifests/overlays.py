@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
-from synapse_apply.manifests.reader import Source
-from synapse_apply.model.address import fits_pattern, is_pattern
+from synapse_apply.manifests.reader import SourceText
+from synapse_apply.model.address import is_pattern, matches_pattern
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.frozen import frozen
 
@@ -24,7 +24,7 @@ class Overlay:
     patch: Mapping[str, Any] = field(repr=False)
     positions: Mapping[Path, Position] = field(repr=False)
     prefix: Path
-    source: Source
+    source: SourceText
 
     @property
     def is_pattern(self) -> bool:
@@ -34,12 +34,12 @@ class Overlay:
     def position(self) -> Position | None:
         return self.positions.get(self.prefix)
 
-    def fits(self, address: str) -> bool:
+    def matches_address(self, address: str) -> bool:
         """Whether an address, as text, is meant; only `*` is special."""
-        return fits_pattern(address, self.pattern)
+        return matches_pattern(address, self.pattern)
 
 
-def merged(value: Any, patch: Any) -> Any:
+def apply_merge_patch(value: Any, patch: Any) -> Any:
     """A value with a merge patch applied; both stay as they are."""
     if not isinstance(patch, Mapping):
         return patch
@@ -48,56 +48,56 @@ def merged(value: Any, patch: Any) -> Any:
         if change is None:
             result.pop(key, None)
         else:
-            result[key] = merged(result.get(key), change)
+            result[key] = apply_merge_patch(result.get(key), change)
     return result
 
 
-def without(value: Any, path: Path) -> Any:
+def remove_at_path(value: Any, path: Path) -> Any:
     """A copy without the key that a path leads to; a list that it leads into goes as a whole."""
     if not path or not isinstance(value, Mapping) or path[0] not in value:
         return value
-    key, below = path[0], value[path[0]]
-    if len(path) > 1 and isinstance(below, Mapping):
-        return {**value, key: without(below, path[1:])}
-    return {name: one for name, one in value.items() if name != key}
+    key, child = path[0], value[path[0]]
+    if len(path) > 1 and isinstance(child, Mapping):
+        return {**value, key: remove_at_path(child, path[1:])}
+    return {name: item_value for name, item_value in value.items() if name != key}
 
 
 @frozen
-class Layered(Mapping[Path, Position]):
+class LayeredPositions(Mapping[Path, Position]):
     """Positions of a patched document: what an overlay wrote stands in the project file."""
 
     overlay: Overlay
-    under: Mapping[Path, Position]
+    base_positions: Mapping[Path, Position]
 
     def __getitem__(self, path: Path) -> Position:
-        if self._is_overlaid(path):
-            above = (*self.overlay.prefix, *path)
-            if above in self.overlay.positions:
-                return self.overlay.positions[above]
-        return self.under[path]
+        if self._is_set_by_overlay(path):
+            project_path = (*self.overlay.prefix, *path)
+            if project_path in self.overlay.positions:
+                return self.overlay.positions[project_path]
+        return self.base_positions[path]
 
-    def _is_overlaid(self, path: Path) -> bool:
-        at: Any = self.overlay.patch
+    def _is_set_by_overlay(self, path: Path) -> bool:
+        node: Any = self.overlay.patch
         for part in path:
-            if not isinstance(at, Mapping):
+            if not isinstance(node, Mapping):
                 return True
-            if part not in at:
+            if part not in node:
                 return False
-            at = at[part]
-        return not isinstance(at, Mapping) or path not in self.under
+            node = node[part]
+        return not isinstance(node, Mapping) or path not in self.base_positions
 
     def __iter__(self) -> Iterator[Path]:
-        seen = set()
-        for path in self.under:
-            seen.add(path)
+        yielded = set()
+        for path in self.base_positions:
+            yielded.add(path)
             yield path
         depth = len(self.overlay.prefix)
         for path in self.overlay.positions:
-            if path[:depth] == self.overlay.prefix and path[depth:] not in seen:
+            if path[:depth] == self.overlay.prefix and path[depth:] not in yielded:
                 yield path[depth:]
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        return bool(self.under) or bool(self.overlay.positions)
+        return bool(self.base_positions) or bool(self.overlay.positions)

@@ -10,55 +10,55 @@ from synapse_apply.model.diagnostic import Path, Position
 # A mark packs line and column (both from 0) into one integer; a place is a mark, or for a map or
 # a list the pair of its mark and the places inside.
 Mark = int
-Place = Any
+PositionTree = Any
 COLUMN_BITS = 32
 _COLUMN_MASK = (1 << COLUMN_BITS) - 1
 
 
-def mark(line: int, column: int) -> Mark:
+def pack_mark(line: int, column: int) -> Mark:
     """Line and column, both from 0, as one integer."""
     return line << COLUMN_BITS | column
 
 
-def unmarked(packed: Mark) -> tuple[int, int]:
+def unpack_mark(packed: Mark) -> tuple[int, int]:
     """Line and column of a mark, both from 1."""
     return (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1
 
 
-def position_of(file: str, place: Place) -> Position:
+def build_position(file: str, tree: PositionTree) -> Position:
     """Where a place is in a file."""
-    packed = place[0] if type(place) is tuple else place
+    packed = tree[0] if type(tree) is tuple else tree
     return Position(file, (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1)
 
 
-class Positions(Mapping[Path, Position]):
+class LazyPositions(Mapping[Path, Position]):
     """Path to Position, worked out when asked: most documents are never asked."""
 
     __slots__ = ("_file", "_root")
 
-    def __init__(self, file: str, root: Place) -> None:
+    def __init__(self, file: str, root: PositionTree) -> None:
         """`root` is the document's place."""
         self._file = file
         self._root = root
 
     def __getitem__(self, path: Path) -> Position:
-        place = self._root
+        node = self._root
         for part in path:
-            inside: Any = place[1] if isinstance(place, tuple) else ()
-            if part in inside if isinstance(inside, dict) else _is_index(part, inside):
-                place = inside[part]
+            children: Any = node[1] if isinstance(node, tuple) else ()
+            if part in children if isinstance(children, dict) else _is_valid_index(part, children):
+                node = children[part]
             else:
                 raise KeyError(path)
-        return position_of(self._file, place)
+        return build_position(self._file, node)
 
     def __iter__(self) -> Iterator[Path]:
-        waiting: list[tuple[Path, Place]] = [((), self._root)]
-        while waiting:
-            path, place = waiting.pop()
+        pending: list[tuple[Path, PositionTree]] = [((), self._root)]
+        while pending:
+            path, node = pending.pop()
             yield path
-            inside = place[1] if isinstance(place, tuple) else ()
-            pairs = inside.items() if isinstance(inside, dict) else enumerate(inside)
-            waiting.extend(((*path, part), below) for part, below in pairs)
+            children = node[1] if isinstance(node, tuple) else ()
+            pairs = children.items() if isinstance(children, dict) else enumerate(children)
+            pending.extend(((*path, part), child) for part, child in pairs)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -68,11 +68,11 @@ class Positions(Mapping[Path, Position]):
         return True
 
 
-def _is_index(part: str | int, inside: Sequence[Place]) -> bool:
-    return isinstance(part, int) and 0 <= part < len(inside)
+def _is_valid_index(part: str | int, children: Sequence[PositionTree]) -> bool:
+    return isinstance(part, int) and 0 <= part < len(children)
 
 
-def nearest(positions: Mapping[Path, Position], path: Path) -> Position | None:
+def find_nearest_position(positions: Mapping[Path, Position], path: Path) -> Position | None:
     """The position of a path, or of the nearest thing above it that has one."""
     while path:
         if path in positions:

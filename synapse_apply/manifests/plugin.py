@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse_apply.manifests.draft import Config, Context, Draft
-from synapse_apply.manifests.reader import kind_of
-from synapse_apply.manifests.wording import dotted
+from synapse_apply.manifests.draft import ConfigWithPositions, DecodeContext, Draft
+from synapse_apply.manifests.reader import describe_value_kind
+from synapse_apply.manifests.wording import format_dotted_path
 from synapse_apply.model.credentials import hide_secret
 from synapse_apply.model.desired import PackageSource
 
 PREFIX = "plugin"
-_FROM_CONFIG = ("name", "code", "description", "category")
-_NOT_FIELDS = frozenset(("from", "retain"))
+_CONFIG_FIELDS = ("name", "code", "description", "category")
+_NON_FIELD_KEYS = frozenset(("from", "retain"))
 
 
-def spec(context: Context, draft: Draft) -> dict[str, Any]:
+def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     """The plugin's fields; what `from` gives is filled in, what contradicts it reported."""
-    fields = {key: value for key, value in draft.spec.items() if key not in _NOT_FIELDS}
+    fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     if "from" not in draft.spec:
         return fields
-    source = context.source(draft, "from")
+    source = context.parse_package_source(draft, "from")
     if source is None:
         value = draft.spec["from"]
         path = value.get("path") if isinstance(value, dict) else value
-        context.check_inside(draft, ("spec", "from"), path)
+        context.check_path_inside(draft, ("spec", "from"), path)
         return fields
-    config = context.config(source, draft)
-    for key in _FROM_CONFIG:
-        taken = config[0].get(key)
-        if taken is None or not isinstance(taken, str):
+    config = context.read_config(source, draft)
+    for key in _CONFIG_FIELDS:
+        config_value = config[0].get(key)
+        if config_value is None or not isinstance(config_value, str):
             continue
         if key in fields:
-            agree(context, draft, key, config, source)
+            check_agrees_with_config(context, draft, key, config, source)
         else:
-            fields[key] = taken
-    if context.has_no_config(source):
-        context.report_flaw(source, "package:no-config")
-        context.find(
+            fields[key] = config_value
+    if context.has_no_config_file(source):
+        context.mark_flaw_reported(source, "package:no-config")
+        context.report_finding(
             draft,
             ("spec", "from"),
             "Package without config.yaml",
@@ -45,8 +45,12 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
             "name the plugin's own folder, see that no ignore rule leaves the file out, or take "
             "`from` out and write the fields here",
         )
-    elif "name" not in fields and context.package_config and not context.is_broken(source):
-        context.find(
+    elif (
+        "name" not in fields
+        and context.read_package_config
+        and not context.is_unreadable_package(source)
+    ):
+        context.report_finding(
             draft,
             ("spec", "from"),
             "Missing field",
@@ -56,25 +60,30 @@ def spec(context: Context, draft: Draft) -> dict[str, Any]:
     return fields
 
 
-def agree(
-    context: Context, draft: Draft, key: str, config: Config, source: PackageSource | None
+def check_agrees_with_config(
+    context: DecodeContext,
+    draft: Draft,
+    key: str,
+    config: ConfigWithPositions,
+    source: PackageSource | None,
 ) -> None:
     """Report a field of the manifest that its package's config.yaml contradicts."""
-    ours, theirs = draft.spec.get(key), config[0].get(key)
-    if ours is None or theirs is None or ours == str(theirs):
+    manifest_value, config_value = draft.spec.get(key), config[0].get(key)
+    if manifest_value is None or config_value is None or manifest_value == str(config_value):
         return
     hint = "make both the same, or remove it here"
-    shown = hide_secret(theirs)
-    if not isinstance(theirs, str):
-        shown = f"{kind_of(theirs)} ({shown})"
+    shown_value = hide_secret(config_value)
+    if not isinstance(config_value, str):
+        shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
         hint = f"quote it there; {hint}"
-        context.report_flaw(source, f"package:{key}")
-    there = config[1].get((key,))
-    context.find(
+        context.mark_flaw_reported(source, f"package:{key}")
+    config_position = config[1].get((key,))
+    context.report_finding(
         draft,
         ("spec", key),
         "Manifest and package disagree",
-        f"`{dotted(('spec', key))}` is {ours}, but `{key}` is {shown} in the package's"
-        f" config.yaml" + (f" ({there})" if there else ""),
+        f"`{format_dotted_path(('spec', key))}` is {manifest_value}, but `{key}` is {shown_value} "
+        f"in the package's"
+        f" config.yaml" + (f" ({config_position})" if config_position else ""),
         hint,
     )

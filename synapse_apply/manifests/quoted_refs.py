@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_plain
-from synapse_apply.manifests.files import manifest_files
-from synapse_apply.manifests.variables import Values, substitute
+from synapse_apply.files.checkout import read_plain_file
+from synapse_apply.manifests.files import find_manifest_files
+from synapse_apply.manifests.variables import VariableValues, substitute_variables
 from synapse_apply.manifests.wording import VALUE_FROM
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
@@ -37,8 +37,8 @@ def list_references(project: Project, target: Target) -> set[SecretRef]:
     """
     if project.file is None:
         return set()
-    files = [project.file, *manifest_files(project, target).files]
-    values = Values(project, target, {})
+    files = [project.file, *find_manifest_files(project, target).files]
+    values = VariableValues(project, target, {})
     return {
         SecretRef(source, _expand(name, values), form)
         for file in files
@@ -48,7 +48,7 @@ def list_references(project: Project, target: Target) -> set[SecretRef]:
 
 def _text_of(file: Path) -> str:
     with suppress(OSError):
-        content = read_plain(file)
+        content = read_plain_file(file)
         if VALUE_FROM.encode() in content:
             return content.decode(errors="replace")
     return ""
@@ -73,9 +73,9 @@ def _plain(scalar: str) -> str:
     return scalar[1:-1].replace("''", "'") if scalar.startswith("'") else scalar.strip()
 
 
-def _expand(name: str, values: Values) -> str:
+def _expand(name: str, values: VariableValues) -> str:
     """A name with the project's variables in it; as it stands where they have no value here."""
     if "${" not in name:
         return name
-    expanded = substitute(name, values, lambda *_finding: None, ())
+    expanded = substitute_variables(name, values, lambda *_finding: None, ())
     return expanded if isinstance(expanded, str) else name

@@ -17,60 +17,69 @@ import yaml
 from yaml import events
 
 from synapse_apply.manifests import scalars
-from synapse_apply.manifests.builder import Broken, Builder, parser_for
-from synapse_apply.manifests.places import Mark, Place, Positions, mark, position_of, unmarked
-from synapse_apply.manifests.syntax import explain_syntax
+from synapse_apply.manifests.builder import Builder, UnreadableDocument, create_yaml_parser
+from synapse_apply.manifests.places import (
+    LazyPositions,
+    Mark,
+    PositionTree,
+    build_position,
+    pack_mark,
+    unpack_mark,
+)
+from synapse_apply.manifests.syntax import build_syntax_finding
 from synapse_apply.manifests.wording import FILL_IN
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.unhurried import unhurried_gc
+from synapse_apply.model.unhurried import pause_gc
 
 # Not compiled before a text asks for it: that takes longer than to read the usual file.
-_CONTROL = r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+_CONTROL_CHARACTER = (
+    r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 _NEXT_DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
-_MOST_RESTARTS = 50
+_MAX_RESTARTS = 50
 _BOM = "\ufeff"
 
 
 @frozen
-class Source:
+class SourceText:
     """A text, the name its findings carry, and whether `${` and FILL_IN stand in it at all."""
 
     file: str
     text: str = field(repr=False)
     has_variables: bool = False
-    has_gaps: bool = False
+    has_fill_in: bool = False
 
-    def scalar_text(self, position: Position, value: Any) -> str:
+    def find_scalar_text(self, position: Position, value: Any) -> str:
         """How an unquoted scalar was written at a key's (or item's) position, if it shows."""
-        lines = _lines(self.text)
+        lines = _split_lines(self.text)
         line = lines[position.line - 1] if position.line <= len(lines) else ""
-        rest = line[position.column - 1 :]
-        for candidate in (rest.partition(":")[2], rest):
-            written = re.split(r"[,}\]\s#]", candidate.strip(), maxsplit=1)[0]
-            if written and _reads_as(written, value):
-                return written
+        line_rest = line[position.column - 1 :]
+        for candidate in (line_rest.partition(":")[2], line_rest):
+            candidate_text = re.split(r"[,}\]\s#]", candidate.strip(), maxsplit=1)[0]
+            if candidate_text and _parses_to(candidate_text, value):
+                return candidate_text
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     def line_and_the_one_above(self, number: int) -> str:
         """A line of the text (from 1), behind the one above it, which is empty for the first."""
-        lines = ["", *_lines(self.text)[max(number - 2, 0) : number]]
+        lines = ["", *_split_lines(self.text)[max(number - 2, 0) : number]]
         return "\n".join(lines[-2:])
 
 
 @lru_cache(maxsize=2)
-def _lines(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     """A file's lines, kept for the next finding: a large file may have thousands."""
     return text.split("\n")
 
 
-def _reads_as(written: str, value: Any) -> bool:
+def _parses_to(text: str, value: Any) -> bool:
     try:
-        read = scalars.plain(written)
-    except scalars.NotJson:
+        parsed = scalars.parse_plain_scalar(text)
+    except scalars.NotJsonNumber:
         return False
-    return type(read) is type(value) and bool(read == value)
+    return type(parsed) is type(value) and bool(parsed == value)
 
 
 @frozen
@@ -78,35 +87,35 @@ class Document:
     """One document of a file: JSON values, and the place of each."""
 
     value: Any = field(repr=False)
-    place: Place = field(repr=False)
-    source: Source
+    position_tree: PositionTree = field(repr=False)
+    source: SourceText
 
     @property
-    def positions(self) -> Positions:
-        return Positions(self.source.file, self.place)
+    def positions(self) -> LazyPositions:
+        return LazyPositions(self.source.file, self.position_tree)
 
     @property
     def position(self) -> Position:
-        return position_of(self.source.file, self.place)
+        return build_position(self.source.file, self.position_tree)
 
 
 @frozen
-class Reading:
+class ReadResult:
     """What a text held: its documents (empty ones left out) and the findings."""
 
     documents: tuple[Document, ...]
     diagnostics: tuple[Diagnostic, ...]
 
 
-def read(data: bytes | str, file: str) -> Reading:
+def read_documents(data: bytes | str, file: str) -> ReadResult:
     """Every document of a text; raises nothing."""
-    text, findings = _decode(data, file)
+    text, findings = _decode_text(data, file)
     if text is None:
-        return Reading((), tuple(findings))
-    reader = _Reader(Source(file, text, "${" in text, FILL_IN in text))
-    with unhurried_gc():
-        reader.run()
-    return Reading(tuple(reader.documents), (*findings, *reader.findings))
+        return ReadResult((), tuple(findings))
+    reader = _YamlReader(SourceText(file, text, "${" in text, FILL_IN in text))
+    with pause_gc():
+        reader.read_all()
+    return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
 
 
 def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mapping[Path, Position]]:
@@ -114,33 +123,35 @@ def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mappi
 
     InputError carries every finding. Other layers get this as their YAML reader.
     """
-    value, positions, findings = mapping_of(data, file)
+    value, positions, findings = parse_mapping(data, file)
     if findings:
         raise InputError(*findings)
     return value, positions
 
 
-def mapping_of(
+def parse_mapping(
     data: bytes | str, file: str
 ) -> tuple[Mapping[str, Any], Mapping[Path, Position], tuple[Diagnostic, ...]]:
     """As `read_mapping`, with the findings beside what could be read."""
-    reading = read(data, file)
+    reading = read_documents(data, file)
     findings = list(reading.diagnostics)
-    findings.extend(more_than_one(reading, file))
+    findings.extend(iter_extra_document_findings(reading, file))
     if not reading.documents:
         return {}, {(): Position(file, 1, 1)}, tuple(findings)
     first = reading.documents[0]
     if isinstance(first.value, dict):
         return first.value, first.positions, tuple(findings)
-    detail = f"{file} holds {kind_of(first.value)} where KEY: VALUE lines are expected"
-    findings.append(error("Not a mapping", detail, "begin with a key", position=first.position))
+    detail = f"{file} holds {describe_value_kind(first.value)} where KEY: VALUE lines are expected"
+    findings.append(
+        error_finding("Not a mapping", detail, "begin with a key", position=first.position)
+    )
     return {}, first.positions, tuple(findings)
 
 
-def more_than_one(reading: Reading, file: str) -> Iterator[Diagnostic]:
+def iter_extra_document_findings(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
     """A finding when a text that should hold one document holds more."""
     for second in reading.documents[1:2]:
-        yield error(
+        yield error_finding(
             "More than one document",
             f"{file} holds {len(reading.documents)} documents where one is expected",
             "move the others to files of their own",
@@ -148,7 +159,7 @@ def more_than_one(reading: Reading, file: str) -> Iterator[Diagnostic]:
         )
 
 
-def kind_of(value: Any) -> str:
+def describe_value_kind(value: Any) -> str:
     """What a value is, in words for a message."""
     if value is None:
         return "null"
@@ -161,7 +172,7 @@ def kind_of(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
-def _decode(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:
+def _decode_text(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:
     if isinstance(data, str):
         text = data
         if not text.isascii():
@@ -170,106 +181,108 @@ def _decode(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]
     try:
         return data.decode("utf-8").removeprefix(_BOM), []
     except UnicodeDecodeError as problem:
-        before = data[: problem.start]
-        line = before.count(b"\n")
-        column = len(before.rpartition(b"\n")[2].decode("utf-8", "replace"))
-        utf16 = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
+        preceding = data[: problem.start]
+        line = preceding.count(b"\n")
+        column = len(preceding.rpartition(b"\n")[2].decode("utf-8", "replace"))
+        is_utf16 = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
         return None, [
-            error(
+            error_finding(
                 "Not UTF-8",
                 f"byte 0x{data[problem.start]:02x} at offset {problem.start} is not UTF-8 text"
-                + (" (the file is UTF-16)" if utf16 else ""),
+                + (" (the file is UTF-16)" if is_utf16 else ""),
                 "save the file as UTF-8",
                 position=Position(file, line + 1, column + 1),
             )
         ]
 
 
-class _Reader:
+class _YamlReader:
     """Reads one source, starting again behind what is broken."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceText) -> None:
         self.source = source
         self.documents: list[Document] = []
         self.findings: list[Diagnostic] = []
 
-    def run(self) -> None:
+    def read_all(self) -> None:
         text = self.source.text
         start = 0
-        for _ in range(_MOST_RESTARTS):
+        for _ in range(_MAX_RESTARTS):
             first_line = text.count("\n", 0, start)
-            broken_at = self._read_from(text[start:] if start else text, first_line)
-            if broken_at is None:
+            broken_line = self._read_until_broken(text[start:] if start else text, first_line)
+            if broken_line is None:
                 return
-            following = self._document_after(text, start, broken_at)
-            if following is None:
+            next_start = self._find_next_document(text, start, broken_line)
+            if next_start is None:
                 return
-            start = following
-        self._report(
+            start = next_start
+        self._report_finding(
             "Too many syntax errors",
-            f"the rest of the file is not read after {_MOST_RESTARTS} of them",
+            f"the rest of the file is not read after {_MAX_RESTARTS} of them",
             "mend these first",
-            mark(text.count("\n", 0, start), 0),
+            pack_mark(text.count("\n", 0, start), 0),
         )
 
-    def _document_after(self, text: str, start: int, line: int) -> int | None:
+    def _find_next_document(self, text: str, start: int, line: int) -> int | None:
         """The offset of the first `---` at or below a line, always beyond `start`."""
         offset = 0
         for _ in range(line):
             offset = text.find("\n", offset) + 1 or len(text)
-        found = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
-        return found.start() if found else None
+        match = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
+        return match.start() if match else None
 
-    def _read_from(self, text: str, first_line: int) -> int | None:
+    def _read_until_broken(self, text: str, first_line: int) -> int | None:
         """Read documents until the end (None) or what is broken (its line, from 0)."""
         if not text.isascii() or "\x00" in text or "\x1b" in text:
-            text = self._without_control_characters(text, first_line)
-        last = mark(first_line, 0)
+            text = self._replace_control_characters(text, first_line)
+        last_mark = pack_mark(first_line, 0)
 
-        def report(summary: str, detail: str, hint: str, at: Mark) -> None:
-            nonlocal last
-            last = at
-            self._report(summary, detail, hint, at)
+        def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
+            nonlocal last_mark
+            last_mark = finding_mark
+            self._report_finding(summary, detail, hint, finding_mark)
 
         try:
-            parser = parser_for(text)
-            builder = Builder(parser.get_event, report, first_line)
-            self._documents(parser, builder)
-        except Broken:
-            return unmarked(last)[0] - 1
+            parser = create_yaml_parser(text)
+            builder = Builder(parser.get_event, record_finding, first_line)
+            self._read_documents(parser, builder)
+        except UnreadableDocument:
+            return unpack_mark(last_mark)[0] - 1
         except yaml.reader.ReaderError:
-            cleaned = self._without_control_characters(text, first_line)
-            return self._read_from(cleaned, first_line) if cleaned != text else first_line
+            cleaned = self._replace_control_characters(text, first_line)
+            return self._read_until_broken(cleaned, first_line) if cleaned != text else first_line
         except yaml.MarkedYAMLError as problem:
-            finding, line = explain_syntax(problem, self.source.file, self.source.text, first_line)
+            finding, line = build_syntax_finding(
+                problem, self.source.file, self.source.text, first_line
+            )
             self.findings.append(finding)
             return line
         return None
 
-    def _documents(self, parser: Any, builder: Builder) -> None:
+    def _read_documents(self, parser: Any, builder: Builder) -> None:
         while True:
-            kind = type(parser.get_event())
-            if kind is events.StreamEndEvent:
+            event_type = type(parser.get_event())
+            if event_type is events.StreamEndEvent:
                 return
-            if kind is events.DocumentStartEvent:
-                value, place = builder.document()
+            if event_type is events.DocumentStartEvent:
+                value, tree = builder.build_document()
                 if value is not None:
-                    self.documents.append(Document(value, place, self.source))
+                    self.documents.append(Document(value, tree, self.source))
 
-    def _report(self, summary: str, detail: str, hint: str, at: Mark) -> None:
-        position = Positions(self.source.file, at)[()]
-        self.findings.append(error(summary, detail, hint, position=position))
+    def _report_finding(self, summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
+        position = LazyPositions(self.source.file, finding_mark)[()]
+        self.findings.append(error_finding(summary, detail, hint, position=position))
 
-    def _without_control_characters(self, text: str, first_line: int) -> str:
-        found = re.search(_CONTROL, text)
-        if found is None:
+    def _replace_control_characters(self, text: str, first_line: int) -> str:
+        match = re.search(_CONTROL_CHARACTER, text)
+        if match is None:
             return text
-        before = text[: found.start()]
-        line, column = before.count("\n"), len(before.rpartition("\n")[2])
-        self._report(
+        preceding = text[: match.start()]
+        line, column = preceding.count("\n"), len(preceding.rpartition("\n")[2])
+        self._report_finding(
             "Control character",
-            f"the character U+{ord(found[0]):04X} cannot stand in YAML",
-            f'remove it, or write it as an escape in a quoted text: "\\u{ord(found[0]):04x}"',
-            mark(first_line + line, column),
+            f"the character U+{ord(match[0]):04X} cannot stand in YAML",
+            f'remove it, or write it as an escape in a quoted text: "\\u{ord(match[0]):04x}"',
+            pack_mark(first_line + line, column),
         )
-        return re.sub(_CONTROL, "\ufffd", text)
+        return re.sub(_CONTROL_CHARACTER, "\ufffd", text)

@@ -10,65 +10,69 @@ from synapse_apply.kinds.run_forms import (
     PAGE_FORM,
     PLATFORM_FORM,
     describe_actions,
-    list_actions,
+    list_action_names,
     to_platform_form,
 )
-from synapse_apply.manifests.draft import PUBLISHED, Context, Draft
-from synapse_apply.manifests.named import referred, remote_id
+from synapse_apply.manifests.draft import PUBLISHED, DecodeContext, Draft
+from synapse_apply.manifests.named import extract_remote_id, parse_reference
 from synapse_apply.manifests.plugin import PREFIX as PLUGIN
-from synapse_apply.manifests.plugin import agree
-from synapse_apply.manifests.reader import kind_of
-from synapse_apply.manifests.secretfields import secured
+from synapse_apply.manifests.plugin import check_agrees_with_config
+from synapse_apply.manifests.reader import describe_value_kind
+from synapse_apply.manifests.secretfields import wrap_secrets
 from synapse_apply.model.address import Address
-from synapse_apply.model.credentials import hide_secret, is_secret
+from synapse_apply.model.credentials import contains_known_secret, hide_secret
 from synapse_apply.model.desired import PackageSource
 
 PREFIX = "release"
-_VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
-_NOT_FIELDS = frozenset(("source", "file", "verify"))
+_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_NON_FIELD_KEYS = frozenset(("source", "file", "verify"))
 
 
-def package(context: Context, draft: Draft) -> PackageSource | None:
+def parse_release_source(context: DecodeContext, draft: Draft) -> PackageSource | None:
     """Where the bytes come from; None when that is missing or wrong."""
-    return context.source(draft, "file" if "file" in draft.spec else "source")
+    return context.parse_package_source(draft, "file" if "file" in draft.spec else "source")
 
 
-def version(context: Context, draft: Draft) -> str | None:
+def resolve_version(context: DecodeContext, draft: Draft) -> str | None:
     """The declared version, else the one in the package's config.yaml."""
     declared = draft.spec.get("version")
     if declared is None:
-        declared = context.config(package(context, draft), draft)[0].get("version")
-        if is_secret(str(declared)):  # it would be part of an address, which is shown everywhere
+        declared = context.read_config(parse_release_source(context, draft), draft)[0].get(
+            "version"
+        )
+        if contains_known_secret(
+            str(declared)
+        ):  # it would be part of an address, which is shown everywhere
             return None
-    return declared if isinstance(declared, str) and _VERSION.fullmatch(declared) else None
+    return declared if isinstance(declared, str) and _VERSION_PATTERN.fullmatch(declared) else None
 
 
-def address(context: Context, draft: Draft) -> Address | None:
+def build_release_address(context: DecodeContext, draft: Draft) -> Address | None:
     """release/PLUGIN@VERSION or release/id=123@VERSION, where both are known."""
     plugin = draft.spec.get("plugin")
-    remote = remote_id(plugin)
-    owner = f"id={remote}" if remote else plugin
-    found = version(context, draft)
-    if not isinstance(owner, str) or not owner or found is None:
+    remote_plugin_id = extract_remote_id(plugin)
+    owner = f"id={remote_plugin_id}" if remote_plugin_id else plugin
+    release_version = resolve_version(context, draft)
+    if not isinstance(owner, str) or not owner or release_version is None:
         return None
-    return Address(PREFIX, f"{owner}@{found}")
+    return Address(PREFIX, f"{owner}@{release_version}")
 
 
-def spec(context: Context, draft: Draft) -> dict[str, Any]:
+def decode_release_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     """The release's fields; `plugin` is a Reference, or the literal remote id as text."""
-    fields = {key: value for key, value in draft.spec.items() if key not in _NOT_FIELDS}
-    fields["plugin"] = referred(PLUGIN, draft.spec["plugin"])
-    source = package(context, draft)
-    config = context.config(source, draft)
-    _check_paths(context, draft)
+    fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
+    fields["plugin"] = parse_reference(PLUGIN, draft.spec["plugin"])
+    source = parse_release_source(context, draft)
+    config = context.read_config(source, draft)
+    _check_source_paths(context, draft)
     if "version" in fields:
-        agree(context, draft, "version", config, source)
-    elif found := version(context, draft):
-        fields["version"] = found
+        check_agrees_with_config(context, draft, "version", config, source)
+    elif config_version := resolve_version(context, draft):
+        fields["version"] = config_version
     return fields
 
 
-def verification(context: Context, draft: Draft) -> Mapping[str, Any] | None:
+def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, Any] | None:
     """The `verify:` block; None without one. It holds no secret, and one form of a run.
 
     A plugin that lists actions is run in the platform's form, which names one of them.
@@ -76,46 +80,50 @@ def verification(context: Context, draft: Draft) -> Mapping[str, Any] | None:
     verify = draft.spec.get("verify")
     if verify is None:
         return None
-    checked: Mapping[str, Any] = secured(context, draft, {"verify": verify})["verify"]
-    ours, theirs = ([key for key in form if key in verify] for form in (PAGE_FORM, PLATFORM_FORM))
-    if ours and theirs:
-        context.find(
+    block: Mapping[str, Any] = wrap_secrets(context, draft, {"verify": verify})["verify"]
+    page_keys, platform_keys = (
+        [key for key in form if key in verify] for form in (PAGE_FORM, PLATFORM_FORM)
+    )
+    if page_keys and platform_keys:
+        context.report_finding(
             draft,
-            ("spec", "verify", theirs[0]),
+            ("spec", "verify", platform_keys[0]),
             "Two forms of a run",
-            f"`{theirs[0]}` is one of the platform's fields, `{ours[0]}` one of the API page's",
+            f"`{platform_keys[0]}` is one of the platform's fields, `{page_keys[0]}` one of the "
+            f"API page's",
             f"use either {', '.join(PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
         )
-        return checked
-    actions = _listed_actions(context, draft)
-    action = _action_of(context, draft, actions) if actions else None
+        return block
+    actions = _list_package_actions(context, draft)
+    action = _select_action(context, draft, actions) if actions else None
     if action is None:
-        return checked
-    if context.target.is_embedded and not theirs:
+        return block
+    if context.target.is_embedded and not platform_keys:
         # The page's profile shows a run's context, by which a run with a lost answer is found.
-        checked = {"context": {}, **checked}
-    return to_platform_form(checked, action)
+        block = {"context": {}, **block}
+    return to_platform_form(block, action)
 
 
-def _listed_actions(context: Context, draft: Draft) -> tuple[str, ...]:
+def _list_package_actions(context: DecodeContext, draft: Draft) -> tuple[str, ...]:
     """The actions that the package lists, else those of the declared `config`."""
-    config = context.config(package(context, draft), draft)[0]
-    return list_actions(config) or list_actions(draft.spec.get("config"))
+    config = context.read_config(parse_release_source(context, draft), draft)[0]
+    return list_action_names(config) or list_action_names(draft.spec.get("config"))
 
 
-def _action_of(context: Context, draft: Draft, actions: tuple[str, ...]) -> str | None:
+def _select_action(context: DecodeContext, draft: Draft, actions: tuple[str, ...]) -> str | None:
     """The action to run; None where none can be told, which is reported."""
     verify = draft.spec["verify"]
     declared = verify.get("action")
     if declared in actions:
         return str(declared)
-    listed = hide_secret(describe_actions(actions))
+    actions_text = hide_secret(describe_actions(actions))
     if declared:
-        context.find(
+        context.report_finding(
             draft,
             ("spec", "verify", "action"),
             "No such action",
-            f"`verify.action` names an action that the plugin does not list; it lists {listed}",
+            f"`verify.action` names an action that the plugin does not list; it lists "
+            f"{actions_text}",
             "name one of them",
         )
         return None
@@ -124,54 +132,55 @@ def _action_of(context: Context, draft: Draft, actions: tuple[str, ...]) -> str 
     hint = f"add `action: {hide_secret(describe_actions(actions[:1]))}`, or another one"
     if any(name in verify for name in PAGE_FORM):
         hint += "; parameters stand under `params` then"
-    context.find(
+    context.report_finding(
         draft,
         ("spec", "verify"),
         "Missing action",
-        f"a run needs `verify.action` where a plugin lists several actions; it lists {listed}",
+        f"a run needs `verify.action` where a plugin lists several actions; it lists "
+        f"{actions_text}",
         hint,
     )
     return None
 
 
-def _check_paths(context: Context, draft: Draft) -> None:
+def _check_source_paths(context: DecodeContext, draft: Draft) -> None:
     for key in ("source", "file"):
         value = draft.spec.get(key)
         if value != PUBLISHED:
             path = value.get("path") if isinstance(value, dict) else value
-            context.check_inside(draft, ("spec", key), path)
+            context.check_path_inside(draft, ("spec", key), path)
 
 
-def explain_no_address(context: Context, draft: Draft) -> None:
+def report_missing_version(context: DecodeContext, draft: Draft) -> None:
     """Report why a release has no version; every other reason was reported by the schema."""
     if draft.spec.get("version") is not None:
         return
-    source = package(context, draft)
-    if source is None or context.is_broken(source):
-        _check_paths(context, draft)
+    source = parse_release_source(context, draft)
+    if source is None or context.is_unreadable_package(source):
+        _check_source_paths(context, draft)
         return
-    config, positions = context.config(source)
-    found = config.get("version")
-    if found is None:
-        where = (
+    config, positions = context.read_config(source)
+    config_version = config.get("version")
+    if config_version is None:
+        source_text = (
             f"the config.yaml of {source}" if source.kind != PUBLISHED else "a published package"
         )
-        context.find(
+        context.report_finding(
             draft,
             ("spec",),
             "Missing version",
-            f"`spec` has no `version`, and {where} gives none",
+            f"`spec` has no `version`, and {source_text} gives none",
             "add `version:`",
         )
         return
-    there = positions.get(("version",))
-    if not isinstance(found, str):
-        context.report_flaw(source, "package:version")
-    context.find(
+    version_position = positions.get(("version",))
+    if not isinstance(config_version, str):
+        context.mark_flaw_reported(source, "package:version")
+    context.report_finding(
         draft,
         ("spec",),
         "Malformed version",
-        f"`version` is {kind_of(found)} ({hide_secret(found)}) in the package's config.yaml"
-        + (f" ({there})" if there else ""),
+        f"`version` is {describe_value_kind(config_version)} ({hide_secret(config_version)}) in "
+        f"the package's config.yaml" + (f" ({version_position})" if version_position else ""),
         "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
     )

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.manifests.scalar_texts import as_literal, on_one_line
+from synapse_apply.manifests.scalar_texts import format_block_scalar, format_inline_scalar
 from synapse_apply.manifests.slots import (
     Cut,
-    Slot,
-    alone,
-    content,
-    entries,
-    head_remark,
-    line_before,
-    line_start,
-    properties_end,
+    ValueSlot,
+    find_content_start,
+    find_line_start,
+    find_previous_line_end,
+    find_properties_end,
+    format_block_header_comment,
+    is_first_in_line,
+    list_entries,
 )
-from synapse_apply.manifests.spans import BREAK, Node, column, last_offset, line_end
+from synapse_apply.manifests.spans import (
+    LINE_BREAK,
+    SourceNode,
+    count_column,
+    find_line_end,
+    find_value_end,
+)
 
 
 def is_collection(value: Any) -> bool:
@@ -25,140 +31,176 @@ def is_collection(value: Any) -> bool:
     return isinstance(value, Mapping | list | tuple)
 
 
-def in_brackets(value: Any, quote: str = "") -> str:
+def format_flow_value(value: Any, quote: str = "") -> str:
     """A JSON value on one line, lists and maps in brackets; `quote` for keys and texts."""
     if isinstance(value, Mapping):
         pairs = (
-            f"{on_one_line(str(k), quote, flow=True)}: {in_brackets(v, quote)}"
+            f"{format_inline_scalar(str(k), quote, flow=True)}: {format_flow_value(v, quote)}"
             for k, v in value.items()
         )
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(in_brackets(one, quote) for one in value) + "]"
-    return on_one_line(value, quote, flow=True)
+        return "[" + ", ".join(format_flow_value(item, quote) for item in value) + "]"
+    return format_inline_scalar(value, quote, flow=True)
 
 
-def as_lines(value: Any, indent: str, *, literals: bool = False, name: str = "") -> list[str]:
+def format_block_lines(
+    value: Any, indent: str, *, allow_literals: bool = False, key_quote: str = ""
+) -> list[str]:
     """A list or a map with something in it as lines, each with its indentation; items in one.
 
-    `literals`: texts of several lines below a key are block scalars; `name` is the quote of keys.
+    `allow_literals`: texts of several lines below a key are block scalars; `key_quote` is the quote
+    of keys.
     """
     if not isinstance(value, Mapping):
-        return [f"{indent}- {_on_a_line(one)}" for one in value]
+        return [f"{indent}- {_format_inline_value(item)}" for item in value]
     lines: list[str] = []
-    for key, below in value.items():
-        head = f"{indent}{on_one_line(str(key), name)}:"
-        literal = as_literal(below, indent + "  ", "\n") if literals else None
-        if is_collection(below) and below:
-            lines += [head, *as_lines(below, indent + "  ", literals=literals)]
-        elif literal and "\n" in below:
-            lines += "".join((head, " ", *literal)).split("\n")
+    for key, child in value.items():
+        line_head = f"{indent}{format_inline_scalar(str(key), key_quote)}:"
+        literal = format_block_scalar(child, indent + "  ", "\n") if allow_literals else None
+        if is_collection(child) and child:
+            lines += [
+                line_head,
+                *format_block_lines(child, indent + "  ", allow_literals=allow_literals),
+            ]
+        elif literal and "\n" in child:
+            lines += "".join((line_head, " ", *literal)).split("\n")
         else:
-            lines.append(f"{head} {_on_a_line(below)}")
+            lines.append(f"{line_head} {_format_inline_value(child)}")
     return lines
 
 
-def _on_a_line(value: Any) -> str:
-    return in_brackets(value) if is_collection(value) else on_one_line(value)
+def _format_inline_value(value: Any) -> str:
+    return format_flow_value(value) if is_collection(value) else format_inline_scalar(value)
 
 
-def scalar_instead(
-    text: str, slot: Slot, value: Any, line_break: str, *, literals: bool
+def iter_scalar_cuts(
+    text: str, slot: ValueSlot, value: Any, line_break: str, *, allow_literals: bool
 ) -> Iterator[Cut]:
     """Cuts that put a scalar in the place of another one, in its style where that can hold it.
 
-    `literals`: a text of several lines becomes a block scalar, where one can stand.
+    `allow_literals`: a text of several lines becomes a block scalar, where one can stand.
     """
     node = slot.node
-    end = last_offset(text, node)
-    remark = head_remark(text, node)
-    many = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
-    block = node.style in {"|", ">"}
-    fits = block or (many and not slot.flow and not text[end : line_end(text, end)].strip())
-    if literals and not slot.flow and fits:
-        literal = as_literal(value, _indent(text, slot), line_break)
+    end = find_value_end(text, node)
+    comment = format_block_header_comment(text, node)
+    becomes_multiline = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
+    is_block_scalar = node.style in {"|", ">"}
+    can_be_literal = is_block_scalar or (
+        becomes_multiline and not slot.flow and not text[end : find_line_end(text, end)].strip()
+    )
+    if allow_literals and not slot.flow and can_be_literal:
+        literal = format_block_scalar(value, _find_block_scalar_indent(text, slot), line_break)
         if literal:
-            yield node.start, end, _gap(text, slot) + literal[0] + remark + literal[1]
+            yield (
+                node.start,
+                end,
+                _format_value_prefix(text, slot) + literal[0] + comment + literal[1],
+            )
             return
-    style = "" if block else node.style
-    shown = on_one_line(value, style, flow=slot.flow)
-    yield node.start, end, _gap(text, slot) + shown + remark
+    style = "" if is_block_scalar else node.style
+    scalar_text = format_inline_scalar(value, style, flow=slot.flow)
+    yield node.start, end, _format_value_prefix(text, slot) + scalar_text + comment
 
 
-def _gap(text: str, slot: Slot) -> str:
+def _format_value_prefix(text: str, slot: ValueSlot) -> str:
     """What has to stand between a key or a dash and a value where there was none."""
-    if not slot.named:
+    if not slot.has_indicator:
         return ": "
     start = slot.node.start
     return " " if start == slot.node.end and text[start - 1 : start] in {":", "-"} else ""
 
 
-def _indent(text: str, slot: Slot) -> str:
+def _find_block_scalar_indent(text: str, slot: ValueSlot) -> str:
     """The indentation of a block scalar's lines: those it has, else two more than its key."""
     node = slot.node
-    for line in BREAK.split(text[node.start : node.end])[1:]:
+    for line in LINE_BREAK.split(text[node.start : node.end])[1:]:
         if line.strip() and node.style in {"|", ">"}:
             return line[: len(line) - len(line.lstrip(" "))]
-    return " " * (slot.base + 2)
+    return " " * (slot.base_column + 2)
 
 
-def instead(
-    text: str, slot: Slot, value: Any, line_break: str, *, lines: bool, literals: bool = True
+def iter_replacement_cuts(
+    text: str,
+    slot: ValueSlot,
+    value: Any,
+    line_break: str,
+    *,
+    allow_block: bool,
+    allow_literals: bool = True,
 ) -> Iterator[Cut]:
     """Cuts that put a value in the place of one that nothing is kept of.
 
-    `lines`: a list or a map may have lines of its own where there are lines now.
+    `allow_block`: a list or a map may have lines of its own where there are lines now.
     """
     node = slot.node
-    if slot.in_lines:
-        lines = lines and is_collection(value) and bool(value)
-        yield from _for_lines(text, slot, value, line_break if lines else "")
+    if slot.is_block_collection:
+        allow_block = allow_block and is_collection(value) and bool(value)
+        yield from _iter_block_replacement_cuts(
+            text, slot, value, line_break if allow_block else ""
+        )
     elif is_collection(value) or is_collection(slot.value):
-        shown = in_brackets(value) if slot.flow or is_collection(value) else on_one_line(value)
+        value_text = (
+            format_flow_value(value)
+            if slot.flow or is_collection(value)
+            else format_inline_scalar(value)
+        )
         yield (
             node.start,
-            last_offset(text, node),
-            _gap(text, slot) + shown + head_remark(text, node),
+            find_value_end(text, node),
+            _format_value_prefix(text, slot) + value_text + format_block_header_comment(text, node),
         )
     else:
-        yield from scalar_instead(text, slot, value, line_break, literals=literals)
+        yield from iter_scalar_cuts(text, slot, value, line_break, allow_literals=allow_literals)
 
 
-def _for_lines(text: str, slot: Slot, value: Any, line_break: str) -> Iterator[Cut]:
+def _iter_block_replacement_cuts(
+    text: str, slot: ValueSlot, value: Any, line_break: str
+) -> Iterator[Cut]:
     """Cuts for lines of a list or a map: others, or a value behind the key or dash above them."""
-    start, last = content(text, slot.node), last_offset(text, slot.node)
-    apart = alone(text, start)
+    start, last = find_content_start(text, slot.node), find_value_end(text, slot.node)
+    is_on_own_line = is_first_in_line(text, start)
     if line_break:
-        width = column(text, start)
-        width = max(width, slot.base + 2) if apart and isinstance(value, Mapping) else width
-        made = line_break.join(as_lines(value, " " * width, literals=line_break == "\n"))
-        if apart:
-            yield line_start(text, start), line_end(text, last), made
+        width = count_column(text, start)
+        width = (
+            max(width, slot.base_column + 2)
+            if is_on_own_line and isinstance(value, Mapping)
+            else width
+        )
+        block_text = line_break.join(
+            format_block_lines(value, " " * width, allow_literals=line_break == "\n")
+        )
+        if is_on_own_line:
+            yield find_line_start(text, start), find_line_end(text, last), block_text
         else:
-            end = line_end(text, last)
-            yield start, last if line_end(text, start) == end else end, made.lstrip(" ")
+            end = find_line_end(text, last)
+            yield start, last if find_line_end(text, start) == end else end, block_text.lstrip(" ")
         return
-    shown = _on_a_line(value)
-    if apart and slot.base >= 0:
-        behind = start_behind(text, slot)
-        yield behind, behind, f" {shown}"
-        yield line_before(text, line_start(text, start)), line_end(text, last), ""
+    value_text = _format_inline_value(value)
+    if is_on_own_line and slot.base_column >= 0:
+        value_offset = find_value_offset(text, slot)
+        yield value_offset, value_offset, f" {value_text}"
+        yield (
+            find_previous_line_end(text, find_line_start(text, start)),
+            find_line_end(text, last),
+            "",
+        )
         return
     # The comment on the line of a dash is the item's.
-    end, first = line_end(text, start), entries(text, slot)[0].last
-    if end == line_end(text, last):
-        yield start, last, shown
+    end, first_entry_end = find_line_end(text, start), list_entries(text, slot)[0].end
+    if end == find_line_end(text, last):
+        yield start, last, value_text
     else:
-        kept = text[first:end].rstrip() if first <= end else ""
-        yield start, line_end(text, last), shown + kept
+        trailing_comment = text[first_entry_end:end].rstrip() if first_entry_end <= end else ""
+        yield start, find_line_end(text, last), value_text + trailing_comment
 
 
-def start_behind(text: str, slot: Slot) -> int:
+def find_value_offset(text: str, slot: ValueSlot) -> int:
     """Where a value can stand behind the key or dash of lines that hold one, and its anchor."""
-    return properties_end(text, slot.node) if slot.node.mark else slot.behind
+    return find_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
 
 
-def quotes(nodes: list[Node]) -> str:
+def find_common_quote(nodes: list[SourceNode]) -> str:
     """The quote that all of these scalars are written in; "" where they are not."""
     styles = {node.style for node in nodes if node.is_scalar}
     (style,) = styles if len(styles) == 1 else ("",)

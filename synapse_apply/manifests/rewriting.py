@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import field
 from pathlib import Path as FilePath
 
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 
@@ -20,112 +20,114 @@ class Rewrite:
 
     file: FilePath
     name: str
-    before: bytes = field(repr=False)
-    after: bytes = field(repr=False)
+    old_content: bytes = field(repr=False)
+    new_content: bytes = field(repr=False)
 
 
-def rewrite(changes: Sequence[Rewrite]) -> None:
+def rewrite_files(changes: Sequence[Rewrite]) -> None:
     """Write every file, a link's target where it is one. InputError leaves them as they were.
 
     A file that is not writable, or that changed since it was read, is not replaced.
     """
-    ready: list[tuple[Rewrite, FilePath, FilePath]] = []
+    prepared: list[tuple[Rewrite, FilePath, FilePath]] = []
     done: list[Rewrite] = []
     try:
         for change in changes:
-            place = change.file.resolve()
-            aside = place.with_name(f".{place.name}.{os.getpid()}.part")
-            ready.append((change, place, aside))
-            _prepare(change, place, aside)
-        for change, place, aside in ready:
-            _expect(change, place, change.before)
-            aside.replace(place)
+            real_path = change.file.resolve()
+            temporary_path = real_path.with_name(f".{real_path.name}.{os.getpid()}.part")
+            prepared.append((change, real_path, temporary_path))
+            _write_temporary_file(change, real_path, temporary_path)
+        for change, real_path, temporary_path in prepared:
+            _require_content(change, real_path, change.old_content)
+            temporary_path.replace(real_path)
             done.append(change)
-            _expect(change, place, change.after)
+            _require_content(change, real_path, change.new_content)
     except OSError as problem:
-        _take_back(done)
-        raise InputError(_unwritable(ready[-1][0], problem)) from None
+        _restore_files(done)
+        raise InputError(_build_unwritable_finding(prepared[-1][0], problem)) from None
     except InputError:
-        _take_back(done)
+        _restore_files(done)
         raise
     finally:
-        for _, _, aside in ready:
+        for _, _, temporary_path in prepared:
             with suppress(OSError):
-                aside.unlink()
-    for folder in {place.parent for _, place, _ in ready}:
-        _flush(folder)
+                temporary_path.unlink()
+    for folder in {real_path.parent for _, real_path, _ in prepared}:
+        _sync_folder(folder)
 
 
-def write_new(path: FilePath, text: str) -> None:
+def write_new_file(path: FilePath, text: str) -> None:
     """Write a file that is not there yet, folders on the way too; InputError if it cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError:
-        raise InputError(taken(path)) from None
+        raise InputError(build_existing_file_finding(path)) from None
     except OSError as problem:
         raise InputError(
-            error("A file cannot be written", f"{path}: {problem.strerror}.", "Check the folder.")
+            error_finding(
+                "A file cannot be written", f"{path}: {problem.strerror}.", "Check the folder."
+            )
         ) from None
 
 
-def taken(path: FilePath, hint: str = "") -> Diagnostic:
+def build_existing_file_finding(path: FilePath, hint: str = "") -> Diagnostic:
     """The finding for a file that is not to be overwritten."""
-    return error(
+    return error_finding(
         "The file is there already",
         f"{path} is left as it is.",
         hint or "Choose another name, or remove it first.",
     )
 
 
-def _prepare(change: Rewrite, place: FilePath, aside: FilePath) -> None:
+def _write_temporary_file(change: Rewrite, real_path: FilePath, temporary_path: FilePath) -> None:
     """The new content beside the file, on disk, as the file's owner and mode have it."""
-    facts = place.stat()
-    if not os.access(place, os.W_OK):
+    file_stat = real_path.stat()
+    if not os.access(real_path, os.W_OK):
         raise PermissionError(13, "it is not writable")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(aside, flags, 0o600), "wb") as file:
-        file.write(change.after)
+    with os.fdopen(os.open(temporary_path, flags, 0o600), "wb") as file:
+        file.write(change.new_content)
         file.flush()
         if hasattr(os, "fchown"):
             with suppress(OSError):
-                os.fchown(file.fileno(), facts.st_uid, facts.st_gid)
-        aside.chmod(stat.S_IMODE(facts.st_mode))
+                os.fchown(file.fileno(), file_stat.st_uid, file_stat.st_gid)
+        temporary_path.chmod(stat.S_IMODE(file_stat.st_mode))
         os.fsync(file.fileno())
 
 
-def _expect(change: Rewrite, place: FilePath, content: bytes) -> None:
-    if place.read_bytes() != content:
-        raise InputError(_changed(change))
+def _require_content(change: Rewrite, real_path: FilePath, content: bytes) -> None:
+    if real_path.read_bytes() != content:
+        raise InputError(_build_changed_finding(change))
 
 
-def _take_back(done: Sequence[Rewrite]) -> None:
+def _restore_files(done: Sequence[Rewrite]) -> None:
     for change in done:
         with suppress(OSError):
-            change.file.resolve().write_bytes(change.before)
+            change.file.resolve().write_bytes(change.old_content)
 
 
-def _flush(folder: FilePath) -> None:
+def _sync_folder(folder: FilePath) -> None:
     """The new names outlive a power failure; a system that cannot do that does without."""
     with suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
 
-def _changed(change: Rewrite) -> Diagnostic:
-    return error(
+def _build_changed_finding(change: Rewrite) -> Diagnostic:
+    return error_finding(
         "A file changed meanwhile",
         f"{change.name} is not what it was a moment ago.",
         "Nothing was written. Run the command again.",
     )
 
 
-def _unwritable(change: Rewrite, problem: OSError) -> Diagnostic:
-    return error(
+def _build_unwritable_finding(change: Rewrite, problem: OSError) -> Diagnostic:
+    return error_finding(
         "A file cannot be written",
         f"{change.name}: {problem.strerror}.",
         "Nothing was written. Check its permissions, and those of its folder.",

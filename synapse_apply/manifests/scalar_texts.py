@@ -11,26 +11,26 @@ import yaml
 
 from synapse_apply.manifests import scalars
 
-_TEXT = "tag:yaml.org,2002:str"
-_PLAIN = re.compile(r"[\w./](?:.*\S)?")
-_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_STRING_TAG = "tag:yaml.org,2002:str"
+_PLAIN_CANDIDATE = re.compile(r"[\w./](?:.*\S)?")
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def on_one_line(value: Any, style: str = "", *, flow: bool = False) -> str:
+def format_inline_scalar(value: Any, style: str = "", *, flow: bool = False) -> str:
     """A JSON scalar in a style (`'`, `"`, "" for none), in double quotes where that cannot hold it.
 
     `flow`: it stands inside brackets.
     """
     if not isinstance(value, str):
         return json.dumps(value)
-    if not style and _is_plain(value, flow=flow):
+    if not style and _can_be_plain(value, flow=flow):
         return value
     if style == "'" and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
-    return '"' + "".join(map(_escaped, value)) + '"'
+    return '"' + "".join(map(_escape_char, value)) + '"'
 
 
-def as_literal(value: Any, indent: str, line_break: str) -> tuple[str, str] | None:
+def format_block_scalar(value: Any, indent: str, line_break: str) -> tuple[str, str] | None:
     """A text of lines as a block scalar (header, lines below it); None where it cannot be one."""
     if not isinstance(value, str) or not value or value[0] in " \t\n" or value.endswith("\n\n"):
         return None
@@ -41,28 +41,28 @@ def as_literal(value: Any, indent: str, line_break: str) -> tuple[str, str] | No
     return header, "".join(line_break + (indent + line if line else "") for line in lines)
 
 
-def _is_plain(text: str, *, flow: bool) -> bool:
-    if not text.isprintable() or not _PLAIN.fullmatch(text):
+def _can_be_plain(text: str, *, flow: bool) -> bool:
+    if not text.isprintable() or not _PLAIN_CANDIDATE.fullmatch(text):
         return False
     if ": " in text or " #" in text or text.endswith(":") or (flow and set(",[]{}:") & set(text)):
         return False
     try:
-        ours = scalars.plain(text)
-    except scalars.NotJson:
+        core_value = scalars.parse_plain_scalar(text)
+    except scalars.NotJsonNumber:
         return False
-    older = _older_yaml().resolve(yaml.ScalarNode, text, (True, False))
-    return isinstance(ours, str) and older == _TEXT
+    yaml11_tag = _yaml11_resolver().resolve(yaml.ScalarNode, text, (True, False))
+    return isinstance(core_value, str) and yaml11_tag == _STRING_TAG
 
 
 @lru_cache(maxsize=1)
-def _older_yaml() -> Any:
+def _yaml11_resolver() -> Any:
     """YAML 1.1, by which other programs may read the same file: `no` is a boolean there."""
     return yaml.resolver.Resolver()
 
 
-def _escaped(char: str) -> str:
-    if char in _SHORT:
-        return _SHORT[char]
+def _escape_char(char: str) -> str:
+    if char in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[char]
     if char.isprintable():
         return char
     code = ord(char)

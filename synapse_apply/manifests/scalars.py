@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any
 
-_WORDS: dict[str, Any] = {
+_KEYWORD_VALUES: dict[str, Any] = {
     "": None,
     "~": None,
     "null": None,
@@ -23,46 +23,46 @@ _WORDS: dict[str, Any] = {
     "False": False,
     "FALSE": False,
 }
-_NUMERIC = frozenset("+-.0123456789")
+_NUMERIC_FIRST_CHARS = frozenset("+-.0123456789")
 # What a scalar that is no string can begin with.
-FIRST = _NUMERIC | frozenset("~nNtTfF")
+NON_STRING_FIRST_CHARS = _NUMERIC_FIRST_CHARS | frozenset("~nNtTfF")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_BASED = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
+_BASED_INTEGER = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 # Python refuses to read longer integers in one go; nothing a manifest holds comes near.
-LONGEST_NUMBER = 1000
+MAX_NUMBER_LENGTH = 1000
 
 
-class NotJson(ValueError):
+class NotJsonNumber(ValueError):
     """A number that JSON cannot hold: infinite, or not a number."""
 
 
-class TooManyDigits(NotJson):
+class TooManyDigits(NotJsonNumber):
     """A number that nobody would read as one, and that is no text either without quotes."""
 
 
-def plain(text: str) -> Any:
+def parse_plain_scalar(text: str) -> Any:
     """The value of an unquoted scalar; NotJson for infinities, NaN and endless numbers."""
-    if text in _WORDS:
-        return _WORDS[text]
-    return _number(text) if text[0] in _NUMERIC else text
+    if text in _KEYWORD_VALUES:
+        return _KEYWORD_VALUES[text]
+    return _parse_number_or_text(text) if text[0] in _NUMERIC_FIRST_CHARS else text
 
 
-def _number(text: str) -> Any:
-    if len(text) > LONGEST_NUMBER:
-        if any(form.fullmatch(text) for form in (_INTEGER, _BASED, _FLOAT)):
+def _parse_number_or_text(text: str) -> Any:
+    if len(text) > MAX_NUMBER_LENGTH:
+        if any(pattern.fullmatch(text) for pattern in (_INTEGER, _BASED_INTEGER, _FLOAT)):
             raise TooManyDigits(text)
         return text
     if _INTEGER.fullmatch(text):
         return int(text)
-    if based := _BASED.fullmatch(text):
-        return int(based[1], 8) if based[1] else int(based[2], 16)
+    if match := _BASED_INTEGER.fullmatch(text):
+        return int(match[1], 8) if match[1] else int(match[2], 16)
     if _NOT_FINITE.fullmatch(text):
-        raise NotJson(text)
+        raise NotJsonNumber(text)
     if _FLOAT.fullmatch(text):
         value = float(text)
         if math.isinf(value):
-            raise NotJson(text)
+            raise NotJsonNumber(text)
         return value
     return text

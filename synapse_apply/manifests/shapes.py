@@ -19,130 +19,144 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.marks import KindMarks, SecretMarks
 from synapse_apply.model.project import Provider
 
-VERSION = "v1"
-_SUFFIX = ".schema.json"
+SCHEMA_VERSION = "v1"
+_SCHEMA_SUFFIX = ".schema.json"
 
 
-def folder() -> FilePath:
+def find_schema_folder() -> FilePath:
     """The schemas of this version: packaged, else those of the checkout."""
-    here = FilePath(__file__).resolve().parents[1]
-    packaged = here / "_schemas" / VERSION
-    return packaged if packaged.is_dir() else here.parent / "schemas" / VERSION
+    package_folder = FilePath(__file__).resolve().parents[1]
+    packaged = package_folder / "_schemas" / SCHEMA_VERSION
+    return packaged if packaged.is_dir() else package_folder.parent / "schemas" / SCHEMA_VERSION
 
 
 @cache
-def names() -> tuple[str, ...]:
+def list_schema_names() -> tuple[str, ...]:
     """The schemas there are, such as `manifest` or `providers/amazon_s3`."""
-    root = folder()
-    found = (path.relative_to(root).as_posix() for path in root.rglob("*" + _SUFFIX))
-    return tuple(sorted(name.removesuffix(_SUFFIX) for name in found))
+    root = find_schema_folder()
+    schema_paths = (path.relative_to(root).as_posix() for path in root.rglob("*" + _SCHEMA_SUFFIX))
+    return tuple(sorted(name.removesuffix(_SCHEMA_SUFFIX) for name in schema_paths))
 
 
 @cache
-def _file(name: str) -> Any:
-    return json.loads((folder() / (name + _SUFFIX)).read_text(encoding="utf-8"))
+def _read_schema(name: str) -> Any:
+    return json.loads((find_schema_folder() / (name + _SCHEMA_SUFFIX)).read_text(encoding="utf-8"))
 
 
 @cache
-def bundled(name: str) -> dict[str, Any]:
+def bundle_schema(name: str) -> dict[str, Any]:
     """A schema with every file it refers to under its own `$defs`."""
-    inside: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
 
-    def take(node: Any, file: str, prefix: str) -> Any:
+    def inline_references(node: Any, file: str, prefix: str) -> Any:
         if isinstance(node, list):
-            return [take(item, file, prefix) for item in node]
+            return [inline_references(item, file, prefix) for item in node]
         if not isinstance(node, dict):
             return node
         return {
-            key: refer(value, file, prefix)
+            key: inline_reference(value, file, prefix)
             if key == "$ref" and isinstance(value, str)
-            else take(value, file, prefix)
+            else inline_references(value, file, prefix)
             for key, value in node.items()
         }
 
-    def refer(ref: str, file: str, prefix: str) -> str:
-        where, _, fragment = ref.partition("#")
-        if not where:
+    def inline_reference(ref: str, file: str, prefix: str) -> str:
+        referred_file, _, fragment = ref.partition("#")
+        if not referred_file:
             return f"#{prefix}{fragment}"
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), where))
-        other = path.removesuffix(_SUFFIX)
-        key = other.replace("/", ".")
-        if key not in inside:
-            inside[key] = {}
-            inside[key].update(take(_file(other), other, f"/$defs/{key}"))
-            inside[key].pop("$schema", None)
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), referred_file))
+        referred_name = path.removesuffix(_SCHEMA_SUFFIX)
+        key = referred_name.replace("/", ".")
+        if key not in definitions:
+            definitions[key] = {}
+            definitions[key].update(
+                inline_references(_read_schema(referred_name), referred_name, f"/$defs/{key}")
+            )
+            definitions[key].pop("$schema", None)
         return f"#/$defs/{key}{fragment}"
 
-    root: dict[str, Any] = take(_file(name), name, "")
-    root["$defs"] = {**root.get("$defs", {}), **inside}
+    root: dict[str, Any] = inline_references(_read_schema(name), name, "")
+    root["$defs"] = {**root.get("$defs", {}), **definitions}
     return root
 
 
-def schema_text(name: str) -> str:
+def format_schema(name: str) -> str:
     """A schema as one self-contained JSON text, for editors; InputError for an unknown name."""
-    if name not in names():
-        raise InputError.of(
-            "Unknown schema", f"there is no schema `{name}`", "known: " + ", ".join(names())
+    if name not in list_schema_names():
+        raise InputError.from_summary(
+            "Unknown schema",
+            f"there is no schema `{name}`",
+            "known: " + ", ".join(list_schema_names()),
         ) from None
-    return json.dumps(bundled(name), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(bundle_schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
-def _without_templates(node: Any) -> Any:
+def _remove_templates(node: Any) -> Any:
     if isinstance(node, list):
-        return [_without_templates(item) for item in node]
+        return [_remove_templates(item) for item in node]
     if not isinstance(node, dict):
         return node
-    clean = {key: _without_templates(value) for key, value in node.items()}
-    options = clean.get("anyOf")
+    cleaned = {key: _remove_templates(value) for key, value in node.items()}
+    options = cleaned.get("anyOf")
     if isinstance(options, list):
-        left = [o for o in options if not str(o.get("$ref", "")).endswith("/template")]
-        if len(left) == 1 and len(options) > 1:
-            del clean["anyOf"]
-            return {**left[0], **clean}
-    return clean
+        remaining = [
+            option for option in options if not str(option.get("$ref", "")).endswith("/template")
+        ]
+        if len(remaining) == 1 and len(options) > 1:
+            del cleaned["anyOf"]
+            return {**remaining[0], **cleaned}
+    return cleaned
 
 
 @cache
-def strict(name: str) -> dict[str, Any]:
+def build_strict_schema(name: str) -> dict[str, Any]:
     """A bundled schema as values must fit it once variables have theirs."""
-    clean: dict[str, Any] = _without_templates(bundled(name))
-    return clean
+    strict_schema: dict[str, Any] = _remove_templates(bundle_schema(name))
+    return strict_schema
 
 
 @cache
-def validator(name: str) -> Draft202012Validator:
+def compile_validator(name: str) -> Draft202012Validator:
     """The fast yes or no for one schema, compiled once."""
-    return Draft202012Validator(strict(name))
+    return Draft202012Validator(build_strict_schema(name))
 
 
-def fits_url(text: str) -> bool:
+def is_valid_target_url(text: str) -> bool:
     """Whether a target may have this URL, as the project file's schema says."""
-    target = _file("project")["properties"]["targets"]["additionalProperties"]
+    target = _read_schema("project")["properties"]["targets"]["additionalProperties"]
     return Draft202012Validator(target["properties"]["url"]).is_valid(text)
 
 
 @cache
-def provider_names() -> tuple[str, ...]:
+def list_provider_names() -> tuple[str, ...]:
     """The storage providers whose keys are described."""
-    return tuple(n.partition("/")[2] for n in names() if n.startswith("providers/"))
+    return tuple(
+        name.partition("/")[2] for name in list_schema_names() if name.startswith("providers/")
+    )
 
 
-def needed_keys(schema: Mapping[str, Any], given: Collection[str] = ()) -> set[str]:
+def list_missing_keys(schema: Mapping[str, Any], present_keys: Collection[str] = ()) -> set[str]:
     """Keys that must stand beside those given; of several ways the first, where none is taken."""
-    ways = [frozenset(way.get("required", ())) for way in schema.get("anyOf", ())]
-    taken = not ways or any(way <= set(given) for way in ways)
-    return {*schema.get("required", ()), *(() if taken else ways[0])} - set(given)
+    alternatives = [
+        frozenset(alternative.get("required", ())) for alternative in schema.get("anyOf", ())
+    ]
+    is_satisfied = not alternatives or any(
+        alternative <= set(present_keys) for alternative in alternatives
+    )
+    return {*schema.get("required", ()), *(() if is_satisfied else alternatives[0])} - set(
+        present_keys
+    )
 
 
 @cache
-def secret_marks() -> SecretMarks:
+def read_secret_marks() -> SecretMarks:
     """Which fields hold secrets, read from the `x-secret` of the provider schemas.
 
     A provider whose schema is secret as a whole is left out: then every leaf is secret.
     """
     by_value, described = {}, {}
-    for provider in provider_names():
-        schema = _file("providers/" + provider)
+    for provider in list_provider_names():
+        schema = _read_schema("providers/" + provider)
         if schema.get("x-secret"):
             continue
         fields = schema.get("properties", {})
@@ -157,23 +171,23 @@ def secret_marks() -> SecretMarks:
 
 
 @cache
-def described_providers() -> frozenset[str]:
+def list_described_providers() -> frozenset[str]:
     """The storage providers of which it is known what their keys are."""
-    return frozenset(secret_marks().kinds["storage"].by_value)
+    return frozenset(read_secret_marks().kinds["storage"].secret_paths_by_value)
 
 
-def marks_with(own: Mapping[str, Provider]) -> SecretMarks:
+def add_provider_marks(project_providers: Mapping[str, Provider]) -> SecretMarks:
     """The same with the providers that a project describes."""
-    if not own:
-        return secret_marks()
-    marks = secret_marks().kinds["storage"]
-    by_value, described = dict(marks.by_value), dict(marks.described)
-    for name, provider in own.items():
+    if not project_providers:
+        return read_secret_marks()
+    marks = read_secret_marks().kinds["storage"]
+    by_value, described = dict(marks.secret_paths_by_value), dict(marks.described_paths_by_value)
+    for name, provider in project_providers.items():
         by_value[name] = frozenset((marks.container, key) for key in provider.secrets)
         described[name] = frozenset((marks.container, key) for key in provider.keys)
     return SecretMarks({"storage": KindMarks(marks.container, marks.selector, by_value, described)})
 
 
-def spec_fields(name: str) -> tuple[str, ...]:
+def list_spec_fields(name: str) -> tuple[str, ...]:
     """The fields of `spec` that a kind's schema knows."""
-    return tuple(_file(name)["properties"]["spec"]["properties"])
+    return tuple(_read_schema(name)["properties"]["spec"]["properties"])

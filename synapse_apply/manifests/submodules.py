@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synapse_apply.files.checkout import submodules_of
+from synapse_apply.files.checkout import read_submodule_paths
 
 
-def is_not_checked_out(empty: Path) -> bool:
+def is_missing_submodule(empty_folder: Path) -> bool:
     """Whether an empty folder is where the checkout above it has a submodule.
 
     Git tracks no empty folder, and leaves one in the place of a submodule that was not asked for.
     `.gitmodules` tells its path (gitmodules(5)).
     """
-    folder = empty.resolve()
-    for above in folder.parents:
+    folder = empty_folder.resolve()
+    for parent in folder.parents:
         try:
-            listed = submodules_of(above)
+            submodule_paths = read_submodule_paths(parent)
         except OSError:
             continue
-        return folder.relative_to(above).as_posix() in listed
+        return folder.relative_to(parent).as_posix() in submodule_paths
     return False

@@ -6,12 +6,12 @@ import re
 
 import yaml
 
-from synapse_apply.model.diagnostic import Diagnostic, Position, error
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 
-_QUOTE = 'quote the text: "..."'
-_PAIR = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+_QUOTE_HINT = 'quote the text: "..."'
+_SURROGATE_PAIR = r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
 # (what libyaml or PyYAML says, our detail, our hint), first match wins.
-_KNOWN = (
+_KNOWN_MESSAGES = (
     (
         r"character '\\t'|character that cannot start any token.*\t",
         "a tab stands where only spaces may",
@@ -47,7 +47,7 @@ _KNOWN = (
         "the indentation does not fit the lines above",
         "indent this line like its siblings",
     ),
-    (r"cannot start any token", "a character stands here that begins no YAML value", _QUOTE),
+    (r"cannot start any token", "a character stands here that begins no YAML value", _QUOTE_HINT),
     (
         r"unknown escape|escape",
         "an unknown escape in a double-quoted text",
@@ -63,24 +63,28 @@ _KNOWN = (
 )
 
 
-def explain_syntax(
+def build_syntax_finding(
     problem: yaml.MarkedYAMLError, file: str, text: str, first_line: int
 ) -> tuple[Diagnostic, int]:
     """The finding and its line (from 0) in the whole text."""
-    at = problem.problem_mark or problem.context_mark
-    line = (at.line if at else 0) + first_line
-    column = at.column if at else 0
-    said = " ".join(part for part in (problem.context, problem.problem) if part)
+    mark = problem.problem_mark or problem.context_mark
+    line = (mark.line if mark else 0) + first_line
+    column = mark.column if mark else 0
+    parser_message = " ".join(part for part in (problem.context, problem.problem) if part)
     lines = text.split("\n", line + 1)
-    here = lines[line] if line < len(lines) else ""
-    if "Unicode character escape" in said:
-        detail, hint = _no_character(here[max(column - 2, 0) :])
+    line_text = lines[line] if line < len(lines) else ""
+    if "Unicode character escape" in parser_message:
+        detail, hint = _explain_bad_escape(line_text[max(column - 2, 0) :])
     else:
-        detail, hint = _in_words(said, here[column : column + 1] == "\t")
+        detail, hint = _explain_parser_message(
+            parser_message, line_text[column : column + 1] == "\t"
+        )
     return (
-        error(
+        error_finding(
             "YAML syntax",
-            detail + _opened(problem, first_line) + (f" ({said})" if said else ""),
+            detail
+            + _describe_construct_start(problem, first_line)
+            + (f" ({parser_message})" if parser_message else ""),
             hint,
             position=Position(file, line + 1, column + 1),
         ),
@@ -88,17 +92,17 @@ def explain_syntax(
     )
 
 
-def _opened(problem: yaml.MarkedYAMLError, first_line: int) -> str:
+def _describe_construct_start(problem: yaml.MarkedYAMLError, first_line: int) -> str:
     """Where the thing began that the parser was still reading."""
-    begin, end = problem.context_mark, problem.problem_mark
-    if begin is None or end is None or begin.line == end.line:
+    start_mark, end_mark = problem.context_mark, problem.problem_mark
+    if start_mark is None or end_mark is None or start_mark.line == end_mark.line:
         return ""
-    return f", begun at line {begin.line + first_line + 1}"
+    return f", begun at line {start_mark.line + first_line + 1}"
 
 
-def _no_character(escape: str) -> tuple[str, str]:
+def _explain_bad_escape(escape: str) -> tuple[str, str]:
     """An escape that names none; JSON writes each character above U+FFFF as two of them."""
-    pair = re.match(_PAIR, escape)
+    pair = re.match(_SURROGATE_PAIR, escape)
     if pair is not None:
         high, low = (int(half, 16) for half in pair.groups())
         name = f"\\U{0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00:08X}"
@@ -112,10 +116,10 @@ def _no_character(escape: str) -> tuple[str, str]:
     )
 
 
-def _in_words(said: str, is_tab: bool) -> tuple[str, str]:
+def _explain_parser_message(parser_message: str, is_tab: bool) -> tuple[str, str]:
     if is_tab:
-        return _KNOWN[0][1], _KNOWN[0][2]
-    for pattern, detail, hint in _KNOWN:
-        if re.search(pattern, said):
+        return _KNOWN_MESSAGES[0][1], _KNOWN_MESSAGES[0][2]
+    for pattern, detail, hint in _KNOWN_MESSAGES:
+        if re.search(pattern, parser_message):
             return detail, hint
     return "this is not YAML", "compare with the examples; quoting the text often helps"

@@ -7,34 +7,36 @@ from typing import Any
 
 from synapse_apply.manifests.wording import VALUE_FROM
 from synapse_apply.model.marks import SecretMarks
-from synapse_apply.model.values import Sensitive, Withheld, leaves
+from synapse_apply.model.values import Sensitive, WithheldSecret, flatten
 
 
 def shows_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
     """Whether any of these live specs has a secret, masked or not: then none is left out."""
     return any(
-        isinstance(value, Sensitive | Withheld) for spec in specs for value in leaves(spec).values()
+        isinstance(value, Sensitive | WithheldSecret)
+        for spec in specs
+        for value in flatten(spec).values()
     )
 
 
-def unseen(
-    kind: str, spec: Mapping[str, Any], marks: SecretMarks, written: Mapping[str, Any]
+def describe_unseen_secrets(
+    kind: str, spec: Mapping[str, Any], marks: SecretMarks, manifest_fields: Mapping[str, Any]
 ) -> str:
     """Which secrets a live object may have that stand in no manifest of it; "" if there are none.
 
-    For a server that shows none at all. `written` is what the manifest has.
+    For a server that shows none at all. `manifest_fields` is what the manifest has.
     """
-    found = marks.kinds.get(kind)
-    if found is None:
+    kind_marks = marks.kinds.get(kind)
+    if kind_marks is None:
         return ""
-    known = found.of(spec).known
-    given = written.get(found.container)
-    keys = given if isinstance(given, Mapping) else {}
-    rest = sorted({str(path[-1]) for path in known or () if path[-1] not in keys})
-    if known is not None and not rest:
+    secret_paths = kind_marks.select_spec_marks(spec).secret_paths
+    configuration = manifest_fields.get(kind_marks.container)
+    keys = configuration if isinstance(configuration, Mapping) else {}
+    missing_keys = sorted({str(path[-1]) for path in secret_paths or () if path[-1] not in keys})
+    if secret_paths is not None and not missing_keys:
         return ""
-    which = ", ".join(rest) if rest else "secrets"
+    secrets_text = ", ".join(missing_keys) if missing_keys else "secrets"
     return (
-        f"{which} may be missing: the server shows no secrets; declare each that it has as "
+        f"{secrets_text} may be missing: the server shows no secrets; declare each that it has as "
         f"{{{VALUE_FROM}: {{live: true}}}}"
     )

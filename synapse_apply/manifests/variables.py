@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.manifests.reader import kind_of, read
-from synapse_apply.manifests.wording import did_you_mean
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error
+from synapse_apply.manifests.reader import describe_value_kind, read_documents
+from synapse_apply.manifests.wording import suggest_known_word
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.project import Project, Target, Variable
 
-Report = Callable[[Path, str, str, str], None]
+ReportFinding = Callable[[Path, str, str, str], None]
 """Told where in the document, and summary, detail and hint."""
 
-_REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
-_NAMED = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
-_TYPES: dict[str, tuple[type, ...]] = {
+_REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
+_VARIABLE_NAME = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "number": (int, float),
     "integer": (int,),
@@ -30,7 +30,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "map": (dict,),
 }
-_IN_WORDS = {
+_TYPE_LABELS = {
     "string": "a string",
     "number": "a number",
     "integer": "an integer",
@@ -39,153 +39,161 @@ _IN_WORDS = {
     "map": "a mapping",
 }
 MISSING: Any = object()
-_LONGEST_CHAIN = 30
+_MAX_CHAIN_LENGTH = 30
 
 
 # Variables of variables grow like aliases of aliases; no honest value comes near these.
-_MOST_NODES = 10_000
-_MOST_CHARACTERS = 1_000_000
-_DEEPEST = 50
+_MAX_NODES = 10_000
+_MAX_CHARACTERS = 1_000_000
+_MAX_DEPTH = 50
 # Of all that variables and overlays put into the documents of one target. A value there is copied a
 # few times until it is declared, so this bounds memory; a node costs as much as a long text.
-_MOST_IN_ALL = 64 * 1024 * 1024
-_COST_OF_NODE = 100
+_MAX_TOTAL_COST = 64 * 1024 * 1024
+_NODE_COST = 100
 
 
 class _Unresolvable(Exception):
     """A value that cannot be had; the finding was reported where it belongs."""
 
 
-def fits(type_name: str, value: Any) -> bool:
+def is_of_variable_type(type_name: str, value: Any) -> bool:
     """Whether a value is of a variable's type; true is no number."""
     if isinstance(value, bool) and type_name != "boolean":
         return False
-    return isinstance(value, _TYPES[type_name])
+    return isinstance(value, _PYTHON_TYPES[type_name])
 
 
-def from_text(variable: Variable, text: str) -> tuple[Any, Diagnostic | None]:
+def parse_variable_text(variable: Variable, text: str) -> tuple[Any, Diagnostic | None]:
     """The text of `--var NAME=TEXT` as the variable's type, or why it is none.
 
     Lists and maps are written as YAML or JSON.
     """
-    if variable.type == "string" or _REFERENCE.search(text):
+    if variable.type == "string" or _REFERENCE_PATTERN.search(text):
         return text, None
-    reading = read(text, f"--var {variable.name}")
+    reading = read_documents(text, f"--var {variable.name}")
     value = reading.documents[0].value if len(reading.documents) == 1 else None
-    if not reading.diagnostics and fits(variable.type, value):
+    if not reading.diagnostics and is_of_variable_type(variable.type, value):
         return value, None
-    wanted = _IN_WORDS[variable.type]
-    return None, error(
+    type_label = _TYPE_LABELS[variable.type]
+    return None, error_finding(
         "Wrong type of variable",
-        f"the value given for {variable.name} is not {wanted}",
+        f"the value given for {variable.name} is not {type_label}",
         f"`{variable.name}` is declared with type {variable.type}",
         position=variable.position,
     )
 
 
 @dataclass(slots=True)
-class Values:
+class VariableValues:
     """The values of a project's variables on one target, worked out when first asked for."""
 
     project: Project
     target: Target
-    given: Mapping[str, Any] = field(default_factory=dict)
+    command_line_values: Mapping[str, Any] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
-    _known: dict[str, Any] = field(default_factory=dict)
-    _open: list[str] = field(default_factory=list)
-    _costs: dict[str, int] = field(default_factory=dict)
-    _spent: int = 0
+    _resolved_values: dict[str, Any] = field(default_factory=dict)
+    _resolving: list[str] = field(default_factory=list)
+    _cost_by_name: dict[str, int] = field(default_factory=dict)
+    _spent_cost: int = 0
 
-    def is_affordable(self, value: Any, name: str, report: Report, path: Path) -> bool:
+    def charge_if_affordable(
+        self, value: Any, name: str, report: ReportFinding, path: Path
+    ) -> bool:
         """Whether a value may be put into a document once more; the first that may not is reported.
 
         `name` tells what it is the value of, which is worked out once.
         """
-        if name not in self._costs:
-            self._costs[name] = _cost_of(value)
-        before, self._spent = self._spent, self._spent + self._costs[name]
-        if self._spent <= _MOST_IN_ALL:
+        if name not in self._cost_by_name:
+            self._cost_by_name[name] = _estimate_cost(value)
+        spent_before, self._spent_cost = (
+            self._spent_cost,
+            self._spent_cost + self._cost_by_name[name],
+        )
+        if self._spent_cost <= _MAX_TOTAL_COST:
             return True
-        if before <= _MOST_IN_ALL:
+        if spent_before <= _MAX_TOTAL_COST:
             report(
                 path,
                 "Variables and overlays stand for too much",
-                f"up to here they put more than {_MOST_IN_ALL // 1024**2} MiB into the documents",
+                f"up to here they put more than {_MAX_TOTAL_COST // 1024**2} MiB into the "
+                f"documents",
                 "use a large value in fewer places, or shorten it",
             )
-        self._spent = max(self._spent, _MOST_IN_ALL + 1)
+        self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
         return False
 
-    def check(self) -> None:
+    def check_values(self) -> None:
         """Report what is wrong with the values themselves, used or not."""
         declared = self.project.variables
-        for name in self.given:
+        for name in self.command_line_values:
             if name not in declared:
-                self.findings.append(_undeclared(name, declared))
+                self.findings.append(_build_undeclared_finding(name, declared))
         for name in declared:
-            if self._raw(declared[name]) is not MISSING:
-                self._value_or_missing(name)
+            if self._find_raw_value(declared[name]) is not MISSING:
+                self._resolve_or_missing(name)
 
-    def value(self, name: str) -> Any:
+    def resolve_value(self, name: str) -> Any:
         """The value; _Unresolvable when there is none (reported once)."""
-        value = self._value_or_missing(name)
+        value = self._resolve_or_missing(name)
         if value is MISSING:
             raise _Unresolvable
         return value
 
-    def _value_or_missing(self, name: str) -> Any:
-        if name not in self._known:
-            self._known[name] = self._resolve(self.project.variables[name])
-        return self._known[name]
+    def _resolve_or_missing(self, name: str) -> Any:
+        if name not in self._resolved_values:
+            self._resolved_values[name] = self._resolve_variable(self.project.variables[name])
+        return self._resolved_values[name]
 
-    def _raw(self, variable: Variable) -> Any:
-        if variable.name in self.given:
-            return self.given[variable.name]
+    def _find_raw_value(self, variable: Variable) -> Any:
+        if variable.name in self.command_line_values:
+            return self.command_line_values[variable.name]
         if variable.name in self.target.variables:
             return self.target.variables[variable.name]
         return variable.default if variable.has_default else MISSING
 
-    def _resolve(self, variable: Variable) -> Any:
-        if variable.name in self._open:
-            cycle = [*self._open[self._open.index(variable.name) :], variable.name]
-            self._find(
+    def _resolve_variable(self, variable: Variable) -> Any:
+        if variable.name in self._resolving:
+            cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
+            self._report_finding(
                 variable,
                 "Variable cycle",
                 " -> ".join(cycle),
                 "give one of them a value without the others",
             )
             return MISSING
-        if len(self._open) >= _LONGEST_CHAIN:
-            self._find(
+        if len(self._resolving) >= _MAX_CHAIN_LENGTH:
+            self._report_finding(
                 variable,
                 "Variables nested too deeply",
-                f"more than {_LONGEST_CHAIN} variables refer to each other in a row",
+                f"more than {_MAX_CHAIN_LENGTH} variables refer to each other in a row",
                 "give one of them a value without the others",
             )
             return MISSING
-        raw = self._raw(variable)
+        raw = self._find_raw_value(variable)
         if raw is MISSING:
-            where = f"targets.{self.target.name}.variables"
-            self._find(
+            setting_path = f"targets.{self.target.name}.variables"
+            self._report_finding(
                 variable,
                 "Variable without a value",
                 f"`{variable.name}` has no default and no value on target {self.target.name}",
-                f"set it under {where}, or pass --var {variable.name}=...",
+                f"set it under {setting_path}, or pass --var {variable.name}=...",
             )
             return MISSING
-        if isinstance(raw, str) and variable.name in self.given:
-            raw, finding = from_text(variable, raw)
+        if isinstance(raw, str) and variable.name in self.command_line_values:
+            raw, finding = parse_variable_text(variable, raw)
             if finding is not None:
                 self.findings.append(finding)
                 return MISSING
-        return self._checked(variable, self._expanded(variable, raw))
+        return self._check_type(variable, self._expand_variables(variable, raw))
 
-    def _expanded(self, variable: Variable, raw: Any) -> Any:
-        """The value with the variables it holds; a cycle under way is left in `_open`."""
+    def _expand_variables(self, variable: Variable, raw: Any) -> Any:
+        """The value with the variables it holds; a cycle under way is left in `_resolving`."""
         findings: list[tuple[str, str, str]] = []
-        self._open.append(variable.name)
+        self._resolving.append(variable.name)
         try:
-            value = substitute(raw, self, lambda _path, *finding: findings.append(finding))
+            value = substitute_variables(
+                raw, self, lambda _path, *finding: findings.append(finding)
+            )
         except RecursionError:
             value = MISSING
             findings.append(
@@ -196,7 +204,7 @@ class Values:
                 )
             )
         finally:
-            self._open.pop()
+            self._resolving.pop()
         if value is not MISSING and _is_too_large(value):
             findings.append(
                 (
@@ -207,110 +215,114 @@ class Values:
             )
             value = MISSING
         for summary, detail, hint in findings:
-            self._find(variable, summary, f"variable `{variable.name}`: {detail}", hint)
+            self._report_finding(variable, summary, f"variable `{variable.name}`: {detail}", hint)
         return value
 
-    def _checked(self, variable: Variable, value: Any) -> Any:
+    def _check_type(self, variable: Variable, value: Any) -> Any:
         if value is MISSING:
             return MISSING
-        if not fits(variable.type, value):
+        if not is_of_variable_type(variable.type, value):
             hint = "quote it" if variable.type == "string" else ""
-            self._find(
+            self._report_finding(
                 variable,
                 "Wrong type of variable",
-                f"`{variable.name}` is {kind_of(value)} where {_IN_WORDS[variable.type]} is needed",
+                f"`{variable.name}` is {describe_value_kind(value)} where "
+                f"{_TYPE_LABELS[variable.type]} is needed",
                 hint or f"`{variable.name}` is declared with type {variable.type}",
             )
             return MISSING
         return value
 
-    def _place(self, variable: Variable) -> Position | None:
+    def _find_value_position(self, variable: Variable) -> Position | None:
         """Where the value stands that is used, else where the variable is declared."""
-        if variable.name in self.given:
+        if variable.name in self.command_line_values:
             return variable.position
         return self.target.variable_places.get(variable.name, variable.position)
 
-    def _find(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
-        place = self._place(variable)
-        finding = error(summary, detail, hint, position=place, target=self.target.name)
+    def _report_finding(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
+        position = self._find_value_position(variable)
+        finding = error_finding(summary, detail, hint, position=position, target=self.target.name)
         if finding not in self.findings:
             self.findings.append(finding)
 
 
 def _is_too_large(value: Any) -> bool:
     characters = 0
-    for nodes, (one, depth) in enumerate(_nodes(value), start=1):
-        characters += len(one) if isinstance(one, str) else 0
-        if nodes > _MOST_NODES or characters > _MOST_CHARACTERS or depth > _DEEPEST:
+    for nodes, (node, depth) in enumerate(_iter_nodes(value), start=1):
+        characters += len(node) if isinstance(node, str) else 0
+        if nodes > _MAX_NODES or characters > _MAX_CHARACTERS or depth > _MAX_DEPTH:
             return True
     return False
 
 
-def _cost_of(value: Any) -> int:
+def _estimate_cost(value: Any) -> int:
     """What a value takes in a document, in characters of text."""
     return sum(
-        _COST_OF_NODE + (len(one) if isinstance(one, str) else 0) for one, _ in _nodes(value)
+        _NODE_COST + (len(node) if isinstance(node, str) else 0) for node, _ in _iter_nodes(value)
     )
 
 
-def _nodes(value: Any) -> Iterator[tuple[Any, int]]:
+def _iter_nodes(value: Any) -> Iterator[tuple[Any, int]]:
     """Everything in a value with its depth, itself at 0."""
-    waiting = [(value, 0)]
-    while waiting:
-        one, depth = waiting.pop()
-        yield one, depth
-        if isinstance(one, (list, dict)):
-            inside = one.values() if isinstance(one, dict) else one
-            waiting.extend((below, depth + 1) for below in inside)
+    pending = [(value, 0)]
+    while pending:
+        node, depth = pending.pop()
+        yield node, depth
+        if isinstance(node, (list, dict)):
+            children = node.values() if isinstance(node, dict) else node
+            pending.extend((child, depth + 1) for child in children)
 
 
-def _undeclared(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
-    return error(
+def _build_undeclared_finding(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
+    return error_finding(
         "Undeclared variable",
         f"--var {name}: no variable `{name}` is declared",
-        did_you_mean(name, declared) or "declare it under `variables:` in synapse-apply.yaml",
+        suggest_known_word(name, declared) or "declare it under `variables:` in synapse-apply.yaml",
     )
 
 
-def substitute(
+def substitute_variables(
     value: Any,
-    values: Values,
-    report: Report,
+    values: VariableValues,
+    report: ReportFinding,
     path: Path = (),
-    unreplaced: set[Path] | None = None,
+    unreplaced_paths: set[Path] | None = None,
 ) -> Any:
     """A value with its variables replaced, copied only where something changes.
 
     What cannot be replaced becomes MISSING as a whole value: its finding is reported, and
-    nothing that follows from it should be. With a set `unreplaced` only the texts that cannot
+    nothing that follows from it should be. With a set `unreplaced_paths` only the texts that cannot
     be replaced stay as they are written, and their paths are added to it.
     """
     if isinstance(value, str):
         if "${" not in value:
             return value
-        text = _text(value, values, report, path)
-        if text is MISSING and unreplaced is not None:
-            unreplaced.add(path)
+        text = _substitute_in_text(value, values, report, path)
+        if text is MISSING and unreplaced_paths is not None:
+            unreplaced_paths.add(path)
             return value
         return text
     if isinstance(value, dict):
-        return _map(value, values, report, path, unreplaced)
+        return _substitute_in_map(value, values, report, path, unreplaced_paths)
     if isinstance(value, list):
-        items = [substitute(v, values, report, (*path, i), unreplaced) for i, v in enumerate(value)]
+        items = [
+            substitute_variables(item_value, values, report, (*path, index), unreplaced_paths)
+            for index, item_value in enumerate(value)
+        ]
         return MISSING if any(item is MISSING for item in items) else items
     return value
 
 
-def _map(
+def _substitute_in_map(
     value: dict[str, Any],
-    values: Values,
-    report: Report,
+    values: VariableValues,
+    report: ReportFinding,
     path: Path,
-    unreplaced: set[Path] | None,
+    unreplaced_paths: set[Path] | None,
 ) -> Any:
     result: dict[str, Any] = {}
-    whole = True
-    for key, below in value.items():
+    is_complete = True
+    for key, child in value.items():
         if "${var." in key:
             report(
                 (*path, key),
@@ -318,70 +330,74 @@ def _map(
                 f"the key `{key}` holds a variable",
                 "keys take no variables: write the key out",
             )
-        result[key] = substitute(below, values, report, (*path, key), unreplaced)
-        whole = whole and result[key] is not MISSING
-    return result if whole else MISSING
+        result[key] = substitute_variables(child, values, report, (*path, key), unreplaced_paths)
+        is_complete = is_complete and result[key] is not MISSING
+    return result if is_complete else MISSING
 
 
-def _text(text: str, values: Values, report: Report, path: Path) -> Any:
-    only = _REFERENCE.fullmatch(text)
-    if only and only[1] is not None:
-        return _reference(only, values, report, path)
+def _substitute_in_text(
+    text: str, values: VariableValues, report: ReportFinding, path: Path
+) -> Any:
+    full_match = _REFERENCE_PATTERN.fullmatch(text)
+    if full_match and full_match[1] is not None:
+        return _resolve_reference(full_match, values, report, path)
     pieces: list[str] = []
     end = length = 0
-    for found in _REFERENCE.finditer(text):
-        pieces.append(text[end : found.start()])
-        end = found.end()
-        if found[1] is None:
+    for match in _REFERENCE_PATTERN.finditer(text):
+        pieces.append(text[end : match.start()])
+        end = match.end()
+        if match[1] is None:
             pieces.append("${")
             continue
-        value = _reference(found, values, report, path)
+        value = _resolve_reference(match, values, report, path)
         if value is MISSING:
             return MISSING
         if isinstance(value, (list, dict)):
             report(
                 path,
                 "Variable does not fit into a text",
-                f"{found[0]} is {kind_of(value)} and stands inside a longer text",
+                f"{match[0]} is {describe_value_kind(value)} and stands inside a longer text",
                 "let it stand alone, or use a string",
             )
             return MISSING
         pieces.append(value if isinstance(value, str) else json.dumps(value))
         length += len(pieces[-1])
-        if length > _MOST_CHARACTERS:
+        if length > _MAX_CHARACTERS:
             report(
                 path,
                 "Text too long",
-                f"with its variables it has more than {_MOST_CHARACTERS} characters",
+                f"with its variables it has more than {_MAX_CHARACTERS} characters",
                 "use shorter variables",
             )
             return MISSING
     return "".join(pieces) + text[end:]
 
 
-def _reference(found: re.Match[str], values: Values, report: Report, path: Path) -> Any:
-    named = _NAMED.fullmatch(found[1].strip()) if found[2] else None
-    if named is None:
+def _resolve_reference(
+    match: re.Match[str], values: VariableValues, report: ReportFinding, path: Path
+) -> Any:
+    name_match = _VARIABLE_NAME.fullmatch(match[1].strip()) if match[2] else None
+    if name_match is None:
         report(
             path,
             "Unknown reference",
-            f"{found[0]} is not of the form ${{var.NAME}}",
+            f"{match[0]} is not of the form ${{var.NAME}}",
             "write $${ where the text itself holds ${",
         )
         return MISSING
-    name = named[1]
+    name = name_match[1]
     if name not in values.project.variables:
         report(
             path,
             "Undeclared variable",
             f"no variable `{name}` is declared",
-            did_you_mean(name, values.project.variables)
+            suggest_known_word(name, values.project.variables)
             or "declare it under `variables:` in synapse-apply.yaml",
         )
         return MISSING
     try:
-        value = values.value(name)
+        value = values.resolve_value(name)
     except _Unresolvable:
         return MISSING
-    affordable = values.is_affordable(value, f"var.{name}", report, path)
-    return value if affordable else MISSING
+    is_affordable = values.charge_if_affordable(value, f"var.{name}", report, path)
+    return value if is_affordable else MISSING

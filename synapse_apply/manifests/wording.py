@@ -10,36 +10,36 @@ from synapse_apply.model.diagnostic import Path
 VALUE_FROM = "valueFrom"
 FILL_IN = "CHANGE-ME"  # where `new` leaves a value to the user
 ONLY_FOR_SECRETS = "valueFrom is only for secret fields"
-_MOST_LISTED = 12
-_SHORTEST_START = 3
+_MAX_LISTED = 12
+_MIN_PREFIX_LENGTH = 3
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def suggest_known_word(word: str, known_words: Iterable[str]) -> str:
     """A hint with the closest known word, or the known words when none is close."""
-    words = [str(one) for one in known]
+    words = [str(known_word) for known_word in known_words]
     if not words:
         return ""
-    near = closest(word, words)
-    if near:
-        return f"did you mean `{near}`?"
-    listed = sorted(words)[:_MOST_LISTED]
-    more = ", ..." if len(words) > _MOST_LISTED else ""
-    return "known: " + ", ".join(listed) + more
+    match = find_closest_word(word, words)
+    if match:
+        return f"did you mean `{match}`?"
+    first_words = sorted(words)[:_MAX_LISTED]
+    ellipsis_text = ", ..." if len(words) > _MAX_LISTED else ""
+    return "known: " + ", ".join(first_words) + ellipsis_text
 
 
-def closest(word: str, words: Iterable[str]) -> str:
+def find_closest_word(word: str, words: Iterable[str]) -> str:
     """The known word that was probably meant, or ""."""
-    lowered = {one.lower(): one for one in words}
-    for key, one in lowered.items():
-        if min(len(key), len(word)) >= _SHORTEST_START and (
+    lowered = {candidate.lower(): candidate for candidate in words}
+    for key, candidate in lowered.items():
+        if min(len(key), len(word)) >= _MIN_PREFIX_LENGTH and (
             key.startswith(word.lower()) or word.lower().startswith(key)
         ):
-            return one
-    near = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    return lowered[near[0]] if near else ""
+            return candidate
+    matches = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[matches[0]] if matches else ""
 
 
-def dotted(path: Path) -> str:
+def format_dotted_path(path: Path) -> str:
     """`spec.configuration.items[2]`, as fields are named in messages."""
     text = ""
     for part in path:

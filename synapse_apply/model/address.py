@@ -44,7 +44,7 @@ def is_pattern(text: str) -> bool:
     return "*" in text
 
 
-def fits_pattern(text: str, pattern: str) -> bool:
+def matches_pattern(text: str, pattern: str) -> bool:
     """Whether a text is what a pattern stands for; only `*` is special, and fits any text."""
     pieces = pattern.split("*")
     first, last = pieces[0], pieces[-1]
@@ -52,15 +52,15 @@ def fits_pattern(text: str, pattern: str) -> bool:
         return text == pattern
     if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
         return False
-    at, end = len(first), len(text) - len(last)
+    offset, end = len(first), len(text) - len(last)
     for piece in pieces[1:-1]:
-        at = text.find(piece, at, end)
-        if at < 0:
+        offset = text.find(piece, offset, end)
+        if offset < 0:
             return False
-        at += len(piece)
+        offset += len(piece)
     return True
 
 
-def in_order(addresses: Iterable[Address]) -> list[Address]:
+def sort_addresses(addresses: Iterable[Address]) -> list[Address]:
     """As `sorted` does, for many: it compares each pair, which is slow for a class of ours."""
     return sorted(addresses, key=attrgetter("kind", "name"))

@@ -11,7 +11,7 @@ from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
 
 
-class Verdict(Enum):
+class CheckStatus(Enum):
     """How one check ended. UNCHECKED: what it needs was not there, which has a row of its own."""
 
     OK = "ok"
@@ -21,7 +21,7 @@ class Verdict(Enum):
 
 
 @frozen
-class Row:
+class CheckResult:
     """One thing that was looked at.
 
     `check` names it, `subject` which of several (an agent's name). `summary` is one line; `detail`
@@ -29,7 +29,7 @@ class Row:
     """
 
     check: str
-    verdict: Verdict
+    status: CheckStatus
     summary: str
     detail: str = ""
     hint: str = ""
@@ -37,40 +37,40 @@ class Row:
     findings: tuple[Diagnostic, ...] = ()
 
     @classmethod
-    def ok(cls, check: str, summary: str, subject: str = "") -> Self:
+    def build_ok(cls, check: str, summary: str, subject: str = "") -> Self:
         """It is as it should be."""
-        return cls(check, Verdict.OK, summary, subject=subject)
+        return cls(check, CheckStatus.OK, summary, subject=subject)
 
     @classmethod
-    def unchecked(cls, check: str, why: str, subject: str = "") -> Self:
+    def build_unchecked(cls, check: str, reason: str, subject: str = "") -> Self:
         """It could not be looked at."""
-        return cls(check, Verdict.UNCHECKED, why, subject=subject)
+        return cls(check, CheckStatus.UNCHECKED, reason, subject=subject)
 
     @classmethod
-    def of(
+    def from_finding(
         cls,
         check: str,
         finding: Diagnostic,
         subject: str = "",
         *,
-        behind: tuple[Diagnostic, ...] = (),
+        counted_findings: tuple[Diagnostic, ...] = (),
     ) -> Self:
-        """A warning or a problem; `behind` are the findings that this one only counts."""
-        verdict = Verdict.PROBLEM if finding.is_error else Verdict.WARNING
-        place = f" ({finding.position})" if finding.position else ""
+        """A warning or a problem; `counted_findings` are the findings that this one only counts."""
+        status = CheckStatus.PROBLEM if finding.is_error else CheckStatus.WARNING
+        position_text = f" ({finding.position})" if finding.position else ""
         return cls(
             check,
-            verdict,
-            f"{finding.summary}{place}",
+            status,
+            f"{finding.summary}{position_text}",
             finding.detail,
             finding.hint,
             subject,
-            behind or (finding,),
+            counted_findings or (finding,),
         )
 
     @property
-    def request_id(self) -> str:
-        return next((found.request_id for found in self.findings if found.request_id), "")
+    def first_request_id(self) -> str:
+        return next((finding.request_id for finding in self.findings if finding.request_id), "")
 
 
 @frozen
@@ -78,27 +78,27 @@ class Checkup:
     """Everything that was looked at, by section, in the order of looking."""
 
     target: str
-    sections: tuple[tuple[str, tuple[Row, ...]], ...]
+    sections: tuple[tuple[str, tuple[CheckResult, ...]], ...]
 
     @property
-    def rows(self) -> Iterator[Row]:
+    def results(self) -> Iterator[CheckResult]:
         for _, rows in self.sections:
             yield from rows
 
-    def count(self, verdict: Verdict) -> int:
+    def count_results(self, status: CheckStatus) -> int:
         """How many rows ended so."""
-        return sum(row.verdict is verdict for row in self.rows)
+        return sum(row.status is status for row in self.results)
 
     @property
     def findings(self) -> tuple[Diagnostic, ...]:
         """Every problem and warning, as a command that stops for them tells them."""
-        return tuple(found for row in self.rows for found in row.findings)
+        return tuple(finding for row in self.results for finding in row.findings)
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether nothing is wrong; warnings are not."""
-        return not self.count(Verdict.PROBLEM)
+        return not self.count_results(CheckStatus.PROBLEM)
 
     @property
     def exit_code(self) -> int:
-        return Exit.OK if self.is_well else Exit.ERROR
+        return Exit.OK if self.is_healthy else Exit.ERROR

@@ -11,114 +11,114 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from synapse_apply.model.json_shapes import coder_of
-from synapse_apply.model.json_values import TOO_DEEP, Json, WrongShape, value_to_json
+from synapse_apply.model.json_shapes import build_coder
+from synapse_apply.model.json_values import TOO_DEEP, Json, WrongShapeError, value_to_json
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
-from synapse_apply.model.trial import Trial
+from synapse_apply.model.trial import DryRunCounts
 from synapse_apply.model.values import Fields
 
 PLAN_FORMAT = 1
 # `json.dumps` would make such an encoder anew at each call.
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 T = TypeVar("T")
 
 
 def record_to_json(record: Record) -> Json:
-    return _encode(Record, record)
+    return _encode_model_value(Record, record)
 
 
 def record_from_json(data: Any) -> Record:
-    return _decode(Record, data)
+    return _decode_model_value(Record, data)
 
 
 def intent_to_json(intent: Intent) -> Json:
-    return _encode(Intent, intent)
+    return _encode_model_value(Intent, intent)
 
 
 def intent_from_json(data: Any) -> Intent:
-    return _decode(Intent, data)
+    return _decode_model_value(Intent, data)
 
 
-def audit_to_json(entry: AuditEntry) -> Json:
-    return _encode(AuditEntry, entry)
+def audit_entry_to_json(entry: AuditEntry) -> Json:
+    return _encode_model_value(AuditEntry, entry)
 
 
-def audit_from_json(data: Any) -> AuditEntry:
-    return _decode(AuditEntry, data)
+def audit_entry_from_json(data: Any) -> AuditEntry:
+    return _decode_model_value(AuditEntry, data)
 
 
 def state_to_json(state: State) -> Json:
-    return _encode(State, state)
+    return _encode_model_value(State, state)
 
 
 def state_from_json(data: Any) -> State:
-    return _decode(State, data)
+    return _decode_model_value(State, data)
 
 
 def change_to_json(change: Change) -> Json:
-    return _encode(Change, change)
+    return _encode_model_value(Change, change)
 
 
 def change_from_json(data: Any) -> Change:
-    return _decode(Change, data)
+    return _decode_model_value(Change, data)
 
 
-def trial_to_json(trial: Trial) -> Json:
-    return _encode(Trial, trial)
+def trial_to_json(trial: DryRunCounts) -> Json:
+    return _encode_model_value(DryRunCounts, trial)
 
 
 def plan_to_json(plan: Plan) -> Json:
     """The plan with a `format` number beside its own fields."""
-    return {"format": PLAN_FORMAT, **_encode(Plan, plan)}
+    return {"format": PLAN_FORMAT, **_encode_model_value(Plan, plan)}
 
 
 def plan_from_json(data: Any) -> Plan:
     """The plan; ValueError also where a newer version wrote it."""
-    found = data.get("format") if isinstance(data, Mapping) else None
-    if not isinstance(found, int) or found < 1:
-        raise WrongShape("this is not a plan: it has no format number")
-    if found > PLAN_FORMAT:
-        raise WrongShape(f"the plan was written by a newer version (format {found})")
-    return _decode(Plan, data)
+    format_number = data.get("format") if isinstance(data, Mapping) else None
+    if not isinstance(format_number, int) or format_number < 1:
+        raise WrongShapeError("this is not a plan: it has no format number")
+    if format_number > PLAN_FORMAT:
+        raise WrongShapeError(f"the plan was written by a newer version (format {format_number})")
+    return _decode_model_value(Plan, data)
 
 
 def fields_to_json(values: Fields) -> Json:
     """Flat fields as an object of JSON Pointers (RFC 6901)."""
-    encoded: Json = _guarded(coder_of(Fields).encode, values)
+    encoded: Json = _convert_within_depth(build_coder(Fields).encode, values)
     return encoded
 
 
 def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
     """The inverse of fields_to_json."""
-    decoded: dict[tuple[str, ...], Any] = _guarded(coder_of(Fields).decode, data)
+    decoded: dict[tuple[str, ...], Any] = _convert_within_depth(build_coder(Fields).decode, data)
     return decoded
 
 
-def value_text(value: Any) -> str:
+def format_field_value(value: Any) -> str:
     """One text per field value, markers such as ABSENT included."""
-    return canonical(_guarded(value_to_json, value))
+    return format_canonical_json(_convert_within_depth(value_to_json, value))
 
 
-def canonical(data: Any) -> str:
+def format_canonical_json(data: Any) -> str:
     """One text per JSON value, in ASCII: equal values have equal texts, and 1, 1.0, true differ."""
-    return _CANONICAL.encode(data)
+    return _CANONICAL_ENCODER.encode(data)
 
 
-def _encode(kind: Any, value: Any) -> Json:
-    encoded: Json = _guarded(coder_of(kind).encode, value)
+def _encode_model_value(model_type: Any, value: Any) -> Json:
+    encoded: Json = _convert_within_depth(build_coder(model_type).encode, value)
     return encoded
 
 
-def _decode(kind: type[T], data: Any) -> T:
-    hint: Any = kind
-    decoded: T = _guarded(coder_of(hint).decode, data)
+def _decode_model_value(model_type: type[T], data: Any) -> T:
+    hint: Any = model_type
+    decoded: T = _convert_within_depth(build_coder(hint).decode, data)
     return decoded
 
 
-def _guarded(work: Callable[[Any], Any], value: Any) -> Any:
+def _convert_within_depth(convert: Callable[[Any], Any], value: Any) -> Any:
     try:
-        return work(value)
+        return convert(value)
     except RecursionError:
-        raise WrongShape(TOO_DEEP) from None
+        raise WrongShapeError(TOO_DEEP) from None

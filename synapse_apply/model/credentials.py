@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from synapse_apply.model.frozen import frozen
 
 # The comment of detect-secrets: what stands on the line, or on the one after, is none.
-_ALLOWED = re.compile(r"pragma: ?(?:allow|white)list[ -](nextline[ -])?secret")
+_ALLOW_COMMENT = re.compile(r"pragma: ?(?:allow|white)list[ -](nextline[ -])?secret")
 
 
 @frozen
@@ -33,121 +33,137 @@ class Credential:
 
 
 @frozen
-class _Form:
-    """`marks`: one of them stands in every text that has it. A group `value` is the secret."""
+class _CredentialForm:
+    """`markers`: one of them stands in every text that has it. A group `value` is the secret."""
 
     kind: str
-    marks: tuple[str, ...]
+    markers: tuple[str, ...]
     pattern: str
     is_certain: bool = True
 
 
 _FORMS = (
-    _Form("a private key", ("PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"),
+    _CredentialForm("a private key", ("PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"),
           r"-----BEGIN (?:[A-Z]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?-----"),
-    _Form("an AWS access key", ("AKIA", "ASIA", "ABIA", "ACCA"),
+    _CredentialForm("an AWS access key", ("AKIA", "ASIA", "ABIA", "ACCA"),
           r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),
-    _Form("a GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    _CredentialForm("a GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
           r"\bgh[pousr]_[A-Za-z0-9]{36,251}\b"),
-    _Form("a GitHub token", ("github_pat_",), r"\bgithub_pat_[A-Za-z0-9_]{22,251}\b"),
-    _Form("a GitLab token", ("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"),
+    _CredentialForm("a GitHub token", ("github_pat_",), r"\bgithub_pat_[A-Za-z0-9_]{22,251}\b"),
+    _CredentialForm("a GitLab token", ("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"),
           r"\bgl(?:pat|dt|rt|cbt|ptt)-[A-Za-z0-9_\-]{20,64}"),
-    _Form("a Slack token", ("xox", "xapp-"), r"\b(?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{10,250}"),
-    _Form("a Slack webhook", ("hooks.slack.com",),
+    _CredentialForm(("a Slack "
+        "token"), ("xox", "xapp-"), r"\b(?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{10,250}"),
+    _CredentialForm("a Slack webhook", ("hooks.slack.com",),
           r"hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_]{20,100}"),
-    _Form("a Google API key", ("AIza",), r"\bAIza[0-9A-Za-z_\-]{35}"),
-    _Form("a Google OAuth secret", ("GOCSPX-",), r"\bGOCSPX-[0-9A-Za-z_\-]{28}"),
-    _Form("a Synapse access token", ("syn_",), r"\bsyn_[A-Za-z0-9_\-]{16,128}"),
-    _Form("a JSON Web Token", ("eyJ",),
+    _CredentialForm("a Google API key", ("AIza",), r"\bAIza[0-9A-Za-z_\-]{35}"),
+    _CredentialForm("a Google OAuth secret", ("GOCSPX-",), r"\bGOCSPX-[0-9A-Za-z_\-]{28}"),
+    _CredentialForm("a Synapse access token", ("syn_",), r"\bsyn_[A-Za-z0-9_\-]{16,128}"),
+    _CredentialForm("a JSON Web Token", ("eyJ",),
           r"(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{10,2000}\.eyJ[A-Za-z0-9_\-]{10,4000}\.[A-Za-z0-9_\-]{10,2000}"),
-    _Form("a Hugging Face token", ("hf_",), r"\bhf_[A-Za-z0-9]{30,40}\b"),
-    _Form("an OpenAI or Anthropic key", ("sk-",),
+    _CredentialForm("a Hugging Face token", ("hf_",), r"\bhf_[A-Za-z0-9]{30,40}\b"),
+    _CredentialForm("an OpenAI or Anthropic key", ("sk-",),
           r"\bsk-(?:(?:proj|svcacct|admin|ant-[a-z0-9]{2,10})-[A-Za-z0-9_\-]{20,200}"
           r"|[A-Za-z0-9]{40,60}\b)"),
-    _Form("a Stripe key", ("k_live_", "k_test_"), r"\b[srp]k_(?:live|test)_[A-Za-z0-9]{16,250}\b"),
-    _Form("an npm token", ("npm_",), r"\bnpm_[A-Za-z0-9]{36}\b"),
-    _Form("a PyPI token", ("pypi-AgE",), r"\bpypi-AgE[A-Za-z0-9_\-]{50,500}"),
-    _Form("a SendGrid key", ("SG.",), r"\bSG\.[A-Za-z0-9_\-]{20,24}\.[A-Za-z0-9_\-]{39,50}"),
-    _Form("an Azure storage key", ("AccountKey=",), r"AccountKey=[A-Za-z0-9+/]{86}=="),
-    _Form("a password in a URL", ("://",),
+    _CredentialForm(("a Stripe "
+        "key"), ("k_live_", "k_test_"), r"\b[srp]k_(?:live|test)_[A-Za-z0-9]{16,250}\b"),
+    _CredentialForm("an npm token", ("npm_",), r"\bnpm_[A-Za-z0-9]{36}\b"),
+    _CredentialForm("a PyPI token", ("pypi-AgE",), r"\bpypi-AgE[A-Za-z0-9_\-]{50,500}"),
+    _CredentialForm(("a SendGrid "
+        "key"), ("SG.",), r"\bSG\.[A-Za-z0-9_\-]{20,24}\.[A-Za-z0-9_\-]{39,50}"),
+    _CredentialForm("an Azure storage key", ("AccountKey=",), r"AccountKey=[A-Za-z0-9+/]{86}=="),
+    _CredentialForm("a password in a URL", ("://",),
           r"://[^\s/:@\"'{}$<>%*]{1,100}:(?P<value>[^\s/:@\"'{}$<>%*]{4,100})@", is_certain=False),
 )  # fmt: skip
 
 # The ends of names that say what their values are; a key is one only behind one of these.
-_WORDS = ("key", "token", "secret", "passwd", "password", "passphrase", "_pwd", "credential")
-_OF_KEYS = ("_", "-", "api", "access", "secret", "private", "auth", "account", "signing")
-_PASSWORDS = frozenset(("passwd", "password", "passphrase", "_pwd"))
+_SECRET_NAME_ENDINGS = (
+    "key",
+    "token",
+    "secret",
+    "passwd",
+    "password",
+    "passphrase",
+    "_pwd",
+    "credential",
+)
+_KEY_PREFIXES = ("_", "-", "api", "access", "secret", "private", "auth", "account", "signing")
+_PASSWORD_ENDINGS = frozenset(("passwd", "password", "passphrase", "_pwd"))
 # The value that such a name is given.
-_GIVEN = re.compile(
+_ASSIGNMENT = re.compile(
     r"s?(?P<close>[\"']?\]?)[ \t]{0,20}(?::[ \t]{0,4}str[ \t]{0,4})?(?::=|=>|=|:)[ \t]{0,20}"
     r"(?P<quote>[rbf]?[\"']|)(?P<value>[^\s\"'#,;(){}\[\]]{8,512})(?P<after>[\"']?)"
 )
 # What stands for a value that comes from elsewhere, or is made up for a page.
-_STANDS_FOR = re.compile(
+_PLACEHOLDER = re.compile(
     r"^(?:\$|%|<|\{|@|!|env[.:\[]|os\.|self\.|args?\.|config\.|settings\.|var\.|vault:|ref:|file:|"
     r"https?://|None$|null$|true$|false$)"
     r"|example|placeholder|dummy|change[-_]?me|replace|your[-_]|redacted|insert|sample|xxx|\*\*\*"
     r"|\.\.\.|todo|fake|not[-_]a[-_]secret",
     re.IGNORECASE,
 )
-_LEAST_BITS, _LEAST_BITS_OF_PASSWORD = 3.3, 2.75
+_MIN_ENTROPY_BITS, _MIN_PASSWORD_ENTROPY_BITS = 3.3, 2.75
 _SHORTEST = 8  # as `_GIVEN` and every form have it
 
-UNSHOWN = "what stands here is not shown, since it holds what looks like a secret"
+NOT_SHOWN_TEXT = "what stands here is not shown, since it holds what looks like a secret"
 
 
-def credentials(text: str) -> list[Credential]:
+def find_credentials(text: str) -> list[Credential]:
     """Every secret of a text, in its order, but for those that a comment allows."""
-    at: dict[int, tuple[str, bool]] = {}
-    for form, pattern in _present(text):
+    kinds_by_offset: dict[int, tuple[str, bool]] = {}
+    for form, pattern in _iter_possible_forms(text):
         for match in pattern.finditer(text):
-            if form.is_certain or not _is_made_up(match["value"]):
-                at.setdefault(match.start(), (form.kind, form.is_certain))
+            if form.is_certain or not _is_placeholder(match["value"]):
+                kinds_by_offset.setdefault(match.start(), (form.kind, form.is_certain))
     for start, kind in _find_named_secrets(text):
-        at.setdefault(start, (kind, False))
-    return list(_allowed_aside(text, at)) if at else []
+        kinds_by_offset.setdefault(start, (kind, False))
+    return list(_iter_reported_credentials(text, kinds_by_offset)) if kinds_by_offset else []
 
 
-def is_secret(text: str) -> bool:
+def contains_known_secret(text: str) -> bool:
     """Whether a text holds a secret of a well-known form, whatever a comment says."""
-    return any(pattern.search(text) for form, pattern in _present(text) if form.is_certain)
+    return any(
+        pattern.search(text) for form, pattern in _iter_possible_forms(text) if form.is_certain
+    )
 
 
 def hide_secret(value: object) -> str:
     """A value as text for a finding; only that it is not shown where it holds a known secret."""
     text = str(value)
-    return "not shown, since it looks like a secret" if is_secret(text) else text
+    return "not shown, since it looks like a secret" if contains_known_secret(text) else text
 
 
-def is_secret_value(name: str, value: str) -> str:
+def classify_setting_value(name: str, value: str) -> str:
     """What the value of a setting of this name looks like; "" where it looks like no secret."""
     if len(value) < _SHORTEST:
         return ""
     if _has_mark(value):
-        for form, pattern in _present(value):
+        for form, pattern in _iter_possible_forms(value):
             match = pattern.search(value)
-            if match and (form.is_certain or not _is_made_up(match["value"])):
+            if match and (form.is_certain or not _is_placeholder(match["value"])):
                 return form.kind
     if not _has_word(name):
         return ""
-    for word, match in _given(f"{name}={value}"):
+    for word, match in _iter_assignments(f"{name}={value}"):
         if match["value"] == value:
-            return _kind_of(word, value)
+            return _classify_named_value(word, value)
     return ""
 
 
-def allows(text: str, line: int) -> bool:
+def has_allow_comment(text: str, line: int) -> bool:
     """Whether a comment says that what stands on a line (from 1) is no secret."""
-    return _is_allowed(text.split("\n"), line)
+    return _is_line_allowed(text.split("\n"), line)
 
 
-def _is_allowed(lines: list[str], line: int) -> bool:
-    here = _ALLOWED.search(lines[line - 1]) if line <= len(lines) else None
-    before = _ALLOWED.search(lines[line - 2]) if line > 1 else None
-    return (here is not None and not here[1]) or (before is not None and bool(before[1]))
+def _is_line_allowed(lines: list[str], line: int) -> bool:
+    own_comment = _ALLOW_COMMENT.search(lines[line - 1]) if line <= len(lines) else None
+    previous_comment = _ALLOW_COMMENT.search(lines[line - 2]) if line > 1 else None
+    return (own_comment is not None and not own_comment[1]) or (
+        previous_comment is not None and bool(previous_comment[1])
+    )
 
 
-_MARKS = tuple(mark for form in _FORMS for mark in form.marks)
+_MARKS = tuple(mark for form in _FORMS for mark in form.markers)
 
 
 def _has_mark(text: str) -> bool:
@@ -162,13 +178,13 @@ def _has_mark(text: str) -> bool:
 def _has_word(name: str) -> bool:
     """Whether a name may say that its value is secret; the same few names are asked for."""
     lowered = name.lower()
-    return any(word in lowered for word in _WORDS)
+    return any(word in lowered for word in _SECRET_NAME_ENDINGS)
 
 
-def _present(text: str) -> Iterator[tuple[_Form, re.Pattern[str]]]:
+def _iter_possible_forms(text: str) -> Iterator[tuple[_CredentialForm, re.Pattern[str]]]:
     for form in _FORMS:
-        for mark in form.marks:
-            if mark in text:
+        for marker in form.markers:
+            if marker in text:
                 yield form, _compile_pattern(form.pattern)
                 break
 
@@ -180,52 +196,56 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
 
 def _find_named_secrets(text: str) -> Iterator[tuple[int, str]]:
     """Where a name says that its value is secret, and the value looks like one."""
-    for word, match in _given(text):
+    for word, match in _iter_assignments(text):
         quote, after = match["quote"][-1:], match["after"]
         if quote and after != quote:
             continue  # a text with blanks: no key has any
-        if not quote and (match["close"] or not _is_plain(text, match)):
+        if not quote and (match["close"] or not _fills_rest_of_line(text, match)):
             continue
-        kind = _kind_of(word, match["value"])
+        kind = _classify_named_value(word, match["value"])
         if kind:
             yield match.start("value"), kind
 
 
-def _given(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+def _iter_assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     """The words that end a name, and the values given to it.
 
     Words are looked for one by one: an expression of all of them takes ten times as long.
     """
     lowered = text.lower()
     if len(lowered) != len(text):  # letters that are two in lower case
-        lowered = "".join(one.lower() if one.isascii() else one for one in text)
-    for word in _WORDS:
-        at = lowered.find(word)
-        while at >= 0:
-            match = _GIVEN.match(text, at + len(word))
-            if match and (word != "key" or lowered[max(at - 10, 0) : at].endswith(_OF_KEYS)):
+        lowered = "".join(
+            character.lower() if character.isascii() else character for character in text
+        )
+    for word in _SECRET_NAME_ENDINGS:
+        offset = lowered.find(word)
+        while offset >= 0:
+            match = _ASSIGNMENT.match(text, offset + len(word))
+            if match and (
+                word != "key" or lowered[max(offset - 10, 0) : offset].endswith(_KEY_PREFIXES)
+            ):
                 yield word, match
-            at = lowered.find(word, at + len(word))
+            offset = lowered.find(word, offset + len(word))
 
 
-def _is_plain(text: str, match: re.Match[str]) -> bool:
+def _fills_rest_of_line(text: str, match: re.Match[str]) -> bool:
     """Whether an unquoted value may be one: in a file of settings it fills the rest of the line."""
     end = match.end()
-    rest = text[end : end + 200].split("\n", 1)[0].strip()
-    return not match["after"] and (not rest or rest.startswith(("#", "}", ",")))
+    remainder = text[end : end + 200].split("\n", 1)[0].strip()
+    return not match["after"] and (not remainder or remainder.startswith(("#", "}", ",")))
 
 
-def _is_made_up(value: str) -> bool:
+def _is_placeholder(value: str) -> bool:
     """Whether it stands for a value: a variable, a placeholder, the word itself."""
-    return value.lower() in _WORDS or _STANDS_FOR.search(value) is not None
+    return value.lower() in _SECRET_NAME_ENDINGS or _PLACEHOLDER.search(value) is not None
 
 
-def _kind_of(word: str, value: str) -> str:
-    if _is_made_up(value):
+def _classify_named_value(word: str, value: str) -> str:
+    if _is_placeholder(value):
         return ""
-    if word in _PASSWORDS:
-        random = _bits(value) >= _LEAST_BITS_OF_PASSWORD and not value.isalpha()
-        return "what looks like a password" if random and not _is_words(value) else ""
+    if word in _PASSWORD_ENDINGS:
+        looks_random = _entropy_bits(value) >= _MIN_PASSWORD_ENTROPY_BITS and not value.isalpha()
+        return "what looks like a password" if looks_random and not _reads_as_words(value) else ""
     return "what looks like a key or a token" if _is_random(value) else ""
 
 
@@ -233,36 +253,43 @@ def _is_random(value: str) -> bool:
     """At least 16 characters, letters and digits, as mixed as chance makes them."""
     if len(value) < 16 or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
         return False
-    return _bits(value) >= _LEAST_BITS and not _is_words(value)
+    return _entropy_bits(value) >= _MIN_ENTROPY_BITS and not _reads_as_words(value)
 
 
-def _is_words(value: str) -> bool:
+def _reads_as_words(value: str) -> bool:
     """Whether it reads as words, names or numbers with something between them."""
     parts = re.split(r"[-_./:]", value)
     return all(
-        part.isalpha() or part.isdigit() or len(part) <= 4 or _is_version(part) for part in parts
+        part.isalpha() or part.isdigit() or len(part) <= 4 or _looks_like_version(part)
+        for part in parts
     )
 
 
-def _is_version(part: str) -> bool:
+def _looks_like_version(part: str) -> bool:
     return re.fullmatch(r"[a-z]{0,10}\d{1,4}[a-z]{0,4}", part) is not None
 
 
-def _bits(value: str) -> float:
+def _entropy_bits(value: str) -> float:
     """Shannon's entropy, in bits a character."""
     size = len(value)
     return -sum(n / size * math.log2(n / size) for n in Counter(value).values())
 
 
-def _allowed_aside(text: str, at: dict[int, tuple[str, bool]]) -> Iterator[Credential]:
-    lines = text.split("\n") if _ALLOWED.search(text) else []
-    begins = [0, *(end.end() for end in re.finditer("\n", text))]
-    found: dict[int, Credential] = {}
-    for start in sorted(at):
-        line = bisect_right(begins, start)
-        if lines and _is_allowed(lines, line):
+def _iter_reported_credentials(
+    text: str, kinds_by_offset: dict[int, tuple[str, bool]]
+) -> Iterator[Credential]:
+    lines = text.split("\n") if _ALLOW_COMMENT.search(text) else []
+    line_starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
+    credentials_by_line: dict[int, Credential] = {}
+    for start in sorted(kinds_by_offset):
+        line = bisect_right(line_starts, start)
+        if lines and _is_line_allowed(lines, line):
             continue
-        kind, is_certain = at[start]
-        if line not in found or (is_certain and not found[line].is_certain):
-            found[line] = Credential(kind, line, start - begins[line - 1] + 1, is_certain)
-    yield from found.values()  # one a line: the certain one
+        kind, is_certain = kinds_by_offset[start]
+        if line not in credentials_by_line or (
+            is_certain and not credentials_by_line[line].is_certain
+        ):
+            credentials_by_line[line] = Credential(
+                kind, line, start - line_starts[line - 1] + 1, is_certain
+            )
+    yield from credentials_by_line.values()  # one a line: the certain one

@@ -9,13 +9,13 @@ from synapse_apply.model.frozen import frozen
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_MAX_DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 # Windows that touch are one; more than these in a row are taken for one without an end.
-_MOST_IN_A_ROW = 60
+_MAX_CONSECUTIVE_WINDOWS = 60
 
 
 @frozen
-class _Part:
+class _CronField:
     """One of the five fields: its range, and the names its numbers have."""
 
     name: str
@@ -23,11 +23,11 @@ class _Part:
     high: int
     names: tuple[str, ...] = ()
 
-    def read(self, text: str) -> frozenset[int]:
+    def parse_numbers(self, text: str) -> frozenset[int]:
         """The numbers a field stands for; ValueError says what is wrong with it."""
-        return frozenset(number for part in text.split(",") for number in self._span(part))
+        return frozenset(number for part in text.split(",") for number in self._iter_range(part))
 
-    def _span(self, text: str) -> Iterator[int]:
+    def _iter_range(self, text: str) -> Iterator[int]:
         span, slash, step = text.partition("/")
         first, dash, last = span.partition("-")
         if slash and (not step.isascii() or not step.isdigit() or int(step) == 0):
@@ -35,13 +35,13 @@ class _Part:
         if span == "*":
             low, high = self.low, self.high
         else:
-            low = self._number(first)
-            high = self._number(last) if dash else (self.high if slash else low)
+            low = self._parse_number(first)
+            high = self._parse_number(last) if dash else (self.high if slash else low)
         if low > high:
             raise ValueError(f"`{text}` of the {self.name} runs backwards")
         yield from range(low, high + 1, int(step) if slash else 1)
 
-    def _number(self, text: str) -> int:
+    def _parse_number(self, text: str) -> int:
         if text.lower() in self.names:
             return self.names.index(text.lower()) + self.low
         number = int(text) if text.isascii() and text.isdigit() and len(text) <= 2 else -1
@@ -50,12 +50,12 @@ class _Part:
         return number
 
 
-_PARTS = (
-    _Part("minute", 0, 59),
-    _Part("hour", 0, 23),
-    _Part("day of the month", 1, 31),
-    _Part("month", 1, 12, _MONTHS),
-    _Part("day of the week", 0, 7, _WEEKDAYS),
+_CRON_FIELDS = (
+    _CronField("minute", 0, 59),
+    _CronField("hour", 0, 23),
+    _CronField("day of the month", 1, 31),
+    _CronField("month", 1, 12, _MONTHS),
+    _CronField("day of the week", 0, 7, _WEEKDAYS),
 )
 
 
@@ -63,7 +63,7 @@ _PARTS = (
 class Cron:
     """When something begins, as crontab(5) has it: minute, hour, day, month, day of the week.
 
-    `either`: both days are restricted, and one of them is enough.
+    `either_day_matches`: both days are restricted, and one of them is enough.
     """
 
     text: str
@@ -72,25 +72,28 @@ class Cron:
     days: frozenset[int]
     months: frozenset[int]
     weekdays: frozenset[int]
-    either: bool
+    either_day_matches: bool
 
     @classmethod
     def parse(cls, text: str) -> Cron:
         """The five fields of a text; ValueError says what is wrong with it."""
         fields = text.split()
-        if len(fields) != len(_PARTS):
+        if len(fields) != len(_CRON_FIELDS):
             raise ValueError(f"a cron has 5 fields, not {len(fields)}")
         minutes, hours, days, months, weekdays = (
-            part.read(field) for part, field in zip(_PARTS, fields, strict=True)
+            cron_field.parse_numbers(field)
+            for cron_field, field in zip(_CRON_FIELDS, fields, strict=True)
         )
-        either = not fields[2].startswith("*") and not fields[4].startswith("*")
-        if not either and all(min(days) > _LONGEST[month - 1] for month in months):
+        either_day_matches = not fields[2].startswith("*") and not fields[4].startswith("*")
+        if not either_day_matches and all(
+            min(days) > _MAX_DAYS_OF_MONTH[month - 1] for month in months
+        ):
             raise ValueError("no such day ever comes")
         # Sunday is 0 and 7.
         weekdays = frozenset(day % 7 for day in weekdays)
-        return cls(" ".join(fields), minutes, hours, days, months, weekdays, either)
+        return cls(" ".join(fields), minutes, hours, days, months, weekdays, either_day_matches)
 
-    def last(self, now: datetime, since: datetime, zone: tzinfo) -> datetime | None:
+    def find_last_start(self, now: datetime, since: datetime, zone: tzinfo) -> datetime | None:
         """The newest beginning after `since` and not after `now`, in UTC; None if there is none.
 
         A time that a clock set forward skips counts by the offset before; of one that comes twice
@@ -98,24 +101,24 @@ class Cron:
         """
         day, oldest = now.astimezone(zone).date(), since.astimezone(zone).date()
         while day >= oldest:
-            begun = [at for at in self._times(day, zone) if since < at <= now]
-            if begun:
-                return max(begun)
+            starts = [start for start in self._iter_start_times(day, zone) if since < start <= now]
+            if starts:
+                return max(starts)
             if day == date.min:
                 break
             day -= timedelta(days=1)
         return None
 
-    def _times(self, day: date, zone: tzinfo) -> Iterator[datetime]:
-        if not self._falls_on(day):
+    def _iter_start_times(self, day: date, zone: tzinfo) -> Iterator[datetime]:
+        if not self._matches_day(day):
             return
         for hour in self.hours:
             for minute in self.minutes:
                 yield datetime.combine(day, time(hour, minute), zone).astimezone(UTC)
 
-    def _falls_on(self, day: date) -> bool:
+    def _matches_day(self, day: date) -> bool:
         of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
-        fits = (of_month or of_week) if self.either else (of_month and of_week)
+        fits = (of_month or of_week) if self.either_day_matches else (of_month and of_week)
         return fits and day.month in self.months
 
 
@@ -127,22 +130,22 @@ class Window:
     duration: timedelta
     zone: tzinfo
 
-    def around(self, now: datetime) -> tuple[datetime, datetime | None] | None:
+    def find_open_window(self, now: datetime) -> tuple[datetime, datetime | None] | None:
         """Begin and end, in the zone, of the window that `now` lies in; None outside of one.
 
         The end itself lies outside. Windows that touch are one; it has no end (None) where they
         follow one another for good.
         """
-        begin = self._begun(now)
-        if begin is None:
+        start = self._find_start(now)
+        if start is None:
             return None
-        end = begin + self.duration
-        for _ in range(_MOST_IN_A_ROW):
-            later = self._begun(end)
-            if later is None:
-                return begin.astimezone(self.zone), end.astimezone(self.zone)
-            end = later + self.duration
-        return begin.astimezone(self.zone), None
+        end = start + self.duration
+        for _ in range(_MAX_CONSECUTIVE_WINDOWS):
+            next_start = self._find_start(end)
+            if next_start is None:
+                return start.astimezone(self.zone), end.astimezone(self.zone)
+            end = next_start + self.duration
+        return start.astimezone(self.zone), None
 
-    def _begun(self, now: datetime) -> datetime | None:
-        return self.cron.last(now, now - self.duration, self.zone)
+    def _find_start(self, now: datetime) -> datetime | None:
+        return self.cron.find_last_start(now, now - self.duration, self.zone)

@@ -24,10 +24,12 @@ class Lifecycle:
     sensitive: tuple[Path, ...] = ()
 
 
-def shown_ref(ref: str) -> str:
+def shorten_git_ref(ref: str) -> str:
     """A Git ref for people: of the full id of a commit its beginning."""
-    is_id = len(ref) in (40, 64) and all(sign in "0123456789abcdef" for sign in ref)
-    return ref[:7] if is_id else ref
+    is_commit_id = len(ref) in (40, 64) and all(
+        character in "0123456789abcdef" for character in ref
+    )
+    return ref[:7] if is_commit_id else ref
 
 
 @frozen
@@ -44,12 +46,12 @@ class PackageSource:
     position: Position | None = None
 
     def __str__(self) -> str:
-        return f"{self.path} at {self.shown_ref}" if self.ref else (self.path or self.kind)
+        return f"{self.path} at {self.short_ref}" if self.ref else (self.path or self.kind)
 
     @property
-    def shown_ref(self) -> str:
+    def short_ref(self) -> str:
         """The Git ref for people."""
-        return shown_ref(self.ref)
+        return shorten_git_ref(self.ref)
 
 
 @frozen
@@ -88,11 +90,11 @@ class Desired:
     position: Position | None = None
     positions: Mapping[Path, Position] = field(default_factory=dict)
 
-    def place(self, path: Path) -> Position | None:
+    def find_position(self, path: Path) -> Position | None:
         """Where a spec field stands, or the nearest thing above it that has a place."""
-        at: Path = ("spec", *path)
-        while at:
-            if at in self.positions:
-                return self.positions[at]
-            at = at[:-1]
+        ancestor: Path = ("spec", *path)
+        while ancestor:
+            if ancestor in self.positions:
+                return self.positions[ancestor]
+            ancestor = ancestor[:-1]
         return self.position

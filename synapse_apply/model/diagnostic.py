@@ -12,8 +12,8 @@ from synapse_apply.model.frozen import frozen
 Path = tuple[str | int, ...]
 
 # A finding is read by people. What it quotes comes from files and servers and may be of any size.
-LONGEST_TEXT = 4000
-_LONGEST_NAME = 300
+MAX_TEXT_LENGTH = 4000
+_MAX_NAME_LENGTH = 300
 
 
 class Severity(Enum):
@@ -61,12 +61,14 @@ class Diagnostic:
 
     def __post_init__(self) -> None:
         # Frozen by the type checker alone: the texts are shortened before anybody has the value.
-        for name, most in _MOST.items():
+        for name, max_length in _MAX_LENGTHS.items():
             text = getattr(self, name)
-            if text is not None and len(text) > most:
-                object.__setattr__(self, name, shortened(text, most))
-        if self.path is not None and any(_is_long(part) for part in self.path):
-            short = tuple(shortened(p, _LONGEST_NAME) if _is_long(p) else p for p in self.path)
+            if text is not None and len(text) > max_length:
+                object.__setattr__(self, name, shorten_text(text, max_length))
+        if self.path is not None and any(_is_too_long(part) for part in self.path):
+            short = tuple(
+                shorten_text(p, _MAX_NAME_LENGTH) if _is_too_long(p) else p for p in self.path
+            )
             object.__setattr__(self, "path", short)
 
     @property
@@ -81,11 +83,11 @@ class Diagnostic:
     def is_note(self) -> bool:
         return self.severity is Severity.NOTE
 
-    def as_strict(self) -> Diagnostic:
+    def with_strict_severity(self) -> Diagnostic:
         """The same as `--strict` has it: a warning is an error, a note stays a note."""
-        return self.with_(severity=Severity.ERROR) if self.is_warning else self
+        return self.with_changes(severity=Severity.ERROR) if self.is_warning else self
 
-    def with_(self, **changes: Any) -> Diagnostic:
+    def with_changes(self, **changes: Any) -> Diagnostic:
         """A copy that knows more, such as the target it was found for."""
         return replace(self, **changes)
 
@@ -100,53 +102,53 @@ class Diagnostic:
             if value := getattr(self, key):
                 data[key] = value
         if self.path is not None:
-            data["path"] = pointer(self.path)
+            data["path"] = format_json_pointer(self.path)
         if self.position is not None:
             start = {"line": self.position.line, "column": self.position.column}
             data["range"] = {"filename": self.position.file, "start": start}
         return data
 
 
-_MOST = {
-    "detail": LONGEST_TEXT,
-    "hint": LONGEST_TEXT,
-    "address": _LONGEST_NAME,
-    "request_id": _LONGEST_NAME,
+_MAX_LENGTHS = {
+    "detail": MAX_TEXT_LENGTH,
+    "hint": MAX_TEXT_LENGTH,
+    "address": _MAX_NAME_LENGTH,
+    "request_id": _MAX_NAME_LENGTH,
 }
 
 
-def _is_long(part: str | int) -> bool:
-    return isinstance(part, str) and len(part) > _LONGEST_NAME
+def _is_too_long(part: str | int) -> bool:
+    return isinstance(part, str) and len(part) > _MAX_NAME_LENGTH
 
 
-def shortened(text: Any, most: int) -> str:
+def shorten_text(text: Any, max_length: int) -> str:
     """The beginning and the end of a long text, and how much is left out between them."""
-    tail = most // 4
-    left_out = f" ... ({len(text) - most:,} more characters) ... "
-    return f"{text[: most - tail]}{left_out}{text[-tail:]}"
+    tail = max_length // 4
+    left_out = f" ... ({len(text) - max_length:,} more characters) ... "
+    return f"{text[: max_length - tail]}{left_out}{text[-tail:]}"
 
 
-def error(summary: str, detail: str = "", hint: str = "", **more: Any) -> Diagnostic:
+def error_finding(summary: str, detail: str = "", hint: str = "", **fields: Any) -> Diagnostic:
     """An error finding."""
-    return Diagnostic(Severity.ERROR, summary, detail, hint, **more)
+    return Diagnostic(Severity.ERROR, summary, detail, hint, **fields)
 
 
-def warning(summary: str, detail: str = "", hint: str = "", **more: Any) -> Diagnostic:
+def warning_finding(summary: str, detail: str = "", hint: str = "", **fields: Any) -> Diagnostic:
     """A warning finding."""
-    return Diagnostic(Severity.WARNING, summary, detail, hint, **more)
+    return Diagnostic(Severity.WARNING, summary, detail, hint, **fields)
 
 
-def lies_in(path: Path, tops: Iterable[Path]) -> bool:
+def is_at_or_below(path: Path, roots: Iterable[Path]) -> bool:
     """Whether a path is one of these or stands below one."""
-    return any(path[: len(top)] == top for top in tops)
+    return any(path[: len(root)] == root for root in roots)
 
 
-def pointer(path: Path) -> str:
+def format_json_pointer(path: Path) -> str:
     """A path as a JSON Pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def from_pointer(text: str) -> tuple[str, ...]:
+def parse_json_pointer(text: str) -> tuple[str, ...]:
     """A JSON Pointer as a path of strings; "" is the whole document (RFC 6901)."""
     if not text:
         return ()

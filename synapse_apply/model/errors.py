@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class Exit:
-    """Exit codes; when several hold, `worst` picks by the precedence of design section 9."""
+    """Exit codes.
+
+    When several hold, `select_by_precedence` picks by the precedence of design section 9.
+    """
 
     OK = 0
     ERROR = 1
@@ -44,7 +47,7 @@ class Exit:
     PRECEDENCE = (UNKNOWN, SIGINT, SIGTERM, INCOMPLETE, STALE, REFUSED, LOCKED, ERROR, CHANGES, OK)
 
     @classmethod
-    def worst(cls, *codes: int) -> int:
+    def select_by_precedence(cls, *codes: int) -> int:
         """The code to end with when several hold at once."""
         return next((code for code in cls.PRECEDENCE if code in codes), cls.ERROR)
 
@@ -64,9 +67,11 @@ class SynapseApplyError(Exception):
         super().__init__(diagnostics[0].summary if diagnostics else type(self).__name__)
 
     @classmethod
-    def of(cls, summary: str, detail: str = "", hint: str = "", **more: Any) -> SynapseApplyError:
+    def from_summary(
+        cls, summary: str, detail: str = "", hint: str = "", **fields: Any
+    ) -> SynapseApplyError:
         """One finding, written in place."""
-        return cls(Diagnostic(Severity.ERROR, summary, detail, hint, **more))
+        return cls(Diagnostic(Severity.ERROR, summary, detail, hint, **fields))
 
 
 class InputError(SynapseApplyError):
@@ -189,17 +194,17 @@ class Unconfirmed(RemoteError):
     """A success that does not say it was the dry run that was asked for: it may have been done."""
 
 
-class Ended(RemoteError):
+class CallEnded(RemoteError):
     """This side ended the call before its answer, or did not let it out."""
 
 
-def words(failure: RemoteError) -> str:
+def describe_failure(failure: RemoteError) -> str:
     """What went wrong with a call, for a finding that has the request id beside it."""
     text = f"{failure}".replace(f" (request id {failure.request_id})", "")
     return text.partition(" The server may have acted")[0].rstrip(".") + "."
 
 
-_RECOURSE = {
+_ADVICE_BY_STATUS = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",
     401: "The token is missing or wrong: `synapse-apply doctor` tells where it comes from.",
@@ -211,8 +216,11 @@ _RECOURSE = {
 }
 
 
-def recourse(failure: RemoteError, again: str, otherwise: str) -> str:
-    """What a person can do about a failed call; `again` is the command's way to say "retry"."""
-    if isinstance(failure, Ended):
-        return otherwise
-    return _RECOURSE.get(failure.status_code, otherwise).format(again=again)
+def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: str) -> str:
+    """What a person can do about a failed call.
+
+    `retry_phrase` is the command's way to say "retry".
+    """
+    if isinstance(failure, CallEnded):
+        return default_advice
+    return _ADVICE_BY_STATUS.get(failure.status_code, default_advice).format(again=retry_phrase)

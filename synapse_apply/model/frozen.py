@@ -18,27 +18,31 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(kind: type[T]) -> type[T]:
     """The class as a dataclass: equal, hashed and shown by its fields, as these ask for."""
-    own = vars(kind)
-    made: Any = dataclass(slots=True, repr=False, eq=False)(kind)
-    parts = fields(made)
-    compared = tuple(part.name for part in parts if part.compare)
-    made.__compared__ = staticmethod(attrgetter(*compared) if len(compared) > 1 else _of(compared))
-    made.__shown__ = tuple(part.name for part in parts if part.repr)
+    own_members = vars(kind)
+    value_class: Any = dataclass(slots=True, repr=False, eq=False)(kind)
+    value_fields = fields(value_class)
+    compared = tuple(value_field.name for value_field in value_fields if value_field.compare)
+    value_class.__compared__ = staticmethod(
+        attrgetter(*compared) if len(compared) > 1 else _build_attribute_getter(compared)
+    )
+    value_class.__shown__ = tuple(
+        value_field.name for value_field in value_fields if value_field.repr
+    )
     for method in (__repr__, __eq__, __hash__):
-        if method.__name__ not in own:
-            setattr(made, method.__name__, method)
-    result: type[T] = made
+        if method.__name__ not in own_members:
+            setattr(value_class, method.__name__, method)
+    result: type[T] = value_class
     return result
 
 
-def _of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+def _build_attribute_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     """As `attrgetter`, which gives no tuple for one name and takes no less."""
     return lambda value: tuple(getattr(value, name) for name in names)
 
 
 def __repr__(self: Any) -> str:  # noqa: N807 - a method of every value
-    shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__shown__)
-    return f"{type(self).__qualname__}({shown})"
+    field_texts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__shown__)
+    return f"{type(self).__qualname__}({field_texts})"
 
 
 def __eq__(self: Any, other: object) -> Any:  # noqa: N807

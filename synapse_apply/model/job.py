@@ -24,14 +24,14 @@ class JobStatus(Enum):
     UNKNOWN = "unknown"
 
     @property
-    def ended(self) -> bool:
-        return self in _ENDED
+    def has_ended(self) -> bool:
+        return self in _ENDED_STATUSES
 
 
-_ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED})
-_GOES_ON = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
+_ENDED_STATUSES = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED})
+_ACTIVE_STATUSES = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
 # The platform's words (PENDING, SUCCEEDED, ...) beside the page's; letter case means nothing.
-_WORDS = {
+_STATUS_BY_WORD = {
     **{status.value: status for status in JobStatus if status is not JobStatus.UNKNOWN},
     "pending": JobStatus.QUEUED,
     "succeeded": JobStatus.COMPLETED,
@@ -48,15 +48,15 @@ PLATFORM_WORDS = {
 }
 
 
-def words_of(status: JobStatus) -> tuple[str, ...]:
+def list_status_words(status: JobStatus) -> tuple[str, ...]:
     """What a server may call a status, the API page's word first."""
     word = PLATFORM_WORDS[status]
     return tuple(dict.fromkeys((status.value, word.lower(), word)))
 
 
-def status_of(word: object) -> JobStatus:
+def parse_job_status(word: object) -> JobStatus:
     """What a server's word means; UNKNOWN for one that neither vocabulary has."""
-    return _WORDS.get(str(word).strip().lower(), JobStatus.UNKNOWN)
+    return _STATUS_BY_WORD.get(str(word).strip().lower(), JobStatus.UNKNOWN)
 
 
 @frozen
@@ -82,29 +82,29 @@ class Job:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-def job_of(raw: Mapping[str, Any]) -> Job:
+def parse_job(raw: Mapping[str, Any]) -> Job:
     """A job from a server's answer, of a run (`job_id`) or of a read (`id`).
 
     ValueError where it names no job: a server may answer a run with its direct result. RemoteError
     for an id that is masked.
     """
-    found = raw.get("job_id", raw.get("id"))
-    if found is None or isinstance(found, bool | Mapping | list):
+    job_id = raw.get("job_id", raw.get("id"))
+    if job_id is None or isinstance(job_id, bool | Mapping | list):
         raise ValueError("the answer names no job")
-    if isinstance(found, MaskedText):
-        words = "the backend answered a job whose id repeats a secret that it was sent"
-        raise RemoteError(words, effect=Effect.UNKNOWN)
-    context, owner = raw.get("context"), _owner(raw)
+    if isinstance(job_id, MaskedText):
+        message = "the backend answered a job whose id repeats a secret that it was sent"
+        raise RemoteError(message, effect=Effect.UNKNOWN)
+    context, owner = raw.get("context"), _find_plugin_reference(raw)
     return Job(
-        id=str(found),
-        status=status_of(raw.get("status", "queued")),
-        progress=_percent(raw),
-        plugin=_text(owner),
-        plugin_code=_code(owner),
-        release=_text(raw.get("plugin_release")),
-        version=_version(raw),
-        created=_text(raw.get("created", raw.get("created_at"))),
-        completed=_text(raw.get("completed", raw.get("completed_at"))),
+        id=str(job_id),
+        status=parse_job_status(raw.get("status", "queued")),
+        progress=_parse_progress_percent(raw),
+        plugin=_id_text(owner),
+        plugin_code=_plugin_code(owner),
+        release=_id_text(raw.get("plugin_release")),
+        version=_release_version(raw),
+        created=_id_text(raw.get("created", raw.get("created_at"))),
+        completed=_id_text(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
@@ -115,7 +115,7 @@ _SUCCESS_FLAGS = ("success", "succeeded", "ok")
 _ERROR_FIELDS = ("error", "errors", "exception", "traceback")
 
 
-def judge_result(answer: Mapping[str, Any]) -> JobStatus:
+def judge_run_result(answer: Mapping[str, Any]) -> JobStatus:
     """How a run went whose answer is its result and no job.
 
     The action's own result has any form. It has failed where it, or the `result` inside it, has an
@@ -126,39 +126,39 @@ def judge_result(answer: Mapping[str, Any]) -> JobStatus:
     if is_deferred(answer):
         return JobStatus.QUEUED if is_pending(answer) else JobStatus.FAILED
     inner = answer.get("result")
-    for place in (answer, inner):
-        if isinstance(place, Mapping):
-            status = status_of(place.get("status"))
+    for result in (answer, inner):
+        if isinstance(result, Mapping):
+            status = parse_job_status(result.get("status"))
             if status in {JobStatus.FAILED, JobStatus.STOPPED}:
                 return status
-            if _says_failed(place):
+            if _reports_failure(result):
                 return JobStatus.FAILED
-    status = status_of(answer.get("status"))
-    return status if status in _GOES_ON and inner is None else JobStatus.COMPLETED
+    status = parse_job_status(answer.get("status"))
+    return status if status in _ACTIVE_STATUSES and inner is None else JobStatus.COMPLETED
 
 
-def _says_failed(place: Mapping[str, Any]) -> bool:
-    denied = any(place.get(name) is False for name in _SUCCESS_FLAGS)
-    status = str(place.get("status", "")).strip().lower()
+def _reports_failure(result: Mapping[str, Any]) -> bool:
+    denies_success = any(result.get(name) is False for name in _SUCCESS_FLAGS)
+    status = str(result.get("status", "")).strip().lower()
     # A number under such a name is a measure, as an error rate is.
-    told = (place.get(name) for name in _ERROR_FIELDS)
-    has_error = any(value for value in told if isinstance(value, str | list | Mapping))
-    return denied or status == "error" or has_error
+    error_values = (result.get(name) for name in _ERROR_FIELDS)
+    has_error = any(value for value in error_values if isinstance(value, str | list | Mapping))
+    return denies_success or status == "error" or has_error
 
 
-def _owner(raw: Mapping[str, Any]) -> object:
+def _find_plugin_reference(raw: Mapping[str, Any]) -> object:
     """The plugin that a job names: itself, or by the object of its release (`plugin_id` of v2)."""
     release = raw.get("plugin_release")
-    beside = release if isinstance(release, Mapping) else {}
-    owners = (raw.get("plugin"), beside.get("plugin_id"), beside.get("plugin"))
+    release_fields = release if isinstance(release, Mapping) else {}
+    owners = (raw.get("plugin"), release_fields.get("plugin_id"), release_fields.get("plugin"))
     return next((owner for owner in owners if owner is not None), None)
 
 
-def _code(owner: object) -> str:
-    return _text(owner.get("code")) if isinstance(owner, Mapping) else ""
+def _plugin_code(owner: object) -> str:
+    return _id_text(owner.get("code")) if isinstance(owner, Mapping) else ""
 
 
-def _percent(raw: Mapping[str, Any]) -> float | None:
+def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
     """What the platform's `progress_record` says of the whole job, else `progress` of the page."""
     record = raw.get("progress_record")
     record = record if isinstance(record, Mapping) else {}
@@ -170,14 +170,14 @@ def _percent(raw: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _version(raw: Mapping[str, Any]) -> str:
+def _release_version(raw: Mapping[str, Any]) -> str:
     """Beside the job, else in its expanded release."""
     release = raw.get("plugin_release")
-    beside = release.get("version") if isinstance(release, Mapping) else None
-    return _text(raw.get("version") or beside)
+    release_version = release.get("version") if isinstance(release, Mapping) else None
+    return _id_text(raw.get("version") or release_version)
 
 
-def _text(value: object) -> str:
+def _id_text(value: object) -> str:
     if isinstance(value, Mapping):  # an expanded plugin or release
         value = value.get("id")
     return "" if value is None else str(value)

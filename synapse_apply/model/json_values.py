@@ -17,104 +17,117 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.values import (
     ABSENT,
+    DesiredSecret,
     KnownAfterApply,
     Mac,
     Reference,
     SecretRef,
-    SecretWant,
     Sensitive,
-    Withheld,
+    WithheldSecret,
 )
 
 # Python refuses to print longer integers in decimal (sys.set_int_max_str_digits); hex has no limit.
-LONGEST_DECIMAL_BITS = 10_000
+MAX_DECIMAL_BITS = 10_000
 # How deeply a value may nest, and of how many steps a path to one may be. Manifests may not nest
 # more deeply; values are read and shown by recursion, several calls a level.
-DEEPEST = 100
+MAX_DEPTH = 100
 TOO_DEEP = "nested too deeply to be stored"
 
 Json = dict[str, Any]
 
 # JSON that stands for itself: most of what is ever read.
-_THEMSELVES = frozenset({str, int, float, bool, NoneType})
+_PLAIN_JSON_TYPES = frozenset({str, int, float, bool, NoneType})
 
 
-class WrongShape(ValueError):
-    """What was read is not what was written; `at` leads to the place."""
+class WrongShapeError(ValueError):
+    """What was read is not what was written; `path` leads to the place."""
 
-    def __init__(self, problem: str, at: str = "") -> None:
+    def __init__(self, problem: str, path: str = "") -> None:
         """`problem` says what was expected and the type that was found, never a value."""
-        super().__init__(f"{at.lstrip('.')}: {problem}" if at else problem)
+        super().__init__(f"{path.lstrip('.')}: {problem}" if path else problem)
         self.problem = problem
-        self.at = at
+        self.path = path
 
-    def under(self, step: str) -> WrongShape:
+    def with_outer_step(self, step: str) -> WrongShapeError:
         """The same finding seen from one level further out."""
-        return WrongShape(self.problem, step + self.at)
+        return WrongShapeError(self.problem, step + self.path)
 
 
-def value_to_json(value: Any, left: int = DEEPEST) -> Any:
+def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> Any:
     """One value: JSON as it is (a tuple as a list), markers as objects with a `$` key.
 
-    WrongShape for one that nests more than `left` levels.
+    WrongShape for one that nests more than `levels_left` levels.
     """
     if value is None or type(value) is str or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
-        long = value.bit_length() > LONGEST_DECIMAL_BITS
-        return {"$int": hex(value)} if long else value
+        is_long = value.bit_length() > MAX_DECIMAL_BITS
+        return {"$int": hex(value)} if is_long else value
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, list | tuple):
-        return [value_to_json(item, _one_less(left)) for item in value]
+        return [value_to_json(item, _decrement_levels(levels_left)) for item in value]
     if isinstance(value, Mapping):
-        plain = {key_of(key): value_to_json(item, _one_less(left)) for key, item in value.items()}
+        plain = {
+            require_text_key(key): value_to_json(item, _decrement_levels(levels_left))
+            for key, item in value.items()
+        }
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
     return _marker_to_json(value)
 
 
-def value_from_json(data: Any, left: int = DEEPEST) -> Any:
+def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
     """The inverse of value_to_json."""
-    if type(data) in _THEMSELVES:
+    if type(data) in _PLAIN_JSON_TYPES:
         return data
     if isinstance(data, list):
-        left = _one_less(left)
-        return [_step_into(f"[{index}]", item, left) for index, item in enumerate(data)]
+        levels_left = _decrement_levels(levels_left)
+        return [
+            _decode_nested_value(f"[{index}]", item, levels_left) for index, item in enumerate(data)
+        ]
     if not isinstance(data, dict):
         return data
-    mark = next((key for key in data if key.startswith("$")), None)
-    if mark is None:
-        left = _one_less(left)
-        return {key: _step_into(f".{key}", item, left) for key, item in data.items()}
-    if mark == "$map":
-        return step_into(f".{mark}", lambda inner: _map(inner, _one_less(left)), data[mark])
-    if mark not in MARKS:
-        raise WrongShape("a marker this version does not know")
-    return step_into(f".{mark}", lambda inner: MARKS[mark](inner, data), data[mark])
+    marker_key = next((key for key in data if key.startswith("$")), None)
+    if marker_key is None:
+        levels_left = _decrement_levels(levels_left)
+        return {
+            key: _decode_nested_value(f".{key}", item, levels_left) for key, item in data.items()
+        }
+    if marker_key == "$map":
+        return decode_at_step(
+            f".{marker_key}",
+            lambda inner: _decode_map(inner, _decrement_levels(levels_left)),
+            data[marker_key],
+        )
+    if marker_key not in MARKER_DECODERS:
+        raise WrongShapeError("a marker this version does not know")
+    return decode_at_step(
+        f".{marker_key}", lambda inner: MARKER_DECODERS[marker_key](inner, data), data[marker_key]
+    )
 
 
-def _step_into(step: str, data: Any, left: int) -> Any:
-    """As `step_into` for a value inside another; most of what is read is a scalar."""
-    if type(data) in _THEMSELVES:
+def _decode_nested_value(step: str, data: Any, levels_left: int) -> Any:
+    """As `decode_at_step` for a value inside another; most of what is read is a scalar."""
+    if type(data) in _PLAIN_JSON_TYPES:
         return data
-    return step_into(step, lambda inner: value_from_json(inner, left), data)
+    return decode_at_step(step, lambda inner: value_from_json(inner, levels_left), data)
 
 
-def _one_less(left: int) -> int:
-    if not left:
-        raise WrongShape(TOO_DEEP)
-    return left - 1
+def _decrement_levels(levels_left: int) -> int:
+    if not levels_left:
+        raise WrongShapeError(TOO_DEEP)
+    return levels_left - 1
 
 
 def _marker_to_json(value: Any) -> Json:
-    if isinstance(value, Sensitive | SecretRef | SecretWant):
+    if isinstance(value, Sensitive | SecretRef | DesiredSecret):
         raise TypeError("a secret is never stored")
     if value is ABSENT:
         return {"$absent": True}
     if isinstance(value, Mac):
         return {"$mac": value.digest, "key_id": value.key_id}
-    if isinstance(value, Withheld):
-        return {"$withheld": value.how}
+    if isinstance(value, WithheldSecret):
+        return {"$withheld": value.form}
     if isinstance(value, KnownAfterApply):
         return {"$known_after_apply": str(value.address)}
     if isinstance(value, Reference):
@@ -122,69 +135,71 @@ def _marker_to_json(value: Any) -> Json:
     raise TypeError(f"a {type(value).__name__} cannot be stored")
 
 
-def _map(inner: Any, left: int) -> Any:
+def _decode_map(inner: Any, levels_left: int) -> Any:
     if not isinstance(inner, dict):
-        raise WrongShape(expected("an object", inner))
-    return {key: _step_into(f".{key}", item, left) for key, item in inner.items()}
+        raise WrongShapeError(format_type_mismatch("an object", inner))
+    return {key: _decode_nested_value(f".{key}", item, levels_left) for key, item in inner.items()}
 
 
-def _mac(inner: Any, whole: Json) -> Mac:
-    return Mac(text_of(whole.get("key_id")), text_of(inner))
+def _decode_mac(inner: Any, marker: Json) -> Mac:
+    return Mac(require_text(marker.get("key_id")), require_text(inner))
 
 
-MARKS: Mapping[str, Callable[[Any, Json], Any]] = {
-    "$absent": lambda _inner, _whole: ABSENT,
-    "$mac": _mac,
-    "$withheld": lambda inner, _whole: Withheld(text_of(inner)),
-    "$known_after_apply": lambda inner, _whole: KnownAfterApply(address_of(inner)),
-    "$reference": lambda inner, _whole: Reference(address_of(inner)),
-    "$float": lambda inner, _whole: _number(float, inner),
-    "$int": lambda inner, _whole: _number(lambda text: int(text, 16), inner),
+MARKER_DECODERS: Mapping[str, Callable[[Any, Json], Any]] = {
+    "$absent": lambda _inner, _marker_object: ABSENT,
+    "$mac": _decode_mac,
+    "$withheld": lambda inner, _marker_object: WithheldSecret(require_text(inner)),
+    "$known_after_apply": lambda inner, _marker_object: KnownAfterApply(decode_address(inner)),
+    "$reference": lambda inner, _marker_object: Reference(decode_address(inner)),
+    "$float": lambda inner, _marker_object: _decode_number(float, inner),
+    "$int": lambda inner, _marker_object: _decode_number(lambda text: int(text, 16), inner),
 }
 
 
-def step_into(step: str, decode: Callable[[Any], Any], data: Any) -> Any:
+def decode_at_step(step: str, decode: Callable[[Any], Any], data: Any) -> Any:
     try:
         return decode(data)
-    except WrongShape as problem:
-        raise problem.under(step) from None
+    except WrongShapeError as problem:
+        raise problem.with_outer_step(step) from None
 
 
-def text_of(data: Any) -> str:
+def require_text(data: Any) -> str:
     if not isinstance(data, str):
-        raise WrongShape(expected("a text", data))
+        raise WrongShapeError(format_type_mismatch("a text", data))
     return data
 
 
-def address_of(data: Any) -> Address:
+def decode_address(data: Any) -> Address:
     try:
-        return Address.parse(text_of(data))
-    except WrongShape:
+        return Address.parse(require_text(data))
+    except WrongShapeError:
         raise
     except ValueError:
-        raise WrongShape("expected an address, KIND/NAME") from None
+        raise WrongShapeError("expected an address, KIND/NAME") from None
 
 
-def _number(read: Callable[[str], float], data: Any) -> float:
+def _decode_number(read: Callable[[str], float], data: Any) -> float:
     try:
-        return read(text_of(data))
-    except WrongShape:
+        return read(require_text(data))
+    except WrongShapeError:
         raise
     except ValueError:
-        raise WrongShape("expected a number") from None
+        raise WrongShapeError("expected a number") from None
 
 
-def key_of(key: Any) -> str:
+def require_text_key(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"a key must be a text, not a {type(key).__name__}")
     return key
 
 
-def expected(what: str, found: Any) -> str:
-    return f"expected {what}, found {JSON_NAMES.get(type(found), type(found).__name__)}"
+def format_type_mismatch(expected_type: str, value: Any) -> str:
+    return (
+        f"expected {expected_type}, found {JSON_TYPE_NAMES.get(type(value), type(value).__name__)}"
+    )
 
 
-JSON_NAMES: Mapping[type, str] = {
+JSON_TYPE_NAMES: Mapping[type, str] = {
     dict: "an object",
     list: "a list",
     str: "a text",

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.server_json import OddJsonError, parse_words
+from synapse_apply.model.server_json import OddJsonError, parse_lenient_json
 
-_NESTED = "data:"
+_EVENT_PREFIX = "data:"
 _TIME = re.compile(
     r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
     r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?\]?:?[ \t]"
@@ -31,7 +31,7 @@ class LogLine:
         return self.message[match.end() :] if (match := _TIME.match(self.message)) else self.message
 
 
-def lines_of(entry: object) -> Iterator[LogLine]:
+def iter_log_lines(entry: object) -> Iterator[LogLine]:
     """The lines of one entry of a log; a message of several lines is several.
 
     An entry is an object with `message` (the API page), a text (the platform), or a text that is
@@ -41,45 +41,45 @@ def lines_of(entry: object) -> Iterator[LogLine]:
         message = entry.get("message", entry.get("data"))
         if isinstance(message, Mapping):
             message = message.get("message", message)
-        told = _text(entry if message is None else message)
-        at = _text(entry.get("timestamp", entry.get("datetime")))
-        yield from _split(told, at, _text(entry.get("level")).lower())
-    elif isinstance(entry, str) and entry.lstrip().startswith(_NESTED):
-        yield from _nested(entry)
+        text = _to_text(entry if message is None else message)
+        timestamp = _to_text(entry.get("timestamp", entry.get("datetime")))
+        yield from _split_lines(text, timestamp, _to_text(entry.get("level")).lower())
+    elif isinstance(entry, str) and entry.lstrip().startswith(_EVENT_PREFIX):
+        yield from _iter_nested_lines(entry)
     else:
-        yield from _split(_text(entry))
+        yield from _split_lines(_to_text(entry))
 
 
-def lines_of_frame(frame: Mapping[str, Any]) -> Iterator[LogLine]:
+def iter_frame_lines(frame: Mapping[str, Any]) -> Iterator[LogLine]:
     """The lines of a `log` frame of the tail."""
-    return lines_of(frame.get("data", frame))
+    return iter_log_lines(frame.get("data", frame))
 
 
-def _nested(text: str) -> Iterator[LogLine]:
+def _iter_nested_lines(text: str) -> Iterator[LogLine]:
     """The lines inside frames inside a text; a text that only looks like one is a line."""
-    found = []
+    frames = []
     for part in text.splitlines():
         if not part.strip():
             continue
         try:
-            inner = parse_words(part.strip().removeprefix(_NESTED))
+            inner = parse_lenient_json(part.strip().removeprefix(_EVENT_PREFIX))
         except OddJsonError:
             inner = None
         if not isinstance(inner, Mapping) or not isinstance(inner.get("type"), str):
-            yield from _split(text)
+            yield from _split_lines(text)
             return
-        found.append(inner)
-    for frame in found:
+        frames.append(inner)
+    for frame in frames:
         if frame["type"] == "log":
-            yield from lines_of_frame(frame)
+            yield from iter_frame_lines(frame)
 
 
-def _split(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:
+def _split_lines(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:
     for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
         yield LogLine(line, timestamp, level)
 
 
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

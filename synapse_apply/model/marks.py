@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, lies_in
+from synapse_apply.model.diagnostic import Path, is_at_or_below
 from synapse_apply.model.frozen import frozen
 
 
@@ -19,15 +19,15 @@ from synapse_apply.model.frozen import frozen
 class SpecMarks:
     """The secret fields of the objects that are alike in the selector; as of KindMarks.
 
-    `known` is None where nothing is known of such objects. `open` are described and no secret.
-    `named` are secret fields of one object alone: of a map there, everything below; `above_named`
-    are the places above them.
+    `secret_paths` is None where nothing is known of such objects. `open_paths` are described and no
+    secret. `named` are secret fields of one object alone: of a map there, everything below;
+    `above_named` are the places above them.
     """
 
     container: str
-    known: frozenset[Path] | None = None
-    described: frozenset[Path] | None = None
-    open: frozenset[Path] = frozenset()
+    secret_paths: frozenset[Path] | None = None
+    described_paths: frozenset[Path] | None = None
+    open_paths: frozenset[Path] = frozenset()
     named: frozenset[Path] = frozenset()
     above_named: frozenset[Path] = frozenset()
 
@@ -36,25 +36,25 @@ class SpecMarks:
         above = frozenset(path[:end] for path in paths for end in range(1, len(path)))
         return replace(self, named=paths, above_named=above)
 
-    def secret(self, path: Path) -> bool:
+    def is_secret(self, path: Path) -> bool:
         """Whether the field at this path (relative to spec), or one it stands in, is secret."""
         if self.named and any(path[:end] in self.named for end in range(1, len(path) + 1)):
             return True
-        if path in self.open or len(path) < 2 or path[0] != self.container:
+        if path in self.open_paths or len(path) < 2 or path[0] != self.container:
             return False
-        if self.known is None:
+        if self.secret_paths is None:
             return True
-        if self.described is not None and not _lies_in(path, self.described):
+        if self.described_paths is not None and not _is_at_or_below(path, self.described_paths):
             return True
-        return _lies_in(path, self.known)
+        return _is_at_or_below(path, self.secret_paths)
 
     def holds_named(self, path: Path) -> bool:
         """Whether a named field lies below: what stands here and is no map may hold its value."""
         return path in self.above_named
 
-    def whole(self, path: Path) -> bool:
+    def is_whole_secret(self, path: Path) -> bool:
         """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
-        return self.known is not None and path in self.known
+        return self.secret_paths is not None and path in self.secret_paths
 
 
 UNMARKED = SpecMarks("", frozenset())
@@ -64,33 +64,42 @@ UNMARKED = SpecMarks("", frozenset())
 class KindMarks:
     """The secret fields of one kind.
 
-    `selector` is the field whose value picks a set of secret paths (a storage's provider);
-    a value that `by_value` does not know makes every leaf under `container` secret. Where
-    `described` names all keys that are known of a value, any other key is secret too: what a
-    server adds may be a credential.
+    `selector` is the field whose value picks a set of secret paths (a storage's provider); a value
+    that `secret_paths_by_value` does not know makes every leaf under `container` secret. Where
+    `described_paths_by_value` names all keys that are known of a value, any other key is secret
+    too: what a server adds may be a credential.
     """
 
     container: str
     selector: str
-    by_value: Mapping[str, frozenset[Path]]
-    described: Mapping[str, frozenset[Path]] = field(default_factory=dict)
-    _made: dict[str, SpecMarks] = field(default_factory=dict, init=False, repr=False, compare=False)
+    secret_paths_by_value: Mapping[str, frozenset[Path]]
+    described_paths_by_value: Mapping[str, frozenset[Path]] = field(default_factory=dict)
+    _marks_by_value: dict[str, SpecMarks] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def of(self, spec: Mapping[str, Any]) -> SpecMarks:
+    def select_spec_marks(self, spec: Mapping[str, Any]) -> SpecMarks:
         """The marks of one object."""
         value = spec.get(self.selector)
-        if not isinstance(value, str) or value not in self.by_value:
+        if not isinstance(value, str) or value not in self.secret_paths_by_value:
             return SpecMarks(self.container)
-        if value not in self._made:
-            known, described = self.by_value[value], self.described.get(value)
-            plain = frozenset(path for path in described or () if not lies_in(path, known))
-            self._made[value] = SpecMarks(self.container, known, described, plain)
-        return self._made[value]
+        if value not in self._marks_by_value:
+            secret_paths, described_paths = (
+                self.secret_paths_by_value[value],
+                self.described_paths_by_value.get(value),
+            )
+            open_paths = frozenset(
+                path for path in described_paths or () if not is_at_or_below(path, secret_paths)
+            )
+            self._marks_by_value[value] = SpecMarks(
+                self.container, secret_paths, described_paths, open_paths
+            )
+        return self._marks_by_value[value]
 
 
-def _lies_in(path: Path, tops: frozenset[Path]) -> bool:
+def _is_at_or_below(path: Path, roots: frozenset[Path]) -> bool:
     """As `lies_in`, most often by one look."""
-    return path in tops or (bool(tops) and lies_in(path, tops))
+    return path in roots or (bool(roots) and is_at_or_below(path, roots))
 
 
 @frozen
@@ -130,10 +139,10 @@ class SecretMarks:
     kinds: Mapping[str, KindMarks] = field(default_factory=dict)
     named: NamedSecrets | None = None
 
-    def secret(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
+    def is_secret(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
         """Whether this field may hold a secret and must never be shown."""
         marks = self.of(kind, spec)
-        return marks is not None and marks.secret(path)
+        return marks is not None and marks.is_secret(path)
 
     def for_address(self, address: Address) -> SecretMarks:
         """The marks for what is found under this address."""
@@ -154,4 +163,8 @@ class SecretMarks:
         named = self.named.find_paths(kind, api, remote_id, keys) if self.named else frozenset()
         if of_kind is None:
             return UNMARKED.with_named(named) if named else None
-        return of_kind.of(spec).with_named(named) if named else of_kind.of(spec)
+        return (
+            of_kind.select_spec_marks(spec).with_named(named)
+            if named
+            else of_kind.select_spec_marks(spec)
+        )

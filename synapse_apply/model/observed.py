@@ -35,22 +35,22 @@ class FoundBy(Enum):
 class Observed:
     """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld.
 
-    `lacks` are the kind's fields that the answer does not even name; `partial` those of which it
-    leaves out what is inside, so that a missing key proves nothing. `is_foreign`: it says of itself
-    that it is the platform's own.
+    `missing_fields` are the kind's fields that the answer does not even name; `partial_fields`
+    those of which it leaves out what is inside, so that a missing key proves nothing. `is_foreign`:
+    it says of itself that it is the platform's own.
     """
 
     remote_id: str
     api: str
     spec: Mapping[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
-    lacks: frozenset[str] = frozenset()
-    partial: frozenset[str] = frozenset()
+    missing_fields: frozenset[str] = frozenset()
+    partial_fields: frozenset[str] = frozenset()
     is_foreign: bool = False
 
 
 @frozen
-class Sighting:
+class LookupResult:
     """What the observer learned of one address.
 
     No `observed` and no `problem` means absent as far as `lookup` can tell. A read that failed is
@@ -70,6 +70,6 @@ class Capabilities:
 
     facts: Mapping[str, bool] = field(default_factory=dict)
 
-    def has(self, name: str) -> bool:
+    def has_capability(self, name: str) -> bool:
         """Whether the backend showed this ability."""
         return self.facts.get(name, False)

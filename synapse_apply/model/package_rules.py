@@ -1,7 +1,7 @@
 """What is asked of a plugin package, as data: each rule's id, how much it weighs, and why.
 
-Whoever reads a package gives a `Flaw` that names a rule; how severe that is depends on what the
-package is for, and is decided here.
+Whoever reads a package gives a `PackageFlaw` that names a rule; how severe that is depends on what
+the package is for, and is decided here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Level(Enum):
 
 
 @frozen
-class Rule:
+class PackageRule:
     """`title` is what a finding is called, `text` says what is asked for and why."""
 
     name: str
@@ -40,7 +40,7 @@ class Rule:
 
 
 @frozen
-class Flaw:
+class PackageFlaw:
     """A place where a package is against a rule; `path` is a field of its config.yaml."""
 
     rule: str
@@ -52,136 +52,136 @@ class Flaw:
 
 _ERROR, _REFUSED, _WARNING, _NOTE = Level.ERROR, Level.REFUSED, Level.WARNING, Level.NOTE
 
-_TABLE = (
+_ALL_RULES = (
     # The file itself.
-    Rule("no-config", _WARNING, "Package without config.yaml",
+    PackageRule("no-config", _WARNING, "Package without config.yaml",
          "The platform reads config.yaml at the root. Without one it takes the file that ends in "
          "config.yaml and has the shortest path."),
-    Rule("synapse-yaml", _WARNING, "Only a synapse.yaml",
+    PackageRule("synapse-yaml", _WARNING, "Only a synapse.yaml",
          "A folder's synapse.yaml is read where there is no config.yaml; publishing from a zip, or "
          "many packages at once, looks for config.yaml alone."),
-    Rule("two-configs", _NOTE, "A synapse.yaml that is not read",
+    PackageRule("two-configs", _NOTE, "A synapse.yaml that is not read",
          "Beside config.yaml it counts for nothing."),
-    Rule("unreadable-config", _REFUSED, "config.yaml cannot be read",
+    PackageRule("unreadable-config", _REFUSED, "config.yaml cannot be read",
          "It must be UTF-8 text of at most 1 MiB, and one YAML mapping."),
     # Fields of config.yaml, in the order of its schema.
-    Rule("name", _REFUSED, "Name is missing or no text",
+    PackageRule("name", _REFUSED, "Name is missing or no text",
          "`name` is required, and a text: a number stands in quotes."),
-    Rule("code", _REFUSED, "Code is missing or no text",
+    PackageRule("code", _REFUSED, "Code is missing or no text",
          "`code` is required, and a text: a number stands in quotes."),
-    Rule("version", _REFUSED, "Version is no text",
+    PackageRule("version", _REFUSED, "Version is no text",
          "`version` is a text. `version: 1.0` is the number 1.0 to YAML: quote it."),
-    Rule("version-form", _WARNING, "Version is not X.Y.Z",
+    PackageRule("version-form", _WARNING, "Version is not X.Y.Z",
          "The platform takes another form today and announces that it will refuse it."),
-    Rule("empty-value", _REFUSED, "Key without a value",
+    PackageRule("empty-value", _REFUSED, "Key without a value",
          "`description:` with nothing behind it is null, which is refused: leave the key out, or "
          "write an empty text, list or map."),
-    Rule("text", _REFUSED, "Value is no text",
+    PackageRule("text", _REFUSED, "Value is no text",
          "`description`, `readme`, `wheels_dir` and `variant` are texts."),
-    Rule("category", _REFUSED, "Category is none of the platform's",
+    PackageRule("category", _REFUSED, "Category is none of the platform's",
          "The list is closed."),
-    Rule("category-converter", _WARNING, "Category that the platform's tools refuse",
+    PackageRule("category-converter", _WARNING, "Category that the platform's tools refuse",
          "The backend knows `converter`; the model of config.yaml in the platform's SDK, with "
          "which its publisher and its agents read a package, refuses it."),
-    Rule("data-type", _REFUSED, "Data type is none of the platform's",
+    PackageRule("data-type", _REFUSED, "Data type is none of the platform's",
          "The list is closed; `time_series` is none."),
-    Rule("data-type-needed", _REFUSED, "neural_net without a data type",
+    PackageRule("data-type-needed", _REFUSED, "neural_net without a data type",
          "`data_type` is required where `category` is neural_net."),
-    Rule("package-manager", _REFUSED, "Package manager is not pip or uv",
+    PackageRule("package-manager", _REFUSED, "Package manager is not pip or uv",
          "`package_manager` is pip or uv."),
-    Rule("shape", _REFUSED, "List or map expected",
+    PackageRule("shape", _REFUSED, "List or map expected",
          "`tasks`, `tags` and `package_manager_options` are lists of texts, `env`, `runtime_env`, "
          "`dependencies`, `requires` and `actions` maps."),
-    Rule("requires", _REFUSED, "Requirement is no text",
+    PackageRule("requires", _REFUSED, "Requirement is no text",
          "`requires` has `sdk`, `python` and `cuda` as texts. `python: 3.12` is a number: "
          "quote it."),
-    Rule("dependencies", _REFUSED, "Dependency is no text",
+    PackageRule("dependencies", _REFUSED, "Dependency is no text",
          "`dependencies` maps the code of a plugin to a text. `1.0` is a number: quote it."),
-    Rule("specifier", _REFUSED, "Not a version specifier",
+    PackageRule("specifier", _REFUSED, "Not a version specifier",
          "Versions in `requires` and `dependencies` are specifiers as in pip (PEP 440), such as "
          "`>=1.2,<2`."),
-    Rule("supported-data-types", _REFUSED, "Supported data type is none of the platform's",
+    PackageRule("supported-data-types", _REFUSED, "Supported data type is none of the platform's",
          "`supported_data_types` (or `supported_data_type`) is a list of data types."),
-    Rule("annotation-tools", _REFUSED, "Annotation tools are none of the platform's",
+    PackageRule("annotation-tools", _REFUSED, "Annotation tools are none of the platform's",
          "`supported_annotation_tools` maps annotation categories to lists of tools; both lists "
          "are closed."),
-    Rule("annotation-category", _REFUSED, "Annotation category is none of the platform's",
+    PackageRule("annotation-category", _REFUSED, "Annotation category is none of the platform's",
          "The list is closed. The platform's guide shows `object_detection`, which its own SDK "
          "refuses."),
-    Rule("annotation-type", _REFUSED, "Annotation type is none of the platform's",
+    PackageRule("annotation-type", _REFUSED, "Annotation type is none of the platform's",
          "The list is closed."),
-    Rule("smart-tool", _REFUSED, "Smart tool is none of the platform's",
+    PackageRule("smart-tool", _REFUSED, "Smart tool is none of the platform's",
          "`smart_tool` is interactive, automatic or semi_automatic."),
-    Rule("smart-tool-type", _NOTE, "smart_tool_type is not read",
+    PackageRule("smart-tool-type", _NOTE, "smart_tool_type is not read",
          "The platform's templates write it; what it reads is `smart_tool`."),
-    Rule("action", _REFUSED, "Malformed action",
+    PackageRule("action", _REFUSED, "Malformed action",
          "The texts of an action (`entrypoint`, `description`, `input_type`, `output_type`) are "
          "texts, `serve_options` is a map."),
-    Rule("action-text", _REFUSED, "Action written as plain text",
+    PackageRule("action-text", _REFUSED, "Action written as plain text",
          "Publishing drops an action that is no map, without a word."),
-    Rule("method", _REFUSED, "Method is none of the platform's",
+    PackageRule("method", _REFUSED, "Method is none of the platform's",
          "`method` is job, task, serve or restapi."),
-    Rule("container", _REFUSED, "Malformed container",
+    PackageRule("container", _REFUSED, "Malformed container",
          "In `container` and `code_server` ports are 1 to 65535, `gpu` is at least 0, the numbers "
          "of `healthcheck` are more than 0."),
-    Rule("dockerfile", _REFUSED, "Container without a Dockerfile of its own",
+    PackageRule("dockerfile", _REFUSED, "Container without a Dockerfile of its own",
          "What is `enabled` needs `dockerfile`, and `container` and `code_server` must not share "
          "one."),
-    Rule("dockerfile-missing", _WARNING, "Dockerfile is not in the package",
+    PackageRule("dockerfile-missing", _WARNING, "Dockerfile is not in the package",
          "`dockerfile` is a path in the package."),
-    Rule("yaml-1.1", _REFUSED, "Text that is none to the platform",
+    PackageRule("yaml-1.1", _REFUSED, "Text that is none to the platform",
          "The platform reads YAML 1.1, where an unquoted `yes`, `no`, `on`, `off`, a date or "
          "`1:30` is no text: quote it."),
-    Rule("unknown-key", _NOTE, "Key that is ignored",
+    PackageRule("unknown-key", _NOTE, "Key that is ignored",
          "The platform reads over keys that it does not know; a slip of the pen among them goes "
          "unseen."),
     # Entrypoints, and the files behind them.
-    Rule("entrypoint-form", _REFUSED, "Malformed entrypoint",
+    PackageRule("entrypoint-form", _REFUSED, "Malformed entrypoint",
          "An entrypoint is `module.path:Name`, or `module.path.Name`."),
-    Rule("entrypoint-none", _WARNING, "Action without an entrypoint",
+    PackageRule("entrypoint-none", _WARNING, "Action without an entrypoint",
          "It cannot be run. The platform's publisher fills it in from the code; a package is "
          "published here as it stands."),
-    Rule("entrypoint-missing", _REFUSED, "Entrypoint is in no file of the package",
+    PackageRule("entrypoint-missing", _REFUSED, "Entrypoint is in no file of the package",
          "The module of an entrypoint is a file of the package."),
-    Rule("entrypoint-outside", _WARNING, "Entrypoint outside the package",
+    PackageRule("entrypoint-outside", _WARNING, "Entrypoint outside the package",
          "The module is neither in the package nor of a library that requirements.txt names."),
-    Rule("entrypoint-name", _WARNING, "Entrypoint names nothing in its file",
+    PackageRule("entrypoint-name", _WARNING, "Entrypoint names nothing in its file",
          "The class or function does not occur in the module."),
-    Rule("left-out", _REFUSED, "Code that is left out of the package",
+    PackageRule("left-out", _REFUSED, "Code that is left out of the package",
          "The module of an entrypoint is left out by an ignore rule; `env`, `build` and `dist` "
          "are among those that are built in."),
-    Rule("import-left-out", _WARNING, "Imported code that is left out of the package",
+    PackageRule("import-left-out", _WARNING, "Imported code that is left out of the package",
          "A module that code of the package imports is left out by an ignore rule."),
-    Rule("left-out-elsewhere", _WARNING, "Code that the platform's publisher leaves out",
+    PackageRule("left-out-elsewhere", _WARNING, "Code that the platform's publisher leaves out",
          "The platform's publisher matches ignore patterns with every part of a path, knows no `!` "
          "and no anchors: what is published here may vanish when somebody publishes with it."),
     # Secrets.
-    Rule("secret", _REFUSED, "Secret in the package",
+    PackageRule("secret", _REFUSED, "Secret in the package",
          "A credential of a well-known form, such as a private key or a GitHub token. Whoever can "
          "download the release can read it."),
-    Rule("secret-like", _WARNING, "Value that looks like a secret",
+    PackageRule("secret-like", _WARNING, "Value that looks like a secret",
          "A name such as `API_KEY`, `TOKEN`, `SECRET` or `PASSWORD` is given a value that looks "
          "random."),
     # What it needs.
-    Rule("unpinned", _NOTE, "Requirement without a version",
+    PackageRule("unpinned", _NOTE, "Requirement without a version",
          "What is not pinned with `==` in requirements.txt may be another version at each "
          "installation."),
-    Rule("dependency-itself", _REFUSED, "Plugin that needs itself",
+    PackageRule("dependency-itself", _REFUSED, "Plugin that needs itself",
          "`dependencies` names other plugins."),
-    Rule("dependency-missing", _WARNING, "Plugin that is needed is not declared here",
+    PackageRule("dependency-missing", _WARNING, "Plugin that is needed is not declared here",
          "`dependencies` names a code that no manifest of the target declares; it may be there on "
          "the backend."),
-    Rule("dependency-version", _WARNING, "Declared version is not the one that is needed",
+    PackageRule("dependency-version", _WARNING, "Declared version is not the one that is needed",
          "No declared release of the plugin fits the specifier; an older one may still be there."),
-    Rule("dependency-cycle", _ERROR, "Plugins that need each other",
+    PackageRule("dependency-cycle", _ERROR, "Plugins that need each other",
          "There is no order in which they could be published."),
     # What the manifests say of the plugin.
-    Rule("plugin-code", _WARNING, "Plugin without a code",
+    PackageRule("plugin-code", _WARNING, "Plugin without a code",
          "The platform requires `code`; the embedded backend does not."),
-    Rule("plugin-category", _WARNING, "Plugin without a category of the platform",
+    PackageRule("plugin-category", _WARNING, "Plugin without a category of the platform",
          "The platform requires `category`, one of a closed list; the embedded backend does not."),
 )  # fmt: skip
-RULES = {rule.id: rule for rule in _TABLE}
+RULES_BY_ID = {rule.id: rule for rule in _ALL_RULES}
 
 _SEVERITIES = {
     Level.ERROR: Severity.ERROR,
@@ -191,9 +191,9 @@ _SEVERITIES = {
 }
 
 
-def finding_of(flaw: Flaw, *, embedded: bool = False) -> Diagnostic:
+def build_flaw_finding(flaw: PackageFlaw, *, embedded: bool = False) -> Diagnostic:
     """The finding that a flaw is: for the embedded backend alone nothing is an error."""
-    rule = RULES[flaw.rule]
+    rule = RULES_BY_ID[flaw.rule]
     severity = _SEVERITIES[rule.level]
     if embedded and rule.level is Level.REFUSED:
         severity = Severity.WARNING

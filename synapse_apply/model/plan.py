@@ -11,9 +11,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
-from synapse_apply.model.refactoring import Moved
-from synapse_apply.model.state import Binding
-from synapse_apply.model.trial import Trial
+from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.trial import DryRunCounts
 from synapse_apply.model.verification import Verification
 
 
@@ -113,30 +113,30 @@ class Change:
     accepted: tuple[FieldChange, ...] = ()
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         return bool(self.refusals)
 
     @property
-    def causes(self) -> frozenset[Cause]:
+    def field_causes(self) -> frozenset[Cause]:
         return frozenset(change.cause for change in self.fields)
 
     @property
     def changes_server(self) -> bool:
         """Whether apply would send a mutating call for it."""
-        if self.refused:
+        if self.is_refused:
             return False
         if self.verification is not None:
             return True
         if self.action is Action.ADOPT:
             return bool(self.fields)
-        return self.action in SENDING
+        return self.action in SERVER_CHANGING_ACTIONS
 
 
-SENDING = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
+SERVER_CHANGING_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
 
 
 @frozen
-class GuardTrip:
+class GuardViolation:
     """A guard that stops the whole apply; `name` is what `--override-guard` takes.
 
     One that counts has the `rows` it counted, of which `limit` may go.
@@ -150,7 +150,7 @@ class GuardTrip:
 
 
 @frozen
-class Base:
+class PlanBase:
     """What a plan was made from.
 
     `revision` names the commit whose manifests they are, where that is not the checkout. `against`
@@ -160,7 +160,7 @@ class Base:
     """
 
     target: str
-    binding: Binding
+    binding: StateIdentity
     lineage: str
     serial: int
     manifests_digest: str = ""
@@ -171,13 +171,13 @@ class Base:
     dirty: tuple[str, ...] = ()
 
     @property
-    def offline(self) -> bool:
+    def is_offline(self) -> bool:
         """Whether neither the state nor the backend was asked."""
         return bool(self.against)
 
 
 @frozen
-class Summary:
+class PlanSummary:
     """The counts of the `Plan:` line, `blocked` being the refused ones."""
 
     add: int = 0
@@ -200,43 +200,43 @@ class Plan:
     id: str
     created: str
     tool_version: str
-    base: Base
+    base: PlanBase
     changes: tuple[Change, ...] = ()
-    guards: tuple[GuardTrip, ...] = ()
+    guards: tuple[GuardViolation, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     capabilities: Capabilities = Capabilities()
-    moved: tuple[Moved, ...] = ()
-    trial: Trial | None = None
+    moved: tuple[MovedAddress, ...] = ()
+    trial: DryRunCounts | None = None
 
     @property
-    def errored(self) -> bool:
+    def has_errors(self) -> bool:
         return any(diagnostic.is_error for diagnostic in self.diagnostics)
 
     @property
-    def refused(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.refused)
+    def refused_changes(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.is_refused)
 
     @property
-    def with_accepted(self) -> tuple[Change, ...]:
+    def changes_with_accepted(self) -> tuple[Change, ...]:
         """The changes with a difference that `state accept` took for settled."""
         return tuple(change for change in self.changes if change.accepted)
 
     @property
-    def actionable(self) -> tuple[Change, ...]:
+    def actionable_changes(self) -> tuple[Change, ...]:
         """Changes that apply has something to do for, state-only work included."""
         return tuple(
             change
             for change in self.changes
-            if not change.refused
+            if not change.is_refused
             and (change.action is not Action.NO_OP or change.rebase or change.verification)
             and not change.superseded
         )
 
     @property
-    def applyable(self) -> bool:
+    def is_applyable(self) -> bool:
         """Whether there is something to do, and neither an error nor a guard is in the way."""
-        ready = not (self.errored or self.guards or self.base.offline)
-        return ready and bool(self.actionable or self.moved)
+        is_unblocked = not (self.has_errors or self.guards or self.base.is_offline)
+        return is_unblocked and bool(self.actionable_changes or self.moved)
 
     @property
     def has_changes(self) -> bool:
@@ -250,30 +250,30 @@ class Plan:
             or any(
                 (change.action is not Action.NO_OP or change.verification is not None)
                 and not change.superseded
-                and not change.refused
+                and not change.is_refused
                 for change in self.changes
             )
         )
 
     @property
-    def verified(self) -> tuple[Change, ...]:
+    def verified_changes(self) -> tuple[Change, ...]:
         """The changes that are followed by a run."""
-        return tuple(c for c in self.changes if c.verification is not None and not c.refused)
+        return tuple(c for c in self.changes if c.verification is not None and not c.is_refused)
 
     @property
-    def summary(self) -> Summary:
-        going = [
+    def summary(self) -> PlanSummary:
+        counted_changes = [
             c
             for c in self.changes
-            if c.action is not Action.NO_OP and not c.refused and not c.superseded
+            if c.action is not Action.NO_OP and not c.is_refused and not c.superseded
         ]
-        count = {action: sum(c.action is action for c in going) for action in Action}
-        adopted_changes = sum(c.action is Action.ADOPT and bool(c.fields) for c in going)
-        return Summary(
+        count = {action: sum(c.action is action for c in counted_changes) for action in Action}
+        adopted_changes = sum(c.action is Action.ADOPT and bool(c.fields) for c in counted_changes)
+        return PlanSummary(
             add=count[Action.CREATE] + count[Action.RECREATE],
             change=count[Action.UPDATE] + adopted_changes,
             destroy=count[Action.DELETE],
             import_=count[Action.ADOPT],
             forget=count[Action.FORGET],
-            blocked=len(self.refused),
+            blocked=len(self.refused_changes),
         )

@@ -11,11 +11,11 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
 
 DENY, WARN, OFF = "deny", "warn", "off"
-PREFIX = "policy:"
+RULE_ID_PREFIX = "policy:"
 
 
 @frozen
-class Rule:
+class PolicyRule:
     """One rule; `check` is the built-in it uses, the rest what that needs to know.
 
     `only` and `excepted` are addresses, patterns of them, or prefixes of kinds; an empty `only`
@@ -39,28 +39,30 @@ class Rule:
     @property
     def id(self) -> str:
         """Its name among refusals and guards."""
-        return f"{PREFIX}{self.name}"
+        return f"{RULE_ID_PREFIX}{self.name}"
 
     @property
-    def denies(self) -> bool:
+    def is_denying(self) -> bool:
         return self.severity == DENY
 
-    def concerns(self, address: Address) -> bool:
+    def applies_to(self, address: Address) -> bool:
         """Whether it holds for a resource.
 
         Labels never decide: a manifest could write itself an exception.
         """
-        wanted = not self.only or _fits(address, self.only)
-        return wanted and not _fits(address, self.excepted)
+        is_included = not self.only or _matches_any_pattern(address, self.only)
+        return is_included and not _matches_any_pattern(address, self.excepted)
 
 
-def _fits(address: Address, patterns: tuple[str, ...]) -> bool:
-    return any(address.kind == one or fnmatchcase(str(address), one) for one in patterns)
+def _matches_any_pattern(address: Address, patterns: tuple[str, ...]) -> bool:
+    return any(
+        address.kind == pattern or fnmatchcase(str(address), pattern) for pattern in patterns
+    )
 
 
 # What holds for a target that is not embedded, unless its project says otherwise: the platform
 # replaces a debug release by another upload of its version, so that nothing vouches for its bytes.
-DEFAULT_RULES = (Rule("no-debug-releases", "no-debug-releases", is_default=True),)
+DEFAULT_RULES = (PolicyRule("no-debug-releases", "no-debug-releases", is_default=True),)
 
 
 @frozen
@@ -68,4 +70,4 @@ class Policy:
     """Rules of the house; `unreleased_source` is note or refuse."""
 
     unreleased_source: str = "note"
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[PolicyRule, ...] = ()

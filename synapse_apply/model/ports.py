@@ -9,16 +9,24 @@ from typing import Any, BinaryIO, Protocol
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.job import Job
-from synapse_apply.model.refactoring import Finish, Renames, after_alone
-from synapse_apply.model.state import START, AuditEntry, Binding, Intent, Position, Record, State
+from synapse_apply.model.refactoring import RecordFinisher, Renames, use_renamed_record
+from synapse_apply.model.state import (
+    NO_PROGRESS,
+    AuditEntry,
+    Intent,
+    Record,
+    State,
+    StateIdentity,
+    StateProgress,
+)
 from synapse_apply.model.values import Mac, SecretRef, Sensitive
 
 Json = Mapping[str, Any]
 
 
-Glance = list[dict[str, Any]] | None
+PartialList = list[dict[str, Any]] | None
 """Objects of one reading of a list, which may lack some; None where it was not worth reading."""
-IsOfUse = Callable[[Sequence[dict[str, Any]]], bool]
+PagePredicate = Callable[[Sequence[dict[str, Any]]], bool]
 """Asked with a page's items: the first page's whether to read on, any page's whether to stop."""
 
 
@@ -31,11 +39,11 @@ class JobCalls(Protocol):
         ...
 
     def tail_job_console_logs(
-        self, pk: int | str, *, longest: float | None = None
+        self, pk: int | str, *, max_seconds: float | None = None
     ) -> Iterator[dict[str, Any]]:
         """Objects with a `type` (connected, log, complete, error, heartbeat) as they come.
 
-        `longest` in seconds. A server without it answers 404 or 405.
+        `max_seconds` in seconds. A server without it answers 404 or 405.
         """
         ...
 
@@ -53,8 +61,10 @@ class ApiV2(JobCalls, Protocol):
         self, pk: int | str, data: Json, *, dry_run: bool = False
     ) -> dict[str, Any]: ...
     def list_plugin_releases(self, params: Json | None = None) -> list[dict[str, Any]]: ...
-    def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> Glance: ...
-    def glance_at_plugin_releases(self, most_pages: int, is_of_use: IsOfUse) -> Glance: ...
+    def list_plugins_partially(self, max_pages: int, is_useful: PagePredicate) -> PartialList: ...
+    def list_plugin_releases_partially(
+        self, max_pages: int, is_useful: PagePredicate
+    ) -> PartialList: ...
     def get_plugin_release(self, pk: int | str) -> dict[str, Any]: ...
     def create_plugin_release(
         self, data: Json, *, dry_run: bool = False, idempotency_key: str = ""
@@ -81,7 +91,7 @@ class Api(JobCalls, Protocol):
     def v2(self) -> ApiV2: ...
 
     @property
-    def trying(self) -> Api:
+    def dry_run(self) -> Api:
         """The same, unable to act: a call that changes the server is a dry run, or is not sent.
 
         Unconfirmed when the server does not say that it was one: it may have acted.
@@ -98,39 +108,39 @@ class Api(JobCalls, Protocol):
     ) -> dict[str, Any]: ...
     def list_plugin_releases(self, plugin_code: str) -> list[dict[str, Any]]: ...
     def create_plugin_release(self, data: Json, *, idempotency_key: str = "") -> dict[str, Any]: ...
-    def fetch_release_file(self, url: str, into: BinaryIO, most: int) -> None: ...
+    def fetch_release_file(self, url: str, out: BinaryIO, max_bytes: int) -> None: ...
     def list_storages(self) -> list[dict[str, Any]]: ...
-    def glance_at_plugins(self, most_pages: int, is_of_use: IsOfUse) -> Glance: ...
-    def glance_at_storages(self, most_pages: int, is_of_use: IsOfUse) -> Glance: ...
+    def list_plugins_partially(self, max_pages: int, is_useful: PagePredicate) -> PartialList: ...
+    def list_storages_partially(self, max_pages: int, is_useful: PagePredicate) -> PartialList: ...
     def get_storage(self, pk: int | str) -> dict[str, Any]: ...
     def create_storage(self, data: Json, *, idempotency_key: str = "") -> dict[str, Any]: ...
     def run_plugin(self, pk: int | str, data: Json) -> dict[str, Any]: ...
     def iterate_jobs(
-        self, params: Json | None = None, *, is_last_page: IsOfUse | None = None
+        self, params: Json | None = None, *, is_last_page: PagePredicate | None = None
     ) -> Iterator[dict[str, Any]]:
         """Page after page; `is_last_page` tells by a page's items that no other is wanted."""
         ...
 
     def update_job(self, pk: int | str, data: Json) -> dict[str, Any]: ...
     def list_job_console_logs(self, pk: int | str) -> list[Any]: ...
-    def lists_plugins(self) -> bool: ...
+    def can_list_plugins(self) -> bool: ...
     def health_check_agent(self, token: str) -> dict[str, Any]: ...
 
 
 # Raises StateError where a backup with this binding and lineage must not be used.
-Vet = Callable[[Binding, str], None]
+BackupCheck = Callable[[StateIdentity, str], None]
 
 
 # How far a state of this lineage was seen to be.
-Above = Callable[[str], Position]
+ProgressFloor = Callable[[str], StateProgress]
 
 
-def from_start(_lineage: str) -> Position:
+def no_known_progress(_lineage: str) -> StateProgress:
     """Nobody saw one."""
-    return START
+    return NO_PROGRESS
 
 
-def any_state(_binding: Binding, _lineage: str) -> None:
+def accept_any_backup(_binding: StateIdentity, _lineage: str) -> None:
     """Every backup will do."""
 
 
@@ -144,22 +154,24 @@ class StateStore(Protocol):
         """Whether there is a state here at all."""
         ...
 
-    def init(self, binding: Binding, lineage: str, above: Position = START) -> None:
+    def create_state(
+        self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
+    ) -> None:
         """Make an empty state; StateError when one exists.
 
-        Its serial is 0, or greater than that of `above`, which is how far one of this lineage was.
+        Its serial is 0, or greater than that of `floor`, which is how far one of this lineage was.
         """
         ...
 
-    def binding(self) -> Binding: ...
-    def lineage(self) -> str: ...
-    def serial(self) -> int: ...
-    def position(self) -> Position: ...
-    def read(self) -> State:
+    def read_identity(self) -> StateIdentity: ...
+    def read_lineage(self) -> str: ...
+    def read_serial(self) -> int: ...
+    def read_progress(self) -> StateProgress: ...
+    def read_state(self) -> State:
         """One consistent snapshot."""
         ...
 
-    def record(self, address: Address) -> Record | None:
+    def find_record(self, address: Address) -> Record | None:
         """One record as it stands now."""
         ...
 
@@ -170,23 +182,23 @@ class StateStore(Protocol):
         """
         ...
 
-    def still_ours(self) -> bool:
+    def holds_lock(self) -> bool:
         """Whether a request may be started now: the lock is held and not lost. Costs nothing."""
         ...
 
-    def lost(self) -> bool:
+    def is_lock_lost(self) -> bool:
         """Whether this process holds a lock that it has lost: it may start no request then."""
         ...
 
-    def check(self) -> None:
-        """LockLost, in the words that a write would have, where `lost`."""
+    def require_lock(self) -> None:
+        """LockLost, in the words that a write would have, where `is_lock_lost`."""
         ...
 
-    def in_the_way(self) -> tuple[Diagnostic, ...]:
+    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """Who holds the lock, as a run that wants it is told; nothing where it is free."""
         ...
 
-    def broken(self) -> bool:
+    def has_failed_write(self) -> bool:
         """Whether a write failed under this lock: what is called now could not be recorded."""
         ...
 
@@ -194,59 +206,67 @@ class StateStore(Protocol):
         """Remove the lock with this id from a holder that is gone; StateError for another id."""
         ...
 
-    def warnings(self) -> tuple[Diagnostic, ...]:
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
         """What is risky about the place where this state is kept."""
         ...
 
-    def note(self, *entries: AuditEntry) -> None:
+    def append_audit_entries(self, *entries: AuditEntry) -> None:
         """Add to the audit, in one transaction, what was done without an intent."""
         ...
 
-    def begin(self, intent: Intent) -> None:
+    def write_intent(self, intent: Intent) -> None:
         """Make an intent durable before its call is sent."""
         ...
 
-    def settle(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
+    def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
         """Close an intent (its `state` says how), write or remove its record, audit the call.
 
         With state DONE and no record the address's record is removed (a delete).
         """
         ...
 
-    def put(self, *records: Record) -> None:
+    def write_records(self, *records: Record) -> None:
         """Write records in one transaction; the serial moves only when something differs."""
         ...
 
-    def remove(self, *addresses: Address) -> None: ...
-    def move(self, renames: Renames, finish: Finish = after_alone) -> None:
+    def remove_records(self, *addresses: Address) -> None: ...
+    def rename_addresses(
+        self, renames: Renames, finish: RecordFinisher = use_renamed_record
+    ) -> None:
         """Rename addresses, all or none, and what refers to them; `finish` as of `renamed`.
 
         StateError when an old one is unknown or has an open call, or a new one is taken.
         """
         ...
 
-    def rebind(self, binding: Binding) -> None: ...
-    def mark_applied(self, plan_id: str) -> None:
+    def replace_identity(self, binding: StateIdentity) -> None: ...
+    def mark_plan_applied(self, plan_id: str) -> None:
         """Remember that a saved plan was started: it is used once."""
         ...
 
-    def was_applied(self, plan_id: str) -> bool: ...
-    def audit(self, limit: int = 1000) -> list[AuditEntry]:
+    def was_plan_applied(self, plan_id: str) -> bool: ...
+    def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         """The newest entries first."""
         ...
 
-    def backup(self, to: str) -> None:
-        """A consistent copy of the whole state as a file that `restore` reads."""
+    def write_backup(self, path: str) -> None:
+        """A consistent copy of the whole state as a file that `restore_backup` reads."""
         ...
 
-    def restore(
-        self, source: str, vet: Vet = any_state, keep: str = "", above: Above = from_start
+    def restore_backup(
+        self,
+        source: str,
+        check_backup: BackupCheck = accept_any_backup,
+        kept_path: str = "",
+        find_floor: ProgressFloor = no_known_progress,
     ) -> str:
-        """Replace this state by a backup; StateError when it is not one, or `vet` raises it.
+        """Replace this state by a backup.
 
-        Its serial ends above that of both, and above what `above` gives for its lineage.
+        StateError when it is not one, or `check_backup` raises it.
+
+        Its serial ends above that of both, and above what `find_floor` gives for its lineage.
         Gives where what was here is kept, "" where it is not. A state that is no file is kept at
-        the path `keep` or at a like one: what is there already is never overwritten.
+        the path `kept_path` or at a like one: what is there already is never overwritten.
         """
         ...
 
@@ -261,7 +281,7 @@ class Secrets(Protocol):
         """Identifies the state key in use; "" when there is none (then nothing is digested)."""
         ...
 
-    def resolve(self, ref: SecretRef) -> Sensitive:
+    def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value; SecretUnavailable when it is not there or not allowed (never its value)."""
         ...
 
@@ -269,7 +289,7 @@ class Secrets(Protocol):
         """The value of the project file's own reference; SecretUnavailable without one."""
         ...
 
-    def mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:
+    def compute_mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:
         """Keyed digest of a value in one field of one record; None without a key."""
         ...
 
@@ -277,7 +297,7 @@ class Secrets(Protocol):
 class Packages(Protocol):
     """Opens the bytes of a release's package."""
 
-    def open(self, address: Address) -> AbstractContextManager[Any]:
+    def open_package(self, address: Address) -> AbstractContextManager[Any]:
         """A readable, sized, rewindable binary file of the zip with the planned digest.
 
         Its `sha256`, where it has one, is that of all its bytes in hex. InputError when the source
@@ -289,11 +309,11 @@ class Packages(Protocol):
 class Clock(Protocol):
     """Time, injected so that tests need not wait."""
 
-    def now(self) -> str:
+    def utc_now(self) -> str:
         """RFC 3339 UTC with microseconds and Z."""
         ...
 
-    def seconds(self) -> float:
+    def monotonic_seconds(self) -> float:
         """Monotonic seconds."""
         ...
 
@@ -301,16 +321,16 @@ class Clock(Protocol):
 class Progress(Protocol):
     """Told what an apply is doing, for a terminal or a log; must not raise."""
 
-    def started(self, address: Address, verb: str) -> None: ...
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_start(self, address: Address, verb: str) -> None: ...
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Bytes of an upload."""
         ...
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """A look at a job that is followed."""
         ...
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """A resource's calls have ended; `remote_id` is the server's, where it is known."""
@@ -320,32 +340,35 @@ class Progress(Protocol):
 Work = Callable[[], Any]
 
 
-class Place(Protocol):
+class Slot(Protocol):
     """The place of a piece of work among those that call the backend, as the piece takes it."""
 
     @property
-    def is_near(self) -> bool:
+    def is_available_soon(self) -> bool:
         """Whether a place is had before long: calls are brief at present."""
         ...
 
-    def enter(self) -> bool:
-        """Wait for a place, and whether one was taken: it is kept until `leave` or the end."""
+    def acquire_slot(self) -> bool:
+        """Wait for a place, and whether one was taken.
+
+        It is kept until `release_slot` or the end.
+        """
         ...
 
-    def leave(self) -> None:
+    def release_slot(self) -> None:
         """The rest of the piece is no reason to keep another from its call."""
         ...
 
 
-class Executor(Place, Protocol):
+class Executor(Slot, Protocol):
     """Runs independent pieces of work; serial in tests, threads in use."""
 
     @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
         """Whether another piece can be taken now."""
         ...
 
     def submit(self, key: Any, work: Work) -> None: ...
-    def wait(self) -> tuple[Any, Any]:
+    def wait_for_result(self) -> tuple[Any, Any]:
         """(key, result) of a finished piece; an exception it raised is its result."""
         ...

@@ -9,17 +9,17 @@ from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.login import Offer
+from synapse_apply.model.login import SettingOffer
 from synapse_apply.model.policy import Policy
-from synapse_apply.model.refactoring import Moved, Removed
-from synapse_apply.model.secret_rules import NOTHING_RESERVED, Reserved
+from synapse_apply.model.refactoring import MovedAddress, RemovedAddress
+from synapse_apply.model.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef
 
 EMBEDDED = "embedded"
 
 
 @frozen
-class Guards:
+class GuardSettings:
     """How much may go missing, be deleted or forgotten before an apply stops."""
 
     max_share: float = 0.3
@@ -61,17 +61,17 @@ class Target:
     on_drift: str = "revert"
     require_verified: tuple[str, ...] = ()
     settle_after: float = 30.0
-    guards: Guards = Guards()
+    guards: GuardSettings = GuardSettings()
     policy: Policy = Policy()
     unsupported_fields: str = "error"
     position: Position | None = None
-    looked_at: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict)
+    looked_at: Mapping[str, tuple[SettingOffer, ...]] = field(default_factory=dict)
 
     @property
     def is_embedded(self) -> bool:
         return self.name == EMBEDDED
 
-    def looked_for(self, setting: str) -> str:
+    def describe_setting_sources(self, setting: str) -> str:
         """Every place where a setting was looked for, and what was there."""
         return "; ".join(map(str, self.looked_at.get(setting, ())))
 
@@ -111,15 +111,15 @@ class Project:
     variables: Mapping[str, Variable] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     default_target: str = ""
-    moved: tuple[Moved, ...] = ()
-    removed: tuple[Removed, ...] = ()
+    moved: tuple[MovedAddress, ...] = ()
+    removed: tuple[RemovedAddress, ...] = ()
     max_package_size: int = 4 * 1024**3
     findings: tuple[Diagnostic, ...] = ()
-    reserved: Reserved = NOTHING_RESERVED
+    reserved: ReservedVariables = NO_RESERVED_SOURCES
     providers: Mapping[str, Provider] = field(default_factory=dict)
 
 
-def reserved_by(targets: Mapping[str, Target]) -> Reserved:
+def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables:
     """What these targets name for their token, their agents and their state."""
     variables: dict[str, str] = {}
     files: dict[str, str] = {}
@@ -130,17 +130,17 @@ def reserved_by(targets: Mapping[str, Target]) -> Reserved:
             **{f"agents.{agent}": token for agent, token in target.agents.items()},
         }
         for setting, value in settings.items():
-            named = f"targets.{name}.{setting}"
+            setting_path = f"targets.{name}.{setting}"
             if isinstance(value, SecretRef) and value.source == "env":
-                variables.setdefault(value.name.upper(), named)
+                variables.setdefault(value.name.upper(), setting_path)
             elif isinstance(value, SecretRef) and value.source == "file":
-                files.setdefault(value.name, named)
-            elif isinstance(value, str) and (path := _local_path(value)):
-                files.setdefault(path, named)
-    return Reserved(variables, files)
+                files.setdefault(value.name, setting_path)
+            elif isinstance(value, str) and (path := _parse_local_path(value)):
+                files.setdefault(path, setting_path)
+    return ReservedVariables(variables, files)
 
 
-def _local_path(url: str) -> str:
+def _parse_local_path(url: str) -> str:
     """The file that the url of a state names; "" where it is none."""
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return "" if "://" in path else path

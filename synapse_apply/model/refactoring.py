@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what reads a project file needs no state
 
 
 @frozen
-class Moved:
+class MovedAddress:
     """One object, `old` before and `new` now; both of one kind."""
 
     old: Address
@@ -24,7 +24,7 @@ class Moved:
 
 
 @frozen
-class Removed:
+class RemovedAddress:
     """An address that is no longer managed on purpose; the object stays."""
 
     address: Address
@@ -33,38 +33,42 @@ class Removed:
 
 Renames = Mapping[Address, Address]
 # Given a record as it was and as it will be, gives what is written.
-Finish = Callable[["Record", "Record"], "Record"]
+RecordFinisher = Callable[["Record", "Record"], "Record"]
 
 
-def chains(moves: Iterable[Moved]) -> Iterator[tuple[list[Moved], list[Address]]]:
+def iter_move_chains(
+    moves: Iterable[MovedAddress],
+) -> Iterator[tuple[list[MovedAddress], list[Address]]]:
     """Moves that follow on each other, and the addresses on their way; a circle is none."""
     by_old = {move.old: move for move in moves}
-    later = {move.new for move in by_old.values()}
-    for start in (old for old in by_old if old not in later):
+    new_addresses = {move.new for move in by_old.values()}
+    for start in (old for old in by_old if old not in new_addresses):
         chain = [by_old[start]]
         while chain[-1].new in by_old:
             chain.append(by_old[chain[-1].new])
         yield chain, [start, *(move.new for move in chain)]
 
 
-def turned(moves: Sequence[Moved], declared: Collection[Address]) -> tuple[Moved, ...]:
+def orient_moves_to_declared(
+    moves: Sequence[MovedAddress], declared: Collection[Address]
+) -> tuple[MovedAddress, ...]:
     """The moves as manifests of an earlier time need them: towards the address they declare."""
-    found: list[Moved] = []
-    for chain, way in chains(moves):
-        ends = [index for index, address in enumerate(way) if address in declared]
+    oriented_moves: list[MovedAddress] = []
+    for chain, addresses in iter_move_chains(moves):
+        ends = [index for index, address in enumerate(addresses) if address in declared]
         end = ends[0] if len(ends) == 1 else len(chain)
-        found += chain[:end]
-        found += (Moved(move.new, move.old, move.position) for move in chain[end:])
-    return tuple(found)
+        oriented_moves += chain[:end]
+        oriented_moves += (MovedAddress(move.new, move.old, move.position) for move in chain[end:])
+    return tuple(oriented_moves)
 
 
-def after_alone(_before: Record, after: Record) -> Record:
+def use_renamed_record(_before: Record, after: Record) -> Record:
     """A record that needs nothing but its new names."""
     return after
 
 
-def renamed(
-    records: Iterable[Record], renames: Renames, finish: Finish = after_alone
+def iter_renamed_records(
+    records: Iterable[Record], renames: Renames, finish: RecordFinisher = use_renamed_record
 ) -> Iterator[Record]:
     """The records that change: those that are renamed, and those that refer to them.
 
@@ -72,30 +76,34 @@ def renamed(
     """
     series = {str(old): str(new) for old, new in renames.items()}
     for record in records:
-        made = replace(
+        renamed_record = replace(
             record,
             address=renames.get(record.address, record.address),
-            depends_on=tuple(renames.get(at, at) for at in record.depends_on),
+            depends_on=tuple(
+                renames.get(dependency, dependency) for dependency in record.depends_on
+            ),
             series=series.get(record.series, record.series),
         )
-        if made != record:
-            yield finish(record, made)
+        if renamed_record != record:
+            yield finish(record, renamed_record)
 
 
-def with_members(known: Iterable[Record | Intent], renames: Renames) -> dict[Address, Address]:
+def add_series_member_renames(
+    entries: Iterable[Record | Intent], renames: Renames
+) -> dict[Address, Address]:
     """The renames, and those of the members of each renamed series, which carry its name."""
-    whole = dict(renames)
+    all_renames = dict(renames)
     owners = {str(old): (old, new) for old, new in renames.items()}
-    for one in known:
-        if one.series in owners and one.address not in renames:
-            old, new = owners[one.series]
-            owner, at, version = one.address.name.rpartition("@")
-            if at and owner == old.name:
-                whole[one.address] = replace(one.address, name=f"{new.name}@{version}")
-    return whole
+    for entry in entries:
+        if entry.series in owners and entry.address not in renames:
+            old, new = owners[entry.series]
+            owner, separator, version = entry.address.name.rpartition("@")
+            if separator and owner == old.name:
+                all_renames[entry.address] = replace(entry.address, name=f"{new.name}@{version}")
+    return all_renames
 
 
-def members(records: Iterable[Record], addresses: Iterable[Address]) -> set[Address]:
+def find_series_members(records: Iterable[Record], addresses: Iterable[Address]) -> set[Address]:
     """The recorded members of the series that these addresses have."""
     owners = set(map(str, addresses))
     return {record.address for record in records if record.series in owners} if owners else set()

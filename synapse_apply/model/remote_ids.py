@@ -11,30 +11,30 @@ from typing import Any
 
 from synapse_apply.model.text_forms import TextForm
 
-FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~:@+=-]{0,127}")
-WORDS = (
+REMOTE_ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~:@+=-]{0,127}")
+REMOTE_ID_RULE = (
     "1 to 128 characters of A-Z, a-z, 0-9 and `. _ ~ : @ + = -`, the first a letter, a digit or `_`"
 )
-AN_ID = TextForm(FORM, f"an id: {WORDS}")
-_LONGEST_BITS = 425  # 128 decimal digits
+REMOTE_ID_FORM = TextForm(REMOTE_ID_PATTERN, f"an id: {REMOTE_ID_RULE}")
+_MAX_BITS = 425  # 128 decimal digits
 
 
 def is_remote_id(text: str) -> bool:
     """Whether a text can be the id of a server's object."""
-    return FORM.fullmatch(text) is not None
+    return REMOTE_ID_PATTERN.fullmatch(text) is not None
 
 
-def remote_id_of(value: Any) -> str:
+def parse_remote_id(value: Any) -> str:
     """The id in a JSON value, as text; ValueError says what is wrong with it, never the value."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"an id is a text or an integer, not {_kind_of(value)}")  # noqa: TRY004
-    if isinstance(value, int) and (value < 0 or value.bit_length() > _LONGEST_BITS):
+        raise ValueError(f"an id is a text or an integer, not {_json_type_label(value)}")  # noqa: TRY004
+    if isinstance(value, int) and (value < 0 or value.bit_length() > _MAX_BITS):
         raise ValueError("an id is no negative number and has at most 128 digits")
     if isinstance(value, str) and not is_remote_id(value):
-        raise ValueError(f"an id has {WORDS}")
+        raise ValueError(f"an id has {REMOTE_ID_RULE}")
     return str(value)
 
 
-def _kind_of(value: Any) -> str:
+def _json_type_label(value: Any) -> str:
     names = {bool: "a truth", float: "a fraction", list: "a list", dict: "an object"}
     return "null" if value is None else names.get(type(value), type(value).__name__)

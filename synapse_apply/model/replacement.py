@@ -8,9 +8,9 @@ from typing import Any
 from synapse_apply.model.frozen import frozen
 
 # The key of a plan's `extras` that holds a replacement as JSON.
-REPLACES = "replaces"
+REPLACES_KEY = "replaces"
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
-VERBS = (ADDED, CHANGED, REMOVED)
+FILE_VERBS = (ADDED, CHANGED, REMOVED)
 
 
 @frozen
@@ -39,7 +39,7 @@ class Replacement:
     files: tuple[ChangedFile, ...] = ()
 
     @property
-    def hidden(self) -> int:
+    def unlisted_count(self) -> int:
         """How many files differ beside those that are listed."""
         return max(0, sum((self.counts or {}).values()) - len(self.files))
 
@@ -49,35 +49,35 @@ class Replacement:
             return {"version": self.version}
         files = [
             {
-                "path": one.path,
-                "change": one.verb,
-                **({"diff": list(one.diff)} if one.diff else {}),
-                **({"note": one.note} if one.note else {}),
+                "path": file.path,
+                "change": file.verb,
+                **({"diff": list(file.diff)} if file.diff else {}),
+                **({"note": file.note} if file.note else {}),
             }
-            for one in self.files
+            for file in self.files
         ]
         return {"version": self.version, **self.counts, "files": files}
 
 
-def replacement_of(extras: Mapping[str, Any]) -> Replacement | None:
+def parse_replacement(extras: Mapping[str, Any]) -> Replacement | None:
     """The inverse of `to_json`; None where extras, which a saved plan may hold, have none."""
-    data = extras.get(REPLACES)
+    data = extras.get(REPLACES_KEY)
     if not isinstance(data, Mapping) or not isinstance(version := data.get("version"), str):
         return None
-    counts = {verb: data.get(verb) for verb in VERBS}
-    known = {verb: n for verb, n in counts.items() if isinstance(n, int) and 0 <= n < 2**63}
+    counts = {verb: data.get(verb) for verb in FILE_VERBS}
+    valid_counts = {verb: n for verb, n in counts.items() if isinstance(n, int) and 0 <= n < 2**63}
     listed = data.get("files")
-    if len(known) < len(VERBS) or not isinstance(listed, (list, tuple)):
+    if len(valid_counts) < len(FILE_VERBS) or not isinstance(listed, (list, tuple)):
         return Replacement(version)
-    return Replacement(version, known, tuple(filter(None, map(_file_of, listed))))
+    return Replacement(version, valid_counts, tuple(filter(None, map(_parse_changed_file, listed))))
 
 
-def _file_of(data: Any) -> ChangedFile | None:
+def _parse_changed_file(data: Any) -> ChangedFile | None:
     if not isinstance(data, Mapping):
         return None
     path, verb, note = data.get("path"), data.get("change"), data.get("note", "")
     diff = data.get("diff", ())
-    if not isinstance(path, str) or verb not in VERBS or not isinstance(diff, (list, tuple)):
+    if not isinstance(path, str) or verb not in FILE_VERBS or not isinstance(diff, (list, tuple)):
         return None
     lines = tuple(line for line in diff if isinstance(line, str))
     return ChangedFile(path, verb, lines, note if isinstance(note, str) else "")

@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.model.verification import Verdict, Verified
+from synapse_apply.model.verification import RunStatus, VerificationResult
 
 # Refusals that mean "not as it was planned or reviewed" instead of "cannot be done".
 STALE_RULES = frozenset({"stale", "unreviewed"})
@@ -32,7 +32,7 @@ class Outcome:
     """What became of one change.
 
     `seconds` is the time its calls took. `diagnostics` say why it failed, was skipped or is
-    unknown, and carry warnings of what was done (a field the server did not take). `unrecorded`
+    unknown, and carry warnings of what was done (a field the server did not take). `recovery_file`
     is set where the call has ended and the state could not be told: the file that keeps it, "" when
     there is none.
     """
@@ -44,30 +44,30 @@ class Outcome:
     request_id: str = ""
     seconds: float = 0.0
     diagnostics: tuple[Diagnostic, ...] = ()
-    unrecorded: str | None = None
+    recovery_file: str | None = None
 
 
 @frozen
 class Report:
     """The plan that was carried out and an outcome for each of its actionable changes.
 
-    A change that is only verified has none: `verified` tells of the runs, apart from the rest.
-    `stopped` is the signal number that ended it early, 0 when none did; `lock_lost`
-    that another run took the state over, after which nothing was started. `guards_overridden`
-    names the guards a user overrode.
+    A change that is only verified has none: `verification_results` tells of the runs, apart from
+    the rest. `stop_signal` is the signal number that ended it early, 0 when none did; `lock_lost`
+    that another run took the state over, after which nothing was started. `guards_overridden` names
+    the guards a user overrode.
     """
 
     plan: Plan
     outcomes: tuple[Outcome, ...] = ()
-    stopped: int = 0
+    stop_signal: int = 0
     lock_lost: bool = False
     extras: Mapping[str, Any] = field(default_factory=dict)
-    verified: tuple[Verified, ...] = ()
+    verification_results: tuple[VerificationResult, ...] = ()
 
-    def count(self, result: Result) -> int:
+    def count_outcomes(self, result: Result) -> int:
         return sum(outcome.result is result for outcome in self.outcomes)
 
-    def done(self, *actions: Action) -> int:
+    def count_done_changes(self, *actions: Action) -> int:
         """How many changes of these actions were done."""
         return sum(o.result is Result.DONE and o.action in actions for o in self.outcomes)
 
@@ -75,20 +75,34 @@ class Report:
     def exit_code(self) -> int:
         """Exit code by the precedence of design section 9."""
         codes = [Exit.OK]
-        unknown_before = any(r.outcome_unknown for c in self.plan.refused for r in c.refusals)
-        unknown_runs = any(one.verdict is Verdict.UNKNOWN for one in self.verified)
-        if self.count(Result.UNKNOWN) or unknown_before or unknown_runs:
+        unknown_before = any(
+            r.outcome_unknown for c in self.plan.refused_changes for r in c.refusals
+        )
+        unknown_runs = any(
+            verification_result.status is RunStatus.UNKNOWN
+            for verification_result in self.verification_results
+        )
+        if self.count_outcomes(Result.UNKNOWN) or unknown_before or unknown_runs:
             codes.append(Exit.UNKNOWN)
-        if self.stopped:
-            codes.append(Exit.SIGINT if self.stopped == 2 else Exit.SIGTERM)
-        ended_badly = any(not one.is_well for one in self.verified)
+        if self.stop_signal:
+            codes.append(Exit.SIGINT if self.stop_signal == 2 else Exit.SIGTERM)
+        has_failed_verification = any(
+            not verification_result.is_acceptable
+            for verification_result in self.verification_results
+        )
         if self.lock_lost:
             codes.append(Exit.LOCKED)
-        if self.count(Result.FAILED) or self.count(Result.SKIPPED) or ended_badly:
+        if (
+            self.count_outcomes(Result.FAILED)
+            or self.count_outcomes(Result.SKIPPED)
+            or has_failed_verification
+        ):
             codes.append(Exit.INCOMPLETE)
-        rules = {refusal.rule for change in self.plan.refused for refusal in change.refusals}
+        rules = {
+            refusal.rule for change in self.plan.refused_changes for refusal in change.refusals
+        }
         if rules & STALE_RULES:
             codes.append(Exit.STALE)
         if rules - STALE_RULES:
             codes.append(Exit.REFUSED)
-        return Exit.worst(*codes)
+        return Exit.select_by_precedence(*codes)

@@ -51,7 +51,7 @@ FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 
 
 @frozen
-class Reserved:
+class ReservedVariables:
     """What the targets of a project take their own credentials from, which no manifest may read.
 
     `variables` (in upper case) and `files` (as the project file writes them) each to the setting
@@ -61,48 +61,52 @@ class Reserved:
     variables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
-    def with_those_of(self, other: Reserved) -> Reserved:
+    def merge_with(self, other: ReservedVariables) -> ReservedVariables:
         """What either reserves."""
-        return Reserved({**other.variables, **self.variables}, {**other.files, **self.files})
+        return ReservedVariables(
+            {**other.variables, **self.variables}, {**other.files, **self.files}
+        )
 
-    def setting_of_variable(self, name: str) -> str:
+    def find_setting_by_variable(self, name: str) -> str:
         """The setting that names this variable; "" where none does."""
         return self.variables.get(name.upper(), "")
 
-    def setting_of_file(self, path: str, root: Path) -> str:
+    def find_setting_by_file(self, path: str, root: Path) -> str:
         """The setting that names this file or what it is kept beside; "" where none does.
 
-        By its text alone, as `file_allowed`: who reads asks again with the resolved path.
+        By its text alone, as `is_file_allowed`: who reads asks again with the resolved path.
         """
-        wanted = str(_plain(path, root))
+        normalized_path = str(_normalize_path(path, root))
         for name, setting in self.files.items():
-            plain = str(_plain(name, root))
-            if wanted == plain or wanted.startswith((f"{plain}.", f"{plain}-")):
+            reserved_path = str(_normalize_path(name, root))
+            if normalized_path == reserved_path or normalized_path.startswith(
+                (f"{reserved_path}.", f"{reserved_path}-")
+            ):
                 return setting
         return ""
 
 
-NOTHING_RESERVED = Reserved()
+NO_RESERVED_SOURCES = ReservedVariables()
 
 
-def forbidden_env(name: str) -> bool:
+def is_forbidden_variable(name: str) -> bool:
     """Whether a variable is never readable by `valueFrom`, even when an allow-list names it."""
     upper = name.upper()
     return any(fnmatchcase(upper, pattern) for pattern in FORBIDDEN_ENV)
 
 
-def env_allowed(name: str, patterns: Sequence[str]) -> bool:
+def is_variable_allowed(name: str, patterns: Sequence[str]) -> bool:
     """Whether `allow_env` lets `valueFrom` read a variable.
 
     Patterns are `*`, `?` and `[...]`, case-sensitive. Without a pattern every variable that is
     not forbidden may be read.
     """
-    if forbidden_env(name):
+    if is_forbidden_variable(name):
         return False
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
+def is_file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     """Whether `valueFrom: {file: ...}` may name this path, by its text alone.
 
     `path` is relative to `root` or absolute; `allow_files` are exact names of files, most of them
@@ -111,13 +115,15 @@ def file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     """
     if not path or "\0" in path:
         return False
-    wanted, top = _plain(path, root), _plain(".", root)
-    at_home = wanted != top and wanted.is_relative_to(top)
-    below = wanted.relative_to(top) if at_home else wanted
-    if any(part.lower() in FORBIDDEN_FOLDERS for part in below.parts):
+    normalized_path, project_root = _normalize_path(path, root), _normalize_path(".", root)
+    is_in_project = normalized_path != project_root and normalized_path.is_relative_to(project_root)
+    checked_path = normalized_path.relative_to(project_root) if is_in_project else normalized_path
+    if any(part.lower() in FORBIDDEN_FOLDERS for part in checked_path.parts):
         return False
-    return at_home or any(wanted == _plain(name, root) for name in allow_files)
+    return is_in_project or any(
+        normalized_path == _normalize_path(name, root) for name in allow_files
+    )
 
 
-def _plain(path: str, root: Path) -> PurePath:
+def _normalize_path(path: str, root: Path) -> PurePath:
     return PurePath(os.path.normpath(root / path))

@@ -14,16 +14,16 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.package_digest import A_DIGEST
-from synapse_apply.model.remote_ids import AN_ID
-from synapse_apply.model.text_forms import FORM
+from synapse_apply.model.package_digest import DIGEST_FORM
+from synapse_apply.model.remote_ids import REMOTE_ID_FORM
+from synapse_apply.model.text_forms import FORM_METADATA_KEY
 from synapse_apply.model.values import Fields
 
 STATE_FORMAT = 1
 
 
 @frozen
-class Binding:
+class StateIdentity:
     """What a state belongs to.
 
     `url` is the backend's base URL without the last slash, or `embedded:` for the embedded
@@ -36,7 +36,7 @@ class Binding:
 
 
 @frozen
-class Position:
+class StateProgress:
     """How far a state has come. Both numbers only grow.
 
     `serial` counts what changed it, `fence` how often its lock was taken.
@@ -45,20 +45,20 @@ class Position:
     serial: int
     fence: int
 
-    def reaches(self, other: Position) -> bool:
+    def has_reached(self, other: StateProgress) -> bool:
         """Whether it is as far as the other, in both."""
         return self.serial >= other.serial and self.fence >= other.fence
 
-    def farthest(self, other: Position) -> Position:
+    def max_with(self, other: StateProgress) -> StateProgress:
         """The greater of each number."""
-        return Position(max(self.serial, other.serial), max(self.fence, other.fence))
+        return StateProgress(max(self.serial, other.serial), max(self.fence, other.fence))
 
-    def next(self) -> Position:
+    def next_progress(self) -> StateProgress:
         """What is certainly farther; a state that nobody saw begins at the start."""
-        return self if self == START else Position(self.serial + 1, self.fence)
+        return self if self == NO_PROGRESS else StateProgress(self.serial + 1, self.fence)
 
 
-START = Position(0, 0)
+NO_PROGRESS = StateProgress(0, 0)
 
 
 @frozen
@@ -89,13 +89,13 @@ class Record:
     """
 
     address: Address
-    remote_id: str = field(metadata={FORM: AN_ID})
+    remote_id: str = field(metadata={FORM_METADATA_KEY: REMOTE_ID_FORM})
     api: str
     natural_key: str = ""
     applied: Fields = field(default_factory=dict)
     seen: Fields = field(default_factory=dict)
     salt: str = ""
-    digest: str | None = field(default=None, metadata={FORM: A_DIGEST})
+    digest: str | None = field(default=None, metadata={FORM_METADATA_KEY: DIGEST_FORM})
     files: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
     verification: Mapping[str, Any] | None = None
@@ -108,14 +108,14 @@ class Record:
     accepted: Acceptance | None = None
     unkept: tuple[str, ...] = ()
 
-    def is_same_on(self, api: str, natural_key: str) -> bool:
+    def is_same_object_on(self, api: str, natural_key: str) -> bool:
         """Whether what another API version finds by this key is the object that is recorded."""
         return self.api != api and self.natural_key == natural_key != ""
 
 
 CREATE_VERB = "create"
 # Ends the label of a commit whose checkout has other files than it.
-DIRTY = "-dirty"
+DIRTY_SUFFIX = "-dirty"
 
 
 class IntentState(Enum):
@@ -202,6 +202,6 @@ class State:
 
     lineage: str
     serial: int
-    binding: Binding
+    binding: StateIdentity
     records: Mapping[Address, Record] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()

@@ -7,7 +7,7 @@ import re
 from synapse_apply.model.frozen import frozen
 
 # The name under which a field's metadata have its form.
-FORM = "form"
+FORM_METADATA_KEY = "form"
 # The name under which they have its key, where that is not the field's name: a field that is
 # renamed keeps the key it has in users' files, `field(metadata={KEY: "the_old_name"})`.
 KEY = "key"
@@ -18,4 +18,4 @@ class TextForm:
     """What the whole of a text has to match, and the words for it."""
 
     pattern: re.Pattern[str]
-    words: str
+    description: str

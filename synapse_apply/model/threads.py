@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def threads(size: int) -> Iterator[ThreadPoolExecutor]:
+def open_thread_pool(size: int) -> Iterator[ThreadPoolExecutor]:
     """Waited for at the end, unless an interrupt ends it: the client's end wakes them then."""
     pool = ThreadPoolExecutor(size, thread_name_prefix="reads")
-    waits = False
+    should_wait = False
     try:
         yield pool
-        waits = True
+        should_wait = True
     except Exception:
-        waits = True
+        should_wait = True
         raise
     finally:
-        pool.shutdown(wait=waits, cancel_futures=True)
+        pool.shutdown(wait=should_wait, cancel_futures=True)

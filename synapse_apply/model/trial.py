@@ -6,7 +6,7 @@ from synapse_apply.model.frozen import frozen
 
 
 @frozen
-class Trial:
+class DryRunCounts:
     """Counts of calls: those the backend answered, of these the refused, and those not tried."""
 
     tried: int = 0
@@ -14,6 +14,6 @@ class Trial:
     untried: int = 0
 
     @property
-    def calls(self) -> int:
+    def total_calls(self) -> int:
         """All that the plan would make."""
         return self.tried + self.untried

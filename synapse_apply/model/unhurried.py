@@ -7,50 +7,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Search:
+class _CollectionDebt:
     """When the rests of a process, which make everything old, owe it a search of what is old.
 
     The interpreter counts towards that search itself, and freezing sets its counts to 0.
     """
 
     def __init__(self) -> None:
-        self._made = 0
-        self._kept = 0
+        self._created_count = 0
+        self._surviving_count = 0
 
-    def count(self) -> None:
+    def count_new_objects(self) -> None:
         """Take down what was made since the last time, before it is frozen."""
         first, second, _ = gc.get_threshold()
         young, middle, old = gc.get_count()
-        self._made += young + first * (middle + second * old)
+        self._created_count += young + first * (middle + second * old)
 
-    def if_due(self) -> None:
+    def collect_if_due(self) -> None:
         """Search no sooner than the interpreter would, nor before there is twice what was kept."""
         first, second, third = gc.get_threshold()
-        due = first * max(second, 1) * max(third, 1)  # with a first of 0 it never searches
-        if due and self._made > max(due, self._kept):
+        threshold = first * max(second, 1) * max(third, 1)  # with a first of 0 it never searches
+        if threshold and self._created_count > max(threshold, self._surviving_count):
             gc.collect()
-            self._made, self._kept = 0, len(gc.get_objects())
+            self._created_count, self._surviving_count = 0, len(gc.get_objects())
 
 
-_SEARCH = _Search()
+_COLLECTION_DEBT = _CollectionDebt()
 
 
 @contextmanager
-def unhurried_gc() -> Iterator[None]:
+def pause_gc() -> Iterator[None]:
     """No garbage collection while many small values are made that all stay."""
-    was_on = gc.isenabled()
-    if was_on:
-        _SEARCH.if_due()
+    was_enabled = gc.isenabled()
+    if was_enabled:
+        _COLLECTION_DEBT.collect_if_due()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             # Freezing and thawing makes what was built old without walking over it once more.
-            mine = gc.get_freeze_count() == 0
-            if mine:
-                _SEARCH.count()
+            owns_freeze = gc.get_freeze_count() == 0
+            if owns_freeze:
+                _COLLECTION_DEBT.count_new_objects()
                 gc.freeze()
             gc.enable()
-            if mine:
+            if owns_freeze:
                 gc.unfreeze()

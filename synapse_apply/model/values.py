@@ -72,22 +72,22 @@ class Mac:
 
 
 @frozen
-class Withheld:
+class WithheldSecret:
     """What a server answers in place of a secret: nothing (omitted) or a mask (masked)."""
 
-    how: str
+    form: str
 
 
 @frozen
-class SecretWant:
+class DesiredSecret:
     """A desired secret as the planner sees it: its reference and its keyed digest, if known.
 
-    `why` tells why there is no digest ("RAW_KEY is not set").
+    `missing_reason` tells why there is no digest ("RAW_KEY is not set").
     """
 
     ref: SecretRef
     mac: Mac | None = None
-    why: str = ""
+    missing_reason: str = ""
 
 
 @frozen
@@ -110,12 +110,12 @@ class KnownAfterApply:
 class Absent:
     """The field is not there; its only instance is ABSENT. Live null equals absent."""
 
-    _only: Absent | None = None
+    _instance: Absent | None = None
 
     def __new__(cls) -> Absent:  # noqa: PYI034 - the only instance is an Absent
-        if cls._only is None:
-            cls._only = super().__new__(cls)
-        return cls._only
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -130,56 +130,56 @@ class Absent:
 ABSENT = Absent()
 
 # Most values are of one of these; asking an abstract class whether they are maps takes longer.
-_NO_MAPS = frozenset({str, int, float, bool, list, type(None)})
+_NON_MAP_TYPES = frozenset({str, int, float, bool, list, type(None)})
 
 # What a field may hold: JSON, or one of the markers above.
 FieldValue = Any
 Fields = Mapping[Path, FieldValue]
 
 
-def leaves(
-    tree: Mapping[str, Any], stop: Callable[[Path], bool] | None = None, at: Path = ()
+def flatten(
+    tree: Mapping[str, Any], is_leaf: Callable[[Path], bool] | None = None, prefix: Path = ()
 ) -> dict[Path, Any]:
-    """The fields of a nested map, in its order; `stop` makes a whole subtree one field.
+    """The fields of a nested map, in its order; `is_leaf` makes a whole subtree one field.
 
     Nulls are left out: absent and null are the same here. A map of nulls alone is an empty map,
     which is not the same as no map.
     """
     fields: dict[Path, Any] = {}
     for key, value in tree.items():
-        path = (*at, key)
+        path = (*prefix, key)
         if type(value) is str:
             fields[path] = value
         elif value is None:
             continue
-        elif is_map(value) and value and not (stop is not None and stop(path)):
-            below = leaves(value, stop, path)
-            fields.update(below or {path: {}})
+        elif is_map(value) and value and not (is_leaf is not None and is_leaf(path)):
+            nested_fields = flatten(value, is_leaf, path)
+            fields.update(nested_fields or {path: {}})
         else:
             fields[path] = value
     return fields
 
 
-def references(tree: Mapping[str, Any]) -> list[Reference]:
+def collect_references(tree: Mapping[str, Any]) -> list[Reference]:
     """Every reference that is a field of a nested map."""
-    found: list[Reference] = []
+    collected: list[Reference] = []
     for value in tree.values():
         if type(value) is str:
             continue
         if is_map(value):
-            found += references(value)
+            collected += collect_references(value)
         elif isinstance(value, Reference):
-            found.append(value)
-    return found
+            collected.append(value)
+    return collected
 
 
 def is_map(value: Any) -> bool:
     """Whether a value is a map; asked of every field, and so without the slow way round."""
     kind = type(value)
-    return kind is dict or (kind not in _NO_MAPS and isinstance(value, Mapping))
+    return kind is dict or (kind not in _NON_MAP_TYPES and isinstance(value, Mapping))
 
 
-def dig(tree: Any, path: Path) -> Any:
+def get_at(tree: Any, path: Path) -> Any:
     """The value at a path of a nested map, ABSENT where there is none or it is null."""
     for part in path:
         if not is_map(tree) or part not in tree:
@@ -188,22 +188,22 @@ def dig(tree: Any, path: Path) -> Any:
     return ABSENT if tree is None else tree
 
 
-def plant(tree: dict[str, Any], path: Path, value: Any) -> None:
+def set_at(tree: dict[str, Any], path: Path, value: Any) -> None:
     """Set the value at a path, making maps on the way; a non-map in the way is replaced."""
-    *above, last = path
-    for part in above:
-        below = tree.get(str(part))
-        if type(below) is not dict:
-            below = tree[str(part)] = {}
-        tree = below
+    *parents, last = path
+    for part in parents:
+        child = tree.get(str(part))
+        if type(child) is not dict:
+            child = tree[str(part)] = {}
+        tree = child
     tree[str(last)] = value
 
 
-def prune(tree: dict[str, Any], path: Path) -> None:
+def delete_at(tree: dict[str, Any], path: Path) -> None:
     """Remove the value at a path; maps on the way stay, even when they become empty."""
     for part in path[:-1]:
-        below = tree.get(str(part))
-        if not isinstance(below, dict):
+        child = tree.get(str(part))
+        if not isinstance(child, dict):
             return
-        tree = below
+        tree = child
     tree.pop(str(path[-1]), None)

@@ -1,6 +1,7 @@
 """Verification: a run that shows that what was published works. A step of its own.
 
-`Verification` is planned, `Verified` is what became of it, `LastRun` what state remembers.
+`Verification` is planned, `VerificationResult` is what became of it, `LastRun` what state
+remembers.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 
 # The verb of an intent and of an audit entry that announces and tells a run.
-RUN = "run"
+RUN_VERB = "run"
 # What holds where a manifest does not say, in seconds.
-TIMEOUT, POLL_INTERVAL = 300.0, 5.0
+DEFAULT_TIMEOUT, DEFAULT_POLL_INTERVAL = 300.0, 5.0
 
 
-class Verdict(Enum):
+class RunStatus(Enum):
     """How a run stands.
 
     TIMED_OUT: it did not end in the time that was given, and may go on. RUNNING: nobody saw its
@@ -37,9 +38,9 @@ class Verdict(Enum):
     UNVERIFIED = "unverified"
 
     @property
-    def goes_on(self) -> bool:
+    def may_be_running(self) -> bool:
         """Whether there is a job that may not have ended."""
-        return self in {Verdict.RUNNING, Verdict.TIMED_OUT}
+        return self in {RunStatus.RUNNING, RunStatus.TIMED_OUT}
 
 
 @frozen
@@ -54,40 +55,40 @@ class Verification:
     parameters: str
     reason: str
     job: str = ""
-    timeout: float = TIMEOUT
-    poll_interval: float = POLL_INTERVAL
+    timeout: float = DEFAULT_TIMEOUT
+    poll_interval: float = DEFAULT_POLL_INTERVAL
     on_failure: str = "fail"
 
     @property
-    def tolerant(self) -> bool:
+    def tolerates_failure(self) -> bool:
         """Whether a run that does not end well is only told."""
         return self.on_failure == "warn"
 
 
 @frozen
-class Verified:
+class VerificationResult:
     """What became of a verification.
 
     `tolerated`: it did not end well, and the manifest says that this only warns. `job` is empty
     where none was started, or the server answered without one. `logs` are the last lines of a job
-    that failed, as the server wrote them. `unrecorded` is that of an Outcome: the file that keeps
-    what the state could not be told.
+    that failed, as the server wrote them. `recovery_file` is that of an Outcome: the file that
+    keeps what the state could not be told.
     """
 
     address: Address
-    verdict: Verdict
+    status: RunStatus
     job: str = ""
     tolerated: bool = False
     request_id: str = ""
     seconds: float = 0.0
     logs: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
-    unrecorded: str | None = None
+    recovery_file: str | None = None
 
     @property
-    def is_well(self) -> bool:
+    def is_acceptable(self) -> bool:
         """Whether what depends on it may go ahead."""
-        return self.verdict is Verdict.PASSED or self.tolerated
+        return self.status is RunStatus.PASSED or self.tolerated
 
 
 @frozen
@@ -99,7 +100,7 @@ class LastRun:
     (`secrets/signatures.py`); "" where no key was at hand, and in records of earlier versions.
     """
 
-    result: Verdict
+    result: RunStatus
     job: str = ""
     parameters: str = ""
     digest: str = ""
@@ -107,13 +108,13 @@ class LastRun:
     signature: str = ""
 
     @classmethod
-    def of(cls, data: Mapping[str, Any] | None) -> LastRun | None:
+    def from_json(cls, data: Mapping[str, Any] | None) -> LastRun | None:
         """What a record remembers; a result that this version does not know is no proof."""
         if not data:
             return None
-        known = {verdict.value: verdict for verdict in Verdict}
+        status_by_value = {verdict.value: verdict for verdict in RunStatus}
         return cls(
-            known.get(str(data.get("result")), Verdict.UNKNOWN),
+            status_by_value.get(str(data.get("result")), RunStatus.UNKNOWN),
             job=str(data.get("job", "")),
             parameters=str(data.get("parameters", "")),
             digest=str(data.get("digest", "")),
@@ -134,15 +135,15 @@ class LastRun:
 
 
 @frozen
-class Doubt:
+class RunDoubt:
     """Why a record of a run is not believed, as a part of a sentence; and further ways out."""
 
-    why: str
-    ways: tuple[str, ...] = ()
+    reason: str
+    ways_out: tuple[str, ...] = ()
 
 
 @frozen
-class Elsewhere:
+class OtherTargetRuns:
     """What another target's state tells: by address, the digest of the bytes and their last run.
 
     `doubts` are those whose record of a run is not believed, each with why and the ways out.
@@ -153,4 +154,4 @@ class Elsewhere:
     runs: Mapping[Address, LastRun] = field(default_factory=dict)
     problem: str = ""
     missing: bool = False
-    doubts: Mapping[Address, Doubt] = field(default_factory=dict)
+    doubts: Mapping[Address, RunDoubt] = field(default_factory=dict)

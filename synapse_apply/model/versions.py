@@ -9,11 +9,11 @@ _SEMVER = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?"
 )
-Order = tuple[int, int, int, tuple[tuple[int, int, str], ...]]
-_RELEASED = ((2, 0, ""),)
+VersionSortKey = tuple[int, int, int, tuple[tuple[int, int, str], ...]]
+_NO_PRERELEASE = ((2, 0, ""),)
 
 
-def order(version: str) -> Order | None:
+def version_sort_key(version: str) -> VersionSortKey | None:
     """A sort key by semantic versioning 2.0.0 section 11; None for what is not one.
 
     Build metadata does not order.
@@ -22,43 +22,43 @@ def order(version: str) -> Order | None:
     if match is None:
         return None
     major, minor, patch, prerelease = match.groups()
-    return int(major), int(minor), int(patch), _prerelease(prerelease)
+    return int(major), int(minor), int(patch), _prerelease_sort_key(prerelease)
 
 
-def _prerelease(text: str | None) -> tuple[tuple[int, int, str], ...]:
+def _prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
     if not text:
-        return _RELEASED
+        return _NO_PRERELEASE
     return tuple(
         (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in text.split(".")
     )
 
 
-def next_version(version: str, taken: Iterable[str]) -> str:
+def next_free_version(version: str, used_versions: Iterable[str]) -> str:
     """The next patch version that is free; "" where the version cannot be counted on."""
-    at = order(version)
-    if at is None:
+    sort_key = version_sort_key(version)
+    if sort_key is None:
         return ""
-    used = set(taken)
-    major, minor, patch, prerelease = at
-    patch += prerelease == _RELEASED
+    used = set(used_versions)
+    major, minor, patch, prerelease = sort_key
+    patch += prerelease == _NO_PRERELEASE
     while f"{major}.{minor}.{patch}" in used:
         patch += 1
     return f"{major}.{minor}.{patch}"
 
 
-def bumped(version: str, part: str) -> str:
+def bump_version(version: str, part: str) -> str:
     """The next major, minor or patch version; "" for what is no semantic version.
 
     A prerelease counts as not yet the version it leads to: 1.2.0-rc.1 is followed by 1.2.0 for
     patch and minor, by 2.0.0 for major. Prerelease and build metadata fall away.
     """
-    at = order(version)
-    if at is None:
+    sort_key = version_sort_key(version)
+    if sort_key is None:
         return ""
-    major, minor, patch, prerelease = at
-    leads_up = prerelease != _RELEASED
+    major, minor, patch, prerelease = sort_key
+    is_prerelease = prerelease != _NO_PRERELEASE
     if part == "major":
-        return f"{major + (not (leads_up and minor == patch == 0))}.0.0"
+        return f"{major + (not (is_prerelease and minor == patch == 0))}.0.0"
     if part == "minor":
-        return f"{major}.{minor + (not (leads_up and patch == 0))}.0"
-    return f"{major}.{minor}.{patch + (not leads_up)}"
+        return f"{major}.{minor + (not (is_prerelease and patch == 0))}.0"
+    return f"{major}.{minor}.{patch + (not is_prerelease)}"

@@ -8,32 +8,36 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_SILENT = 60.0  # seconds in which whoever writes has written something
+_ABANDONED_SECONDS = 60.0  # seconds in which whoever writes has written something
 _PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
 
 
-def aside(path: Path) -> Path:
+def prepare_temporary_path(path: Path) -> Path:
     """A hidden name beside the path, this process's own; what a killed one left there is removed.
 
     One of a process that may still write is left alone, also that of another host.
     """
     now = time.time()
     with suppress(OSError):
-        for left in path.parent.iterdir():
-            match = _PART.fullmatch(left.name)
-            if match is None or match["name"] != path.name or _is_alive(int(match["process"])):
+        for leftover in path.parent.iterdir():
+            match = _PART.fullmatch(leftover.name)
+            if (
+                match is None
+                or match["name"] != path.name
+                or _is_process_alive(int(match["process"]))
+            ):
                 continue
-            if now - left.stat().st_mtime > _SILENT:
-                left.unlink()
+            if now - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                leftover.unlink()
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def _is_alive(process: int) -> bool:
+def _is_process_alive(process_id: int) -> bool:
     """Whether it runs here; another's counts as well. Our own number is from before a restart."""
-    if process == os.getpid():
+    if process_id == os.getpid():
         return False
     try:
-        os.kill(process, 0)
+        os.kill(process_id, 0)
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):

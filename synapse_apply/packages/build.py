@@ -8,17 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from synapse_apply.model.desired import Package, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.aside import aside
-from synapse_apply.packages.content import UnreadableError, digest_of
+from synapse_apply.packages.aside import prepare_temporary_path
+from synapse_apply.packages.content import UnreadableError, compute_package_digest
 from synapse_apply.packages.folder import FolderTree
-from synapse_apply.packages.inspect import MAX_SIZE, doubts, measured_within
-from synapse_apply.packages.sources import FILE, FOLDER, opened
-from synapse_apply.packages.tree import left_out
+from synapse_apply.packages.inspect import MAX_SIZE, iter_package_warnings, measure_within_limit
+from synapse_apply.packages.sources import FILE, FOLDER, open_source
+from synapse_apply.packages.tree import find_rule_for_path
 
 
-def build(
+def build_package_zip(
     source: PackageSource,
     root: Path,
     path: Path,
@@ -32,43 +32,47 @@ def build(
     A zip that stands there is replaced, any other file is not. InputError for that, for what is
     wrong with the source, and for a path inside the package itself.
     """
-    _check_place(source, root, path)
-    part = aside(path)
+    _check_zip_path(source, root, path)
+    temporary_path = prepare_temporary_path(path)
     try:
-        with opened(source, root, allow_files) as found, part.open("xb") as file:
-            measured = measured_within(found, max_size, source, file)
-        part.replace(path)
+        with open_source(source, root, allow_files) as gathered, temporary_path.open("xb") as file:
+            measured = measure_within_limit(gathered, max_size, source, file)
+        temporary_path.replace(path)
     except OSError as problem:
-        raise InputError(_unusable(path, f"{problem.strerror}.")) from None
+        raise InputError(_build_unusable_path_finding(path, f"{problem.strerror}.")) from None
     finally:
         with suppress(OSError):
-            part.unlink()
-    for finding in doubts(source, measured):
+            temporary_path.unlink()
+    for finding in iter_package_warnings(source, measured):
         warn(finding)
-    return Package(digest_of(measured.files), measured.files, measured.size, source)
+    return Package(compute_package_digest(measured.files), measured.files, measured.size, source)
 
 
-def _check_place(source: PackageSource, root: Path, path: Path) -> None:
+def _check_zip_path(source: PackageSource, root: Path, path: Path) -> None:
     if path.is_dir():
-        raise InputError(_unusable(path, "it is a folder."))
+        raise InputError(_build_unusable_path_finding(path, "it is a folder."))
     if path.exists() and not _is_zip(path):
-        raise InputError(_unusable(path, "another file stands there, and it is no zip."))
-    place = (root / source.path).resolve()
-    if source.kind == FILE and path.resolve() == place:
-        raise InputError(_unusable(path, "it is the source itself."))
-    if source.kind == FOLDER and path.resolve().is_relative_to(place):
-        _check_inside(path, place)
+        raise InputError(
+            _build_unusable_path_finding(path, "another file stands there, and it is no zip.")
+        )
+    source_path = (root / source.path).resolve()
+    if source.kind == FILE and path.resolve() == source_path:
+        raise InputError(_build_unusable_path_finding(path, "it is the source itself."))
+    if source.kind == FOLDER and path.resolve().is_relative_to(source_path):
+        _check_zip_is_excluded(path, source_path)
 
 
-def _check_inside(path: Path, place: Path) -> None:
+def _check_zip_is_excluded(path: Path, folder: Path) -> None:
     """A zip in its own folder would be a part of the next one."""
-    inside = path.resolve().relative_to(place).as_posix()
+    relative_path = path.resolve().relative_to(folder).as_posix()
     try:
-        rule = left_out(FolderTree(place), inside)
+        rule = find_rule_for_path(FolderTree(folder), relative_path)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     if rule is None:
-        raise InputError(_unusable(path, "it would be a part of the package from now on."))
+        raise InputError(
+            _build_unusable_path_finding(path, "it would be a part of the package from now on.")
+        )
 
 
 def _is_zip(path: Path) -> bool:
@@ -78,5 +82,7 @@ def _is_zip(path: Path) -> bool:
         return False
 
 
-def _unusable(path: Path, why: str) -> Diagnostic:
-    return error("The zip cannot be written", f"{path}: {why}", "Choose another place with -o.")
+def _build_unusable_path_finding(path: Path, reason: str) -> Diagnostic:
+    return error_finding(
+        "The zip cannot be written", f"{path}: {reason}", "Choose another place with -o."
+    )

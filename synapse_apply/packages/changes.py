@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.content import EXECUTABLE
+from synapse_apply.packages.content import EXECUTABLE_SUFFIX
 
 
 @frozen
@@ -22,7 +22,7 @@ class FileChange:
     executable: bool | None = None
 
 
-def changes(
+def compare_files(
     old: Mapping[str, str], new: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """(added, removed, changed) paths of two `Package.files`, each sorted."""
@@ -33,18 +33,26 @@ def changes(
     )
 
 
-def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
+def list_file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
     """Every path that differs between two `Package.files`, by path."""
-    added, removed, changed = changes(old, new)
-    found = [FileChange(path, "added", executable=_runs(new[path]) or None) for path in added]
-    found += [FileChange(path, "removed") for path in removed]
+    added, removed, changed = compare_files(old, new)
+    differences = [
+        FileChange(path, "added", executable=_is_executable(new[path]) or None) for path in added
+    ]
+    differences += [FileChange(path, "removed") for path in removed]
     for path in changed:
-        before, after = old[path], new[path]
-        same = before.removesuffix(EXECUTABLE) == after.removesuffix(EXECUTABLE)
-        moved = None if _runs(before) == _runs(after) else _runs(after)
-        found.append(FileChange(path, "changed", not same, moved))
-    return tuple(sorted(found, key=lambda one: one.path))
+        old_content, new_content = old[path], new[path]
+        is_same_content = old_content.removesuffix(EXECUTABLE_SUFFIX) == new_content.removesuffix(
+            EXECUTABLE_SUFFIX
+        )
+        new_executable = (
+            None
+            if _is_executable(old_content) == _is_executable(new_content)
+            else _is_executable(new_content)
+        )
+        differences.append(FileChange(path, "changed", not is_same_content, new_executable))
+    return tuple(sorted(differences, key=lambda difference: difference.path))
 
 
-def _runs(content: str) -> bool:
-    return content.endswith(EXECUTABLE)
+def _is_executable(content: str) -> bool:
+    return content.endswith(EXECUTABLE_SUFFIX)

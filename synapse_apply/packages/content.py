@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.sighting import Sighting
+from synapse_apply.packages.sighting import FileStamp
 
 BLOCK = 1024 * 1024
-EXECUTABLE = " x"
+EXECUTABLE_SUFFIX = " x"
 
-_LFS_STARTS = (
+_LFS_PREFIXES = (
     b"version https://git-lfs.github.com/spec/",
     b"version https://hawser.github.com/spec/",
 )
@@ -25,27 +25,27 @@ class UnreadableError(Exception):
 
     def __init__(self, summary: str, detail: str, hint: str = "") -> None:
         super().__init__(summary)
-        self.finding = error(summary, detail, hint)
+        self.finding = error_finding(summary, detail, hint)
 
 
 @frozen
-class Entry:
+class PackageFile:
     """One file of a package.
 
     `path` is relative to the package's root, NFC, with forward slashes; `size` in bytes as
-    declared; `blocks` reads the content anew, UnreadableError when it cannot. `sighting` is there
+    declared; `blocks` reads the content anew, UnreadableError when it cannot. `stamp` is there
     for a file on disk.
     """
 
     path: str
-    executable: bool
+    is_executable: bool
     size: int
     blocks: Callable[[], Iterator[bytes]]
-    sighting: Sighting | None = None
+    stamp: FileStamp | None = None
 
 
 @frozen
-class Content:
+class FileContent:
     """What a file holds: its SHA-256 in hex, its size, and whether it is a Git LFS pointer."""
 
     sha256: str
@@ -53,46 +53,47 @@ class Content:
     is_pointer: bool = False
 
 
-class Memory(Protocol):
+class ContentCache(Protocol):
     """What files held when they were read before."""
 
-    def recall(self, entry: Entry) -> Content | None:
+    def find_content(self, entry: PackageFile) -> FileContent | None:
         """None where it is not known, or may have changed since."""
         ...
 
-    def learn(self, entry: Entry, content: Content) -> None: ...
+    def store_content(self, entry: PackageFile, content: FileContent) -> None: ...
 
 
-class Watch(Protocol):
+class ContentWatcher(Protocol):
     """Looks at what is in a package while it is read to be hashed: no file is read twice."""
 
-    def begin(self, found: Gathered) -> None:
+    def begin_package(self, gathered: GatheredFiles) -> None:
         """Once, before the first file."""
         ...
 
-    def wants(self, entry: Entry) -> bool:
+    def wants_file(self, entry: PackageFile) -> bool:
         """Whether it is to see this file, which is then held in memory."""
         ...
 
-    def see(self, entry: Entry, data: bytes) -> None: ...
+    def check_file(self, entry: PackageFile, data: bytes) -> None: ...
 
 
 @dataclass(slots=True)
-class Gathered:
+class GatheredFiles:
     """What a source holds: its files, what was left out and why, and what is wrong with it.
 
-    `zip` is the file on disk that all of it lies in; `ignore_files` the texts of those at the root.
+    `zip_file` is the file on disk that all of it lies in; `ignore_files` the texts of those at the
+    root.
     """
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[PackageFile] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Diagnostic] = field(default_factory=list)
-    zip: Entry | None = None
+    zip_file: PackageFile | None = None
     ignore_files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Measured:
+class MeasuredPackage:
     """`files` maps each path to `SHA256HEX` or `SHA256HEX x`; `size` is the sum in bytes."""
 
     files: dict[str, str] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class Measured:
     findings: list[Diagnostic] = field(default_factory=list)
 
 
-def digest_of(files: Mapping[str, str]) -> str:
+def compute_package_digest(files: Mapping[str, str]) -> str:
     """`pkg1:sha256:HEX` over canonical content, never over the bytes of a zip.
 
     The bytes that are hashed: `synapse-apply package 1` and a zero byte; the number of files (8
@@ -109,79 +110,85 @@ def digest_of(files: Mapping[str, str]) -> str:
     `-`, and the 32 bytes of the SHA-256 of its content. Times, owners, other permission bits,
     empty folders and the order of files do not count.
     """
-    whole = hashlib.sha256(b"synapse-apply package 1\0" + len(files).to_bytes(8, "big"))
-    for name, path in sorted((path.encode(), path) for path in files):
+    package_hash = hashlib.sha256(b"synapse-apply package 1\0" + len(files).to_bytes(8, "big"))
+    for path_bytes, path in sorted((path.encode(), path) for path in files):
         content = files[path]
-        whole.update(len(name).to_bytes(8, "big") + name)
-        whole.update(b"x" if content.endswith(EXECUTABLE) else b"-")
-        whole.update(bytes.fromhex(content.removesuffix(EXECUTABLE)))
-    return f"pkg1:sha256:{whole.hexdigest()}"
+        package_hash.update(len(path_bytes).to_bytes(8, "big") + path_bytes)
+        package_hash.update(b"x" if content.endswith(EXECUTABLE_SUFFIX) else b"-")
+        package_hash.update(bytes.fromhex(content.removesuffix(EXECUTABLE_SUFFIX)))
+    return f"pkg1:sha256:{package_hash.hexdigest()}"
 
 
-def measure(
-    entries: list[Entry],
-    write: Callable[[Entry, Iterator[bytes]], None] | None = None,
-    memory: Memory | None = None,
-    watch: Watch | None = None,
-) -> Measured:
+def measure_files(
+    entries: list[PackageFile],
+    write: Callable[[PackageFile, Iterator[bytes]], None] | None = None,
+    cache: ContentCache | None = None,
+    watcher: ContentWatcher | None = None,
+) -> MeasuredPackage:
     """Read every file once; `write` sees the blocks that are hashed, as they pass.
 
-    What `memory` has is not read, unless it is to be written or `watch` is to see it.
+    What `cache` has is not read, unless it is to be written or `watcher` is to see it.
     """
-    made = Measured()
+    measured = MeasuredPackage()
     for entry in entries:
-        seen = watch if write is None and watch is not None and watch.wants(entry) else None
-        through = write if seen is None else _shown_to(seen)
+        file_watcher = (
+            watcher if write is None and watcher is not None and watcher.wants_file(entry) else None
+        )
+        block_writer = write if file_watcher is None else _make_block_collector(file_watcher)
         try:
-            content = memory.recall(entry) if memory and through is None else None
+            content = cache.find_content(entry) if cache and block_writer is None else None
             if content is None:
-                content = read_through(entry, through)
-                if memory is not None:
-                    memory.learn(entry, content)
+                content = read_and_hash(entry, block_writer)
+                if cache is not None:
+                    cache.store_content(entry, content)
         except UnreadableError as problem:
-            made.findings.append(problem.finding)
+            measured.findings.append(problem.finding)
             continue
-        made.files[entry.path] = content.sha256 + (EXECUTABLE if entry.executable else "")
-        made.size += content.size
+        measured.files[entry.path] = content.sha256 + (
+            EXECUTABLE_SUFFIX if entry.is_executable else ""
+        )
+        measured.size += content.size
         if content.is_pointer:
-            made.findings.append(
-                error(
+            measured.findings.append(
+                error_finding(
                     "Git LFS pointer in the package",
                     f"{entry.path} is a pointer, not the file it stands for.",
                     "Fetch the content with: git lfs pull. At a Git ref there are pointers only: "
                     "use the folder, or a zip (file:).",
                 )
             )
-    return made
+    return measured
 
 
-def _shown_to(watch: Watch) -> Callable[[Entry, Iterator[bytes]], None]:
-    return lambda entry, blocks: watch.see(entry, b"".join(blocks))
+def _make_block_collector(
+    watcher: ContentWatcher,
+) -> Callable[[PackageFile, Iterator[bytes]], None]:
+    return lambda entry, blocks: watcher.check_file(entry, b"".join(blocks))
 
 
-def read_through(
-    entry: Entry, write: Callable[[Entry, Iterator[bytes]], None] | None = None
-) -> Content:
+def read_and_hash(
+    entry: PackageFile, write: Callable[[PackageFile, Iterator[bytes]], None] | None = None
+) -> FileContent:
     """One file read to its end; UnreadableError."""
-    passing = _Passing(entry)
+    reader = _HashingReader(entry)
     if write is not None:
-        write(entry, passing.blocks())
+        write(entry, reader.iter_hashed_blocks())
     else:
-        for _ in passing.blocks():
+        for _ in reader.iter_hashed_blocks():
             pass
-    return passing.content()
+    return reader.build_content()
 
 
-class _Passing:
+class _HashingReader:
     """Hashes blocks on their way through."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: PackageFile) -> None:
         self._entry = entry
         self._hash = hashlib.sha256()
         self.size = 0
-        self.start = b""
+        self.first_bytes = b""
 
-    def blocks(self) -> Iterator[bytes]:
+    def iter_hashed_blocks(self) -> Iterator[bytes]:
         for block in self._entry.blocks():
             self._hash.update(block)
             self.size += len(block)
@@ -191,11 +198,11 @@ class _Passing:
                     f"{self._entry.path} is larger than it was a moment ago.",
                     "Let whatever writes to it finish, then try again.",
                 )
-            if len(self.start) < 64:
-                self.start += block[:64]
+            if len(self.first_bytes) < 64:
+                self.first_bytes += block[:64]
             yield block
 
-    def content(self) -> Content:
+    def build_content(self) -> FileContent:
         """A Git LFS pointer has under 1024 bytes (git-lfs docs, spec.md)."""
-        is_pointer = self.size < 1024 and self.start.startswith(_LFS_STARTS)
-        return Content(self._hash.hexdigest(), self.size, is_pointer)
+        is_pointer = self.size < 1024 and self.first_bytes.startswith(_LFS_PREFIXES)
+        return FileContent(self._hash.hexdigest(), self.size, is_pointer)

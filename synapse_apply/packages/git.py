@@ -12,101 +12,101 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn, Self
 
-from synapse_apply.model.desired import shown_ref
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.desired import shorten_git_ref
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import BLOCK, UnreadableError
-from synapse_apply.packages.names import printable
+from synapse_apply.packages.names import format_printable
 from synapse_apply.packages.ref_memory import remember_commit
 from synapse_apply.packages.repository import (
-    NO_REPOSITORY,
+    NO_REPOSITORY_TEXT,
     Repository,
-    repository_of,
+    find_repository,
     run_git,
     start_git,
 )
-from synapse_apply.packages.revision import commit_meant
-from synapse_apply.packages.tree import Kind, Node
+from synapse_apply.packages.revision import resolve_ref
+from synapse_apply.packages.tree import EntryKind, TreeEntry
 
 if TYPE_CHECKING:
     import subprocess
 
 # The summary of what a clone lacks: no fault of the commit.
-NOT_HERE = "Git object cannot be read"
-_FETCH = (
+OBJECT_MISSING = "Git object cannot be read"
+_FETCH_HINT = (
     "A shallow or partial clone may lack it: git fetch --unshallow --tags "
     "(on GitHub Actions: fetch-depth: 0)."
 )
 
 
 @frozen
-class Commit:
+class GitCommit:
     """A commit of the repository that a folder lies in.
 
-    `ref` is what it was asked for by, `short` names it for people, and no other object here.
+    `ref` is what it was asked for by, `short_id` names it for people, and no other object here.
     """
 
     root: Path
     ref: str
     id: str
-    short: str
+    short_id: str
 
     def __str__(self) -> str:
-        return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short})"
+        return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short_id})"
 
 
-def commit_at(root: Path, ref: str) -> Commit:
+def resolve_commit(root: Path, ref: str) -> GitCommit:
     """The commit that a ref names, for a folder of its repository; InputError."""
-    found = _commit(root, ref)
-    short = plumbing(root, "rev-parse", "--short=7", found)[1].decode().strip()
-    return Commit(root, ref, found, short)
+    commit_id = _resolve_commit_id(root, ref)
+    short_id = run_plumbing(root, "rev-parse", "--short=7", commit_id)[1].decode().strip()
+    return GitCommit(root, ref, commit_id, short_id)
 
 
-def is_unborn(root: Path, ref: str) -> bool:
+def is_unborn_branch(root: Path, ref: str) -> bool:
     """Whether a ref is the branch that is checked out, and that has no commit yet."""
-    code, out, _ = plumbing(root, "symbolic-ref", "--quiet", "HEAD")
+    code, out, _ = run_plumbing(root, "symbolic-ref", "--quiet", "HEAD")
     branch = out.decode(errors="surrogateescape").strip()
     if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
         return False
-    return plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
+    return run_plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
 
 
-def place_in_repository(root: Path) -> tuple[Path, str]:
+def locate_in_repository(root: Path) -> tuple[Path, str]:
     """The top of a folder's repository, and where below it the folder lies ("" at the top)."""
-    repository = _repository(root)
-    return repository.top, repository.prefix_of(root)
+    repository = _require_repository(root)
+    return repository.top, repository.find_relative_path(root)
 
 
-def head_of(root: Path, timeout: float | None = None) -> str:
+def read_checked_out_commit(root: Path, timeout: float | None = None) -> str:
     """The commit that is checked out, "" where there is none; InputError.
 
     "" also where Git takes longer than `timeout` seconds.
     """
-    repository = repository_of(root)
+    repository = find_repository(root)
     if repository is None:
         return ""
-    words = ("show-ref", "--verify", "--hash", "HEAD")
-    return run_git(root, repository, *words, timeout=timeout)[1].decode().strip()
+    arguments = ("show-ref", "--verify", "--hash", "HEAD")
+    return run_git(root, repository, *arguments, timeout=timeout)[1].decode().strip()
 
 
-def file_at(commit: Commit, path: str) -> bytes | None:
+def read_committed_file(commit: GitCommit, path: str) -> bytes | None:
     """The content of a file of a commit, None where there is none.
 
     `path` is relative to the commit's `root`. InputError for what is no plain file.
     """
-    node = _node_at(commit, path)
+    node = _find_committed_entry(commit, path)
     if node is None:
         return None
-    if node.kind is not Kind.FILE:
-        _stop(
+    if node.kind is not EntryKind.FILE:
+        _raise_input_error(
             "Not a file at that Git ref",
             f"{path} at {commit.ref} is a {node.kind.value}.",
             "Put the file itself there.",
         )
-    reader = _Reader(commit.root)
+    reader = _BlobReader(commit.root)
     try:
-        return b"".join(reader.blocks(node))
+        return b"".join(reader.iter_blob_blocks(node))
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     finally:
@@ -119,13 +119,13 @@ class GitTree:
     def __init__(self, root: Path, path: str, ref: str) -> None:
         """`path` is relative to `root`; InputError when there is no such folder to read."""
         self._root = root
-        commit = _commit(root, ref)
-        self._nodes: dict[str, Node] = {}
-        self._below: dict[str, list[Node]] = {"": []}
-        for node in _nodes(root, commit, path, shown_ref(ref)):
-            self._nodes[node.path] = node
-            self._below.setdefault(node.path.rpartition("/")[0], []).append(node)
-        self._reader = _Reader(root)
+        commit = _resolve_commit_id(root, ref)
+        self._entries_by_path: dict[str, TreeEntry] = {}
+        self._entries_by_folder: dict[str, list[TreeEntry]] = {"": []}
+        for node in _iter_tree_entries(root, commit, path, shorten_git_ref(ref)):
+            self._entries_by_path[node.path] = node
+            self._entries_by_folder.setdefault(node.path.rpartition("/")[0], []).append(node)
+        self._reader = _BlobReader(root)
 
     def __enter__(self) -> Self:
         return self
@@ -133,51 +133,52 @@ class GitTree:
     def __exit__(self, *_problem: object) -> None:
         self._reader.close()
 
-    def children(self, folder: str) -> list[Node]:
-        return self._below.get(folder, [])
+    def list_children(self, folder: str) -> list[TreeEntry]:
+        return self._entries_by_folder.get(folder, [])
 
-    def node(self, path: str) -> Node | None:
-        return self._nodes.get(path)
+    def find_entry(self, path: str) -> TreeEntry | None:
+        return self._entries_by_path.get(path)
 
-    def target(self, link: Node) -> str:
+    def read_link_target(self, link: TreeEntry) -> str:
         return os.fsdecode(b"".join(self.blocks(link)))
 
-    def blocks(self, file: Node) -> Iterator[bytes]:
+    def blocks(self, file: TreeEntry) -> Iterator[bytes]:
         """The blob's content; read one to its end before the next."""
-        return self._reader.blocks(file)
+        return self._reader.iter_blob_blocks(file)
 
 
-class _Reader:
+class _BlobReader:
     """One `git cat-file --batch`, started when it is first needed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
 
-    def blocks(self, file: Node) -> Iterator[bytes]:
-        asked, answer = self._pipes()
-        asked.write(file.key.encode("ascii") + b"\n")
-        asked.flush()
-        head = answer.readline().split()
-        if len(head) != 3 or head[1] != b"blob":
+    def iter_blob_blocks(self, file: TreeEntry) -> Iterator[bytes]:
+        request_pipe, answer_pipe = self._open_pipes()
+        request_pipe.write(file.key.encode("ascii") + b"\n")
+        request_pipe.flush()
+        header = answer_pipe.readline().split()
+        if len(header) != 3 or header[1] != b"blob":
             raise UnreadableError(
-                NOT_HERE,
-                f"{printable(file.path)} ({file.key[:12]}) is not in this clone.",
-                _FETCH,
+                OBJECT_MISSING,
+                f"{format_printable(file.path)} ({file.key[:12]}) is not in this clone.",
+                _FETCH_HINT,
             )
-        left = int(head[2])
+        remaining = int(header[2])
         try:
-            while left:
-                block = answer.read(min(BLOCK, left))
+            while remaining:
+                block = answer_pipe.read(min(BLOCK, remaining))
                 if not block:
                     raise UnreadableError(
-                        "Git object cannot be read", f"{printable(file.path)} ends too early."
+                        "Git object cannot be read",
+                        f"{format_printable(file.path)} ends too early.",
                     )
-                left -= len(block)
+                remaining -= len(block)
                 yield block
-            answer.read(1)
+            answer_pipe.read(1)
         finally:
-            if left:  # the rest would be taken for the answer to the next question
+            if remaining:  # the rest would be taken for the answer to the next question
                 self.close()
 
     def close(self) -> None:
@@ -191,122 +192,142 @@ class _Reader:
                 pipe.close()
         process.wait()
 
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+    def _open_pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
-            repository = _repository(self._root)
+            repository = _require_repository(self._root)
             self._process = start_git(self._root, repository, "cat-file", "--batch")
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("git was started without pipes")
         return self._process.stdin, self._process.stdout
 
 
-def _commit(root: Path, ref: str) -> str:
+def _resolve_commit_id(root: Path, ref: str) -> str:
     """The commit that a ref names, or InputError."""
     if not ref or ref.startswith("-") or not ref.isprintable():
-        _stop("Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit.")
-    repository = _repository(root)
-    commit = remember_commit(repository.git_dir, ref, lambda: commit_meant(repository, ref))
-    if not commit and is_unborn(root, ref):
-        _stop("No commit yet", f"The branch that {ref!r} means has none.", "Commit first.")
+        _raise_input_error(
+            "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
+        )
+    repository = _require_repository(root)
+    commit = remember_commit(repository.git_dir, ref, lambda: resolve_ref(repository, ref))
+    if not commit and is_unborn_branch(root, ref):
+        _raise_input_error(
+            "No commit yet", f"The branch that {ref!r} means has none.", "Commit first."
+        )
     if not commit:
-        _stop("Unknown Git ref", f"{ref!r} names no commit here.", f"Check its spelling. {_FETCH}")
+        _raise_input_error(
+            "Unknown Git ref",
+            f"{ref!r} names no commit here.",
+            f"Check its spelling. {_FETCH_HINT}",
+        )
     return commit
 
 
-def _repository(root: Path) -> Repository:
+def _require_repository(root: Path) -> Repository:
     """The one that a folder belongs to, or InputError."""
-    repository = repository_of(root)
+    repository = find_repository(root)
     if repository is None:
-        _stop(
+        _raise_input_error(
             "Not a Git repository",
-            f"{root}: {NO_REPOSITORY}",
+            f"{root}: {NO_REPOSITORY_TEXT}",
             "What has a Git ref is read from the repository that the project lies in. "
             "A source without ref is taken as it is.",
         )
     return repository
 
 
-def _nodes(root: Path, commit: str, path: str, ref: str) -> Iterator[Node]:
-    full = _from_top(root, path)
-    place = f"{commit}:" if full == "." else f"{commit}:{full}"
-    code, out, complaint = plumbing(root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", place)
+def _iter_tree_entries(root: Path, commit: str, path: str, ref: str) -> Iterator[TreeEntry]:
+    full_path = _build_path_from_top(root, path)
+    tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
+    code, out, error_text = run_plumbing(
+        root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name
+    )
     if code:
-        _no_folder(root, commit, full, ref, complaint)
+        _raise_folder_missing(root, commit, full_path, ref, error_text)
     for line in out.split(b"\0"):
         if line:
-            facts, _, name = line.partition(b"\t")
-            yield _node(facts.decode("ascii").split(), name.decode(errors="surrogateescape"))
+            entry_facts, _, name = line.partition(b"\t")
+            yield _parse_tree_entry(
+                entry_facts.decode("ascii").split(), name.decode(errors="surrogateescape")
+            )
 
 
-def _node(facts: list[str], path: str) -> Node:
-    mode, _, key, size = facts
+def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
+    mode, _, key, size = entry_facts
     if mode == "120000":
-        return Node(path, Kind.LINK, key=key)
+        return TreeEntry(path, EntryKind.LINK, key=key)
     if mode == "160000":
-        return Node(path, Kind.SUBMODULE, key=key)
+        return TreeEntry(path, EntryKind.SUBMODULE, key=key)
     if mode == "040000":
-        return Node(path, Kind.FOLDER, key=key)
-    return Node(path, Kind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key)
+        return TreeEntry(path, EntryKind.FOLDER, key=key)
+    return TreeEntry(
+        path, EntryKind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key
+    )
 
 
-def _node_at(commit: Commit, path: str) -> Node | None:
-    full = _from_top(commit.root, path)
-    place = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full}")
-    code, out, complaint = plumbing(commit.root, "ls-tree", *place)
+def _find_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
+    full_path = _build_path_from_top(commit.root, path)
+    arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
+    code, out, error_text = run_plumbing(commit.root, "ls-tree", *arguments)
     if code:
-        _stop("Git cannot read the file", f"{path} at {commit.ref}: {complaint.strip()}", _FETCH)
+        _raise_input_error(
+            "Git cannot read the file", f"{path} at {commit.ref}: {error_text.strip()}", _FETCH_HINT
+        )
     for line in out.split(b"\0"):
-        facts, _, name = line.partition(b"\t")
-        if os.fsdecode(name) == full:
-            return _node(facts.decode("ascii").split(), path)
+        entry_facts, _, name = line.partition(b"\t")
+        if os.fsdecode(name) == full_path:
+            return _parse_tree_entry(entry_facts.decode("ascii").split(), path)
     return None
 
 
-def _from_top(root: Path, path: str) -> str:
+def _build_path_from_top(root: Path, path: str) -> str:
     """A path below a folder as seen from the top of its repository."""
-    prefix = _repository(root).prefix_of(root)
+    prefix = _require_repository(root).find_relative_path(root)
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
 
-def _no_folder(root: Path, commit: str, full: str, ref: str, complaint: str) -> NoReturn:
-    parts = full.split("/")
+def _raise_folder_missing(
+    root: Path, commit: str, full_path: str, ref: str, error_text: str
+) -> NoReturn:
+    parts = full_path.split("/")
     for depth in range(1, len(parts) + 1):
-        above = "/".join(parts[:depth])
-        found = plumbing(root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){above}")[
-            1
-        ]
-        if found.startswith(b"160000"):
-            _stop(
+        parent = "/".join(parts[:depth])
+        listing = run_plumbing(
+            root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){parent}"
+        )[1]
+        if listing.startswith(b"160000"):
+            _raise_input_error(
                 "Package lies in a Git submodule",
-                f"{above} at {ref} is a submodule; its files are in another repository.",
+                f"{parent} at {ref} is a submodule; its files are in another repository.",
                 "Leave out ref to take the checked-out folder, or build a zip (file:).",
             )
-        if found and depth == len(parts) and not found.startswith(b"040000"):
-            _stop(
+        if listing and depth == len(parts) and not listing.startswith(b"040000"):
+            _raise_input_error(
                 "Not a folder at that Git ref",
-                f"{full} at {ref} is a file.",
+                f"{full_path} at {ref} is a file.",
                 "Name the plugin's folder.",
             )
-    if "not a tree object" in complaint or "Not a valid object name" in complaint:
-        _stop(
+    if "not a tree object" in error_text or "Not a valid object name" in error_text:
+        _raise_input_error(
             "Folder not in that Git ref",
-            f"{full} is not in {ref}.",
+            f"{full_path} is not in {ref}.",
             "Was the folder added or renamed later? The path is relative to the project's folder.",
         )
-    _stop("Git cannot read the folder", f"{full} at {ref}: {complaint.strip()}", _FETCH)
+    _raise_input_error(
+        "Git cannot read the folder", f"{full_path} at {ref}: {error_text.strip()}", _FETCH_HINT
+    )
 
 
-def plumbing(root: Path, *words: str, given: bytes = b"") -> tuple[int, bytes, str]:
-    """(exit code, output, complaint) of one plumbing command, which reads what is `given`.
+def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> tuple[int, bytes, str]:
+    """(exit code, output, complaint) of one plumbing command, which reads what is `input_bytes`.
 
     It is asked of the repository that the folder `root` belongs to: 128 where it belongs to none.
     InputError where that one may not be believed, and without Git.
     """
-    repository = repository_of(root)
+    repository = find_repository(root)
     if repository is None:
-        return 128, b"", f"fatal: {NO_REPOSITORY}"
-    return run_git(root, repository, *words, given=given)
+        return 128, b"", f"fatal: {NO_REPOSITORY_TEXT}"
+    return run_git(root, repository, *arguments, input_bytes=input_bytes)
 
 
-def _stop(summary: str, detail: str, hint: str) -> NoReturn:
-    raise InputError(error(summary, detail, hint))
+def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
+    raise InputError(error_finding(summary, detail, hint))

@@ -14,16 +14,16 @@ from functools import cache
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
-from synapse_apply.packages.names import canonical, printable
-from synapse_apply.packages.wildmatch import Pattern, read_pattern
+from synapse_apply.packages.names import format_printable, normalize_path
+from synapse_apply.packages.wildmatch import IgnorePattern, parse_pattern
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
 
 # No pattern brings these back: they hold credentials, and our state with its key.
-NEVER = (".git", ".synapse-apply")
+NEVER_PACKAGED = (".git", ".synapse-apply")
 
 # The platform's own publishing leaves these out (synapse-api.md, section d), and ours.
-BUILT_IN = """
+BUILT_IN_PATTERNS = """
 __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env env
 .gitignore .gitattributes .gitmodules .synapseignore .svn .hg .idea .vscode *.swp *.swo
 .DS_Store Thumbs.db dist build node_modules .mypy_cache .pytest_cache .ruff_cache .cache
@@ -32,8 +32,8 @@ __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env e
 
 
 # What a checkout may ask for: more is no honest project's, and would take minutes.
-_MOST_WILD = 128 * 1024  # characters of patterns that are more than a name
-_MOST_COMPARED = 50_000_000  # pairs of a pattern and a path
+_MAX_WILDCARD_CHARS = 128 * 1024  # characters of patterns that are more than a name
+_MAX_COMPARISONS = 50_000_000  # pairs of a pattern and a path
 
 
 class TooManyPatternsError(UnreadableError):
@@ -41,32 +41,32 @@ class TooManyPatternsError(UnreadableError):
 
 
 @dataclass(slots=True)
-class _Spent:
+class _RuleCost:
     """What reading and asking the rules of one package has taken."""
 
-    wild: int = 0
-    compared: int = 0
+    wildcard_chars: int = 0
+    comparisons: int = 0
 
-    def count(self, *, wild: int = 0, compared: int = 0) -> None:
-        self.wild += wild
-        self.compared += compared
-        if self.wild > _MOST_WILD:
-            raise _too_many(
-                f"The patterns of its ignore files have more than {_MOST_WILD} characters."
+    def add_cost(self, *, wildcard_chars: int = 0, comparisons: int = 0) -> None:
+        self.wildcard_chars += wildcard_chars
+        self.comparisons += comparisons
+        if self.wildcard_chars > _MAX_WILDCARD_CHARS:
+            raise _build_too_many_error(
+                f"The patterns of its ignore files have more than {_MAX_WILDCARD_CHARS} characters."
             )
-        if self.compared > _MOST_COMPARED:
-            raise _too_many(
-                f"Its patterns and files would be compared more than {_MOST_COMPARED} times."
+        if self.comparisons > _MAX_COMPARISONS:
+            raise _build_too_many_error(
+                f"Its patterns and files would be compared more than {_MAX_COMPARISONS} times."
             )
 
 
-def _too_many(why: str) -> TooManyPatternsError:
+def _build_too_many_error(detail: str) -> TooManyPatternsError:
     hint = "Leave out folders as a whole, with fewer patterns."
-    return TooManyPatternsError("Too many ignore patterns in the package", why, hint)
+    return TooManyPatternsError("Too many ignore patterns in the package", detail, hint)
 
 
 @frozen
-class _Patterns:
+class _IgnoreFile:
     """One ignore file; `base` is its folder with a slash at the end, or empty.
 
     `patterns` holds (index of its line, pattern).
@@ -75,74 +75,78 @@ class _Patterns:
     name: str
     base: str
     lines: tuple[str, ...]
-    patterns: tuple[tuple[int, Pattern], ...]
+    patterns: tuple[tuple[int, IgnorePattern], ...]
 
-    def decide(self, path: str) -> tuple[bool, str] | None:
+    def find_decision(self, path: str) -> tuple[bool, str] | None:
         """(left out?, rule) or None when no pattern matches; a folder's path ends in a slash."""
         if not path.startswith(self.base):
             return None
-        folder = path.endswith("/")
+        is_folder = path.endswith("/")
         name = path[len(self.base) :].removesuffix("/")
         for index, pattern in reversed(self.patterns):
-            if pattern.matches(name, folder=folder):
+            if pattern.matches(name, is_folder=is_folder):
                 line = self.lines[index].strip()
-                where = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
-                return pattern.excludes, f"{where}: {line}"
+                rule_source = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
+                return pattern.excludes, f"{rule_source}: {line}"
         return None
 
 
-def _patterns(name: str, base: str, text: str, spent: _Spent | None = None) -> _Patterns:
-    lines = tuple(canonical(text).split("\n"))
-    patterns: list[tuple[int, Pattern]] = []
+def _parse_ignore_file(
+    name: str, base: str, text: str, cost: _RuleCost | None = None
+) -> _IgnoreFile:
+    lines = tuple(normalize_path(text).split("\n"))
+    patterns: list[tuple[int, IgnorePattern]] = []
     for index, line in enumerate(lines):
-        if pattern := read_pattern(line):
+        if pattern := parse_pattern(line):
             patterns.append((index, pattern))
-            if spent is not None and pattern.expression is not None:
-                spent.count(wild=len(line))
-    return _Patterns(name, base, lines, tuple(patterns))
+            if cost is not None and pattern.expression is not None:
+                cost.add_cost(wildcard_chars=len(line))
+    return _IgnoreFile(name, base, lines, tuple(patterns))
 
 
 @cache
-def _always() -> _Patterns:
-    return _patterns("", "", "\n".join(BUILT_IN))
+def _parse_built_in_patterns() -> _IgnoreFile:
+    return _parse_ignore_file("", "", "\n".join(BUILT_IN_PATTERNS))
 
 
 @frozen
-class Rules:
+class IgnoreRules:
     """The rules that hold in one folder, the strongest first."""
 
-    files: tuple[_Patterns, ...] = ()
-    spent: _Spent = field(default_factory=_Spent, compare=False, repr=False)
+    files: tuple[_IgnoreFile, ...] = ()
+    cost: _RuleCost = field(default_factory=_RuleCost, compare=False, repr=False)
 
-    def entering(self, folder: str, read: Callable[[str], str | None]) -> Rules:
+    def with_folder_files(self, folder: str, read: Callable[[str], str | None]) -> IgnoreRules:
         """The rules inside a folder; `read` gives the text of an ignore file there, or None.
 
         UnreadableError for a pattern that is too long, TooManyPatternsError for too many.
         """
         base = f"{folder}/" if folder else ""
-        made = list(self.files)
+        ignore_files = list(self.files)
         for name in reversed(IGNORE_FILES):
             text = read(base + name)
             if text is None:
                 continue
             try:
-                new = _patterns(name, base, text, self.spent)
+                ignore_file = _parse_ignore_file(name, base, text, self.cost)
             except ValueError as problem:
                 raise UnreadableError(
-                    "Ignore file cannot be read", f"{printable(base + name)}: {problem}."
+                    "Ignore file cannot be read", f"{format_printable(base + name)}: {problem}."
                 ) from None
-            rank = [IGNORE_FILES.index(other.name) for other in made]
-            made.insert(sum(other < IGNORE_FILES.index(name) for other in rank), new)
-        return Rules(tuple(made), self.spent)
+            ranks = [IGNORE_FILES.index(other.name) for other in ignore_files]
+            ignore_files.insert(
+                sum(other < IGNORE_FILES.index(name) for other in ranks), ignore_file
+            )
+        return IgnoreRules(tuple(ignore_files), self.cost)
 
-    def why(self, path: str, *, folder: bool = False) -> str | None:
+    def find_excluding_rule(self, path: str, *, is_folder: bool = False) -> str | None:
         """The rule that leaves a path out, None when it stays. Parents are the caller's part."""
-        if path.rpartition("/")[2] in NEVER:
+        if path.rpartition("/")[2] in NEVER_PACKAGED:
             return "never part of a package"
-        name = path + "/" if folder else path
-        self.spent.count(compared=sum(len(one.patterns) for one in self.files))
-        for patterns in (*self.files, _always()):
-            decision = patterns.decide(name)
+        name = path + "/" if is_folder else path
+        self.cost.add_cost(comparisons=sum(len(file.patterns) for file in self.files))
+        for ignore_file in (*self.files, _parse_built_in_patterns()):
+            decision = ignore_file.find_decision(name)
             if decision is not None:
                 return decision[1] if decision[0] else None
         return None

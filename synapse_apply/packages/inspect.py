@@ -7,24 +7,30 @@ from pathlib import Path
 from typing import IO, Any
 
 from synapse_apply.model.desired import Package, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.content import Gathered, Measured, Watch, digest_of, measure
-from synapse_apply.packages.digests import Digests
-from synapse_apply.packages.names import printable, why_not_on_windows
-from synapse_apply.packages.sources import CONFIG_FILES, FILE, config_text, opened
-from synapse_apply.packages.zipping import write_zip
+from synapse_apply.packages.content import (
+    ContentWatcher,
+    GatheredFiles,
+    MeasuredPackage,
+    compute_package_digest,
+    measure_files,
+)
+from synapse_apply.packages.digests import DigestCache
+from synapse_apply.packages.names import find_windows_fault, format_printable
+from synapse_apply.packages.sources import CONFIG_FILES, FILE, open_source, read_config_text
+from synapse_apply.packages.zipping import write_zip_file
 
 MAX_SIZE = 4 * 1024**3
-_MOST_TOLD = 5
+_MAX_NAMES = 5
 
 # (text, name of the file for messages) -> (the mapping, its positions); raises InputError.
-Reader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
+ConfigReader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
 
 
 @frozen
-class Listing:
+class PackageListing:
     """`included` maps a path to its size in bytes; `excluded` holds (path, rule), by path.
 
     A folder that was left out stands for all below it and ends in a slash.
@@ -34,85 +40,94 @@ class Listing:
     excluded: tuple[tuple[str, str], ...]
 
 
-def inspect(
+def inspect_source(
     source: PackageSource,
     root: Path,
     max_size: int = MAX_SIZE,
     *,
-    at: Mapping[str, Any] | None = None,
+    finding_context: Mapping[str, Any] | None = None,
     allow_files: Sequence[str] = (),
     warn: Callable[[Diagnostic], None] | None = None,
-    digests: Digests | None = None,
-    watch: Watch | None = None,
+    digests: DigestCache | None = None,
+    watcher: ContentWatcher | None = None,
 ) -> Package:
     """What a source holds now, read once and hashed, where `digests` does not know it.
 
-    `root` is the project's folder, `max_size` in bytes, `at` what each finding is told of its
-    place (address, position, target ...), `allow_files` sources outside the project, `warn`
-    takes findings that are no error, `watch` looks at what is read. A `published` source has no
-    digest and no files.
-    InputError carries every finding.
+    `root` is the project's folder, `max_size` in bytes, `finding_context` what each finding is told
+    of its place (address, position, target ...), `allow_files` sources outside the project, `warn`
+    takes findings that are no error, `watcher` looks at what is read. A `published` source has no
+    digest and no files. InputError carries every finding.
     """
-    told = {"position": source.position} | dict(at or {})
+    finding_fields = {"position": source.position} | dict(finding_context or {})
     try:
-        with opened(source, root, allow_files) as found:
-            if watch is not None:
-                watch.begin(found)
-            measured = measured_within(found, max_size, source, digests=digests, watch=watch)
+        with open_source(source, root, allow_files) as gathered:
+            if watcher is not None:
+                watcher.begin_package(gathered)
+            measured = measure_within_limit(
+                gathered, max_size, source, digests=digests, watcher=watcher
+            )
     except InputError as problem:
-        raise InputError(*(one.with_(**told) for one in problem.diagnostics)) from None
+        raise InputError(
+            *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
+        ) from None
     if warn is not None:
-        for finding in doubts(source, measured, is_linted=watch is not None):
-            warn(finding.with_(**told))
-    digest = digest_of(measured.files) if measured.files else ""
+        for finding in iter_package_warnings(source, measured, is_linted=watcher is not None):
+            warn(finding.with_changes(**finding_fields))
+    digest = compute_package_digest(measured.files) if measured.files else ""
     return Package(digest, measured.files, measured.size, source)
 
 
-def config_of(
-    source: PackageSource, root: Path, reader: Reader, *, allow_files: Sequence[str] = ()
+def read_package_config(
+    source: PackageSource, root: Path, reader: ConfigReader, *, allow_files: Sequence[str] = ()
 ) -> tuple[Mapping[str, Any], Mapping[Any, Any]] | None:
     """The package's config.yaml (or synapse.yaml) as `reader` reads it; None without one.
 
     InputError when the source cannot be read, and the reader's own.
     """
-    found = config_text(source, root, allow_files)
-    return None if found is None else reader(*found)
+    config_source = read_config_text(source, root, allow_files)
+    return None if config_source is None else reader(*config_source)
 
 
-def listing(source: PackageSource, root: Path, *, allow_files: Sequence[str] = ()) -> Listing:
+def list_package_files(
+    source: PackageSource, root: Path, *, allow_files: Sequence[str] = ()
+) -> PackageListing:
     """What goes into the package and what does not, with the rule; nothing is hashed.
 
     InputError carries every finding about names and links.
     """
-    with opened(source, root, allow_files) as found:
-        if found.findings:
-            raise InputError(*found.findings)
-        return Listing({entry.path: entry.size for entry in found.entries}, tuple(found.excluded))
+    with open_source(source, root, allow_files) as gathered:
+        if gathered.findings:
+            raise InputError(*gathered.findings)
+        return PackageListing(
+            {entry.path: entry.size for entry in gathered.entries}, tuple(gathered.excluded)
+        )
 
 
-def measured_within(
-    found: Gathered,
+def measure_within_limit(
+    gathered: GatheredFiles,
     max_size: int,
     source: PackageSource,
-    to: IO[bytes] | None = None,
-    digests: Digests | None = None,
-    watch: Watch | None = None,
-) -> Measured:
-    """The content measured, and written to `to` as a zip; InputError with all that is wrong.
+    out: IO[bytes] | None = None,
+    digests: DigestCache | None = None,
+    watcher: ContentWatcher | None = None,
+) -> MeasuredPackage:
+    """The content measured, and written to `out` as a zip; InputError with all that is wrong.
 
-    With `digests` what it knows is not read, unless it is to be written or `watch` asks for it.
+    With `digests` what it knows is not read, unless it is to be written or `watcher` asks for it.
     """
-    findings = [*found.findings, *_size_findings(found, max_size, source)]
+    findings = [*gathered.findings, *_check_size(gathered, max_size, source)]
     # An entry that was refused is never unpacked, and a zip of less than all is no use.
-    if findings and (source.kind == FILE or to is not None):
+    if findings and (source.kind == FILE or out is not None):
         raise InputError(*findings)
-    if to is not None:
-        measured = write_zip(found.entries, to)
-    elif sum(entry.size for entry in found.entries) > max_size:
-        measured = Measured()
+    if out is not None:
+        measured = write_zip_file(gathered.entries, out)
+    elif sum(entry.size for entry in gathered.entries) > max_size:
+        measured = MeasuredPackage()
     else:
         measured = (
-            digests.measured(found, watch) if digests else measure(found.entries, watch=watch)
+            digests.measure_gathered(gathered, watcher)
+            if digests
+            else measure_files(gathered.entries, watcher=watcher)
         )
     findings += measured.findings
     if findings:
@@ -120,46 +135,52 @@ def measured_within(
     return measured
 
 
-def _size_findings(found: Gathered, max_size: int, source: PackageSource) -> list[Diagnostic]:
-    total = sum(entry.size for entry in found.entries)
+def _check_size(gathered: GatheredFiles, max_size: int, source: PackageSource) -> list[Diagnostic]:
+    total = sum(entry.size for entry in gathered.entries)
     if total > max_size:
-        largest = max(found.entries, key=lambda entry: entry.size)
+        largest = max(gathered.entries, key=lambda entry: entry.size)
         return [
-            error(
+            error_finding(
                 "Package too large",
                 f"{source} holds {total} bytes; max_package_size is {max_size}. "
                 f"The largest file is {largest.path} ({largest.size} bytes).",
                 "Leave files out with .synapseignore, or raise max_package_size.",
             )
         ]
-    if not found.entries and not found.findings and source.kind != "published":
-        out = f" Left out by rules: {len(found.excluded)}." if found.excluded else ""
+    if not gathered.entries and not gathered.findings and source.kind != "published":
+        excluded_text = (
+            f" Left out by rules: {len(gathered.excluded)}." if gathered.excluded else ""
+        )
         return [
-            error(
+            error_finding(
                 "Package is empty",
-                f"{source} holds no file.{out}",
+                f"{source} holds no file.{excluded_text}",
                 "Check the path and the lines of .synapseignore and .gitignore.",
             )
         ]
     return []
 
 
-def doubts(
-    source: PackageSource, measured: Measured, *, is_linted: bool = False
+def iter_package_warnings(
+    source: PackageSource, measured: MeasuredPackage, *, is_linted: bool = False
 ) -> Iterator[Diagnostic]:
     """What is odd about a package and no error; what the lint tells by its rules is left to it."""
-    unfit = [(path, why) for path in measured.files if (why := why_not_on_windows(path))]
-    if unfit:
-        told = ", ".join(f"{printable(path)} {why}" for path, why in unfit[:_MOST_TOLD])
-        more = f" and {len(unfit) - _MOST_TOLD} more" if len(unfit) > _MOST_TOLD else ""
-        yield warning(
+    unfit_names = [(path, fault) for path in measured.files if (fault := find_windows_fault(path))]
+    if unfit_names:
+        names_text = ", ".join(
+            f"{format_printable(path)} {fault}" for path, fault in unfit_names[:_MAX_NAMES]
+        )
+        more_text = (
+            f" and {len(unfit_names) - _MAX_NAMES} more" if len(unfit_names) > _MAX_NAMES else ""
+        )
+        yield warning_finding(
             "Names that Windows cannot have",
-            f"{source}: {told}{more}.",
+            f"{source}: {names_text}{more_text}.",
             "Agents on Windows cannot unpack the package. Rename the files, or leave them out with "
             "a line in .synapseignore.",
         )
     if measured.files and not is_linted and not measured.files.keys() & set(CONFIG_FILES):
-        yield warning(
+        yield warning_finding(
             "Package without config.yaml",
             f"{source} has neither config.yaml nor synapse.yaml at its root.",
             "The platform reads the plugin's actions from it. "

@@ -12,42 +12,51 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from synapse_apply.model.credentials import UNSHOWN, allows, credentials, is_secret, is_secret_value
+from synapse_apply.model.credentials import (
+    NOT_SHOWN_TEXT,
+    classify_setting_value,
+    contains_known_secret,
+    find_credentials,
+    has_allow_comment,
+)
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.package_rules import Flaw
-from synapse_apply.model.values import leaves
+from synapse_apply.model.package_rules import PackageFlaw
+from synapse_apply.model.values import flatten
 from synapse_apply.packages import requirements
-from synapse_apply.packages.content import Entry, Gathered
+from synapse_apply.packages.content import GatheredFiles, PackageFile
 from synapse_apply.packages.entrypoints import (
     Entrypoint,
-    defines,
-    entrypoints,
-    imported,
-    module_file,
-    top_levels,
+    find_module_file,
+    find_top_level_modules,
+    iter_entrypoints,
+    iter_imported_modules,
+    may_define_name,
 )
 from synapse_apply.packages.publisher import PublisherRules
-from synapse_apply.packages.sources import CONFIG_FILES, FILE, name_in
+from synapse_apply.packages.sources import CONFIG_FILES, FILE, label_package_file
 
-_LARGEST, _LARGEST_CONFIG = 512 * 1024, 1024 * 1024
+_MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # So many bytes of code are kept to follow imports in it.
-_MOST_CODE = 16 * 1024 * 1024
-_MOST_OF_A_RULE = 20
-_MOST_NAMED = 5
-_RENAME = "rename it, or change the pattern"
-_SDK = "synapse_sdk"
-_IGNORED_BY = (".gitignore", ".synapseignore")  # in the order in which the publisher reads them
-_CONFIG, _SYNAPSE = CONFIG_FILES
-_BINARY = re.compile(
+_MAX_CODE_SIZE = 16 * 1024 * 1024
+_MAX_FLAWS_PER_RULE = 20
+_MAX_NAMES = 5
+_RENAME_HINT = "rename it, or change the pattern"
+_SDK_MODULE = "synapse_sdk"
+_PUBLISHER_IGNORE_FILES = (
+    ".gitignore",
+    ".synapseignore",
+)  # in the order in which the publisher reads them
+_CONFIG_FILE, _SYNAPSE_FILE = CONFIG_FILES
+_BINARY_FILE = re.compile(
     r"\.(png|jpe?g|gif|bmp|tiff?|webp|ico|pdf|zip|gz|bz2|xz|7z|tar|whl|so|dll|pyd|pyc|pt|pth|onnx"
     r"|npy|npz|pkl|parquet|h5|bin|mp[34]|wav|avi|mov|ttf|woff2?)$",
     re.IGNORECASE,
 )
 
 
-class Config(Protocol):
+class LintableConfig(Protocol):
     """A config.yaml that was read."""
 
     @property
@@ -57,35 +66,35 @@ class Config(Protocol):
     @property
     def findings(self) -> tuple[Diagnostic, ...]: ...
     @property
-    def flaws(self) -> tuple[Flaw, ...]: ...
+    def flaws(self) -> tuple[PackageFlaw, ...]: ...
 
 
 # (bytes, name of the file for messages) -> what it says.
-ReadConfig = Callable[[bytes, str], Config]
+ReadConfig = Callable[[bytes, str], LintableConfig]
 
 
 @frozen
-class _LeftOut:
+class _LeftOutPaths:
     """What is no part of the package, by path; a folder's ends in a slash."""
 
     rules: Mapping[str, str]
 
-    def why(self, module: str) -> tuple[str, str] | None:
+    def find_rule(self, module: str) -> tuple[str, str] | None:
         """(path, rule) where a module, named by its path without an ending, is left out."""
         parts = module.split("/")
-        at = ""
+        prefix = ""
         for part in parts:
-            at += part
-            for path in (f"{at}/", f"{at}.py"):
+            prefix += part
+            for path in (f"{prefix}/", f"{prefix}.py"):
                 if path in self.rules:
                     return path, self.rules[path]
-            at += "/"
+            prefix += "/"
         return None
 
 
 @dataclass(slots=True)
 class PackageLint:
-    """Watches one package being read; `flaws` is all that it is against, when that is done.
+    """Watches one package being read; `list_flaws` is all that it is against, when that is done.
 
     `config_findings` are then those of the YAML of its config.yaml.
     """
@@ -93,253 +102,311 @@ class PackageLint:
     source: PackageSource
     read_config: ReadConfig
     config_findings: tuple[Diagnostic, ...] = ()
-    _found: Gathered = field(default_factory=Gathered)
-    _files: dict[str, int] = field(default_factory=dict)
+    _gathered: GatheredFiles = field(default_factory=GatheredFiles)
+    _file_sizes: dict[str, int] = field(default_factory=dict)
     _config_name: str = ""
-    _config: bytes | None = None
-    _code: dict[str, str] = field(default_factory=dict)
-    _kept: int = 0
+    _config_bytes: bytes | None = None
+    _code_by_path: dict[str, str] = field(default_factory=dict)
+    _code_size: int = 0
     _libraries: frozenset[str] = frozenset()
-    _flaws: list[Flaw] = field(default_factory=list)
-    _left: _LeftOut = field(default_factory=lambda: _LeftOut({}))
-    _publisher: PublisherRules | None = None
+    _flaws: list[PackageFlaw] = field(default_factory=list)
+    _left_out: _LeftOutPaths = field(default_factory=lambda: _LeftOutPaths({}))
+    _publisher_rules: PublisherRules | None = None
 
-    def begin(self, found: Gathered) -> None:
+    def begin_package(self, gathered: GatheredFiles) -> None:
         """As `Watch` has it."""
-        self._found = found
-        self._files = {entry.path: entry.size for entry in found.entries}
-        self._config_name = config_name(self._files)
-        self._left = _LeftOut(dict(found.excluded))
+        self._gathered = gathered
+        self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
+        self._config_name = find_config_name(self._file_sizes)
+        self._left_out = _LeftOutPaths(dict(gathered.excluded))
         if self.source.kind != FILE:  # which anybody publishes as it is
-            self._publisher = PublisherRules(map(found.ignore_files.get, _IGNORED_BY, ("", "")))
+            self._publisher_rules = PublisherRules(
+                map(gathered.ignore_files.get, _PUBLISHER_IGNORE_FILES, ("", ""))
+            )
 
-    def _pattern(self, path: str) -> str | None:
+    def _find_publisher_pattern(self, path: str) -> str | None:
         """The pattern by which the platform's publisher leaves a file out."""
-        return self._publisher.why(path) if self._publisher else None
+        return self._publisher_rules.find_excluding_pattern(path) if self._publisher_rules else None
 
-    def wants(self, entry: Entry) -> bool:
+    def wants_file(self, entry: PackageFile) -> bool:
         """As `Watch` has it."""
         if entry.path == self._config_name:
-            return entry.size <= _LARGEST_CONFIG
-        return 0 < entry.size <= _LARGEST and not _BINARY.search(entry.path)
+            return entry.size <= _MAX_CONFIG_SIZE
+        return 0 < entry.size <= _MAX_TEXT_SIZE and not _BINARY_FILE.search(entry.path)
 
-    def see(self, entry: Entry, data: bytes) -> None:
+    def check_file(self, entry: PackageFile, data: bytes) -> None:
         """As `Watch` has it."""
         if entry.path == self._config_name:
-            self._config = data
+            self._config_bytes = data
         if b"\0" in data:
             return
         text = data.decode("utf-8", "replace")
-        self._flaws += self._secrets(entry.path, text)
-        if entry.path == requirements.FILE:
-            self._flaws += self._requirements(text)
-        if entry.path.endswith(".py") and self._kept + len(text) <= _MOST_CODE:
-            self._kept += len(text)
-            self._code[entry.path] = text
+        self._flaws += self._check_secrets(entry.path, text)
+        if entry.path == requirements.REQUIREMENTS_FILE:
+            self._flaws += self._check_requirements(text)
+        if entry.path.endswith(".py") and self._code_size + len(text) <= _MAX_CODE_SIZE:
+            self._code_size += len(text)
+            self._code_by_path[entry.path] = text
 
-    def flaws(self) -> list[Flaw]:
+    def list_flaws(self) -> list[PackageFlaw]:
         """All of them; of each rule the first few, the last of which counts the others."""
-        found = [*self._of_config(), *self._flaws, *self._imports()]
-        order = sorted(dict.fromkeys(map(unrevealing, found)), key=_by_place)
-        return list(_limit_flaws(order))
+        all_flaws = [*self._check_config(), *self._flaws, *self._check_imports()]
+        sorted_flaws = sorted(dict.fromkeys(map(redact_flaw, all_flaws)), key=_build_sort_key)
+        return list(_limit_flaws(sorted_flaws))
 
-    def _name(self, path: str) -> str:
-        return name_in(self.source, path)
+    def _label_file(self, path: str) -> str:
+        return label_package_file(self.source, path)
 
-    def _at(self, path: str, line: int = 1, column: int = 1) -> Position:
-        return Position(self._name(path), line, column)
+    def _build_position(self, path: str, line: int = 1, column: int = 1) -> Position:
+        return Position(self._label_file(path), line, column)
 
-    def _of_config(self) -> Iterator[Flaw]:
-        yield from self._which_config()
-        if self._config is None:
+    def _check_config(self) -> Iterator[PackageFlaw]:
+        yield from self._check_config_name()
+        if self._config_bytes is None:
             return
-        config = self.read_config(self._config, self._name(self._config_name))
+        config = self.read_config(self._config_bytes, self._label_file(self._config_name))
         self.config_findings = tuple(
-            one.with_(detail=UNSHOWN, hint="", path=None) if is_secret(f"{one}") else one
-            for one in config.findings
+            finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)
+            if contains_known_secret(f"{finding}")
+            else finding
+            for finding in config.findings
         )
         yield from config.flaws
-        yield from self._settings(config)
-        for entrypoint in entrypoints(config.value):
-            yield from self._entrypoint(entrypoint, config)
-        yield from self._dockerfiles(config)
+        yield from self._check_environment(config)
+        for entrypoint in iter_entrypoints(config.value):
+            yield from self._check_entrypoint(entrypoint, config)
+        yield from self._check_dockerfiles(config)
 
-    def _which_config(self) -> Iterator[Flaw]:
+    def _check_config_name(self) -> Iterator[PackageFlaw]:
         name = self._config_name
-        others = [path for path in self._files if path.endswith(_CONFIG)]
-        if name == _CONFIG:
-            if _SYNAPSE in self._files:
-                detail = f"{self._name(_SYNAPSE)} stands beside {_CONFIG}, which is the one read"
-                yield Flaw("package:two-configs", detail, "delete it", self._at(_SYNAPSE))
-        elif name == _SYNAPSE:
-            other = f", and would take {min(others, key=len)}" if others else ""
-            detail = f"what publishes a zip looks for {_CONFIG}{other}"
-            yield Flaw("package:synapse-yaml", detail, f"rename it {_CONFIG}", self._at(name))
-        elif self._files:
-            taken = f"; a publisher of the platform would take {name}" if name else ""
-            detail = f"{self.source} has neither {_CONFIG} nor {_SYNAPSE} at its root{taken}"
+        config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
+        if name == _CONFIG_FILE:
+            if _SYNAPSE_FILE in self._file_sizes:
+                detail = (
+                    f"{self._label_file(_SYNAPSE_FILE)} stands beside {_CONFIG_FILE}, which "
+                    f"is the one read"
+                )
+                yield PackageFlaw(
+                    "package:two-configs", detail, "delete it", self._build_position(_SYNAPSE_FILE)
+                )
+        elif name == _SYNAPSE_FILE:
+            other_text = f", and would take {min(config_paths, key=len)}" if config_paths else ""
+            detail = f"what publishes a zip looks for {_CONFIG_FILE}{other_text}"
+            yield PackageFlaw(
+                "package:synapse-yaml",
+                detail,
+                f"rename it {_CONFIG_FILE}",
+                self._build_position(name),
+            )
+        elif self._file_sizes:
+            config_text = f"; a publisher of the platform would take {name}" if name else ""
+            detail = (
+                f"{self.source} has neither {_CONFIG_FILE} nor {_SYNAPSE_FILE} at its "
+                f"root{config_text}"
+            )
             hint = (
                 "The platform reads the plugin's actions from it. "
                 "Is this the plugin's own folder, and does no ignore rule leave the file out?"
             )
-            yield Flaw("package:no-config", detail, hint, Position(str(self.source), 1, 1))
-        if name and self._files[name] > _LARGEST_CONFIG:
-            detail = f"{self._name(name)} is over 1 MiB"
-            yield Flaw("package:unreadable-config", detail, "", self._at(name))
+            yield PackageFlaw("package:no-config", detail, hint, Position(str(self.source), 1, 1))
+        if name and self._file_sizes[name] > _MAX_CONFIG_SIZE:
+            detail = f"{self._label_file(name)} is over 1 MiB"
+            yield PackageFlaw("package:unreadable-config", detail, "", self._build_position(name))
 
-    def _secrets(self, path: str, text: str) -> Iterator[Flaw]:
-        for found in credentials(text):
-            where = self._at(path, found.line, found.column)
-            yield _secret_flaw(found.kind, "here", where, certain=found.is_certain)
-
-    def _settings(self, config: Config) -> Iterator[Flaw]:
-        """Environment variables: their names say what they are, however YAML writes them."""
-        text = (self._config or b"").decode("utf-8", "replace")
-        file = self._name(self._config_name)
-        places = [one.position for one in self._flaws if one.position is not None]
-        known = {at.line for at in places if at.file == file}
-        for top in (("env",), ("runtime_env", "env_vars"), ("container", "env")):
-            for path, value in leaves(_below(config.value, top)).items():
-                whole = (*top, *path)
-                at = config.positions.get(whole)
-                kind = is_secret_value(str(path[-1]), value) if isinstance(value, str) else ""
-                if not kind or at is None or at.line in known or allows(text, at.line):
-                    continue
-                certain = isinstance(value, str) and is_secret(value)
-                yield _secret_flaw(kind, f"`{'.'.join(map(str, whole))}`", at, certain, whole)
-
-    def _requirements(self, text: str) -> Iterator[Flaw]:
-        named = list(requirements.requirements(text))
-        self._libraries = frozenset(one.name.lower().replace("-", "_") for one in named)
-        loose = [one for one in named if not one.is_pinned]
-        if loose:
-            more = f" and {len(loose) - _MOST_NAMED} more" if len(loose) > _MOST_NAMED else ""
-            names = ", ".join(one.name for one in loose[:_MOST_NAMED])
-            yield Flaw(
-                "package:unpinned",
-                f"no version is pinned of {names}{more}",
-                f"write, for example, {loose[0].name}==1.2.0",
-                self._at(requirements.FILE, loose[0].line),
+    def _check_secrets(self, path: str, text: str) -> Iterator[PackageFlaw]:
+        for credential in find_credentials(text):
+            position = self._build_position(path, credential.line, credential.column)
+            yield _build_secret_flaw(
+                credential.kind, "here", position, is_certain=credential.is_certain
             )
 
-    def _entrypoint(self, one: Entrypoint, config: Config) -> Iterator[Flaw]:
-        def flaw(rule: str, detail: str, hint: str = "") -> Flaw:
-            at = config.positions.get(one.path) or config.positions.get(one.path[:-1])
-            return Flaw(f"package:{rule}", detail, hint, at, one.path)
+    def _check_environment(self, config: LintableConfig) -> Iterator[PackageFlaw]:
+        """Environment variables: their names say what they are, however YAML writes them."""
+        text = (self._config_bytes or b"").decode("utf-8", "replace")
+        file = self._label_file(self._config_name)
+        positions = [flaw.position for flaw in self._flaws if flaw.position is not None]
+        flawed_lines = {position.line for position in positions if position.file == file}
+        for section in (("env",), ("runtime_env", "env_vars"), ("container", "env")):
+            for path, value in flatten(_find_section(config.value, section)).items():
+                full_path = (*section, *path)
+                position = config.positions.get(full_path)
+                kind = (
+                    classify_setting_value(str(path[-1]), value) if isinstance(value, str) else ""
+                )
+                if (
+                    not kind
+                    or position is None
+                    or position.line in flawed_lines
+                    or has_allow_comment(text, position.line)
+                ):
+                    continue
+                is_certain = isinstance(value, str) and contains_known_secret(value)
+                yield _build_secret_flaw(
+                    kind, f"`{'.'.join(map(str, full_path))}`", position, is_certain, full_path
+                )
 
-        shown = f"`{one.text}`"
-        if not one.is_wellformed:
-            if one.text:
-                detail = f"{shown} of action `{one.action}` is no entrypoint"
-                yield flaw("entrypoint-form", detail, "write plugin.FILE:NAME")
+    def _check_requirements(self, text: str) -> Iterator[PackageFlaw]:
+        parsed = list(requirements.iter_requirements(text))
+        self._libraries = frozenset(
+            requirement.name.lower().replace("-", "_") for requirement in parsed
+        )
+        unpinned = [requirement for requirement in parsed if not requirement.is_pinned]
+        if unpinned:
+            more_text = (
+                f" and {len(unpinned) - _MAX_NAMES} more" if len(unpinned) > _MAX_NAMES else ""
+            )
+            names = ", ".join(requirement.name for requirement in unpinned[:_MAX_NAMES])
+            yield PackageFlaw(
+                "package:unpinned",
+                f"no version is pinned of {names}{more_text}",
+                f"write, for example, {unpinned[0].name}==1.2.0",
+                self._build_position(requirements.REQUIREMENTS_FILE, unpinned[0].line),
+            )
+
+    def _check_entrypoint(
+        self, entrypoint: Entrypoint, config: LintableConfig
+    ) -> Iterator[PackageFlaw]:
+        def build_flaw(rule: str, detail: str, hint: str = "") -> PackageFlaw:
+            position = config.positions.get(entrypoint.path) or config.positions.get(
+                entrypoint.path[:-1]
+            )
+            return PackageFlaw(f"package:{rule}", detail, hint, position, entrypoint.path)
+
+        entrypoint_text = f"`{entrypoint.text}`"
+        if not entrypoint.is_wellformed:
+            if entrypoint.text:
+                detail = f"{entrypoint_text} of action `{entrypoint.action}` is no entrypoint"
+                yield build_flaw("entrypoint-form", detail, "write plugin.FILE:NAME")
             else:
-                detail = f"action `{one.action}` has no `entrypoint`"
-                yield flaw("entrypoint-none", detail, "write `entrypoint: plugin.FILE:NAME`")
+                detail = f"action `{entrypoint.action}` has no `entrypoint`"
+                yield build_flaw("entrypoint-none", detail, "write `entrypoint: plugin.FILE:NAME`")
             return
-        file = module_file(one.module, self._files)
-        top = one.module.partition(".")[0]
+        file = find_module_file(entrypoint.module, self._file_sizes)
+        top_module = entrypoint.module.partition(".")[0]
         if file is not None:
-            if (why := self._pattern(file)) is not None:
-                detail = f"{self._name(file)}, of {shown}, is left out there by the pattern `{why}`"
-                yield flaw("left-out-elsewhere", detail, _RENAME)
-            text = self._code.get(file)
-            if text is not None and not defines(text, one.name):
-                detail = f"{self._name(file)} has no `{one.name}`"
-                yield flaw("entrypoint-name", detail, "name a class or a function of it")
-        elif left := self._left.why(one.module.replace(".", "/")):
-            detail = f"{left[0]}, of {shown}, is left out ({left[1]})"
-            yield flaw("left-out", detail, f"rename it, or write `!{left[0]}` into .synapseignore")
-        elif top in top_levels(self._files):
-            detail = f"{shown} of action `{one.action}` leads to no file: there is no module "
-            yield flaw("entrypoint-missing", f"{detail}`{one.module}` in {self.source}")
-        elif top not in self._libraries and top != _SDK:
-            detail = f"{shown} of action `{one.action}`: `{top}` is not in {self.source}"
-            yield flaw("entrypoint-outside", detail, "is the path from the package's root?")
+            if (pattern := self._find_publisher_pattern(file)) is not None:
+                detail = (
+                    f"{self._label_file(file)}, of {entrypoint_text}, is left out there by "
+                    f"the pattern `{pattern}`"
+                )
+                yield build_flaw("left-out-elsewhere", detail, _RENAME_HINT)
+            text = self._code_by_path.get(file)
+            if text is not None and not may_define_name(text, entrypoint.name):
+                detail = f"{self._label_file(file)} has no `{entrypoint.name}`"
+                yield build_flaw("entrypoint-name", detail, "name a class or a function of it")
+        elif exclusion := self._left_out.find_rule(entrypoint.module.replace(".", "/")):
+            detail = f"{exclusion[0]}, of {entrypoint_text}, is left out ({exclusion[1]})"
+            yield build_flaw(
+                "left-out", detail, f"rename it, or write `!{exclusion[0]}` into .synapseignore"
+            )
+        elif top_module in find_top_level_modules(self._file_sizes):
+            detail = (
+                f"{entrypoint_text} of action `{entrypoint.action}` leads to no file: there "
+                f"is no module "
+            )
+            yield build_flaw(
+                "entrypoint-missing", f"{detail}`{entrypoint.module}` in {self.source}"
+            )
+        elif top_module not in self._libraries and top_module != _SDK_MODULE:
+            detail = (
+                f"{entrypoint_text} of action `{entrypoint.action}`: `{top_module}` is not "
+                f"in {self.source}"
+            )
+            yield build_flaw("entrypoint-outside", detail, "is the path from the package's root?")
 
-    def _dockerfiles(self, config: Config) -> Iterator[Flaw]:
+    def _check_dockerfiles(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         for block in ("container", "code_server"):
-            settings = _below(config.value, (block,))
+            settings = _find_section(config.value, (block,))
             file = settings.get("dockerfile")
             if not settings.get("enabled") or not isinstance(file, str) or not file.strip():
                 continue
             path = file.strip().removeprefix("./")
-            if path not in self._files:
-                where: Path = (block, "dockerfile")
+            if path not in self._file_sizes:
+                field_path: Path = (block, "dockerfile")
                 detail = f"there is no {path} in {self.source}"
-                at = config.positions.get(where)
-                yield Flaw("package:dockerfile-missing", detail, "", at, where)
+                position = config.positions.get(field_path)
+                yield PackageFlaw("package:dockerfile-missing", detail, "", position, field_path)
 
-    def _imports(self) -> Iterator[Flaw]:
+    def _check_imports(self) -> Iterator[PackageFlaw]:
         """Modules that code imports and that are, or may be, left out; each once."""
-        lost = {path: why for path in self._code if (why := self._pattern(path)) is not None}
-        if not self._left.rules and not lost:
+        excluded_patterns = {
+            path: pattern
+            for path in self._code_by_path
+            if (pattern := self._find_publisher_pattern(path)) is not None
+        }
+        if not self._left_out.rules and not excluded_patterns:
             return
-        named: set[str] = set()
-        for path, text in self._code.items():
-            for module, offset in imported(text, path):
-                file = module_file(module.replace("/", "."), self._files)
-                left = self._left.why(module) if file is None else None
+        named_modules: set[str] = set()
+        for path, text in self._code_by_path.items():
+            for module, offset in iter_imported_modules(text, path):
+                file = find_module_file(module.replace("/", "."), self._file_sizes)
+                exclusion = self._left_out.find_rule(module) if file is None else None
                 name = file or module
-                if name in named or (left is None and file not in lost):
+                if name in named_modules or (exclusion is None and file not in excluded_patterns):
                     continue
-                named.add(name)
-                at = self._at(path, text.count("\n", 0, offset) + 1)
-                if left is not None:
-                    detail = f"{left[0]}, which is imported here, is left out ({left[1]})"
-                    hint = f"rename it, or write `!{left[0]}` into .synapseignore"
-                    yield Flaw("package:import-left-out", detail, hint, at)
+                named_modules.add(name)
+                position = self._build_position(path, text.count("\n", 0, offset) + 1)
+                if exclusion is not None:
+                    detail = f"{exclusion[0]}, which is imported here, is left out ({exclusion[1]})"
+                    hint = f"rename it, or write `!{exclusion[0]}` into .synapseignore"
+                    yield PackageFlaw("package:import-left-out", detail, hint, position)
                 else:
-                    detail = f"{file}, which is imported here, is left out there by `{lost[name]}`"
-                    yield Flaw("package:left-out-elsewhere", detail, _RENAME, at)
+                    detail = (
+                        f"{file}, which is imported here, is left out there by "
+                        f"`{excluded_patterns[name]}`"
+                    )
+                    yield PackageFlaw("package:left-out-elsewhere", detail, _RENAME_HINT, position)
 
 
-def config_name(files: Mapping[str, int]) -> str:
+def find_config_name(files: Mapping[str, int]) -> str:
     """The file that counts as config.yaml, "" where there is none."""
     for name in CONFIG_FILES:
         if name in files:
             return name
-    others = sorted((path for path in files if path.endswith(_CONFIG)), key=len)
-    return others[0] if others else ""
+    config_paths = sorted((path for path in files if path.endswith(_CONFIG_FILE)), key=len)
+    return config_paths[0] if config_paths else ""
 
 
-def _below(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    found: Any = value
+def _find_section(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    section: Any = value
     for part in path:
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+        section = section.get(part) if isinstance(section, Mapping) else None
+    return section if isinstance(section, Mapping) else {}
 
 
-def _secret_flaw(
-    kind: str, where: str, at: Position, certain: bool, path: Path | None = None
-) -> Flaw:
+def _build_secret_flaw(
+    kind: str, location: str, position: Position, is_certain: bool, path: Path | None = None
+) -> PackageFlaw:
     hint = (
         "take it out, and make it invalid where it was ever published; a comment "
         "`# pragma: allowlist secret` on the line says that it is none"
     )
-    detail = f"{kind} stands {where}" if where == "here" else f"{where} holds {kind}"
-    rule = "package:secret" if certain else "package:secret-like"
-    return Flaw(rule, detail, hint, at, path)
+    detail = f"{kind} stands {location}" if location == "here" else f"{location} holds {kind}"
+    rule = "package:secret" if is_certain else "package:secret-like"
+    return PackageFlaw(rule, detail, hint, position, path)
 
 
-def _by_place(flaw: Flaw) -> tuple[str, int, int]:
-    at = flaw.position
-    return (at.file, at.line, at.column) if at else ("", 0, 0)
+def _build_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
+    position = flaw.position
+    return (position.file, position.line, position.column) if position else ("", 0, 0)
 
 
-def unrevealing(flaw: Flaw) -> Flaw:
+def redact_flaw(flaw: PackageFlaw) -> PackageFlaw:
     """The same flaw; without its words where they would quote a secret of a well-known form."""
-    if not is_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
+    if not contains_known_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
-    return Flaw(flaw.rule, UNSHOWN, "", flaw.position)
+    return PackageFlaw(flaw.rule, NOT_SHOWN_TEXT, "", flaw.position)
 
 
-def _limit_flaws(flaws: list[Flaw]) -> Iterator[Flaw]:
-    counts, seen = Counter(flaw.rule for flaw in flaws), Counter[str]()
+def _limit_flaws(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
+    counts, seen_counts = Counter(flaw.rule for flaw in flaws), Counter[str]()
     for flaw in flaws:
-        seen[flaw.rule] += 1
-        if seen[flaw.rule] < _MOST_OF_A_RULE:
+        seen_counts[flaw.rule] += 1
+        if seen_counts[flaw.rule] < _MAX_FLAWS_PER_RULE:
             yield flaw
-        elif seen[flaw.rule] == _MOST_OF_A_RULE:
-            more = counts[flaw.rule] - _MOST_OF_A_RULE
-            others = f"; and {more} more like it in this package" if more else ""
-            yield Flaw(flaw.rule, flaw.detail + others, flaw.hint, flaw.position, flaw.path)
+        elif seen_counts[flaw.rule] == _MAX_FLAWS_PER_RULE:
+            more_count = counts[flaw.rule] - _MAX_FLAWS_PER_RULE
+            more_text = f"; and {more_count} more like it in this package" if more_count else ""
+            yield PackageFlaw(
+                flaw.rule, flaw.detail + more_text, flaw.hint, flaw.position, flaw.path
+            )

@@ -11,42 +11,44 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_MAX_BYTES, _MAX_PART = 4096, 255
+_MAX_BYTES, _MAX_PART_BYTES = 4096, 255
 # Letters and marks that show as nothing. All of category Cf does: bidi controls, zero-width
 # characters, byte order marks, tags.
-_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-_UNSEEN_CATEGORIES = frozenset(("Cf", "Zl", "Zp"))
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_INVISIBLE_CATEGORIES = frozenset(("Cf", "Zl", "Zp"))
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
-_NUMBERED = (
+_NUMBERED_DEVICES = (
     f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789\u00b9\u00b2\u00b3"
 )
-_DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED))
+_DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERED_DEVICES))
 
 
-def canonical(path: str) -> str:
+def normalize_path(path: str) -> str:
     """The path in NFC: systems disagree on how accents and Hangul are spelled."""
     return unicodedata.normalize("NFC", path)
 
 
-def name_findings(path: str) -> Iterator[Diagnostic]:
+def check_name(path: str) -> Iterator[Diagnostic]:
     """What makes a path unfit or dangerous to unpack; nothing for a good one."""
-    for why in _faults(path):
-        yield error(
+    for fault in _iter_name_faults(path):
+        yield error_finding(
             "Unsafe name in the package",
-            f"{printable(path)} {why}.",
+            f"{format_printable(path)} {fault}.",
             "Rename the file, or leave it out with a line in .synapseignore.",
         )
 
 
-def printable(path: str) -> str:
+def format_printable(path: str) -> str:
     """The path, quoted and escaped where a terminal could be misled by it."""
-    return path if path and path.isprintable() and not _UNSEEN.intersection(path) else ascii(path)
+    return (
+        path if path and path.isprintable() and not _INVISIBLE.intersection(path) else ascii(path)
+    )
 
 
-def why_not_on_windows(path: str) -> str:
+def find_windows_fault(path: str) -> str:
     """Why Windows cannot have a file of this name, "" where it can."""
     for part in path.split("/"):
         if part.partition(".")[0].rstrip(" ").upper() in _DEVICES:
@@ -58,16 +60,16 @@ def why_not_on_windows(path: str) -> str:
     return ""
 
 
-def _faults(path: str) -> Iterator[str]:
+def _iter_name_faults(path: str) -> Iterator[str]:
     parts = path.split("/")
     if any("\ud800" <= char <= "\udfff" for char in path):
         yield "is not UTF-8"
         return
     if any(unicodedata.category(char) == "Cc" for char in path):
         yield "has control characters"
-    if unseen := sorted(set(filter(_is_unseen, path))):
-        named = ", ".join(f"U+{ord(char):04X}" for char in unseen)
-        yield f"has characters that are not seen or reorder what is ({named})"
+    if invisible := sorted(set(filter(_is_invisible, path))):
+        code_points = ", ".join(f"U+{ord(char):04X}" for char in invisible)
+        yield f"has characters that are not seen or reorder what is ({code_points})"
     if "\\" in path:
         yield "has a backslash, which some systems take for a slash"
     if path.startswith("/") or _DRIVE.match(path):
@@ -76,42 +78,42 @@ def _faults(path: str) -> Iterator[str]:
         yield "has '.', '..' or an empty part"
     if len(path.encode()) > _MAX_BYTES:
         yield f"is longer than {_MAX_BYTES} bytes"
-    elif max(len(part.encode()) for part in parts) > _MAX_PART:
-        yield f"has a part that is longer than {_MAX_PART} bytes"
+    elif max(len(part.encode()) for part in parts) > _MAX_PART_BYTES:
+        yield f"has a part that is longer than {_MAX_PART_BYTES} bytes"
 
 
-def _is_unseen(char: str) -> bool:
-    return unicodedata.category(char) in _UNSEEN_CATEGORIES or char in _UNSEEN
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in _INVISIBLE
 
 
-def collision_findings(paths: Iterable[str]) -> list[Diagnostic]:
+def check_collisions(paths: Iterable[str]) -> list[Diagnostic]:
     """Pairs of paths that are one file on some system: by case, or as a file and a folder."""
-    found: list[Diagnostic] = []
+    findings: list[Diagnostic] = []
     files: dict[str, str] = {}
     for path in paths:
-        folded = _folded(path)
-        if folded in files:
-            found.append(_collision(files[folded], path))
-        files.setdefault(folded, path)
+        folded_path = _fold_path(path)
+        if folded_path in files:
+            findings.append(_build_collision_finding(files[folded_path], path))
+        files.setdefault(folded_path, path)
     for path in files.values():
         parts = path.split("/")
         for depth in range(1, len(parts)):
-            above = files.get(_folded("/".join(parts[:depth])))
-            if above is not None:
-                found.append(_collision(above, path))
-    return found
+            parent_path = files.get(_fold_path("/".join(parts[:depth])))
+            if parent_path is not None:
+                findings.append(_build_collision_finding(parent_path, path))
+    return findings
 
 
-def _folded(path: str) -> str:
+def _fold_path(path: str) -> str:
     # Windows drops what a part ends in.
-    ends_dropped = "/".join(part.rstrip(". ") or part for part in path.split("/"))
-    return canonical(canonical(ends_dropped).casefold())
+    trimmed_path = "/".join(part.rstrip(". ") or part for part in path.split("/"))
+    return normalize_path(normalize_path(trimmed_path).casefold())
 
 
-def _collision(one: str, other: str) -> Diagnostic:
-    same = "the same name" if one == other else "one name on some systems"
-    return error(
+def _build_collision_finding(first: str, second: str) -> Diagnostic:
+    relation = "the same name" if first == second else "one name on some systems"
+    return error_finding(
         "Names collide in the package",
-        f"{printable(one)} and {printable(other)} are {same}.",
+        f"{format_printable(first)} and {format_printable(second)} are {relation}.",
         "Rename one of them.",
     )

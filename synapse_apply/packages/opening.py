@@ -12,18 +12,18 @@ from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Package
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.packages.archive import gather_zip, open_zip
-from synapse_apply.packages.changes import changes
-from synapse_apply.packages.content import BLOCK, Measured, digest_of
-from synapse_apply.packages.digests import Digests
-from synapse_apply.packages.inspect import MAX_SIZE, measured_within
-from synapse_apply.packages.original import Original
-from synapse_apply.packages.sighting import sighting_of
-from synapse_apply.packages.sources import FILE, PUBLISHED, open_source_file, opened
+from synapse_apply.packages.changes import compare_files
+from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
+from synapse_apply.packages.digests import DigestCache
+from synapse_apply.packages.inspect import MAX_SIZE, measure_within_limit
+from synapse_apply.packages.original import OriginalFile
+from synapse_apply.packages.sighting import build_file_stamp
+from synapse_apply.packages.sources import FILE, PUBLISHED, open_source, open_source_file
 
-_LARGE = Path("/var/tmp")  # noqa: S108 - the files in it have no name
+_LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
 
 
 class SourcePackages:
@@ -42,17 +42,17 @@ class SourcePackages:
         scratch: Path | None = None,
         max_size: int = MAX_SIZE,
         allow_files: Sequence[str] = (),
-        digests: Digests | None = None,
+        digests: DigestCache | None = None,
     ) -> None:
         self._packages = dict(packages)
         self._root = root
-        self._scratch = scratch or folder_for_large_files()
+        self._scratch = scratch or find_folder_for_large_files()
         self._max_size = max_size
         self._allow_files = tuple(allow_files)
         self._digests = digests
 
     @contextmanager
-    def open(self, address: Address) -> Iterator[Any]:
+    def open_package(self, address: Address) -> Iterator[Any]:
         """The zip as a file at its first byte; its content has the planned digest.
 
         A zip built elsewhere that is as it was when its bytes were hashed for the plan is handed
@@ -65,18 +65,20 @@ class SourcePackages:
         package = self._packages.get(address)
         if package is None or package.source.kind == PUBLISHED:
             raise InputError(
-                error(
+                error_finding(
                     "No package to upload",
                     f"{address} declares no source whose bytes are ours.",
                     "Give the release a source: or a file:.",
                     address=str(address),
                 )
             )
-        original = self._original(address, package)
-        with original or private_copy(address, package, self._scratch, self._fill) as file:
+        original = self._open_original(address, package)
+        with original or make_private_copy(
+            address, package, self._scratch, self._fill_copy
+        ) as file:
             yield file
 
-    def _original(self, address: Address, package: Package) -> Original | None:
+    def _open_original(self, address: Address, package: Package) -> OriginalFile | None:
         """The zip itself where its own bytes are known to be the plan's; it is open only once."""
         source = package.source
         if self._digests is None or source.kind != FILE or source.ref:
@@ -85,38 +87,42 @@ class SourcePackages:
             file = open_source_file(source, self._root, self._allow_files)
         except InputError:
             return None  # who copies it says why, and where
-        seen = sighting_of(file.name, os.fstat(file.fileno()))
-        known = self._digests.zip_seen(seen)
-        if known is None or digest_of(known.files) != package.digest:
+        stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
+        zip_content = self._digests.find_zip_content(stamp)
+        if zip_content is None or compute_package_digest(zip_content.files) != package.digest:
             file.close()
             return None
-        return Original(file, seen.size, known.sha256, _changed_meanwhile(address, package))
+        return OriginalFile(
+            file, stamp.size, zip_content.sha256, _build_changed_while_read_error(address, package)
+        )
 
-    def _fill(self, copy: BinaryIO, address: Address, package: Package) -> None:
-        measured = self._copied(copy, package)
-        if digest_of(measured.files) != package.digest:
-            _changed(address, package, measured)
+    def _fill_copy(self, copy: BinaryIO, address: Address, package: Package) -> None:
+        measured = self._copy_package(copy, package)
+        if compute_package_digest(measured.files) != package.digest:
+            _raise_package_changed(address, package, measured)
 
-    def _copied(self, copy: BinaryIO, package: Package) -> Measured:
+    def _copy_package(self, copy: BinaryIO, package: Package) -> MeasuredPackage:
         source = package.source
         if source.kind == FILE:
             with open_source_file(source, self._root, self._allow_files) as file:
                 shutil.copyfileobj(file, copy, BLOCK)
             copy.seek(0)
             with open_zip(copy, source.path) as archive:
-                return measured_within(gather_zip(archive, source.path), self._max_size, source)
-        with opened(source, self._root, self._allow_files) as found:
-            return measured_within(found, self._max_size, source, copy)
+                return measure_within_limit(
+                    gather_zip(archive, source.path), self._max_size, source
+                )
+        with open_source(source, self._root, self._allow_files) as gathered:
+            return measure_within_limit(gathered, self._max_size, source, copy)
 
 
-def folder_for_large_files() -> Path | None:
+def find_folder_for_large_files() -> Path | None:
     """A folder for large temporary files: /tmp is memory on many systems, /var/tmp never is."""
-    asked = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
-    usable = os.access(_LARGE, os.W_OK | os.X_OK)
-    return _LARGE if usable and not asked else None
+    is_configured = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    is_writable = os.access(_LARGE_FILE_FOLDER, os.W_OK | os.X_OK)
+    return _LARGE_FILE_FOLDER if is_writable and not is_configured else None
 
 
-def private_copy(
+def make_private_copy(
     address: Address,
     package: Package,
     scratch: Path | None,
@@ -135,11 +141,13 @@ def private_copy(
             copy.close()
             raise
     except (InputError, Stale) as problem:
-        told = {"address": str(address), "position": package.source.position}
-        raise type(problem)(*(one.with_(**told) for one in problem.diagnostics)) from None
+        finding_fields = {"address": str(address), "position": package.source.position}
+        raise type(problem)(
+            *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
+        ) from None
     except OSError as problem:
         raise InputError(
-            error(
+            error_finding(
                 "Package cannot be written",
                 f"{package.source}: the temporary file: {problem.strerror}.",
                 "Make room on the disk, or point TMPDIR at a larger one.",
@@ -149,16 +157,18 @@ def private_copy(
     return copy
 
 
-def _changed(address: Address, package: Package, measured: Measured) -> NoReturn:
-    added, removed, changed = changes(package.files, measured.files)
-    said = [f"added {path}" for path in added]
-    said += [f"removed {path}" for path in removed]
-    said += [f"changed {path}" for path in changed]
-    more = f" and {len(said) - 5} more" if len(said) > 5 else ""
+def _raise_package_changed(
+    address: Address, package: Package, measured: MeasuredPackage
+) -> NoReturn:
+    added, removed, changed = compare_files(package.files, measured.files)
+    change_texts = [f"added {path}" for path in added]
+    change_texts += [f"removed {path}" for path in removed]
+    change_texts += [f"changed {path}" for path in changed]
+    more_text = f" and {len(change_texts) - 5} more" if len(change_texts) > 5 else ""
     raise InputError(
-        error(
+        error_finding(
             "Package changed since it was planned",
-            f"{package.source} is not what was planned: {', '.join(said[:5])}{more}.",
+            f"{package.source} is not what was planned: {', '.join(change_texts[:5])}{more_text}.",
             "Nothing was uploaded. Plan again; give the change a new version "
             "if this one is published.",
             address=str(address),
@@ -167,9 +177,9 @@ def _changed(address: Address, package: Package, measured: Measured) -> NoReturn
     )
 
 
-def _changed_meanwhile(address: Address, package: Package) -> InputError:
+def _build_changed_while_read_error(address: Address, package: Package) -> InputError:
     return InputError(
-        error(
+        error_finding(
             "Package changed while it was read",
             f"{package.source} is no longer what was planned.",
             "The upload was cut short, so nothing was published. Let whatever writes to the file "

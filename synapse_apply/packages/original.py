@@ -10,7 +10,7 @@ from typing import BinaryIO
 from synapse_apply.model.errors import InputError
 
 
-class Original(io.RawIOBase):
+class OriginalFile(io.RawIOBase):
     """The file behind an open one: read from its start in order, any number of times.
 
     `sha256` in hex is what all its bytes must have. Who reads gets the last of them only when they
@@ -18,14 +18,14 @@ class Original(io.RawIOBase):
     that carries the file never leaves whole with other bytes.
     """
 
-    def __init__(self, file: BinaryIO, size: int, sha256: str, problem: InputError) -> None:
+    def __init__(self, file: BinaryIO, size: int, sha256: str, change_error: InputError) -> None:
         super().__init__()
         self.sha256 = sha256
         self._file = file
         self._size = size
-        self._problem = problem
-        self._at = self._hashed = 0
-        self._begin()
+        self._change_error = change_error
+        self._position = self._hashed_position = 0
+        self._restart()
 
     def readable(self) -> bool:
         """Always."""
@@ -37,41 +37,41 @@ class Original(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes, as many as asked unless the file ends; InputError when it changed."""
-        left = self._size - self._at
-        wanted = left if size is None or size < 0 else min(size, left)
-        if wanted <= 0:
+        remaining = self._size - self._position
+        read_size = remaining if size is None or size < 0 else min(size, remaining)
+        if read_size <= 0:
             return b""
-        if self._at != self._hashed:
+        if self._position != self._hashed_position:
             raise io.UnsupportedOperation("it is read from its start, in order")
-        block = self._file.read(wanted)
+        block = self._file.read(read_size)
         self._hash.update(block)
-        self._at = self._hashed = self._at + len(block)
-        is_last = self._at == self._size
-        if len(block) < wanted or (is_last and not self._is_as_planned()):
-            raise self._problem
+        self._position = self._hashed_position = self._position + len(block)
+        is_last = self._position == self._size
+        if len(block) < read_size or (is_last and not self._has_expected_digest()):
+            raise self._change_error
         return block
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """The new place; reading goes on from the start only, or from where it was left."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = start + offset
-        if self._at == 0:
-            self._begin()
-        return self._at
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        if self._position == 0:
+            self._restart()
+        return self._position
 
     def tell(self) -> int:
         """The place from the start."""
-        return self._at
+        return self._position
 
     def close(self) -> None:
         """Close the file behind it as well."""
         self._file.close()
         super().close()
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._file.seek(0)
         self._hash = hashlib.sha256()
-        self._hashed = 0
+        self._hashed_position = 0
 
-    def _is_as_planned(self) -> bool:
+    def _has_expected_digest(self) -> bool:
         return self._hash.hexdigest() == self.sha256 and not self._file.read(1)

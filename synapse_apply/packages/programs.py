@@ -20,37 +20,37 @@ def find_executable(name: str, checkouts: Folders) -> str:
 
     `checkouts` are real paths, here and below.
     """
-    for folder in _search_path(os.environ.get("PATH", os.defpath), checkouts):
+    for folder in _list_search_folders(os.environ.get("PATH", os.defpath), checkouts):
         path = Path(folder, name)
-        if path.is_file() and os.access(path, os.X_OK) and not _lies_in(path, checkouts):
+        if path.is_file() and os.access(path, os.X_OK) and not _is_in_checkout(path, checkouts):
             return str(path)
     raise FileNotFoundError(2, "not found in an absolute folder of PATH outside of the checkout")
 
 
-def child_environment(checkouts: Folders, settings: Mapping[str, str]) -> dict[str, str]:
+def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> dict[str, str]:
     """All variables of a child process: PATH, HOME, the locale, and `settings`.
 
     A HOME in a checkout is left out: the files of a program's user settings in it are committed.
     """
     home = Path(os.environ.get("HOME", ""))
     home_variable = (
-        {"HOME": str(home)} if home.is_absolute() and not _lies_in(home, checkouts) else {}
+        {"HOME": str(home)} if home.is_absolute() and not _is_in_checkout(home, checkouts) else {}
     )
-    path = _search_path(os.environ.get("PATH", os.defpath), checkouts)
+    path = _list_search_folders(os.environ.get("PATH", os.defpath), checkouts)
     return {"PATH": os.pathsep.join(path), **home_variable, "LC_ALL": "C", **settings}
 
 
 @lru_cache(maxsize=64)
-def _search_path(path: str, checkouts: Folders) -> tuple[str, ...]:
+def _list_search_folders(path: str, checkouts: Folders) -> tuple[str, ...]:
     """The folders of PATH, without relative ones and those that a checkout decides about."""
     return tuple(
         folder
         for folder in path.split(os.pathsep)
-        if Path(folder).is_absolute() and not _lies_in(Path(folder), checkouts)
+        if Path(folder).is_absolute() and not _is_in_checkout(Path(folder), checkouts)
     )
 
 
-def _lies_in(path: Path, checkouts: Folders) -> bool:
+def _is_in_checkout(path: Path, checkouts: Folders) -> bool:
     """Whether a path leads into a checkout, or through a link in one."""
     steps = [Path(os.path.realpath(step)) for step in (path, *path.parents)]
     return any(step.is_relative_to(checkout) for step in steps for checkout in checkouts)

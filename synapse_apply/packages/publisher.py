@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from fnmatch import translate
 from functools import lru_cache
 
-from synapse_apply.packages.ignore import BUILT_IN
+from synapse_apply.packages.ignore import BUILT_IN_PATTERNS
 
 # With a wildcard: each is tried on every part of every path.
-_MOST_WILD = 200
+_MAX_WILDCARD_PATTERNS = 200
 
 
 class PublisherRules:
@@ -22,25 +22,27 @@ class PublisherRules:
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         lines = [line.strip() for text in texts for line in text.split("\n")]
-        own = [line for line in lines if line and not line.startswith("#")]
-        self._patterns = (*own, *BUILT_IN, ".git")
-        self._plain = frozenset(one for one in self._patterns if not re.search(r"[*?\[]", one))
-        wild = (one for one in self._patterns if one not in self._plain)
-        self._wild = list(dict.fromkeys(wild))[-_MOST_WILD:]
+        own_patterns = [line for line in lines if line and not line.startswith("#")]
+        self._patterns = (*own_patterns, *BUILT_IN_PATTERNS, ".git")
+        self._plain_patterns = frozenset(
+            pattern for pattern in self._patterns if not re.search(r"[*?\[]", pattern)
+        )
+        wildcards = (pattern for pattern in self._patterns if pattern not in self._plain_patterns)
+        self._wildcard_patterns = list(dict.fromkeys(wildcards))[-_MAX_WILDCARD_PATTERNS:]
 
-    def why(self, path: str) -> str | None:
+    def find_excluding_pattern(self, path: str) -> str | None:
         """The pattern that leaves a file out, None where it is taken."""
         parts = path.split("/")
         for part in (path, *parts):
-            if part in self._plain:
+            if part in self._plain_patterns:
                 return part
-        for pattern in self._wild:
-            matches = _matcher(pattern)
+        for pattern in self._wildcard_patterns:
+            matches = _compile_matcher(pattern)
             if any(matches(part) for part in (path, *parts)):
                 return pattern
         return None
 
 
 @lru_cache(maxsize=256)
-def _matcher(pattern: str) -> Callable[[str], object]:
+def _compile_matcher(pattern: str) -> Callable[[str], object]:
     return re.compile(translate(pattern)).match

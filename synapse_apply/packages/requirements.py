@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from synapse_apply.model.frozen import frozen
 
-FILE = "requirements.txt"
+REQUIREMENTS_FILE = "requirements.txt"
 _NAME = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)[ \t]*(?:\[[^\]]{0,200}\])?")
 _PINNED = re.compile(r"[ \t]*\(?[ \t]*={2,3}[ \t]*[^\s*,;]+[ \t]*\)?[ \t]*(?:;|$|--hash)")
 _COMMIT = re.compile(r"@[0-9a-f]{40}(?:#|$)|#sha256=|\.whl(?:#|$)|\.tar\.gz(?:#|$)")
@@ -22,18 +22,18 @@ class Requirement:
     is_pinned: bool
 
 
-def requirements(text: str) -> Iterator[Requirement]:
+def iter_requirements(text: str) -> Iterator[Requirement]:
     """Those of a requirements.txt; options (`-r`, `--index-url`) and what has no name are none."""
-    for number, line in enumerate(text.split("\n"), 1):
-        written = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").strip()
-        match = _NAME.match(written)
+    for line_number, line in enumerate(text.split("\n"), 1):
+        requirement_text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").strip()
+        match = _NAME.match(requirement_text)
         if match is None:
             continue
-        rest = written[match.end() :]
-        if rest.lstrip().startswith("@"):
-            pinned = _COMMIT.search(rest.split(";")[0].strip()) is not None
-        elif rest[:1] in {":", "/", "+", "\\"}:
+        specifier = requirement_text[match.end() :]
+        if specifier.lstrip().startswith("@"):
+            is_pinned = _COMMIT.search(specifier.split(";")[0].strip()) is not None
+        elif specifier[:1] in {":", "/", "+", "\\"}:
             continue  # a URL, or a path
         else:
-            pinned = _PINNED.match(rest) is not None
-        yield Requirement(match[1], number, pinned)
+            is_pinned = _PINNED.match(specifier) is not None
+        yield Requirement(match[1], line_number, is_pinned)

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Protocol
 
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.content import Entry, Gathered, UnreadableError
-from synapse_apply.packages.ignore import NEVER, Rules, TooManyPatternsError
-from synapse_apply.packages.names import canonical, collision_findings, name_findings, printable
-from synapse_apply.packages.sighting import Sighting
+from synapse_apply.packages.content import GatheredFiles, PackageFile, UnreadableError
+from synapse_apply.packages.ignore import NEVER_PACKAGED, IgnoreRules, TooManyPatternsError
+from synapse_apply.packages.names import (
+    check_collisions,
+    check_name,
+    format_printable,
+    normalize_path,
+)
+from synapse_apply.packages.sighting import FileStamp
 
 _MAX_IGNORE_BYTES = 1024 * 1024
-_LEAVE_OUT = "Leave it out with a line in .synapseignore, or put a plain file there."
+_LEAVE_OUT_HINT = "Leave it out with a line in .synapseignore, or put a plain file there."
 
 
-class Kind(Enum):
+class EntryKind(Enum):
     """What stands at a path; a submodule is one whose files are not here."""
 
     FILE = "file"
@@ -29,119 +34,123 @@ class Kind(Enum):
 
 
 @frozen
-class Node:
+class TreeEntry:
     """`path` as the tree spells it; `size` in bytes; `key` is the tree's own.
 
-    `sighting` is there for a file on disk.
+    `stamp` is there for a file on disk.
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     size: int = 0
-    executable: bool = False
+    is_executable: bool = False
     key: str = ""
-    sighting: Sighting | None = None
+    stamp: FileStamp | None = None
 
 
-class Tree(Protocol):
+class SourceTree(Protocol):
     """Where files come from; every method raises UnreadableError."""
 
-    def children(self, folder: str) -> list[Node]: ...
-    def node(self, path: str) -> Node | None: ...
-    def target(self, link: Node) -> str: ...
-    def blocks(self, file: Node) -> Iterator[bytes]: ...
+    def list_children(self, folder: str) -> list[TreeEntry]: ...
+    def find_entry(self, path: str) -> TreeEntry | None: ...
+    def read_link_target(self, link: TreeEntry) -> str: ...
+    def blocks(self, file: TreeEntry) -> Iterator[bytes]: ...
 
 
-def gather(tree: Tree) -> Gathered:
+def gather_tree(tree: SourceTree) -> GatheredFiles:
     """Every file that the ignore rules leave in, links followed; all findings, not the first."""
-    made = Gathered()
+    gathered = GatheredFiles()
     try:
-        _walk(tree, made)
+        _gather_folders(tree, gathered)
     except TooManyPatternsError as problem:
-        made.findings.append(problem.finding)
-    made.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
-    made.excluded.sort()
-    made.findings += collision_findings(entry.path for entry in made.entries)
-    return made
+        gathered.findings.append(problem.finding)
+    gathered.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+    gathered.excluded.sort()
+    gathered.findings += check_collisions(entry.path for entry in gathered.entries)
+    return gathered
 
 
-def _walk(tree: Tree, made: Gathered) -> None:
-    def read(path: str) -> str | None:
-        return read_text(tree, path)
+def _gather_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
+    def read_ignore_file(path: str) -> str | None:
+        return read_text_file(tree, path)
 
-    def read_at_root(path: str) -> str | None:
-        text = read(path)
+    def read_root_ignore_file(path: str) -> str | None:
+        text = read_ignore_file(path)
         if text is not None:
-            made.ignore_files[path] = text
+            gathered.ignore_files[path] = text
         return text
 
-    waiting = [("", Rules())]
-    while waiting:
-        folder, above = waiting.pop()
+    pending_folders = [("", IgnoreRules())]
+    while pending_folders:
+        folder, parent_rules = pending_folders.pop()
         try:
-            rules = above.entering(canonical(folder), read if folder else read_at_root)
-            nodes = tree.children(folder)
+            rules = parent_rules.with_folder_files(
+                normalize_path(folder), read_ignore_file if folder else read_root_ignore_file
+            )
+            nodes = tree.list_children(folder)
         except TooManyPatternsError:
             raise
         except UnreadableError as problem:
-            made.findings.append(problem.finding)
+            gathered.findings.append(problem.finding)
             continue
         for node in nodes:
-            folder_like = node.kind in (Kind.FOLDER, Kind.SUBMODULE)
-            rule = rules.why(canonical(node.path), folder=folder_like)
+            is_folder_like = node.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
+            rule = rules.find_excluding_rule(normalize_path(node.path), is_folder=is_folder_like)
             if rule is not None:
-                slash = "/" if folder_like else ""
-                made.excluded.append((printable(canonical(node.path)) + slash, rule))
-            elif node.kind is Kind.FOLDER:
-                waiting.append((node.path, rules))
+                slash = "/" if is_folder_like else ""
+                gathered.excluded.append(
+                    (format_printable(normalize_path(node.path)) + slash, rule)
+                )
+            elif node.kind is EntryKind.FOLDER:
+                pending_folders.append((node.path, rules))
             else:
-                _take(tree, node, made)
+                _add_file(tree, node, gathered)
 
 
-def left_out(tree: Tree, path: str) -> str | None:
+def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
     """The rule that leaves a path out, or a folder above it; None when it would be taken."""
-    rules = Rules()
+    rules = IgnoreRules()
     parts = path.split("/")
     for depth in range(len(parts)):
         folder = "/".join(parts[:depth])
-        rules = rules.entering(folder, lambda name: read_text(tree, name))
-        at = "/".join(parts[: depth + 1])
-        rule = rules.why(at, folder=depth + 1 < len(parts))
+        rules = rules.with_folder_files(folder, lambda name: read_text_file(tree, name))
+        partial_path = "/".join(parts[: depth + 1])
+        rule = rules.find_excluding_rule(partial_path, is_folder=depth + 1 < len(parts))
         if rule is not None:
             return rule
     return None
 
 
-def _take(tree: Tree, node: Node, made: Gathered) -> None:
-    made.findings += name_findings(canonical(node.path))
+def _add_file(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
+    gathered.findings += check_name(normalize_path(node.path))
     try:
-        found = file_behind(tree, node)
+        file_or_finding = resolve_file(tree, node)
     except UnreadableError as problem:
-        found = problem.finding
-    if isinstance(found, Diagnostic):
-        made.findings.append(found)
+        file_or_finding = problem.finding
+    if isinstance(file_or_finding, Diagnostic):
+        gathered.findings.append(file_or_finding)
         return
-    file = found
-    name, sighting = canonical(node.path), file.sighting
-    made.entries.append(
-        Entry(name, file.executable, file.size, lambda: tree.blocks(file), sighting)
+    file = file_or_finding
+    name, stamp = normalize_path(node.path), file.stamp
+    gathered.entries.append(
+        PackageFile(name, file.is_executable, file.size, lambda: tree.blocks(file), stamp)
     )
 
 
-def file_behind(tree: Tree, node: Node) -> Node | Diagnostic:
+def resolve_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
     """The file that a node is, or that its link leads to inside the tree; else why it is none."""
-    name = printable(node.path)
-    if node.kind is Kind.LINK:
-        return _follow(tree, node)
-    if node.kind is Kind.SUBMODULE:
-        return error(
+    name = format_printable(node.path)
+    if node.kind is EntryKind.LINK:
+        return _follow_link(tree, node)
+    if node.kind is EntryKind.SUBMODULE:
+        return error_finding(
             "Submodule without its files",
             f"{name} is a Git submodule whose files are not here.",
             f"In a folder: git submodule update --init {name}. "
             "At a Git ref its files cannot be read: use the folder, or a zip (file:).",
         )
-    if node.kind is Kind.SPECIAL:
-        return error(
+    if node.kind is EntryKind.SPECIAL:
+        return error_finding(
             "Special file in the package",
             f"{name} is a device, a pipe or a socket.",
             "Leave it out with a line in .synapseignore.",
@@ -149,77 +158,100 @@ def file_behind(tree: Tree, node: Node) -> Node | Diagnostic:
     return node
 
 
-def _follow(tree: Tree, link: Node) -> Node | Diagnostic:
+def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
     """The file that a link leads to, step by step inside the tree."""
-    seen = {link.path}
-    at = link
-    while at.kind is Kind.LINK:
-        target = tree.target(at)
-        where = posixpath.normpath(posixpath.join(posixpath.dirname(at.path), target))
-        if target.startswith("/") or "\\" in target or where == ".." or where.startswith("../"):
-            return _bad_link(link, f"leads out of the package (to {printable(target)})")
-        if any(part in NEVER for part in where.split("/")):
-            return _bad_link(link, f"leads to what is never part of a package ({where})")
-        if where in seen:
-            return _bad_link(link, "leads back to itself")
-        seen.add(where)
-        found = _plain_node(tree, where)
-        if found is None:
-            return _bad_link(link, f"leads nowhere (to {printable(target)})")
-        at = found
-    if at.kind is not Kind.FILE:
-        return _bad_link(link, f"leads to a {at.kind.value}, and only links to files are followed")
-    return at
+    seen_paths = {link.path}
+    current_entry = link
+    while current_entry.kind is EntryKind.LINK:
+        target = tree.read_link_target(current_entry)
+        target_path = posixpath.normpath(
+            posixpath.join(posixpath.dirname(current_entry.path), target)
+        )
+        if (
+            target.startswith("/")
+            or "\\" in target
+            or target_path == ".."
+            or target_path.startswith("../")
+        ):
+            return _build_link_finding(
+                link, f"leads out of the package (to {format_printable(target)})"
+            )
+        if any(part in NEVER_PACKAGED for part in target_path.split("/")):
+            return _build_link_finding(
+                link, f"leads to what is never part of a package ({target_path})"
+            )
+        if target_path in seen_paths:
+            return _build_link_finding(link, "leads back to itself")
+        seen_paths.add(target_path)
+        next_entry = _find_entry_without_links(tree, target_path)
+        if next_entry is None:
+            return _build_link_finding(link, f"leads nowhere (to {format_printable(target)})")
+        current_entry = next_entry
+    if current_entry.kind is not EntryKind.FILE:
+        return _build_link_finding(
+            link, f"leads to a {current_entry.kind.value}, and only links to files are followed"
+        )
+    return current_entry
 
 
-def _plain_node(tree: Tree, path: str) -> Node | None:
+def _find_entry_without_links(tree: SourceTree, path: str) -> TreeEntry | None:
     """The node at a path, None where there is none or a folder on the way is itself a link."""
     parts = path.split("/")
     for depth in range(1, len(parts)):
-        above = tree.node("/".join(parts[:depth]))
-        if above is None or above.kind is not Kind.FOLDER:
+        parent = tree.find_entry("/".join(parts[:depth]))
+        if parent is None or parent.kind is not EntryKind.FOLDER:
             return None
-    return Node("", Kind.FOLDER) if path == "." else tree.node(path)
+    return TreeEntry("", EntryKind.FOLDER) if path == "." else tree.find_entry(path)
 
 
-def _bad_link(link: Node, why: str) -> Diagnostic:
-    return error("Link cannot be followed", f"{printable(link.path)} {why}.", _LEAVE_OUT)
+def _build_link_finding(link: TreeEntry, reason: str) -> Diagnostic:
+    return error_finding(
+        "Link cannot be followed", f"{format_printable(link.path)} {reason}.", _LEAVE_OUT_HINT
+    )
 
 
-def read_text(tree: Tree, path: str) -> str | None:
+def read_text_file(tree: SourceTree, path: str) -> str | None:
     """The text of a small file of the tree, None where there is none; UnreadableError."""
-    node = tree.node(path)
-    if node is None or node.kind is Kind.FOLDER:
+    node = tree.find_entry(path)
+    if node is None or node.kind is EntryKind.FOLDER:
         return None
-    found = file_behind(tree, node)
-    if isinstance(found, Diagnostic):
-        raise UnreadableError(found.summary, found.detail, found.hint)
-    return text_of(path, found.size, tree.blocks(found))
+    file_or_finding = resolve_file(tree, node)
+    if isinstance(file_or_finding, Diagnostic):
+        raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
+    return decode_text(path, file_or_finding.size, tree.blocks(file_or_finding))
 
 
-def bytes_at(tree: Tree, path: str) -> bytes:
+def read_file_bytes(tree: SourceTree, path: str) -> bytes:
     """The content of a file of the tree, a link followed inside it; UnreadableError."""
-    node = tree.node(path)
+    node = tree.find_entry(path)
     if node is None:
-        raise UnreadableError("File not found", f"There is no {printable(path)}.")
-    found = file_behind(tree, node)
-    if isinstance(found, Diagnostic):
-        raise UnreadableError(found.summary, found.detail, found.hint)
-    return b"".join(tree.blocks(found))
+        raise UnreadableError("File not found", f"There is no {format_printable(path)}.")
+    file_or_finding = resolve_file(tree, node)
+    if isinstance(file_or_finding, Diagnostic):
+        raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
+    return b"".join(tree.blocks(file_or_finding))
 
 
-def leads_to_folder(tree: Tree, link: Node) -> bool:
+def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:
     """Whether a link ends at a folder of the tree."""
-    seen: set[str] = set()
-    at: Node | None = link
-    while at is not None and at.kind is Kind.LINK and at.path not in seen:
-        seen.add(at.path)
-        where = posixpath.normpath(posixpath.join(posixpath.dirname(at.path), tree.target(at)))
-        at = _plain_node(tree, where)
-    return at is not None and at.kind is Kind.FOLDER
+    seen_paths: set[str] = set()
+    current_entry: TreeEntry | None = link
+    while (
+        current_entry is not None
+        and current_entry.kind is EntryKind.LINK
+        and current_entry.path not in seen_paths
+    ):
+        seen_paths.add(current_entry.path)
+        target_path = posixpath.normpath(
+            posixpath.join(
+                posixpath.dirname(current_entry.path), tree.read_link_target(current_entry)
+            )
+        )
+        current_entry = _find_entry_without_links(tree, target_path)
+    return current_entry is not None and current_entry.kind is EntryKind.FOLDER
 
 
-def text_of(path: str, size: int, blocks: Iterator[bytes]) -> str:
+def decode_text(path: str, size: int, blocks: Iterator[bytes]) -> str:
     """UTF-8 text of at most 1 MiB; UnreadableError for anything else."""
     if size > _MAX_IGNORE_BYTES:
         raise UnreadableError("File too large to be read as text", f"{path} is over 1 MiB.")

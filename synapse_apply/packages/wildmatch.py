@@ -14,13 +14,13 @@ from collections.abc import Iterator
 
 from synapse_apply.model.frozen import frozen
 
-LONGEST = 4096  # characters of one pattern: no path is longer
-_WILD = re.compile(r"[*?\[\\]")
+MAX_PATTERN_LENGTH = 4096  # characters of one pattern: no path is longer
+_WILDCARD = re.compile(r"[*?\[\\]")
 
-_NEVER = "(?!)"
+_NEVER_EXPRESSION = "(?!)"
 _END = r"\Z"
 _STAR, _SLASH, _ALL_FOLDERS = "*", "/", "**"
-_CLASSES = {
+_CHARACTER_CLASSES = {
     "alnum": string.ascii_letters + string.digits,
     "alpha": string.ascii_letters,
     "blank": " \t",
@@ -36,154 +36,162 @@ _CLASSES = {
 }
 
 
-class _NoMatch(Exception):
+class _NeverMatches(Exception):
     """The pattern is one that Git never finds a match for."""
 
 
 @frozen
-class Pattern:
+class IgnorePattern:
     """One line of an ignore file. `excludes`: what matches is left out; else it is taken back.
 
     `expression` is None for a `text` that matches only itself.
     """
 
     excludes: bool
-    only_folders: bool
-    by_name: bool
+    matches_folders_only: bool
+    matches_name_only: bool
     text: str
     expression: re.Pattern[str] | None
 
-    def matches(self, path: str, *, folder: bool) -> bool:
+    def matches(self, path: str, *, is_folder: bool) -> bool:
         """Whether it matches this very path; a folder above it is asked about by itself."""
-        if self.only_folders and not folder:
+        if self.matches_folders_only and not is_folder:
             return False
-        asked = path.rpartition("/")[2] if self.by_name else path
+        candidate = path.rpartition("/")[2] if self.matches_name_only else path
         if self.expression is None:
-            return asked == self.text
-        return self.expression.fullmatch(asked) is not None
+            return candidate == self.text
+        return self.expression.fullmatch(candidate) is not None
 
 
-def read_pattern(line: str) -> Pattern | None:
+def parse_pattern(line: str) -> IgnorePattern | None:
     """The pattern of a line, None where it has none. ValueError for one that is too long."""
     if line.startswith("#"):
         return None
-    text = _without_trailing_spaces(line.removesuffix("\r"))
+    text = _strip_trailing_spaces(line.removesuffix("\r"))
     excludes = not text.startswith("!")
     text = text.removeprefix("!")
-    only_folders = text.endswith("/")
+    matches_folders_only = text.endswith("/")
     text = text.removesuffix("/")
     if not text:
         return None
-    if len(text) > LONGEST:
-        raise ValueError(f"a pattern has more than {LONGEST} characters")
-    by_name = "/" not in text
+    if len(text) > MAX_PATTERN_LENGTH:
+        raise ValueError(f"a pattern has more than {MAX_PATTERN_LENGTH} characters")
+    matches_name_only = "/" not in text
     text = text.removeprefix("/")
-    expression = re.compile(_expression(text, by_name), re.DOTALL) if _WILD.search(text) else None
-    return Pattern(excludes, only_folders, by_name, text, expression)
+    expression = (
+        re.compile(_build_expression(text, matches_name_only), re.DOTALL)
+        if _WILDCARD.search(text)
+        else None
+    )
+    return IgnorePattern(excludes, matches_folders_only, matches_name_only, text, expression)
 
 
-def _expression(text: str, by_name: bool) -> str:
+def _build_expression(text: str, matches_name_only: bool) -> str:
     try:
-        tokens = list(_tokens(text))
-        return _segment(tokens, "") if by_name else _path(tokens)
-    except _NoMatch:
-        return _NEVER
+        tokens = list(_iter_tokens(text))
+        return (
+            _build_segment_expression(tokens, "")
+            if matches_name_only
+            else _build_path_expression(tokens)
+        )
+    except _NeverMatches:
+        return _NEVER_EXPRESSION
 
 
-def _without_trailing_spaces(line: str) -> str:
+def _strip_trailing_spaces(line: str) -> str:
     """Spaces at the end do not count, unless a backslash stands before them."""
-    end = at = 0
-    while at < len(line):
-        at += 2 if line[at] == "\\" else 1
-        if line[at - 1 : at] != " " or line[at - 2 : at - 1] == "\\":
-            end = at
+    end = position = 0
+    while position < len(line):
+        position += 2 if line[position] == "\\" else 1
+        if line[position - 1 : position] != " " or line[position - 2 : position - 1] == "\\":
+            end = position
     return line[:end]
 
 
-def _tokens(text: str) -> Iterator[str]:
+def _iter_tokens(text: str) -> Iterator[str]:
     """Expressions of one character each; `*` for a run of stars, `/`, and `**` for all folders."""
-    at = 0
-    while at < len(text):
-        sign = text[at]
-        if sign == "\\":
-            at += 1
-            if at == len(text):
-                raise _NoMatch
-            yield _SLASH if text[at] == "/" else re.escape(text[at])
-        elif sign == "*":
-            first = at
-            while text[at + 1 : at + 2] == "*":
-                at += 1
-            after = text[at + 1 : at + 3]
-            alone = text[first - 1 : first] in ("", "/") if first else True
-            if at > first and alone and (after[:1] in ("", "/") or after == "\\/"):
+    position = 0
+    while position < len(text):
+        char = text[position]
+        if char == "\\":
+            position += 1
+            if position == len(text):
+                raise _NeverMatches
+            yield _SLASH if text[position] == "/" else re.escape(text[position])
+        elif char == "*":
+            first = position
+            while text[position + 1 : position + 2] == "*":
+                position += 1
+            after = text[position + 1 : position + 3]
+            is_alone = text[first - 1 : first] in ("", "/") if first else True
+            if position > first and is_alone and (after[:1] in ("", "/") or after == "\\/"):
                 if after == "\\/":  # Git skips no folder here
                     yield from (_STAR, _SLASH)
                 yield _ALL_FOLDERS
             else:
                 yield _STAR
-        elif sign == "?":
+        elif char == "?":
             yield "[^/]"
-        elif sign == "[":
-            found, at = _bracket(text, at + 1)
-            yield found
+        elif char == "[":
+            expression, position = _parse_bracket(text, position + 1)
+            yield expression
         else:
-            yield _SLASH if sign == "/" else re.escape(sign)
-        at += 1
+            yield _SLASH if char == "/" else re.escape(char)
+        position += 1
 
 
-def _bracket(text: str, at: int) -> tuple[str, int]:
+def _parse_bracket(text: str, position: int) -> tuple[str, int]:
     """The expression of a set, which begins after its bracket, and where its last one stands."""
-    is_negated = text[at : at + 1] in ("!", "^") and at < len(text)
-    at += is_negated
+    is_negated = text[position : position + 1] in ("!", "^") and position < len(text)
+    position += is_negated
     parts: list[str] = []
-    before, is_first = "", True
-    while is_first or text[at : at + 1] != "]":
+    previous_char, is_first = "", True
+    while is_first or text[position : position + 1] != "]":
         is_first = False
-        sign = _at(text, at)
-        if sign == "\\":
-            at += 1
-            before = _at(text, at)
-            parts.append(re.escape(before))
-        elif sign == "-" and before and text[at + 1 : at + 2] not in ("", "]"):
-            at += 1
-            if text[at] == "\\":
-                at += 1
-            last = _at(text, at)
-            if before <= last:
-                parts.append(f"{re.escape(before)}-{re.escape(last)}")
-            before = ""
-        elif sign == "[" and text[at + 1 : at + 2] == ":":
-            end = text.find("]", at + 2)
+        char = _require_char(text, position)
+        if char == "\\":
+            position += 1
+            previous_char = _require_char(text, position)
+            parts.append(re.escape(previous_char))
+        elif char == "-" and previous_char and text[position + 1 : position + 2] not in ("", "]"):
+            position += 1
+            if text[position] == "\\":
+                position += 1
+            last_char = _require_char(text, position)
+            if previous_char <= last_char:
+                parts.append(f"{re.escape(previous_char)}-{re.escape(last_char)}")
+            previous_char = ""
+        elif char == "[" and text[position + 1 : position + 2] == ":":
+            end = text.find("]", position + 2)
             if end < 0:
-                raise _NoMatch
-            if end > at + 2 and text[end - 1] == ":":
-                name = text[at + 2 : end - 1]
-                if name not in _CLASSES:
-                    raise _NoMatch
-                parts.append(re.escape(_CLASSES[name]))
-                at, before = end, ""
+                raise _NeverMatches
+            if end > position + 2 and text[end - 1] == ":":
+                name = text[position + 2 : end - 1]
+                if name not in _CHARACTER_CLASSES:
+                    raise _NeverMatches
+                parts.append(re.escape(_CHARACTER_CLASSES[name]))
+                position, previous_char = end, ""
             else:
-                parts.append(re.escape(sign))
-                before = sign
+                parts.append(re.escape(char))
+                previous_char = char
         else:
-            parts.append(re.escape(sign))
-            before = sign
-        at += 1
-        if at >= len(text):
-            raise _NoMatch
+            parts.append(re.escape(char))
+            previous_char = char
+        position += 1
+        if position >= len(text):
+            raise _NeverMatches
     if not parts:
-        return ("[^/]" if is_negated else _NEVER), at
-    return f"(?!/)[{'^' if is_negated else ''}{''.join(parts)}]", at
+        return ("[^/]" if is_negated else _NEVER_EXPRESSION), position
+    return f"(?!/)[{'^' if is_negated else ''}{''.join(parts)}]", position
 
 
-def _at(text: str, at: int) -> str:
-    if at >= len(text):
-        raise _NoMatch
-    return text[at]
+def _require_char(text: str, position: int) -> str:
+    if position >= len(text):
+        raise _NeverMatches
+    return text[position]
 
 
-def _segment(tokens: list[str], end: str) -> str:
+def _build_segment_expression(tokens: list[str], end: str) -> str:
     """The expression of one segment, `end` being what may follow it."""
     pieces: list[list[str]] = [[]]
     for token in tokens:
@@ -192,16 +200,16 @@ def _segment(tokens: list[str], end: str) -> str:
                 pieces.append([])
         else:
             pieces[-1].append(token)
-    first, *others = map("".join, pieces)
-    if not others:
+    first, *next_pieces = map("".join, pieces)
+    if not next_pieces:
         return first
-    *middle, last = others
-    found = first + "".join(f"(?>[^/]*?{piece})" for piece in middle)
+    *middle, last = next_pieces
+    expression = first + "".join(f"(?>[^/]*?{piece})" for piece in middle)
     # Its length is fixed, so that it fits at the segment's end alone.
-    return found + (f"(?>[^/]*{last}(?={end or _END}))" if last else "[^/]*+")
+    return expression + (f"(?>[^/]*{last}(?={end or _END}))" if last else "[^/]*+")
 
 
-def _path(tokens: list[str]) -> str:
+def _build_path_expression(tokens: list[str]) -> str:
     """The expression of a whole path: runs of segments, with any number of folders in between."""
     runs: list[list[str]] = [[]]
     segment: list[str] = []
@@ -209,18 +217,18 @@ def _path(tokens: list[str]) -> str:
         if token != _SLASH:
             segment.append(token)
         elif not segment:
-            raise _NoMatch  # two slashes in a row stand in no path
+            raise _NeverMatches  # two slashes in a row stand in no path
         elif segment == [_ALL_FOLDERS]:
             if runs[-1] or len(runs) == 1:
                 runs.append([])
             segment = []
         else:
-            runs[-1].append(_segment(segment, f"/|{_END}"))
+            runs[-1].append(_build_segment_expression(segment, f"/|{_END}"))
             segment = []
-    first, *others = map("/".join, runs)
-    if not others:
+    first, *next_runs = map("/".join, runs)
+    if not next_runs:
         return first
-    *middle, last = others
-    found = f"{first}/" if first else ""
-    found += "".join(f"(?>(?:[^/]++/)*?{run}/)" for run in middle)
-    return found + (f"(?:[^/]++/)*?{last}{_END}" if last else ".+")
+    *middle, last = next_runs
+    expression = f"{first}/" if first else ""
+    expression += "".join(f"(?>(?:[^/]++/)*?{run}/)" for run in middle)
+    return expression + (f"(?:[^/]++/)*?{last}{_END}" if last else ".+")

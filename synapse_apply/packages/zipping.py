@@ -6,33 +6,33 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO
 
-from synapse_apply.packages.content import Entry, Measured, measure
+from synapse_apply.packages.content import MeasuredPackage, PackageFile, measure_files
 
 # The first moment a zip can name.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
-_FILE, _PROGRAM = 0o100644, 0o100755
+_FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
 
 
-def write_zip(entries: list[Entry], to: IO[bytes]) -> Measured:
+def write_zip_file(entries: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:
     """Write the entries, sorted by path as they are, and measure the very bytes written.
 
     Fixed time, modes 0644 or 0755, deflate level 6, no folder entries, one block in memory.
     """
-    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
 
-        def write(entry: Entry, blocks: Iterator[bytes]) -> None:
-            with archive.open(_info(entry), "w") as file:
+        def write_entry(entry: PackageFile, blocks: Iterator[bytes]) -> None:
+            with archive.open(_build_zip_info(entry), "w") as file:
                 for block in blocks:
                     file.write(block)
 
-        return measure(entries, write)
+        return measure_files(entries, write_entry)
 
 
-def _info(entry: Entry) -> zipfile.ZipInfo:
+def _build_zip_info(entry: PackageFile) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(entry.path, _EPOCH)
     info.create_system = _UNIX
     info.compress_type = zipfile.ZIP_DEFLATED  # zlib's own level, which is 6
-    info.external_attr = (_PROGRAM if entry.executable else _FILE) << 16
+    info.external_attr = (_PROGRAM_MODE if entry.is_executable else _FILE_MODE) << 16
     info.file_size = entry.size
     return info

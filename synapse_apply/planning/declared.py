@@ -6,327 +6,407 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
-from synapse_apply.kinds.sealing import seals
+from synapse_apply.kinds.sealing import is_final_call_change
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path, error, lies_in
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
-from synapse_apply.model.values import ABSENT, SecretWant, dig
-from synapse_apply.model.verification import Elsewhere
+from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
+from synapse_apply.model.verification import OtherTargetRuns
 from synapse_apply.planning import holding, package, refusals
-from synapse_apply.planning.fields import Differences, creation, differences
-from synapse_apply.planning.identity import Claims, differing_identity
-from synapse_apply.planning.quiet import is_quiet
-from synapse_apply.planning.rulings import Ruling, change_of, quiet_change
-from synapse_apply.planning.sealed import was_sealed
-from synapse_apply.planning.series import Series
-from synapse_apply.planning.situation import CanWrite, Choices, Item, writes_all
-from synapse_apply.planning.whole import is_secret, nested
-from synapse_apply.planning.writable import is_writable
+from synapse_apply.planning.fields import ResourceDiff, diff_create, diff_resource
+from synapse_apply.planning.identity import IdentityClaims, list_differing_identity_fields
+from synapse_apply.planning.quiet import is_unchanged
+from synapse_apply.planning.rulings import Decision, build_change, build_no_op_change
+from synapse_apply.planning.sealed import was_recorded_sealed
+from synapse_apply.planning.series import SeriesMap
+from synapse_apply.planning.situation import CanWrite, PlanOptions, ResourceState, can_always_write
+from synapse_apply.planning.whole import holds_secret, unflatten
+from synapse_apply.planning.writable import can_write_live_values
 
-_TAKES = frozenset({Action.CREATE, Action.RECREATE, Action.ADOPT})
+_CREATES_OR_ADOPTS = frozenset({Action.CREATE, Action.RECREATE, Action.ADOPT})
 _MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
 
 
 @frozen
-class Survey:
+class PlanIndex:
     """What is known across all addresses before any is decided.
 
-    `needs` has what each declared address depends on, `perhaps_made` the open create of another
-    address that may have made its object.
+    `dependencies` has what each declared address depends on, `possible_creates` the open create of
+    another address that may have made its object.
     """
 
-    needs: Mapping[Address, tuple[Address, ...]]
-    claims: Claims
-    series: Series
-    intents: Mapping[Address, Intent]
-    choices: Choices
-    settles_in: Mapping[Address, float] = field(default_factory=dict)
-    told: Mapping[Address, str] = field(default_factory=dict)
-    perhaps_made: Mapping[Address, Intent] = field(default_factory=dict)
-    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
-    removed: frozenset[Address] = frozenset()
+    dependencies: Mapping[Address, tuple[Address, ...]]
+    identity_claims: IdentityClaims
+    series: SeriesMap
+    open_intents: Mapping[Address, Intent]
+    options: PlanOptions
+    seconds_until_resolvable: Mapping[Address, float] = field(default_factory=dict)
+    recovery_hints: Mapping[Address, str] = field(default_factory=dict)
+    possible_creates: Mapping[Address, Intent] = field(default_factory=dict)
+    other_targets: Mapping[str, OtherTargetRuns] = field(default_factory=dict)
+    removed_addresses: frozenset[Address] = frozenset()
     offline: bool = False
-    refused: Mapping[Address, Refusal] = field(default_factory=dict)
-    can_write: CanWrite = writes_all
-    is_changing: bool = False
+    dry_run_refusals: Mapping[Address, Refusal] = field(default_factory=dict)
+    can_write: CanWrite = can_always_write
+    has_concurrent_run: bool = False
 
-    def unsettled(self, intent: Intent, *, new: bool = False) -> Refusal:
-        """Why an address waits: this earlier call of it is open, or of what is `new` there."""
-        at = intent.address
-        if self.is_changing:
-            return refusals.call_under_way(intent, new=new)
-        return refusals.outcome_unknown(
-            intent, self.settles_in.get(at), self.told.get(at, ""), new=new
+    def build_open_intent_refusal(self, intent: Intent, *, is_new_address: bool = False) -> Refusal:
+        """Why an address waits.
+
+        This earlier call of it is open, or of what is `is_new_address` there.
+        """
+        address = intent.address
+        if self.has_concurrent_run:
+            return refusals.build_concurrent_call_refusal(intent, is_new_address=is_new_address)
+        return refusals.build_outcome_unknown_refusal(
+            intent,
+            self.seconds_until_resolvable.get(address),
+            self.recovery_hints.get(address, ""),
+            is_new_address=is_new_address,
         )
 
 
-def decide(item: Item, survey: Survey) -> Ruling:
+def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     """The ruling on a declared resource, without regard to what it depends on."""
-    errors = _errors(item, survey)
+    errors = _collect_blocking_errors(resource, index)
     if errors:
-        return Ruling(replace(change_of(item, Action.NO_OP), reason="in error"), errors)
-    if survey.intents and item.address in survey.intents:
-        return _unsettled(item, survey)
-    if item.sighting.observed is None:
-        ruling = _create(item, survey) if item.record is None else _recreate(item, survey)
-    elif item.record is None or _is_another(item):
-        ruling = _adopt(item, survey)
-        if survey.is_changing and item.sighting.found_by is FoundBy.KEY:
-            ruling = ruling.refuse(refusals.made_meanwhile(item))
+        return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
+    if index.open_intents and resource.address in index.open_intents:
+        return _decide_open_intent(resource, index)
+    if resource.lookup_result.observed is None:
+        decision = (
+            _decide_create(resource, index)
+            if resource.record is None
+            else _decide_recreate(resource, index)
+        )
+    elif resource.record is None or _is_replacement_object(resource):
+        decision = _decide_adopt(resource, index)
+        if index.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
+            decision = decision.with_refusals(refusals.build_concurrent_object_refusal(resource))
     else:
-        ruling = _keep(item, item.record, survey)
-    ruling = _sealed(item, ruling)
-    if survey.perhaps_made and ruling.change.action in _TAKES:
-        open_create = survey.perhaps_made.get(item.address)
+        decision = _decide_update_or_no_op(resource, resource.record, index)
+    decision = _with_final_call_note(resource, decision)
+    if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
+        open_create = index.possible_creates.get(resource.address)
         if open_create is not None:
-            ruling = ruling.refuse(survey.unsettled(open_create, new=True))
-    if _is_elsewhere(item):
-        ruling = ruling.refuse(refusals.other_space(item))
-    rename = survey.claims.rename_of(item.address)
-    return ruling.refuse(refusals.renamed(item, *rename)) if rename else ruling
-
-
-def _is_elsewhere(item: Item) -> bool:
-    """Whether the same address was another object on the API version that made it."""
-    record = item.record
-    if record is None or record.api == item.binding.api:
-        return False
-    (form, _, before), (now, _, after) = (
-        key.partition("=") for key in (record.natural_key, item.natural_key)
+            decision = decision.with_refusals(
+                index.build_open_intent_refusal(open_create, is_new_address=True)
+            )
+    if _is_other_object_on_api(resource):
+        decision = decision.with_refusals(refusals.build_other_api_object_refusal(resource))
+    rename = index.identity_claims.find_rename(resource.address)
+    return (
+        decision.with_refusals(refusals.build_rename_refusal(resource, *rename))
+        if rename
+        else decision
     )
-    return bool(before and after) and form == now and before != after
 
 
-def _sealed(item: Item, ruling: Ruling) -> Ruling:
+def _is_other_object_on_api(resource: ResourceState) -> bool:
+    """Whether the same address was another object on the API version that made it."""
+    record = resource.record
+    if record is None or record.api == resource.binding.api:
+        return False
+    (recorded_form, _, recorded_key), (declared_form, _, declared_key) = (
+        key.partition("=") for key in (record.natural_key, resource.natural_key)
+    )
+    return (
+        bool(recorded_key and declared_key)
+        and recorded_form == declared_form
+        and recorded_key != declared_key
+    )
+
+
+def _with_final_call_note(resource: ResourceState, decision: Decision) -> Decision:
     """The row says it where a call of it is never taken back."""
-    seal, change = item.binding.seal, ruling.change
-    if seal is None or not any(seals(seal, field) for field in change.fields):
-        return ruling
-    return replace(ruling, change=replace(change, notes=(*change.notes, seal.words)))
+    seal, change = resource.binding.final_call, decision.change
+    if seal is None or not any(is_final_call_change(seal, field) for field in change.fields):
+        return decision
+    return replace(decision, change=replace(change, notes=(*change.notes, seal.warning)))
 
 
-def _errors(item: Item, survey: Survey) -> tuple[Diagnostic, ...]:
-    problem = (item.sighting.problem,) if item.sighting.problem else ()
-    conflicts = survey.claims.conflicts.get(item.address, ()) if survey.claims.conflicts else ()
-    return (*problem, *conflicts, *_not_carried(item))
+def _collect_blocking_errors(resource: ResourceState, index: PlanIndex) -> tuple[Diagnostic, ...]:
+    problem = (resource.lookup_result.problem,) if resource.lookup_result.problem else ()
+    conflicts = (
+        index.identity_claims.conflicts.get(resource.address, ())
+        if index.identity_claims.conflicts
+        else ()
+    )
+    return (*problem, *conflicts, *_find_unsupported_fields(resource))
 
 
-def _not_carried(item: Item) -> tuple[Diagnostic, ...]:
+def _find_unsupported_fields(resource: ResourceState) -> tuple[Diagnostic, ...]:
     """Declared fields that this API version has no place for."""
-    used = {path[0] for path in item.want}
-    if used <= item.binding.fields:
+    declared_names = {path[0] for path in resource.declared_fields}
+    if declared_names <= resource.binding.fields:
         return ()
-    unknown = sorted(str(name) for name in used - item.binding.fields)
+    unknown = sorted(str(name) for name in declared_names - resource.binding.fields)
     return tuple(
-        error(
+        error_finding(
             "Field not supported by this API version",
-            f"{item.address}: API {item.binding.api} cannot carry `{name}`.",
+            f"{resource.address}: API {resource.binding.api} cannot carry `{name}`.",
             f"Remove it, or use an API version that has it. It has: "
-            f"{', '.join(sorted(item.binding.fields))}.",
-            position=item.desired.place((name,)) if item.desired else None,
-            address=str(item.address),
+            f"{', '.join(sorted(resource.binding.fields))}.",
+            position=resource.desired.find_position((name,)) if resource.desired else None,
+            address=str(resource.address),
             path=("spec", name),
         )
         for name in unknown
     )
 
 
-def _unsettled(item: Item, survey: Survey) -> Ruling:
-    intent = survey.intents[item.address]
+def _decide_open_intent(resource: ResourceState, index: PlanIndex) -> Decision:
+    intent = index.open_intents[resource.address]
     action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
-    return Ruling(change_of(item, action)).refuse(survey.unsettled(intent))
+    return Decision(build_change(resource, action)).with_refusals(
+        index.build_open_intent_refusal(intent)
+    )
 
 
-def _is_another(item: Item) -> bool:
+def _is_replacement_object(resource: ResourceState) -> bool:
     """Whether the recorded object is gone and its natural key led to a new one."""
-    record, observed = item.record, item.sighting.observed
-    found_by_key = item.sighting.found_by is FoundBy.KEY
+    record, observed = resource.record, resource.lookup_result.observed
+    found_by_key = resource.lookup_result.found_by is FoundBy.KEY
     return bool(record and observed and found_by_key and record.remote_id != observed.remote_id)
 
 
-def _create(item: Item, survey: Survey, action: Action = Action.CREATE) -> Ruling:
-    change = change_of(item, action, creation(item).changes)
-    ruling = Ruling(replace(change, extras=package.package_extras(item)))
-    refused = []
-    if kept := _kept(item, ()):
-        refused.append(refusals.no_live_secret(item, kept))
-    if wrong := _not_taken(item):
-        refused.append(refusals.not_taken(item, wrong))
-    if item.type.carries_package and item.desired is not None and item.desired.package is None:
-        refused.append(refusals.no_package(item))
-    if refused and survey.offline:  # nobody looked whether it is there
-        return replace(ruling, change=replace(ruling.change, notes=(_MUST_EXIST,)))
-    return ruling.refuse(*refused)
+def _decide_create(
+    resource: ResourceState, index: PlanIndex, action: Action = Action.CREATE
+) -> Decision:
+    change = build_change(resource, action, diff_create(resource).changes)
+    decision = Decision(replace(change, extras=package.build_package_extras(resource)))
+    found_refusals = []
+    if live_secrets := _find_unsent_secrets(resource, ()):
+        found_refusals.append(refusals.build_no_live_secret_refusal(resource, live_secrets))
+    if unaccepted := _list_unaccepted_fields(resource):
+        found_refusals.append(refusals.build_not_accepted_refusal(resource, unaccepted))
+    if (
+        resource.type.carries_package
+        and resource.desired is not None
+        and resource.desired.package is None
+    ):
+        found_refusals.append(refusals.build_no_package_refusal(resource))
+    if found_refusals and index.offline:  # nobody looked whether it is there
+        return replace(decision, change=replace(decision.change, notes=(_MUST_EXIST,)))
+    return decision.with_refusals(*found_refusals)
 
 
-def _not_taken(item: Item) -> list[str]:
+def _list_unaccepted_fields(resource: ResourceState) -> list[str]:
     """Fields whose declared values this API version makes nothing with."""
-    spec = item.desired.spec if item.desired else {}
+    spec = resource.desired.spec if resource.desired else {}
     return [
         name
-        for name, takes in item.binding.takes.items()
-        if (not takes.fits(spec[name]) if name in spec else takes.required or takes.to_create)
+        for name, constraint in resource.binding.create_constraints.items()
+        if (
+            not constraint.accepts_value(spec[name])
+            if name in spec
+            else constraint.required or constraint.required_to_create
+        )
     ]
 
 
-def _recreate(item: Item, survey: Survey) -> Ruling:
-    ruling = _create(item, survey, Action.RECREATE)
-    record = item.record
+def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
+    decision = _decide_create(resource, index, Action.RECREATE)
+    record = resource.record
     notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
-    digest, extras = package.published_digest(item), package.package_extras(item)
+    digest, extras = package.find_published_digest(resource), package.build_package_extras(resource)
     if digest and extras and extras["package"]["digest"] != digest:
         notes.append("its content is not what was published before under this version")
-    ruling = replace(ruling, change=replace(ruling.change, reason="missing", notes=tuple(notes)))
-    return ruling.refuse(refusals.sealed(item)) if _was_sealed(item) else ruling
+    decision = replace(
+        decision, change=replace(decision.change, reason="missing", notes=tuple(notes))
+    )
+    return (
+        decision.with_refusals(refusals.build_sealed_refusal(resource))
+        if _was_sealed_with_same_identity(resource)
+        else decision
+    )
 
 
-def _was_sealed(item: Item) -> bool:
+def _was_sealed_with_same_identity(resource: ResourceState) -> bool:
     """Whether what is gone was sealed: nothing with its identity is ever made again."""
-    record = item.record
-    if record is None or not was_sealed(item):
+    record = resource.record
+    if record is None or not was_recorded_sealed(resource):
         return False
-    return all(item.want.get((name,)) == record.seen.get((name,)) for name in item.type.identity)
+    return all(
+        resource.declared_fields.get((name,)) == record.seen.get((name,))
+        for name in resource.type.identity_fields
+    )
 
 
-def _adopt(item: Item, survey: Survey) -> Ruling:
-    found = differences(item, None, survey.choices.resend_secrets)
-    pinned = item.sighting.found_by is FoundBy.PIN
-    notes = list(found.notes)
+def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
+    diff = diff_resource(resource, None, index.options.resend_secrets)
+    is_pinned = resource.lookup_result.found_by is FoundBy.PIN
+    notes = list(diff.notes)
     extras = {}
-    if _is_another(item) and item.record is not None:
-        notes.insert(0, _other_id(item, item.record))
-    if package.unverified(item):
+    if _is_replacement_object(resource) and resource.record is not None:
+        notes.insert(0, _describe_recorded_id(resource, resource.record))
+    if package.has_unverified_bytes(resource):
         notes.append("its published bytes are unverified: nothing tells what they are")
-    digest = None if package.is_replaceable(item) else package.published_digest(item)
-    if item.type.carries_package and digest:
+    digest = None if package.is_replaceable(resource) else package.find_published_digest(resource)
+    if resource.type.carries_package and digest:
         extras["published_digest"] = digest
     change = replace(
-        change_of(item, Action.ADOPT, found.changes),
+        build_change(resource, Action.ADOPT, diff.changes),
         notes=tuple(notes),
-        reason="pinned" if pinned else "found by natural key",
+        reason="pinned" if is_pinned else "found by natural key",
         extras=extras,
     )
-    ruling = Ruling(change, foreign=tuple(found.foreign))
-    if item.sighting.observed is not None and item.sighting.observed.is_foreign:
-        return ruling.refuse(refusals.not_ours(item))
-    return _packaged(item, ruling.refuse(*_obstacles(item, found, survey)), survey)
+    decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
+    if resource.lookup_result.observed is not None and resource.lookup_result.observed.is_foreign:
+        return decision.with_refusals(refusals.build_platform_object_refusal(resource))
+    return _apply_unreleased_source_policy(
+        resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
+    )
 
 
-def _other_id(item: Item, record: Record) -> str:
-    if record.api != item.binding.api:
+def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
+    if record.api != resource.binding.api:
         return f"recorded as id {record.remote_id} of API {record.api}"
     return f"recorded as id {record.remote_id}: it was made anew outside"
 
 
-def _keep(item: Item, record: Record, survey: Survey) -> Ruling:
-    if names := differing_identity(item):
-        return Ruling(change_of(item, Action.NO_OP)).refuse(refusals.other_object(item, names))
-    choices = survey.choices
-    if is_quiet(item, record) and not _outdated(item, record):
-        return _packaged(item, Ruling(quiet_change(item, survey.needs[item.address])), survey)
-    found = differences(item, record, choices.resend_secrets, choices.holds_drift)
-    action = Action.UPDATE if found.changes else Action.NO_OP
+def _decide_update_or_no_op(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
+    if names := list_differing_identity_fields(resource):
+        return Decision(build_change(resource, Action.NO_OP)).with_refusals(
+            refusals.build_other_object_refusal(resource, names)
+        )
+    options = index.options
+    if is_unchanged(resource, record) and not _is_record_outdated(resource, record):
+        return _apply_unreleased_source_policy(
+            resource,
+            Decision(build_no_op_change(resource, index.dependencies[resource.address])),
+            index,
+        )
+    diff = diff_resource(resource, record, options.resend_secrets, options.holds_drift)
+    action = Action.UPDATE if diff.changes else Action.NO_OP
     change = replace(
-        change_of(item, action, found.changes),
-        notes=(*found.notes, *holding.notes(item, found.held, survey.can_write)),
-        held=tuple(found.held),
-        accepted=tuple(found.accepted),
-        rebase=action is Action.NO_OP and (found.rebase or _outdated(item, record)),
+        build_change(resource, action, diff.changes),
+        notes=(
+            *diff.notes,
+            *holding.build_held_drift_notes(resource, diff.held_drift, index.can_write),
+        ),
+        held=tuple(diff.held_drift),
+        accepted=tuple(diff.accepted),
+        rebase=action is Action.NO_OP and (diff.rebase or _is_record_outdated(resource, record)),
     )
-    ruling = Ruling(change, foreign=tuple(found.foreign))
-    return _packaged(item, ruling.refuse(*_obstacles(item, found, survey)), survey)
+    decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
+    return _apply_unreleased_source_policy(
+        resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
+    )
 
 
-def _outdated(item: Item, record: Record) -> bool:
+def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
     """Whether the record lacks what the manifest says beside fields."""
-    desired = item.desired
+    desired = resource.desired
     if desired is None:
         return False
-    place = item.type.place_in_series(desired.spec)
+    series_and_version = resource.type.locate_in_series(desired.spec)
     return (
         record.protected != desired.lifecycle.prevent_destroy
-        or record.api != item.binding.api
-        or (record.series, record.version) != place
+        or record.api != resource.binding.api
+        or (record.series, record.version) != series_and_version
         or (bool(desired.depends_on) and not set(desired.depends_on) <= set(record.depends_on))
-        or (bool(item.natural_key) and record.natural_key != item.natural_key)
+        or (bool(resource.natural_key) and record.natural_key != resource.natural_key)
     )
 
 
-def _packaged(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
+def _apply_unreleased_source_policy(
+    resource: ResourceState, decision: Decision, index: PlanIndex
+) -> Decision:
     """Changed content under a published version: a note, or a refusal by policy."""
-    text = package.unreleased(item, survey.series)
+    text = package.describe_unreleased_changes(resource, index.series)
     if not text:
-        return ruling
-    if survey.choices.policy.unreleased_source == "refuse":
-        return ruling.refuse(refusals.unreleased(item, text))
-    notes = (*ruling.change.notes, f"{item.address} has {text}")
-    return replace(ruling, change=replace(ruling.change, notes=notes))
+        return decision
+    if index.options.policy.unreleased_source == "refuse":
+        return decision.with_refusals(refusals.build_unreleased_refusal(resource, text))
+    notes = (*decision.change.notes, f"{resource.address} has {text}")
+    return replace(decision, change=replace(decision.change, notes=notes))
 
 
-def _obstacles(item: Item, found: Differences, survey: Survey) -> list[Refusal]:
+def _collect_update_refusals(
+    resource: ResourceState, diff: ResourceDiff, index: PlanIndex
+) -> list[Refusal]:
     """Why the differences cannot be sent."""
-    stuck = [path for path in found.stuck if item.binding.update is not None]
-    seal = item.binding.seal
-    unsent = [
-        change
-        for change in found.changes
-        if not (seal is not None and seals(seal, change)) and refusals.is_fixed(item, change.path)
+    unresettable = [
+        path for path in diff.unresettable_paths if resource.binding.update_object is not None
     ]
-    fixed = [change.path for change in unsent]
-    if refusals.was_given(item) and (
-        other := [path for path in fixed if path[0] in item.type.identity]
+    seal = resource.binding.final_call
+    fixed_changes = [
+        change
+        for change in diff.changes
+        if not (seal is not None and is_final_call_change(seal, change))
+        and refusals.is_fixed_field(resource, change.path)
+    ]
+    fixed_paths = [change.path for change in fixed_changes]
+    if refusals.is_known_only_by_id(resource) and (
+        identity_paths := [path for path in fixed_paths if path[0] in resource.type.identity_fields]
     ):
-        return [refusals.wrong_id(item, other)]
-    refused = []
-    if unsent:
-        writable = is_writable(item, unsent, survey.can_write)
-        refused.append(refusals.fixed(item, unsent, writable=writable))
-    if found.changes and not refused and (lost := _held_secrets(item, found)):
-        return [refusals.held_secret(item, lost)]
-    if loose := [path for path in stuck if path not in fixed]:
-        refused.append(refusals.no_reset(item, loose))
-    if found.changes and not refused and (lost := _cleared(item, found)):
-        writable = is_writable(item, found.changes, survey.can_write)
-        refused.append(
-            refusals.secret_would_be_cleared(item, lost, found.changes, writable=writable)
+        return [refusals.build_wrong_id_refusal(resource, identity_paths)]
+    found_refusals = []
+    if fixed_changes:
+        writable = can_write_live_values(resource, fixed_changes, index.can_write)
+        found_refusals.append(
+            refusals.build_fixed_fields_refusal(resource, fixed_changes, writable=writable)
         )
-    return refused
+    if diff.changes and not found_refusals and (lost_secrets := _find_held_secrets(resource, diff)):
+        return [refusals.build_held_secret_refusal(resource, lost_secrets)]
+    if loose_paths := [path for path in unresettable if path not in fixed_paths]:
+        found_refusals.append(refusals.build_no_reset_refusal(resource, loose_paths))
+    if (
+        diff.changes
+        and not found_refusals
+        and (lost_secrets := _find_cleared_secrets(resource, diff))
+    ):
+        writable = can_write_live_values(resource, diff.changes, index.can_write)
+        found_refusals.append(
+            refusals.build_secret_cleared_refusal(
+                resource, lost_secrets, diff.changes, writable=writable
+            )
+        )
+    return found_refusals
 
 
-def _cleared(item: Item, found: Differences) -> list[Path]:
+def _find_cleared_secrets(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
     """Live secrets that an update would leave out although nobody dropped them.
 
     A PUT replaces every field, a PATCH those whole top-level fields in which something changed.
     """
-    ignored = item.desired.lifecycle.ignore_changes if item.desired else ()
-    sent = {path: value for path, value in item.want.items() if not lies_in(path, ignored)}
-    want, dropped = nested(sent), {change.path for change in found.changes}
-    changed = {path[0] for path in dropped}
-    whole = item.binding.update_mode is UpdateMode.PUT
-    lost = [
+    ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
+    sent = {
+        path: value
+        for path, value in resource.declared_fields.items()
+        if not is_at_or_below(path, ignored)
+    }
+    declared_tree, changed_paths = unflatten(sent), {change.path for change in diff.changes}
+    changed_names = {path[0] for path in changed_paths}
+    replaces_all = resource.binding.update_mode is UpdateMode.PUT
+    lost_secrets = [
         path
-        for path, value in sorted(item.live.items())
-        if is_secret(value) and path not in dropped and dig(want, path) is ABSENT
+        for path, value in sorted(resource.live_fields.items())
+        if holds_secret(value)
+        and path not in changed_paths
+        and get_at(declared_tree, path) is ABSENT
     ]
-    out = sorted({*lost, *_kept(item, ignored)})
-    return [path for path in out if whole or path[0] in changed]
+    unsent_secrets = sorted({*lost_secrets, *_find_unsent_secrets(resource, ignored)})
+    return [path for path in unsent_secrets if replaces_all or path[0] in changed_names]
 
 
-def _held_secrets(item: Item, found: Differences) -> list[Path]:
+def _find_held_secrets(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
     """Secrets that were changed outside, are kept so, and would be in the body of this update."""
-    touched = {change.path[0] for change in found.changes}
-    whole = item.binding.update_mode is UpdateMode.PUT
-    secret = [change.path for change in found.held if change.sensitive]
-    return [path for path in secret if whole or path[0] in touched]
+    changed_names = {change.path[0] for change in diff.changes}
+    replaces_all = resource.binding.update_mode is UpdateMode.PUT
+    secret_paths = [change.path for change in diff.held_drift if change.sensitive]
+    return [path for path in secret_paths if replaces_all or path[0] in changed_names]
 
 
-def _kept(item: Item, ignored: Sequence[Path]) -> list[Path]:
+def _find_unsent_secrets(resource: ResourceState, ignored: Sequence[Path]) -> list[Path]:
     """Declared secrets that an update never sends: the live value is to stay."""
     return [
         path
-        for path, value in sorted(item.want.items())
-        if isinstance(value, SecretWant) and (value.ref.source == "live" or lies_in(path, ignored))
+        for path, value in sorted(resource.declared_fields.items())
+        if isinstance(value, DesiredSecret)
+        and (value.ref.source == "live" or is_at_or_below(path, ignored))
     ]

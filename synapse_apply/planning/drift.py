@@ -11,99 +11,128 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import ABSENT, dig
-from synapse_apply.planning.fields import differences
-from synapse_apply.planning.situation import CanWrite, Item, writes_all
-from synapse_apply.planning.whole import is_secret, nested
-from synapse_apply.planning.writable import is_writable
+from synapse_apply.model.values import ABSENT, get_at
+from synapse_apply.planning.fields import diff_resource
+from synapse_apply.planning.situation import CanWrite, ResourceState, can_always_write
+from synapse_apply.planning.whole import holds_secret, unflatten
+from synapse_apply.planning.writable import can_write_live_values
 
-_MAKES = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
-_OUTSIDE = frozenset({Cause.DRIFT})
+_ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})
+_ONLY_DRIFT = frozenset({Cause.DRIFT})
 
 
-def drift(
+def build_drift_report(
     plan: Plan,
-    items: Mapping[Address, Item],
+    resources: Mapping[Address, ResourceState],
     *,
-    held: bool = False,
-    can_write: CanWrite = writes_all,
+    keeps_drift: bool = False,
+    can_write: CanWrite = can_always_write,
 ) -> Drift:
     """The drift of what a plan covers; pure, as the plan is.
 
     Only recorded resources that are declared can drift: for anything else nothing is ours that
-    could have moved. `held`: the target keeps drift. `can_write` tells what can go into the files.
+    could have moved. `keeps_drift`: the target keeps drift. `can_write` tells what can go into the
+    files.
     """
-    objects = tuple(_objects(plan, items, can_write))
-    remade = {one.address for one in objects if one.remade}  # adopting it is no change of Git's
-    waiting = (change.address for change in plan.changes if _waits(change))
+    drifted_objects = tuple(_iter_drifted_objects(plan, resources, can_write))
+    replaced_addresses = {
+        drifted_object.address
+        for drifted_object in drifted_objects
+        if drifted_object.replacement_id
+    }  # adopting it is no change of Git's
+    pending_addresses = (change.address for change in plan.changes if _is_pending_change(change))
     return Drift(
         created=plan.created,
         tool_version=plan.tool_version,
         base=plan.base,
-        objects=objects,
-        waiting=tuple(sorted(address for address in waiting if address not in remade)),
-        held=held,
+        objects=drifted_objects,
+        pending_addresses=tuple(
+            sorted(address for address in pending_addresses if address not in replaced_addresses)
+        ),
+        is_drift_kept=keeps_drift,
         diagnostics=plan.diagnostics,
-        with_accepted=plan.with_accepted,
+        changes_with_accepted=plan.changes_with_accepted,
     )
 
 
-def _objects(
-    plan: Plan, items: Mapping[Address, Item], can_write: CanWrite
+def _iter_drifted_objects(
+    plan: Plan, resources: Mapping[Address, ResourceState], can_write: CanWrite
 ) -> Iterator[ObjectDrift]:
     for change in sorted(plan.changes, key=lambda change: change.address):
-        item = items.get(change.address)
-        unknown = any(refusal.outcome_unknown for refusal in change.refusals)
-        if item is None or item.desired is None or item.record is None or unknown:
+        resource = resources.get(change.address)
+        is_outcome_unknown = any(refusal.outcome_unknown for refusal in change.refusals)
+        if (
+            resource is None
+            or resource.desired is None
+            or resource.record is None
+            or is_outcome_unknown
+        ):
             continue  # what an open call did is not known, so nothing can be said of it
-        if item.sighting.problem is None and (found := _object(item, item.record)):
-            why = "; ".join(refusal.reason for refusal in change.refusals)
-            writable = bool(found.fields) and is_writable(item, found.fields, can_write)
-            yield replace(found, stuck=why, writable=writable)
+        if resource.lookup_result.problem is None and (
+            drifted_object := _build_object_drift(resource, resource.record)
+        ):
+            refusal_reasons = "; ".join(refusal.reason for refusal in change.refusals)
+            writable = bool(drifted_object.fields) and can_write_live_values(
+                resource, drifted_object.fields, can_write
+            )
+            yield replace(drifted_object, blocked_reason=refusal_reasons, is_writable=writable)
 
 
-def _object(item: Item, record: Record) -> ObjectDrift | None:
-    place = item.desired.position if item.desired else None
-    observed = item.sighting.observed
+def _build_object_drift(resource: ResourceState, record: Record) -> ObjectDrift | None:
+    position = resource.desired.position if resource.desired else None
+    observed = resource.lookup_result.observed
     if observed is None:
-        return ObjectDrift(item.address, record.remote_id, gone=True, position=place)
+        return ObjectDrift(resource.address, record.remote_id, is_missing=True, position=position)
     # An id of another API version is another number of the same object.
     is_other = observed.api == record.api and observed.remote_id != record.remote_id
-    remade = observed.remote_id if is_other else ""
-    fields = tuple(differences(item, record).drifted)
-    if not fields and not remade:
+    new_remote_id = observed.remote_id if is_other else ""
+    fields = tuple(diff_resource(resource, record).drifted)
+    if not fields and not new_remote_id:
         return None
-    ours = [nested(side) for side in (item.want, record.applied, record.seen)]
-    instead = tuple(_instead(fields, nested(item.live), ours))
+    managed_trees = [
+        unflatten(side) for side in (resource.declared_fields, record.applied, record.seen)
+    ]
+    replacements = tuple(
+        _iter_replacing_values(fields, unflatten(resource.live_fields), managed_trees)
+    )
     return ObjectDrift(
-        item.address, record.remote_id, fields, remade=remade, position=place, instead=instead
+        resource.address,
+        record.remote_id,
+        fields,
+        replacement_id=new_remote_id,
+        position=position,
+        replaced_maps=replacements,
     )
 
 
-def _instead(
-    fields: Iterable[FieldChange], live: Mapping[str, Any], ours: Sequence[Mapping[str, Any]]
+def _iter_replacing_values(
+    fields: Iterable[FieldChange],
+    live: Mapping[str, Any],
+    managed_trees: Sequence[Mapping[str, Any]],
 ) -> Iterator[FieldChange]:
     """What stands above fields that are gone: nothing is declared there, so none of them tells.
 
-    Where a map of `ours` holds a secret, a text in its place may be one.
+    Where a map of `managed_trees` holds a secret, a text in its place may be one.
     """
-    told: set[Path] = set()
+    reported: set[Path] = set()
     for field in fields:
         for end in range(1, len(field.path) if field.after is ABSENT else 0):
             path = field.path[:end]
-            value = dig(live, path)
-            if path in told or value is ABSENT or isinstance(value, Mapping):
+            value = get_at(live, path)
+            if path in reported or value is ABSENT or isinstance(value, Mapping):
                 continue
-            told.add(path)
-            if any(is_secret(dig(side, path)) for side in (live, *ours)):
+            reported.add(path)
+            if any(holds_secret(get_at(side, path)) for side in (live, *managed_trees)):
                 yield FieldChange(path, ABSENT, ABSENT, field.cause, True, "changed")
             else:
                 yield FieldChange(path, ABSENT, value, field.cause)
 
 
-def _waits(change: Change) -> bool:
+def _is_pending_change(change: Change) -> bool:
     """Whether something that Git says is still to be applied."""
     if change.superseded:
         return False
     is_update = change.action is Action.UPDATE
-    return change.action in _MAKES or (is_update and bool(change.causes - _OUTSIDE))
+    return change.action in _ALWAYS_PENDING or (
+        is_update and bool(change.field_causes - _ONLY_DRIFT)
+    )

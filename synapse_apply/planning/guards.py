@@ -6,21 +6,21 @@ from collections.abc import Collection, Mapping
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Lookup
-from synapse_apply.model.plan import Action, Change, GuardTrip
-from synapse_apply.model.project import Guards
-from synapse_apply.planning.refusals import listing
-from synapse_apply.planning.situation import Item, Situation
+from synapse_apply.model.plan import Action, Change, GuardViolation
+from synapse_apply.model.project import GuardSettings
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.planning.situation import PlanInput, ResourceState
 
 NO_MANIFESTS, ALL_MISSING, MASS_MISSING = "no-manifests", "all-missing", "mass-missing"
 RECREATE, ADOPT = "recreate", "adopt"
-NAMES = (NO_MANIFESTS, ALL_MISSING, MASS_MISSING, RECREATE, ADOPT)
+GUARD_NAMES = (NO_MANIFESTS, ALL_MISSING, MASS_MISSING, RECREATE, ADOPT)
 _FEWEST_FOR_ALL = 3
 _LOSSES = frozenset({Action.DELETE, Action.FORGET})
 
 
-def trips(
-    situation: Situation, changes: Mapping[Address, Change], history: Collection[Address]
-) -> tuple[GuardTrip, ...]:
+def check_guards(
+    plan_input: PlanInput, changes: Mapping[Address, Change], history: Collection[Address]
+) -> tuple[GuardViolation, ...]:
     """The guards that stop an apply of these changes, overridden ones left out.
 
     What is missing is counted over all declared records, selected or not: a wrong tenant shows
@@ -28,117 +28,135 @@ def trips(
     does not count.
     """
     recorded = {
-        address: item
-        for address, item in situation.items.items()
-        if item.record is not None and not (history and address in history)
+        address: resource
+        for address, resource in plan_input.resources.items()
+        if resource.record is not None and not (history and address in history)
     }
-    found = (
-        _no_manifests(situation, recorded),
-        _all_missing(recorded),
-        _mass_missing(situation, recorded, changes),
-        _recreate(situation, changes),
-        _adopt(situation, changes),
+    violations = (
+        _check_no_manifests(plan_input, recorded),
+        _check_all_missing(recorded),
+        _check_mass_missing(plan_input, recorded, changes),
+        _check_recreate(plan_input, changes),
+        _check_adopt(plan_input, changes),
     )
-    overridden = situation.choices.overridden
-    return tuple(trip for trip in found if trip is not None and trip.name not in overridden)
+    overridden = plan_input.options.overridden
+    return tuple(trip for trip in violations if trip is not None and trip.name not in overridden)
 
 
-def _missing(item: Item) -> bool:
+def _is_missing(resource: ResourceState) -> bool:
     """Whether it was looked for and is not there: what is not declared may not be looked for."""
-    looked_for = item.desired is not None and item.sighting.problem is None
-    return looked_for and item.sighting.observed is None
+    was_searched = resource.desired is not None and resource.lookup_result.problem is None
+    return was_searched and resource.lookup_result.observed is None
 
 
-def _override(name: str) -> str:
+def _override_hint(name: str) -> str:
     return f"If this is meant: --override-guard {name}"
 
 
-def _no_manifests(situation: Situation, recorded: Mapping[Address, Item]) -> GuardTrip | None:
-    if not recorded or any(item.desired is not None for item in situation.items.values()):
+def _check_no_manifests(
+    plan_input: PlanInput, recorded: Mapping[Address, ResourceState]
+) -> GuardViolation | None:
+    if not recorded or any(
+        resource.desired is not None for resource in plan_input.resources.values()
+    ):
         return None
-    return GuardTrip(
+    return GuardViolation(
         NO_MANIFESTS,
         "No manifests",
-        f"Nothing is declared while {_count(len(recorded))} recorded. Check the folder and "
-        f"`manifests:` of the project file. {_override(NO_MANIFESTS)}",
+        f"Nothing is declared while {_format_object_count(len(recorded))} recorded. Check the "
+        f"folder and "
+        f"`manifests:` of the project file. {_override_hint(NO_MANIFESTS)}",
     )
 
 
-def _all_missing(recorded: Mapping[Address, Item]) -> GuardTrip | None:
-    sought = [item for item in recorded.values() if item.desired is not None]
-    if len(sought) < _FEWEST_FOR_ALL or not all(map(_missing, sought)):
+def _check_all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolation | None:
+    declared_resources = [
+        resource for resource in recorded.values() if resource.desired is not None
+    ]
+    if len(declared_resources) < _FEWEST_FOR_ALL or not all(map(_is_missing, declared_resources)):
         return None
-    return GuardTrip(
+    return GuardViolation(
         ALL_MISSING,
         "Every recorded object is missing",
-        f"None of {len(sought)} recorded objects is there: this looks like another tenant. "
-        f"Check url, tenant and token. {_override(ALL_MISSING)}",
+        f"None of {len(declared_resources)} recorded objects is there: this looks like another "
+        f"tenant. "
+        f"Check url, tenant and token. {_override_hint(ALL_MISSING)}",
     )
 
 
-def _mass_missing(
-    situation: Situation, recorded: Mapping[Address, Item], changes: Mapping[Address, Change]
-) -> GuardTrip | None:
-    limits = situation.choices.guards or Guards()
-    missing = [address for address, item in recorded.items() if _missing(item)]
-    losing = [at for at, change in changes.items() if _loses(change) and at in recorded]
+def _check_mass_missing(
+    plan_input: PlanInput,
+    recorded: Mapping[Address, ResourceState],
+    changes: Mapping[Address, Change],
+) -> GuardViolation | None:
+    limits = plan_input.options.guards or GuardSettings()
+    missing = [address for address, resource in recorded.items() if _is_missing(resource)]
+    losing = [
+        losing_address
+        for losing_address, change in changes.items()
+        if _is_loss(change) and losing_address in recorded
+    ]
     lost = sorted({*missing, *losing})
     if len(recorded) < limits.min_objects or len(lost) <= limits.max_share * len(recorded):
         return None
-    return GuardTrip(
+    return GuardViolation(
         MASS_MISSING,
         "Many recorded objects are missing, deleted or forgotten",
-        f"{len(lost)} of {len(recorded)} (more than {limits.max_share:.0%}): {listing(lost)}. "
-        f"{_override(MASS_MISSING)}",
+        f"{len(lost)} of {len(recorded)} (more than {limits.max_share:.0%}): "
+        f"{format_short_list(lost)}. "
+        f"{_override_hint(MASS_MISSING)}",
     )
 
 
-def _loses(change: Change) -> bool:
-    return change.action in _LOSSES and not change.refused
+def _is_loss(change: Change) -> bool:
+    return change.action in _LOSSES and not change.is_refused
 
 
-def _recreate(situation: Situation, changes: Mapping[Address, Change]) -> GuardTrip | None:
+def _check_recreate(
+    plan_input: PlanInput, changes: Mapping[Address, Change]
+) -> GuardViolation | None:
     """A miss is no proof of absence: making it anew could make a second one."""
-    if situation.choices.recreate:
+    if plan_input.options.recreate:
         return None
-    unsure = [
+    unproven = [
         address
         for address, change in changes.items()
         if change.action is Action.RECREATE
-        and not change.refused
-        and situation.items[address].sighting.lookup is not Lookup.COMPLETE
+        and not change.is_refused
+        and plan_input.resources[address].lookup_result.lookup is not Lookup.COMPLETE
     ]
-    unsure.sort()
-    if not unsure:
+    unproven.sort()
+    if not unproven:
         return None
-    return GuardTrip(
+    return GuardViolation(
         RECREATE,
         "Missing objects that cannot be looked up",
-        f"{listing(unsure)}: the recorded id is gone, and this backend has no list that tells "
+        f"{format_short_list(unproven)}: the recorded id is gone, and this backend has no list "
+        f"that tells "
         "whether the object is there under another id. If it is: "
         "`synapse-apply import ADDRESS ID`. "
         f"If it is not: --recreate (or --override-guard {RECREATE})",
     )
 
 
-def _adopt(situation: Situation, changes: Mapping[Address, Change]) -> GuardTrip | None:
-    if situation.choices.adopt:
+def _check_adopt(plan_input: PlanInput, changes: Mapping[Address, Change]) -> GuardViolation | None:
+    if plan_input.options.adopt:
         return None
-    found = [
+    adopted = [
         address
         for address, change in changes.items()
-        if change.action is Action.ADOPT and not change.refused
+        if change.action is Action.ADOPT and not change.is_refused
     ]
-    found.sort()
-    if not found:
+    adopted.sort()
+    if not adopted:
         return None
-    return GuardTrip(
+    return GuardViolation(
         ADOPT,
         "Objects exist that this state does not record",
-        f"{listing(found)} would be adopted. If they are yours: --adopt, or "
+        f"{format_short_list(adopted)} would be adopted. If they are yours: --adopt, or "
         f"`synapse-apply import ADDRESS ID` (or --override-guard {ADOPT})",
     )
 
 
-def _count(number: int) -> str:
+def _format_object_count(number: int) -> str:
     return "1 object is" if number == 1 else f"{number} objects are"

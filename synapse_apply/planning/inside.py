@@ -6,12 +6,12 @@ from typing import Any
 
 from synapse_apply.model.diagnostic import Path
 
-MOST = 100
+MAX_PATHS = 100
 # Beyond this a list is compared as a whole: looking inside costs more than linear time.
-LONGEST = 500
+MAX_LIST_LENGTH = 500
 
 
-def inside(before: Any, after: Any) -> tuple[Path, ...]:
+def diff_list_paths(before: Any, after: Any) -> tuple[Path, ...]:
     """The paths, relative to the list, at which two lists differ, in order; at most MOST.
 
     Empty when either is no list (a scalar has no inside) or is longer than LONGEST. Indexes are
@@ -19,12 +19,14 @@ def inside(before: Any, after: Any) -> tuple[Path, ...]:
     """
     if not (isinstance(before, list) and isinstance(after, list)):
         return ()
-    if max(len(before), len(after)) > LONGEST:
+    if max(len(before), len(after)) > MAX_LIST_LENGTH:
         return ()
     from deepdiff import DeepDiff  # noqa: PLC0415 - 0.15 s that only a changed list needs
 
-    found: set[Path] = set()
+    paths: set[Path] = set()
     tree = DeepDiff(before, after, view="tree", ignore_numeric_type_changes=True)
-    for items in tree.values():
-        found.update(tuple(item.path(output_format="list")) for item in items)
-    return tuple(sorted(found, key=lambda path: [(str(type(p)), p) for p in path])[:MOST])
+    for entries in tree.values():
+        paths.update(tuple(entry.path(output_format="list")) for entry in entries)
+    return tuple(
+        sorted(paths, key=lambda path: [(str(type(part)), part) for part in path])[:MAX_PATHS]
+    )

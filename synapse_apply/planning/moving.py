@@ -6,29 +6,35 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.refactoring import Moved, Removed, members, renamed, with_members
+from synapse_apply.model.refactoring import (
+    MovedAddress,
+    RemovedAddress,
+    add_series_member_renames,
+    find_series_members,
+    iter_renamed_records,
+)
 from synapse_apply.model.state import Intent, Record
 
 
 @frozen
-class Moving:
-    """`moved`: what is to be renamed, by the new address; `records` as they are then.
+class MovedRecords:
+    """`renames`: what is to be renamed, by the new address; `records` as they are then.
 
-    `waiting` are new addresses whose objects may be there under the old ones: each has the address
-    of an open call that a rename waits for.
+    `open_call_by_new_address` are new addresses whose objects may be there under the old ones: each
+    has the address of an open call that a rename waits for.
     """
 
-    moved: tuple[Moved, ...]
+    renames: tuple[MovedAddress, ...]
     records: Mapping[Address, Record]
     diagnostics: tuple[Diagnostic, ...] = ()
-    waiting: Mapping[Address, Address] = field(default_factory=dict)
+    open_call_by_new_address: Mapping[Address, Address] = field(default_factory=dict)
 
 
-def moving(
-    records: Mapping[Address, Record], moves: Sequence[Moved], opened: Sequence[Intent]
-) -> Moving:
+def build_moved_records(
+    records: Mapping[Address, Record], moves: Sequence[MovedAddress], open_intents: Sequence[Intent]
+) -> MovedRecords:
     """What is due: an old address that is recorded, to the end of its chain, members and all.
 
     A rename that cannot be is left out with a warning: its new address is recorded, too, or an
@@ -36,70 +42,78 @@ def moving(
     was carried out before is nothing.
     """
     if not moves:
-        return Moving((), records)
-    after = {move.old: move.new for move in moves}
-    places = {move.old: move for move in moves}
-    known: list[Record | Intent] = [*records.values(), *opened]
-    busy = {intent.address for intent in opened}
+        return MovedRecords((), records)
+    new_by_old = {move.old: move.new for move in moves}
+    move_by_old = {move.old: move for move in moves}
+    recorded_or_open: list[Record | Intent] = [*records.values(), *open_intents]
+    open_addresses = {intent.address for intent in open_intents}
     renames: dict[Address, Address] = {}
-    waiting: dict[Address, Address] = {}
-    found: list[Diagnostic] = []
-    for old in sorted(after.keys() & {one.address for one in known}):
-        way = _way(old, after)
-        recorded = [at for at in way if at in records]
-        whole = with_members(known, {old: way[-1]})
-        open_calls = sorted({*whole, *way} & busy)
-        why = _why_not(whole, records, open_calls, recorded)
-        if why:
-            found.append(_left(places[old], way[-1], why))
-            waiting |= {new: open_calls[0] for new in whole.values() if open_calls}
+    blocked: dict[Address, Address] = {}
+    warnings: list[Diagnostic] = []
+    for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
+        chain = _follow_renames(old, new_by_old)
+        recorded = [address for address in chain if address in records]
+        all_renames = add_series_member_renames(recorded_or_open, {old: chain[-1]})
+        open_calls = sorted({*all_renames, *chain} & open_addresses)
+        reason = _rename_obstacle(all_renames, records, open_calls, recorded)
+        if reason:
+            warnings.append(_build_not_moved_warning(move_by_old[old], chain[-1], reason))
+            blocked |= {new: open_calls[0] for new in all_renames.values() if open_calls}
         else:
-            renames |= whole
-    changed = {record.address: record for record in renamed(records.values(), renames)}
-    kept = {at: record for at, record in records.items() if at not in renames}
-    moved = (
-        Moved(old, new, places[old].position if old in places else None)
+            renames |= all_renames
+    renamed_records = {
+        record.address: record for record in iter_renamed_records(records.values(), renames)
+    }
+    unchanged = {address: record for address, record in records.items() if address not in renames}
+    due_moves = (
+        MovedAddress(old, new, move_by_old[old].position if old in move_by_old else None)
         for old, new in renames.items()
     )
-    return Moving(
-        tuple(sorted(moved, key=lambda move: (move.new, move.old))),
-        {**kept, **changed},
-        tuple(found),
-        waiting,
+    return MovedRecords(
+        tuple(sorted(due_moves, key=lambda move: (move.new, move.old))),
+        {**unchanged, **renamed_records},
+        tuple(warnings),
+        blocked,
     )
 
 
-def let_go(
-    removed: Iterable[Removed], records: Mapping[Address, Record], declared: Collection[Address]
+def find_removed_addresses(
+    removed: Iterable[RemovedAddress],
+    records: Mapping[Address, Record],
+    declared: Collection[Address],
 ) -> frozenset[Address]:
     """What a project file lets go, members of such series too, unless it is declared again."""
-    named = {gone.address for gone in removed} - set(declared)
-    return frozenset(named | members(records.values(), named)) - frozenset(declared)
+    removed_addresses = {removed_entry.address for removed_entry in removed} - set(declared)
+    return frozenset(
+        removed_addresses | find_series_members(records.values(), removed_addresses)
+    ) - frozenset(declared)
 
 
-def _way(old: Address, after: Mapping[Address, Address]) -> list[Address]:
+def _follow_renames(old: Address, after: Mapping[Address, Address]) -> list[Address]:
     """Where a chain of renames leads; it has no circle."""
-    way = [after[old]]
-    while way[-1] in after:
-        way.append(after[way[-1]])
-    return way
+    chain = [after[old]]
+    while chain[-1] in after:
+        chain.append(after[chain[-1]])
+    return chain
 
 
-def _why_not(
-    whole: Mapping[Address, Address],
+def _rename_obstacle(
+    all_renames: Mapping[Address, Address],
     records: Mapping[Address, Record],
     open_calls: Sequence[Address],
     recorded: Iterable[Address],
 ) -> str:
-    if taken := sorted({*recorded, *(new for new in whole.values() if new in records)}):
-        return f"{taken[0]} is recorded, too"
+    if recorded_targets := sorted(
+        {*recorded, *(new for new in all_renames.values() if new in records)}
+    ):
+        return f"{recorded_targets[0]} is recorded, too"
     return f"an earlier call of {open_calls[0]} is open" if open_calls else ""
 
 
-def _left(move: Moved, end: Address, why: str) -> Diagnostic:
-    return warning(
+def _build_not_moved_warning(move: MovedAddress, end: Address, reason: str) -> Diagnostic:
+    return warning_finding(
         "An address was not moved",
-        f"{move.old} cannot become {end}: {why}.",
+        f"{move.old} cannot become {end}: {reason}.",
         "`synapse-apply state list` shows what is recorded.",
         position=move.position,
         address=str(move.old),

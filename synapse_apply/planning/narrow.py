@@ -5,112 +5,124 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from synapse_apply.model.plan import Action, Change, GuardTrip, Plan
+from synapse_apply.model.plan import Action, Change, GuardViolation, Plan
 from synapse_apply.planning import guards, stale
-from synapse_apply.planning.along import carried
+from synapse_apply.planning.along import find_companion_address
 
-_ENDS = frozenset({Action.DELETE, Action.FORGET})
-_MAKES = frozenset({Action.CREATE, Action.RECREATE})
+_REMOVALS = frozenset({Action.DELETE, Action.FORGET})
+_CREATES = frozenset({Action.CREATE, Action.RECREATE})
 # Guards that judge rows of one action; the others judge the target as a whole.
-_OF_ROWS = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
+_ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
 
 
-def narrowed(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
+def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     """The fresh plan with only the saved rows that are still true; the others are refused alone.
 
     Rows that the saved plan does not have are left out, for it did not touch them; with
     `reviewed` they are refused. What was planned and is so already is a note.
     """
     ids = {change.address: change.remote_id for change in fresh.changes}
-    now = {change.address: change for change in fresh.changes}
-    before = {
-        change.address: stale.known_by_now(change, now.get(change.address), ids)
+    current_changes = {change.address: change for change in fresh.changes}
+    planned_changes = {
+        change.address: stale.resolve_known_ids(change, current_changes.get(change.address), ids)
         for change in saved.changes
     }
-    made = {
-        change.address: _row(before.pop(change.address, None), change, reviewed=reviewed)
+    rows_by_address = {
+        change.address: _narrow_row(
+            planned_changes.pop(change.address, None), change, reviewed=reviewed
+        )
         for change in fresh.changes
     }
     # What one call makes together is stopped together, whichever row comes first.
-    stopped = {address for address, row in made.items() if row.refused or not is_due(row)}
-    stopped &= set(filter(None, map(carried, made.values())))
+    stopped_addresses = {
+        address for address, row in rows_by_address.items() if row.is_refused or not is_due(row)
+    }
+    stopped_addresses &= set(filter(None, map(find_companion_address, rows_by_address.values())))
     rows: list[Change] = []
     for change in fresh.changes:
-        row = made[change.address]
-        if _waits(row) and (needs := stopped & {*row.depends_on, carried(row)}):
-            row = stale.dependent(row, needs, reviewed=reviewed)
-        if row.refused or _lacking(row, change):
-            stopped.add(row.address)
+        row = rows_by_address[change.address]
+        if _waits_for_dependencies(row) and (
+            needs := stopped_addresses & {*row.depends_on, find_companion_address(row)}
+        ):
+            row = stale.build_dependent_row(row, needs, reviewed=reviewed)
+        if row.is_refused or _is_object_not_created(row, change):
+            stopped_addresses.add(row.address)
         rows.append(row)
-    rows += [_gone(change, reviewed=reviewed) for change in before.values() if is_due(change)]
+    rows += [
+        _build_gone_row(change, reviewed=reviewed)
+        for change in planned_changes.values()
+        if is_due(change)
+    ]
     return replace(
         fresh,
         id=fresh.id if reviewed else saved.id,
         changes=tuple(rows),
-        guards=tuple(_still(fresh.guards, rows)),
+        guards=tuple(_filter_active_guards(fresh.guards, rows)),
     )
 
 
-def _row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
-    planned = before is not None and is_due(before)
-    if before is not None and planned:
-        if not now.refused and (not is_due(now) or _only_the_run_is_left(before, now)):
-            return _done_already(before, now)
-        if now.refused or not stale.same(before, now):
-            return stale.refused(before, now, reviewed=reviewed)
+def _narrow_row(before: Change | None, now: Change, *, reviewed: bool) -> Change:
+    was_planned = before is not None and is_due(before)
+    if before is not None and was_planned:
+        if not now.is_refused and (not is_due(now) or _is_only_run_left(before, now)):
+            return _with_done_already_note(before, now)
+        if now.is_refused or not stale.is_same_change(before, now):
+            return stale.build_stale_row(before, now, reviewed=reviewed)
         return now
-    if not is_due(now) and not now.refused:
+    if not is_due(now) and not now.is_refused:
         return now
-    if before is not None and before.refused:
-        return now if now.refused else stale.refused(before, now, reviewed=reviewed)
+    if before is not None and before.is_refused:
+        return now if now.is_refused else stale.build_stale_row(before, now, reviewed=reviewed)
     if reviewed:
-        return now if now.refused else stale.unreviewed(now)
-    unknown = any(refusal.outcome_unknown for refusal in now.refusals)
-    return now if unknown else _left_out(now)
+        return now if now.is_refused else stale.build_unreviewed_row(now)
+    is_outcome_unknown = any(refusal.outcome_unknown for refusal in now.refusals)
+    return now if is_outcome_unknown else _build_left_out_row(now)
 
 
 def is_due(change: Change) -> bool:
     """Whether a reader of the plan was told that something will be done about it."""
     due = change.action is not Action.NO_OP or change.verification is not None
-    return due and not change.superseded and not change.refused
+    return due and not change.superseded and not change.is_refused
 
 
-def _waits(row: Change) -> bool:
+def _waits_for_dependencies(row: Change) -> bool:
     """Whether it is not done where what it depends on is not: a call, or a record's end."""
-    return row.changes_server or (row.action is Action.FORGET and not row.refused)
+    return row.changes_server or (row.action is Action.FORGET and not row.is_refused)
 
 
-def _only_the_run_is_left(before: Change, now: Change) -> bool:
+def _is_only_run_left(before: Change, now: Change) -> bool:
     """Whether an earlier apply did the rest: a run that did not pass is made again."""
-    left = now.action is Action.NO_OP and before.action is not Action.NO_OP
-    return left and now.verification is not None and stale.same_run(before, now)
+    is_otherwise_done = now.action is Action.NO_OP and before.action is not Action.NO_OP
+    return is_otherwise_done and now.verification is not None and stale.is_same_run(before, now)
 
 
-def _left_out(now: Change) -> Change:
-    what = "refused now" if now.refused else f"{_word(now)} would be due now"
+def _build_left_out_row(now: Change) -> Change:
+    due_text = "refused now" if now.is_refused else f"{_action_word(now)} would be due now"
     return replace(
-        _quiet(now, f"not in this plan ({what}): left as it is"),
+        _build_no_op_row(now, f"not in this plan ({due_text}): left as it is"),
         extras={"left_out": now.action.value},
     )
 
 
-def _done_already(before: Change, now: Change) -> Change:
-    notes = (*now.notes, f"{_word(before)} was planned, and it is so already")
+def _with_done_already_note(before: Change, now: Change) -> Change:
+    notes = (*now.notes, f"{_action_word(before)} was planned, and it is so already")
     return replace(now, notes=notes)
 
 
-def _word(change: Change) -> str:
+def _action_word(change: Change) -> str:
     is_run = change.action is Action.NO_OP and change.verification is not None
     return "verification" if is_run else change.action.value
 
 
-def _gone(before: Change, *, reviewed: bool) -> Change:
-    if before.action in _ENDS:
-        return _quiet(before, f"{before.action.value} was planned, and it is not recorded any more")
-    return stale.gone(before, reviewed=reviewed)
+def _build_gone_row(before: Change, *, reviewed: bool) -> Change:
+    if before.action in _REMOVALS:
+        return _build_no_op_row(
+            before, f"{before.action.value} was planned, and it is not recorded any more"
+        )
+    return stale.build_gone_row(before, reviewed=reviewed)
 
 
-def _quiet(change: Change, note: str) -> Change:
+def _build_no_op_row(change: Change, note: str) -> Change:
     """A row that asks for nothing and says why."""
     return replace(
         change,
@@ -128,18 +140,20 @@ def _quiet(change: Change, note: str) -> Change:
     )
 
 
-def _lacking(row: Change, fresh: Change) -> bool:
+def _is_object_not_created(row: Change, fresh: Change) -> bool:
     """Whether an object is not there and will not be made either."""
-    return fresh.action in _MAKES and not is_due(row)
+    return fresh.action in _CREATES and not is_due(row)
 
 
-def _still(trips: Iterable[GuardTrip], rows: Iterable[Change]) -> Iterable[GuardTrip]:
-    going = {row.address: row.action for row in rows if is_due(row)}
-    for trip in trips:
-        counted = sum(address in going for address in trip.rows)
-        if trip.rows:
-            stops = counted > trip.limit
+def _filter_active_guards(
+    violations: Iterable[GuardViolation], rows: Iterable[Change]
+) -> Iterable[GuardViolation]:
+    planned_actions = {row.address: row.action for row in rows if is_due(row)}
+    for violation in violations:
+        counted = sum(address in planned_actions for address in violation.rows)
+        if violation.rows:
+            is_violated = counted > violation.limit
         else:
-            stops = _OF_ROWS.get(trip.name) in {None, *going.values()}
-        if stops:
-            yield trip
+            is_violated = _ACTION_OF_GUARD.get(violation.name) in {None, *planned_actions.values()}
+        if is_violated:
+            yield violation

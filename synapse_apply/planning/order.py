@@ -6,21 +6,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from synapse_apply.model.address import Address, in_order
+from synapse_apply.model.address import Address, sort_addresses
 
 Graph = Mapping[Address, Collection[Address]]
 Cycle = tuple[Address, ...]
-_MOST_CYCLES = 10
+_MAX_CYCLES = 10
 
 
-def dependency_order(
+def sort_by_dependencies(
     graph: Graph, rank: Callable[[Address], int]
 ) -> tuple[list[Address], list[Cycle]]:
     """Addresses with what they depend on before them, ties by (rank, address); and every cycle.
 
     Dependencies that are no key of the graph are left out. The edges of a cycle do not order.
     """
-    nodes = in_order(graph)
+    nodes = sort_addresses(graph)
     if not any(graph.values()):
         # Nothing depends on anything: no need to look for cycles among ten thousand nodes.
         return sorted(nodes, key=rank), []  # ties stay in the order of addresses
@@ -28,48 +28,48 @@ def dependency_order(
         node: {need for need in graph[node] if need in graph and need != node} for node in nodes
     }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
-    for component in _components(edges):
-        cycles += _break_cycles(component, edges)
-    return _batches(edges, rank), cycles
+    for component in _find_strong_components(edges):
+        cycles += _remove_cycles(component, edges)
+    return _sort_topologically(edges, rank), cycles
 
 
-def _break_cycles(
+def _remove_cycles(
     component: Collection[Address], edges: dict[Address, set[Address]]
 ) -> Iterator[Cycle]:
     """The cycles of nodes that all lead to each other, whose edges are taken out.
 
     Only the first of many are told: what is mended there ends others, too.
     """
-    inside = {node: edges[node] & set(component) for node in component}
-    for _ in range(_MOST_CYCLES):
-        cycle = _find_cycle(inside)
+    component_edges = {node: edges[node] & set(component) for node in component}
+    for _ in range(_MAX_CYCLES):
+        cycle = _find_cycle(component_edges)
         if cycle is None:
             return
         yield cycle
         for before, after in pairwise(cycle):
-            inside[after].discard(before)
+            component_edges[after].discard(before)
             edges[after].discard(before)
-    for node, needs in inside.items():
+    for node, needs in component_edges.items():
         edges[node] -= needs
 
 
 def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
     try:
         TopologicalSorter({node: sorted(needs) for node, needs in edges.items()}).prepare()
-    except CycleError as found:
-        ring = found.args[1][:-1]
-        first = ring.index(min(ring))
-        return (*ring[first:], *ring[:first], ring[first])
+    except CycleError as problem:
+        ring = problem.args[1][:-1]
+        start = ring.index(min(ring))
+        return (*ring[start:], *ring[:start], ring[start])
     return None
 
 
-def _components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
+def _find_strong_components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
     """The strongly connected components of more than one node (Tarjan), in time linear in edges."""
     index: dict[Address, int] = {}
     low: dict[Address, int] = {}
     path: list[Address] = []
     on_path: set[Address] = set()
-    found: list[list[Address]] = []
+    components: list[list[Address]] = []
     for root in edges:
         if root in index:
             continue
@@ -90,7 +90,7 @@ def _components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
                         component.append(path.pop())
                     on_path.difference_update(component)
                     if len(component) > 1:
-                        found.append(sorted(component))
+                        components.append(sorted(component))
             elif need not in index:
                 index[need] = low[need] = len(index)
                 path.append(need)
@@ -98,10 +98,10 @@ def _components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
                 work.append((need, iter(sorted(edges[need]))))
             elif need in on_path:
                 low[node] = min(low[node], index[need])
-    return found
+    return components
 
 
-def _batches(
+def _sort_topologically(
     edges: Mapping[Address, set[Address]], rank: Callable[[Address], int]
 ) -> list[Address]:
     sorter = TopologicalSorter(edges)

@@ -5,257 +5,361 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from synapse_apply.model.address import Address, in_order
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import CREATE_VERB, Intent
-from synapse_apply.model.unhurried import unhurried_gc
+from synapse_apply.model.unhurried import pause_gc
 from synapse_apply.planning import needed
-from synapse_apply.planning.along import Along, with_awaited
-from synapse_apply.planning.declared import Survey, decide
-from synapse_apply.planning.guards import trips
-from synapse_apply.planning.identity import claims, perhaps_made
-from synapse_apply.planning.order import Cycle, dependency_order
-from synapse_apply.planning.policy import Bench, bench_of, judged, tolerated
-from synapse_apply.planning.policy_names import strange_names
-from synapse_apply.planning.policy_stops import policy_stops
-from synapse_apply.planning.refusals import changed_since, dotted, listing
-from synapse_apply.planning.rulings import Ruling, needs
-from synapse_apply.planning.series import is_history, series_of, went_back
-from synapse_apply.planning.situation import Item, Situation
-from synapse_apply.planning.undeclared import Successors, let_go
-from synapse_apply.planning.verification import proven
+from synapse_apply.planning.along import CreateCompanions, add_member_dependencies
+from synapse_apply.planning.declared import PlanIndex, decide_declared
+from synapse_apply.planning.guards import check_guards
+from synapse_apply.planning.identity import find_identity_claims, find_possible_creates
+from synapse_apply.planning.order import Cycle, sort_by_dependencies
+from synapse_apply.planning.policy import (
+    PolicyRules,
+    apply_policy,
+    build_policy_rules,
+    build_tolerated_warnings,
+)
+from synapse_apply.planning.policy_names import check_policy_addresses
+from synapse_apply.planning.policy_stops import check_plan_rules
+from synapse_apply.planning.refusals import (
+    changed_secrets_hint,
+    format_field_path,
+    format_short_list,
+)
+from synapse_apply.planning.rulings import Decision, list_dependencies
+from synapse_apply.planning.series import check_lowered_versions, group_by_series, is_superseded
+from synapse_apply.planning.situation import PlanInput, ResourceState
+from synapse_apply.planning.undeclared import SeriesSuccessors, decide_undeclared
+from synapse_apply.planning.verification import require_verified
 
-Rulings = dict[Address, Ruling]
+Decisions = dict[Address, Decision]
 
 
-@unhurried_gc()
-def plan(situation: Situation) -> Plan:
+@pause_gc()
+def build_plan(plan_input: PlanInput) -> Plan:
     """What would be done about every address, and what cannot be done.
 
     Pure: the same situation gives the same plan, whatever the order of its items. Linear in the
     number of items, apart from sorting.
     """
-    items = {address: situation.items[address] for address in in_order(situation.items)}
-    survey = _surveyed(items, situation)
-    bench = bench_of(items.values(), situation.choices.policy.rules, situation.published)
-    declared, cycles = _declared(items, survey, bench)
-    undeclared = _undeclared(items, survey, declared, bench)
+    resources = {
+        address: plan_input.resources[address] for address in sort_addresses(plan_input.resources)
+    }
+    index = _build_plan_index(resources, plan_input)
+    rules = build_policy_rules(
+        resources.values(), plan_input.options.policy.rules, plan_input.published_versions
+    )
+    declared_decisions, cycles = _decide_all_declared(resources, index, rules)
+    undeclared_decisions = _decide_all_undeclared(resources, index, declared_decisions, rules)
     # What its series went on without is no loss, also where it is deleted.
-    history = {address for address in undeclared if is_history(items[address], survey.series)}
-    meant = {address for address in situation.removed if address in undeclared}
-    rulings = _selected({**declared, **undeclared, **_orphans(items, survey)}, situation)
-    changes = {address: ruling.change for address, ruling in rulings.items()}
-    stops, stopped = policy_stops(situation, changes.values())
+    superseded = {
+        address
+        for address in undeclared_decisions
+        if is_superseded(resources[address], index.series)
+    }
+    removed_on_purpose = {
+        address for address in plan_input.removed_addresses if address in undeclared_decisions
+    }
+    decisions = _filter_selected(
+        {**declared_decisions, **undeclared_decisions, **_decide_orphan_intents(resources, index)},
+        plan_input,
+    )
+    changes = {address: decision.change for address, decision in decisions.items()}
+    policy_violations, policy_warnings = check_plan_rules(plan_input, changes.values())
     return Plan(
-        id=situation.plan_id,
-        created=situation.created,
-        tool_version=situation.tool_version,
-        base=situation.base,
+        id=plan_input.plan_id,
+        created=plan_input.created,
+        tool_version=plan_input.tool_version,
+        base=plan_input.base,
         changes=tuple(changes.values()),
-        guards=(*trips(situation, changes, history | meant), *stops),
-        diagnostics=_distinct(
+        guards=(
+            *check_guards(plan_input, changes, superseded | removed_on_purpose),
+            *policy_violations,
+        ),
+        diagnostics=_remove_duplicates(
             (
-                *situation.diagnostics,
-                *_limited(rulings, situation),
-                *(_cycle(cycle, items) for cycle in cycles),
-                *(finding for ruling in rulings.values() for finding in ruling.diagnostics),
-                *_foreign_keys(rulings, items),
-                *stopped,
-                *tolerated(rulings, bench),
-                *strange_names(situation),
-                *_concerning(rulings, went_back(survey.series, items)),
+                *plan_input.diagnostics,
+                *_check_partial_selection(decisions, plan_input),
+                *(_build_cycle_error(cycle, resources) for cycle in cycles),
+                *(finding for decision in decisions.values() for finding in decision.diagnostics),
+                *_check_foreign_keys(decisions, resources),
+                *policy_warnings,
+                *build_tolerated_warnings(decisions, rules),
+                *check_policy_addresses(plan_input),
+                *_filter_selected_findings(
+                    decisions, check_lowered_versions(index.series, resources)
+                ),
             )
         ),
-        capabilities=situation.capabilities,
-        moved=situation.moved,
-        trial=situation.trial,
+        capabilities=plan_input.capabilities,
+        moved=plan_input.moved,
+        trial=plan_input.trial,
     )
 
 
-def _surveyed(items: Mapping[Address, Item], situation: Situation) -> Survey:
-    return Survey(
-        needs={at: needs(item) for at, item in items.items() if item.desired is not None},
-        claims=claims(items),
-        series=series_of(items.values()),
-        intents=(intents := {intent.address: intent for intent in situation.open_intents}),
-        perhaps_made=perhaps_made(items, intents, situation.waiting) if intents else {},
-        choices=situation.choices,
-        settles_in=situation.settles_in,
-        told=situation.told,
-        elsewhere=situation.elsewhere,
-        removed=situation.removed,
-        offline=situation.base.offline,
-        can_write=situation.can_write,
-        refused=situation.refused,
-        is_changing=situation.is_changing,
+def _build_plan_index(
+    resources: Mapping[Address, ResourceState], plan_input: PlanInput
+) -> PlanIndex:
+    return PlanIndex(
+        dependencies={
+            address: list_dependencies(resource)
+            for address, resource in resources.items()
+            if resource.desired is not None
+        },
+        identity_claims=find_identity_claims(resources),
+        series=group_by_series(resources.values()),
+        open_intents=(intents := {intent.address: intent for intent in plan_input.open_intents}),
+        possible_creates=find_possible_creates(
+            resources, intents, plan_input.open_call_by_new_address
+        )
+        if intents
+        else {},
+        options=plan_input.options,
+        seconds_until_resolvable=plan_input.seconds_until_resolvable,
+        recovery_hints=plan_input.recovery_hints,
+        other_targets=plan_input.other_targets,
+        removed_addresses=plan_input.removed_addresses,
+        offline=plan_input.base.is_offline,
+        can_write=plan_input.can_write,
+        dry_run_refusals=plan_input.dry_run_refusals,
+        has_concurrent_run=plan_input.has_concurrent_run,
     )
 
 
-def _declared(
-    items: Mapping[Address, Item], survey: Survey, bench: Bench
-) -> tuple[Rulings, list[Cycle]]:
+def _decide_all_declared(
+    resources: Mapping[Address, ResourceState], index: PlanIndex, policy_rules: PolicyRules
+) -> tuple[Decisions, list[Cycle]]:
     """Rulings on what is declared, in dependency order; dependents of what is stopped stop."""
-    graph = with_awaited(items, survey.needs)
-    ordered, cycles = dependency_order(graph, lambda address: items[address].type.rank)
-    rulings: Rulings = {}
+    graph = add_member_dependencies(resources, index.dependencies)
+    ordered, cycles = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
+    decisions: Decisions = {}
 
-    def ruled(item: Item) -> Ruling:
-        return _tried(judged(item, proven(item, decide(item, survey), survey), bench), survey)
+    def decide_resource(resource: ResourceState) -> Decision:
+        return _apply_dry_run_refusal(
+            apply_policy(
+                resource,
+                require_verified(resource, decide_declared(resource, index), index),
+                policy_rules,
+            ),
+            index,
+        )
 
-    along = Along(items, survey.choices.selected, ruled, graph)
+    companions = CreateCompanions(resources, index.options.selected, decide_resource, graph)
     for address in ordered:
-        item = items[address]
-        ruling = along.settled(item, ruled(item))
-        if ruling.change.changes_server:
-            unmet = [need for need in graph[address] if _unmet(need, items, rulings, survey)]
-            left = [need for need in unmet if _is_left_out(need, rulings, survey)]
-            if left:
-                ruling = ruling.refuse(needed.not_selected(item, left))
-            if stopped := [need for need in unmet if need not in left]:
-                ruling = ruling.refuse(needed.dependency(item, stopped))
-        rulings[address] = ruling
-    return rulings, cycles
+        resource = resources[address]
+        decision = companions.add_companion(resource, decide_resource(resource))
+        if decision.change.changes_server:
+            unmet = [
+                need
+                for need in graph[address]
+                if _is_unmet_dependency(need, resources, decisions, index)
+            ]
+            unselected = [need for need in unmet if _is_only_unselected(need, decisions, index)]
+            if unselected:
+                decision = decision.with_refusals(
+                    needed.build_not_selected_refusal(resource, unselected)
+                )
+            if unsolvable := [need for need in unmet if need not in unselected]:
+                decision = decision.with_refusals(
+                    needed.build_dependency_refusal(resource, unsolvable)
+                )
+        decisions[address] = decision
+    return decisions, cycles
 
 
-def _tried(ruling: Ruling, survey: Survey) -> Ruling:
+def _apply_dry_run_refusal(decision: Decision, index: PlanIndex) -> Decision:
     """The same, refused where the backend refused its call."""
-    refusal = survey.refused.get(ruling.change.address) if survey.refused else None
-    return ruling.refuse(refusal) if refusal is not None else ruling
+    refusal = (
+        index.dry_run_refusals.get(decision.change.address) if index.dry_run_refusals else None
+    )
+    return decision.with_refusals(refusal) if refusal is not None else decision
 
 
-def _unmet(need: Address, items: Mapping[Address, Item], rulings: Rulings, survey: Survey) -> bool:
+def _is_unmet_dependency(
+    need: Address,
+    resources: Mapping[Address, ResourceState],
+    decisions: Decisions,
+    index: PlanIndex,
+) -> bool:
     """Whether a dependency is stopped, or is neither there nor made by this plan."""
-    if need in rulings and rulings[need].blocked:
+    if need in decisions and decisions[need].is_blocked:
         return True
-    selected = survey.choices.selected
-    made = need in rulings and (selected is None or need in selected)
-    return not made and (need not in items or items[need].sighting.observed is None)
+    selected = index.options.selected
+    is_planned = need in decisions and (selected is None or need in selected)
+    return not is_planned and (
+        need not in resources or resources[need].lookup_result.observed is None
+    )
 
 
-def _is_left_out(need: Address, rulings: Rulings, survey: Survey) -> bool:
+def _is_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
     """Whether nothing but the selection is in the way of what would be made."""
-    selected = survey.choices.selected
+    selected = index.options.selected
     return (
         selected is not None
         and need not in selected
-        and need in rulings
-        and not rulings[need].blocked
+        and need in decisions
+        and not decisions[need].is_blocked
     )
 
 
-def _undeclared(
-    items: Mapping[Address, Item], survey: Survey, declared: Rulings, bench: Bench
-) -> Rulings:
+def _decide_all_undeclared(
+    resources: Mapping[Address, ResourceState],
+    index: PlanIndex,
+    declared_decisions: Decisions,
+    policy_rules: PolicyRules,
+) -> Decisions:
     """Rulings on records without manifest, dependents before what they depend on."""
     graph = {
-        address: item.record.depends_on
-        for address, item in items.items()
-        if item.desired is None and item.record is not None
+        address: resource.record.depends_on
+        for address, resource in resources.items()
+        if resource.desired is None and resource.record is not None
     }
-    ordered, _ = dependency_order(graph, lambda address: items[address].type.rank)
-    users, successors = _users(items), Successors(survey, declared)
-    rulings: Rulings = {}
+    ordered, _ = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
+    users, successors = _collect_dependents(resources), SeriesSuccessors(index, declared_decisions)
+    decisions: Decisions = {}
     for address in reversed(ordered):
-        ruling = _tried(judged(items[address], let_go(items[address], survey), bench), survey)
-        if ruling.change.action is Action.DELETE:
-            ruling = _after_users(ruling, items[address], users.get(address, ()), rulings, declared)
-        rulings[address] = successors.awaited(ruling, items[address])
-    return rulings
+        decision = _apply_dry_run_refusal(
+            apply_policy(
+                resources[address], decide_undeclared(resources[address], index), policy_rules
+            ),
+            index,
+        )
+        if decision.change.action is Action.DELETE:
+            decision = _order_after_dependents(
+                decision, resources[address], users.get(address, ()), decisions, declared_decisions
+            )
+        decisions[address] = successors.wait_for_successors(decision, resources[address])
+    return decisions
 
 
-def _users(items: Mapping[Address, Item]) -> Mapping[Address, list[Address]]:
+def _collect_dependents(
+    resources: Mapping[Address, ResourceState],
+) -> Mapping[Address, list[Address]]:
     """By address, the recorded addresses that depend on it."""
     users: dict[Address, list[Address]] = {}
-    for address, item in items.items():
-        for need in item.record.depends_on if item.record is not None else ():
+    for address, resource in resources.items():
+        for need in resource.record.depends_on if resource.record is not None else ():
             users.setdefault(need, []).append(address)
     return users
 
 
-def _after_users(
-    ruling: Ruling, item: Item, users: Iterable[Address], gone: Rulings, kept: Rulings
-) -> Ruling:
+def _order_after_dependents(
+    decision: Decision,
+    resource: ResourceState,
+    dependents: Iterable[Address],
+    undeclared_decisions: Decisions,
+    declared_decisions: Decisions,
+) -> Decision:
     """A delete waits for whatever used the object; what cannot let go of it stops the delete."""
-    before = {user: gone.get(user) or kept.get(user) for user in users}
-    waits = tuple(sorted(user for user, other in before.items() if other is not None))
-    stopped = [user for user in waits if (other := before[user]) is not None and other.blocked]
-    ruling = replace(ruling, change=replace(ruling.change, depends_on=waits))
-    return ruling.refuse(needed.dependency(item, stopped)) if stopped else ruling
+    decision_by_user = {
+        user: undeclared_decisions.get(user) or declared_decisions.get(user) for user in dependents
+    }
+    predecessors = tuple(
+        sorted(
+            user for user, user_decision in decision_by_user.items() if user_decision is not None
+        )
+    )
+    blocked_users = [
+        user
+        for user in predecessors
+        if (user_decision := decision_by_user[user]) is not None and user_decision.is_blocked
+    ]
+    decision = replace(decision, change=replace(decision.change, depends_on=predecessors))
+    return (
+        decision.with_refusals(needed.build_dependency_refusal(resource, blocked_users))
+        if blocked_users
+        else decision
+    )
 
 
-def _orphans(items: Mapping[Address, Item], survey: Survey) -> Rulings:
+def _decide_orphan_intents(
+    resources: Mapping[Address, ResourceState], index: PlanIndex
+) -> Decisions:
     """Open intents of addresses that are neither declared nor recorded."""
     return {
-        address: Ruling(_orphan(intent, survey))
-        for address, intent in sorted(survey.intents.items())
-        if address not in items
+        address: Decision(_build_orphan_intent_change(intent, index))
+        for address, intent in sorted(index.open_intents.items())
+        if address not in resources
     }
 
 
-def _orphan(intent: Intent, survey: Survey) -> Change:
+def _build_orphan_intent_change(intent: Intent, index: PlanIndex) -> Change:
     return Change(
         address=intent.address,
         action=Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP,
-        refusals=(survey.unsettled(intent),),
+        refusals=(index.build_open_intent_refusal(intent),),
         remote_id=intent.remote_id,
         api=intent.api,
     )
 
 
-def _selected(rulings: Rulings, situation: Situation) -> Rulings:
-    selected = situation.choices.selected
+def _filter_selected(decisions: Decisions, plan_input: PlanInput) -> Decisions:
+    selected = plan_input.options.selected
     if selected is None:
-        return rulings
-    return {address: ruling for address, ruling in rulings.items() if address in selected}
+        return decisions
+    return {address: decision for address, decision in decisions.items() if address in selected}
 
 
-def _limited(rulings: Rulings, situation: Situation) -> Iterator[Diagnostic]:
+def _check_partial_selection(decisions: Decisions, plan_input: PlanInput) -> Iterator[Diagnostic]:
     """A reader must not take a part for the whole: `No changes.` speaks of what is selected."""
-    left = len(situation.items) - len(rulings)
-    if situation.choices.selected is not None and left > 0:
-        yield warning(
+    unselected_count = len(plan_input.resources) - len(decisions)
+    if plan_input.options.selected is not None and unselected_count > 0:
+        yield warning_finding(
             "Only a part was planned",
-            f"{left} of {len(situation.items)} addresses are not selected and left as they are.",
+            f"{unselected_count} of {len(plan_input.resources)} addresses are not selected and "
+            f"left as they are.",
             "Leave out --only and --exclude to see all.",
         )
 
 
-def _cycle(cycle: Cycle, items: Mapping[Address, Item]) -> Diagnostic:
-    item = items[cycle[0]]
-    return error(
+def _build_cycle_error(cycle: Cycle, resources: Mapping[Address, ResourceState]) -> Diagnostic:
+    resource = resources[cycle[0]]
+    return error_finding(
         "Dependency cycle",
         " needs ".join(str(address) for address in reversed(cycle)) + ".",
         "Remove one of these dependencies.",
-        position=item.desired.position if item.desired else None,
+        position=resource.desired.position if resource.desired else None,
         address=str(cycle[0]),
     )
 
 
-def _foreign_keys(rulings: Rulings, items: Mapping[Address, Item]) -> tuple[Diagnostic, ...]:
+def _check_foreign_keys(
+    decisions: Decisions, resources: Mapping[Address, ResourceState]
+) -> tuple[Diagnostic, ...]:
     """One warning a run for all secrets that were recorded under another state key."""
-    foreign = {address: ruling.foreign for address, ruling in rulings.items() if ruling.foreign}
+    foreign_paths = {
+        address: decision.foreign_secrets
+        for address, decision in decisions.items()
+        if decision.foreign_secrets
+    }
     fields = [
-        f"{address} {dotted(path)}" for address in sorted(foreign) for path in foreign[address]
+        f"{address} {format_field_path(path)}"
+        for address in sorted(foreign_paths)
+        for path in foreign_paths[address]
     ]
     if not fields:
         return ()
-    bindings = [(address, items[address].binding) for address in sorted(foreign)]
-    finding = warning(
+    bindings = [(address, resources[address].binding) for address in sorted(foreign_paths)]
+    finding = warning_finding(
         "Secrets not checked: recorded under another state key",
-        f"{listing(fields)}.",
+        f"{format_short_list(fields)}.",
         "Give the state's own key, or `synapse-apply state rekey`. "
-        f"Where the value has changed since: {changed_since(bindings)}.",
+        f"Where the value has changed since: {changed_secrets_hint(bindings)}.",
     )
     return (finding,)
 
 
-def _concerning(rulings: Rulings, findings: Collection[Diagnostic]) -> Iterator[Diagnostic]:
+def _filter_selected_findings(
+    decisions: Decisions, findings: Collection[Diagnostic]
+) -> Iterator[Diagnostic]:
     """The findings on what is selected."""
-    addresses = set(map(str, rulings)) if findings else set()
+    addresses = set(map(str, decisions)) if findings else set()
     return (finding for finding in findings if finding.address in addresses)
 
 
-def _distinct(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+def _remove_duplicates(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Each finding once: a conflict is found for every address it concerns."""
     return tuple(dict.fromkeys(findings))

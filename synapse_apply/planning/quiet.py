@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse_apply.kinds.compare import same
+from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, Fields
-from synapse_apply.planning.situation import Item
+from synapse_apply.planning.situation import ResourceState
 
 _SCALARS = (str, int, float, bool)
 
 
-def is_quiet(item: Item, record: Record) -> bool:
+def is_unchanged(resource: ResourceState, record: Record) -> bool:
     """Whether declared equals applied and live equals seen, in every declared field.
 
     False wherever more than equality decides: secrets, maps, what is ignored, owned or accepted.
     """
-    desired = item.desired
+    desired = resource.desired
     if (
         desired is None
         or record.accepted is not None
@@ -28,20 +28,24 @@ def is_quiet(item: Item, record: Record) -> bool:
         or desired.lifecycle.own
     ):
         return False
-    observed = item.sighting.observed
-    if record.unkept and not (observed and observed.lacks.issuperset(record.unkept)):
+    observed = resource.lookup_result.observed
+    if record.unkept and not (observed and observed.missing_fields.issuperset(record.unkept)):
         return False
-    want, live, seen = item.want, item.live, record.seen
-    if not want or not _equal(want, record.applied):
+    declared_fields, live, last_seen = resource.declared_fields, resource.live_fields, record.seen
+    if not declared_fields or not _are_fields_equal(declared_fields, record.applied):
         return False
-    if live == seen and _has_only_texts(live):
-        return all(map(live.__contains__, want))
-    return all(_alike(live.get(path, ABSENT), seen.get(path, ABSENT)) for path in want)
+    if live == last_seen and _has_only_texts(live):
+        return all(map(live.__contains__, declared_fields))
+    return all(
+        _is_same_value(live.get(path, ABSENT), last_seen.get(path, ABSENT))
+        for path in declared_fields
+    )
 
 
-def _equal(left: Fields, right: Fields) -> bool:
-    return left == right and (
-        _has_only_texts(left) or all(_alike(value, right[path]) for path, value in left.items())
+def _are_fields_equal(first_fields: Fields, second_fields: Fields) -> bool:
+    return first_fields == second_fields and (
+        _has_only_texts(first_fields)
+        or all(_is_same_value(value, second_fields[path]) for path, value in first_fields.items())
     )
 
 
@@ -50,9 +54,9 @@ def _has_only_texts(fields: Fields) -> bool:
     return {*map(type, fields.values())} == {str}
 
 
-def _alike(left: Any, right: Any) -> bool:
-    kind = type(left)
-    if kind is not type(right) or left != right:
+def _is_same_value(first_value: Any, second_value: Any) -> bool:
+    kind = type(first_value)
+    if kind is not type(second_value) or first_value != second_value:
         return False
     # Equal lists may hold a true beside a 1, which are not the same.
-    return kind in _SCALARS or (kind is list and same(left, right))
+    return kind in _SCALARS or (kind is list and is_same_value(first_value, second_value))

@@ -5,445 +5,504 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from synapse_apply.kinds.descriptor import Binding
+from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Path, Position, pointer
+from synapse_apply.model.diagnostic import Path, Position, format_json_pointer
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
 from synapse_apply.model.state import Intent
-from synapse_apply.model.verification import RUN
-from synapse_apply.planning.situation import Item
+from synapse_apply.model.verification import RUN_VERB
+from synapse_apply.planning.situation import ResourceState
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 FIXED = "fixed"
 
 
-def dotted(path: Path) -> str:
+def format_field_path(path: Path) -> str:
     """A field as people write it: `configuration.quality`."""
     return ".".join(str(part) for part in path)
 
 
-def listing(names: Iterable[object]) -> str:
+def format_short_list(names: Iterable[object]) -> str:
     """A few names, and how many more there are."""
     texts = [str(name) for name in names]
-    more = len(texts) - _SHOWN
-    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    hidden_count = len(texts) - _MAX_SHOWN
+    return ", ".join(texts[:_MAX_SHOWN]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
-def _place(item: Item, paths: Sequence[Path]) -> Position | None:
-    return item.desired.place(paths[0]) if item.desired and paths else None
+def _find_field_position(resource: ResourceState, paths: Sequence[Path]) -> Position | None:
+    return resource.desired.find_position(paths[0]) if resource.desired and paths else None
 
 
-def _accept(item: Item) -> str:
+def _accept_live_value_hint(resource: ResourceState) -> str:
     """How to make the live value the declared one; an object without record is imported first."""
-    observed = item.sighting.observed
-    first = ""
-    if item.record is None and observed is not None:
-        first = f"`synapse-apply import {item.address} {observed.remote_id}` and "
-    accept = f"`synapse-apply state accept {item.address}`"
-    return f"change it in the product, then {first}{accept}"
+    observed = resource.lookup_result.observed
+    import_step = ""
+    if resource.record is None and observed is not None:
+        import_step = f"`synapse-apply import {resource.address} {observed.remote_id}` and "
+    accept_command = f"`synapse-apply state accept {resource.address}`"
+    return f"change it in the product, then {import_step}{accept_command}"
 
 
-def _ignore(paths: Sequence[Path]) -> str:
-    return f"leave it as it is: lifecycle.ignore_changes: [{listing(map(pointer, paths))}]"
+def _ignore_changes_hint(paths: Sequence[Path]) -> str:
+    return (
+        f"leave it as it is: lifecycle.ignore_changes: "
+        f"[{format_short_list(map(format_json_pointer, paths))}]"
+    )
 
 
-def changed_since(secrets: Iterable[tuple[Address, Binding]]) -> str:
+def changed_secrets_hint(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
     """The way out of another state key and another value at once, as far as the API has one."""
-    sent: list[Address] = []
+    sendable: list[Address] = []
     fixed: list[Address] = []
     for address, binding in secrets:
-        (fixed if binding.update is None else sent).append(address)
-    ways = []
-    if sent:
-        ways.append(f"`synapse-apply apply --resend-secrets --only {_one(sent)}` sends it")
+        (fixed if binding.update_object is None else sendable).append(address)
+    ways_out = []
+    if sendable:
+        ways_out.append(
+            f"`synapse-apply apply --resend-secrets --only {_address_or_placeholder(sendable)}` "
+            f"sends it"
+        )
     if fixed:
-        accept = f"`synapse-apply state accept {_one(fixed)}`"
-        ways.append(f"bring it to the product, then {accept}")
-    return "; ".join(ways)
+        accept_command = f"`synapse-apply state accept {_address_or_placeholder(fixed)}`"
+        ways_out.append(f"bring it to the product, then {accept_command}")
+    return "; ".join(ways_out)
 
 
-def _one(addresses: Sequence[Address]) -> str:
+def _address_or_placeholder(addresses: Sequence[Address]) -> str:
     """The address of a command that is printed once for all of them."""
     return str(addresses[0]) if len(addresses) == 1 else "ADDRESS"
 
 
-def was_given(item: Item) -> bool:
+def is_known_only_by_id(resource: ResourceState) -> bool:
     """Whether the object is only known by an id that somebody gave: pinned, or imported."""
-    if item.sighting.observed is None or item.sighting.found_by is FoundBy.KEY:
+    if resource.lookup_result.observed is None or resource.lookup_result.found_by is FoundBy.KEY:
         return False
-    return not (item.record is not None and item.record.applied)
+    return not (resource.record is not None and resource.record.applied)
 
 
-def is_fixed(item: Item, path: Path) -> bool:
+def is_fixed_field(resource: ResourceState, path: Path) -> bool:
     """Whether this API can never change this field of an object that exists."""
-    return item.type.is_fixed(item.binding, path[0])
+    return resource.type.is_fixed(resource.binding, path[0])
 
 
-def is_sealed_field(item: Item, path: Path) -> bool:
+def is_sealed_field(resource: ResourceState, path: Path) -> bool:
     """Whether nothing takes this field back once it is set, in the product neither."""
-    return item.binding.seal is not None and path == (item.binding.seal.name,)
+    return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
 
-def take_over(item: Item) -> str:
+def drift_accept_command(resource: ResourceState) -> str:
     """How to declare what is live."""
-    return f"`synapse-apply drift --accept {item.address}`"
+    return f"`synapse-apply drift --accept {resource.address}`"
 
 
-def _first_ways(item: Item, changes: Sequence[FieldChange], *, writable: bool) -> tuple[str, ...]:
+def _manifest_ways_out(
+    resource: ResourceState, changes: Sequence[FieldChange], *, writable: bool
+) -> tuple[str, ...]:
     """What makes the files say what is live: the way out that needs no other tool.
 
     Where only the live side moved there is nothing in Git to take back.
     """
-    names = listing(dotted(change.path) for change in changes)
+    names = format_short_list(format_field_path(change.path) for change in changes)
     causes = {change.cause for change in changes}
     if causes == {Cause.DRIFT}:
-        return (f"take it into the manifest: {take_over(item)}",) if writable else ()
+        return (f"take it into the manifest: {drift_accept_command(resource)}",) if writable else ()
     if causes <= {Cause.NONE}:
         return (f"declare {names} as it is live",)
     return (f"take the change of {names} back in Git",)
 
 
-def _ways_by_hand(item: Item, changes: Sequence[FieldChange]) -> tuple[str, ...]:
+def _product_ways_out(resource: ResourceState, changes: Sequence[FieldChange]) -> tuple[str, ...]:
     """What somebody does in the product; none where that cannot change it either."""
-    if any(is_sealed_field(item, change.path) for change in changes):
+    if any(is_sealed_field(resource, change.path) for change in changes):
         return ()
     if {change.cause for change in changes} == {Cause.DRIFT}:
-        accept = f"`synapse-apply state accept {item.address}`"
-        return ("change it back in the product", f"leave both sides as they are: {accept}")
-    return (_accept(item),)
+        accept_command = f"`synapse-apply state accept {resource.address}`"
+        return ("change it back in the product", f"leave both sides as they are: {accept_command}")
+    return (_accept_live_value_hint(resource),)
 
 
-def fixed(item: Item, changes: Sequence[FieldChange], *, writable: bool = False) -> Refusal:
+def build_fixed_fields_refusal(
+    resource: ResourceState, changes: Sequence[FieldChange], *, writable: bool = False
+) -> Refusal:
     """Fields that never change once the object exists, or a kind this API cannot update.
 
     `writable`: what is live of them can be written into the manifest.
     """
     paths = [change.path for change in changes]
-    here = [item.binding.immutable.get(str(path[0]), "") for path in paths]
-    hints = [item.type.rule(path).fixed_hint for path in paths if path[0] in item.type.rules]
-    if item.binding.update is None:
-        hints.insert(0, item.type.update_hint)
-    hint = next((text for text in (*here, *hints, item.type.update_hint) if text), "")
-    new = "a new version" if item.type.series else "a new name"
-    by_id = (f"if it is the wrong object: {_correct_id(item)}",) if was_given(item) else ()
+    api_hints = [resource.binding.immutable.get(str(path[0]), "") for path in paths]
+    hints = [
+        resource.type.find_rule(path).fixed_hint for path in paths if path[0] in resource.type.rules
+    ]
+    if resource.binding.update_object is None:
+        hints.insert(0, resource.type.update_hint)
+    hint = next((text for text in (*api_hints, *hints, resource.type.update_hint) if text), "")
+    new_identity = "a new version" if resource.type.series_field else "a new name"
+    id_hints = (
+        (f"if it is the wrong object: {_correct_id_hint(resource)}",)
+        if is_known_only_by_id(resource)
+        else ()
+    )
     return Refusal(
         FIXED,
-        f"{listing(map(dotted, paths))} cannot be changed: "
-        f"{hint or f'API {item.binding.api} has no update for this kind'}",
+        f"{format_short_list(map(format_field_path, paths))} cannot be changed: "
+        f"{hint or f'API {resource.binding.api} has no update for this kind'}",
         (
-            *_first_ways(item, changes, writable=writable),
-            *_ways_by_hand(item, changes),
-            _ignore(paths),
-            f"declare it under {new}",
-            *by_id,
+            *_manifest_ways_out(resource, changes, writable=writable),
+            *_product_ways_out(resource, changes),
+            _ignore_changes_hint(paths),
+            f"declare it under {new_identity}",
+            *id_hints,
         ),
-        _place(item, paths),
+        _find_field_position(resource, paths),
     )
 
 
-def no_reset(item: Item, paths: Sequence[Path]) -> Refusal:
+def build_no_reset_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
     """Fields that were applied, are no longer declared, and have no value to go back to."""
     return Refusal(
         "no-reset",
-        f"{listing(map(dotted, paths))} was applied and is no longer declared, and there is no "
-        "value it could be reset to",
+        f"{format_short_list(map(format_field_path, paths))} was applied and is no longer "
+        "declared, and there is no value it could be reset to",
         (
-            f"take the change back in Git: declare {listing(map(dotted, paths))} again",
-            _accept(item),
-            _ignore(paths),
+            (
+                f"take the change back in Git: declare "
+                f"{format_short_list(map(format_field_path, paths))} again"
+            ),
+            _accept_live_value_hint(resource),
+            _ignore_changes_hint(paths),
         ),
-        _place(item, paths),
+        _find_field_position(resource, paths),
     )
 
 
-def secret_would_be_cleared(
-    item: Item, paths: Sequence[Path], changes: Sequence[FieldChange], *, writable: bool = False
+def build_secret_cleared_refusal(
+    resource: ResourceState,
+    paths: Sequence[Path],
+    changes: Sequence[FieldChange],
+    *,
+    writable: bool = False,
 ) -> Refusal:
     """An update that replaces the whole object would lose secrets we cannot send."""
     return Refusal(
         "secret-cleared",
-        f"an update sends the whole object and would clear {listing(map(dotted, paths))}, "
+        f"an update sends the whole object and would clear "
+        f"{format_short_list(map(format_field_path, paths))}, "
         "a secret that is never read back to be sent again",
         (
-            *_first_ways(item, changes, writable=writable),
-            f"declare {listing(map(dotted, paths))} with valueFrom env or file",
-            *_ways_by_hand(item, changes),
+            *_manifest_ways_out(resource, changes, writable=writable),
+            (
+                f"declare {format_short_list(map(format_field_path, paths))} with valueFrom env or "
+                f"file"
+            ),
+            *_product_ways_out(resource, changes),
         ),
-        _place(item, paths),
+        _find_field_position(resource, paths),
     )
 
 
-def held_secret(item: Item, paths: Sequence[Path]) -> Refusal:
+def build_held_secret_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
     """An update that replaces the whole object would undo drift of a secret that is to be kept."""
-    names = listing(map(dotted, paths))
+    names = format_short_list(map(format_field_path, paths))
     return Refusal(
         "held-secret",
         f"{names} was changed outside and is kept (on_drift: hold), but an update sends the whole "
         "object, and a secret is never read back to be sent again",
         (
-            f"`synapse-apply apply --only {item.address} --revert-drift` sends the declared one",
+            (
+                f"`synapse-apply apply --only {resource.address} --revert-drift` sends the "
+                "declared one"
+            ),
             f"bring the new value to where {names} is read from, then plan again",
         ),
-        _place(item, paths),
+        _find_field_position(resource, paths),
     )
 
 
-def no_live_secret(item: Item, paths: Sequence[Path]) -> Refusal:
+def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
     """`valueFrom: {live: true}` on an object that is to be created."""
     return Refusal(
         "no-live-secret",
-        f"{listing(map(dotted, paths))} keeps the live value, but there is no live value to keep: "
-        "the object does not exist",
+        f"{format_short_list(map(format_field_path, paths))} keeps the live value, but there is "
+        "no live value to keep: the object does not exist",
         (
-            f"give {listing(map(dotted, paths))} a valueFrom env or file",
-            f"if it does exist: `synapse-apply import {item.address} ID`",
+            f"give {format_short_list(map(format_field_path, paths))} a valueFrom env or file",
+            f"if it does exist: `synapse-apply import {resource.address} ID`",
         ),
-        _place(item, paths),
+        _find_field_position(resource, paths),
     )
 
 
-def no_package(item: Item) -> Refusal:
+def build_no_package_refusal(resource: ResourceState) -> Refusal:
     """A create that uploads a package, and no package of ours."""
-    source = item.desired.source if item.desired else None
-    given = f"`source: {source.kind}`" if source else "the manifest"
+    source = resource.desired.source if resource.desired else None
+    source_text = f"`source: {source.kind}`" if source else "the manifest"
     return Refusal(
         "no-package",
-        f"the server has no {item.address} and {given} gives no bytes to publish",
+        f"the server has no {resource.address} and {source_text} gives no bytes to publish",
         ("name a folder, a Git ref or a zip as its source", "publish it, then plan again"),
-        (source.position if source else None) or (item.desired.position if item.desired else None),
+        (source.position if source else None)
+        or (resource.desired.position if resource.desired else None),
     )
 
 
-def sealed(item: Item) -> Refusal:
+def build_sealed_refusal(resource: ResourceState) -> Refusal:
     """An object that was sealed for good and is gone: the server takes no second one."""
-    name = item.binding.seal.name if item.binding.seal else ""
-    new = item.type.version if item.type.series else "name"
+    name = resource.binding.final_call.name if resource.binding.final_call else ""
+    identity_field = resource.type.version_field if resource.type.series_field else "name"
     return Refusal(
         "sealed",
-        f"it was {name} and is gone: API {item.binding.api} takes no second {item.type.prefix} "
-        f"with its {new}",
+        f"it was {name} and is gone: API {resource.binding.api} takes no second "
+        f"{resource.type.prefix} with its {identity_field}",
         (
-            f"declare it under a new {new}",
+            f"declare it under a new {identity_field}",
             "take it out of the manifests, if nothing needs it any more",
         ),
-        _place(item, [(new,)]),
+        _find_field_position(resource, [(identity_field,)]),
     )
 
 
-def loss_of_sealed(item: Item) -> str:
+def describe_sealed_loss(resource: ResourceState) -> str:
     """What is lost for good with a sealed object that is deleted."""
-    record = item.record
+    record = resource.record
     digest = record.digest if record is not None else None
     content = f", and its content {digest}, if nothing else has it," if digest else ""
-    remote_id = item.sighting.observed.remote_id if item.sighting.observed else ""
-    new = item.type.version if item.type.series else "name"
+    remote_id = resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ""
+    identity_field = resource.type.version_field if resource.type.series_field else "name"
     return (
-        f"{item.address} (id {remote_id}){content} is lost for good: API {item.binding.api} takes "
-        f"no second {item.type.prefix} with its {new}"
+        f"{resource.address} (id {remote_id}){content} is lost for good: API "
+        f"{resource.binding.api} takes no second {resource.type.prefix} with its {identity_field}"
     )
 
 
-def loses_sealed(item: Item) -> Refusal:
+def build_delete_sealed_refusal(resource: ResourceState) -> Refusal:
     """Deletion of an object that was sealed: it can never be made again."""
-    name = item.binding.seal.name if item.binding.seal else ""
+    name = resource.binding.final_call.name if resource.binding.final_call else ""
     return Refusal(
         "delete-sealed",
-        f"it is {name}. Deleted, {loss_of_sealed(item)}",
+        f"it is {name}. Deleted, {describe_sealed_loss(resource)}",
         (
             "take the change back in Git: declare it again",
-            f"keep the object and stop managing it: `synapse-apply state rm {item.address}`",
+            f"keep the object and stop managing it: `synapse-apply state rm {resource.address}`",
             "if the loss is meant: `synapse-apply apply --prune --allow-locked`",
         ),
     )
 
 
-def not_taken(item: Item, names: Sequence[str]) -> Refusal:
+def build_not_accepted_refusal(resource: ResourceState, names: Sequence[str]) -> Refusal:
     """Values that an object may have, and that nothing can be made with on this API version."""
-    takes = "; ".join(f"{name}: {item.binding.takes[name].words}" for name in names)
+    constraint_text = "; ".join(
+        f"{name}: {resource.binding.create_constraints[name].description}" for name in names
+    )
     return Refusal(
         "not-taken",
-        f"API {item.binding.api} makes no {item.type.prefix} with this {listing(names)}. "
-        f"It takes {takes}",
+        f"API {resource.binding.api} makes no {resource.type.prefix} with this "
+        f"{format_short_list(names)}. It takes {constraint_text}",
         (
-            f"declare another {listing(names)}",
-            f"if it is there already: `synapse-apply import {item.address} ID`",
+            f"declare another {format_short_list(names)}",
+            f"if it is there already: `synapse-apply import {resource.address} ID`",
         ),
-        _place(item, [(name,) for name in names]),
+        _find_field_position(resource, [(name,) for name in names]),
     )
 
 
-def not_ours(item: Item) -> Refusal:
+def build_platform_object_refusal(resource: ResourceState) -> Refusal:
     """An object that everybody sees and only the platform changes."""
     return Refusal(
         "not-ours",
-        f"this {item.type.prefix} is the platform's own, not yours: it is never taken over",
+        f"this {resource.type.prefix} is the platform's own, not yours: it is never taken over",
         ("take it out of the manifests", "declare one of your own, under another name and code"),
-        item.desired.position if item.desired else None,
+        resource.desired.position if resource.desired else None,
     )
 
 
-def unreleased(item: Item, text: str) -> Refusal:
+def build_unreleased_refusal(resource: ResourceState, text: str) -> Refusal:
     """Changed content under a published version, where the policy refuses it."""
     return Refusal(
         "unreleased-source",
-        f"{item.address} has {text}",
+        f"{resource.address} has {text}",
         (
             "take the change back in Git",
             "release it: raise the version",
             "or set policy.unreleased_source: note",
         ),
-        _place(item, [(item.type.version,)]),
+        _find_field_position(resource, [(resource.type.version_field,)]),
     )
 
 
-def other_object(item: Item, names: Sequence[str]) -> Refusal:
+def build_other_object_refusal(resource: ResourceState, names: Sequence[str]) -> Refusal:
     """The recorded id now belongs to an object whose immutable identity differs."""
-    remote_id = item.record.remote_id if item.record else ""
+    remote_id = resource.record.remote_id if resource.record else ""
     return Refusal(
         "other-object",
-        f"id {remote_id} is another object than the one recorded: its {listing(names)} differs",
+        f"id {remote_id} is another object than the one recorded: its {format_short_list(names)} "
+        f"differs",
         (
             "check that url and tenant are those this state belongs to",
-            f"`synapse-apply state rm {item.address}`, then plan again",
-            f"`synapse-apply import {item.address} ID` with the id of the right object",
+            f"`synapse-apply state rm {resource.address}`, then plan again",
+            f"`synapse-apply import {resource.address} ID` with the id of the right object",
         ),
-        item.desired.position if item.desired else None,
+        resource.desired.position if resource.desired else None,
     )
 
 
-def wrong_id(item: Item, paths: Sequence[Path]) -> Refusal:
+def build_wrong_id_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
     """An id that somebody gave leads to an object that cannot be the one declared."""
-    remote_id = item.sighting.observed.remote_id if item.sighting.observed else ""
-    names = listing(map(dotted, paths))
+    remote_id = resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ""
+    names = format_short_list(map(format_field_path, paths))
     return Refusal(
         "other-object",
         f"id {remote_id} is another object than the one declared: its {names} differs, which "
         "never changes",
-        (_correct_id(item), f"if it is the right one: declare {names} as it is live"),
-        _place(item, paths),
+        (_correct_id_hint(resource), f"if it is the right one: declare {names} as it is live"),
+        _find_field_position(resource, paths),
     )
 
 
-def _correct_id(item: Item) -> str:
-    at = item.address
-    if item.record is None:
+def _correct_id_hint(resource: ResourceState) -> str:
+    address = resource.address
+    if resource.record is None:
         return "correct `metadata.id` in the manifest"
-    pin = ", correct `metadata.id`" if item.desired and item.desired.remote_id else ""
+    pin = ", correct `metadata.id`" if resource.desired and resource.desired.remote_id else ""
     return (
-        f"correct the id: `synapse-apply state rm {at}`{pin}, then `synapse-apply import {at} ID` "
-        "with the right one"
+        f"correct the id: `synapse-apply state rm {address}`{pin}, then `synapse-apply import "
+        f"{address} ID` with the right one"
     )
 
 
-def other_space(item: Item) -> Refusal:
+def build_other_api_object_refusal(resource: ResourceState) -> Refusal:
     """An id that a manifest names leads to another object since the API version changed."""
-    record = item.record
+    record = resource.record
     before, api = (record.natural_key, record.api) if record else ("", "")
     return Refusal(
         "other-space",
-        f"on API {api} this was {before}, and with API {item.binding.api} it would be "
-        f"{item.natural_key}: ids of two versions are not one space",
+        f"on API {api} this was {before}, and with API {resource.binding.api} it would be "
+        f"{resource.natural_key}: ids of two versions are not one space",
         (
-            f"name what it belongs to by its manifest, or by its id of API {item.binding.api}",
-            f"if it is another object on purpose: `synapse-apply state rm {item.address}`",
+            f"name what it belongs to by its manifest, or by its id of API {resource.binding.api}",
+            f"if it is another object on purpose: `synapse-apply state rm {resource.address}`",
         ),
-        item.desired.position if item.desired else None,
+        resource.desired.position if resource.desired else None,
     )
 
 
-def renamed(item: Item, old: Address, new: Address) -> Refusal:
+def build_rename_refusal(resource: ResourceState, old: Address, new: Address) -> Refusal:
     """A new address declares the object that is recorded under one no longer declared.
 
     `old` and `new` are its own, or those of its owner, whose rename brings its own about.
     """
-    what = f"the object recorded as {old}" if new == item.address else f"recorded as part of {old}"
+    recorded_text = (
+        f"the object recorded as {old}" if new == resource.address else f"recorded as part of {old}"
+    )
     return Refusal(
         "renamed",
-        f"this is {what}, which is no longer declared: a rename",
+        f"this is {recorded_text}, which is no longer declared: a rename",
         (
             f"`synapse-apply state mv {old} {new}`",
             f"in the project file, for every target: moved: [{{from: {old}, to: {new}}}]",
         ),
-        item.desired.position if item.desired else None,
+        resource.desired.position if resource.desired else None,
     )
 
 
-def prevent_destroy(item: Item) -> Refusal:
+def build_prevent_destroy_refusal(resource: ResourceState) -> Refusal:
     """Deletion of a protected object; protection is recorded and outlives the manifest."""
     return Refusal(
         "prevent-destroy",
         "lifecycle.prevent_destroy protects it, also after its manifest is gone",
         (
             "declare it again with prevent_destroy: false, apply, then remove it",
-            f"keep the object and stop managing it: `synapse-apply state rm {item.address}`",
+            f"keep the object and stop managing it: `synapse-apply state rm {resource.address}`",
         ),
     )
 
 
-WAITS = "`synapse-apply apply --wait` waits for it, and then goes on"
+WAIT_HINT = "`synapse-apply apply --wait` waits for it, and then goes on"
 _OTHER_RUN = "other-run"
-_AFTER_IT = ("plan again when the other run has ended",)
+_AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
 
-def made_meanwhile(item: Item) -> Refusal:
+def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
     """An object without record, found while another run is making objects."""
     return Refusal(
         _OTHER_RUN,
-        f"id {item.sighting.observed.remote_id if item.sighting.observed else ''} has its name "
-        "and is not recorded: the run that is under way may have just made it",
-        _AFTER_IT,
+        "id "
+        f"{resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ''} "
+        "has its name and is not recorded: the run that is under way may have just made it",
+        _AFTER_OTHER_RUN,
     )
 
 
-def call_under_way(intent: Intent, *, new: bool = False) -> Refusal:
-    """A call that another run sent, or is about to settle. `new` as for `outcome_unknown`."""
-    call = f"{intent.verb} of {intent.address}, which may be this object," if new else intent.verb
+def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = False) -> Refusal:
+    """A call that another run sent, or is about to settle.
+
+    `is_new_address` as for `build_outcome_unknown_refusal`.
+    """
+    call = (
+        f"{intent.verb} of {intent.address}, which may be this object,"
+        if is_new_address
+        else intent.verb
+    )
     return Refusal(
         _OTHER_RUN,
         f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
         "has not recorded how it ended",
-        _AFTER_IT,
+        _AFTER_OTHER_RUN,
     )
 
 
-def outcome_unknown(
-    intent: Intent, settles_in: float | None = None, told: str = "", *, new: bool = False
+def build_outcome_unknown_refusal(
+    intent: Intent,
+    seconds_until_resolvable: float | None = None,
+    recovery_hint: str = "",
+    *,
+    is_new_address: bool = False,
 ) -> Refusal:
     """An earlier call that may or may not have been acted on, and no way to look it up yet.
 
     Where waiting settles it, that is all there is to do: saying "it was not done" too early would
-    make a second one. The same goes for `told`, the way out where a run kept in a file that it
-    was done. `new`: it is another address that is refused, where it may have made the object.
+    make a second one. The same goes for `recovery_hint`, the way out where a run kept in a file
+    that it was done. `is_new_address`: it is another address that is refused, where it may have
+    made the object.
     """
-    call = f"{intent.verb} of {intent.address}, which may be this object," if new else intent.verb
-    if told:
+    call = (
+        f"{intent.verb} of {intent.address}, which may be this object,"
+        if is_new_address
+        else intent.verb
+    )
+    if recovery_hint:
         return Refusal(
             "outcome-unknown",
             f"an earlier {call} was done, and the state does not know of it yet",
-            (told,),
+            (recovery_hint,),
             outcome_unknown=True,
         )
-    if settles_in is not None:
+    if seconds_until_resolvable is not None:
         return Refusal(
             "outcome-unknown",
             f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
             "whether the server acted on it",
-            (f"run again in {math.ceil(settles_in)} s: it is looked up then", WAITS),
+            (
+                f"run again in {math.ceil(seconds_until_resolvable)} s: it is looked up then",
+                WAIT_HINT,
+            ),
             outcome_unknown=True,
         )
-    settle = f"synapse-apply state settle {intent.address}"
-    if intent.verb == RUN:
-        ways = (f"if it has a job: `{settle} --job ID`", f"if it has none: `{settle} --absent`")
+    settle_command = f"synapse-apply state settle {intent.address}"
+    if intent.verb == RUN_VERB:
+        ways_out = (
+            f"if it has a job: `{settle_command} --job ID`",
+            f"if it has none: `{settle_command} --absent`",
+        )
     else:
-        ways = (
+        ways_out = (
             f"if it is there: `synapse-apply import {intent.address} ID`",
-            f"if it is not: `{settle} --absent`",
+            f"if it is not: `{settle_command} --absent`",
         )
     return Refusal(
         "outcome-unknown",
         f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'} and nobody "
         "can tell whether the server acted on it",
-        ways,
+        ways_out,
         outcome_unknown=True,
     )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from synapse_apply.planning.situation import Item
+from synapse_apply.planning.situation import ResourceState
 
 
-def is_sealed(item: Item) -> bool:
+def is_sealed(resource: ResourceState) -> bool:
     """Whether it is sealed now, or was when it was last seen: no server takes a seal back."""
-    seal = item.binding.seal
-    return seal is not None and (item.live.get((seal.name,)) is True or was_sealed(item))
+    seal = resource.binding.final_call
+    return seal is not None and (
+        resource.live_fields.get((seal.name,)) is True or was_recorded_sealed(resource)
+    )
 
 
-def was_sealed(item: Item) -> bool:
+def was_recorded_sealed(resource: ResourceState) -> bool:
     """Whether the record saw it sealed."""
-    seal, record = item.binding.seal, item.record
+    seal, record = resource.binding.final_call, resource.record
     if seal is None or record is None:
         return False
     return record.seen.get((seal.name,)) is True

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, warning
-from synapse_apply.model.versions import Order, order
-from synapse_apply.planning.situation import Item
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
+from synapse_apply.planning.situation import ResourceState
 
 
 @dataclass(slots=True)
-class Members:
+class SeriesMembers:
     """The declared members of one series, and every version that is taken.
 
     `retain`: so many of the newest are kept; None keeps all.
@@ -23,101 +23,124 @@ class Members:
     retain: int | None = None
 
     @property
-    def newest(self) -> Order | None:
+    def newest_declared(self) -> VersionSortKey | None:
         """The highest declared version that can be ordered."""
-        return max(filter(None, map(order, self.declared.values())), default=None)
+        return max(filter(None, map(version_sort_key, self.declared.values())), default=None)
 
-    def keeps(self, version: Order) -> bool:
+    def is_retained(self, version: VersionSortKey) -> bool:
         """Whether a version is among the newest that are kept."""
-        known = sorted({at for at in map(order, self.versions) if at is not None}, reverse=True)
-        return self.retain is None or version in known[: self.retain]
+        known_versions = sorted(
+            {
+                parsed_version
+                for parsed_version in map(version_sort_key, self.all_versions)
+                if parsed_version is not None
+            },
+            reverse=True,
+        )
+        return self.retain is None or version in known_versions[: self.retain]
 
     @property
-    def versions(self) -> set[str]:
+    def all_versions(self) -> set[str]:
         return {*self.declared.values(), *self.recorded.values()}
 
 
-Series = Mapping[tuple[str, str], Members]
+SeriesMap = Mapping[tuple[str, str], SeriesMembers]
 
 
-def series_of(items: Iterable[Item]) -> Series:
+def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
     """The series of all items by (prefix, series)."""
-    found: dict[tuple[str, str], Members] = {}
-    retain: dict[str, int | None] = {}
-    for item in items:
-        if item.desired is not None:
-            retain[str(item.address)] = item.desired.retain
-        if not item.type.series:
+    groups: dict[tuple[str, str], SeriesMembers] = {}
+    retain_by_owner: dict[str, int | None] = {}
+    for resource in resources:
+        if resource.desired is not None:
+            retain_by_owner[str(resource.address)] = resource.desired.retain
+        if not resource.type.series_field:
             continue
-        if item.desired is not None:
-            name, version = item.type.place_in_series(item.desired.spec)
-            members = found.setdefault((item.address.kind, name), Members())
-            members.declared[item.address] = version
-        elif item.record is not None and item.record.series:
-            members = found.setdefault((item.address.kind, item.record.series), Members())
-            members.recorded[item.address] = item.record.version
-    for (_, name), members in found.items():
-        members.retain = retain.get(name)
-    return found
+        if resource.desired is not None:
+            name, version = resource.type.locate_in_series(resource.desired.spec)
+            members = groups.setdefault((resource.address.kind, name), SeriesMembers())
+            members.declared[resource.address] = version
+        elif resource.record is not None and resource.record.series:
+            members = groups.setdefault(
+                (resource.address.kind, resource.record.series), SeriesMembers()
+            )
+            members.recorded[resource.address] = resource.record.version
+    for (_, name), members in groups.items():
+        members.retain = retain_by_owner.get(name)
+    return groups
 
 
-def is_history(item: Item, series: Series) -> bool:
+def is_superseded(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether an undeclared record is kept silently: its series goes on without it.
 
     True for what a declared member supersedes, and for what is newer than all declared ones
     (the manifest went back), which is warned about instead.
     """
-    record = item.record
+    record = resource.record
     if record is None or not record.series:
         return False
-    members = series.get((item.address.kind, record.series))
-    mine = order(record.version)
-    return members is not None and mine is not None and members.newest is not None
+    members = series.get((resource.address.kind, record.series))
+    version = version_sort_key(record.version)
+    return members is not None and version is not None and members.newest_declared is not None
 
 
-def is_beyond(item: Item, series: Series) -> bool:
+def is_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a superseded record is older than all that its series keeps."""
-    record = item.record
-    mine = order(record.version) if record is not None else None
-    members = series.get((item.address.kind, record.series)) if record is not None else None
-    if members is None or mine is None or not is_history(item, series):
+    record = resource.record
+    version = version_sort_key(record.version) if record is not None else None
+    members = series.get((resource.address.kind, record.series)) if record is not None else None
+    if members is None or version is None or not is_superseded(resource, series):
         return False
-    return not members.keeps(mine)
+    return not members.is_retained(version)
 
 
-def members_beside(item: Item, series: Series) -> tuple[Address, ...]:
+def list_declared_members(resource: ResourceState, series: SeriesMap) -> tuple[Address, ...]:
     """The declared members of the series that an undeclared record belongs to."""
-    record = item.record
+    record = resource.record
     if record is None or not record.series:
         return ()
-    members = series.get((item.address.kind, record.series))
+    members = series.get((resource.address.kind, record.series))
     return tuple(members.declared) if members is not None else ()
 
 
-def went_back(series: Series, items: Mapping[Address, Item]) -> list[Diagnostic]:
+def check_lowered_versions(
+    series: SeriesMap, resources: Mapping[Address, ResourceState]
+) -> list[Diagnostic]:
     """A warning for each series whose declared version is lower than one already recorded."""
-    found = []
+    warnings = []
     for _, members in sorted(series.items()):
-        newest = members.newest
-        higher = [
-            (mine, address)
+        newest = members.newest_declared
+        higher_versions = [
+            (parsed_version, address)
             for address, version in members.recorded.items()
-            if (mine := order(version)) is not None and newest is not None and mine > newest
+            if (parsed_version := version_sort_key(version)) is not None
+            and newest is not None
+            and parsed_version > newest
         ]
-        if higher:
-            found.append(_warning(members, max(higher)[1], items))
-    return found
+        if higher_versions:
+            warnings.append(
+                _build_lowered_version_warning(members, max(higher_versions)[1], resources)
+            )
+    return warnings
 
 
-def _warning(members: Members, recorded: Address, items: Mapping[Address, Item]) -> Diagnostic:
-    ordered = [(at, address) for address, text in members.declared.items() if (at := order(text))]
+def _build_lowered_version_warning(
+    members: SeriesMembers, recorded: Address, resources: Mapping[Address, ResourceState]
+) -> Diagnostic:
+    ordered = [
+        (parsed_version, address)
+        for address, text in members.declared.items()
+        if (parsed_version := version_sort_key(text))
+    ]
     declared = max(ordered)[1]
-    item = items[declared]
-    place = item.desired.place((item.type.version,)) if item.desired else None
-    return warning(
+    resource = resources[declared]
+    position = (
+        resource.desired.find_position((resource.type.version_field,)) if resource.desired else None
+    )
+    return warning_finding(
         "Declared version is lower than a published one",
         f"{declared} is declared, and {recorded} was published before it.",
         "Nothing is taken back by this; declare a higher version to publish again.",
-        position=place,
+        position=position,
         address=str(declared),
     )

@@ -5,57 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
-from synapse_apply.kinds.descriptor import Binding, Catalogue, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, ResourceType
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import Capabilities, Sighting
-from synapse_apply.model.plan import Base, Refusal
+from synapse_apply.model.observed import Capabilities, LookupResult
+from synapse_apply.model.plan import PlanBase, Refusal
 from synapse_apply.model.policy import Policy
-from synapse_apply.model.project import Guards, Target
-from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.project import GuardSettings, Target
+from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.model.trial import Trial
+from synapse_apply.model.trial import DryRunCounts
 from synapse_apply.model.values import Fields
-from synapse_apply.model.verification import Elsewhere
+from synapse_apply.model.verification import OtherTargetRuns
 
 # Whether a live value can be written where the declared one of a field stands.
 CanWrite = Callable[[Desired, Path], bool]
 
 
-def writes_all(_desired: Desired, _path: Path) -> bool:
+def can_always_write(_desired: Desired, _path: Path) -> bool:
     """Every field stands in a manifest of its own."""
     return True
 
 
-Published = Mapping[tuple[str, str], Sequence[str]]
+PublishedVersions = Mapping[tuple[str, str], Sequence[str]]
 
 
 @frozen
-class Item:
+class ResourceState:
     """One address, declared or recorded or both.
 
-    `want` holds the declared fields (references resolved to remote ids as text or
-    KnownAfterApply, secrets as SecretWant); `live` the observed ones (secrets as Mac under
+    `declared_fields` holds the declared fields (references resolved to remote ids as text or
+    KnownAfterApply, secrets as SecretWant); `live_fields` the observed ones (secrets as Mac under
     `salt`, or Withheld). `salt` is the record's, or a fresh one for an address without record.
     `natural_key` is what the declared fields give ("" where they give none).
     """
 
     address: Address
     type: ResourceType
-    binding: Binding
-    sighting: Sighting
+    binding: ApiBinding
+    lookup_result: LookupResult
     desired: Desired | None = None
-    want: Fields = field(default_factory=dict)
-    live: Fields = field(default_factory=dict)
+    declared_fields: Fields = field(default_factory=dict)
+    live_fields: Fields = field(default_factory=dict)
     record: Record | None = None
     salt: str = ""
     natural_key: str = ""
 
 
 @frozen
-class Choices:
+class PlanOptions:
     """What is asked for, by default as little as can be.
 
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
@@ -75,13 +75,13 @@ class Choices:
     verify_now: frozenset[Address] = frozenset()
     overridden: frozenset[str] = frozenset()
     selected: frozenset[Address] | None = None
-    guards: Guards | None = None
+    guards: GuardSettings | None = None
     policy: Policy = Policy()
     on_drift: str = ""
     revert_drift: bool = False
     allow_locked: bool = False
 
-    def under(self, target: Target) -> Choices:
+    def with_target_rules(self, target: Target) -> PlanOptions:
         """The same, with the target's rules where none were given."""
         return replace(
             self,
@@ -97,42 +97,42 @@ class Choices:
 
 
 @frozen
-class Situation:
+class PlanInput:
     """Everything a plan is made from; `plan_id` and `created` are given, so planning is pure.
 
-    `settles_in` tells for open intents that are only too young to be settled in how many seconds
-    a look-up will be conclusive, `told` how to record those of which a file tells that they were
-    done. `waiting` are new addresses of what an open call may have made, each with that call's
-    address. `elsewhere` are the targets in which a release must have been
-    verified before it is made here, by name. `moved` are the records that were renamed for it,
-    `removed` the recorded addresses that the project file lets go. `refused` is what the backend
-    refused when the calls of an earlier plan were tried, `trial` how many were. `published` are the
-    versions that are live of a series, by (prefix, series), where a rule of the policy asks.
-    `can_write` is asked, for the words of a refusal, whether a live value can go into the files.
-    `elsewhere_declared` are addresses that other targets declare which the same rules hold for.
-    `is_changing`: another run was at work while state and backend were read, so that what has no
-    record may be that run's.
+    `seconds_until_resolvable` tells for open intents that are only too young to be settled in how
+    many seconds a look-up will be conclusive, `recovery_hints` how to record those of which a file
+    tells that they were done. `open_call_by_new_address` are new addresses of what an open call may
+    have made, each with that call's address. `other_targets` are the targets in which a release
+    must have been verified before it is made here, by name. `moved` are the records that were
+    renamed for it, `removed_addresses` the recorded addresses that the project file lets go.
+    `dry_run_refusals` is what the backend refused when the calls of an earlier plan were tried,
+    `trial` how many were. `published_versions` are the versions that are live of a series, by
+    (prefix, series), where a rule of the policy asks. `can_write` is asked, for the words of a
+    refusal, whether a live value can go into the files. `declared_in_other_targets` are addresses
+    that other targets declare which the same rules hold for. `has_concurrent_run`: another run was
+    at work while state and backend were read, so that what has no record may be that run's.
     """
 
     plan_id: str
     created: str
     tool_version: str
-    base: Base
+    base: PlanBase
     catalogue: Catalogue
-    items: Mapping[Address, Item] = field(default_factory=dict)
+    resources: Mapping[Address, ResourceState] = field(default_factory=dict)
     open_intents: tuple[Intent, ...] = ()
-    settles_in: Mapping[Address, float] = field(default_factory=dict)
-    told: Mapping[Address, str] = field(default_factory=dict)
-    waiting: Mapping[Address, Address] = field(default_factory=dict)
-    choices: Choices = Choices()
+    seconds_until_resolvable: Mapping[Address, float] = field(default_factory=dict)
+    recovery_hints: Mapping[Address, str] = field(default_factory=dict)
+    open_call_by_new_address: Mapping[Address, Address] = field(default_factory=dict)
+    options: PlanOptions = PlanOptions()
     capabilities: Capabilities = Capabilities()
     diagnostics: tuple[Diagnostic, ...] = ()
-    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
-    moved: tuple[Moved, ...] = ()
-    refused: Mapping[Address, Refusal] = field(default_factory=dict)
-    trial: Trial | None = None
-    removed: frozenset[Address] = frozenset()
-    published: Published = field(default_factory=dict)
-    can_write: CanWrite = writes_all
-    elsewhere_declared: frozenset[str] = frozenset()
-    is_changing: bool = False
+    other_targets: Mapping[str, OtherTargetRuns] = field(default_factory=dict)
+    moved: tuple[MovedAddress, ...] = ()
+    dry_run_refusals: Mapping[Address, Refusal] = field(default_factory=dict)
+    trial: DryRunCounts | None = None
+    removed_addresses: frozenset[Address] = frozenset()
+    published_versions: PublishedVersions = field(default_factory=dict)
+    can_write: CanWrite = can_always_write
+    declared_in_other_targets: frozenset[str] = frozenset()
+    has_concurrent_run: bool = False

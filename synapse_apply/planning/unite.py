@@ -30,4 +30,4 @@ def unite_plans(plans: Sequence[Plan]) -> Plan:
 
 def _has_something_to_say(change: Change) -> bool:
     """Whether a reader saw more of it than that it stays as it is."""
-    return is_due(change) or change.refused
+    return is_due(change) or change.is_refused

@@ -6,165 +6,210 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.kinds.proof import digest_of
+from synapse_apply.kinds.proof import compute_body_digest
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record
 from synapse_apply.model.verification import (
-    POLL_INTERVAL,
-    TIMEOUT,
-    Elsewhere,
+    DEFAULT_POLL_INTERVAL,
+    DEFAULT_TIMEOUT,
     LastRun,
-    Verdict,
+    OtherTargetRuns,
+    RunStatus,
     Verification,
 )
-from synapse_apply.model.versions import order
-from synapse_apply.planning.declared import Survey
+from synapse_apply.model.versions import version_sort_key
+from synapse_apply.planning.declared import PlanIndex
 from synapse_apply.planning.package import is_replaceable
-from synapse_apply.planning.rulings import Ruling
-from synapse_apply.planning.series import Series
-from synapse_apply.planning.situation import Item
+from synapse_apply.planning.rulings import Decision
+from synapse_apply.planning.series import SeriesMap
+from synapse_apply.planning.situation import ResourceState
 
-NEVER = "never verified"
-CHANGED = "its parameters changed"
-FAILED = "the last run failed"
-ASKED = "asked for"
-_MAKES = frozenset({Action.CREATE, Action.RECREATE})
+NEVER_VERIFIED = "never verified"
+PARAMETERS_CHANGED = "its parameters changed"
+LAST_RUN_FAILED = "the last run failed"
+ASKED_FOR = "asked for"
+_CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
-def proven(item: Item, ruling: Ruling, survey: Survey) -> Ruling:
+def require_verified(resource: ResourceState, decision: Decision, index: PlanIndex) -> Decision:
     """The ruling with the run that is due; what must be proved elsewhere first is refused."""
-    if item.type.proof is None or ruling.blocked:
-        return ruling
-    if ruling.change.action in _MAKES:
-        ruling = ruling.refuse(*_unproven(item, survey.elsewhere))
-    if ruling.blocked:
-        return ruling
-    verify = item.desired.verify if item.desired is not None else None
-    if verify is None or not survey.choices.verify or _is_older(item, survey.series):
-        return ruling
-    due, change = _due(item, ruling, survey, verify), ruling.change
-    if due is None and _is_adopted(item, change.action):
+    if resource.type.verification_spec is None or decision.is_blocked:
+        return decision
+    if decision.change.action in _CREATES:
+        decision = decision.with_refusals(*_iter_unverified_refusals(resource, index.other_targets))
+    if decision.is_blocked:
+        return decision
+    verify = resource.desired.verify if resource.desired is not None else None
+    if verify is None or not index.options.verify or _is_older_than_newest(resource, index.series):
+        return decision
+    due, change = _find_due_run(resource, decision, index, verify), decision.change
+    if due is None and _is_unverified_adoption(resource, change.action):
         note = (
-            f"{item.address} is not verified: it was adopted, and is run only by "
-            f"`synapse-apply verify {item.address}`"
+            f"{resource.address} is not verified: it was adopted, and is run only by "
+            f"`synapse-apply verify {resource.address}`"
         )
         change = replace(change, notes=(*change.notes, note))
-    return replace(ruling, change=replace(change, verification=due))
+    return replace(decision, change=replace(change, verification=due))
 
 
-def _is_adopted(item: Item, action: Action) -> bool:
+def _is_unverified_adoption(resource: ResourceState, action: Action) -> bool:
     """Whether no run vouches for it because it was, or will be, taken over."""
-    record = item.record
+    record = resource.record
     if record is None:
         return action is Action.ADOPT
     # What another API version finds by its key is the object that was run.
-    if action is Action.ADOPT and not record.is_same_on(item.binding.api, item.natural_key):
+    if action is Action.ADOPT and not record.is_same_object_on(
+        resource.binding.api, resource.natural_key
+    ):
         return True
-    last = LastRun.of(record.verification)
-    return last is None or last.result is Verdict.UNVERIFIED
+    last_run = LastRun.from_json(record.verification)
+    return last_run is None or last_run.result is RunStatus.UNVERIFIED
 
 
-def _due(
-    item: Item, ruling: Ruling, survey: Survey, verify: Mapping[str, Any]
+def _find_due_run(
+    resource: ResourceState, decision: Decision, index: PlanIndex, verify: Mapping[str, Any]
 ) -> Verification | None:
-    proof, desired, choices = item.type.proof, item.desired, survey.choices
+    proof, desired, options = resource.type.verification_spec, resource.desired, index.options
     if proof is None or desired is None:
         return None
-    body = proof.body(desired.spec, verify)
-    made = Verification(
+    body = proof.build_body(desired.spec, verify)
+    verification = Verification(
         body,
-        digest_of(body),
+        compute_body_digest(body),
         reason="",
-        timeout=float(verify.get("timeout", TIMEOUT)),
-        poll_interval=float(verify.get("poll_interval", POLL_INTERVAL)),
+        timeout=float(verify.get("timeout", DEFAULT_TIMEOUT)),
+        poll_interval=float(verify.get("poll_interval", DEFAULT_POLL_INTERVAL)),
         on_failure=str(verify.get("on_failure", "fail")),
     )
-    if ruling.change.action in _MAKES:
-        return replace(made, reason=NEVER)
-    if ruling.change.action is Action.ADOPT or item.record is None:
+    if decision.change.action in _CREATES:
+        return replace(verification, reason=NEVER_VERIFIED)
+    if decision.change.action is Action.ADOPT or resource.record is None:
         return None
-    return _again(made, item, item.record, asked=item.address in choices.verify_now)
+    return _find_due_run_of_recorded(
+        verification, resource, resource.record, is_requested=resource.address in options.verify_now
+    )
 
 
-def _again(made: Verification, item: Item, record: Record, *, asked: bool) -> Verification | None:
+def _find_due_run_of_recorded(
+    verification: Verification, resource: ResourceState, record: Record, *, is_requested: bool
+) -> Verification | None:
     """The run as it is due for what is recorded, if it is."""
-    last = LastRun.of(record.verification)
-    if last is not None and last.result.goes_on and last.parameters == made.parameters:
-        if last.result is Verdict.TIMED_OUT and made.tolerant and not asked:
+    last_run = LastRun.from_json(record.verification)
+    if (
+        last_run is not None
+        and last_run.result.may_be_running
+        and last_run.parameters == verification.parameters
+    ):
+        if (
+            last_run.result is RunStatus.TIMED_OUT
+            and verification.tolerates_failure
+            and not is_requested
+        ):
             return None
-        still = "is still running" if last.result is Verdict.RUNNING else "did not end in time"
-        return replace(made, reason=f"job {last.job} {still}: it is followed", job=last.job)
-    reason = ASKED if asked else _why(made, last, item, record)
-    return replace(made, reason=reason) if reason else None
+        status_text = (
+            "is still running" if last_run.result is RunStatus.RUNNING else "did not end in time"
+        )
+        return replace(
+            verification,
+            reason=f"job {last_run.job} {status_text}: it is followed",
+            job=last_run.job,
+        )
+    reason = (
+        ASKED_FOR if is_requested else _find_run_reason(verification, last_run, resource, record)
+    )
+    return replace(verification, reason=reason) if reason else None
 
 
-def _why(made: Verification, last: LastRun | None, item: Item, record: Record) -> str:
-    if last is None:
+def _find_run_reason(
+    verification: Verification, last_run: LastRun | None, resource: ResourceState, record: Record
+) -> str:
+    if last_run is None:
         # Bytes that are not ours are not proved unasked: nobody here published them.
-        ours = record.digest is not None or not item.type.carries_package
-        return NEVER if ours else ""
-    if last.parameters != made.parameters:
-        return CHANGED if last.parameters else NEVER
-    if last.result is Verdict.UNKNOWN:
+        is_own_package = record.digest is not None or not resource.type.carries_package
+        return NEVER_VERIFIED if is_own_package else ""
+    if last_run.parameters != verification.parameters:
+        return PARAMETERS_CHANGED if last_run.parameters else NEVER_VERIFIED
+    if last_run.result is RunStatus.UNKNOWN:
         return "the result of its last run is not known"
-    return FAILED if last.result is Verdict.FAILED and not made.tolerant else ""
+    return (
+        LAST_RUN_FAILED
+        if last_run.result is RunStatus.FAILED and not verification.tolerates_failure
+        else ""
+    )
 
 
-def _is_older(item: Item, series: Series) -> bool:
+def _is_older_than_newest(resource: ResourceState, series: SeriesMap) -> bool:
     """Whether a newer member is declared beside it: a run would show that one's work."""
-    if item.desired is None or not item.type.series:
+    if resource.desired is None or not resource.type.series_field:
         return False
-    name, version = item.type.place_in_series(item.desired.spec)
-    members, mine = series.get((item.address.kind, name)), order(version)
-    newest = members.newest if members is not None else None
-    return newest is not None and mine is not None and mine < newest
+    name, version = resource.type.locate_in_series(resource.desired.spec)
+    members, parsed_version = series.get((resource.address.kind, name)), version_sort_key(version)
+    newest = members.newest_declared if members is not None else None
+    return newest is not None and parsed_version is not None and parsed_version < newest
 
 
-def _unproven(item: Item, elsewhere: Mapping[str, Elsewhere]) -> Iterator[Refusal]:
+def _iter_unverified_refusals(
+    resource: ResourceState, other_targets: Mapping[str, OtherTargetRuns]
+) -> Iterator[Refusal]:
     """A refusal for each target that has not verified these bytes."""
-    for target, there in sorted(elsewhere.items()):
-        told = _lacks(item, target, there)
-        if told is not None:
-            reason, ways = told
-            place = item.desired.position if item.desired else None
-            yield Refusal("require-verified", reason, ways, place)
+    for target, other_target in sorted(other_targets.items()):
+        problem = _find_verification_gap(resource, target, other_target)
+        if problem is not None:
+            reason, ways_out = problem
+            position = resource.desired.position if resource.desired else None
+            yield Refusal("require-verified", reason, ways_out, position)
 
 
-def _lacks(item: Item, target: str, there: Elsewhere) -> tuple[str, tuple[str, ...]] | None:
+def _find_verification_gap(
+    resource: ResourceState, target: str, other_target: OtherTargetRuns
+) -> tuple[str, tuple[str, ...]] | None:
     """Why a target does not vouch for a release, and the ways out; None when it does."""
-    must = f"target {target} must have verified it first, and"
-    apply, renew = (
+    requirement = f"target {target} must have verified it first, and"
+    apply_command, new_version_hint = (
         f"`synapse-apply apply -t {target}`",
         f"make it a new version, then apply it to {target}",
     )
     # It runs whatever the last run was; an apply leaves a failure alone that is only a warning.
-    verify = f"`synapse-apply verify {item.address} -t {target}`"
-    if there.missing:
-        init = f"`synapse-apply state init -t {target}`, then " if target != EMBEDDED else ""
-        restore = f"`synapse-apply state restore FILE -t {target}`, if there was one"
-        return f"{must} there is no state of it here", (f"{init}{apply}", restore)
-    if there.problem:
-        again = f"make the state of target {target} readable here, then plan again"
-        return f"{must} its state cannot be read: {there.problem}", (again,)
-    if is_replaceable(item):
-        never = f"{must} `{item.type.replaced_if}: true` lets its bytes be replaced after any run"
-        return never, (f"remove `{item.type.replaced_if}`: {renew}",)
-    package = item.desired.package if item.desired else None
-    mine = package.digest if package else ""
-    has = there.digests.get(item.address)
-    if has is None:
-        return f"{must} it is not released there", (apply,)
-    if has != mine:
-        what = "has other content" if has else "is of bytes that nobody knows"
-        return f"{must} what is released there under this version {what}", (renew,)
-    last = there.runs.get(item.address)
-    if last is None or last.result is Verdict.UNVERIFIED:
-        return f"{must} it was never verified there", (apply, verify)
-    if last.result is Verdict.PASSED:
-        if last.digest != mine:
-            return f"{must} what passed there had other content", (verify,)
-        doubt = there.doubts.get(item.address)
-        return (f"{must} {doubt.why}", (verify, *doubt.ways)) if doubt else None
-    how = f" (job {last.job})" if last.job else ""
-    return f"{must} its run there has not passed: {last.result.value}{how}", (verify, renew)
+    verify_command = f"`synapse-apply verify {resource.address} -t {target}`"
+    if other_target.missing:
+        init_step = f"`synapse-apply state init -t {target}`, then " if target != EMBEDDED else ""
+        restore_command = f"`synapse-apply state restore FILE -t {target}`, if there was one"
+        return f"{requirement} there is no state of it here", (
+            f"{init_step}{apply_command}",
+            restore_command,
+        )
+    if other_target.problem:
+        readable_hint = f"make the state of target {target} readable here, then plan again"
+        return f"{requirement} its state cannot be read: {other_target.problem}", (readable_hint,)
+    if is_replaceable(resource):
+        reason = (
+            f"{requirement} `{resource.type.replaceable_if}: true` lets its bytes be "
+            f"replaced after any run"
+        )
+        return reason, (f"remove `{resource.type.replaceable_if}`: {new_version_hint}",)
+    package = resource.desired.package if resource.desired else None
+    own_digest = package.digest if package else ""
+    target_digest = other_target.digests.get(resource.address)
+    if target_digest is None:
+        return f"{requirement} it is not released there", (apply_command,)
+    if target_digest != own_digest:
+        difference = "has other content" if target_digest else "is of bytes that nobody knows"
+        return f"{requirement} what is released there under this version {difference}", (
+            new_version_hint,
+        )
+    last_run = other_target.runs.get(resource.address)
+    if last_run is None or last_run.result is RunStatus.UNVERIFIED:
+        return f"{requirement} it was never verified there", (apply_command, verify_command)
+    if last_run.result is RunStatus.PASSED:
+        if last_run.digest != own_digest:
+            return f"{requirement} what passed there had other content", (verify_command,)
+        doubt = other_target.doubts.get(resource.address)
+        return (
+            (f"{requirement} {doubt.reason}", (verify_command, *doubt.ways_out)) if doubt else None
+        )
+    job_text = f" (job {last_run.job})" if last_run.job else ""
+    return f"{requirement} its run there has not passed: {last_run.result.value}{job_text}", (
+        verify_command,
+        new_version_hint,
+    )

@@ -10,79 +10,83 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.values import (
     ABSENT,
+    DesiredSecret,
     Fields,
     KnownAfterApply,
     Mac,
-    SecretWant,
-    Withheld,
+    WithheldSecret,
+    delete_at,
     is_map,
-    plant,
-    prune,
+    set_at,
 )
 
 
 @frozen
-class Whole:
+class ChangeSide:
     """One side of a change: the object, its sensitive paths, its paths not known yet."""
 
     tree: Mapping[str, Any] | None = None
-    sensitive: tuple[Path, ...] = ()
-    unknown: tuple[Path, ...] = ()
+    sensitive_paths: tuple[Path, ...] = ()
+    unknown_paths: tuple[Path, ...] = ()
 
 
-NOTHING = Whole()
-_SECRETS = (Mac, Withheld, SecretWant)
-_OPEN = frozenset({str, int, float, bool, list})  # neither secret nor unknown, whatever is in it
+EMPTY_SIDE = ChangeSide()
+_SECRETS = (Mac, WithheldSecret, DesiredSecret)
+_PLAIN_TYPES = frozenset(
+    {str, int, float, bool, list}
+)  # neither secret nor unknown, whatever is in it
 
 
-def nested(fields: Fields) -> dict[str, Any]:
+def unflatten(fields: Fields) -> dict[str, Any]:
     """Fields by path as one nested map; its leaves are the fields' values."""
     tree: dict[Any, Any] = {}
     for path, value in fields.items():
         if len(path) == 1 and type(value) is str:
             tree[path[0]] = value
         else:
-            plant(tree, path, dict(value) if is_map(value) else value)
+            set_at(tree, path, dict(value) if is_map(value) else value)
     return tree
 
 
-def is_secret(value: Any) -> bool:
+def holds_secret(value: Any) -> bool:
     """Whether a field's value, or anything below it, is a secret in one of its forms."""
     if is_map(value):
-        return any(is_secret(below) for below in value.values())
+        return any(holds_secret(inner) for inner in value.values())
     return isinstance(value, _SECRETS)
 
 
-def whole(fields: Fields) -> Whole:
+def build_change_side(fields: Fields) -> ChangeSide:
     """An object as it is, or as it would be created."""
-    if {*map(type, fields.values())} <= _OPEN:
-        return Whole(nested(fields))
-    sensitive = sorted(path for path, value in fields.items() if is_secret(value))
+    if {*map(type, fields.values())} <= _PLAIN_TYPES:
+        return ChangeSide(unflatten(fields))
+    sensitive = sorted(path for path, value in fields.items() if holds_secret(value))
     unknown = sorted(path for path, value in fields.items() if isinstance(value, KnownAfterApply))
     hidden = dict.fromkeys((*sensitive, *unknown))
-    shown = {**fields, **hidden} if hidden else fields
-    return Whole(nested(shown), tuple(sensitive), tuple(unknown))
+    visible_fields = {**fields, **hidden} if hidden else fields
+    return ChangeSide(unflatten(visible_fields), tuple(sensitive), tuple(unknown))
 
 
-def changed(live: Fields, want: Fields, changes: Iterable[FieldChange]) -> Whole:
+def build_changed_side(
+    live: Fields, declared_fields: Fields, changes: Iterable[FieldChange]
+) -> ChangeSide:
     """The live object with the changes made; secrets we declare stand in it as sensitive paths."""
-    tree = nested(live)
-    for path, value in want.items():
-        if isinstance(value, SecretWant):
-            plant(tree, path, value)
+    tree = unflatten(live)
+    for path, value in declared_fields.items():
+        if isinstance(value, DesiredSecret):
+            set_at(tree, path, value)
     for change in changes:
-        if change.sensitive and change.path in want:
-            plant(tree, change.path, Withheld("planned"))
+        if change.sensitive and change.path in declared_fields:
+            set_at(tree, change.path, WithheldSecret("planned"))
         elif change.after is ABSENT:
-            prune(tree, change.path)
+            delete_at(tree, change.path)
         else:
-            plant(tree, change.path, change.after)
-    return whole(dict(_flat(tree)))
+            set_at(tree, change.path, change.after)
+    return build_change_side(dict(_iter_flat_fields(tree)))
 
 
-def _flat(tree: Mapping[str, Any], at: Path = ()) -> Iterable[tuple[Path, Any]]:
+def _iter_flat_fields(tree: Mapping[str, Any], prefix: Path = ()) -> Iterable[tuple[Path, Any]]:
     for key, value in tree.items():
         if is_map(value) and value:
-            yield from _flat(value, (*at, key))
+            yield from _iter_flat_fields(value, (*prefix, key))
         elif value is not None:
-            yield (*at, key), value
+            yield (*prefix, key), value

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.model.plan import FieldChange
-from synapse_apply.planning.situation import CanWrite, Item
+from synapse_apply.planning.situation import CanWrite, ResourceState
 
 
-def is_writable(item: Item, changes: Sequence[FieldChange], can_write: CanWrite) -> bool:
+def can_write_live_values(
+    resource: ResourceState, changes: Sequence[FieldChange], can_write: CanWrite
+) -> bool:
     """Whether all of these fields can: no secret, no reference, no value from elsewhere."""
-    desired = item.desired
+    desired = resource.desired
     return desired is not None and all(
         not change.sensitive
-        and not (change.path[0] in item.type.rules and item.type.rule(change.path).references)
+        and not (
+            change.path[0] in resource.type.rules
+            and resource.type.find_rule(change.path).references
+        )
         and can_write(desired, change.path)
         for change in changes
     )

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.opening import (
-    check_file,
-    link_file,
-    make_folder,
-    open_file,
-    read_file,
-    remove_file,
+    create_folders,
+    link_own_file,
+    open_own_file,
+    read_own_file,
+    remove_own_file,
+    stat_own_file,
 )
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 
@@ -65,25 +65,25 @@ class StateKey:
 
 
 @frozen
-class Keys:
+class StateKeys:
     """The keys at hand: the first makes digests, all can check them."""
 
-    known: tuple[StateKey, ...] = ()
+    all_keys: tuple[StateKey, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
 
     @property
-    def current(self) -> StateKey | None:
-        return self.known[0] if self.known else None
+    def current_key(self) -> StateKey | None:
+        return self.all_keys[0] if self.all_keys else None
 
 
-def variable_of(target: str) -> str:
+def key_variable_name(target: str) -> str:
     """The variable with the key of one target alone, which goes before that of all."""
     return f"{KEY_VARIABLE}_{_NOT_IN_NAMES.sub('_', target.upper())}"
 
 
-def is_given(environ: Mapping[str, str], target: str) -> bool:
+def has_key_variable(environ: Mapping[str, str], target: str) -> bool:
     """Whether a variable has the key of a target."""
-    return any(environ.get(name) for name in (variable_of(target), KEY_VARIABLE))
+    return any(environ.get(name) for name in (key_variable_name(target), KEY_VARIABLE))
 
 
 def load_keys(
@@ -93,7 +93,7 @@ def load_keys(
     target: str = "",
     create: bool = False,
     previous: Path | None = None,
-) -> Keys:
+) -> StateKeys:
     """The keys of one target: the variables' first, then those of files, which check.
 
     The variables are that of the `target`, if one is named, and that of all targets. `path` is
@@ -101,28 +101,28 @@ def load_keys(
     at all, one is made in `path`. InputError when the key in use cannot be used; a file that is
     only there to check gets a warning.
     """
-    known: list[StateKey] = []
+    keys: list[StateKey] = []
     warnings: list[Diagnostic] = []
-    variables = (variable_of(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
-    known += [_key_of(environ[name], name) for name in variables if environ.get(name)]
+    variables = (key_variable_name(target), KEY_VARIABLE) if target else (KEY_VARIABLE,)
+    keys += [_parse_key(environ[name], name) for name in variables if environ.get(name)]
     for file in (path, previous):
-        if file is None or not _is_there(file):
+        if file is None or not _key_file_exists(file):
             continue
         try:
-            warnings += _narrow(file)
-            known.append(_read_key(file))
+            warnings += _restrict_permissions(file)
+            keys.append(_read_key_file(file))
         except InputError as unusable:
-            if file == path and not known:
+            if file == path and not keys:
                 raise
-            warnings += [_not_needed(finding) for finding in unusable.diagnostics]
-    if create and not known:
-        known.append(create_key(path))
-    return Keys(tuple(dict.fromkeys(known)), tuple(warnings))
+            warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
+    if create and not keys:
+        keys.append(create_key(path))
+    return StateKeys(tuple(dict.fromkeys(keys)), tuple(warnings))
 
 
-def _not_needed(finding: Diagnostic) -> Diagnostic:
+def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
     """A file's key that cannot be used, where another one is in use."""
-    return warning(
+    return warning_finding(
         "A file of a state key cannot be used",
         f"{finding.summary}: {finding.detail.rstrip('.')}. Secrets that were digested with it are "
         "not checked.",
@@ -137,55 +137,55 @@ def create_key(path: Path) -> StateKey:
     InputError when it cannot be written.
     """
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        make_folder(path.parent)
-        _write_new(aside, text)
+        create_folders(path.parent)
+        _write_new_file(temporary_path, text)
         try:
-            _place(aside, path, text)
+            _link_or_write(temporary_path, path, text)
         finally:
-            remove_file(aside)
+            remove_own_file(temporary_path)
     except FileExistsError:
         pass
     except OSError as problem:
         raise InputError(
-            error(
+            error_finding(
                 "State key cannot be written",
                 f"{path}: {problem.strerror}",
                 f"Make the folder writable, or set {KEY_VARIABLE}.",
             )
         ) from None
-    return _read_key(path)
+    return _read_key_file(path)
 
 
-def _place(aside: Path, path: Path, text: str) -> None:
+def _link_or_write(temporary_path: Path, path: Path, text: str) -> None:
     try:
-        link_file(path, aside.name)
+        link_own_file(path, temporary_path.name)
     except FileExistsError:
         raise
     except OSError:
-        _write_new(path, text)  # a file system without hard links
+        _write_new_file(path, text)  # a file system without hard links
 
 
-def _write_new(path: Path, text: str) -> None:
-    number = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with os.fdopen(number, "w", encoding="ascii") as file:
+def _write_new_file(path: Path, text: str) -> None:
+    descriptor = open_own_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)
         file.flush()
-        os.fsync(number)
+        os.fsync(descriptor)
 
 
-def _is_there(path: Path) -> bool:
+def _key_file_exists(path: Path) -> bool:
     """Whether there is such a file; InputError where nobody can look."""
     try:
-        return check_file(path) is not None
+        return stat_own_file(path) is not None
     except OSError as problem:
-        raise _unreadable(path, problem) from None
+        raise _build_unreadable_error(path, problem) from None
 
 
-def _unreadable(path: Path, problem: OSError) -> InputError:
+def _build_unreadable_error(path: Path, problem: OSError) -> InputError:
     return InputError(
-        error(
+        error_finding(
             "State key cannot be read",
             f"{path}: {problem.strerror}",
             f"Check the file's permissions, or set {KEY_VARIABLE}.",
@@ -193,39 +193,39 @@ def _unreadable(path: Path, problem: OSError) -> InputError:
     )
 
 
-def _narrow(path: Path) -> list[Diagnostic]:
+def _restrict_permissions(path: Path) -> list[Diagnostic]:
     """Take other people's permissions off a key file, and say so.
 
     Only off a file that is ours alone: one with a second name may be anything under the other.
     """
     try:
-        number = open_file(path, os.O_RDONLY)
+        descriptor = open_own_file(path, os.O_RDONLY)
         try:
-            found = os.fstat(number)
-            if not found.st_mode & 0o077:
+            info = os.fstat(descriptor)
+            if not info.st_mode & 0o077:
                 return []
-            if os.geteuid() not in (found.st_uid, 0) or found.st_nlink > 1:
+            if os.geteuid() not in (info.st_uid, 0) or info.st_nlink > 1:
                 raise InputError(
-                    error(
+                    error_finding(
                         "State key readable by others",
                         f"{path}: its permissions are not changed here, since "
-                        + ("it has a second name." if found.st_nlink > 1 else "it is not yours."),
+                        + ("it has a second name." if info.st_nlink > 1 else "it is not yours."),
                         f"chmod 600 {path}",
                     )
                 )
-            os.fchmod(number, 0o600)
+            os.fchmod(descriptor, 0o600)
         finally:
-            os.close(number)
+            os.close(descriptor)
     except OSError as problem:
         raise InputError(
-            error(
+            error_finding(
                 "State key readable by others",
                 f"{path}: {problem.strerror}",
                 f"chmod 600 {path}",
             )
         ) from None
     return [
-        warning(
+        warning_finding(
             "State key was readable by others",
             f"{path} had wide permissions; they are 0600 now.",
             "If others use this machine, make a new key and run: `synapse-apply state rekey`",
@@ -233,21 +233,21 @@ def _narrow(path: Path) -> list[Diagnostic]:
     ]
 
 
-def _read_key(path: Path) -> StateKey:
+def _read_key_file(path: Path) -> StateKey:
     try:
-        text = read_file(path).decode("ascii", "replace")
+        text = read_own_file(path).decode("ascii", "replace")
     except OSError as problem:
-        raise _unreadable(path, problem) from None
-    return _key_of(text, str(path))
+        raise _build_unreadable_error(path, problem) from None
+    return _parse_key(text, str(path))
 
 
-def _key_of(text: str, origin: str) -> StateKey:
-    data = _unbase64(text)
+def _parse_key(text: str, origin: str) -> StateKey:
+    data = _decode_base64(text)
     if data is None:
-        raise InputError(error("State key is not base64", f"The key in {origin}.", _ADVICE))
+        raise InputError(error_finding("State key is not base64", f"The key in {origin}.", _ADVICE))
     if len(data) < KEY_BYTES:
         raise InputError(
-            error(
+            error_finding(
                 "State key is too short",
                 f"The key in {origin} has {len(data)} bytes; at least {KEY_BYTES} are needed.",
                 _ADVICE,
@@ -256,7 +256,7 @@ def _key_of(text: str, origin: str) -> StateKey:
     return StateKey(data, origin)
 
 
-def _unbase64(text: str) -> bytes | None:
+def _decode_base64(text: str) -> bytes | None:
     """Standard or URL-safe alphabet, with or without padding; None for anything else."""
     plain = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:

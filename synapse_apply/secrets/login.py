@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.login import PLACE, Login
+from synapse_apply.model.login import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.values import Sensitive
-from synapse_apply.secrets.resolve import file_text, parsed
+from synapse_apply.secrets.resolve import parse_json, read_secret_file
 
 DEFAULT_HOST = "https://api.synapse.sh"
 _GROUP_AND_OTHERS = 0o077
@@ -25,30 +25,32 @@ def read_login(environ: Mapping[str, str]) -> Login | None:
     if not home or not path.exists():
         return None
     try:
-        text = file_text(path, PLACE)
+        text = read_secret_file(path, LOGIN_FILE_LABEL)
     except SecretUnavailable as unusable:
-        return Login(PLACE, problem=unusable.diagnostics[0].detail)
-    value, problem = parsed(text)
+        return Login(LOGIN_FILE_LABEL, problem=unusable.diagnostics[0].detail)
+    value, problem = parse_json(text)
     if problem or not isinstance(value, dict):
-        return Login(PLACE, problem=f"it is no JSON object{problem}")
-    return _login(value, exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS))
+        return Login(LOGIN_FILE_LABEL, problem=f"it is no JSON object{problem}")
+    return _parse_login(value, exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS))
 
 
-def _login(value: Mapping[str, Any], *, exposed: bool) -> Login:
+def _parse_login(value: Mapping[str, Any], *, exposed: bool) -> Login:
     texts = {name: value.get(name) for name in ("host", "access_token", "user_token", "tenant")}
-    wrong = sorted(name for name, text in texts.items() if not isinstance(text, str | None))
-    if wrong:
-        return Login(PLACE, problem=f"{', '.join(wrong)} is no text")
-    given = {name: text.strip() for name, text in texts.items() if text and text.strip()}
-    token = given.get("access_token")
-    lacks = "has no access_token"
-    if "user_token" in given:
-        lacks += ", only a user_token, which this tool does not send"
+    non_text_names = sorted(
+        name for name, text in texts.items() if not isinstance(text, str | None)
+    )
+    if non_text_names:
+        return Login(LOGIN_FILE_LABEL, problem=f"{', '.join(non_text_names)} is no text")
+    filled_texts = {name: text.strip() for name, text in texts.items() if text and text.strip()}
+    token = filled_texts.get("access_token")
+    no_login_reason = "has no access_token"
+    if "user_token" in filled_texts:
+        no_login_reason += ", only a user_token, which this tool does not send"
     return Login(
-        PLACE,
-        url=given.get("host", DEFAULT_HOST).rstrip("/"),
-        tenant=given.get("tenant", ""),
+        LOGIN_FILE_LABEL,
+        url=filled_texts.get("host", DEFAULT_HOST).rstrip("/"),
+        tenant=filled_texts.get("tenant", ""),
         token=Sensitive(token) if token else None,
-        lacks="" if token else lacks,
-        exposed=exposed,
+        no_login_reason="" if token else no_login_reason,
+        is_exposed=exposed,
     )

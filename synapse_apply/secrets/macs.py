@@ -9,43 +9,52 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.diagnostic import Path, pointer
+from synapse_apply.model.diagnostic import Path, format_json_pointer
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.secrets.keys import StateKey
 
 _DOMAIN = b"synapse-apply secret digest 1"
 
 
-def new_salt() -> str:
+def generate_salt() -> str:
     """128 random bits in hex: one for each record, kept for the record's life."""
     return secrets.token_hex(16)
 
 
-def mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
+def compute_mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
     """HMAC-SHA256 of a value in one field of one record.
 
     The message is four parts: a constant, the salt, the path as a JSON Pointer and the value as
     canonical JSON; each is UTF-8 behind its length in bytes (8 bytes, big endian), so that no two
     triples give the same message. TypeError when the value is not JSON.
     """
-    parts = (_DOMAIN, salt.encode(), pointer(path).encode(), canonical_json(value.reveal()))
+    parts = (
+        _DOMAIN,
+        salt.encode(),
+        format_json_pointer(path).encode(),
+        encode_canonical_json(value.reveal()),
+    )
     message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
     digest = hmac.new(key.reveal(), message, hashlib.sha256).hexdigest()
     return Mac(key.key_id, digest)
 
 
-def canonical_json(value: Any) -> bytes:
+def encode_canonical_json(value: Any) -> bytes:
     """JSON with sorted keys, no spaces and ASCII only; 1.0 is written as 1, for they are equal."""
     return json.dumps(
-        _normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+        _normalize_numbers(value),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
     ).encode("ascii")
 
 
-def _normal(value: Any) -> Any:
+def _normalize_numbers(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):
-        return {key: _normal(below) for key, below in value.items()}
+        return {key: _normalize_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_normal(below) for below in value]
+        return [_normalize_numbers(inner) for inner in value]
     return value

@@ -14,14 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secret_rules import (
-    NOTHING_RESERVED,
-    Reserved,
-    env_allowed,
-    file_allowed,
-    forbidden_env,
+    NO_RESERVED_SOURCES,
+    ReservedVariables,
+    is_file_allowed,
+    is_forbidden_variable,
+    is_variable_allowed,
 )
 from synapse_apply.model.values import SecretRef, Sensitive
 
@@ -46,7 +46,7 @@ class Resolver:
         environ: Mapping[str, str],
         allow_env: Sequence[str] = (),
         allow_files: Sequence[str] = (),
-        reserved: Reserved = NOTHING_RESERVED,
+        reserved: ReservedVariables = NO_RESERVED_SOURCES,
     ) -> None:
         self._root = root
         self._environ = environ
@@ -54,16 +54,16 @@ class Resolver:
         self._allow_files = tuple(allow_files)
         self._reserved = reserved
 
-    def resolve(self, ref: SecretRef) -> Sensitive:
+    def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value of a manifest's `valueFrom`.
 
         SecretUnavailable when it is missing, empty, not allowed or not readable as its format;
         the diagnostic's detail fits after "not checked:".
         """
         if ref.source == "env":
-            self._may_read_variable(ref.name)
+            self._require_readable_variable(ref.name)
         elif ref.source == "file":
-            self._may_read_file(ref.name)
+            self._require_readable_file(ref.name)
         return self.resolve_setting(ref)
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
@@ -71,72 +71,78 @@ class Resolver:
         if ref.source in {"literal", "login"} and ref.literal is not None:
             return ref.literal
         if ref.source == "env":
-            text, where = self._variable(ref.name), ref.name
+            text, source_name = self._read_variable(ref.name), ref.name
         elif ref.source == "file":
-            text, where = file_text(self._root / ref.name, ref.name), ref.name
+            text, source_name = read_secret_file(self._root / ref.name, ref.name), ref.name
         elif ref.source == "live":
-            _stop(
+            _raise_unavailable(
                 _UNAVAILABLE,
                 "the value is kept on the server (valueFrom live) and never read from it",
                 "Use valueFrom env or file where the value must be sent.",
             )
         else:
-            _stop(
+            _raise_unavailable(
                 _UNUSABLE,
                 f"valueFrom has no source {ref.source!r}",
                 "The sources are env, file and live.",
             )
-        return _formatted(text, ref.format, where)
+        return _parse_secret(text, ref.format, source_name)
 
-    def _may_read_variable(self, name: str) -> None:
-        if forbidden_env(name):
-            _stop(
+    def _require_readable_variable(self, name: str) -> None:
+        if is_forbidden_variable(name):
+            _raise_unavailable(
                 _FORBIDDEN,
                 f"{name} is never readable by valueFrom",
                 "Tokens of this tool and of CI jobs are off limits. "
                 "Hand the secret over in a variable of another name.",
             )
-        if setting := self._reserved.setting_of_variable(name):
-            _stop(
+        if setting := self._reserved.find_setting_by_variable(name):
+            _raise_unavailable(
                 _FORBIDDEN,
                 f"{name} is never readable by valueFrom: {setting} names it",
                 "Hand the secret over in a variable of its own.",
             )
-        if not env_allowed(name, self._allow_env):
-            _stop(
+        if not is_variable_allowed(name, self._allow_env):
+            _raise_unavailable(
                 _FORBIDDEN,
                 f"{name} matches no pattern of the target's allow_env",
                 f"Add {name} to allow_env of the target in the project file.",
             )
 
-    def _variable(self, name: str) -> str:
+    def _read_variable(self, name: str) -> str:
         text = self._environ.get(name)
         if text is None:
-            _stop(_UNAVAILABLE, f"{name} is not set", f"Set the environment variable {name}.")
-        if not _encodable(text):
-            _stop(_UNUSABLE, f"{name} is not UTF-8 text", f"Set {name} to text in UTF-8.")
+            _raise_unavailable(
+                _UNAVAILABLE, f"{name} is not set", f"Set the environment variable {name}."
+            )
+        if not _is_encodable(text):
+            _raise_unavailable(
+                _UNUSABLE, f"{name} is not UTF-8 text", f"Set {name} to text in UTF-8."
+            )
         return text
 
-    def _may_read_file(self, name: str) -> None:
+    def _require_readable_file(self, name: str) -> None:
         root = self._root.absolute()
-        if setting := self._setting_of_file(name, root):
-            _stop(
+        if setting := self._find_setting_by_file(name, root):
+            _raise_unavailable(
                 _FORBIDDEN,
                 f"{name} is never readable by valueFrom: {setting} names it",
                 "Keep the secret in a file of its own.",
             )
-        if file_allowed(name, root, self._allow_files) and self._stays_allowed(name, root):
+        if is_file_allowed(name, root, self._allow_files) and self._is_link_target_allowed(
+            name, root
+        ):
             return
-        _stop(
+        _raise_unavailable(
             _FORBIDDEN,
             f"{name} lies outside the project (or in a folder that is off limits)",
             "Move the file into the project, or list it under allow_files of the target. "
             "Files of .synapse-apply, .synapse and .git are never readable.",
         )
 
-    def _setting_of_file(self, name: str, root: Path) -> str:
+    def _find_setting_by_file(self, name: str, root: Path) -> str:
         """The setting that names this file, under whatever path: a link to it is the same file."""
-        if setting := self._reserved.setting_of_file(name, root):
+        if setting := self._reserved.find_setting_by_file(name, root):
             return setting
         for other, setting in self._reserved.files.items():
             with suppress(OSError, ValueError):
@@ -144,26 +150,32 @@ class Resolver:
                     return setting
         return ""
 
-    def _stays_allowed(self, name: str, root: Path) -> bool:
+    def _is_link_target_allowed(self, name: str, root: Path) -> bool:
         """Links inside the project must end in it or in a listed file outside.
 
         A listed name inside the project counts for nothing here: a pull request can make it a
         link to anywhere. A listed file outside may be a link itself, as mounted secrets are.
         """
-        away = [listed for listed in self._allow_files if not file_allowed(listed, root, ())]
+        outside_files = [
+            allowed_file
+            for allowed_file in self._allow_files
+            if not is_file_allowed(allowed_file, root, ())
+        ]
         try:
-            targets = [str((root / listed).resolve()) for listed in away]
-            return file_allowed(str((root / name).resolve()), root.resolve(), targets)
+            resolved_files = [
+                str((root / allowed_file).resolve()) for allowed_file in outside_files
+            ]
+            return is_file_allowed(str((root / name).resolve()), root.resolve(), resolved_files)
         except (OSError, RuntimeError):
             return False
 
 
-def file_text(path: Path, name: str) -> str:
+def read_secret_file(path: Path, name: str) -> str:
     """The file's text without one trailing newline."""
-    data = _bytes_of(path, name)
-    text = _decoded(data)
+    data = _read_limited_bytes(path, name)
+    text = _decode_utf8(data)
     if text is None:
-        _stop(
+        _raise_unavailable(
             _UNUSABLE,
             f"{name} is not UTF-8 text",
             "Write the secret as UTF-8 text; binary secrets can be base64 text.",
@@ -173,61 +185,75 @@ def file_text(path: Path, name: str) -> str:
     return text.removesuffix("\n")
 
 
-def _bytes_of(path: Path, name: str) -> bytes:
+def _read_limited_bytes(path: Path, name: str) -> bytes:
     """At most MAX_SECRET_BYTES; a pipe is not waited for."""
     try:
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        is_file = stat.S_ISREG(os.fstat(number).st_mode)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         if not is_file:
-            os.close(number)
+            os.close(descriptor)
             data = b""
         else:
-            with os.fdopen(number, "rb") as file:
+            with os.fdopen(descriptor, "rb") as file:
                 data = file.read(MAX_SECRET_BYTES + 1)
     except FileNotFoundError:
-        _stop(
+        _raise_unavailable(
             _UNAVAILABLE,
             f"the file {name} does not exist",
             "Paths are relative to the project's folder.",
         )
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or "not a path"
-        _stop(_UNAVAILABLE, f"the file {name} cannot be read: {reason}", "Check its permissions.")
+        _raise_unavailable(
+            _UNAVAILABLE, f"the file {name} cannot be read: {reason}", "Check its permissions."
+        )
     if not is_file:
-        _stop(_UNUSABLE, f"{name} is not a file", "Name a file, not a folder or a device.")
+        _raise_unavailable(
+            _UNUSABLE, f"{name} is not a file", "Name a file, not a folder or a device."
+        )
     if len(data) > MAX_SECRET_BYTES:
-        _stop(_UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
+        _raise_unavailable(_UNUSABLE, f"{name} is larger than 1 MiB", "Is this the file you meant?")
     return data
 
 
-def _formatted(text: str, form: str, where: str) -> Sensitive:
+def _parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
     if not text.strip():
-        _stop(
+        _raise_unavailable(
             _UNUSABLE,
-            f"{where} is empty",
+            f"{source_name} is empty",
             "An empty secret is almost always a mistake; leave the field out if it is meant.",
         )
-    if form == "text":
+    if format_name == "text":
         return Sensitive(text)
-    if form != "json":
-        _stop(_UNUSABLE, f"{where}: format {form!r} is not known", "The formats are text and json.")
-    value, problem = parsed(text)
-    if problem:
-        _stop(
+    if format_name != "json":
+        _raise_unavailable(
             _UNUSABLE,
-            f"{where} is not valid JSON{problem}",
+            f"{source_name}: format {format_name!r} is not known",
+            "The formats are text and json.",
+        )
+    value, problem = parse_json(text)
+    if problem:
+        _raise_unavailable(
+            _UNUSABLE,
+            f"{source_name} is not valid JSON{problem}",
             "The content is not shown, since it is secret. "
             "Check it with a JSON parser, or leave out format: json.",
         )
     if value is None or value == "":
-        _stop(_UNUSABLE, f"{where} holds an empty JSON value", "Write the secret into it.")
+        _raise_unavailable(
+            _UNUSABLE, f"{source_name} holds an empty JSON value", "Write the secret into it."
+        )
     return Sensitive(value)
 
 
-def parsed(text: str) -> tuple[Any, str]:
+def parse_json(text: str) -> tuple[Any, str]:
     """(value, "") or (None, where the error is); never the text itself."""
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique), ""
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_build_object_without_duplicates,
+        ), ""
     except json.JSONDecodeError as problem:
         return None, f" (line {problem.lineno}, column {problem.colno})"
     except _DuplicateKey:
@@ -240,25 +266,25 @@ class _DuplicateKey(ValueError):
     pass
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
         raise _DuplicateKey
-    return made
+    return result
 
 
-def _no_constant(_name: str) -> NoReturn:
+def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError
 
 
-def _decoded(data: bytes) -> str | None:
+def _decode_utf8(data: bytes) -> str | None:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
 
 
-def _encodable(text: str) -> bool:
+def _is_encodable(text: str) -> bool:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -266,5 +292,5 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _stop(summary: str, detail: str, hint: str) -> NoReturn:
-    raise SecretUnavailable(error(summary, detail, hint))
+def _raise_unavailable(summary: str, detail: str, hint: str) -> NoReturn:
+    raise SecretUnavailable(error_finding(summary, detail, hint))

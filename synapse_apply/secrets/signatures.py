@@ -17,15 +17,15 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
-from synapse_apply.model.verification import LastRun, Verdict
-from synapse_apply.secrets.keys import Keys, StateKey
-from synapse_apply.secrets.macs import canonical_json
+from synapse_apply.model.verification import LastRun, RunStatus
+from synapse_apply.secrets.keys import StateKey, StateKeys
+from synapse_apply.secrets.macs import encode_canonical_json
 
-_SUB_KEY = b"synapse-apply sub-key 1\0"
-_RUNS = "result of a run"
+_SUB_KEY_DOMAIN = b"synapse-apply sub-key 1\0"
+_RUN_PURPOSE = "result of a run"
 
 
-class Standing(Enum):
+class SignatureStatus(Enum):
     """What a signature shows.
 
     GENUINE: the key in use made it. EARLIER: another key at hand did. STRANGE: it names a key that
@@ -39,93 +39,108 @@ class Standing(Enum):
     UNSIGNED = "unsigned"
 
 
-def sign(keys: Keys, purpose: str, document: Mapping[str, Any]) -> str:
+def sign_document(keys: StateKeys, purpose: str, document: Mapping[str, Any]) -> str:
     """The signature of a document under the key in use; "" without one."""
-    return _signature(keys.current, purpose, document) if keys.current is not None else ""
+    return (
+        _compute_signature(keys.current_key, purpose, document)
+        if keys.current_key is not None
+        else ""
+    )
 
 
-def standing(keys: Keys, purpose: str, document: Mapping[str, Any], signature: str) -> Standing:
+def verify_signature(
+    keys: StateKeys, purpose: str, document: Mapping[str, Any], signature: str
+) -> SignatureStatus:
     """What the signature of a document shows."""
     if not signature:
-        return Standing.UNSIGNED
-    named = key_id_of(signature)
-    key = next((key for key in keys.known if key.key_id == named), None)
+        return SignatureStatus.UNSIGNED
+    key_id = parse_key_id(signature)
+    key = next((key for key in keys.all_keys if key.key_id == key_id), None)
     if key is None:
-        return Standing.STRANGE
-    made = _signature(key, purpose, document)
+        return SignatureStatus.STRANGE
+    expected_signature = _compute_signature(key, purpose, document)
     # As bytes: what is compared may hold anything.
-    if not hmac.compare_digest(made.encode(), signature.encode("utf-8", "replace")):
-        return Standing.FORGED
-    return Standing.GENUINE if key == keys.current else Standing.EARLIER
+    if not hmac.compare_digest(expected_signature.encode(), signature.encode("utf-8", "replace")):
+        return SignatureStatus.FORGED
+    return SignatureStatus.GENUINE if key == keys.current_key else SignatureStatus.EARLIER
 
 
-def key_id_of(signature: str) -> str:
+def parse_key_id(signature: str) -> str:
     """The id of the key that a signature names."""
     return signature.partition(":")[0]
 
 
-def _signature(key: StateKey, purpose: str, document: Mapping[str, Any]) -> str:
-    made = hmac.digest(_sub_key(key, purpose), canonical_json(document), "sha256")
-    return f"{key.key_id}:{made.hex()}"
+def _compute_signature(key: StateKey, purpose: str, document: Mapping[str, Any]) -> str:
+    digest = hmac.digest(_derive_sub_key(key, purpose), encode_canonical_json(document), "sha256")
+    return f"{key.key_id}:{digest.hex()}"
 
 
 @lru_cache(maxsize=16)
-def _sub_key(key: StateKey, purpose: str) -> bytes:
+def _derive_sub_key(key: StateKey, purpose: str) -> bytes:
     """Kept, since it is asked for with every record."""
-    return hmac.digest(key.reveal(), _SUB_KEY + purpose.encode(), "sha256")
+    return hmac.digest(key.reveal(), _SUB_KEY_DOMAIN + purpose.encode(), "sha256")
 
 
 @frozen
 class RunSigner:
     """Signs what the records of one state remember of their last runs, and checks it."""
 
-    keys: Keys
+    keys: StateKeys
     lineage: str
 
-    def signed(self, record: Record) -> Record:
+    def sign_record(self, record: Record) -> Record:
         """The record with a signature of its last run; unsigned without a key."""
-        last = LastRun.of(record.verification)
-        if last is None:
+        last_run = LastRun.from_json(record.verification)
+        if last_run is None:
             return record
-        signature = sign(self.keys, _RUNS, self._document(record.address, last))
-        return replace(record, verification=replace(last, signature=signature).to_json())
+        signature = sign_document(
+            self.keys, _RUN_PURPOSE, self._build_signed_document(record.address, last_run)
+        )
+        return replace(record, verification=replace(last_run, signature=signature).to_json())
 
-    def standing(self, record: Record) -> Standing:
+    def verify_record(self, record: Record) -> SignatureStatus:
         """What the signature of a record's last run shows."""
-        last = LastRun.of(record.verification)
-        if last is None or not last.signature:
-            return Standing.UNSIGNED
-        document = self._document(record.address, last)
-        return standing(self.keys, _RUNS, document, last.signature)
+        last_run = LastRun.from_json(record.verification)
+        if last_run is None or not last_run.signature:
+            return SignatureStatus.UNSIGNED
+        document = self._build_signed_document(record.address, last_run)
+        return verify_signature(self.keys, _RUN_PURPOSE, document, last_run.signature)
 
-    def moved(self, before: Record, after: Record) -> Record:
+    def sign_moved_record(self, before: Record, after: Record) -> Record:
         """A record under its new address, signed anew where it was signed under the former one."""
-        if before.address == after.address or self.standing(before) is not Standing.GENUINE:
+        if (
+            before.address == after.address
+            or self.verify_record(before) is not SignatureStatus.GENUINE
+        ):
             return after
-        return self.signed(after)
+        return self.sign_record(after)
 
-    def without_forged(
+    def replace_forged_results(
         self, records: Mapping[Address, Record]
     ) -> tuple[Mapping[Address, Record], tuple[Address, ...]]:
         """The records, the result of a run unknown where its signature is forged; and whose is."""
-        forged = tuple(self._find_forged(records.values()))
-        doubted = {address: _with_unknown_run(records[address]) for address in forged}
-        return ({**records, **doubted} if doubted else records), forged
+        forged = tuple(self._find_forged_addresses(records.values()))
+        unproven_records = {address: _mark_run_unknown(records[address]) for address in forged}
+        return ({**records, **unproven_records} if unproven_records else records), forged
 
-    def _find_forged(self, records: Iterable[Record]) -> Iterable[Address]:
-        return (one.address for one in records if self.standing(one) is Standing.FORGED)
+    def _find_forged_addresses(self, records: Iterable[Record]) -> Iterable[Address]:
+        return (
+            record.address
+            for record in records
+            if self.verify_record(record) is SignatureStatus.FORGED
+        )
 
-    def _document(self, address: Address, last: LastRun) -> dict[str, str]:
+    def _build_signed_document(self, address: Address, last_run: LastRun) -> dict[str, str]:
         return {
             "lineage": self.lineage,
             "address": str(address),
-            **replace(last, signature="").to_json(),
+            **replace(last_run, signature="").to_json(),
         }
 
 
-def _with_unknown_run(record: Record) -> Record:
-    last = LastRun.of(record.verification)
-    if last is None:
+def _mark_run_unknown(record: Record) -> Record:
+    last_run = LastRun.from_json(record.verification)
+    if last_run is None:
         return record
-    unknown = replace(last, result=Verdict.UNKNOWN, signature="")
-    return replace(record, verification=unknown.to_json())
+    unproven_run = replace(last_run, result=RunStatus.UNKNOWN, signature="")
+    return replace(record, verification=unproven_run.to_json())

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from uuid import uuid4
 
-from synapse_apply.applying.acceptance import acceptance_of, before_acceptance
-from synapse_apply.applying.records import agreed
-from synapse_apply.applying.task import Task
+from synapse_apply.applying.acceptance import build_acceptance, revert_acceptance
+from synapse_apply.applying.records import build_agreed_record
+from synapse_apply.applying.task import Step
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import InputError, StateError
@@ -17,149 +17,171 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
-from synapse_apply.planning.fields import differences
-from synapse_apply.planning.situation import Item
-from synapse_apply.session.context import Context, Planned, StateContext
-from synapse_apply.session.prepare import kept
+from synapse_apply.planning.fields import diff_resource
+from synapse_apply.planning.situation import ResourceState
+from synapse_apply.session.context import PlanResult, StateSession, TargetSession
+from synapse_apply.session.prepare import build_recorded_fields
 
-OTHER_KEY = "recorded under another state key"
+OTHER_KEY_NOTE = "recorded under another state key"
 
 
 @frozen
-class Acceptable:
+class AcceptableResource:
     """A resource that can be accepted as it is live, and the fields in which it differs.
 
-    `differing` lead from what is live to what is declared; `accepted` are those that were accepted
-    before. `notes` tell what cannot be compared.
+    `differing_fields` lead from what is live to what is declared; `accepted_fields` are those that
+    were accepted before. `notes` tell what cannot be compared.
     """
 
-    item: Item
+    resource: ResourceState
     record: Record
     observed: Observed
     depends_on: tuple[Address, ...]
-    differing: tuple[FieldChange, ...]
-    accepted: tuple[FieldChange, ...]
+    differing_fields: tuple[FieldChange, ...]
+    accepted_fields: tuple[FieldChange, ...]
     notes: tuple[str, ...]
 
 
-def acceptable(planned: Planned, address: Address) -> Acceptable:
+def build_acceptable_resource(plan_result: PlanResult, address: Address) -> AcceptableResource:
     """What accepting an address would settle; nothing is changed.
 
     InputError when the address is not declared, StateError when it is not recorded or not live.
     """
-    item = planned.items.get(address)
-    if item is None or item.desired is None:
-        raise InputError.of(
+    resource = plan_result.resources.get(address)
+    if resource is None or resource.desired is None:
+        raise InputError.from_summary(
             "The address is not declared",
             f"No manifest declares {address}.",
             "Declare it as it is live, then accept it.",
         )
-    change = next(change for change in planned.plan.changes if change.address == address)
-    if item.record is None or item.sighting.observed is None:
-        failure = StateError.of(
+    change = next(change for change in plan_result.plan.changes if change.address == address)
+    if resource.record is None or resource.lookup_result.observed is None:
+        failure = StateError.from_summary(
             "There is nothing to accept",
-            f"{address} is {'not live' if item.record else 'not recorded'}.",
+            f"{address} is {'not live' if resource.record else 'not recorded'}.",
             f"`synapse-apply import {address} ID` records a live object.",
         )
         raise StateError(*failure.diagnostics)
-    found = differences(item, item.record)
-    foreign = (FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, OTHER_KEY)
-               for path in found.foreign)  # fmt: skip
-    return Acceptable(
-        item=item,
-        record=item.record,
-        observed=item.sighting.observed,
+    diff = diff_resource(resource, resource.record)
+    foreign_changes = (FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, OTHER_KEY_NOTE)
+               for path in diff.foreign_secrets)  # fmt: skip
+    return AcceptableResource(
+        resource=resource,
+        record=resource.record,
+        observed=resource.lookup_result.observed,
         depends_on=change.depends_on,
-        differing=tuple(sorted((*found.changes, *foreign), key=lambda change: change.path)),
-        accepted=tuple(found.accepted),
-        notes=tuple(found.notes),
+        differing_fields=tuple(
+            sorted((*diff.changes, *foreign_changes), key=lambda change: change.path)
+        ),
+        accepted_fields=tuple(diff.accepted),
+        notes=tuple(diff.notes),
     )
 
 
-def accept(context: Context, planned: Planned, chosen: Acceptable) -> Record:
+def accept_differences(
+    session: TargetSession, plan_result: PlanResult, acceptable: AcceptableResource
+) -> Record:
     """Record declared and live as agreed, whatever differs; nothing is sent.
 
     For a change made in the product that this API cannot make. Takes the state's lock; StateError
     when the record is not the one that was looked at.
     """
-    item, observed = chosen.item, chosen.observed
-    change = next(change for change in planned.plan.changes if change.address == item.address)
-    lifecycle = item.desired.lifecycle if item.desired else None
-    task = Task(
-        change=change,
-        type=item.type,
-        binding=item.binding,
-        desired=item.desired,
-        record=item.record,
-        observed=observed,
-        want=kept(item.want, lifecycle.ignore_changes if lifecycle else ()),
-        salt=item.salt,
-        natural_key=item.natural_key,
+    resource, observed = acceptable.resource, acceptable.observed
+    change = next(
+        change for change in plan_result.plan.changes if change.address == resource.address
     )
-    with context.lock("state accept"):
-        if context.store.record(item.address) != chosen.record:
-            raise _changed_meanwhile(item.address)
-        record = agreed(task, chosen.record, observed, context.secrets, context.clock.now())
-        record = replace(record, accepted=_acceptance(chosen))
-        context.store.put(record)
-        at, run = context.clock.now(), str(uuid4())
-        deed = context.actor.deed(
-            item.address, "accept", at=at, plan_id=run, remote_id=record.remote_id
+    lifecycle = resource.desired.lifecycle if resource.desired else None
+    step = Step(
+        change=change,
+        type=resource.type,
+        binding=resource.binding,
+        desired=resource.desired,
+        record=resource.record,
+        observed=observed,
+        declared_fields=build_recorded_fields(
+            resource.declared_fields, lifecycle.ignore_changes if lifecycle else ()
+        ),
+        salt=resource.salt,
+        natural_key=resource.natural_key,
+    )
+    with session.lock_state("state accept"):
+        if session.store.find_record(resource.address) != acceptable.record:
+            raise _build_state_changed_error(resource.address)
+        record = build_agreed_record(
+            step, acceptable.record, observed, session.secrets, session.clock.utc_now()
         )
-        context.store.note(deed)
+        record = replace(record, accepted=_build_acceptance(acceptable))
+        session.store.write_records(record)
+        moment, run_id = session.clock.utc_now(), str(uuid4())
+        audit_entry = session.actor.build_state_audit_entry(
+            resource.address, "accept", moment=moment, plan_id=run_id, remote_id=record.remote_id
+        )
+        session.store.append_audit_entries(audit_entry)
     return record
 
 
-def _acceptance(chosen: Acceptable) -> Acceptance | None:
+def _build_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
     """What is accepted from now on; of a field accepted before, its undo stays the first one's."""
-    record, paths = chosen.record, [change.path for change in chosen.differing]
-    new = acceptance_of(paths, record.applied, record.seen)
-    old = record.accepted
-    if old is None:
-        return new if paths else None
-    still = _still_among(old.paths, (*chosen.differing, *chosen.accepted))
-    if not (still or paths):
+    record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
+    new_acceptance = build_acceptance(paths, record.applied, record.seen)
+    old_acceptance = record.accepted
+    if old_acceptance is None:
+        return new_acceptance if paths else None
+    still_differing = _select_differing_paths(
+        old_acceptance.paths, (*acceptable.differing_fields, *acceptable.accepted_fields)
+    )
+    if not (still_differing or paths):
         return None
-    before = acceptance_of(still, old.applied, old.seen)
-    fresh = acceptance_of([path for path in paths if path not in still], new.applied, new.seen)
+    earlier_acceptance = build_acceptance(
+        still_differing, old_acceptance.applied, old_acceptance.seen
+    )
+    added_acceptance = build_acceptance(
+        [path for path in paths if path not in still_differing],
+        new_acceptance.applied,
+        new_acceptance.seen,
+    )
     return Acceptance(
-        tuple(dict.fromkeys((*before.paths, *fresh.paths))),
-        {**fresh.applied, **before.applied},
-        {**fresh.seen, **before.seen},
+        tuple(dict.fromkeys((*earlier_acceptance.paths, *added_acceptance.paths))),
+        {**added_acceptance.applied, **earlier_acceptance.applied},
+        {**added_acceptance.seen, **earlier_acceptance.seen},
     )
 
 
-def _still_among(paths: Iterable[Path], changes: Iterable[FieldChange]) -> tuple[Path, ...]:
-    differing = {change.path for change in changes}
-    return tuple(path for path in paths if path in differing)
+def _select_differing_paths(
+    paths: Iterable[Path], changes: Iterable[FieldChange]
+) -> tuple[Path, ...]:
+    differing_paths = {change.path for change in changes}
+    return tuple(path for path in paths if path in differing_paths)
 
 
-def undo(context: StateContext, address: Address) -> Acceptance:
+def undo_acceptance(session: StateSession, address: Address) -> Acceptance:
     """Put back what was recorded before `address` was accepted; gives what was accepted.
 
     The next plan shows the differences again. StateError when nothing of it is accepted.
     """
-    with context.lock("state accept"):
-        record = context.store.record(address)
+    with session.lock_state("state accept"):
+        record = session.store.find_record(address)
         if record is None or record.accepted is None:
-            why = "is not recorded" if record is None else "has no accepted difference"
-            failure = StateError.of(
+            reason = "is not recorded" if record is None else "has no accepted difference"
+            failure = StateError.from_summary(
                 "There is nothing to undo",
-                f"{address} {why}.",
+                f"{address} {reason}.",
                 "`synapse-apply plan` tells the accepted differences of a target.",
             )
             raise StateError(*failure.diagnostics)
-        context.store.put(replace(before_acceptance(record), updated_at=context.clock.now()))
-        at, run = context.clock.now(), str(uuid4())
-        deed = context.actor.deed(
-            address, "undo accept", at=at, plan_id=run, remote_id=record.remote_id
+        session.store.write_records(
+            replace(revert_acceptance(record), updated_at=session.clock.utc_now())
         )
-        context.store.note(deed)
+        moment, run_id = session.clock.utc_now(), str(uuid4())
+        audit_entry = session.actor.build_state_audit_entry(
+            address, "undo accept", moment=moment, plan_id=run_id, remote_id=record.remote_id
+        )
+        session.store.append_audit_entries(audit_entry)
     return record.accepted
 
 
-def _changed_meanwhile(address: Address) -> StateError:
-    failure = StateError.of(
+def _build_state_changed_error(address: Address) -> StateError:
+    failure = StateError.from_summary(
         "The state has changed meanwhile",
         f"Another run recorded something else of {address} while you were asked.",
         "Run again: it shows what differs now.",

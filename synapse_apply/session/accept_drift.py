@@ -8,311 +8,392 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from synapse_apply.kinds.compare import same
-from synapse_apply.manifests.editing import Edit, edited
-from synapse_apply.manifests.loading import Loaded, Shelf
-from synapse_apply.manifests.origins import Origins, Spot
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.manifests.editing import Edit, apply_edits
+from synapse_apply.manifests.loading import FileCache, LoadedManifests
+from synapse_apply.manifests.origins import DocumentSpot, FieldOrigins
 from synapse_apply.manifests.project import read_project
-from synapse_apply.manifests.reader import read
-from synapse_apply.manifests.rewriting import Rewrite, rewrite
-from synapse_apply.manifests.targets import declared_targets
-from synapse_apply.manifests.wording import did_you_mean, dotted
-from synapse_apply.manifests.written import Written, written
+from synapse_apply.manifests.reader import read_documents
+from synapse_apply.manifests.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.targets import list_declared_targets
+from synapse_apply.manifests.wording import format_dotted_path, suggest_known_word
+from synapse_apply.manifests.written import WrittenDocument, iter_written_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Path, error
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.values import ABSENT, dig, is_map
+from synapse_apply.model.values import ABSENT, get_at, is_map
 from synapse_apply.session import declare
-from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.takeover import Comparison, edits
-from synapse_apply.session.where import Where
+from synapse_apply.session.context import PlanResult, TargetSession
+from synapse_apply.session.takeover import ManifestComparison, build_takeover_edits
+from synapse_apply.session.where import Invocation
 
-_REFUSED = "This drift cannot be accepted"
+_REFUSAL_SUMMARY = "This drift cannot be accepted"
 
 
 @frozen
-class _Wanted:
-    """A live value that shall stand at a place; `field` leads from what is declared to it."""
+class _LiveEdit:
+    """A live value that shall stand at a place; `change` leads from what is declared to it."""
 
     address: Address
-    field: FieldChange
-    spot: Spot
+    change: FieldChange
+    spot: DocumentSpot
 
     @property
-    def in_overlay(self) -> bool:
+    def is_in_overlay(self) -> bool:
         return self.spot.path[0] == "targets"
 
 
 @dataclass(slots=True)
-class _Files:
+class _EditedFiles:
     """The files as they will be: edits by file, and each document as the edits so far leave it."""
 
     edits: dict[tuple[FilePath, str], list[Edit]] = field(default_factory=dict)
-    values: dict[tuple[FilePath, int], Any] = field(default_factory=dict)
+    edited_documents: dict[tuple[FilePath, int], Any] = field(default_factory=dict)
 
-    def put(self, spot: Spot, value: Any) -> None:
+    def add_edit(self, spot: DocumentSpot, value: Any) -> None:
         """Add the edit that makes a value stand at a place, maps on the way to it included."""
         document = spot.document
-        at = (document.file, document.index)
-        copy = json.loads(json.dumps(document.document.value))
-        now = self.values.setdefault(at, copy)
+        document_key = (document.file, document.index)
+        original_value = json.loads(json.dumps(document.document.value))
+        parent = self.edited_documents.setdefault(document_key, original_value)
         for depth, part in enumerate(spot.path):
-            last = depth == len(spot.path) - 1
-            below = now.get(part) if isinstance(now, dict) else None
-            if last or not isinstance(below, dict):
-                made = _nested(spot.path[depth + 1 :], value)
+            is_last = depth == len(spot.path) - 1
+            child = parent.get(part) if isinstance(parent, dict) else None
+            if is_last or not isinstance(child, dict):
+                new_value = _nest_value(spot.path[depth + 1 :], value)
                 break
-            now = below
-        edit = Edit(spot.path[: depth + 1], made, document.index, whole=True)
+            parent = child
+        edit = Edit(spot.path[: depth + 1], new_value, document.index, allow_collections=True)
         self.edits.setdefault((document.file, document.name), []).append(edit)
-        if made is ABSENT:
-            now.pop(part, None)
+        if new_value is ABSENT:
+            parent.pop(part, None)
         else:
-            now[part] = made
+            parent[part] = new_value
 
-    def rewritten(self) -> Iterator[Rewrite]:
-        for (file, name), made in self.edits.items():
+    def build_rewrites(self) -> Iterator[Rewrite]:
+        for (file, name), file_edits in self.edits.items():
             try:
-                before = file.read_bytes()
+                old_bytes = file.read_bytes()
             except OSError as problem:
-                raise InputError.of("A file cannot be read", f"{name}: {problem}.") from None
-            yield Rewrite(file, name, before, edited(before.decode(), name, made).encode())
+                raise InputError.from_summary(
+                    "A file cannot be read", f"{name}: {problem}."
+                ) from None
+            yield Rewrite(
+                file, name, old_bytes, apply_edits(old_bytes.decode(), name, file_edits).encode()
+            )
 
 
-def accept(
-    where: Where,
-    context: Context,
-    planned: Planned,
-    found: Drift,
+def write_live_values(
+    invocation: Invocation,
+    session: TargetSession,
+    plan_result: PlanResult,
+    drift: Drift,
     addresses: Sequence[Address],
     *,
     write: bool,
 ) -> Drift:
     """Write the live values of these resources where their declared ones stand.
 
-    `found` is the drift of what was `planned`. It comes back with what was edited. InputError,
+    `drift` is the drift of what was `plan_result`. It comes back with what was edited. InputError,
     with every finding, where one of them cannot be written, or when a plan of the manifests as
     they would be still changed what is live; no file is written then.
     """
     findings: list[Diagnostic] = []
-    wanted: list[_Wanted] = []
-    place = _Place.of(where, context)
+    live_edits: list[_LiveEdit] = []
+    editor = _ProjectEditor.from_session(invocation, session)
     for address in dict.fromkeys(addresses):
         try:
-            one = _object(context, found, address)
-            origins = place.origins(context.desired[address])
+            object_drift = _find_object_drift(session, drift, address)
+            origins = editor.build_origins(session.desired[address])
         except InputError as problem:
             findings += problem.diagnostics
             continue
-        if not one.fields:
+        if not object_drift.fields:
             continue
-        for change in edits(planned.items[address], origins.resource.spec, one.fields):
+        for change in build_takeover_edits(
+            plan_result.resources[address], origins.resource.spec, object_drift.fields
+        ):
             try:
-                wanted += _wanted(context, origins, change, one.stuck)
+                live_edits += _iter_live_edits(
+                    session, origins, change, object_drift.blocked_reason
+                )
             except InputError as problem:
                 findings += problem.diagnostics
     if findings:
         raise InputError(*findings)
-    files = _Files()
-    for each in wanted:
-        live = ABSENT if each.field.after is ABSENT else _escaped(each.field.after)
-        files.put(each.spot, None if live is ABSENT and each.in_overlay else live)
-    rewrites = tuple(files.rewritten())
-    after = place.check(rewrites, wanted)
-    _check_clean(context, planned, after, addresses)
+    files = _EditedFiles()
+    for live_edit in live_edits:
+        live_value = (
+            ABSENT
+            if live_edit.change.after is ABSENT
+            else _escape_variables(live_edit.change.after)
+        )
+        files.add_edit(
+            live_edit.spot, None if live_value is ABSENT and live_edit.is_in_overlay else live_value
+        )
+    rewrites = tuple(files.build_rewrites())
+    new_manifests = editor.check_result(rewrites, live_edits)
+    _check_no_remaining_drift(session, plan_result, new_manifests, addresses)
     if write:
-        rewrite(rewrites)
-    return replace(found, accepted=tuple(_told(wanted, rewrites)))
+        rewrite_files(rewrites)
+    return replace(drift, accepted_edits=tuple(_iter_accepted_edits(live_edits, rewrites)))
 
 
-def _object(context: Context, found: Drift, address: Address) -> ObjectDrift:
+def _find_object_drift(session: TargetSession, drift: Drift, address: Address) -> ObjectDrift:
     """The drift of an address, which may be none; InputError where there is nothing live."""
-    problems = [d for d in found.diagnostics if d.is_error and d.address in (None, str(address))]
+    problems = [d for d in drift.diagnostics if d.is_error and d.address in (None, str(address))]
     if problems:
         raise InputError(*problems)
-    if address not in context.desired:
-        hint = did_you_mean(str(address), map(str, context.desired))
-        raise _refused(address, f"No manifest declares {address}", hint)
-    one = next((one for one in found.objects if one.address == address), None)
-    if one is None:
+    if address not in session.desired:
+        hint = suggest_known_word(str(address), map(str, session.desired))
+        raise _build_refusal_error(address, f"No manifest declares {address}", hint)
+    object_drift = next(
+        (object_drift for object_drift in drift.objects if object_drift.address == address), None
+    )
+    if object_drift is None:
         return ObjectDrift(address, "")
-    if one.gone:
+    if object_drift.is_missing:
         hint = f"To make it again: `synapse-apply apply --only {address}`. To let it go: "
         hint += f"remove its manifest, then `synapse-apply state rm {address}`."
-        raise _refused(address, f"{address} is gone, so there is nothing to write", hint)
-    return one
+        raise _build_refusal_error(
+            address, f"{address} is gone, so there is nothing to write", hint
+        )
+    return object_drift
 
 
-def _refused(address: Address, detail: str, hint: str, **more: Any) -> InputError:
-    return InputError(error(_REFUSED, f"{detail}.", hint, address=str(address), **more))
+def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any) -> InputError:
+    return InputError(
+        error_finding(_REFUSAL_SUMMARY, f"{detail}.", hint, address=str(address), **fields)
+    )
 
 
-def _wanted(
-    context: Context, origins: Origins, change: FieldChange, stuck: str
-) -> Iterator[_Wanted]:
+def _iter_live_edits(
+    session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
+) -> Iterator[_LiveEdit]:
     """What is to be written for an edit; nothing where the manifest says it already.
 
-    `stuck` tells why apply could not undo the drift.
+    `blocked_reason` tells why apply could not undo the drift.
     """
     resource = origins.resource
     address = resource.address
-    full: Path = ("spec", *change.path)
-    place = {"position": resource.place(change.path), "path": full}
+    full_path: Path = ("spec", *change.path)
+    position_fields = {"position": resource.find_position(change.path), "path": full_path}
     if change.sensitive:
-        what = "holds a secret" if is_map(dig(resource.spec, change.path)) else "is a secret"
-        raise _refused(
-            address,
-            f"{dotted(full)} {what}: its value never goes into a file",
-            f"Bring the new value to where it is read from, or {_undone(address, stuck)}.",
-            **place,
+        secret_phrase = (
+            "holds a secret" if is_map(get_at(resource.spec, change.path)) else "is a secret"
         )
-    if context.catalogue[address.kind].rule(change.path).references:
-        raise _refused(
+        raise _build_refusal_error(
             address,
-            f"{dotted(full)} names another resource, and what is live is an id",
+            f"{format_dotted_path(full_path)} {secret_phrase}: its value never goes into a file",
+            f"Bring the new value to where it is read from, or "
+            f"{_describe_undo(address, blocked_reason)}.",
+            **position_fields,
+        )
+    if session.catalogue[address.kind].find_rule(change.path).references:
+        raise _build_refusal_error(
+            address,
+            f"{format_dotted_path(full_path)} names another resource, and what is live is an id",
             "Edit it by hand.",
-            **place,
+            **position_fields,
         )
-    if not same(change.before, change.after):
-        yield _Wanted(address, change, origins.spot(change.path))
+    if not is_same_value(change.before, change.after):
+        yield _LiveEdit(address, change, origins.find_edit_spot(change.path))
 
 
-def _undone(address: Address, stuck: str) -> str:
+def _describe_undo(address: Address, blocked_reason: str) -> str:
     """How drift is undone, as the end of a sentence."""
-    if stuck:
-        return f"change it back in the product: apply cannot undo it ({stuck})"
+    if blocked_reason:
+        return f"change it back in the product: apply cannot undo it ({blocked_reason})"
     return f"undo it: `synapse-apply apply --only {address} --revert-drift`"
 
 
-def _escaped(value: Any) -> Any:
+def _escape_variables(value: Any) -> Any:
     """What looks like a variable in a live text is none."""
     if isinstance(value, str):
         return value.replace("${", "$${")
     if isinstance(value, Mapping):
-        return {key: _escaped(below) for key, below in value.items()}
-    return [_escaped(below) for below in value] if isinstance(value, list | tuple) else value
+        return {key: _escape_variables(child) for key, child in value.items()}
+    return (
+        [_escape_variables(child) for child in value] if isinstance(value, list | tuple) else value
+    )
 
 
-def _nested(path: Path, value: Any) -> Any:
+def _nest_value(path: Path, value: Any) -> Any:
     for part in reversed(path):
         value = {part: value}
     return value
 
 
-def _told(wanted: Sequence[_Wanted], rewrites: Sequence[Rewrite]) -> Iterator[Edited]:
+def _iter_accepted_edits(
+    live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
+) -> Iterator[Edited]:
     """Each edit with the line it is on now; of a value that was taken out, of what it stood in."""
-    texts = {one.file: read(one.after, one.name).documents for one in rewrites}
-    for one in wanted:
-        document, path = one.spot.document, one.spot.path
-        positions = texts[document.file][document.index].positions
+    documents_by_file = {
+        edit.file: read_documents(edit.new_content, edit.name).documents for edit in rewrites
+    }
+    for edit in live_edits:
+        document, path = edit.spot.document, edit.spot.path
+        positions = documents_by_file[document.file][document.index].positions
         while path and path not in positions:
             path = path[:-1]
-        yield Edited(one.address, one.field, document.name, positions[path].line)
+        yield Edited(edit.address, edit.change, document.name, positions[path].line)
 
 
 @frozen
-class _Place:
+class _ProjectEditor:
     """The project as it is written, and as each of its targets reads it."""
 
-    where: Where
+    invocation: Invocation
     project: Project
     target: Target
-    documents: Sequence[Written]
-    loaded: Mapping[str, Loaded]
+    documents: Sequence[WrittenDocument]
+    manifests_by_target: Mapping[str, LoadedManifests]
 
     @classmethod
-    def of(cls, where: Where, context: Context) -> _Place:
+    def from_session(cls, invocation: Invocation, session: TargetSession) -> _ProjectEditor:
         """All targets, since a manifest may be read by several of them."""
-        project, target = context.project, context.target
-        targets = {one.name: one for one in (*declared_targets(project), target)}
-        documents = tuple(written(project, targets.values(), [str(path) for path in where.paths]))
-        loaded = {
-            name: context.loaded if name == target.name else declare.loaded(where, project, one)
-            for name, one in targets.items()
+        project, target = session.project, session.target
+        targets = {
+            each_target.name: each_target
+            for each_target in (*list_declared_targets(project), target)
         }
-        return cls(where, project, target, documents, loaded)
+        documents = tuple(
+            iter_written_documents(
+                project, targets.values(), [str(path) for path in invocation.paths]
+            )
+        )
+        manifests_by_target = {
+            name: session.manifests
+            if name == target.name
+            else declare.load_target_manifests(invocation, project, each_target)
+            for name, each_target in targets.items()
+        }
+        return cls(invocation, project, target, documents, manifests_by_target)
 
-    def origins(self, resource: Desired) -> Origins:
+    def build_origins(self, resource: Desired) -> FieldOrigins:
         """Where the fields of a resource come from."""
-        document = next(one for one in self.documents if one.position == resource.position)
-        readers = [
+        document = next(
+            candidate for candidate in self.documents if candidate.position == resource.position
+        )
+        reading_targets = [
             name
-            for name, loaded in self.loaded.items()
-            if any(one.position == resource.position for one in loaded.desired.values())
+            for name, manifests in self.manifests_by_target.items()
+            if any(
+                candidate.position == resource.position for candidate in manifests.desired.values()
+            )
         ]
         file = self.project.file
-        own = None
+        project_document = None
         if file is not None:
-            name = declare.shown(file)
-            own = Written(file, name, 0, read(file.read_bytes(), name).documents[0])
-        return Origins(self.target, resource, document, own, len(readers) > 1)
+            name = declare.format_path(file)
+            project_document = WrittenDocument(
+                file, name, 0, read_documents(file.read_bytes(), name).documents[0]
+            )
+        return FieldOrigins(
+            self.target, resource, document, project_document, len(reading_targets) > 1
+        )
 
-    def check(self, files: Sequence[Rewrite], wanted: Sequence[_Wanted]) -> Loaded:
+    def check_result(
+        self, rewrites: Sequence[Rewrite], live_edits: Sequence[_LiveEdit]
+    ) -> LoadedManifests:
         """Read all as it will be: what was accepted is declared, and nothing else has changed.
 
         Gives what this target will declare.
         """
-        ours = self.loaded[self.target.name]
+        target_manifests = self.manifests_by_target[self.target.name]
         project = self.project
-        shelf = Shelf({one.file: read(one.after, one.name) for one in files})
-        for one in files:
-            if one.file == project.file:
-                made, findings = read_project(one.file, one.name, one.after)
-                if made is None:
+        file_cache = FileCache(
+            {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
+        )
+        for entry in rewrites:
+            if entry.file == project.file:
+                reloaded_project, findings = read_project(entry.file, entry.name, entry.new_content)
+                if reloaded_project is None:
                     raise InputError(*findings)
-                project = made
-        for name, before in self.loaded.items():
+                project = reloaded_project
+        for name, old_manifests in self.manifests_by_target.items():
             target = project.targets.get(name, self.target)
-            after = declare.loaded(self.where, project, target, shelf=shelf)
-            known = {_mark(one) for one in before.diagnostics}
-            if new := [d for d in after.diagnostics if d.is_error and _mark(d) not in known]:
-                head = "With what is live the manifests would have errors, which follow."
-                raise InputError(error(_REFUSED, head, "No file was written."), *new)
+            new_manifests = declare.load_target_manifests(
+                self.invocation, project, target, file_cache=file_cache
+            )
+            known_findings = {_finding_identity(entry) for entry in old_manifests.diagnostics}
+            if new_errors := [
+                d
+                for d in new_manifests.diagnostics
+                if d.is_error and _finding_identity(d) not in known_findings
+            ]:
+                detail = "With what is live the manifests would have errors, which follow."
+                raise InputError(
+                    error_finding(_REFUSAL_SUMMARY, detail, "No file was written."), *new_errors
+                )
             if name == self.target.name:
-                ours = after
-            _check_same(before, after, wanted if name == self.target.name else ())
-        return ours
+                target_manifests = new_manifests
+            _check_only_edits_changed(
+                old_manifests, new_manifests, live_edits if name == self.target.name else ()
+            )
+        return target_manifests
 
 
-def _check_same(before: Loaded, after: Loaded, wanted: Sequence[_Wanted]) -> None:
-    accepted: dict[Address, list[_Wanted]] = {}
-    for one in wanted:
-        accepted.setdefault(one.address, []).append(one)
-    for address, resource in before.desired.items():
-        now = after.desired.get(address)
-        if now is None or (address not in accepted and now.spec != resource.spec):
-            raise _refused(address, f"{address} would not be declared as it is now", _BY_HAND)
-        for one in accepted.get(address, ()):
-            if not same(dig(now.spec, one.field.path), one.field.after):
-                name = dotted(("spec", *one.field.path))
-                raise _refused(address, f"{name} would still not be what is live", _BY_HAND)
+def _check_only_edits_changed(
+    old_manifests: LoadedManifests, new_manifests: LoadedManifests, live_edits: Sequence[_LiveEdit]
+) -> None:
+    edits_by_address: dict[Address, list[_LiveEdit]] = {}
+    for live_edit in live_edits:
+        edits_by_address.setdefault(live_edit.address, []).append(live_edit)
+    for address, resource in old_manifests.desired.items():
+        new_resource = new_manifests.desired.get(address)
+        if new_resource is None or (
+            address not in edits_by_address and new_resource.spec != resource.spec
+        ):
+            raise _build_refusal_error(
+                address, f"{address} would not be declared as it is now", _EDIT_BY_HAND_HINT
+            )
+        for live_edit in edits_by_address.get(address, ()):
+            if not is_same_value(
+                get_at(new_resource.spec, live_edit.change.path), live_edit.change.after
+            ):
+                name = format_dotted_path(("spec", *live_edit.change.path))
+                raise _build_refusal_error(
+                    address, f"{name} would still not be what is live", _EDIT_BY_HAND_HINT
+                )
 
 
-def _check_clean(
-    context: Context, planned: Planned, after: Loaded, addresses: Sequence[Address]
+def _check_no_remaining_drift(
+    session: TargetSession,
+    plan_result: PlanResult,
+    new_manifests: LoadedManifests,
+    addresses: Sequence[Address],
 ) -> None:
     """Compare what will be declared with what is live, as the next plan will."""
-    comparison = Comparison(planned.items, context.secrets)
+    comparison = ManifestComparison(plan_result.resources, session.secrets)
     findings: list[Diagnostic] = []
     for address in dict.fromkeys(addresses):
-        for path in comparison.remaining(after.desired[address]):
-            full: Path = ("spec", *path)
-            why = f"With what is live in the files a plan would still change {dotted(full)}"
-            place = {"position": context.desired[address].place(path), "path": full}
-            findings += _refused(address, why, _BY_HAND, **place).diagnostics
+        for path in comparison.list_remaining_drift(new_manifests.desired[address]):
+            full_path: Path = ("spec", *path)
+            detail = (
+                f"With what is live in the files a plan would still change "
+                f"{format_dotted_path(full_path)}"
+            )
+            position_fields = {
+                "position": session.desired[address].find_position(path),
+                "path": full_path,
+            }
+            findings += _build_refusal_error(
+                address, detail, _EDIT_BY_HAND_HINT, **position_fields
+            ).diagnostics
     if findings:
         raise InputError(*findings)
 
 
-_BY_HAND = "Edit the manifest by hand. No file was written."
+_EDIT_BY_HAND_HINT = "Edit the manifest by hand. No file was written."
 
 
-def _mark(finding: Diagnostic) -> tuple[Any, ...]:
+def _finding_identity(finding: Diagnostic) -> tuple[Any, ...]:
     """What makes two errors the same where lines have moved."""
     file = finding.position.file if finding.position else ""
     return finding.summary, finding.address, finding.path, finding.target, file

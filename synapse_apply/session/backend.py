@@ -14,32 +14,32 @@ from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.masking import Redactor
 from synapse_apply.client.server_clock import ServerClock
 from synapse_apply.client.surroundings import is_loopback
-from synapse_apply.manifests.holes import TOKEN
+from synapse_apply.manifests.holes import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import Binding
+from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import state_file
-from synapse_apply.session.embedded import Embedded, running
-from synapse_apply.session.known_secrets import know_settings
-from synapse_apply.session.surroundings import base_url, check_host
+from synapse_apply.session.embedded import EmbeddedBackend, open_embedded_backend
+from synapse_apply.session.known_secrets import register_setting_secrets
+from synapse_apply.session.surroundings import normalize_base_url, require_allowed_host
 
-LOST = "the lock on the state was lost"
+LOCK_LOST_REASON = "the lock on the state was lost"
 _log = logging.getLogger("synapse_apply.http")
 
 
 @frozen
-class Backend:
+class ConnectedBackend:
     """A connected backend and what its state must be bound to.
 
     `redactor` masks the secrets it is told of in all that the backend says.
     """
 
     api: BackendClient
-    binding: Binding
-    embedded: Embedded | None
+    state_identity: StateIdentity
+    embedded: EmbeddedBackend | None
     request_id: Callable[[], str]
     longest_call: Callable[[int], float]
     server_clock: ServerClock
@@ -52,7 +52,7 @@ class LastRequest(threading.local):
 
     id: str = ""
 
-    def heard(self, event: RequestEvent) -> None:
+    def record_event(self, event: RequestEvent) -> None:
         self.id = event.request_id or ""
         _log.debug(
             "%s %s -> %s in %.3f s (request id %s, attempt %d)",
@@ -66,58 +66,63 @@ class LastRequest(threading.local):
 
 
 @contextmanager
-def connected(
+def connect_backend(
     project: Project,
     target: Target,
     environ: Mapping[str, str],
     parallelism: int,
-    lost: Callable[[], bool] = lambda: False,
+    is_lock_lost: Callable[[], bool] = lambda: False,
     *,
-    looking: bool = False,
-) -> Iterator[Backend]:
+    read_only: bool = False,
+) -> Iterator[ConnectedBackend]:
     """The backend of a target; nothing is sent yet. InputError without url or token.
 
-    `lost` says whether a lock that this run needs is lost. It is asked before any bytes leave:
-    a process may be stopped between two instructions, and wake up when another has its place.
-    `looking`: nothing is to be kept, so an embedded backend that has no data yet gets none.
+    `is_lock_lost` says whether a lock that this run needs is lost. It is asked before any bytes
+    leave: a process may be stopped between two instructions, and wake up when another has its
+    place. `read_only`: nothing is to be kept, so an embedded backend that has no data yet gets
+    none.
     """
     with ExitStack() as stack:
         embedded = None
         if target.is_embedded:
-            embedded = stack.enter_context(running(project.root, looking=looking))
-        url = embedded.url if embedded else url_of(target)
+            embedded = stack.enter_context(open_embedded_backend(project.root, read_only=read_only))
+        url = embedded.url if embedded else require_target_url(target)
         if embedded is None:
-            check_host(url, environ)
-        token = embedded.token.reveal() if embedded else token_of(project, target, environ)
-        with client_of(url, token, target, parallelism, lost=lost) as backend:
+            require_allowed_host(url, environ)
+        token = (
+            embedded.token.reveal() if embedded else resolve_target_token(project, target, environ)
+        )
+        with open_client(url, token, target, parallelism, is_lock_lost=is_lock_lost) as backend:
             resolve = Resolver(project.root, environ).resolve_setting
-            know_settings(backend.redactor, target, resolve)
+            register_setting_secrets(backend.redactor, target, resolve)
             yield replace(
                 backend,
-                binding=state_file.binding_of(base_url(url), target, embedded),
+                state_identity=state_file.build_state_identity(
+                    normalize_base_url(url), target, embedded
+                ),
                 embedded=embedded,
             )
 
 
 @contextmanager
-def client_of(
+def open_client(
     url: str,
     token: str | None,
     target: Target,
     parallelism: int,
     *,
     retries: int = 3,
-    lost: Callable[[], bool] = lambda: False,
-) -> Iterator[Backend]:
+    is_lock_lost: Callable[[], bool] = lambda: False,
+) -> Iterator[ConnectedBackend]:
     """A client of the backend at a url; InputError for a url or credentials that cannot be used.
 
-    `lost` as for `connected`.
+    `is_lock_lost` as for `connect_backend`.
     """
-    last, clock, redactor = LastRequest(), ServerClock(), Redactor()
+    last_request, clock, redactor = LastRequest(), ServerClock(), Redactor()
 
-    def heard(event: RequestEvent) -> None:
-        last.heard(event)
-        clock.heard(event)
+    def on_request_event(event: RequestEvent) -> None:
+        last_request.record_event(event)
+        clock.record_event(event)
 
     with BackendClient(
         url,
@@ -125,60 +130,63 @@ def client_of(
         tenant=target.tenant or None,
         pool_size=max(parallelism, 1),
         retries=retries,
-        on_request=heard,
-        refusal=lambda: LOST if lost() else "",
+        on_request=on_request_event,
+        refusal=lambda: LOCK_LOST_REASON if is_lock_lost() else "",
         redactor=redactor,
     ) as client:
-        yield Backend(
+        yield ConnectedBackend(
             api=client,
-            binding=state_file.binding_of(base_url(url), target, None),
+            state_identity=state_file.build_state_identity(normalize_base_url(url), target, None),
             embedded=None,
-            request_id=lambda: last.id,
-            longest_call=client.longest_call,
+            request_id=lambda: last_request.id,
+            longest_call=client.max_call_seconds,
             server_clock=clock,
             hang_up=client.hang_up,
             redactor=redactor,
         )
 
 
-def url_of(target: Target) -> str:
+def require_target_url(target: Target) -> str:
     """The url of a target that is not embedded; InputError without one."""
     if target.url:
         return target.url
-    raise InputError.of(
+    raise InputError.from_summary(
         "The target has no url",
-        f"Target {target.name} has none: {target.looked_for('url')}.",
+        f"Target {target.name} has none: {target.describe_setting_sources('url')}.",
         "Set targets.NAME.url in the project file, or SYNAPSE_HOST; a login with the vendor's "
         "tools gives one, too.",
         position=target.position,
     )
 
 
-def token_of(project: Project, target: Target, environ: Mapping[str, str]) -> str | None:
+def resolve_target_token(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> str | None:
     """The access token of a target; InputError without one, unless none is needed."""
     if target.token is not None:
-        return _declared_token(project, target, target.token, environ)
+        return _resolve_declared_token(project, target, target.token, environ)
     if is_loopback(urlsplit(target.url).hostname or ""):
         return None
-    raise InputError.of(
+    raise InputError.from_summary(
         "There are no credentials for this target",
-        f"Nothing gives a token for {target.url}: {target.looked_for('token')}.",
-        f"Set {TOKEN}, or token: {{env: NAME}} of the target in the project file, or log in to "
+        f"Nothing gives a token for {target.url}: {target.describe_setting_sources('token')}.",
+        f"Set {TOKEN_VARIABLE}, or token: {{env: NAME}} of the target in the project file, or log "
+        f"in to "
         "that host with the vendor's tools.",
         position=target.position,
     )
 
 
-def _declared_token(
+def _resolve_declared_token(
     project: Project, target: Target, token: SecretRef, environ: Mapping[str, str]
 ) -> str:
     try:
         return str(Resolver(project.root, environ).resolve_setting(token).reveal())
     except SecretUnavailable as missing:
-        why = "; ".join(one.detail for one in missing.diagnostics)
-        raise InputError.of(
+        reason = "; ".join(finding.detail for finding in missing.diagnostics)
+        raise InputError.from_summary(
             "There are no credentials for this target",
-            f"The token of target {target.name} cannot be used: {why}.",
+            f"The token of target {target.name} cannot be used: {reason}.",
             "Set it, or correct `token:` of the target in the project file.",
             position=target.position,
         ) from None

@@ -7,119 +7,148 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
-from synapse_apply.files.checkout import read_named
-from synapse_apply.manifests.project import given_variables
+from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.manifests.project import parse_command_line_variables
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package
-from synapse_apply.model.diagnostic import Diagnostic, Severity, warning
+from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Record
-from synapse_apply.packages.git import NOT_HERE, Commit, commit_at, is_unborn
+from synapse_apply.packages.git import OBJECT_MISSING, GitCommit, is_unborn_branch, resolve_commit
 from synapse_apply.packages.ref_memory import fix_refs
 from synapse_apply.session import declare
-from synapse_apply.session.revisions import written_at
-from synapse_apply.session.where import Where
+from synapse_apply.session.revisions import open_folder_at_commit
+from synapse_apply.session.where import Invocation
 
 
 @frozen
-class Before:
+class ComparisonBase:
     """What was declared, under the name that views call it by, and what is to be said of it.
 
-    `compared` is False where it cannot be used, so that nothing is known of it.
+    `is_usable` is False where it cannot be used, so that nothing is known of it.
     """
 
     label: str
-    declared: Mapping[Address, Desired] = field(default_factory=dict)
+    declared_resources: Mapping[Address, Desired] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = ()
-    compared: bool = True
+    is_usable: bool = True
 
 
-def before_at(where: Where, project: Project, target: Target, ref: str) -> Before:
+def read_base_at_ref(
+    invocation: Invocation, project: Project, target: Target, ref: str
+) -> ComparisonBase:
     """What a Git ref declares by its own project file.
 
     InputError where the ref cannot be read: what it holds may then be right.
     """
     with fix_refs():
-        return _before_at(where, project, target, ref)
+        return _before_at(invocation, project, target, ref)
 
 
-def _before_at(where: Where, project: Project, target: Target, ref: str) -> Before:
-    if is_unborn(project.root, ref):
-        told = warning("Everything counts as new", f"{ref} has no commit yet.")
-        return Before(f"git:{ref} (no commit yet)", {}, (told,))
-    commit = commit_at(project.root, ref)
+def _before_at(where: Invocation, project: Project, target: Target, ref: str) -> ComparisonBase:
+    if is_unborn_branch(project.root, ref):
+        told = warning_finding("Everything counts as new", f"{ref} has no commit yet.")
+        return ComparisonBase(f"git:{ref} (no commit yet)", {}, (told,))
+    commit = resolve_commit(project.root, ref)
     try:
-        found, doubts = _declared_at(where, project, target, commit)
+        found, doubts = _read_declared_at(where, project, target, commit)
     except InputError as problem:
-        if any(one.summary == NOT_HERE for one in problem.diagnostics):
+        if any(one.summary == OBJECT_MISSING for one in problem.diagnostics):
             raise
-        return Before(f"git:{commit}", {}, _not_compared(commit, problem), compared=False)
-    return Before(f"git:{commit}", found, doubts)
+        return ComparisonBase(
+            f"git:{commit}", {}, _build_not_compared_warnings(commit, problem), is_usable=False
+        )
+    return ComparisonBase(f"git:{commit}", found, doubts)
 
 
-def _not_compared(commit: Commit, problem: InputError) -> tuple[Diagnostic, ...]:
+def _build_not_compared_warnings(commit: GitCommit, problem: InputError) -> tuple[Diagnostic, ...]:
     """What is wrong there is no fault of the checkout, which may be what mends it."""
-    lead = warning(
+    first_warning = warning_finding(
         "Nothing was compared",
         f"What is declared at {commit} cannot be used, so that everything counts as new.",
         "What is declared here is valid. If it mends the findings below, plans compare again "
         "once it is committed; a commit that is valid can be named now: --against git:REF.",
     )
-    return lead, *(one.with_(severity=Severity.WARNING) for one in problem.diagnostics)
+    return first_warning, *(
+        finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
+    )
 
 
-def _declared_at(
-    where: Where, project: Project, target: Target, commit: Commit
+def _read_declared_at(
+    invocation: Invocation, project: Project, target: Target, commit: GitCommit
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
     """What a commit declares, and what is to be said of it; InputError with what is wrong."""
-    then: Project | None = project
+    base_project: Project | None = project
     if project.file is not None:
-        then = declare.project_at(commit, project.file)
-    if then is None:
-        name = declare.shown(project.file or project.root)
-        return {}, (_all_new(f"{name} is not in {commit.ref}."),)
-    same = then.targets.get(target.name)
-    if same is None:
-        return {}, (_all_new(f"{commit.ref} has no target `{target.name}`."),)
-    there = replace(where, as_of=commit.ref, strict=False, paths=_existing(where, project, commit))
-    if where.paths and not there.paths:
-        return {}, ()
-    given, _ = given_variables(
-        then, [f"{name}={value}" for name, value in where.variables.items()], _files(where)
+        base_project = declare.read_project_at(commit, project.file)
+    if base_project is None:
+        name = declare.format_path(project.file or project.root)
+        return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
+    base_target = base_project.targets.get(target.name)
+    if base_target is None:
+        return {}, (_build_all_new_warning(f"{commit.ref} has no target `{target.name}`."),)
+    base_invocation = replace(
+        invocation,
+        as_of=commit.ref,
+        strict=False,
+        paths=_list_paths_in_commit(invocation, project, commit),
     )
-    found = declare.declared(there, then, same, given=given)
-    if found.loaded.has_errors:
-        raise InputError(*(one for one in found.loaded.diagnostics if one.is_error))
-    known = set(found.loaded.diagnostics)
-    doubts = [one for one in found.diagnostics if one not in known and one not in then.findings]
-    return found.desired, tuple(one.with_(severity=Severity.WARNING) for one in doubts)
+    if invocation.paths and not base_invocation.paths:
+        return {}, ()
+    variables, _ = parse_command_line_variables(
+        base_project,
+        [f"{name}={value}" for name, value in invocation.variables.items()],
+        _read_variable_files(invocation),
+    )
+    declared_target = declare.read_declared_target(
+        base_invocation, base_project, base_target, variables=variables
+    )
+    if declared_target.manifests.has_errors:
+        raise InputError(
+            *(finding for finding in declared_target.manifests.diagnostics if finding.is_error)
+        )
+    manifest_findings = set(declared_target.manifests.diagnostics)
+    new_findings = [
+        finding
+        for finding in declared_target.diagnostics
+        if finding not in manifest_findings and finding not in base_project.findings
+    ]
+    return declared_target.desired, tuple(
+        finding.with_changes(severity=Severity.WARNING) for finding in new_findings
+    )
 
 
-def _all_new(why: str) -> Diagnostic:
-    return warning("Everything counts as new", why, "Compare with a Git ref that has it.")
+def _build_all_new_warning(reason: str) -> Diagnostic:
+    return warning_finding(
+        "Everything counts as new", reason, "Compare with a Git ref that has it."
+    )
 
 
-def _existing(where: Where, project: Project, commit: Commit) -> tuple[Path, ...]:
+def _list_paths_in_commit(
+    invocation: Invocation, project: Project, commit: GitCommit
+) -> tuple[Path, ...]:
     """The named manifests that a commit has: the others are new."""
-    if not where.paths:
+    if not invocation.paths:
         return ()
     root = project.root.resolve()
-    with written_at(commit) as tree:
+    with open_folder_at_commit(commit) as tree:
         return tuple(
-            path for path in where.paths if tree.at(os.path.relpath(path, root)) is not None
+            path
+            for path in invocation.paths
+            if tree.find_entry(os.path.relpath(path, root)) is not None
         )
 
 
-def _files(where: Where) -> list[tuple[str, bytes]]:
-    return [(str(path), read_named(path)) for path in where.variable_files]
+def _read_variable_files(invocation: Invocation) -> list[tuple[str, bytes]]:
+    return [(str(path), read_command_line_file(path)) for path in invocation.variable_files]
 
 
-def as_checked_out(
+def with_checkout_files(
     records: Mapping[Address, Record],
-    then: Mapping[Address, Desired],
-    now: Mapping[Address, Desired],
+    base_resources: Mapping[Address, Desired],
+    current_resources: Mapping[Address, Desired],
     root: Path,
 ) -> tuple[dict[Address, Record], tuple[Diagnostic, ...]]:
     """The records with package files as a checkout of their commit would have them.
@@ -127,45 +156,62 @@ def as_checked_out(
     A file that Git takes for what was committed counts as the checkout has it: Git may have
     converted its line ends, and an upload sends what is there.
     """
-    made, findings = dict(records), []
+    new_records, findings = dict(records), []
     for address, record in records.items():
-        old, new = _package(then.get(address)), _package(now.get(address))
-        if old is not None and new is not None and old.digest != new.digest:
-            made[address], filtered = _converted(record, old, new, root)
-            if filtered:
-                findings.append(_filtered(address, filtered, new))
-    return made, tuple(findings)
+        old_package, new_package = (
+            _package_or_none(base_resources.get(address)),
+            _package_or_none(current_resources.get(address)),
+        )
+        if (
+            old_package is not None
+            and new_package is not None
+            and old_package.digest != new_package.digest
+        ):
+            new_records[address], filtered_paths = _with_converted_files(
+                record, old_package, new_package, root
+            )
+            if filtered_paths:
+                findings.append(_build_filtered_warning(address, filtered_paths, new_package))
+    return new_records, tuple(findings)
 
 
-def _package(one: Desired | None) -> Package | None:
-    return None if one is None else one.package
+def _package_or_none(resource: Desired | None) -> Package | None:
+    return None if resource is None else resource.package
 
 
-def _converted(
-    record: Record, old: Package, new: Package, root: Path
+def _with_converted_files(
+    record: Record, old_package: Package, new_package: Package, root: Path
 ) -> tuple[Record, frozenset[str]]:
     # Here, not above: few packages differ from what was committed.
-    from synapse_apply.packages.content import digest_of
+    from synapse_apply.packages.content import compute_package_digest
     from synapse_apply.packages.sources import FOLDER, GIT
-    from synapse_apply.packages.unmodified import unmodified
+    from synapse_apply.packages.unmodified import find_unmodified_files
 
-    differ = [path for path in old.files.keys() & new.files.keys() if _bytes_differ(path, old, new)]
-    if not differ or (old.source.kind, new.source.kind) != (GIT, FOLDER):
+    differing_paths = [
+        path
+        for path in old_package.files.keys() & new_package.files.keys()
+        if _bytes_differ(path, old_package, new_package)
+    ]
+    if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
         return record, frozenset()
-    found = unmodified(old.source, root, new.source.path, sorted(differ))
-    known = found.same | found.filtered
-    files = {**old.files, **{path: new.files[path] for path in known}}
-    return replace(record, files=files, digest=digest_of(files)), found.filtered
+    comparison = find_unmodified_files(
+        old_package.source, root, new_package.source.path, sorted(differing_paths)
+    )
+    unchanged_paths = comparison.unchanged | comparison.filtered
+    files = {**old_package.files, **{path: new_package.files[path] for path in unchanged_paths}}
+    return replace(record, files=files, digest=compute_package_digest(files)), comparison.filtered
 
 
-def _bytes_differ(path: str, old: Package, new: Package) -> bool:
+def _bytes_differ(path: str, old_package: Package, new_package: Package) -> bool:
     """Whether the content alone differs: another executable bit is a change whatever Git says."""
-    before, after = old.files[path], new.files[path]
-    return before != after and before.endswith(" x") == after.endswith(" x")
+    old_entry, new_entry = old_package.files[path], new_package.files[path]
+    return old_entry != new_entry and old_entry.endswith(" x") == new_entry.endswith(" x")
 
 
-def _filtered(address: Address, names: frozenset[str], package: Package) -> Diagnostic:
-    return warning(
+def _build_filtered_warning(
+    address: Address, names: frozenset[str], package: Package
+) -> Diagnostic:
+    return warning_finding(
         "Files behind a Git filter were not compared",
         f"{', '.join(sorted(names))}: the checkout has what the filter made of them, Git what it "
         "was made from.",

@@ -9,76 +9,84 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from synapse_apply.manifests import raising
-from synapse_apply.manifests.draft import Config
-from synapse_apply.manifests.editing import Edit, edited
-from synapse_apply.manifests.loading import Loaded, Shelf
-from synapse_apply.manifests.reader import read, read_mapping
-from synapse_apply.manifests.rewriting import Rewrite, rewrite
-from synapse_apply.manifests.targets import targets_to_check
-from synapse_apply.manifests.wording import did_you_mean
-from synapse_apply.manifests.written import Written, written
+from synapse_apply.manifests.draft import ConfigWithPositions
+from synapse_apply.manifests.editing import Edit, apply_edits
+from synapse_apply.manifests.loading import FileCache, LoadedManifests
+from synapse_apply.manifests.reader import read_documents, read_mapping
+from synapse_apply.manifests.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.targets import select_targets_to_check
+from synapse_apply.manifests.wording import suggest_known_word
+from synapse_apply.manifests.written import WrittenDocument, iter_written_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, Position, error
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
-from synapse_apply.packages.inspect import config_of
-from synapse_apply.packages.sources import FILE, FOLDER, GIT, config_file
+from synapse_apply.packages.inspect import read_package_config
+from synapse_apply.packages.sources import FILE, FOLDER, GIT, find_config_file
 from synapse_apply.session import declare
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 PLUGIN, RELEASE = "plugin", "release"
-PARTS = ("major", "minor", "patch")
-_SPEC_VERSION = raising.SPEC_VERSION
+VERSION_PARTS = ("major", "minor", "patch")
+_VERSION_PATH = raising.VERSION_PATH
 
 
 @frozen
-class Wanted:
-    """What was asked for: a `part` of the version to raise, or the version itself (`to`)."""
+class BumpRequest:
+    """What was asked for.
+
+    A `part` of the version to raise, or the version itself (`exact_version`).
+    """
 
     plugin: str
     part: str = ""
-    to: str = ""
+    exact_version: str = ""
     changelog: str | None = None
 
 
 @frozen
-class Bumped:
+class BumpResult:
     """What was edited, or would be.
 
     `edits` are (file's name, edit, value before); `sources` those of the release, `changelog` what
     its manifest says now.
     """
 
-    before: Address
-    after: Address
+    old_address: Address
+    new_address: Address
     edits: tuple[tuple[str, Edit, Any], ...]
-    files: tuple[Rewrite, ...]
+    rewrites: tuple[Rewrite, ...]
     sources: tuple[PackageSource, ...]
     changelog: str | None
 
     @property
-    def version(self) -> str:
-        return self.after.name.rpartition("@")[2]
+    def new_version(self) -> str:
+        return self.new_address.name.rpartition("@")[2]
 
 
 @dataclass(slots=True)
-class _Place:
+class _BumpProject:
     """The project as it is written and as each of its targets reads it."""
 
-    where: Where
+    invocation: Invocation
     project: Project
     targets: tuple[Target, ...]
-    documents: list[Written] = field(default_factory=list)
-    loaded: list[Loaded] = field(default_factory=list)
+    documents: list[WrittenDocument] = field(default_factory=list)
+    target_manifests: list[LoadedManifests] = field(default_factory=list)
 
-    def errors(self) -> list[Diagnostic]:
-        found = (one for loaded in self.loaded for one in loaded.diagnostics if one.is_error)
-        return list(dict.fromkeys(found))
+    def list_errors(self) -> list[Diagnostic]:
+        findings = (
+            finding
+            for manifests in self.target_manifests
+            for finding in manifests.diagnostics
+            if finding.is_error
+        )
+        return list(dict.fromkeys(findings))
 
 
-def bump(where: Where, wanted: Wanted, *, write: bool = True) -> Bumped:
+def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = True) -> BumpResult:
     """Edit the version of a plugin's one release, and its changelog if one is given.
 
     The version is edited in the manifest, in the package's config.yaml, and in the plugin's own
@@ -86,226 +94,309 @@ def bump(where: Where, wanted: Wanted, *, write: bool = True) -> Bumped:
     which release is meant, or what would have to be edited, or when the manifests would have an
     error afterwards that they have not now; nothing is written then.
     """
-    project = declare.project_of(where)
-    place = _Place(where, project, targets_to_check(project, where.target))
-    paths = [str(path) for path in where.paths]
-    place.documents = list(written(project, place.targets, paths))
-    place.loaded = [declare.loaded(where, project, target) for target in place.targets]
-    document, resources = _chosen(place, wanted.plugin)
+    project = declare.load_project(invocation)
+    bump_project = _BumpProject(
+        invocation, project, select_targets_to_check(project, invocation.target)
+    )
+    paths = [str(path) for path in invocation.paths]
+    bump_project.documents = list(iter_written_documents(project, bump_project.targets, paths))
+    bump_project.target_manifests = [
+        declare.load_target_manifests(invocation, project, target)
+        for target in bump_project.targets
+    ]
+    document, resources = _find_release_document(bump_project, request.plugin)
     release = resources[0]
-    raising.check_written(document, release)
-    after = raising.raised(release, wanted.part, wanted.to)
-    raising.check_free(after, place.loaded)
-    keys = ("version", "changelog") if wanted.changelog is not None else ("version",)
-    raising.check_overlays(place.targets, release.address, after, keys)
-    edits = _edits(place, document, resources, after, wanted)
-    files = tuple(_rewritten(edits))
-    _check_result(place, files, after)
+    raising.require_written_version(document, release)
+    new_address = raising.raise_version(release, request.part, request.exact_version)
+    raising.require_undeclared(new_address, bump_project.target_manifests)
+    keys = ("version", "changelog") if request.changelog is not None else ("version",)
+    raising.require_no_overlay_conflict(bump_project.targets, release.address, new_address, keys)
+    edits = _collect_edits(bump_project, document, resources, new_address, request)
+    rewrites = tuple(_build_rewrites(edits))
+    _check_bumped_manifests(bump_project, rewrites, new_address)
     if write:
-        rewrite(files)
-    log = wanted.changelog if wanted.changelog is not None else document.get("spec", "changelog")
-    sources = dict.fromkeys(one.source for one in resources if one.source is not None)
-    told = tuple((name, edit, old) for (_, name), made in edits.items() for edit, old in made)
-    return Bumped(release.address, after, told, files, tuple(sources), log)
+        rewrite_files(rewrites)
+    changelog = (
+        request.changelog
+        if request.changelog is not None
+        else document.get_value("spec", "changelog")
+    )
+    sources = dict.fromkeys(
+        resource.source for resource in resources if resource.source is not None
+    )
+    edit_rows = tuple(
+        (name, edit, old_value)
+        for (_, name), file_edits in edits.items()
+        for edit, old_value in file_edits
+    )
+    return BumpResult(release.address, new_address, edit_rows, rewrites, tuple(sources), changelog)
 
 
-def _chosen(place: _Place, plugin: str) -> tuple[Written, list[Desired]]:
+def _find_release_document(
+    bump_project: _BumpProject, plugin: str
+) -> tuple[WrittenDocument, list[Desired]]:
     """The document of the one release that is meant, and what each target makes of it."""
     name = plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
     name, _, version = name.partition("@")
-    found = [one for one in place.documents if one.prefix == RELEASE and _owner(one) == name]
-    if not found:
-        _nothing(place, plugin, name)
-    known = {one.position: _decoded(place, one) for one in found}
+    matches = [
+        candidate
+        for candidate in bump_project.documents
+        if candidate.address_prefix == RELEASE and _format_owner(candidate) == name
+    ]
+    if not matches:
+        _raise_no_release(bump_project, plugin, name)
+    resources_by_position = {
+        candidate.position: _list_decoded_resources(bump_project, candidate)
+        for candidate in matches
+    }
     if version:
-        found = [
-            one
-            for one in found
-            if any(d.address.name == f"{name}@{version}" for d in known[one.position])
-        ] or _no_version(place, name, version, known)
-    if len(found) > 1:
-        places = ", ".join(str(one.position) for one in found)
-        raise InputError.of(
+        matches = [
+            candidate
+            for candidate in matches
+            if any(
+                resource_match.address.name == f"{name}@{version}"
+                for resource_match in resources_by_position[candidate.position]
+            )
+        ] or _raise_no_version(bump_project, name, version, resources_by_position)
+    if len(matches) > 1:
+        positions = ", ".join(str(candidate.position) for candidate in matches)
+        raise InputError.from_summary(
             "Which release?",
-            f"{len(found)} documents declare a release of {name}: {places}.",
+            f"{len(matches)} documents declare a release of {name}: {positions}.",
             f"Say {name}@VERSION, -t TARGET or -f FILE.",
         )
-    document = found[0]
-    resources = known[document.position]
+    document = matches[0]
+    resources = resources_by_position[document.position]
     problems = [
-        one
-        for one in place.errors()
-        if (one.position and one.position.file == document.name)
-        or one.address in {str(resource.address) for resource in resources}
+        candidate
+        for candidate in bump_project.list_errors()
+        if (candidate.position and candidate.position.file == document.name)
+        or candidate.address in {str(resource.address) for resource in resources}
     ]
     if problems or not resources:
-        raise InputError(*(problems or place.errors()))
+        raise InputError(*(problems or bump_project.list_errors()))
     return document, resources
 
 
-def _owner(document: Written) -> str:
-    plugin = document.get("spec", "plugin")
+def _format_owner(document: WrittenDocument) -> str:
+    plugin = document.get_value("spec", "plugin")
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
 
 
-def _decoded(place: _Place, document: Written) -> list[Desired]:
+def _list_decoded_resources(bump_project: _BumpProject, document: WrittenDocument) -> list[Desired]:
     return [
         resource
-        for loaded in place.loaded
-        for resource in loaded.desired.values()
+        for manifests in bump_project.target_manifests
+        for resource in manifests.desired.values()
         if resource.position == document.position
     ]
 
 
-def _nothing(place: _Place, plugin: str, name: str) -> NoReturn:
-    owners = sorted({_owner(one) for one in place.documents if one.prefix == RELEASE})
-    unread = [one for one in place.errors() if one.path is None and one.address is None]
+def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoReturn:
+    owners = sorted(
+        {
+            _format_owner(entry)
+            for entry in bump_project.documents
+            if entry.address_prefix == RELEASE
+        }
+    )
+    unread_errors = [
+        entry
+        for entry in bump_project.list_errors()
+        if entry.path is None and entry.address is None
+    ]
     raise InputError(
-        error(
+        error_finding(
             "There is no such release",
             f"No manifest declares a release of plugin {name or plugin!r}.",
-            did_you_mean(name, owners) or "`synapse-apply new release NAME` writes one.",
+            suggest_known_word(name, owners) or "`synapse-apply new release NAME` writes one.",
         ),
-        *unread,
+        *unread_errors,
     )
 
 
-def _no_version(
-    place: _Place, name: str, version: str, known: Mapping[Position, list[Desired]]
+def _raise_no_version(
+    bump_project: _BumpProject,
+    name: str,
+    version: str,
+    resources_by_position: Mapping[Position, list[Desired]],
 ) -> NoReturn:
-    there = sorted({str(one.address) for found in known.values() for one in found})
+    declared_addresses = sorted(
+        {
+            str(resource.address)
+            for resources in resources_by_position.values()
+            for resource in resources
+        }
+    )
     raise InputError(
-        error(
+        error_finding(
             "There is no such release",
             f"No manifest declares release/{name}@{version}.",
-            did_you_mean(f"release/{name}@{version}", there),
+            suggest_known_word(f"release/{name}@{version}", declared_addresses),
         ),
-        *place.errors(),
+        *bump_project.list_errors(),
     )
 
 
 _Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
 
 
-def _edits(
-    place: _Place,
-    document: Written,
+def _collect_edits(
+    bump_project: _BumpProject,
+    document: WrittenDocument,
     resources: Sequence[Desired],
-    after: Address,
-    wanted: Wanted,
+    new_address: Address,
+    request: BumpRequest,
 ) -> _Edits:
     """Every edit by file, with the value that stands there now."""
-    new = after.name.rpartition("@")[2]
-    old = str(resources[0].spec["version"])
-    made: _Edits = defaultdict(list)
-    for one in place.documents:
-        mirrors = one.prefix == PLUGIN and one.get("metadata", "name") == _owner(document)
-        if one is document or (mirrors and one.get(*_SPEC_VERSION) == old):
-            raw = one.get(*_SPEC_VERSION)
-            if raw is not None:
-                made[one.file, one.name].append((Edit(_SPEC_VERSION, new, one.index), raw))
-    if wanted.changelog is not None:
+    new_version = new_address.name.rpartition("@")[2]
+    old_version = str(resources[0].spec["version"])
+    edits: _Edits = defaultdict(list)
+    for other_document in bump_project.documents:
+        is_mirror = other_document.address_prefix == PLUGIN and other_document.get_value(
+            "metadata", "name"
+        ) == _format_owner(document)
+        if other_document is document or (
+            is_mirror and other_document.get_value(*_VERSION_PATH) == old_version
+        ):
+            current_value = other_document.get_value(*_VERSION_PATH)
+            if current_value is not None:
+                edits[other_document.file, other_document.name].append(
+                    (Edit(_VERSION_PATH, new_version, other_document.index), current_value)
+                )
+    if request.changelog is not None:
         # What looks like a variable in a message is none.
-        text = wanted.changelog.replace("${", "$${")
-        behind = "version" if document.get(*_SPEC_VERSION) is not None else "plugin"
-        edit = Edit(("spec", "changelog"), text, document.index, behind)
-        raw = document.get("spec", "changelog")
-        made[document.file, document.name].append((edit, raw))
-    for file, raw in _configs(place, resources):
-        made[file, declare.shown(file)].append((Edit(("version",), new), raw))
-    return made
+        text = request.changelog.replace("${", "$${")
+        preceding_key = "version" if document.get_value(*_VERSION_PATH) is not None else "plugin"
+        edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
+        current_value = document.get_value("spec", "changelog")
+        edits[document.file, document.name].append((edit, current_value))
+    for file, current_value in _iter_package_configs(bump_project, resources):
+        edits[file, declare.format_path(file)].append(
+            (Edit(("version",), new_version), current_value)
+        )
+    return edits
 
 
-def _configs(place: _Place, resources: Sequence[Desired]) -> Iterator[tuple[Path, Any]]:
+def _iter_package_configs(
+    bump_project: _BumpProject, resources: Sequence[Desired]
+) -> Iterator[tuple[Path, Any]]:
     """Each config.yaml that says a version, and which; InputError for one we cannot edit."""
-    seen: set[Path] = set()
+    seen_files: set[Path] = set()
     for resource in resources:
         source = resource.source
         if source is None or source.kind not in {FOLDER, GIT, FILE}:
             continue
-        allowed = next(t.allow_files for t, one in zip(place.targets, place.loaded, strict=True)
-                       if resource.address in one.desired)  # fmt: skip
-        config = config_of(source, place.project.root, read_mapping, allow_files=allowed)
+        allowed_files = next(
+            each_target.allow_files
+            for each_target, manifests in zip(
+                bump_project.targets, bump_project.target_manifests, strict=True
+            )
+            if resource.address in manifests.desired
+        )
+        config = read_package_config(
+            source, bump_project.project.root, read_mapping, allow_files=allowed_files
+        )
         version = config[0].get("version") if config else None
         if version is None:
             continue
         file = None
         if source.kind == FOLDER:
-            file = config_file(source, place.project.root, allowed)
+            file = find_config_file(source, bump_project.project.root, allowed_files)
         if file is None:
-            raise InputError(_out_of_reach(resource, source, str(version)))
-        if file not in seen:
-            seen.add(file)
+            raise InputError(_build_out_of_reach_finding(resource, source, str(version)))
+        if file not in seen_files:
+            seen_files.add(file)
             yield file, version
 
 
-def _out_of_reach(resource: Desired, source: PackageSource, version: str) -> Diagnostic:
-    way = (
+def _build_out_of_reach_finding(
+    resource: Desired, source: PackageSource, version: str
+) -> Diagnostic:
+    hint = (
         "Raise it in the folder, commit and tag that, and name the new tag as ref."
         if source.kind == GIT
         else "Raise it in the package's folder and build the zip anew."
     )
-    return error(
+    return error_finding(
         "The package says the old version",
         f"The config.yaml of {source} says {version}, and it must agree with the manifest.",
-        f"{way} Then edit the manifest by hand.",
+        f"{hint} Then edit the manifest by hand.",
         address=str(resource.address),
-        position=resource.place(()),
+        position=resource.find_position(()),
     )
 
 
-def _rewritten(edits: _Edits) -> Iterator[Rewrite]:
-    for (file, name), made in edits.items():
+def _build_rewrites(edits: _Edits) -> Iterator[Rewrite]:
+    for (file, name), file_edits in edits.items():
         try:
-            before = file.read_bytes()
+            old_bytes = file.read_bytes()
         except OSError as problem:
-            raise InputError.of("A file cannot be read", f"{name}: {problem.strerror}.") from None
-        text = edited(before.decode(), name, [edit for edit, _ in made])
-        yield Rewrite(file, name, before, text.encode())
+            raise InputError.from_summary(
+                "A file cannot be read", f"{name}: {problem.strerror}."
+            ) from None
+        text = apply_edits(old_bytes.decode(), name, [edit for edit, _ in file_edits])
+        yield Rewrite(file, name, old_bytes, text.encode())
 
 
-def _check_result(place: _Place, files: Sequence[Rewrite], after: Address) -> None:
+def _check_bumped_manifests(
+    bump_project: _BumpProject, rewrites: Sequence[Rewrite], new_address: Address
+) -> None:
     """Read all as it will be: InputError with every error that is not there now."""
-    new = {one.file.resolve(): one for one in files}
-    known = {_mark(one) for one in place.errors()}
-    found: list[Diagnostic] = []
-    for target, before in zip(place.targets, place.loaded, strict=True):
-        shelf = Shelf({one.file: read(one.after, one.name) for one in files})
-        config = _Reader(place.project, target, new)
-        loaded = declare.loaded(
-            place.where, place.project, target, shelf=shelf, package_config=config
+    rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
+    known_errors = {_finding_identity(entry) for entry in bump_project.list_errors()}
+    new_errors: list[Diagnostic] = []
+    for target, old_manifests in zip(
+        bump_project.targets, bump_project.target_manifests, strict=True
+    ):
+        file_cache = FileCache(
+            {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
         )
-        found += [e for e in loaded.diagnostics if e.is_error and _mark(e) not in known]
-        if not found and len(loaded.desired) != len(before.desired):
-            raise InputError.of("The edit would lose a resource", f"{after}, {target.name}.")
-    if found:
+        config_reader = _BumpedConfigReader(bump_project.project, target, rewrite_by_path)
+        manifests = declare.load_target_manifests(
+            bump_project.invocation,
+            bump_project.project,
+            target,
+            file_cache=file_cache,
+            package_config=config_reader,
+        )
+        new_errors += [
+            e
+            for e in manifests.diagnostics
+            if e.is_error and _finding_identity(e) not in known_errors
+        ]
+        if not new_errors and len(manifests.desired) != len(old_manifests.desired):
+            raise InputError.from_summary(
+                "The edit would lose a resource", f"{new_address}, {target.name}."
+            )
+    if new_errors:
         raise InputError(
-            error(
+            error_finding(
                 "The version cannot be raised",
-                f"With {after} the manifests would have errors, which follow.",
+                f"With {new_address} the manifests would have errors, which follow.",
                 "Nothing was written.",
             ),
-            *dict.fromkeys(found),
+            *dict.fromkeys(new_errors),
         )
 
 
-def _mark(finding: Diagnostic) -> tuple[Any, ...]:
+def _finding_identity(finding: Diagnostic) -> tuple[Any, ...]:
     """What makes two errors the same where lines have moved."""
     file = finding.position.file if finding.position else ""
     return finding.summary, finding.address, finding.path, finding.target, file
 
 
 @frozen
-class _Reader:
+class _BumpedConfigReader:
     """Reads a package's config.yaml as it will be."""
 
     project: Project
     target: Target
-    new: Mapping[Path, Rewrite]
+    rewrites: Mapping[Path, Rewrite]
 
-    def __call__(self, source: PackageSource) -> Config | None:
-        root, allowed = self.project.root, self.target.allow_files
-        file = config_file(source, root, allowed) if source.kind == FOLDER else None
-        if file is not None and file in self.new:
-            return read_mapping(self.new[file].after, self.new[file].name)
-        return config_of(source, root, read_mapping, allow_files=allowed)
+    def __call__(self, source: PackageSource) -> ConfigWithPositions | None:
+        root, allowed_files = self.project.root, self.target.allow_files
+        file = find_config_file(source, root, allowed_files) if source.kind == FOLDER else None
+        if file is not None and file in self.rewrites:
+            return read_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
+        return read_package_config(source, root, read_mapping, allow_files=allowed_files)

@@ -7,19 +7,19 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import Stale
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
-from synapse_apply.packages.carried import AGAIN, CarriedPackages, name_of
-from synapse_apply.packages.names import printable
-from synapse_apply.planning.package import uploaded_digest
-from synapse_apply.session.context import Context
-from synapse_apply.session.sources import Carrier
+from synapse_apply.packages.carried import RETRY_HINT, CarriedPackages, build_carried_name
+from synapse_apply.packages.names import format_printable
+from synapse_apply.planning.package import read_uploaded_digest
+from synapse_apply.session.context import TargetSession
+from synapse_apply.session.sources import PackageCarrier
 
 
 @frozen
-class Part:
+class CarriedPackage:
     """One package of a plan's file: whom it is for, and its bytes, None where it is missing."""
 
     digest: str
@@ -27,50 +27,63 @@ class Part:
     size: int | None
 
 
-def uploads(plan: Plan) -> dict[str, list[Address]]:
+def group_uploads_by_digest(plan: Plan) -> dict[str, list[Address]]:
     """The digests of what a plan uploads, each with the addresses it is for."""
-    found: dict[str, list[Address]] = {}
+    addresses_by_digest: dict[str, list[Address]] = {}
     for change in plan.changes:
-        if change.changes_server and (digest := uploaded_digest(change)):
-            found.setdefault(digest, []).append(change.address)
-    return found
+        if change.changes_server and (digest := read_uploaded_digest(change)):
+            addresses_by_digest.setdefault(digest, []).append(change.address)
+    return addresses_by_digest
 
 
-def openings(
-    context: Context, plan: Plan
+def iter_upload_openers(
+    session: TargetSession, plan: Plan
 ) -> Iterator[tuple[str, AbstractContextManager[BinaryIO]]]:
     """Each package that a plan uploads, once: its digest and what opens it."""
-    for digest, addresses in uploads(plan).items():
-        yield digest, context.packages.open(addresses[0])
+    for digest, addresses in group_uploads_by_digest(plan).items():
+        yield digest, session.packages.open_package(addresses[0])
 
 
-def parts(carrier: Carrier, plan: Plan) -> list[Part]:
+def list_carried_packages(carrier: PackageCarrier, plan: Plan) -> list[CarriedPackage]:
     """The packages that a file should carry, in the plan's order; nothing is read."""
     return [
-        Part(digest, tuple(rows), carrier.sizes.get(_name(digest)))
-        for digest, rows in uploads(plan).items()
+        CarriedPackage(
+            digest, tuple(addresses), carrier.package_sizes.get(_package_file_name(digest))
+        )
+        for digest, addresses in group_uploads_by_digest(plan).items()
     ]
 
 
-def foreign(carrier: Carrier, plan: Plan) -> list[Diagnostic]:
+def build_foreign_findings(carrier: PackageCarrier, plan: Plan) -> list[Diagnostic]:
     """What the file has beside the plan's packages: somebody put it there."""
-    names = {_name(digest) for digest in uploads(plan)}
-    return [_foreign(carrier, name) for name in sorted(carrier.sizes.keys() - names)]
+    names = {_package_file_name(digest) for digest in group_uploads_by_digest(plan)}
+    return [
+        _build_foreign_finding(carrier, name)
+        for name in sorted(carrier.package_sizes.keys() - names)
+    ]
 
 
-def check(carrier: Carrier, plan: Plan, max_size: int) -> None:
+def check_carried_packages(carrier: PackageCarrier, plan: Plan, max_size: int) -> None:
     """Stale, with every finding, unless the file carries just what the plan uploads.
 
     Every package is read once. `max_size` in bytes.
     """
-    told = {one.package.digest: one.package for one in carrier.held if one.package}
-    wanted = uploads(plan)
-    known = {rows[0]: told[digest] for digest, rows in wanted.items() if digest in told}
-    packages = CarriedPackages(carrier.file, known, max_size=max_size)
-    findings = foreign(carrier, plan)
-    for rows in wanted.values():
+    packages_by_digest = {
+        source_content.package.digest: source_content.package
+        for source_content in carrier.source_contents
+        if source_content.package
+    }
+    upload_addresses = group_uploads_by_digest(plan)
+    packages_by_address = {
+        addresses[0]: packages_by_digest[digest]
+        for digest, addresses in upload_addresses.items()
+        if digest in packages_by_digest
+    }
+    packages = CarriedPackages(carrier.file, packages_by_address, max_size=max_size)
+    findings = build_foreign_findings(carrier, plan)
+    for addresses in upload_addresses.values():
         try:
-            with packages.open(rows[0]):
+            with packages.open_package(addresses[0]):
                 pass
         except Stale as problem:
             findings += problem.diagnostics
@@ -78,16 +91,16 @@ def check(carrier: Carrier, plan: Plan, max_size: int) -> None:
         raise Stale(*findings)
 
 
-def _name(digest: str) -> str:
+def _package_file_name(digest: str) -> str:
     try:
-        return name_of(digest)
+        return build_carried_name(digest)
     except ValueError:  # of a file that was edited
         return ""
 
 
-def _foreign(carrier: Carrier, name: str) -> Diagnostic:
-    return error(
+def _build_foreign_finding(carrier: PackageCarrier, name: str) -> Diagnostic:
+    return error_finding(
         "The plan's file has something that is not the plan's",
-        f"{carrier.file}: {printable(name)} is named by no row of the plan.",
-        AGAIN,
+        f"{carrier.file}: {format_printable(name)} is named by no row of the plan.",
+        RETRY_HINT,
     )

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from synapse_apply.manifests.loading import Shelf, load
+from synapse_apply.manifests.loading import FileCache, load_manifests
 from synapse_apply.model.address import Address
-from synapse_apply.planning.policy_names import names_of
-from synapse_apply.session.context import Context
+from synapse_apply.planning.policy_names import list_named_addresses
+from synapse_apply.session.context import TargetSession
 
 
-def declared_elsewhere(context: Context, known: Collection[Address]) -> frozenset[str]:
+def find_declared_by_other_targets(
+    session: TargetSession, own_addresses: Collection[Address]
+) -> frozenset[str]:
     """What targets with a common rule declare, of the addresses that the rule spells out.
 
-    Their manifests are read only where a rule names what is not `known` on this target.
+    Their manifests are read only where a rule names what is not `own_addresses` on this target.
     """
-    here = {str(address) for address in known}
+    own_names = {str(address) for address in own_addresses}
     rules = {
         rule: names
-        for rule in context.target.policy.rules
-        if (names := set(names_of(rule, context.catalogue)) - here)
+        for rule in session.target.policy.rules
+        if (names := set(list_named_addresses(rule, session.catalogue)) - own_names)
     }
-    found: set[str] = set()
-    shelf = Shelf()
-    for other in context.project.targets.values() if rules else ():
-        wanted = {name for rule in other.policy.rules for name in rules.get(rule, ())} - found
-        if wanted and other.name != context.target.name:
-            declared = load(context.project, other, shelf=shelf).desired
-            found |= wanted & {str(address) for address in declared}
-    return frozenset(found)
+    shared_names: set[str] = set()
+    file_cache = FileCache()
+    for other_target in session.project.targets.values() if rules else ():
+        searched_names = {
+            name for rule in other_target.policy.rules for name in rules.get(rule, ())
+        } - shared_names
+        if searched_names and other_target.name != session.target.name:
+            declared_addresses = load_manifests(
+                session.project, other_target, file_cache=file_cache
+            ).desired
+            shared_names |= searched_names & {str(address) for address in declared_addresses}
+    return frozenset(shared_names)

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply import __version__
-from synapse_apply.applying.settle import Settled
+from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.applying.task import Actor
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
-from synapse_apply.manifests.loading import Loaded
+from synapse_apply.manifests.loading import LoadedManifests
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic
@@ -24,47 +24,47 @@ from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.skew import Skew
+from synapse_apply.model.skew import ClockSkew
 from synapse_apply.model.state import Uptime
-from synapse_apply.model.verification import Elsewhere
+from synapse_apply.model.verification import OtherTargetRuns
 from synapse_apply.packages.carried import CarriedPackages
 from synapse_apply.packages.opening import SourcePackages
-from synapse_apply.planning.situation import Item
-from synapse_apply.secrets.keys import Keys
-from synapse_apply.secrets.macs import new_salt
+from synapse_apply.planning.situation import ResourceState
+from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import declare, state_file
-from synapse_apply.session.known_secrets import know_declared
-from synapse_apply.session.last_seen import LastSeen, last_seen
-from synapse_apply.session.sources import Carrier, Held
-from synapse_apply.session.surroundings import SystemClock, actor, checkout_of, uptime
-from synapse_apply.session.unrecorded import left_behind
-from synapse_apply.session.vouching import elsewhere
-from synapse_apply.session.where import Where
+from synapse_apply.session.known_secrets import register_declared_secrets
+from synapse_apply.session.last_seen import LastSeenStates, build_last_seen_states
+from synapse_apply.session.sources import PackageCarrier, SourceContent
+from synapse_apply.session.surroundings import SystemClock, build_actor, read_checkout, read_uptime
+from synapse_apply.session.unrecorded import build_unrecorded_warnings
+from synapse_apply.session.vouching import read_other_target_runs
+from synapse_apply.session.where import Invocation
 from synapse_apply.stores.sql import SqlStore
 
 if TYPE_CHECKING:
-    from synapse_apply.session.backend import Backend
+    from synapse_apply.session.backend import ConnectedBackend
 
 
 @frozen
-class Planned:
+class PlanResult:
     """A plan with what it was made from, which apply needs again."""
 
     plan: Plan
-    items: Mapping[Address, Item]
-    settled: tuple[Settled, ...] = ()
+    resources: Mapping[Address, ResourceState]
+    resolved_intents: tuple[ResolvedIntent, ...] = ()
     capabilities: Capabilities = Capabilities()
 
 
 @frozen
-class StateContext:
+class StateSession:
     """A target's state and what is needed to look after it: no manifests, no backend.
 
-    `keys` reads the state keys at hand; InputError for one that cannot be used. `seen` is what is
-    remembered of how far it was.
+    `read_keys` reads the state keys at hand; InputError for one that cannot be used.
+    `last_seen_states` is what is remembered of how far it was.
     """
 
     project: Project
@@ -73,40 +73,39 @@ class StateContext:
     clock: Clock
     actor: Actor
     patience: float = 0.0
-    keys: Callable[[], Keys] = Keys
-    seen: LastSeen = LastSeen()
+    read_keys: Callable[[], StateKeys] = StateKeys
+    last_seen_states: LastSeenStates = LastSeenStates()
 
-    def lock(self, operation: str) -> AbstractContextManager[None]:
+    def lock_state(self, operation: str) -> AbstractContextManager[None]:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
         return self.store.lock(operation, self.patience)
 
 
 @frozen
-class Context:
+class TargetSession:
     """One target, ready to be planned and applied.
 
     `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
-    found on the way. `secrets_under` is `secrets` with other state keys. `request_id` gives the
+    found on the way. `secrets_with_keys` is `secrets` with other state keys. `request_id` gives the
     server's id of this thread's last request. `partial`: only some of the manifests were asked for.
-    `elsewhere` reads what other targets have verified, where this one requires it. `signer` signs
-    the results of runs under the state key.
-    `held` is what package sources held.
-    `skew` tells how the server's clock differs, as far as answers have shown by then.
-    `hang_up` ends calls under way and refuses all others; what it is given says why.
-    `revision` names the commit whose manifests they are, "" where they are those of the checkout.
-    `aim` is the target's name where the commands that are printed must say it.
-    `paths` are the manifests that were named on the command line.
+    `read_other_target_runs` reads what other targets have verified, where this one requires it.
+    `signer` signs the results of runs under the state key. `source_contents` is what package
+    sources held. `skew` tells how the server's clock differs, as far as answers have shown by then.
+    `hang_up` ends calls under way and refuses all others; what it is given says why. `revision`
+    names the commit whose manifests they are, "" where they are those of the checkout.
+    `typed_target` is the target's name where the commands that are printed must say it. `paths` are
+    the manifests that were named on the command line.
     """
 
     project: Project
     target: Target
-    loaded: Loaded
+    manifests: LoadedManifests
     desired: Mapping[Address, Desired]
     diagnostics: tuple[Diagnostic, ...]
     api: Api
     store: StateStore
     secrets: Secrets
-    secrets_under: Callable[[Keys], SecretStore]
+    secrets_with_keys: Callable[[StateKeys], SecretStore]
     packages: Packages
     clock: Clock
     actor: Actor
@@ -116,118 +115,141 @@ class Context:
     partial: bool = False
     version: str = __version__
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
-    new_salt: Callable[[], str] = new_salt
-    uptime: Callable[[], Uptime] = uptime
+    new_salt: Callable[[], str] = generate_salt
+    uptime: Callable[[], Uptime] = read_uptime
     hang_up: Callable[[str], None] = lambda _why: None
     patience: float = 0.0
-    skew: Callable[[], Skew | None] = lambda: None
+    skew: Callable[[], ClockSkew | None] = lambda: None
 
-    def lock(self, operation: str) -> AbstractContextManager[None]:
+    def lock_state(self, operation: str) -> AbstractContextManager[None]:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
         return self.store.lock(operation, self.patience)
 
-    def recorded(self) -> set[Address]:
+    def list_recorded_addresses(self) -> set[Address]:
         """The addresses that the state knows, those of calls under way among them."""
-        state = self.store.read()
+        state = self.store.read_state()
         return {*state.records, *(intent.address for intent in state.open_intents)}
 
     pause: Callable[[float], None] = lambda _seconds: None
-    elsewhere: Callable[[], Mapping[str, Elsewhere]] = dict
-    signer: RunSigner = RunSigner(Keys(), "")
-    held: tuple[Held, ...] = ()
-    aim: str = ""
+    read_other_target_runs: Callable[[], Mapping[str, OtherTargetRuns]] = dict
+    signer: RunSigner = RunSigner(StateKeys(), "")
+    source_contents: tuple[SourceContent, ...] = ()
+    typed_target: str = ""
     revision: str = ""
     paths: tuple[str, ...] = ()
 
 
 @contextmanager
-def open_state(where: Where) -> Iterator[StateContext]:
+def open_state(invocation: Invocation) -> Iterator[StateSession]:
     """A target's state, without manifests and without touching the backend."""
-    project, target = declare.target_of(where)
-    store = state_file.open_store(project, target, where.environ)
+    project, target = declare.load_project_and_target(invocation)
+    store = state_file.open_store(project, target, invocation.environ)
     try:
-        who = replace(actor(where.environ, project.root), command=where.command)
-        keys = partial(state_file.keys, project, target, where.environ)
-        seen = last_seen(project, target, where.environ)
-        with _noting(store, seen):
-            yield StateContext(project, target, store, SystemClock(), who, keys=keys, seen=seen)
+        run_actor = replace(
+            build_actor(invocation.environ, project.root), command=invocation.command
+        )
+        read_keys = partial(state_file.load_state_keys, project, target, invocation.environ)
+        last_seen_states = build_last_seen_states(project, target, invocation.environ)
+        with _record_progress_at_end(store, last_seen_states):
+            yield StateSession(
+                project,
+                target,
+                store,
+                SystemClock(),
+                run_actor,
+                read_keys=read_keys,
+                last_seen_states=last_seen_states,
+            )
     finally:
         store.close()
 
 
 @contextmanager
-def _noting(store: SqlStore, seen: LastSeen) -> Iterator[None]:
+def _record_progress_at_end(store: SqlStore, last_seen_states: LastSeenStates) -> Iterator[None]:
     """Note how far a state has come where the block may have changed it, however it ends."""
     try:
         yield
     finally:
-        if store.was_held:
-            seen.note(store)
+        if store.was_locked_here:
+            last_seen_states.remember_store_progress(store)
 
 
 @contextmanager
 def open_context(
-    where: Where, carrier: Carrier | None = None, *, looking: bool = False
-) -> Iterator[Context]:
+    invocation: Invocation, carrier: PackageCarrier | None = None, *, read_only: bool = False
+) -> Iterator[TargetSession]:
     """Everything of one target; InputError with every finding before anything is connected.
 
     StateError when the state is missing or belongs elsewhere. Nothing has been sent yet. With a
-    `carrier` packages come from it, and no source that it tells of is read. `looking`: no state
+    `carrier` packages come from it, and no source that it tells of is read. `read_only`: no state
     is made where there is none.
     """
-    from synapse_apply.session.backend import connected
+    from synapse_apply.session.backend import connect_backend
 
-    project, target = declare.target_of(where)
-    declared = declare.declared(where, project, target, carrier.held if carrier else ())
-    findings = declared.diagnostics
+    project, target = declare.load_project_and_target(invocation)
+    declared_target = declare.read_declared_target(
+        invocation, project, target, carrier.source_contents if carrier else ()
+    )
+    findings = declared_target.diagnostics
     if any(finding.is_error for finding in findings):
         raise ManifestError(*findings)
-    opened = state_file.existing_store if looking else state_file.open_store
-    with closing(opened(project, target, where.environ)) as store:
-        how = (where.environ, where.parallelism, store.lost)
-        with connected(project, target, *how, looking=looking) as backend:
-            made = state_file.ensure(store, target, backend.binding, backend.embedded)
-            seen = last_seen(project, target, where.environ)
-            seen.check(store, target, looking=looking)
-            keys = state_file.keys(project, target, where.environ, create=made)
-            findings += state_file.key_findings(keys, project, target, declared.desired)
-            findings += (*store.warnings(), *left_behind(project, target, keys, store.lineage()))
+    open_state_store = state_file.open_existing_store if read_only else state_file.open_store
+    with closing(open_state_store(project, target, invocation.environ)) as store:
+        arguments = (invocation.environ, invocation.parallelism, store.is_lock_lost)
+        with connect_backend(project, target, *arguments, read_only=read_only) as backend:
+            is_new = state_file.ensure_state(
+                store, target, backend.state_identity, backend.embedded
+            )
+            last_seen_states = build_last_seen_states(project, target, invocation.environ)
+            last_seen_states.check_not_older(store, target, read_only=read_only)
+            keys = state_file.load_state_keys(project, target, invocation.environ, create=is_new)
+            findings += state_file.build_key_findings(
+                keys, project, target, declared_target.desired
+            )
+            findings += (
+                *store.list_warnings(),
+                *build_unrecorded_warnings(project, target, keys, store.read_lineage()),
+            )
             resolver = Resolver(
                 project.root,
-                where.environ,
+                invocation.environ,
                 target.allow_env,
                 target.allow_files,
                 project.reserved,
             )
-            secrets, marks = SecretStore(resolver, keys), declared.loaded.marks
-            know_declared(backend.redactor, declared.desired.values(), marks, secrets.resolve)
-            with _noting(store, seen):
-                yield Context(
+            secrets, marks = SecretStore(resolver, keys), declared_target.manifests.marks
+            register_declared_secrets(
+                backend.redactor, declared_target.desired.values(), marks, secrets.resolve_secret
+            )
+            with _record_progress_at_end(store, last_seen_states):
+                yield TargetSession(
                     project=project,
                     target=target,
-                    loaded=declared.loaded,
-                    desired=declared.desired,
+                    manifests=declared_target.manifests,
+                    desired=declared_target.desired,
                     diagnostics=findings,
-                    **_answering(backend),
+                    **_backend_fields(backend),
                     secrets=secrets,
-                    secrets_under=lambda others: SecretStore(resolver, others),
-                    signer=RunSigner(keys, store.lineage()),
+                    secrets_with_keys=lambda other_keys: SecretStore(resolver, other_keys),
+                    signer=RunSigner(keys, store.read_lineage()),
                     store=store,
-                    packages=_packages(project, target, declared, carrier),
+                    packages=_build_package_source(project, target, declared_target, carrier),
                     clock=SystemClock(),
-                    actor=_who(where, declared, project),
-                    parallelism=where.parallelism,
-                    patience=where.patience,
-                    partial=bool(where.paths),
-                    paths=tuple(map(str, where.paths)),
-                    elsewhere=partial(elsewhere, project, target, where.environ),
-                    held=declared.held,
-                    aim=where.target or "",
-                    revision=str(declared.commit or ""),
+                    actor=_build_actor(invocation, declared_target, project),
+                    parallelism=invocation.parallelism,
+                    patience=invocation.lock_wait_seconds,
+                    partial=bool(invocation.paths),
+                    paths=tuple(map(str, invocation.paths)),
+                    read_other_target_runs=partial(
+                        read_other_target_runs, project, target, invocation.environ
+                    ),
+                    source_contents=declared_target.source_contents,
+                    typed_target=invocation.target or "",
+                    revision=str(declared_target.commit or ""),
                 )
 
 
-def _answering(backend: Backend) -> dict[str, Any]:
+def _backend_fields(backend: ConnectedBackend) -> dict[str, Any]:
     """What a Context has of the backend it talks to."""
     return {
         "api": backend.api,
@@ -239,26 +261,31 @@ def _answering(backend: Backend) -> dict[str, Any]:
     }
 
 
-def _who(where: Where, declared: declare.Declared, project: Project) -> Actor:
+def _build_actor(
+    invocation: Invocation, declared_target: declare.DeclaredTarget, project: Project
+) -> Actor:
     """Who runs this; the commit is that of the manifests."""
-    who = replace(actor(where.environ, project.root), command=where.command)
-    if declared.commit:
-        return replace(who, commit=declared.commit.id)
-    checkout = checkout_of(project.root, declare.files_read(project, declared))
-    return replace(who, commit=checkout.label, dirty=checkout.dirty)
+    run_actor = replace(build_actor(invocation.environ, project.root), command=invocation.command)
+    if declared_target.commit:
+        return replace(run_actor, commit=declared_target.commit.id)
+    checkout = read_checkout(project.root, declare.iter_read_files(project, declared_target))
+    return replace(run_actor, commit=checkout.commit_label, dirty=checkout.dirty)
 
 
-def _packages(
-    project: Project, target: Target, declared: declare.Declared, carrier: Carrier | None
+def _build_package_source(
+    project: Project,
+    target: Target,
+    declared_target: declare.DeclaredTarget,
+    carrier: PackageCarrier | None,
 ) -> Packages:
     """Where bytes come from: the carrier, or else the sources."""
-    packages, limit = declared.packages, project.max_package_size
+    packages, max_size = declared_target.packages, project.max_package_size
     if carrier is not None:
-        return CarriedPackages(carrier.file, packages, max_size=limit)
+        return CarriedPackages(carrier.file, packages, max_size=max_size)
     return SourcePackages(
         packages,
         project.root,
-        max_size=limit,
+        max_size=max_size,
         allow_files=target.allow_files,
-        digests=declared.digests,
+        digests=declared_target.digests,
     )

@@ -10,17 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.files.checkout import read_named
-from synapse_apply.manifests.committed import Written
-from synapse_apply.manifests.draft import PackageConfig
-from synapse_apply.manifests.loading import Loaded, Shelf, load
+from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.manifests.committed import CommittedFolder
+from synapse_apply.manifests.draft import ReadPackageConfig
+from synapse_apply.manifests.loading import FileCache, LoadedManifests, load_manifests
 from synapse_apply.manifests.project import (
-    find_project,
-    given_variables,
+    build_default_project,
+    find_project_file,
+    parse_command_line_variables,
     read_project,
-    without_file,
 )
-from synapse_apply.manifests.ruling import ruled
+from synapse_apply.manifests.ruling import apply_pinned_settings
 from synapse_apply.manifests.targets import choose_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package
@@ -29,54 +29,55 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.login import Login
 from synapse_apply.model.project import Project, Target
-from synapse_apply.session.sources import Held, Sources
-from synapse_apply.session.where import Where
+from synapse_apply.session.sources import PackageSources, SourceContent
+from synapse_apply.session.where import Invocation
 
 if TYPE_CHECKING:
-    from synapse_apply.packages.digests import Digests
-    from synapse_apply.packages.git import Commit
+    from synapse_apply.packages.digests import DigestCache
+    from synapse_apply.packages.git import GitCommit
 
 
 @frozen
-class Declared:
+class DeclaredTarget:
     """What one target declares; with an error among the diagnostics it must not be used.
 
-    `held` is what its package sources held, `digests` what is known of files on disk, `commit`
-    whose manifests they are where it is not the checkout.
+    `source_contents` is what its package sources held, `digests` what is known of files on disk,
+    `commit` whose manifests they are where it is not the checkout.
     """
 
-    loaded: Loaded
+    manifests: LoadedManifests
     desired: Mapping[Address, Desired]
     packages: Mapping[Address, Package]
     diagnostics: tuple[Diagnostic, ...]
-    held: tuple[Held, ...] = ()
-    commit: Commit | None = None
-    digests: Digests | None = None
+    source_contents: tuple[SourceContent, ...] = ()
+    commit: GitCommit | None = None
+    digests: DigestCache | None = None
 
 
-def project_of(where: Where) -> Project:
+def load_project(invocation: Invocation) -> Project:
     """The project file's content, or what stands in for it; InputError with every finding."""
-    file = where.project or find_project(where.directory)
-    if file is None and where.project_from:
-        raise InputError.of(
+    file = invocation.project or find_project_file(invocation.directory)
+    if file is None and invocation.project_from:
+        raise InputError.from_summary(
             "No project file",
-            f"--project-from takes settings from synapse-apply.yaml as of {where.project_from}, "
+            f"--project-from takes settings from synapse-apply.yaml as of "
+            f"{invocation.project_from}, "
             "and there is none here or above.",
             "Run it in the project's folder, or say --project FILE.",
         )
     if file is None:
-        return without_file(where.directory)
-    project = _read(file)
-    return _ruled(project, file, where) if where.project_from else project
+        return build_default_project(invocation.directory)
+    project = _read_project_file(file)
+    return _with_pinned_settings(project, file, invocation) if invocation.project_from else project
 
 
-def _read(file: Path) -> Project:
+def _read_project_file(file: Path) -> Project:
     try:
-        project, findings = read_project(file, shown(file))
+        project, findings = read_project(file, format_path(file))
     except OSError as problem:
-        raise InputError.of(
+        raise InputError.from_summary(
             "The project file cannot be read",
-            f"{shown(file)}: {problem.strerror}.",
+            f"{format_path(file)}: {problem.strerror}.",
             "Check the path given with --project.",
         ) from None
     if project is None:
@@ -84,169 +85,192 @@ def _read(file: Path) -> Project:
     return project
 
 
-def _ruled(project: Project, file: Path, where: Where) -> Project:
+def _with_pinned_settings(project: Project, file: Path, invocation: Invocation) -> Project:
     """The project under the settings that its file has at another revision."""
-    ref = where.project_from
+    ref = invocation.project_from
     # Here, not above: who names no Git ref needs no reader of one.
-    from synapse_apply.packages.git import commit_at
+    from synapse_apply.packages.git import resolve_commit
 
-    rules = project_at(commit_at(file.parent, ref), file)
-    if rules is None:
-        raise InputError.of(
+    pinned_project = read_project_at(resolve_commit(file.parent, ref), file)
+    if pinned_project is None:
+        raise InputError.from_summary(
             "No project file at that Git ref",
-            f"{shown(file)} is not in {ref}.",
+            f"{format_path(file)} is not in {ref}.",
             "Was it added or renamed later? Merge it first, then take settings from there.",
         )
-    mine = project.targets.get(where.target or "")
-    if mine is not None and mine.name not in rules.targets:
-        raise InputError.of(
+    own_target = project.targets.get(invocation.target or "")
+    if own_target is not None and own_target.name not in pinned_project.targets:
+        raise InputError.from_summary(
             "Target not declared at that Git ref",
-            f"{shown(file)} at {ref} has no target `{mine.name}`.",
+            f"{format_path(file)} at {ref} has no target `{own_target.name}`.",
             "A target takes effect once it is merged; name another one.",
-            position=mine.position,
+            position=own_target.position,
         )
-    return ruled(project, rules, ref)
+    return apply_pinned_settings(project, pinned_project, ref)
 
 
-def _written(commit: Commit) -> AbstractContextManager[Written]:
-    from synapse_apply.session.revisions import written_at
+def _open_committed_folder(commit: GitCommit) -> AbstractContextManager[CommittedFolder]:
+    from synapse_apply.session.revisions import open_folder_at_commit
 
-    return written_at(commit)
-
-
-def _commit(project: Project, ref: str) -> Commit:
-    from synapse_apply.packages.git import commit_at
-
-    return commit_at(project.root, ref)
+    return open_folder_at_commit(commit)
 
 
-def project_at(commit: Commit, file: Path) -> Project | None:
+def _resolve_commit(project: Project, ref: str) -> GitCommit:
+    from synapse_apply.packages.git import resolve_commit
+
+    return resolve_commit(project.root, ref)
+
+
+def read_project_at(commit: GitCommit, file: Path) -> Project | None:
     """The project file as a commit has it, None where it has none; InputError."""
-    from synapse_apply.packages.git import file_at
+    from synapse_apply.packages.git import read_committed_file
 
-    data = file_at(commit, file.name)
+    data = read_committed_file(commit, file.name)
     if data is None:
         return None
-    project, findings = read_project(file, f"{commit.ref}:{shown(file)}", data)
+    project, findings = read_project(file, f"{commit.ref}:{format_path(file)}", data)
     if project is None:
         raise InputError(*findings)
     return project
 
 
-def target_of(where: Where) -> tuple[Project, Target]:
+def load_project_and_target(invocation: Invocation) -> tuple[Project, Target]:
     """The project and the target a command means, its holes filled from the environment."""
-    project = project_of(where)
-    return project, meant(project, where)
+    project = load_project(invocation)
+    return project, resolve_target(project, invocation)
 
 
-def meant(project: Project, where: Where) -> Target:
+def resolve_target(project: Project, invocation: Invocation) -> Target:
     """The target that a command means, its holes filled from the environment and a login."""
 
     @cache
-    def login() -> Login | None:
+    def find_login() -> Login | None:
         # Here, not above: most targets have no hole that a login could fill.
         from synapse_apply.secrets.login import read_login
 
-        return read_login(where.environ)
+        return read_login(invocation.environ)
 
-    return choose_target(project, where.target, where.environ, where.on_terminal, login)
+    return choose_target(
+        project, invocation.target, invocation.environ, invocation.on_terminal, find_login
+    )
 
 
-def variables_of(where: Where, project: Project) -> dict[str, Any]:
+def read_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
     """The variables of the command line; InputError with every finding."""
     files = []
-    for path in where.variable_files:
+    for path in invocation.variable_files:
         try:
-            files.append((shown(path), read_named(path, project.root)))
+            files.append((format_path(path), read_command_line_file(path, project.root)))
         except OSError as problem:
-            raise InputError.of(
+            raise InputError.from_summary(
                 "A variable file cannot be read",
-                f"{shown(path)}: {problem.strerror}.",
+                f"{format_path(path)}: {problem.strerror}.",
                 "Check the path given with --var-file.",
             ) from None
-    given, findings = given_variables(
-        project, [f"{name}={value}" for name, value in where.variables.items()], files
+    variables, findings = parse_command_line_variables(
+        project, [f"{name}={value}" for name, value in invocation.variables.items()], files
     )
     if findings:
         raise InputError(*findings)
-    return given
+    return variables
 
 
-def declared(
-    where: Where,
+def read_declared_target(
+    invocation: Invocation,
     project: Project,
     target: Target,
-    told: Iterable[Held] = (),
+    known_contents: Iterable[SourceContent] = (),
     *,
-    given: Mapping[str, Any] | None = None,
-) -> Declared:
+    variables: Mapping[str, Any] | None = None,
+) -> DeclaredTarget:
     """Manifests and packages of one target, with every finding.
 
-    `told` is what a saved plan knows of package sources, which are not read then. With
-    `where.as_of` all is as that Git ref has it. `given` are variables in place of those of the
+    `known_contents` is what a saved plan knows of package sources, which are not read then. With
+    `where.as_of` all is as that Git ref has it. `variables` are variables in place of those of the
     command line.
     """
-    at = _commit(project, where.as_of) if where.as_of else None
-    sources = Sources(project, told, at.id if at else "", where.environ)
-    reader = sources.reader(target)
-    with _written(at) if at else nullcontext() as written:
-        found = loaded(where, project, target, package_config=reader, written=written, given=given)
-    made = with_packages(target, found, sources)
-    findings = (*project.findings, *made.diagnostics)
-    return replace(made, diagnostics=findings, commit=at, digests=sources.keep())
-
-
-def loaded(
-    where: Where,
-    project: Project,
-    target: Target,
-    *,
-    shelf: Shelf | None = None,
-    package_config: PackageConfig | None = None,
-    written: Written | None = None,
-    given: Mapping[str, Any] | None = None,
-) -> Loaded:
-    """The manifests of one target, with every finding; no package is looked at.
-
-    `shelf` has files that were read already, `package_config` another reader of config.yaml,
-    `written` the project's folder in a commit, `given` other variables than the command line's.
-    """
-    paths = [str(path) for path in where.paths]
-    if written is not None:
-        paths = [os.path.relpath(path, project.root.resolve()) for path in paths]
-    return load(
-        project,
-        target,
-        variables=variables_of(where, project) if given is None else given,
-        strict=where.strict,
-        package_config=package_config or Sources(project).reader(target),
-        paths=paths,
-        shelf=shelf,
-        written=written,
+    commit = _resolve_commit(project, invocation.as_of) if invocation.as_of else None
+    sources = PackageSources(
+        project, known_contents, commit.id if commit else "", invocation.environ
+    )
+    reader = sources.build_config_reader(target)
+    with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:
+        manifests = load_target_manifests(
+            invocation,
+            project,
+            target,
+            package_config=reader,
+            committed_folder=committed_folder,
+            variables=variables,
+        )
+    declared_target = inspect_packages(target, manifests, sources)
+    findings = (*project.findings, *declared_target.diagnostics)
+    return replace(
+        declared_target, diagnostics=findings, commit=commit, digests=sources.save_digests()
     )
 
 
-def with_packages(target: Target, loaded: Loaded, sources: Sources) -> Declared:
+def load_target_manifests(
+    invocation: Invocation,
+    project: Project,
+    target: Target,
+    *,
+    file_cache: FileCache | None = None,
+    package_config: ReadPackageConfig | None = None,
+    committed_folder: CommittedFolder | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> LoadedManifests:
+    """The manifests of one target, with every finding; no package is looked at.
+
+    `file_cache` has files that were read already, `package_config` another reader of config.yaml,
+    `committed_folder` the project's folder in a commit, `variables` other variables than the
+    command line's.
+    """
+    paths = [str(path) for path in invocation.paths]
+    if committed_folder is not None:
+        paths = [os.path.relpath(path, project.root.resolve()) for path in paths]
+    return load_manifests(
+        project,
+        target,
+        variables=read_variables(invocation, project) if variables is None else variables,
+        strict=invocation.strict,
+        read_package_config=package_config or PackageSources(project).build_config_reader(target),
+        paths=paths,
+        file_cache=file_cache,
+        commit_folder=committed_folder,
+    )
+
+
+def inspect_packages(
+    target: Target, manifests: LoadedManifests, sources: PackageSources
+) -> DeclaredTarget:
     """The same with every package inspected and put on its resource."""
-    findings = list(loaded.diagnostics)
+    findings = list(manifests.diagnostics)
     packages: dict[Address, Package] = {}
-    desired = dict(loaded.desired)
-    for address, resource in loaded.desired.items():
+    desired = dict(manifests.desired)
+    for address, resource in manifests.desired.items():
         if resource.source is None or resource.source.kind == "published":
             continue
-        package, found = sources.package(resource.source, target)
-        told = [finding.with_(address=str(address)) for finding in found]
-        findings.extend(finding.with_(position=resource.source.position) for finding in told)
+        package, package_findings = sources.inspect_package(resource.source, target)
+        addressed_findings = [
+            finding.with_changes(address=str(address)) for finding in package_findings
+        ]
+        findings.extend(
+            finding.with_changes(position=resource.source.position)
+            for finding in addressed_findings
+        )
         if package is not None:
             # Read as of a Git ref, a source is another one than the manifest names.
             source = replace(package.source, position=resource.source.position)
             packages[address] = replace(package, source=source)
             desired[address] = replace(resource, package=packages[address])
-    held = sources.held(target)
-    return Declared(loaded, desired, packages, tuple(dict.fromkeys(findings)), held)
+    source_contents = sources.list_source_contents(target)
+    return DeclaredTarget(
+        manifests, desired, packages, tuple(dict.fromkeys(findings)), source_contents
+    )
 
 
-def shown(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path as people follow it: relative to the working folder where it lies inside."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
@@ -254,11 +278,11 @@ def shown(path: Path) -> str:
         return str(path)
 
 
-def files_read(project: Project, found: Declared) -> Iterator[str]:
+def iter_read_files(project: Project, declared_target: DeclaredTarget) -> Iterator[str]:
     """The files that what is declared was read from, as seen from the project's folder."""
     if project.file is not None:
         yield project.file.name
-    for desired in found.desired.values():
+    for desired in declared_target.desired.values():
         if desired.position is not None:
             yield os.path.relpath(project.root / desired.position.file, project.root)
         source, package = desired.source, desired.package

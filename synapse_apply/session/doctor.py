@@ -7,110 +7,124 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import PurePath
 
-from synapse_apply.model.aim import aimed_checkup
-from synapse_apply.model.checkup import Checkup, Row
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.aim import add_target_to_checkup
+from synapse_apply.model.checkup import CheckResult, Checkup
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session.checks import agents, kept, remote, written
-from synapse_apply.session.checks.patient import Patient, Unchecked
-from synapse_apply.session.where import Where
+from synapse_apply.session.checks.patient import TargetCheckup, UncheckedError
+from synapse_apply.session.where import Invocation
 
 
 @frozen
-class Check:
+class DoctorCheck:
     """A function that yields rows, and the name that its row has where it cannot."""
 
     name: str
-    look: Callable[[Patient], Iterator[Row]]
+    iter_results: Callable[[TargetCheckup], Iterator[CheckResult]]
 
 
 # In the order in which one thing needs another. The clock comes last of what is asked of the
 # backend: it is told by the answers to all the rest.
-SECTIONS: tuple[tuple[str, tuple[Check, ...]], ...] = (
+SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
     (
         "Project",
         (
-            Check("tool", written.tool),
-            Check("project", written.project),
-            Check("repository", written.repository),
-            Check("target", written.target),
-            Check("manifests", written.manifests),
+            DoctorCheck("tool", written.check_tool_version),
+            DoctorCheck("project", written.check_project_file),
+            DoctorCheck("repository", written.check_repository),
+            DoctorCheck("target", written.check_target),
+            DoctorCheck("manifests", written.check_manifests),
         ),
     ),
     (
         "Backend",
         (
-            Check("url", remote.url),
-            Check("hosts", remote.hosts),
-            Check("token", remote.token),
-            Check("backend", remote.backend),
-            Check("tenant", remote.tenant),
-            Check("api", remote.api),
-            Check("capability", remote.capabilities),
-            Check("agents", agents.agents),
-            Check("clock", remote.clock),
+            DoctorCheck("url", remote.check_url),
+            DoctorCheck("hosts", remote.check_allowed_hosts),
+            DoctorCheck("token", remote.check_token),
+            DoctorCheck("backend", remote.check_backend_answer),
+            DoctorCheck("tenant", remote.check_tenant),
+            DoctorCheck("api", remote.check_api_versions),
+            DoctorCheck("capability", remote.check_capabilities),
+            DoctorCheck("agents", agents.check_target_agents),
+            DoctorCheck("clock", remote.check_clock),
         ),
     ),
     (
         "State",
         (
-            Check("folder", kept.folder),
-            Check("state", kept.state),
-            Check("binding", kept.binding),
-            Check("lineage", kept.lineage),
-            Check("key", kept.key),
-            Check("lock", kept.lock),
-            Check("accepted", kept.accepted),
-            Check("calls", kept.open_calls),
-            Check("twins", kept.twins),
+            DoctorCheck("folder", kept.check_own_folder_trust),
+            DoctorCheck("state", kept.check_state),
+            DoctorCheck("binding", kept.check_state_identity),
+            DoctorCheck("lineage", kept.check_lineage),
+            DoctorCheck("key", kept.check_state_key),
+            DoctorCheck("lock", kept.check_lock),
+            DoctorCheck("accepted", kept.check_accepted_differences),
+            DoctorCheck("calls", kept.check_open_calls),
+            DoctorCheck("twins", kept.check_duplicates),
         ),
     ),
 )
 
 
-def doctor(where: Where) -> Checkup:
+def run_all_checks(invocation: Invocation) -> Checkup:
     """Every check, whatever becomes of the others. Nothing is changed; reads alone are sent.
 
     Never raises for what is wrong with the target.
     """
     with ExitStack() as stack:
-        patient = Patient(where, stack)
+        checkup = TargetCheckup(invocation, stack)
         sections = tuple(
-            (title, tuple(row for check in checks for row in _looked(check, patient)))
+            (title, tuple(result for check in checks for result in _run_check(check, checkup)))
             for title, checks in SECTIONS
         )
-        return aimed_checkup(Checkup(_name(patient), sections), where.target or "")
+        return add_target_to_checkup(
+            Checkup(_find_target_name(checkup), sections), invocation.target or ""
+        )
 
 
-def _looked(check: Check, patient: Patient) -> list[Row]:
+def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:
     """The rows of one check, those that came before it broke off among them."""
-    rows: list[Row] = []
+    results: list[CheckResult] = []
     try:
-        for row in check.look(patient):
-            rows.append(row)  # noqa: PERF402 - what came before an exception is kept
-    except Unchecked as missing:
-        rows.append(Row.unchecked(check.name, f"{missing}"))
+        for result in check.iter_results(checkup):
+            results.append(result)  # noqa: PERF402 - what came before an exception is kept
+    except UncheckedError as missing:
+        results.append(CheckResult.build_unchecked(check.name, f"{missing}"))
     except SynapseApplyError as problem:
-        rows.extend(Row.of(check.name, finding) for finding in problem.diagnostics)
+        results.extend(
+            CheckResult.from_finding(check.name, finding) for finding in problem.diagnostics
+        )
     except RemoteError as failure:
-        finding = error("A call to the backend failed", f"{failure}", request_id=failure.request_id)
-        rows.append(Row.of(check.name, finding))
+        finding = error_finding(
+            "A call to the backend failed", f"{failure}", request_id=failure.request_id
+        )
+        results.append(CheckResult.from_finding(check.name, finding))
     except Exception as problem:  # noqa: BLE001 - a defect of one check must not hide the others
-        rows.append(Row.of(check.name, error("This check failed", _defect(problem))))
-    return rows
+        results.append(
+            CheckResult.from_finding(
+                check.name, error_finding("This check failed", _describe_defect(problem))
+            )
+        )
+    return results
 
 
-def _defect(problem: Exception) -> str:
+def _describe_defect(problem: Exception) -> str:
     """Type and place alone: the text may hold anything."""
     frames = traceback.extract_tb(problem.__traceback__)
-    place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    position_text = (
+        f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    )
     reason = f": {problem.strerror}" if isinstance(problem, OSError) and problem.strerror else ""
-    return f"{type(problem).__qualname__}{place}{reason}. Please report it: it is our defect."
+    return (
+        f"{type(problem).__qualname__}{position_text}{reason}. Please report it: it is our defect."
+    )
 
 
-def _name(patient: Patient) -> str:
+def _find_target_name(checkup: TargetCheckup) -> str:
     try:
-        return patient.target.needed().name
-    except Unchecked:
+        return checkup.target.require_value().name
+    except UncheckedError:
         return ""

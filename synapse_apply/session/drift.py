@@ -5,83 +5,101 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from synapse_apply.kinds.search import probe
-from synapse_apply.kinds.wire import remote_id
+from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.address import Address
-from synapse_apply.model.aim import aimed_findings
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.aim import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.drift import Drift, Unmanaged
-from synapse_apply.model.errors import RemoteError, recourse
+from synapse_apply.model.errors import RemoteError, advise_on_failure
 from synapse_apply.model.state import State
-from synapse_apply.planning.drift import drift as drift_of
-from synapse_apply.planning.situation import Choices
-from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.writable import Writable
+from synapse_apply.planning.drift import build_drift_report as drift_of
+from synapse_apply.planning.situation import PlanOptions
+from synapse_apply.session.context import PlanResult, TargetSession
+from synapse_apply.session.writable import WritableFields
 
 
-def choices_of(selected: frozenset[Address] | None) -> Choices:
+def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
     """What to plan with: drift is seen as what apply would undo, and no run is looked for.
 
     Also where the target keeps drift: only so the plan tells what could not be undone.
     """
-    return Choices(selected=selected, verify=False, revert_drift=True)
+    return PlanOptions(selected=selected, verify=False, revert_drift=True)
 
 
-def drift(context: Context, planned: Planned, *, unmanaged: bool = False) -> Drift:
+def find_drift(
+    session: TargetSession, plan_result: PlanResult, *, unmanaged: bool = False
+) -> Drift:
     """What differs live from what was recorded.
 
     `unmanaged` also lists the live objects that no manifest declares and no record has. A read
     that failed is an error among the diagnostics, never absence.
     """
-    held = context.target.on_drift == "hold"
-    found = drift_of(planned.plan, planned.items, held=held, can_write=Writable(context))
-    found = replace(found, aim=context.aim)
-    return _with_unmanaged(context, planned, found) if unmanaged else found
+    keeps_drift = session.target.on_drift == "hold"
+    report = drift_of(
+        plan_result.plan,
+        plan_result.resources,
+        keeps_drift=keeps_drift,
+        can_write=WritableFields(session),
+    )
+    report = replace(report, typed_target=session.typed_target)
+    return _with_unmanaged_objects(session, plan_result, report) if unmanaged else report
 
 
-def _with_unmanaged(context: Context, planned: Planned, found: Drift) -> Drift:
-    known = set(_known(planned, context.store.read()))
-    strangers: list[Unmanaged] = []
-    unlisted: list[str] = []
-    unseen: list[str] = []
+def _with_unmanaged_objects(
+    session: TargetSession, plan_result: PlanResult, report: Drift
+) -> Drift:
+    known_objects = set(_iter_known_objects(plan_result, session.store.read_state()))
+    unmanaged_objects: list[Unmanaged] = []
+    unlistable_kinds: list[str] = []
+    unread_kinds: list[str] = []
     problems: list[Diagnostic] = []
-    for prefix, kind in context.catalogue.items():
-        binding = kind.binding(context.target.api)
+    for prefix, kind in session.catalogue.items():
+        binding = kind.select_binding(session.target.api)
         try:
-            listed = probe(context.api, binding)
+            raw_objects = list_if_supported(session.api, binding)
         except RemoteError as failure:
-            unseen.append(prefix)
-            problems.append(_not_listed(prefix, failure))
+            unread_kinds.append(prefix)
+            problems.append(_build_list_failure_finding(prefix, failure))
             continue
-        if listed is None:
-            unlisted.append(prefix)
-        strangers += [
-            Unmanaged(prefix, remote_id(raw), binding.keys(raw))
-            for raw in listed or ()
-            if (prefix, binding.api, remote_id(raw)) not in known
+        if raw_objects is None:
+            unlistable_kinds.append(prefix)
+        unmanaged_objects += [
+            Unmanaged(prefix, extract_remote_id(raw), binding.list_natural_keys(raw))
+            for raw in raw_objects or ()
+            if (prefix, binding.api, extract_remote_id(raw)) not in known_objects
         ]
     return replace(
-        found,
-        unmanaged=tuple(sorted(strangers, key=lambda one: (one.kind, one.keys, one.remote_id))),
-        unlisted=tuple(unlisted),
-        unseen=tuple(unseen),
-        diagnostics=(*found.diagnostics, *aimed_findings(problems, context.aim)),
+        report,
+        unmanaged=tuple(
+            sorted(
+                unmanaged_objects,
+                key=lambda unmanaged_object: (
+                    unmanaged_object.kind,
+                    unmanaged_object.keys,
+                    unmanaged_object.remote_id,
+                ),
+            )
+        ),
+        unlistable_kinds=tuple(unlistable_kinds),
+        unread_kinds=tuple(unread_kinds),
+        diagnostics=(*report.diagnostics, *add_target_to_findings(problems, session.typed_target)),
     )
 
 
-def _known(planned: Planned, state: State) -> Iterator[tuple[str, str, str]]:
+def _iter_known_objects(plan_result: PlanResult, state: State) -> Iterator[tuple[str, str, str]]:
     """Kind, API version and id of every object that is recorded, or found for what is declared."""
     for address, record in state.records.items():
         yield address.kind, record.api, record.remote_id
-    for address, item in planned.items.items():
-        if (observed := item.sighting.observed) is not None:
+    for address, resource in plan_result.resources.items():
+        if (observed := resource.lookup_result.observed) is not None:
             yield address.kind, observed.api, observed.remote_id
 
 
-def _not_listed(prefix: str, failure: RemoteError) -> Diagnostic:
-    return error(
+def _build_list_failure_finding(prefix: str, failure: RemoteError) -> Diagnostic:
+    return error_finding(
         "Listing live objects failed",
         f"{prefix}: {str(failure).removesuffix('.')}.",
-        recourse(failure, "run again", "Run again; nothing was changed."),
+        advise_on_failure(failure, "run again", "Run again; nothing was changed."),
         request_id=failure.request_id,
     )

@@ -9,30 +9,43 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.manifests.export_files import SCHEMA_FILE, Layout, Written, write_export
+from synapse_apply.manifests.export_files import (
+    SCHEMA_FILE,
+    ExportLayout,
+    ExportResult,
+    write_export,
+)
 from synapse_apply.manifests.exporting import Exporter, SecretVariable
-from synapse_apply.manifests.inventory import inventory_text
-from synapse_apply.manifests.naming import free_name
+from synapse_apply.manifests.inventory import format_inventory
+from synapse_apply.manifests.naming import make_unused_name
 from synapse_apply.manifests.unseen import shows_secret
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.masked import has_masked
+from synapse_apply.model.masked import contains_masked_text
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.threads import threads
+from synapse_apply.model.threads import open_thread_pool
 from synapse_apply.model.values import Reference
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import declare
-from synapse_apply.session.gather import Gatherer, Missed, Wanted, called, owner_prefix
-from synapse_apply.session.known_secrets import know_declared
-from synapse_apply.session.reach import Reach, state_of
+from synapse_apply.session.gather import (
+    GatherQuery,
+    MissedObject,
+    ObjectGatherer,
+    describe_object,
+    owner_kind_prefix,
+)
+from synapse_apply.session.known_secrets import register_declared_secrets
+from synapse_apply.session.reach import LiveBackend, open_existing_state
 
-PUBLISHED = {"source": "published"}
+PUBLISHED_SOURCE = {"source": "published"}
 
 
 @frozen
-class Exported:
-    """An object and the manifest that declares it; `left_out` are fields that it does not have.
+class ExportedObject:
+    """An object and the manifest that declares it.
+
+    `left_out_fields` are fields that it does not have.
 
     `secrets` are those that it takes from variables: path and variable, and in words.
     """
@@ -42,239 +55,297 @@ class Exported:
     api: str
     version: str
     text: str
-    left_out: tuple[str, ...] = ()
+    left_out_fields: tuple[str, ...] = ()
     secrets: tuple[SecretVariable, ...] = ()
 
 
 @frozen
-class Export:
+class ExportReport:
     """What became manifests, by address, and what could not; whether the target has a state."""
 
-    exported: tuple[Exported, ...]
-    missed: tuple[Missed, ...]
+    objects: tuple[ExportedObject, ...]
+    missed_objects: tuple[MissedObject, ...]
     has_state: bool = True
 
     @property
-    def inventory(self) -> list[dict[str, str | None]]:
+    def inventory_rows(self) -> list[dict[str, str | None]]:
         """Rows as `import -f` reads them."""
         return [
             {
-                "address": str(one.address),
-                "id": one.remote_id,
-                "api": one.api,
-                "version": one.version or None,
+                "address": str(exported_object.address),
+                "id": exported_object.remote_id,
+                "api": exported_object.api,
+                "version": exported_object.version or None,
             }
-            for one in self.exported
+            for exported_object in self.objects
         ]
 
 
-def export(
-    reach: Reach, wanted: Wanted, *, only: Sequence[str] = (), unmanaged: bool = False
-) -> Export:
+def build_export(
+    live_backend: LiveBackend,
+    query: GatherQuery,
+    *,
+    only: Sequence[str] = (),
+    unmanaged: bool = False,
+) -> ExportReport:
     """Manifests of what is live. Reads the backend and the state, writes nothing.
 
     `only` are prefixes of kinds; `unmanaged` leaves out what the state records. RemoteError where
     a list cannot be had; what concerns one object alone is among what was missed.
     """
-    _know_manifests(reach)
-    records, has_state = _recorded(reach)
-    with threads(reach.where.parallelism) as pool:
-        gatherer = Gatherer(reach, wanted, pool)
-        gatherer.gather()
-    chosen = set(only or reach.catalogue)
-    maker = _Maker(reach, gatherer, records, chosen)
-    for kind in sorted(reach.catalogue.values(), key=lambda kind: kind.rank):
-        maker.make(kind)
-    known = set(records.values()) if unmanaged else set()
-    return Export(
+    _register_manifest_secrets(live_backend)
+    recorded_addresses, has_state = _index_recorded_addresses(live_backend)
+    with open_thread_pool(live_backend.invocation.parallelism) as pool:
+        gatherer = ObjectGatherer(live_backend, query, pool)
+        gatherer.gather_objects()
+    chosen_kinds = set(only or live_backend.catalogue)
+    maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
+    for kind in sorted(live_backend.catalogue.values(), key=lambda kind: kind.rank):
+        maker.export_kind(kind)
+    excluded_addresses = set(recorded_addresses.values()) if unmanaged else set()
+    return ExportReport(
         tuple(
-            one
-            for one in sorted(maker.exported, key=lambda one: one.address)
-            if one.address.kind in chosen and one.address not in known
+            entry
+            for entry in sorted(maker.exported_objects, key=lambda entry: entry.address)
+            if entry.address.kind in chosen_kinds and entry.address not in excluded_addresses
         ),
-        tuple(one for one in maker.missed if one.prefix in chosen),
+        tuple(entry for entry in maker.missed_objects if entry.prefix in chosen_kinds),
         has_state,
     )
 
 
-def _know_manifests(reach: Reach) -> None:
+def _register_manifest_secrets(live_backend: LiveBackend) -> None:
     """Have the secrets of the project's manifests masked, as far as these can be read."""
-    project, target, where = reach.project, reach.target, reach.where
-    allowed = (target.allow_env, target.allow_files, project.reserved)
-    resolver = Resolver(project.root, where.environ, *allowed)
+    project, target, invocation = live_backend.project, live_backend.target, live_backend.invocation
+    allowed_sources = (target.allow_env, target.allow_files, project.reserved)
+    resolver = Resolver(project.root, invocation.environ, *allowed_sources)
     with suppress(SynapseApplyError, OSError):
-        found = declare.loaded(where, project, target)
-        redactor = reach.backend.redactor
-        know_declared(redactor, found.desired.values(), found.marks, resolver.resolve)
+        manifests = declare.load_target_manifests(invocation, project, target)
+        redactor = live_backend.backend.redactor
+        register_declared_secrets(
+            redactor, manifests.desired.values(), manifests.marks, resolver.resolve_secret
+        )
 
 
-def _recorded(reach: Reach) -> tuple[dict[tuple[str, str], Address], bool]:
+def _index_recorded_addresses(
+    live_backend: LiveBackend,
+) -> tuple[dict[tuple[str, str], Address], bool]:
     """The addresses that the state has for live objects, by kind and id; whether there is a state.
 
     Ids of another API version than the target's are none of its own.
     """
-    with state_of(reach) as store:
-        records, has_state = (store.read().records, True) if store else ({}, False)
-    apis = {prefix: kind.binding(reach.target.api).api for prefix, kind in reach.catalogue.items()}
-    ours = {at: record for at, record in records.items() if record.api == apis.get(at.kind)}
-    return {(at.kind, record.remote_id): at for at, record in ours.items()}, has_state
+    with open_existing_state(live_backend) as store:
+        records, has_state = (store.read_state().records, True) if store else ({}, False)
+    api_by_kind = {
+        prefix: kind.select_binding(live_backend.target.api).api
+        for prefix, kind in live_backend.catalogue.items()
+    }
+    current_records = {
+        address: record
+        for address, record in records.items()
+        if record.api == api_by_kind.get(address.kind)
+    }
+    return {
+        (address.kind, record.remote_id): address for address, record in current_records.items()
+    }, has_state
 
 
-class _Maker:
+class _ManifestMaker:
     """Gives every object its name and its manifest, or the reason why it has none."""
 
     def __init__(
         self,
-        reach: Reach,
-        gatherer: Gatherer,
-        records: Mapping[tuple[str, str], Address],
-        chosen: Collection[str],
+        live_backend: LiveBackend,
+        gatherer: ObjectGatherer,
+        recorded_addresses: Mapping[tuple[str, str], Address],
+        chosen_kinds: Collection[str],
     ) -> None:
         self._gatherer = gatherer
-        self._chosen = chosen
-        self._records = records
-        self._catalogue = reach.catalogue
-        live = (one.spec for prefix in reach.marks().kinds for one in gatherer.found(prefix))
-        self._exporter = Exporter(
-            reach.project,
-            reach.target,
-            reach.marks(),
-            f"../{SCHEMA_FILE.as_posix()}",
-            shows_secret(live),
+        self._chosen_kinds = chosen_kinds
+        self._recorded_addresses = recorded_addresses
+        self._catalogue = live_backend.catalogue
+        live_specs = (
+            observed.spec
+            for prefix in live_backend.marks().kinds
+            for observed in gatherer.list_objects(prefix)
         )
-        self._taken: dict[str, set[str]] = defaultdict(set)
-        for address in records.values():
-            self._taken[address.kind].add(address.name)
-        self._addresses: dict[tuple[str, str], Address] = dict(records)
-        self.exported: list[Exported] = []
-        self.missed: list[Missed] = list(gatherer.missed)
+        self._exporter = Exporter(
+            live_backend.project,
+            live_backend.target,
+            live_backend.marks(),
+            f"../{SCHEMA_FILE.as_posix()}",
+            shows_secret(live_specs),
+        )
+        self._used_names: dict[str, set[str]] = defaultdict(set)
+        for address in recorded_addresses.values():
+            self._used_names[address.kind].add(address.name)
+        self._addresses: dict[tuple[str, str], Address] = dict(recorded_addresses)
+        self.exported_objects: list[ExportedObject] = []
+        self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
 
-    def make(self, kind: ResourceType) -> None:
+    def export_kind(self, kind: ResourceType) -> None:
         """All of one kind; what its members belong to comes before."""
-        objects = self._gatherer.found(kind.prefix)
-        alike = self._alike(kind, objects)
-        for one in objects:
-            others = [other for other in alike[self._key(kind, one)] if other is not one]
-            why = self._why_not(kind, one, others)
-            if why:
-                self._miss(kind, one, why)
+        objects = self._gatherer.list_objects(kind.prefix)
+        objects_by_key = self._group_by_key(kind, objects)
+        for observed in objects:
+            same_key_objects = [
+                other_object
+                for other_object in objects_by_key[self._natural_key_or_id(kind, observed)]
+                if other_object is not observed
+            ]
+            reason = self._find_obstacle(kind, observed, same_key_objects)
+            if reason:
+                self._record_missed(kind, observed, reason)
             else:
-                self._add(kind, one, self._address(kind, one))
+                self._export_object(kind, observed, self._choose_address(kind, observed))
 
-    def _add(self, kind: ResourceType, one: Observed, address: Address) -> None:
+    def _export_object(self, kind: ResourceType, observed: Observed, address: Address) -> None:
         # A map that may be the package's own would be declared a second time.
         spec: dict[str, Any] = {
             name: value
-            for name, value in one.spec.items()
+            for name, value in observed.spec.items()
             if not (kind.rules[name].packaged and kind.rules[name].free_form)
-            and value != kind.rules[name].usual
+            and value != kind.rules[name].usual_value
         }
-        if kind.series:
+        if kind.series_field:
             owner = address.name.rpartition("@")[0]
-            by_id = owner.startswith("id=")
-            spec[kind.series] = (
-                {"id": _number(owner.removeprefix("id="))}
-                if by_id
-                else Reference(Address(owner_prefix(kind), owner))
+            is_owner_id = owner.startswith("id=")
+            spec[kind.series_field] = (
+                {"id": _parse_id(owner.removeprefix("id="))}
+                if is_owner_id
+                else Reference(Address(owner_kind_prefix(kind), owner))
             )
-        made = self._exporter.manifest(address, spec, PUBLISHED if kind.carries_package else {})
-        left = tuple(map(str, made.left_out))
-        if not made.text:
-            self._miss(kind, one, "; ".join(left) or "no manifest can hold it")
+        manifest = self._exporter.build_manifest(
+            address, spec, PUBLISHED_SOURCE if kind.carries_package else {}
+        )
+        left_out_fields = tuple(map(str, manifest.left_out))
+        if not manifest.text:
+            self._record_missed(
+                kind, observed, "; ".join(left_out_fields) or "no manifest can hold it"
+            )
             return
-        self._addresses[kind.prefix, one.remote_id] = address
-        self._taken[address.kind].add(address.name)
-        version = str(one.spec.get(kind.version, "")) if kind.series else ""
-        exported = Exported(address, one.remote_id, one.api, version, made.text, left, made.secrets)
-        self.exported.append(exported)
+        self._addresses[kind.prefix, observed.remote_id] = address
+        self._used_names[address.kind].add(address.name)
+        version = str(observed.spec.get(kind.version_field, "")) if kind.series_field else ""
+        exported = ExportedObject(
+            address,
+            observed.remote_id,
+            observed.api,
+            version,
+            manifest.text,
+            left_out_fields,
+            manifest.secrets,
+        )
+        self.exported_objects.append(exported)
 
-    def _address(self, kind: ResourceType, one: Observed) -> Address:
+    def _choose_address(self, kind: ResourceType, observed: Observed) -> Address:
         """The recorded address, or one that is not taken; the same each time."""
-        recorded = self._records.get((kind.prefix, one.remote_id))
-        if recorded is not None:
-            return recorded
-        if kind.series:
-            owner = self._owner_name((owner_prefix(kind), str(one.spec[kind.series])))
-            return Address(kind.prefix, f"{owner}@{one.spec.get(kind.version, '')}")
-        text = self._key(kind, one).partition("=")[2]
-        names = self._taken[kind.prefix]
-        return Address(kind.prefix, free_name(text, one.remote_id, kind.prefix, names))
+        recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
+        if recorded_address is not None:
+            return recorded_address
+        if kind.series_field:
+            owner = self._choose_owner_name(
+                (owner_kind_prefix(kind), str(observed.spec[kind.series_field]))
+            )
+            return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
+        text = self._natural_key_or_id(kind, observed).partition("=")[2]
+        used_names = self._used_names[kind.prefix]
+        return Address(
+            kind.prefix, make_unused_name(text, observed.remote_id, kind.prefix, used_names)
+        )
 
-    def _owner_name(self, owner: tuple[str, str]) -> str:
+    def _choose_owner_name(self, owner: tuple[str, str]) -> str:
         """By its name, where a manifest can declare that; else by its id."""
-        declared = owner in self._records or owner[0] in self._chosen
-        return self._addresses[owner].name if declared else f"id={owner[1]}"
+        is_declarable = owner in self._recorded_addresses or owner[0] in self._chosen_kinds
+        return self._addresses[owner].name if is_declarable else f"id={owner[1]}"
 
-    def _why_not(self, kind: ResourceType, one: Observed, others: Sequence[Observed]) -> str:
-        if kind.series:
-            owner = (owner_prefix(kind), str(one.spec.get(kind.series)))
-            recorded = self._records.get((kind.prefix, one.remote_id))
-            needed = owner[0] in self._chosen
-            if needed and owner not in self._addresses and recorded is None:
+    def _find_obstacle(
+        self, kind: ResourceType, observed: Observed, same_key_objects: Sequence[Observed]
+    ) -> str:
+        if kind.series_field:
+            owner = (owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+            recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
+            is_owner_chosen = owner[0] in self._chosen_kinds
+            if is_owner_chosen and owner not in self._addresses and recorded_address is None:
                 return f"its {owner[0]} (id {owner[1]}) was not exported"
-        if has_masked(one.spec):
+        if contains_masked_text(observed.spec):
             return "a text of it repeats a secret, which no manifest may hold: change it there"
-        if others:
-            form, _, text = self._key(kind, one).partition("=")
-            ids = ", ".join(other.remote_id for other in others)
+        if same_key_objects:
+            form, _, text = self._natural_key_or_id(kind, observed).partition("=")
+            ids = ", ".join(other_object.remote_id for other_object in same_key_objects)
             return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
         return ""
 
-    def _alike(
+    def _group_by_key(
         self, kind: ResourceType, objects: Sequence[Observed]
     ) -> Mapping[str, list[Observed]]:
         """Objects by natural key: a manifest could not say which of several it means."""
-        alike: dict[str, list[Observed]] = defaultdict(list)
-        for one in objects:
-            alike[self._key(kind, one)].append(one)
-        return alike
+        objects_by_key: dict[str, list[Observed]] = defaultdict(list)
+        for observed in objects:
+            objects_by_key[self._natural_key_or_id(kind, observed)].append(observed)
+        return objects_by_key
 
-    def _key(self, kind: ResourceType, one: Observed) -> str:
+    def _natural_key_or_id(self, kind: ResourceType, observed: Observed) -> str:
         """The natural key; of what has none, one of its own."""
         owner = None
-        if kind.series:
-            owners = self._gatherer.by_id(owner_prefix(kind))
-            owner = owners.get(str(one.spec.get(kind.series)))
-        key = kind.natural_key(one.spec, {kind.series: owner} if owner is not None else {})
-        if key or not kind.series:
-            return key or f"id={one.remote_id}"
-        return f"version={one.spec.get(kind.version)} of id {one.spec.get(kind.series)}"
+        if kind.series_field:
+            owners = self._gatherer.objects_by_id(owner_kind_prefix(kind))
+            owner = owners.get(str(observed.spec.get(kind.series_field)))
+        key = kind.derive_natural_key(
+            observed.spec, {kind.series_field: owner} if owner is not None else {}
+        )
+        if key or not kind.series_field:
+            return key or f"id={observed.remote_id}"
+        return (
+            f"version={observed.spec.get(kind.version_field)} of id "
+            f"{observed.spec.get(kind.series_field)}"
+        )
 
-    def _miss(self, kind: ResourceType, one: Observed, why: str) -> None:
-        name = called(one)
-        if kind.series:
-            owner = self._addresses.get((owner_prefix(kind), str(one.spec.get(kind.series))))
-            before = f"{owner.name}@" if owner else ""
-            name = f"{before}{one.spec.get(kind.version, '')} (id {one.remote_id})"
-        self.missed.append(Missed(kind.prefix, f"{kind.prefix} {name}", why))
+    def _record_missed(self, kind: ResourceType, observed: Observed, reason: str) -> None:
+        name = describe_object(observed)
+        if kind.series_field:
+            owner = self._addresses.get(
+                (owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+            )
+            name_prefix = f"{owner.name}@" if owner else ""
+            name = (
+                f"{name_prefix}{observed.spec.get(kind.version_field, '')} (id "
+                f"{observed.remote_id})"
+            )
+        self.missed_objects.append(MissedObject(kind.prefix, f"{kind.prefix} {name}", reason))
 
 
-def _number(text: str) -> int | str:
+def _parse_id(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def write(made: Export, folder: Path, inventory: Path, *, force: bool = False) -> Written:
+def write_export_files(
+    report: ExportReport, folder: Path, inventory_path: Path, *, force: bool = False
+) -> ExportResult:
     """Write a file an object under `folder`, the schema that they name, and the inventory.
 
     All or nothing: InputError names every file that is there with other content, which only
     `force` replaces, and every link in the way.
     """
-    if not made.exported:
-        return Written()
-    files = {folder / name: text for name, text in _named(made.exported).items()}
+    if not report.objects:
+        return ExportResult()
+    files = {folder / name: text for name, text in _build_file_texts(report.objects).items()}
     return write_export(
-        Layout(folder, inventory), files, inventory_text(made.inventory), force=force
+        ExportLayout(folder, inventory_path),
+        files,
+        format_inventory(report.inventory_rows),
+        force=force,
     )
 
 
-def _named(exported: Sequence[Exported]) -> dict[str, str]:
+def _build_file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
     """Texts by file name; names stay apart where a file system takes A for a."""
     files: dict[str, str] = {}
-    taken_names: set[str] = set()
-    for one in exported:
-        name = f"{one.address.kind}s/{one.address.name}"
-        if name.lower() in taken_names:
-            name += f".{one.remote_id}"
-        taken_names.add(name.lower())
-        files[f"{name}.yaml"] = one.text
+    used_names: set[str] = set()
+    for exported_object in exported_objects:
+        name = f"{exported_object.address.kind}s/{exported_object.address.name}"
+        if name.lower() in used_names:
+            name += f".{exported_object.remote_id}"
+        used_names.add(name.lower())
+        files[f"{name}.yaml"] = exported_object.text
     return files

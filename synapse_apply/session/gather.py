@@ -8,248 +8,312 @@ from concurrent.futures import Executor
 from dataclasses import field
 from typing import TypeVar
 
-from synapse_apply.kinds.descriptor import Binding, Raw, ResourceType
-from synapse_apply.kinds.search import probe
-from synapse_apply.kinds.wire import remote_id
-from synapse_apply.model.errors import NotFound, RemoteError, Unauthorized, Unreachable, words
+from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.model.errors import (
+    NotFound,
+    RemoteError,
+    Unauthorized,
+    Unreachable,
+    describe_failure,
+)
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.versions import Order, order
-from synapse_apply.session.reach import Reach
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
+from synapse_apply.session.reach import LiveBackend
 
-NEWEST, ALL, NONE = "newest", "all", "none"
+NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
 # Whoever is asked next would be told the same.
-_FINAL = (Unauthorized, Unreachable)
+_FINAL_ERRORS = (Unauthorized, Unreachable)
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @frozen
-class Named:
-    """An object named by its id; `surely`: by itself, not in a range, so that it must be there."""
+class NamedObject:
+    """An object named by its id.
+
+    `is_required`: by itself, not in a range, so that it must be there.
+    """
 
     id: str
-    surely: bool = True
+    is_required: bool = True
 
 
 @frozen
-class Wanted:
+class GatherQuery:
     """What to look for; where nothing is said of a kind, all that can be listed.
 
     `ids` by a kind's prefix; `members` is newest, all or none: which of each series.
     """
 
     codes: tuple[str, ...] = ()
-    ids: Mapping[str, Sequence[Named]] = field(default_factory=dict)
+    ids: Mapping[str, Sequence[NamedObject]] = field(default_factory=dict)
     from_jobs: bool = False
-    members: str = NEWEST
+    members: str = NEWEST_MEMBERS
 
 
 @frozen
-class Missed:
+class MissedObject:
     """What could not be had: what it is, and why not. `prefix` is that of its kind.
 
-    Not `failed`: nobody asked for it.
+    Not `is_failure`: nobody asked for it.
     """
 
     prefix: str
-    what: str
-    why: str
-    failed: bool = True
+    label: str
+    reason: str
+    is_failure: bool = True
 
 
-def owner_prefix(kind: ResourceType) -> str:
+def owner_kind_prefix(kind: ResourceType) -> str:
     """The prefix of the kind whose objects have a series of this one."""
-    return kind.rules[kind.series].references
+    return kind.rules[kind.series_field].references
 
 
-def called(one: Observed) -> str:
+def describe_object(observed: Observed) -> str:
     """A live object as people know it."""
-    name = one.spec.get("code") or one.spec.get("name")
-    return f"{name} (id {one.remote_id})" if isinstance(name, str) else f"id {one.remote_id}"
+    name = observed.spec.get("code") or observed.spec.get("name")
+    return (
+        f"{name} (id {observed.remote_id})" if isinstance(name, str) else f"id {observed.remote_id}"
+    )
 
 
-def by_id(one: Observed) -> tuple[int, str]:
+def id_sort_key(observed: Observed) -> tuple[int, str]:
     """Ids in the order of numbers, where they are numbers."""
-    return (int(one.remote_id) if one.remote_id.isdecimal() else 0, one.remote_id)
+    return (int(observed.remote_id) if observed.remote_id.isdecimal() else 0, observed.remote_id)
 
 
-class Gatherer:
-    """One look at a backend. `found` has the objects of each kind, `missed` what it lacks."""
+class ObjectGatherer:
+    """One look at a backend.
 
-    def __init__(self, reach: Reach, wanted: Wanted, pool: Executor) -> None:
-        self._reach = reach
-        self._wanted = wanted
+    `list_objects` has the objects of each kind, `missed_objects` what it lacks.
+    """
+
+    def __init__(self, live_backend: LiveBackend, query: GatherQuery, pool: Executor) -> None:
+        self._live_backend = live_backend
+        self._query = query
         self._pool = pool
-        self._found: dict[str, dict[str, Observed]] = defaultdict(dict)
-        self.missed: list[Missed] = []
+        self._objects: dict[str, dict[str, Observed]] = defaultdict(dict)
+        self.missed_objects: list[MissedObject] = []
 
-    def found(self, prefix: str) -> list[Observed]:
+    def list_objects(self, prefix: str) -> list[Observed]:
         """The objects of a kind, by id."""
-        return sorted(self._found[prefix].values(), key=by_id)
+        return sorted(self._objects[prefix].values(), key=id_sort_key)
 
-    def by_id(self, prefix: str) -> Mapping[str, Observed]:
+    def objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
         """The same, each under its id."""
-        return self._found[prefix]
+        return self._objects[prefix]
 
-    def gather(self) -> None:
+    def gather_objects(self) -> None:
         """Look for all that is wanted. RemoteError where a list cannot be had."""
-        kinds = sorted(self._reach.catalogue.values(), key=lambda kind: kind.rank)
-        named = {prefix: list(ids) for prefix, ids in self._wanted.ids.items()}
-        for kind in (kind for kind in kinds if kind.series and kind.prefix in named):
-            self._read(kind, named[kind.prefix])
-            owners = {str(one.spec.get(kind.series, "")) for one in self.found(kind.prefix)}
-            named.setdefault(owner_prefix(kind), []).extend(map(Named, sorted(owners - {""})))
+        kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
+        ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
+        for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
+            self._read_by_ids(kind, ids_by_kind[kind.prefix])
+            owners = {
+                str(observed.spec.get(kind.series_field, ""))
+                for observed in self.list_objects(kind.prefix)
+            }
+            ids_by_kind.setdefault(owner_kind_prefix(kind), []).extend(
+                map(NamedObject, sorted(owners - {""}))
+            )
         for kind in kinds:
-            if not kind.series:
-                self._owners(kind, named.get(kind.prefix))
-            elif self._wanted.members != NONE and not self._by_members_alone(kind):
-                self._members(kind)
+            if not kind.series_field:
+                self._gather_owners(kind, ids_by_kind.get(kind.prefix))
+            elif self._query.members != NO_MEMBERS and not self._names_only_members(kind):
+                self._gather_members(kind)
 
-    def _by_members_alone(self, kind: ResourceType) -> bool:
+    def _names_only_members(self, kind: ResourceType) -> bool:
         """Whether members were named themselves, and their owners only follow from them."""
-        wanted = self._wanted
-        owners = wanted.codes or wanted.from_jobs or owner_prefix(kind) in wanted.ids
-        return kind.prefix in wanted.ids and not owners
+        query = self._query
+        selects_owners = query.codes or query.from_jobs or owner_kind_prefix(kind) in query.ids
+        return kind.prefix in query.ids and not selects_owners
 
-    def _owners(self, kind: ResourceType, named: Sequence[Named] | None) -> None:
+    def _gather_owners(
+        self, kind: ResourceType, named_objects: Sequence[NamedObject] | None
+    ) -> None:
         """Objects that belong to no other: those that were chosen, else all that are listed."""
-        binding = self._reach.kind(kind.prefix)[1]
-        by_code = self._wanted.codes and _has_codes(binding)
-        by_jobs = self._wanted.from_jobs and binding.named_by_jobs is not None
-        if named is not None:
-            self._read(kind, named)
-        if by_jobs and binding.named_by_jobs is not None:
-            seen = sorted(set(binding.named_by_jobs(self._reach.api)))
-            self._read(kind, [Named(one, surely=False) for one in seen])
-        if by_code:
-            self._by_code(kind, binding)
-        if named is not None or by_jobs or by_code:
+        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        selects_by_code = self._query.codes and _has_code_lookup(binding)
+        selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
+        if named_objects is not None:
+            self._read_by_ids(kind, named_objects)
+        if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
+            plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
+            self._read_by_ids(
+                kind, [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids]
+            )
+        if selects_by_code:
+            self._gather_by_code(kind, binding)
+        if named_objects is not None or selects_by_jobs or selects_by_code:
             return
-        listed = probe(self._reach.api, binding)
-        if listed is not None:
-            self._whole(kind, binding, listed)
+        raw_objects = list_if_supported(self._live_backend.api, binding)
+        if raw_objects is not None:
+            self._store_listed_objects(kind, binding, raw_objects)
         else:
-            choices = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
-            why = f"this backend was asked and lists none of them; say which by {choices}"
-            self.missed.append(Missed(kind.prefix, f"{kind.prefix}s", why, failed=False))
+            option_hint = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
+            reason = f"this backend was asked and lists none of them; say which by {option_hint}"
+            self.missed_objects.append(
+                MissedObject(kind.prefix, f"{kind.prefix}s", reason, is_failure=False)
+            )
 
-    def _by_code(self, kind: ResourceType, binding: Binding) -> None:
-        listed = probe(self._reach.api, binding)
+    def _gather_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
+        raw_objects = list_if_supported(self._live_backend.api, binding)
 
-        def look(code: str) -> Sequence[Raw]:
+        def find_raw_objects(code: str) -> Sequence[Raw]:
             key = f"code={code}"
-            if listed is not None:
-                return [raw for raw in listed if key in binding.keys(raw)]
-            return binding.find(self._reach.api, key) if binding.find is not None else ()
+            if raw_objects is not None:
+                return [raw for raw in raw_objects if key in binding.list_natural_keys(raw)]
+            return (
+                binding.find_by_key(self._live_backend.api, key)
+                if binding.find_by_key is not None
+                else ()
+            )
 
-        codes = list(dict.fromkeys(self._wanted.codes))
-        for code, raws in self._each(kind, look, codes, lambda code: f" {code}"):
-            self._whole(kind, binding, raws)
+        codes = list(dict.fromkeys(self._query.codes))
+        for code, raws in self._fetch_each(kind, find_raw_objects, codes, lambda code: f" {code}"):
+            self._store_listed_objects(kind, binding, raws)
             if not raws:
-                why = "there is none of this code"
-                other = ", or it has no release, and only --ids can find it"
-                self._miss(kind, f" {code}", why + (other if listed is None else ""))
+                reason = "there is none of this code"
+                alternative = ", or it has no release, and only --ids can find it"
+                self._record_missed(
+                    kind, f" {code}", reason + (alternative if raw_objects is None else "")
+                )
 
-    def _members(self, kind: ResourceType) -> None:
-        binding = self._reach.kind(kind.prefix)[1]
-        owners = {one.remote_id: one for one in self.found(owner_prefix(kind))}
-        listed = probe(self._reach.api, binding) if binding.list is not None else None
-        if listed is not None:
+    def _gather_members(self, kind: ResourceType) -> None:
+        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        owners = {
+            owner_object.remote_id: owner_object
+            for owner_object in self.list_objects(owner_kind_prefix(kind))
+        }
+        raw_objects = (
+            list_if_supported(self._live_backend.api, binding)
+            if binding.list_objects is not None
+            else None
+        )
+        if raw_objects is not None:
             groups: dict[str, list[Raw]] = defaultdict(list)
-            for raw in listed:
-                owner = binding.decode(raw, self._reach.marks()).spec.get(kind.series)
+            for raw in raw_objects:
+                owner = binding.decode(raw, self._live_backend.marks()).spec.get(kind.series_field)
                 groups[str(owner)].append(raw)
             for owner in owners:
-                self._whole(kind, binding, self._chosen(kind, groups[owner]))
+                self._store_listed_objects(kind, binding, self._select_members(kind, groups[owner]))
             return
 
-        def look(owner: Observed) -> Sequence[Raw] | None:
-            return binding.members(self._reach.api, owner) if binding.members else None
+        def list_owner_members(owner: Observed) -> Sequence[Raw] | None:
+            return (
+                binding.list_members(self._live_backend.api, owner)
+                if binding.list_members
+                else None
+            )
 
-        chosen: list[Raw] = []
-        for one, raws in self._each(kind, look, list(owners.values()), _series):
+        chosen_members: list[Raw] = []
+        for owner_object, raws in self._fetch_each(
+            kind, list_owner_members, list(owners.values()), _describe_series
+        ):
             if raws is None:
-                why = "its code is none that they can be listed by; --ids can name them"
-                self._miss(kind, _series(one), why)
-            chosen += self._chosen(kind, raws or ())
-        self._whole(kind, binding, chosen)
+                reason = "its code is none that they can be listed by; --ids can name them"
+                self._record_missed(kind, _describe_series(owner_object), reason)
+            chosen_members += self._select_members(kind, raws or ())
+        self._store_listed_objects(kind, binding, chosen_members)
 
-    def _chosen(self, kind: ResourceType, raws: Sequence[Raw]) -> Sequence[Raw]:
+    def _select_members(self, kind: ResourceType, raws: Sequence[Raw]) -> Sequence[Raw]:
         """All members of a series, or the newest; where no version has an order, the last made."""
-        if self._wanted.members == ALL or not raws:
+        if self._query.members == ALL_MEMBERS or not raws:
             return raws
 
-        def newness(raw: Raw) -> tuple[bool, Order | tuple[()], int, str]:
-            at, found = order(str(raw.get(kind.version, ""))), remote_id(raw)
-            return at is not None, at or (), int(found) if found.isdecimal() else 0, found
+        def newness_key(raw: Raw) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
+            version_key, object_id = (
+                version_sort_key(str(raw.get(kind.version_field, ""))),
+                extract_remote_id(raw),
+            )
+            return (
+                version_key is not None,
+                version_key or (),
+                int(object_id) if object_id.isdecimal() else 0,
+                object_id,
+            )
 
-        return [max(raws, key=newness)]
+        return [max(raws, key=newness_key)]
 
-    def _read(self, kind: ResourceType, named: Iterable[Named]) -> None:
-        binding = self._reach.kind(kind.prefix)[1]
-        surely = {one.id for one in named if one.surely}
-        ids = list(dict.fromkeys(one.id for one in named))
+    def _read_by_ids(self, kind: ResourceType, named_objects: Iterable[NamedObject]) -> None:
+        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        required_ids = {
+            named_object.id for named_object in named_objects if named_object.is_required
+        }
+        ids = list(dict.fromkeys(named_object.id for named_object in named_objects))
 
-        def look(found: str) -> Raw | None:
+        def read_or_none(object_id: str) -> Raw | None:
             try:
-                return binding.read(self._reach.api, found)
+                return binding.read_object(self._live_backend.api, object_id)
             except NotFound:
                 return None
 
-        for found, raw in self._each(kind, look, ids, lambda found: f" id {found}"):
-            if raw is not None and not binding.is_ours(self._reach.api, raw):
-                if found in surely:
-                    self._miss(kind, f" id {found}", "it is not this tenant's")
+        for object_id, raw in self._fetch_each(
+            kind, read_or_none, ids, lambda object_id: f" id {object_id}"
+        ):
+            if raw is not None and not binding.belongs_to_tenant(self._live_backend.api, raw):
+                if object_id in required_ids:
+                    self._record_missed(kind, f" id {object_id}", "it is not this tenant's")
             elif raw is not None:
-                self._keep(kind, binding, raw)
-            elif found in surely:
-                self._miss(kind, f" id {found}", "there is none, or it is hidden from this token")
+                self._store_object(kind, binding, raw)
+            elif object_id in required_ids:
+                self._record_missed(
+                    kind, f" id {object_id}", "there is none, or it is hidden from this token"
+                )
 
-    def _whole(self, kind: ResourceType, binding: Binding, raws: Iterable[Raw]) -> None:
+    def _store_listed_objects(
+        self, kind: ResourceType, binding: ApiBinding, raws: Iterable[Raw]
+    ) -> None:
         """Keep listed objects, read one by one where list items are short."""
-        if not binding.list_is_whole:
-            self._read(kind, [Named(remote_id(raw)) for raw in raws])
+        if not binding.lists_whole_objects:
+            self._read_by_ids(kind, [NamedObject(extract_remote_id(raw)) for raw in raws])
             return
         for raw in raws:
-            self._keep(kind, binding, raw)
+            self._store_object(kind, binding, raw)
 
-    def _keep(self, kind: ResourceType, binding: Binding, raw: Raw) -> None:
-        one = binding.decode(raw, self._reach.marks())
-        self._found[kind.prefix][one.remote_id] = one
+    def _store_object(self, kind: ResourceType, binding: ApiBinding, raw: Raw) -> None:
+        observed = binding.decode(raw, self._live_backend.marks())
+        self._objects[kind.prefix][observed.remote_id] = observed
 
-    def _each(
+    def _fetch_each(
         self,
         kind: ResourceType,
-        look: Callable[[T], R],
+        fetch: Callable[[T], R],
         items: Sequence[T],
-        name: Callable[[T], str],
+        describe_item: Callable[[T], str],
     ) -> list[tuple[T, R]]:
         """Several looks at once, in order; one that failed is missed, alone."""
 
-        def guarded(item: T) -> R | RemoteError:
+        def fetch_or_failure(item: T) -> R | RemoteError:
             try:
-                return look(item)
-            except _FINAL:
+                return fetch(item)
+            except _FINAL_ERRORS:
                 raise
             except RemoteError as failure:
                 return failure
 
-        done: list[tuple[T, R]] = []
-        for item, result in zip(items, self._pool.map(guarded, items), strict=True):
+        results: list[tuple[T, R]] = []
+        for item, result in zip(items, self._pool.map(fetch_or_failure, items), strict=True):
             if isinstance(result, RemoteError):
-                self._miss(kind, name(item), words(result).rstrip("."))
+                self._record_missed(kind, describe_item(item), describe_failure(result).rstrip("."))
             else:
-                done.append((item, result))
-        return done
+                results.append((item, result))
+        return results
 
-    def _miss(self, kind: ResourceType, what: str, why: str) -> None:
-        self.missed.append(Missed(kind.prefix, f"{kind.prefix}{what}", why))
-
-
-def _has_codes(binding: Binding) -> bool:
-    return any("code" in forms for forms in (binding.lookup, *binding.lookup_if.values()))
+    def _record_missed(self, kind: ResourceType, label_suffix: str, reason: str) -> None:
+        self.missed_objects.append(
+            MissedObject(kind.prefix, f"{kind.prefix}{label_suffix}", reason)
+        )
 
 
-def _series(owner: Observed) -> str:
-    return f"s of {called(owner)}"
+def _has_code_lookup(binding: ApiBinding) -> bool:
+    return any(
+        "code" in forms for forms in (binding.lookup, *binding.lookup_by_capability.values())
+    )
+
+
+def _describe_series(owner: Observed) -> str:
+    return f"s of {describe_object(owner)}"

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from synapse_apply.applying.claims import owners_of
-from synapse_apply.applying.runs import known_jobs
-from synapse_apply.applying.settle import Settled, Settler
+from synapse_apply.applying.claims import build_owner_index
+from synapse_apply.applying.runs import list_settled_jobs
+from synapse_apply.applying.settle import IntentResolver, ResolvedIntent
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Intent, Record, State
-from synapse_apply.session.context import Context
+from synapse_apply.session.context import TargetSession
 from synapse_apply.session.named_secrets import add_named_secrets
-from synapse_apply.session.observe import Observer
+from synapse_apply.session.observe import LiveReader
 
 
-def observing(context: Context, state: State) -> Observer:
+def build_live_reader(session: TargetSession, state: State) -> LiveReader:
     """A view of the context's backend for one run, which began with this state."""
-    return Observer(
-        context.api,
-        context.catalogue,
-        context.target.api,
-        build_marks(context, state.records, state.open_intents),
-        context.parallelism,
+    return LiveReader(
+        session.api,
+        session.catalogue,
+        session.target.api,
+        build_marks(session, state.records, state.open_intents),
+        session.parallelism,
     )
 
 
 def build_marks(
-    context: Context, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
+    context: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
 ) -> SecretMarks:
     """Which fields are secret, those of single objects among them."""
     return add_named_secrets(
-        context.loaded.marks,
+        context.manifests.marks,
         context.catalogue,
         context.target.api,
         context.desired,
@@ -42,63 +42,70 @@ def build_marks(
     )
 
 
-def look_up(context: Context, state: State, observer: Observer) -> list[Settled]:
+def resolve_open_intents(
+    session: TargetSession, state: State, live_reader: LiveReader
+) -> list[ResolvedIntent]:
     """What became of every open intent, as far as the backend can tell; nothing is written."""
     if not state.open_intents:
         return []
     # Before any list is read: absence from a list says nothing of what came after it.
-    now, up = context.clock.now(), context.uptime()
-    settler = Settler(
-        context.api,
-        context.catalogue,
-        context.secrets,
-        observer.marks,
-        observer.probed(intent.address.kind for intent in state.open_intents),
+    now, current_uptime = session.clock.utc_now(), session.uptime()
+    resolver = IntentResolver(
+        session.api,
+        session.catalogue,
+        session.secrets,
+        live_reader.marks,
+        live_reader.probe_capabilities(intent.address.kind for intent in state.open_intents),
         now,
-        context.target.settle_after,
-        up,
-        lambda: known_jobs(context.store),
-        lambda found, address: _other(owners, found, address),
-        observer.listed_with_key,
+        session.target.settle_after,
+        current_uptime,
+        lambda: list_settled_jobs(session.store),
+        lambda observed, address: _find_other_owner(owners, observed, address),
+        live_reader.find_listed_by_key,
     )
     records: dict[Address, Record] = dict(state.records)
-    owners = owners_of(records)
+    owners = build_owner_index(records)
     results = []
     for intent in state.open_intents:
-        result = settler.settle(intent, records.get(intent.address))
+        result = resolver.resolve_intent(intent, records.get(intent.address))
         if result.is_done and result.record is not None:
             records[intent.address] = result.record
-            owners |= owners_of({intent.address: result.record})
+            owners |= build_owner_index({intent.address: result.record})
         results.append(result)
     return results
 
 
-def _other(
-    owners: Mapping[tuple[str, str, str], Address], found: Observed, address: Address
+def _find_other_owner(
+    owners: Mapping[tuple[str, str, str], Address], observed: Observed, address: Address
 ) -> Address | None:
-    owner = owners.get((address.kind, found.api, found.remote_id))
+    owner = owners.get((address.kind, observed.api, observed.remote_id))
     return None if owner == address else owner
 
 
-def close(context: Context, settled: Iterable[Settled], plan_id: str = "") -> None:
+def close_resolved_intents(
+    session: TargetSession, resolved_intents: Iterable[ResolvedIntent], plan_id: str = ""
+) -> None:
     """Write what was looked up, so that the state says what is known; open ones stay open.
 
     The caller holds the lock. `plan_id` is that of the run that settles them.
     """
-    for item in settled:
-        if not item.is_open:
-            entry = context.actor.audit(
-                item.intent, item.told, at=context.clock.now(), plan_id=plan_id
+    for resolved in resolved_intents:
+        if not resolved.is_open:
+            entry = session.actor.build_audit_entry(
+                resolved.intent,
+                resolved.result_label,
+                moment=session.clock.utc_now(),
+                plan_id=plan_id,
             )
-            context.store.settle(item.intent, item.record, entry)
+            session.store.close_intent(resolved.intent, resolved.record, entry)
 
 
-def no_open_call(address: Address, state: State) -> StateError:
+def build_no_open_call_error(address: Address, state: State) -> StateError:
     """What to say of an address that has nothing to settle."""
-    opened = ", ".join(str(intent.address) for intent in state.open_intents) or "none"
-    failure = StateError.of(
+    open_addresses = ", ".join(str(intent.address) for intent in state.open_intents) or "none"
+    failure = StateError.from_summary(
         "No call of this address is open",
-        f"{address} has no open call. Open: {opened}.",
+        f"{address} has no open call. Open: {open_addresses}.",
         "`synapse-apply plan` shows what is refused and why.",
     )
     return StateError(*failure.diagnostics)

@@ -20,199 +20,209 @@ from pathlib import Path
 from secrets import token_hex
 
 from synapse_apply.files.opening import (
-    FOLDER,
+    OWN_FOLDER,
     UntrustedFileError,
-    make_folder,
-    open_file,
-    read_file,
-    remove_file,
-    replace_file,
+    create_folders,
+    open_own_file,
+    read_own_file,
+    remove_own_file,
+    replace_own_file,
 )
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import START, Position
+from synapse_apply.model.state import NO_PROGRESS, StateProgress
 
-FORMAT = 1
-_FOLDER = "seen"
+FILE_FORMAT = 1
+_SEEN_FOLDER = "seen"
 # A file has one line; whatever is larger is none.
-_MOST_BYTES = 4096
-_LARGEST = 2**63 - 1
+_MAX_BYTES = 4096
+_MAX_COUNT = 2**63 - 1
 
 
 @frozen
-class Seen:
+class SeenProgress:
     """How far a lineage was seen to have come, and when (RFC 3339 UTC; "" where never)."""
 
-    position: Position = START
-    at: str = ""
+    progress: StateProgress = NO_PROGRESS
+    seen_at: str = ""
 
 
 @frozen
-class LastSeen:
+class LastSeenStates:
     """What is remembered of states; `folders` are where, and may not be there or not writable.
 
-    `outside` are those of them that are not in the project.
+    `outside_folders` are those of them that are not in the project.
     """
 
     folders: tuple[Path, ...] = ()
-    outside: tuple[Path, ...] = ()
+    outside_folders: tuple[Path, ...] = ()
 
-    def of(self, lineage: str) -> Seen:
+    def find_farthest(self, lineage: str) -> SeenProgress:
         """The farthest that any of the folders tells."""
-        farthest = Seen()
+        farthest = SeenProgress()
         for folder in self.folders:
-            found = _read(_file(folder, lineage), lineage)
-            if found is not None:
-                farthest = _farther(farthest, found)
+            seen = _read_seen_file(_seen_file_path(folder, lineage), lineage)
+            if seen is not None:
+                farthest = _max_progress(farthest, seen)
         return farthest
 
-    def remember(self, lineage: str, position: Position) -> None:
+    def remember_progress(self, lineage: str, progress: StateProgress) -> None:
         """Note how far a state has come, where that is farther than what is noted."""
         for folder in self.folders:
-            found = _read(_file(folder, lineage), lineage)
-            if found is None or not found.position.reaches(position):
+            seen = _read_seen_file(_seen_file_path(folder, lineage), lineage)
+            if seen is None or not seen.progress.has_reached(progress):
                 with suppress(OSError, UntrustedFileError):
-                    _note(folder, lineage, position)
+                    _write_seen_file(folder, lineage, progress)
 
-    def forget(self, lineage: str) -> None:
+    def forget_lineage(self, lineage: str) -> None:
         """Of a state that is removed on purpose."""
         for folder in self.folders:
             with suppress(OSError, UntrustedFileError):
-                remove_file(_file(folder, lineage))
+                remove_own_file(_seen_file_path(folder, lineage))
 
-    def older(
-        self, store: StateStore, lineage: str, position: Position, target: Target
+    def build_older_state_findings(
+        self, store: StateStore, lineage: str, progress: StateProgress, target: Target
     ) -> tuple[Diagnostic, ...]:
         """An error where a state is not as far as it was seen to be."""
-        seen = self.of(lineage)
-        if position.reaches(seen.position):
+        farthest = self.find_farthest(lineage)
+        if progress.has_reached(farthest.progress):
             return ()
-        last = next((entry.at for entry in store.audit(1)), "")
-        changed = f", last changed {last}" if last else ""
-        at = f"-t {target.name}"
-        finding = error(
+        last_change = next((entry.at for entry in store.list_audit_entries(1)), "")
+        change_text = f", last changed {last_change}" if last_change else ""
+        target_option = f"-t {target.name}"
+        finding = error_finding(
             "This state is older than the last one seen here",
-            f"It has {_describe(position)}{changed}; one of the same lineage ({lineage}) with "
-            f"{_describe(seen.position)} was seen here on {seen.at}. What was done in between is "
+            f"It has {_format_progress(progress)}{change_text}; one of the same lineage "
+            f"({lineage}) with "
+            f"{_format_progress(farthest.progress)} was seen here on {farthest.seen_at}. What was "
+            f"done in between is "
             "not in it, and would be done a second time.",
-            f"Restore the newest backup: `synapse-apply state restore FILE {at}`. If this state "
+            f"Restore the newest backup: `synapse-apply state restore FILE {target_option}`. If "
+            f"this state "
             "is the right one (a database that came back from a dump, say), put it in its own "
-            f"place on purpose: `synapse-apply state backup FILE {at}`, then `synapse-apply state "
-            f"restore FILE {at}`.",
+            f"place on purpose: `synapse-apply state backup FILE {target_option}`, then "
+            f"`synapse-apply state "
+            f"restore FILE {target_option}`.",
             position=target.position,
         )
         return (finding,)
 
-    def check(self, store: StateStore, target: Target, *, looking: bool = False) -> None:
+    def check_not_older(
+        self, store: StateStore, target: Target, *, read_only: bool = False
+    ) -> None:
         """StateError where a state is older than the last one seen; else it is that from now on.
 
-        Who is only `looking` changes nothing in the project.
+        Who is only `read_only` changes nothing in the project.
         """
-        lineage, position = store.lineage(), store.position()
-        if found := self.older(store, lineage, position, target):
-            raise StateError(*found)
-        noting = replace(self, folders=self.outside) if looking else self
-        noting.remember(lineage, position)
+        lineage, progress = store.read_lineage(), store.read_progress()
+        if findings := self.build_older_state_findings(store, lineage, progress, target):
+            raise StateError(*findings)
+        writable_states = replace(self, folders=self.outside_folders) if read_only else self
+        writable_states.remember_progress(lineage, progress)
 
-    def note(self, store: StateStore) -> None:
+    def remember_store_progress(self, store: StateStore) -> None:
         """Note how far a state has come by the end of a run, if that can be told."""
         with suppress(StateError):
-            self.remember(store.lineage(), store.position())
+            self.remember_progress(store.read_lineage(), store.read_progress())
 
 
-def last_seen(project: Project, target: Target, environ: Mapping[str, str]) -> LastSeen:
+def build_last_seen_states(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> LastSeenStates:
     """What is remembered of the states of a target.
 
     Beside the project it is remembered where our folder is there already: a CI job whose state is
     in a database leaves nothing in its workspace. The embedded backend's is remembered there
     alone: its objects are there as well.
     """
-    home = project.root / FOLDER
-    cache = None if target.is_embedded else _cache(environ)
-    outside = (cache / _FOLDER,) if cache is not None else ()
-    beside = (home / _FOLDER,) if home.is_dir() else ()
-    return LastSeen((*beside, *outside), outside)
+    own_folder = project.root / OWN_FOLDER
+    cache_folder = None if target.is_embedded else _find_cache_folder(environ)
+    outside_folders = (cache_folder / _SEEN_FOLDER,) if cache_folder is not None else ()
+    project_folders = (own_folder / _SEEN_FOLDER,) if own_folder.is_dir() else ()
+    return LastSeenStates((*project_folders, *outside_folders), outside_folders)
 
 
-def _cache(environ: Mapping[str, str]) -> Path | None:
+def _find_cache_folder(environ: Mapping[str, str]) -> Path | None:
     """The tool's folder in the user's cache; None where the user has no home."""
-    given, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME", "")
-    if Path(given).is_absolute():
-        return Path(given) / "synapse-apply"
+    xdg_cache, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME", "")
+    if Path(xdg_cache).is_absolute():
+        return Path(xdg_cache) / "synapse-apply"
     if Path(home).is_absolute() and Path(home).is_dir():
         return Path(home) / ".cache" / "synapse-apply"
     return None
 
 
-def _file(folder: Path, lineage: str) -> Path:
+def _seen_file_path(folder: Path, lineage: str) -> Path:
     """Named by a digest: a lineage is a text that somebody chose."""
     return folder / f"{hashlib.sha256(lineage.encode()).hexdigest()[:32]}.json"
 
 
-def _farther(one: Seen, other: Seen) -> Seen:
-    return Seen(one.position.farthest(other.position), max(one.at, other.at))
+def _max_progress(first: SeenProgress, second: SeenProgress) -> SeenProgress:
+    return SeenProgress(
+        first.progress.max_with(second.progress), max(first.seen_at, second.seen_at)
+    )
 
 
-def _read(path: Path, lineage: str) -> Seen | None:
+def _read_seen_file(path: Path, lineage: str) -> SeenProgress | None:
     """What a file tells; None where it is no file of this user's that tells of this lineage."""
     try:
-        found = json.loads(read_file(path, _MOST_BYTES))
+        document = json.loads(read_own_file(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError, UntrustedFileError):
         return None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != FILE_FORMAT:
         return None
-    serial, fence = _count(found.get("serial")), _count(found.get("fence"))
-    if found.get("lineage") != lineage or serial is None or fence is None:
+    serial, fence = _parse_count(document.get("serial")), _parse_count(document.get("fence"))
+    if document.get("lineage") != lineage or serial is None or fence is None:
         return None
-    return Seen(Position(serial, fence), str(found.get("at", ""))[:40])
+    return SeenProgress(StateProgress(serial, fence), str(document.get("at", ""))[:40])
 
 
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value <= _LARGEST else None
+def _parse_count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
-def _note(folder: Path, lineage: str, position: Position) -> None:
+def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> None:
     """Write a file anew, in one step; what another run noted meanwhile stays if it is farther."""
-    make_folder(folder)
-    path = _file(folder, lineage)
-    with _alone(folder):
-        found = _read(path, lineage)
-        if found is not None:
-            position = position.farthest(found.position)
+    create_folders(folder)
+    path = _seen_file_path(folder, lineage)
+    with _lock_folder(folder):
+        seen = _read_seen_file(path, lineage)
+        if seen is not None:
+            progress = progress.max_with(seen.progress)
         text = json.dumps(
             {
-                "format": FORMAT,
+                "format": FILE_FORMAT,
                 "lineage": lineage,
-                "serial": position.serial,
-                "fence": position.fence,
+                "serial": progress.serial,
+                "fence": progress.fence,
                 "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             }
         )
-        aside = path.with_name(f".{path.name}.{token_hex(8)}")
-        number = open_file(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        temporary_path = path.with_name(f".{path.name}.{token_hex(8)}")
+        descriptor = open_own_file(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            with os.fdopen(number, "w", encoding="utf-8") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(f"{text}\n")
-            replace_file(path, aside.name)
+            replace_own_file(path, temporary_path.name)
         except OSError:
-            remove_file(aside)
+            remove_own_file(temporary_path)
             raise
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     """Other runs wait meanwhile; on a file system without such locks they do not."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with suppress(OSError):
-            fcntl.flock(number, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
-def _describe(position: Position) -> str:
-    return f"serial {position.serial} (lock number {position.fence})"
+def _format_progress(progress: StateProgress) -> str:
+    return f"serial {progress.serial} (lock number {progress.fence})"

@@ -15,7 +15,7 @@ from typing import Any
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, Path, pointer, warning
+from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer, warning_finding
 from synapse_apply.model.marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import (
@@ -24,12 +24,12 @@ from synapse_apply.model.values import (
     Reference,
     SecretRef,
     Sensitive,
-    Withheld,
+    WithheldSecret,
     is_map,
 )
-from synapse_apply.planning.refusals import listing
+from synapse_apply.planning.refusals import format_short_list
 
-_SECRETS = (Mac, Withheld)
+_SECRETS = (Mac, WithheldSecret)
 
 
 def find_secret_paths(*sides: Fields) -> frozenset[Path]:
@@ -78,8 +78,8 @@ def add_named_secrets(
         named = frozenset(resource.lifecycle.sensitive)
         if kind is None or not named:
             continue
-        key = kind.natural_key(resource.spec, {})
-        name(address, kind.binding(versions).api, resource.remote_id or "", key, named)
+        key = kind.derive_natural_key(resource.spec, {})
+        name(address, kind.select_binding(versions).api, resource.remote_id or "", key, named)
         if address in records:
             record = records[address]
             name(address, record.api, record.remote_id, record.natural_key, named)
@@ -138,22 +138,23 @@ class _Wrapper:
             return value
         if is_map(value) and value:
             return {key: self.wrap(below, (*path, key)) for key, below in value.items()}
-        is_map_above = is_map(value) and not self._marks.secret(path)
-        if is_map_above or not (self._marks.secret(path) or self._marks.holds_named(path)):
+        is_map_above = is_map(value) and not self._marks.is_secret(path)
+        if is_map_above or not (self._marks.is_secret(path) or self._marks.holds_named(path)):
             return value
         self.literals.append(path)
         return SecretRef("literal", literal=Sensitive(value))
 
 
 def _build_finding(resource: Desired, paths: list[Path]) -> Diagnostic:
-    names = listing(map(pointer, paths))
-    return warning(
+    names = format_short_list(map(format_json_pointer, paths))
+    return warning_finding(
         "A recorded secret is no longer named as one",
         f"{resource.address}: {names} is recorded as a secret, and the manifest has a plain value "
         "there. It is still treated as a secret and not shown.",
-        f"Name it again, lifecycle: {{sensitive: [{pointer(paths[0])}]}}. If it is to be public, "
+        f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}. If it is to "
+        f"be public, "
         "take the field out and apply, then declare it anew.",
         address=str(resource.address),
         path=("spec", *paths[0]),
-        position=resource.place(paths[0]),
+        position=resource.find_position(paths[0]),
     )

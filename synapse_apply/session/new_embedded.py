@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from synapse_apply.model.project import EMBEDDED, Project
 from synapse_apply.session import embedded, state_file
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 
-def make_embedded(project: Project, where: Where, profile: str = "") -> None:
+def create_embedded_data_set(project: Project, invocation: Invocation, profile: str = "") -> None:
     """Make both, as an apply would, before anybody can write to the data set.
 
     Where one of the two is there already nothing is made: apply then says what does not fit.
@@ -15,13 +15,15 @@ def make_embedded(project: Project, where: Where, profile: str = "") -> None:
     from synapse_apply.emulator.core.place import DATABASE
 
     target = project.targets[EMBEDDED]
-    store = state_file.open_store(project, target, where.environ)
+    store = state_file.open_store(project, target, invocation.environ)
     try:
-        if store.exists() or (embedded.data_folder(project.root) / DATABASE).exists():
+        if store.exists() or (embedded.data_folder_path(project.root) / DATABASE).exists():
             return
-        with embedded.running(project.root, profile=profile) as running:
-            binding = state_file.binding_of(running.url, target, running)
-            made = state_file.ensure(store, target, binding, running)
-            state_file.keys(project, target, where.environ, create=made)
+        with embedded.open_embedded_backend(project.root, profile=profile) as embedded_backend:
+            state_identity = state_file.build_state_identity(
+                embedded_backend.url, target, embedded_backend
+            )
+            is_new_state = state_file.ensure_state(store, target, state_identity, embedded_backend)
+            state_file.load_state_keys(project, target, invocation.environ, create=is_new_state)
     finally:
         store.close()

@@ -12,62 +12,80 @@ from synapse_apply.model.desired import Desired
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import EMBEDDED, Project, Target
 from synapse_apply.session import declare
-from synapse_apply.session.where import Where
-from synapse_apply.stores.postgres_url import is_postgres
+from synapse_apply.session.where import Invocation
+from synapse_apply.stores.postgres_url import is_postgres_url
 
 
-def targets(where: Where) -> list[str]:
+def list_target_names(invocation: Invocation) -> list[str]:
     """The project's targets, and the one that is always there."""
-    return list(dict.fromkeys((*declare.project_of(where).targets, EMBEDDED)))
+    return list(dict.fromkeys((*declare.load_project(invocation).targets, EMBEDDED)))
 
 
-def addresses(where: Where) -> list[str]:
+def list_declared_addresses(invocation: Invocation) -> list[str]:
     """What the manifests declare for the target that is meant, or for any where none is."""
-    return sorted({str(one.address) for one in _declared(where)})
+    return sorted({str(resource.address) for resource in _iter_declared_resources(invocation)})
 
 
-def recorded(where: Where) -> list[str]:
+def list_recorded_addresses(invocation: Invocation) -> list[str]:
     """What is recorded, or a call of it is open, in the states that are files here."""
-    project = declare.project_of(where)
-    return sorted({str(at) for target in _meant(where, project) for at in _known(project, target)})
-
-
-def plugins(where: Where) -> list[str]:
-    """The names that manifests give to plugins."""
-    return sorted({one.address.name for one in _declared(where) if one.address.kind == PREFIX})
-
-
-def labels(where: Where) -> list[str]:
-    """Every label, as KEY=VALUE."""
+    project = declare.load_project(invocation)
     return sorted(
-        {f"{key}={value}" for one in _declared(where) for key, value in one.labels.items()}
+        {
+            str(address)
+            for target in _list_matching_targets(invocation, project)
+            for address in _read_state_addresses(project, target)
+        }
     )
 
 
-def _declared(where: Where) -> Iterator[Desired]:
+def list_plugin_names(invocation: Invocation) -> list[str]:
+    """The names that manifests give to plugins."""
+    return sorted(
+        {
+            resource.address.name
+            for resource in _iter_declared_resources(invocation)
+            if resource.address.kind == PREFIX
+        }
+    )
+
+
+def list_labels(invocation: Invocation) -> list[str]:
+    """Every label, as KEY=VALUE."""
+    return sorted(
+        {
+            f"{key}={value}"
+            for resource in _iter_declared_resources(invocation)
+            for key, value in resource.labels.items()
+        }
+    )
+
+
+def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
     """What can be read of it: a manifest with an error hides no other."""
-    project = declare.project_of(where)
-    for target in _meant(where, project):
-        yield from declare.loaded(where, project, target).desired.values()
+    project = declare.load_project(invocation)
+    for target in _list_matching_targets(invocation, project):
+        yield from declare.load_target_manifests(invocation, project, target).desired.values()
 
 
-def _known(project: Project, target: Target) -> set[Address]:
+def _read_state_addresses(project: Project, target: Target) -> set[Address]:
     # Here, not above: most of what is typed asks no state.
-    from synapse_apply.session.state_file import existing_store
+    from synapse_apply.session.state_file import open_existing_store
 
     url = target.state.url
-    if not isinstance(url, str) or is_postgres(url):
+    if not isinstance(url, str) or is_postgres_url(url):
         return set()
     try:
-        with closing(existing_store(project, target, {})) as store:
-            state = store.read()
+        with closing(open_existing_store(project, target, {})) as store:
+            state = store.read_state()
     except SynapseApplyError:
         return set()
     return {*state.records, *(intent.address for intent in state.open_intents)}
 
 
-def _meant(where: Where, project: Project) -> list[Target]:
+def _list_matching_targets(invocation: Invocation, project: Project) -> list[Target]:
     try:
-        return [choose_target(project, where.target, where.environ, where.on_terminal)]
+        return [
+            choose_target(project, invocation.target, invocation.environ, invocation.on_terminal)
+        ]
     except SynapseApplyError:
         return list(project.targets.values())

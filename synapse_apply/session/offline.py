@@ -14,54 +14,54 @@ from pathlib import Path
 from synapse_apply import __version__
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
-from synapse_apply.manifests.loading import Loaded
+from synapse_apply.manifests.loading import LoadedManifests
 from synapse_apply.manifests.targets import choose_target
 from synapse_apply.model.address import Address
-from synapse_apply.model.aim import aimed_plan
+from synapse_apply.model.aim import add_target_to_plan
 from synapse_apply.model.desired import Desired, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, ManifestError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
-from synapse_apply.model.plan import Action, Base, Change, FieldChange, Plan
+from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
+from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.refactoring import Moved
-from synapse_apply.model.state import Binding, Record
+from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.state import Record, StateIdentity
 from synapse_apply.model.values import (
+    DesiredSecret,
     Fields,
-    SecretWant,
 )
 from synapse_apply.planning import refusals as refused
-from synapse_apply.planning.moving import let_go, moving
-from synapse_apply.planning.planner import plan as make_plan
-from synapse_apply.planning.situation import Choices, Item, Situation
+from synapse_apply.planning.moving import build_moved_records, find_removed_addresses
+from synapse_apply.planning.planner import build_plan as make_plan
+from synapse_apply.planning.situation import PlanInput, PlanOptions, ResourceState
 from synapse_apply.session import declare
-from synapse_apply.session.before import as_checked_out, before_at
+from synapse_apply.session.before import read_base_at_ref, with_checkout_files
 from synapse_apply.session.named_secrets import wrap_recorded_secrets
-from synapse_apply.session.prepare import wanted
+from synapse_apply.session.prepare import build_declared_fields
 from synapse_apply.session.replaced import with_replacements
 from synapse_apply.session.supposed import (
-    References,
-    natural_key,
-    record_of,
-    records,
-    sightings,
-    undeclared,
+    UnresolvedSecrets,
+    build_lookup_results,
+    build_supposed_record,
+    build_supposed_records,
+    build_undeclared_record,
+    compute_natural_key,
 )
-from synapse_apply.session.surroundings import Checkout, SystemClock, checkout_of
-from synapse_apply.session.where import Where
+from synapse_apply.session.surroundings import CheckoutState, SystemClock, read_checkout
+from synapse_apply.session.where import Invocation
 
-_OTHER_REFERENCE = "reference changed"
+_OTHER_REFERENCE_NOTE = "reference changed"
 # What pre-commit gives a hook is all that stands in `args`.
-_IN_A_HOOK = (
+_HOOK_HINT = (
     "name it in .pre-commit-config.yaml, `args: [--against, git:HEAD, -t, NAME]`, "
     "or set default_target in synapse-apply.yaml"
 )
-_NOWHERE = Binding(url="")
+_NO_IDENTITY = StateIdentity(url="")
 
 
 @frozen
-class Row:
+class InventoryEntry:
     """A row of an inventory: the server's id, and the digest of what was published, if known."""
 
     id: str
@@ -69,259 +69,324 @@ class Row:
 
 
 @frozen
-class Offline:
+class OfflineTarget:
     """A target's manifests, and what they are compared with: `label` is how views call it.
 
-    `then` is what was declared before, where that is known; `made_up` are the ids in `before` that
-    stand in for those nobody knows. `compared` is False where what was declared cannot be used.
+    `base_resources` is what was declared before, where that is known; `made_up_ids` are the ids in
+    `base_records` that stand in for those nobody knows. `has_usable_base` is False where what was
+    declared cannot be used.
     """
 
     label: str
     target: Target
-    loaded: Loaded
+    manifests: LoadedManifests
     desired: Mapping[Address, Desired]
     diagnostics: tuple[Diagnostic, ...]
-    before: Mapping[Address, Record]
-    secrets: References
+    base_records: Mapping[Address, Record]
+    secrets: UnresolvedSecrets
     root: Path
-    then: Mapping[Address, Desired] = field(default_factory=dict)
-    made_up: frozenset[str] = frozenset()
-    checkout: Checkout = Checkout()
-    compared: bool = True
+    base_resources: Mapping[Address, Desired] = field(default_factory=dict)
+    made_up_ids: frozenset[str] = frozenset()
+    checkout: CheckoutState = CheckoutState()
+    has_usable_base: bool = True
     partial: bool = False
-    aim: str = ""
-    moved: tuple[Moved, ...] = ()
+    typed_target: str = ""
+    moved: tuple[MovedAddress, ...] = ()
     removed: frozenset[Address] = frozenset()
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
-    def recorded(self) -> Iterable[Address]:
+    def list_recorded_addresses(self) -> Iterable[Address]:
         """The addresses that count as recorded."""
-        return self.before
+        return self.base_records
 
 
-def against_git(where: Where, ref: str) -> Offline:
+def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineTarget:
     """The checkout beside the manifests of a Git ref; InputError with every finding."""
-    project, target, now = _checkout(where)
-    base, secrets = before_at(where, project, target, ref), References()
-    pins = {at: one.remote_id for at, one in now.desired.items() if one.remote_id}
-    before = records(base.declared, target, pins, secrets)
-    found = _offline(where, project, target, now, base.label, before, base.diagnostics, secrets)
-    made_up = frozenset(str(at) for at, one in before.items() if one.remote_id == str(at))
-    now_at = {move.old: move.new for move in found.moved}
-    then = {now_at.get(at, at): one for at, one in base.declared.items()}
-    before, doubts = as_checked_out(found.before, then, found.desired, project.root)
-    told = (*found.diagnostics, *doubts)
-    found = replace(found, then=then, made_up=made_up, before=before, diagnostics=told)
-    return replace(found, compared=base.compared)
+    project, target, declared_target = _load_checkout(invocation)
+    base, secrets = read_base_at_ref(invocation, project, target, ref), UnresolvedSecrets()
+    pinned_ids = {
+        address: entry.remote_id
+        for address, entry in declared_target.desired.items()
+        if entry.remote_id
+    }
+    base_records = build_supposed_records(base.declared_resources, target, pinned_ids, secrets)
+    offline = _build_offline_target(
+        invocation,
+        project,
+        target,
+        declared_target,
+        base.label,
+        base_records,
+        base.diagnostics,
+        secrets,
+    )
+    made_up_ids = frozenset(
+        str(address) for address, entry in base_records.items() if entry.remote_id == str(address)
+    )
+    new_addresses = {move.old: move.new for move in offline.moved}
+    base_resources = {
+        new_addresses.get(address, address): entry
+        for address, entry in base.declared_resources.items()
+    }
+    base_records, warnings = with_checkout_files(
+        offline.base_records, base_resources, offline.desired, project.root
+    )
+    findings = (*offline.diagnostics, *warnings)
+    offline = replace(
+        offline,
+        base_resources=base_resources,
+        made_up_ids=made_up_ids,
+        base_records=base_records,
+        diagnostics=findings,
+    )
+    return replace(offline, has_usable_base=base.is_usable)
 
 
-def against_inventory(where: Where, rows: Mapping[Address, Row], label: str) -> Offline:
+def load_offline_against_inventory(
+    invocation: Invocation, rows: Mapping[Address, InventoryEntry], label: str
+) -> OfflineTarget:
     """The checkout beside what an inventory lists; of its fields an inventory knows none."""
-    project, target, now = _checkout(where)
-    secrets = References()
-    sights = sightings({address: row.id for address, row in rows.items()})
-    before: dict[Address, Record] = {}
+    project, target, declared_target = _load_checkout(invocation)
+    secrets = UnresolvedSecrets()
+    lookup_results = build_lookup_results({address: row.id for address, row in rows.items()})
+    base_records: dict[Address, Record] = {}
     for address, row in rows.items():
         kind = CATALOGUE.get(address.kind)
         if kind is None:
-            raise InputError.of(
+            raise InputError.from_summary(
                 "There is no such kind", f"{address} in {label}.", f"Kinds: {', '.join(CATALOGUE)}."
             )
-        record = undeclared(address, kind, target)
-        if address in now.desired:
-            record = record_of(now.desired[address], target, now.desired, sights, secrets)
-        before[address] = replace(record, remote_id=row.id, digest=row.digest, files={})
-    told = warning(
+        record = build_undeclared_record(address, kind, target)
+        if address in declared_target.desired:
+            record = build_supposed_record(
+                declared_target.desired[address],
+                target,
+                declared_target.desired,
+                lookup_results,
+                secrets,
+            )
+        base_records[address] = replace(record, remote_id=row.id, digest=row.digest, files={})
+    note = warning_finding(
         "Fields were not compared",
         "An inventory has no fields: only ids, versions and the digests of packages are known.",
         "Compare with a Git ref to see them: --against git:REF.",
     )
-    return _offline(where, project, target, now, label, before, (told,), secrets)
+    return _build_offline_target(
+        invocation, project, target, declared_target, label, base_records, (note,), secrets
+    )
 
 
-def plan(offline: Offline, choices: Choices) -> Plan:
+def plan_offline(offline: OfflineTarget, options: PlanOptions) -> Plan:
     """What the manifests would change, were all that they are compared with live as declared."""
-    made = _items(offline)
-    situation = Situation(
+    resources = _build_resources(offline)
+    plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
-        created=SystemClock().now(),
+        created=SystemClock().utc_now(),
         tool_version=__version__,
-        base=Base(
+        base=PlanBase(
             target=offline.target.name,
-            binding=_NOWHERE,
+            binding=_NO_IDENTITY,
             lineage="",
             serial=0,
-            manifests_digest=offline.loaded.manifests_digest,
-            commit=offline.checkout.label,
+            manifests_digest=offline.manifests.manifests_digest,
+            commit=offline.checkout.commit_label,
             dirty=offline.checkout.dirty,
             against=offline.label,
-            compared=offline.compared,
+            compared=offline.has_usable_base,
         ),
         catalogue=offline.catalogue,
-        items=made,
-        choices=replace(
-            choices.under(offline.target), partial=offline.partial, resend_secrets=False
+        resources=resources,
+        options=replace(
+            options.with_target_rules(offline.target), partial=offline.partial, resend_secrets=False
         ),
         diagnostics=offline.diagnostics,
         moved=offline.moved,
-        removed=offline.removed,
+        removed_addresses=offline.removed,
     )
-    planned = make_plan(situation)
-    changes = tuple(_told(change, made.get(change.address), offline) for change in planned.changes)
+    draft_plan = make_plan(plan_input)
+    changes = tuple(
+        _adapt_change_for_offline(change, resources.get(change.address), offline)
+        for change in draft_plan.changes
+    )
 
-    def origins(record: Record, _: PackageSource) -> Iterator[PackageSource]:
-        before = offline.then.get(record.address)
-        if before is not None and before.package is not None:
-            yield before.package.source
+    def iter_base_sources(record: Record, _: PackageSource) -> Iterator[PackageSource]:
+        base_resource = offline.base_resources.get(record.address)
+        if base_resource is not None and base_resource.package is not None:
+            yield base_resource.package.source
 
-    found = with_replacements(
-        replace(planned, changes=changes),
-        made,
-        origins,
+    final_plan = with_replacements(
+        replace(draft_plan, changes=changes),
+        resources,
+        iter_base_sources,
         offline.root,
         offline.target.allow_files,
     )
-    return aimed_plan(found, offline.aim)
+    return add_target_to_plan(final_plan, offline.typed_target)
 
 
-def _checkout(where: Where) -> tuple[Project, Target, declare.Declared]:
+def _load_checkout(invocation: Invocation) -> tuple[Project, Target, declare.DeclaredTarget]:
     """What is declared here, for a target whose holes nothing fills: no environment is looked at.
 
     ManifestError with every finding.
     """
-    project = declare.project_of(where)
-    target = _meant(project, where)
-    now = declare.declared(where, project, target)
-    if any(finding.is_error for finding in now.diagnostics):
-        raise ManifestError(*now.diagnostics)
-    return project, target, now
+    project = declare.load_project(invocation)
+    target = _choose_offline_target(project, invocation)
+    declared_target = declare.read_declared_target(invocation, project, target)
+    if any(finding.is_error for finding in declared_target.diagnostics):
+        raise ManifestError(*declared_target.diagnostics)
+    return project, target, declared_target
 
 
-def _meant(project: Project, where: Where) -> Target:
+def _choose_offline_target(project: Project, invocation: Invocation) -> Target:
     try:
-        return choose_target(project, where.target, {}, on_terminal=True)
+        return choose_target(project, invocation.target, {}, is_interactive=True)
     except InputError as problem:
-        if where.target or not where.environ.get("PRE_COMMIT"):
+        if invocation.target or not invocation.environ.get("PRE_COMMIT"):
             raise
-        raise InputError(*(one.with_(hint=_IN_A_HOOK) for one in problem.diagnostics)) from None
+        raise InputError(
+            *(finding.with_changes(hint=_HOOK_HINT) for finding in problem.diagnostics)
+        ) from None
 
 
-def _offline(
-    where: Where,
+def _build_offline_target(
+    invocation: Invocation,
     project: Project,
     target: Target,
-    now: declare.Declared,
+    declared_target: declare.DeclaredTarget,
     label: str,
-    before: Mapping[Address, Record],
+    base_records: Mapping[Address, Record],
     findings: Iterable[Diagnostic],
-    secrets: References,
-) -> Offline:
-    moves = moving(before, project.moved, ())
-    return Offline(
+    secrets: UnresolvedSecrets,
+) -> OfflineTarget:
+    moves = build_moved_records(base_records, project.moved, ())
+    return OfflineTarget(
         label=label,
         target=target,
-        loaded=now.loaded,
-        desired=now.desired,
-        diagnostics=(*now.diagnostics, *findings, *moves.diagnostics),
-        before=moves.records,
+        manifests=declared_target.manifests,
+        desired=declared_target.desired,
+        diagnostics=(*declared_target.diagnostics, *findings, *moves.diagnostics),
+        base_records=moves.records,
         secrets=secrets,
-        checkout=checkout_of(project.root, declare.files_read(project, now)),
+        checkout=read_checkout(project.root, declare.iter_read_files(project, declared_target)),
         root=project.root,
-        partial=bool(where.paths),
-        aim=where.target or "",
-        moved=moves.moved,
-        removed=let_go(project.removed, moves.records, now.desired),
+        partial=bool(invocation.paths),
+        typed_target=invocation.target or "",
+        moved=moves.renames,
+        removed=find_removed_addresses(project.removed, moves.records, declared_target.desired),
     )
 
 
-def _items(offline: Offline) -> dict[Address, Item]:
-    before = offline.before
-    desired, _ = wrap_recorded_secrets(offline.desired, before, offline.loaded.marks)
+def _build_resources(offline: OfflineTarget) -> dict[Address, ResourceState]:
+    base_records = offline.base_records
+    desired, _ = wrap_recorded_secrets(offline.desired, base_records, offline.manifests.marks)
     keys = {
-        address: natural_key(offline.catalogue[address.kind], one, desired)
-        for address, one in desired.items()
+        address: compute_natural_key(offline.catalogue[address.kind], declared_resource, desired)
+        for address, declared_resource in desired.items()
     }
-    sights = sightings({at: record.remote_id for at, record in before.items()})
-    lives: dict[Address, Fields] = {at: record.applied for at, record in before.items()}
-    for address, record in _renamed(offline, keys):
+    lookup_results = build_lookup_results(
+        {base_address: record.remote_id for base_address, record in base_records.items()}
+    )
+    live_fields: dict[Address, Fields] = {
+        base_address: record.applied for base_address, record in base_records.items()
+    }
+    for address, record in _find_renamed_records(offline, keys):
         observed = Observed(record.remote_id, record.api, {})
-        sights[address] = Sighting(address, observed, FoundBy.KEY, Lookup.COMPLETE)
-        lives[address] = record.applied
-    made: dict[Address, Item] = {}
-    for address in sorted({*desired, *before}):
+        lookup_results[address] = LookupResult(address, observed, FoundBy.KEY, Lookup.COMPLETE)
+        live_fields[address] = record.applied
+    resources: dict[Address, ResourceState] = {}
+    for address in sorted({*desired, *base_records}):
         kind = offline.catalogue[address.kind]
-        recorded, one = before.get(address), desired.get(address)
-        binding = kind.binding(offline.target.api)
-        if one is None and recorded is not None:
-            binding = kind.bindings.get(recorded.api, binding)
-        made[address] = Item(
+        base_record, declared_resource = base_records.get(address), desired.get(address)
+        binding = kind.select_binding(offline.target.api)
+        if declared_resource is None and base_record is not None:
+            binding = kind.bindings.get(base_record.api, binding)
+        resources[address] = ResourceState(
             address=address,
             type=kind,
             binding=binding,
-            sighting=sights.get(address, Sighting(address)),
-            desired=one,
-            want=wanted(one, sights, "", offline.secrets) if one else {},
-            live=lives.get(address, {}),
-            record=recorded,
+            lookup_result=lookup_results.get(address, LookupResult(address)),
+            desired=declared_resource,
+            declared_fields=build_declared_fields(
+                declared_resource, lookup_results, "", offline.secrets
+            )
+            if declared_resource
+            else {},
+            live_fields=live_fields.get(address, {}),
+            record=base_record,
             natural_key=keys.get(address, ""),
         )
-    return made
+    return resources
 
 
-def _renamed(offline: Offline, keys: Mapping[Address, str]) -> Iterator[tuple[Address, Record]]:
+def _find_renamed_records(
+    offline: OfflineTarget, keys: Mapping[Address, str]
+) -> Iterator[tuple[Address, Record]]:
     """New addresses with the natural key of an object that is no longer declared: it is found."""
-    gone = {
-        (at.kind, record.natural_key): record
-        for at, record in offline.before.items()
-        if at not in offline.desired
+    undeclared_records = {
+        (old_address.kind, record.natural_key): record
+        for old_address, record in offline.base_records.items()
+        if old_address not in offline.desired
     }
     for address, key in keys.items():
-        record = gone.get((address.kind, key)) if key else None
-        if record is not None and address not in offline.before:
+        record = undeclared_records.get((address.kind, key)) if key else None
+        if record is not None and address not in offline.base_records:
             yield address, record
 
 
-def _told(change: Change, item: Item | None, offline: Offline) -> Change:
+def _adapt_change_for_offline(
+    change: Change, resource: ResourceState | None, offline: OfflineTarget
+) -> Change:
     """A change as a reader offline must take it: no made-up id, secrets as references, digests."""
-    notes = [*change.notes, *_beside(offline.then.get(change.address), item)]
+    notes = [
+        *change.notes,
+        *_describe_metadata_changes(offline.base_resources.get(change.address), resource),
+    ]
     if digest := change.extras.get("package", {}).get("digest"):
         notes.append(f"content {digest}")
     fields, refusals = change.fields, change.refusals
-    if change.action is not Action.CREATE and item is not None:
-        fields = tuple(_as_reference(one, item.want) for one in fields)
-        other = bool(fields) and all(one.note == _OTHER_REFERENCE for one in fields)
-        if other and {one.rule for one in refusals} == {refused.FIXED}:
+    if change.action is not Action.CREATE and resource is not None:
+        fields = tuple(_with_reference_note(entry, resource.declared_fields) for entry in fields)
+        only_references_differ = bool(fields) and all(
+            entry.note == _OTHER_REFERENCE_NOTE for entry in fields
+        )
+        if only_references_differ and {entry.rule for entry in refusals} == {refused.FIXED}:
             # Another reference may well give the same value.
-            notes += [f"refused if its value differs: {one.reason}" for one in refusals]
+            notes += [f"refused if its value differs: {entry.reason}" for entry in refusals]
             refusals = ()
     return replace(
         change,
         notes=tuple(notes),
         fields=fields,
         refusals=refusals,
-        remote_id="" if change.remote_id in offline.made_up else change.remote_id,
+        remote_id="" if change.remote_id in offline.made_up_ids else change.remote_id,
     )
 
 
-def _as_reference(one: FieldChange, want: Fields) -> FieldChange:
-    wish = want.get(one.path)
-    refers = isinstance(wish, SecretWant) and wish.ref.literal is None
-    return replace(one, note=_OTHER_REFERENCE) if one.sensitive and refers else one
+def _with_reference_note(field_change: FieldChange, declared_fields: Fields) -> FieldChange:
+    declared_value = declared_fields.get(field_change.path)
+    is_reference = isinstance(declared_value, DesiredSecret) and declared_value.ref.literal is None
+    return (
+        replace(field_change, note=_OTHER_REFERENCE_NOTE)
+        if field_change.sensitive and is_reference
+        else field_change
+    )
 
 
-def _beside(then: Desired | None, item: Item | None) -> Iterator[str]:
+def _describe_metadata_changes(
+    base_resource: Desired | None, resource: ResourceState | None
+) -> Iterator[str]:
     """What a manifest says otherwise that is no field of the object."""
-    now = item.desired if item is not None else None
-    if then is None or now is None:
+    declared_resource = resource.desired if resource is not None else None
+    if base_resource is None or declared_resource is None:
         return
     pairs = {
-        "labels": (then.labels, now.labels),
-        "lifecycle": (then.lifecycle, now.lifecycle),
-        "depends_on": (then.depends_on, now.depends_on),
-        "metadata.id": (then.remote_id, now.remote_id),
-        "source": (str(then.source), str(now.source)),
-        "verify": (then.verify, now.verify),
+        "labels": (base_resource.labels, declared_resource.labels),
+        "lifecycle": (base_resource.lifecycle, declared_resource.lifecycle),
+        "depends_on": (base_resource.depends_on, declared_resource.depends_on),
+        "metadata.id": (base_resource.remote_id, declared_resource.remote_id),
+        "source": (str(base_resource.source), str(declared_resource.source)),
+        "verify": (base_resource.verify, declared_resource.verify),
     }
-    differing = [name for name, (old, new) in pairs.items() if old != new]
-    if differing:
-        yield f"{', '.join(differing)} changed: no field of the object"
+    changed_names = [name for name, (old, new) in pairs.items() if old != new]
+    if changed_names:
+        yield f"{', '.join(changed_names)} changed: no field of the object"

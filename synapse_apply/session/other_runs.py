@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.ports import StateStore
 
 _SUMMARY = "Another run is changing this target"
-_COUNTS = (
+_UNRECORDED_NOTE = (
     "What it makes may not be recorded yet: nothing that lacks a record counts as an import, "
     "and no call of it as lost."
 )
 
 
-def at_work(store: StateStore, serial: int) -> tuple[Diagnostic, ...]:
+def find_concurrent_run_warnings(store: StateStore, serial: int) -> tuple[Diagnostic, ...]:
     """What to say of a run that was at work after the state was read at this serial.
 
     Nothing where there was none, or where this process holds the lock and is that run.
     """
-    if store.still_ours() or store.lost():
+    if store.holds_lock() or store.is_lock_lost():
         return ()
-    held = tuple(
-        warning(_SUMMARY, f"{one.detail} {_COUNTS}", one.hint) for one in store.in_the_way()
+    owner_warnings = tuple(
+        warning_finding(_SUMMARY, f"{owner_note.detail} {_UNRECORDED_NOTE}", owner_note.hint)
+        for owner_note in store.describe_lock_owner()
     )
-    if held or store.serial() == serial:
-        return held
-    changed = "The state was written to each time that the backend was looked at."
-    return (warning(_SUMMARY, f"{changed} {_COUNTS}", "Plan again when it has ended."),)
+    if owner_warnings or store.read_serial() == serial:
+        return owner_warnings
+    detail = "The state was written to each time that the backend was looked at."
+    return (
+        warning_finding(_SUMMARY, f"{detail} {_UNRECORDED_NOTE}", "Plan again when it has ended."),
+    )

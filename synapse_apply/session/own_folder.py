@@ -24,102 +24,107 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synapse_apply.files.opening import (
-    FOLDER,
     IGNORE_FILE,
+    OWN_FOLDER,
     UntrustedFileError,
     build_untrusted_error,
-    check_folder,
-    is_ignored,
+    has_own_folder,
+    is_ignored_by_git,
 )
 from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
-from synapse_apply.packages.names import printable
+from synapse_apply.packages.names import format_printable
 
 if TYPE_CHECKING:
     from synapse_apply.packages.repository import Repository
 
 # What SQLite and this tool keep beside a state, under its name.
-_COMPANIONS = ("", "-journal", "-wal", "-shm", ".lock")
-_MOST_LINKS = 40
+_COMPANION_SUFFIXES = ("", "-journal", "-wal", "-shm", ".lock")
+_MAX_LINKS = 40
 _tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
 
 
 def check_own_folder(root: Path) -> bool:
     """Whether the project in `root` has a folder of ours; StateError where it is not trusted."""
-    folder = root / FOLDER
-    with reading(folder):
-        if not check_folder(folder):
+    folder = root / OWN_FOLDER
+    with explain_read_errors(folder):
+        if not has_own_folder(folder):
             return False
-        _check_untracked(folder, (folder,))
+        _require_untracked(folder, (folder,))
     return True
 
 
 @contextmanager
-def reading(folder: Path) -> Iterator[None]:
+def explain_read_errors(folder: Path) -> Iterator[None]:
     """Turn what keeps the block from looking into a folder of ours into a StateError."""
     try:
         yield
     except OSError as problem:
-        raise StateError.of(
+        raise StateError.from_summary(
             "The folder of states and keys cannot be read",
             f"{problem.filename or folder}: {problem.strerror or problem}.",
             "Check who owns it (`ls -la`): a run as another user, or with sudo, may have made it.",
         ) from None
 
 
-def trusted_state(path: Path, root: Path) -> Path:
+def resolve_trusted_state_path(path: Path, root: Path) -> Path:
     """The path of a state file that the project file names, without links; StateError.
 
     `root` is the project's folder.
     """
     root = root.absolute()
     path = root / path
-    if Path(os.path.normpath(path)).is_relative_to(root / FOLDER):
+    if Path(os.path.normpath(path)).is_relative_to(root / OWN_FOLDER):
         check_own_folder(root)
         return path
-    with reading(path.parent):
-        path = _follow_links(path, root)
-        if FOLDER in path.parts:
-            check_folder(path.parent)
-        beside = tuple(path.with_name(f"{path.name}{ending}") for ending in _COMPANIONS)
-        if any(os.path.lexists(one) for one in beside):
-            _check_untracked(path, beside)
+    with explain_read_errors(path.parent):
+        path = _resolve_links(path, root)
+        if OWN_FOLDER in path.parts:
+            has_own_folder(path.parent)
+        companion_paths = tuple(
+            path.with_name(f"{path.name}{ending}") for ending in _COMPANION_SUFFIXES
+        )
+        if any(os.path.lexists(companion) for companion in companion_paths):
+            _require_untracked(path, companion_paths)
         return path
 
 
-def is_kept_out_of_git(root: Path) -> bool:
+def is_own_folder_ignored(root: Path) -> bool:
     """Whether the folder of the project in `root`, if there is one, has Git ignore it."""
-    folder = root / FOLDER
-    return not check_folder(folder) or is_ignored(folder)
+    folder = root / OWN_FOLDER
+    return not has_own_folder(folder) or is_ignored_by_git(folder)
 
 
-def _follow_links(path: Path, root: Path) -> Path:
+def _resolve_links(path: Path, root: Path) -> Path:
     """The path with the links in it followed; StateError for one that is not followed."""
-    done, left = Path(path.anchor), list(reversed(path.parts[1:]))
+    resolved, remaining_parts = Path(path.anchor), list(reversed(path.parts[1:]))
     if path.is_relative_to(root):  # the way to the project is that of whoever runs us
-        done, left = Path(os.path.realpath(root)), list(reversed(path.relative_to(root).parts))
+        resolved, remaining_parts = (
+            Path(os.path.realpath(root)),
+            list(reversed(path.relative_to(root).parts)),
+        )
     root = Path(os.path.realpath(root))
-    for _ in range(_MOST_LINKS):
-        while left:
-            name = left.pop()
+    for _ in range(_MAX_LINKS):
+        while remaining_parts:
+            name = remaining_parts.pop()
             if name == "..":
-                done = done.parent
+                resolved = resolved.parent
                 continue
-            at = done / name
-            if at.is_symlink():
+            candidate = resolved / name
+            if candidate.is_symlink():
                 break
-            done = at
+            resolved = candidate
         else:
-            return done
-        _check_link(at, root)
-        target = at.readlink()
-        done = Path("/") if target.is_absolute() else done
-        left += [part for part in reversed(target.parts) if part != "/"]
+            return resolved
+        _require_trusted_link(candidate, root)
+        target = candidate.readlink()
+        resolved = Path("/") if target.is_absolute() else resolved
+        remaining_parts += [part for part in reversed(target.parts) if part != "/"]
     raise build_untrusted_error(path, "is behind links that lead in a circle")
 
 
-def _check_link(link: Path, root: Path) -> None:
+def _require_trusted_link(link: Path, root: Path) -> None:
     """StateError for a link that a commit or another user may have made."""
-    if link.is_relative_to(root) or _repository_of(link) is not None:
+    if link.is_relative_to(root) or _find_repository(link) is not None:
         raise build_untrusted_error(
             link,
             "is a link in a checkout",
@@ -130,82 +135,98 @@ def _check_link(link: Path, root: Path) -> None:
         raise build_untrusted_error(link, f"is a link of another user (uid {owner})")
 
 
-def _check_untracked(place: Path, paths: tuple[Path, ...]) -> None:
+def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     """StateError when Git tracks one of these paths, or something below it."""
-    tracked = [one for one in _find_tracked(place, paths) if not _is_harmless(place, one)]
-    if not tracked:
+    tracked_paths = [
+        tracked_path
+        for tracked_path in _find_tracked_paths(own_path, paths)
+        if not _is_ignore_file(own_path, tracked_path)
+    ]
+    if not tracked_paths:
         return
-    which = printable(tracked[0]) + (f" and {len(tracked) - 1} more" if len(tracked) > 1 else "")
-    name = FOLDER if place.name == FOLDER else printable(Path(tracked[0]).name)
+    tracked_text = format_printable(tracked_paths[0]) + (
+        f" and {len(tracked_paths) - 1} more" if len(tracked_paths) > 1 else ""
+    )
+    name = (
+        OWN_FOLDER if own_path.name == OWN_FOLDER else format_printable(Path(tracked_paths[0]).name)
+    )
     raise build_untrusted_error(
-        place,
-        f"is in Git's index ({which})",
+        own_path,
+        f"is in Git's index ({tracked_text})",
         "What is recorded must come from no commit. If nobody attacked you, take them out of "
-        f"Git and keep them: `git rm -r --cached {shlex.quote(name)}` in {place.parent}, then "
+        f"Git and keep them: `git rm -r --cached {shlex.quote(name)}` in {own_path.parent}, then "
         "commit. Else remove them.",
     )
 
 
-def _is_harmless(folder: Path, tracked: str) -> bool:
+def _is_ignore_file(folder: Path, tracked_path: str) -> bool:
     """Whether it is the file that has Git ignore our folder, and it does."""
-    name = f"{FOLDER}/{IGNORE_FILE}"
-    is_it = tracked == name or tracked.endswith(f"/{name}")
-    return is_it and folder.name == FOLDER and is_ignored(folder)
+    name = f"{OWN_FOLDER}/{IGNORE_FILE}"
+    is_ignore_path = tracked_path == name or tracked_path.endswith(f"/{name}")
+    return is_ignore_path and folder.name == OWN_FOLDER and is_ignored_by_git(folder)
 
 
-def _find_tracked(place: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
+def _find_tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
     """What Git tracks of these paths, as paths from the top of the repository."""
-    real = Path(os.path.realpath(place.parent))
-    repository = _repository_of(real / place.name)
+    real_folder = Path(os.path.realpath(own_path.parent))
+    repository = _find_repository(real_folder / own_path.name)
     if repository is None:
         return ()
-    names = tuple((real / path.name).relative_to(repository.top).as_posix() for path in paths)
-    known = (repository, names, _index_of(repository))
-    if known not in _tracked_by_index:
-        _tracked_by_index[known] = _list_tracked(repository, names)
-    return _tracked_by_index[known]
+    names = tuple(
+        (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths
+    )
+    cache_key = (repository, names, _fingerprint_index(repository))
+    if cache_key not in _tracked_by_index:
+        _tracked_by_index[cache_key] = _list_tracked_paths(repository, names)
+    return _tracked_by_index[cache_key]
 
 
-def _list_tracked(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
+def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
     from synapse_apply.packages.repository import run_git
 
     # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
     specs = (f":(top,icase,literal){name}" for name in names)
     try:
-        code, out, why = run_git(repository.top, repository, "ls-files", "-z", "--", *specs)
+        code, out, error_text = run_git(repository.top, repository, "ls-files", "-z", "--", *specs)
     except InputError as problem:
-        raise _build_unanswered_error(repository.top / names[0], problem) from None
+        raise _build_git_failure_error(repository.top / names[0], problem) from None
     if code:
-        failure = InputError.of("", why.strip().removeprefix("fatal: "))
-        raise _build_unanswered_error(repository.top / names[0], failure)
+        failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
+        raise _build_git_failure_error(repository.top / names[0], failure)
     return tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
 
 
-def _repository_of(path: Path) -> Repository | None:
+def _find_repository(path: Path) -> Repository | None:
     """The repository that a path lies in; StateError for one that may not be believed."""
     # Here, not above: many commands find no folder of ours, and need no Git.
-    from synapse_apply.packages.repository import repository_of
+    from synapse_apply.packages.repository import find_repository
 
     try:
-        return repository_of(path.parent)
+        return find_repository(path.parent)
     except InputError as problem:
-        raise _build_unanswered_error(path, problem) from None
+        raise _build_git_failure_error(path, problem) from None
 
 
-def _build_unanswered_error(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
-    why = "; ".join(one.detail.rstrip(".") for one in problem.diagnostics)
+def _build_git_failure_error(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
+    reason = "; ".join(finding.detail.rstrip(".") for finding in problem.diagnostics)
     return build_untrusted_error(
         path,
-        f"may come from a commit: Git cannot tell ({why})",
+        f"may come from a commit: Git cannot tell ({reason})",
         "Install git, and see that `git status` works here. If the repository is another user's "
         "on purpose: `git config --global --add safe.directory FOLDER`.",
     )
 
 
-def _index_of(repository: Repository) -> tuple[int, ...]:
+def _fingerprint_index(repository: Repository) -> tuple[int, ...]:
     """What tells one index from a later one; nothing where nothing was ever added."""
     try:
-        found = (repository.git_dir / "index").stat()
+        index_stat = (repository.git_dir / "index").stat()
     except FileNotFoundError:
         return ()
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return (
+        index_stat.st_dev,
+        index_stat.st_ino,
+        index_stat.st_size,
+        index_stat.st_mtime_ns,
+        index_stat.st_ctime_ns,
+    )

@@ -9,35 +9,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.draft import tidy
+from synapse_apply.manifests.draft import normalize_source_path
 from synapse_apply.manifests.reader import read_mapping
-from synapse_apply.manifests.wording import did_you_mean
+from synapse_apply.manifests.wording import suggest_known_word
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Package, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.package_rules import finding_of
+from synapse_apply.model.package_rules import build_flaw_finding
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Record
-from synapse_apply.model.versions import order
-from synapse_apply.packages.build import build as build_zip
-from synapse_apply.packages.changes import FileChange, file_changes
-from synapse_apply.packages.inspect import Listing, config_of, inspect, listing
+from synapse_apply.model.versions import version_sort_key
+from synapse_apply.packages.build import build_package_zip as build_zip
+from synapse_apply.packages.changes import FileChange, list_file_changes
+from synapse_apply.packages.inspect import (
+    PackageListing,
+    inspect_source,
+    list_package_files,
+    read_package_config,
+)
 from synapse_apply.packages.sources import PUBLISHED
 from synapse_apply.session import declare
 from synapse_apply.session.context import open_state
-from synapse_apply.session.lint import located
-from synapse_apply.session.select import Choosable, find_fitting
-from synapse_apply.session.sources import linter
-from synapse_apply.session.state_file import missing
-from synapse_apply.session.where import Where
+from synapse_apply.session.lint import with_visible_path
+from synapse_apply.session.select import SelectableAddresses, find_matching_addresses
+from synapse_apply.session.sources import build_package_linter
+from synapse_apply.session.state_file import build_missing_state_error
+from synapse_apply.session.where import Invocation
 
-_VERSION = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 
 @frozen
-class Sought:
+class PackageQuery:
     """The package that was asked for: of a release that is declared, or any source."""
 
     source: PackageSource
@@ -47,248 +52,289 @@ class Sought:
     release: Desired | None = None
 
     @property
-    def address(self) -> str:
+    def release_address(self) -> str:
         """The release's, "" for a mere source."""
         return str(self.release.address) if self.release else ""
 
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """What to call it in a sentence."""
-        return self.address or str(self.source)
+        return self.release_address or str(self.source)
 
 
 @frozen
-class Difference:
+class PackageDifference:
     """What a package has become since one of its releases was published.
 
-    `files_known` is False where the state knows a digest and not the files behind it.
+    `are_files_known` is False where the state knows a digest and not the files behind it.
     """
 
     release: Desired
     package: Package
-    against: Address
-    published: str
-    files_known: bool
+    compared_address: Address
+    published_digest: str
+    are_files_known: bool
     changes: tuple[FileChange, ...]
 
     @property
-    def differs(self) -> bool:
-        return self.package.digest != self.published
+    def is_different(self) -> bool:
+        return self.package.digest != self.published_digest
 
 
-def find(where: Where, what: str, ref: str = "") -> Sought:
-    """The package that `what` names: a folder or a zip that is there, else a declared release.
+def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQuery:
+    """The package that `name` names: a folder or a zip that is there, else a declared release.
 
     With `ref` it is a folder at that Git ref. InputError when there is no such thing, or when the
     manifests have errors.
     """
-    path = where.directory / what
+    path = invocation.directory / name
     if ref:
-        return _at_ref(where, what, ref)
+        return _build_query_at_ref(invocation, name, ref)
     if os.path.lexists(path):
         kind = "folder" if path.is_dir() else "file"
-        size = declare.project_of(where).max_package_size
-        return Sought(PackageSource(kind, tidy(what)), where.directory, size, (what,))
-    project, target = declare.target_of(where)
-    return _sought(project, target, _release(_declared(where, project, target), what, path))
-
-
-def _at_ref(where: Where, folder: str, ref: str) -> Sought:
-    size = declare.project_of(where).max_package_size
-    path = where.directory / folder
-    # The folder need not be there now; Git reads from the nearest one that is.
-    root = next(above for above in (path, *path.parents) if above.is_dir())
-    inside = path.relative_to(root).as_posix()
-    return Sought(PackageSource("git", inside, ref), root, size)
-
-
-def _declared(where: Where, project: Project, target: Target) -> Mapping[Address, Desired]:
-    loaded = declare.loaded(where, project, target)
-    if loaded.has_errors:
-        raise InputError(*loaded.diagnostics)
-    return loaded.desired
-
-
-def _release(declared: Mapping[Address, Desired], name: str, path: Path | None = None) -> Desired:
-    """The one release of this name: an address, or a series with one declared member."""
-    known = {at: one for at, one in declared.items() if CATALOGUE[at.kind].carries_package}
-    named = [known[at] for at in find_fitting(Choosable(known), name)]
-    if len(named) == 1:
-        return named[0]
-    if named:
-        several = ", ".join(str(one.address) for one in named)
-        raise InputError(
-            error("Which release?", f"{name} may be {several}.", "Give the whole address.")
+        size = declare.load_project(invocation).max_package_size
+        return PackageQuery(
+            PackageSource(kind, normalize_source_path(name)), invocation.directory, size, (name,)
         )
-    there = f"nothing is at {path}, and " if path is not None else ""
-    near = did_you_mean(name, [str(at) for at in known])
+    project, target = declare.load_project_and_target(invocation)
+    return _build_release_query(
+        project,
+        target,
+        _find_release(_read_declared_resources(invocation, project, target), name, path),
+    )
+
+
+def _build_query_at_ref(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
+    size = declare.load_project(invocation).max_package_size
+    path = invocation.directory / folder
+    # The folder need not be there now; Git reads from the nearest one that is.
+    root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
+    relative_path = path.relative_to(root).as_posix()
+    return PackageQuery(PackageSource("git", relative_path, ref), root, size)
+
+
+def _read_declared_resources(
+    invocation: Invocation, project: Project, target: Target
+) -> Mapping[Address, Desired]:
+    manifests = declare.load_target_manifests(invocation, project, target)
+    if manifests.has_errors:
+        raise InputError(*manifests.diagnostics)
+    return manifests.desired
+
+
+def _find_release(
+    resources: Mapping[Address, Desired], name: str, path: Path | None = None
+) -> Desired:
+    """The one release of this name: an address, or a series with one declared member."""
+    releases = {
+        address: resource
+        for address, resource in resources.items()
+        if CATALOGUE[address.kind].carries_package
+    }
+    matches = [
+        releases[address]
+        for address in find_matching_addresses(SelectableAddresses(releases), name)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        matches_text = ", ".join(str(resource.address) for resource in matches)
+        raise InputError(
+            error_finding(
+                "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
+            )
+        )
+    missing_path_text = f"nothing is at {path}, and " if path is not None else ""
+    suggestion = suggest_known_word(name, [str(address) for address in releases])
     raise InputError(
-        error(
+        error_finding(
             "There is no such package" if path is not None else "There is no such release",
-            f"{name}: {there}no manifest declares a release of this name.",
-            near[:1].upper() + near[1:] or "Name a folder, a zip, or release/PLUGIN@VERSION.",
+            f"{name}: {missing_path_text}no manifest declares a release of this name.",
+            suggestion[:1].upper() + suggestion[1:]
+            or "Name a folder, a zip, or release/PLUGIN@VERSION.",
         )
     )
 
 
-def _sought(project: Project, target: Target, release: Desired) -> Sought:
+def _build_release_query(project: Project, target: Target, release: Desired) -> PackageQuery:
     source = release.source
     if source is None or source.kind == PUBLISHED:
         raise InputError(
-            error(
+            error_finding(
                 "The bytes of this release are not ours",
                 f"{release.address} declares `source: published`: somebody else publishes it.",
                 "Name a release with a source: or a file:.",
                 address=str(release.address),
-                position=release.place(()),
+                position=release.find_position(()),
             )
         )
     size = project.max_package_size
-    return Sought(source, project.root, size, target.allow_files, release)
+    return PackageQuery(source, project.root, size, target.allow_files, release)
 
 
 @dataclass(slots=True)
-class Inside:
-    """A package read and hashed; `sizes` are those of its files in bytes."""
+class PackageInside:
+    """A package read and hashed; `file_sizes` are those of its files in bytes."""
 
     package: Package
-    sizes: Mapping[str, int]
+    file_sizes: Mapping[str, int]
     findings: list[Diagnostic] = field(default_factory=list)
 
 
-def look(sought: Sought) -> Inside:
+def read_package(query: PackageQuery) -> PackageInside:
     """All of a package, read once more. InputError with every finding."""
     findings: list[Diagnostic] = []
-    package = inspect(
-        sought.source,
-        sought.root,
-        sought.max_size,
-        at={"address": sought.address or None},
-        allow_files=sought.allow_files,
+    package = inspect_source(
+        query.source,
+        query.root,
+        query.max_size,
+        finding_context={"address": query.release_address or None},
+        allow_files=query.allow_files,
         warn=findings.append,
     )
-    return Inside(package, contents(sought).included, findings)
+    return PackageInside(package, list_package_contents(query).included, findings)
 
 
-def check(sought: Sought, *, strict: bool = False) -> tuple[Diagnostic, ...]:
+def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
     """All that the platform would refuse or ignore, and what keeps the package from being built.
 
     `strict` makes errors of warnings.
     """
-    watch = linter(sought.source)
-    found: list[Diagnostic] = []
+    package_linter = build_package_linter(query.source)
+    findings: list[Diagnostic] = []
     try:
-        inspect(
-            sought.source,
-            sought.root,
-            sought.max_size,
-            at={"address": sought.address or None},
-            allow_files=sought.allow_files,
-            watch=watch,
+        inspect_source(
+            query.source,
+            query.root,
+            query.max_size,
+            finding_context={"address": query.release_address or None},
+            allow_files=query.allow_files,
+            watcher=package_linter,
         )
     except InputError as problem:
-        found.extend(problem.diagnostics)
-    flaws = watch.flaws()
-    linted = (*watch.config_findings, *map(finding_of, flaws))
-    found = [*(located(one, sought.root) for one in linted), *found]
-    return tuple(one.as_strict() if strict else one for one in dict.fromkeys(found))
+        findings.extend(problem.diagnostics)
+    flaws = package_linter.list_flaws()
+    lint_findings = (*package_linter.config_findings, *map(build_flaw_finding, flaws))
+    findings = [*(with_visible_path(finding, query.root) for finding in lint_findings), *findings]
+    return tuple(
+        finding.with_strict_severity() if strict else finding for finding in dict.fromkeys(findings)
+    )
 
 
-def contents(sought: Sought) -> Listing:
+def list_package_contents(query: PackageQuery) -> PackageListing:
     """What goes into the zip, what does not and why; nothing is hashed."""
-    return listing(sought.source, sought.root, allow_files=sought.allow_files)
+    return list_package_files(query.source, query.root, allow_files=query.allow_files)
 
 
-def build(sought: Sought, path: Path) -> Inside:
+def write_package_zip(query: PackageQuery, path: Path) -> PackageInside:
     """Write the reproducible zip to a path; InputError where that cannot be."""
     findings: list[Diagnostic] = []
     package = build_zip(
-        sought.source,
-        sought.root,
+        query.source,
+        query.root,
         path,
-        sought.max_size,
-        allow_files=sought.allow_files,
+        query.max_size,
+        allow_files=query.allow_files,
         warn=findings.append,
     )
-    return Inside(package, contents(sought).included, findings)
+    return PackageInside(package, list_package_contents(query).included, findings)
 
 
-def usual_name(sought: Sought) -> str:
+def suggest_zip_name(query: PackageQuery) -> str:
     """`yolo-1.2.0.zip`: of the release, else of the folder and the version in its config.yaml."""
-    if sought.release is not None:
-        name = sought.release.address.name.replace("@", "-").replace("=", "-")
+    if query.release is not None:
+        name = query.release.address.name.replace("@", "-").replace("=", "-")
         return f"{name}.zip"
     version = ""
     try:
-        found = config_of(sought.source, sought.root, read_mapping, allow_files=sought.allow_files)
-        version = str(found[0].get("version", "")) if found else ""
+        config = read_package_config(
+            query.source, query.root, read_mapping, allow_files=query.allow_files
+        )
+        version = str(config[0].get("version", "")) if config else ""
     except InputError:
         pass  # what is wrong with config.yaml is no reason not to zip it
-    folder = (sought.root / sought.source.path).resolve()
-    name = folder.stem if sought.source.kind == "file" else folder.name
-    whole = not _VERSION.fullmatch(version) or name.endswith(f"-{version}")
-    return f"{name}.zip" if whole else f"{name}-{version}.zip"
+    folder = (query.root / query.source.path).resolve()
+    name = folder.stem if query.source.kind == "file" else folder.name
+    omits_version = not _VERSION_PATTERN.fullmatch(version) or name.endswith(f"-{version}")
+    return f"{name}.zip" if omits_version else f"{name}-{version}.zip"
 
 
-def difference(where: Where, name: str, against: str = "") -> Difference:
+def compare_with_published(
+    invocation: Invocation, name: str, compared_name: str = ""
+) -> PackageDifference:
     """How the package of a declared release differs from a published one.
 
-    That is the same release, or the newest one of its series that is recorded; `against` names
-    another, by address or version. InputError when the state does not know any bytes of it.
+    That is the same release, or the newest one of its series that is recorded; `compared_name`
+    names another, by address or version. InputError when the state does not know any bytes of it.
     """
-    with open_state(where) as context:
-        there = context.store.exists()
-        if not there and not context.target.is_embedded:  # which begins with an empty one
-            raise missing(context.target)
-        release = _release(_declared(where, context.project, context.target), name)
-        records = context.store.read().records if there else {}
-    record = _record(records, release, against)
+    with open_state(invocation) as session:
+        has_state = session.store.exists()
+        if not has_state and not session.target.is_embedded:  # which begins with an empty one
+            raise build_missing_state_error(session.target)
+        release = _find_release(
+            _read_declared_resources(invocation, session.project, session.target), name
+        )
+        records = session.store.read_state().records if has_state else {}
+    record = _find_record_to_compare(records, release, compared_name)
     if record.digest is None:
-        raise InputError(_unknown_bytes(release, record))
-    package = look(_sought(context.project, context.target, release)).package
-    files = file_changes(record.files, package.files) if record.files else ()
-    known = bool(record.files) or record.digest == package.digest
-    return Difference(release, package, record.address, record.digest, known, files)
+        raise InputError(_build_unknown_bytes_finding(release, record))
+    package = read_package(_build_release_query(session.project, session.target, release)).package
+    changes = list_file_changes(record.files, package.files) if record.files else ()
+    are_files_known = bool(record.files) or record.digest == package.digest
+    return PackageDifference(
+        release, package, record.address, record.digest, are_files_known, changes
+    )
 
 
-def _record(records: Mapping[Address, Record], release: Desired, against: str) -> Record:
+def _find_record_to_compare(
+    records: Mapping[Address, Record], release: Desired, compared_name: str
+) -> Record:
     address = release.address
-    if not against and address in records:
+    if not compared_name and address in records:
         return records[address]
     kind = CATALOGUE[address.kind]
-    series, _ = kind.place_in_series(release.spec)
-    siblings = [one for one in records.values() if one.series and one.series == series]
-    if against:
-        named = [one for one in siblings if against in (str(one.address), one.version)]
-        if named:
-            return named[0]
-        known = [one.version for one in siblings]
+    series, _ = kind.locate_in_series(release.spec)
+    series_records = [
+        record for record in records.values() if record.series and record.series == series
+    ]
+    if compared_name:
+        matches = [
+            record
+            for record in series_records
+            if compared_name in (str(record.address), record.version)
+        ]
+        if matches:
+            return matches[0]
+        versions = [record.version for record in series_records]
         raise InputError(
-            error(
+            error_finding(
                 "There is no such published release",
-                f"The state has no {against} of the series of {address}.",
-                did_you_mean(against, known) or "`synapse-apply state list` shows what it has.",
+                f"The state has no {compared_name} of the series of {address}.",
+                suggest_known_word(compared_name, versions)
+                or "`synapse-apply state list` shows what it has.",
                 address=str(address),
             )
         )
-    if not siblings:
+    if not series_records:
         raise InputError(
-            error(
+            error_finding(
                 "Nothing was published yet",
                 f"The state knows no release that {address} could be compared with.",
                 f"`synapse-apply package show {address}` shows what is in it.",
                 address=str(address),
             )
         )
-    return _newest(siblings)
+    return _find_newest_record(series_records)
 
 
-def _newest(records: Iterable[Record]) -> Record:
-    return max(records, key=lambda one: (order(one.version) or (), one.created_at))
+def _find_newest_record(records: Iterable[Record]) -> Record:
+    return max(
+        records, key=lambda record: (version_sort_key(record.version) or (), record.created_at)
+    )
 
 
-def _unknown_bytes(release: Desired, record: Record) -> Diagnostic:
-    return error(
+def _build_unknown_bytes_finding(release: Desired, record: Record) -> Diagnostic:
+    return error_finding(
         "The state does not know the published bytes",
         f"{record.address} was imported or published by somebody else; no digest of its package "
         "was ever recorded.",

@@ -7,218 +7,260 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from synapse_apply.applying.settle import Settled, after_settling
+from synapse_apply.applying.settle import ResolvedIntent, apply_resolved_intents
 from synapse_apply.model.address import Address
-from synapse_apply.model.aim import aimed_plan
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.aim import add_target_to_plan
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Base, Plan
+from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.refactoring import Moved, turned
+from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.state import Record, State
-from synapse_apply.planning.moving import let_go, moving
-from synapse_apply.planning.planner import plan as make_plan
-from synapse_apply.planning.refusals import WAITS, listing
-from synapse_apply.planning.situation import Choices, Item, Situation
-from synapse_apply.session.common_rules import declared_elsewhere
-from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.intents import build_marks, look_up, observing
+from synapse_apply.planning.moving import build_moved_records, find_removed_addresses
+from synapse_apply.planning.planner import build_plan as make_plan
+from synapse_apply.planning.refusals import WAIT_HINT, format_short_list
+from synapse_apply.planning.situation import PlanInput, PlanOptions, ResourceState
+from synapse_apply.session.common_rules import find_declared_by_other_targets
+from synapse_apply.session.context import PlanResult, TargetSession
+from synapse_apply.session.intents import build_live_reader, build_marks, resolve_open_intents
 from synapse_apply.session.named_secrets import wrap_recorded_secrets
-from synapse_apply.session.observe import Observer
-from synapse_apply.session.other_runs import at_work
-from synapse_apply.session.prepare import items
-from synapse_apply.session.published import published
-from synapse_apply.session.replaced import origins_of, with_replacements
-from synapse_apply.session.unrecorded import told_done
-from synapse_apply.session.writable import Writable
+from synapse_apply.session.observe import LiveReader
+from synapse_apply.session.other_runs import find_concurrent_run_warnings
+from synapse_apply.session.prepare import build_resources
+from synapse_apply.session.published import find_published_versions
+from synapse_apply.session.replaced import build_commit_sources, with_replacements
+from synapse_apply.session.unrecorded import find_done_calls
+from synapse_apply.session.writable import WritableFields
 
 
 def plan(
-    context: Context,
-    choices: Choices,
+    session: TargetSession,
+    options: PlanOptions,
     *,
-    trying: Progress | None = None,
-    looked_at: Collection[Address] = (),
-) -> Planned:
+    dry_run_progress: Progress | None = None,
+    addresses_to_read: Collection[Address] = (),
+) -> PlanResult:
     """A plan of the whole target as it stands now, held to the target's rules.
 
-    With `trying`, which is told of each, every call that the backend can check without acting on
-    it is sent so; what it refuses is refused in the plan. Recorded addresses that are not declared
-    are read where a delete needs it, and where they are `looked_at`. RemoteError never leaves here:
-    a read that failed is a finding of its address. StateError and InputError as the stores and the
-    manifests raise them, LockLost where a lock that is held was lost meanwhile.
+    With `dry_run_progress`, which is told of each, every call that the backend can check without
+    acting on it is sent so; what it refuses is refused in the plan. Recorded addresses that are not
+    declared are read where a delete needs it, and where they are `addresses_to_read`. RemoteError
+    never leaves here: a read that failed is a finding of its address. StateError and InputError as
+    the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
-    look = _look(context, choices, looked_at)
-    if other_run := at_work(context.store, look.serial):
+    observed_state = _observe_state(session, options, addresses_to_read)
+    if concurrent_run := find_concurrent_run_warnings(session.store, observed_state.serial):
         # It may have ended by now; then this look tells of one moment.
-        look = _look(context, choices, looked_at)
-        other_run = at_work(context.store, look.serial)
-    situation = replace(
-        look.situation,
-        is_changing=bool(other_run),
+        observed_state = _observe_state(session, options, addresses_to_read)
+        concurrent_run = find_concurrent_run_warnings(session.store, observed_state.serial)
+    plan_input = replace(
+        observed_state.plan_input,
+        has_concurrent_run=bool(concurrent_run),
         diagnostics=(
-            *context.diagnostics,
-            *(other_run or _unsettled(look.settled)),
-            *look.situation.diagnostics,
+            *session.diagnostics,
+            *(concurrent_run or _build_open_intent_warnings(observed_state.resolved_intents)),
+            *observed_state.plan_input.diagnostics,
         ),
     )
-    plan = make_plan(situation)
-    planned = Planned(plan, situation.items, look.settled, situation.capabilities)
-    plan = plan if trying is None else _tried(context, planned, situation, trying)
+    plan = make_plan(plan_input)
+    plan_result = PlanResult(
+        plan, plan_input.resources, observed_state.resolved_intents, plan_input.capabilities
+    )
+    plan = (
+        plan
+        if dry_run_progress is None
+        else _plan_with_dry_run(session, plan_result, plan_input, dry_run_progress)
+    )
     # Without the lock nothing more was sent: what could not be read then says nothing.
-    context.store.check()
-    return replace(planned, plan=_for_readers(context, plan, situation.items))
+    session.store.require_lock()
+    return replace(plan_result, plan=_add_reader_details(session, plan, plan_input.resources))
 
 
 @frozen
-class _Look:
+class _ObservedState:
     """What state and backend were found to be; the state is that of `serial`."""
 
     serial: int
-    situation: Situation
-    settled: tuple[Settled, ...]
+    plan_input: PlanInput
+    resolved_intents: tuple[ResolvedIntent, ...]
 
 
-def _look(context: Context, choices: Choices, looked_at: Collection[Address]) -> _Look:
+def _observe_state(
+    session: TargetSession, options: PlanOptions, addresses_to_read: Collection[Address]
+) -> _ObservedState:
     """Read the state, then all that is live of what it and the manifests name."""
-    state = context.store.read()
-    observer = observing(context, state)
-    settled = look_up(context, state, observer)
-    opened = tuple(item.intent for item in settled if item.is_open)
-    believed, forged = context.signer.without_forged(state.records)
-    moves = moving(after_settling(believed, settled), _moves(context), opened)
-    records = moves.records
-    observer.marks = build_marks(context, records, state.open_intents)
-    desired, unnamed = wrap_recorded_secrets(
-        context.desired, records, context.loaded.marks, state.open_intents
+    state = session.store.read_state()
+    live_reader = build_live_reader(session, state)
+    resolved_intents = resolve_open_intents(session, state, live_reader)
+    open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
+    trusted_records, forged_addresses = session.signer.replace_forged_results(state.records)
+    moves = build_moved_records(
+        apply_resolved_intents(trusted_records, resolved_intents),
+        _list_moves(session),
+        open_intents,
     )
-    observer.observe(desired, records)
-    _read_undeclared(context, observer, records, looked_at, prune=choices.prune)
-    wanted = desired.keys() if choices.selected is None else desired.keys() & choices.selected
-    twins = tuple(observer.twins({at: desired[at] for at in desired if at in wanted}, records))
-    live, untold = published(context, observer, records, choices.selected)
-    made = items(context.catalogue, observer, desired, records, context.secrets, context.new_salt)
-    situation = Situation(
+    records = moves.records
+    live_reader.marks = build_marks(session, records, state.open_intents)
+    desired, unnamed = wrap_recorded_secrets(
+        session.desired, records, session.manifests.marks, state.open_intents
+    )
+    live_reader.observe_declared(desired, records)
+    _observe_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
+    planned_addresses = (
+        desired.keys() if options.selected is None else desired.keys() & options.selected
+    )
+    duplicate_warnings = tuple(
+        live_reader.iter_duplicate_warnings(
+            {address: desired[address] for address in desired if address in planned_addresses},
+            records,
+        )
+    )
+    live_versions, version_warnings = find_published_versions(
+        session, live_reader, records, options.selected
+    )
+    resources = build_resources(
+        session.catalogue, live_reader, desired, records, session.secrets, session.new_salt
+    )
+    plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
-        created=context.clock.now(),
-        tool_version=context.version,
-        base=_base(context, state),
-        catalogue=context.catalogue,
-        items=made,
-        open_intents=opened,
-        settles_in=_settles_in(settled),
-        told=_told(context, state),
-        waiting=moves.waiting,
-        choices=replace(choices.under(context.target), partial=context.partial),
-        capabilities=observer.capabilities,
+        created=session.clock.utc_now(),
+        tool_version=session.version,
+        base=_build_plan_base(session, state),
+        catalogue=session.catalogue,
+        resources=resources,
+        open_intents=open_intents,
+        seconds_until_resolvable=_list_seconds_until_resolvable(resolved_intents),
+        recovery_hints=_build_recovery_hints(session, state),
+        open_call_by_new_address=moves.open_call_by_new_address,
+        options=replace(options.with_target_rules(session.target), partial=session.partial),
+        capabilities=live_reader.capabilities,
         diagnostics=(
             *moves.diagnostics,
             *unnamed,
-            *untold,
-            *map(_build_forged_finding, forged),
-            *twins,
+            *version_warnings,
+            *map(_build_forged_run_warning, forged_addresses),
+            *duplicate_warnings,
         ),
-        elsewhere=context.elsewhere() if any(map(_may_be_proved, made.values())) else {},
-        moved=moves.moved,
-        removed=let_go(context.project.removed, records, context.desired),
-        published=live,
-        can_write=Writable(context),
-        elsewhere_declared=declared_elsewhere(context, made),
+        other_targets=session.read_other_target_runs()
+        if any(map(_may_be_verified_elsewhere, resources.values()))
+        else {},
+        moved=moves.renames,
+        removed_addresses=find_removed_addresses(session.project.removed, records, session.desired),
+        published_versions=live_versions,
+        can_write=WritableFields(session),
+        declared_in_other_targets=find_declared_by_other_targets(session, resources),
     )
-    return _Look(state.serial, situation, tuple(settled))
+    return _ObservedState(state.serial, plan_input, tuple(resolved_intents))
 
 
-def _for_readers(context: Context, plan: Plan, made: Mapping[Address, Item]) -> Plan:
+def _add_reader_details(
+    session: TargetSession, plan: Plan, resources: Mapping[Address, ResourceState]
+) -> Plan:
     """The plan with what new packages replace, and with commands that name the target."""
-    root, allow_files = context.project.root, context.target.allow_files
-    found = with_replacements(plan, made, origins_of(context), root, allow_files)
-    return aimed_plan(found, context.aim)
+    root, allow_files = session.project.root, session.target.allow_files
+    detailed_plan = with_replacements(
+        plan, resources, build_commit_sources(session), root, allow_files
+    )
+    return add_target_to_plan(detailed_plan, session.typed_target)
 
 
-def _moves(context: Context) -> tuple[Moved, ...]:
+def _list_moves(session: TargetSession) -> tuple[MovedAddress, ...]:
     """The project's moves; manifests of a Git ref may have the addresses of before."""
-    moved = context.project.moved
-    return turned(moved, context.desired) if context.revision else moved
+    moves = session.project.moved
+    return orient_moves_to_declared(moves, session.desired) if session.revision else moves
 
 
-def _base(context: Context, state: State) -> Base:
-    return Base(
-        target=context.target.name,
+def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
+    return PlanBase(
+        target=session.target.name,
         binding=state.binding,
         lineage=state.lineage,
         serial=state.serial,
-        manifests_digest=context.loaded.manifests_digest,
-        commit=context.actor.commit,
-        dirty=context.actor.dirty,
-        revision=context.revision,
+        manifests_digest=session.manifests.manifests_digest,
+        commit=session.actor.commit,
+        dirty=session.actor.dirty,
+        revision=session.revision,
     )
 
 
-def _tried(context: Context, planned: Planned, situation: Situation, progress: Progress) -> Plan:
+def _plan_with_dry_run(
+    session: TargetSession, plan_result: PlanResult, plan_input: PlanInput, progress: Progress
+) -> Plan:
     """The plan of what is left when its calls were tried, and what was found by that."""
     # Here, not above: a plan that tries nothing needs no more than it reads.
-    from synapse_apply.session.trials import told, trials_of
+    from synapse_apply.session.trials import build_dry_run_findings, run_dry_run
 
-    trials = trials_of(context, planned, progress)
-    found = (*situation.diagnostics, *told(trials))
+    dry_run_result = run_dry_run(session, plan_result, progress)
+    diagnostics = (*plan_input.diagnostics, *build_dry_run_findings(dry_run_result))
     return make_plan(
-        replace(situation, refused=trials.refused, trial=trials.counts, diagnostics=found)
+        replace(
+            plan_input,
+            dry_run_refusals=dry_run_result.refusals,
+            trial=dry_run_result.dry_run_counts,
+            diagnostics=diagnostics,
+        )
     )
 
 
-def _settles_in(settled: Iterable[Settled]) -> dict[Address, float]:
+def _list_seconds_until_resolvable(
+    resolved_intents: Iterable[ResolvedIntent],
+) -> dict[Address, float]:
     """In how many seconds each open call can be told to have been lost, where it can be."""
     return {
-        item.intent.address: item.settles_in
-        for item in settled
-        if item.is_open and item.settles_in is not None
+        resolved.intent.address: resolved.seconds_until_resolvable
+        for resolved in resolved_intents
+        if resolved.is_open and resolved.seconds_until_resolvable is not None
     }
 
 
-def _told(context: Context, state: State) -> dict[Address, str]:
+def _build_recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
     """How to record open calls that were done, as files tell."""
-    found = told_done(context.project, context.target, state, context.signer.keys)
-    opened = (intent for intent in state.open_intents if intent.id in found)
-    return {intent.address: found[intent.id].way_out for intent in opened}
+    journal_files = find_done_calls(session.project, session.target, state, session.signer.keys)
+    open_intents = (intent for intent in state.open_intents if intent.id in journal_files)
+    return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 
 
-def _unsettled(settled: Iterable[Settled]) -> Iterator[Diagnostic]:
+def _build_open_intent_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
     """Why earlier calls are still open, which the refusals of their resources cannot know.
 
     One warning for all calls of a verb that are open for one cause.
     """
-    groups: dict[tuple[str, str], list[Settled]] = defaultdict(list)
-    for item in settled:
-        if item.is_open:
-            cause = item.why if item.settles_in is None else ""
-            groups[item.intent.verb, cause].append(item)
-    yield from map(_still_open, groups.values())
+    groups: dict[tuple[str, str], list[ResolvedIntent]] = defaultdict(list)
+    for resolved in resolved_intents:
+        if resolved.is_open:
+            cause = resolved.reason if resolved.seconds_until_resolvable is None else ""
+            groups[resolved.intent.verb, cause].append(resolved)
+    yield from map(_build_open_intent_warning, groups.values())
 
 
-def _still_open(items: Sequence[Settled]) -> Diagnostic:
+def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
     """The warning of calls with one cause; how long to wait is that of the last of them."""
-    last = max(items, key=lambda item: item.settles_in or 0.0)
-    hint = "" if last.settles_in is None else f"{WAITS}."
-    first = items[0].intent
-    if len(items) == 1:
-        return warning(
+    last_resolved = max(
+        resolved_intents, key=lambda resolved: resolved.seconds_until_resolvable or 0.0
+    )
+    hint = "" if last_resolved.seconds_until_resolvable is None else f"{WAIT_HINT}."
+    first_intent = resolved_intents[0].intent
+    if len(resolved_intents) == 1:
+        return warning_finding(
             "The outcome of an earlier call is still unknown",
-            f"{first.verb} of {first.address} was sent at {first.sent_at}: {last.why}.",
+            f"{first_intent.verb} of {first_intent.address} was sent at {first_intent.sent_at}: "
+            f"{last_resolved.reason}.",
             hint,
-            address=str(first.address),
+            address=str(first_intent.address),
         )
-    since = min(item.intent.sent_at for item in items)
-    at = listing(item.intent.address for item in items)
-    return warning(
-        f"The outcome of {len(items)} earlier calls is still unknown",
-        f"{first.verb} of {at} (the first was sent at {since}): {last.why}.",
+    first_sent_at = min(resolved.intent.sent_at for resolved in resolved_intents)
+    addresses_text = format_short_list(resolved.intent.address for resolved in resolved_intents)
+    return warning_finding(
+        f"The outcome of {len(resolved_intents)} earlier calls is still unknown",
+        f"{first_intent.verb} of {addresses_text} (the first was sent at {first_sent_at}): "
+        f"{last_resolved.reason}.",
         hint,
     )
 
 
-def _build_forged_finding(address: Address) -> Diagnostic:
+def _build_forged_run_warning(address: Address) -> Diagnostic:
     """The record of a run is not what this state's key signed."""
-    return warning(
+    return warning_finding(
         "The record of a run was changed outside of this tool",
         f"What the state says of the last run of {address} is not what was signed with the state "
         "key. It counts as not known.",
@@ -227,43 +269,45 @@ def _build_forged_finding(address: Address) -> Diagnostic:
     )
 
 
-def _may_be_proved(item: Item) -> bool:
+def _may_be_verified_elsewhere(resource: ResourceState) -> bool:
     """Whether it is to be made here, and could have been verified elsewhere before."""
-    makes = item.desired is not None and item.sighting.observed is None
-    return makes and item.type.proof is not None
+    is_new = resource.desired is not None and resource.lookup_result.observed is None
+    return is_new and resource.type.verification_spec is not None
 
 
-def _read_undeclared(
-    context: Context,
-    observer: Observer,
+def _observe_undeclared(
+    session: TargetSession,
+    live_reader: LiveReader,
     records: Mapping[Address, Record],
-    looked_at: Collection[Address],
+    addresses_to_read: Collection[Address],
     *,
     prune: bool,
 ) -> None:
     """Look at what is recorded and not declared, where a delete or somebody wants to know."""
-    deletable = _deletable(context, context.desired, records) if prune else []
-    observer.read({*deletable, *_undeclared(context, records, looked_at)}, records)
+    deletable = _list_deletable_addresses(session, session.desired, records) if prune else []
+    live_reader.observe_undeclared(
+        {*deletable, *_iter_undeclared(session, records, addresses_to_read)}, records
+    )
 
 
-def _undeclared(
-    context: Context, records: Mapping[Address, Record], among: Iterable[Address]
+def _iter_undeclared(
+    session: TargetSession, records: Mapping[Address, Record], addresses: Iterable[Address]
 ) -> Iterator[Address]:
     """Recorded addresses, of a kind this version knows, that no manifest declares."""
-    for address in among:
-        known = address in records and address.kind in context.catalogue
-        if known and address not in context.desired:
+    for address in addresses:
+        is_known = address in records and address.kind in session.catalogue
+        if is_known and address not in session.desired:
             yield address
 
 
-def _deletable(
-    context: Context, desired: Mapping[Address, object], records: Mapping[Address, Record]
+def _list_deletable_addresses(
+    session: TargetSession, desired: Mapping[Address, object], records: Mapping[Address, Record]
 ) -> list[Address]:
     """Recorded addresses that a delete may concern, so that it is known what is there."""
-    found = []
+    addresses = []
     for address, record in sorted(records.items()):
-        kind = context.catalogue.get(address.kind)
+        kind = session.catalogue.get(address.kind)
         binding = kind.bindings.get(record.api) if kind else None
-        if address not in desired and binding is not None and binding.delete is not None:
-            found.append(address)
-    return found
+        if address not in desired and binding is not None and binding.delete_object is not None:
+            addresses.append(address)
+    return addresses

@@ -18,27 +18,27 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages import carried
-from synapse_apply.packages.aside import aside
-from synapse_apply.packages.names import printable
+from synapse_apply.packages.aside import prepare_temporary_path
+from synapse_apply.packages.names import format_printable
 
-PLAN = "plan.json"
-_ANEW = "`synapse-apply plan --out FILE` makes one."
+PLAN_ENTRY = "plan.json"
+_PLAN_AGAIN_HINT = "`synapse-apply plan --out FILE` makes one."
 # Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.
-_LARGEST_PLAN, _BOMB_RATIO, _BOMB_FROM = 1024**3, 200, 16 * 1024**2
+_MAX_PLAN_BYTES, _BOMB_RATIO, _BOMB_MIN_BYTES = 1024**3, 200, 16 * 1024**2
 # A header before an entry's bytes, with the lengths of its name and of what follows that.
-_LOCAL = struct.Struct("<26x2H")
-_WITH_DESCRIPTOR = 0x8
+_LOCAL_HEADER = struct.Struct("<26x2H")
+_DESCRIPTOR_FLAG = 0x8
 # The last record of a zip: its mark, and that no comment follows.
-_END = b"PK\x05\x06" + bytes(18)
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 0x1
+_END_RECORD = b"PK\x05\x06" + bytes(18)
+_ALLOWED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED_FLAG = 0x1
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 # Among the RuntimeErrors are those of unknown zip features and of JSON nested too deeply.
-DAMAGED = (
+DAMAGED_FILE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -53,20 +53,20 @@ DAMAGED = (
 
 
 @frozen
-class Contents:
+class PlanFileContent:
     """What a plan's file holds: plan.json as parsed, and the bytes of all else by its name."""
 
     document: Any
-    sizes: Mapping[str, int]
+    package_sizes: Mapping[str, int]
 
 
-def check_free(path: Path) -> None:
+def require_unused_path(path: Path) -> None:
     """InputError when there is something at this path: a plan never replaces a file."""
     if path.exists() or path.is_symlink():
-        raise _exists(path)
+        raise _build_exists_error(path)
 
 
-def write(
+def write_plan_file(
     path: Path,
     text: str,
     packages: Iterable[tuple[str, AbstractContextManager[BinaryIO]]] = (),
@@ -77,150 +77,162 @@ def write(
     cannot be written, and what opening raises.
     """
     sizes = {}
-    part = aside(path)
+    temporary_path = prepare_temporary_path(path)
     try:
-        with _private(part) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(zipfile.ZipInfo(PLAN, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
-            for digest, opening in packages:
-                with opening as package:
-                    sizes[digest] = carried.put(archive, digest, package)
-        _publish(part, path)
+        with (
+            _create_private_file(temporary_path) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            archive.writestr(zipfile.ZipInfo(PLAN_ENTRY, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
+            for digest, package_opener in packages:
+                with package_opener as package:
+                    sizes[digest] = carried.write_carried_package(archive, digest, package)
+        _link_into_place(temporary_path, path)
     except FileExistsError:
-        raise _exists(path) from None
+        raise _build_exists_error(path) from None
     except OSError as problem:
-        why = problem.strerror or "it cannot be written"
-        raise unusable(path, why, "Choose another place for --out.") from None
+        reason = problem.strerror or "it cannot be written"
+        raise build_unusable_error(path, reason, "Choose another place for --out.") from None
     finally:
-        _discard(part)
+        _remove_if_possible(temporary_path)
     return sizes
 
 
-def read(path: Path) -> Contents:
+def read_plan_file(path: Path) -> PlanFileContent:
     """What a file holds; InputError when it is no plan or damaged. Packages are not looked at."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise unusable(path, "it is no plain file", "Check the path.")
+        raise build_unusable_error(path, "it is no plain file", "Check the path.")
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
-            if why := _foreign_in(archive, infos) or _bytes_of_none(file, archive, infos):
-                raise unusable(path, why, _ANEW)
-            document = _parse_plan(path, archive.read(PLAN))
+            if reason := _describe_foreign_entries(archive, infos) or _describe_stray_bytes(
+                file, archive, infos
+            ):
+                raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
+            document = _parse_plan_document(path, archive.read(PLAN_ENTRY))
     except OSError as problem:
-        raise unusable(path, problem.strerror or "it cannot be read", "Check the path.") from None
-    except DAMAGED:
-        raise damaged(path) from None
-    sizes = {info.filename: info.file_size for info in infos if info.filename != PLAN}
-    return Contents(document, sizes)
+        raise build_unusable_error(
+            path, problem.strerror or "it cannot be read", "Check the path."
+        ) from None
+    except DAMAGED_FILE_ERRORS:
+        raise build_damaged_error(path) from None
+    sizes = {info.filename: info.file_size for info in infos if info.filename != PLAN_ENTRY}
+    return PlanFileContent(document, sizes)
 
 
-def _foreign_in(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
+def _describe_foreign_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
     """What is said of entries that no plan has; "" where there is none."""
     # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
     names = [info.orig_filename for info in infos]
     if len(set(names)) != len(names):
         return "two things in it have one name"
     for name in names:
-        if name != PLAN and not carried.is_name(name):
-            return f"{printable(name)} is in it, which no plan has"
-    if PLAN not in names:
-        return f"there is no {PLAN} in it"
+        if name != PLAN_ENTRY and not carried.is_carried_name(name):
+            return f"{format_printable(name)} is in it, which no plan has"
+    if PLAN_ENTRY not in names:
+        return f"there is no {PLAN_ENTRY} in it"
     if archive.comment or any(info.comment for info in infos):
         return "it has a comment, which no plan has"
-    info = archive.getinfo(PLAN)
-    if any(info.flag_bits & _ENCRYPTED for info in infos):
+    info = archive.getinfo(PLAN_ENTRY)
+    if any(info.flag_bits & _ENCRYPTED_FLAG for info in infos):
         return "it is encrypted"
-    if info.compress_type not in _METHODS:
+    if info.compress_type not in _ALLOWED_METHODS:
         return f"its plan is compressed by method {info.compress_type}, which no plan is"
-    bomb = info.file_size > _BOMB_FROM and info.file_size > _BOMB_RATIO * info.compress_size
-    return "its plan is too large" if bomb or info.file_size > _LARGEST_PLAN else ""
+    is_bomb = info.file_size > _BOMB_MIN_BYTES and info.file_size > _BOMB_RATIO * info.compress_size
+    return "its plan is too large" if is_bomb or info.file_size > _MAX_PLAN_BYTES else ""
 
 
-def _bytes_of_none(
+def _describe_stray_bytes(
     file: BinaryIO, archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
 ) -> str:
     """What is said of a file whose entries do not follow one another from its first byte."""
-    at = 0
-    for info in sorted(infos, key=lambda one: one.header_offset):
-        if info.header_offset != at or info.flag_bits & _WITH_DESCRIPTOR:
+    offset = 0
+    for info in sorted(infos, key=lambda entry: entry.header_offset):
+        if info.header_offset != offset or info.flag_bits & _DESCRIPTOR_FLAG:
             break
-        file.seek(at)
-        of_name, of_extra = _LOCAL.unpack(file.read(_LOCAL.size))
-        at += _LOCAL.size + of_name + of_extra + info.compress_size
+        file.seek(offset)
+        name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        offset += _LOCAL_HEADER.size + name_length + extra_length + info.compress_size
     else:
-        file.seek(-len(_END), os.SEEK_END)
-        end = file.read()
-        if at == archive.start_dir and (end[:4], end[-2:]) == (_END[:4], _END[-2:]):
+        file.seek(-len(_END_RECORD), os.SEEK_END)
+        end_record = file.read()
+        if offset == archive.start_dir and (end_record[:4], end_record[-2:]) == (
+            _END_RECORD[:4],
+            _END_RECORD[-2:],
+        ):
             return ""
     return "it has bytes that belong to nothing in it, or to two things"
 
 
-def _parse_plan(path: Path, data: bytes) -> Any:
-    def refuse(why: str) -> NoReturn:
-        raise unusable(path, f"{PLAN} in it {why}", _ANEW)
+def _parse_plan_document(path: Path, data: bytes) -> Any:
+    def raise_unusable(reason: str) -> NoReturn:
+        raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        return made if len(made) == len(pairs) else refuse("has one key twice")
+    def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        return members if len(members) == len(pairs) else raise_unusable("has one key twice")
 
     try:
         text = data.decode("utf-8")
         return json.loads(
-            text, object_pairs_hook=unique, parse_constant=lambda name: refuse(f"has {name}")
+            text,
+            object_pairs_hook=reject_duplicate_keys,
+            parse_constant=lambda name: raise_unusable(f"has {name}"),
         )
     except UnicodeDecodeError:
-        refuse("is not UTF-8 text")
+        raise_unusable("is not UTF-8 text")
     except RecursionError:
-        refuse("nests too deeply")
+        raise_unusable("nests too deeply")
     except ValueError:
-        refuse("is no JSON")
+        raise_unusable("is no JSON")
 
 
-def is_plan(path: Path) -> bool:
+def is_plan_file(path: Path) -> bool:
     """Whether a file looks like a saved plan; a pipe is none, and is not read."""
     try:
         if not path.is_file():
             return False
         with zipfile.ZipFile(path) as archive:
-            return PLAN in archive.namelist()
-    except (OSError, *DAMAGED):
+            return PLAN_ENTRY in archive.namelist()
+    except (OSError, *DAMAGED_FILE_ERRORS):
         return False
 
 
-def damaged(path: Path) -> InputError:
+def build_damaged_error(path: Path) -> InputError:
     """What is said of a file that cannot be read as a plan."""
-    return unusable(path, "it is not a plan, or it is damaged", _ANEW)
+    return build_unusable_error(path, "it is not a plan, or it is damaged", _PLAN_AGAIN_HINT)
 
 
-def unusable(path: Path, why: str, hint: str) -> InputError:
+def build_unusable_error(path: Path, reason: str, hint: str) -> InputError:
     """What is said of any file that cannot be used."""
-    return InputError(error("This plan file cannot be used", f"{path}: {why}.", hint))
+    return InputError(error_finding("This plan file cannot be used", f"{path}: {reason}.", hint))
 
 
-def _exists(path: Path) -> InputError:
-    return unusable(path, "it exists already", "Give another name, or remove it.")
+def _build_exists_error(path: Path) -> InputError:
+    return build_unusable_error(path, "it exists already", "Give another name, or remove it.")
 
 
-def _private(path: Path) -> BinaryIO:
+def _create_private_file(path: Path) -> BinaryIO:
     """A new file that nobody else may read; FileExistsError when it is there."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
-def _publish(aside: Path, path: Path) -> None:
+def _link_into_place(temporary_path: Path, path: Path) -> None:
     """Give a finished file its name; unlike a rename, this never replaces a file."""
     try:
-        path.hardlink_to(aside)
+        path.hardlink_to(temporary_path)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
-        with aside.open("rb") as made, _private(path) as file:
+        with temporary_path.open("rb") as temporary_file, _create_private_file(path) as file:
             try:
-                shutil.copyfileobj(made, file, 1024 * 1024)
+                shutil.copyfileobj(temporary_file, file, 1024 * 1024)
             except OSError:
-                _discard(path)
+                _remove_if_possible(path)
                 raise
 
 
-def _discard(path: Path) -> None:
+def _remove_if_possible(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError:

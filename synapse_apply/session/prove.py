@@ -8,18 +8,18 @@ from enum import Enum
 from uuid import uuid4
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import NotFound, RemoteError, SynapseApplyError, Unauthorized
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
-from synapse_apply.session.context import Context
+from synapse_apply.session.context import TargetSession
 from synapse_apply.session.published_bytes import PublishedBytes, read_published_bytes
 
 # How it stands in the audit.
-VERB = "read-bytes"
+READ_BYTES_VERB = "read-bytes"
 
 
-class Finding(Enum):
+class BytesResult(Enum):
     """What reading them showed. LEARNED: nothing was recorded of the bytes before."""
 
     SAME = "same"
@@ -29,94 +29,122 @@ class Finding(Enum):
 
 
 @frozen
-class Compared:
+class ComparedBytes:
     """One release: the digest that is recorded, and that of the bytes; "" where there is none."""
 
     address: Address
-    finding: Finding
-    recorded: str = ""
-    published: str = ""
+    result: BytesResult
+    recorded_digest: str = ""
+    published_digest: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
-    def is_well(self) -> bool:
-        return self.finding in {Finding.SAME, Finding.LEARNED}
+    def is_consistent(self) -> bool:
+        return self.result in {BytesResult.SAME, BytesResult.LEARNED}
 
 
-def compare_bytes(context: Context, addresses: Iterable[Address]) -> list[Compared]:
+def compare_published_bytes(
+    session: TargetSession, addresses: Iterable[Address]
+) -> list[ComparedBytes]:
     """Compare each, one after the other; what is proved is recorded. Under the state's lock.
 
     Nothing is sent to the backend but reads. Unauthorized is raised: it would meet all the rest.
     """
-    with context.lock("verify"):
-        records = context.store.read().records
-        return [_compare(context, address, records.get(address)) for address in sorted(addresses)]
+    with session.lock_state("verify"):
+        records = session.store.read_state().records
+        return [
+            _compare_release(session, address, records.get(address))
+            for address in sorted(addresses)
+        ]
 
 
-def _compare(context: Context, address: Address, record: Record | None) -> Compared:
-    kind = context.catalogue[address.kind]
+def _compare_release(
+    session: TargetSession, address: Address, record: Record | None
+) -> ComparedBytes:
+    kind = session.catalogue[address.kind]
     if not kind.carries_package:
         detail = f"A {kind.prefix} has no package."
-        return _unread(address, record, "Nothing to compare", detail, "Name a release.")
-    binding = kind.binding(context.target.api)
+        return _build_unread_result(
+            address, record, "Nothing to compare", detail, "Name a release."
+        )
+    binding = kind.select_binding(session.target.api)
     if record is None or record.api != binding.api:
         detail = f"{address} is not published from here yet."
-        return _unread(address, record, "Not applied yet", detail, "`synapse-apply apply` first.")
+        return _build_unread_result(
+            address, record, "Not applied yet", detail, "`synapse-apply apply` first."
+        )
     try:
-        raw = binding.read(context.api, record.remote_id)
-        found = read_published_bytes(
-            context.api, binding, raw, str(address), context.project.max_package_size
+        raw = binding.read_object(session.api, record.remote_id)
+        published_bytes = read_published_bytes(
+            session.api, binding, raw, str(address), session.project.max_package_size
         )
     except Unauthorized:
         raise
     except NotFound:
         detail = f"The backend has no release with id {record.remote_id}, or hides it."
-        return _unread(address, record, "The release is not there", detail, "Plan, to see why.")
+        return _build_unread_result(
+            address, record, "The release is not there", detail, "Plan, to see why."
+        )
     except RemoteError as failure:
         detail = f"{address}: {str(failure).removesuffix('.')}."
-        return _unread(address, record, "The published bytes cannot be read", detail, "Try again.")
+        return _build_unread_result(
+            address, record, "The published bytes cannot be read", detail, "Try again."
+        )
     except SynapseApplyError as problem:
-        at = tuple(one.with_(address=str(address)) for one in problem.diagnostics)
-        return Compared(address, Finding.UNREAD, record.digest or "", "", at)
-    if found is None:
+        diagnostics = tuple(
+            diagnostic.with_changes(address=str(address)) for diagnostic in problem.diagnostics
+        )
+        return ComparedBytes(address, BytesResult.UNREAD, record.digest or "", "", diagnostics)
+    if published_bytes is None:
         detail = f"The backend shows no URL of the bytes of {address}."
-        return _unread(address, record, "The published bytes cannot be read", detail, "")
-    return _compare_with_record(context, address, record, found)
+        return _build_unread_result(
+            address, record, "The published bytes cannot be read", detail, ""
+        )
+    return _compare_and_record_bytes(session, address, record, published_bytes)
 
 
-def _unread(
+def _build_unread_result(
     address: Address, record: Record | None, summary: str, detail: str, hint: str
-) -> Compared:
-    told = error(summary, detail, hint, address=str(address))
-    recorded = (record.digest if record else None) or ""
-    return Compared(address, Finding.UNREAD, recorded, "", (told,))
+) -> ComparedBytes:
+    diagnostic = error_finding(summary, detail, hint, address=str(address))
+    recorded_digest = (record.digest if record else None) or ""
+    return ComparedBytes(address, BytesResult.UNREAD, recorded_digest, "", (diagnostic,))
 
 
-def _compare_with_record(
-    context: Context, address: Address, record: Record, found: PublishedBytes
-) -> Compared:
-    recorded = record.digest or ""
-    if recorded and recorded != found.digest:
-        told = error(
+def _compare_and_record_bytes(
+    session: TargetSession, address: Address, record: Record, published_bytes: PublishedBytes
+) -> ComparedBytes:
+    recorded_digest = record.digest or ""
+    if recorded_digest and recorded_digest != published_bytes.digest:
+        diagnostic = error_finding(
             "The published bytes are not those that are recorded",
-            f"{address} (id {record.remote_id}): the backend gives {found.digest}, and the state "
-            f"has {recorded}.",
+            f"{address} (id {record.remote_id}): the backend gives {published_bytes.digest}, and "
+            f"the state "
+            f"has {recorded_digest}.",
             "Somebody replaced what is published, or the backend changes what it is given. Publish "
             "a new version of what you trust.",
             address=str(address),
         )
-        return Compared(address, Finding.DIFFERENT, recorded, found.digest, (told,))
-    now = context.clock.now()
-    context.store.put(
+        return ComparedBytes(
+            address, BytesResult.DIFFERENT, recorded_digest, published_bytes.digest, (diagnostic,)
+        )
+    moment = session.clock.utc_now()
+    session.store.write_records(
         replace(
             record,
-            digest=found.digest,
-            files=record.files or found.files,
-            proven={"digest": found.digest, "at": now},
+            digest=published_bytes.digest,
+            files=record.files or published_bytes.files,
+            proven={"digest": published_bytes.digest, "at": moment},
         )
     )
-    context.store.note(
-        context.actor.deed(address, VERB, at=now, plan_id=str(uuid4()), remote_id=record.remote_id)
+    session.store.append_audit_entries(
+        session.actor.build_state_audit_entry(
+            address,
+            READ_BYTES_VERB,
+            moment=moment,
+            plan_id=str(uuid4()),
+            remote_id=record.remote_id,
+        )
     )
-    finding = Finding.SAME if recorded else Finding.LEARNED
-    return Compared(address, finding, recorded, found.digest)
+    result = BytesResult.SAME if recorded_digest else BytesResult.LEARNED
+    return ComparedBytes(address, result, recorded_digest, published_bytes.digest)

@@ -6,77 +6,101 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.policy import Rule
+from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.state import Record
-from synapse_apply.model.threads import threads
-from synapse_apply.planning.policy import of_series
-from synapse_apply.planning.refusals import listing
-from synapse_apply.planning.situation import Published
-from synapse_apply.session.context import Context
-from synapse_apply.session.observe import Observer
+from synapse_apply.model.threads import open_thread_pool
+from synapse_apply.planning.policy import select_series_rules
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.planning.situation import PublishedVersions
+from synapse_apply.session.context import TargetSession
+from synapse_apply.session.observe import LiveReader
 
-Untold = tuple[Diagnostic, ...]
+VersionWarnings = tuple[Diagnostic, ...]
 
 
-def published(
-    context: Context,
-    observer: Observer,
+def find_published_versions(
+    session: TargetSession,
+    live_reader: LiveReader,
     records: Mapping[Address, Record],
     selected: frozenset[Address] | None,
-) -> tuple[Published, Untold]:
+) -> tuple[PublishedVersions, VersionWarnings]:
     """Live versions by (prefix, series); and a warning where a backend does not tell them.
 
     Asked is for what is to be made under such a rule alone, of each series once.
     """
-    rules = of_series(context.target.policy.rules)
+    rules = select_series_rules(session.target.policy.rules)
     if not rules:
         return {}, ()
-    asking: dict[tuple[str, str], list[Desired]] = {}
-    for address, one in context.desired.items():
+    resources_by_series: dict[tuple[str, str], list[Desired]] = {}
+    for address, resource in session.desired.items():
         if address not in records and (selected is None or address in selected):
-            for at in _series_of(context, observer, one, rules):
-                asking.setdefault(at, []).append(one)
-    with threads(context.parallelism) as pool:
-        live = dict(
-            zip(asking, pool.map(observer.beside, map(_first, asking.values())), strict=True)
+            for series_key in _iter_ruled_series(session, live_reader, resource, rules):
+                resources_by_series.setdefault(series_key, []).append(resource)
+    with open_thread_pool(session.parallelism) as pool:
+        members_by_series = dict(
+            zip(
+                resources_by_series,
+                pool.map(
+                    live_reader.list_series_members,
+                    map(_first_resource, resources_by_series.values()),
+                ),
+                strict=True,
+            )
         )
-    unknown = [one.address for at, some in asking.items() if live[at] is None for one in some]
+    unknown_addresses = [
+        resource.address
+        for series_key, series_resources in resources_by_series.items()
+        if members_by_series[series_key] is None
+        for resource in series_resources
+    ]
     return (
-        {at: _versions(context, at, found) for at, found in live.items() if found},
-        _untold(sorted(unknown), rules),
+        {
+            series_key: _list_versions(session, series_key, members)
+            for series_key, members in members_by_series.items()
+            if members
+        },
+        _build_unknown_versions_warnings(sorted(unknown_addresses), rules),
     )
 
 
-def _series_of(
-    context: Context, observer: Observer, one: Desired, rules: Iterable[Rule]
+def _iter_ruled_series(
+    session: TargetSession, live_reader: LiveReader, resource: Desired, rules: Iterable[PolicyRule]
 ) -> Iterator[tuple[str, str]]:
     """The series that a declared resource is to join, where a rule judges that."""
-    kind, sighting = context.catalogue[one.address.kind], observer.sightings[one.address]
-    is_new = sighting.observed is None and sighting.problem is None
-    if kind.series and is_new and any(rule.concerns(one.address) for rule in rules):
-        yield kind.prefix, kind.place_in_series(one.spec)[0]
+    kind, lookup_result = (
+        session.catalogue[resource.address.kind],
+        live_reader.lookup_results[resource.address],
+    )
+    is_new = lookup_result.observed is None and lookup_result.problem is None
+    if kind.series_field and is_new and any(rule.applies_to(resource.address) for rule in rules):
+        yield kind.prefix, kind.locate_in_series(resource.spec)[0]
 
 
-def _first(some: list[Desired]) -> Desired:
-    return some[0]
+def _first_resource(resources: list[Desired]) -> Desired:
+    return resources[0]
 
 
-def _versions(context: Context, at: tuple[str, str], found: Iterable[Observed]) -> list[str]:
-    name = context.catalogue[at[0]].version
-    return [str(one.spec[name]) for one in found if name in one.spec]
+def _list_versions(
+    session: TargetSession, series_key: tuple[str, str], members: Iterable[Observed]
+) -> list[str]:
+    version_field = session.catalogue[series_key[0]].version_field
+    return [str(member.spec[version_field]) for member in members if version_field in member.spec]
 
 
-def _untold(unknown: list[Address], rules: Iterable[Rule]) -> Untold:
-    if not unknown:
+def _build_unknown_versions_warnings(
+    unknown_addresses: list[Address], rules: Iterable[PolicyRule]
+) -> VersionWarnings:
+    if not unknown_addresses:
         return ()
     return (
-        warning(
+        warning_finding(
             "A rule knows only what is recorded",
-            f"{listing(unknown)}: this backend does not tell which others of the series are live, "
+            f"{format_short_list(unknown_addresses)}: this backend does not tell which others of "
+            f"the series are live, "
             "so that a higher version would not be noticed unless it is recorded (policy: "
-            f"{listing(rule.name for rule in rules)}).",
+            f"{format_short_list(rule.name for rule in rules)}).",
             "`synapse-apply import ADDRESS ID` records one that is there.",
         ),
     )

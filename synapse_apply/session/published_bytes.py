@@ -6,14 +6,14 @@ import tempfile
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from synapse_apply.kinds.descriptor import Binding, Raw
+from synapse_apply.kinds.descriptor import ApiBinding, Raw
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Api
 from synapse_apply.packages.archive import gather_zip, open_zip
-from synapse_apply.packages.content import digest_of
-from synapse_apply.packages.inspect import measured_within
-from synapse_apply.packages.opening import folder_for_large_files
+from synapse_apply.packages.content import compute_package_digest
+from synapse_apply.packages.inspect import measure_within_limit
+from synapse_apply.packages.opening import find_folder_for_large_files
 
 
 @frozen
@@ -25,24 +25,26 @@ class PublishedBytes:
 
 
 def read_published_bytes(
-    api: Api, binding: Binding, raw: Raw, name: str, most: int
+    api: Api, binding: ApiBinding, raw: Raw, name: str, max_bytes: int
 ) -> PublishedBytes | None:
     """The package of a live object; None where the server shows no URL of it.
 
-    `name` is what to call it, `most` bounds its bytes, packed and unpacked. RemoteError when it
-    cannot be fetched, InputError when it is no package, with every finding.
+    `name` is what to call it, `max_bytes` bounds its bytes, packed and unpacked. RemoteError when
+    it cannot be fetched, InputError when it is no package, with every finding.
     """
-    url = binding.file_of(raw) if binding.file_of is not None else ""
+    url = binding.extract_file_url(raw) if binding.extract_file_url is not None else ""
     if not url:
         return None
-    with tempfile.TemporaryFile(dir=folder_for_large_files()) as file:
-        api.fetch_release_file(url, file, most)
+    with tempfile.TemporaryFile(dir=find_folder_for_large_files()) as file:
+        api.fetch_release_file(url, file, max_bytes)
         file.seek(0)
-        return _measure(file, name, most)
+        return _measure_package(file, name, max_bytes)
 
 
-def _measure(file: BinaryIO, name: str, most: int) -> PublishedBytes:
-    called = f"the published package of {name}"
-    with open_zip(file, called) as archive:
-        measured = measured_within(gather_zip(archive), most, PackageSource("file", called))
-    return PublishedBytes(digest_of(measured.files), measured.files)
+def _measure_package(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
+    package_label = f"the published package of {name}"
+    with open_zip(file, package_label) as archive:
+        measured = measure_within_limit(
+            gather_zip(archive), max_bytes, PackageSource("file", package_label)
+        )
+    return PublishedBytes(compute_package_digest(measured.files), measured.files)

@@ -7,36 +7,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.files.opening import check_file, replace_file
+from synapse_apply.files.opening import replace_own_file, stat_own_file
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import Mac, SecretRef, Sensitive, leaves
-from synapse_apply.planning.refusals import changed_since
-from synapse_apply.secrets.keys import Keys, create_key, is_given
-from synapse_apply.secrets.signatures import RunSigner, Standing
+from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
+from synapse_apply.planning.refusals import changed_secrets_hint
+from synapse_apply.secrets.keys import StateKeys, create_key, has_key_variable
+from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session import state_file
-from synapse_apply.session.context import Context
+from synapse_apply.session.context import TargetSession
 
 
 @frozen
-class Rekeyed:
+class RekeyResult:
     """How many secrets are under the new key now, and which kept the old one and why.
 
-    `signed` are the runs that were signed anew.
+    `signed_count` are the runs that were signed anew.
     """
 
     key_id: str
-    done: int
-    kept: tuple[str, ...]
-    signed: int = 0
+    rekeyed_count: int
+    kept_reasons: tuple[str, ...]
+    signed_count: int = 0
     warnings: tuple[Diagnostic, ...] = ()
 
 
-def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
+def rekey_secrets(session: TargetSession, environ: Mapping[str, str]) -> RekeyResult:
     """Digest every recorded secret anew; what cannot be resolved keeps its old key id.
 
     The results of runs are signed anew where a key at hand signed them. With
@@ -44,88 +44,101 @@ def rekey(context: Context, environ: Mapping[str, str]) -> Rekeyed:
     in the key file, the old one beside it as `.previous`, so that a run that is cut short can be
     repeated.
     """
-    with context.lock("state rekey"):
-        old = state_file.keys(context.project, context.target, environ)
-        if not is_given(environ, context.target.name):
-            _renew(state_file.key_path(context.project, context.target))
-        new = state_file.keys(context.project, context.target, environ)
-        both = Keys(tuple(dict.fromkeys((*new.known, *old.known))))
-        secrets, signer = context.secrets_under(both), RunSigner(both, context.store.lineage())
-        records, done, kept, signed = [], 0, [], 0
-        for record in context.store.read().records.values():
-            changed, count, left = _record(context, secrets, record)
-            shown = signer.standing(record)
-            if shown is Standing.EARLIER:
-                changed = signer.signed(changed)
-                signed += 1
-            elif shown in {Standing.FORGED, Standing.STRANGE}:
-                left.append(_not_signed(record, shown))
-            done += count
-            kept += left
-            if changed != record:
-                records.append(changed)
+    with session.lock_state("state rekey"):
+        old_keys = state_file.load_state_keys(session.project, session.target, environ)
+        if not has_key_variable(environ, session.target.name):
+            _renew_key_file(state_file.state_key_path(session.project, session.target))
+        new_keys = state_file.load_state_keys(session.project, session.target, environ)
+        all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
+        secrets, signer = (
+            session.secrets_with_keys(all_keys),
+            RunSigner(all_keys, session.store.read_lineage()),
+        )
+        records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0
+        for record in session.store.read_state().records.values():
+            rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
+            status = signer.verify_record(record)
+            if status is SignatureStatus.EARLIER:
+                rekeyed_record = signer.sign_record(rekeyed_record)
+                signed_count += 1
+            elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
+                record_reasons.append(_explain_not_signed(record, status))
+            rekeyed_count += secret_count
+            kept_reasons += record_reasons
+            if rekeyed_record != record:
+                records.append(rekeyed_record)
         if records:
-            context.store.put(*records)
-    told = tuple(dict.fromkeys(kept))
-    return Rekeyed(secrets.key_id, done, told, signed, old.warnings)
+            session.store.write_records(*records)
+    unique_reasons = tuple(dict.fromkeys(kept_reasons))
+    return RekeyResult(
+        secrets.key_id, rekeyed_count, unique_reasons, signed_count, old_keys.warnings
+    )
 
 
-def _not_signed(record: Record, shown: Standing) -> str:
+def _explain_not_signed(record: Record, status: SignatureStatus) -> str:
     """Why the result of a run is not signed anew: that would vouch for what nobody can check."""
-    why = "is of something else" if shown is Standing.FORGED else "is of a key that is not here"
-    again = f"`synapse-apply verify {record.address}`"
-    return f"{record.address}: the signature of its run {why}; {again} runs it again"
+    reason = (
+        "is of something else"
+        if status is SignatureStatus.FORGED
+        else "is of a key that is not here"
+    )
+    verify_command = f"`synapse-apply verify {record.address}`"
+    return f"{record.address}: the signature of its run {reason}; {verify_command} runs it again"
 
 
-def _renew(path: Path) -> None:
+def _renew_key_file(path: Path) -> None:
     """A new key file; the old key stays readable until the next renewal."""
-    if check_file(path) is not None:
-        replace_file(state_file.previous_key_path(path), path.name)
+    if stat_own_file(path) is not None:
+        replace_own_file(state_file.previous_key_path(path), path.name)
     create_key(path)
 
 
-def _record(
-    context: Context, secrets: SecretStore, record: Record
+def _rekey_record(
+    session: TargetSession, secrets: SecretStore, record: Record
 ) -> tuple[Record, int, list[str]]:
-    desired = context.desired.get(record.address)
-    refs = leaves(desired.spec) if desired else {}
-    kept: list[str] = []
-    done: set[FieldPath] = set()
-    left: set[FieldPath] = set()
+    desired = session.desired.get(record.address)
+    refs = flatten(desired.spec) if desired else {}
+    reasons: list[str] = []
+    rekeyed_paths: set[FieldPath] = set()
+    kept_paths: set[FieldPath] = set()
 
-    def again(path: FieldPath, value: Any) -> Any:
+    def rekey_value(path: FieldPath, value: Any) -> Any:
         if not isinstance(value, Mac) or value.key_id == secrets.key_id:
             return value
-        made = _again(context, secrets, record, path, value, refs.get(path), kept.append)
-        (left if made is value else done).add(path)
-        return made
+        new_mac = _rekey_mac(session, secrets, record, path, value, refs.get(path), reasons.append)
+        (kept_paths if new_mac is value else rekeyed_paths).add(path)
+        return new_mac
 
-    applied = {path: again(path, value) for path, value in record.applied.items()}
-    seen = {path: again(path, value) for path, value in record.seen.items()}
-    return replace(record, applied=applied, seen=seen), len(done - left), kept
+    applied_fields = {path: rekey_value(path, value) for path, value in record.applied.items()}
+    observed_fields = {path: rekey_value(path, value) for path, value in record.seen.items()}
+    return (
+        replace(record, applied=applied_fields, seen=observed_fields),
+        len(rekeyed_paths - kept_paths),
+        reasons,
+    )
 
 
-def _again(
-    context: Context,
+def _rekey_mac(
+    session: TargetSession,
     secrets: SecretStore,
     record: Record,
     path: FieldPath,
     value: Mac,
     ref: Any,
-    keep: Callable[[str], None],
+    report_kept: Callable[[str], None],
 ) -> Mac:
-    where = f"{record.address} {'.'.join(map(str, path))}"
+    field_label = f"{record.address} {'.'.join(map(str, path))}"
     if not isinstance(ref, SecretRef) or ref.source == "live":
-        keep(f"{where}: no manifest says where its value comes from")
+        report_kept(f"{field_label}: no manifest says where its value comes from")
         return value
     try:
-        found: Sensitive = secrets.resolve(ref)
-    except SecretUnavailable as missing:
-        keep(f"{where}: {missing.diagnostics[0].detail}")
+        secret: Sensitive = secrets.resolve_secret(ref)
+    except SecretUnavailable as failure:
+        report_kept(f"{field_label}: {failure.diagnostics[0].detail}")
         return value
-    if secrets.matches(value, record.salt, path, found) is False:
-        binding = context.catalogue[record.address.kind].binding(context.target.api)
-        way = changed_since([(record.address, binding)])
-        keep(f"{where}: its value has changed since; {way}")
+    if secrets.matches_mac(value, record.salt, path, secret) is False:
+        binding = session.catalogue[record.address.kind].select_binding(session.target.api)
+        hint = changed_secrets_hint([(record.address, binding)])
+        report_kept(f"{field_label}: its value has changed since; {hint}")
         return value
-    return secrets.mac(record.salt, path, found) or value
+    return secrets.compute_mac(record.salt, path, secret) or value

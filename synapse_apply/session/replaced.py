@@ -14,28 +14,34 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.replacement import CHANGED, REPLACES, VERBS, ChangedFile, Replacement
+from synapse_apply.model.replacement import (
+    CHANGED,
+    FILE_VERBS,
+    REPLACES_KEY,
+    ChangedFile,
+    Replacement,
+)
 from synapse_apply.model.state import CREATE_VERB, Record
-from synapse_apply.model.versions import order
-from synapse_apply.planning.situation import Item
+from synapse_apply.model.versions import version_sort_key
+from synapse_apply.planning.situation import ResourceState
 
 if TYPE_CHECKING:
     # Offline plans come here, too, and load no client.
-    from synapse_apply.session.context import Context
+    from synapse_apply.session.context import TargetSession
 
-_MOST_FILES = 200
-_MOST_DIFFS = 20
-_MOST_LINES = 100
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MAX_FILES = 200
+_MAX_DIFFS = 20
+_MAX_LINES = 100
+_COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 # The sources in which the bytes of a recorded release may be; given is where its successor's are.
-Origins = Callable[[Record, PackageSource], Iterable[PackageSource]]
+IterOriginSources = Callable[[Record, PackageSource], Iterable[PackageSource]]
 
 
 def with_replacements(
     plan: Plan,
-    items: Mapping[Address, Item],
-    origins: Origins,
+    resources: Mapping[Address, ResourceState],
+    iter_sources: IterOriginSources,
     root: Path,
     allow_files: tuple[str, ...] = (),
 ) -> Plan:
@@ -44,117 +50,135 @@ def with_replacements(
     A line of a file is shown only where both sides are at hand: the bytes of the older one are
     those whose digest is recorded, or they are not used.
     """
-    recorded = _group_records(items.values())
+    records_by_series = _group_records_by_series(resources.values())
     changes = []
     for change in plan.changes:
-        item = items.get(change.address)
+        resource = resources.get(change.address)
         replacement = None
-        if item is not None and change.action is Action.CREATE and change.extras.get("package"):
-            replacement = _replacement(item, recorded, origins, root, allow_files)
+        if resource is not None and change.action is Action.CREATE and change.extras.get("package"):
+            replacement = _find_replacement(
+                resource, records_by_series, iter_sources, root, allow_files
+            )
         changes.append(change if replacement is None else _with_replacement(change, replacement))
     return replace(plan, changes=tuple(changes))
 
 
-def origins_of(context: Context) -> Origins:
+def build_commit_sources(session: TargetSession) -> IterOriginSources:
     """The commit that a release was published from, as the audit has it, and the one at hand."""
-    commits: dict[tuple[str, str], str] = {}
+    commit_by_release: dict[tuple[str, str], str] = {}
 
-    def origins(record: Record, source: PackageSource) -> Iterable[PackageSource]:
-        if not commits:
-            for entry in context.store.audit():
+    def iter_commit_sources(record: Record, source: PackageSource) -> Iterable[PackageSource]:
+        if not commit_by_release:
+            for entry in session.store.list_audit_entries():
                 if entry.verb == CREATE_VERB and entry.commit:
-                    commits.setdefault((entry.address, entry.digest), entry.commit)
-        published = commits.get((str(record.address), record.digest or ""), "")
-        for commit in dict.fromkeys((published, context.actor.commit)):
-            found = _COMMIT.match(commit)
-            if found and source.kind in {"folder", "git"}:
-                yield replace(source, kind="git", ref=found[0], position=None)
+                    commit_by_release.setdefault((entry.address, entry.digest), entry.commit)
+        published_commit = commit_by_release.get((str(record.address), record.digest or ""), "")
+        for commit in dict.fromkeys((published_commit, session.actor.commit)):
+            match = _COMMIT_PATTERN.match(commit)
+            if match and source.kind in {"folder", "git"}:
+                yield replace(source, kind="git", ref=match[0], position=None)
 
-    return origins
+    return iter_commit_sources
 
 
 def _with_replacement(change: Change, replacement: Replacement) -> Change:
-    return replace(change, extras={**change.extras, REPLACES: replacement.to_json()})
+    return replace(change, extras={**change.extras, REPLACES_KEY: replacement.to_json()})
 
 
-def _group_records(items: Iterable[Item]) -> dict[tuple[str, str], list[Record]]:
-    found: dict[tuple[str, str], list[Record]] = {}
-    for item in items:
-        record = item.record
+def _group_records_by_series(
+    resources: Iterable[ResourceState],
+) -> dict[tuple[str, str], list[Record]]:
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for resource in resources:
+        record = resource.record
         if record is not None and record.series and record.remote_id:
-            found.setdefault((item.address.kind, record.series), []).append(record)
-    return found
+            groups.setdefault((resource.address.kind, record.series), []).append(record)
+    return groups
 
 
-def _replacement(
-    item: Item,
-    recorded: Mapping[tuple[str, str], list[Record]],
-    origins: Origins,
+def _find_replacement(
+    resource: ResourceState,
+    records_by_series: Mapping[tuple[str, str], list[Record]],
+    iter_sources: IterOriginSources,
     root: Path,
     allow_files: tuple[str, ...],
 ) -> Replacement | None:
-    package = item.desired.package if item.desired is not None else None
-    if item.desired is None or package is None or not item.type.series:
+    package = resource.desired.package if resource.desired is not None else None
+    if resource.desired is None or package is None or not resource.type.series_field:
         return None
-    series, version = item.type.place_in_series(item.desired.spec)
-    mine = order(version)
-    siblings = recorded.get((item.address.kind, series), ())
-    older = [
-        (at, one)
-        for one in siblings
-        if mine is not None and (at := order(one.version)) is not None and at < mine
+    series, version = resource.type.locate_in_series(resource.desired.spec)
+    own_version_key = version_sort_key(version)
+    series_records = records_by_series.get((resource.address.kind, series), ())
+    older_records = [
+        (version_key, candidate)
+        for candidate in series_records
+        if own_version_key is not None
+        and (version_key := version_sort_key(candidate.version)) is not None
+        and version_key < own_version_key
     ]
-    if not older:
+    if not older_records:
         return None
-    record = max(older, key=lambda pair: pair[0])[1]
+    record = max(older_records, key=lambda pair: pair[0])[1]
     if not record.files:
         return Replacement(record.version)
-    return _compare_packages(record, package, origins, root, allow_files)
+    return _compare_packages(record, package, iter_sources, root, allow_files)
 
 
 def _compare_packages(
-    record: Record, package: Package, origins: Origins, root: Path, allow_files: tuple[str, ...]
+    record: Record,
+    package: Package,
+    iter_sources: IterOriginSources,
+    root: Path,
+    allow_files: tuple[str, ...],
 ) -> Replacement:
     # Here, not above: a plan without a new release compares no packages.
-    from synapse_apply.packages.changes import file_changes
+    from synapse_apply.packages.changes import list_file_changes
 
-    found = file_changes(record.files, package.files)
-    counts = {verb: sum(one.verb == verb for one in found) for verb in VERBS}
-    listed = [ChangedFile(one.path, one.verb) for one in found[:_MOST_FILES]]
-    texts = [one.path for one in found[:_MOST_FILES] if one.verb == CHANGED and one.content]
-    diffs = _diffs(texts[:_MOST_DIFFS], record, package, origins, root, allow_files)
-    files = tuple(diffs.get(one.path, one) for one in listed)
+    changes = list_file_changes(record.files, package.files)
+    counts = {verb: sum(change.verb == verb for change in changes) for verb in FILE_VERBS}
+    changed_files = [ChangedFile(change.path, change.verb) for change in changes[:_MAX_FILES]]
+    text_paths = [
+        change.path for change in changes[:_MAX_FILES] if change.verb == CHANGED and change.content
+    ]
+    diffs = _diff_files(text_paths[:_MAX_DIFFS], record, package, iter_sources, root, allow_files)
+    files = tuple(diffs.get(change.path, change) for change in changed_files)
     return Replacement(record.version, counts, files)
 
 
-def _diffs(
+def _diff_files(
     paths: list[str],
     record: Record,
     package: Package,
-    origins: Origins,
+    iter_sources: IterOriginSources,
     root: Path,
     allow_files: tuple[str, ...],
 ) -> dict[str, ChangedFile]:
     """The files whose bytes are at hand on both sides, with how they differ."""
-    from synapse_apply.packages.text_diff import diff_of
+    from synapse_apply.packages.text_diff import build_text_diff
 
-    after = _bytes_of(package.source, paths, package.files, root, allow_files) if paths else {}
-    before: dict[str, bytes] = {}
-    for source in origins(record, package.source) if after else ():
-        missing = [path for path in after if path not in before]
-        if not missing:
+    new_bytes = (
+        _read_matching_files(package.source, paths, package.files, root, allow_files)
+        if paths
+        else {}
+    )
+    old_bytes: dict[str, bytes] = {}
+    for source in iter_sources(record, package.source) if new_bytes else ():
+        missing_paths = [path for path in new_bytes if path not in old_bytes]
+        if not missing_paths:
             break
-        before.update(_bytes_of(source, missing, record.files, root, allow_files))
-    found, left = {}, _MOST_LINES
+        old_bytes.update(
+            _read_matching_files(source, missing_paths, record.files, root, allow_files)
+        )
+    changed_files, remaining_lines = {}, _MAX_LINES
     for path in paths:
-        if path in before and path in after:
-            diff = diff_of(path, before[path], after[path], left)
-            left -= len(diff.lines)
-            found[path] = ChangedFile(path, CHANGED, diff.lines, diff.note)
-    return found
+        if path in old_bytes and path in new_bytes:
+            diff = build_text_diff(path, old_bytes[path], new_bytes[path], remaining_lines)
+            remaining_lines -= len(diff.lines)
+            changed_files[path] = ChangedFile(path, CHANGED, diff.lines, diff.note)
+    return changed_files
 
 
-def _bytes_of(
+def _read_matching_files(
     source: PackageSource,
     paths: Iterable[str],
     digests: Mapping[str, str],
@@ -162,18 +186,21 @@ def _bytes_of(
     allow_files: tuple[str, ...],
 ) -> dict[str, bytes]:
     """The files of a source that are what `digests` say; none where it cannot be read."""
-    from synapse_apply.packages.content import EXECUTABLE, UnreadableError
-    from synapse_apply.packages.sources import opened
-    from synapse_apply.packages.text_diff import LARGEST
+    from synapse_apply.packages.content import EXECUTABLE_SUFFIX, UnreadableError
+    from synapse_apply.packages.sources import open_source
+    from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
 
-    found: dict[str, bytes] = {}
-    with suppress(InputError, UnreadableError, OSError), opened(source, root, allow_files) as held:
-        entries = {entry.path: entry for entry in held.entries}
+    contents: dict[str, bytes] = {}
+    with (
+        suppress(InputError, UnreadableError, OSError),
+        open_source(source, root, allow_files) as opened_source,
+    ):
+        entries = {entry.path: entry for entry in opened_source.entries}
         for path in paths:
             entry = entries.get(path)
-            if entry is None or entry.size > LARGEST:
+            if entry is None or entry.size > MAX_DIFF_SIZE:
                 continue
             data = b"".join(entry.blocks())
-            if hashlib.sha256(data).hexdigest() == digests[path].removesuffix(EXECUTABLE):
-                found[path] = data
-    return found
+            if hashlib.sha256(data).hexdigest() == digests[path].removesuffix(EXECUTABLE_SUFFIX):
+                contents[path] = data
+    return contents

@@ -16,38 +16,38 @@ from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from synapse_apply.applying.following import Pace, follow_ticket
-from synapse_apply.kinds.run_forms import describe_actions, list_actions, list_lacking
+from synapse_apply.applying.following import FollowOptions, follow_ticket
+from synapse_apply.kinds.run_forms import describe_actions, list_action_names, list_missing_inputs
 from synapse_apply.model.deferred_run import build_poll
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Effect,
     InputError,
     NotFound,
     OutcomeUnknown,
     RemoteError,
-    recourse,
-    words,
+    advise_on_failure,
+    describe_failure,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, job_of, judge_result
+from synapse_apply.model.job import Job, JobStatus, judge_run_result, parse_job
 from synapse_apply.session.reach import (
-    Reach,
-    absent,
-    given_id,
-    note,
-    read,
-    recorded_id,
-    run_name,
+    LiveBackend,
+    build_absent_error,
+    find_recorded_id,
+    parse_given_id,
+    read_raw_object,
+    record_audit_entry,
+    resolve_run_plugin,
 )
 
-_PREFIX = "plugin"
+_PLUGIN_PREFIX = "plugin"
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
-_CLOCKS_DIFFER = timedelta(minutes=2)
+_CLOCK_TOLERANCE = timedelta(minutes=2)
 
 
 @frozen
-class Wanted:
+class RunRequest:
     """A run as it was asked for.
 
     `plugin` is an id, a name or an address that the state records, or a code. `action`, `agent`
@@ -61,18 +61,20 @@ class Wanted:
     agent: int | None = None
     version: str = ""
 
-    def body(self) -> dict[str, Any]:
+    def build_body(self) -> dict[str, Any]:
         """What goes out: the API page's form, or the platform's where it was asked for."""
-        special = {"action": self.action, "agent": self.agent, "version": self.version}
-        given = {name: value for name, value in special.items() if value not in ("", None)}
-        if not given:
+        platform_fields = {"action": self.action, "agent": self.agent, "version": self.version}
+        given_fields = {
+            name: value for name, value in platform_fields.items() if value not in ("", None)
+        }
+        if not given_fields:
             return {"parameters": dict(self.parameters), "context": dict(self.context)}
         context = {"context": dict(self.context)} if self.context else {}
-        return {"params": dict(self.parameters), **context, **given}
+        return {"params": dict(self.parameters), **context, **given_fields}
 
 
 @frozen
-class Started:
+class StartedRun:
     """What a run answered: its job, or None where the server answered without one.
 
     `status` says of an answer without a job how the run went; `plugin` and `body` are what was run.
@@ -85,7 +87,7 @@ class Started:
 
     @property
     def status(self) -> JobStatus:
-        return self.job.status if self.job else judge_result(self.answer)
+        return self.job.status if self.job else judge_run_result(self.answer)
 
     @property
     def can_be_asked_for(self) -> bool:
@@ -93,32 +95,36 @@ class Started:
         return self.job is None and build_poll(self.body, self.answer) is not None
 
 
-def start(reach: Reach, wanted: Wanted) -> Started:
+def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
     """Send the run. InputError for a plugin that is not there or a run the server refuses.
 
     OutcomeUnknown when nobody can tell whether it started. The caller says the job's id, then
-    calls `remember`.
+    calls `record_run`.
     """
-    at = given_id(_PREFIX, wanted.plugin) or recorded_id(reach, _PREFIX, wanted.plugin)
-    wanted = _with_action(reach, wanted, at)
-    looked_from = datetime.now(UTC) - _CLOCKS_DIFFER
+    plugin_id = parse_given_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
+        live_backend, _PLUGIN_PREFIX, request.plugin
+    )
+    request = _with_default_action(live_backend, request, plugin_id)
+    search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
     try:
-        plugin = run_name(reach, at) if at else wanted.plugin
-        body = wanted.body()
-        answer = reach.api.run_plugin(plugin, body)
+        plugin = resolve_run_plugin(live_backend, plugin_id) if plugin_id else request.plugin
+        body = request.build_body()
+        answer = live_backend.api.run_plugin(plugin, body)
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
-            _note(reach, wanted, "", "unknown")
-            raise _lost(reach, wanted, failure, looked_from) from None
-        _note(reach, wanted, "", "failed")
-        raise _refused(wanted, failure) from None
+            _record_run_call(live_backend, request, "", "unknown")
+            raise _build_lost_error(live_backend, request, failure, search_start) from None
+        _record_run_call(live_backend, request, "", "failed")
+        raise _build_refusal_error(request, failure) from None
     try:
-        return Started(job_of(answer), answer, plugin, body)
+        return StartedRun(parse_job(answer), answer, plugin, body)
     except ValueError:
-        return Started(None, answer, plugin, body)
+        return StartedRun(None, answer, plugin, body)
 
 
-def await_result(reach: Reach, started: Started, interval: float, timeout: float | None) -> Started:
+def await_result(
+    reach: LiveBackend, started: StartedRun, interval: float, timeout: float | None
+) -> StartedRun:
     """The run with the result that its ticket is for, or as it was where none came in time.
 
     RemoteError when the backend refuses to be asked.
@@ -127,68 +133,86 @@ def await_result(reach: Reach, started: Started, interval: float, timeout: float
         lambda question: reach.api.run_plugin(started.plugin, question),
         started.body,
         started.answer,
-        Pace(interval, timeout, time.sleep, time.monotonic),
+        FollowOptions(interval, timeout, time.sleep, time.monotonic),
     )
     return replace(started, answer=answer)
 
 
-def _with_action(reach: Reach, wanted: Wanted, at: str | None) -> Wanted:
+def _with_default_action(
+    live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
+) -> RunRequest:
     """The run with the only action of the release that will run, where none was given.
 
     InputError where it lists several. Where no release can be read, it is sent as it stands: then
     the server decides.
     """
-    if wanted.action:
-        return wanted
+    if request.action:
+        return request
     try:
-        actions = list_actions(_live_config(reach, wanted, at))
+        actions = list_action_names(_read_release_config(live_backend, request, plugin_id))
     except (RemoteError, InputError):
-        return wanted
+        return request
     if len(actions) > 1:
-        raise InputError.of(
+        raise InputError.from_summary(
             "Which action is meant?",
-            f"The release of {wanted.plugin} lists several: {describe_actions(actions)}.",
+            f"The release of {request.plugin} lists several: {describe_actions(actions)}.",
             f"Say one of them, as --action {shlex.quote(actions[0])}.",
         )
-    return replace(wanted, action=actions[0]) if actions else wanted
+    return replace(request, action=actions[0]) if actions else request
 
 
-def _live_config(reach: Reach, wanted: Wanted, at: str | None) -> object:
+def _read_release_config(
+    live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
+) -> object:
     """The config of the release that a run will take; None where there is none."""
-    code = wanted.plugin if at is None else str(read(reach, _PREFIX, at).get("code") or "")
+    code = (
+        request.plugin
+        if plugin_id is None
+        else str(read_raw_object(live_backend, _PLUGIN_PREFIX, plugin_id).get("code") or "")
+    )
     if not code or code.isdecimal():  # a server may take digits for an id
         return None
-    if wanted.version:
-        lookup = f"{code}@{wanted.version}"
-        return reach.api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
-    releases = reach.api.list_plugin_releases(code)
-    return max(releases, key=_age_of).get("config") if releases else None
+    if request.version:
+        lookup = f"{code}@{request.version}"
+        return live_backend.api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
+    releases = live_backend.api.list_plugin_releases(code)
+    return max(releases, key=_release_age_key).get("config") if releases else None
 
 
-def _age_of(release: Mapping[str, Any]) -> int:
+def _release_age_key(release: Mapping[str, Any]) -> int:
     """Greater for what was made later. The first of several without numbers is the newest."""
-    found = str(release.get("id"))
-    return int(found) if found.isdecimal() else 0
+    release_id = str(release.get("id"))
+    return int(release_id) if release_id.isdecimal() else 0
 
 
-def remember(reach: Reach, wanted: Wanted, started: Started) -> Diagnostic | None:
+def record_run(
+    live_backend: LiveBackend, request: RunRequest, started_run: StartedRun
+) -> Diagnostic | None:
     """Note a run in the history of the state; a warning when that cannot be."""
-    return _note(reach, wanted, started.job.id if started.job else "", "done")
+    return _record_run_call(
+        live_backend, request, started_run.job.id if started_run.job else "", "done"
+    )
 
 
-def _note(reach: Reach, wanted: Wanted, job_id: str, result: str) -> Diagnostic | None:
-    named = wanted.plugin.removeprefix(f"{_PREFIX}/")
-    version = f"@{wanted.version}" if wanted.version else ""
-    return note(reach, "run", f"{_PREFIX}/{named}{version}", job_id, result)
+def _record_run_call(
+    live_backend: LiveBackend, request: RunRequest, job_id: str, result: str
+) -> Diagnostic | None:
+    plugin_name = request.plugin.removeprefix(f"{_PLUGIN_PREFIX}/")
+    version = f"@{request.version}" if request.version else ""
+    return record_audit_entry(
+        live_backend, "run", f"{_PLUGIN_PREFIX}/{plugin_name}{version}", job_id, result
+    )
 
 
-def _lost(reach: Reach, wanted: Wanted, failure: RemoteError, since: datetime) -> OutcomeUnknown:
-    target = f" -t {reach.where.target}" if reach.where.target else ""
-    plugin = shlex.quote(wanted.plugin)
+def _build_lost_error(
+    live_backend: LiveBackend, request: RunRequest, failure: RemoteError, since: datetime
+) -> OutcomeUnknown:
+    target = f" -t {live_backend.invocation.target}" if live_backend.invocation.target else ""
+    plugin = shlex.quote(request.plugin)
     return OutcomeUnknown(
-        error(
+        error_finding(
             "Nobody can tell whether the run started",
-            words(failure),
+            describe_failure(failure),
             "It is not sent again. Look whether there is a job of it:\n"
             f"`synapse-apply jobs list --plugin {plugin} "
             f"--created-after {since:%Y-%m-%dT%H:%M:%SZ}{target}`",
@@ -197,22 +221,22 @@ def _lost(reach: Reach, wanted: Wanted, failure: RemoteError, since: datetime) -
     )
 
 
-def _refused(wanted: Wanted, failure: RemoteError) -> Exception:
+def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception:
     if isinstance(failure, NotFound):
-        return absent(
-            _PREFIX,
-            wanted.plugin,
+        return build_absent_error(
+            _PLUGIN_PREFIX,
+            request.plugin,
             failure,
             "Give a plugin's code, its id as id=123, or a name that "
             "`synapse-apply state list` shows.",
         )
-    if lacking := list_lacking(failure, wanted.body()):
-        names = " and ".join(f"an {name}" for name in lacking)
-        options = " and ".join(f"--{name}" for name in lacking)
+    if missing_names := list_missing_inputs(failure, request.build_body()):
+        names = " and ".join(f"an {name}" for name in missing_names)
+        options = " and ".join(f"--{name}" for name in missing_names)
         return InputError(
-            error(
+            error_finding(
                 f"This backend wants {names}",
-                words(failure),
+                describe_failure(failure),
                 f"Give {options}; the package's config.yaml lists the actions, and the product "
                 "shows the agents.",
                 request_id=failure.request_id,
@@ -220,18 +244,18 @@ def _refused(wanted: Wanted, failure: RemoteError) -> Exception:
         )
     if failure.status_code in {400, 409, 422}:
         return InputError(
-            error(
+            error_finding(
                 "The backend refuses this run",
-                words(failure),
+                describe_failure(failure),
                 "Correct the parameters, the context or the version, then run it again.",
                 request_id=failure.request_id,
             )
         )
     return InputError(
-        error(
+        error_finding(
             "The run was not started",
-            words(failure),
-            recourse(failure, "run it again", "Run it again."),
+            describe_failure(failure),
+            advise_on_failure(failure, "run it again", "Run it again."),
             request_id=failure.request_id,
         )
     )

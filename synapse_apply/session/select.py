@@ -13,17 +13,17 @@ from typing import Protocol
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
-from synapse_apply.manifests.wording import did_you_mean
-from synapse_apply.model.address import Address, fits_pattern, in_order, is_pattern
+from synapse_apply.manifests.wording import suggest_known_word
+from synapse_apply.model.address import Address, is_pattern, matches_pattern, sort_addresses
 from synapse_apply.model.desired import Desired
-from synapse_apply.model.diagnostic import Diagnostic, error
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import State
 
-_MOST_LISTED = 10
+_MAX_LISTED = 10
 
-Known = Mapping[Address, None]
+KnownAddresses = Mapping[Address, None]
 """All addresses there are, in order."""
 
 
@@ -34,29 +34,31 @@ class Selectable(Protocol):
     def desired(self) -> Mapping[Address, Desired]: ...
     @property
     def catalogue(self) -> Catalogue: ...
-    def recorded(self) -> Iterable[Address]: ...
+    def list_recorded_addresses(self) -> Iterable[Address]: ...
 
 
 @frozen
-class Choosable:
+class SelectableAddresses:
     """What is chosen from where there is no whole context: a state alone, or manifests alone."""
 
     desired: Mapping[Address, Desired] = field(default_factory=dict)
     addresses: Collection[Address] = ()
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
-    def recorded(self) -> Iterable[Address]:
+    def list_recorded_addresses(self) -> Iterable[Address]:
         """The addresses beside those that are declared."""
         return self.addresses
 
 
-def in_state(state: State) -> Choosable:
+def build_state_selectable(state: State) -> SelectableAddresses:
     """What a state knows: its records, and what has a call open."""
-    return Choosable({}, {*state.records, *(one.address for one in state.open_intents)})
+    return SelectableAddresses(
+        {}, {*state.records, *(intent.address for intent in state.open_intents)}
+    )
 
 
-def selection(
-    context: Selectable,
+def select_addresses(
+    selectable: Selectable,
     only: Sequence[str],
     exclude: Sequence[str],
     kinds: Collection[str] = (),
@@ -68,184 +70,216 @@ def selection(
     """
     if not only and not exclude:
         return None
-    known = _known(context)
+    known_addresses = _list_known_addresses(selectable)
     findings: list[Diagnostic] = []
 
-    def chosen(names: Iterable[str]) -> set[Address]:
-        found: set[Address] = set()
+    def resolve_names(names: Iterable[str]) -> set[Address]:
+        addresses: set[Address] = set()
         for name in names:
-            fitting = find_fitting(context, name, kinds, known)
-            several = _kinds_of(fitting) if _is_bare(context, name) else ()
-            if not fitting:
-                findings.append(_nothing(name, known, context))
-            elif len(several) > 1:
-                findings.append(_which(name, fitting))
+            matches = find_matching_addresses(selectable, name, kinds, known_addresses)
+            matched_kinds = _collect_kinds(matches) if _is_bare_name(selectable, name) else ()
+            if not matches:
+                findings.append(_build_no_match_finding(name, known_addresses, selectable))
+            elif len(matched_kinds) > 1:
+                findings.append(_build_ambiguous_finding(name, matches))
             else:
-                found.update(fitting)
-        return found
+                addresses.update(matches)
+        return addresses
 
-    selected = (chosen(only) if only else set(known)) - chosen(exclude)
+    selected = (resolve_names(only) if only else set(known_addresses)) - resolve_names(exclude)
     if findings:
         raise InputError(*findings)
     return frozenset(selected)
 
 
-def choose_one(
-    context: Selectable, name: str, kinds: Collection[str] = (), known: Known | None = None
+def choose_address(
+    selectable: Selectable,
+    name: str,
+    kinds: Collection[str] = (),
+    known_addresses: KnownAddresses | None = None,
 ) -> Address:
     """The one address that is meant; InputError where none or several fit.
 
     A whole address is taken as it stands, also where nothing has it: the command knows what that
     means.
     """
-    known = _known(context) if known is None else known
-    fitting = find_fitting(context, name, kinds, known)
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise InputError(_which(name, fitting))
-    return _as_address(name, known, context)
+    known_addresses = (
+        _list_known_addresses(selectable) if known_addresses is None else known_addresses
+    )
+    matches = find_matching_addresses(selectable, name, kinds, known_addresses)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError(_build_ambiguous_finding(name, matches))
+    return _parse_address(name, known_addresses, selectable)
 
 
-def choose_each(
-    context: Selectable,
+def choose_addresses(
+    selectable: Selectable,
     names: Iterable[str],
-    fits: Callable[[Address], bool] = lambda _address: True,
-    what: str = "is declared or recorded",
+    is_suitable: Callable[[Address], bool] = lambda _address: True,
+    condition_text: str = "is declared or recorded",
 ) -> list[Address]:
     """The address of each name, and all that a name with `*` fits; InputError as of one.
 
-    `fits` says which of these the command can be about, `what` says so to people.
+    `is_suitable` says which of these the command can be about, `condition_text` says so to people.
     """
-    known = _known(context)
-    chosen: dict[Address, None] = {}
+    known_addresses = _list_known_addresses(selectable)
+    chosen_addresses: dict[Address, None] = {}
     for name in names:
-        if not is_pattern(name) or _is_exact(name, known):
-            chosen[choose_one(context, name, (), known)] = None
+        if not is_pattern(name) or _is_known_address(name, known_addresses):
+            chosen_addresses[choose_address(selectable, name, (), known_addresses)] = None
             continue
-        there = find_fitting(context, name, (), known)
-        if not there:
-            raise InputError(_nothing(name, known, context))
-        fitting = [at for at in there if fits(at)]
-        if not fitting:
-            raise InputError.of("The selection fits nothing", f"Nothing that `{name}` fits {what}.")
-        chosen.update(dict.fromkeys(fitting))
-    return list(chosen)
+        matches = find_matching_addresses(selectable, name, (), known_addresses)
+        if not matches:
+            raise InputError(_build_no_match_finding(name, known_addresses, selectable))
+        suitable = [address for address in matches if is_suitable(address)]
+        if not suitable:
+            raise InputError.from_summary(
+                "The selection fits nothing", f"Nothing that `{name}` fits {condition_text}."
+            )
+        chosen_addresses.update(dict.fromkeys(suitable))
+    return list(chosen_addresses)
 
 
-def find_fitting(
-    context: Selectable,
+def find_matching_addresses(
+    selectable: Selectable,
     name: str,
     kinds: Collection[str] = (),
-    known: Known | None = None,
+    known_addresses: KnownAddresses | None = None,
 ) -> list[Address]:
     """All that a name may mean, in order; of several kinds where a bare name does."""
-    known = _known(context) if known is None else known
-    if _is_exact(name, known):
+    known_addresses = (
+        _list_known_addresses(selectable) if known_addresses is None else known_addresses
+    )
+    if _is_known_address(name, known_addresses):
         return [Address.parse(name)]
-    found = _of_series(name, known, context)
-    if found or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
-        found = found or [at for at, one in context.desired.items() if _has_label(one, name)]
-        if found or not is_pattern(name):
-            return found
-    of_kind = _kinds(name, context.catalogue)
-    if of_kind:
-        return [at for at in known if at.kind in of_kind]
+    matches = _find_series_members(name, known_addresses, selectable)
+    if matches or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
+        matches = matches or [
+            address
+            for address, resource in selectable.desired.items()
+            if _has_label(resource, name)
+        ]
+        if matches or not is_pattern(name):
+            return matches
+    matched_kinds = _find_kinds_by_name(name, selectable.catalogue)
+    if matched_kinds:
+        return [address for address in known_addresses if address.kind in matched_kinds]
     if is_pattern(name):
-        return [at for at in known if fits_pattern(str(at) if "/" in name else at.name, name)]
-    return _of_bare_name(name, known, context, kinds) if "/" not in name else []
+        return [
+            address
+            for address in known_addresses
+            if matches_pattern(str(address) if "/" in name else address.name, name)
+        ]
+    return _find_by_bare_name(name, known_addresses, selectable, kinds) if "/" not in name else []
 
 
-def _known(context: Selectable) -> Known:
-    return dict.fromkeys(in_order({*context.desired, *context.recorded()}))
+def _list_known_addresses(selectable: Selectable) -> KnownAddresses:
+    return dict.fromkeys(
+        sort_addresses({*selectable.desired, *selectable.list_recorded_addresses()})
+    )
 
 
-def _is_exact(name: str, known: Known) -> bool:
-    kind, _, rest = name.partition("/")
-    return Address(kind, rest) in known
+def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
+    kind, _, address_name = name.partition("/")
+    return Address(kind, address_name) in known_addresses
 
 
-def _of_series(name: str, known: Known, context: Selectable) -> list[Address]:
-    """The declared members of a series, else the recorded ones."""
-    members = [at for at in known if _has_series(at, context) and _series(at) == name]
-    return [at for at in members if at in context.desired] or members
-
-
-def _of_bare_name(
-    name: str, known: Known, context: Selectable, kinds: Collection[str]
+def _find_series_members(
+    name: str, known_addresses: KnownAddresses, selectable: Selectable
 ) -> list[Address]:
-    there = dict.fromkeys(at for at in known if not kinds or at.kind in kinds)
-    named = [at for at in there if at.name == name]
-    for kind in sorted(_kinds_of(there) - _kinds_of(named)):
-        of_kind = dict.fromkeys(at for at in there if at.kind == kind)
-        named += _of_series(f"{kind}/{name}", of_kind, context)
-    return named
+    """The declared members of a series, else the recorded ones."""
+    members = [
+        address
+        for address in known_addresses
+        if _belongs_to_series(address, selectable) and _series_name(address) == name
+    ]
+    return [address for address in members if address in selectable.desired] or members
 
 
-def _has_series(address: Address, context: Selectable) -> bool:
-    kind = context.catalogue.get(address.kind)
-    return kind is not None and bool(kind.series)
+def _find_by_bare_name(
+    name: str, known_addresses: KnownAddresses, selectable: Selectable, kinds: Collection[str]
+) -> list[Address]:
+    candidates = dict.fromkeys(
+        address for address in known_addresses if not kinds or address.kind in kinds
+    )
+    matches = [address for address in candidates if address.name == name]
+    for kind in sorted(_collect_kinds(candidates) - _collect_kinds(matches)):
+        kind_addresses = dict.fromkeys(address for address in candidates if address.kind == kind)
+        matches += _find_series_members(f"{kind}/{name}", kind_addresses, selectable)
+    return matches
 
 
-def _is_bare(context: Selectable, name: str) -> bool:
-    is_kind = bool(_kinds(name, context.catalogue))
+def _belongs_to_series(address: Address, selectable: Selectable) -> bool:
+    kind = selectable.catalogue.get(address.kind)
+    return kind is not None and bool(kind.series_field)
+
+
+def _is_bare_name(selectable: Selectable, name: str) -> bool:
+    is_kind = bool(_find_kinds_by_name(name, selectable.catalogue))
     return not is_kind and not is_pattern(name) and "/" not in name and "=" not in name
 
 
-def _kinds_of(addresses: Iterable[Address]) -> set[str]:
-    return {at.kind for at in addresses}
+def _collect_kinds(addresses: Iterable[Address]) -> set[str]:
+    return {address.kind for address in addresses}
 
 
-def _has_label(one: Desired, name: str) -> bool:
-    return any(f"{key}={value}" == name for key, value in one.labels.items())
+def _has_label(resource: Desired, name: str) -> bool:
+    return any(f"{key}={value}" == name for key, value in resource.labels.items())
 
 
-def _kinds(name: str, catalogue: Catalogue) -> set[str]:
+def _find_kinds_by_name(name: str, catalogue: Catalogue) -> set[str]:
     return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
 
 
-def _series(address: Address) -> str:
+def _series_name(address: Address) -> str:
     return f"{address.kind}/{address.name.rpartition('@')[0]}"
 
 
-def _as_address(name: str, known: Known, context: Selectable) -> Address:
+def _parse_address(name: str, known_addresses: KnownAddresses, selectable: Selectable) -> Address:
     if is_pattern(name):
-        raise InputError(_nothing(name, known, context))
+        raise InputError(_build_no_match_finding(name, known_addresses, selectable))
     try:
         return Address.parse(name)
     except ValueError:
-        raise InputError(_nothing(name, known, context)) from None
+        raise InputError(_build_no_match_finding(name, known_addresses, selectable)) from None
 
 
-def _which(name: str, fitting: Sequence[Address]) -> Diagnostic:
-    several = ", ".join(map(str, fitting[:_MOST_LISTED]))
-    more = ", ..." if len(fitting) > _MOST_LISTED else ""
-    return error("Which one?", f"`{name}` may be {several}{more}", "write the whole address")
+def _build_ambiguous_finding(name: str, matches: Sequence[Address]) -> Diagnostic:
+    matches_text = ", ".join(map(str, matches[:_MAX_LISTED]))
+    ellipsis_text = ", ..." if len(matches) > _MAX_LISTED else ""
+    return error_finding(
+        "Which one?", f"`{name}` may be {matches_text}{ellipsis_text}", "write the whole address"
+    )
 
 
-def _nothing(name: str, known: Known, context: Selectable) -> Diagnostic:
-    if _kinds(name, context.catalogue):
-        return _none_of_kind(name, known)
+def _build_no_match_finding(
+    name: str, known_addresses: KnownAddresses, selectable: Selectable
+) -> Diagnostic:
+    if _find_kinds_by_name(name, selectable.catalogue):
+        return _build_none_of_kind_finding(name, known_addresses)
     words: set[str] = set()
     if "/" in name:
-        words.update(map(str, known))
+        words.update(map(str, known_addresses))
     if "=" in name:
-        labelled = (one.labels.items() for one in context.desired.values())
-        words.update(f"{key}={value}" for labels in labelled for key, value in labels)
+        label_items = (resource.labels.items() for resource in selectable.desired.values())
+        words.update(f"{key}={value}" for labels in label_items for key, value in labels)
     if "/" not in name and "=" not in name:
-        words.update(context.catalogue, (at.name for at in known))
-    return error(
+        words.update(selectable.catalogue, (address.name for address in known_addresses))
+    return error_finding(
         "The selection fits nothing",
         f"`{name}` is no address, name, kind or label of what is declared or recorded",
-        did_you_mean(name, sorted(words))
+        suggest_known_word(name, sorted(words))
         or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
     )
 
 
-def _none_of_kind(name: str, known: Known) -> Diagnostic:
-    others = ", ".join(sorted({at.kind for at in known}))
-    return error(
+def _build_none_of_kind_finding(name: str, known_addresses: KnownAddresses) -> Diagnostic:
+    other_kinds = ", ".join(sorted({address.kind for address in known_addresses}))
+    return error_finding(
         "The selection fits nothing",
         f"nothing of kind `{name}` is declared or recorded for this target",
-        "declare it in a manifest first" + (f", or choose from: {others}" if others else ""),
+        "declare it in a manifest first"
+        + (f", or choose from: {other_kinds}" if other_kinds else ""),
     )

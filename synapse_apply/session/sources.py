@@ -7,21 +7,21 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synapse_apply.manifests.draft import Config
+from synapse_apply.manifests.draft import ConfigWithPositions
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.desired import Package, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.package_rules import Flaw
+from synapse_apply.model.package_rules import PackageFlaw
 from synapse_apply.model.project import Project, Target
 
 if TYPE_CHECKING:
-    from synapse_apply.packages.digests import Digests
+    from synapse_apply.packages.digests import DigestCache
     from synapse_apply.packages.lint import PackageLint
-    from synapse_apply.session.digests import KeptDigests
+    from synapse_apply.session.digests import DigestCacheFile
 
-_Key = tuple[PackageSource, tuple[str, ...]]
+_SourceKey = tuple[PackageSource, tuple[str, ...]]
 
 
 @frozen
@@ -33,7 +33,7 @@ class ConfigText:
 
 
 @frozen
-class Held:
+class SourceContent:
     """What a source held when it was read; `package` is None where only its config was needed."""
 
     source: PackageSource
@@ -42,15 +42,15 @@ class Held:
 
 
 @frozen
-class Carrier:
+class PackageCarrier:
     """A file that carries packages: what it tells of sources, and its entries' bytes by name."""
 
     file: Path
-    held: tuple[Held, ...]
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    source_contents: tuple[SourceContent, ...]
+    package_sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-class Sources:
+class PackageSources:
     """The package sources of a project. What `told` has is believed and not looked at.
 
     With `ref` folders and zips are read as that Git ref has them. `environ` says whether what
@@ -60,125 +60,137 @@ class Sources:
     def __init__(
         self,
         project: Project,
-        told: Iterable[Held] = (),
+        known_contents: Iterable[SourceContent] = (),
         ref: str = "",
         environ: Mapping[str, str] | None = None,
         *,
-        linted: bool = False,
+        should_lint: bool = False,
     ) -> None:
         self._project = project
-        self._linted = linted
-        self._flaws: dict[_Key, list[Flaw]] = {}
+        self._should_lint = should_lint
+        self._flaws: dict[_SourceKey, list[PackageFlaw]] = {}
         self._ref = ref
         self._environ = environ
-        self._kept: KeptDigests | None = None
-        self._told = {one.source: one for one in told}
-        self._configs: dict[_Key, ConfigText | None] = {}
-        self._packages: dict[_Key, tuple[Package | None, list[Diagnostic]]] = {}
+        self._digest_cache: DigestCacheFile | None = None
+        self._known_contents = {content.source: content for content in known_contents}
+        self._configs: dict[_SourceKey, ConfigText | None] = {}
+        self._packages: dict[_SourceKey, tuple[Package | None, list[Diagnostic]]] = {}
 
-    def reader(self, target: Target) -> Callable[[PackageSource], Config | None]:
+    def build_config_reader(
+        self, target: Target
+    ) -> Callable[[PackageSource], ConfigWithPositions | None]:
         """Reads the config.yaml of a source for one target; InputError."""
 
-        def read(source: PackageSource) -> Config | None:
-            found = self._config(*self._key(source, target))
-            return None if found is None else read_mapping(found.text, found.name)
+        def read_config(source: PackageSource) -> ConfigWithPositions | None:
+            config = self._find_config(*self._source_key(source, target))
+            return None if config is None else read_mapping(config.text, config.name)
 
-        return read
+        return read_config
 
-    def package(
+    def inspect_package(
         self, source: PackageSource, target: Target
     ) -> tuple[Package | None, list[Diagnostic]]:
         """A source's content and what is to be said of it; None where it cannot be used."""
-        key = self._key(source, target)
+        key = self._source_key(source, target)
         if key not in self._packages:
-            told = self._told.get(key[0])
-            known = told.package if told else None
-            self._packages[key] = (known, []) if known else self._inspected(key)
+            content = self._known_contents.get(key[0])
+            known_package = content.package if content else None
+            self._packages[key] = (
+                (known_package, []) if known_package else self._inspect_source(key)
+            )
         return self._packages[key]
 
-    def flaws(self, source: PackageSource, target: Target) -> list[Flaw]:
+    def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
         """What a source is against; it is read where nobody has asked for it."""
-        self.package(source, target)
-        return self._flaws.get(self._key(source, target), [])
+        self.inspect_package(source, target)
+        return self._flaws.get(self._source_key(source, target), [])
 
-    def asked_for(self, target: Target) -> tuple[PackageSource, ...]:
+    def list_read_sources(self, target: Target) -> tuple[PackageSource, ...]:
         """The sources whose config.yaml one target needed, for whatever document."""
-        return tuple(source for source, allowed in self._configs if allowed == target.allow_files)
+        return tuple(
+            source for source, allowed_files in self._configs if allowed_files == target.allow_files
+        )
 
-    def keep(self) -> Digests | None:
+    def save_digests(self) -> DigestCache | None:
         """Write down what files held; what is known of them, None where nobody was asked."""
-        return None if self._kept is None else self._kept.keep()
+        return None if self._digest_cache is None else self._digest_cache.save_digests()
 
-    def held(self, target: Target) -> tuple[Held, ...]:
+    def list_source_contents(self, target: Target) -> tuple[SourceContent, ...]:
         """All that one target asked for, for a plan that is to need no source again."""
         keys = dict.fromkeys((*self._configs, *self._packages))
         return tuple(
-            Held(key[0], self._configs.get(key), self._packages.get(key, (None, []))[0])
+            SourceContent(key[0], self._configs.get(key), self._packages.get(key, (None, []))[0])
             for key in sorted(keys, key=str)
             if key[1] == target.allow_files
         )
 
-    def _config(self, source: PackageSource, allow_files: tuple[str, ...]) -> ConfigText | None:
+    def _find_config(
+        self, source: PackageSource, allow_files: tuple[str, ...]
+    ) -> ConfigText | None:
         key = (source, allow_files)
         if key not in self._configs:
-            told = self._told.get(source)
-            self._configs[key] = told.config if told else self._read(source, allow_files)
+            content = self._known_contents.get(source)
+            self._configs[key] = (
+                content.config if content else self._read_config_text(source, allow_files)
+            )
         return self._configs[key]
 
-    def _key(self, source: PackageSource, target: Target) -> _Key:
-        bare = replace(source, position=None)
+    def _source_key(self, source: PackageSource, target: Target) -> _SourceKey:
+        plain_source = replace(source, position=None)
         if self._ref:
-            from synapse_apply.packages.sources import as_of
+            from synapse_apply.packages.sources import with_ref
 
-            bare = as_of(bare, self._ref)
-        return bare, target.allow_files
+            plain_source = with_ref(plain_source, self._ref)
+        return plain_source, target.allow_files
 
-    def _is_left_out(self, source: PackageSource) -> bool:
+    def _is_uncommitted_zip(self, source: PackageSource) -> bool:
         """Whether it is a zip that was built and never committed, of a commit that is read."""
-        from synapse_apply.packages.sources import FILE, is_committed
+        from synapse_apply.packages.sources import FILE, is_zip_committed
 
         is_zip = source.kind == FILE and bool(source.ref)
-        return is_zip and not is_committed(source, self._project.root)
+        return is_zip and not is_zip_committed(source, self._project.root)
 
-    def _read(self, source: PackageSource, allow_files: tuple[str, ...]) -> ConfigText | None:
+    def _read_config_text(
+        self, source: PackageSource, allow_files: tuple[str, ...]
+    ) -> ConfigText | None:
         # Here, not above: a project of storages alone needs no package reader.
-        from synapse_apply.packages.sources import config_text
+        from synapse_apply.packages.sources import read_config_text
 
-        if self._is_left_out(source):
+        if self._is_uncommitted_zip(source):
             return None
-        found = config_text(source, self._project.root, allow_files)
-        return None if found is None else ConfigText(*found)
+        text_and_name = read_config_text(source, self._project.root, allow_files)
+        return None if text_and_name is None else ConfigText(*text_and_name)
 
-    def _inspected(self, key: _Key) -> tuple[Package | None, list[Diagnostic]]:
-        from synapse_apply.packages.inspect import inspect
-        from synapse_apply.session.digests import kept_digests
+    def _inspect_source(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
+        from synapse_apply.packages.inspect import inspect_source
+        from synapse_apply.session.digests import open_digest_cache
 
         findings: list[Diagnostic] = []
         source, allow_files = key
-        if self._kept is None and self._environ is not None:
-            self._kept = kept_digests(self._project, self._environ)
-        if self._is_left_out(source):
-            return None, [_left_out(source)]
-        watch = linter(source) if self._linted else None
+        if self._digest_cache is None and self._environ is not None:
+            self._digest_cache = open_digest_cache(self._project, self._environ)
+        if self._is_uncommitted_zip(source):
+            return None, [_build_uncommitted_warning(source)]
+        package_linter = build_package_linter(source) if self._should_lint else None
         try:
-            package = inspect(
+            package = inspect_source(
                 source,
                 self._project.root,
                 self._project.max_package_size,
                 allow_files=allow_files,
                 warn=findings.append,
-                digests=self._kept.digests if self._kept else None,
-                watch=watch,
+                digests=self._digest_cache.digests if self._digest_cache else None,
+                watcher=package_linter,
             )
         except InputError as problem:
             return None, [*findings, *problem.diagnostics]
         finally:
-            if watch is not None:
-                self._flaws[key] = watch.flaws()
+            if package_linter is not None:
+                self._flaws[key] = package_linter.list_flaws()
         return package, findings
 
 
-def linter(source: PackageSource) -> PackageLint:
+def build_package_linter(source: PackageSource) -> PackageLint:
     """What looks into a package while it is read."""
     from synapse_apply.manifests.package_config import read_package_config
     from synapse_apply.packages.lint import PackageLint
@@ -186,25 +198,25 @@ def linter(source: PackageSource) -> PackageLint:
     return PackageLint(source, read_package_config)
 
 
-def _left_out(source: PackageSource) -> Diagnostic:
-    return warning(
+def _build_uncommitted_warning(source: PackageSource) -> Diagnostic:
+    return warning_finding(
         "Package file not in that Git ref",
-        f"{source.path} is not in {source.shown_ref}, so its content is not known.",
+        f"{source.path} is not in {source.short_ref}, so its content is not known.",
         "What is published already is compared by its fields alone; nothing can be published.",
     )
 
 
-def held_to_json(held: Held) -> dict[str, Any]:
+def source_content_to_json(content: SourceContent) -> dict[str, Any]:
     """As a saved plan has it."""
-    from synapse_apply.model.json_shapes import coder_of
+    from synapse_apply.model.json_shapes import build_coder
 
-    encoded: dict[str, Any] = coder_of(Held).encode(held)
+    encoded: dict[str, Any] = build_coder(SourceContent).encode(content)
     return encoded
 
 
-def held_from_json(data: Any) -> Held:
+def source_content_from_json(data: Any) -> SourceContent:
     """The inverse of held_to_json; ValueError for any other shape."""
-    from synapse_apply.model.json_shapes import coder_of
+    from synapse_apply.model.json_shapes import build_coder
 
-    decoded: Held = coder_of(Held).decode(data)
+    decoded: SourceContent = build_coder(SourceContent).decode(data)
     return decoded

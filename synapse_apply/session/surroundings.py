@@ -15,90 +15,94 @@ from urllib.parse import urlsplit
 from synapse_apply.applying.task import Actor
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import DIRTY, Uptime
-from synapse_apply.stores.boot_clock import boottime
+from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
+from synapse_apply.stores.boot_clock import read_boottime
 from synapse_apply.stores.sql import utc_now
 
 # Seconds that a label is waited for.
-_PATIENCE = 5
+_LABEL_TIMEOUT = 5
 
 
 class SystemClock:
     """The machine's clocks."""
 
-    def now(self) -> str:
+    def utc_now(self) -> str:
         return utc_now()
 
-    def seconds(self) -> float:
+    def monotonic_seconds(self) -> float:
         return time.monotonic()
 
 
-def uptime() -> Uptime:
+def read_uptime() -> Uptime:
     """How long this machine has been up."""
-    return Uptime(_boot(), boottime())
+    return Uptime(_read_boot_id(), read_boottime())
 
 
 @functools.cache
-def _boot() -> str:
+def _read_boot_id() -> str:
     """This boot and, since a container may count from its own zero, the space of its clocks."""
-    space = ""
+    clock_space = ""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
     with suppress(OSError):  # a system without such spaces has one zero for all
-        space = str(Path("/proc/self/ns/time").readlink())
-    return f"{boot} {space}"
+        clock_space = str(Path("/proc/self/ns/time").readlink())
+    return f"{boot_id} {clock_space}"
 
 
-def actor(environ: Mapping[str, str], root: Path) -> Actor:
+def build_actor(environ: Mapping[str, str], root: Path) -> Actor:
     """Who runs this: user@host, the CI run's URL and the commit, where there are any."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = f"uid{os.getuid()}"
-    return Actor(f"{user}@{socket.gethostname()}", run_url(environ), commit_of(root))
+    return Actor(f"{user}@{socket.gethostname()}", find_run_url(environ), read_head_commit(root))
 
 
 @frozen
-class Checkout:
+class CheckoutState:
     """What is checked out: a commit, "" where there is none, and the files that are not its own."""
 
     commit: str = ""
     dirty: tuple[str, ...] = ()
 
     @property
-    def label(self) -> str:
+    def commit_label(self) -> str:
         """The commit; marked where what is read is not what it holds."""
-        return f"{self.commit}{DIRTY}" if self.dirty else self.commit
+        return f"{self.commit}{DIRTY_SUFFIX}" if self.dirty else self.commit
 
 
-def checkout_of(root: Path, read: Iterable[str]) -> Checkout:
-    """What is checked out in a folder. New files count where they are among those that are `read`.
+def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
+    """What is checked out in a folder.
+
+    New files count where they are among those that are `read_paths`.
 
     A label as the commit alone: what Git does not tell in time is left out.
     """
-    commit = commit_of(root)
+    commit = read_head_commit(root)
     if not commit:
-        return Checkout()
-    from synapse_apply.packages.dirty import files_changed_since
+        return CheckoutState()
+    from synapse_apply.packages.dirty import list_files_changed_since
 
     try:
-        return Checkout(commit, files_changed_since(root, commit, set(read), _PATIENCE))
+        return CheckoutState(
+            commit, list_files_changed_since(root, commit, set(read_paths), _LABEL_TIMEOUT)
+        )
     except (InputError, OSError):
-        return Checkout(commit)
+        return CheckoutState(commit)
 
 
-def run_url(environ: Mapping[str, str]) -> str:
+def find_run_url(environ: Mapping[str, str]) -> str:
     """The URL of the CI run, "" outside CI."""
     if environ.get("CI_JOB_URL"):
         return environ["CI_JOB_URL"]
     parts = [environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")]
-    number = environ.get("GITHUB_RUN_ID", "")
-    return f"{parts[0]}/{parts[1]}/actions/runs/{number}" if all((*parts, number)) else ""
+    run_number = environ.get("GITHUB_RUN_ID", "")
+    return f"{parts[0]}/{parts[1]}/actions/runs/{run_number}" if all((*parts, run_number)) else ""
 
 
-def repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
+def find_repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
     """The repository's address that a pipeline names, and what stands there before `blob`."""
     if environ.get("CI_PROJECT_URL"):
         return environ["CI_PROJECT_URL"], "/-"
@@ -106,23 +110,23 @@ def repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
     return ("/".join(parts) if all(parts) else ""), ""
 
 
-def workspace_of(environ: Mapping[str, str]) -> str:
+def find_workspace(environ: Mapping[str, str]) -> str:
     """The folder that a pipeline has checked the repository out to, "" outside of one."""
     return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
 
 
-def check_host(url: str, environ: Mapping[str, str]) -> None:
+def require_allowed_host(url: str, environ: Mapping[str, str]) -> None:
     """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list it.
 
     Set but blank is an error, too: a CI variable that does not exist expands to that, and a limit
     that nobody wrote must not read as no limit.
     """
-    limit = environ.get("SYNAPSE_APPLY_HOSTS")
-    if limit is None:
+    hosts_text = environ.get("SYNAPSE_APPLY_HOSTS")
+    if hosts_text is None:
         return
-    allowed = [host for host in (part.strip().lower() for part in limit.split(",")) if host]
+    allowed = [host for host in (part.strip().lower() for part in hosts_text.split(",")) if host]
     if not allowed:
-        raise InputError.of(
+        raise InputError.from_summary(
             "SYNAPSE_APPLY_HOSTS is set but names no host",
             "It limits where a token may go, and as it is it allows no host at all.",
             "List the hosts (host[:port], comma-separated), or unset it for no limit.",
@@ -135,7 +139,7 @@ def check_host(url: str, environ: Mapping[str, str]) -> None:
         port = None
     if host in allowed or (port and f"{host}:{port}" in allowed):
         return
-    raise InputError.of(
+    raise InputError.from_summary(
         "The token may not go to this host",
         f"{host}{f':{port}' if port else ''} is not listed in SYNAPSE_APPLY_HOSTS "
         f"({', '.join(allowed)}).",
@@ -143,7 +147,7 @@ def check_host(url: str, environ: Mapping[str, str]) -> None:
     )
 
 
-def base_url(url: str) -> str:
+def normalize_base_url(url: str) -> str:
     """A base URL as state keeps it: lower-case scheme and host, without the last slash."""
     parts = urlsplit(url)
     return parts._replace(
@@ -151,15 +155,15 @@ def base_url(url: str) -> str:
     ).geturl()
 
 
-def commit_of(root: Path) -> str:
+def read_head_commit(root: Path) -> str:
     """The commit that is checked out, "" outside Git: a label, nothing depends on it."""
-    place = root.resolve()
-    if not any((folder / ".git").exists() for folder in (place, *place.parents)):
+    real_root = root.resolve()
+    if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
         return ""
     # Here, not above: outside Git there is nothing to ask.
-    from synapse_apply.packages.git import head_of
+    from synapse_apply.packages.git import read_checked_out_commit
 
     try:
-        return head_of(root, timeout=_PATIENCE)
+        return read_checked_out_commit(root, timeout=_LABEL_TIMEOUT)
     except (InputError, OSError):
         return ""

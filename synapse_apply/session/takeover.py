@@ -6,23 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.applying.records import live_fields
+from synapse_apply.applying.records import flatten_live_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.masked import has_masked
+from synapse_apply.model.masked import contains_masked_text
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.ports import Secrets
-from synapse_apply.model.values import ABSENT, Fields, SecretRef, Sensitive, dig, is_map, prune
-from synapse_apply.planning.fields import differences
-from synapse_apply.planning.situation import Item
-from synapse_apply.planning.whole import is_secret, nested
-from synapse_apply.session.prepare import wanted
+from synapse_apply.model.values import (
+    ABSENT,
+    Fields,
+    SecretRef,
+    Sensitive,
+    delete_at,
+    get_at,
+    is_map,
+)
+from synapse_apply.planning.fields import diff_resource
+from synapse_apply.planning.situation import ResourceState
+from synapse_apply.planning.whole import holds_secret, unflatten
+from synapse_apply.session.prepare import build_declared_fields
 
 
-def edits(
-    item: Item, spec: Mapping[str, Any], drifted: Sequence[FieldChange]
+def build_takeover_edits(
+    resource: ResourceState, spec: Mapping[str, Any], drift_changes: Sequence[FieldChange]
 ) -> tuple[FieldChange, ...]:
     """What has to be edited in a spec so that it says what is live, from declared to live.
 
@@ -32,55 +40,65 @@ def edits(
     has nothing, a map in which nothing is left goes with its last leaf. What live has as a map
     stays one. `sensitive`: a secret is on one of the sides, and so neither is given.
     """
-    live = nested(item.live)
-    left = _copy(spec)
-    leaves = {change.path for change in drifted}
-    found: dict[Path, FieldChange] = {}
-    for change in drifted:
-        at = change.path if change.sensitive else _in_the_way(live, change.path)
-        if at == change.path and change.after is ABSENT and not change.sensitive:
-            at = _emptied(left, live, at)
-        found.setdefault(at, change)
-    made = []
-    for at, change in found.items():
-        if any(at[:end] in found for end in range(1, len(at))):
+    live_tree = unflatten(resource.live_fields)
+    remaining_tree = _copy_maps(spec)
+    leaf_paths = {change.path for change in drift_changes}
+    changes_by_path: dict[Path, FieldChange] = {}
+    for change in drift_changes:
+        path = change.path if change.sensitive else _find_blocking_path(live_tree, change.path)
+        if path == change.path and change.after is ABSENT and not change.sensitive:
+            path = _remove_leaf(remaining_tree, live_tree, path)
+        changes_by_path.setdefault(path, change)
+    field_edits = []
+    for path, change in changes_by_path.items():
+        if any(path[:end] in changes_by_path for end in range(1, len(path))):
             continue
-        before, after = dig(spec, at), dig(live, at)
-        if after is ABSENT and at not in leaves and _is_null(item, at):
-            after = None
+        declared_value, live_value = get_at(spec, path), get_at(live_tree, path)
+        if live_value is ABSENT and path not in leaf_paths and _is_live_null(resource, path):
+            live_value = None
         # What the server repeats of a secret is no value that a manifest could hold either.
-        secret = change.sensitive or is_secret(after) or has_masked(after)
-        secret = secret or _declares_secret(before)
-        if secret:
-            before = after = ABSENT
-        made.append(FieldChange(at, before, after, change.cause, secret))
-    return tuple(made)
+        is_sensitive = (
+            change.sensitive or holds_secret(live_value) or contains_masked_text(live_value)
+        )
+        is_sensitive = is_sensitive or _declares_secret(declared_value)
+        if is_sensitive:
+            declared_value = live_value = ABSENT
+        field_edits.append(
+            FieldChange(path, declared_value, live_value, change.cause, is_sensitive)
+        )
+    return tuple(field_edits)
 
 
-def _in_the_way(live: Mapping[str, Any], path: Path) -> Path:
+def _find_blocking_path(live_tree: Mapping[str, Any], path: Path) -> Path:
     """The first place on the way to a leaf where live has a value that is no map; else the leaf."""
     for end in range(1, len(path)):
-        value = dig(live, path[:end])
+        value = get_at(live_tree, path[:end])
         if value is not ABSENT and not is_map(value):
             return path[:end]
     return path
 
 
-def _emptied(left: dict[str, Any], live: Mapping[str, Any], leaf: Path) -> Path:
+def _remove_leaf(
+    remaining_tree: dict[str, Any], live_tree: Mapping[str, Any], leaf_path: Path
+) -> Path:
     """Take a leaf out, with the maps above it that live lacks and that nothing else is in."""
-    top = leaf
-    prune(left, top)
-    while len(top) > 1 and dig(left, top[:-1]) == {} and dig(live, top[:-1]) is ABSENT:
-        top = top[:-1]
-        prune(left, top)
-    return top
+    removed_path = leaf_path
+    delete_at(remaining_tree, removed_path)
+    while (
+        len(removed_path) > 1
+        and get_at(remaining_tree, removed_path[:-1]) == {}
+        and get_at(live_tree, removed_path[:-1]) is ABSENT
+    ):
+        removed_path = removed_path[:-1]
+        delete_at(remaining_tree, removed_path)
+    return removed_path
 
 
-def _is_null(item: Item, path: Path) -> bool:
+def _is_live_null(resource: ResourceState, path: Path) -> bool:
     """Whether the server answered a null there, which a comparison takes for nothing."""
-    observed = item.sighting.observed
-    above: Any = dig(observed.spec, path[:-1]) if observed else ABSENT
-    return is_map(above) and above.get(path[-1], ABSENT) is None
+    observed = resource.lookup_result.observed
+    parent: Any = get_at(observed.spec, path[:-1]) if observed else ABSENT
+    return is_map(parent) and parent.get(path[-1], ABSENT) is None
 
 
 def _declares_secret(value: Any) -> bool:
@@ -89,37 +107,52 @@ def _declares_secret(value: Any) -> bool:
     return isinstance(value, SecretRef | Sensitive)
 
 
-def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _copy_maps(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The maps of a tree anew; values are shared, since a secret is never copied."""
-    return {key: _copy(value) if is_map(value) else value for key, value in tree.items()}
+    return {key: _copy_maps(value) if is_map(value) else value for key, value in tree.items()}
 
 
 @frozen
-class Comparison:
+class ManifestComparison:
     """What was planned, to hold other manifests against the same live objects and records."""
 
-    items: Mapping[Address, Item]
+    resources: Mapping[Address, ResourceState]
     secrets: Secrets
 
-    def remaining(self, desired: Desired) -> tuple[Path, ...]:
+    def list_remaining_drift(self, desired: Desired) -> tuple[Path, ...]:
         """The fields of drift that a plan would still change if this were declared.
 
         Also those that it would change for no other reason than that. What Git had to send before
         is left out.
         """
-        item = self.items[desired.address]
-        now = self._declaring(desired, item)
-        before, after = differences(item, item.record), differences(now, now.record)
-        drifted = {change.path for change in before.drifted}
-        waiting = {change.path for change in before.changes} - drifted
-        found = {change.path for change in after.changes} - waiting
-        return tuple(sorted(found | {change.path for change in after.drifted}))
+        resource = self.resources[desired.address]
+        new_resource = self._with_declaration(desired, resource)
+        old_diff, new_diff = (
+            diff_resource(resource, resource.record),
+            diff_resource(new_resource, new_resource.record),
+        )
+        drifted_paths = {change.path for change in old_diff.drifted}
+        pending_paths = {change.path for change in old_diff.changes} - drifted_paths
+        changed_paths = {change.path for change in new_diff.changes} - pending_paths
+        return tuple(sorted(changed_paths | {change.path for change in new_diff.drifted}))
 
-    def _declaring(self, desired: Desired, item: Item) -> Item:
-        sightings = {address: one.sighting for address, one in self.items.items()}
-        want = wanted(desired, sightings, item.salt, self.secrets)
-        live: Fields = {}
-        if item.sighting.observed is not None:
-            ours = {**(item.record.applied if item.record else {}), **want}
-            live = live_fields(item.sighting.observed, ours, item.salt, self.secrets)
-        return replace(item, desired=desired, want=want, live=live)
+    def _with_declaration(self, desired: Desired, resource: ResourceState) -> ResourceState:
+        lookup_results = {
+            address: other_resource.lookup_result
+            for address, other_resource in self.resources.items()
+        }
+        declared_fields = build_declared_fields(
+            desired, lookup_results, resource.salt, self.secrets
+        )
+        observed_fields: Fields = {}
+        if resource.lookup_result.observed is not None:
+            managed_fields = {
+                **(resource.record.applied if resource.record else {}),
+                **declared_fields,
+            }
+            observed_fields = flatten_live_fields(
+                resource.lookup_result.observed, managed_fields, resource.salt, self.secrets
+            )
+        return replace(
+            resource, desired=desired, declared_fields=declared_fields, live_fields=observed_fields
+        )

@@ -4,42 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from synapse_apply.applying.trying import Trials, rehearse
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.applying.trying import DryRunResult, dry_run_steps
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.threads import threads
-from synapse_apply.planning.refusals import listing
-from synapse_apply.session.context import Context, Planned
-from synapse_apply.session.tasks import live_of, tasks_of, tools_of
+from synapse_apply.model.threads import open_thread_pool
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.session.context import PlanResult, TargetSession
+from synapse_apply.session.tasks import build_apply_tools, build_steps, collect_live_objects
 
 
-def trials_of(context: Context, planned: Planned, progress: Progress) -> Trials:
+def run_dry_run(
+    session: TargetSession, plan_result: PlanResult, progress: Progress
+) -> DryRunResult:
     """Send each call of a plan that can be tried as a dry run; nothing is written.
 
     Where a guard speaks against the plan, only a backend that is known to make dry runs is asked.
     """
-    tools = tools_of(context, planned, progress)
-    with threads(context.parallelism) as pool:
-        tasks, careful = tasks_of(planned), bool(planned.plan.guards)
-        return rehearse(tasks, tools, live_of(planned), pool.map, careful=careful)
+    tools = build_apply_tools(session, plan_result, progress)
+    with open_thread_pool(session.parallelism) as pool:
+        steps, has_guards = build_steps(plan_result), bool(plan_result.plan.guards)
+        return dry_run_steps(
+            steps, tools, collect_live_objects(plan_result), pool.map, needs_proof=has_guards
+        )
 
 
-def told(trials: Trials) -> tuple[Diagnostic, ...]:
+def build_dry_run_findings(dry_run_result: DryRunResult) -> tuple[Diagnostic, ...]:
     """What was found on the way, and one warning for all that was not tried."""
-    return (*trials.findings, *_untried(trials))
+    return (*dry_run_result.findings, *_iter_untried_warnings(dry_run_result))
 
 
-def _untried(trials: Trials) -> Iterator[Diagnostic]:
+def _iter_untried_warnings(dry_run_result: DryRunResult) -> Iterator[Diagnostic]:
     reasons: dict[str, list[str]] = {}
-    for step, why in trials.untried:
-        reasons.setdefault(why, []).append(f"{step.task.address}")
+    for dry_run_call, reason in dry_run_result.untried:
+        reasons.setdefault(reason, []).append(f"{dry_run_call.step.address}")
     if not reasons:
         return
-    counts = trials.counts
-    calls = f"{counts.untried} of {counts.calls} call{'s' if counts.calls != 1 else ''}"
-    which = "; ".join(f"{why} ({listing(names)})" for why, names in reasons.items())
-    yield warning(
+    counts = dry_run_result.dry_run_counts
+    calls_text = (
+        f"{counts.untried} of {counts.total_calls} call{'s' if counts.total_calls != 1 else ''}"
+    )
+    reasons_text = "; ".join(
+        f"{reason} ({format_short_list(addresses)})" for reason, addresses in reasons.items()
+    )
+    yield warning_finding(
         "Not every call was tried on the backend",
-        f"{calls} not tried: {which}.",
+        f"{calls_text} not tried: {reasons_text}.",
         "What the backend says to these shows when they are applied.",
     )

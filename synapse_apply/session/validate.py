@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from synapse_apply.manifests.emptiness import check_not_empty
-from synapse_apply.manifests.loading import validate as validate_manifests
-from synapse_apply.manifests.targets import targets_to_check
+from synapse_apply.manifests.emptiness import check_manifests_exist
+from synapse_apply.manifests.loading import validate_targets as validate_manifests
+from synapse_apply.manifests.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session import declare
-from synapse_apply.session.lint import lint
-from synapse_apply.session.sources import Sources
-from synapse_apply.session.where import Where
-from synapse_apply.views.findings import counted
+from synapse_apply.session.lint import lint_packages
+from synapse_apply.session.sources import PackageSources
+from synapse_apply.session.where import Invocation
+from synapse_apply.views.findings import format_finding_counts
 
 
 @frozen
-class Validated:
+class ValidationResult:
     """What was found; `counts` are the declared resources by target."""
 
     diagnostics: tuple[Diagnostic, ...]
@@ -25,31 +25,43 @@ class Validated:
     def summary(self) -> str:
         """One line for people."""
         parts = [f"{count} resources for {name}" for name, count in self.counts.items()]
-        return f"Valid: {', '.join(parts)}{counted(self.diagnostics)}."
+        return f"Valid: {', '.join(parts)}{format_finding_counts(self.diagnostics)}."
 
 
-def validate(where: Where, *, every_target: bool = True) -> Validated:
+def validate(invocation: Invocation, *, every_target: bool = True) -> ValidationResult:
     """Check every target, or the one that was named; InputError for what hides all the rest."""
-    project = declare.project_of(where)
-    targets = targets_to_check(project, None if every_target else where.target)
-    sources = Sources(project, environ=where.environ, linted=True)
-    loaded, findings = validate_manifests(
+    project = declare.load_project(invocation)
+    targets = select_targets_to_check(project, None if every_target else invocation.target)
+    sources = PackageSources(project, environ=invocation.environ, should_lint=True)
+    target_manifests, findings = validate_manifests(
         project,
         targets,
-        variables=declare.variables_of(where, project),
-        strict=where.strict,
-        package_config=sources.reader,
-        paths=[str(path) for path in where.paths],
+        variables=declare.read_variables(invocation, project),
+        strict=invocation.strict,
+        package_config_reader=sources.build_config_reader,
+        paths=[str(path) for path in invocation.paths],
     )
-    found = dict.fromkeys((*project.findings, *findings))
+    unique_findings = dict.fromkeys((*project.findings, *findings))
     counts = {}
-    for target, one in zip(targets, loaded, strict=True):
-        checked = declare.with_packages(target, one, sources)
-        known = set(one.diagnostics)
-        found.update(dict.fromkeys(f for f in checked.diagnostics if f not in known))
-        counts[target.name] = len(one.desired)
-    empty = check_not_empty(project, loaded, [str(path) for path in where.paths])
-    linted = (*empty, *lint(project.root, sources, loaded))
-    found.update(dict.fromkeys(one.as_strict() if where.strict else one for one in linted))
-    sources.keep()
-    return Validated(tuple(found), counts)
+    for target, entry in zip(targets, target_manifests, strict=True):
+        checked_manifests = declare.inspect_packages(target, entry, sources)
+        known_findings = set(entry.diagnostics)
+        unique_findings.update(
+            dict.fromkeys(
+                finding
+                for finding in checked_manifests.diagnostics
+                if finding not in known_findings
+            )
+        )
+        counts[target.name] = len(entry.desired)
+    emptiness_findings = check_manifests_exist(
+        project, target_manifests, [str(path) for path in invocation.paths]
+    )
+    lint_findings = (*emptiness_findings, *lint_packages(project.root, sources, target_manifests))
+    unique_findings.update(
+        dict.fromkeys(
+            entry.with_strict_severity() if invocation.strict else entry for entry in lint_findings
+        )
+    )
+    sources.save_digests()
+    return ValidationResult(tuple(unique_findings), counts)

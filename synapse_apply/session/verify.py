@@ -5,65 +5,75 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Action, Change
-from synapse_apply.planning.situation import Choices, Item
-from synapse_apply.session.context import Context, Planned
+from synapse_apply.planning.situation import PlanOptions, ResourceState
+from synapse_apply.session.context import PlanResult, TargetSession
 
 
-def choices_of(context: Context, selected: frozenset[Address]) -> Choices:
+def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:
     """What to plan with: the runs of these addresses are due, whatever their last one was."""
-    return Choices(selected=selected, verify_now=selected).under(context.target)
+    return PlanOptions(selected=selected, verify_now=selected).with_target_rules(session.target)
 
 
-def only_runs(planned: Planned, timeout: float | None = None) -> Planned:
+def keep_only_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:
     """The plan cut down to its runs: no other call is made and no record brought up to date.
 
     `timeout` (seconds) goes before that of the manifests. InputError, with every finding, for what
     is not published from here yet, and where nothing that was named can be run.
     """
     changes, findings = [], []
-    for change in planned.plan.changes:
-        finding = _obstacle(change, planned.items.get(change.address))
+    for change in plan_result.plan.changes:
+        finding = _find_obstacle(change, plan_result.resources.get(change.address))
         if finding is None:
-            changes.append(_run_of(change, timeout))
+            changes.append(_reduce_to_run(change, timeout))
         else:
             findings.append(finding)
-    problems = [one for one in planned.plan.diagnostics if one.is_error]
-    problems += [one for one in findings if one.is_error or not changes]
+    problems = [diagnostic for diagnostic in plan_result.plan.diagnostics if diagnostic.is_error]
+    problems += [diagnostic for diagnostic in findings if diagnostic.is_error or not changes]
     if problems:
-        raise InputError(*(one.with_(severity=Severity.ERROR) for one in problems))
-    named = {str(change.address) for change in changes}
-    findings += [one for one in planned.plan.diagnostics if one.address in named]
-    plan = replace(planned.plan, changes=tuple(changes), guards=(), diagnostics=tuple(findings))
-    return replace(planned, plan=plan)
+        raise InputError(
+            *(diagnostic.with_changes(severity=Severity.ERROR) for diagnostic in problems)
+        )
+    run_addresses = {str(change.address) for change in changes}
+    findings += [
+        diagnostic
+        for diagnostic in plan_result.plan.diagnostics
+        if diagnostic.address in run_addresses
+    ]
+    plan = replace(plan_result.plan, changes=tuple(changes), guards=(), diagnostics=tuple(findings))
+    return replace(plan_result, plan=plan)
 
 
-def _run_of(change: Change, timeout: float | None) -> Change:
-    due = change.verification
-    if due is not None and timeout is not None:
-        due = replace(due, timeout=timeout)
-    kept = replace(change, fields=(), notes=(), rebase=False, after=change.before)
-    return replace(kept, verification=due) if due is not None else kept
+def _reduce_to_run(change: Change, timeout: float | None) -> Change:
+    verification = change.verification
+    if verification is not None and timeout is not None:
+        verification = replace(verification, timeout=timeout)
+    run_change = replace(change, fields=(), notes=(), rebase=False, after=change.before)
+    return (
+        replace(run_change, verification=verification) if verification is not None else run_change
+    )
 
 
-def _obstacle(change: Change, item: Item | None) -> Diagnostic | None:
+def _find_obstacle(change: Change, resource: ResourceState | None) -> Diagnostic | None:
     """Why nothing can be run for it: an error where it should be, else a warning."""
     address = str(change.address)
     if any(refusal.outcome_unknown for refusal in change.refusals):
         return None
-    if item is None or item.type.proof is None or item.desired is None:
+    if resource is None or resource.type.verification_spec is None or resource.desired is None:
         detail = f"{address} is no declared resource that is verified by a run."
-        return warning("Nothing to run", detail, "Name a release.", address=address)
-    if item.desired.verify is None:
-        place, hint = item.desired.position, "Add `verify:` to its spec."
+        return warning_finding("Nothing to run", detail, "Name a release.", address=address)
+    if resource.desired.verify is None:
+        position, hint = resource.desired.position, "Add `verify:` to its spec."
         detail = f"{address} does not say how it is verified."
-        return warning("Nothing to run", detail, hint, address=address, position=place)
+        return warning_finding("Nothing to run", detail, hint, address=address, position=position)
     if change.action not in {Action.NO_OP, Action.UPDATE}:
         detail = f"{address} is not published from here yet."
-        return error("Not applied yet", detail, "`synapse-apply apply` first.", address=address)
-    if change.verification is None and not change.refused:
+        return error_finding(
+            "Not applied yet", detail, "`synapse-apply apply` first.", address=address
+        )
+    if change.verification is None and not change.is_refused:
         detail = f"A newer version than {address} is declared: a run would show that one's work."
-        return warning("Nothing to run", detail, "Name the newer one.", address=address)
+        return warning_finding("Nothing to run", detail, "Name the newer one.", address=address)
     return None

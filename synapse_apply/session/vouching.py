@@ -13,113 +13,145 @@ from contextlib import closing
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.state import Binding, Record, State
-from synapse_apply.model.verification import Doubt, Elsewhere, LastRun, Verdict
-from synapse_apply.secrets.keys import Keys, variable_of
-from synapse_apply.secrets.signatures import RunSigner, Standing, key_id_of
+from synapse_apply.model.state import Record, State, StateIdentity
+from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunDoubt, RunStatus
+from synapse_apply.secrets.keys import StateKeys, key_variable_name
+from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id
 from synapse_apply.session import state_file
-from synapse_apply.session.embedded import data_set_of
-from synapse_apply.session.last_seen import last_seen
-from synapse_apply.session.surroundings import base_url
+from synapse_apply.session.embedded import find_data_set_id
+from synapse_apply.session.last_seen import build_last_seen_states
+from synapse_apply.session.surroundings import normalize_base_url
 
 
-def elsewhere(project: Project, target: Target, environ: Mapping[str, str]) -> dict[str, Elsewhere]:
+def read_other_target_runs(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> dict[str, OtherTargetRuns]:
     """By name, the targets in which releases must have been verified before they are made here.
 
     Nothing is raised: a state that cannot be read vouches for nothing, and says why.
     """
     return {
-        name: _told_by(project, project.targets[name], environ) for name in target.require_verified
+        name: _read_runs_of_target(project, project.targets[name], environ)
+        for name in target.require_verified
     }
 
 
-def _told_by(project: Project, target: Target, environ: Mapping[str, str]) -> Elsewhere:
+def _read_runs_of_target(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> OtherTargetRuns:
     try:
         with closing(state_file.open_store(project, target, environ)) as store:
             if not store.exists():
-                return Elsewhere(missing=True)
-            state = store.read()
-            check_other(project, target, state)
-            seen = last_seen(project, target, environ)
-            if seen.older(store, state.lineage, store.position(), target):
-                raise StateError.of(
+                return OtherTargetRuns(missing=True)
+            state = store.read_state()
+            require_state_of_target(project, target, state)
+            last_seen_states = build_last_seen_states(project, target, environ)
+            if last_seen_states.build_older_state_findings(
+                store, state.lineage, store.read_progress(), target
+            ):
+                raise StateError.from_summary(
                     "This state is older than the last one seen here",
                     "it is older than the last one seen here",
                 )
-        return _vouches(state, target, state_file.keys(project, target, environ))
+        return _collect_target_runs(
+            state, target, state_file.load_state_keys(project, target, environ)
+        )
     except SynapseApplyError as failure:
-        return Elsewhere(problem="; ".join(_why_not(failure)) or str(failure))
+        return OtherTargetRuns(problem="; ".join(_list_reasons(failure)) or str(failure))
 
 
-def _why_not(failure: SynapseApplyError) -> list[str]:
-    return [(found.detail or found.summary).rstrip(".") for found in failure.diagnostics]
+def _list_reasons(failure: SynapseApplyError) -> list[str]:
+    return [
+        (diagnostic.detail or diagnostic.summary).rstrip(".") for diagnostic in failure.diagnostics
+    ]
 
 
-def check_other(project: Project, target: Target, state: State) -> None:
+def require_state_of_target(project: Project, target: Target, state: State) -> None:
     """StateError where a state is not that of a target which this run does not connect to.
 
     What the project file leaves open (a url, a tenant) is compared with nothing: the environment
     fills holes of the target of a run alone.
     """
-    pinned = target.state.lineage
-    if pinned and state.lineage != pinned:
-        raise StateError.of(
+    pinned_lineage = target.state.lineage
+    if pinned_lineage and state.lineage != pinned_lineage:
+        raise StateError.from_summary(
             "This state is not the one that the project file pins",
-            f"the project file pins lineage {pinned}, and it has {state.lineage}",
+            f"the project file pins lineage {pinned_lineage}, and it has {state.lineage}",
         )
-    has, wanted = state.binding, _binding_of_other(project, target, state.binding)
-    if has != wanted:
-        raise StateError.of(
+    recorded_identity, expected_identity = (
+        state.binding,
+        _build_other_identity(project, target, state.binding),
+    )
+    if recorded_identity != expected_identity:
+        raise StateError.from_summary(
             "This state belongs to another backend",
-            f"it was made for {state_file.describe(has)}, and target {target.name} is "
-            f"{state_file.describe(wanted)}",
+            f"it was made for {state_file.describe_state_identity(recorded_identity)}, and target "
+            f"{target.name} is "
+            f"{state_file.describe_state_identity(expected_identity)}",
         )
 
 
-def _binding_of_other(project: Project, target: Target, has: Binding) -> Binding:
+def _build_other_identity(
+    project: Project, target: Target, recorded_identity: StateIdentity
+) -> StateIdentity:
     if target.is_embedded:
-        return Binding(state_file.EMBEDDED_URL, "", data_set_of(project.root))
-    url = base_url(target.url) if target.url else has.url
-    return Binding(url, target.tenant or has.tenant)
+        return StateIdentity(state_file.EMBEDDED_URL, "", find_data_set_id(project.root))
+    url = normalize_base_url(target.url) if target.url else recorded_identity.url
+    return StateIdentity(url, target.tenant or recorded_identity.tenant)
 
 
-def _vouches(state: State, target: Target, keys: Keys) -> Elsewhere:
+def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetRuns:
     records = {
         address: record
         for address, record in state.records.items()
-        if (kind := CATALOGUE.get(address.kind)) is not None and kind.proof is not None
+        if (kind := CATALOGUE.get(address.kind)) is not None and kind.verification_spec is not None
     }
-    runs = {address: LastRun.of(record.verification) for address, record in records.items()}
-    passed = [at for at, run in runs.items() if run and run.result is Verdict.PASSED]
+    runs = {address: LastRun.from_json(record.verification) for address, record in records.items()}
+    passed_addresses = [
+        passed_address
+        for passed_address, run in runs.items()
+        if run and run.result is RunStatus.PASSED
+    ]
     signer = RunSigner(keys, state.lineage)
-    doubts = {address: _doubt(signer, records[address], target) for address in passed}
-    return Elsewhere(
+    doubts = {
+        address: _find_run_doubt(signer, records[address], target) for address in passed_addresses
+    }
+    return OtherTargetRuns(
         digests={address: record.digest or "" for address, record in records.items()},
         runs={address: run for address, run in runs.items() if run is not None},
         doubts={address: doubt for address, doubt in doubts.items() if doubt is not None},
     )
 
 
-def _doubt(signer: RunSigner, record: Record, target: Target) -> Doubt | None:
+def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
     """Why the record of a run that passed is not believed; None where it is."""
-    shown, name = signer.standing(record), target.name
-    if shown is Standing.GENUINE:
+    status, target_name = signer.verify_record(record), target.name
+    if status is SignatureStatus.GENUINE:
         return None
-    if shown is Standing.UNSIGNED:
-        return Doubt(
+    if status is SignatureStatus.UNSIGNED:
+        return RunDoubt(
             "the record of its run there is not signed: an earlier version made it, or the state "
-            f"key of target {name} was not at hand"
+            f"key of target {target_name} was not at hand"
         )
-    if shown is Standing.FORGED:
-        return Doubt(
+    if status is SignatureStatus.FORGED:
+        return RunDoubt(
             "the signature of its run there is of something else: the record was changed, or "
             "copied from another one"
         )
-    last = LastRun.of(record.verification)
-    made_with = key_id_of(last.signature) if last else ""
-    current = signer.keys.current
-    now = f"the key here is {current.key_id} from {current.origin}" if current else "none is here"
-    return Doubt(
-        f"its run there is signed with state key {made_with}, and {now}",
-        (f"give the state key of target {name}, as {variable_of(name)} for example",),
+    last_run = LastRun.from_json(record.verification)
+    key_id = parse_key_id(last_run.signature) if last_run else ""
+    current_key = signer.keys.current_key
+    current_text = (
+        f"the key here is {current_key.key_id} from {current_key.origin}"
+        if current_key
+        else "none is here"
+    )
+    return RunDoubt(
+        f"its run there is signed with state key {key_id}, and {current_text}",
+        (
+            (
+                f"give the state key of target {target_name}, "
+                f"as {key_variable_name(target_name)} for example"
+            ),
+        ),
     )

@@ -10,16 +10,16 @@ from pathlib import Path
 from synapse_apply.model.frozen import frozen
 
 # A lease and a half: the lock of a runner that died is taken over, not waited for in vain.
-OFF_TERMINAL = 45.0
+NON_INTERACTIVE_LOCK_SECONDS = 45.0
 
 
 @frozen
-class Where:
+class Invocation:
     """What the user said: where the project is, which target, which variables.
 
-    `lock_timeout` is in seconds; None leaves it to `patience`. `project_from` is the Git ref that
-    the settings of the project file are taken from, `as_of` the one whose manifests are meant.
-    `command` is what was typed, without options and arguments.
+    `lock_timeout` is in seconds; None leaves it to `lock_wait_seconds`. `project_from` is the Git
+    ref that the settings of the project file are taken from, `as_of` the one whose manifests are
+    meant. `command` is what was typed, without options and arguments.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -38,8 +38,8 @@ class Where:
     command: str = ""
 
     @property
-    def patience(self) -> float:
+    def lock_wait_seconds(self) -> float:
         """Seconds to wait for a state that another run holds: none for a person, who can look."""
         if self.lock_timeout is not None:
             return self.lock_timeout
-        return 0.0 if self.on_terminal else OFF_TERMINAL
+        return 0.0 if self.on_terminal else NON_INTERACTIVE_LOCK_SECONDS

@@ -4,51 +4,55 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from synapse_apply.manifests.origins import Origins
-from synapse_apply.manifests.reader import read
-from synapse_apply.manifests.written import Written, written
+from synapse_apply.manifests.origins import FieldOrigins
+from synapse_apply.manifests.reader import read_documents
+from synapse_apply.manifests.written import WrittenDocument, iter_written_documents
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.session import declare
-from synapse_apply.session.context import Context
+from synapse_apply.session.context import TargetSession
 
 
-class Writable:
+class WritableFields:
     """Answers for one target; the files are read when it is first asked."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, session: TargetSession) -> None:
+        self._session = session
 
     def __call__(self, desired: Desired, path: Path) -> bool:
         """Whether the value stands in a manifest, or an overlay, of this resource alone.
 
         False for what a variable or a package gives, and where manifests are those of a commit.
         """
-        document = self._documents.get(desired.position) if desired.position else None
+        document = self._documents_by_position.get(desired.position) if desired.position else None
         if document is None:
             return False
         try:
-            Origins(self._context.target, desired, document, self._own, shared=False).spot(path)
+            FieldOrigins(
+                self._session.target, desired, document, self._project_document, is_shared=False
+            ).find_edit_spot(path)
         except (SynapseApplyError, OSError):
             return False
         return True
 
     @cached_property
-    def _documents(self) -> dict[Position, Written]:
-        context = self._context
-        if context.revision:
+    def _documents_by_position(self) -> dict[Position, WrittenDocument]:
+        session = self._session
+        if session.revision:
             return {}
         try:
-            found = written(context.project, [context.target], list(context.paths))
-            return {one.position: one for one in found}
+            documents = iter_written_documents(
+                session.project, [session.target], list(session.paths)
+            )
+            return {document.position: document for document in documents}
         except (SynapseApplyError, OSError):
             return {}
 
     @cached_property
-    def _own(self) -> Written | None:
-        file = self._context.project.file
+    def _project_document(self) -> WrittenDocument | None:
+        file = self._session.project.file
         if file is None:
             return None
-        name = declare.shown(file)
-        return Written(file, name, 0, read(file.read_bytes(), name).documents[0])
+        name = declare.format_path(file)
+        return WrittenDocument(file, name, 0, read_documents(file.read_bytes(), name).documents[0])

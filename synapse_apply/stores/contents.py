@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from synapse_apply.model.address import in_order
+from synapse_apply.model.address import sort_addresses
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.state import STATE_FORMAT, AuditEntry, Binding, State
-from synapse_apply.model.unhurried import unhurried_gc
+from synapse_apply.model.state import STATE_FORMAT, AuditEntry, State, StateIdentity
+from synapse_apply.model.unhurried import pause_gc
 from synapse_apply.stores import faults, schema, texts
-from synapse_apply.stores.database import Row, Run, Statement
+from synapse_apply.stores.database import Row, SqlRunner, Statement
 
 
 @frozen
-class Contents:
+class StateSnapshot:
     """Everything but the lock. `plans` are (plan id, when applied); `audit` the oldest first.
 
     `fence` is the number of the last holding of its lock; a copy goes on counting from there.
@@ -26,81 +26,94 @@ class Contents:
 
 
 # The answers to GET_META, ALL_RECORDS and ALL_INTENTS.
-Rows = tuple[Row, list[Row], list[Row]]
+StateRows = tuple[Row, list[Row], list[Row]]
 # As in Contents: plans and audit.
-History = tuple[tuple[tuple[str, str], ...], tuple[AuditEntry, ...]]
+StateHistory = tuple[tuple[tuple[str, str], ...], tuple[AuditEntry, ...]]
 
 
-def state_of(rows: Rows, where: str) -> State:
+def build_state(rows: StateRows, location: str) -> State:
     """The rows as values; StateError (damaged) where they are not what a store writes."""
-    meta, record_rows, open_rows = rows
-    with unhurried_gc():
-        records = [texts.record_from(text, where, address) for address, text in record_rows]
-    by_address = {record.address: record for record in records}
+    meta_row, record_rows, intent_rows = rows
+    with pause_gc():
+        records = [texts.decode_record(text, location, address) for address, text in record_rows]
+    records_by_address = {record.address: record for record in records}
     return State(
-        lineage=meta[1],
-        serial=meta[schema.SERIAL],
-        binding=Binding(*meta[schema.BINDING]),
-        records={address: by_address[address] for address in in_order(by_address)},
-        open_intents=tuple(texts.intent_from(text, where, at) for at, text in open_rows),
+        lineage=meta_row[1],
+        serial=meta_row[schema.SERIAL_INDEX],
+        binding=StateIdentity(*meta_row[schema.IDENTITY_SLICE]),
+        records={
+            address: records_by_address[address] for address in sort_addresses(records_by_address)
+        },
+        open_intents=tuple(
+            texts.decode_intent(text, location, intent_id) for intent_id, text in intent_rows
+        ),
     )
 
 
-def history(run: Run, where: str) -> History:
+def read_history(run: SqlRunner, location: str) -> StateHistory:
     """Used plans by id, and the audit."""
-    plans = sorted((plan, applied) for plan, applied in run(schema.ALL_PLANS, ()))
-    audit = (texts.audit_from(text, where, "audit") for (text,) in run(schema.ALL_AUDIT, ()))
+    plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
+    audit = (
+        texts.decode_audit_entry(text, location, "audit") for (text,) in run(schema.ALL_AUDIT, ())
+    )
     return tuple(plans), tuple(audit)
 
 
-def statements(contents: Contents, where: str) -> list[Statement]:
+def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[Statement]:
     """What fills a new state whose tables and first row are there."""
-    state = contents.state
-    made: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
+    state = state_snapshot.state
+    fill_statements: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
     for address, record in state.records.items():
-        row = (address.kind, record.api, record.remote_id, texts.record_to(record, where))
-        made.append((schema.ADD_RECORD, (str(address), *row)))
+        record_cells = (
+            address.kind,
+            record.api,
+            record.remote_id,
+            texts.encode_record(record, location),
+        )
+        fill_statements.append((schema.ADD_RECORD, (str(address), *record_cells)))
     for intent in state.open_intents:
-        text = texts.intent_to(intent, where)
-        made.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
-    made.extend((schema.ADD_PLAN, plan) for plan in contents.plans)
-    for entry in contents.audit:
-        text = texts.audit_to(entry, where)
-        made.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
-    return made
+        text = texts.encode_intent(intent, location)
+        fill_statements.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
+    fill_statements.extend((schema.ADD_PLAN, plan_row) for plan_row in state_snapshot.plans)
+    for entry in state_snapshot.audit:
+        text = texts.encode_audit_entry(entry, location)
+        fill_statements.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
+    return fill_statements
 
 
 @frozen
-class Origin:
+class StateOrigin:
     """Which state it is: whose, its lineage, and how many objects it remembers."""
 
-    binding: Binding
+    binding: StateIdentity
     lineage: str
-    records: int
+    record_count: int
 
 
-def origin_of(run: Run, where: str) -> Origin:
-    """StateError as `meta_of`."""
-    meta = meta_of(run, where)
-    ((records,),) = run(schema.COUNT_RECORDS, ())
-    return Origin(Binding(*meta[schema.BINDING]), str(meta[1]), records)
+def read_origin(run: SqlRunner, location: str) -> StateOrigin:
+    """StateError as `read_meta_row`."""
+    meta_row = read_meta_row(run, location)
+    ((record_count,),) = run(schema.COUNT_RECORDS, ())
+    return StateOrigin(
+        StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]), record_count
+    )
 
 
-def meta_of(run: Run, where: str) -> Row:
+def read_meta_row(run: SqlRunner, location: str) -> Row:
     """The answer to GET_META; StateError without one, or from a newer version."""
     rows = run(schema.GET_META, ())
     if not rows:
-        raise faults.damaged(where, "its first row is missing")
+        raise faults.build_damaged_state_error(location, "its first row is missing")
     if rows[0][0] > STATE_FORMAT:
-        raise faults.newer(where, rows[0][0])
+        raise faults.build_newer_format_error(location, rows[0][0])
     return rows[0]
 
 
-def all_rows(run: Run) -> list[Statement]:
+def read_insert_statements(run: SqlRunner) -> list[Statement]:
     """Statements that write every row but the lock's into new tables."""
     return [
-        (schema.insert_into(table), row)
-        for table in schema.COLUMNS
+        (schema.build_insert(table), row)
+        for table in schema.TABLE_COLUMNS
         if table != "lock"
-        for row in run(schema.select_all(table), ())
+        for row in run(schema.build_select_all(table), ())
     ]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
-from synapse_apply.stores.holder import Holder
+from synapse_apply.stores.holder import LockOwner
 
-RESTORE = "Restore a backup: `synapse-apply state restore FILE`."
+RESTORE_HINT = "Restore a backup: `synapse-apply state restore FILE`."
 
 
-def missing(where: str) -> StateError:
+def build_missing_state_error(location: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "There is no state",
-            f"No state was found at {where}.",
+            f"No state was found at {location}.",
             "Restore a backup (`synapse-apply state restore FILE`), record what exists already"
             " (`synapse-apply import -f INVENTORY`, or `import ADDRESS ID`), or start with an empty"
             " state (`synapse-apply state init`).",
@@ -23,114 +23,138 @@ def missing(where: str) -> StateError:
     )
 
 
-def exists(where: str) -> StateError:
+def build_existing_state_error(location: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "There is a state already",
-            f"{where} holds a state; it is left as it is.",
+            f"{location} holds a state; it is left as it is.",
             "Use it as it is, or name another place for this target.",
         )
     )
 
 
-def foreign(where: str, why: str) -> StateError:
+def build_foreign_file_error(location: str, reason: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "This is not a state of synapse-apply",
-            f"{where} {why}.",
+            f"{location} {reason}.",
             "Check the path; the file was not touched. If the state was overwritten, move the"
             " file away and restore a backup: `synapse-apply state restore FILE`.",
         )
     )
 
 
-def newer(where: str, found: int) -> StateError:
+def build_newer_format_error(location: str, format_number: int) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The state was written by a newer version of synapse-apply",
-            f"{where} has format {found}; this version reads up to {STATE_FORMAT}.",
+            f"{location} has format {format_number}; this version reads up to {STATE_FORMAT}.",
             "Use the newer version, or one from its series.",
         )
     )
 
 
-def damaged(where: str, why: str) -> StateError:
-    return StateError(error("The state is damaged", f"{where}: {why}.", RESTORE))
+def build_damaged_state_error(location: str, reason: str) -> StateError:
+    return StateError(error_finding("The state is damaged", f"{location}: {reason}.", RESTORE_HINT))
 
 
-def unstorable(where: str, why: str) -> StateError:
-    return StateError(error("A value cannot be stored in state", f"{where}: {why}."))
+def build_unstorable_value_error(location: str, reason: str) -> StateError:
+    return StateError(error_finding("A value cannot be stored in state", f"{location}: {reason}."))
 
 
-def not_locked(where: str) -> StateError:
+def build_not_locked_error(location: str) -> StateError:
     return StateError(
-        error("The state is not locked", f"A write to {where} was tried without its lock.")
+        error_finding(
+            "The state is not locked", f"A write to {location} was tried without its lock."
+        )
     )
 
 
-def locked_here(where: str, operation: str) -> StateError:
+def build_locked_here_error(location: str, operation: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The state is locked by this process already",
-            f"{where} was to be locked again for {operation}; a lock is not re-entrant.",
+            f"{location} was to be locked again for {operation}; a lock is not re-entrant.",
         )
     )
 
 
-def held(where: str, holder: str, unlock: str = "") -> LockHeld:
-    """`holder` is the subject of a sentence; `unlock` the command that removes this very lock."""
-    wait = "Wait until it has ended and try again."
-    gone = f" If it is gone for good: {unlock}." if unlock else ""
-    return LockHeld(error("The state is locked", f"{holder} holds {where}.", wait + gone))
+def build_lock_held_error(location: str, owner_text: str, unlock_command: str = "") -> LockHeld:
+    """`owner_text` is the subject of a sentence.
+
+    `unlock_command` the command that removes this very lock.
+    """
+    wait_hint = "Wait until it has ended and try again."
+    unlock_hint = f" If it is gone for good: {unlock_command}." if unlock_command else ""
+    return LockHeld(
+        error_finding(
+            "The state is locked", f"{owner_text} holds {location}.", wait_hint + unlock_hint
+        )
+    )
 
 
-AGAIN = "Run the command again: it settles first what was under way."
+RUN_AGAIN_HINT = "Run the command again: it settles first what was under way."
 
 
-def lost_by_silence(where: str, silent: float, lease: float) -> LockLost:
+def build_lease_expired_error(
+    location: str, silent_seconds: float, lease_seconds: float
+) -> LockLost:
     return LockLost(
-        error(
+        error_finding(
             "The lock on the state ran out",
-            f"This process gave no sign of life to {where} for {silent:.0f} seconds; after"
-            f" {lease:g} another may take its place. Nothing was written since.",
-            "It was suspended, or could not reach the state in time. " + AGAIN,
+            f"This process gave no sign of life to {location} for {silent_seconds:.0f} seconds; "
+            f"after"
+            f" {lease_seconds:g} another may take its place. Nothing was written since.",
+            "It was suspended, or could not reach the state in time. " + RUN_AGAIN_HINT,
         )
     )
 
 
-def lost_to(where: str, other: str) -> LockLost:
-    """`other` is the subject of a sentence, "" where the lock was removed."""
-    taken = f"{other} has taken {where} over." if other else f"The lock on {where} was removed."
+def build_lock_taken_error(location: str, other_owner: str) -> LockLost:
+    """`other_owner` is the subject of a sentence, "" where the lock was removed."""
+    explanation = (
+        f"{other_owner} has taken {location} over."
+        if other_owner
+        else f"The lock on {location} was removed."
+    )
     return LockLost(
-        error("The lock on the state was lost", f"{taken} This write was not done.", AGAIN)
+        error_finding(
+            "The lock on the state was lost",
+            f"{explanation} This write was not done.",
+            RUN_AGAIN_HINT,
+        )
     )
 
 
-def not_that_lock(where: str, lock_id: str, holder: Holder | None, unlock: str = "") -> StateError:
-    if holder is None:
+def build_wrong_lock_id_error(
+    location: str, lock_id: str, lock_owner: LockOwner | None, unlock_command: str = ""
+) -> StateError:
+    if lock_owner is None:
         return StateError(
-            error("The state is not locked", f"{where} has no lock; there is nothing to remove.")
+            error_finding(
+                "The state is not locked", f"{location} has no lock; there is nothing to remove."
+            )
         )
     return StateError(
-        error(
+        error_finding(
             "Another lock is on the state",
-            f"{lock_id} is not the lock on {where}: {holder} holds it.",
-            f"If that one is gone for good: {unlock}.",
+            f"{lock_id} is not the lock on {location}: {lock_owner} holds it.",
+            f"If that one is gone for good: {unlock_command}.",
         )
     )
 
 
-def not_the_same(where: str, other: str) -> StateError:
+def build_differing_copy_error(location: str, copy_location: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The copy of the state is not the same",
-            f"What {other} holds now is not what {where} holds.",
-            f"{where} was left as it is; use it. Do not use {other}.",
+            f"What {copy_location} holds now is not what {location} holds.",
+            f"{location} was left as it is; use it. Do not use {copy_location}.",
         )
     )
 
 
-class Busy(StateError):
+class StoreBusyError(StateError):
     """Another process was in the middle of a write for as long as anybody waits for that.
 
     It may be a run of ours that was stopped there: the system gives the file to it alone.
@@ -139,61 +163,64 @@ class Busy(StateError):
     exit_code = Exit.LOCKED
 
 
-def busy(where: str, doing: str, who: str, hint: str) -> Busy:
-    return Busy(error("The state is busy", f"{doing} {where}: {who}.", hint))
+def build_busy_error(location: str, activity: str, blocker: str, hint: str) -> StoreBusyError:
+    return StoreBusyError(
+        error_finding("The state is busy", f"{activity} {location}: {blocker}.", hint)
+    )
 
 
-def unusable(where: str, doing: str, why: str) -> StateError:
-    """`doing` is Reading, Opening, Writing, ...: the beginning of a sentence."""
-    verb = "read" if doing in ("Reading", "Opening") else "written"
+def build_unusable_state_error(location: str, activity: str, reason: str) -> StateError:
+    """`activity` is Reading, Opening, Writing, ...: the beginning of a sentence."""
+    verb = "read" if activity in ("Reading", "Opening") else "written"
     return StateError(
-        error(
+        error_finding(
             f"The state cannot be {verb}",
-            f"{doing} {where} failed: {why}.",
+            f"{activity} {location} failed: {reason}.",
             "Check the file, its folder and who owns them; both must be writable by you.",
         )
     )
 
 
-def two_addresses(record: Record, other: str) -> StateError:
+def build_duplicate_remote_id_error(record: Record, other_address: str) -> StateError:
     """One remote id under two addresses would let two manifests fight over one object."""
     return StateError(
-        error(
+        error_finding(
             "One object under two addresses",
             f"{record.address} has the id {record.remote_id} ({record.address.kind}, API "
-            f"{record.api}), which {other} has already.",
-            f"If the object was renamed: `synapse-apply state mv {other} {record.address}`. If it"
-            f" is not {other}: `synapse-apply state rm {other}`.",
+            f"{record.api}), which {other_address} has already.",
+            f"If the object was renamed: `synapse-apply state mv {other_address} "
+            f"{record.address}`. If it"
+            f" is not {other_address}: `synapse-apply state rm {other_address}`.",
             address=str(record.address),
         )
     )
 
 
-def unknown_address(address: Address, where: str) -> StateError:
+def build_unknown_address_error(address: Address, location: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The state does not know this address",
-            f"{address} is not recorded in {where}.",
+            f"{address} is not recorded in {location}.",
             "`synapse-apply state list` shows what is.",
             address=str(address),
         )
     )
 
 
-def taken(address: Address, where: str) -> StateError:
+def build_address_taken_error(address: Address, location: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The address is taken",
-            f"{address} is recorded in {where} already.",
+            f"{address} is recorded in {location} already.",
             f"Choose another one, or forget it first: `synapse-apply state rm {address}`.",
             address=str(address),
         )
     )
 
 
-def unsettled(address: Address, verb: str) -> StateError:
+def build_open_call_error(address: Address, verb: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "A call is not settled yet",
             f"Whether an earlier call ({verb} of {address}) was done is not known yet.",
             "Run `synapse-apply apply`: it looks the object up and settles the call.",
@@ -202,15 +229,17 @@ def unsettled(address: Address, verb: str) -> StateError:
     )
 
 
-def begun_twice(intent: Intent) -> StateError:
+def build_duplicate_intent_error(intent: Intent) -> StateError:
     return StateError(
-        error("The call was announced before", f"{intent.verb} of {intent.address}: {intent.id}.")
+        error_finding(
+            "The call was announced before", f"{intent.verb} of {intent.address}: {intent.id}."
+        )
     )
 
 
-def not_begun(intent: Intent) -> StateError:
+def build_no_open_intent_error(intent: Intent) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "A call that is not open cannot be settled",
             f"{intent.verb} of {intent.address} ({intent.id}) is not among the open calls.",
             address=str(intent.address),
@@ -218,9 +247,9 @@ def not_begun(intent: Intent) -> StateError:
     )
 
 
-def applied_before(plan_id: str) -> StateError:
+def build_plan_already_applied_error(plan_id: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The plan was applied before",
             f"Plan {plan_id} was applied to this state; a plan is used once.",
             "Make a new one: `synapse-apply plan --out FILE`.",
@@ -228,21 +257,21 @@ def applied_before(plan_id: str) -> StateError:
     )
 
 
-def not_a_backup(source: str, why: str) -> StateError:
+def build_not_a_backup_error(source: str, reason: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "This is not a backup of a state",
-            f"{source} {why}.",
+            f"{source} {reason}.",
             "Name a file that `synapse-apply state backup` wrote. The state is left as it is.",
         )
     )
 
 
-def backup_exists(to: str) -> StateError:
+def build_backup_exists_error(path: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The backup file exists already",
-            f"{to} is left as it is.",
+            f"{path} is left as it is.",
             "Choose another name, or remove the file first.",
         )
     )

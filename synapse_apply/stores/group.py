@@ -14,166 +14,170 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.database import Row, Run
+from synapse_apply.stores.database import Row, SqlRunner
 
 # Done again where its transaction is: it must do nothing but run statements.
-Work = Callable[[Run], object]
+SqlWork = Callable[[SqlRunner], object]
 
 # Seconds after which who waits looks whether anybody leads at all.
-_PATIENCE = 0.25
+_LEADER_CHECK_SECONDS = 0.25
 
 
-class Piece:
-    """One thread's part of a transaction. `ended` tells that it is durable or has failed."""
+class PendingWrite:
+    """One thread's part of a transaction. `is_done` tells that it is durable or has failed."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: SqlWork) -> None:
         self.work = work
         self.failure: BaseException | None = None
-        self.ended = False
-        self.turn = Event()  # it has ended, or its thread is the next to lead
+        self.is_done = False
+        self.wake_event = Event()  # it has ended, or its thread is the next to lead
 
 
-class Group:
+class WriteBatch:
     """Writes by one transaction at a time; any number of threads."""
 
     def __init__(
         self,
-        commit: Callable[[Work], None],
-        together: Callable[[Sequence[Work], Run], bool] = lambda _works, _run: False,
+        commit: Callable[[SqlWork], None],
+        run_combined: Callable[[Sequence[SqlWork], SqlRunner], bool] = lambda _works, _run: False,
     ) -> None:
         """`commit` does work in one transaction: durable when it returns, undone when it raises.
 
-        `together` does several works at once, or tells that each must be done by itself (False);
-        then it has done nothing.
+        `run_combined` does several works at once, or tells that each must be done by itself
+        (False); then it has done nothing.
         """
         self._commit = commit
-        self._together = together
+        self._run_combined = run_combined
         self._mutex = Lock()
         self._leadership = Lock()
-        self._waiting: list[Piece] = []
+        self._queue: list[PendingWrite] = []
         # Whether somebody leads or was told to. Only a hint: that thread may be gone.
-        self._leading = False
+        self._has_leader = False
         # A transaction failed, and not for what a piece of it wanted.
-        self.broken = False
+        self.has_failed_write = False
 
-    def write(self, work: Work) -> None:
+    def write_durably(self, work: SqlWork) -> None:
         """Do one piece of work and wait until it is durable; raises what it raised."""
-        piece = Piece(work)
+        pending_write = PendingWrite(work)
         try:
             with self._mutex:
-                self._waiting.append(piece)
-                leads = not self._leading
-                self._leading = True
-            if not leads:
-                self._wait(piece)
-            if not piece.ended:
+                self._queue.append(pending_write)
+                is_leader = not self._has_leader
+                self._has_leader = True
+            if not is_leader:
+                self._wait_for_turn(pending_write)
+            if not pending_write.is_done:
                 with self._leadership:
-                    if not piece.ended:
-                        self._lead(piece)
+                    if not pending_write.is_done:
+                        self._commit_as_leader(pending_write)
         except BaseException:
-            self._withdraw(piece)
+            self._remove_from_queue(pending_write)
             raise
-        if piece.failure is not None:
-            raise _own(piece.failure)
+        if pending_write.failure is not None:
+            raise _copy_state_error(pending_write.failure)
 
-    def _wait(self, piece: Piece) -> None:
+    def _wait_for_turn(self, pending_write: PendingWrite) -> None:
         """Until the piece has ended or its thread is to lead, which it also is where nobody does.
 
         Two that want to lead do no harm: the lock lets one in, and the other finds its work done.
         """
-        while not piece.turn.wait(_PATIENCE):
+        while not pending_write.wake_event.wait(_LEADER_CHECK_SECONDS):
             if not self._leadership.locked():
                 return
 
-    def _withdraw(self, piece: Piece) -> None:
+    def _remove_from_queue(self, pending_write: PendingWrite) -> None:
         """An interrupt: the piece is not written any more, and another one may have to lead."""
         with self._mutex:
-            if piece in self._waiting:
-                self._waiting.remove(piece)
+            if pending_write in self._queue:
+                self._queue.remove(pending_write)
                 if not self._leadership.locked():
-                    self._pass_on()
+                    self._wake_next_leader()
 
-    def _pass_on(self) -> None:
+    def _wake_next_leader(self) -> None:
         """Let the first of those who wait lead, if there is one. The mutex is held."""
-        self._leading = bool(self._waiting)
-        if self._waiting:
-            self._waiting[0].turn.set()
+        self._has_leader = bool(self._queue)
+        if self._queue:
+            self._queue[0].wake_event.set()
 
-    def _lead(self, own: Piece) -> None:
+    def _commit_as_leader(self, own_write: PendingWrite) -> None:
         """Write what is waiting, our own piece among it, and let the next one lead."""
         with self._mutex:
-            pieces, self._waiting = self._waiting, []
+            pending_writes, self._queue = self._queue, []
         try:
-            if own not in pieces:
-                own.failure, own.ended = _build_abandoned_error(), True
-            if pieces:
-                self._write(pieces)
+            if own_write not in pending_writes:
+                own_write.failure, own_write.is_done = _build_abandoned_error(), True
+            if pending_writes:
+                self._commit_without_failing(pending_writes)
         except BaseException as failure:
-            self.broken = True
-            is_usual = isinstance(failure, Exception)
-            for piece in pieces:
-                piece.failure = piece.failure or (failure if is_usual else _build_abandoned_error())
-            if not is_usual:
+            self.has_failed_write = True
+            is_ordinary_error = isinstance(failure, Exception)
+            for pending_write in pending_writes:
+                pending_write.failure = pending_write.failure or (
+                    failure if is_ordinary_error else _build_abandoned_error()
+                )
+            if not is_ordinary_error:
                 raise
         finally:
-            for piece in pieces:
-                piece.ended = True
-                piece.turn.set()
+            for pending_write in pending_writes:
+                pending_write.is_done = True
+                pending_write.wake_event.set()
             with self._mutex:
-                self._pass_on()
+                self._wake_next_leader()
 
-    def _write(self, pieces: Sequence[Piece]) -> None:
+    def _commit_without_failing(self, pending_writes: Sequence[PendingWrite]) -> None:
         """What fails by itself is left out, and the rest is done again without it."""
-        left = list(pieces)
-        while left:
-            attempt = _Attempt(left, self._together)
+        remaining_writes = list(pending_writes)
+        while remaining_writes:
+            attempt = _BatchAttempt(remaining_writes, self._run_combined)
             try:
                 self._commit(attempt)
             except Exception as failure:
-                if attempt.culprit is None or failure is not attempt.culprit.failure:
+                if attempt.failed_write is None or failure is not attempt.failed_write.failure:
                     raise
-                left.remove(attempt.culprit)
+                remaining_writes.remove(attempt.failed_write)
             else:
                 return
 
 
-class _Attempt:
+class _BatchAttempt:
     """One transaction of several pieces; it may be carried out more than once."""
 
     def __init__(
-        self, pieces: Sequence[Piece], together: Callable[[Sequence[Work], Run], bool]
+        self,
+        pending_writes: Sequence[PendingWrite],
+        run_combined: Callable[[Sequence[SqlWork], SqlRunner], bool],
     ) -> None:
-        self._pieces = pieces
-        self._together = together
-        self.culprit: Piece | None = None
+        self._pending_writes = pending_writes
+        self._run_combined = run_combined
+        self.failed_write: PendingWrite | None = None
 
-    def __call__(self, run: Run) -> None:
-        self.culprit = None
-        works = [piece.work for piece in self._pieces]
-        if len(works) > 1 and self._together(works, run):
+    def __call__(self, run: SqlRunner) -> None:
+        self.failed_write = None
+        works = [pending_write.work for pending_write in self._pending_writes]
+        if len(works) > 1 and self._run_combined(works, run):
             return
-        broken: list[BaseException] = []
+        statement_failures: list[BaseException] = []
 
-        def watched(sql: str, values: Sequence[object]) -> list[Row]:
+        def run_noting_failure(sql: str, values: Sequence[object]) -> list[Row]:
             try:
                 return run(sql, values)
             except BaseException as failure:
-                broken.append(failure)
+                statement_failures.append(failure)
                 raise
 
-        for piece in self._pieces:
+        for pending_write in self._pending_writes:
             try:
-                piece.work(watched)
+                pending_write.work(run_noting_failure)
             except Exception as failure:
                 # What a statement raised is the database's: it concerns every piece alike.
-                if not broken:
-                    piece.failure, self.culprit = failure, piece
+                if not statement_failures:
+                    pending_write.failure, self.failed_write = failure, pending_write
                 raise
 
 
-def _own(failure: BaseException) -> BaseException:
+def _copy_state_error(failure: BaseException) -> BaseException:
     """An exception that several threads raise must not be one object: it keeps tracebacks."""
     if isinstance(failure, StateError):
         return type(failure)(*failure.diagnostics)
@@ -183,7 +187,7 @@ def _own(failure: BaseException) -> BaseException:
 def _build_abandoned_error() -> StateError:
     """What is said of a write whose leader was interrupted: its transaction may be durable."""
     return StateError(
-        error(
+        error_finding(
             "A write of the state was interrupted",
             "The thread that wrote it together with others was stopped before it could tell "
             "whether all of it is written.",

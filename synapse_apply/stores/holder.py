@@ -12,68 +12,97 @@ from synapse_apply.stores.database import Row
 
 
 @frozen
-class Process:
+class LockProcess:
     """A process that can be told from every other one, also after a reboot.
 
-    `boot_id` is empty where the system does not tell one; `started` is in clock ticks since boot
-    (proc_pid_stat(5), field 22).
+    `boot_id` is empty where the system does not tell one; `start_ticks` is in clock ticks since
+    boot (proc_pid_stat(5), field 22).
     """
 
     host: str
     boot_id: str
     pid: int
-    started: str
-    who: str
+    start_ticks: str
+    user_at_host: str
 
 
 @frozen
-class Holder:
+class LockOwner:
     """One holding of a lock, as its row tells it.
 
-    `owner` (a UUID) is new for each holding, `token` greater than that of every holding before,
+    `lock_id` (a UUID) is new for each holding, `token` greater than that of every holding before,
     and `counter` moves with each sign of life.
     """
 
-    owner: str
+    lock_id: str
     token: int
     counter: int
-    process: Process
+    process: LockProcess
     operation: str
     run_url: str
     since: str
 
     @classmethod
-    def from_row(cls, row: Row) -> Holder:
+    def from_row(cls, row: Row) -> LockOwner:
         """A row with the columns of schema.COLUMNS["lock"]."""
-        _, owner, token, counter, host, boot_id, pid, started, operation, who, run_url, since = row
-        process = Process(host, boot_id, pid, started, who)
-        return cls(owner, token, counter, process, operation, run_url, since)
+        (
+            _,
+            lock_id,
+            token,
+            counter,
+            host,
+            boot_id,
+            pid,
+            start_ticks,
+            operation,
+            user_at_host,
+            run_url,
+            since,
+        ) = row
+        process = LockProcess(host, boot_id, pid, start_ticks, user_at_host)
+        return cls(lock_id, token, counter, process, operation, run_url, since)
 
     def to_row(self) -> Row:
-        at = self.process
+        process = self.process
         return (
-            *(1, self.owner, self.token, self.counter, at.host, at.boot_id, at.pid, at.started),
-            *(self.operation, at.who, self.run_url, self.since),
+            *(
+                1,
+                self.lock_id,
+                self.token,
+                self.counter,
+                process.host,
+                process.boot_id,
+                process.pid,
+                process.start_ticks,
+            ),
+            *(self.operation, process.user_at_host, self.run_url, self.since),
         )
 
     def __str__(self) -> str:
         """Who, where, doing what, since when, in which run: the subject of a sentence."""
-        at = self.process
-        host = "" if at.who.endswith(f"@{at.host}") else f" on {at.host}"
-        run = f" in {self.run_url}" if self.run_url else ""
-        doing = f"running {self.operation} since {self.since}{run}"
-        return f"{at.who} (process {at.pid}{host}), {doing},"
+        process = self.process
+        host_text = (
+            "" if process.user_at_host.endswith(f"@{process.host}") else f" on {process.host}"
+        )
+        run_text = f" in {self.run_url}" if self.run_url else ""
+        activity = f"running {self.operation} since {self.since}{run_text}"
+        return f"{process.user_at_host} (process {process.pid}{host_text}), {activity},"
 
 
-def this_process() -> Process:
+def describe_this_process() -> LockProcess:
     """The process that asks."""
     host = socket.gethostname()
-    return Process(host, _boot_id(), os.getpid(), _started("self"), f"{_user()}@{host}")
+    return LockProcess(
+        host, _read_boot_id(), os.getpid(), _read_start_ticks("self"), f"{_find_user_name()}@{host}"
+    )
 
 
-def is_gone(process: Process, here: Process) -> bool:
+def has_certainly_ended(process: LockProcess, own_process: LockProcess) -> bool:
     """Whether it certainly has ended. False where that cannot be told, as of another host."""
-    if not here.boot_id or (process.host, process.boot_id) != (here.host, here.boot_id):
+    if not own_process.boot_id or (process.host, process.boot_id) != (
+        own_process.host,
+        own_process.boot_id,
+    ):
         return False
     try:
         os.kill(process.pid, 0)
@@ -81,36 +110,36 @@ def is_gone(process: Process, here: Process) -> bool:
         return True
     except (OSError, OverflowError):  # it runs as somebody else, or the row is odd
         pass
-    started = _started(str(process.pid))
-    return bool(started) and started != process.started
+    start_ticks = _read_start_ticks(str(process.pid))
+    return bool(start_ticks) and start_ticks != process.start_ticks
 
 
-def _boot_id() -> str:
+def _read_boot_id() -> str:
     """This boot and, since containers of one host share it, the space its pids are from."""
-    boot = _file_text("/proc/sys/kernel/random/boot_id")
+    boot_text = _read_text_or_empty("/proc/sys/kernel/random/boot_id")
     try:
-        space = str(Path("/proc/self/ns/pid").readlink())
+        pid_namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
-    return f"{boot} {space}" if boot else ""
+    return f"{boot_text} {pid_namespace}" if boot_text else ""
 
 
-def _started(pid: str) -> str:
+def _read_start_ticks(pid: str) -> str:
     """`ended` for a process that only waits to be collected, "" where it cannot be told."""
-    after_name = _file_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if len(after_name) <= 19:
+    stat_fields = _read_text_or_empty(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(stat_fields) <= 19:
         return ""
-    return "ended" if after_name[0] in ("Z", "X") else after_name[19]
+    return "ended" if stat_fields[0] in ("Z", "X") else stat_fields[19]
 
 
-def _user() -> str:
+def _find_user_name() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
         return str(os.getuid())
 
 
-def _file_text(path: str) -> str:
+def _read_text_or_empty(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

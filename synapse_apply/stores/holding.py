@@ -16,13 +16,13 @@ from threading import Event, Thread
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.stores import faults, schema
-from synapse_apply.stores.boot_clock import boottime
-from synapse_apply.stores.database import Database, Run, Statement
-from synapse_apply.stores.holder import Holder
+from synapse_apply.stores.boot_clock import read_boottime
+from synapse_apply.stores.database import Database, SqlRunner, Statement
+from synapse_apply.stores.holder import LockOwner
 
 
 @frozen
-class Timing:
+class LeaseTiming:
     """How long a lease lasts, and the clocks; all in seconds.
 
     Who waits for a lock looks after `shortest_pause` and then less and less often. A lease is
@@ -30,110 +30,118 @@ class Timing:
     by the boot-time clock, since a holder that was suspended has not held.
     """
 
-    lease: float = 30.0
-    beat: float = 10.0
+    lease_seconds: float = 30.0
+    heartbeat_seconds: float = 10.0
     shortest_pause: float = 0.05
     longest_pause: float = 1.0
     monotonic: Callable[[], float] = time.monotonic
-    boottime: Callable[[], float] = boottime
-    pause: Callable[[float], None] = time.sleep
+    boottime: Callable[[], float] = read_boottime
+    sleep_for: Callable[[float], None] = time.sleep
 
 
-class Holding:
+class Lease:
     """A lock that this process holds. While there is no state yet it is `unseated`: no rows."""
 
-    def __init__(self, database: Database, timing: Timing, holder: Holder) -> None:
-        """Not kept alive before `seat`."""
-        self.holder = holder
-        self.seated = False
+    def __init__(self, database: Database, timing: LeaseTiming, lock_owner: LockOwner) -> None:
+        """Not kept alive before `mark_stored`."""
+        self.lock_owner = lock_owner
+        self.is_stored = False
         self._database = database
         self._timing = timing
-        self._heard_at = 0.0
-        self._lost: LockLost | None = None
-        self._ended = Event()
-        self._thread: Thread | None = None
+        self._renewed_at = 0.0
+        self._lost_error: LockLost | None = None
+        self._stop_event = Event()
+        self._renewal_thread: Thread | None = None
 
     @property
-    def ours(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether work may go on, as far as can be told without asking the database."""
-        return self._lost is None and not self._too_late()
+        return self._lost_error is None and not self._has_expired()
 
-    def check(self) -> None:
+    def require_valid(self) -> None:
         """LockLost where this process was silent for a lease or has lost the lock before."""
-        if self._lost is None and self._too_late():
-            silent = self._timing.boottime() - self._heard_at
-            self._lost = faults.lost_by_silence(self._database.where, silent, self._timing.lease)
-        if self._lost is not None:
-            raise LockLost(*self._lost.diagnostics)
+        if self._lost_error is None and self._has_expired():
+            silent_seconds = self._timing.boottime() - self._renewed_at
+            self._lost_error = faults.build_lease_expired_error(
+                self._database.location, silent_seconds, self._timing.lease_seconds
+            )
+        if self._lost_error is not None:
+            raise LockLost(*self._lost_error.diagnostics)
 
-    def check_rows(self, run: Run, owner: str | None, token: int | None) -> None:
+    def require_named_in_row(self, run: SqlRunner, lock_id: str | None, token: int | None) -> None:
         """LockLost where the rows, read in the transaction that is to write, name another."""
-        if (owner, token) == (self.holder.owner, self.holder.token):
+        if (lock_id, token) == (self.lock_owner.lock_id, self.lock_owner.token):
             return
-        other = next((str(Holder.from_row(row)) for row in run(schema.GET_LOCK, ())), "")
-        self._lost = faults.lost_to(self._database.where, other)
-        raise self._lost
+        other_owner = next((str(LockOwner.from_row(row)) for row in run(schema.GET_LOCK, ())), "")
+        self._lost_error = faults.build_lock_taken_error(self._database.location, other_owner)
+        raise self._lost_error
 
-    def entry(self, fence: int) -> tuple[Holder, list[Statement]]:
+    def build_lock_statements(self, fence: int) -> tuple[LockOwner, list[Statement]]:
         """The holder as it is to be written into a new state, and the statements that do it.
 
         `fence` is the greatest token the new state knows. Rows that come anew count on: a counter
         that went back could look as if it had stood still.
         """
-        token = self.holder.token if self.seated else fence + 1
-        holder = replace(self.holder, token=token, counter=self.holder.counter + 1)
-        return holder, [
+        token = self.lock_owner.token if self.is_stored else fence + 1
+        new_owner = replace(self.lock_owner, token=token, counter=self.lock_owner.counter + 1)
+        return new_owner, [
             (schema.SET_FENCE, (max(fence, token),)),
             (schema.DROP_LOCK, ()),
-            (schema.ADD_LOCK, holder.to_row()),
+            (schema.ADD_LOCK, new_owner.to_row()),
         ]
 
-    def seat(self, holder: Holder, written_at: float) -> None:
+    def mark_stored(self, lock_owner: LockOwner, written_at: float) -> None:
         """The rows name this holding since `written_at` (boot time) or a little later."""
-        self.holder = holder
-        self.seated = True
-        self._heard_at = written_at
-        if self._thread is None:
-            self._thread = Thread(target=self._keep_alive, name="lease", daemon=True)
-            self._thread.start()
+        self.lock_owner = lock_owner
+        self.is_stored = True
+        self._renewed_at = written_at
+        if self._renewal_thread is None:
+            self._renewal_thread = Thread(
+                target=self._renew_until_released, name="lease", daemon=True
+            )
+            self._renewal_thread.start()
 
-    def give_back(self) -> None:
+    def release_lock(self) -> None:
         """Whoever comes next need not wait; a holding that was lost leaves the other's alone."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-        if self.seated:
+        self._stop_event.set()
+        if self._renewal_thread is not None:
+            self._renewal_thread.join()
+        if self.is_stored:
             # What cannot be given back now runs out by itself.
             with suppress(StateError):
-                self._database.write(lambda run: run(schema.GIVE_BACK, (self.holder.owner,)))
+                self._database.write_in_transaction(
+                    lambda run: run(schema.RELEASE_LOCK, (self.lock_owner.lock_id,))
+                )
 
-    def _too_late(self) -> bool:
-        silent = self._timing.boottime() - self._heard_at
-        return self.seated and silent >= self._timing.lease
+    def _has_expired(self) -> bool:
+        silent_seconds = self._timing.boottime() - self._renewed_at
+        return self.is_stored and silent_seconds >= self._timing.lease_seconds
 
-    def _keep_alive(self) -> None:
-        wait = self._timing.beat
-        while not self._ended.wait(wait):
+    def _renew_until_released(self) -> None:
+        wait_seconds = self._timing.heartbeat_seconds
+        while not self._stop_event.wait(wait_seconds):
             try:
-                self._beat()
-                wait = self._timing.beat
+                self._send_heartbeat()
+                wait_seconds = self._timing.heartbeat_seconds
             except LockLost:
                 return
             except StateError:
                 # The database may be back before the lease is over.
-                wait = self._timing.beat / 4
+                wait_seconds = self._timing.heartbeat_seconds / 4
 
-    def _beat(self) -> None:
-        self.check()
+    def _send_heartbeat(self) -> None:
+        self.require_valid()
         sent_at = self._timing.boottime()
-        counter = self._database.write(self._renew)
-        self.check()  # an answer after the lease does not bring back what has ended
-        self.holder = replace(self.holder, counter=counter)
-        self._heard_at = sent_at
+        counter = self._database.write_in_transaction(self._increment_counter)
+        self.require_valid()  # an answer after the lease does not bring back what has ended
+        self.lock_owner = replace(self.lock_owner, counter=counter)
+        self._renewed_at = sent_at
 
-    def _renew(self, run: Run) -> int:
-        found = [Holder.from_row(row) for row in run(schema.GET_LOCK, ())]
-        owner, token = (found[0].owner, found[0].token) if found else (None, None)
-        self.check_rows(run, owner, token)
-        run(schema.BEAT, (self.holder.owner,))
-        return found[0].counter + 1
+    def _increment_counter(self, run: SqlRunner) -> int:
+        lock_owners = [LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())]
+        lock_id, token = (
+            (lock_owners[0].lock_id, lock_owners[0].token) if lock_owners else (None, None)
+        )
+        self.require_named_in_row(run, lock_id, token)
+        run(schema.COUNT_HEARTBEAT, (self.lock_owner.lock_id,))
+        return lock_owners[0].counter + 1

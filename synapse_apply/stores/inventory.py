@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse_apply.model.state import State
 
 
-def inventory(state: State) -> list[dict[str, str | None]]:
+def build_inventory(state: State) -> list[dict[str, str | None]]:
     """Per record, by address: address, id, api, version and digest (None where it has none).
 
     `api` is the API version whose id it is.

@@ -8,48 +8,53 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from synapse_apply.files.opening import link_file, make_file, open_file, remove_file
+from synapse_apply.files.opening import (
+    create_own_file,
+    link_own_file,
+    open_own_file,
+    remove_own_file,
+)
 
 # What the first name ends with.
-KEPT = "before-restore"
+KEPT_FILE_SUFFIX = "before-restore"
 
 
-def names(first: Path) -> Iterator[Path]:
+def iter_numbered_paths(first_path: Path) -> Iterator[Path]:
     """The first name, then the same with a number, without end."""
-    yield first
+    yield first_path
     for number in count(2):
-        yield first.with_name(f"{first.name}-{number}")
+        yield first_path.with_name(f"{first_path.name}-{number}")
 
 
-def keep(path: Path, first: Path) -> Path:
+def link_under_free_name(path: Path, first_path: Path) -> Path:
     """The file under one more name: a link, or a copy on a file system without links."""
-    for name in names(first):
+    for candidate in iter_numbered_paths(first_path):
         try:
-            link_file(name, path.name)
+            link_own_file(candidate, path.name)
         except FileExistsError:
             continue
         except OSError:
             break
-        return name
-    return _copy(path, first)
+        return candidate
+    return _copy_under_free_name(path, first_path)
 
 
-def _copy(path: Path, first: Path) -> Path:
-    for name in names(first):
+def _copy_under_free_name(path: Path, first_path: Path) -> Path:
+    for copy_path in iter_numbered_paths(first_path):
         try:
-            make_file(name)
+            create_own_file(copy_path)
         except FileExistsError:
             continue
         break
     try:
         with (
-            os.fdopen(open_file(path, os.O_RDONLY), "rb") as source,
-            os.fdopen(open_file(name, os.O_WRONLY), "wb") as copy,
+            os.fdopen(open_own_file(path, os.O_RDONLY), "rb") as source_file,
+            os.fdopen(open_own_file(copy_path, os.O_WRONLY), "wb") as copy_file,
         ):
-            shutil.copyfileobj(source, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
+            shutil.copyfileobj(source_file, copy_file)
+            copy_file.flush()
+            os.fsync(copy_file.fileno())
     except BaseException:
-        remove_file(name)
+        remove_own_file(copy_path)
         raise
-    return name
+    return copy_path

@@ -10,16 +10,21 @@ from uuid import uuid4
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores import faults, schema
-from synapse_apply.stores.database import Database, Run
-from synapse_apply.stores.faults import Busy
-from synapse_apply.stores.holder import Holder, Process, is_gone, this_process
-from synapse_apply.stores.holding import Holding, Timing
+from synapse_apply.stores.database import Database, SqlRunner
+from synapse_apply.stores.faults import StoreBusyError
+from synapse_apply.stores.holder import (
+    LockOwner,
+    LockProcess,
+    describe_this_process,
+    has_certainly_ended,
+)
+from synapse_apply.stores.holding import Lease, LeaseTiming
 
 MID_WRITE = "A process that is in the middle of a write, or was stopped there,"
 
 
 @dataclass(frozen=True)
-class Runner:
+class LockRunner:
     """What a lock says of who takes it; `target` is the one that commands in messages name.
 
     Tests put other processes and other times here.
@@ -27,157 +32,178 @@ class Runner:
 
     run_url: str = ""
     target: str = ""
-    process: Process = field(default_factory=this_process)
-    timing: Timing = field(default_factory=Timing)
+    process: LockProcess = field(default_factory=describe_this_process)
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
 
 
-class Lock:
+class LeaseLock:
     """The lock of one state, as this process sees it."""
 
-    def __init__(self, database: Database, runner: Runner, now: Callable[[], str]) -> None:
+    def __init__(self, database: Database, runner: LockRunner, now: Callable[[], str]) -> None:
         self._database = database
         self._runner = runner
         self._now = now
 
     @contextmanager
-    def hold(self, operation: str, timeout: float, *, repair: bool = False) -> Iterator[Holding]:
+    def hold_lease(
+        self, operation: str, timeout: float, *, repair: bool = False
+    ) -> Iterator[Lease]:
         """Hold it for the block; LockHeld when it is not free within `timeout` seconds.
 
         With `repair` a state that cannot be read is no obstacle.
         """
         with ExitStack() as stack:
-            holding = self._wait(operation, timeout, repair, stack)
+            lease = self._acquire_within(operation, timeout, repair, stack)
             try:
-                yield holding
+                yield lease
             finally:
-                holding.give_back()
+                lease.release_lock()
 
-    def holder(self) -> Holder | None:
+    def read_owner(self) -> LockOwner | None:
         """Who holds it now."""
-        return self._database.read(_holder)
+        return self._database.read_in_snapshot(_read_lock_owner)
 
-    def in_the_way(self) -> tuple[Diagnostic, ...]:
+    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """What whoever wants it now would be told; nothing where the holder certainly has ended."""
-        holder = self.holder()
-        if holder is None or is_gone(holder.process, self._runner.process):
+        lock_owner = self.read_owner()
+        if lock_owner is None or has_certainly_ended(lock_owner.process, self._runner.process):
             return ()
-        return self._held(holder).diagnostics
+        return self._build_lock_held_error(lock_owner).diagnostics
 
-    def remove(self, owner: str) -> None:
+    def remove_lock(self, lock_id: str) -> None:
         """Take it from its holder, whose next write fails; StateError when another holds it."""
 
-        def work(run: Run) -> None:
-            holder = _holder(run)
-            if holder is None or holder.owner != owner:
-                command = self._unlock(holder) if holder else ""
-                raise faults.not_that_lock(self._database.where, owner, holder, command)
+        def delete_lock_row(run: SqlRunner) -> None:
+            lock_owner = _read_lock_owner(run)
+            if lock_owner is None or lock_owner.lock_id != lock_id:
+                unlock_command = self._format_unlock_command(lock_owner) if lock_owner else ""
+                raise faults.build_wrong_lock_id_error(
+                    self._database.location, lock_id, lock_owner, unlock_command
+                )
             run(schema.DROP_LOCK, ())
 
-        self._database.write(work)
+        self._database.write_in_transaction(delete_lock_row)
 
-    def _wait(self, operation: str, timeout: float, repair: bool, stack: ExitStack) -> Holding:
-        timing, watch = self._runner.timing, _Watch(self._runner.timing)
-        until = timing.monotonic() + timeout
-        pause = timing.shortest_pause
+    def _acquire_within(
+        self, operation: str, timeout: float, repair: bool, stack: ExitStack
+    ) -> Lease:
+        timing, owner_watch = self._runner.timing, _OwnerWatch(self._runner.timing)
+        deadline = timing.monotonic() + timeout
+        pause_seconds = timing.shortest_pause
         while True:
             try:
-                holding = self._try(operation, watch, repair, stack)
-            except (LockHeld, Busy) as problem:
-                left = until - timing.monotonic()
-                if left <= 0 and isinstance(problem, Busy):
+                lease = self._try_to_acquire(operation, owner_watch, repair, stack)
+            except (LockHeld, StoreBusyError) as problem:
+                seconds_left = deadline - timing.monotonic()
+                if seconds_left <= 0 and isinstance(problem, StoreBusyError):
                     # Its rows cannot be read: the file system gives the file to it alone.
-                    raise faults.held(self._database.where, MID_WRITE) from None
-                if left <= 0:
+                    raise faults.build_lock_held_error(self._database.location, MID_WRITE) from None
+                if seconds_left <= 0:
                     raise
-                timing.pause(min(pause, left))
-                pause = min(2 * pause, timing.longest_pause)
+                timing.sleep_for(min(pause_seconds, seconds_left))
+                pause_seconds = min(2 * pause_seconds, timing.longest_pause)
             else:
-                if holding is not None:
-                    return holding
+                if lease is not None:
+                    return lease
 
-    def _try(self, operation: str, watch: _Watch, repair: bool, stack: ExitStack) -> Holding | None:
+    def _try_to_acquire(
+        self, operation: str, owner_watch: _OwnerWatch, repair: bool, stack: ExitStack
+    ) -> Lease | None:
         """None where it is worth another look at once."""
         if not self._database.exists():
-            return self._without_state(operation, repair, stack)
+            return self._acquire_without_state(operation, repair, stack)
         try:
-            return self._by_rows(operation, watch)
-        except (Busy, LockHeld):
+            return self._acquire_by_row(operation, owner_watch)
+        except (StoreBusyError, LockHeld):
             raise
         except StateError:
             if repair:
-                return self._without_state(operation, repair, stack)
+                return self._acquire_without_state(operation, repair, stack)
             raise
 
-    def _by_rows(self, operation: str, watch: _Watch) -> Holding:
-        asked_at = self._runner.timing.monotonic()
-        other = self.holder()
-        if other is not None and not self._may_take_over(other, watch, asked_at):
-            watch.see(other)
-            raise self._held(other)
-        return self._take(operation, other)
+    def _acquire_by_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
+        read_at = self._runner.timing.monotonic()
+        current_owner = self.read_owner()
+        if current_owner is not None and not self._may_take_over(
+            current_owner, owner_watch, read_at
+        ):
+            owner_watch.record_owner(current_owner)
+            raise self._build_lock_held_error(current_owner)
+        return self._write_lease(operation, current_owner)
 
-    def _without_state(self, operation: str, repair: bool, stack: ExitStack) -> Holding | None:
-        with ExitStack() as mine:
-            mine.enter_context(self._database.alone(operation))
+    def _acquire_without_state(
+        self, operation: str, repair: bool, stack: ExitStack
+    ) -> Lease | None:
+        with ExitStack() as creation_lock_stack:
+            creation_lock_stack.enter_context(self._database.hold_creation_lock(operation))
             if not repair and self._database.exists():
                 return None  # made while we came in
-            stack.push(mine.pop_all())
-        return Holding(self._database, self._runner.timing, self._new(operation))
+            stack.push(creation_lock_stack.pop_all())
+        return Lease(self._database, self._runner.timing, self._build_new_owner(operation))
 
-    def _may_take_over(self, other: Holder, watch: _Watch, asked_at: float) -> bool:
-        gone = is_gone(other.process, self._runner.process)
-        return gone or watch.silent(other, asked_at)
+    def _may_take_over(
+        self, current_owner: LockOwner, owner_watch: _OwnerWatch, read_at: float
+    ) -> bool:
+        has_ended = has_certainly_ended(current_owner.process, self._runner.process)
+        return has_ended or owner_watch.is_silent_for_lease(current_owner, read_at)
 
-    def _take(self, operation: str, expected: Holder | None) -> Holding:
-        wanted = self._new(operation)
+    def _write_lease(self, operation: str, expected_owner: LockOwner | None) -> Lease:
+        new_owner = self._build_new_owner(operation)
 
-        def work(run: Run) -> Holder:
-            found = _holder(run)
-            if found is not None and found != expected:
-                raise self._held(found)
-            rows = run(schema.GET_META, ())
-            if not rows:
-                raise faults.damaged(self._database.where, "its first row is missing")
-            holder = replace(wanted, token=int(rows[0][schema.FENCE]) + 1)
-            run(schema.SET_FENCE, (holder.token,))
+        def replace_lock_row(run: SqlRunner) -> LockOwner:
+            current_owner = _read_lock_owner(run)
+            if current_owner is not None and current_owner != expected_owner:
+                raise self._build_lock_held_error(current_owner)
+            meta_rows = run(schema.GET_META, ())
+            if not meta_rows:
+                raise faults.build_damaged_state_error(
+                    self._database.location, "its first row is missing"
+                )
+            numbered_owner = replace(new_owner, token=int(meta_rows[0][schema.FENCE_INDEX]) + 1)
+            run(schema.SET_FENCE, (numbered_owner.token,))
             run(schema.DROP_LOCK, ())
-            run(schema.ADD_LOCK, holder.to_row())
-            return holder
+            run(schema.ADD_LOCK, numbered_owner.to_row())
+            return numbered_owner
 
-        holding = Holding(self._database, self._runner.timing, wanted)
+        lease = Lease(self._database, self._runner.timing, new_owner)
         written_at = self._runner.timing.boottime()
-        holding.seat(self._database.write(work), written_at)
-        return holding
+        lease.mark_stored(self._database.write_in_transaction(replace_lock_row), written_at)
+        return lease
 
-    def _held(self, by: Holder) -> LockHeld:
-        return faults.held(self._database.where, str(by), self._unlock(by))
+    def _build_lock_held_error(self, lock_owner: LockOwner) -> LockHeld:
+        return faults.build_lock_held_error(
+            self._database.location, str(lock_owner), self._format_unlock_command(lock_owner)
+        )
 
-    def _unlock(self, holder: Holder) -> str:
-        target = f" -t {self._runner.target}" if self._runner.target else ""
-        return f"synapse-apply unlock {holder.owner}{target}"
+    def _format_unlock_command(self, lock_owner: LockOwner) -> str:
+        target_option = f" -t {self._runner.target}" if self._runner.target else ""
+        return f"synapse-apply unlock {lock_owner.lock_id}{target_option}"
 
-    def _new(self, operation: str) -> Holder:
-        at = self._runner
-        return Holder(str(uuid4()), 0, 0, at.process, operation, at.run_url, self._now())
+    def _build_new_owner(self, operation: str) -> LockOwner:
+        runner = self._runner
+        return LockOwner(str(uuid4()), 0, 0, runner.process, operation, runner.run_url, self._now())
 
 
-class _Watch:
+class _OwnerWatch:
     """Sees a holder's counter stand still, by the watcher's own clock alone."""
 
-    def __init__(self, timing: Timing) -> None:
+    def __init__(self, timing: LeaseTiming) -> None:
         self._timing = timing
-        self._seen: Holder | None = None
-        self._since = 0.0
+        self._last_owner: LockOwner | None = None
+        self._unchanged_since = 0.0
 
-    def see(self, holder: Holder) -> None:
-        if holder != self._seen:
+    def record_owner(self, lock_owner: LockOwner) -> None:
+        if lock_owner != self._last_owner:
             # After the answer: the counter was so at the latest now.
-            self._seen, self._since = holder, self._timing.monotonic()
+            self._last_owner, self._unchanged_since = lock_owner, self._timing.monotonic()
 
-    def silent(self, holder: Holder, asked_at: float) -> bool:
+    def is_silent_for_lease(self, lock_owner: LockOwner, read_at: float) -> bool:
         """Whether it is unchanged in an answer that was asked for a lease later."""
-        return holder == self._seen and asked_at - self._since >= self._timing.lease
+        return (
+            lock_owner == self._last_owner
+            and read_at - self._unchanged_since >= self._timing.lease_seconds
+        )
 
 
-def _holder(run: Run) -> Holder | None:
-    return next((Holder.from_row(row) for row in run(schema.GET_LOCK, ())), None)
+def _read_lock_owner(run: SqlRunner) -> LockOwner | None:
+    return next((LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())), None)

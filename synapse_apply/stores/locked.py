@@ -8,35 +8,35 @@ from contextlib import contextmanager
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.stores import faults, schema
-from synapse_apply.stores.contents import meta_of
-from synapse_apply.stores.database import Database, Row, Run
-from synapse_apply.stores.group import Group
-from synapse_apply.stores.holding import Holding
-from synapse_apply.stores.lock import Lock, Runner
-from synapse_apply.stores.notes import together
+from synapse_apply.stores.contents import read_meta_row
+from synapse_apply.stores.database import Database, Row, SqlRunner
+from synapse_apply.stores.group import WriteBatch
+from synapse_apply.stores.holding import Lease
+from synapse_apply.stores.lock import LeaseLock, LockRunner
+from synapse_apply.stores.notes import write_notes_if_combinable
 
 # Tells whether it changed what a read of the state gives.
-Work = Callable[[Run], bool]
+ChangingWork = Callable[[SqlRunner], bool]
 
 
-class Locked:
+class LockedStore:
     """What a store over a Database is under its lock; SqlStore is the rest of it.
 
-    `was_held`: it was held in this process, so the state may have changed.
+    `was_locked_here`: it was held in this process, so the state may have changed.
     """
 
-    def __init__(self, database: Database, runner: Runner, now: Callable[[], str]) -> None:
+    def __init__(self, database: Database, runner: LockRunner, now: Callable[[], str]) -> None:
         self._database = database
         self._runner = runner
-        self._lock = Lock(database, runner, now)
-        self._holding: Holding | None = None
-        self.was_held = False
-        self._group = Group(self._commit, together)
+        self._lock = LeaseLock(database, runner, now)
+        self._lease: Lease | None = None
+        self.was_locked_here = False
+        self._write_batch = WriteBatch(self._commit_batch, write_notes_if_combinable)
 
     @property
     def where(self) -> str:
         """The place of this state, for messages."""
-        return self._database.where
+        return self._database.location
 
     @contextmanager
     def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
@@ -45,88 +45,88 @@ class Locked:
         LockLost in place of an error that ends the work when the lock is lost by then: what could
         not be read or sent any more is only a consequence.
         """
-        with self._locked(operation, timeout) as holding:
+        with self._hold_lock(operation, timeout) as lease:
             try:
                 yield
             except (SynapseApplyError, RemoteError):
-                holding.check()
+                lease.require_valid()
                 raise
 
-    def still_ours(self) -> bool:
+    def holds_lock(self) -> bool:
         """Whether a request may be started: the lock is held and this process was not silent.
 
         Asks no database. What others did is noticed at the next write or sign of life.
         """
-        return self._holding is not None and self._holding.ours
+        return self._lease is not None and self._lease.is_valid
 
-    def lost(self) -> bool:
+    def is_lock_lost(self) -> bool:
         """Whether the lock that this process holds is another's by now, or may be."""
-        return self._holding is not None and not self._holding.ours
+        return self._lease is not None and not self._lease.is_valid
 
-    def check(self) -> None:
-        if self._holding is not None:
-            self._holding.check()
+    def require_lock(self) -> None:
+        if self._lease is not None:
+            self._lease.require_valid()
 
-    def broken(self) -> bool:
+    def has_failed_write(self) -> bool:
         """Whether a write failed under the lock that is held, and not for what it wanted."""
-        return self._group.broken
+        return self._write_batch.has_failed_write
 
-    def in_the_way(self) -> tuple[Diagnostic, ...]:
+    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """Who holds the lock, as a run that wants it would be told; nothing where it is free."""
-        return self._lock.in_the_way()
+        return self._lock.describe_lock_owner()
 
     def unlock(self, lock_id: str) -> None:
         """Remove the lock with this id, else StateError; its holder's next write fails."""
-        self._lock.remove(lock_id)
+        self._lock.remove_lock(lock_id)
 
     def close(self) -> None:
         self._database.close()
 
-    def _write(self, work: Work) -> None:
+    def _write_change(self, work: ChangingWork) -> None:
         """Do a piece of work, durably; the serial moves by one when it changed something.
 
         Pieces of several threads that come together share one transaction.
         """
-        self._group.write(lambda run: work(run) and run(schema.ADD_TO_SERIAL, (1,)))
+        self._write_batch.write_durably(lambda run: work(run) and run(schema.ADD_TO_SERIAL, (1,)))
 
-    def _commit(self, together: Callable[[Run], object]) -> None:
+    def _commit_batch(self, run_batch: Callable[[SqlRunner], object]) -> None:
         """One transaction of the pieces that came together, by the holder of the lock."""
-        holding = self._holding
-        if holding is None:
-            raise faults.not_locked(self.where)
-        holding.check()
+        lease = self._lease
+        if lease is None:
+            raise faults.build_not_locked_error(self.where)
+        lease.require_valid()
 
-        def whole(run: Run) -> None:
+        def run_batch_under_lock(run: SqlRunner) -> None:
             # Another version may have changed the format since this process looked.
-            meta = self._meta(run)
-            if holding.seated:
-                holding.check_rows(run, *meta[schema.HOLDER])
-            together(run)
+            meta_row = self._read_meta_row(run)
+            if lease.is_stored:
+                lease.require_named_in_row(run, *meta_row[schema.OWNER_SLICE])
+            run_batch(run)
 
-        self._database.write(whole)
+        self._database.write_in_transaction(run_batch_under_lock)
 
-    def _meta(self, run: Run, where: str = "") -> Row:
-        return meta_of(run, where or self.where)
+    def _read_meta_row(self, run: SqlRunner, location: str = "") -> Row:
+        return read_meta_row(run, location or self.where)
 
     @contextmanager
-    def _locked(
+    def _hold_lock(
         self, operation: str, timeout: float = 0.0, *, repair: bool = False
-    ) -> Iterator[Holding]:
-        if self._holding is not None:
-            raise faults.locked_here(self.where, operation)
-        with self._lock.hold(operation, timeout, repair=repair) as holding:
-            self._holding = holding
-            self.was_held = True
-            self._group.broken = False
+    ) -> Iterator[Lease]:
+        if self._lease is not None:
+            raise faults.build_locked_here_error(self.where, operation)
+        with self._lock.hold_lease(operation, timeout, repair=repair) as lease:
+            self._lease = lease
+            self.was_locked_here = True
+            self._write_batch.has_failed_write = False
             try:
-                yield holding
+                yield lease
             finally:
-                self._holding = None
+                self._lease = None
 
     @contextmanager
-    def _locked_or_now(self, operation: str, *, repair: bool = False) -> Iterator[Holding]:
-        if self._holding is not None:
-            yield self._holding
+    def _ensure_lock_held(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
+        if self._lease is not None:
+            yield self._lease
         else:
-            with self._locked(operation, repair=repair) as holding:
-                yield holding
+            with self._hold_lock(operation, repair=repair) as lease:
+                yield lease

@@ -13,23 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from synapse_apply.files.opening import open_file
+from synapse_apply.files.opening import open_own_file
 from synapse_apply.stores import faults
 
 
 @contextmanager
-def locked(path: str, where: str, operation: str) -> Iterator[None]:
+def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
     """Hold the lock file at `path`, whose folder exists; LockHeld when another holds it."""
-    descriptor = _acquire(path, where, operation)
+    descriptor = _open_and_lock_file(path, location, operation)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _acquire(path: str, where: str, operation: str) -> int:
+def _open_and_lock_file(path: str, location: str, operation: str) -> int:
     try:
-        descriptor = open_file(Path(path), os.O_RDWR | os.O_CREAT)
+        descriptor = open_own_file(Path(path), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Somebody may have removed the file; a lock on what has no name keeps nobody out.
@@ -41,7 +41,9 @@ def _acquire(path: str, where: str, operation: str) -> int:
             os.close(descriptor)
             raise
     except OSError as problem:
-        doing = f"Locking for {operation}"
-        raise faults.unusable(where, doing, f"{path}: {problem.strerror}") from None
+        activity = f"Locking for {operation}"
+        raise faults.build_unusable_state_error(
+            location, activity, f"{path}: {problem.strerror}"
+        ) from None
     os.close(descriptor)
-    raise faults.held(where, "Another process that makes or restores a state")
+    raise faults.build_lock_held_error(location, "Another process that makes or restores a state")

@@ -14,38 +14,48 @@ from uuid import uuid4
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.ports import Above, Vet, any_state, from_start
-from synapse_apply.model.refactoring import Finish, Renames, after_alone, renamed
+from synapse_apply.model.ports import (
+    BackupCheck,
+    ProgressFloor,
+    accept_any_backup,
+    no_known_progress,
+)
+from synapse_apply.model.refactoring import (
+    RecordFinisher,
+    Renames,
+    iter_renamed_records,
+    use_renamed_record,
+)
 from synapse_apply.model.state import (
-    START,
+    NO_PROGRESS,
     STATE_FORMAT,
     AuditEntry,
-    Binding,
     Intent,
     IntentState,
-    Position,
     Record,
     State,
+    StateIdentity,
+    StateProgress,
 )
 from synapse_apply.stores import faults, texts
-from synapse_apply.stores.contents import Contents
+from synapse_apply.stores.contents import StateSnapshot
 
-WHERE = "memory"
+MEMORY_LOCATION = "memory"
 
 # What must not stand under two addresses: kind, API version, remote id.
-Remote = tuple[str, str, str]
+RemoteKey = tuple[str, str, str]
 
 
 @dataclass
-class Rows:
+class StoredRows:
     """What a database would hold; values are the same texts, so that nothing else gets in."""
 
     lineage: str
-    binding: Binding
+    binding: StateIdentity
     serial: int = 0
     records: dict[Address, str] = field(default_factory=dict)
-    remotes: dict[Address, Remote] = field(default_factory=dict)
-    owners: dict[Remote, Address] = field(default_factory=dict)
+    remote_keys: dict[Address, RemoteKey] = field(default_factory=dict)
+    addresses_by_remote_key: dict[RemoteKey, Address] = field(default_factory=dict)
     intents: dict[str, str] = field(default_factory=dict)
     plans: dict[str, str] = field(default_factory=dict)
     audit: list[str] = field(default_factory=list)
@@ -55,284 +65,324 @@ class MemoryStore:
     """A StateStore (model/ports.py) that ends with its process."""
 
     def __init__(self) -> None:
-        """No state yet: `init` makes one."""
-        self._rows: Rows | None = None
+        """No state yet: `create_state` makes one."""
+        self._rows: StoredRows | None = None
         self._lock_id = ""
-        self._held = False
-        self._turn = RLock()
+        self._is_locked = False
+        self._rows_lock = RLock()
 
     @property
     def where(self) -> str:
         """The place of this state, for messages."""
-        return WHERE
+        return MEMORY_LOCATION
 
     def exists(self) -> bool:
         return self._rows is not None
 
-    def warnings(self) -> tuple[Diagnostic, ...]:
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
         """Nobody keeps this one."""
         return ()
 
-    def init(self, binding: Binding, lineage: str, above: Position = START) -> None:
-        self.fill(Contents(State(lineage, above.next().serial, binding)))
+    def create_state(
+        self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
+    ) -> None:
+        self.create_from_snapshot(
+            StateSnapshot(State(lineage, floor.next_progress().serial, binding))
+        )
 
-    def binding(self) -> Binding:
-        return self._now().binding
+    def read_identity(self) -> StateIdentity:
+        return self._require_rows().binding
 
-    def lineage(self) -> str:
-        return self._now().lineage
+    def read_lineage(self) -> str:
+        return self._require_rows().lineage
 
-    def serial(self) -> int:
-        return self._now().serial
+    def read_serial(self) -> int:
+        return self._require_rows().serial
 
-    def position(self) -> Position:
+    def read_progress(self) -> StateProgress:
         """Its lock is never counted: nobody else can hold it."""
-        return Position(self.serial(), 0)
+        return StateProgress(self.read_serial(), 0)
 
-    def read(self) -> State:
-        with self._turn:
-            rows = self._now()
+    def read_state(self) -> State:
+        with self._rows_lock:
+            rows = self._require_rows()
             return State(
                 lineage=rows.lineage,
                 serial=rows.serial,
                 binding=rows.binding,
-                records=_records(rows),
-                open_intents=tuple(_intents(rows)),
+                records=_decode_records(rows),
+                open_intents=tuple(_decode_intents(rows)),
             )
 
-    def record(self, address: Address) -> Record | None:
-        text = self._now().records.get(address)
-        return None if text is None else texts.record_from(text, WHERE, str(address))
+    def find_record(self, address: Address) -> Record | None:
+        text = self._require_rows().records.get(address)
+        return None if text is None else texts.decode_record(text, MEMORY_LOCATION, str(address))
 
     @contextmanager
     def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:  # noqa: ARG002
         """Nobody else can hold it: there is nothing to wait for."""
-        with self._turn:
-            if self._held:
-                raise faults.locked_here(WHERE, operation)
-            self._held, self._lock_id = True, str(uuid4())
+        with self._rows_lock:
+            if self._is_locked:
+                raise faults.build_locked_here_error(MEMORY_LOCATION, operation)
+            self._is_locked, self._lock_id = True, str(uuid4())
         try:
             yield
         finally:
-            self._held, self._lock_id = False, ""
+            self._is_locked, self._lock_id = False, ""
 
-    def still_ours(self) -> bool:
+    def holds_lock(self) -> bool:
         return bool(self._lock_id)
 
-    def in_the_way(self) -> tuple[Diagnostic, ...]:
+    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
         """Nothing: only this process can hold it."""
         return ()
 
-    def broken(self) -> bool:
+    def has_failed_write(self) -> bool:
         """Memory takes everything."""
         return False
 
-    def lost(self) -> bool:
-        return self._held and not self._lock_id
+    def is_lock_lost(self) -> bool:
+        return self._is_locked and not self._lock_id
 
-    def check(self) -> None:
-        if self.lost():
-            raise faults.lost_to(WHERE, "")
+    def require_lock(self) -> None:
+        if self.is_lock_lost():
+            raise faults.build_lock_taken_error(MEMORY_LOCATION, "")
 
     def unlock(self, lock_id: str) -> None:
-        with self._turn:
+        with self._rows_lock:
             if not self._lock_id or lock_id != self._lock_id:
-                raise faults.not_that_lock(WHERE, lock_id, None)
+                raise faults.build_wrong_lock_id_error(MEMORY_LOCATION, lock_id, None)
             self._lock_id = ""
 
-    def note(self, *entries: AuditEntry) -> None:
-        told = [texts.audit_to(entry, WHERE) for entry in entries]
-        with self._writing() as rows:
-            rows.audit.extend(told)
+    def append_audit_entries(self, *entries: AuditEntry) -> None:
+        entry_texts = [texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in entries]
+        with self._open_rows_for_writing() as rows:
+            rows.audit.extend(entry_texts)
 
-    def begin(self, intent: Intent) -> None:
-        with self._writing() as rows:
+    def write_intent(self, intent: Intent) -> None:
+        with self._open_rows_for_writing() as rows:
             if intent.id in rows.intents:
-                raise faults.begun_twice(intent)
-            rows.intents[intent.id] = texts.intent_to(intent, WHERE)
+                raise faults.build_duplicate_intent_error(intent)
+            rows.intents[intent.id] = texts.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
-    def settle(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
+    def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
         if intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
-        with self._writing() as rows:
+        with self._open_rows_for_writing() as rows:
             if intent.id not in rows.intents:
-                raise faults.not_begun(intent)
-            text = texts.audit_to(entry, WHERE)
+                raise faults.build_no_open_intent_error(intent)
+            text = texts.encode_audit_entry(entry, MEMORY_LOCATION)
             if record is not None:
-                _put(rows, [record])
+                _store_changed_records(rows, [record])
             elif intent.state is IntentState.DONE:
-                _drop(rows, intent.address)
+                _remove_record(rows, intent.address)
             del rows.intents[intent.id]
             rows.audit.append(text)
             rows.serial += 1
 
-    def put(self, *records: Record) -> None:
-        with self._writing() as rows:
-            rows.serial += _put(rows, records)
+    def write_records(self, *records: Record) -> None:
+        with self._open_rows_for_writing() as rows:
+            rows.serial += _store_changed_records(rows, records)
 
-    def remove(self, *addresses: Address) -> None:
-        with self._writing() as rows:
-            gone = [_drop(rows, address) for address in addresses]
-            rows.serial += any(gone)
+    def remove_records(self, *addresses: Address) -> None:
+        with self._open_rows_for_writing() as rows:
+            removals = [_remove_record(rows, address) for address in addresses]
+            rows.serial += any(removals)
 
-    def move(self, renames: Renames, finish: Finish = after_alone) -> None:
-        with self._writing() as rows:
+    def rename_addresses(
+        self, renames: Renames, finish: RecordFinisher = use_renamed_record
+    ) -> None:
+        with self._open_rows_for_writing() as rows:
             for old, new in renames.items():
                 if old not in rows.records:
-                    raise faults.unknown_address(old, WHERE)
+                    raise faults.build_unknown_address_error(old, MEMORY_LOCATION)
                 if new in rows.records:
-                    raise faults.taken(new, WHERE)
-            for intent in _intents(rows):
+                    raise faults.build_address_taken_error(new, MEMORY_LOCATION)
+            for intent in _decode_intents(rows):
                 if intent.address in renames:
-                    raise faults.unsettled(intent.address, intent.verb)
-            changed = list(renamed(_records(rows).values(), renames, finish))
+                    raise faults.build_open_call_error(intent.address, intent.verb)
+            renamed_records = list(
+                iter_renamed_records(_decode_records(rows).values(), renames, finish)
+            )
             for old in renames:
-                _drop(rows, old)
-            rows.serial += _put(rows, changed)
+                _remove_record(rows, old)
+            rows.serial += _store_changed_records(rows, renamed_records)
 
-    def rebind(self, binding: Binding) -> None:
-        with self._writing() as rows:
+    def replace_identity(self, binding: StateIdentity) -> None:
+        with self._open_rows_for_writing() as rows:
             rows.serial += rows.binding != binding
             rows.binding = binding
 
-    def audit(self, limit: int = 1000) -> list[AuditEntry]:
-        newest = self._now().audit[::-1][:limit]
-        return [texts.audit_from(text, WHERE, "audit") for text in newest]
+    def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
+        newest = self._require_rows().audit[::-1][:limit]
+        return [texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in newest]
 
-    def mark_applied(self, plan_id: str) -> None:
+    def mark_plan_applied(self, plan_id: str) -> None:
         """Use up a saved plan; StateError when it was used before. The serial stays."""
-        with self._writing() as rows:
+        with self._open_rows_for_writing() as rows:
             if plan_id in rows.plans:
-                raise faults.applied_before(plan_id)
+                raise faults.build_plan_already_applied_error(plan_id)
             rows.plans[plan_id] = ""
 
-    def was_applied(self, plan_id: str) -> bool:
-        return plan_id in self._now().plans
+    def was_plan_applied(self, plan_id: str) -> bool:
+        return plan_id in self._require_rows().plans
 
-    def contents(self) -> Contents:
-        with self._turn:
-            rows = self._now()
-            audit = tuple(texts.audit_from(text, WHERE, "audit") for text in rows.audit)
-            return Contents(self.read(), tuple(sorted(rows.plans.items())), audit)
+    def read_snapshot(self) -> StateSnapshot:
+        with self._rows_lock:
+            rows = self._require_rows()
+            audit = tuple(
+                texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in rows.audit
+            )
+            return StateSnapshot(self.read_state(), tuple(sorted(rows.plans.items())), audit)
 
-    def fill(self, made: Contents) -> None:
-        with self._turn:
+    def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
+        with self._rows_lock:
             if self._rows is not None:
-                raise faults.exists(WHERE)
-            self._rows = _rows(made)
+                raise faults.build_existing_state_error(MEMORY_LOCATION)
+            self._rows = _build_rows(state_snapshot)
 
-    def backup(self, to: str) -> None:
+    def write_backup(self, path: str) -> None:
         data = {
             "synapse_apply_state": STATE_FORMAT,
-            "state": codec.state_to_json(self.read()),
-            "plans": sorted(self._now().plans),
-            "audit": [json.loads(text) for text in self._now().audit],
+            "state": codec.state_to_json(self.read_state()),
+            "plans": sorted(self._require_rows().plans),
+            "audit": [json.loads(text) for text in self._require_rows().audit],
         }
         try:
-            with Path(to).open("x", encoding="utf-8") as file:
+            with Path(path).open("x", encoding="utf-8") as file:
                 json.dump(data, file)
         except FileExistsError:
-            raise faults.backup_exists(to) from None
+            raise faults.build_backup_exists_error(path) from None
 
-    def restore(
-        self, source: str, vet: Vet = any_state, keep: str = "", above: Above = from_start
+    def restore_backup(
+        self,
+        source: str,
+        check_backup: BackupCheck = accept_any_backup,
+        kept_path: str = "",
+        find_floor: ProgressFloor = no_known_progress,
     ) -> str:
         """Nothing is kept: memory has no place for it."""
-        del keep
-        rows = _restored(source)
-        vet(rows.binding, rows.lineage)
-        with self._turn:
+        del kept_path
+        rows = _read_backup_rows(source)
+        check_backup(rows.binding, rows.lineage)
+        with self._rows_lock:
             serial = self._rows.serial if self._rows else 0
-            least = max(serial, rows.serial, above(rows.lineage).serial)
-            self._rows = replace(rows, serial=least + 1)
+            min_serial = max(serial, rows.serial, find_floor(rows.lineage).serial)
+            self._rows = replace(rows, serial=min_serial + 1)
         return ""
 
     def close(self) -> None:
         """Nothing to let go of: the state stays for the next use."""
 
-    def _now(self) -> Rows:
+    def _require_rows(self) -> StoredRows:
         if self._rows is None:
-            raise faults.missing(WHERE)
+            raise faults.build_missing_state_error(MEMORY_LOCATION)
         return self._rows
 
     @contextmanager
-    def _writing(self) -> Iterator[Rows]:
+    def _open_rows_for_writing(self) -> Iterator[StoredRows]:
         """Rows to change; who writes checks everything before changing anything."""
-        if not self._held:
-            raise faults.not_locked(WHERE)
-        self.check()
-        with self._turn:
-            yield self._now()
+        if not self._is_locked:
+            raise faults.build_not_locked_error(MEMORY_LOCATION)
+        self.require_lock()
+        with self._rows_lock:
+            yield self._require_rows()
 
 
-def _records(rows: Rows) -> dict[Address, Record]:
+def _decode_records(rows: StoredRows) -> dict[Address, Record]:
     return {
-        address: texts.record_from(text, WHERE, str(address))
+        address: texts.decode_record(text, MEMORY_LOCATION, str(address))
         for address, text in sorted(rows.records.items())
     }
 
 
-def _intents(rows: Rows) -> list[Intent]:
-    return [texts.intent_from(text, WHERE, at) for at, text in rows.intents.items()]
+def _decode_intents(rows: StoredRows) -> list[Intent]:
+    return [
+        texts.decode_intent(text, MEMORY_LOCATION, intent_id)
+        for intent_id, text in rows.intents.items()
+    ]
 
 
-def _put(rows: Rows, records: Iterable[Record]) -> bool:
-    latest = {record.address: record for record in records}
-    written = {address: texts.record_to(record, WHERE) for address, record in latest.items()}
-    changed = {at: text for at, text in written.items() if rows.records.get(at) != text}
-    claimed: dict[Remote, Address] = {}
-    for address in changed:
-        remote = (address.kind, latest[address].api, latest[address].remote_id)
-        owner = rows.owners.get(remote)
-        other = claimed.get(remote) or (owner if owner not in changed else None)
-        if other is not None:
-            raise faults.two_addresses(latest[address], str(other))
-        claimed[remote] = address
-    for address in changed:
-        _drop(rows, address)
-    rows.records.update(changed)
-    rows.owners.update(claimed)
-    rows.remotes.update({address: remote for remote, address in claimed.items()})
-    return bool(changed)
+def _store_changed_records(rows: StoredRows, records: Iterable[Record]) -> bool:
+    records_by_address = {record.address: record for record in records}
+    texts_by_address = {
+        address: texts.encode_record(record, MEMORY_LOCATION)
+        for address, record in records_by_address.items()
+    }
+    changed_texts = {
+        record_address: text
+        for record_address, text in texts_by_address.items()
+        if rows.records.get(record_address) != text
+    }
+    claimed_keys: dict[RemoteKey, Address] = {}
+    for address in changed_texts:
+        remote_key = (
+            address.kind,
+            records_by_address[address].api,
+            records_by_address[address].remote_id,
+        )
+        owner_address = rows.addresses_by_remote_key.get(remote_key)
+        other_address = claimed_keys.get(remote_key) or (
+            owner_address if owner_address not in changed_texts else None
+        )
+        if other_address is not None:
+            raise faults.build_duplicate_remote_id_error(
+                records_by_address[address], str(other_address)
+            )
+        claimed_keys[remote_key] = address
+    for address in changed_texts:
+        _remove_record(rows, address)
+    rows.records.update(changed_texts)
+    rows.addresses_by_remote_key.update(claimed_keys)
+    rows.remote_keys.update({address: remote_key for remote_key, address in claimed_keys.items()})
+    return bool(changed_texts)
 
 
-def _drop(rows: Rows, address: Address) -> bool:
-    remote = rows.remotes.pop(address, None)
-    if remote is not None:
-        del rows.owners[remote]
+def _remove_record(rows: StoredRows, address: Address) -> bool:
+    remote_key = rows.remote_keys.pop(address, None)
+    if remote_key is not None:
+        del rows.addresses_by_remote_key[remote_key]
     return rows.records.pop(address, None) is not None
 
 
-def _restored(source: str) -> Rows:
-    data = _read_json(source)
-    found = data.get("synapse_apply_state")
-    if not isinstance(found, int):
-        raise faults.not_a_backup(source, "was not written by synapse-apply")
-    if found > STATE_FORMAT:
-        raise faults.newer(source, found)
+def _read_backup_rows(source: str) -> StoredRows:
+    data = _read_json_object(source)
+    format_number = data.get("synapse_apply_state")
+    if not isinstance(format_number, int):
+        raise faults.build_not_a_backup_error(source, "was not written by synapse-apply")
+    if format_number > STATE_FORMAT:
+        raise faults.build_newer_format_error(source, format_number)
     try:
         state = codec.state_from_json(data.get("state"))
-        audit = tuple(codec.audit_from_json(at) for at in data.get("audit", ()))
+        audit = tuple(
+            codec.audit_entry_from_json(entry_json) for entry_json in data.get("audit", ())
+        )
     except ValueError as problem:
-        raise faults.damaged(source, str(problem)) from None
-    return _rows(Contents(state, tuple((plan, "") for plan in data.get("plans", ())), audit))
+        raise faults.build_damaged_state_error(source, str(problem)) from None
+    return _build_rows(
+        StateSnapshot(state, tuple((plan_id, "") for plan_id in data.get("plans", ())), audit)
+    )
 
 
-def _rows(made: Contents) -> Rows:
-    state = made.state
-    rows = Rows(state.lineage, state.binding, state.serial, plans=dict(made.plans))
-    rows.intents.update((one.id, texts.intent_to(one, WHERE)) for one in state.open_intents)
-    rows.audit.extend(texts.audit_to(entry, WHERE) for entry in made.audit)
-    _put(rows, state.records.values())
+def _build_rows(state_snapshot: StateSnapshot) -> StoredRows:
+    state = state_snapshot.state
+    rows = StoredRows(state.lineage, state.binding, state.serial, plans=dict(state_snapshot.plans))
+    rows.intents.update(
+        (intent.id, texts.encode_intent(intent, MEMORY_LOCATION)) for intent in state.open_intents
+    )
+    rows.audit.extend(
+        texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in state_snapshot.audit
+    )
+    _store_changed_records(rows, state.records.values())
     return rows
 
 
-def _read_json(source: str) -> dict[str, Any]:
+def _read_json_object(source: str) -> dict[str, Any]:
     try:
         data = json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise faults.not_a_backup(source, "does not exist") from None
+        raise faults.build_not_a_backup_error(source, "does not exist") from None
     except (OSError, ValueError):
-        raise faults.not_a_backup(source, "cannot be read as JSON") from None
+        raise faults.build_not_a_backup_error(source, "cannot be read as JSON") from None
     return data if isinstance(data, dict) else {}

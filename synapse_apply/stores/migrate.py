@@ -7,21 +7,21 @@ from typing import Protocol
 
 from synapse_apply.model.state import State
 from synapse_apply.stores import faults
-from synapse_apply.stores.contents import Contents
+from synapse_apply.stores.contents import StateSnapshot
 
 
-class Movable(Protocol):
+class MovableStore(Protocol):
     """What every store can do to move its state."""
 
     @property
     def where(self) -> str: ...
     def exists(self) -> bool: ...
     def lock(self, operation: str, timeout: float = 0.0) -> AbstractContextManager[None]: ...
-    def contents(self) -> Contents: ...
-    def fill(self, contents: Contents) -> None: ...
+    def read_snapshot(self) -> StateSnapshot: ...
+    def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None: ...
 
 
-def migrate(source: Movable, target: Movable, timeout: float = 0.0) -> State:
+def migrate_state(source: MovableStore, target: MovableStore, timeout: float = 0.0) -> State:
     """Copy everything but the lock and compare the copy; gives the state that was moved.
 
     StateError when there is a state at the target already, or the copy differs. The source is
@@ -30,9 +30,9 @@ def migrate(source: Movable, target: Movable, timeout: float = 0.0) -> State:
     """
     with source.lock("state migrate", timeout):
         if target.exists():
-            raise faults.exists(target.where)
-        contents = source.contents()
-        target.fill(contents)
-        if target.contents() != contents:
-            raise faults.not_the_same(source.where, target.where)
-    return contents.state
+            raise faults.build_existing_state_error(target.where)
+        state_snapshot = source.read_snapshot()
+        target.create_from_snapshot(state_snapshot)
+        if target.read_snapshot() != state_snapshot:
+            raise faults.build_differing_copy_error(source.where, target.where)
+    return state_snapshot.state

@@ -5,27 +5,27 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from synapse_apply.model.diagnostic import Diagnostic, warning
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 
-MOUNTS = "/proc/self/mounts"
+MOUNTS_FILE = "/proc/self/mounts"
 
 # File systems whose locks and flushes SQLite cannot rely on (sqlite.org/faq.html, question 5).
-NETWORK = {
+NETWORK_FILE_SYSTEMS = {
     *("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs"),
     *("lustre", "9p", "virtiofs", "davfs", "fuse.sshfs", "fuse.glusterfs", "fuse.cephfs"),
     *("fuse.davfs2", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.blobfuse2"),
 }
 
 
-def network_warning(path: Path, mounts: str = MOUNTS) -> tuple[Diagnostic, ...]:
+def build_network_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Diagnostic, ...]:
     """A warning where the path lies on a network file system; nothing where nobody can tell."""
-    kind = file_system(path, mounts)
-    if kind not in NETWORK:
+    system_type = find_file_system_type(path, mounts_file)
+    if system_type not in NETWORK_FILE_SYSTEMS:
         return ()
     return (
-        warning(
+        warning_finding(
             "The state lies on a network file system",
-            f"{path} is on {kind}: locks there may not keep two machines apart, and what was"
+            f"{path} is on {system_type}: locks there may not keep two machines apart, and what was"
             " written may be lost.",
             "Keep the state on a local disk, or share it in a database: state: {url:"
             " postgresql://...}; `synapse-apply state migrate --to URL` moves it.",
@@ -33,16 +33,20 @@ def network_warning(path: Path, mounts: str = MOUNTS) -> tuple[Diagnostic, ...]:
     )
 
 
-def file_system(path: Path, mounts: str = MOUNTS) -> str:
+def find_file_system_type(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
     """The type of the mount that holds the path (proc_pid_mounts(5)), "" where unknown."""
     try:
-        lines = Path(mounts).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = Path(mounts_file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    best, kind = -1, ""
-    for _, point, found, *_ in (line.split(" ") for line in lines if line.count(" ") >= 3):
-        at = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point))
+    deepest, system_type = -1, ""
+    for _, escaped_mount_point, mount_type, *_ in (
+        line.split(" ") for line in lines if line.count(" ") >= 3
+    ):
+        mount_point = Path(
+            re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped_mount_point)
+        )
         # Of two mounts at one point the later covers the earlier.
-        if path.is_relative_to(at) and len(at.parts) >= best:
-            best, kind = len(at.parts), found
-    return kind
+        if path.is_relative_to(mount_point) and len(mount_point.parts) >= deepest:
+            deepest, system_type = len(mount_point.parts), mount_type
+    return system_type

@@ -23,29 +23,29 @@ from psycopg import pq, sql
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import faults, postgres_faults, schema, sqlite_faults
-from synapse_apply.stores.contents import all_rows
-from synapse_apply.stores.database import Row, Run, Statement, T
-from synapse_apply.stores.lock import Runner
-from synapse_apply.stores.postgres_faults import NoTable, Unreachable
-from synapse_apply.stores.postgres_parameters import parameters
-from synapse_apply.stores.postgres_url import Place, place
-from synapse_apply.stores.postgres_watch import LONGEST, watched
+from synapse_apply.stores.contents import read_insert_statements
+from synapse_apply.stores.database import Row, SqlRunner, Statement, T
+from synapse_apply.stores.lock import LockRunner
+from synapse_apply.stores.postgres_faults import MissingTable, PostgresUnreachable
+from synapse_apply.stores.postgres_parameters import build_connection_parameters
+from synapse_apply.stores.postgres_url import StateLocation, parse_state_url
+from synapse_apply.stores.postgres_watch import MAX_SECONDS, limit_connection_time
 from synapse_apply.stores.sql import SqlStore, utc_now
-from synapse_apply.stores.sqlite import opened_backup, written
-from synapse_apply.stores.sqlite import runner as sqlite_runner
+from synapse_apply.stores.sqlite import make_sqlite_runner as sqlite_runner
+from synapse_apply.stores.sqlite import open_backup, write_state_file
 
 Connection = psycopg.Connection[Row]
 
 # The first halves of our advisory locks: "SynA" in ASCII, and the number after it.
-WRITERS, MAKERS = 0x53796E41, 0x53796E42
+WRITERS_LOCK, MAKERS_LOCK = 0x53796E41, 0x53796E42
 
 # A stopped client's transaction is ended by the server before the next writer gives up waiting.
-_READ = """
+_BEGIN_READ = """
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL search_path TO {schema};
 SET LOCAL idle_in_transaction_session_timeout TO '20s'
 """
-_WRITE = """
+_BEGIN_WRITE = """
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL search_path TO {schema};
 SET LOCAL idle_in_transaction_session_timeout TO '20s';
@@ -54,14 +54,14 @@ SELECT pg_advisory_xact_lock({writers}, {key}),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
 """
-_CLIENTS = """
+_CREATE_CLIENTS_TABLE = """
 CREATE TABLE IF NOT EXISTS clients (
     client TEXT PRIMARY KEY,
     mark BIGINT NOT NULL,
     at TIMESTAMP WITH TIME ZONE NOT NULL
 )
 """
-_MARK = """
+_UPSERT_MARK = """
 INSERT INTO clients (client, mark, at) VALUES ({client}, {mark}, now())
     ON CONFLICT (client) DO UPDATE SET mark = EXCLUDED.mark, at = EXCLUDED.at;
 DELETE FROM clients WHERE {first} AND at < now() - INTERVAL '7 days'
@@ -74,10 +74,10 @@ def open_postgres(
     *,
     tool_version: str = "",
     now: Callable[[], str] = utc_now,
-    runner: Runner | None = None,
+    runner: LockRunner | None = None,
 ) -> SqlStore:
     """The store that a URL names for a target; nothing is connected yet. InputError in words."""
-    return SqlStore(PostgresDatabase(place(url, target)), tool_version, now, runner)
+    return SqlStore(PostgresDatabase(parse_state_url(url, target)), tool_version, now, runner)
 
 
 class PostgresDatabase:
@@ -87,243 +87,269 @@ class PostgresDatabase:
     for longer than `longest` seconds.
     """
 
-    def __init__(self, at: Place, patience: float = 10.0, longest: float = LONGEST) -> None:
+    def __init__(
+        self,
+        state_location: StateLocation,
+        patience: float = 10.0,
+        max_seconds: float = MAX_SECONDS,
+    ) -> None:
         """InputError for a URL that the client library does not understand."""
-        self._place = at
-        self._parameters = parameters(at)
+        self._state_location = state_location
+        self._parameters = build_connection_parameters(state_location)
         self._patience = patience
-        self._longest = longest
-        self._client = str(uuid4())
-        self._mark = 0
-        self._names = {
-            "schema": sql.Identifier(at.schema),
-            "writers": sql.Literal(WRITERS),
-            "makers": sql.Literal(MAKERS),
-            "key": sql.Literal(crc32(at.schema.encode()) - 2**31),
-            "client": sql.Literal(self._client),
+        self._max_seconds = max_seconds
+        self._client_id = str(uuid4())
+        self._last_mark = 0
+        self._template_values = {
+            "schema": sql.Identifier(state_location.schema),
+            "writers": sql.Literal(WRITERS_LOCK),
+            "makers": sql.Literal(MAKERS_LOCK),
+            "key": sql.Literal(crc32(state_location.schema.encode()) - 2**31),
+            "client": sql.Literal(self._client_id),
         }
-        self._turn = RLock()
+        self._connection_lock = RLock()
         self._connection: Connection | None = None
-        self._known = False
+        self._was_reached = False
 
     @property
-    def where(self) -> str:
-        return self._place.where
+    def location(self) -> str:
+        return self._state_location.display_url
 
     def exists(self) -> bool:
-        return self.read(self._is_there)
+        return self.read_in_snapshot(self._has_meta_table)
 
-    def create(self, statements: Sequence[Statement]) -> None:
-        def work(run: Run) -> None:
-            if self._is_there(run):
-                raise faults.exists(self.where)
-            self._make_schema(run)
-            _carry_out(statements, run)
+    def create_database(self, statements: Sequence[Statement]) -> None:
+        def create_tables(run: SqlRunner) -> None:
+            if self._has_meta_table(run):
+                raise faults.build_existing_state_error(self.location)
+            self._ensure_schema(run)
+            _run_statements(statements, run)
 
-        self._write(work, in_place=False)
+        self._write_with_mark(create_tables, has_clients_table=False)
 
-    def read(self, work: Callable[[Run], T]) -> T:
-        return self._persist(lambda: self._once(_READ, work, "Reading"))
+    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
+        return self._retry_while_unreachable(
+            lambda: self._run_transaction(_BEGIN_READ, work, "Reading")
+        )
 
-    def write(self, work: Callable[[Run], T]) -> T:
-        return self._write(work, in_place=True)
+    def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
+        return self._write_with_mark(work, has_clients_table=True)
 
     @contextmanager
-    def alone(self, operation: str) -> Iterator[None]:
+    def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """By a transaction of its own that ends with its connection."""
-        with closing(self._connect()) as connection:
-            with self._in_words(connection, f"Locking for {operation}"):
+        with closing(self._open_connection()) as connection:
+            with self._translate_errors(connection, f"Locking for {operation}"):
                 connection.execute("BEGIN")
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
-                asked = self._text("SELECT pg_try_advisory_xact_lock({makers}, {key})")
-                got = _runner(connection)(asked, ())
-            if got != [(True,)]:
-                raise faults.held(self.where, "Another process that makes or restores a state")
+                lock_query = self._format_sql("SELECT pg_try_advisory_xact_lock({makers}, {key})")
+                result_rows = _make_postgres_runner(connection)(lock_query, ())
+            if result_rows != [(True,)]:
+                raise faults.build_lock_held_error(
+                    self.location, "Another process that makes or restores a state"
+                )
             yield
 
-    def backup(self, to: str) -> None:
-        if Path(to).exists():
-            raise faults.backup_exists(to)
-        written(self.read(all_rows), Path(to))
+    def write_backup(self, path: str) -> None:
+        if Path(path).exists():
+            raise faults.build_backup_exists_error(path)
+        write_state_file(self.read_in_snapshot(read_insert_statements), Path(path))
 
-    def replace(
-        self, source: str, check: Callable[[Run], Sequence[Statement]], keep: str = ""
+    def replace_from_backup(
+        self,
+        source: str,
+        check_backup: Callable[[SqlRunner], Sequence[Statement]],
+        kept_path: str = "",
     ) -> str:
         """What was here is kept as a backup is, unless it cannot be read."""
-        with opened_backup(source) as connection, sqlite_faults.in_words(source, "Reading"):
-            backup = sqlite_runner(connection, source)
-            statements = [*all_rows(backup), *check(backup)]
+        with open_backup(source) as connection, sqlite_faults.translate_errors(source, "Reading"):
+            run_on_backup = sqlite_runner(connection, source)
+            statements = [*read_insert_statements(run_on_backup), *check_backup(run_on_backup)]
 
-        kept = str(written(rows, Path(keep))) if keep and (rows := self._readable()) else ""
+        saved_path = (
+            str(write_state_file(old_rows, Path(kept_path)))
+            if kept_path and (old_rows := self._read_rows_if_readable())
+            else ""
+        )
 
-        def work(run: Run) -> None:
-            if self._is_there(run):
+        def replace_tables(run: SqlRunner) -> None:
+            if self._has_meta_table(run):
                 run("SELECT format, lineage FROM meta", ())  # not another program's
-            self._make_schema(run)
-            for table in schema.COLUMNS:
+            self._ensure_schema(run)
+            for table in schema.TABLE_COLUMNS:
                 run(f"DROP TABLE IF EXISTS {table}", ())
-            for table in schema.TABLES:
+            for table in schema.CREATE_STATEMENTS:
                 run(table, ())
-            _carry_out(statements, run)
+            _run_statements(statements, run)
 
-        self._write(work, in_place=False)
-        return kept
+        self._write_with_mark(replace_tables, has_clients_table=False)
+        return saved_path
 
-    def _readable(self) -> list[Statement]:
+    def _read_rows_if_readable(self) -> list[Statement]:
         """All rows that are here, none where they cannot be read: a restore is for that, too."""
         try:
-            return self.read(all_rows)
-        except Unreachable:
+            return self.read_in_snapshot(read_insert_statements)
+        except PostgresUnreachable:
             raise
         except StateError:
             return []
 
-    def warnings(self) -> tuple[Diagnostic, ...]:
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
         return ()
 
     def close(self) -> None:
-        with self._turn:
+        with self._connection_lock:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
 
-    def _is_there(self, run: Run) -> bool:
-        name = sql.Identifier(self._place.schema, "meta").as_string(None)
+    def _has_meta_table(self, run: SqlRunner) -> bool:
+        name = sql.Identifier(self._state_location.schema, "meta").as_string(None)
         return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
-    def _make_schema(self, run: Run) -> None:
+    def _ensure_schema(self, run: SqlRunner) -> None:
         # CREATE SCHEMA IF NOT EXISTS asks for the right to make one also where it exists.
-        if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._place.schema,)):
-            run(self._text("CREATE SCHEMA {schema}"), ())
-        run(_CLIENTS, ())
+        if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._state_location.schema,)):
+            run(self._format_sql("CREATE SCHEMA {schema}"), ())
+        run(_CREATE_CLIENTS_TABLE, ())
 
-    def _persist(self, attempt: Callable[[], T]) -> T:
+    def _retry_while_unreachable(self, attempt: Callable[[], T]) -> T:
         """Again and again while the server is away, where nothing of an attempt was kept."""
-        until = time.monotonic() + self._patience
-        pause = 0.05
-        with self._turn:
+        deadline = time.monotonic() + self._patience
+        pause_seconds = 0.05
+        with self._connection_lock:
             while True:
                 try:
                     return attempt()
-                except Unreachable:
+                except PostgresUnreachable:
                     self.close()
-                    if not self._known or time.monotonic() + pause > until:
+                    if not self._was_reached or time.monotonic() + pause_seconds > deadline:
                         # Who has waited in vain once does not wait again, to give a lock back.
-                        self._known = False
+                        self._was_reached = False
                         raise
-                time.sleep(pause)
-                pause = min(2 * pause, 1.0)
+                time.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, 1.0)
 
-    def _write(self, work: Callable[[Run], T], *, in_place: bool) -> T:
-        """With `in_place` the table of our mark is there before the work begins."""
+    def _write_with_mark(self, work: Callable[[SqlRunner], T], *, has_clients_table: bool) -> T:
+        """With `has_clients_table` the table of our mark is there before the work begins."""
 
-        def marked(run: Run) -> T:
+        def work_and_mark(run: SqlRunner) -> T:
             result = work(run)
-            run(self._text(_MARK), ())
+            run(self._format_sql(_UPSERT_MARK), ())
             return result
 
-        def attempt() -> T:
-            self._mark += 1
-            if in_place:
-                return self._once(f"{_WRITE}; {_MARK}", work, "Writing", self._mark)
-            return self._once(_WRITE, marked, "Writing", self._mark)
+        def attempt_write() -> T:
+            self._last_mark += 1
+            if has_clients_table:
+                return self._run_transaction(
+                    f"{_BEGIN_WRITE}; {_UPSERT_MARK}", work, "Writing", self._last_mark
+                )
+            return self._run_transaction(_BEGIN_WRITE, work_and_mark, "Writing", self._last_mark)
 
-        with self._turn:
-            return self._persist(attempt)
+        with self._connection_lock:
+            return self._retry_while_unreachable(attempt_write)
 
-    def _text(self, template: str) -> str:
-        mark, first = sql.Literal(self._mark), sql.Literal(self._mark == 1)
-        made = sql.SQL(template).format(**self._names, mark=mark, first=first)
-        return made.as_string(None)
+    def _format_sql(self, template: str) -> str:
+        mark, first = sql.Literal(self._last_mark), sql.Literal(self._last_mark == 1)
+        composed = sql.SQL(template).format(**self._template_values, mark=mark, first=first)
+        return composed.as_string(None)
 
-    def _once(self, begin: str, work: Callable[[Run], T], doing: str, mark: int = 0) -> T:
-        connection = self._current()
+    def _run_transaction(
+        self, begin_template: str, work: Callable[[SqlRunner], T], activity: str, mark: int = 0
+    ) -> T:
+        connection = self._ensure_connection()
         try:
-            with self._in_words(connection, doing):
-                run = _runner(connection)
-                run(self._text(begin), ())
+            with self._translate_errors(connection, activity):
+                run = _make_postgres_runner(connection)
+                run(self._format_sql(begin_template), ())
                 result = work(run)
-        except NoTable:
-            self._undo(connection)
+        except MissingTable:
+            self._roll_back(connection)
             if self.exists():
                 raise
-            raise faults.missing(self.where) from None
+            raise faults.build_missing_state_error(self.location) from None
         except BaseException:
-            self._undo(connection)
+            self._roll_back(connection)
             raise
-        self._commit(connection, mark, doing)
-        self._known = True
+        self._commit_transaction(connection, mark, activity)
+        self._was_reached = True
         return result
 
-    def _commit(self, connection: Connection, mark: int, doing: str) -> None:
+    def _commit_transaction(self, connection: Connection, mark: int, activity: str) -> None:
         try:
-            with self._in_words(connection, doing):
+            with self._translate_errors(connection, activity):
                 connection.execute("COMMIT")
-        except Unreachable:
+        except PostgresUnreachable:
             self.close()
             # Of a snapshot all was read.
-            if mark and not self._was_kept(mark):
+            if mark and not self._was_committed(mark):
                 raise
         except BaseException:
-            self._undo(connection)
+            self._roll_back(connection)
             raise
 
-    def _was_kept(self, mark: int) -> bool:
+    def _was_committed(self, mark: int) -> bool:
         """Whether a transaction whose end we did not hear of was committed. Waits for its end."""
 
-        def ask(run: Run) -> bool:
-            if not self._is_there(run):
+        def is_mark_stored(run: SqlRunner) -> bool:
+            if not self._has_meta_table(run):
                 return False
-            found = run("SELECT mark FROM clients WHERE client = ?", (self._client,))
-            return found == [(mark,)]
+            mark_rows = run("SELECT mark FROM clients WHERE client = ?", (self._client_id,))
+            return mark_rows == [(mark,)]
 
         try:
-            return self._persist(lambda: self._once(_WRITE, ask, "Reading"))
+            return self._retry_while_unreachable(
+                lambda: self._run_transaction(_BEGIN_WRITE, is_mark_stored, "Reading")
+            )
         except StateError:
-            raise postgres_faults.fate_unknown(self.where) from None
+            raise postgres_faults.build_unknown_commit_error(self.location) from None
 
-    def _undo(self, connection: Connection) -> None:
+    def _roll_back(self, connection: Connection) -> None:
         with suppress(psycopg.Error):
             connection.execute("ROLLBACK")
         if connection.info.transaction_status != pq.TransactionStatus.IDLE:
             self.close()
 
-    def _current(self) -> Connection:
+    def _ensure_connection(self) -> Connection:
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection = self._open_connection()
         return self._connection
 
-    def _connect(self) -> Connection:
+    def _open_connection(self) -> Connection:
         try:
             # A pooler may give each transaction another server process: nothing is prepared.
             return psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as problem:
-            finding = postgres_faults.no_connection(problem, self.where)
+            finding = postgres_faults.build_connection_error(problem, self.location)
         raise finding
 
     @contextmanager
-    def _in_words(self, connection: Connection, doing: str) -> Iterator[None]:
+    def _translate_errors(self, connection: Connection, activity: str) -> Iterator[None]:
         try:
-            with watched(connection, self._longest):
+            with limit_connection_time(connection, self._max_seconds):
                 yield
         except psycopg.Error as problem:
-            if connection.closed or postgres_faults.ends_connection(problem):
-                finding: StateError = postgres_faults.lost(self.where, doing)
+            if connection.closed or postgres_faults.has_ended_connection(problem):
+                finding: StateError = postgres_faults.build_connection_lost_error(
+                    self.location, activity
+                )
             else:
-                finding = postgres_faults.explain(problem, self.where, doing)
+                finding = postgres_faults.build_statement_error(problem, self.location, activity)
             raise finding from None
         except UnicodeEncodeError:
-            raise faults.unstorable(self.where, "a text is not valid Unicode") from None
+            raise faults.build_unstorable_value_error(
+                self.location, "a text is not valid Unicode"
+            ) from None
 
 
-def _runner(connection: Connection) -> Run:
-    def run(text: str, values: Sequence[Any]) -> list[Row]:
-        cursor = connection.execute(text.replace("?", "%s").encode(), values or None)
+def _make_postgres_runner(connection: Connection) -> SqlRunner:
+    def run_statement(statement: str, values: Sequence[Any]) -> list[Row]:
+        cursor = connection.execute(statement.replace("?", "%s").encode(), values or None)
         return cursor.fetchall() if cursor.description else []
 
-    return run
+    return run_statement
 
 
-def _carry_out(statements: Sequence[Statement], run: Run) -> None:
-    for text, values in statements:
-        run(text, values)
+def _run_statements(statements: Sequence[Statement], run: SqlRunner) -> None:
+    for statement, values in statements:
+        run(statement, values)

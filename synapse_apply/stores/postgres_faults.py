@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import psycopg
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import faults
 
-KEPT = "What was recorded before is kept."
+NOTHING_LOST_NOTE = "What was recorded before is kept."
 
 # A server that is about to answer again (PostgreSQL, appendix A: 57P03).
-STARTING = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
+STARTING_TEXTS = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
 
 # By what the server says of a connection it refuses. There is no code for it.
-_REFUSED = (
+_REFUSAL_MESSAGES = (
     (
         ("password authentication failed", "no password supplied", "authentication failed"),
         "The database refuses the login",
@@ -28,120 +28,136 @@ _REFUSED = (
 )
 
 
-class Unreachable(StateError):
+class PostgresUnreachable(StateError):
     """No connection; another attempt may succeed."""
 
 
-class NoTable(StateError):
+class MissingTable(StateError):
     """A table is missing: there is no state, or it is damaged."""
 
 
-def no_connection(problem: psycopg.Error, where: str) -> StateError:
+def build_connection_error(problem: psycopg.Error, location: str) -> StateError:
     """A connection that was not made."""
-    text = _reason(problem)
-    if any(word in text for word in STARTING):
-        return unreachable(where, text)
-    for words, summary, hint in _REFUSED:
-        if any(word in text for word in words):
-            return StateError(error(summary, f"{where}: {text}.", hint))
-    if "does not exist" in text and "database" in text:
+    server_message = _extract_reason(problem)
+    if any(word in server_message for word in STARTING_TEXTS):
+        return build_unreachable_error(location, server_message)
+    for words, summary, hint in _REFUSAL_MESSAGES:
+        if any(word in server_message for word in words):
+            return StateError(error_finding(summary, f"{location}: {server_message}.", hint))
+    if "does not exist" in server_message and "database" in server_message:
         return StateError(
-            error(
+            error_finding(
                 "The database does not exist",
-                f"{where}: {text}.",
+                f"{location}: {server_message}.",
                 "Create it (createdb NAME), or correct the state's url.",
             )
         )
-    if "does not exist" in text or "permission denied" in text:
+    if "does not exist" in server_message or "permission denied" in server_message:
         return StateError(
-            error(
+            error_finding(
                 "The database refuses the login",
-                f"{where}: {text}.",
+                f"{location}: {server_message}.",
                 "Check the user in the state's url, and its right to CONNECT.",
             )
         )
-    return unreachable(where, text)
+    return build_unreachable_error(location, server_message)
 
 
-def unreachable(where: str, why: str) -> Unreachable:
-    return Unreachable(
-        error(
+def build_unreachable_error(location: str, reason: str) -> PostgresUnreachable:
+    return PostgresUnreachable(
+        error_finding(
             "The state's database cannot be reached",
-            f"{where}: {why}.",
-            f"Check host, port and network, and whether the server runs. {KEPT}",
+            f"{location}: {reason}.",
+            f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
         )
     )
 
 
-def lost(where: str, doing: str) -> Unreachable:
-    return Unreachable(
-        error(
+def build_connection_lost_error(location: str, activity: str) -> PostgresUnreachable:
+    return PostgresUnreachable(
+        error_finding(
             "The connection to the state's database was lost",
-            f"{doing} {where}: the server ended the connection.",
-            f"See whether the server runs, then try again. {KEPT}",
+            f"{activity} {location}: the server ended the connection.",
+            f"See whether the server runs, then try again. {NOTHING_LOST_NOTE}",
         )
     )
 
 
-def fate_unknown(where: str) -> StateError:
+def build_unknown_commit_error(location: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "Whether the last write was recorded is not known",
-            f"The connection to {where} broke while it was committed, and the server did not"
+            f"The connection to {location} broke while it was committed, and the server did not"
             " tell afterwards.",
             "When the server runs again: `synapse-apply apply`. It looks up what was under way.",
         )
     )
 
 
-def ends_connection(problem: psycopg.Error) -> bool:
+def has_ended_connection(problem: psycopg.Error) -> bool:
     """Whether the server, or somebody between, has ended the connection with it."""
     code = problem.sqlstate or ""
-    return code.startswith(("08", "57P")) or code == "25P03" or (not code and _is_broken(problem))
+    return (
+        code.startswith(("08", "57P"))
+        or code == "25P03"
+        or (not code and _is_connection_problem(problem))
+    )
 
 
-def _is_broken(problem: psycopg.Error) -> bool:
+def _is_connection_problem(problem: psycopg.Error) -> bool:
     return isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
 
 
-def explain(problem: psycopg.Error, where: str, doing: str) -> StateError:
+def build_statement_error(problem: psycopg.Error, location: str, activity: str) -> StateError:
     """An error of a statement on a connection that stands."""
     code = problem.sqlstate or ""
-    why = problem.diag.message_primary or "no reason was given"
+    reason = problem.diag.message_primary or "no reason was given"
     if code == "42P01":
-        return NoTable(*faults.damaged(where, why).diagnostics)
+        return MissingTable(*faults.build_damaged_state_error(location, reason).diagnostics)
     if code in ("42703", "42P07"):
-        return faults.foreign(where, f"has tables of another program ({why})")
+        return faults.build_foreign_file_error(
+            location, f"has tables of another program ({reason})"
+        )
     if code == "42501":
         return StateError(
-            error(
+            error_finding(
                 "The database does not permit this",
-                f"{doing} {where}: {why}.",
+                f"{activity} {location}: {reason}.",
                 "Grant the user CREATE on the database, or let an administrator make the schema"
                 " for it: CREATE SCHEMA NAME AUTHORIZATION USER.",
             )
         )
-    if code == "25006" or "recovery" in why:
+    if code == "25006" or "recovery" in reason:
         return StateError(
-            error(
+            error_finding(
                 "The database is read-only",
-                f"{doing} {where}: {why}.",
+                f"{activity} {location}: {reason}.",
                 "Name the primary server; target_session_attrs=read-write picks it of several.",
             )
         )
     if code in ("55P03", "40P01", "57014"):
         hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
-        return faults.busy(where, doing, why, hint)
+        return faults.build_busy_error(location, activity, reason, hint)
     if code in ("53100", "53200", "53400"):
         return StateError(
-            error("The database has no room", f"{doing} {where}: {why}. {KEPT}", "Make some there.")
+            error_finding(
+                "The database has no room",
+                f"{activity} {location}: {reason}. {NOTHING_LOST_NOTE}",
+                "Make some there.",
+            )
         )
     if isinstance(problem, psycopg.DataError) or code == "54000":
-        return faults.unstorable(where, problem.diag.message_primary or str(problem))
-    return StateError(error("The state cannot be used", f"{doing} {where} failed: {why} ({code})."))
+        return faults.build_unstorable_value_error(
+            location, problem.diag.message_primary or str(problem)
+        )
+    return StateError(
+        error_finding(
+            "The state cannot be used", f"{activity} {location} failed: {reason} ({code})."
+        )
+    )
 
 
-def _reason(problem: psycopg.Error) -> str:
+def _extract_reason(problem: psycopg.Error) -> str:
     """The first reason the client library gives, without its preamble."""
     lines = [line.strip() for line in str(problem).splitlines()]
     line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])

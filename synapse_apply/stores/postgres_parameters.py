@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 from psycopg import conninfo
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.stores.postgres_url import Place
+from synapse_apply.stores.postgres_url import StateLocation
 
 # So that a connection that went silent is noticed well before a lease is over.
-DEFAULTS = {
+DEFAULT_PARAMETERS = {
     "application_name": "synapse-apply",
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -22,19 +22,19 @@ DEFAULTS = {
 }
 
 
-def parameters(at: Place) -> dict[str, Any]:
+def build_connection_parameters(state_location: StateLocation) -> dict[str, Any]:
     """The URL's own come first; InputError for a URL that the library does not understand."""
     try:
-        given = conninfo.conninfo_to_dict(at.url.reveal())
+        url_parameters = conninfo.conninfo_to_dict(state_location.url.reveal())
     except psycopg.Error:
-        given = None
-    if given is None:  # its message may repeat a part of the URL
+        url_parameters = None
+    if url_parameters is None:  # its message may repeat a part of the URL
         raise InputError(
-            error(
+            error_finding(
                 "The state's url cannot be used",
-                f"{at.where}: the PostgreSQL client does not understand it.",
+                f"{state_location.display_url}: the PostgreSQL client does not understand it.",
                 "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
                 " are those of libpq.",
             )
         )
-    return {**DEFAULTS, **given, "client_encoding": "UTF8"}
+    return {**DEFAULT_PARAMETERS, **url_parameters, "client_encoding": "UTF8"}

@@ -13,19 +13,21 @@ import psycopg
 from synapse_apply.stores.database import Row
 
 # In seconds: more than a lease, and than the server lets us stand in line for a lock.
-LONGEST = 45.0
+MAX_SECONDS = 45.0
 
 
 @contextmanager
-def watched(connection: psycopg.Connection[Row], longest: float) -> Iterator[None]:
+def limit_connection_time(
+    connection: psycopg.Connection[Row], max_seconds: float
+) -> Iterator[None]:
     """Break the connection when what is done with it takes longer than so many seconds.
 
     TCP notices a peer that is gone. A server process that stands still answers on that level, and
     the client library would wait for it without end.
     """
     # A descriptor of our own: the library's may be closed, and its number another's by then.
-    with socket.socket(fileno=os.dup(connection.fileno())) as line:
-        timer = Timer(longest, _cut, (line,))
+    with socket.socket(fileno=os.dup(connection.fileno())) as connection_socket:
+        timer = Timer(max_seconds, _shut_down_socket, (connection_socket,))
         timer.daemon = True
         timer.start()
         try:
@@ -34,6 +36,6 @@ def watched(connection: psycopg.Connection[Row], longest: float) -> Iterator[Non
             timer.cancel()
 
 
-def _cut(line: socket.socket) -> None:
+def _shut_down_socket(connection_socket: socket.socket) -> None:
     with suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
+        connection_socket.shutdown(socket.SHUT_RDWR)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from synapse_apply.files.opening import (
     FILE_MODE,
-    FOLDER,
     FOLDER_MODE,
-    flush_folder,
-    make_file,
-    make_folder,
+    OWN_FOLDER,
+    create_folders,
+    create_own_file,
+    sync_folder,
 )
 
-__all__ = ("FILE_MODE", "FOLDER", "FOLDER_MODE", "flush_folder", "make_file", "make_folder")
+__all__ = (
+    "FILE_MODE",
+    "FOLDER_MODE",
+    "OWN_FOLDER",
+    "create_folders",
+    "create_own_file",
+    "sync_folder",
+)

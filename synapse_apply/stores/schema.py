@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from types import NoneType
 
-TABLES = (
+CREATE_STATEMENTS = (
     """
     CREATE TABLE meta (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -70,7 +70,7 @@ TABLES = (
 )
 
 # Every table with its columns, in an order in which rows can be copied one table at a time.
-COLUMNS = {
+TABLE_COLUMNS = {
     "meta": (
         *("id", "format", "lineage", "serial", "url", "tenant", "data_set"),
         *("created", "tool_version", "fence"),
@@ -87,76 +87,79 @@ COLUMNS = {
 
 
 # What cells hold that are no texts. A lock's are NULL beside `meta` where nobody holds it.
-_NUMBERS = frozenset(("format", "serial", "fence", "token", "counter", "pid", "seq"))
-_MAY_BE_NULL = frozenset(("owner", "token"))
+_NUMBER_COLUMNS = frozenset(("format", "serial", "fence", "token", "counter", "pid", "seq"))
+_NULLABLE_COLUMNS = frozenset(("owner", "token"))
 # One more must still be a number to every database.
-LARGEST = 2**62
+LARGEST_NUMBER = 2**62
 
 
 @cache
-def types_of(column: str) -> frozenset[type]:
+def list_cell_types(column: str) -> frozenset[type]:
     """The types that a cell of a column may have, by its name in an answer; else numbers."""
-    types: set[type] = {int} if column in _NUMBERS or not column.isidentifier() else {str}
-    if column in _MAY_BE_NULL:
+    types: set[type] = {int} if column in _NUMBER_COLUMNS or not column.isidentifier() else {str}
+    if column in _NULLABLE_COLUMNS:
         types.add(NoneType)
     if column == "id":
         types.add(int)  # of `meta` and `lock`, which have one row
     return frozenset(types)
 
 
-def select_all(table: str) -> str:
+def build_select_all(table: str) -> str:
     """Every row of a table, columns as in COLUMNS."""
-    return f"SELECT {', '.join(COLUMNS[table])} FROM {table}"  # noqa: S608 - names of our own
+    return f"SELECT {', '.join(TABLE_COLUMNS[table])} FROM {table}"  # noqa: S608 - names of our own
 
 
 @cache
-def insert_many(table: str, count: int) -> str:
+def build_insert_many(table: str, count: int) -> str:
     """So many rows with a value for each of COLUMNS."""
-    names = COLUMNS[table]
-    row = f"({', '.join('?' * len(names))})"
-    rows = ", ".join([row] * count)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES {rows}"  # noqa: S608
+    columns = TABLE_COLUMNS[table]
+    row_placeholders = f"({', '.join('?' * len(columns))})"
+    all_placeholders = ", ".join([row_placeholders] * count)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {all_placeholders}"  # noqa: S608
 
 
-def insert_into(table: str) -> str:
+def build_insert(table: str) -> str:
     """One row with a value for each of COLUMNS."""
-    return insert_many(table, 1)
+    return build_insert_many(table, 1)
 
 
 @cache
-def among(head: str, count: int) -> str:
+def append_in_clause(statement_head: str, count: int) -> str:
     """A statement about so many values of the column that its head ends with."""
-    return f"{head} IN ({', '.join('?' * count)})"
+    return f"{statement_head} IN ({', '.join('?' * count)})"
 
 
 @cache
-def owners_among(count: int) -> str:
+def build_select_remote_ids(count: int) -> str:
     """Address, kind, API version and id of those that have one of so many (kind, api, id)."""
-    one = "(kind = ? AND api = ? AND remote_id = ?)"
-    return f"SELECT address, kind, api, remote_id FROM records WHERE {' OR '.join([one] * count)}"  # noqa: S608
+    condition = "(kind = ? AND api = ? AND remote_id = ?)"
+    return (
+        "SELECT address, kind, api, remote_id FROM records WHERE "  # noqa: S608
+        f"{' OR '.join([condition] * count)}"
+    )
 
 
-ADD_META = insert_into("meta")
+ADD_META = build_insert("meta")
 # One row tells all that a write checks: format, binding, and who holds the lock.
 GET_META = (
     "SELECT format, lineage, serial, url, tenant, data_set, fence, owner, token"
     " FROM meta LEFT JOIN lock ON lock.id = meta.id WHERE meta.id = 1"
 )
 # Where those stand in its row.
-SERIAL, BINDING, FENCE, HOLDER = 2, slice(3, 6), 6, slice(7, 9)
-BIND = "UPDATE meta SET url = ?, tenant = ?, data_set = ? WHERE id = 1"
+SERIAL_INDEX, IDENTITY_SLICE, FENCE_INDEX, OWNER_SLICE = 2, slice(3, 6), 6, slice(7, 9)
+SET_IDENTITY = "UPDATE meta SET url = ?, tenant = ?, data_set = ? WHERE id = 1"
 ADD_TO_SERIAL = "UPDATE meta SET serial = serial + ? WHERE id = 1"
 # Of intents and of the audit: a look at the end of an index each.
-LAST_NUMBERS = (
+GET_LAST_NUMBERS = (
     "SELECT (SELECT COALESCE(MAX(seq), 0) FROM intents), (SELECT COALESCE(MAX(seq), 0) FROM audit)"
 )
 SET_SERIAL = "UPDATE meta SET serial = ? WHERE id = 1"
 
-GET_LOCK = f"{select_all('lock')} WHERE id = 1"
-ADD_LOCK = insert_into("lock")
+GET_LOCK = f"{build_select_all('lock')} WHERE id = 1"
+ADD_LOCK = build_insert("lock")
 DROP_LOCK = "DELETE FROM lock"
-GIVE_BACK = "DELETE FROM lock WHERE owner = ?"
-BEAT = "UPDATE lock SET counter = counter + 1 WHERE id = 1 AND owner = ?"
+RELEASE_LOCK = "DELETE FROM lock WHERE owner = ?"
+COUNT_HEARTBEAT = "UPDATE lock SET counter = counter + 1 WHERE id = 1 AND owner = ?"
 # The number of the last holding ever, also while nobody holds the lock.
 SET_FENCE = "UPDATE meta SET fence = ? WHERE id = 1"
 
@@ -165,8 +168,11 @@ ALL_RECORDS = "SELECT address, record FROM records"
 COUNT_RECORDS = "SELECT COUNT(*) FROM records"
 GET_RECORD = "SELECT record FROM records WHERE address = ?"
 # To be ended by `among`.
-OPEN_INTENTS, DROP_INTENTS = "SELECT id FROM intents WHERE id", "DELETE FROM intents WHERE id"
-SOME_RECORDS = "SELECT address, record FROM records WHERE address"
+SELECT_INTENTS_BY_ID, DROP_INTENTS = (
+    "SELECT id FROM intents WHERE id",
+    "DELETE FROM intents WHERE id",
+)
+SELECT_RECORDS_BY_ADDRESS = "SELECT address, record FROM records WHERE address"
 DROP_RECORDS = "DELETE FROM records WHERE address"
 FIND_REMOTE = "SELECT address FROM records WHERE kind = ? AND api = ? AND remote_id = ?"
 ADD_RECORD = "INSERT INTO records (address, kind, api, remote_id, record) VALUES (?, ?, ?, ?, ?)"
@@ -174,7 +180,7 @@ DROP_RECORD = "DELETE FROM records WHERE address = ?"
 
 ALL_INTENTS = "SELECT id, intent FROM intents ORDER BY seq"
 GET_INTENT = "SELECT intent FROM intents WHERE id = ?"
-INTENT_AT = "SELECT intent FROM intents WHERE address = ? ORDER BY seq LIMIT 1"
+GET_INTENT_OF_ADDRESS = "SELECT intent FROM intents WHERE address = ? ORDER BY seq LIMIT 1"
 ADD_INTENT = (
     "INSERT INTO intents (id, seq, address, intent)"
     " VALUES (?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM intents), ?, ?)"

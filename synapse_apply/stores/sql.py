@@ -12,26 +12,36 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.ports import Above, Vet, any_state, from_start
-from synapse_apply.model.refactoring import Finish, Renames, after_alone, renamed
+from synapse_apply.model.ports import (
+    BackupCheck,
+    ProgressFloor,
+    accept_any_backup,
+    no_known_progress,
+)
+from synapse_apply.model.refactoring import (
+    RecordFinisher,
+    Renames,
+    iter_renamed_records,
+    use_renamed_record,
+)
 from synapse_apply.model.state import (
-    START,
+    NO_PROGRESS,
     STATE_FORMAT,
     AuditEntry,
-    Binding,
     Intent,
     IntentState,
-    Position,
     Record,
     State,
+    StateIdentity,
+    StateProgress,
 )
 from synapse_apply.stores import contents, faults, schema, texts
-from synapse_apply.stores.contents import Contents, History, Rows
-from synapse_apply.stores.database import Database, Row, Run, Statement
-from synapse_apply.stores.holder import Holder
-from synapse_apply.stores.lock import Runner
-from synapse_apply.stores.locked import Locked
-from synapse_apply.stores.notes import Note
+from synapse_apply.stores.contents import StateHistory, StateRows, StateSnapshot
+from synapse_apply.stores.database import Database, Row, SqlRunner, Statement
+from synapse_apply.stores.holder import LockOwner
+from synapse_apply.stores.lock import LockRunner
+from synapse_apply.stores.locked import LockedStore
+from synapse_apply.stores.notes import CallNote
 
 
 def utc_now() -> str:
@@ -39,7 +49,7 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-class SqlStore(Locked):
+class SqlStore(LockedStore):
     """A StateStore (model/ports.py) whose rows live in a Database."""
 
     def __init__(
@@ -47,154 +57,184 @@ class SqlStore(Locked):
         database: Database,
         tool_version: str = "",
         now: Callable[[], str] = utc_now,
-        runner: Runner | None = None,
+        runner: LockRunner | None = None,
     ) -> None:
         """Touches nothing: a state is looked for when it is first used."""
-        super().__init__(database, runner or Runner(), now)
+        super().__init__(database, runner or LockRunner(), now)
         self._tool_version = tool_version
         self._now = now
 
-    def warnings(self) -> tuple[Diagnostic, ...]:
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
         """What is risky about where this state is kept."""
-        return self._database.warnings()
+        return self._database.list_warnings()
 
     def exists(self) -> bool:
         return self._database.exists()
 
-    def init(self, binding: Binding, lineage: str, above: Position = START) -> None:
+    def create_state(
+        self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
+    ) -> None:
         """Also without the lock: it is taken for the moment then."""
-        first = above.next()
-        self.fill(Contents(State(lineage, first.serial, binding), fence=first.fence))
+        first_progress = floor.next_progress()
+        self.create_from_snapshot(
+            StateSnapshot(
+                State(lineage, first_progress.serial, binding), fence=first_progress.fence
+            )
+        )
 
-    def binding(self) -> Binding:
-        return Binding(*self._database.read(self._meta)[schema.BINDING])
+    def read_identity(self) -> StateIdentity:
+        return StateIdentity(
+            *self._database.read_in_snapshot(self._read_meta_row)[schema.IDENTITY_SLICE]
+        )
 
-    def lineage(self) -> str:
-        return str(self._database.read(self._meta)[1])
+    def read_lineage(self) -> str:
+        return str(self._database.read_in_snapshot(self._read_meta_row)[1])
 
-    def serial(self) -> int:
-        return int(self._database.read(self._meta)[schema.SERIAL])
+    def read_serial(self) -> int:
+        return int(self._database.read_in_snapshot(self._read_meta_row)[schema.SERIAL_INDEX])
 
-    def position(self) -> Position:
-        meta = self._database.read(self._meta)
-        return Position(int(meta[schema.SERIAL]), int(meta[schema.FENCE]))
+    def read_progress(self) -> StateProgress:
+        meta_row = self._database.read_in_snapshot(self._read_meta_row)
+        return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
 
-    def read(self) -> State:
-        return contents.state_of(self._database.read(self._rows), self.where)
+    def read_state(self) -> State:
+        return contents.build_state(self._database.read_in_snapshot(self._read_rows), self.where)
 
-    def record(self, address: Address) -> Record | None:
-        def work(run: Run) -> list[Row]:
-            self._meta(run)
+    def find_record(self, address: Address) -> Record | None:
+        def read_record_rows(run: SqlRunner) -> list[Row]:
+            self._read_meta_row(run)
             return run(schema.GET_RECORD, (str(address),))
 
-        rows = self._database.read(work)
-        return texts.record_from(rows[0][0], self.where, str(address)) if rows else None
+        rows = self._database.read_in_snapshot(read_record_rows)
+        return texts.decode_record(rows[0][0], self.where, str(address)) if rows else None
 
-    def note(self, *entries: AuditEntry) -> None:
-        rows = [(one.at, one.address, texts.audit_to(one, self.where)) for one in entries]
+    def append_audit_entries(self, *entries: AuditEntry) -> None:
+        audit_rows = [
+            (entry.at, entry.address, texts.encode_audit_entry(entry, self.where))
+            for entry in entries
+        ]
 
-        def work(run: Run) -> bool:
-            for row in rows:
-                run(schema.ADD_AUDIT, row)
+        def insert_entries(run: SqlRunner) -> bool:
+            for audit_row in audit_rows:
+                run(schema.ADD_AUDIT, audit_row)
             return False
 
-        if rows:
-            self._write(work)
+        if audit_rows:
+            self._write_change(insert_entries)
 
-    def begin(self, intent: Intent) -> None:
-        self._group.write(Note(intent, begun=texts.intent_to(intent, self.where)))
+    def write_intent(self, intent: Intent) -> None:
+        self._write_batch.write_durably(
+            CallNote(intent, intent_text=texts.encode_intent(intent, self.where))
+        )
 
-    def settle(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
+    def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
         """An intent that is not open is a StateError, one whose `state` is OPEN a ValueError."""
         if intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
-        note = Note(
+        call_note = CallNote(
             intent,
             record=record,
-            row=() if record is None else self._row(record),
-            drops=record is None and intent.state is IntentState.DONE,
-            entry=(entry.at, entry.address, texts.audit_to(entry, self.where)),
+            record_row=() if record is None else self._build_record_row(record),
+            drops_record=record is None and intent.state is IntentState.DONE,
+            audit_row=(entry.at, entry.address, texts.encode_audit_entry(entry, self.where)),
         )
-        self._group.write(note)
+        self._write_batch.write_durably(call_note)
 
-    def put(self, *records: Record) -> None:
-        latest = {record.address: record for record in records}
-        rows = [(record, self._row(record)) for record in latest.values()]
-        self._write(lambda run: self._put(run, rows))
+    def write_records(self, *records: Record) -> None:
+        records_by_address = {record.address: record for record in records}
+        rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
+        self._write_change(lambda run: self._write_changed_rows(run, rows))
 
-    def remove(self, *addresses: Address) -> None:
+    def remove_records(self, *addresses: Address) -> None:
         """An address that is not recorded is left out silently."""
 
-        def work(run: Run) -> bool:
-            known = [str(at) for at in addresses if run(schema.GET_RECORD, (str(at),))]
-            for address in known:
+        def delete_records(run: SqlRunner) -> bool:
+            stored_addresses = [
+                str(requested_address)
+                for requested_address in addresses
+                if run(schema.GET_RECORD, (str(requested_address),))
+            ]
+            for address in stored_addresses:
                 run(schema.DROP_RECORD, (address,))
-            return bool(known)
+            return bool(stored_addresses)
 
-        self._write(work)
+        self._write_change(delete_records)
 
-    def move(self, renames: Renames, finish: Finish = after_alone) -> None:
+    def rename_addresses(
+        self, renames: Renames, finish: RecordFinisher = use_renamed_record
+    ) -> None:
         """What depends on an old address depends on the new; an open call on it refuses all."""
 
-        def work(run: Run) -> bool:
+        def rename_records(run: SqlRunner) -> bool:
             for old, new in renames.items():
                 if not run(schema.GET_RECORD, (str(old),)):
-                    raise faults.unknown_address(old, self.where)
+                    raise faults.build_unknown_address_error(old, self.where)
                 if run(schema.GET_RECORD, (str(new),)):
-                    raise faults.taken(new, self.where)
-                for (text,) in run(schema.INTENT_AT, (str(old),)):
-                    raise faults.unsettled(old, texts.intent_from(text, self.where, str(old)).verb)
+                    raise faults.build_address_taken_error(new, self.where)
+                for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
+                    raise faults.build_open_call_error(
+                        old, texts.decode_intent(text, self.where, str(old)).verb
+                    )
             rows = run(schema.ALL_RECORDS, ())
-            records = [texts.record_from(text, self.where, at) for at, text in rows]
+            records = [
+                texts.decode_record(text, self.where, record_address)
+                for record_address, text in rows
+            ]
             for old in renames:
                 run(schema.DROP_RECORD, (str(old),))
-            changed = renamed(records, renames, finish)
-            return self._put(run, [(record, self._row(record)) for record in changed])
+            renamed_records = iter_renamed_records(records, renames, finish)
+            return self._write_changed_rows(
+                run, [(record, self._build_record_row(record)) for record in renamed_records]
+            )
 
-        self._write(work)
+        self._write_change(rename_records)
 
-    def rebind(self, binding: Binding) -> None:
-        def work(run: Run) -> bool:
-            if Binding(*self._meta(run)[schema.BINDING]) == binding:
+    def replace_identity(self, binding: StateIdentity) -> None:
+        def update_identity(run: SqlRunner) -> bool:
+            if StateIdentity(*self._read_meta_row(run)[schema.IDENTITY_SLICE]) == binding:
                 return False
-            run(schema.BIND, (binding.url, binding.tenant, binding.data_set))
+            run(schema.SET_IDENTITY, (binding.url, binding.tenant, binding.data_set))
             return True
 
-        self._write(work)
+        self._write_change(update_identity)
 
-    def audit(self, limit: int = 1000) -> list[AuditEntry]:
-        def work(run: Run) -> list[Row]:
-            self._meta(run)
+    def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
+        def read_newest_rows(run: SqlRunner) -> list[Row]:
+            self._read_meta_row(run)
             return run(schema.NEWEST_AUDIT, (limit,))
 
-        rows = self._database.read(work)
-        return [texts.audit_from(text, self.where, "audit") for (text,) in rows]
+        rows = self._database.read_in_snapshot(read_newest_rows)
+        return [texts.decode_audit_entry(text, self.where, "audit") for (text,) in rows]
 
-    def mark_applied(self, plan_id: str) -> None:
+    def mark_plan_applied(self, plan_id: str) -> None:
         """Use up a saved plan; StateError when it was used before. The serial stays."""
 
-        def work(run: Run) -> bool:
+        def insert_plan(run: SqlRunner) -> bool:
             if run(schema.GET_PLAN, (plan_id,)):
-                raise faults.applied_before(plan_id)
+                raise faults.build_plan_already_applied_error(plan_id)
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
-        self._write(work)
+        self._write_change(insert_plan)
 
-    def was_applied(self, plan_id: str) -> bool:
-        def work(run: Run) -> bool:
-            self._meta(run)
+    def was_plan_applied(self, plan_id: str) -> bool:
+        def has_plan_row(run: SqlRunner) -> bool:
+            self._read_meta_row(run)
             return bool(run(schema.GET_PLAN, (plan_id,)))
 
-        return self._database.read(work)
+        return self._database.read_in_snapshot(has_plan_row)
 
-    def backup(self, to: str) -> None:
+    def write_backup(self, path: str) -> None:
         """Needs no lock; an existing file is a StateError."""
-        self.serial()
-        self._database.backup(to)
+        self.read_serial()
+        self._database.write_backup(path)
 
-    def restore(
-        self, source: str, vet: Vet = any_state, keep: str = "", above: Above = from_start
+    def restore_backup(
+        self,
+        source: str,
+        check_backup: BackupCheck = accept_any_backup,
+        kept_path: str = "",
+        find_floor: ProgressFloor = no_known_progress,
     ) -> str:
         """Also without the lock: it is taken for the moment then.
 
@@ -202,76 +242,92 @@ class SqlStore(Locked):
         was seen of it.
         """
 
-        def check(run: Run) -> list[Statement]:
-            meta = self._meta(run, source)
-            vet(Binding(*meta[schema.BINDING]), str(meta[1]))
-            seen = above(str(meta[1]))
-            at_least = max(int(meta[schema.SERIAL]), serial, seen.serial) + 1
-            holder, made = holding.entry(max(int(meta[schema.FENCE]), seen.fence))
-            entered.append(holder)
-            return [(schema.SET_SERIAL, (at_least,)), *made]
+        def check_and_adjust(run: SqlRunner) -> list[Statement]:
+            meta_row = self._read_meta_row(run, source)
+            check_backup(StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
+            seen_progress = find_floor(str(meta_row[1]))
+            new_serial = max(int(meta_row[schema.SERIAL_INDEX]), serial, seen_progress.serial) + 1
+            lock_owner, lock_statements = lease.build_lock_statements(
+                max(int(meta_row[schema.FENCE_INDEX]), seen_progress.fence)
+            )
+            lock_owners.append(lock_owner)
+            return [(schema.SET_SERIAL, (new_serial,)), *lock_statements]
 
-        entered: list[Holder] = []
-        with self._locked_or_now("state restore", repair=True) as holding:
-            holding.check()
-            serial = self._serial_if_readable()
+        lock_owners: list[LockOwner] = []
+        with self._ensure_lock_held("state restore", repair=True) as lease:
+            lease.require_valid()
+            serial = self._read_serial_or_zero()
             written_at = self._runner.timing.boottime()
-            kept = self._database.replace(source, check, keep)
-            holding.seat(entered[-1], written_at)
-        return kept
+            saved_path = self._database.replace_from_backup(source, check_and_adjust, kept_path)
+            lease.mark_stored(lock_owners[-1], written_at)
+        return saved_path
 
-    def contents(self) -> Contents:
+    def read_snapshot(self) -> StateSnapshot:
         """The state with its history, as one snapshot."""
 
-        def work(run: Run) -> tuple[Rows, History]:
-            return self._rows(run), contents.history(run, self.where)
+        def read_rows_and_history(run: SqlRunner) -> tuple[StateRows, StateHistory]:
+            return self._read_rows(run), contents.read_history(run, self.where)
 
-        rows, (plans, audit) = self._database.read(work)
-        fence = int(rows[0][schema.FENCE])
-        return Contents(contents.state_of(rows, self.where), plans, audit, fence)
+        rows, (plans, audit) = self._database.read_in_snapshot(read_rows_and_history)
+        fence = int(rows[0][schema.FENCE_INDEX])
+        return StateSnapshot(contents.build_state(rows, self.where), plans, audit, fence)
 
-    def fill(self, made: Contents) -> None:
+    def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
         """Make a state of these contents; StateError when there is one already."""
         if self.exists():
-            raise faults.exists(self.where)
-        state = made.state
-        at = (state.binding.url, state.binding.tenant, state.binding.data_set)
-        meta = (1, STATE_FORMAT, state.lineage, 0, *at, self._now(), self._tool_version, 0)
-        with self._locked_or_now("state init") as holding:
-            holder, entry = holding.entry(made.fence)
-            statements: list[Statement] = [(table, ()) for table in schema.TABLES]
-            statements.append((schema.ADD_META, meta))
-            statements += [*contents.statements(made, self.where), *entry]
+            raise faults.build_existing_state_error(self.where)
+        state = state_snapshot.state
+        identity_cells = (state.binding.url, state.binding.tenant, state.binding.data_set)
+        meta_row = (
+            1,
+            STATE_FORMAT,
+            state.lineage,
+            0,
+            *identity_cells,
+            self._now(),
+            self._tool_version,
+            0,
+        )
+        with self._ensure_lock_held("state init") as lease:
+            lock_owner, lock_statements = lease.build_lock_statements(state_snapshot.fence)
+            statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
+            statements.append((schema.ADD_META, meta_row))
+            statements += [
+                *contents.build_fill_statements(state_snapshot, self.where),
+                *lock_statements,
+            ]
             written_at = self._runner.timing.boottime()
-            self._database.create(statements)
-            holding.seat(holder, written_at)
+            self._database.create_database(statements)
+            lease.mark_stored(lock_owner, written_at)
 
-    def _rows(self, run: Run) -> Rows:
-        return self._meta(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
+    def _read_rows(self, run: SqlRunner) -> StateRows:
+        return self._read_meta_row(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
 
-    def _row(self, record: Record) -> tuple[Any, ...]:
+    def _build_record_row(self, record: Record) -> tuple[Any, ...]:
         address = record.address
-        text = texts.record_to(record, self.where)
+        text = texts.encode_record(record, self.where)
         return (str(address), address.kind, record.api, record.remote_id, text)
 
-    def _put(self, run: Run, rows: list[tuple[Record, tuple[Any, ...]]]) -> bool:
+    def _write_changed_rows(
+        self, run: SqlRunner, rows: list[tuple[Record, tuple[Any, ...]]]
+    ) -> bool:
         """Old rows go first, so that two records of one call may exchange their ids."""
-        changed = [
+        changed_rows = [
             (record, row)
             for record, row in rows
             if run(schema.GET_RECORD, (row[0],)) != [(row[-1],)]
         ]
-        for _, row in changed:
+        for _, row in changed_rows:
             run(schema.DROP_RECORD, (row[0],))
-        for record, row in changed:
-            for (other,) in run(schema.FIND_REMOTE, row[1:4]):
-                raise faults.two_addresses(record, other)
+        for record, row in changed_rows:
+            for (other_address,) in run(schema.FIND_REMOTE, row[1:4]):
+                raise faults.build_duplicate_remote_id_error(record, other_address)
             run(schema.ADD_RECORD, row)
-        return bool(changed)
+        return bool(changed_rows)
 
-    def _serial_if_readable(self) -> int:
+    def _read_serial_or_zero(self) -> int:
         """A state that is damaged or gone is just what a restore is for."""
         try:
-            return self.serial()
+            return self.read_serial()
         except StateError:
             return 0

@@ -7,64 +7,72 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import faults
 
-PRIMARY = 0xFF  # extended result codes keep the primary one in the low byte
+PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the low byte
 
 
 @contextmanager
-def in_words(where: str, doing: str) -> Iterator[None]:
+def translate_errors(location: str, activity: str) -> Iterator[None]:
     """Turn an error of the block into a StateError that names the place."""
     try:
         yield
     except sqlite3.Error as problem:
-        raise _explain(problem, where, doing) from None
+        raise _build_sqlite_error(problem, location, activity) from None
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(where, doing, problem.strerror or "no space left") from None
-        raise faults.unusable(where, doing, problem.strerror or str(problem)) from None
+            raise _build_disk_full_error(
+                location, activity, problem.strerror or "no space left"
+            ) from None
+        raise faults.build_unusable_state_error(
+            location, activity, problem.strerror or str(problem)
+        ) from None
     except UnicodeEncodeError:
-        raise faults.unstorable(where, "a text is not valid Unicode") from None
+        raise faults.build_unstorable_value_error(location, "a text is not valid Unicode") from None
 
 
-def _explain(problem: sqlite3.Error, where: str, doing: str) -> StateError:
-    code = getattr(problem, "sqlite_errorcode", 0) & PRIMARY
+def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) -> StateError:
+    code = getattr(problem, "sqlite_errorcode", 0) & PRIMARY_CODE_MASK
     if code == sqlite3.SQLITE_NOTADB:
-        return faults.foreign(where, "is not an SQLite database")
+        return faults.build_foreign_file_error(location, "is not an SQLite database")
     if code == sqlite3.SQLITE_CORRUPT:
-        return faults.damaged(where, str(problem))
+        return faults.build_damaged_state_error(location, str(problem))
     if code == sqlite3.SQLITE_FULL:
-        return _full(where, doing, str(problem))
+        return _build_disk_full_error(location, activity, str(problem))
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return faults.unusable(where, doing, str(problem))
+        return faults.build_unusable_state_error(location, activity, str(problem))
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        who = "another process is in the middle of a write, or was stopped there"
-        return faults.busy(where, doing, who, "Let it go on or end it, then try again.")
+        blocker = "another process is in the middle of a write, or was stopped there"
+        return faults.build_busy_error(
+            location, activity, blocker, "Let it go on or end it, then try again."
+        )
     if code == sqlite3.SQLITE_IOERR:
-        return _not_taken(where, doing, str(problem))
+        return _build_io_error(location, activity, str(problem))
     if str(problem).startswith("no such "):
-        return faults.damaged(where, str(problem))
-    return StateError(error("The state cannot be used", f"{doing} {where} failed: {problem}."))
+        return faults.build_damaged_state_error(location, str(problem))
+    return StateError(
+        error_finding("The state cannot be used", f"{activity} {location} failed: {problem}.")
+    )
 
 
-def _not_taken(where: str, doing: str, why: str) -> StateError:
+def _build_io_error(location: str, activity: str, reason: str) -> StateError:
     """A quota and a limit on the size of files come as this, not as a full disk."""
     return StateError(
-        error(
+        error_finding(
             "The disk does not take or give the state",
-            f"{doing} {where} failed: {why}. What was recorded before is whole.",
+            f"{activity} {location} failed: {reason}. What was recorded before is whole.",
             "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
         )
     )
 
 
-def _full(where: str, doing: str, why: str) -> StateError:
+def _build_disk_full_error(location: str, activity: str, reason: str) -> StateError:
     return StateError(
-        error(
+        error_finding(
             "The disk is full",
-            f"{doing} {where} failed: {why}. What was recorded before is whole.",
+            f"{activity} {location} failed: {reason}. What was recorded before is whole.",
             "Free some space there and try again.",
         )
     )

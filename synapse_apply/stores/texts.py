@@ -13,43 +13,46 @@ from synapse_apply.stores import faults
 T = TypeVar("T")
 
 
-def record_to(record: Record, where: str) -> str:
+def encode_record(record: Record, location: str) -> str:
     """TypeError for a secret, StateError for what is too deep to be stored."""
-    return _write(codec.record_to_json, record, where)
+    return _encode_json(codec.record_to_json, record, location)
 
 
-def record_from(text: str, where: str, name: str) -> Record:
-    """StateError (damaged) when the text is not what record_to writes; `name` says which row."""
-    return _read(codec.record_from_json, text, where, name)
+def decode_record(text: str, location: str, row_label: str) -> Record:
+    """StateError (damaged) when the text is not what record_to writes.
+
+    `row_label` says which row.
+    """
+    return _decode_json(codec.record_from_json, text, location, row_label)
 
 
-def intent_to(intent: Intent, where: str) -> str:
-    return _write(codec.intent_to_json, intent, where)
+def encode_intent(intent: Intent, location: str) -> str:
+    return _encode_json(codec.intent_to_json, intent, location)
 
 
-def intent_from(text: str, where: str, name: str) -> Intent:
-    return _read(codec.intent_from_json, text, where, name)
+def decode_intent(text: str, location: str, row_label: str) -> Intent:
+    return _decode_json(codec.intent_from_json, text, location, row_label)
 
 
-def audit_to(entry: AuditEntry, where: str) -> str:
-    return _write(codec.audit_to_json, entry, where)
+def encode_audit_entry(entry: AuditEntry, location: str) -> str:
+    return _encode_json(codec.audit_entry_to_json, entry, location)
 
 
-def audit_from(text: str, where: str, name: str) -> AuditEntry:
-    return _read(codec.audit_from_json, text, where, name)
+def decode_audit_entry(text: str, location: str, row_label: str) -> AuditEntry:
+    return _decode_json(codec.audit_entry_from_json, text, location, row_label)
 
 
-def _write(encode: Callable[[Any], Any], value: Any, where: str) -> str:
+def _encode_json(encode: Callable[[Any], Any], value: Any, location: str) -> str:
     try:
-        return codec.canonical(encode(value))
+        return codec.format_canonical_json(encode(value))
     except (ValueError, RecursionError) as problem:
-        raise faults.unstorable(where, str(problem)) from None
+        raise faults.build_unstorable_value_error(location, str(problem)) from None
 
 
-def _read(decode: Callable[[Any], T], text: str, where: str, name: str) -> T:
+def _decode_json(decode: Callable[[Any], T], text: str, location: str, row_label: str) -> T:
     try:
         return decode(json.loads(text))
     except json.JSONDecodeError:
-        raise faults.damaged(where, f"{name} is not JSON") from None
+        raise faults.build_damaged_state_error(location, f"{row_label} is not JSON") from None
     except (ValueError, RecursionError) as problem:
-        raise faults.damaged(where, f"{name}: {problem}") from None
+        raise faults.build_damaged_state_error(location, f"{row_label}: {problem}") from None

@@ -5,74 +5,82 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from synapse_apply.model.diagnostic import pointer
+from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.plan import Change, FieldChange
-from synapse_apply.views.fields import Layout, grow
-from synapse_apply.views.findings import dotted
-from synapse_apply.views.grammar import plural
-from synapse_apply.views.masking import plain
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.fields import RowLayout, build_field_tree
+from synapse_apply.views.findings import format_field_path
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.masking import to_plain_json
+from synapse_apply.views.pen import Style
+from synapse_apply.views.safety import escape_ci_commands, sanitize
 
-_WIDTH = 110
+_DEFAULT_WIDTH = 110
 _INDENT = 4
-_SHOWN = 5
+_MAX_LISTED = 5
 
 
-def count_accepted(changes: Iterable[Change]) -> int:
+def count_accepted_fields(changes: Iterable[Change]) -> int:
     """How many fields of these resources differ by agreement."""
     return sum(len(change.accepted) for change in changes)
 
 
-def accepted_line(changes: Sequence[Change]) -> str:
+def format_accepted_line(changes: Sequence[Change]) -> str:
     """The line that counts and names them, "" where there are none."""
     fields = [
-        f"{clean(change.address)}: {clean(dotted(field.path))}"
+        f"{sanitize(change.address)}: {sanitize(format_field_path(field.path))}"
         for change in changes
         for field in change.accepted
     ]
-    return fields_line(fields)
+    return format_accepted_fields(fields)
 
 
-def fields_line(fields: Sequence[str]) -> str:
+def format_accepted_fields(fields: Sequence[str]) -> str:
     """The same of fields named as ADDRESS: FIELD."""
     if not fields:
         return ""
-    more = f" and {len(fields) - _SHOWN} more" if len(fields) > _SHOWN else ""
-    return f"{plural(len(fields), 'accepted difference')} ({', '.join(fields[:_SHOWN])}{more})."
+    remainder = f" and {len(fields) - _MAX_LISTED} more" if len(fields) > _MAX_LISTED else ""
+    return (
+        f"{pluralize(len(fields), 'accepted difference')} "
+        f"({', '.join(fields[:_MAX_LISTED])}{remainder})."
+    )
 
 
-def accepted_documents(changes: Iterable[Change]) -> list[dict[str, Any]]:
+def build_accepted_documents(changes: Iterable[Change]) -> list[dict[str, Any]]:
     """The same as JSON, an entry a field; null stands for what is secret."""
     return [
         {
             "address": str(change.address),
-            "path": pointer(field.path),
+            "path": format_json_pointer(field.path),
             "sensitive": field.sensitive,
-            "live": None if field.sensitive else plain(field.before),
-            "declared": None if field.sensitive else plain(field.after),
+            "live": None if field.sensitive else to_plain_json(field.before),
+            "declared": None if field.sensitive else to_plain_json(field.after),
         }
         for change in changes
         for field in change.accepted
     ]
 
 
-def render_differing(
+def render_differing_fields(
     address: object,
-    differing: Sequence[FieldChange],
-    accepted: Sequence[FieldChange],
+    differing_fields: Sequence[FieldChange],
+    accepted_fields: Sequence[FieldChange],
     notes: Sequence[str],
     *,
     color: bool,
     width: int | None = None,
 ) -> str:
     """What accepting a resource settles: a row a field, from live to declared."""
-    pen = Pen(color)
+    style = Style(color)
     lines: list[str] = []
-    for title, fields in (("differs", differing), ("differs, accepted before", accepted)):
+    for title, fields in (
+        ("differs", differing_fields),
+        ("differs, accepted before", accepted_fields),
+    ):
         if fields:
-            heading = f"{clean(address)} {title} (live -> declared):"
-            rows = Layout(pen, width or _WIDTH).rows(grow(fields), _INDENT)
-            lines += [pen(heading, "bold"), *rows]
-    lines += [f"  . {clean(note)}" for note in notes]
-    return disarm("".join(f"{line}\n" for line in lines))
+            heading = f"{sanitize(address)} {title} (live -> declared):"
+            rows = RowLayout(style, width or _DEFAULT_WIDTH).format_rows(
+                build_field_tree(fields), _INDENT
+            )
+            lines += [style(heading, "bold"), *rows]
+    lines += [f"  . {sanitize(note)}" for note in notes]
+    return escape_ci_commands("".join(f"{line}\n" for line in lines))

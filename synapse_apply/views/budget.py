@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.safety import disarm
+from synapse_apply.views.safety import escape_ci_commands
 
-SMALLEST = 8192
+MIN_BUDGET = 8192
 
 
-def utf8(text: str) -> int:
+def count_utf8_bytes(text: str) -> int:
     """The size of a text in bytes."""
     return len(text.encode())
 
 
 @frozen
-class Budget:
+class SizeBudget:
     """How large a document may be: `limit` in characters, or in what `measure` counts."""
 
     limit: int
@@ -24,75 +24,86 @@ class Budget:
 
     def __post_init__(self) -> None:
         """ValueError for a limit in which not even the headings fit."""
-        if self.limit < SMALLEST:
-            raise ValueError(f"a report needs a budget of at least {SMALLEST}")
+        if self.limit < MIN_BUDGET:
+            raise ValueError(f"a report needs a budget of at least {MIN_BUDGET}")
 
     @property
-    def largest_entry(self) -> int:
+    def max_entry_size(self) -> int:
         """What one entry may take, so that a single resource does not crowd out all others."""
         return self.limit // 4
 
 
 # What GitHub takes: a comment has 65,536 characters. A step summary of more than 1 MiB is dropped
 # whole, and one of just that size, too.
-COMMENT = Budget(65_536)
-STEP_SUMMARY = Budget(1_000_000, utf8)
+COMMENT_BUDGET = SizeBudget(65_536)
+STEP_SUMMARY_BUDGET = SizeBudget(1_000_000, count_utf8_bytes)
 
 
 @frozen
-class Section:
+class SizedSection:
     """A heading and `count` entries, made as they are needed; none is ever cut in two."""
 
     opening: str
     entries: Iterable[str]
     count: int
     closing: str = ""
-    joint: str = "\n\n"
+    separator: str = "\n\n"
 
 
-def fit(head: str, sections: Sequence[Section], foot: Callable[[int], str], budget: Budget) -> str:
-    """The document. `foot` is told how many entries are left out.
+def fit_sections_to_budget(
+    heading: str,
+    sections: Sequence[SizedSection],
+    build_footer: Callable[[int], str],
+    budget: SizeBudget,
+) -> str:
+    """The document. `build_footer` is told how many entries are left out.
 
     Every section keeps its heading; where not all fits, small ones are whole and large ones share.
     """
-    head = disarm(head)
-    size, most = budget.measure, sum(section.count for section in sections)
-    around = sum(size(_laid_out(section, [], section.count)) + 8 for section in sections)
-    room = budget.limit - size(head) - size(foot(most)) - around - 8
-    taken = [_taken(section, room, size) for section in sections]
-    shares = _shares([sum(sizes) for _, sizes in taken], max(room, 0))
-    parts, hidden = [head], 0
-    for section, (entries, sizes), share in zip(sections, taken, shares, strict=True):
-        kept = entries[: _how_many(sizes, share)]
-        hidden += section.count - len(kept)
-        parts.append(_laid_out(section, kept, section.count - len(kept)))
-    return "\n\n".join(part for part in (*parts, foot(hidden)) if part) + "\n"
+    heading = escape_ci_commands(heading)
+    measure, entry_count = budget.measure, sum(section.count for section in sections)
+    frame_size = sum(
+        measure(_format_section(section, [], section.count)) + 8 for section in sections
+    )
+    room = budget.limit - measure(heading) - measure(build_footer(entry_count)) - frame_size - 8
+    measured_entries = [_take_fitting_entries(section, room, measure) for section in sections]
+    shares = _divide_room([sum(sizes) for _, sizes in measured_entries], max(room, 0))
+    parts, hidden_count = [heading], 0
+    for section, (entries, sizes), share in zip(sections, measured_entries, shares, strict=True):
+        shown_entries = entries[: _count_fitting_entries(sizes, share)]
+        hidden_count += section.count - len(shown_entries)
+        parts.append(_format_section(section, shown_entries, section.count - len(shown_entries)))
+    return "\n\n".join(part for part in (*parts, build_footer(hidden_count)) if part) + "\n"
 
 
-def _taken(section: Section, room: int, size: Callable[[str], int]) -> tuple[list[str], list[int]]:
+def _take_fitting_entries(
+    section: SizedSection, room: int, measure: Callable[[str], int]
+) -> tuple[list[str], list[int]]:
     """Entries and their sizes, until they are more than the whole room: no more can be shown."""
     entries: list[str] = []
     sizes: list[int] = []
-    left = room
-    for entry in map(disarm, section.entries):
+    remaining_room = room
+    for entry in map(escape_ci_commands, section.entries):
         entries.append(entry)
-        sizes.append(size(entry) + size(section.joint))
-        left -= sizes[-1]
-        if left < 0:
+        sizes.append(measure(entry) + measure(section.separator))
+        remaining_room -= sizes[-1]
+        if remaining_room < 0:
             break
     return entries, sizes
 
 
-def _shares(wanted: Sequence[int], room: int) -> list[int]:
+def _divide_room(wanted_sizes: Sequence[int], room: int) -> list[int]:
     """What each may take of the room: nobody less than an equal share, unless it wants less."""
-    given = [0] * len(wanted)
-    for done, at in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
-        given[at] = min(wanted[at], room // (len(wanted) - done))
-        room -= given[at]
-    return given
+    shares = [0] * len(wanted_sizes)
+    for served_count, index in enumerate(
+        sorted(range(len(wanted_sizes)), key=wanted_sizes.__getitem__)
+    ):
+        shares[index] = min(wanted_sizes[index], room // (len(wanted_sizes) - served_count))
+        room -= shares[index]
+    return shares
 
 
-def _how_many(sizes: Sequence[int], share: int) -> int:
+def _count_fitting_entries(sizes: Sequence[int], share: int) -> int:
     for count, size in enumerate(sizes):
         share -= size
         if share < 0:
@@ -100,7 +111,13 @@ def _how_many(sizes: Sequence[int], share: int) -> int:
     return len(sizes)
 
 
-def _laid_out(section: Section, kept: Sequence[str], hidden: int) -> str:
-    more = [f"*{hidden:,} {'more ' if kept else ''}not shown here.*"] if hidden else []
-    body = section.joint.join(kept)
-    return "\n\n".join(part for part in (section.opening, body, *more, section.closing) if part)
+def _format_section(section: SizedSection, shown_entries: Sequence[str], hidden_count: int) -> str:
+    hidden_note = (
+        [f"*{hidden_count:,} {'more ' if shown_entries else ''}not shown here.*"]
+        if hidden_count
+        else []
+    )
+    body = section.separator.join(shown_entries)
+    return "\n\n".join(
+        part for part in (section.opening, body, *hidden_note, section.closing) if part
+    )

@@ -6,148 +6,167 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from synapse_apply.model.checkup import Checkup, Row, Verdict
-from synapse_apply.views.cells import cells, pad
-from synapse_apply.views.findings import indented
-from synapse_apply.views.grammar import plural
+from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
+from synapse_apply.views.cells import count_cells, pad_to_width
+from synapse_apply.views.findings import indent_lines
+from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json import FORMAT_VERSION
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, disarm, told_lines
-from synapse_apply.views.tables import WIDEST, render_table
+from synapse_apply.views.pen import Style
+from synapse_apply.views.safety import escape_ci_commands, sanitize, sanitize_detail_lines
+from synapse_apply.views.tables import MAX_COLUMN_WIDTH, render_table
 
-_STYLES = {
-    Verdict.OK: "done",
-    Verdict.WARNING: "warning",
-    Verdict.PROBLEM: "error",
-    Verdict.UNCHECKED: "dim",
+_STATUS_STYLES = {
+    CheckStatus.OK: "done",
+    CheckStatus.WARNING: "warning",
+    CheckStatus.PROBLEM: "error",
+    CheckStatus.UNCHECKED: "dim",
 }
-_HEALTH = {
-    Verdict.OK: "healthy",
-    Verdict.WARNING: "healthy",
-    Verdict.PROBLEM: "not healthy",
-    Verdict.UNCHECKED: "not checked",
+_HEALTH_TEXTS = {
+    CheckStatus.OK: "healthy",
+    CheckStatus.WARNING: "healthy",
+    CheckStatus.PROBLEM: "not healthy",
+    CheckStatus.UNCHECKED: "not checked",
 }
 _GAP = "  "
-_MANY = 3
+_MIN_JOINED = 3
 
 
 def render_checkup(checkup: Checkup, *, color: bool) -> str:
     """A line a row by section, the findings' details below theirs, and a last line that counts."""
-    pen = Pen(color)
-    words = max(cells(verdict.value) for verdict in Verdict)
-    names = max((cells(clean(row.check)) for row in checkup.rows), default=0)
-    names = min(names, WIDEST)
+    style = Style(color)
+    status_width = max(count_cells(status.value) for status in CheckStatus)
+    name_width = max((count_cells(sanitize(result.check)) for result in checkup.results), default=0)
+    name_width = min(name_width, MAX_COLUMN_WIDTH)
     lines: list[str] = []
-    for title, rows in checkup.sections:
-        lines.append(pen(clean(title), "bold"))
-        for row in _joined(rows):
-            lines += _lines(row, words, names, pen)
+    for title, results in checkup.sections:
+        lines.append(style(sanitize(title), "bold"))
+        for result in _join_unchecked_results(results):
+            lines += _format_result_lines(result, status_width, name_width, style)
         lines.append("")
-    lines.append(_sum(checkup, pen))
-    return disarm("\n".join(lines) + "\n")
+    lines.append(_format_checkup_totals(checkup, style))
+    return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def render_section(title: str, rows: Iterable[Row], *, color: bool) -> str:
+def render_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
     """The rows of one section, under its title."""
-    pen, section = Pen(color), list(rows)
-    words = max((cells(row.verdict.value) for row in section), default=0)
-    names = min(max((cells(clean(row.check)) for row in section), default=0), WIDEST)
-    lines = (line for row in section for line in _lines(row, words, names, pen))
-    return disarm("\n".join((pen(clean(title), "bold"), *lines)) + "\n")
+    pen, section = Style(color), list(rows)
+    words = max((count_cells(row.status.value) for row in section), default=0)
+    names = min(
+        max((count_cells(sanitize(row.check)) for row in section), default=0), MAX_COLUMN_WIDTH
+    )
+    lines = (line for row in section for line in _format_result_lines(row, words, names, pen))
+    return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
-def section_document(title: str, rows: Iterable[Row]) -> list[dict[str, Any]]:
+def section_document(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
     """The rows of one section as `doctor --json` has them."""
     head = {"section": title.lower()}
-    return [{**head, "check": row.check, "subject": row.subject, **_found(row)} for row in rows]
+    return [
+        {**head, "check": row.check, "subject": row.subject, **_build_result_fields(row)}
+        for row in rows
+    ]
 
 
 def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
     """The document of `doctor --json` (doctor.schema.json)."""
     return {
-        **_head(checkup, tool_version),
-        "counts": {verdict.value.replace(" ", "_"): checkup.count(verdict) for verdict in Verdict},
+        **_build_document_header(checkup, tool_version),
+        "counts": {
+            status.value.replace(" ", "_"): checkup.count_results(status) for status in CheckStatus
+        },
         "checks": [
-            row for title, rows in checkup.sections for row in section_document(title, rows)
+            result
+            for title, results in checkup.sections
+            for result in section_document(title, results)
         ],
     }
 
 
-def render_agents(checkup: Checkup, *, color: bool) -> str:
+def render_agents_table(checkup: Checkup, *, color: bool) -> str:
     """A table with a line an agent."""
-    rows = [(row.subject, _HEALTH[row.verdict], row.detail or row.summary) for row in checkup.rows]
+    rows = [
+        (result.subject, _HEALTH_TEXTS[result.status], result.detail or result.summary)
+        for result in checkup.results
+    ]
     return render_table(("name", "health", "detail"), rows, color=color)
 
 
 def agents_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
     """The document of `agents check --json` (agents.schema.json)."""
     return {
-        **_head(checkup, tool_version),
+        **_build_document_header(checkup, tool_version),
         "agents": [
             {
-                "name": row.subject,
-                "healthy": row.verdict in {Verdict.OK, Verdict.WARNING},
-                **_found(row),
+                "name": result.subject,
+                "healthy": result.status in {CheckStatus.OK, CheckStatus.WARNING},
+                **_build_result_fields(result),
             }
-            for row in checkup.rows
+            for result in checkup.results
         ],
     }
 
 
-def _head(checkup: Checkup, tool_version: str) -> dict[str, Any]:
+def _build_document_header(checkup: Checkup, tool_version: str) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "tool_version": tool_version,
         "target": checkup.target or None,
-        "healthy": checkup.is_well,
+        "healthy": checkup.is_healthy,
         "exit_code": checkup.exit_code,
     }
 
 
-def _found(row: Row) -> dict[str, Any]:
+def _build_result_fields(result: CheckResult) -> dict[str, Any]:
     return {
-        "status": row.verdict.value.replace(" ", "_"),
-        "summary": row.summary,
-        "detail": row.detail,
-        "hint": row.hint,
-        "request_id": row.request_id or None,
+        "status": result.status.value.replace(" ", "_"),
+        "summary": result.summary,
+        "detail": result.detail,
+        "hint": result.hint,
+        "request_id": result.first_request_id or None,
     }
 
 
-def _joined(rows: Iterable[Row]) -> Iterator[Row]:
+def _join_unchecked_results(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
     """Rows that were not checked for one reason as one row, where they are many."""
-    for (verdict, why), group in groupby(rows, lambda row: (row.verdict, row.summary)):
-        same = list(group)
-        if verdict is not Verdict.UNCHECKED or len(same) < _MANY:
-            yield from same
+    for (status, reason), group in groupby(results, lambda result: (result.status, result.summary)):
+        similar_results = list(group)
+        if status is not CheckStatus.UNCHECKED or len(similar_results) < _MIN_JOINED:
+            yield from similar_results
         else:
-            names = ", ".join(dict.fromkeys(row.check for row in same))
-            yield Row.unchecked(f"{len(same)} checks", f"{why}: {names}")
+            check_names = ", ".join(dict.fromkeys(result.check for result in similar_results))
+            yield CheckResult.build_unchecked(
+                f"{len(similar_results)} checks", f"{reason}: {check_names}"
+            )
 
 
-def _lines(row: Row, words: int, names: int, pen: Pen) -> Iterator[str]:
-    verdict = pen(pad(row.verdict.value, words), _STYLES[row.verdict])
-    name = pad(clean(row.check), names)
-    subject = f"{row.subject}: " if row.subject else ""
-    yield f"{_GAP}{verdict}{_GAP}{name}{_GAP}{clean(subject + row.summary)}".rstrip()
-    below = words + names + 3 * len(_GAP)
-    yield from indented(row.detail, below)
-    if row.hint:
-        head, *rest = told_lines(row.hint)
-        yield f"{' ' * below}Hint: {head}"
-        yield from (f"{' ' * below}      {line}".rstrip() for line in rest)
-    if row.request_id and row.request_id not in row.detail:
-        yield " " * below + pen(f"Request id: {clean(row.request_id)}", "dim")
-
-
-def _sum(checkup: Checkup, pen: Pen) -> str:
-    problems, warnings, unchecked = (
-        checkup.count(verdict) for verdict in (Verdict.PROBLEM, Verdict.WARNING, Verdict.UNCHECKED)
+def _format_result_lines(
+    result: CheckResult, status_width: int, name_width: int, style: Style
+) -> Iterator[str]:
+    status_text = style(
+        pad_to_width(result.status.value, status_width), _STATUS_STYLES[result.status]
     )
-    parts = [plural(problems, "problem")] if problems else []
-    parts += [plural(warnings, "warning")] if warnings else []
+    name = pad_to_width(sanitize(result.check), name_width)
+    subject = f"{result.subject}: " if result.subject else ""
+    yield f"{_GAP}{status_text}{_GAP}{name}{_GAP}{sanitize(subject + result.summary)}".rstrip()
+    detail_indent = status_width + name_width + 3 * len(_GAP)
+    yield from indent_lines(result.detail, detail_indent)
+    if result.hint:
+        first_line, *continuation = sanitize_detail_lines(result.hint)
+        yield f"{' ' * detail_indent}Hint: {first_line}"
+        yield from (f"{' ' * detail_indent}      {line}".rstrip() for line in continuation)
+    if result.first_request_id and result.first_request_id not in result.detail:
+        yield " " * detail_indent + style(f"Request id: {sanitize(result.first_request_id)}", "dim")
+
+
+def _format_checkup_totals(checkup: Checkup, style: Style) -> str:
+    problems, warnings, unchecked = (
+        checkup.count_results(status)
+        for status in (CheckStatus.PROBLEM, CheckStatus.WARNING, CheckStatus.UNCHECKED)
+    )
+    parts = [pluralize(problems, "problem")] if problems else []
+    parts += [pluralize(warnings, "warning")] if warnings else []
     parts += [f"{unchecked} not checked"] if unchecked else []
     if problems:
-        return pen(f"{', '.join(parts)}.", "error")
-    more = f" ({', '.join(parts)})" if parts else ""
-    return pen(f"Nothing is wrong{more}.", "done")
+        return style(f"{', '.join(parts)}.", "error")
+    counts_text = f" ({', '.join(parts)})" if parts else ""
+    return style(f"Nothing is wrong{counts_text}.", "done")

@@ -6,92 +6,104 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from synapse_apply.views.cells import cells
+from synapse_apply.views.cells import count_cells
 from synapse_apply.views.literals import (
-    LONGEST,
-    clip,
-    gutter,
-    inline,
-    text_lines,
-    value_lines,
+    MAX_VALUE_LENGTH,
+    clip_text_around,
+    format_gutter_line,
+    format_inline,
+    format_value_lines,
+    split_clean_lines,
 )
-from synapse_apply.views.pen import Pen
+from synapse_apply.views.pen import Style
 
 _ARROW = " -> "
-_CONTEXT = 2
+_CONTEXT_LINES = 2
 # SequenceMatcher is quadratic at worst; beyond this, values are shown whole, one after the other.
-_MOST_COMPARED = 2000
+_MAX_COMPARED_LINES = 2000
 
 
-def difference(before: Any, after: Any, room: int, pen: Pen) -> list[str]:
+def format_value_change(before: Any, after: Any, room: int, style: Style) -> list[str]:
     """Lines of `before -> after`; the first goes after `name = `."""
     if isinstance(before, str) and isinstance(after, str):
-        return _texts(before, after, room, pen)
-    left, right = inline(before), inline(after)
-    if cells(left) + cells(right) + len(_ARROW) <= room:
-        return [f"{left}{_ARROW}{right}"]
+        return _format_text_change(before, after, room, style)
+    before_text, after_text = format_inline(before), format_inline(after)
+    if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
+        return [f"{before_text}{_ARROW}{after_text}"]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        return _lists(before, after, pen)
-    return _one_after_the_other(value_lines(before, room), value_lines(after, room))
+        return _format_list_change(before, after, style)
+    return _format_stacked_values(format_value_lines(before, room), format_value_lines(after, room))
 
 
-def _texts(before: str, after: str, room: int, pen: Pen) -> list[str]:
+def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
     if "\n" in before.strip("\n") or "\n" in after.strip("\n"):
-        old, new = text_lines(before), text_lines(after)
+        old, new = split_clean_lines(before), split_clean_lines(after)
         if old != new:
-            return _numbered(old, new, "lines", gutter, pen)
-    if len(before) > LONGEST or len(after) > LONGEST:
-        at = _first_difference(before, after)
-        return _one_after_the_other([clip(before, at)], [clip(after, at)])
-    left, right = inline(before), inline(after)
-    if cells(left) + cells(right) + len(_ARROW) <= room:
-        return [f"{left}{_ARROW}{right}"]
-    return _one_after_the_other([left], [right])
+            return _format_sequence_diff(old, new, "lines", format_gutter_line, style)
+    if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
+        position = _find_first_difference(before, after)
+        return _format_stacked_values(
+            [clip_text_around(before, position)], [clip_text_around(after, position)]
+        )
+    before_text, after_text = format_inline(before), format_inline(after)
+    if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
+        return [f"{before_text}{_ARROW}{after_text}"]
+    return _format_stacked_values([before_text], [after_text])
 
 
-def _first_difference(before: str, after: str) -> int:
+def _find_first_difference(before: str, after: str) -> int:
     shorter = min(len(before), len(after))
-    return next((at for at in range(shorter) if before[at] != after[at]), shorter)
+    return next(
+        (position for position in range(shorter) if before[position] != after[position]), shorter
+    )
 
 
-def _one_after_the_other(left: list[str], right: list[str]) -> list[str]:
-    head, *rest = right
-    return [*left, f" -> {head}", *(f"    {line}" for line in rest)]
+def _format_stacked_values(before_lines: list[str], after_lines: list[str]) -> list[str]:
+    first_line, *continuation = after_lines
+    return [*before_lines, f" -> {first_line}", *(f"    {line}" for line in continuation)]
 
 
-def _lists(before: Sequence[Any], after: Sequence[Any], pen: Pen) -> list[str]:
-    old, new = [inline(item) for item in before], [inline(item) for item in after]
-    return ["[", *_numbered(old, new, "items", _item, pen)[1:], "]"]
+def _format_list_change(before: Sequence[Any], after: Sequence[Any], style: Style) -> list[str]:
+    old, new = [format_inline(item) for item in before], [format_inline(item) for item in after]
+    return ["[", *_format_sequence_diff(old, new, "items", _format_list_item, style)[1:], "]"]
 
 
-def _item(line: str, mark: str = " ") -> str:
+def _format_list_item(line: str, mark: str = " ") -> str:
     return f"  {mark} {line},"
 
 
-def _numbered(
-    old: list[str], new: list[str], noun: str, show: Callable[[str, str], str], pen: Pen
+def _format_sequence_diff(
+    old: list[str], new: list[str], noun: str, format_line: Callable[[str, str], str], style: Style
 ) -> list[str]:
     """A head with counts, then the lines: gone, come, and a little of what stays."""
-    if len(old) + len(new) > _MOST_COMPARED:
+    if len(old) + len(new) > _MAX_COMPARED_LINES:
         blocks = [("replace", 0, len(old), 0, len(new))]
     else:
         blocks = list(SequenceMatcher(None, old, new, autojunk=False).get_opcodes())
     body: list[str] = []
     for index, (tag, old_from, old_to, new_from, new_to) in enumerate(blocks):
         if tag == "equal":
-            kept = [show(line, " ") for line in old[old_from:old_to]]
-            body += _context(kept, noun, first=index == 0, last=index == len(blocks) - 1)
+            equal_lines = [format_line(line, " ") for line in old[old_from:old_to]]
+            body += _shorten_equal_lines(
+                equal_lines, noun, is_first=index == 0, is_last=index == len(blocks) - 1
+            )
             continue
-        body += [pen(show(line, "-"), "-") for line in old[old_from:old_to]]
-        body += [pen(show(line, "+"), "+") for line in new[new_from:new_to]]
+        body += [style(format_line(line, "-"), "-") for line in old[old_from:old_to]]
+        body += [style(format_line(line, "+"), "+") for line in new[new_from:new_to]]
     count = f"{len(old)} -> {len(new)}" if len(old) != len(new) else str(len(old))
     return [f"({count} {noun})", *body]
 
 
-def _context(kept: list[str], noun: str, *, first: bool, last: bool) -> list[str]:
-    head = [] if first else kept[:_CONTEXT]
-    rest = kept[len(head) :]
-    tail = [] if last or not rest else rest[-_CONTEXT:]
-    hidden = len(rest) - len(tail)
-    note = [f"    # ({hidden} unchanged {noun} hidden)"] if hidden > 1 else rest[:hidden]
+def _shorten_equal_lines(
+    equal_lines: list[str], noun: str, *, is_first: bool, is_last: bool
+) -> list[str]:
+    head = [] if is_first else equal_lines[:_CONTEXT_LINES]
+    remaining_lines = equal_lines[len(head) :]
+    tail = [] if is_last or not remaining_lines else remaining_lines[-_CONTEXT_LINES:]
+    hidden_count = len(remaining_lines) - len(tail)
+    note = (
+        [f"    # ({hidden_count} unchanged {noun} hidden)"]
+        if hidden_count > 1
+        else remaining_lines[:hidden_count]
+    )
     return [*head, *note, *tail]

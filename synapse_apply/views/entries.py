@@ -8,106 +8,141 @@ from dataclasses import replace
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
-from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
+from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.report import Outcome, Report
-from synapse_apply.model.verification import Verdict
-from synapse_apply.views.blocks import Blocks
-from synapse_apply.views.budget import Budget
-from synapse_apply.views.diffs import DiffPen, diff_lines
-from synapse_apply.views.drift import heading, object_block
-from synapse_apply.views.findings import place, whereabouts
-from synapse_apply.views.grammar import SYMBOL, WILL, cannot, plural
-from synapse_apply.views.markup import code, fence, fold, html_code, prose
-from synapse_apply.views.masking import masked, veiled
-from synapse_apply.views.outcomes import findings, outcome_row
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.verification import ended_rows, log_lines
+from synapse_apply.model.verification import RunStatus
+from synapse_apply.views.blocks import ChangeBlocks
+from synapse_apply.views.budget import SizeBudget
+from synapse_apply.views.diffs import DiffStyle, iter_diff_lines
+from synapse_apply.views.drift import format_drift_heading, render_object_drift
+from synapse_apply.views.findings import format_finding_location, format_position
+from synapse_apply.views.grammar import (
+    ACTION_SYMBOLS,
+    PLANNED_PHRASES,
+    format_refused_action,
+    pluralize,
+)
+from synapse_apply.views.markup import (
+    format_code_span,
+    format_collapsible,
+    format_fenced_block,
+    format_html_code,
+    format_prose,
+)
+from synapse_apply.views.masking import redact_change_fields, redact_object
+from synapse_apply.views.outcomes import collect_outcome_findings, format_outcome_row
+from synapse_apply.views.pen import Style
+from synapse_apply.views.verification import format_run_rows, sanitize_log_lines
 
-_WIDTH = 110
-_PLAIN = Pen(color=False)
+_DEFAULT_WIDTH = 110
+_PLAIN = Style(color=False)
 # What an apply of this change would undo, not bring about.
-_OUTSIDE = frozenset({Cause.DRIFT})
-_SENTENCES = 2000  # what a detail or a hint may take
-_ALSO_DRIFTED = "also changed outside: see Drift"
+_DRIFT_CAUSES = frozenset({Cause.DRIFT})
+_MAX_PROSE_LENGTH = 2000  # what a detail or a hint may take
+_ALSO_DRIFTED_NOTE = "also changed outside: see Drift"
 
 
 @frozen
-class Parted:
+class PlanParts:
     """The changes of a plan by where they come from; each field of an update in one of them."""
 
-    ours: tuple[Change, ...]
-    drift: tuple[Change, ...]
-    adopted: tuple[Change, ...]
-    forgotten: tuple[Change, ...]
+    own_changes: tuple[Change, ...]
+    drift_changes: tuple[Change, ...]
+    adopted_changes: tuple[Change, ...]
+    forgotten_changes: tuple[Change, ...]
 
     @classmethod
-    def of(cls, changes: Iterable[Change]) -> Parted:
+    def from_changes(cls, changes: Iterable[Change]) -> PlanParts:
         """Part what will be done; refused and superseded changes are not for here."""
-        ours, drift, adopted, forgotten = [], [], [], []
+        own_changes, drift_changes, adopted_changes, forgotten_changes = [], [], [], []
         for change in changes:
             if change.action is Action.ADOPT:
-                adopted.append(change)
+                adopted_changes.append(change)
             elif change.action is Action.FORGET:
-                forgotten.append(change)
+                forgotten_changes.append(change)
             elif change.action is Action.RECREATE:
-                drift.append(change)
+                drift_changes.append(change)
             else:
                 # Veiled first: a part of a change has only the marks of its own fields.
-                fields = veiled(change)
-                moved = [field for field in fields if field.cause in _OUTSIDE]
-                rest = [field for field in fields if field.cause not in _OUTSIDE]
-                if moved:
-                    drift.append(_only(change, moved, rest))
-                if rest or not moved:
-                    ours.append(_only(change, rest, moved) if moved else change)
-        return cls(tuple(ours), tuple(drift), tuple(adopted), tuple(forgotten))
+                fields = redact_change_fields(change)
+                drifted_fields = [field for field in fields if field.cause in _DRIFT_CAUSES]
+                own_fields = [field for field in fields if field.cause not in _DRIFT_CAUSES]
+                if drifted_fields:
+                    drift_changes.append(_with_only_fields(change, drifted_fields, own_fields))
+                if own_fields or not drifted_fields:
+                    own_changes.append(
+                        _with_only_fields(change, own_fields, drifted_fields)
+                        if drifted_fields
+                        else change
+                    )
+        return cls(
+            tuple(own_changes),
+            tuple(drift_changes),
+            tuple(adopted_changes),
+            tuple(forgotten_changes),
+        )
 
 
-def _only(change: Change, kept: list[FieldChange], left_out: list[FieldChange]) -> Change:
+def _with_only_fields(
+    change: Change, kept_fields: list[FieldChange], omitted_fields: list[FieldChange]
+) -> Change:
     """The change with some of its fields; the others do not count as unchanged either."""
-    if not left_out:
+    if not omitted_fields:
         return change
-    gone = {field.path for field in left_out}
-    notes = change.notes if kept[0].cause in _OUTSIDE else (*change.notes, _ALSO_DRIFTED)
+    omitted_paths = {field.path for field in omitted_fields}
+    notes = (
+        change.notes
+        if kept_fields[0].cause in _DRIFT_CAUSES
+        else (*change.notes, _ALSO_DRIFTED_NOTE)
+    )
     return replace(
         change,
-        fields=tuple(kept),
-        after=masked(change.after or {}, gone),
-        after_sensitive=tuple(path for path in change.after_sensitive if path not in gone),
+        fields=tuple(kept_fields),
+        after=redact_object(change.after or {}, omitted_paths),
+        after_sensitive=tuple(path for path in change.after_sensitive if path not in omitted_paths),
         notes=notes,
     )
 
 
-def change_entries(changes: Iterable[Change], budget: Budget) -> Iterator[str]:
+def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
     """A collapsible block a change, its diff cut by lines where it is very long."""
-    blocks = Blocks(DiffPen(), _WIDTH, show_unchanged=False)
+    blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
         adopts_as_is = change.action is Action.ADOPT and not change.fields
-        symbol = "" if adopts_as_is else SYMBOL[change.action]
-        name = html_code(f"{symbol} {change.address}".strip())
-        fields = f" ({plural(len(change.fields), 'field')})" if _is_partial(change) else ""
-        summary = f"{name} {WILL[change.action]}{fields}"
-        yield folded(summary, blocks.action(change), budget)
+        symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
+        name = format_html_code(f"{symbol} {change.address}".strip())
+        field_count_text = (
+            f" ({pluralize(len(change.fields), 'field')})" if _is_partial_change(change) else ""
+        )
+        summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
+        yield format_folded_diff(summary, blocks.render_change_block(change), budget)
 
 
-def drift_entries(objects: Iterable[ObjectDrift], budget: Budget) -> Iterator[str]:
+def iter_drift_entries(objects: Iterable[ObjectDrift], budget: SizeBudget) -> Iterator[str]:
     """A collapsible block an object that is not as it was left."""
-    for one in objects:
-        yield folded(html_code(heading(one)), object_block(one, DiffPen(), _WIDTH), budget)
+    for object_drift in objects:
+        yield format_folded_diff(
+            format_html_code(format_drift_heading(object_drift)),
+            render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH),
+            budget,
+        )
 
 
-def folded(summary: str, block: str, budget: Budget) -> str:
+def format_folded_diff(summary: str, block: str, budget: SizeBudget) -> str:
     """A block that was written with a DiffPen as a collapsible diff; `summary` is HTML."""
-    lines = list(diff_lines(block))
-    return fold(summary, fence(_within(lines, budget.largest_entry, budget), "diff"))
+    lines = list(iter_diff_lines(block))
+    return format_collapsible(
+        summary,
+        format_fenced_block(_cut_lines_to_room(lines, budget.max_entry_size, budget), "diff"),
+    )
 
 
-def _is_partial(change: Change) -> bool:
+def _is_partial_change(change: Change) -> bool:
     return change.action in {Action.UPDATE, Action.ADOPT} and bool(change.fields)
 
 
-def _within(lines: list[str], room: int, budget: Budget) -> list[str]:
+def _cut_lines_to_room(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
     """As many of the lines as fit, and how many more there are."""
     for count, line in enumerate(lines):
         # A longer line is shortened to some thousand characters by the block around it.
@@ -117,107 +152,147 @@ def _within(lines: list[str], room: int, budget: Budget) -> list[str]:
     return lines
 
 
-def moved_entries(moves: Iterable[Moved]) -> Iterator[str]:
+def iter_moved_entries(moves: Iterable[MovedAddress]) -> Iterator[str]:
     """A line a rename."""
     for move in moves:
-        yield f"- {code(str(move.old))} has moved to {code(str(move.new))}"
+        yield f"- {format_code_span(str(move.old))} has moved to {format_code_span(str(move.new))}"
 
 
-def forget_entries(changes: Iterable[Change]) -> Iterator[str]:
+def iter_forget_entries(changes: Iterable[Change]) -> Iterator[str]:
     """A line a change: its object stays."""
     for change in changes:
-        why = "; ".join(change.notes) or change.reason or "no longer declared"
-        yield f"- {code(change.address)}: {prose(why)}; the object itself stays"
+        reason = "; ".join(change.notes) or change.reason or "no longer declared"
+        yield (
+            f"- {format_code_span(change.address)}: {format_prose(reason)}; the object itself stays"
+        )
 
 
-def refusal_entries(changes: Iterable[Change], budget: Budget) -> Iterator[str]:
+def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
     """A `!` row a change: why, the ways out, and what was wanted."""
-    blocks = Blocks(DiffPen(), _WIDTH, show_unchanged=False)
+    blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
         lines: list[str] = []
         for refusal in change.refusals:
-            where = refusal.position or change.position
-            at = f" ({code(place(where))})" if where else ""
-            what = f"- **{code(change.address)} {cannot(change.action)}**"
-            lines.append(f"{what}: {prose(refusal.reason)}{at}")
+            position = refusal.position or change.position
+            position_text = f" ({format_code_span(format_position(position))})" if position else ""
+            subject = (
+                f"- **{format_code_span(change.address)} {format_refused_action(change.action)}**"
+            )
+            lines.append(f"{subject}: {format_prose(refusal.reason)}{position_text}")
             # An empty item of a list would be read as the line under a heading.
-            lines += [f"  - {said}" for way in refusal.ways_out if (said := prose(way))]
-        if wanted := blocks.wanted(change):
-            rows = list(diff_lines("\n".join(wanted)))
-            shown = _within(rows, budget.largest_entry, budget)
-            lines += ["", fold("What was wanted", fence(shown, "diff"))]
+            lines += [
+                f"  - {way_text}"
+                for way_out in refusal.ways_out
+                if (way_text := format_prose(way_out))
+            ]
+        if wanted_lines := blocks.render_wanted_fields(change):
+            rows = list(iter_diff_lines("\n".join(wanted_lines)))
+            shown_lines = _cut_lines_to_room(rows, budget.max_entry_size, budget)
+            lines += [
+                "",
+                format_collapsible("What was wanted", format_fenced_block(shown_lines, "diff")),
+            ]
         yield "\n".join(lines)
 
 
-def guard_entries(guards: Iterable[GuardTrip]) -> Iterator[str]:
+def iter_guard_entries(guards: Iterable[GuardViolation]) -> Iterator[str]:
     """A line a guard that would stop the apply."""
     for guard in guards:
         option = f"--override-guard {guard.name}"
-        hint = "" if option in guard.detail else f" If this is meant, apply with {code(option)}."
-        detail = f" {_sentence(guard.detail)}" if guard.detail else ""
-        yield f"- {_titled(guard.summary)}{detail}{hint}"
+        hint = (
+            ""
+            if option in guard.detail
+            else f" If this is meant, apply with {format_code_span(option)}."
+        )
+        detail = f" {_format_sentence(guard.detail)}" if guard.detail else ""
+        yield f"- {_format_bold_sentence(guard.summary)}{detail}{hint}"
 
 
-def note_entries(changes: Iterable[Change]) -> Iterator[str]:
+def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
     """A line a note of what asks for nothing now."""
     for change in changes:
         name = str(change.address)
         for note in change.notes:
-            yield f"- {code(name)}: {prose(note.removeprefix(name).lstrip(' :'))}"
+            yield (
+                f"- {format_code_span(name)}: {format_prose(note.removeprefix(name).lstrip(' :'))}"
+            )
 
 
-def finding_entries(found: Iterable[Diagnostic]) -> Iterator[str]:
+def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
     """A line a finding: what, why, where, what to do, and the server's request id."""
-    for finding in found:
-        yield f"- {finding_line(finding)}"
+    for finding in findings:
+        yield f"- {format_finding_paragraph(finding)}"
 
 
-def finding_line(finding: Diagnostic) -> str:
+def format_finding_paragraph(finding: Diagnostic) -> str:
     """A finding as one paragraph."""
-    parts = [_titled(finding.summary)]
-    parts += [_sentence(finding.detail)] if finding.detail else []
-    parts += [f"*Hint:* {_sentence(finding.hint)}"] if finding.hint else []
-    if where := whereabouts(finding).removeprefix("on ").removeprefix("with "):
-        parts.append(f"({code(where)})")
+    parts = [_format_bold_sentence(finding.summary)]
+    parts += [_format_sentence(finding.detail)] if finding.detail else []
+    parts += [f"*Hint:* {_format_sentence(finding.hint)}"] if finding.hint else []
+    if location := format_finding_location(finding).removeprefix("on ").removeprefix("with "):
+        parts.append(f"({format_code_span(location)})")
     if finding.request_id and finding.request_id not in finding.detail:
-        parts.append(f"Request id {code(finding.request_id)}.")
+        parts.append(f"Request id {format_code_span(finding.request_id)}.")
     return " ".join(parts)
 
 
-def _titled(summary: str) -> str:
+def _format_bold_sentence(summary: str) -> str:
     """A terse summary at the head of a paragraph."""
-    return f"**{_sentence(summary)}**"
+    return f"**{_format_sentence(summary)}**"
 
 
-def _sentence(text: str) -> str:
+def _format_sentence(text: str) -> str:
     end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
-    return f"{prose(text, _SENTENCES)}{end}"
+    return f"{format_prose(text, _MAX_PROSE_LENGTH)}{end}"
 
 
-def due_entries(changes: Iterable[Change]) -> Iterator[str]:
+def iter_due_run_entries(changes: Iterable[Change]) -> Iterator[str]:
     """A line a run that apply will make or follow, and why it is due."""
     for change in changes:
         if change.verification is not None:
-            yield f"- {code(change.address)} will be verified: {prose(change.verification.reason)}"
+            yield (
+                f"- {format_code_span(change.address)} will be verified: "
+                f"{format_prose(change.verification.reason)}"
+            )
 
 
-def run_entries(report: Report, budget: Budget) -> Iterator[str]:
+def iter_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
     """A line a run; below it what was found, and the last lines of its job's log."""
-    for one in report.verified:
-        row = "\n".join(ended_rows(replace(report, outcomes=(), verified=(one,)), _PLAIN))
-        lines = [f"- {code(row.strip())}"]
-        if one.verdict is not Verdict.SKIPPED:
-            lines += [f"  - {finding_line(found)}" for found in one.diagnostics]
-        if one.logs:
-            shown = _within(log_lines(one.logs), budget.largest_entry, budget)
+    for result in report.verification_results:
+        row = "\n".join(
+            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
+        )
+        lines = [f"- {format_code_span(row.strip())}"]
+        if result.status is not RunStatus.SKIPPED:
+            lines += [f"  - {format_finding_paragraph(finding)}" for finding in result.diagnostics]
+        if result.logs:
+            shown_lines = _cut_lines_to_room(
+                sanitize_log_lines(result.logs), budget.max_entry_size, budget
+            )
             # What stands below a tag without an empty line between them is HTML as well.
-            lines += ["", fold("The last lines of its log", fence(shown, "text")), ""]
+            lines += [
+                "",
+                format_collapsible(
+                    "The last lines of its log", format_fenced_block(shown_lines, "text")
+                ),
+                "",
+            ]
         yield "\n".join(lines)
 
 
-def outcome_entries(outcomes: Iterable[Outcome], *, told: bool) -> Iterator[str]:
-    """A line an outcome; `told`: below it what was found, each finding with its request id."""
+def iter_outcome_entries(outcomes: Iterable[Outcome], *, with_findings: bool) -> Iterator[str]:
+    """A line an outcome.
+
+    `with_findings`: below it what was found, each finding with its request id.
+    """
     for outcome in outcomes:
-        lines = [f"- {code(outcome_row(outcome, _PLAIN).strip())}"]
-        lines += [f"  - {finding_line(one)}" for one in findings([outcome])] if told else []
+        lines = [f"- {format_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
+        lines += (
+            [
+                f"  - {format_finding_paragraph(finding)}"
+                for finding in collect_outcome_findings([outcome])
+            ]
+            if with_findings
+            else []
+        )
         yield "\n".join(lines)

@@ -17,19 +17,29 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report
-from synapse_apply.views.grammar import plan_line
-from synapse_apply.views.json import drifted, json_line, plan_counts, reason_of
-from synapse_apply.views.outcomes import Counts, totals
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.progress import WELL, Forgiving, ending, words_of
-from synapse_apply.views.safety import clean
-from synapse_apply.views.under_way import INTERVAL, Call, UnderWay
+from synapse_apply.views.grammar import format_plan_line
+from synapse_apply.views.json import (
+    action_reason_code,
+    build_summary_counts,
+    format_json_line,
+    has_drifted,
+)
+from synapse_apply.views.outcomes import OutcomeCounts, format_report_totals
+from synapse_apply.views.pen import Style
+from synapse_apply.views.progress import (
+    SUCCESS_RESULTS,
+    ForgivingStream,
+    format_ending,
+    progress_words_for,
+)
+from synapse_apply.views.safety import sanitize
+from synapse_apply.views.under_way import REPORT_INTERVAL, OngoingCall, OngoingCalls
 
 Event = dict[str, Any]
 UI_VERSION = "1.0"
 
 # Terraform's words for what is done with a resource.
-_ACTIONS = {
+_TERRAFORM_ACTIONS = {
     Action.CREATE.value: "create",
     Action.RECREATE.value: "create",
     Action.ADOPT.value: "import",
@@ -38,136 +48,148 @@ _ACTIONS = {
     Action.FORGET.value: "forget",
     Action.NO_OP.value: "noop",
 }
-_LEVELS = {"error": "error", "warning": "warn"}
+_LEVEL_BY_SEVERITY = {"error": "error", "warning": "warn"}
 
 
-def version_event(tool_version: str) -> Event:
+def build_version_event(tool_version: str) -> Event:
     """The first line: which version writes, and the version of what it writes."""
     message = f"synapse-apply {tool_version}"
-    return _event("version", message, tool_version=tool_version, ui=UI_VERSION)
+    return _build_event("version", message, tool_version=tool_version, ui=UI_VERSION)
 
 
-def plan_events(plan: Plan) -> Iterator[Event]:
+def iter_plan_events(plan: Plan) -> Iterator[Event]:
     """What drifted, what is planned and refused, and the counts; what stays has no line."""
     for change in plan.changes:
-        if drifted(change):
-            is_gone = change.action is Action.RECREATE
-            yield _change_event(
-                "resource_drift", change, "delete" if is_gone else "update", "Drift"
+        if has_drifted(change):
+            is_missing = change.action is Action.RECREATE
+            yield _build_change_event(
+                "resource_drift", change, "delete" if is_missing else "update", "Drift"
             )
     for change in plan.changes:
-        action = _ACTIONS[change.action.value]
-        if change.refused:
-            yield _change_event("planned_change", change, action, "Refused", level="warn")
+        action = _TERRAFORM_ACTIONS[change.action.value]
+        if change.is_refused:
+            yield _build_change_event("planned_change", change, action, "Refused", level="warn")
         elif change.action is not Action.NO_OP:
-            yield _change_event("planned_change", change, action, f"Plan to {action}")
-    counts = plan_counts(plan.summary, due=len(plan.verified))
+            yield _build_change_event("planned_change", change, action, f"Plan to {action}")
+    counts = build_summary_counts(plan.summary, run_count=len(plan.verified_changes))
     counts["remove"] = counts.pop("destroy")
-    yield _summary_event(plan_line(plan.summary), counts, "plan")
+    yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")
 
 
-def report_events(report: Report) -> Iterator[Event]:
+def iter_report_events(report: Report) -> Iterator[Event]:
     """What the apply came to, in counts."""
-    counts = asdict(Counts.of(report))
-    for past, verb in _VERBS.items():
-        counts[verb] = counts.pop(past)
-    lines = totals(report, Pen(False)).splitlines()
-    said = next((line for line in lines if line.startswith("Apply ")), lines[0] if lines else "")
-    yield _summary_event(said, counts, str(report.extras.get("operation", "apply")))
+    counts = asdict(OutcomeCounts.from_report(report))
+    for count_name, verb in _VERB_BY_COUNT.items():
+        counts[verb] = counts.pop(count_name)
+    lines = format_report_totals(report, Style(False)).splitlines()
+    message = next((line for line in lines if line.startswith("Apply ")), lines[0] if lines else "")
+    yield _build_summary_event(message, counts, str(report.extras.get("operation", "apply")))
 
 
-def closing_events(document: Mapping[str, Any], said: Collection[str] = ()) -> Iterator[Event]:
-    """The findings of a document that no line has `said`, and the document itself."""
+def iter_closing_events(
+    document: Mapping[str, Any], reported_keys: Collection[str] = ()
+) -> Iterator[Event]:
+    """The findings of a document that no line has `reported_keys`, and the document itself."""
     for finding in document["diagnostics"]:
-        if finding_key(finding) not in said:
-            yield finding_event(finding)
+        if serialize_finding(finding) not in reported_keys:
+            yield build_finding_event(finding)
     message = f"Ended with exit code {document['exit_code']}"
-    yield _event("report", message, report=document)
+    yield _build_event("report", message, report=document)
 
 
-def finding_event(finding: Mapping[str, Any]) -> Event:
+def build_finding_event(finding: Mapping[str, Any]) -> Event:
     """A line on a finding, given as JSON documents have it."""
     severity = str(finding["severity"])
     message = f"{severity.capitalize()}: {finding['summary']}"
-    return _event("diagnostic", message, _LEVELS.get(severity, "info"), diagnostic=finding)
+    return _build_event(
+        "diagnostic", message, _LEVEL_BY_SEVERITY.get(severity, "info"), diagnostic=finding
+    )
 
 
-def finding_key(finding: Mapping[str, Any]) -> str:
+def serialize_finding(finding: Mapping[str, Any]) -> str:
     """What tells whether two findings are the same."""
     return json.dumps(finding, sort_keys=True, default=str)
 
 
-class Events:
+class EventWriter:
     """Writes a line as each call begins and ends, and every 10 s one on each that goes on.
 
     A stream that cannot be written to is left alone from then on; nothing is written after the end
     of `with`, whatever threads may still wait for.
     """
 
-    def __init__(self, stream: TextIO, interval: float = INTERVAL) -> None:
+    def __init__(self, stream: TextIO, interval: float = REPORT_INTERVAL) -> None:
         """The first line, of type `version`, is the caller's."""
-        self._stream = Forgiving(stream)
-        self._under_way = UnderWay(self._still, interval)
+        self._stream = ForgivingStream(stream)
+        self._ongoing_calls = OngoingCalls(self._write_ongoing_event, interval)
         self._is_closed = False
 
     def __enter__(self) -> Self:
-        self._under_way.open()
+        self._ongoing_calls.start_reporting()
         return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._is_closed = True
-        self._under_way.close()
+        self._ongoing_calls.stop_reporting()
 
-    def started(self, address: Address, verb: str) -> None:
+    def report_start(self, address: Address, verb: str) -> None:
         """`apply_start`."""
-        self._under_way.start(address, verb)
-        self._write("apply_start", address, verb, f"{words_of(verb).doing}...")
+        self._ongoing_calls.add_call(address, verb)
+        self._write_event(
+            "apply_start", address, verb, f"{progress_words_for(verb).ongoing_text}..."
+        )
 
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Bytes of an upload; they stand in the next `apply_progress`."""
-        self._under_way.describe(address, {"sent_bytes": done, "total_bytes": total})
+        self._ongoing_calls.set_call_facts(
+            address, {"sent_bytes": sent_bytes, "total_bytes": total_bytes}
+        )
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """How a job stands, for the next `apply_progress`."""
         status = {"job": job.id, "job_status": job.status.value}
         percent = {} if job.progress is None else {"percent": job.progress}
-        self._under_way.describe(address, {**status, **percent})
+        self._ongoing_calls.set_call_facts(address, {**status, **percent})
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """`apply_complete`, or `apply_errored` for any other result than what was asked for."""
-        self._under_way.end(address)
-        is_well = result in WELL
-        kind, level = ("apply_complete", "info") if is_well else ("apply_errored", "error")
-        known_id = {"id_key": "id", "id_value": remote_id} if remote_id else {}
-        facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **known_id}
-        text = ending(verb, result, seconds, remote_id)
-        self._write(kind, address, verb, text, level=level, **facts)
+        self._ongoing_calls.remove_call(address)
+        is_success = result in SUCCESS_RESULTS
+        kind, level = ("apply_complete", "info") if is_success else ("apply_errored", "error")
+        id_fields = {"id_key": "id", "id_value": remote_id} if remote_id else {}
+        facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
+        text = format_ending(verb, result, seconds, remote_id)
+        self._write_event(kind, address, verb, text, level=level, **facts)
 
-    def _still(self, call: Call, seconds: float) -> None:
-        text = f"Still {words_of(call.verb).doing.lower()}..."
+    def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
+        text = f"Still {progress_words_for(call.verb).ongoing_text.lower()}..."
         elapsed_seconds = round(seconds, 3)
-        self._write(
+        self._write_event(
             "apply_progress", call.address, call.verb, text,
             elapsed_seconds=elapsed_seconds, **call.facts,
         )  # fmt: skip
 
-    def _write(
+    def _write_event(
         self, kind: str, address: Address, verb: str, text: str, level: str = "info", **facts: Any
     ) -> None:
-        hook = {"resource": _resource(address), "action": _ACTIONS.get(verb, verb), **facts}
-        event = _event(kind, f"{address}: {text}", level, hook=hook)
+        hook = {
+            "resource": _build_resource_fields(address),
+            "action": _TERRAFORM_ACTIONS.get(verb, verb),
+            **facts,
+        }
+        event = _build_event(kind, f"{address}: {text}", level, hook=hook)
         if not self._is_closed:
-            self._stream.write_line(json_line(event))
+            self._stream.write_line(format_json_line(event))
 
 
-_VERBS = {
+_VERB_BY_COUNT = {
     "added": "add",
     "changed": "change",
     "destroyed": "remove",
@@ -176,19 +198,19 @@ _VERBS = {
 }
 
 
-def _event(kind: str, message: str, level: str = "info", **more: Any) -> Event:
-    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _build_event(kind: str, message: str, level: str = "info", **fields: Any) -> Event:
+    timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {
         "@level": level,
-        "@message": clean(message),
+        "@message": sanitize(message),
         "@module": "synapse-apply",
-        "@timestamp": at,
+        "@timestamp": timestamp,
         "type": kind,
-        **more,
+        **fields,
     }
 
 
-def _resource(address: Address) -> dict[str, str]:
+def _build_resource_fields(address: Address) -> dict[str, str]:
     return {
         "addr": str(address),
         "resource_type": address.kind,
@@ -196,19 +218,19 @@ def _resource(address: Address) -> dict[str, str]:
     }
 
 
-def _change_event(
+def _build_change_event(
     kind: str, change: Change, action: str, message: str, level: str = "info"
 ) -> Event:
-    said: Event = {"resource": _resource(change.address), "action": action}
-    if (reason := reason_of(change)) is not None:
-        said["reason"] = reason
+    change_fields: Event = {"resource": _build_resource_fields(change.address), "action": action}
+    if (reason := action_reason_code(change)) is not None:
+        change_fields["reason"] = reason
     if change.action is Action.ADOPT:
-        said["importing"] = {"id": change.remote_id}
-    if kind == "planned_change" and change.refused:
-        refusals = [{"rule": one.rule, "reason": one.reason} for one in change.refusals]
-        said["refusals"] = refusals
-    return _event(kind, f"{change.address}: {message}", level, change=said)
+        change_fields["importing"] = {"id": change.remote_id}
+    if kind == "planned_change" and change.is_refused:
+        refusals = [{"rule": refusal.rule, "reason": refusal.reason} for refusal in change.refusals]
+        change_fields["refusals"] = refusals
+    return _build_event(kind, f"{change.address}: {message}", level, change=change_fields)
 
 
-def _summary_event(message: str, counts: Mapping[str, int], operation: str) -> Event:
-    return _event("change_summary", message, changes={**counts, "operation": operation})
+def _build_summary_event(message: str, counts: Mapping[str, int], operation: str) -> Event:
+    return _build_event("change_summary", message, changes={**counts, "operation": operation})

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.safety import escape_ci_commands, sanitize
 
-Rows = Iterable[tuple[str, str]]
+ReasonRows = Iterable[tuple[str, str]]
 
 
-def rest(left_out: Rows, missed: Rows) -> str:
+def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -> str:
     """Pairs of a thing and a reason, under two headings; "" where nothing is amiss."""
-    text = _listed("Left out, and so not managed:", left_out)
-    return disarm(text + _listed("Not exported:", missed))
+    text = _format_reason_list("Left out, and so not managed:", left_out_fields)
+    return escape_ci_commands(text + _format_reason_list("Not exported:", missed_objects))
 
 
-def list_secret_variables(secrets: Rows) -> str:
+def list_secret_variables(secrets: ReasonRows) -> str:
     """Secrets that take their values from variables; "" where there are none."""
-    return disarm(_listed("Not written, to be set where plans and applies run:", secrets))
+    return escape_ci_commands(
+        _format_reason_list("Not written, to be set where plans and applies run:", secrets)
+    )
 
 
-def _listed(heading: str, rows: Rows) -> str:
-    lines = [f"  {clean(what)}: {clean(why)}\n" for what, why in rows]
+def _format_reason_list(heading: str, rows: ReasonRows) -> str:
+    lines = [f"  {sanitize(subject)}: {sanitize(reason)}\n" for subject, reason in rows]
     return f"\n{heading}\n" + "".join(lines) if lines else ""

@@ -7,57 +7,57 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.plan import Plan, Summary
+from synapse_apply.model.plan import Plan, PlanSummary
 from synapse_apply.model.report import Report
 from synapse_apply.views.json import (
     FORMAT_VERSION,
+    build_summary_counts,
     diagnostics_document,
-    plan_counts,
     report_document,
 )
-from synapse_apply.views.outcomes import Counts
+from synapse_apply.views.outcomes import OutcomeCounts
 
 Document = dict[str, Any]
 
 
 def failure_document(
     command: str,
-    found: Iterable[Diagnostic],
+    diagnostics: Iterable[Diagnostic],
     exit_code: int,
     *,
     tool_version: str,
     plan: Plan | None = None,
 ) -> Document:
-    """The document of a `command` that found out nothing but `found`, and perhaps a `plan`.
+    """The document of a `command` that found out nothing but `diagnostics`, and perhaps a `plan`.
 
     It passes the schema of what the command prints when it goes well, so that a program that reads
     that can read this: nothing is planned, done or drifted, and what is not known is null. A
     command without a schema of its own gives the findings alone. With the plan that an apply was
     not to carry out, it is the report of one that did nothing.
     """
-    findings = list(found)
+    findings = list(diagnostics)
     if plan is not None:
-        told = [finding for finding in plan.diagnostics if finding not in findings]
+        plan_findings = [finding for finding in plan.diagnostics if finding not in findings]
         return {
             **report_document(Report(plan)),
             "moved": [],
             "complete": False,
             "exit_code": exit_code,
-            "diagnostics": [finding.to_json() for finding in [*told, *findings]],
+            "diagnostics": [finding.to_json() for finding in [*plan_findings, *findings]],
         }
-    if (empty := _EMPTY.get(command)) is None:
+    if (build_empty_fields := _EMPTY_FIELDS_BY_COMMAND.get(command)) is None:
         document = diagnostics_document(findings, tool_version=tool_version)
         return {**document, "exit_code": exit_code}
     return {
         "format_version": FORMAT_VERSION,
         "tool_version": tool_version,
-        **empty(),
+        **build_empty_fields(),
         "exit_code": exit_code,
         "diagnostics": [finding.to_json() for finding in findings],
     }
 
 
-def _no_plan() -> Document:
+def _empty_plan_fields() -> Document:
     return {
         "timestamp": None,
         "plan_id": None,
@@ -65,7 +65,7 @@ def _no_plan() -> Document:
         "applyable": False,
         "complete": False,
         "base": None,
-        "summary": plan_counts(Summary(), due=0),
+        "summary": build_summary_counts(PlanSummary(), run_count=0),
         "moved": [],
         "resource_changes": [],
         "verifications": [],
@@ -76,14 +76,18 @@ def _no_plan() -> Document:
     }
 
 
-def _no_report() -> Document:
+def _empty_report_fields() -> Document:
     return {
         "plan": None,
         "moved": [],
         "complete": False,
         "stopped": 0,
         "lock_lost": False,
-        "counts": asdict(Counts(**dict.fromkeys((one.name for one in fields(Counts)), 0))),
+        "counts": asdict(
+            OutcomeCounts(
+                **dict.fromkeys((count_field.name for count_field in fields(OutcomeCounts)), 0)
+            )
+        ),
         "outcomes": [],
         "verifications": [],
         "refusals": [],
@@ -91,7 +95,7 @@ def _no_report() -> Document:
     }
 
 
-def _no_drift() -> Document:
+def _empty_drift_fields() -> Document:
     return {
         "timestamp": None,
         "errored": True,
@@ -114,9 +118,9 @@ def _no_drift() -> Document:
     }
 
 
-_EMPTY: Mapping[str, Callable[[], Document]] = {
-    "plan": _no_plan,
-    "apply": _no_report,
-    "verify": _no_report,
-    "drift": _no_drift,
+_EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], Document]] = {
+    "plan": _empty_plan_fields,
+    "apply": _empty_report_fields,
+    "verify": _empty_report_fields,
+    "drift": _empty_drift_fields,
 }

@@ -10,215 +10,238 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, is_map
-from synapse_apply.views.cells import cells, pad
-from synapse_apply.views.differences import difference
+from synapse_apply.views.cells import count_cells, pad_to_width
+from synapse_apply.views.differences import format_value_change
 from synapse_apply.views.literals import (
-    SECRETS,
-    SENSITIVE,
-    inline,
-    key_text,
-    order_of,
-    value_lines,
+    SECRET_TYPES,
+    SENSITIVE_TEXT,
+    format_inline,
+    format_key,
+    format_value_lines,
+    key_sort_key,
 )
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean
+from synapse_apply.views.pen import Style
+from synapse_apply.views.safety import sanitize
 
-_WHY = {Cause.DRIFT: "# drift: changed outside", Cause.BOTH: "# changed in Git and outside"}
-_NARROWEST = 30
+_CAUSE_COMMENTS = {
+    Cause.DRIFT: "# drift: changed outside",
+    Cause.BOTH: "# changed in Git and outside",
+}
+_MIN_VALUE_WIDTH = 30
 
 
 @frozen
-class Row:
-    """One leaf: a change, or a value that stays and is `shown` when it helps to know the object."""
+class FieldRow:
+    """One leaf.
+
+    A change, or a value that stays and is `is_shown` when it helps to know the object.
+    """
 
     symbol: str
     change: FieldChange | None = None
     value: Any = None
-    shown: bool = True
+    is_shown: bool = True
 
 
 @dataclass(slots=True)
-class Node:
+class FieldNode:
     """A place in the tree: the rows right here, and what lies below.
 
     Both are there when a scalar becomes a map.
     """
 
-    here: list[Row] = field(default_factory=list)
-    below: dict[str | int, Node] = field(default_factory=dict)
+    rows: list[FieldRow] = field(default_factory=list)
+    children: dict[str | int, FieldNode] = field(default_factory=dict)
 
-    def at(self, path: Path) -> Node:
+    def ensure_node_at(self, path: Path) -> FieldNode:
         """The node at a path, made when it is not there."""
         node = self
         for part in path:
-            below = node.below.get(part)
-            if below is None:
-                below = node.below[part] = Node()
-            node = below
+            child = node.children.get(part)
+            if child is None:
+                child = node.children[part] = FieldNode()
+            node = child
         return node
 
-    def keep(self, path: Path, value: Any, *, shown: bool) -> None:
+    def add_unchanged_field(self, path: Path, value: Any, *, is_shown: bool) -> None:
         """Add a field that stays as it is, unless the path is one that changes."""
-        node = self.at(path)
-        if not node.here and not node.below:
-            node.here.append(Row(" ", value=value, shown=shown))
+        node = self.ensure_node_at(path)
+        if not node.rows and not node.children:
+            node.rows.append(FieldRow(" ", value=value, is_shown=is_shown))
 
-    def symbol(self) -> str:
+    def overall_symbol(self) -> str:
         """`+`, `-` or `~` when everything in it is that or mixed; a space when nothing moves."""
-        symbols = {row.symbol for row in self.here}
-        symbols |= {node.symbol() for node in self.below.values()}
+        symbols = {row.symbol for row in self.rows}
+        symbols |= {node.overall_symbol() for node in self.children.values()}
         return symbols.pop() if len(symbols) == 1 else ("~" if symbols - {" "} else " ")
 
-    def visible(self) -> bool:
+    def is_visible(self) -> bool:
         """Whether anything is printed for it."""
-        return any(row.shown for row in self.here) or any(
-            node.visible() for node in self.below.values()
+        return any(row.is_shown for row in self.rows) or any(
+            node.is_visible() for node in self.children.values()
         )
 
-    def hidden(self) -> int:
+    def count_hidden_fields(self) -> int:
         """How many unchanged fields in it are not printed."""
-        mine = sum(not row.shown for row in self.here)
-        return mine + sum(node.hidden() for node in self.below.values())
+        own_count = sum(not row.is_shown for row in self.rows)
+        return own_count + sum(node.count_hidden_fields() for node in self.children.values())
 
 
-def grow(changes: Iterable[FieldChange], secrets_as: str = "~") -> Node:
-    """The tree of these changes; `secrets_as` marks secrets, which have no before and after."""
-    root = Node()
+def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -> FieldNode:
+    """The tree of these changes; `hidden_symbol` marks secrets, which have no before and after."""
+    root = FieldNode()
     for change in changes:
-        for part in spread(change):
-            root.at(part.path).here.append(Row(symbol_of(part, secrets_as), part))
+        for part in split_into_leaf_changes(change):
+            root.ensure_node_at(part.path).rows.append(
+                FieldRow(choose_change_symbol(part, hidden_symbol), part)
+            )
     return root
 
 
-def symbol_of(change: FieldChange, secrets_as: str) -> str:
+def choose_change_symbol(change: FieldChange, hidden_symbol: str) -> str:
     """`+`, `-`, `~`, or a space where nothing would be sent."""
-    if is_secret(change):
+    if is_secret_change(change):
         # Only what apply would send is a change; a secret nobody could check is told, not marked.
-        untouched = secrets_as == "~" and change.note.startswith(("unchanged", "not checked"))
-        return " " if untouched else secrets_as
+        is_untouched = hidden_symbol == "~" and change.note.startswith(("unchanged", "not checked"))
+        return " " if is_untouched else hidden_symbol
     if change.before is ABSENT:
         return "+"
     return "-" if change.after is ABSENT else "~"
 
 
-def is_secret(change: FieldChange) -> bool:
+def is_secret_change(change: FieldChange) -> bool:
     """Whether its value must not be shown."""
     return (
-        change.sensitive or isinstance(change.before, SECRETS) or isinstance(change.after, SECRETS)
+        change.sensitive
+        or isinstance(change.before, SECRET_TYPES)
+        or isinstance(change.after, SECRET_TYPES)
     )
 
 
-def spread(change: FieldChange) -> Iterator[FieldChange]:
+def split_into_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
     """A field whose value is a whole map as one change for each leaf that differs."""
-    if change.sensitive or not (_is_map(change.before) or _is_map(change.after)):
+    if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
         yield change
         return
-    parts = list(_leaf_changes(change))
+    parts = list(_iter_differing_leaves(change))
     yield from parts or [change]
 
 
-def _leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
+def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
     before, after = change.before, change.after
-    if not (_is_map(before) or _is_map(after)):
-        if _differs(before, after):
+    if not (_is_nonempty_map(before) or _is_nonempty_map(after)):
+        if _values_differ(before, after):
             yield change
         return
     old, new = (dict(side) if isinstance(side, Mapping) else {} for side in (before, after))
-    bare = [ABSENT if isinstance(side, Mapping) else side for side in (before, after)]
-    if any(side is not ABSENT for side in bare):
-        yield _with(change, change.path, bare[0], bare[1])
+    scalar_sides = [ABSENT if isinstance(side, Mapping) else side for side in (before, after)]
+    if any(side is not ABSENT for side in scalar_sides):
+        yield _with_path_and_values(change, change.path, scalar_sides[0], scalar_sides[1])
     for key in {**old, **new}:
         path = (*change.path, key)
-        yield from _leaf_changes(_with(change, path, old.get(key, ABSENT), new.get(key, ABSENT)))
+        yield from _iter_differing_leaves(
+            _with_path_and_values(change, path, old.get(key, ABSENT), new.get(key, ABSENT))
+        )
 
 
-def _with(change: FieldChange, path: Path, before: Any, after: Any) -> FieldChange:
+def _with_path_and_values(change: FieldChange, path: Path, before: Any, after: Any) -> FieldChange:
     return FieldChange(path, before, after, change.cause, note=change.note)
 
 
-def _is_map(value: Any) -> bool:
+def _is_nonempty_map(value: Any) -> bool:
     return bool(value) and is_map(value)
 
 
-def _differs(before: Any, after: Any) -> bool:
-    one_absent = (before is ABSENT) != (after is ABSENT)
-    return one_absent or inline(before) != inline(after) or before != after
+def _values_differ(before: Any, after: Any) -> bool:
+    is_one_absent = (before is ABSENT) != (after is ABSENT)
+    return is_one_absent or format_inline(before) != format_inline(after) or before != after
 
 
 @frozen
-class Layout:
+class RowLayout:
     """How rows are laid out; `width` is the number of cells a line may take."""
 
-    pen: Pen
+    style: Style
     width: int
     noun: str = "fields"
 
-    def rows(self, node: Node, indent: int) -> list[str]:
+    def format_rows(self, node: FieldNode, indent: int) -> list[str]:
         """The lines of everything below a node, its keys aligned in one column."""
-        seen = {key: below for key, below in node.below.items() if below.visible()}
-        names = {key: key_text(key) for key in seen}
-        column = max(map(cells, names.values()), default=0)
+        visible_children = {
+            key: child for key, child in node.children.items() if child.is_visible()
+        }
+        names = {key: format_key(key) for key in visible_children}
+        column = max(map(count_cells, names.values()), default=0)
         lines: list[str] = []
-        for key in sorted(seen, key=_id_and_name_first):
-            lines += self._entry(seen[key], pad(names[key], column), indent)
-        hidden = sum(b.hidden() for key, b in node.below.items() if key not in seen)
-        if hidden:
-            noun = self.noun if hidden > 1 else self.noun.removesuffix("s")
+        for key in sorted(visible_children, key=_id_and_name_first_key):
+            lines += self._format_node(
+                visible_children[key], pad_to_width(names[key], column), indent
+            )
+        hidden_count = sum(
+            hidden_child.count_hidden_fields()
+            for key, hidden_child in node.children.items()
+            if key not in visible_children
+        )
+        if hidden_count:
+            noun = self.noun if hidden_count > 1 else self.noun.removesuffix("s")
             lines.append(
-                f"{' ' * (indent + 2)}" + self._dim(f"# ({hidden} unchanged {noun} hidden)")
+                f"{' ' * (indent + 2)}"
+                + self._style_dim(f"# ({hidden_count} unchanged {noun} hidden)")
             )
         return lines
 
-    def _entry(self, node: Node, name: str, indent: int) -> list[str]:
+    def _format_node(self, node: FieldNode, name: str, indent: int) -> list[str]:
         lines: list[str] = []
-        for row in node.here:
-            if row.shown:
-                lines += self._leaf(row, name, indent)
-        if any(below.visible() for below in node.below.values()):
-            symbol = Node(below=node.below).symbol()
-            lines.append(f"{' ' * indent}{self.pen.mark(symbol)}{name} = {{")
-            lines += self.rows(node, indent + 4)
+        for row in node.rows:
+            if row.is_shown:
+                lines += self._format_leaf(row, name, indent)
+        if any(child.is_visible() for child in node.children.values()):
+            symbol = FieldNode(children=node.children).overall_symbol()
+            lines.append(f"{' ' * indent}{self.style.format_symbol(symbol)}{name} = {{")
+            lines += self.format_rows(node, indent + 4)
             lines.append(f"{' ' * (indent + 2)}}}")
         return lines
 
-    def _leaf(self, row: Row, name: str, indent: int) -> list[str]:
-        room = max(_NARROWEST, self.width - indent - cells(name) - 5)
-        head, *rest = self._value(row, room)
-        start = f"{' ' * indent}{self.pen.mark(row.symbol)}{name} = "
-        comment = self._comment(row.change) if row.change else ""
-        below = " " * (indent + 2)
-        if len(rest) == 1 and rest[0].startswith(" -> "):
-            below = " " * (indent + cells(name) + 1)
-            rest[0] = rest[0] + comment
+    def _format_leaf(self, row: FieldRow, name: str, indent: int) -> list[str]:
+        room = max(_MIN_VALUE_WIDTH, self.width - indent - count_cells(name) - 5)
+        first_line, *continuation = self._format_value(row, room)
+        prefix = f"{' ' * indent}{self.style.format_symbol(row.symbol)}{name} = "
+        comment = self._format_comment(row.change) if row.change else ""
+        indent_text = " " * (indent + 2)
+        if len(continuation) == 1 and continuation[0].startswith(" -> "):
+            indent_text = " " * (indent + count_cells(name) + 1)
+            continuation[0] = continuation[0] + comment
             comment = ""
-        return [start + head + comment, *(below + line for line in rest)]
+        return [prefix + first_line + comment, *(indent_text + line for line in continuation)]
 
-    def _value(self, row: Row, room: int) -> list[str]:
-        item = row.change
-        if item is None:
-            return value_lines(row.value, room)
-        if is_secret(item):
-            note = clean(item.note)
-            return [f"({f'sensitive, {note}' if note else SENSITIVE[1:-1]})"]
-        if item.before is ABSENT:
-            return value_lines(item.after, room)
-        if item.after is ABSENT:
-            lines = value_lines(item.before, room)
+    def _format_value(self, row: FieldRow, room: int) -> list[str]:
+        change = row.change
+        if change is None:
+            return format_value_lines(row.value, room)
+        if is_secret_change(change):
+            note = sanitize(change.note)
+            return [f"({f'sensitive, {note}' if note else SENSITIVE_TEXT[1:-1]})"]
+        if change.before is ABSENT:
+            return format_value_lines(change.after, room)
+        if change.after is ABSENT:
+            lines = format_value_lines(change.before, room)
             return [*lines[:-1], lines[-1] + " -> null"] if len(lines) == 1 else lines
-        return difference(item.before, item.after, room, self.pen)
+        return format_value_change(change.before, change.after, room, self.style)
 
-    def _comment(self, item: FieldChange) -> str:
-        words = _WHY.get(item.cause, "")
-        if isinstance(item.after, KnownAfterApply):
-            words = f"# from {clean(item.after.address)}"
-        elif item.note and not item.sensitive:
-            words = f"{words}, {clean(item.note)}" if words else f"# {clean(item.note)}"
-        return " " + self._dim(words) if words else ""
+    def _format_comment(self, change: FieldChange) -> str:
+        comment = _CAUSE_COMMENTS.get(change.cause, "")
+        if isinstance(change.after, KnownAfterApply):
+            comment = f"# from {sanitize(change.after.address)}"
+        elif change.note and not change.sensitive:
+            comment = (
+                f"{comment}, {sanitize(change.note)}" if comment else f"# {sanitize(change.note)}"
+            )
+        return " " + self._style_dim(comment) if comment else ""
 
-    def _dim(self, text: str) -> str:
-        return self.pen(text, "dim")
+    def _style_dim(self, text: str) -> str:
+        return self.style(text, "dim")
 
 
-def _id_and_name_first(key: str | int) -> tuple[int, tuple[bool, int, str]]:
-    first = {"id": 0, "name": 1}
-    return first.get(str(key), 2), order_of(key)
+def _id_and_name_first_key(key: str | int) -> tuple[int, tuple[bool, int, str]]:
+    rank_by_key = {"id": 0, "name": 1}
+    return rank_by_key.get(str(key), 2), key_sort_key(key)

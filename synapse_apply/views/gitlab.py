@@ -15,67 +15,73 @@ from typing import Any
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
-from synapse_apply.views.markup import shortened
-from synapse_apply.views.outcomes import Counts
-from synapse_apply.views.remarks import Remark
-from synapse_apply.views.safety import clean, clean_lines
+from synapse_apply.views.markup import shorten_text
+from synapse_apply.views.outcomes import OutcomeCounts
+from synapse_apply.views.remarks import Annotation
+from synapse_apply.views.safety import sanitize, sanitize_lines
 
-_SEVERITY = {"error": "critical", "warning": "minor", "note": "info"}
-_LONGEST = 2000
+_SEVERITY_BY_LEVEL = {"error": "critical", "warning": "minor", "note": "info"}
+_MAX_DESCRIPTION_LENGTH = 2000
 # The widget says of a report without the three counts that it could not be made: so it was.
 NO_COUNTS: dict[str, int] = {}
 
 
-def plan_counts(plan: Plan) -> dict[str, int]:
+def count_plan_changes(plan: Plan) -> dict[str, int]:
     """The counts of the `Plan:` line; none of a plan that is incomplete, or compares nothing."""
-    if plan.errored or not plan.base.compared:
+    if plan.has_errors or not plan.base.compared:
         return NO_COUNTS
     counts = plan.summary
     return {"create": counts.add, "update": counts.change, "delete": counts.destroy}
 
 
-def drift_counts(drift: Drift) -> dict[str, int]:
+def count_drift_changes(drift: Drift) -> dict[str, int]:
     """What an apply that reverts drift would do; none where it could not be told."""
-    if drift.errored:
+    if drift.has_errors:
         return NO_COUNTS
-    return {"create": len(drift.gone), "update": len(drift.changed), "delete": 0}
+    return {"create": len(drift.missing_objects), "update": len(drift.changed_objects), "delete": 0}
 
 
-def report_counts(report: Report) -> dict[str, int]:
+def count_report_changes(report: Report) -> dict[str, int]:
     """The counts of what was done."""
-    counts = Counts.of(report)
+    counts = OutcomeCounts.from_report(report)
     return {"create": counts.added, "update": counts.changed, "delete": counts.destroyed}
 
 
-def code_quality(remarks: Iterable[Remark]) -> list[dict[str, Any]]:
+def build_code_quality_issues(file_annotations: Iterable[Annotation]) -> list[dict[str, Any]]:
     """An issue for each remark that has a line in a file.
 
     A fingerprint depends on what was found about what, not on the line: an issue that only moved
     is the same issue.
     """
-    seen: Counter[str] = Counter()
+    occurrences: Counter[str] = Counter()
     issues = []
-    for remark in remarks:
-        if remark.position is None:
+    for annotation in file_annotations:
+        if annotation.position is None:
             continue
-        key = json.dumps([remark.rule, remark.subject, remark.title, remark.position.file])
-        seen[key] += 1
+        key = json.dumps(
+            [annotation.rule, annotation.subject, annotation.title, annotation.position.file]
+        )
+        occurrences[key] += 1
         issues.append(
             {
-                "description": _description(remark),
-                "check_name": shortened(clean(remark.rule), 200),
-                "fingerprint": sha256(f"{key} {seen[key]}".encode()).hexdigest(),
-                "severity": _SEVERITY[remark.level],
+                "description": _format_description(annotation),
+                "check_name": shorten_text(sanitize(annotation.rule), 200),
+                "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
+                "severity": _SEVERITY_BY_LEVEL[annotation.level],
                 "location": {
-                    "path": clean(remark.position.file),
-                    "lines": {"begin": remark.position.line},
+                    "path": sanitize(annotation.position.file),
+                    "lines": {"begin": annotation.position.line},
                 },
             }
         )
     return issues
 
 
-def _description(remark: Remark) -> str:
+def _format_description(annotation: Annotation) -> str:
     """GitLab shows it as plain text on one line."""
-    text = " ".join(clean_lines(shortened(remark.text, _LONGEST)))
-    return f"{shortened(clean(remark.title), 400)}: {text}" if text else clean(remark.title)
+    text = " ".join(sanitize_lines(shorten_text(annotation.text, _MAX_DESCRIPTION_LENGTH)))
+    return (
+        f"{shorten_text(sanitize(annotation.title), 400)}: {text}"
+        if text
+        else sanitize(annotation.title)
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from synapse_apply.model.plan import Action, Summary
-from synapse_apply.model.refactoring import Moved
-from synapse_apply.model.state import DIRTY
-from synapse_apply.views.safety import clean
+from synapse_apply.model.plan import Action, PlanSummary
+from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.state import DIRTY_SUFFIX
+from synapse_apply.views.safety import sanitize
 
-SYMBOL = {
+ACTION_SYMBOLS = {
     Action.CREATE: "+",
     Action.RECREATE: "+",
     Action.ADOPT: "~",
@@ -19,7 +19,7 @@ SYMBOL = {
     Action.NO_OP: " ",
 }
 
-WILL = {
+PLANNED_PHRASES = {
     Action.CREATE: "will be created",
     Action.RECREATE: "will be recreated (it is missing)",
     Action.ADOPT: "will be imported",
@@ -29,7 +29,7 @@ WILL = {
     Action.NO_OP: "is unchanged",
 }
 
-PAST = {
+PAST_PARTICIPLES = {
     Action.CREATE: "created",
     Action.RECREATE: "recreated",
     Action.ADOPT: "imported",
@@ -40,12 +40,12 @@ PAST = {
 }
 
 
-def cannot(action: Action) -> str:
+def format_refused_action(action: Action) -> str:
     """Why a row is a `!` row."""
-    return f"cannot be {'applied' if action is Action.NO_OP else PAST[action]}"
+    return f"cannot be {'applied' if action is Action.NO_OP else PAST_PARTICIPLES[action]}"
 
 
-def plan_line(summary: Summary) -> str:
+def format_plan_line(summary: PlanSummary) -> str:
     """The line that tools read; the words stand in an order they rely on."""
     import_ = f"{summary.import_} to import, " if summary.import_ else ""
     forget = f", {summary.forget} to forget" if summary.forget else ""
@@ -55,17 +55,17 @@ def plan_line(summary: Summary) -> str:
     )
 
 
-def moved_lines(moves: Iterable[Moved]) -> list[str]:
+def format_moved_lines(moves: Iterable[MovedAddress]) -> list[str]:
     """A line a rename, as Terraform says it."""
-    return [f"  # {clean(move.old)} has moved to {clean(move.new)}" for move in moves]
+    return [f"  # {sanitize(move.old)} has moved to {sanitize(move.new)}" for move in moves]
 
 
-def plural(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """`1 error`, `2 errors`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def byte_size(count: int) -> str:
+def format_byte_size(count: int) -> str:
     """Bytes as people read them: `512 B`, `2.1 MiB`."""
     size, unit = float(min(count, 1 << 90)), "B"  # a file may claim any number
     for larger in ("KiB", "MiB", "GiB"):
@@ -75,15 +75,19 @@ def byte_size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def elapsed(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as people read it: `0.4s`, `12s`, `3m05s`."""
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f}s"
-    whole = round(seconds)
-    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60:02d}s"
+    rounded_seconds = round(seconds)
+    return (
+        f"{rounded_seconds}s"
+        if rounded_seconds < 60
+        else f"{rounded_seconds // 60}m{rounded_seconds % 60:02d}s"
+    )
 
 
-def short_commit(commit: str) -> str:
+def shorten_commit(commit: str) -> str:
     """A commit's first digits, with the mark of a dirty checkout."""
-    mark = DIRTY if commit.endswith(DIRTY) else ""
-    return clean(commit.removesuffix(DIRTY))[:12] + mark
+    dirty_suffix = DIRTY_SUFFIX if commit.endswith(DIRTY_SUFFIX) else ""
+    return sanitize(commit.removesuffix(DIRTY_SUFFIX))[:12] + dirty_suffix

@@ -9,10 +9,10 @@ from itertools import chain
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.views.markup import shortened
-from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.markup import shorten_text
+from synapse_apply.views.safety import escape_ci_commands, sanitize
 
-_LONGEST = 200
+_MAX_LABEL_LENGTH = 200
 _REFUSED = "refused"
 _VERIFY = "verify"
 # A fill and a line that tell apart on light and on dark, each with black text.
@@ -26,116 +26,131 @@ _COLOURS = {
     _REFUSED: ("#ffffff", "#b91c1c"),
 }
 _COLOURS["recreate-missing"] = _COLOURS["create"]
-_MERMAID_PLAIN = re.compile(r"[^A-Za-z0-9 /@._\-\u0080-\U0010ffff]")
+_MERMAID_SPECIAL_CHARS = re.compile(r"[^A-Za-z0-9 /@._\-\u0080-\U0010ffff]")
 
 
 @frozen
-class Node:
+class GraphNode:
     """A resource, what it needs, and what is planned for it; "" for nothing.
 
-    `runs` tells that a run follows what is planned; a run alone is what is planned.
+    `has_run` tells that a run follows what is planned; a run alone is what is planned.
     """
 
     address: Address
     needs: tuple[Address, ...] = ()
-    planned: str = ""
-    runs: bool = False
+    planned_action: str = ""
+    has_run: bool = False
 
 
-def planned_nodes(plan: Plan) -> list[Node]:
+def build_plan_nodes(plan: Plan) -> list[GraphNode]:
     """A node a change, history left out."""
     return [
-        Node(change.address, change.depends_on, planned, runs and planned != _VERIFY)
+        GraphNode(
+            change.address, change.depends_on, planned_action, has_run and planned_action != _VERIFY
+        )
         for change in plan.changes
-        for runs in [change.verification is not None and not change.refused]
-        for planned in [_planned(change.action, refused=change.refused, runs=runs)]
+        for has_run in [change.verification is not None and not change.is_refused]
+        for planned_action in [
+            _planned_action_name(change.action, is_refused=change.is_refused, has_run=has_run)
+        ]
         if not change.superseded
     ]
 
 
-def _planned(action: Action, *, refused: bool, runs: bool) -> str:
-    if refused:
+def _planned_action_name(action: Action, *, is_refused: bool, has_run: bool) -> str:
+    if is_refused:
         return _REFUSED
     if action is Action.NO_OP:
-        return _VERIFY if runs else ""
+        return _VERIFY if has_run else ""
     return str(action.value)
 
 
-def mermaid(nodes: Iterable[Node]) -> str:
+def format_mermaid(nodes: Iterable[GraphNode]) -> str:
     """A flowchart that GitHub and GitLab draw in a ```mermaid block."""
-    drawn = _Drawn.of(nodes)
+    graph = _DrawnGraph.from_nodes(nodes)
     lines = ["flowchart LR"]
-    for node, name in drawn.named():
-        label = "<br/>".join(map(_mermaid_text, _words(node)))
-        style = f":::{_class(node.planned)}" if node.planned else ""
+    for node, name in graph.iter_named_nodes():
+        label = "<br/>".join(map(_escape_mermaid_text, _label_lines(node)))
+        style = f":::{_mermaid_class_name(node.planned_action)}" if node.planned_action else ""
         lines.append(f'  {name}["{label}"]{style}')
-    lines += [f"  {one} --> {other}" for one, other in drawn.edges()]
-    for planned in drawn.kinds():
-        fill, line = _COLOURS[planned]
-        dashes = ",stroke-dasharray:5 3" if planned == _REFUSED else ""
-        lines.append(f"  classDef {_class(planned)} fill:{fill},stroke:{line},color:#000{dashes}")
-    return disarm("\n".join(lines) + "\n")
+    lines += [f"  {source} --> {dependency}" for source, dependency in graph.iter_edges()]
+    for planned_action in graph.list_planned_actions():
+        fill, stroke = _COLOURS[planned_action]
+        dashes = ",stroke-dasharray:5 3" if planned_action == _REFUSED else ""
+        lines.append(
+            f"  classDef {_mermaid_class_name(planned_action)} "
+            f"fill:{fill},stroke:{stroke},color:#000{dashes}"
+        )
+    return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def dot(nodes: Iterable[Node]) -> str:
+def format_dot(nodes: Iterable[GraphNode]) -> str:
     """A digraph for Graphviz."""
-    drawn = _Drawn.of(nodes)
+    graph = _DrawnGraph.from_nodes(nodes)
     lines = ["digraph synapse_apply {", "  rankdir=LR", "  node [shape=box, style=rounded]"]
-    for node, name in drawn.named():
-        facts = [f"label={_dot_text(_words(node))}"]
-        if node.planned:
-            fill, line = _COLOURS[node.planned]
-            style = "rounded,filled,dashed" if node.planned == _REFUSED else "rounded,filled"
-            facts += [f'style="{style}"', f'fillcolor="{fill}"', f'color="{line}"']
+    for node, name in graph.iter_named_nodes():
+        facts = [f"label={_format_dot_label(_label_lines(node))}"]
+        if node.planned_action:
+            fill, stroke = _COLOURS[node.planned_action]
+            style = "rounded,filled,dashed" if node.planned_action == _REFUSED else "rounded,filled"
+            facts += [f'style="{style}"', f'fillcolor="{fill}"', f'color="{stroke}"']
         lines.append(f"  {name} [{', '.join(facts)}]")
-    lines += [f"  {one} -> {other}" for one, other in drawn.edges()]
-    return disarm("\n".join([*lines, "}"]) + "\n")
+    lines += [f"  {source} -> {dependency}" for source, dependency in graph.iter_edges()]
+    return escape_ci_commands("\n".join([*lines, "}"]) + "\n")
 
 
-FORMATS: Mapping[str, Callable[[Iterable[Node]], str]] = {"mermaid": mermaid, "dot": dot}
+FORMATS: Mapping[str, Callable[[Iterable[GraphNode]], str]] = {
+    "mermaid": format_mermaid,
+    "dot": format_dot,
+}
 
 
 @frozen
-class _Drawn:
+class _DrawnGraph:
     """Nodes in the order of their addresses, those that are only needed among them."""
 
-    nodes: Sequence[Node]
-    names: Mapping[Address, str]
+    nodes: Sequence[GraphNode]
+    name_by_address: Mapping[Address, str]
 
     @classmethod
-    def of(cls, nodes: Iterable[Node]) -> _Drawn:
-        known = {node.address: node for node in nodes}
-        for need in sorted(set(chain.from_iterable(node.needs for node in known.values()))):
-            known.setdefault(need, Node(need))
-        ordered = [known[address] for address in sorted(known)]
-        return cls(ordered, {node.address: f"n{at}" for at, node in enumerate(ordered)})
+    def from_nodes(cls, nodes: Iterable[GraphNode]) -> _DrawnGraph:
+        node_by_address = {node.address: node for node in nodes}
+        for need in sorted(
+            set(chain.from_iterable(node.needs for node in node_by_address.values()))
+        ):
+            node_by_address.setdefault(need, GraphNode(need))
+        sorted_nodes = [node_by_address[address] for address in sorted(node_by_address)]
+        return cls(
+            sorted_nodes, {node.address: f"n{index}" for index, node in enumerate(sorted_nodes)}
+        )
 
-    def named(self) -> Iterator[tuple[Node, str]]:
-        return ((node, self.names[node.address]) for node in self.nodes)
+    def iter_named_nodes(self) -> Iterator[tuple[GraphNode, str]]:
+        return ((node, self.name_by_address[node.address]) for node in self.nodes)
 
-    def edges(self) -> Iterator[tuple[str, str]]:
+    def iter_edges(self) -> Iterator[tuple[str, str]]:
         for node in self.nodes:
             for need in sorted(set(node.needs)):
-                yield self.names[node.address], self.names[need]
+                yield self.name_by_address[node.address], self.name_by_address[need]
 
-    def kinds(self) -> list[str]:
-        return sorted({node.planned for node in self.nodes if node.planned})
-
-
-def _words(node: Node) -> list[str]:
-    name = clean(shortened(str(node.address), _LONGEST))
-    planned = f"{node.planned} and {_VERIFY}" if node.runs else node.planned
-    return [name, planned] if planned else [name]
+    def list_planned_actions(self) -> list[str]:
+        return sorted({node.planned_action for node in self.nodes if node.planned_action})
 
 
-def _class(planned: str) -> str:
-    return f"is{planned.replace('-', '').capitalize()}"  # `end` and `class` are words of Mermaid
+def _label_lines(node: GraphNode) -> list[str]:
+    name = sanitize(shorten_text(str(node.address), _MAX_LABEL_LENGTH))
+    planned_text = f"{node.planned_action} and {_VERIFY}" if node.has_run else node.planned_action
+    return [name, planned_text] if planned_text else [name]
 
 
-def _mermaid_text(text: str) -> str:
+def _mermaid_class_name(planned_action: str) -> str:
+    # `end` and `class` are words of Mermaid.
+    return f"is{planned_action.replace('-', '').capitalize()}"
+
+
+def _escape_mermaid_text(text: str) -> str:
     """A label's text: what could be markup or a directive stands as the code of its character."""
-    return _MERMAID_PLAIN.sub(lambda match: f"#{ord(match.group())};", text)
+    return _MERMAID_SPECIAL_CHARS.sub(lambda match: f"#{ord(match.group())};", text)
 
 
-def _dot_text(lines: Iterable[str]) -> str:
+def _format_dot_label(lines: Iterable[str]) -> str:
     return '"' + r"\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'

@@ -8,147 +8,156 @@ from typing import Any
 
 from synapse_apply.model.values import (
     ABSENT,
+    DesiredSecret,
     KnownAfterApply,
     Mac,
     Reference,
     SecretRef,
-    SecretWant,
     Sensitive,
-    Withheld,
+    WithheldSecret,
 )
-from synapse_apply.views.cells import cells
-from synapse_apply.views.safety import clean, clean_lines, quote
+from synapse_apply.views.cells import count_cells
+from synapse_apply.views.safety import quote_string, sanitize, sanitize_lines
 
-SENSITIVE = "(sensitive)"
-SECRETS = (Sensitive, SecretRef, SecretWant, Mac, Withheld)
+SENSITIVE_TEXT = "(sensitive)"
+SECRET_TYPES = (Sensitive, SecretRef, DesiredSecret, Mac, WithheldSecret)
 # A longer string is shown in part: a plan is read by people, JSON has the whole.
-LONGEST = 400
-MOST_LINES = 24
-MOST_ITEMS = 50
-_DEEPEST = 30
-_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+MAX_VALUE_LENGTH = 400
+MAX_TEXT_LINES = 24
+MAX_ITEMS = 50
+_MAX_DEPTH = 30
+_BARE_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
-def key_text(part: str | int) -> str:
+def format_key(part: str | int) -> str:
     """A map's key: bare where that cannot be misread, else quoted."""
     text = str(part)
-    bare = bool(text) and (set(text) <= _KEY_CHARS or text.isalnum())
-    return text if bare else quote(text)
+    is_bare = bool(text) and (set(text) <= _BARE_KEY_CHARS or text.isalnum())
+    return text if is_bare else quote_string(text)
 
 
-def inline(value: Any, depth: int = 0) -> str:
+def format_inline(value: Any, depth: int = 0) -> str:
     """A value on one line; a secret as `(sensitive)`, a map as `{ a = 1 }`."""
-    if isinstance(value, SECRETS):
-        return SENSITIVE
+    if isinstance(value, SECRET_TYPES):
+        return SENSITIVE_TEXT
     if value is None or value is ABSENT:
         return "null"
     if isinstance(value, str):
-        return quote(value) if len(value) <= LONGEST else clip(value, 0)
+        return quote_string(value) if len(value) <= MAX_VALUE_LENGTH else clip_text_around(value, 0)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping | list | tuple):
-        return _nested(value, depth)
-    return _other(value)
+        return _format_nested(value, depth)
+    return _format_other_value(value)
 
 
-def _nested(value: Any, depth: int) -> str:
+def _format_nested(value: Any, depth: int) -> str:
     if not value:
         return "{}" if isinstance(value, Mapping) else "[]"
-    if depth >= _DEEPEST:
+    if depth >= _MAX_DEPTH:
         return "{ ... }" if isinstance(value, Mapping) else "[ ... ]"
     if isinstance(value, Mapping):
-        pairs = (f"{key_text(key)} = {inline(item, depth + 1)}" for key, item in ordered(value))
+        pairs = (
+            f"{format_key(key)} = {format_inline(item, depth + 1)}"
+            for key, item in sort_map_items(value)
+        )
         return "{ " + ", ".join(pairs) + " }"
-    return "[" + ", ".join(inline(item, depth + 1) for item in value) + "]"
+    return "[" + ", ".join(format_inline(item, depth + 1) for item in value) + "]"
 
 
-def _other(value: Any) -> str:
+def _format_other_value(value: Any) -> str:
     if isinstance(value, KnownAfterApply):
         return str(value)
     if isinstance(value, Reference):
-        return clean(value.address)
+        return sanitize(value.address)
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else repr(value).replace("inf", "Infinity")
     if isinstance(value, int):
-        return number(value)
+        return format_integer(value)
     # A type nobody foresaw may hold anything, so only its name is safe to print.
     return f"({type(value).__name__})"
 
 
-def number(value: int) -> str:
+def format_integer(value: int) -> str:
     """An integer in full; hexadecimal where it is too long for Python to write in decimal."""
     return str(value) if value.bit_length() < 10_000 else hex(value)
 
 
-def ordered(tree: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+def sort_map_items(tree: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     """A map's items in the order of their keys, so that a plan never depends on file order."""
-    return sorted(tree.items(), key=lambda item: order_of(item[0]))
+    return sorted(tree.items(), key=lambda item: key_sort_key(item[0]))
 
 
-def order_of(part: str | int) -> tuple[bool, int, str]:
+def key_sort_key(part: str | int) -> tuple[bool, int, str]:
     """Numbers before names, each in their own order."""
     return (False, part, "") if isinstance(part, int) else (True, 0, str(part))
 
 
-def clip(text: str, at: int) -> str:
+def clip_text_around(text: str, position: int) -> str:
     """The part of a long string around a place, with what is left out told."""
-    start = max(0, at - LONGEST // 4)
-    end = min(len(text), start + LONGEST)
+    start = max(0, position - MAX_VALUE_LENGTH // 4)
+    end = min(len(text), start + MAX_VALUE_LENGTH)
     before = f"({start} characters) ..." if start else ""
     after = f"... ({len(text) - end} more characters)" if end < len(text) else ""
-    return before + quote(text[start:end]) + after
+    return before + quote_string(text[start:end]) + after
 
 
-def value_lines(value: Any, room: int) -> list[str]:
+def format_value_lines(value: Any, room: int) -> list[str]:
     """A value as lines: the first goes after `name = `, the others below the name.
 
     Short values take one line; text of several lines is a block, long lists and maps take a line
     an item.
     """
     if isinstance(value, str) and "\n" in value.strip("\n"):
-        return text_block(value)
-    line = inline(value)
-    if cells(line) <= room or not isinstance(value, Mapping | list | tuple) or not value:
+        return format_text_block(value)
+    line = format_inline(value)
+    if count_cells(line) <= room or not isinstance(value, Mapping | list | tuple) or not value:
         return [line]
-    return _spread(value, room)
+    return _format_expanded_lines(value, room)
 
 
-def _spread(value: Any, room: int, depth: int = 0) -> list[str]:
-    line = inline(value, depth)
+def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
+    line = format_inline(value, depth)
     nested = isinstance(value, Mapping | list | tuple) and bool(value)
-    if cells(line) <= room or not nested or depth >= _DEEPEST:
+    if count_cells(line) <= room or not nested or depth >= _MAX_DEPTH:
         return [line]
     is_map = isinstance(value, Mapping)
     body: list[str] = []
-    items = ordered(value) if is_map else [("", item) for item in value]
-    for name, item in items[:MOST_ITEMS]:
-        head, *rest = _spread(item, max(20, room - 4), depth + 1)
-        prefix = f"{key_text(name)} = " if is_map else ""
-        body += ["    " + line for line in (prefix + head, *rest)]
+    items = sort_map_items(value) if is_map else [("", item) for item in value]
+    for name, item in items[:MAX_ITEMS]:
+        first_line, *continuation = _format_expanded_lines(item, max(20, room - 4), depth + 1)
+        prefix = f"{format_key(name)} = " if is_map else ""
+        body += ["    " + line for line in (prefix + first_line, *continuation)]
         body[-1] += "" if is_map else ","
-    if len(items) > MOST_ITEMS:
-        body.append(f"    # ({len(items) - MOST_ITEMS} more)")
+    if len(items) > MAX_ITEMS:
+        body.append(f"    # ({len(items) - MAX_ITEMS} more)")
     return ["{" if is_map else "[", *body, "}" if is_map else "]"]
 
 
-def text_block(text: str) -> list[str]:
+def format_text_block(text: str) -> list[str]:
     """Text of several lines behind a gutter, so that none of it can pass for a row of the plan."""
-    lines = text_lines(text)
+    lines = split_clean_lines(text)
     head = f"({len(lines)} lines)"
-    hidden = len(lines) - MOST_LINES
-    tail = [f"# ({hidden} more lines)"] if hidden > 0 else []
-    return [head, *(gutter(line) for line in lines[:MOST_LINES]), *("    " + t for t in tail)]
-
-
-def text_lines(text: str) -> list[str]:
-    """The clean lines of a text, each cut where it is very long."""
-    lines = clean_lines(text.removesuffix("\n"))
+    hidden_count = len(lines) - MAX_TEXT_LINES
+    tail = [f"# ({hidden_count} more lines)"] if hidden_count > 0 else []
     return [
-        line if len(line) <= LONGEST else f"{line[:LONGEST]}... ({len(line) - LONGEST} more)"
+        head,
+        *(format_gutter_line(line) for line in lines[:MAX_TEXT_LINES]),
+        *("    " + t for t in tail),
+    ]
+
+
+def split_clean_lines(text: str) -> list[str]:
+    """The clean lines of a text, each cut where it is very long."""
+    lines = sanitize_lines(text.removesuffix("\n"))
+    return [
+        line
+        if len(line) <= MAX_VALUE_LENGTH
+        else f"{line[:MAX_VALUE_LENGTH]}... ({len(line) - MAX_VALUE_LENGTH} more)"
         for line in lines
     ]
 
 
-def gutter(line: str, mark: str = " ") -> str:
+def format_gutter_line(line: str, mark: str = " ") -> str:
     """One line of a text block."""
     return f"  {mark} | {line}".rstrip()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from synapse_apply.model.logs import LogLine
-from synapse_apply.views.json import json_line
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.json import format_json_line
+from synapse_apply.views.pen import Style
+from synapse_apply.views.safety import escape_ci_commands, sanitize
 
-_STYLES = {
+_LEVEL_STYLES = {
     "error": "error",
     "critical": "error",
     "danger": "error",
@@ -16,17 +16,17 @@ _STYLES = {
 }
 
 
-def log_text(line: LogLine, *, color: bool) -> str:
+def format_log_line(line: LogLine, *, color: bool) -> str:
     """`[time] level: message`, as the API page prints it, without what the server did not give."""
-    level = Pen(color)(clean(line.level), _STYLES.get(line.level, ""))
-    head = f"[{clean(line.timestamp)}] " if line.timestamp else ""
+    level = Style(color)(sanitize(line.level), _LEVEL_STYLES.get(line.level, ""))
+    head = f"[{sanitize(line.timestamp)}] " if line.timestamp else ""
     # A tab is what indents a traceback, not what steers a terminal.
-    message = clean(line.message.expandtabs(4))
-    return disarm(f"{head}{level}{': ' if line.level else ''}{message}\n")
+    message = sanitize(line.message.expandtabs(4))
+    return escape_ci_commands(f"{head}{level}{': ' if line.level else ''}{message}\n")
 
 
-def log_json(line: LogLine) -> str:
+def format_log_json(line: LogLine) -> str:
     """One JSON object on one line."""
-    told = {"timestamp": line.timestamp, "level": line.level, "message": line.message}
-    known = {name: value for name, value in told.items() if value or name == "message"}
-    return json_line(known)
+    fields = {"timestamp": line.timestamp, "level": line.level, "message": line.message}
+    present_fields = {name: value for name, value in fields.items() if value or name == "message"}
+    return format_json_line(present_fields)

@@ -7,224 +7,349 @@ from itertools import chain
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
-from synapse_apply.model.plan import Action, Base, Change, Plan
+from synapse_apply.model.plan import Action, Change, Plan, PlanBase
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.views import entries
-from synapse_apply.views.accepted import accepted_line
-from synapse_apply.views.budget import COMMENT, Budget, Section, fit
-from synapse_apply.views.drift import (
-    came_to,
-    names,
-    unlisted_lines,
-    unmanaged_line,
-    waiting_line,
-    ways_out,
+from synapse_apply.views.accepted import format_accepted_line
+from synapse_apply.views.budget import (
+    COMMENT_BUDGET,
+    SizeBudget,
+    SizedSection,
+    fit_sections_to_budget,
 )
-from synapse_apply.views.findings import with_counts
-from synapse_apply.views.grammar import plan_line, plural
-from synapse_apply.views.markup import LONGEST_NAME, code, in_marker, link, marker, prose
-from synapse_apply.views.outcomes import findings, totals, worth_a_row
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.text import acts, target_line
-from synapse_apply.views.text import totals as plan_totals
+from synapse_apply.views.drift import (
+    format_drift_totals,
+    format_natural_keys,
+    format_pending_line,
+    format_unmanaged_line,
+    iter_unlisted_lines,
+    iter_ways_out,
+)
+from synapse_apply.views.findings import merge_similar_findings
+from synapse_apply.views.grammar import format_plan_line, pluralize
+from synapse_apply.views.markup import (
+    MAX_NAME_LENGTH,
+    encode_marker_name,
+    format_code_span,
+    format_hidden_marker,
+    format_link,
+    format_prose,
+)
+from synapse_apply.views.outcomes import (
+    collect_outcome_findings,
+    format_report_totals,
+    should_show_outcome,
+)
+from synapse_apply.views.pen import Style
+from synapse_apply.views.text import format_plan_totals as plan_totals
+from synapse_apply.views.text import format_target_line, has_action_block
 
-_PLAIN = Pen(color=False)
-_DRIFT = (
+_PLAIN = Style(color=False)
+_DRIFT_INTRO = (
     "Somebody or something changed these outside of Git. Apply makes them again what is declared."
 )
-_ADOPTED = "These exist already and were not recorded."
+_ADOPTED_INTRO = "These exist already and were not recorded."
 
 
-def plan_markdown(
-    plan: Plan, *, budget: Budget = COMMENT, run_url: str = "", command: str = "plan"
+def render_plan_markdown(
+    plan: Plan, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = "", command: str = "plan"
 ) -> str:
     """A plan: the counts and what stands in the way first, then a block a resource.
 
     It takes the place of the comment of the `command` that made it and went no further.
     Fits `budget`; what does not fit is counted, and `run_url` is where all of it can be seen.
     """
-    parted = entries.Parted.of(c for c in plan.changes if acts(c) or _is_forget(c))
-    blocks = _titled("This change", parted.ours, "", budget)
-    blocks += _titled("Drift, not from this change", parted.drift, _DRIFT, budget)
-    blocks += _titled("Adopted", parted.adopted, _ADOPTED, budget)
-    noted = [c for c in plan.changes if not (acts(c) or _is_forget(c))]
+    plan_parts = entries.PlanParts.from_changes(
+        c for c in plan.changes if has_action_block(c) or _is_forgotten(c)
+    )
+    blocks = _build_change_sections("This change", plan_parts.own_changes, "", budget)
+    blocks += _build_change_sections(
+        "Drift, not from this change", plan_parts.drift_changes, _DRIFT_INTRO, budget
+    )
+    blocks += _build_change_sections("Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget)
+    passive_changes = [c for c in plan.changes if not (has_action_block(c) or _is_forgotten(c))]
     sections = [
-        *_in_the_way(plan, budget),
+        *_iter_blocking_sections(plan, budget),
         *blocks,
-        *_lines("To be verified", plan.verified, entries.due_entries(plan.verified)),
-        *_lines("Moved", plan.moved, entries.moved_entries(plan.moved)),
-        *_lines("Forgotten", parted.forgotten, entries.forget_entries(parted.forgotten)),
-        *_lines("Notes", [n for c in noted for n in c.notes], entries.note_entries(noted)),
-        *_found("Warnings", [f for f in plan.diagnostics if not f.is_error]),
+        *_build_line_sections(
+            "To be verified",
+            plan.verified_changes,
+            entries.iter_due_run_entries(plan.verified_changes),
+        ),
+        *_build_line_sections("Moved", plan.moved, entries.iter_moved_entries(plan.moved)),
+        *_build_line_sections(
+            "Forgotten",
+            plan_parts.forgotten_changes,
+            entries.iter_forget_entries(plan_parts.forgotten_changes),
+        ),
+        *_build_line_sections(
+            "Notes",
+            [n for c in passive_changes for n in c.notes],
+            entries.iter_note_entries(passive_changes),
+        ),
+        *_build_finding_sections("Warnings", [f for f in plan.diagnostics if not f.is_error]),
     ]
-    ended = "" if command == "plan" else f"{command.capitalize()} failed: "
-    title = f"## {ended}Plan for {code(plan.base.target, LONGEST_NAME)}"
-    if plan.base.offline:
-        how = "against" if plan.base.compared else "not compared with"
-        title += f" {how} {code(plan.base.against, LONGEST_NAME)}; the backend was not asked"
-    facts = prose(target_line(plan.base, _PLAIN, plan.trial), 2 * LONGEST_NAME)
+    failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
+    title = f"## {failure_prefix}Plan for {format_code_span(plan.base.target, MAX_NAME_LENGTH)}"
+    if plan.base.is_offline:
+        relation = "against" if plan.base.compared else "not compared with"
+        title += (
+            f" {relation} {format_code_span(plan.base.against, MAX_NAME_LENGTH)}; the "
+            f"backend was not asked"
+        )
+    facts = format_prose(format_target_line(plan.base, _PLAIN, plan.trial), 2 * MAX_NAME_LENGTH)
     kind = "" if command == "plan" else command
-    head = "\n\n".join([_marker(plan.base, kind), title, *map(_bold, _counts(plan)), facts])
-    see = f"synapse-apply plan -t {plan.base.target[:LONGEST_NAME]}"
-    return fit(head, sections, _foot(see, run_url, f"Plan {code(plan.id)}"), budget)
+    heading = "\n\n".join(
+        [
+            _format_comment_marker(plan.base, kind),
+            title,
+            *map(_format_bold, _format_count_lines(plan)),
+            facts,
+        ]
+    )
+    see_command = f"synapse-apply plan -t {plan.base.target[:MAX_NAME_LENGTH]}"
+    return fit_sections_to_budget(
+        heading,
+        sections,
+        _make_footer_builder(see_command, run_url, f"Plan {format_code_span(plan.id)}"),
+        budget,
+    )
 
 
-def report_markdown(report: Report, *, budget: Budget = COMMENT, run_url: str = "") -> str:
+def render_report_markdown(
+    report: Report, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
+) -> str:
     """What an apply did: the counts and what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
-    done, skipped = (
-        [outcome for outcome in by_result[result] if worth_a_row(outcome)]
+    done_outcomes, skipped_outcomes = (
+        [outcome for outcome in by_result[result] if should_show_outcome(outcome)]
         for result in (Result.DONE, Result.SKIPPED)
     )
-    said = totals(report, _PLAIN).splitlines()[bool(report.plan.refused) :]
-    warned = [*report.plan.diagnostics, *findings(by_result[Result.DONE])]
-    headline = 1 + next((at for at, line in enumerate(said) if line.startswith("Apply ")), 0)
-    runs = entries.run_entries(report, budget)
+    total_lines = format_report_totals(report, _PLAIN).splitlines()[
+        bool(report.plan.refused_changes) :
+    ]
+    findings = [*report.plan.diagnostics, *collect_outcome_findings(by_result[Result.DONE])]
+    headline_end = 1 + next(
+        (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0
+    )
+    run_entries = entries.iter_run_entries(report, budget)
     sections = [
-        *_next(said[headline:]),
-        *_told("Outcome unknown", by_result[Result.UNKNOWN]),
-        *_told("Failed", by_result[Result.FAILED]),
-        *_lines("Verification", report.verified, runs),
-        *_in_the_way(report.plan, budget, guards=False),
-        *_lines(
+        *_build_next_step_sections(total_lines[headline_end:]),
+        *_build_outcome_sections("Outcome unknown", by_result[Result.UNKNOWN]),
+        *_build_outcome_sections("Failed", by_result[Result.FAILED]),
+        *_build_line_sections("Verification", report.verification_results, run_entries),
+        *_iter_blocking_sections(report.plan, budget, with_guards=False),
+        *_build_line_sections(
             "Skipped",
-            skipped,
-            entries.outcome_entries(skipped, told=False),
+            skipped_outcomes,
+            entries.iter_outcome_entries(skipped_outcomes, with_findings=False),
         ),
-        *_lines("Moved", report.plan.moved, entries.moved_entries(report.plan.moved)),
-        *_lines("Done", done, entries.outcome_entries(done, told=False)),
-        *_found("Warnings", [finding for finding in warned if not finding.is_error]),
+        *_build_line_sections(
+            "Moved", report.plan.moved, entries.iter_moved_entries(report.plan.moved)
+        ),
+        *_build_line_sections(
+            "Done", done_outcomes, entries.iter_outcome_entries(done_outcomes, with_findings=False)
+        ),
+        *_build_finding_sections(
+            "Warnings", [finding for finding in findings if not finding.is_error]
+        ),
     ]
     base = report.plan.base
-    head = [_marker(base, "apply"), f"## Apply for {code(base.target, LONGEST_NAME)}"]
-    refused = f"Refused: {len(report.plan.refused)}."
-    came_to = " ".join(said[:headline])
-    head += [_bold(f"{refused} {came_to}" if report.plan.refused else came_to)]
-    head += [prose(target_line(base, _PLAIN), 2 * LONGEST_NAME)]
-    see = f"synapse-apply history show {report.plan.id} -t {base.target[:LONGEST_NAME]}"
-    foot = _foot(see, run_url, f"Plan {code(report.plan.id)}")
-    return fit("\n\n".join(part for part in head if part), sections, foot, budget)
-
-
-def drift_markdown(drift: Drift, *, budget: Budget = COMMENT, run_url: str = "") -> str:
-    """What moved outside: the count first, what could not be looked at, a block an object."""
-    strangers = drift.unmanaged or ()
-    rows = (f"- {code(one.kind)} {code(one.remote_id)} {code(names(one))}" for one in strangers)
-    moved = drift.objects
-    intro = " ".join(map(prose, ways_out(drift)))
-    opening = f"### Changed outside ({len(moved):,})\n\n{intro}"
-    blocks = Section(opening, entries.drift_entries(moved, budget), len(moved))
-    sections = [
-        *_found("Errors", [finding for finding in drift.diagnostics if finding.is_error]),
-        *([blocks] if moved else []),
-        *_lines("Unmanaged", strangers, rows),
-        *_found("Warnings", [finding for finding in drift.diagnostics if not finding.is_error]),
+    heading_parts = [
+        _format_comment_marker(base, "apply"),
+        f"## Apply for {format_code_span(base.target, MAX_NAME_LENGTH)}",
     ]
-    head = [_marker(drift.base, "drift"), f"## Drift of {code(drift.base.target, LONGEST_NAME)}"]
-    head += [_bold(came_to(drift))]
+    refused_text = f"Refused: {len(report.plan.refused_changes)}."
+    totals_text = " ".join(total_lines[:headline_end])
+    heading_parts += [
+        _format_bold(
+            f"{refused_text} {totals_text}" if report.plan.refused_changes else totals_text
+        )
+    ]
+    heading_parts += [format_prose(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH)]
+    see_command = f"synapse-apply history show {report.plan.id} -t {base.target[:MAX_NAME_LENGTH]}"
+    footer = _make_footer_builder(see_command, run_url, f"Plan {format_code_span(report.plan.id)}")
+    return fit_sections_to_budget(
+        "\n\n".join(part for part in heading_parts if part), sections, footer, budget
+    )
+
+
+def render_drift_markdown(
+    drift: Drift, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
+) -> str:
+    """What moved outside: the count first, what could not be looked at, a block an object."""
+    unmanaged_objects = drift.unmanaged or ()
+    rows = (
+        f"- {format_code_span(unmanaged.kind)} {format_code_span(unmanaged.remote_id)} "
+        f"{format_code_span(format_natural_keys(unmanaged))}"
+        for unmanaged in unmanaged_objects
+    )
+    drifted_objects = drift.objects
+    intro = " ".join(map(format_prose, iter_ways_out(drift)))
+    opening = f"### Changed outside ({len(drifted_objects):,})\n\n{intro}"
+    blocks = SizedSection(
+        opening, entries.iter_drift_entries(drifted_objects, budget), len(drifted_objects)
+    )
+    sections = [
+        *_build_finding_sections(
+            "Errors", [finding for finding in drift.diagnostics if finding.is_error]
+        ),
+        *([blocks] if drifted_objects else []),
+        *_build_line_sections("Unmanaged", unmanaged_objects, rows),
+        *_build_finding_sections(
+            "Warnings", [finding for finding in drift.diagnostics if not finding.is_error]
+        ),
+    ]
+    heading_parts = [
+        _format_comment_marker(drift.base, "drift"),
+        f"## Drift of {format_code_span(drift.base.target, MAX_NAME_LENGTH)}",
+    ]
+    heading_parts += [_format_bold(format_drift_totals(drift))]
     if drift.unmanaged is not None:
-        head += [prose(unmanaged_line(drift)), *map(prose, unlisted_lines(drift))]
-    head += [prose(waiting_line(drift))] if drift.waiting else []
-    head += [prose(line)] if (line := accepted_line(drift.with_accepted)) else []
-    head += [prose(target_line(drift.base, _PLAIN), 2 * LONGEST_NAME)]
-    see = f"synapse-apply drift -t {drift.base.target[:LONGEST_NAME]}"
-    return fit("\n\n".join(head), sections, _foot(see, run_url), budget)
+        heading_parts += [
+            format_prose(format_unmanaged_line(drift)),
+            *map(format_prose, iter_unlisted_lines(drift)),
+        ]
+    heading_parts += [format_prose(format_pending_line(drift))] if drift.pending_addresses else []
+    heading_parts += (
+        [format_prose(line)] if (line := format_accepted_line(drift.changes_with_accepted)) else []
+    )
+    heading_parts += [format_prose(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)]
+    see_command = f"synapse-apply drift -t {drift.base.target[:MAX_NAME_LENGTH]}"
+    return fit_sections_to_budget(
+        "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
+    )
 
 
-def findings_markdown(
-    found: Sequence[Diagnostic],
+def render_findings_markdown(
+    findings: Sequence[Diagnostic],
     command: str,
     *,
     target: str,
-    budget: Budget = COMMENT,
+    budget: SizeBudget = COMMENT_BUDGET,
     run_url: str = "",
 ) -> str:
     """Findings that are all there is to show: those that ended a command, or of `validate`.
 
     They take the place of the command's own comment.
     """
-    errors = [finding for finding in found if finding.is_error]
+    errors = [finding for finding in findings if finding.is_error]
     kind = "" if command == "plan" else f" {command}"
-    name = f" for {code(target, LONGEST_NAME)}" if target else ""
-    how = "failed" if errors else "found nothing wrong"
-    head = [marker(f"target={in_marker(target)}{kind}"), f"## {command.capitalize()} {how}{name}"]
-    head += [_bold(f"{plural(len(errors), 'error')}.")]
-    sections = [
-        *_found("Errors", errors),
-        *_found("Warnings", [finding for finding in found if finding.is_warning]),
-        *_found("Notes", [finding for finding in found if finding.is_note]),
+    name = f" for {format_code_span(target, MAX_NAME_LENGTH)}" if target else ""
+    outcome_text = "failed" if errors else "found nothing wrong"
+    heading_parts = [
+        format_hidden_marker(f"target={encode_marker_name(target)}{kind}"),
+        f"## {command.capitalize()} {outcome_text}{name}",
     ]
-    see = f"synapse-apply {command}" + (f" -t {target[:LONGEST_NAME]}" if target else "")
-    return fit("\n\n".join(head), sections, _foot(see, run_url), budget)
+    heading_parts += [_format_bold(f"{pluralize(len(errors), 'error')}.")]
+    sections = [
+        *_build_finding_sections("Errors", errors),
+        *_build_finding_sections(
+            "Warnings", [finding for finding in findings if finding.is_warning]
+        ),
+        *_build_finding_sections("Notes", [finding for finding in findings if finding.is_note]),
+    ]
+    see_command = f"synapse-apply {command}" + (f" -t {target[:MAX_NAME_LENGTH]}" if target else "")
+    return fit_sections_to_budget(
+        "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
+    )
 
 
-def _in_the_way(plan: Plan, budget: Budget, *, guards: bool = True) -> Iterator[Section]:
-    if guards:
-        yield from _lines("Apply will stop", plan.guards, entries.guard_entries(plan.guards))
-        yield from _found("Errors", [finding for finding in plan.diagnostics if finding.is_error])
-    refused = plan.refused
-    if refused:  # HTML ends at an empty line, so there is one after each
-        opening = f"### Refused ({len(refused):,})"
-        yield Section(opening, entries.refusal_entries(refused, budget), len(refused))
+def _iter_blocking_sections(
+    plan: Plan, budget: SizeBudget, *, with_guards: bool = True
+) -> Iterator[SizedSection]:
+    if with_guards:
+        yield from _build_line_sections(
+            "Apply will stop", plan.guards, entries.iter_guard_entries(plan.guards)
+        )
+        yield from _build_finding_sections(
+            "Errors", [finding for finding in plan.diagnostics if finding.is_error]
+        )
+    refused_changes = plan.refused_changes
+    if refused_changes:  # HTML ends at an empty line, so there is one after each
+        opening = f"### Refused ({len(refused_changes):,})"
+        yield SizedSection(
+            opening, entries.iter_refusal_entries(refused_changes, budget), len(refused_changes)
+        )
 
 
-def _counts(plan: Plan) -> list[str]:
+def _format_count_lines(plan: Plan) -> list[str]:
     """Where there is anything to do, the line that tools know, with the refused beside it."""
-    if plan.refused and not plan.errored:
-        line = accepted_line(plan.with_accepted)
+    if plan.refused_changes and not plan.has_errors:
+        line = format_accepted_line(plan.changes_with_accepted)
         return [
-            f"Refused: {len(plan.refused)}. {plan_line(plan.summary)}",
+            f"Refused: {len(plan.refused_changes)}. {format_plan_line(plan.summary)}",
             *([line] if line else []),
         ]
     return plan_totals(plan, _PLAIN).split("\n")
 
 
-def _titled(title: str, changes: Sequence[Change], intro: str, budget: Budget) -> list[Section]:
+def _build_change_sections(
+    title: str, changes: Sequence[Change], intro: str, budget: SizeBudget
+) -> list[SizedSection]:
     if not changes:
         return []
     opening = f"### {title} ({len(changes):,})" + (f"\n\n{intro}" if intro else "")
-    return [Section(opening, entries.change_entries(changes, budget), len(changes))]
+    return [SizedSection(opening, entries.iter_change_entries(changes, budget), len(changes))]
 
 
-def _lines(title: str, things: Sequence[object], lines: Iterable[str]) -> list[Section]:
-    count = len(things)
-    return [Section(f"### {title} ({count:,})", lines, count, joint="\n")] if things else []
+def _build_line_sections(
+    title: str, items: Sequence[object], lines: Iterable[str]
+) -> list[SizedSection]:
+    count = len(items)
+    return [SizedSection(f"### {title} ({count:,})", lines, count, separator="\n")] if items else []
 
 
-def _found(title: str, found: Sequence[Diagnostic]) -> list[Section]:
-    counted = with_counts(found)
-    return _lines(title, counted, entries.finding_entries(counted))
+def _build_finding_sections(title: str, findings: Sequence[Diagnostic]) -> list[SizedSection]:
+    merged_findings = merge_similar_findings(findings)
+    return _build_line_sections(
+        title, merged_findings, entries.iter_finding_entries(merged_findings)
+    )
 
 
-def _next(said: Sequence[str]) -> list[Section]:
-    steps = (f"- {prose(line)}" for line in said)
-    return [Section("### What to do now", steps, len(said), joint="\n")] if said else []
+def _build_next_step_sections(step_lines: Sequence[str]) -> list[SizedSection]:
+    steps = (f"- {format_prose(line)}" for line in step_lines)
+    return (
+        [SizedSection("### What to do now", steps, len(step_lines), separator="\n")]
+        if step_lines
+        else []
+    )
 
 
-def _told(title: str, outcomes: Sequence[Outcome]) -> list[Section]:
-    return _lines(title, outcomes, entries.outcome_entries(outcomes, told=True))
+def _build_outcome_sections(title: str, outcomes: Sequence[Outcome]) -> list[SizedSection]:
+    return _build_line_sections(
+        title, outcomes, entries.iter_outcome_entries(outcomes, with_findings=True)
+    )
 
 
-def _is_forget(change: Change) -> bool:
-    return change.action is Action.FORGET and not change.refused
+def _is_forgotten(change: Change) -> bool:
+    return change.action is Action.FORGET and not change.is_refused
 
 
-def _marker(base: Base, kind: str = "") -> str:
-    return marker(f"target={in_marker(base.target)}{f' {kind}' if kind else ''}")
+def _format_comment_marker(base: PlanBase, kind: str = "") -> str:
+    return format_hidden_marker(
+        f"target={encode_marker_name(base.target)}{f' {kind}' if kind else ''}"
+    )
 
 
-def _bold(text: str) -> str:
-    return f"**{prose(text)}**"
+def _format_bold(text: str) -> str:
+    return f"**{format_prose(text)}**"
 
 
-def _foot(see: str, run_url: str, *facts: str) -> Callable[[int], str]:
+def _make_footer_builder(see_command: str, run_url: str, *facts: str) -> Callable[[int], str]:
     """The last line: what it is about, the run, and where to look for what is left out."""
-    run = link("this run", run_url) if run_url else ""
+    run = format_link("this run", run_url) if run_url else ""
 
-    def foot(hidden: int) -> str:
-        places = " or ".join(part for part in (run, code(see)) if part)
-        cut = f"**{hidden:,} not shown here:** {places} has all of it." if hidden else ""
-        end = ", ".join(chain(facts, [run] if run and not hidden else []))
-        return " ".join(part for part in (cut, f"<sub>{end}</sub>" if end else "") if part)
+    def format_footer(hidden_count: int) -> str:
+        source_texts = " or ".join(part for part in (run, format_code_span(see_command)) if part)
+        hidden_note = (
+            f"**{hidden_count:,} not shown here:** {source_texts} has all of it."
+            if hidden_count
+            else ""
+        )
+        facts_text = ", ".join(chain(facts, [run] if run and not hidden_count else []))
+        return " ".join(
+            part for part in (hidden_note, f"<sub>{facts_text}</sub>" if facts_text else "") if part
+        )
 
-    return foot
+    return format_footer

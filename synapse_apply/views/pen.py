@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.model.frozen import frozen
 
-_CODES = {
+_ANSI_CODES = {
     "+": "32",
     "~": "33",
     "-": "31",
@@ -20,16 +20,16 @@ _CODES = {
 
 
 @frozen
-class Pen:
+class Style:
     """Writes styled text; without colour the text alone."""
 
     color: bool
 
-    def __call__(self, text: str, style: str) -> str:
+    def __call__(self, text: str, style_name: str) -> str:
         """The text in a style; an unknown or empty style leaves it as it is."""
-        code = _CODES.get(style) if self.color else None
-        return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
+        ansi_code = _ANSI_CODES.get(style_name) if self.color else None
+        return f"\x1b[{ansi_code}m{text}\x1b[0m" if ansi_code and text else text
 
-    def mark(self, symbol: str) -> str:
+    def format_symbol(self, symbol: str) -> str:
         """A row's symbol and the space after it."""
         return self(symbol, symbol) + " "

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
-from synapse_apply.views.grammar import byte_size, elapsed
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean, disarm
-from synapse_apply.views.under_way import INTERVAL, Call, UnderWay
+from synapse_apply.views.grammar import format_byte_size, format_duration
+from synapse_apply.views.pen import Style
+from synapse_apply.views.safety import escape_ci_commands, sanitize
+from synapse_apply.views.under_way import REPORT_INTERVAL, OngoingCall, OngoingCalls
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -23,66 +23,70 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Words:
+class ProgressWords:
     """How one verb is told while it goes on, when it ended well and when not."""
 
-    doing: str
-    done: str
+    ongoing_text: str
+    success_text: str
 
 
-_WORDS = {
-    "create": Words("Creating", "Creation complete"),
-    "recreate-missing": Words("Creating", "Creation complete"),
-    "update": Words("Modifying", "Modifications complete"),
-    "delete": Words("Destroying", "Destruction complete"),
-    "adopt": Words("Importing", "Import complete"),
-    "forget": Words("Forgetting", "Removed from state"),
-    "no-op": Words("Recording", "Record up to date"),
-    "try": Words("Trying", "Trial complete"),
-    "verify": Words("Verifying", "Verification passed"),
+_WORDS_BY_VERB = {
+    "create": ProgressWords("Creating", "Creation complete"),
+    "recreate-missing": ProgressWords("Creating", "Creation complete"),
+    "update": ProgressWords("Modifying", "Modifications complete"),
+    "delete": ProgressWords("Destroying", "Destruction complete"),
+    "adopt": ProgressWords("Importing", "Import complete"),
+    "forget": ProgressWords("Forgetting", "Removed from state"),
+    "no-op": ProgressWords("Recording", "Record up to date"),
+    "try": ProgressWords("Trying", "Trial complete"),
+    "verify": ProgressWords("Verifying", "Verification passed"),
 }
-_STEP = 0.25
+_REPORT_STEP = 0.25
 # The results of calls that came to what was asked for.
-WELL = frozenset({"done", "passed"})
+SUCCESS_RESULTS = frozenset({"done", "passed"})
 
 
-def words_of(verb: str) -> Words:
+def progress_words_for(verb: str) -> ProgressWords:
     """The words of a verb; a verb nobody foresaw speaks for itself."""
-    return _WORDS.get(verb) or Words(clean(verb).capitalize(), f"{clean(verb).capitalize()} done")
+    return _WORDS_BY_VERB.get(verb) or ProgressWords(
+        sanitize(verb).capitalize(), f"{sanitize(verb).capitalize()} done"
+    )
 
 
-def ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
+def format_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
     """How a resource's line ends: `Creation complete after 1.2s [id=7]`."""
-    took = f"after {elapsed(seconds)}"
-    if result in WELL:
-        of = f" [id={clean(remote_id)}]" if remote_id else ""
-        return f"{words_of(verb).done} {took}{of}"
+    duration_text = f"after {format_duration(seconds)}"
+    if result in SUCCESS_RESULTS:
+        id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
+        return f"{progress_words_for(verb).success_text} {duration_text}{id_text}"
     if result == "refused":
-        return f"Refused {took}"
+        return f"Refused {duration_text}"
     if result == "skipped":
         return "Skipped"
     if result == "unknown":
-        return f"No answer {took}: nobody can tell yet whether it was done"
+        return f"No answer {duration_text}: nobody can tell yet whether it was done"
     if result in {"running", "timed-out"}:
-        return f"Still running {took}"
-    return f"Failed {took}"
+        return f"Still running {duration_text}"
+    return f"Failed {duration_text}"
 
 
-def _verifying(job: Job) -> str:
-    return f"{words_of('verify').doing}... job {clean(job.id)} {job.status.value}"
+def _format_job_status(job: Job) -> str:
+    return (
+        f"{progress_words_for('verify').ongoing_text}... job {sanitize(job.id)} {job.status.value}"
+    )
 
 
-def _percent(job: Job) -> str:
+def _format_job_percent(job: Job) -> str:
     return "" if job.progress is None else f", {job.progress:.0f}%"
 
 
 class Display(Protocol):
     """A Progress (model.ports) that takes and gives back the terminal."""
 
-    def started(self, address: Address, verb: str) -> None: ...
-    def sent(self, address: Address, done: int, total: int) -> None: ...
-    def looked(self, address: Address, job: Job) -> None: ...
-    def finished(
+    def report_start(self, address: Address, verb: str) -> None: ...
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None: ...
+    def report_job(self, address: Address, job: Job) -> None: ...
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None: ...
     def __enter__(self) -> Self: ...
@@ -90,17 +94,17 @@ class Display(Protocol):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None: ...
 
 
-def open_progress(stream: TextIO, *, color: bool, quiet: bool = False) -> Display:
+def open_progress(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
     """The display that fits: bars on a capable terminal, lines on a dumb one, a log elsewhere."""
-    if quiet:
-        return Silent()
+    if silent:
+        return SilentProgress()
     if not _is_terminal(stream):
-        return Log(stream, color=color)
-    return Live(stream) if color else Lines(stream)
+        return LogProgress(stream, color=color)
+    return LiveProgress(stream) if color else LineProgress(stream)
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -109,7 +113,7 @@ def _is_terminal(stream: TextIO) -> bool:
     return False
 
 
-class Forgiving:
+class ForgivingStream:
     """A text stream that drops what cannot be written.
 
     Rich answers a broken pipe by ending the program, which must not happen in the middle of an
@@ -119,31 +123,31 @@ class Forgiving:
     def __init__(self, stream: TextIO) -> None:
         """The stream stays its owner's."""
         self._stream = stream
-        self._broken = False
-        self._line = threading.Lock()
+        self._is_broken = False
+        self._line_lock = threading.Lock()
 
     def write_line(self, line: str) -> None:
         """A line from any thread, whole and at once."""
-        with self._line:
+        with self._line_lock:
             self.write(line)
             self.flush()
 
     def write(self, text: str) -> int:
         """All of the text, or nothing from the first failure on."""
-        if not self._broken:
+        if not self._is_broken:
             try:
                 self._stream.write(text)
             except (OSError, ValueError):
-                self._broken = True
+                self._is_broken = True
         return len(text)
 
     def flush(self) -> None:
         """Nothing is said where that fails."""
-        if not self._broken:
+        if not self._is_broken:
             try:
                 self._stream.flush()
             except (OSError, ValueError):
-                self._broken = True
+                self._is_broken = True
 
     def isatty(self) -> bool:
         """Whether the stream is a terminal."""
@@ -159,19 +163,19 @@ class Forgiving:
         return getattr(self._stream, "encoding", None) or "utf-8"
 
 
-class Silent:
+class SilentProgress:
     """Says nothing."""
 
-    def started(self, address: Address, verb: str) -> None:
+    def report_start(self, address: Address, verb: str) -> None:
         """Nothing."""
 
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Nothing."""
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """Nothing."""
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """Nothing."""
@@ -183,12 +187,12 @@ class Silent:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Nothing to give back."""
 
 
-class Lines(Silent):
+class LineProgress(SilentProgress):
     """A line when a resource starts and ends, at each quarter of an upload or of a job.
 
     Progress never ends an apply: a stream that cannot be written to is left alone from then on.
@@ -196,49 +200,55 @@ class Lines(Silent):
 
     def __init__(self, stream: TextIO, *, color: bool = False) -> None:
         """Lines come from several threads; each is written whole."""
-        self._stream = Forgiving(stream)
-        self._pen = Pen(color)
+        self._stream = ForgivingStream(stream)
+        self._style = Style(color)
         self._lock = threading.Lock()
-        self._told: dict[Address, float] = {}
-        self._jobs: dict[Address, tuple[str, int]] = {}
+        self._reported_shares: dict[Address, float] = {}
+        self._reported_jobs: dict[Address, tuple[str, int]] = {}
 
-    def started(self, address: Address, verb: str) -> None:
+    def report_start(self, address: Address, verb: str) -> None:
         """`plugin/yolo: Creating...`."""
-        self._write(address, f"{words_of(verb).doing}...")
+        self._write_resource_line(address, f"{progress_words_for(verb).ongoing_text}...")
 
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """`release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
-        share = done / total if total > 0 else 1.0
+        share = sent_bytes / total_bytes if total_bytes > 0 else 1.0
         with self._lock:
-            told = self._told.get(address, 0.0)
-            if share < told:  # sent anew
-                self._told[address] = told = 0.0
-            due = share - told >= _STEP and share < 1
-            if due:
-                self._told[address] = share
-        if due:
-            self._write(address, f"Uploading... {share:.0%} of {byte_size(total)}")
+            reported_share = self._reported_shares.get(address, 0.0)
+            if share < reported_share:  # sent anew
+                self._reported_shares[address] = reported_share = 0.0
+            is_due = share - reported_share >= _REPORT_STEP and share < 1
+            if is_due:
+                self._reported_shares[address] = share
+        if is_due:
+            self._write_resource_line(
+                address, f"Uploading... {share:.0%} of {format_byte_size(total_bytes)}"
+            )
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """`release/yolo@1.2.0: Verifying... job 12 running, 50%`."""
-        at = (job.status.value, int((job.progress or 0.0) / 100 / _STEP))
+        job_progress = (job.status.value, int((job.progress or 0.0) / 100 / _REPORT_STEP))
         with self._lock:
-            due = self._jobs.get(address) != at and not job.status.ended
-            self._jobs[address] = at
-        if due:
-            self._write(address, f"{_verifying(job)}{_percent(job)}")
+            is_due = self._reported_jobs.get(address) != job_progress and not job.status.has_ended
+            self._reported_jobs[address] = job_progress
+        if is_due:
+            self._write_resource_line(
+                address, f"{_format_job_status(job)}{_format_job_percent(job)}"
+            )
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
-        self._write(address, ending(verb, result, seconds, remote_id))
+        self._write_resource_line(address, format_ending(verb, result, seconds, remote_id))
 
-    def _write(self, address: Address, text: str) -> None:
-        self._stream.write_line(disarm(f"{self._pen(clean(address), 'bold')}: {text}\n"))
+    def _write_resource_line(self, address: Address, text: str) -> None:
+        self._stream.write_line(
+            escape_ci_commands(f"{self._style(sanitize(address), 'bold')}: {text}\n")
+        )
 
 
-class Log(Lines):
+class LogProgress(LineProgress):
     """A line as each call ends, for a log that is read later; every 10 s one on what goes on.
 
     A record that was only brought up to date gets none, as it has no row in the report.
@@ -249,135 +259,142 @@ class Log(Lines):
         stream: TextIO,
         *,
         color: bool = False,
-        interval: float = INTERVAL,
+        interval: float = REPORT_INTERVAL,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """What takes long is reported by itself only in `with`."""
         super().__init__(stream, color=color)
-        self._under_way = UnderWay(self._still, interval, now)
+        self._ongoing_calls = OngoingCalls(self._write_ongoing_line, interval, now)
 
     def __enter__(self) -> Self:
-        self._under_way.open()
+        self._ongoing_calls.start_reporting()
         return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
-        self._under_way.close()
+        self._ongoing_calls.stop_reporting()
 
-    def report_due(self) -> None:
+    def report_overdue_calls(self) -> None:
         """Write a line on each call that has gone on for another interval."""
-        self._under_way.report_due()
+        self._ongoing_calls.report_overdue_calls()
 
-    def started(self, address: Address, verb: str) -> None:
+    def report_start(self, address: Address, verb: str) -> None:
         """No line: its end has one."""
-        self._under_way.start(address, verb)
+        self._ongoing_calls.add_call(address, verb)
 
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """No line: it stands in that on a call that takes long."""
-        self._under_way.describe(address, {"": f"{byte_size(done)} of {byte_size(total)}"})
+        self._ongoing_calls.set_call_facts(
+            address, {"": f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"}
+        )
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """`release/yolo@1.2.0: Verifying... job 12 queued`, once a job."""
-        status = f"job {clean(job.id)} {job.status.value}{_percent(job)}"
-        self._under_way.describe(address, {"": status})
+        status = f"job {sanitize(job.id)} {job.status.value}{_format_job_percent(job)}"
+        self._ongoing_calls.set_call_facts(address, {"": status})
         with self._lock:
-            is_new = self._jobs.get(address) != (job.id, 0)
-            self._jobs[address] = (job.id, 0)
+            is_new = self._reported_jobs.get(address) != (job.id, 0)
+            self._reported_jobs[address] = (job.id, 0)
         if is_new:
-            self._write(address, _verifying(job))
+            self._write_resource_line(address, _format_job_status(job))
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
-        self._under_way.end(address)
-        if verb != "no-op" or result not in WELL:
-            super().finished(address, verb, result, seconds, remote_id)
+        self._ongoing_calls.remove_call(address)
+        if verb != "no-op" or result not in SUCCESS_RESULTS:
+            super().report_end(address, verb, result, seconds, remote_id)
 
-    def _still(self, call: Call, seconds: float) -> None:
-        facts = ", ".join([f"{elapsed(seconds)} elapsed", *map(str, call.facts.values())])
-        self._write(call.address, f"Still {words_of(call.verb).doing.lower()}... [{facts}]")
+    def _write_ongoing_line(self, call: OngoingCall, seconds: float) -> None:
+        facts = ", ".join([f"{format_duration(seconds)} elapsed", *map(str, call.facts.values())])
+        self._write_resource_line(
+            call.address, f"Still {progress_words_for(call.verb).ongoing_text.lower()}... [{facts}]"
+        )
 
 
-class Live(Lines):
+class LiveProgress(LineProgress):
     """A line for each resource that ended, and below them a bar for each that is going on."""
 
     def __init__(self, stream: TextIO) -> None:
         """Nothing is drawn before `with`."""
         super().__init__(stream, color=True)
-        self._bars: Bars | None = None
-        self._tasks: dict[Address, TaskID] = {}
+        self._progress_bars: Bars | None = None
+        self._task_ids: dict[Address, TaskID] = {}
 
     def __enter__(self) -> Self:
         with suppress(Exception):
-            self._bars = _bars(self._stream)
-            self._bars.start()
+            self._progress_bars = _build_progress_bars(self._stream)
+            self._progress_bars.start()
         return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
-        bars, self._bars = self._bars, None
+        bars, self._progress_bars = self._progress_bars, None
         if bars is not None:
             with suppress(Exception):
                 bars.stop()
 
-    def started(self, address: Address, verb: str) -> None:
+    def report_start(self, address: Address, verb: str) -> None:
         """A bar that moves until it is known how much there is to send."""
-        if self._bars is None:
-            super().started(address, verb)
+        if self._progress_bars is None:
+            super().report_start(address, verb)
             return
         with suppress(Exception), self._lock:
-            text = f"{clean(address)}: {words_of(verb).doing}..."
-            self._tasks[address] = self._bars.add_task(text, total=None, sent="")
+            text = f"{sanitize(address)}: {progress_words_for(verb).ongoing_text}..."
+            self._task_ids[address] = self._progress_bars.add_task(text, total=None, sent="")
 
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """The bar of an upload, and how much of it has gone: `12.1 MiB of 1.0 GiB`."""
         with suppress(Exception), self._lock:
-            if self._bars is not None and address in self._tasks:
-                text = f"{byte_size(done)} of {byte_size(total)}"
-                self._bars.update(
-                    self._tasks[address], completed=done, total=max(total, 1), sent=text
+            if self._progress_bars is not None and address in self._task_ids:
+                text = f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"
+                self._progress_bars.update(
+                    self._task_ids[address],
+                    completed=sent_bytes,
+                    total=max(total_bytes, 1),
+                    sent=text,
                 )
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """The bar of a job, which moves until it is known how far the job is."""
-        if self._bars is None:
-            super().looked(address, job)
+        if self._progress_bars is None:
+            super().report_job(address, job)
             return
         with suppress(Exception), self._lock:
-            if address in self._tasks:
-                text = f"{clean(address)}: {_verifying(job)}"
+            if address in self._task_ids:
+                text = f"{sanitize(address)}: {_format_job_status(job)}"
                 total = None if job.progress is None else 100.0
-                done = job.progress or 0.0
-                self._bars.update(
-                    self._tasks[address], description=text, completed=done, total=total
+                percent_done = job.progress or 0.0
+                self._progress_bars.update(
+                    self._task_ids[address], description=text, completed=percent_done, total=total
                 )
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """The bar makes room for a line that stays."""
         with suppress(Exception), self._lock:
-            task = self._tasks.pop(address, None)
-            if self._bars is not None and task is not None:
-                self._bars.remove_task(task)
-        if self._bars is None:
-            super().finished(address, verb, result, seconds, remote_id)
+            task_id = self._task_ids.pop(address, None)
+            if self._progress_bars is not None and task_id is not None:
+                self._progress_bars.remove_task(task_id)
+        if self._progress_bars is None:
+            super().report_end(address, verb, result, seconds, remote_id)
             return
         with suppress(Exception):
-            line = f"{clean(address)}: {ending(verb, result, seconds, remote_id)}"
-            self._bars.console.print(line, markup=False, highlight=False, emoji=False)
+            line = f"{sanitize(address)}: {format_ending(verb, result, seconds, remote_id)}"
+            self._progress_bars.console.print(line, markup=False, highlight=False, emoji=False)
 
 
-def _bars(stream: Forgiving) -> Bars:
+def _build_progress_bars(stream: ForgivingStream) -> Bars:
     # Imported here: only a terminal that draws bars pays for rich.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415

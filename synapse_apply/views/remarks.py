@@ -10,15 +10,15 @@ from synapse_apply.model.drift import Drift
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report, Result
-from synapse_apply.model.verification import Verdict
-from synapse_apply.views.drift import heading
-from synapse_apply.views.findings import dotted, whereabouts
-from synapse_apply.views.grammar import cannot
-from synapse_apply.views.outcomes import findings
+from synapse_apply.model.verification import RunStatus
+from synapse_apply.views.drift import format_drift_heading
+from synapse_apply.views.findings import format_field_path, format_finding_location
+from synapse_apply.views.grammar import format_refused_action
+from synapse_apply.views.outcomes import collect_outcome_findings
 
 
 @frozen
-class Remark:
+class Annotation:
     """`rule` and `subject` are the same for the same finding in another run; texts are raw."""
 
     level: str
@@ -29,103 +29,146 @@ class Remark:
     position: Position | None = None
 
 
-def plan_remarks(plan: Plan) -> list[Remark]:
+def build_plan_annotations(plan: Plan) -> list[Annotation]:
     """Errors and warnings, what is refused, and the guards that would stop the apply."""
-    places = _places(plan.changes)
+    positions = _declared_positions(plan.changes)
     guards = [
-        Remark("warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name)
+        Annotation(
+            "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
+        )
         for guard in plan.guards
     ]
-    return [*_of(plan.diagnostics, places), *_refusals(plan.refused), *guards]
+    return [
+        *_iter_finding_annotations(plan.diagnostics, positions),
+        *_iter_refusal_annotations(plan.refused_changes),
+        *guards,
+    ]
 
 
-def touched_remarks(plan: Plan) -> list[Remark]:
+def build_touched_annotations(plan: Plan) -> list[Annotation]:
     """The same without what is said of rows that stay as they are, unless it is an error.
 
     For annotations: who reviews a change is shown what the change touches.
     """
-    quiet = {
+    unchanged_addresses = {
         str(change.address)
         for change in plan.changes
-        if change.action is Action.NO_OP and not change.refused and change.verification is None
+        if change.action is Action.NO_OP and not change.is_refused and change.verification is None
     }
-    told = [one for one in plan.diagnostics if one.is_error or one.address not in quiet]
-    return plan_remarks(replace(plan, diagnostics=tuple(told)))
+    relevant_findings = [
+        finding
+        for finding in plan.diagnostics
+        if finding.is_error or finding.address not in unchanged_addresses
+    ]
+    return build_plan_annotations(replace(plan, diagnostics=tuple(relevant_findings)))
 
 
-def report_remarks(report: Report) -> list[Remark]:
+def build_report_annotations(report: Report) -> list[Annotation]:
     """What went wrong in an apply, with what the plan had said."""
-    told = (outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED)
-    runs = [one for run in report.verified if run.verdict is not Verdict.SKIPPED
-            for one in run.diagnostics]  # fmt: skip
-    found = [*report.plan.diagnostics, *findings(told), *runs]
-    return [*_of(found, _places(report.plan.changes)), *_refusals(report.plan.refused)]
+    unskipped_outcomes = (
+        outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
+    )
+    run_findings = [
+        finding
+        for result in report.verification_results
+        if result.status is not RunStatus.SKIPPED
+        for finding in result.diagnostics
+    ]
+    all_findings = [
+        *report.plan.diagnostics,
+        *collect_outcome_findings(unskipped_outcomes),
+        *run_findings,
+    ]
+    return [
+        *_iter_finding_annotations(all_findings, _declared_positions(report.plan.changes)),
+        *_iter_refusal_annotations(report.plan.refused_changes),
+    ]
 
 
-def drift_remarks(drift: Drift) -> list[Remark]:
+def build_drift_annotations(drift: Drift) -> list[Annotation]:
     """What drifted, where it is declared, with what could not be looked at."""
-    places = {str(one.address): one.position for one in drift.objects if one.position is not None}
-    moved = [
-        Remark(
+    positions = {
+        str(object_drift.address): object_drift.position
+        for object_drift in drift.objects
+        if object_drift.position is not None
+    }
+    drift_annotations = [
+        Annotation(
             "warning",
             "drift",
-            heading(one),
-            ", ".join(dotted(field.path) for field in one.fields),
-            str(one.address),
-            one.position,
+            format_drift_heading(object_drift),
+            ", ".join(format_field_path(field.path) for field in object_drift.fields),
+            str(object_drift.address),
+            object_drift.position,
         )
-        for one in drift.objects
+        for object_drift in drift.objects
     ]
-    return [*_of(drift.diagnostics, places), *moved]
+    return [*_iter_finding_annotations(drift.diagnostics, positions), *drift_annotations]
 
 
-def finding_remarks(found: Iterable[Diagnostic]) -> list[Remark]:
+def build_finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
     """Findings that stand alone."""
-    return list(_of(found, {}))
+    return list(_iter_finding_annotations(findings, {}))
 
 
-def _places(changes: Iterable[Change]) -> dict[str, Position]:
+def _declared_positions(changes: Iterable[Change]) -> dict[str, Position]:
     """Where each resource is declared."""
     return {str(c.address): c.position for c in changes if c.position is not None}
 
 
-def _of(found: Iterable[Diagnostic], places: Mapping[str, Position]) -> Iterator[Remark]:
-    for one in found:
-        hint = f"Hint: {one.hint}" if one.hint else ""
-        told = not one.request_id or one.request_id in one.detail
-        request = "" if told else f"Request id: {one.request_id}"
+def _iter_finding_annotations(
+    findings: Iterable[Diagnostic], positions: Mapping[str, Position]
+) -> Iterator[Annotation]:
+    for finding in findings:
+        hint = f"Hint: {finding.hint}" if finding.hint else ""
+        is_request_told = not finding.request_id or finding.request_id in finding.detail
+        request_text = "" if is_request_told else f"Request id: {finding.request_id}"
         subject = " ".join(
-            part for part in (one.address or "", dotted(one.path or ()), one.target or "") if part
+            part
+            for part in (
+                finding.address or "",
+                format_field_path(finding.path or ()),
+                finding.target or "",
+            )
+            if part
         )
-        about = whereabouts(one.with_(position=None)).removeprefix("with ")
-        yield Remark(
-            one.severity.value,
-            one.rule or one.summary,
-            one.summary,
-            "\n".join(part for part in (one.detail, hint, about, request) if part),
+        location = format_finding_location(finding.with_changes(position=None)).removeprefix(
+            "with "
+        )
+        yield Annotation(
+            finding.severity.value,
+            finding.rule or finding.summary,
+            finding.summary,
+            "\n".join(part for part in (finding.detail, hint, location, request_text) if part),
             subject,
-            one.position or places.get(one.address or ""),
+            finding.position or positions.get(finding.address or ""),
         )
 
 
-def _refusals(changes: Iterable[Change]) -> Iterator[Remark]:
+def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]:
     for change in changes:
         for refusal in change.refusals:
-            yield Remark(
+            yield Annotation(
                 "error",
                 f"refused: {refusal.rule}",
-                f"{change.address} {cannot(change.action)}",
-                "\n".join([refusal.reason, *(f"Way out: {way}" for way in refusal.ways_out)]),
+                f"{change.address} {format_refused_action(change.action)}",
+                "\n".join(
+                    [refusal.reason, *(f"Way out: {way_out}" for way_out in refusal.ways_out)]
+                ),
                 str(change.address),
                 refusal.position or change.position,
             )
 
 
-def seen_from(remarks: Iterable[Remark], files: Mapping[str, str]) -> list[Remark]:
+def with_forge_files(
+    file_annotations: Iterable[Annotation], files: Mapping[str, str]
+) -> list[Annotation]:
     """The same with files named as the forge knows them; `files` leads from ours to theirs."""
     return [
-        replace(one, position=replace(one.position, file=files[one.position.file]))
-        if one.position is not None and one.position.file in files
-        else one
-        for one in remarks
+        replace(
+            annotation, position=replace(annotation.position, file=files[annotation.position.file])
+        )
+        if annotation.position is not None and annotation.position.file in files
+        else annotation
+        for annotation in file_annotations
     ]

@@ -7,69 +7,69 @@ import re
 # Control characters, bidi marks, invisible and private formatting, lone surrogates: what moves a
 # cursor, reorders a line or hides in it. The joiners of emoji and Indic scripts, and the selectors
 # of their forms, are among them only where they stand beside ASCII, which they do not change.
-_STEERING = re.compile(
+_UNSAFE_CHARS = re.compile(
     "[\u200c\u200d\ufe00-\ufe0f](?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f].)"
     "|[\u200c\u200d](?=[\x00-\x7f])|[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\U000e0000-\U000e0fff]"
 )
-_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # What CI runners obey: `::command::` where a line begins, and `##[command]` anywhere in a line.
 _LINE_COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
 _HASH_COMMAND = re.compile(r"##(?=\[|vso\[)")
 # What readers of Terraform's text take for a planned action, with nothing but spaces before it.
-_ROW = re.compile(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
+_PLAN_ROW = re.compile(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
 _USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
 
 
-def _escape(match: re.Match[str]) -> str:
+def _escape_char(match: re.Match[str]) -> str:
     char = match.group()
-    if char in _SHORT:
-        return _SHORT[char]
+    if char in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[char]
     code = ord(char)
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def clean(text: object) -> str:
+def sanitize(text: object) -> str:
     """Any text on one line, with what could steer a terminal shown as an escape."""
-    whole = str(text)
+    raw_text = str(text)
     # Most text is plain, and telling so is far cheaper than the search for each such character.
-    plain = whole.isascii() and whole.isprintable()
-    return whole if plain else _STEERING.sub(_escape, whole)
+    is_plain = raw_text.isascii() and raw_text.isprintable()
+    return raw_text if is_plain else _UNSAFE_CHARS.sub(_escape_char, raw_text)
 
 
-def clean_lines(text: object) -> list[str]:
+def sanitize_lines(text: object) -> list[str]:
     """Any text as clean lines; a tab counts as two spaces, so that alignment holds."""
-    whole = str(text).replace("\r\n", "\n").replace("\t", "  ")
-    return [clean(line) for line in whole.split("\n")]
+    raw_text = str(text).replace("\r\n", "\n").replace("\t", "  ")
+    return [sanitize(line) for line in raw_text.split("\n")]
 
 
-def told_lines(text: object) -> list[str]:
+def sanitize_detail_lines(text: object) -> list[str]:
     """The same as lines of their own in a text that has rows: none of them can be taken for one."""
-    return [_ROW.sub(r"\1\\#", line) for line in clean_lines(text)]
+    return [_PLAN_ROW.sub(r"\1\\#", line) for line in sanitize_lines(text)]
 
 
-def quote(text: str) -> str:
+def quote_string(text: str) -> str:
     """A string value between double quotes, on one line."""
-    return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+    return '"' + sanitize(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
-def disarm(output: str) -> str:
+def escape_ci_commands(output: str) -> str:
     """A whole output in which no line is a command to a CI runner. Meant for the last step."""
     return _HASH_COMMAND.sub(r"#\\#", _LINE_COMMAND.sub(r"\1\\::", output))
 
 
-def disarm_json(text: str) -> str:
+def escape_unsafe_json(text: str) -> str:
     """The same for a JSON text, by escapes that a JSON reader undoes."""
 
-    def escape(match: re.Match[str]) -> str:
+    def escape_as_json(match: re.Match[str]) -> str:
         units = match.group().encode("utf-16-be", "surrogatepass").hex()
-        return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+        return "".join(f"\\u{units[index : index + 4]}" for index in range(0, len(units), 4))
 
-    safe = "\n".join(_STEERING.sub(escape, line) for line in text.split("\n"))
+    safe = "\n".join(_UNSAFE_CHARS.sub(escape_as_json, line) for line in text.split("\n"))
     return _HASH_COMMAND.sub(r"\\u0023#", safe)
 
 
-def clean_url(url: str) -> str:
+def strip_url_credentials(url: str) -> str:
     """A URL without the user and password that somebody may have put into it."""
-    return _USER_INFO.sub("", clean(url))
+    return _USER_INFO.sub("", sanitize(url))

@@ -10,21 +10,21 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 
-INTERVAL = 10.0
+REPORT_INTERVAL = 10.0
 
 
 @dataclass
-class Call:
+class OngoingCall:
     """A call that goes on; `facts` say how far it is, where that is known."""
 
     address: Address
     verb: str
-    began: float
-    due: float
+    start_time: float
+    next_report_time: float
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class UnderWay:
+class OngoingCalls:
     """The calls that go on; `report` gets each that has gone on for another `interval` seconds.
 
     `report` is called while the list is held, so that no report of a call comes after its end.
@@ -32,54 +32,54 @@ class UnderWay:
 
     def __init__(
         self,
-        report: Callable[[Call, float], None],
-        interval: float = INTERVAL,
+        report: Callable[[OngoingCall, float], None],
+        interval: float = REPORT_INTERVAL,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is reported by itself before `open`."""
+        """Nothing is reported by itself before `start_reporting`."""
         self._report = report
         self._interval = interval
         self._now = now
-        self._calls: dict[Address, Call] = {}
+        self._calls: dict[Address, OngoingCall] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
-    def open(self) -> None:
-        """Report from a thread that ends with the process or with `close`."""
-        threading.Thread(target=self._watch, name="progress", daemon=True).start()
+    def start_reporting(self) -> None:
+        """Report from a thread that ends with the process or with `stop_reporting`."""
+        threading.Thread(target=self._report_until_closed, name="progress", daemon=True).start()
 
-    def close(self) -> None:
+    def stop_reporting(self) -> None:
         """Report nothing any more, also of calls whose end nobody waits for."""
         self._closed.set()
         with self._lock:
             self._calls.clear()
 
-    def start(self, address: Address, verb: str) -> None:
+    def add_call(self, address: Address, verb: str) -> None:
         """A call begins."""
         now = self._now()
         with self._lock:
-            self._calls[address] = Call(address, verb, now, now + self._interval)
+            self._calls[address] = OngoingCall(address, verb, now, now + self._interval)
 
-    def describe(self, address: Address, facts: Mapping[str, Any]) -> None:
+    def set_call_facts(self, address: Address, facts: Mapping[str, Any]) -> None:
         """Note how far a call is."""
         with self._lock:
             if (call := self._calls.get(address)) is not None:
                 call.facts = facts
 
-    def end(self, address: Address) -> None:
+    def remove_call(self, address: Address) -> None:
         """A call has ended."""
         with self._lock:
             self._calls.pop(address, None)
 
-    def report_due(self) -> None:
+    def report_overdue_calls(self) -> None:
         """Report each call that has gone on for another interval."""
         now = self._now()
         with self._lock:
             for call in self._calls.values():
-                if now >= call.due:
-                    call.due = now + self._interval
-                    self._report(call, now - call.began)
+                if now >= call.next_report_time:
+                    call.next_report_time = now + self._interval
+                    self._report(call, now - call.start_time)
 
-    def _watch(self) -> None:
+    def _report_until_closed(self) -> None:
         while not self._closed.wait(min(1.0, self._interval)):
-            self.report_due()
+            self.report_overdue_calls()

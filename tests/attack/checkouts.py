@@ -16,12 +16,12 @@ from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.plan import Action
-from synapse_apply.packages.inspect import inspect
-from synapse_apply.planning.situation import Choices
+from synapse_apply.packages.inspect import inspect_source
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session import declare, offline
 from synapse_apply.session.checks import written
-from synapse_apply.session.checks.patient import Patient
-from synapse_apply.session.where import Where
+from synapse_apply.session.checks.patient import TargetCheckup
+from synapse_apply.session.where import Invocation
 
 BASE = "refs/remotes/origin/main"
 GOOD, EVIL = "https://good.example", "https://evil.example"
@@ -55,27 +55,27 @@ class Checkout:
 
     def url(self, ref: str = BASE) -> str:
         """The url that a plan under the settings of a ref would send the token to."""
-        return declare.project_of(Where(self.folder, project_from=ref)).targets["prod"].url
+        return declare.load_project(Invocation(self.folder, project_from=ref)).targets["prod"].url
 
     def names(self, ref: str = BASE) -> list[object]:
         """The names of the storages that `--ref` would make."""
-        where = Where(self.folder, as_of=ref, target="prod")
-        declared = declare.declared(where, *declare.target_of(where))
+        where = Invocation(self.folder, as_of=ref, target="prod")
+        declared = declare.read_declared_target(where, *declare.load_project_and_target(where))
         return [one.spec["name"] for one in declared.desired.values()]
 
     def changes(self, ref: str = BASE) -> list[str]:
         """The addresses that `--offline --against` shows as changed."""
-        comparison = offline.against_git(Where(self.folder, target="prod"), ref)
-        plan = offline.plan(comparison, Choices())
+        comparison = offline.load_offline_against_git(Invocation(self.folder, target="prod"), ref)
+        plan = offline.plan_offline(comparison, PlanOptions())
         return [str(one.address) for one in plan.changes if one.action is not Action.NO_OP]
 
     def digest(self, ref: str) -> str:
-        return inspect(PackageSource("git", "p", ref), self.folder).digest
+        return inspect_source(PackageSource("git", "p", ref), self.folder).digest
 
     def row(self) -> str:
         """What doctor says about the repository."""
-        patient = Patient(Where(self.folder), stack=None)  # type: ignore[arg-type]
-        return " ".join(f"{one.summary} {one.detail}" for one in written.repository(patient))
+        patient = TargetCheckup(Invocation(self.folder), stack=None)  # type: ignore[arg-type]
+        return " ".join(f"{one.summary} {one.detail}" for one in written.check_repository(patient))
 
     def make_evil(self, at: Path, *, prefix: str = "", bare: bool = True) -> str:
         """A repository of the attacker's with a base of its own; gives that one's commit."""

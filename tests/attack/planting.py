@@ -55,7 +55,7 @@ class Site:
 
     def sent(self) -> dict[str, int]:
         """How many requests the backend has had."""
-        return dict(self.server.backend.requests.counts)
+        return dict(self.server.backend.request_log.counts)
 
     def git(self, *words: str) -> str:
         return git(self.place.root, *words)

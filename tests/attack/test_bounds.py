@@ -23,15 +23,15 @@ from unit.client.scripted import ScriptedServer, answer, raw
 
 from synapse_apply.client import BackendClient, ClientError
 from synapse_apply.client.answers import Answer
-from synapse_apply.client.calls import Call
+from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import v1, v2
-from synapse_apply.client.json_items import Items, NotItemsError
-from synapse_apply.client.lists import Listing, entries
-from synapse_apply.client.readings import whole
-from synapse_apply.client.sse import OversizedEventError, frames
+from synapse_apply.client.json_items import JsonItems, NotItemsError
+from synapse_apply.client.lists import ListQuery, stream_list_items
+from synapse_apply.client.readings import read_complete_list
+from synapse_apply.client.sse import OversizedEventError, iter_events
 from synapse_apply.model.desired import PackageSource
-from synapse_apply.packages.inspect import listing
-from synapse_apply.packages.wildmatch import read_pattern
+from synapse_apply.packages.inspect import list_package_files
+from synapse_apply.packages.wildmatch import parse_pattern
 
 MOST_MEMORY = 500 * 1024  # KiB
 MOST_SECONDS = 5.0
@@ -150,9 +150,9 @@ def test_a_pattern_that_would_try_all_ways(case):
     """A hundred paths take no time; that it does not match is the right answer."""
     text, path = SLOW[case]
     begun = time.process_time()
-    pattern = read_pattern(text)
+    pattern = parse_pattern(text)
     assert pattern is not None
-    assert not any(pattern.matches(path + str(n) * 3, folder=False) for n in range(100))
+    assert not any(pattern.matches(path + str(n) * 3, is_folder=False) for n in range(100))
     assert time.process_time() - begun < 1
 
 
@@ -173,13 +173,13 @@ def test_eight_stars_in_a_checkout(tmp_path):
 
 def test_more_patterns_than_are_compared(tmp_path, monkeypatch):
     """One finding, whatever the number of files and folders."""
-    monkeypatch.setattr("synapse_apply.packages.ignore._MOST_COMPARED", 1000)
+    monkeypatch.setattr("synapse_apply.packages.ignore._MAX_COMPARISONS", 1000)
     for number in range(40):
         (tmp_path / f"f{number}").mkdir()
         (tmp_path / f"f{number}" / "x").write_text("x")
     (tmp_path / ".synapseignore").write_text("".join(f"no{n}\n" for n in range(50)))
     with pytest.raises(Exception, match="Too many ignore patterns"):
-        listing(PackageSource("folder", "."), tmp_path)
+        list_package_files(PackageSource("folder", "."), tmp_path)
 
 
 def test_more_wild_patterns_than_are_read(tmp_path):
@@ -187,7 +187,7 @@ def test_more_wild_patterns_than_are_read(tmp_path):
     (tmp_path / ".synapseignore").write_text("".join(f"*a{n}*b?\n" for n in range(60_000)))
     begun = time.process_time()
     with pytest.raises(Exception, match="Too many ignore patterns"):
-        listing(PackageSource("folder", "."), tmp_path)
+        list_package_files(PackageSource("folder", "."), tmp_path)
     assert time.process_time() - begun < MOST_SECONDS
 
 
@@ -199,15 +199,15 @@ def test_patterns_of_addresses_and_variables(stars):
     assert time.process_time() - begun < 1
 
 
-def pages_of(body: Callable[[int], Any], width: int = 1, dialect: Any = v1.DIALECT) -> Listing:
+def pages_of(body: Callable[[int], Any], width: int = 1, dialect: Any = v1.DIALECT) -> ListQuery:
     """A list whose server makes each page of its number."""
     asked: list[int] = []
 
-    def fetch(_call: Call) -> Answer:
+    def fetch(_call: ClientCall) -> Answer:
         asked.append(1)
         return Answer(200, {}, json.dumps(body(len(asked))).encode())
 
-    return Listing(fetch, dialect, "storages/", {}, width)
+    return ListQuery(fetch, dialect, "storages/", {}, width)
 
 
 def page(number: int, items: list[Any], count: int | None = None) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def test_pages_for_ever(case):
     """They end, with words on how many there were."""
     body, width, dialect = PAGES[case]
     with pytest.raises(ClientError, match=r"more than 300 pages"):
-        whole(pages_of(body, width, dialect), 300)
+        read_complete_list(pages_of(body, width, dialect), 300)
 
 
 HEAVY: dict[str, Callable[[int], Any]] = {
@@ -247,19 +247,19 @@ HEAVY: dict[str, Callable[[int], Any]] = {
 def test_pages_that_are_heavy_together(case):
     """What all of them take is bounded, not what each takes."""
     with pytest.raises(ClientError, match="pages together take more than 19 MiB"):
-        whole(pages_of(HEAVY[case]), 10_000, 20_000_000)
+        read_complete_list(pages_of(HEAVY[case]), 10_000, 20_000_000)
 
 
 def test_log_pages_for_ever():
     """A log is told as it arrives; its pages are bounded as well."""
     asked: list[int] = []
 
-    def stream(_call: Call, _heard: Any) -> Iterator[bytes]:
+    def stream(_call: ClientCall, _heard: Any) -> Iterator[bytes]:
         asked.append(1)
         yield json.dumps(page(len(asked), ["line"])).encode()
 
     with pytest.raises(ClientError, match="more than 50 pages"):
-        list(entries(stream, "jobs/1/console_logs/", ("results",), 50))
+        list(stream_list_items(stream, "jobs/1/console_logs/", ("results",), 50))
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def test_an_event_without_end(line):
     blocks = [line, *[b"a" * 512] * 20_000]
     begun = time.process_time()
     with pytest.raises(OversizedEventError):
-        list(frames(blocks))
+        list(iter_events(blocks))
     assert time.process_time() - begun < MOST_SECONDS
 
 
@@ -324,7 +324,7 @@ def test_an_item_without_end():
     blocks = [b'["', *[b"a" * 2048] * 10_000]
     begun = time.process_time()
     with pytest.raises(NotItemsError):
-        list(Items(blocks, ()))
+        list(JsonItems(blocks, ()))
     assert time.process_time() - begun < MOST_SECONDS
 
 
@@ -342,4 +342,4 @@ def test_items_arrive_whole_whatever_the_pieces():
 
 
 def _items(blocks: Sequence[bytes]) -> list[Any]:
-    return list(Items(blocks, ()))
+    return list(JsonItems(blocks, ()))

@@ -101,9 +101,9 @@ def test_another_name_of_the_file_is_the_same_file(
     for source, name, setting in (("file", "secrets/innocent", "state.url"),
                                   ("env", "PROD_TOKEN", "token")):  # fmt: skip
         with pytest.raises(SecretUnavailable) as refused:
-            resolver.resolve(SecretRef(source, name))
+            resolver.resolve_secret(SecretRef(source, name))
         assert f"targets.prod.{setting} names it" in refused.value.diagnostics[0].detail
-    assert resolver.resolve(SecretRef("env", "FREE")).reveal() == "free"
+    assert resolver.resolve_secret(SecretRef("env", "FREE")).reveal() == "free"
 
 
 @pytest.mark.parametrize("change", ["the target is gone", "the token has another name"])

@@ -13,8 +13,8 @@ from installed import BIN, environment
 
 from synapse_apply.cli import main as entry
 from synapse_apply.cli import start, table
-from synapse_apply.cli.endings import worded
-from synapse_apply.cli.manual import Entry, Terminated
+from synapse_apply.cli.endings import describe_failure
+from synapse_apply.cli.manual import CommandEntry, Terminated
 
 TOOL = str(BIN / "synapse-apply")
 OURS = (0, 1, 2, 3, 4, 5, 6, 7, 64, 130, 141, 143)
@@ -128,7 +128,9 @@ def test_a_command_cannot_be_imported(monkeypatch, capsys, raised, code, said):
 
 
 def test_a_command_that_the_table_has_and_the_installation_lacks(monkeypatch, capsys):
-    monkeypatch.setitem(table.COMMANDS, "gone", Entry("synapse_apply.cli.commands.gone", "Gone."))
+    monkeypatch.setitem(
+        table.COMMANDS, "gone", CommandEntry("synapse_apply.cli.commands.gone", "Gone.")
+    )
     assert entry.run(["gone"]) == 1
     assert "synapse_apply.cli.commands.gone cannot be imported" in capsys.readouterr().err
 
@@ -161,7 +163,7 @@ def test_the_command_begins_where_imports_are_watched():
 
 
 def test_a_thread_that_fails_prints_no_values(monkeypatch, capsys):
-    monkeypatch.setattr(threading, "excepthook", entry._tell_of_a_thread)
+    monkeypatch.setattr(threading, "excepthook", entry._print_thread_failure)
 
     def failing():
         raise Broken("hunter2")
@@ -185,7 +187,7 @@ def test_a_thread_that_fails_prints_no_values(monkeypatch, capsys):
 )
 def test_a_machine_that_has_no_more_of_it(raised, said):
     """Nobody's defect, so nobody is asked to report it."""
-    (found,), code = worded(raised)
+    (found,), code = describe_failure(raised)
     assert code == 1
     assert said in f"{found.summary} {found.detail}"
     assert "defect" not in found.detail

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.views.safety import clean
+from synapse_apply.views.safety import sanitize
 
 MANIFEST = """\
 apiVersion: synapse-apply/v1
@@ -203,4 +203,4 @@ def test_what_a_manifest_hides_is_shown(tmp_path, monkeypatch, char, place):
     ],
 )
 def test_scripts_that_need_joiners_keep_them(text):
-    assert clean(text) == text
+    assert sanitize(text) == text

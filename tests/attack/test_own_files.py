@@ -315,8 +315,8 @@ def test_root_may_work_in_the_checkout_of_a_user(
             os.chown(path, STRANGER, -1, follow_symlinks=False)
         git(site.place.root, "config", "--local", "safe.directory", "*")
     assert site.own.stat().st_uid == site.place.root.stat().st_uid
-    assert opening.check_file(site.state) is not None
-    assert opening.check_folder(site.own)
+    assert opening.stat_own_file(site.state) is not None
+    assert opening.has_own_folder(site.own)
 
 
 @pytest.mark.parametrize("name", ["state/prod.db", "state/prod.key", "state/prod.db-journal"])
@@ -383,7 +383,7 @@ def test_a_swap_between_the_check_and_the_use(site: Site, monkeypatch: pytest.Mo
     """The folder is the one that was checked, or nothing is opened."""
     (site.outside / "state").mkdir()
     (site.outside / "state" / "prod.key").write_text("planted")
-    real = opening._check
+    real = opening._require_own_entry
 
     def swapping(info, at, owner, **more):
         real(info, at, owner, **more)
@@ -391,9 +391,9 @@ def test_a_swap_between_the_check_and_the_use(site: Site, monkeypatch: pytest.Mo
             at.rename(site.outside / "real")
             at.symlink_to(site.outside / "state")
 
-    monkeypatch.setattr(opening, "_check", swapping)
+    monkeypatch.setattr(opening, "_require_own_entry", swapping)
     with pytest.raises(opening.UntrustedFileError, match="A file is not used"):
-        opening.read_file(site.key)
+        opening.read_own_file(site.key)
 
 
 # Where the project file puts the state elsewhere

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.model.credentials import credentials
-from synapse_apply.packages.entrypoints import imported
+from synapse_apply.model.credentials import find_credentials
+from synapse_apply.packages.entrypoints import iter_imported_modules
 from synapse_apply.packages.publisher import PublisherRules
 from synapse_apply.session import package
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 from synapse_apply.views.failure import failure_document
 from synapse_apply.views.findings import render_diagnostics
 
@@ -27,7 +27,7 @@ def check(folder: Path, files: dict[str, str]) -> tuple[str, list[str | None]]:
         path = folder / "p" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
-    found = package.check(package.find(Where(directory=folder), "p"))
+    found = package.check_package(package.find_package(Invocation(directory=folder), "p"))
     document = failure_document("package check", found, 1, tool_version="")
     text = render_diagnostics(found, color=False) + json.dumps(document)
     return text, [one.rule for one in found]
@@ -43,7 +43,7 @@ def test_no_text_takes_long_to_be_searched(piece: str) -> None:
     """Half a MiB of what each expression nearly matches."""
     text = piece * (SIZE // len(piece))
     begun = time.process_time()
-    credentials(text)
+    find_credentials(text)
     assert time.process_time() - begun < 3
 
 
@@ -54,7 +54,7 @@ def test_no_code_takes_long_to_be_followed(piece: str) -> None:
     """Imports without an end, and a great many of them."""
     text = piece * (SIZE // len(piece))
     begun = time.process_time()
-    for _ in imported(text, "plugin/a.py"):
+    for _ in iter_imported_modules(text, "plugin/a.py"):
         pass
     assert time.process_time() - begun < 3
 
@@ -64,7 +64,7 @@ def test_no_ignore_file_takes_long_to_be_matched() -> None:
     rules = PublisherRules(["\n".join(f"*{'a*' * 20}{n}" for n in range(5000))])
     begun = time.process_time()
     for n in range(1000):
-        rules.why(f"plugin/{'a' * 50}/{n}.py")
+        rules.find_excluding_pattern(f"plugin/{'a' * 50}/{n}.py")
     assert time.process_time() - begun < 8
 
 

@@ -16,7 +16,7 @@ from answering import Answering, Asked, answering
 from e2e.scenarios.workplace import TOKEN, Workplace, project
 
 from synapse_apply.client.backend import BackendClient
-from synapse_apply.client.storage_files import Reachable, network_of
+from synapse_apply.client.storage_files import ReachableNetworks, classify_network
 from synapse_apply.model.errors import RemoteError
 
 SIGNATURE = "X-Amz-Signature=5ecretsignature0123456789"
@@ -357,7 +357,7 @@ def test_no_log_of_a_library_has_the_url(site: Any, caplog: pytest.LogCaptureFix
 )
 def test_networks(address: str, network: str) -> None:
     """Also where one address stands inside another."""
-    assert network_of(address) == network
+    assert classify_network(address) == network
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_networks(address: str, network: str) -> None:
 )
 def test_what_is_near_is_fetched_only_where_the_backend_is(base: str, url: str, may: bool) -> None:
     """https is needed unless the backend is without it; odd spellings are what they resolve to."""
-    assert (Reachable.of_backend(base).fault_of(url) == "") is may
+    assert (ReachableNetworks.from_backend(base).find_url_fault(url) == "") is may
 
 
 def test_a_name_that_changes_its_address_reaches_nothing(
@@ -401,7 +401,9 @@ def test_a_name_that_changes_its_address_reaches_nothing(
     monkeypatch.setattr(socket, "getaddrinfo", answer)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(
-        Reachable, "of_backend", classmethod(lambda cls, _base: cls(frozenset({"public"}), True))
+        ReachableNetworks,
+        "from_backend",
+        classmethod(lambda cls, _base: cls(frozenset({"public"}), True)),
     )
     client = BackendClient(site[1].url, "a-token-of-tests")
     port = site[1].url.rpartition(":")[2]

@@ -8,7 +8,7 @@ import pytest
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 PLUGIN = """\
@@ -37,7 +37,7 @@ def all_findings(folder: Path, manifest: str, config: str | None) -> list[str]:
     if config is not None:
         (folder / "plugins" / "yolo" / "config.yaml").write_text(config)
     try:
-        found = validate(Where(directory=folder)).diagnostics
+        found = validate(Invocation(directory=folder)).diagnostics
     except InputError as problem:
         found = problem.diagnostics
     return [f"{one.severity.value} {one.summary}: {one.detail} {one.hint}" for one in found]

@@ -20,8 +20,8 @@ from echoing import echoing
 
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.manifests.exporting import Exporter
-from synapse_apply.manifests.project import without_file
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.manifests.project import build_default_project
+from synapse_apply.manifests.shapes import read_secret_marks
 from synapse_apply.model.address import Address
 
 DEEP = bool(os.environ.get("SYNAPSE_APPLY_TEST_DEEP"))
@@ -407,12 +407,12 @@ def test_thousands_of_them_take_no_time(tmp_path: Path, what: str) -> None:
     keys = [f"key-{number:05}" for number in range(3000)]
     begin = time.process_time()
     if what == "variables":
-        empty = without_file(tmp_path)
-        exporter = Exporter(empty, empty.targets["embedded"], secret_marks())
+        empty = build_default_project(tmp_path)
+        exporter = Exporter(empty, empty.targets["embedded"], read_secret_marks())
         token = "ghp_" + "a1B2c3D4e5" * 4
         configuration = {"token" + "-" * number: token for number in range(900)}
         spec = {"name": "P", "configuration": configuration}
-        made = exporter.manifest(Address("plugin", "p"), spec, {})
+        made = exporter.build_manifest(Address("plugin", "p"), spec, {})
         assert len({one.variable for one in made.secrets}) == 900
     else:
         end = "x" if what == "paths that are wrong" else ""

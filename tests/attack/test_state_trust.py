@@ -15,9 +15,9 @@ from attack.two_targets import Backends, Checkout, backends, checkout
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, IntentState, Record
-from synapse_apply.secrets.keys import Keys, StateKey
+from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.signatures import RunSigner
-from synapse_apply.session.unrecorded import Aside
+from synapse_apply.session.unrecorded import RecoveryJournal
 
 RELEASE, OTHER = "release/yolo@1.0.0", "release/sam@1.0.0"
 FOREIGN = StateKey(b"f" * 32, "somewhere else")
@@ -54,18 +54,18 @@ def alter(site: Checkout, address: str = RELEASE, **changes: str | None) -> None
     site.write_record("staging", address, record)
 
 
-def signed_by(site: Checkout, keys: Keys, lineage: str, address: str = RELEASE) -> str:
+def signed_by(site: Checkout, keys: StateKeys, lineage: str, address: str = RELEASE) -> str:
     """A signature of what the record of the release says, by these keys, for this state."""
     with site.state("staging") as context:
-        record = context.store.record(Address.parse(RELEASE))
+        record = context.store.find_record(Address.parse(RELEASE))
     assert record is not None
-    signed = RunSigner(keys, lineage).signed(replace(record, address=Address.parse(address)))
+    signed = RunSigner(keys, lineage).sign_record(replace(record, address=Address.parse(address)))
     return str((signed.verification or {})["signature"])
 
 
-def lineage_and_keys(site: Checkout) -> tuple[str, Keys]:
+def lineage_and_keys(site: Checkout) -> tuple[str, StateKeys]:
     with site.state("staging") as context:
-        return context.store.lineage(), context.keys()
+        return context.store.read_lineage(), context.read_keys()
 
 
 def strip(site: Checkout) -> None:
@@ -74,15 +74,15 @@ def strip(site: Checkout) -> None:
 
 
 def sign_with_another_key(site: Checkout) -> None:
-    alter(site, signature=signed_by(site, Keys((FOREIGN,)), lineage_and_keys(site)[0]))
+    alter(site, signature=signed_by(site, StateKeys((FOREIGN,)), lineage_and_keys(site)[0]))
 
 
 def claim_the_key(site: Checkout) -> None:
     """The digest of another key under the id of ours."""
     lineage, keys = lineage_and_keys(site)
-    foreign = signed_by(site, Keys((FOREIGN,)), lineage).partition(":")[2]
-    assert keys.current is not None
-    alter(site, signature=f"{keys.current.key_id}:{foreign}")
+    foreign = signed_by(site, StateKeys((FOREIGN,)), lineage).partition(":")[2]
+    assert keys.current_key is not None
+    alter(site, signature=f"{keys.current_key.key_id}:{foreign}")
 
 
 def copy_from_another_record(site: Checkout) -> None:
@@ -171,7 +171,7 @@ def test_a_state_of_another_backend_vouches_for_nothing(
 ) -> None:
     """Its records are signed with the right key, and its lineage is the pinned one."""
     with site.state("staging") as context:
-        pin = {"state": {"lineage": context.store.lineage()}, "tenant": "acme"}
+        pin = {"state": {"lineage": context.store.read_lineage()}, "tenant": "acme"}
     site.write_project(servers.urls, staging=pin)
     site.run("state rebind -t staging --yes")
     assert "!" not in site.run("plan -t prod")
@@ -259,25 +259,27 @@ class Kept:
 
     def known(self) -> set[str]:
         with self.site.state("staging") as context:
-            return set(map(str, context.store.read().records))
+            return set(map(str, context.store.read_state().records))
 
     def recover(self, options: str = "", code: int = 1) -> str:
         return self.site.run(f"state recover -t staging {self.file} {options}", code)
 
 
-def keep(site: Checkout, plan_id: str = PLAN, keys: Keys | None = None, lineage: str = "") -> Path:
+def keep(
+    site: Checkout, plan_id: str = PLAN, keys: StateKeys | None = None, lineage: str = ""
+) -> Path:
     """What a run keeps aside that made three plugins."""
     with site.state("staging") as context:
-        whose = ("staging", lineage or context.store.lineage(), plan_id)
-        aside = Aside([site.root / ".synapse-apply"], *whose, keys or context.keys())
+        whose = ("staging", lineage or context.store.read_lineage(), plan_id)
+        aside = RecoveryJournal([site.root / ".synapse-apply"], *whose, keys or context.read_keys())
         path = ""
         for number in range(3):
             address = Address("plugin", f"lost-{number}")
             intent = Intent(f"{plan_id}-{number}", plan_id, address, "create", "v1", f"code=l{number}",
                             sent_at="2026-01-01T00:00:00Z")  # fmt: skip
             done = replace(intent, state=IntentState.DONE, remote_id=f"10{number}")
-            entry = context.actor.audit(done, "done", at="2026-01-01T00:00:00Z")
-            path = aside.keep(done, Record(address, f"10{number}", "v1"), entry)
+            entry = context.actor.build_audit_entry(done, "done", moment="2026-01-01T00:00:00Z")
+            path = aside.record_call(done, Record(address, f"10{number}", "v1"), entry)
     return Path(path)
 
 
@@ -358,7 +360,7 @@ def test_lines_of_another_file_are_refused(kept: Kept) -> None:
 @pytest.mark.parametrize("forged", ["unsigned", "another key", "another lineage"])
 def test_what_nobody_signed_is_shown_and_asked_about(site: Checkout, forged: str) -> None:
     """Row by row, off a terminal only with an option; no plan, and no apply, hints at it."""
-    keys = Keys((FOREIGN,)) if forged == "another key" else Keys()
+    keys = StateKeys((FOREIGN,)) if forged == "another key" else StateKeys()
     kept = Kept(site, keep(site, keys=keys, lineage="x" if forged == "another lineage" else ""))
     before = kept.known()
     for typed in ("plan -t staging", "apply -t staging --auto-approve"):
@@ -383,7 +385,7 @@ def test_what_was_signed_is_recorded_without_a_question(kept: Kept) -> None:
 
 def test_a_line_cannot_record_under_another_address(site: Checkout) -> None:
     """The call is of one address, the record of another: it would replace that one's id."""
-    kept = Kept(site, keep(site, keys=Keys()))
+    kept = Kept(site, keep(site, keys=StateKeys()))
     lines = kept.lines
     for line in lines:
         line.pop("signature", None)

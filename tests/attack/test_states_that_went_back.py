@@ -165,7 +165,7 @@ def test_an_empty_state_that_is_made_on_purpose_is_not_older(
 ) -> None:
     """The pin is repeated, which is the word that it takes."""
     with site.state("staging") as context:
-        lineage = context.store.lineage()
+        lineage = context.store.read_lineage()
     site.write_project(servers.urls, staging={"state": {"lineage": lineage}})
     site.file("staging").unlink()
     site.run(f"state init -t staging --lineage {lineage}")

@@ -19,8 +19,8 @@ from installed import environment
 
 from synapse_apply.cli.main import run
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.session.context import StateContext, open_state
-from synapse_apply.session.where import Where
+from synapse_apply.session.context import StateSession, open_state
+from synapse_apply.session.where import Invocation
 
 HEAD = "apiVersion: synapse-apply/v1"
 PLUGIN = """\
@@ -74,8 +74,8 @@ class Checkout:
         return self.root / ".synapse-apply" / "state" / f"{target}.{ending}"
 
     @contextmanager
-    def state(self, target: str) -> Iterator[StateContext]:
-        with open_state(Where(self.root, target=target, environ=self.environ)) as context:
+    def state(self, target: str) -> Iterator[StateSession]:
+        with open_state(Invocation(self.root, target=target, environ=self.environ)) as context:
             yield context
 
     def sql(self, target: str, statement: str, *values: object) -> None:

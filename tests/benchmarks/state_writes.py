@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record
+from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, StateIdentity
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite import open_sqlite
 
@@ -46,9 +46,9 @@ def call(store: SqlStore, number: int) -> None:
     """One create as an apply makes it, without the request between."""
     made = record(number)
     intent = Intent(f"i{number}", "p1", made.address, "create", "v1", made.natural_key)
-    store.begin(intent)
+    store.write_intent(intent)
     entry = AuditEntry("t", "me", "", "p1", str(made.address), "create", "", "", "done")
-    store.settle(replace(intent, state=IntentState.DONE), made, entry)
+    store.close_intent(replace(intent, state=IntentState.DONE), made, entry)
 
 
 @contextmanager
@@ -56,9 +56,9 @@ def filled(size: int) -> Iterator[SqlStore]:
     """A locked state in a file, with so many records."""
     with tempfile.TemporaryDirectory() as folder:
         store = open_sqlite(Path(folder) / "state.db")
-        store.init(Binding("https://api.example"), "lineage")
+        store.create_state(StateIdentity("https://api.example"), "lineage")
         with store.lock("bench"):
-            store.put(*map(record, range(size)))
+            store.write_records(*map(record, range(size)))
             yield store
         store.close()
 

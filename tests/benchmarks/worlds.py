@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import documents, measuring
 
-from synapse_apply.emulator.core.store import Kind, Store
+from synapse_apply.emulator.core.store import Kind, ObjectStore
 
 BIN = Path(sys.executable).parent
 PEERS = Path(__file__).parent / "peers"
@@ -95,7 +95,7 @@ class World:
         """All that is declared is live, recorded, and known to the scripts by its id."""
         self.empty()
         self.data.mkdir()
-        store, known = Store(self.data / "data.sqlite3"), {}
+        store, known = ObjectStore(self.data / "data.sqlite3"), {}
         with store.transaction():
             for body in documents.bodies(self.document, self.size):
                 row = store.insert(

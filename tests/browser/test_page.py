@@ -12,11 +12,11 @@ from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Cause, Change
-from synapse_apply.views.html.reports import plan_html, report_html
+from synapse_apply.views.html.reports import render_plan_html, render_report_html
 
 from .conftest import Shown
 
-EVERYTHING = plan_html(samples.PLANS["everything"])
+EVERYTHING = render_plan_html(samples.PLANS["everything"])
 ATTACK = (
     '</script></style></title></details>"\'><img src=x onerror="pwned=1">'
     "<script>pwned=1</script><svg onload=pwned=1>`<!--\u202e\x1b[31m"
@@ -43,7 +43,7 @@ def names(page: Page) -> list[str]:
 
 def many() -> str:
     """A plan of 5,000 resources of two fields each."""
-    return plan_html(
+    return render_plan_html(
         samples.plan(
             *(
                 Change(
@@ -169,14 +169,14 @@ def test_without_scripts(shown: Shown) -> None:
 
 def test_an_apply_is_filtered_the_same_way(shown: Shown) -> None:
     """Its box keeps what was not done."""
-    page = shown(report_html(REPORTS["everything"]))
+    page = shown(render_report_html(REPORTS["everything"]))
     page.get_by_label("Only what is not done").check()
     expect(page.locator("#shown")).to_have_text("4 of 11")
 
 
 def test_hostile_text_does_nothing(shown: Shown) -> None:
     """Markup and scripts in every place where text may stand are shown, and never run."""
-    page = shown(plan_html(stuffed(ATTACK)))
+    page = shown(render_plan_html(stuffed(ATTACK)))
     page.get_by_role("searchbox").fill("</script>")
     expect(page.locator("#shown")).to_have_text("8 of 8")
     assert page.evaluate("typeof pwned") == "undefined"
@@ -238,7 +238,7 @@ def test_a_link_to_a_row_is_no_filter(shown: Shown) -> None:
 
 def test_a_command_is_copied(shown: Shown) -> None:
     """A button beside each; what it copies is the command and nothing else."""
-    page = shown(plan_html(samples.PLANS["create"]))
+    page = shown(render_plan_html(samples.PLANS["create"]))
     page.evaluate("""() => {
       document.addEventListener("copy", () => (window.taken = `${getSelection()}`));
       Object.defineProperty(navigator, "clipboard", { value: undefined });

@@ -20,12 +20,21 @@ from synapse_apply.cli import applying as cli_applying
 from synapse_apply.cli.main import main
 from synapse_apply.session import context, state_file, surroundings
 from synapse_apply.stores import postgres, sqlite
-from synapse_apply.stores.boot_clock import boottime
-from synapse_apply.stores.holder import Process
-from synapse_apply.stores.holding import Timing
-from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.boot_clock import read_boottime
+from synapse_apply.stores.holder import LockProcess
+from synapse_apply.stores.holding import LeaseTiming
+from synapse_apply.stores.lock import LockRunner
 
-WRITES = frozenset({"begin", "settle", "put", "remove", "move", "mark_applied"})
+WRITES = frozenset(
+    {
+        "write_intent",
+        "close_intent",
+        "write_records",
+        "remove_records",
+        "rename_addresses",
+        "mark_plan_applied",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -56,17 +65,17 @@ class Altered:
         """Before the command begins."""
         runner: dict[str, Any] = {}
         if self.lease:
-            runner["timing"] = Timing(self.lease, self.lease / 12, longest_pause=0.05)
+            runner["timing"] = LeaseTiming(self.lease, self.lease / 12, longest_pause=0.05)
         if self.host:
-            runner["process"] = Process(self.host, "another boot", 1, "5", f"they@{self.host}")
-        vars(state_file)["Runner"] = partial(Runner, **runner)
+            runner["process"] = LockProcess(self.host, "another boot", 1, "5", f"they@{self.host}")
+        vars(state_file)["LockRunner"] = partial(LockRunner, **runner)
         if by := self.ahead + self.later:
             vars(context)["SystemClock"] = lambda: Ahead(by)
-            vars(surroundings)["boottime"] = lambda: boottime() + self.later
+            vars(surroundings)["read_boottime"] = lambda: read_boottime() + self.later
         if self.patience:
             made = partial(postgres.PostgresDatabase, patience=self.patience)
             vars(postgres)["PostgresDatabase"] = made
-            vars(sqlite)["PATIENCE"] = self.patience
+            vars(sqlite)["BUSY_TIMEOUT_SECONDS"] = self.patience
         if self.drain:
             vars(cli_applying)["DRAIN_SECONDS"] = self.drain
         if self.nobody:
@@ -103,7 +112,7 @@ class Signalled:
     def _send_signal(self, moment: str) -> None:
         if (self.writes, moment) == (self._altered.nth, self._altered.moment):
             # Not in the middle of a sign of life: that one would keep the file to itself.
-            with self._store._database._turn:
+            with self._store._database._connection_lock:
                 os.kill(os.getpid(), self._altered.signal)
 
 

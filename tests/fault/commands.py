@@ -88,7 +88,8 @@ def kill(process: subprocess.Popen[str]) -> bool:
 class Backend:
     """`emulator serve` as a process on one data set and one port, which may be killed and begun.
 
-    `by_fork`: by forking.py, which begins ten times as fast; else it is away for as long as a real one.
+    `by_fork`: by forking.py, which begins ten times as fast; else it is away for as long as a real
+    one.
     """
 
     def __init__(self, data: Path, *, by_fork: bool = True) -> None:

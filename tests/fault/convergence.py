@@ -108,7 +108,7 @@ def tells_the_truth(site: Site, report: Report, there_before: set[str] = frozens
 def _unknown(plan: Plan) -> set[str]:
     return {
         str(change.address)
-        for change in plan.refused
+        for change in plan.refused_changes
         if any(refusal.outcome_unknown for refusal in change.refusals)
     }
 
@@ -116,7 +116,7 @@ def _unknown(plan: Plan) -> set[str]:
 def _settle_as_told(site: Site, plan: Plan, unknown: set[str]) -> None:
     """Look, as a person would, and type one of the commands that the plan prints."""
     live = site.server.ids()
-    for change in plan.refused:
+    for change in plan.refused_changes:
         if str(change.address) not in unknown:
             continue
         ways = " ".join(" ".join(refusal.ways_out) for refusal in change.refusals)

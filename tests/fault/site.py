@@ -21,15 +21,15 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import AuditEntry
-from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session import state_file, states
 from synapse_apply.session.apply import apply, check
 from synapse_apply.session.backend import LastRequest
-from synapse_apply.session.context import Context, open_context, open_state
+from synapse_apply.session.context import TargetSession, open_context, open_state
 from synapse_apply.session.plan import plan
-from synapse_apply.session.surroundings import base_url, uptime
-from synapse_apply.session.where import Where
-from synapse_apply.views.progress import Silent
+from synapse_apply.session.surroundings import normalize_base_url, read_uptime
+from synapse_apply.session.where import Invocation
+from synapse_apply.views.progress import SilentProgress
 
 TOKEN = "fault-token"
 TENANT = "fault"
@@ -158,11 +158,11 @@ class Ahead:
 
     by: float
 
-    def now(self) -> str:
+    def utc_now(self) -> str:
         moment = datetime.now(UTC) + timedelta(seconds=self.by)
         return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
-    def seconds(self) -> float:
+    def monotonic_seconds(self) -> float:
         return time.monotonic()
 
 
@@ -224,8 +224,10 @@ class Site:
             _write_group(root, number)
         _write_storages(root, extra_storages)
         with open_state(made.where()) as state:
-            binding = state_file.binding_of(base_url(server.url), state.target, None)
-            states.init(state, binding, made.environ)
+            binding = state_file.build_state_identity(
+                normalize_base_url(server.url), state.target, None
+            )
+            states.create_state(state, binding, made.environ)
         return made
 
     @property
@@ -237,13 +239,13 @@ class Site:
             for text in path.read_text().split(SEPARATOR)
         }
 
-    def where(self, parallelism: int = 1) -> Where:
-        return Where(
+    def where(self, parallelism: int = 1) -> Invocation:
+        return Invocation(
             directory=self.root, target="site", environ=self.environ, parallelism=parallelism
         )
 
     @contextmanager
-    def opened(self, ahead: float = 0.0, parallelism: int = 1) -> Iterator[Context]:
+    def opened(self, ahead: float = 0.0, parallelism: int = 1) -> Iterator[TargetSession]:
         last = LastRequest()
         with (
             open_context(self.where(parallelism)) as context,
@@ -253,7 +255,7 @@ class Site:
                 tenant=TENANT,
                 read_timeout=READ_SECONDS if self.server.is_failing else PATIENT_SECONDS,
                 total_timeout=TOTAL_SECONDS if self.server.is_failing else PATIENT_SECONDS,
-                on_request=last.heard,
+                on_request=last.record_event,
                 sleep=lambda seconds: time.sleep(min(seconds, 0.01)),
             ) as api,
         ):
@@ -261,9 +263,9 @@ class Site:
                 context,
                 api=api,
                 clock=Ahead(ahead),
-                uptime=lambda: replace(up := uptime(), seconds=up.seconds + ahead),
+                uptime=lambda: replace(up := read_uptime(), seconds=up.seconds + ahead),
                 request_id=lambda: last.id,
-                longest_call=api.longest_call,
+                longest_call=api.max_call_seconds,
             )
 
     @property
@@ -285,20 +287,20 @@ class Site:
     def apply(self, *, ahead: float = 0.0, parallelism: int = 1, adopt: bool = False) -> Applied:
         """As the command does: plan, check and carry out under one lock."""
         with self.opened(ahead, parallelism) as context, context.store.lock("apply"):
-            planned = plan(context, Choices(adopt=adopt, prune=self.prunes))
-            if planned.plan.errored:
+            planned = plan(context, PlanOptions(adopt=adopt, prune=self.prunes))
+            if planned.plan.has_errors:
                 return Applied(planned.plan, None)
             check(planned.plan)
-            return Applied(planned.plan, apply(context, planned, Silent()))
+            return Applied(planned.plan, apply(context, planned, SilentProgress()))
 
     def plan(self, ahead: float = LATER) -> Plan:
         with self.opened(ahead) as context:
-            return plan(context, Choices(prune=self.prunes)).plan
+            return plan(context, PlanOptions(prune=self.prunes)).plan
 
     def records(self) -> dict[str, str]:
         """The recorded remote ids, by address."""
         with open_state(self.where()) as state:
-            read = state.store.read()
+            read = state.store.read_state()
             return {str(address): record.remote_id for address, record in read.records.items()}
 
     @property
@@ -309,11 +311,11 @@ class Site:
     def written(self) -> tuple[int, list[AuditEntry]]:
         """The state's serial and all that was ever done, the newest first."""
         with open_state(self.where()) as state:
-            return state.store.serial(), state.store.audit()
+            return state.store.read_serial(), state.store.list_audit_entries()
 
     def open_intents(self) -> list[Address]:
         with open_state(self.where()) as state:
-            return [intent.address for intent in state.store.read().open_intents]
+            return [intent.address for intent in state.store.read_state().open_intents]
 
 
 def _write_group(root: Path, number: int) -> None:
@@ -379,9 +381,9 @@ def pending(made: Plan) -> list[str]:
     """What a plan still has to do, and what it refuses."""
     return [
         f"{change.address}: {change.action.value}"
-        f"{' ' + change.refusals[0].reason if change.refused else ''}"
+        f"{' ' + change.refusals[0].reason if change.is_refused else ''}"
         for change in made.changes
-        if change.refused or change.action is not Action.NO_OP or change.rebase
+        if change.is_refused or change.action is not Action.NO_OP or change.rebase
     ]
 
 

@@ -10,7 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from synapse_apply.emulator.core.fault_rules import DEEDS, FaultsError, Schedule, parse, read
+from synapse_apply.emulator.core.fault_rules import (
+    ACTION_KINDS,
+    FaultSchedule,
+    FaultsError,
+    parse_rules,
+    read_fault_document,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "schemas/v1/faults.schema.json").read_text())
@@ -74,7 +80,7 @@ def test_schema_and_server_take_what_is_right(rule: dict[str, Any]) -> None:
     """Both accept it, and the server gives it back as it was."""
     document = {"rules": [rule]}
     jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert Schedule(parse(document)).as_dict()["rules"] == [rule]
+    assert FaultSchedule(parse_rules(document)).as_dict()["rules"] == [rule]
 
 
 @pytest.mark.parametrize("rule", BAD, ids=json.dumps)
@@ -83,13 +89,13 @@ def test_schema_and_server_refuse_what_is_wrong(rule: Any) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"rules": [rule]}, SCHEMA, cls=jsonschema.Draft202012Validator)
     with pytest.raises(FaultsError, match=r"rules\[0\]: "):
-        parse({"rules": [rule]})
+        parse_rules({"rules": [rule]})
 
 
 def test_every_wrong_rule_is_told() -> None:
     """One message with all findings."""
     with pytest.raises(FaultsError, match=r"'why'.*rules\[0\].*rules\[2\]"):
-        parse({"why": 1, "rules": [{}, GOOD[0], {"do": {"slow": 0}}]})
+        parse_rules({"why": 1, "rules": [{}, GOOD[0], {"do": {"slow": 0}}]})
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "nonsense", '{"rules": {}}'])
@@ -97,19 +103,19 @@ def test_a_file_that_is_no_schedule(tmp_path: Path, text: str) -> None:
     """It is an error in words."""
     (tmp_path / "faults.json").write_text(text)
     with pytest.raises(FaultsError):
-        read(tmp_path / "faults.json")
+        read_fault_document(tmp_path / "faults.json")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """The message names it."""
     with pytest.raises(FaultsError, match=r"none\.json: No such file"):
-        read(tmp_path / "none.json")
+        read_fault_document(tmp_path / "none.json")
 
 
 def test_rules_count_by_themselves_and_the_first_due_acts() -> None:
     """Counting does not depend on who acts."""
-    schedule = Schedule(
-        parse(
+    schedule = FaultSchedule(
+        parse_rules(
             {
                 "rules": [
                     {"match": {"method": "POST", "nth": 2}, "do": {"status": 503}},
@@ -119,16 +125,16 @@ def test_rules_count_by_themselves_and_the_first_due_acts() -> None:
         )
     )
     asked = [("POST", "/a/1"), ("POST", "/a/2/b"), ("GET", "/a/3"), ("GET", "/a/4"), ("GET", "/b")]
-    took = [schedule.take(*one) for one in asked]
-    assert [rule and rule.deed.value for rule in took] == [None, 503, 504, None, None]
+    took = [schedule.take_due_rule(*one) for one in asked]
+    assert [rule and rule.action.value for rule in took] == [None, 503, 504, None, None]
     assert [count["seen"] for count in schedule.as_dict()["counts"]] == [2, 4]
-    schedule.replace({"rules": []})
-    assert schedule.take("POST", "/a/1") is None
+    schedule.replace_rules({"rules": []})
+    assert schedule.take_due_rule("POST", "/a/1") is None
 
 
 def test_the_page_says_it_all() -> None:
     """Each deed stands on it, and every example is one that the server takes."""
-    for deed in DEEDS:
+    for deed in ACTION_KINDS:
         assert f'{{"{deed}":' in PAGE
     examples = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     rows = [
@@ -139,4 +145,4 @@ def test_the_page_says_it_all() -> None:
     assert len(rows) == 16
     for document in [*map(json.loads, examples), *rows]:
         jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
-        parse(document)
+        parse_rules(document)

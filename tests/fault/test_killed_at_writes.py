@@ -35,7 +35,10 @@ def test_no_write_is_left_out(make_site: Callable[..., Site]) -> None:
     """The boundaries above are all there are."""
     with applying(make_site(groups=GROUPS), counted=True) as process:
         code, _, err = ended(process)
-    assert (code, Counter(err.split())) == (0, {"begin": WRITES // 2, "settle": WRITES // 2})
+    assert (code, Counter(err.split())) == (
+        0,
+        {"write_intent": WRITES // 2, "close_intent": WRITES // 2},
+    )
 
 
 @on_api("v1")

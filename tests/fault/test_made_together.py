@@ -34,7 +34,7 @@ LOST: dict[str, tuple[dict[str, Any], tuple[Result | None, Result | None]]] = {
 def digest(site: Site) -> str | None:
     """What is recorded of the bytes that were published."""
     with open_state(site.where()) as state:
-        records = {str(at): record for at, record in state.store.read().records.items()}
+        records = {str(at): record for at, record in state.store.read_state().records.items()}
         return records[RELEASE].digest
 
 

@@ -15,7 +15,7 @@ from fault.site import LATER, SEPARATOR, Applied, Server, Site, pending
 from profiles import PAGE
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.verification import LastRun, Verdict
+from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.session.context import open_state
 
 AT = "release/plugin-0@1.0.0"
@@ -47,8 +47,8 @@ def verified(make_site: Callable[..., Site], server: Server) -> Iterator[Callabl
 
 def last(site: Site) -> LastRun | None:
     with open_state(site.where()) as state:
-        record = state.store.record(Address.parse(AT))
-    return LastRun.of(record.verification) if record else None
+        record = state.store.find_record(Address.parse(AT))
+    return LastRun.from_json(record.verification) if record else None
 
 
 def jobs(server: Server) -> list[str]:
@@ -61,7 +61,7 @@ def is_done(site: Site, server: Server, applied: Applied) -> None:
     assert applied.code == 0, (pending(applied.plan), applied.report)
     found = last(site)
     assert found is not None
-    assert (found.result, [found.job]) == (Verdict.PASSED, jobs(server))
+    assert (found.result, [found.job]) == (RunStatus.PASSED, jobs(server))
     assert site.open_intents() == []
     assert not site.plan().has_changes
 
@@ -80,10 +80,10 @@ def test_killed_between_run_and_poll(
     server.faults()
     found = last(site)
     assert found is not None
-    assert (found.result, [found.job]) == (Verdict.RUNNING, jobs(server))
-    assert [change.verification.job for change in site.plan().verified if change.verification] == [
-        found.job
-    ]
+    assert (found.result, [found.job]) == (RunStatus.RUNNING, jobs(server))
+    assert [
+        change.verification.job for change in site.plan().verified_changes if change.verification
+    ] == [found.job]
     is_done(site, server, site.apply())
 
 
@@ -141,7 +141,7 @@ def settles(site: Site, server: Server, context: str, *, started: bool) -> None:
     if started and not comes_back(server, context):
         assert second.code == 7
         assert len(jobs(server)) == 1
-        (refused,) = second.plan.refused
+        (refused,) = second.plan.refused_changes
         way = next(way for way in refused.refusals[0].ways_out if "--job" in way)
         typed = way.partition("`synapse-apply ")[2].rstrip("`")
         assert "The next apply follows it." in command(

@@ -14,7 +14,7 @@ from fault.test_unrecorded import converged, lose_state_during, one_file, state_
 
 from synapse_apply.model import codec
 from synapse_apply.session.context import open_state
-from synapse_apply.session.unrecorded import Aside
+from synapse_apply.session.unrecorded import RecoveryJournal
 
 # Of an apply of two groups: storages, plugins, releases.
 PLUGIN = 3
@@ -43,10 +43,10 @@ def rewritten(site: Site, **changes: Any) -> None:
     file.unlink()
     with open_state(site.where()) as context:
         lineage = changes.pop("lineage", line["lineage"])
-        aside = Aside([file.parent], "site", lineage, line["plan"], context.keys())
+        aside = RecoveryJournal([file.parent], "site", lineage, line["plan"], context.read_keys())
     assert not changes
     ended = (codec.intent_from_json(intent), codec.record_from_json(record))
-    aside.keep(*ended, codec.audit_from_json(line["entry"]))
+    aside.record_call(*ended, codec.audit_entry_from_json(line["entry"]))
 
 
 def test_settle_names_the_file_and_its_command_alone(

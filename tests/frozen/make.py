@@ -22,17 +22,17 @@ from frozen import samples
 from installed import BIN, environment
 from postgres.server import BINARIES, PostgresServer
 
-from synapse_apply.kinds.proof import MARK
+from synapse_apply.kinds.proof import RUN_MARK_KEY
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.model.values import leaves
+from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun
-from synapse_apply.secrets.keys import Keys
-from synapse_apply.session.sources import held_to_json
-from synapse_apply.session.unrecorded import Aside
-from synapse_apply.stores.holder import Process
-from synapse_apply.stores.lock import Runner
+from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.session.sources import source_content_to_json
+from synapse_apply.session.unrecorded import RecoveryJournal
+from synapse_apply.stores.holder import LockProcess
+from synapse_apply.stores.lock import LockRunner
 from synapse_apply.stores.postgres import open_postgres
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite import open_sqlite
@@ -112,10 +112,10 @@ def write_generation(target: Path) -> None:
 
 def write_states(target: Path) -> None:
     """The same state in SQLite and in PostgreSQL; and one whose lock is held."""
-    other_process = Process("another-host", "another boot", 1, "5", "somebody@another-host")
+    other_process = LockProcess("another-host", "another boot", 1, "5", "somebody@another-host")
     for name in ("state.db", "locked.db"):
         with closing(_open_sqlite(target / name, other_process)) as store:
-            store.fill(samples.build_contents())
+            store.create_from_snapshot(samples.build_contents())
             if name == "locked.db":
                 lock = store.lock("apply")
                 lock.__enter__()
@@ -129,8 +129,10 @@ def write_states(target: Path) -> None:
     try:
         server.start()
         url = server.url(schema="frozen")
-        with closing(open_postgres(url, "t", runner=Runner("", process=other_process))) as store:
-            store.fill(samples.build_contents())
+        with closing(
+            open_postgres(url, "t", runner=LockRunner("", process=other_process))
+        ) as store:
+            store.create_from_snapshot(samples.build_contents())
         dump = [str(BINARIES / "bin" / "pg_dump"), "--schema=frozen", "--no-owner", "--inserts"]
         text = subprocess.run([*dump, server.url()], capture_output=True, text=True, check=True)
     finally:
@@ -142,8 +144,8 @@ def write_states(target: Path) -> None:
     (target / "state.sql").write_text("\n".join(statements) + "\n")
 
 
-def _open_sqlite(path: Path, process: Process) -> SqlStore:
-    runner = Runner("https://ci.example/runs/1", process=process)
+def _open_sqlite(path: Path, process: LockProcess) -> SqlStore:
+    runner = LockRunner("https://ci.example/runs/1", process=process)
     return open_sqlite(path, tool_version="0.1.0", now=lambda: samples.AT, runner=runner)
 
 
@@ -152,18 +154,18 @@ def write_values(target: Path) -> None:
     values = {
         "state.json": codec.state_to_json(samples.build_contents().state),
         "plan.json": codec.plan_to_json(samples.build_plan()),
-        "held.json": held_to_json(samples.build_held()),
+        "held.json": source_content_to_json(samples.build_held()),
         "digests.json": samples.build_digests(),
     }
     for name, value in values.items():
-        (target / name).write_text(f"{codec.canonical(value)}\n")
+        (target / name).write_text(f"{codec.format_canonical_json(value)}\n")
 
 
 def write_unrecorded(folder: Path, lineage: str, target: str) -> Path:
     """Calls that a run could not record, signed."""
-    aside = Aside([folder], target, lineage, samples.PLAN_ID, Keys((samples.KEY,)))
+    aside = RecoveryJournal([folder], target, lineage, samples.PLAN_ID, StateKeys((samples.KEY,)))
     for intent, record, entry in samples.build_ended():
-        path = aside.keep(intent, record, entry)
+        path = aside.record_call(intent, record, entry)
     return Path(path)
 
 
@@ -190,8 +192,8 @@ def write_project(target: Path) -> None:
         (documents / name).write_text(_run(root, command))
     _run(root, f"plan -t embedded --report markdown={documents}/plan.md")
     with closing(open_sqlite(root / OWN / "state" / "embedded.db")) as store:
-        lineage = store.lineage()
-        release = store.record(Address.parse("release/echo@1.0.0"))
+        lineage = store.read_lineage()
+        release = store.find_record(Address.parse("release/echo@1.0.0"))
     _write_run_intent(root, target, release)
     path = write_unrecorded(target, lineage, "embedded")
     for name in ("next.plan", "packed.plan"):
@@ -238,24 +240,26 @@ def _write_run_intent(root: Path, target: Path, release: Record | None) -> None:
     with closing(sqlite3.connect(root / OWN / "embedded" / "data.sqlite3")) as connection:
         ((body,),) = connection.execute("SELECT body FROM job").fetchall()
     context = json.loads(body)["context"]
-    last = LastRun.of(release.verification) if release else None
+    last = LastRun.from_json(release.verification) if release else None
     assert release is not None
     assert last is not None
     intent = Intent(
-        id=context[MARK],
+        id=context[RUN_MARK_KEY],
         plan_id=samples.PLAN_ID,
         address=release.address,
         verb="run",
         api=release.api,
         natural_key="",
         remote_id="1",
-        fields=leaves({name: value for name, value in context.items() if name != MARK}),
+        fields=flatten({name: value for name, value in context.items() if name != RUN_MARK_KEY}),
         digest=last.parameters,
         version="1.0.0",
         sent_at="2024-01-01T00:00:00.000000Z",  # long ago, whatever the clock of a test says
         deadline=30.0,
     )
-    (target / "run-intent.json").write_text(codec.canonical(codec.intent_to_json(intent)) + "\n")
+    (target / "run-intent.json").write_text(
+        codec.format_canonical_json(codec.intent_to_json(intent)) + "\n"
+    )
     (target / "run-context.json").write_text(f"{json.dumps(context)}\n")
 
 

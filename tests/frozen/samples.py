@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 
-from synapse_apply.kinds.compare import canonical
-from synapse_apply.kinds.proof import digest_of, marked
+from synapse_apply.kinds.compare import format_comparable_json
+from synapse_apply.kinds.proof import add_run_mark, compute_body_digest
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Package, PackageSource
@@ -18,40 +18,40 @@ from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import (
     Action,
-    Base,
     Cause,
     Change,
     FieldChange,
-    GuardTrip,
+    GuardViolation,
     Plan,
+    PlanBase,
     Refusal,
 )
-from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.state import (
     Acceptance,
     AuditEntry,
-    Binding,
     Intent,
     IntentState,
     Record,
     State,
+    StateIdentity,
     Uptime,
 )
-from synapse_apply.model.trial import Trial
+from synapse_apply.model.trial import DryRunCounts
 from synapse_apply.model.values import (
     ABSENT,
     KnownAfterApply,
     Mac,
     Reference,
     Sensitive,
-    Withheld,
+    WithheldSecret,
 )
-from synapse_apply.model.verification import LastRun, Verdict, Verification
-from synapse_apply.secrets.keys import Keys, StateKey
-from synapse_apply.secrets.macs import mac
-from synapse_apply.secrets.signatures import sign
-from synapse_apply.session.sources import ConfigText, Held
-from synapse_apply.stores.contents import Contents
+from synapse_apply.model.verification import LastRun, RunStatus, Verification
+from synapse_apply.secrets.keys import StateKey, StateKeys
+from synapse_apply.secrets.macs import compute_mac
+from synapse_apply.secrets.signatures import sign_document
+from synapse_apply.session.sources import ConfigText, SourceContent
+from synapse_apply.stores.contents import StateSnapshot
 
 # Made up, as everything here. Whoever finds it in a log has found a test.
 KEY_TEXT = base64.b64encode(b"a made-up state key for fixtures").decode()
@@ -71,7 +71,7 @@ STORAGE = Address("storage", "raw-data")
 
 def build_records() -> tuple[Record, ...]:
     """A record of each kind and API version, each field set in one of them."""
-    run = LastRun(Verdict.PASSED, "41", "sha256:" + "1b" * 32, DIGEST, LATER, "k1:" + "2c" * 32)
+    run = LastRun(RunStatus.PASSED, "41", "sha256:" + "1b" * 32, DIGEST, LATER, "k1:" + "2c" * 32)
     return (
         Record(
             address=STORAGE,
@@ -87,7 +87,7 @@ def build_records() -> tuple[Record, ...]:
             },
             seen={
                 ("name",): "raw data",
-                ("configuration", "secret_access_key"): Withheld("masked"),
+                ("configuration", "secret_access_key"): WithheldSecret("masked"),
                 ("configuration", "gone"): ABSENT,
             },
             salt="4e" * 16,
@@ -230,17 +230,17 @@ def build_audit() -> tuple[AuditEntry, ...]:
     )
 
 
-def build_contents() -> Contents:
+def build_contents() -> StateSnapshot:
     """A whole state, with its history."""
     records = {record.address: record for record in build_records()}
     state = State(
         lineage=LINEAGE,
         serial=41,
-        binding=Binding(url="https://api.example", tenant="acme", data_set="d-1"),
+        binding=StateIdentity(url="https://api.example", tenant="acme", data_set="d-1"),
         records=records,
         open_intents=build_intents(),
     )
-    return Contents(state=state, plans=((PLAN_ID, AT),), audit=build_audit(), fence=6)
+    return StateSnapshot(state=state, plans=((PLAN_ID, AT),), audit=build_audit(), fence=6)
 
 
 POSITION = Position("manifests/a.yaml", 3, 5)
@@ -312,9 +312,9 @@ def build_finding() -> Diagnostic:
 def build_plan() -> Plan:
     """A plan with every shape that a saved one may have, more than any real one has at once."""
     others = tuple(Change(STORAGE, action) for action in Action)
-    base = Base(
+    base = PlanBase(
         target="prod",
-        binding=Binding("https://api.example", "acme", "d-1"),
+        binding=StateIdentity("https://api.example", "acme", "d-1"),
         lineage=LINEAGE,
         serial=41,
         manifests_digest="sha256:" + "ae" * 32,
@@ -330,19 +330,19 @@ def build_plan() -> Plan:
         tool_version="0.1.0",
         base=base,
         changes=(build_change(), *others),
-        guards=(GuardTrip("deletes", "Too many", "3 of 4", (STORAGE,), 2),),
+        guards=(GuardViolation("deletes", "Too many", "3 of 4", (STORAGE,), 2),),
         diagnostics=(build_finding(),),
         capabilities=Capabilities({"plugin.list": True, "storage.list": False}),
-        moved=(Moved(PLUGIN, Address("plugin", "new"), POSITION),),
-        trial=Trial(tried=3, refused=1, untried=2),
+        moved=(MovedAddress(PLUGIN, Address("plugin", "new"), POSITION),),
+        trial=DryRunCounts(tried=3, refused=1, untried=2),
     )
 
 
-def build_held() -> Held:
+def build_held() -> SourceContent:
     """What a saved plan with packages tells of a source."""
     source = PackageSource("git", "plugins/a", "v1.0.0", Position("manifests/a.yaml", 9, 3))
     files = {"config.yaml": FILE_DIGEST, "bin/run.sh": f"{FILE_DIGEST} x"}
-    return Held(
+    return SourceContent(
         source, ConfigText("code: a\n", "plugins/a/config.yaml"), Package(DIGEST, files, 12, source)
     )
 
@@ -363,14 +363,18 @@ def build_ended() -> tuple[tuple[Intent, Record | None, AuditEntry], ...]:
 def build_digests() -> dict[str, str]:
     """Each digest and signature that stands in a user's file, over values that are hard to write."""
     odd = {"b": [1, 1.0, 2.5, None, True], "a": "Gr\u00fc\u00dfe \U0001f600", "": {"x/y~z": 10**20}}
-    keys = Keys((KEY,))
+    keys = StateKeys((KEY,))
     path = ("configuration", "a/b~c")
     return {
-        "canonical": codec.canonical(codec.fields_to_json({path: odd, ("m",): Mac("k", "00")})),
-        "value": codec.value_text([ABSENT, Withheld("omitted"), KnownAfterApply(PLUGIN)]),
-        "secret": mac(KEY, "4e" * 16, path, Sensitive({"user": "a", "n": 1.0})).digest,
-        "signature": sign(keys, "line of what a run did", {"number": 1, "line": odd}),
-        "run": digest_of({"action": "run", "parameters": odd}),
-        "marked": codec.canonical(marked({"context": {"a": 1}}, "an-intent")),
-        "compared": canonical(odd),
+        "canonical": codec.format_canonical_json(
+            codec.fields_to_json({path: odd, ("m",): Mac("k", "00")})
+        ),
+        "value": codec.format_field_value(
+            [ABSENT, WithheldSecret("omitted"), KnownAfterApply(PLUGIN)]
+        ),
+        "secret": compute_mac(KEY, "4e" * 16, path, Sensitive({"user": "a", "n": 1.0})).digest,
+        "signature": sign_document(keys, "line of what a run did", {"number": 1, "line": odd}),
+        "run": compute_body_digest({"action": "run", "parameters": odd}),
+        "marked": codec.format_canonical_json(add_run_mark({"context": {"a": 1}}, "an-intent")),
+        "compared": format_comparable_json(odd),
     }

@@ -16,9 +16,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.json_shapes import is_needed, key_of_field
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
-from synapse_apply.model.text_forms import FORM
-from synapse_apply.model.trial import Trial
-from synapse_apply.session.sources import Held
+from synapse_apply.model.text_forms import FORM_METADATA_KEY
+from synapse_apply.model.trial import DryRunCounts
+from synapse_apply.session.sources import SourceContent
 
 FILE = Path(__file__).resolve().parent / "keys.json"
 # By what they are to users. All that `json_shapes` is asked to code, but flat fields.
@@ -29,8 +29,8 @@ ROOTS: dict[str, Any] = {
     "state": State,
     "plan": Plan,
     "change": Change,
-    "source": Held,
-    "trial": Trial,
+    "source": SourceContent,
+    "trial": DryRunCounts,
 }
 _OF_FIELDS = ("sensitive", "note", "inside")
 FROZEN: dict[str, list[str]] = json.loads(FILE.read_text())
@@ -50,7 +50,7 @@ def walk_keys(path: str, hint: Any) -> Iterator[tuple[str, list[str]]]:
         yield (
             path,
             [
-                f"{key_of_field(field)}{'' if is_needed(field) else '?'}{'~' if FORM in field.metadata else ''}"
+                f"{key_of_field(field)}{'' if is_needed(field) else '?'}{'~' if FORM_METADATA_KEY in field.metadata else ''}"
                 for field in fields(hint)
             ],
         )

@@ -16,20 +16,20 @@ from postgres.server import PostgresServer
 
 from synapse_apply.model import codec
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.state import Position
+from synapse_apply.model.state import StateProgress
 from synapse_apply.model.values import Mac
-from synapse_apply.secrets.keys import Keys
+from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.session import saved, unrecorded
-from synapse_apply.session.sources import held_from_json, held_to_json
-from synapse_apply.session.unrecorded import Aside
+from synapse_apply.session.sources import source_content_from_json, source_content_to_json
+from synapse_apply.session.unrecorded import RecoveryJournal
 from synapse_apply.stores.postgres import open_postgres
-from synapse_apply.stores.schema import COLUMNS
+from synapse_apply.stores.schema import TABLE_COLUMNS
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite import open_sqlite
 
 FILES = Path(__file__).resolve().parent / "2026-11"
 UNRECORDED = f"unrecorded-prod-{samples.PLAN_ID}.jsonl"
-KEYS = Keys((samples.KEY,))
+KEYS = StateKeys((samples.KEY,))
 
 
 def read_document(name: str) -> Any:
@@ -52,31 +52,31 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
 def test_a_state_is_read(store: SqlStore) -> None:
     """Records of each kind, open calls of each verb, history and used plans, each in its field."""
     expected = samples.build_contents()
-    contents = store.contents()
+    contents = store.read_snapshot()
     assert contents == expected
-    assert store.position() == Position(serial=41, fence=expected.fence + 1)
-    assert store.was_applied(samples.PLAN_ID)
-    assert store.audit(1) == [expected.audit[-1]]
+    assert store.read_progress() == StateProgress(serial=41, fence=expected.fence + 1)
+    assert store.was_plan_applied(samples.PLAN_ID)
+    assert store.list_audit_entries(1) == [expected.audit[-1]]
     assert codec.state_to_json(contents.state) == read_document("state.json")
 
 
 def test_a_state_can_be_worked_with(store: SqlStore) -> None:
     """It is locked, written to and counted on from where it was."""
-    before = store.position()
+    before = store.read_progress()
     opened = samples.build_intents()[0]
     with store.lock("apply"):
-        store.settle(samples.build_ended()[0][0], None, samples.build_audit()[0])
-        store.remove(samples.BY_ID)
-    assert store.position().reaches(before.next())
-    assert store.position().fence == before.fence + 1
-    assert opened.id not in {intent.id for intent in store.read().open_intents}
-    assert samples.BY_ID not in store.read().records
+        store.close_intent(samples.build_ended()[0][0], None, samples.build_audit()[0])
+        store.remove_records(samples.BY_ID)
+    assert store.read_progress().has_reached(before.next_progress())
+    assert store.read_progress().fence == before.fence + 1
+    assert opened.id not in {intent.id for intent in store.read_state().open_intents}
+    assert samples.BY_ID not in store.read_state().records
 
 
 def test_a_state_is_written_byte_for_byte(tmp_path: Path) -> None:
     """Every cell of every table, but who wrote it when."""
     with closing(open_sqlite(tmp_path / "new.db", now=lambda: samples.AT)) as new_store:
-        new_store.fill(samples.build_contents())
+        new_store.create_from_snapshot(samples.build_contents())
     tables = [{**read_rows(path), "lock": []} for path in (tmp_path / "new.db", FILES / "state.db")]
     for table in tables:
         del table["meta"][0]["tool_version"]
@@ -89,30 +89,30 @@ def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
         connection.row_factory = sqlite3.Row
         return {
             table: [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1")]
-            for table in COLUMNS
+            for table in TABLE_COLUMNS
         }
 
 
 def test_the_holder_of_a_lock_is_told(tmp_path: Path) -> None:
     """Who, where, doing what, since when, in which run."""
     with closing(open_sqlite(shutil.copy(FILES / "locked.db", tmp_path / "state.db"))) as store:
-        (finding,) = store.in_the_way()
+        (finding,) = store.describe_lock_owner()
         for part in ("somebody@another-host", "process 1", "running apply since 2026-11-26T21:00"):
             assert part in finding.detail
         assert "https://ci.example/runs/1" in finding.detail
-        assert store.contents() == samples.build_contents()
+        assert store.read_snapshot() == samples.build_contents()
 
 
 def test_a_plan_is_read_and_written() -> None:
     """Every shape of it, exactly; and what a plan with packages tells of a source."""
     assert codec.plan_from_json(read_document("plan.json")) == samples.build_plan()
-    assert held_from_json(read_document("held.json")) == samples.build_held()
+    assert source_content_from_json(read_document("held.json")) == samples.build_held()
     for name, value in (
         ("plan.json", codec.plan_to_json(samples.build_plan())),
-        ("held.json", held_to_json(samples.build_held())),
+        ("held.json", source_content_to_json(samples.build_held())),
         ("state.json", codec.state_to_json(samples.build_contents().state)),
     ):
-        assert f"{codec.canonical(value)}\n" == (FILES / name).read_text()
+        assert f"{codec.format_canonical_json(value)}\n" == (FILES / name).read_text()
 
 
 def test_digests_and_signatures_stay() -> None:
@@ -124,7 +124,7 @@ def test_digests_and_signatures_stay() -> None:
 @pytest.mark.parametrize(("name", "number"), [("next.plan", 1), ("packed.plan", 2)])
 def test_saved_plans_are_read(name: str, number: int) -> None:
     """Of both formats: the plan, its options, its signature, the packages in it."""
-    contents = saved.read(FILES / name)
+    contents = saved.read_saved_plan(FILES / name)
     actions = {str(change.address): change.action.value for change in contents.plan.changes}
     assert actions == {
         "plugin/echo": "update",
@@ -135,34 +135,36 @@ def test_saved_plans_are_read(name: str, number: int) -> None:
     }
     assert isinstance(contents.mac, Mac)
     assert contents.mac.key_id == samples.KEY.key_id
-    assert not contents.choices.prune
-    assert contents.choices.verify
+    assert not contents.options.prune
+    assert contents.options.verify
     assert (contents.carrier is not None) == (number == 2)
     if contents.carrier is not None:
-        assert {source.source.path for source in contents.carrier.held} == {"plugins/echo"}
-        assert len(contents.carrier.sizes) == 1
+        assert {source.source.path for source in contents.carrier.source_contents} == {
+            "plugins/echo"
+        }
+        assert len(contents.carrier.package_sizes) == 1
 
 
 def test_unrecorded_calls_are_read(tmp_path: Path) -> None:
     """Each line as it was meant, and signed by the key; another key's are told apart."""
-    contents = unrecorded.read(FILES / UNRECORDED, "prod", KEYS)
+    contents = unrecorded.read_journal_file(FILES / UNRECORDED, "prod", KEYS)
     assert contents.is_genuine
-    assert [(ended.intent, ended.record, ended.entry) for ended in contents.ended] == list(
+    assert [(ended.intent, ended.record, ended.audit_entry) for ended in contents.calls] == list(
         samples.build_ended()
     )
-    assert {(ended.lineage, ended.target, ended.plan_id) for ended in contents.ended} == {
+    assert {(ended.lineage, ended.target, ended.plan_id) for ended in contents.calls} == {
         (samples.LINEAGE, "prod", samples.PLAN_ID)
     }
-    assert not unrecorded.read(FILES / UNRECORDED, "prod", Keys()).is_genuine
+    assert not unrecorded.read_journal_file(FILES / UNRECORDED, "prod", StateKeys()).is_genuine
     changed = tmp_path / UNRECORDED
     changed.write_text((FILES / UNRECORDED).read_text().replace('"12"', '"13"'))
     with pytest.raises(InputError, match="changed after a run wrote it"):
-        unrecorded.read(changed, "prod", KEYS)
+        unrecorded.read_journal_file(changed, "prod", KEYS)
 
 
 def test_unrecorded_calls_are_written_byte_for_byte(tmp_path: Path) -> None:
     """With their signatures, since another run goes on in the same file."""
-    aside = Aside([tmp_path], "prod", samples.LINEAGE, samples.PLAN_ID, KEYS)
+    aside = RecoveryJournal([tmp_path], "prod", samples.LINEAGE, samples.PLAN_ID, KEYS)
     for intent, record, entry in samples.build_ended():
-        aside.keep(intent, record, entry)
+        aside.record_call(intent, record, entry)
     assert (tmp_path / UNRECORDED).read_text() == (FILES / UNRECORDED).read_text()

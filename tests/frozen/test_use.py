@@ -17,7 +17,7 @@ from frozen.samples import PLAN_ID
 from synapse_apply.cli.main import run
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.verification import LastRun, Verdict
+from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.stores.sqlite import open_sqlite
 
 FILES = Path(__file__).resolve().parent / "2026-11"
@@ -116,15 +116,15 @@ def test_an_open_run_is_found_by_its_mark(typed: Typed, root: Path) -> None:
     release = Address.parse("release/echo@1.0.0")
     with closing(open_sqlite(root / OWN / "state" / "embedded.db")) as store:
         with store.lock("a test"):
-            store.begin(intent)
+            store.write_intent(intent)
         typed("settle")
-        record = store.record(release)
-        assert store.read().open_intents == ()
-        assert "settled: done" in store.audit(1)[0].result
+        record = store.find_record(release)
+        assert store.read_state().open_intents == ()
+        assert "settled: done" in store.list_audit_entries(1)[0].result
     assert record is not None
-    last = LastRun.of(record.verification)
+    last = LastRun.from_json(record.verification)
     assert last is not None
-    assert (last.result, last.job) == (Verdict.RUNNING, "1")
+    assert (last.result, last.job) == (RunStatus.RUNNING, "1")
 
 
 def test_documents_say_what_they_said(typed: Typed) -> None:

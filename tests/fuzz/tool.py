@@ -32,13 +32,13 @@ def clear_environment(given: Mapping[str, str]) -> None:
 def execute(*arguments: str) -> int:
     """Run a command line in the working folder; gives its exit code."""
     found: list[BaseException] = []
-    original = endings._internal
+    original = endings._build_internal_finding
 
     def noticing(problem: BaseException) -> object:
         found.append(problem)
         return original(problem)
 
-    with mock.patch.object(endings, "_internal", noticing), _streams():
+    with mock.patch.object(endings, "_build_internal_finding", noticing), _streams():
         try:
             code = run(arguments)
         except BaseException as problem:

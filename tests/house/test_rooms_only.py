@@ -40,7 +40,7 @@ class Store:
         return faults.missing(getcwd() + str(path))
 
 
-PATH = "synapse_apply.stores.faults.missing"
+PATH = "synapse_apply.stores.faults.build_missing_state_error"
 """
 BASE = {
     "synapse_apply/__init__.py": "",

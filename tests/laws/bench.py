@@ -24,16 +24,16 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
-from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session import state_file, states
-from synapse_apply.session.adopt import import_all
+from synapse_apply.session.adopt import import_objects
 from synapse_apply.session.apply import apply, check
-from synapse_apply.session.context import Context, Planned, open_context, open_state
+from synapse_apply.session.context import PlanResult, TargetSession, open_context, open_state
 from synapse_apply.session.inventory import InventoryRow
 from synapse_apply.session.plan import plan
-from synapse_apply.session.surroundings import base_url
-from synapse_apply.session.where import Where
-from synapse_apply.views.progress import Silent
+from synapse_apply.session.surroundings import normalize_base_url
+from synapse_apply.session.where import Invocation
+from synapse_apply.views.progress import SilentProgress
 
 TOKEN = "law-token"
 TENANT = "law"
@@ -48,7 +48,7 @@ ON_TOP: tuple[dict[str, str], ...] = (
     {"credential_regime": "session", "plugin_tenant": "number", "release_source": "checked"},
 )
 GUARDS = frozenset({"no-manifests", "all-missing", "mass-missing", "recreate", "adopt"})
-ANYTHING_GOES = Choices(recreate=True, overridden=GUARDS)
+ANYTHING_GOES = PlanOptions(recreate=True, overridden=GUARDS)
 
 
 def combinations(api: str = "v1", profile: str = PROFILE) -> list[dict[str, str]]:
@@ -249,18 +249,20 @@ class Project:
         (root / SECRET_FILE).write_text(SECRETS["LAW_SECRET_0"] + "\n", encoding="utf-8")
         made = cls(root, server)
         with open_state(made.where) as state:
-            binding = state_file.binding_of(base_url(server.url), state.target, None)
-            states.init(state, binding, made.environ)
+            binding = state_file.build_state_identity(
+                normalize_base_url(server.url), state.target, None
+            )
+            states.create_state(state, binding, made.environ)
         return made
 
     @property
-    def where(self) -> Where:
-        return Where(
+    def where(self) -> Invocation:
+        return Invocation(
             directory=self.root, target="law", environ=self.environ, parallelism=self.parallelism
         )
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[Context, Recorder]]:
+    def opened(self) -> Iterator[tuple[TargetSession, Recorder]]:
         with open_context(self.where) as context:
             recorder = Recorder(context.api, self.server)
             yield replace(context, api=recorder, catalogue=self.catalogue), recorder
@@ -274,23 +276,23 @@ class Project:
             if address.startswith("plugin/") and not listed:
                 with self.opened() as (context, _):
                     row = InventoryRow(remote_id)
-                    import_all(context, {Address.parse(address): row})
+                    import_objects(context, {Address.parse(address): row})
 
     def state(self) -> State:
         with open_state(self.where) as state:
-            return states.read(state)
+            return states.read_state(state)
 
-    def plan(self, choices: Choices = ANYTHING_GOES) -> Planned:
+    def plan(self, choices: PlanOptions = ANYTHING_GOES) -> PlanResult:
         with self.opened() as (context, _):
             return plan(context, choices)
 
-    def apply(self, choices: Choices = ANYTHING_GOES) -> Applied:
+    def apply(self, choices: PlanOptions = ANYTHING_GOES) -> Applied:
         """As the command does: plan, check and carry out under one lock."""
         with self.opened() as (context, recorder), context.store.lock("apply"):
             self.server.forget()
             planned = plan(context, choices)
             check(planned.plan)
-            report = apply(context, planned, Silent())
+            report = apply(context, planned, SilentProgress())
             return Applied(planned.plan, report, recorder.sent)
 
 
@@ -310,6 +312,6 @@ def pending(plan: Plan) -> list[str]:
         f" {[(f.path, f.before, f.after, f.cause.value) for f in change.fields]}"
         f"{' rebase' if change.rebase else ''}{' verify' if change.verification else ''}"
         for change in plan.changes
-        if not change.refused
+        if not change.is_refused
         and (change.action is not Action.NO_OP or change.rebase or change.verification)
     ]

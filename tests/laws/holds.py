@@ -12,14 +12,19 @@ from laws.bench import Applied, Project
 from laws.canaries import files, leaks
 from laws.worlds import PLUGIN_FIELDS
 
-from synapse_apply.model.codec import canonical, plan_from_json, plan_to_json
+from synapse_apply.model.codec import format_canonical_json, plan_from_json, plan_to_json
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
-from synapse_apply.model.values import dig, leaves
+from synapse_apply.model.values import flatten, get_at
 from synapse_apply.views.findings import render_diagnostics
-from synapse_apply.views.json import diagnostics_document, json_text, plan_document, report_document
+from synapse_apply.views.json import (
+    diagnostics_document,
+    format_json_document,
+    plan_document,
+    report_document,
+)
 from synapse_apply.views.text import render_plan, render_report
 
 MASK = "********"
@@ -28,15 +33,15 @@ MASK = "********"
 def of_plan(plan: Plan) -> None:
     """It comes back from JSON as it was, tells no secret, and every update names a path."""
     note(render_plan(plan, color=False))
-    assert plan_from_json(json.loads(canonical(plan_to_json(plan)))) == plan
+    assert plan_from_json(json.loads(format_canonical_json(plan_to_json(plan)))) == plan
     assert leaks(_of_plan(plan)) == []
     for change in plan.changes:
         assert change.action is not Action.UPDATE or change.fields, change.address
 
 
 def _of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
-    yield "saved plan", canonical(plan_to_json(plan))
-    yield "JSON", json_text(plan_document(plan))
+    yield "saved plan", format_canonical_json(plan_to_json(plan))
+    yield "JSON", format_json_document(plan_document(plan))
     yield "repr", repr(plan)
     for color in (False, True):
         yield "text", render_plan(plan, color=color, show_unchanged=True)
@@ -46,7 +51,7 @@ def _of_plan(plan: Plan) -> Iterator[tuple[str, str]]:
 def of_findings(findings: tuple[Diagnostic, ...]) -> None:
     """They tell no secret."""
     texts = (render_diagnostics(findings, color=False), repr(findings))
-    document = json_text(diagnostics_document(findings))
+    document = format_json_document(diagnostics_document(findings))
     assert leaks(("findings", text) for text in (*texts, document)) == []
 
 
@@ -54,7 +59,7 @@ def of_report(report: Report) -> None:
     """It tells no secret."""
     text = render_report(report, color=False)
     note(text)
-    texts = (text, json_text(report_document(report)), repr(report))
+    texts = (text, format_json_document(report_document(report)), repr(report))
     assert leaks(("report", text) for text in texts) == []
 
 
@@ -66,7 +71,7 @@ def of_apply(project: Project, done: Applied) -> None:
     assert MASK not in [text for _, body in done.sent for text in texts_in(body)]
     alone = [replace(change, verification=None) for change in done.plan.changes]
     going = [change for change in alone if change.changes_server]
-    runs = [change for change in done.plan.verified if change.verification]
+    runs = [change for change in done.plan.verified_changes if change.verification]
     seals = [change for change in going if any(f.path == ("locked",) for f in change.fields)]
     most = len(going) + len(runs) + len(seals)
     assert len(project.server.mutations()) == len(done.sent) <= most
@@ -93,7 +98,7 @@ def live_only_fields_survive(
 ) -> None:
     """What a plugin has beside what we ever applied or declare now is there after an update."""
     bodies = {row["id"]: row["body"] for row in after["plugin"]}
-    updated = {change.remote_id: change for change in plan.changes if not change.refused}
+    updated = {change.remote_id: change for change in plan.changes if not change.is_refused}
     for row in before["plugin"]:
         change = updated.get(str(row["id"]))
         if change is None or change.address.kind != "plugin":
@@ -102,15 +107,15 @@ def live_only_fields_survive(
         for state in states:
             record = state.records.get(change.address)
             touched |= set(record.applied if record else ())
-        for path, value in leaves({name: row["body"].get(name) for name in PLUGIN_FIELDS}).items():
+        for path, value in flatten({name: row["body"].get(name) for name in PLUGIN_FIELDS}).items():
             if not any(_meet(path, other) for other in touched):
-                kept = _without_nulls(dig(bodies[row["id"]], path))
+                kept = _without_nulls(get_at(bodies[row["id"]], path))
                 assert kept in (value, _trimmed(value)), (change.address, path)
 
 
 def _without_nulls(value: Any) -> Any:
     """As `leaves` tells of it."""
-    return value if not isinstance(value, Mapping) or leaves(value) else {}
+    return value if not isinstance(value, Mapping) or flatten(value) else {}
 
 
 def _trimmed(value: Any) -> Any:

@@ -13,12 +13,12 @@ from laws.worlds import Story, stories
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.report import Result
-from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.situation import PlanOptions
 
 pytestmark = pytest.mark.deep
 
 
-def settle(project: Project, choices: Choices) -> None:
+def settle(project: Project, choices: PlanOptions) -> None:
     """Apply, and check what must hold then; a plan in error is not applied."""
     before, state = project.server.everything(), project.state()
     try:
@@ -31,13 +31,13 @@ def settle(project: Project, choices: Choices) -> None:
     states, after = (state, project.state()), project.server.everything()
     holds.live_only_fields_survive(states, before, after, done.plan)
     assert [o for o in done.report.outcomes if o.result is not Result.DONE] == []
-    assert [one for one in done.report.verified if not one.is_well] == []
+    assert [one for one in done.report.verification_results if not one.is_acceptable] == []
     again = project.plan(choices).plan
     holds.of_plan(again)
-    assert not again.errored, again.diagnostics
+    assert not again.has_errors, again.diagnostics
     assert pending(again) == []
     if done.report.exit_code == 0:
-        assert again.refused == ()
+        assert again.refused_changes == ()
         assert not again.has_changes
         assert not again.guards
 

@@ -16,9 +16,9 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Cause, Plan
 from synapse_apply.model.report import Result
-from synapse_apply.model.values import dig
-from synapse_apply.planning.drift import drift
-from synapse_apply.session.accept_drift import accept
+from synapse_apply.model.values import get_at
+from synapse_apply.planning.drift import build_drift_report
+from synapse_apply.session.accept_drift import write_live_values
 
 pytestmark = pytest.mark.deep
 
@@ -31,7 +31,7 @@ def held(plan: Plan) -> dict[tuple[str, Path], Any]:
     return {
         (str(change.address), field.path): (change.remote_id, field.before)
         for change in plan.changes
-        if not change.refused
+        if not change.is_refused
         for field in change.held
     }
 
@@ -69,7 +69,7 @@ def test_what_is_held_stays(project, api, switches):
         bodies = {str(row["id"]): row["body"] for row in here.server.objects("plugin")}
         for (address, path), (remote_id, value) in kept.items():
             if address.startswith("plugin/"):
-                assert dig(bodies[remote_id], path) == value, (address, path)
+                assert get_at(bodies[remote_id], path) == value, (address, path)
         again = here.plan(HOLD).plan
         assert pending(again) == []
         if done.report.exit_code == 0:
@@ -95,7 +95,7 @@ def test_drift_is_told_as_the_plan_tells_it(project, api, switches):
         planned = here.plan()
         told = {
             (one.address, field.path): field.cause
-            for one in drift(planned.plan, planned.items).objects
+            for one in build_drift_report(planned.plan, planned.resources).objects
             for field in one.fields
         }
         wanted = {
@@ -126,11 +126,13 @@ def test_what_is_accepted_is_no_change(project, api, switches):
         for edit in story.outside:
             here.server.edit(edit)
         planned = here.plan()
-        for one in drift(planned.plan, planned.items).changed:
+        for one in build_drift_report(planned.plan, planned.resources).changed_objects:
             with here.opened() as (context, _):
-                found = drift(planned.plan, planned.items)
+                found = build_drift_report(planned.plan, planned.resources)
                 try:
-                    accept(here.where, context, planned, found, [one.address], write=True)
+                    write_live_values(
+                        here.where, context, planned, found, [one.address], write=True
+                    )
                 except InputError as refused:
                     holds.of_findings(refused.diagnostics)
                     continue

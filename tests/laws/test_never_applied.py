@@ -11,20 +11,22 @@ from laws.effort import effort
 from laws.worlds import Edit, Story, edits, stories
 
 from synapse_apply.model.errors import Exit, InputError, Refused, SynapseApplyError
-from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session.apply import apply, check
 from synapse_apply.session.plan import plan
-from synapse_apply.views.progress import Silent
+from synapse_apply.views.progress import SilentProgress
 
 pytestmark = pytest.mark.deep
 
-CHOICES = st.builds(Choices, prune=st.booleans(), adopt=st.booleans(), resend_secrets=st.booleans())
+CHOICES = st.builds(
+    PlanOptions, prune=st.booleans(), adopt=st.booleans(), resend_secrets=st.booleans()
+)
 COPIES = st.integers(0, 2).map(lambda at: Edit("storage", at, "copy"))
 LOSSES = st.builds(Edit, st.sampled_from(["plugin", "storage"]), st.just(0), st.just("delete"))
 TROUBLE = st.lists(COPIES | LOSSES | edits(), max_size=6)
 
 
-def stopped(project: Project, choices: Choices) -> SynapseApplyError | None:
+def stopped(project: Project, choices: PlanOptions) -> SynapseApplyError | None:
     """Plan and try to apply as the command does; what stopped it, None when it went on."""
     with project.opened() as (context, _), context.store.lock("apply"):
         planned = plan(context, choices)
@@ -32,11 +34,11 @@ def stopped(project: Project, choices: Choices) -> SynapseApplyError | None:
         try:
             check(planned.plan)
         except SynapseApplyError as problem:
-            assert planned.plan.errored or planned.plan.guards
+            assert planned.plan.has_errors or planned.plan.guards
             return problem
-        assert not planned.plan.errored
+        assert not planned.plan.has_errors
         assert not planned.plan.guards
-        holds.of_report(apply(context, planned, Silent()))
+        holds.of_report(apply(context, planned, SilentProgress()))
     return None
 
 
@@ -46,7 +48,7 @@ def test_a_stopped_plan_changes_nothing(project, api, switches):
 
     @effort(few=8, many=60)
     @given(stories(), TROUBLE, CHOICES)
-    def law(drawn: Story, trouble: list[Edit], choices: Choices) -> None:
+    def law(drawn: Story, trouble: list[Edit], choices: PlanOptions) -> None:
         here, story = project(switches, api), drawn.on(api, switches)
         story.first.write(here.root)
         here.apply()

@@ -73,7 +73,7 @@ def test_the_plan_is_the_same_for_any_order(project, api, switches):
             first = here.plan().plan
             other.write(here.root, files)
             assert said(here.plan().plan) == said(first), step
-            if first.errored:
+            if first.has_errors:
                 return
             here.apply()
             for edit in outside:

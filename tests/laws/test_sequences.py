@@ -80,7 +80,7 @@ class Sequences(RuleBasedStateMachine):
         addresses = sorted(self.project.state().records)
         if addresses:
             with open_state(self.project.where) as state:
-                states.remove(state, [addresses[at % len(addresses)]])
+                states.forget_addresses(state, [addresses[at % len(addresses)]])
         self.went_through = False
 
     @rule()

@@ -39,7 +39,7 @@ def updatable(mode: UpdateMode, api: str) -> ResourceType:
     binding = replace(
         known,
         api=api,
-        update=update,
+        update_object=update,
         update_mode=mode,
         decode=lambda raw, marks: replace(known.decode(raw, marks), api=api),
     )
@@ -61,7 +61,7 @@ def step(here: Project, shown: bool) -> None:
     after = {str(row["id"]): row["body"] for row in here.server.everything()["storage"]}
     rows = {str(row["id"]): row["body"] for row in before}
     for change in [c for c in done.plan.changes if c.address.kind == "storage"]:
-        if change.action is Action.UPDATE and change.remote_id in rows and not change.refused:
+        if change.action is Action.UPDATE and change.remote_id in rows and not change.is_refused:
             keys = rows[change.remote_id]["configuration"].keys()
             touched = {str(field.path[1]) for field in change.fields if len(field.path) > 1}
             touched |= {str(p[1]) for p in state.records[change.address].applied if len(p) > 1}

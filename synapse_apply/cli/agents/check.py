@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "check",
     examples=[
         ("synapse-apply agents check -t prod", "All agents that the target names."),
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "all are healthy"), ("1", "one is not, or could not be asked")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--token-env",
@@ -33,20 +33,22 @@ if TYPE_CHECKING:
     metavar="VARIABLE",
     help="Check the agent whose token this environment variable holds; may be repeated.",
 )
-def command(*, face: Face, where: Where, names: tuple[str, ...], token_env: tuple[str, ...]) -> int:
+def command(
+    *, console: Console, invocation: Invocation, names: tuple[str, ...], token_env: tuple[str, ...]
+) -> int:
     """Check the health of the target's agents, or of those named.
 
     Agents are named under `agents:` of a target in the project file, each with the variable that
     holds its token. Every one is asked once; a token is never shown.
     """
     from synapse_apply import __version__
-    from synapse_apply.session.agents import check
-    from synapse_apply.views.checkup import agents_document, render_agents
+    from synapse_apply.session.agents import check_agents
+    from synapse_apply.views.checkup import agents_document, render_agents_table
 
-    checkup = check(where, names, token_env)
-    if face.as_json:
-        face.document(agents_document(checkup, tool_version=__version__))
+    checkup = check_agents(invocation, names, token_env)
+    if console.as_json:
+        console.write_document(agents_document(checkup, tool_version=__version__))
     else:
-        face.out(render_agents(checkup, color=face.color_out))
-        face.warn(checkup.findings)
+        console.write_output(render_agents_table(checkup, color=console.is_output_colored))
+        console.write_findings(checkup.findings)
     return checkup.exit_code

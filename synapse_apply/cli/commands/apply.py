@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+def _reject_refresh_only(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     """A refusal in words: live values that were recorded as seen would be no drift any more."""
-    if given:
+    if value:
         raise click.UsageError(
             "apply has no --refresh-only: drift that is recorded would never be shown again. "
             "`drift` shows it, `drift --accept ADDRESS` takes it into the "
@@ -26,7 +26,7 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
         )
 
 
-@manual(
+@manual_command(
     "apply",
     examples=[
         ("synapse-apply apply", "Show the plan, ask, and do it."),
@@ -52,14 +52,14 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
         ("130, 143", "stopped by a signal; what had begun was finished and recorded"),
     ],
 )
-@options.event_output
-@options.place
-@options.reports
-@revisions.rules
-@revisions.as_of
-@options.files
-@options.variables
-@options.choices
+@options.add_event_options
+@options.add_target_options
+@options.add_report_option
+@revisions.add_project_from_option
+@revisions.add_ref_option
+@options.add_file_option
+@options.add_variable_options
+@options.add_plan_options
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--reviewed",
@@ -82,25 +82,16 @@ def _no_refresh(_ctx: click.Context, _param: click.Parameter, given: bool) -> No
     help="Adopt objects that exist but are not recorded, also one that turns up as declared while "
     "it is made; without it a plan on a terminal shows and asks.",
 )
-@click.option("--refresh-only", is_flag=True, hidden=True, expose_value=False, callback=_no_refresh)
-@options.parallelism
-@options.wait
-@options.patience
-def command(
-    *,
-    face: Face,
-    where: Where,
-    reports: Reports | None,
-    show_unchanged: bool,
-    plan: Path | None,
-    reviewed: tuple[Path, ...],
-    allow_unsigned: bool,
-    auto_approve: bool,
-    all_or_nothing: bool,
-    adopt: bool | None,
-    wait: bool,
-    **asked: Any,
-) -> int:
+@click.option(
+    "--refresh-only", is_flag=True, hidden=True, expose_value=False, callback=_reject_refresh_only
+)
+@options.add_parallelism_option
+@options.add_wait_option
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, reports: Reports | None,
+            show_unchanged: bool, plan: Path | None, reviewed: tuple[Path, ...],
+            allow_unsigned: bool, auto_approve: bool, all_or_nothing: bool, adopt: bool | None,
+            wait: bool, **plan_arguments: Any) -> int:  # fmt: skip
     """Make the backend what the manifests say, and nothing else.
 
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
@@ -119,30 +110,41 @@ def command(
     """
     from dataclasses import replace
 
-    from synapse_apply.cli.applying import Run
-    from synapse_apply.cli.approval import need_approval
-    from synapse_apply.cli.choices import Asked
-    from synapse_apply.cli.saved_plan import SavedRun, context_of, of_its_target, read_given
-    from synapse_apply.cli.waiting import wait_if_asked
+    from synapse_apply.cli.applying import ApplyRun
+    from synapse_apply.cli.approval import require_approval
+    from synapse_apply.cli.choices import PlanArguments
+    from synapse_apply.cli.saved_plan import (
+        SavedPlanRun,
+        open_apply_session,
+        read_approved_plans,
+        use_plan_target,
+    )
+    from synapse_apply.cli.waiting import wait_if_requested
 
-    given = read_given(where, plan, reviewed, {**asked, "adopt": adopt})
-    if given is not None:
-        where = of_its_target(where, given)
-        reports = replace(reports, where=where) if reports is not None else None
-    need_approval(face, given=auto_approve or given is not None)
-    with context_of(where, given) as context:
-        wait_if_asked(face, context, asked=wait)
-        wanted = Asked(adopt=adopt, **asked).choices(context, asks=face.on_terminal)
-        run = Run(
-            face,
-            context,
-            given.union.choices_for(wanted) if given is not None else wanted,
+    plans = read_approved_plans(invocation, plan, reviewed, {**plan_arguments, "adopt": adopt})
+    if plans is not None:
+        invocation = use_plan_target(invocation, plans)
+        reports = replace(reports, invocation=invocation) if reports is not None else None
+    require_approval(console, is_approved=auto_approve or plans is not None)
+    with open_apply_session(invocation, plans) as session:
+        wait_if_requested(console, session, is_requested=wait)
+        plan_options = PlanArguments(adopt=adopt, **plan_arguments).build_plan_options(
+            session, will_ask=console.is_interactive
+        )
+        apply_run = ApplyRun(
+            console,
+            session,
+            plans.united_plan.build_replan_options(plan_options)
+            if plans is not None
+            else plan_options,
             auto_approve=auto_approve,
             all_or_nothing=all_or_nothing,
-            adopts=adopt is True,
+            adopts_existing=adopt is True,
             show_unchanged=show_unchanged,
             reports=reports,
         )
-        if given is None:
-            return run.run()
-        return SavedRun(run, given, allow_unsigned or face.on_terminal).run()
+        if plans is None:
+            return apply_run.plan_and_apply()
+        return SavedPlanRun(
+            apply_run, plans, allow_unsigned or console.is_interactive
+        ).check_and_apply()

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import offers, options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "bump",
     examples=[
         ("synapse-apply bump yolo patch", "1.1.0 becomes 1.1.1."),
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "edited"), ("1", "it cannot be edited, with the reason: nothing was written")],
 )
-@options.output
-@options.place
-@options.files
-@options.variables
-@click.argument("plugin", shell_complete=offers.plugins)
+@options.add_json_options
+@options.add_target_options
+@options.add_file_option
+@options.add_variable_options
+@click.argument("plugin", shell_complete=offers.complete_plugins)
 @click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
 @click.option("--to", default="", metavar="VERSION", help="This version, instead of a part.")
 @click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")
 @click.option("--dry-run", is_flag=True, help="Show the edits and write nothing.")
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     plugin: str,
     part: str | None,
     to: str,
@@ -53,17 +53,25 @@ def command(
     manifests of that target are looked at, otherwise those of all.
     """
     from synapse_apply.cli import bumping
-    from synapse_apply.cli.again import same_place
-    from synapse_apply.session.bump import Wanted, bump
+    from synapse_apply.cli.again import format_location_options
+    from synapse_apply.session.bump import BumpRequest, bump_version
 
     if bool(part) == bool(to):
         raise click.UsageError("Say major, minor or patch, or --to VERSION: one of the two.")
-    wanted = Wanted(plugin, part or "", to, changelog)
-    made = bump(where, wanted, write=not dry_run)
-    if face.as_json:
-        face.document(bumping.document(made, written=not dry_run))
+    request = BumpRequest(plugin, part or "", to, changelog)
+    bump_result = bump_version(invocation, request, write=not dry_run)
+    if console.as_json:
+        console.write_document(bumping.build_bump_document(bump_result, is_written=not dry_run))
     else:
-        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
-        place, color = same_place(where), face.color_out
-        face.out(bumping.text(made, place, written=not dry_run, color=color, hints=hints))
+        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
+        location_options, color = format_location_options(invocation), console.is_output_colored
+        console.write_output(
+            bumping.format_bump_result(
+                bump_result,
+                location_options,
+                is_written=not dry_run,
+                color=color,
+                shows_hints=hints,
+            )
+        )
     return 0

@@ -5,18 +5,21 @@ from __future__ import annotations
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.completing import SHELLS, script
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.completing import SHELLS, build_completion_script
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
-_BASH = "synapse-apply completion bash"
-_SEEN_BY_BASH = "~/.local/share/bash-completion/completions/synapse-apply"
+_BASH_COMMAND = "synapse-apply completion bash"
+_BASH_COMPLETION_FILE = "~/.local/share/bash-completion/completions/synapse-apply"
 
 
-@manual(
+@manual_command(
     "completion",
     examples=[
-        (f"{_BASH} > {_SEEN_BY_BASH}", "bash with bash-completion: read when it is first needed."),
+        (
+            f"{_BASH_COMMAND} > {_BASH_COMPLETION_FILE}",
+            "bash with bash-completion: read when it is first needed.",
+        ),
         ('eval "$(synapse-apply completion bash)"', "bash without it: a line of ~/.bashrc."),
         ("synapse-apply completion zsh > ~/.zfunc/_synapse-apply", "zsh: a folder of $fpath."),
         (
@@ -25,9 +28,9 @@ _SEEN_BY_BASH = "~/.local/share/bash-completion/completions/synapse-apply"
         ),
     ],
 )
-@options.text_output
+@options.add_color_options
 @click.argument("shell", type=click.Choice(SHELLS), metavar="bash|zsh|fish")
-def command(*, face: Face, shell: str) -> int:
+def command(*, console: Console, shell: str) -> int:
     """Print the script that makes a shell complete commands, options, targets and addresses.
 
     Names come from the project's files in the working folder (or in that of -C), never from the
@@ -35,5 +38,5 @@ def command(*, face: Face, shell: str) -> int:
     """
     from synapse_apply.cli.main import root
 
-    face.out(script(root, shell))
+    console.write_output(build_completion_script(root, shell))
     return 0

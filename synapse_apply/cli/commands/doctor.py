@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "doctor",
     examples=[
         ("synapse-apply doctor", "Look at the only target from all sides."),
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "nothing is wrong, warnings aside"), ("1", "something is wrong; all is shown")],
 )
-@options.output
-@options.place
-@revisions.rules
-@options.files
-@options.variables
-def command(*, face: Face, where: Where) -> int:
+@options.add_json_options
+@options.add_target_options
+@revisions.add_project_from_option
+@options.add_file_option
+@options.add_variable_options
+def command(*, console: Console, invocation: Invocation) -> int:
     """Say everything that is wrong with a target at once.
 
     Looks at the project file, the manifests, url, allowed hosts and credentials, whether the
@@ -37,12 +37,12 @@ def command(*, face: Face, where: Where) -> int:
     checked is said. No value of a secret is shown, only where it comes from.
     """
     from synapse_apply import __version__
-    from synapse_apply.session.doctor import doctor
+    from synapse_apply.session.doctor import run_all_checks
     from synapse_apply.views.checkup import checkup_document, render_checkup
 
-    checkup = doctor(where)
-    if face.as_json:
-        face.document(checkup_document(checkup, tool_version=__version__))
+    checkup = run_all_checks(invocation)
+    if console.as_json:
+        console.write_document(checkup_document(checkup, tool_version=__version__))
     else:
-        face.out(render_checkup(checkup, color=face.color_out))
+        console.write_output(render_checkup(checkup, color=console.is_output_colored))
     return checkup.exit_code

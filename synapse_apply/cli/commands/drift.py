@@ -8,15 +8,15 @@ import click
 
 from synapse_apply.cli import options, revisions
 from synapse_apply.cli.addresses import DECLARED_NAME
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "drift",
     examples=[
         ("synapse-apply drift -t prod", "What somebody changed outside of Git."),
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
         ("2", "with --detailed-exitcode: there is drift"),
     ],
 )
-@options.output
-@options.place
-@options.reports
-@revisions.rules
-@options.files
-@options.variables
-@options.selection
+@options.add_json_options
+@options.add_target_options
+@options.add_report_option
+@revisions.add_project_from_option
+@options.add_file_option
+@options.add_variable_options
+@options.add_selection_options
 @click.option(
     "--unmanaged", is_flag=True, help="Also list live objects that nothing declares or records."
 )
@@ -55,11 +55,11 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="With --accept: show the edits and write nothing.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
-@options.parallelism
+@options.add_parallelism_option
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     reports: Reports | None,
     only: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -89,6 +89,8 @@ def command(
                 "--accept edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return drifting.accept(face, where, accepted, write=not dry_run)
-    seen = drifting.Looking(only, exclude, unmanaged=unmanaged)
-    return drifting.look(face, where, reports, seen, detailed=detailed_exitcode)
+        return drifting.accept_live_values(console, invocation, accepted, write=not dry_run)
+    drift_options = drifting.DriftOptions(only, exclude, unmanaged=unmanaged)
+    return drifting.show_drift(
+        console, invocation, reports, drift_options, is_detailed=detailed_exitcode
+    )

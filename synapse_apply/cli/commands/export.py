@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
-from synapse_apply.files.checkout import read_named
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
+from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.model.diagnostic import pointer
+from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.errors import Exit, InputError
 
 if TYPE_CHECKING:
-    from synapse_apply.session.export import Export
-    from synapse_apply.session.gather import Named
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.export import ExportReport
+    from synapse_apply.session.gather import NamedObject
+    from synapse_apply.session.where import Invocation
 
-_MOST_IDS = 1_000_000
-_KINDS = tuple(sorted(CATALOGUE))
+_MAX_RANGE_SIZE = 1_000_000
+_KIND_NAMES = tuple(sorted(CATALOGUE))
 
 
-@manual(
+@manual_command(
     "export",
     examples=[
         ("synapse-apply export -t prod", "Storages, and plugins where they can be listed."),
@@ -41,8 +41,8 @@ _KINDS = tuple(sorted(CATALOGUE))
         ("3", "written, but objects or fields were left out; each is listed with the reason"),
     ],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.option(
     "--out",
     "folder",
@@ -59,7 +59,7 @@ _KINDS = tuple(sorted(CATALOGUE))
     help="Write addresses and ids to this file; by default inventory.yaml beside DIR.",
 )
 @click.option(
-    "--only", multiple=True, type=click.Choice(_KINDS), help="Only this kind; may be repeated."
+    "--only", multiple=True, type=click.Choice(_KIND_NAMES), help="Only this kind; may be repeated."
 )
 @click.option(
     "--codes",
@@ -85,11 +85,11 @@ _KINDS = tuple(sorted(CATALOGUE))
 )
 @click.option("--unmanaged", is_flag=True, help="Only what the state does not record.")
 @click.option("--force", is_flag=True, help="Replace files that are there with other content.")
-@options.parallelism
+@options.add_parallelism_option
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     folder: Path,
     inventory: Path | None,
     only: tuple[str, ...],
@@ -112,96 +112,114 @@ def command(
     which by --codes, --ids or --from-jobs. The same objects give the same files, so that an export
     can be compared with an earlier one.
     """
-    from synapse_apply.cli.exporting import following, show
-    from synapse_apply.session.export import export, write
-    from synapse_apply.session.gather import Wanted
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.cli.exporting import format_next_steps, show_export_result
+    from synapse_apply.session.export import build_export, write_export_files
+    from synapse_apply.session.gather import GatherQuery
+    from synapse_apply.session.reach import open_live_backend
 
     if "-" in {str(folder), str(inventory)}:
         raise click.UsageError(
             "an export is many files; name a folder, and a file for --inventory."
         )
-    wanted = Wanted(
-        codes=_codes(codes_file) if codes_file else (),
-        ids=_ids(ids),
+    query = GatherQuery(
+        codes=_read_codes_file(codes_file) if codes_file else (),
+        ids=_parse_id_options(ids),
         from_jobs=from_jobs,
         members=releases,
     )
-    folder = where.directory / folder
-    rows = _inventory(where, folder, inventory)
-    with open_backend(where) as reach:
-        made = export(reach, wanted, only=only, unmanaged=unmanaged)
-        told = write(made, folder, rows, force=force)
-        if face.as_json:
-            face.document(_document(made, rows))
+    folder = invocation.directory / folder
+    inventory_path = _choose_inventory_path(invocation, folder, inventory)
+    with open_live_backend(invocation) as live_backend:
+        export_report = build_export(live_backend, query, only=only, unmanaged=unmanaged)
+        export_result = write_export_files(export_report, folder, inventory_path, force=force)
+        if console.as_json:
+            console.write_document(_build_export_document(export_report, inventory_path))
         else:
-            show(face, made, told)
-            if made.exported and "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
-                face.out(following(reach, made, folder, rows))
-    left_out = any(one.left_out for one in made.exported)
-    return Exit.INCOMPLETE if left_out or any(one.failed for one in made.missed) else Exit.OK
+            show_export_result(console, export_report, export_result)
+            if export_report.objects and "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+                console.write_output(
+                    format_next_steps(live_backend, export_report, folder, inventory_path)
+                )
+    has_left_out = any(entry.left_out_fields for entry in export_report.objects)
+    return (
+        Exit.INCOMPLETE
+        if has_left_out or any(entry.is_failure for entry in export_report.missed_objects)
+        else Exit.OK
+    )
 
 
-def _inventory(where: Where, folder: Path, named: Path | None) -> Path:
+def _choose_inventory_path(
+    invocation: Invocation, folder: Path, requested_path: Path | None
+) -> Path:
     """Where the inventory goes; InputError for a file that is the project's own."""
-    from synapse_apply.session.own_files import own
+    from synapse_apply.session.own_files import describe_protected_file
 
-    rows = where.directory / named if named else folder.parent / "inventory.yaml"
-    if why := own(rows, where, inventory=True):
-        raise InputError.of(
+    inventory_path = (
+        invocation.directory / requested_path
+        if requested_path
+        else folder.parent / "inventory.yaml"
+    )
+    if reason := describe_protected_file(inventory_path, invocation, inventory=True):
+        raise InputError.from_summary(
             "The inventory cannot be written",
-            f"{named or rows} {why}; nothing was done.",
+            f"{requested_path or inventory_path} {reason}; nothing was done.",
             "Choose another place with --inventory.",
         )
-    return rows
+    return inventory_path
 
 
-def _document(made: Export, inventory: Path) -> dict[str, Any]:
+def _build_export_document(export_report: ExportReport, inventory: Path) -> dict[str, Any]:
     return {
         "exported": [
             {
-                "address": str(one.address),
-                "id": one.remote_id,
-                "left_out": list(one.left_out),
+                "address": str(entry.address),
+                "id": entry.remote_id,
+                "left_out": list(entry.left_out_fields),
                 "secrets": [
-                    {"path": pointer(secret.path), "env": secret.variable} for secret in one.secrets
+                    {"path": format_json_pointer(secret.path), "env": secret.variable}
+                    for secret in entry.secrets
                 ],
             }
-            for one in made.exported
+            for entry in export_report.objects
         ],
-        "not_exported": [{"what": one.what, "reason": one.why} for one in made.missed],
+        "not_exported": [
+            {"what": entry.label, "reason": entry.reason} for entry in export_report.missed_objects
+        ],
         "inventory": str(inventory),
     }
 
 
-def _codes(path: Path) -> tuple[str, ...]:
+def _read_codes_file(path: Path) -> tuple[str, ...]:
     """A code a line; empty lines and those that begin with # are passed over."""
     try:
-        lines = read_named(path).decode("utf-8-sig").splitlines()
+        lines = read_command_line_file(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise click.UsageError(f"--codes {path} cannot be read as text, a code a line.") from None
     return tuple(code for line in lines if (code := line.strip()) and not code.startswith("#"))
 
 
-def _ids(given: tuple[str, ...]) -> dict[str, list[Named]]:
+def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[NamedObject]]:
     """Ids by kind; a usage error for what is none."""
-    from synapse_apply.session.gather import Named
+    from synapse_apply.session.gather import NamedObject
 
-    found: dict[str, list[Named]] = {}
-    for text in given:
-        kind, equals, listed = text.partition("=")
-        if not equals or kind not in _KINDS:
+    objects_by_kind: dict[str, list[NamedObject]] = {}
+    for text in texts:
+        kind, separator, id_list = text.partition("=")
+        if not separator or kind not in _KIND_NAMES:
             raise click.UsageError(f"--ids takes KIND=IDS, such as plugin=1-400, not {text!r}.")
-        for part in listed.split(","):
-            ends = re.fullmatch(r"\s*(\d{1,18})\s*-\s*(\d{1,18})\s*", part)
-            if ends is None:
-                if not part.strip():
+        for id_text in id_list.split(","):
+            range_match = re.fullmatch(r"\s*(\d{1,18})\s*-\s*(\d{1,18})\s*", id_text)
+            if range_match is None:
+                if not id_text.strip():
                     raise click.UsageError(f"--ids {text}: an id is missing.")
-                found.setdefault(kind, []).append(Named(part.strip()))
+                objects_by_kind.setdefault(kind, []).append(NamedObject(id_text.strip()))
                 continue
-            first, last = int(ends[1]), int(ends[2])
-            if not first <= last < first + _MOST_IDS:
-                raise click.UsageError(f"--ids {text}: {part.strip()} is no range of ids.")
-            ranged = (Named(str(at), surely=False) for at in range(first, last + 1))
-            found.setdefault(kind, []).extend(ranged)
-    return found
+            first, last = int(range_match[1]), int(range_match[2])
+            if not first <= last < first + _MAX_RANGE_SIZE:
+                raise click.UsageError(f"--ids {text}: {id_text.strip()} is no range of ids.")
+            range_objects = (
+                NamedObject(str(object_id), is_required=False)
+                for object_id in range(first, last + 1)
+            )
+            objects_by_kind.setdefault(kind, []).extend(range_objects)
+    return objects_by_kind

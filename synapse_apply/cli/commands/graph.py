@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.session.where import Where
-    from synapse_apply.views.graph import Node
+    from synapse_apply.session.where import Invocation
+    from synapse_apply.views.graph import GraphNode
 
 
-@manual(
+@manual_command(
     "graph",
     examples=[
         ("synapse-apply graph", "For a ```mermaid block of a page or a comment."),
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "printed"), ("1", "error; with --plan also a plan that is incomplete")],
 )
-@options.text_output
-@options.place
-@revisions.rules
-@options.files
-@options.variables
+@options.add_color_options
+@options.add_target_options
+@revisions.add_project_from_option
+@options.add_file_option
+@options.add_variable_options
 @click.option(
     "--format",
     "form",
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     help="The language of the graph.",
 )
 @click.option("--plan", "planned", is_flag=True, help="Make a plan, and colour by its actions.")
-@options.parallelism
-def command(*, face: Face, where: Where, form: str, planned: bool) -> int:
+@options.add_parallelism_option
+def command(*, console: Console, invocation: Invocation, form: str, planned: bool) -> int:
     """Print which resource needs which; an arrow leads to what is needed.
 
     Without --plan it is what the manifests say, and needs no backend, no state and no secret.
@@ -52,34 +52,39 @@ def command(*, face: Face, where: Where, form: str, planned: bool) -> int:
     from synapse_apply.views.graph import FORMATS
 
     if planned:
-        nodes, findings = _planned(where)
+        nodes, findings = _build_planned_nodes(invocation)
     else:
-        nodes, findings = _declared(where), ()
-    face.out(FORMATS[form](nodes))
-    face.warn(findings)
+        nodes, findings = _build_declared_nodes(invocation), ()
+    console.write_output(FORMATS[form](nodes))
+    console.write_findings(findings)
     return Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
 
 
-def _declared(where: Where) -> list[Node]:
+def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
     """What the manifests say; InputError with every finding."""
     from synapse_apply.model.errors import InputError
-    from synapse_apply.session.declare import declared, target_of
-    from synapse_apply.views.graph import Node
+    from synapse_apply.session.declare import load_project_and_target, read_declared_target
+    from synapse_apply.views.graph import GraphNode
 
-    found = declared(where, *target_of(where))
-    if any(finding.is_error for finding in found.diagnostics):
-        raise InputError(*found.diagnostics)
-    return [Node(address, one.depends_on) for address, one in found.desired.items()]
+    declared_target = read_declared_target(invocation, *load_project_and_target(invocation))
+    if any(finding.is_error for finding in declared_target.diagnostics):
+        raise InputError(*declared_target.diagnostics)
+    return [
+        GraphNode(address, resource.depends_on)
+        for address, resource in declared_target.desired.items()
+    ]
 
 
-def _planned(where: Where) -> tuple[list[Node], Sequence[Diagnostic]]:
+def _build_planned_nodes(invocation: Invocation) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
     """What apply would do, as far as it could be planned, and what was found on the way."""
-    from synapse_apply.cli.choices import Asked
+    from synapse_apply.cli.choices import PlanArguments
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan
-    from synapse_apply.views.graph import planned_nodes
+    from synapse_apply.views.graph import build_plan_nodes
 
-    asked = Asked(prune=False, recreate=False, resend_secrets=False, overridden=(), adopt=True)
-    with open_context(where) as context:
-        made = plan(context, asked.choices(context)).plan
-    return planned_nodes(made), made.diagnostics
+    plan_arguments = PlanArguments(
+        prune=False, recreate=False, resend_secrets=False, overridden=(), adopt=True
+    )
+    with open_context(invocation) as session:
+        new_plan = plan(session, plan_arguments.build_plan_options(session)).plan
+    return build_plan_nodes(new_plan), new_plan.diagnostics

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "history",
     examples=[
         ("synapse-apply history -t prod", "The newest runs that changed anything."),
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("words", nargs=-1, metavar="[show PLAN_ID]")
 @click.option(
     "--limit",
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     metavar="N",
     help="How many runs to list.",
 )
-def command(*, face: Face, where: Where, words: tuple[str, ...], limit: int) -> int:
+def command(*, console: Console, invocation: Invocation, words: tuple[str, ...], limit: int) -> int:
     """List what was done on a target: when, by whom, in which CI run, by which plan.
 
     `history show PLAN_ID` tells every mutating call of one plan: address, verb, id of the object,
     the server's request id, a digest of what was sent, and how it ended. There is never a value.
     What only the state was told is there as well: moves, imports, what was adopted or forgotten.
     """
-    from synapse_apply.cli.past import list_runs, show_run
+    from synapse_apply.cli.past import show_run, show_runs
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.history import history, past_run
+    from synapse_apply.session.history import find_past_run, list_past_runs
 
     if words and (words[0] != "show" or len(words) != 2):
         raise click.UsageError("It is `history`, or `history show PLAN_ID`.")
-    with open_state(where) as context:
+    with open_state(invocation) as session:
         if words:
-            return show_run(face, past_run(context, words[1]))
-        return list_runs(face, history(context, limit))
+            return show_run(console, find_past_run(session, words[1]))
+        return show_runs(console, list_past_runs(session, limit))

@@ -9,15 +9,15 @@ import click
 
 from synapse_apply.cli import options
 from synapse_apply.cli.addresses import DECLARED_NAME
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "import",
     examples=[
         ("synapse-apply import plugin/yolo 42", "The plugin with id 42 is plugin/yolo."),
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "recorded"), ("1", "an object is not there, or an address is taken")],
 )
-@options.output
-@options.place
-@options.variables
+@options.add_json_options
+@options.add_target_options
+@options.add_variable_options
 @click.argument("name", type=DECLARED_NAME, required=False, metavar="ADDRESS")
 @click.argument("remote_id", metavar="ID", required=False)
 @click.option(
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 @click.option(
     "--no-bytes", is_flag=True, help="Do not read published bytes; `verify --bytes` can later."
 )
-@options.parallelism
-@options.patience
+@options.add_parallelism_option
+@options.add_lock_timeout_option
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     name: str | None,
     remote_id: str | None,
     inventory: Path | None,
@@ -57,26 +57,26 @@ def command(
     Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
     digest is recorded. The next plan shows how they differ from their manifests.
     """
-    from synapse_apply.cli.inventories import wanted_from
-    from synapse_apply.session.adopt import import_all
+    from synapse_apply.cli.inventories import read_inventory_file
+    from synapse_apply.session.adopt import import_objects
     from synapse_apply.session.context import open_context
     from synapse_apply.session.inventory import InventoryRow
-    from synapse_apply.session.select import choose_one
+    from synapse_apply.session.select import choose_address
     from synapse_apply.views.record import record_document
 
     if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
-    wanted = wanted_from(inventory) if inventory is not None else {}
+    inventory_rows = read_inventory_file(inventory) if inventory is not None else {}
     warnings: list[Diagnostic] = []
-    with open_context(where) as context:
+    with open_context(invocation) as session:
         if name is not None:
-            wanted = {choose_one(context, name): InventoryRow(str(remote_id))}
-        records = import_all(context, wanted, warnings.append, reads_bytes=not no_bytes)
-    face.warn(warnings)
-    if face.as_json:
-        face.document({"imported": [record_document(record) for record in records]})
+            inventory_rows = {choose_address(session, name): InventoryRow(str(remote_id))}
+        records = import_objects(session, inventory_rows, warnings.append, reads_bytes=not no_bytes)
+    console.write_findings(warnings)
+    if console.as_json:
+        console.write_document({"imported": [record_document(record) for record in records]})
         return 0
     for record in records:
-        face.out(f"Imported {record.address} (id {record.remote_id}).\n")
-    face.out(f"\nImport complete! Resources: {len(records)} imported.\n")
+        console.write_output(f"Imported {record.address} (id {record.remote_id}).\n")
+    console.write_output(f"\nImport complete! Resources: {len(records)} imported.\n")
     return 0

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 
-@manual(
+@manual_command(
     "init",
     examples=[
         ("synapse-apply init", "A project file and a first manifest, here."),
@@ -19,7 +19,7 @@ from synapse_apply.cli.manual import manual
     ],
     exits=[("0", "written"), ("1", "something is there already: nothing was written")],
 )
-@options.text_output
+@options.add_color_options
 @click.option(
     "-C",
     "--chdir",
@@ -34,24 +34,31 @@ from synapse_apply.cli.manual import manual
     metavar="FOLDER",
     help="A plugin folder: write its Plugin and Release manifests.",
 )
-def command(*, face: Face, chdir: Path | None, plugin: Path | None) -> int:
+def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int:
     """Write a project file (synapse-apply.yaml) and first manifests.
 
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
-    from synapse_apply.cli.again import same_place
-    from synapse_apply.model.aim import completed
+    from synapse_apply.cli.again import format_location_options
+    from synapse_apply.model.aim import add_options_to_commands
     from synapse_apply.session import scaffold
-    from synapse_apply.session.declare import shown
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.declare import format_path
+    from synapse_apply.session.where import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
-    made = scaffold.from_plugin(folder, folder / plugin) if plugin else scaffold.project(folder)
-    made.write()
-    for path in made.files:
-        face.out(f"Wrote {shown(path)}\n")
-    if "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ:
-        following = "`synapse-apply plan` shows what would be done on the embedded backend."
-        face.out(f"\nNext: {completed(following, same_place(Where(folder)))}\n")
+    project_scaffold = (
+        scaffold.build_plugin_scaffold(folder, folder / plugin)
+        if plugin
+        else scaffold.build_project_scaffold(folder)
+    )
+    project_scaffold.write_files()
+    for path in project_scaffold.files:
+        console.write_output(f"Wrote {format_path(path)}\n")
+    if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+        next_step = "`synapse-apply plan` shows what would be done on the embedded backend."
+        console.write_output(
+            f"\nNext: "
+            f"{add_options_to_commands(next_step, format_location_options(Invocation(folder)))}\n"
+        )
     return 0

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 
-@manual(
+@manual_command(
     "new",
     examples=[
         ("synapse-apply new storage raw-data", "A storage on Amazon S3, on stdout."),
@@ -21,7 +21,7 @@ from synapse_apply.cli.manual import manual
     ],
     exits=[("0", "written"), ("1", "a name that cannot be one, or the file is there already")],
 )
-@options.text_output
+@options.add_color_options
 @click.argument("kind", type=click.Choice(["storage", "plugin", "release"]), metavar="KIND")
 @click.argument("name")
 @click.option(
@@ -36,7 +36,7 @@ from synapse_apply.cli.manual import manual
     metavar="FILE",
     help="Write it to this file, which must not be there yet.",
 )
-def command(*, face: Face, kind: str, name: str, provider: str, out: Path | None) -> int:
+def command(*, console: Console, kind: str, name: str, provider: str, out: Path | None) -> int:
     """Write a manifest to fill in. KIND is storage, plugin or release.
 
     What must be filled in says CHANGE-ME, and is an error until then; what may be left out is
@@ -44,6 +44,8 @@ def command(*, face: Face, kind: str, name: str, provider: str, out: Path | None
     """
     from synapse_apply.session import scaffold
 
-    text = scaffold.new_manifest(Path.cwd(), scaffold.manifest(kind, name, provider), out)
-    face.out(text if out is None else f"Wrote {out}\n")
+    text = scaffold.write_new_manifest(
+        Path.cwd(), scaffold.build_manifest_text(kind, name, provider), out
+    )
+    console.write_output(text if out is None else f"Wrote {out}\n")
     return 0

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import options, revisions, together
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply.cli.keeping import Keeping
+    from synapse_apply.cli.keeping import PlanDestination
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.plan import Plan
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
     from synapse_apply.views.progress import Display
 
 
-@manual(
+@manual_command(
     "plan",
     examples=[
         ("synapse-apply plan", "What apply would do on the only target."),
@@ -52,16 +52,16 @@ if TYPE_CHECKING:
         ("2", "with --detailed-exitcode: there are changes or refusals"),
     ],
 )
-@options.output
-@options.place
-@options.reports
-@revisions.rules
-@revisions.as_of
-@revisions.offline
-@revisions.against
-@options.files
-@options.variables
-@options.choices
+@options.add_json_options
+@options.add_target_options
+@options.add_report_option
+@revisions.add_project_from_option
+@revisions.add_ref_option
+@revisions.add_offline_option
+@revisions.add_against_option
+@options.add_file_option
+@options.add_variable_options
+@options.add_plan_options
 @click.option(
     "--adopt/--no-adopt",
     default=True,
@@ -95,18 +95,18 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Show only what was changed outside: the same as `drift`.",
 )
-@options.parallelism
+@options.add_parallelism_option
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     reports: Reports | None,
     show_unchanged: bool,
     detailed_exitcode: bool,
     offline: bool,
     against: str | None,
     refresh_only: bool,
-    **said: Any,
+    **plan_arguments: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
 
@@ -130,100 +130,116 @@ def command(
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
     modes = {"offline": offline, "against": against, "refresh_only": refresh_only}
-    together.check({**said, **modes, "as_of": where.as_of})
+    together.check_option_conflicts({**plan_arguments, **modes, "as_of": invocation.as_of})
     if refresh_only:
-        return _refresh_only(face, where, reports, said, detailed=detailed_exitcode)
+        return _show_drift_only(
+            console, invocation, reports, plan_arguments, is_detailed=detailed_exitcode
+        )
     if offline or against is not None:
-        from synapse_apply.cli.offline import offline_plan
+        from synapse_apply.cli.offline import make_offline_plan
 
-        plan = offline_plan(where, against if offline else None, said)
-        _show(face, plan, show_unchanged=show_unchanged)
+        plan = make_offline_plan(invocation, against if offline else None, plan_arguments)
+        _show_plan(console, plan, show_unchanged=show_unchanged)
     else:
-        plan = _online(face, where, show_unchanged=show_unchanged, **said)
-    code = _exit_code(plan, detailed=detailed_exitcode)
-    return reports.of_plan(plan, code) if reports else code
+        plan = _make_online_plan(
+            console, invocation, show_unchanged=show_unchanged, **plan_arguments
+        )
+    code = _choose_exit_code(plan, is_detailed=detailed_exitcode)
+    return reports.write_plan(plan, code) if reports else code
 
 
-def _online(
-    face: Face,
-    where: Where,
+def _make_online_plan(
+    console: Console,
+    invocation: Invocation,
     *,
     show_unchanged: bool,
     out: Path | None,
     with_packages: bool,
     preflight: bool,
     server_dry_run: bool,
-    **asked: Any,
+    **plan_arguments: Any,
 ) -> Plan:
     """A plan of what is live, shown and saved as it was asked for."""
-    from synapse_apply.cli.choices import Asked
+    from synapse_apply.cli.choices import PlanArguments
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan as make_plan
 
-    keeping = _keeping(where, out, with_packages=with_packages)
-    found = _examined(where) if preflight else ()
-    with open_context(where) as context:
-        choices = Asked(**asked).choices(context)
-        with _trying(face) if server_dry_run else nullcontext() as trying:
-            plan = make_plan(context, choices, trying=trying).plan
-        said = keeping.keep(face, where, context, plan, choices) if keeping is not None else ""
-    _show(face, plan, show_unchanged=show_unchanged)
-    if plan.summary.import_ and out is None and not face.on_terminal:
-        said += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
-    face.warn(finding for finding in found if finding not in plan.diagnostics)
-    face.err(said)
+    destination = _build_plan_destination(invocation, out, with_packages=with_packages)
+    preflight_findings = _run_preflight(invocation) if preflight else ()
+    with open_context(invocation) as session:
+        plan_options = PlanArguments(**plan_arguments).build_plan_options(session)
+        with _open_dry_run_display(console) if server_dry_run else nullcontext() as dry_run_display:
+            plan = make_plan(session, plan_options, dry_run_progress=dry_run_display).plan
+        message = (
+            destination.save_and_describe(console, invocation, session, plan, plan_options)
+            if destination is not None
+            else ""
+        )
+    _show_plan(console, plan, show_unchanged=show_unchanged)
+    if plan.summary.import_ and out is None and not console.is_interactive:
+        message += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
+    console.write_findings(
+        finding for finding in preflight_findings if finding not in plan.diagnostics
+    )
+    console.write_stderr(message)
     return plan
 
 
-def _trying(face: Face) -> Display:
+def _open_dry_run_display(console: Console) -> Display:
     """What tells of dry runs while they go on: packages may take long."""
     from synapse_apply.views.progress import open_progress
 
-    return open_progress(sys.stderr, color=face.color_err, quiet=not face.on_terminal)
+    return open_progress(
+        sys.stderr, color=console.is_stderr_colored, silent=not console.is_interactive
+    )
 
 
-def _keeping(where: Where, out: Path | None, *, with_packages: bool) -> Keeping | None:
+def _build_plan_destination(
+    invocation: Invocation, out: Path | None, *, with_packages: bool
+) -> PlanDestination | None:
     if out is None and not with_packages:
         return None
-    from synapse_apply.cli.keeping import Keeping
+    from synapse_apply.cli.keeping import PlanDestination
 
-    return Keeping.asked(where, out, with_packages=with_packages)
-
-
-def _examined(where: Where) -> tuple[Diagnostic, ...]:
-    from synapse_apply.cli.preflight import examine
-
-    return examine(where)
+    return PlanDestination.from_options(invocation, out, with_packages=with_packages)
 
 
-def _refresh_only(
-    face: Face,
-    where: Where,
+def _run_preflight(invocation: Invocation) -> tuple[Diagnostic, ...]:
+    from synapse_apply.cli.preflight import run_preflight_checks
+
+    return run_preflight_checks(invocation)
+
+
+def _show_drift_only(
+    console: Console,
+    invocation: Invocation,
     reports: Reports | None,
-    said: dict[str, Any],
+    plan_arguments: dict[str, Any],
     *,
-    detailed: bool,
+    is_detailed: bool,
 ) -> int:
     from synapse_apply.cli import drifting
 
-    looking = drifting.Looking(said["only"], said["exclude"])
-    return drifting.look(face, where, reports, looking, detailed=detailed)
+    drift_options = drifting.DriftOptions(plan_arguments["only"], plan_arguments["exclude"])
+    return drifting.show_drift(console, invocation, reports, drift_options, is_detailed=is_detailed)
 
 
-def _show(face: Face, plan: Plan, *, show_unchanged: bool) -> None:
-    if face.as_json:
+def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
+    if console.as_json:
         from synapse_apply.views.json import plan_document
 
-        face.document(plan_document(plan))
+        console.write_document(plan_document(plan))
     else:
         from synapse_apply.views.text import render_plan
 
-        color, width = face.color_out, face.width
-        face.out(render_plan(plan, color=color, width=width, show_unchanged=show_unchanged))
+        color, width = console.is_output_colored, console.terminal_width
+        console.write_output(
+            render_plan(plan, color=color, width=width, show_unchanged=show_unchanged)
+        )
 
 
-def _exit_code(plan: Plan, *, detailed: bool) -> int:
-    if plan.errored:
+def _choose_exit_code(plan: Plan, *, is_detailed: bool) -> int:
+    if plan.has_errors:
         return Exit.ERROR
-    differs = plan.has_changes or bool(plan.refused)
-    return Exit.CHANGES if detailed and differs else Exit.OK
+    has_differences = plan.has_changes or bool(plan.refused_changes)
+    return Exit.CHANGES if is_detailed and has_differences else Exit.OK

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import offers, options, typed
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.reach import Reach
-    from synapse_apply.session.run import Started, Wanted
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.reach import LiveBackend
+    from synapse_apply.session.run import RunRequest, StartedRun
+    from synapse_apply.session.where import Invocation
 
 
-_RELEASE = "release/"
+_RELEASE_PREFIX = "release/"
 
 
-@manual(
+@manual_command(
     "run",
     examples=[
         ("synapse-apply run yolo -p threshold=0.8 --follow", "Run a plugin and watch its job."),
@@ -37,23 +37,24 @@ _RELEASE = "release/"
         ("7", "nobody can tell whether it started; the message says how to look"),
     ],
 )
-@options.output
-@options.place
-@click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=offers.plugins)
+@options.add_json_options
+@options.add_target_options
+@click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=offers.complete_plugins)
 @click.option("-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE",
-              callback=typed.values,
+              callback=typed.parse_key_value_options,
               help="A parameter: JSON where it is JSON, else a text; may be repeated.")  # fmt: skip
 @click.option("--params-file", metavar="FILE",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Parameters in a YAML or JSON file; those of -p come on top.")  # fmt: skip
-@click.option("--context", multiple=True, metavar="KEY=VALUE", callback=typed.values,
+@click.option("--context", multiple=True, metavar="KEY=VALUE",
+              callback=typed.parse_key_value_options,
               help="A value of the run's context; may be repeated.")  # fmt: skip
 @click.option("--action", default="", metavar="NAME", help="The plugin's action to run.")
 @click.option("--agent", type=int, metavar="ID", help="The agent to run it on.")
 @click.option("--version", default="", metavar="VERSION", help="The same as @VERSION.")
-@options.following
-def command(*, face: Face, where: Where, plugin: str, follow: bool, timeout: float | None,
-            interval: float, **given: Any) -> int:  # fmt: skip
+@options.add_follow_options
+def command(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
+            timeout: float | None, interval: float, **run_options: Any) -> int:  # fmt: skip
     """Run a plugin: say the id of its job at once, and with --follow its progress and its log.
 
     PLUGIN is a name or address that the state records, a code, or id=123; release/PLUGIN@VERSION is
@@ -61,62 +62,77 @@ def command(*, face: Face, where: Where, plugin: str, follow: bool, timeout: flo
     version make the form of the real platform (`params`), without them it is that of the API page
     (`parameters`, `context`). Where there is a state, its `history` shows the run.
     """
-    from synapse_apply.session.reach import open_backend
-    from synapse_apply.session.run import await_result, remember, start
+    from synapse_apply.session.reach import open_live_backend
+    from synapse_apply.session.run import await_result, record_run, start_run
 
-    wanted = _wanted(plugin, given)
-    with open_backend(where) as reach:
-        started = start(reach, wanted)
-        _say(face, wanted, started, is_awaited=follow)
-        if noted := remember(reach, wanted, started):
-            face.warn([noted])
-        if follow and started.can_be_asked_for:
-            started = await_result(reach, started, interval, timeout)
-            _say(face, wanted, started)
-        if started.job is None or not follow:
-            if face.as_json:
-                face.document(_document(started))
-            return _code_of(started) if follow else 0
-        return _follow(face, reach, started.job.id, interval, timeout)
+    request = _build_run_request(plugin, run_options)
+    with open_live_backend(invocation) as live_backend:
+        started_run = start_run(live_backend, request)
+        _show_started_run(console, request, started_run, is_awaited=follow)
+        if audit_warning := record_run(live_backend, request, started_run):
+            console.write_findings([audit_warning])
+        if follow and started_run.can_be_asked_for:
+            started_run = await_result(live_backend, started_run, interval, timeout)
+            _show_started_run(console, request, started_run)
+        if started_run.job is None or not follow:
+            if console.as_json:
+                console.write_document(_build_run_document(started_run))
+            return _code_of(started_run) if follow else 0
+        return _follow_started_job(console, live_backend, started_run.job.id, interval, timeout)
 
 
-def _wanted(plugin: str, given: dict[str, Any]) -> Wanted:
-    from synapse_apply.cli.inventories import mapping_of
-    from synapse_apply.session.run import Wanted
+def _build_run_request(plugin: str, run_options: dict[str, Any]) -> RunRequest:
+    from synapse_apply.cli.inventories import read_mapping_file
+    from synapse_apply.session.run import RunRequest
 
-    name, at, version = plugin.rpartition("@")
-    if not at:
-        name, version = plugin, given["version"]
-    if not name or (at and not version) or (given["version"] not in ("", version)):
+    name, separator, version = plugin.rpartition("@")
+    if not separator:
+        name, version = plugin, run_options["version"]
+    if not name or (separator and not version) or (run_options["version"] not in ("", version)):
         raise click.UsageError("Say PLUGIN, or PLUGIN@VERSION with one version.")
-    if name.startswith(_RELEASE) and not version:
-        raise click.UsageError(f"Say {name}@VERSION, or {name.removeprefix(_RELEASE)} alone.")
-    name = name.removeprefix(_RELEASE)
-    file = given["params_file"]
-    parameters = {**(mapping_of(file) if file else {}), **given["parameters"]}
-    return Wanted(name, parameters, given["context"], given["action"], given["agent"], version)
+    if name.startswith(_RELEASE_PREFIX) and not version:
+        raise click.UsageError(
+            f"Say {name}@VERSION, or {name.removeprefix(_RELEASE_PREFIX)} alone."
+        )
+    name = name.removeprefix(_RELEASE_PREFIX)
+    file = run_options["params_file"]
+    parameters = {**(read_mapping_file(file) if file else {}), **run_options["parameters"]}
+    return RunRequest(
+        name,
+        parameters,
+        run_options["context"],
+        run_options["action"],
+        run_options["agent"],
+        version,
+    )
 
 
-def _say(face: Face, wanted: Wanted, started: Started, *, is_awaited: bool = False) -> None:
+def _show_started_run(
+    console: Console, request: RunRequest, started_run: StartedRun, *, is_awaited: bool = False
+) -> None:
     from synapse_apply.model.job import JobStatus
-    from synapse_apply.views.literals import inline
-    from synapse_apply.views.safety import clean
+    from synapse_apply.views.literals import format_inline
+    from synapse_apply.views.safety import sanitize
 
-    if started.job is not None:
-        face.say(f"Job {clean(started.job.id)} started.")
+    if started_run.job is not None:
+        console.write_message_line(f"Job {sanitize(started_run.job.id)} started.")
         return
-    name, status = clean(wanted.plugin), started.status
-    if not status.ended:
+    name, status = sanitize(request.plugin), started_run.status
+    if not status.has_ended:
         way = "there is nothing to follow it by"
-        if started.can_be_asked_for:
+        if started_run.can_be_asked_for:
             way = "it is waited for" if is_awaited else "--follow waits for one"
-        face.say(f"{name} was started, and answered without a job and without a result: {way}.")
-    elif not face.as_json:
+        console.write_message_line(
+            f"{name} was started, and answered without a job and without a result: {way}."
+        )
+    elif not console.as_json:
         bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
-        face.say(f"{name} ran, and answered{bad or ' at once'}: {inline(started.answer)}")
+        console.write_message_line(
+            f"{name} ran, and answered{bad or ' at once'}: {format_inline(started_run.answer)}"
+        )
 
 
-def _code_of(started: Started) -> int:
+def _code_of(started: StartedRun) -> int:
     """As for a job that is followed: only one that ended well is fine."""
     from synapse_apply.model.errors import Exit
     from synapse_apply.model.job import JobStatus
@@ -124,22 +140,24 @@ def _code_of(started: Started) -> int:
     return Exit.OK if started.status is JobStatus.COMPLETED else Exit.ERROR
 
 
-def _document(started: Started) -> dict[str, Any]:
-    from synapse_apply.cli.job_texts import job_document
+def _build_run_document(started_run: StartedRun) -> dict[str, Any]:
+    from synapse_apply.cli.job_texts import build_job_document
 
-    if started.job is None:
-        return {"job_id": None, "result": started.answer}
-    return {"job_id": started.job.id, "job": job_document(started.job)}
+    if started_run.job is None:
+        return {"job_id": None, "result": started_run.answer}
+    return {"job_id": started_run.job.id, "job": build_job_document(started_run.job)}
 
 
-def _follow(face: Face, reach: Reach, job_id: str, interval: float, timeout: float | None) -> int:
-    from synapse_apply.cli.followed import Onlooker, follow
-    from synapse_apply.cli.job_texts import job_document
-    from synapse_apply.session.jobs import Follow
+def _follow_started_job(
+    console: Console, live_backend: LiveBackend, job_id: str, interval: float, timeout: float | None
+) -> int:
+    from synapse_apply.cli.followed import JobFollower, follow_job_log
+    from synapse_apply.cli.job_texts import build_job_document
+    from synapse_apply.session.jobs import FollowSettings
 
-    told = Onlooker(face)
-    job = follow(reach, job_id, Follow(interval, timeout), told)
-    code = told.end(job, timeout)
-    if face.as_json:
-        face.document({"job_id": job.id, "job": job_document(job)})
+    follower = JobFollower(console)
+    job = follow_job_log(live_backend, job_id, FollowSettings(interval, timeout), follower)
+    code = follower.show_job_end(job, timeout)
+    if console.as_json:
+        console.write_document({"job_id": job.id, "job": build_job_document(job)})
     return code

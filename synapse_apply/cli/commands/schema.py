@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 
-@manual(
+@manual_command(
     "schema",
     examples=[
         ("synapse-apply schema", "List the schemas there are."),
@@ -17,15 +17,15 @@ from synapse_apply.cli.manual import manual
     ],
     exits=[("0", "printed"), ("1", "there is no schema of that name")],
 )
-@options.text_output
+@options.add_color_options
 @click.argument("name", required=False)
-def command(*, face: Face, name: str | None) -> int:
+def command(*, console: Console, name: str | None) -> int:
     """Print a JSON schema (2020-12) as one self-contained document.
 
     Editors with a YAML language server take `manifest` for manifests and `project` for
     synapse-apply.yaml as they are.
     """
-    from synapse_apply.manifests.shapes import names, schema_text
+    from synapse_apply.manifests.shapes import format_schema, list_schema_names
 
-    face.out(schema_text(name) if name else "\n".join(names()) + "\n")
+    console.write_output(format_schema(name) if name else "\n".join(list_schema_names()) + "\n")
     return 0

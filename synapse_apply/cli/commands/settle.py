@@ -8,14 +8,14 @@ import click
 
 from synapse_apply.cli import options
 from synapse_apply.cli.addresses import RECORDED_NAME
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "settle",
     examples=[
         ("synapse-apply settle -t prod", "Look up every call whose end nobody saw."),
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
         ("7", "something is still open; the words say what to do"),
     ],
 )
-@options.output
-@options.place
-@options.variables
+@options.add_json_options
+@options.add_target_options
+@options.add_variable_options
 @click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
-@options.wait
-@options.patience
-def command(*, face: Face, where: Where, names: tuple[str, ...], wait: bool) -> int:
+@options.add_wait_option
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, names: tuple[str, ...], wait: bool) -> int:
     """Find out how calls ended whose answer was lost, and record it; nothing is changed.
 
     A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
@@ -45,16 +45,23 @@ def command(*, face: Face, where: Where, names: tuple[str, ...], wait: bool) -> 
     That a call was not done is certain only when it can no longer arrive: --wait waits for that,
     without holding the state.
     """
-    from synapse_apply.cli.settling import tell, wait_for
+    from synapse_apply.cli.settling import show_resolved_intents, wait_for_resolution
     from synapse_apply.session.context import open_context
-    from synapse_apply.session.settle import chosen_open, settle
-    from synapse_apply.session.unrecorded import all_files, told_done
+    from synapse_apply.session.settle import choose_open_calls, settle_open_calls
+    from synapse_apply.session.unrecorded import build_journal_warnings, find_done_calls
 
-    with open_context(where) as context:
-        settled = settle(context, chosen_open(context.store.read(), names))
+    with open_context(invocation) as session:
+        resolved_intents = settle_open_calls(
+            session, choose_open_calls(session.store.read_state(), names)
+        )
         if wait:
-            settled = wait_for(face, context, settled)
-        state, at = context.store.read(), (context.project, context.target)
-        keys = context.signer.keys
-        kept = all_files(*at, keys, state.lineage)
-        return tell(face, settled, told_done(*at, state, keys), kept)
+            resolved_intents = wait_for_resolution(console, session, resolved_intents)
+        state, project_and_target = session.store.read_state(), (session.project, session.target)
+        keys = session.signer.keys
+        journal_findings = build_journal_warnings(*project_and_target, keys, state.lineage)
+        return show_resolved_intents(
+            console,
+            resolved_intents,
+            find_done_calls(*project_and_target, state, keys),
+            journal_findings,
+        )

@@ -9,16 +9,16 @@ import click
 
 from synapse_apply.cli import offers, options, revisions
 from synapse_apply.cli.addresses import is_address
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "show",
     examples=[
         ("synapse-apply show plugin/yolo", "Declared, recorded and live, field by field."),
@@ -31,17 +31,22 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "shown"), ("1", "no such resource, no such plan, or it could not be read")],
 )
-@options.output
-@options.place
-@options.reports
-@revisions.rules
-@options.files
-@options.variables
-@click.argument("what", metavar="ADDRESS|FILE", shell_complete=offers.addresses_or_files)
+@options.add_json_options
+@options.add_target_options
+@options.add_report_option
+@revisions.add_project_from_option
+@options.add_file_option
+@options.add_variable_options
+@click.argument("what", metavar="ADDRESS|FILE", shell_complete=offers.complete_addresses_or_files)
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
-@options.parallelism
+@options.add_parallelism_option
 def command(
-    *, face: Face, where: Where, reports: Reports | None, what: str, show_unchanged: bool
+    *,
+    console: Console,
+    invocation: Invocation,
+    reports: Reports | None,
+    what: str,
+    show_unchanged: bool,
 ) -> int:
     """Show a resource as its manifest declares it, as it was last applied, and as it is now.
 
@@ -50,45 +55,49 @@ def command(
     names an existing file of a plan is one, anything else is an address, release/PLUGIN, or a name
     that only one kind has. Secrets show as `(sensitive)`, with whether they are as declared.
     """
-    file = where.directory / what
-    if file.is_file() and _is_meant(file, what):
-        from synapse_apply.cli.showing import show_plan
+    file = invocation.directory / what
+    if file.is_file() and _means_saved_plan(file, what):
+        from synapse_apply.cli.showing import show_saved_plan
 
-        return show_plan(face, where, file, reports, show_unchanged=show_unchanged)
+        return show_saved_plan(console, invocation, file, reports, show_unchanged=show_unchanged)
     if reports is not None or show_unchanged:
         option = "--show-unchanged" if reports is None else "--report"
         raise click.UsageError(f"{option} is for a saved plan; {what!r} is no file that holds one.")
-    return _show_resource(face, where, what)
+    return _show_resource(console, invocation, what)
 
 
-def _is_meant(file: Path, what: str) -> bool:
-    from synapse_apply.session.plan_file import is_plan
+def _means_saved_plan(file: Path, argument: str) -> bool:
+    from synapse_apply.session.plan_file import is_plan_file
 
-    return is_plan(file) or not is_address(what)
-
-
-def _no_file_either(finding: Diagnostic, name: str) -> Diagnostic:
-    return finding.with_(detail=f"{finding.detail}, and {name} is no file here")
+    return is_plan_file(file) or not is_address(argument)
 
 
-def _show_resource(face: Face, where: Where, name: str) -> int:
-    from synapse_apply.cli.sides import Sides
+def _with_no_file_note(finding: Diagnostic, name: str) -> Diagnostic:
+    return finding.with_changes(detail=f"{finding.detail}, and {name} is no file here")
+
+
+def _show_resource(console: Console, invocation: Invocation, name: str) -> int:
+    from synapse_apply.cli.sides import ResourceSides
     from synapse_apply.model.errors import InputError
-    from synapse_apply.planning.situation import Choices
+    from synapse_apply.planning.situation import PlanOptions
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan
-    from synapse_apply.session.select import choose_one
+    from synapse_apply.session.select import choose_address
 
-    with open_context(where) as context:
+    with open_context(invocation) as session:
         try:
-            address = choose_one(context, name)
+            address = choose_address(session, name)
         except InputError as problem:
-            raise InputError(*(_no_file_either(one, name) for one in problem.diagnostics)) from None
-        planned = plan(context, Choices().under(context.target), looked_at=(address,))
-        sides = Sides.of(planned, address, context.aim)
-    if face.as_json:
-        face.document(sides.document())
+            raise InputError(
+                *(_with_no_file_note(diagnostic, name) for diagnostic in problem.diagnostics)
+            ) from None
+        plan_result = plan(
+            session, PlanOptions().with_target_rules(session.target), addresses_to_read=(address,)
+        )
+        sides = ResourceSides.from_plan_result(plan_result, address, session.typed_target)
+    if console.as_json:
+        console.write_document(sides.build_document())
     else:
-        face.out(sides.text(face))
-    face.warn(sides.findings)
+        console.write_output(sides.render_text(console))
+    console.write_findings(sides.findings)
     return 1 if any(finding.is_error for finding in sides.findings) else 0

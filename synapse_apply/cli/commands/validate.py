@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "validate",
     examples=[
         ("synapse-apply validate", "Check everything, for every target."),
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "all is well, warnings aside"), ("1", "there are errors; every one is shown")],
 )
-@options.output
-@options.place
-@options.reports
-@revisions.rules
-@options.files
-@options.variables
-def command(*, face: Face, where: Where, reports: Reports | None) -> int:
+@options.add_json_options
+@options.add_target_options
+@options.add_report_option
+@revisions.add_project_from_option
+@options.add_file_option
+@options.add_variable_options
+def command(*, console: Console, invocation: Invocation, reports: Reports | None) -> int:
     """Check the project file, the manifests and the packages they name.
 
     Needs no backend, no credentials and no value of a secret, so it can run for a pull request
@@ -40,23 +40,23 @@ def command(*, face: Face, where: Where, reports: Reports | None) -> int:
     from synapse_apply import __version__
     from synapse_apply.session.validate import validate
 
-    found = validate(where, every_target=where.target is None)
-    errors = sum(finding.is_error for finding in found.diagnostics)
+    validation = validate(invocation, every_target=invocation.target is None)
+    errors = sum(finding.is_error for finding in validation.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
-    if face.as_json:
-        from synapse_apply.model.aim import aimed_findings
+    if console.as_json:
+        from synapse_apply.model.aim import add_target_to_findings
         from synapse_apply.views.failure import failure_document
 
-        face.document(
+        console.write_document(
             failure_document(
                 "validate",
-                aimed_findings(found.diagnostics, face.aim),
+                add_target_to_findings(validation.diagnostics, console.typed_target),
                 code,
                 tool_version=__version__,
             )
         )
     else:
-        face.warn(found.diagnostics)
+        console.write_findings(validation.diagnostics)
         if not errors:
-            face.out(found.summary + "\n")
-    return reports.of_findings(found.diagnostics, code) if reports else code
+            console.write_output(validation.summary + "\n")
+    return reports.write_findings(validation.diagnostics, code) if reports else code

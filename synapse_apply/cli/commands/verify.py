@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import offers, options, parsing, revisions
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "verify",
     examples=[
         ("synapse-apply verify release/yolo", "Run the declared release of plugin yolo."),
@@ -32,17 +32,21 @@ if TYPE_CHECKING:
         ("130, 143", "stopped by a signal; the job goes on, and the next run follows it"),
     ],
 )
-@options.event_output
-@options.place
-@revisions.rules
-@options.files
-@options.variables
+@options.add_event_options
+@options.add_target_options
+@revisions.add_project_from_option
+@options.add_file_option
+@options.add_variable_options
 @click.argument(
-    "releases", nargs=-1, required=True, metavar="RELEASE...", shell_complete=offers.addresses
+    "releases",
+    nargs=-1,
+    required=True,
+    metavar="RELEASE...",
+    shell_complete=offers.complete_addresses,
 )
 @click.option(
     "--timeout",
-    type=parsing.Number(min=0, min_open=True),
+    type=parsing.NumberType(min=0, min_open=True),
     metavar="SECONDS",
     help="How long a run may take, instead of spec.verify.timeout.",
 )
@@ -52,12 +56,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Run nothing: read what is published, compare it with the state, and record that.",
 )
-@options.parallelism
-@options.patience
+@options.add_parallelism_option
+@options.add_lock_timeout_option
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     releases: tuple[str, ...],
     timeout: float | None,
     only_bytes: bool,
@@ -69,22 +73,32 @@ def command(
     Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
     has not passed. A job that is still running from before is followed, and no other started.
     """
-    from synapse_apply.cli.applying import Run
+    from synapse_apply.cli.applying import ApplyRun
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan
-    from synapse_apply.session.select import selection
-    from synapse_apply.session.verify import choices_of, only_runs
+    from synapse_apply.session.select import select_addresses
+    from synapse_apply.session.verify import build_verify_options, keep_only_runs
 
-    with open_context(where) as context:
-        proved = {prefix for prefix, kind in context.catalogue.items() if kind.proof is not None}
-        selected = selection(context, releases, (), proved) or frozenset()
+    with open_context(invocation) as session:
+        verifiable_kinds = {
+            prefix
+            for prefix, kind in session.catalogue.items()
+            if kind.verification_spec is not None
+        }
+        selected_addresses = (
+            select_addresses(session, releases, (), verifiable_kinds) or frozenset()
+        )
         if only_bytes:
-            from synapse_apply.cli.proving import show_compared
-            from synapse_apply.session.prove import compare_bytes
+            from synapse_apply.cli.proving import show_compared_bytes
+            from synapse_apply.session.prove import compare_published_bytes
 
-            return show_compared(face, compare_bytes(context, selected))
-        run = Run(face, context, choices_of(context, selected), operation="verify")
-        with context.lock("verify"):
-            planned = only_runs(plan(context, run.choices), timeout)
-            face.warn(planned.plan.diagnostics)
-            return run.carry_out(planned)
+            return show_compared_bytes(
+                console, compare_published_bytes(session, selected_addresses)
+            )
+        apply_run = ApplyRun(
+            console, session, build_verify_options(session, selected_addresses), operation="verify"
+        )
+        with session.lock_state("verify"):
+            plan_result = keep_only_runs(plan(session, apply_run.plan_options), timeout)
+            console.write_findings(plan_result.plan.diagnostics)
+            return apply_run.apply_and_report(plan_result)

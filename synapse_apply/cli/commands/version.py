@@ -6,25 +6,25 @@ import platform
 
 from synapse_apply import __version__
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 
-@manual(
+@manual_command(
     "version",
     examples=[
         ("synapse-apply version", "The version, and the Python it runs on."),
         ("synapse-apply version --json", "The same for a script."),
     ],
 )
-@options.output
-def command(*, face: Face) -> int:
+@options.add_json_options
+def command(*, console: Console) -> int:
     """Show the version of synapse-apply."""
-    if face.as_json:
+    if console.as_json:
         system = f"{platform.system()} {platform.machine()}"
-        face.document(
+        console.write_document(
             {"version": __version__, "python": platform.python_version(), "platform": system}
         )
     else:
-        face.out(f"synapse-apply {__version__} (Python {platform.python_version()})\n")
+        console.write_output(f"synapse-apply {__version__} (Python {platform.python_version()})\n")
     return 0

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import options, parsing
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.emulator.core.switches import PROFILE_NAMES
 from synapse_apply.model.errors import SynapseApplyError
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "serve",
     examples=[
         ("synapse-apply emulator serve", "The project's embedded backend, on a free port."),
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "stopped by Ctrl-C or SIGTERM"), ("1", "it could not start")],
 )
-@options.place_of_project
+@options.add_project_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
@@ -34,18 +34,19 @@ if TYPE_CHECKING:
 @click.option("--token", metavar="TEXT", help="The access token to ask for; else a random one.")
 @click.option("--any-token", is_flag=True, help="Accept every token, from whoever asks.")
 @click.option("--tenant", default="default", show_default=True, help="The tenant of --token.")
-@click.option("--latency", default=0.0, type=parsing.Number(min=0), metavar="MS",
+@click.option("--latency", default=0.0, type=parsing.NumberType(min=0), metavar="MS",
               help="Wait this long before each answer.")  # fmt: skip
 @click.option("--faults", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="What shall go wrong, and when: JSON as docs/faults.md says.")  # fmt: skip
 @click.option("--profile", type=click.Choice(PROFILE_NAMES),
               help="Behave as the API page has it, or as the vendor's tools find it; kept with the "
               "data set, whose own counts else.")  # fmt: skip
-@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=parsing.pairs,
+@click.option("--switch", "switches", multiple=True, metavar="NAME=VALUE",
+              callback=parsing.parse_name_value_options,
               help="Change one behaviour of the profile; may be repeated.")  # fmt: skip
 def command(
     *,
-    where: Where,
+    invocation: Invocation,
     host: str,
     port: int,
     data: Path | None,
@@ -65,37 +66,39 @@ def command(
     """
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.core.switches import UnknownSwitchError
-    from synapse_apply.emulator.serve import ServeError, serve, settings_of
-    from synapse_apply.session.declare import project_of
-    from synapse_apply.session.embedded import trusted_data_folder
-    from synapse_apply.session.new_embedded import make_embedded
+    from synapse_apply.emulator.serve import ServeError, build_settings, serve
+    from synapse_apply.session.declare import load_project
+    from synapse_apply.session.embedded import require_trusted_data_folder
+    from synapse_apply.session.new_embedded import create_embedded_data_set
 
     if token and any_token:
         raise click.UsageError("Give either --token or --any-token.")
-    settings = settings_of(
+    settings = build_settings(
         switches=switches,
         profile=profile or "",
         token=token,
         any_token=any_token,
         tenant=tenant,
         latency=latency,
-        faults=_read(faults) if faults else None,
+        faults=_read_fault_rules(faults) if faults else None,
     )
     if data is None:
-        project = project_of(where)
-        data = trusted_data_folder(project.root)
-        make_embedded(project, where, profile or "")
+        project = load_project(invocation)
+        data = require_trusted_data_folder(project.root)
+        create_embedded_data_set(project, invocation, profile or "")
     try:
         serve(data, host=host, port=port, settings=settings)
     except (ServeError, DataSetError, UnknownSwitchError) as problem:
-        raise SynapseApplyError.of("The embedded backend cannot be served", f"{problem}.") from None
+        raise SynapseApplyError.from_summary(
+            "The embedded backend cannot be served", f"{problem}."
+        ) from None
     return 0
 
 
-def _read(faults: Path) -> Any:
-    from synapse_apply.emulator.core.fault_rules import FaultsError, read
+def _read_fault_rules(faults_file: Path) -> Any:
+    from synapse_apply.emulator.core.fault_rules import FaultsError, read_fault_document
 
     try:
-        return read(faults)
+        return read_fault_document(faults_file)
     except FaultsError as problem:
-        raise SynapseApplyError.of("The faults cannot be used", f"{problem}.") from None
+        raise SynapseApplyError.from_summary("The faults cannot be used", f"{problem}.") from None

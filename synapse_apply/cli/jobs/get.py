@@ -7,26 +7,28 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-def _names(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+def _parse_expand_options(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
     """`logs,result` as names; a usage error for one that a job has not."""
-    names = tuple(dict.fromkeys(part.strip() for text in given for part in text.split(",")))
+    names = tuple(dict.fromkeys(part.strip() for text in texts for part in text.split(",")))
     if names:
-        from synapse_apply.session.jobs import EXPANDABLE
+        from synapse_apply.session.jobs import EXPANDABLE_FIELDS
 
         for name in names:
-            if name not in EXPANDABLE:
-                raise click.BadParameter(f"{name!r} is none of {', '.join(EXPANDABLE)}.")
+            if name not in EXPANDABLE_FIELDS:
+                raise click.BadParameter(f"{name!r} is none of {', '.join(EXPANDABLE_FIELDS)}.")
     return names
 
 
-@manual(
+@manual_command(
     "get",
     examples=[
         ("synapse-apply jobs get 789", "What the backend says of a job."),
@@ -35,16 +37,18 @@ def _names(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...])
     ],
     exits=[("0", "shown, however the job stands"), ("1", "there is no such job")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("job_id", metavar="ID")
-@click.option("--expand", multiple=True, metavar="NAMES", callback=_names,
+@click.option("--expand", multiple=True, metavar="NAMES", callback=_parse_expand_options,
               help="Ask for more of it: logs, metrics, result.")  # fmt: skip
-def command(*, face: Face, where: Where, job_id: str, expand: tuple[str, ...]) -> int:
+def command(
+    *, console: Console, invocation: Invocation, job_id: str, expand: tuple[str, ...]
+) -> int:
     """Show a job. `status` is in the words of the API page, `raw` in JSON is the server's own."""
     from synapse_apply.cli.job_texts import show_job
-    from synapse_apply.session.jobs import get
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.session.jobs import read_job
+    from synapse_apply.session.reach import open_live_backend
 
-    with open_backend(where) as reach:
-        return show_job(face, get(reach, job_id, expand))
+    with open_live_backend(invocation) as live_backend:
+        return show_job(console, read_job(live_backend, job_id, expand))

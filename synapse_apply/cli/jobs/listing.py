@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options, typed
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.model.job import JobStatus
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "list",
     examples=[
         ("synapse-apply jobs list --status running", "What is going on."),
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "listed, also where there is none"), ("1", "they could not be read")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.option("--status", type=typed.STATUS, metavar="WORD", help="Only jobs of this status.")
 @click.option("--plugin", default="", metavar="PLUGIN",
               help="Only jobs of this plugin: a recorded name, a code, or id=123.")  # fmt: skip
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     status: JobStatus | None,
     plugin: str,
     created_after: datetime | None,
@@ -47,10 +47,10 @@ def command(
     """List jobs in the backend's order, page after page, all of them unless --limit says less."""
     from itertools import islice
 
-    from synapse_apply.cli.job_texts import list_jobs
-    from synapse_apply.session.jobs import Filter, listed
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.cli.job_texts import show_jobs
+    from synapse_apply.session.jobs import JobFilter, iter_jobs
+    from synapse_apply.session.reach import open_live_backend
 
-    with open_backend(where) as reach:
-        jobs = listed(reach, Filter(status, plugin, created_after, user))
-        return list_jobs(face, islice(jobs, limit))
+    with open_live_backend(invocation) as live_backend:
+        jobs = iter_jobs(live_backend, JobFilter(status, plugin, created_after, user))
+        return show_jobs(console, islice(jobs, limit))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "logs",
     examples=[
         ("synapse-apply jobs logs 789 --tail 10", "The last lines of a job's log."),
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
         ("1", "no such job; with --follow: it failed, was stopped, or has not ended in time"),
     ],
 )
-@options.line_output
-@options.place
+@options.add_json_line_options
+@options.add_target_options
 @click.argument("job_id", metavar="ID")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N",
               help="Of the lines there are, only the last N.")  # fmt: skip
-@options.following
+@options.add_follow_options
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     job_id: str,
     tail: int | None,
     follow: bool,
@@ -47,14 +47,17 @@ def command(
     --follow listens to the backend where it can be listened to, else it looks again and again. A
     connection that breaks is made anew; no line is lost or shown twice by that.
     """
-    from synapse_apply.cli.followed import Onlooker
-    from synapse_apply.cli.followed import follow as follow_job
-    from synapse_apply.session.jobs import Follow, show_log
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.cli.followed import JobFollower
+    from synapse_apply.cli.followed import follow_job_log as follow_job
+    from synapse_apply.session.jobs import FollowSettings, show_log
+    from synapse_apply.session.reach import open_live_backend
 
-    told = Onlooker(face, quiet=True)
-    with open_backend(where) as reach:
+    follower = JobFollower(console, log_only=True)
+    with open_live_backend(invocation) as live_backend:
         if not follow:
-            show_log(reach, job_id, told.watcher(), tail)
+            show_log(live_backend, job_id, follower.build_log_listener(), tail)
             return 0
-        return told.end(follow_job(reach, job_id, Follow(interval, timeout), told, tail), timeout)
+        return follower.show_job_end(
+            follow_job(live_backend, job_id, FollowSettings(interval, timeout), follower, tail),
+            timeout,
+        )

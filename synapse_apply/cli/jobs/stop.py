@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
-_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
+_EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
 
 
-@manual(
+@manual_command(
     "stop",
     examples=[
-        (f"synapse-apply jobs stop {_ID}", "Show the job, ask, then stop it."),
-        (f"synapse-apply jobs stop {_ID} --yes", "The same in a script."),
+        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID}", "Show the job, ask, then stop it."),
+        (f"synapse-apply jobs stop {_EXAMPLE_JOB_ID} --yes", "The same in a script."),
     ],
     exits=[
         ("0", "stopped, or told to stop"),
@@ -29,37 +29,42 @@ _ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
         ("7", "nobody can tell whether it was stopped"),
     ],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("job_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def command(*, face: Face, where: Where, job_id: str, yes: bool) -> int:
+def command(*, console: Console, invocation: Invocation, job_id: str, yes: bool) -> int:
     """Stop a job that has not ended. What it has done so far stays.
 
     API v2 stops jobs, by the ids (UUIDs) that it knows them by, for their owner and for owners and
     administrators of the workspace. API v1 has no such call.
     """
-    from synapse_apply.cli.approval import ask, need_approval
-    from synapse_apply.cli.job_texts import job_document, standing
-    from synapse_apply.session.jobs_stop import find_running, stop
-    from synapse_apply.session.reach import open_backend
-    from synapse_apply.views.safety import clean
+    from synapse_apply.cli.approval import ask_approval, require_approval
+    from synapse_apply.cli.job_texts import build_job_document, format_job_status
+    from synapse_apply.session.jobs_stop import find_stoppable_job, stop_job
+    from synapse_apply.session.reach import open_live_backend
+    from synapse_apply.views.safety import sanitize
 
-    need_approval(face, given=yes, verb="jobs stop", flag="--yes")
-    with open_backend(where) as reach:
-        job = find_running(reach, job_id)
-        name = f"job {clean(job.id)}"
-        detail = f"It is {clean(standing(job))}; nothing starts it again."
-        if not yes and not ask(face, f"Stop {name}?", detail):
-            face.err("Nothing was stopped.\n")
+    require_approval(console, is_approved=yes, verb="jobs stop", flag="--yes")
+    with open_live_backend(invocation) as live_backend:
+        job = find_stoppable_job(live_backend, job_id)
+        name = f"job {sanitize(job.id)}"
+        detail = f"It is {sanitize(format_job_status(job))}; nothing starts it again."
+        if not yes and not ask_approval(console, f"Stop {name}?", detail):
+            console.write_stderr("Nothing was stopped.\n")
             return Exit.ERROR
-        stopped, noted = stop(reach, job)
-        if noted:
-            face.warn([noted])
-    if face.as_json:
-        face.document(job_document(stopped))
-    elif stopped.status.ended:
-        face.out(f"Job {clean(job.id)} {clean(standing(stopped))}.\n")
+        stopped_job, audit_warning = stop_job(live_backend, job)
+        if audit_warning:
+            console.write_findings([audit_warning])
+    if console.as_json:
+        console.write_document(build_job_document(stopped_job))
+    elif stopped_job.status.has_ended:
+        console.write_output(
+            f"Job {sanitize(job.id)} {sanitize(format_job_status(stopped_job))}.\n"
+        )
     else:
-        face.out(f"Job {clean(job.id)} was told to stop; it is {clean(standing(stopped))} now.\n")
+        console.write_output(
+            f"Job {sanitize(job.id)} was told to stop; it is "
+            f"{sanitize(format_job_status(stopped_job))} now.\n"
+        )
     return Exit.OK

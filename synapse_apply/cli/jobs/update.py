@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import options, parsing, typed
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.model.job import JobStatus
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "update",
     examples=[
         ("synapse-apply jobs update 789 --status running --progress 75", "How far it is."),
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
         ("7", "nobody can tell whether it was updated"),
     ],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("job_id", metavar="ID")
 @click.option("--status", type=typed.STATUS, metavar="WORD", help="What it is now.")
-@click.option("--progress", type=parsing.Number(0, 100), metavar="PERCENT", help="0 to 100.")
+@click.option("--progress", type=parsing.NumberType(0, 100), metavar="PERCENT", help="0 to 100.")
 @click.option("--result", type=typed.JSON, metavar="JSON", help="What it gave: any JSON value.")
 @click.option("--metadata", type=typed.JSON, metavar="JSON", help="More about it: a JSON object.")
 def command(
     *,
-    face: Face,
-    where: Where,
+    console: Console,
+    invocation: Invocation,
     job_id: str,
     status: JobStatus | None,
     progress: float | None,
@@ -52,14 +52,16 @@ def command(
     What is said goes out in the words that this backend uses.
     """
     from synapse_apply.cli.job_texts import show_job
-    from synapse_apply.session.jobs import Report, update
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.session.jobs import JobReport, update_job
+    from synapse_apply.session.reach import open_live_backend
 
-    given = Report(status, progress, result, typed.object_of(metadata, "--metadata"))
-    if given == Report():
+    job_report = JobReport(
+        status, progress, result, typed.require_json_object(metadata, "--metadata")
+    )
+    if job_report == JobReport():
         raise click.UsageError("Say at least one of --status, --progress, --result, --metadata.")
-    with open_backend(where) as reach:
-        job, noted = update(reach, job_id, given)
-        if noted:
-            face.warn([noted])
-        return show_job(face, job)
+    with open_live_backend(invocation) as live_backend:
+        job, audit_warning = update_job(live_backend, job_id, job_report)
+        if audit_warning:
+            console.write_findings([audit_warning])
+        return show_job(console, job)

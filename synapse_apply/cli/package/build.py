@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.cli.package import options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "build",
     examples=[
         ("synapse-apply package build plugins/yolo", "yolo-1.1.0.zip, in the working folder."),
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "written"), ("1", "no such package, or it cannot be written: no zip is left")],
 )
-@options.sought
+@options.add_package_options
 @click.option(
     "-o",
     "--out",
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Where to write it, instead of NAME-VERSION.zip here; a zip there is replaced.",
 )
-def command(*, face: Face, where: Where, what: str, ref: str, out: Path | None) -> int:
+def command(
+    *, console: Console, invocation: Invocation, what: str, ref: str, out: Path | None
+) -> int:
     """Write the zip of a package, as a release uploads it.
 
     It is reproducible: the same files give the same bytes, with fixed times, order and modes. What
@@ -42,12 +44,16 @@ def command(*, face: Face, where: Where, what: str, ref: str, out: Path | None) 
     from synapse_apply.cli import packing
     from synapse_apply.session import package
 
-    found = package.find(where, what, ref)
-    path = where.directory / (out or package.usual_name(found))
-    made = package.build(found, path)
-    face.warn(made.findings)
-    if face.as_json:
-        face.document(packing.built_document(found, made.package, made.sizes, path))
+    package_query = package.find_package(invocation, what, ref)
+    path = invocation.directory / (out or package.suggest_zip_name(package_query))
+    built_package = package.write_package_zip(package_query, path)
+    console.write_findings(built_package.findings)
+    if console.as_json:
+        console.write_document(
+            packing.build_zip_document(
+                package_query, built_package.package, built_package.file_sizes, path
+            )
+        )
     else:
-        face.out(packing.built_text(made.package, path))
+        console.write_output(packing.format_zip_summary(built_package.package, path))
     return 0

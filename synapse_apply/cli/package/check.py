@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
-from synapse_apply.cli.package.options import sought
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.package.options import add_package_options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "check",
     examples=[
         ("synapse-apply package check plugins/yolo", "A folder, before it is merged."),
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "nothing that the platform would refuse"), ("1", "errors; every one is shown")],
 )
-@sought
-@options.reports
-def command(*, face: Face, where: Where, reports: Reports | None, what: str, ref: str) -> int:
+@add_package_options
+@options.add_report_option
+def command(
+    *, console: Console, invocation: Invocation, reports: Reports | None, what: str, ref: str
+) -> int:
     """Read a package as the platform will, and say what it would refuse or ignore.
 
     That is its config.yaml, its entrypoints, code that is left out, and secrets, which no finding
@@ -35,21 +37,27 @@ def command(*, face: Face, where: Where, reports: Reports | None, what: str, ref
     `validate` does the same for all packages of a project, and compares what they need.
     """
     from synapse_apply import __version__
-    from synapse_apply.model.aim import aimed_findings
+    from synapse_apply.model.aim import add_target_to_findings
     from synapse_apply.session import package
     from synapse_apply.views.failure import failure_document
-    from synapse_apply.views.findings import counted
-    from synapse_apply.views.safety import clean, disarm
+    from synapse_apply.views.findings import format_finding_counts
+    from synapse_apply.views.safety import escape_ci_commands, sanitize
 
-    found = package.find(where, what, ref)
-    findings = package.check(found, strict=where.strict)
+    package_query = package.find_package(invocation, what, ref)
+    findings = package.check_package(package_query, strict=invocation.strict)
     errors = any(finding.is_error for finding in findings)
     code = Exit.ERROR if errors else Exit.OK
-    if face.as_json:
-        told = aimed_findings(findings, face.aim)
-        face.document(failure_document("package check", told, code, tool_version=__version__))
+    if console.as_json:
+        targeted_findings = add_target_to_findings(findings, console.typed_target)
+        console.write_document(
+            failure_document("package check", targeted_findings, code, tool_version=__version__)
+        )
     else:
-        face.warn(findings)
+        console.write_findings(findings)
         if not errors:
-            face.out(disarm(f"Valid: {clean(found.name)}{counted(findings)}.\n"))
-    return reports.of_findings(findings, code) if reports else code
+            console.write_output(
+                escape_ci_commands(
+                    f"Valid: {sanitize(package_query.label)}{format_finding_counts(findings)}.\n"
+                )
+            )
+    return reports.write_findings(findings, code) if reports else code

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "diff",
     examples=[
         ("synapse-apply package diff release/yolo@1.1.0", "What changed since it was published."),
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
         ("2", "with --detailed-exitcode: it differs"),
     ],
 )
-@options.output
-@options.place
-@options.files
-@options.variables
+@options.add_json_options
+@options.add_target_options
+@options.add_file_option
+@options.add_variable_options
 @click.argument("release")
 @click.option(
     "--against",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is a difference.")
 def command(
-    *, face: Face, where: Where, release: str, against: str, detailed_exitcode: bool
+    *, console: Console, invocation: Invocation, release: str, against: str, detailed_exitcode: bool
 ) -> int:
     """Show which files of a declared release differ from what was published.
 
@@ -51,11 +51,13 @@ def command(
     from synapse_apply.cli import packing
     from synapse_apply.session import package
 
-    found = package.difference(where, release, against)
-    if face.as_json:
-        face.document(packing.difference_document(found))
+    difference = package.compare_with_published(invocation, release, against)
+    if console.as_json:
+        console.write_document(packing.build_difference_document(difference))
     else:
-        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in face.environ
-        told = {"color": face.color_out, "hints": hints}
-        face.out(packing.difference_text(found, **told, aim=face.aim))
-    return Exit.CHANGES if detailed_exitcode and found.differs else Exit.OK
+        hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
+        text_options = {"color": console.is_output_colored, "hints": hints}
+        console.write_output(
+            packing.format_difference(difference, **text_options, typed_target=console.typed_target)
+        )
+    return Exit.CHANGES if detailed_exitcode and difference.is_different else Exit.OK

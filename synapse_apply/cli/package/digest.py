@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.cli.package import options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "digest",
     examples=[
         ("synapse-apply package digest plugins/yolo", "Of a folder, as it is now."),
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "printed"), ("1", "no such package, or it cannot be published as it is")],
 )
-@options.sought
-def command(*, face: Face, where: Where, what: str, ref: str) -> int:
+@options.add_package_options
+def command(*, console: Console, invocation: Invocation, what: str, ref: str) -> int:
     """Print the digest of a package: `pkg1:sha256:` and the SHA-256 over its content.
 
     It counts paths, bytes and executable bits, and nothing else: the same files have the same
@@ -34,11 +34,15 @@ def command(*, face: Face, where: Where, what: str, ref: str) -> int:
     from synapse_apply.cli import packing
     from synapse_apply.session import package
 
-    found = package.find(where, what, ref)
-    inside = package.look(found)
-    face.warn(inside.findings)
-    if face.as_json:
-        face.document(packing.whole(found, inside.package, inside.sizes))
+    package_query = package.find_package(invocation, what, ref)
+    package_content = package.read_package(package_query)
+    console.write_findings(package_content.findings)
+    if console.as_json:
+        console.write_document(
+            packing.build_package_document(
+                package_query, package_content.package, package_content.file_sizes
+            )
+        )
     else:
-        face.out(inside.package.digest + "\n")
+        console.write_output(package_content.package.digest + "\n")
     return 0

@@ -9,16 +9,16 @@ import click
 
 from synapse_apply.cli import options
 
-Body = Callable[..., int]
+CommandBody = Callable[..., int]
 
 
-def sought(body: Body) -> Body:
+def add_package_options(body: CommandBody) -> CommandBody:
     """SOURCE|RELEASE and --ref, and what finds manifests; the body gets `what` and `ref`."""
-    chain: tuple[Callable[[Any], Any], ...] = (
-        options.output,
-        options.place,
-        options.files,
-        options.variables,
+    decorators: tuple[Callable[[Any], Any], ...] = (
+        options.add_json_options,
+        options.add_target_options,
+        options.add_file_option,
+        options.add_variable_options,
         click.argument("what", metavar="SOURCE|RELEASE"),
         click.option(
             "--ref",
@@ -27,7 +27,7 @@ def sought(body: Body) -> Body:
             help="Take SOURCE, a folder, as it is at this tag, branch or commit of Git.",
         ),
     )
-    made = body
-    for one in reversed(chain):
-        made = one(made)
-    return made
+    decorated = body
+    for decorator in reversed(decorators):
+        decorated = decorator(decorated)
+    return decorated

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 from synapse_apply.cli.package import options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "show",
     examples=[
         ("synapse-apply package show plugins/yolo", "What goes into the zip, and what does not."),
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "shown"), ("1", "no such package, or names in it that no package can have")],
 )
-@options.sought
+@options.add_package_options
 @click.option("--by-size", is_flag=True, help="The largest files first.")
-def command(*, face: Face, where: Where, what: str, ref: str, by_size: bool) -> int:
+def command(*, console: Console, invocation: Invocation, what: str, ref: str, by_size: bool) -> int:
     """Show what goes into a package, what is left out, and the rule that leaves it out.
 
     A rule is a line of an ignore file (`.synapseignore`, which goes before `.gitignore`) or
@@ -34,10 +34,16 @@ def command(*, face: Face, where: Where, what: str, ref: str, by_size: bool) -> 
     from synapse_apply.cli import packing
     from synapse_apply.session import package
 
-    found = package.find(where, what, ref)
-    listing = package.contents(found)
-    if face.as_json:
-        face.document(packing.contents_document(found, listing, by_size=by_size))
+    package_query = package.find_package(invocation, what, ref)
+    listing = package.list_package_contents(package_query)
+    if console.as_json:
+        console.write_document(
+            packing.build_contents_document(package_query, listing, by_size=by_size)
+        )
     else:
-        face.out(packing.contents_text(found, listing, by_size=by_size, color=face.color_out))
+        console.write_output(
+            packing.format_contents(
+                package_query, listing, by_size=by_size, color=console.is_output_colored
+            )
+        )
     return 0

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "get",
     examples=[
         ("synapse-apply plugins get 123", "By its id."),
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "shown"), ("1", "there is no such plugin, or it could not be read")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("named", metavar="ID|CODE|NAME")
-def command(*, face: Face, where: Where, named: str) -> int:
+def command(*, console: Console, invocation: Invocation, named: str) -> int:
     """Show a plugin as the backend has it.
 
     A name is looked up in the state, where there is one; a code through the plugin's releases,
     since not every backend lists plugins.
     """
-    from synapse_apply.cli.live_texts import show
-    from synapse_apply.session.objects import get
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.cli.live_texts import show_live_object
+    from synapse_apply.session.objects import find_object
+    from synapse_apply.session.reach import open_live_backend
 
-    with open_backend(where) as reach:
-        return show(face, "plugin", get(reach, "plugin", named))
+    with open_live_backend(invocation) as live_backend:
+        return show_live_object(console, "plugin", find_object(live_backend, "plugin", named))

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
-_FIELDS = ("version", "is_stable", "changelog")
+_COLUMNS = ("version", "is_stable", "changelog")
 
 
-@manual(
+@manual_command(
     "list",
     examples=[
         ("synapse-apply releases list yolo", "The releases of the plugin with this code."),
@@ -24,17 +24,17 @@ _FIELDS = ("version", "is_stable", "changelog")
     ],
     exits=[("0", "listed, also where there is none"), ("1", "they could not be read")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("plugin", metavar="PLUGIN")
-def command(*, face: Face, where: Where, plugin: str) -> int:
+def command(*, console: Console, invocation: Invocation, plugin: str) -> int:
     """List the releases of a plugin: its code, a recorded name, or id=123."""
-    from synapse_apply.cli.live_texts import list_all
-    from synapse_apply.session.objects import releases
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.cli.live_texts import list_live_objects
+    from synapse_apply.session.objects import list_releases
+    from synapse_apply.session.reach import open_live_backend
 
-    with open_backend(where) as reach:
-        found = releases(reach, plugin)
-        if not found:
-            face.err("There is no release of this plugin, or no such plugin.\n")
-        return list_all(face, "release", found, _FIELDS)
+    with open_live_backend(invocation) as live_backend:
+        live_releases = list_releases(live_backend, plugin)
+        if not live_releases:
+            console.write_stderr("There is no release of this plugin, or no such plugin.\n")
+        return list_live_objects(console, "release", live_releases, _COLUMNS)

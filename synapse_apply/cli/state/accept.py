@@ -8,14 +8,14 @@ import click
 
 from synapse_apply.cli import options
 from synapse_apply.cli.addresses import RECORDED_NAME
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "accept",
     examples=[
         ("synapse-apply state accept storage/raw-data", "You changed it in the product, too."),
@@ -30,16 +30,18 @@ if TYPE_CHECKING:
         ("6", "the state is locked by another run"),
     ],
 )
-@options.text_output
-@options.place
-@options.files
-@options.variables
+@options.add_color_options
+@options.add_target_options
+@options.add_file_option
+@options.add_variable_options
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 @click.option("--undo", is_flag=True, help="Take back what was accepted of this resource.")
 @click.option("--auto-approve", is_flag=True, help="Do not ask.")
-@options.parallelism
-@options.patience
-def command(*, face: Face, where: Where, name: str, undo: bool, auto_approve: bool) -> int:
+@options.add_parallelism_option
+@options.add_lock_timeout_option
+def command(
+    *, console: Console, invocation: Invocation, name: str, undo: bool, auto_approve: bool
+) -> int:
     """Take the live object as it is for settled: what is declared counts as applied.
 
     For changes that the API cannot make: change the object in the product and the manifest in
@@ -51,46 +53,62 @@ def command(*, face: Face, where: Where, name: str, undo: bool, auto_approve: bo
     neither manifests nor backend are needed for that.
     """
     if undo:
-        return _undo(face, where, name)
-    from synapse_apply.cli.approval import ask, need_approval
-    from synapse_apply.planning.situation import Choices
-    from synapse_apply.session.accept import accept, acceptable
+        return _undo_acceptance(console, invocation, name)
+    from synapse_apply.cli.approval import ask_approval, require_approval
+    from synapse_apply.planning.situation import PlanOptions
+    from synapse_apply.session.accept import accept_differences, build_acceptable_resource
     from synapse_apply.session.context import open_context
     from synapse_apply.session.plan import plan
-    from synapse_apply.session.select import choose_one
-    from synapse_apply.views.accepted import render_differing
-    from synapse_apply.views.grammar import plural
+    from synapse_apply.session.select import choose_address
+    from synapse_apply.views.accepted import render_differing_fields
+    from synapse_apply.views.grammar import pluralize
 
-    with open_context(where) as context:
-        address = choose_one(context, name)
-        planned = plan(context, Choices().under(context.target))
-        chosen = acceptable(planned, address)
-        sides = (chosen.differing, chosen.accepted, chosen.notes)
-        face.out(render_differing(address, *sides, color=face.color_out, width=face.width))
-        count = plural(len(chosen.differing), "difference")
-        if chosen.differing:
-            need_approval(face, given=auto_approve, verb="state accept")
+    with open_context(invocation) as session:
+        address = choose_address(session, name)
+        plan_result = plan(session, PlanOptions().with_target_rules(session.target))
+        acceptable_resource = build_acceptable_resource(plan_result, address)
+        difference_parts = (
+            acceptable_resource.differing_fields,
+            acceptable_resource.accepted_fields,
+            acceptable_resource.notes,
+        )
+        console.write_output(
+            render_differing_fields(
+                address,
+                *difference_parts,
+                color=console.is_output_colored,
+                width=console.terminal_width,
+            )
+        )
+        count = pluralize(len(acceptable_resource.differing_fields), "difference")
+        if acceptable_resource.differing_fields:
+            require_approval(console, is_approved=auto_approve, verb="state accept")
             question = f"Accept {count} of {address}?"
             detail = "Nothing is sent. Plans no longer show it until one of the two sides moves."
-            if not auto_approve and not ask(face, question, detail):
-                face.err("Nothing was changed.\n")
+            if not auto_approve and not ask_approval(console, question, detail):
+                console.write_stderr("Nothing was changed.\n")
                 return 1
-        accept(context, planned, chosen)
-    face.out(f"Accepted {address} as it is live: {count if chosen.differing else 'no difference'}"
-             f"{' that was not accepted before' if chosen.accepted else ''}.\n")  # fmt: skip
+        accept_differences(session, plan_result, acceptable_resource)
+    console.write_output(
+        f"Accepted {address} as it is live: "
+        f"{count if acceptable_resource.differing_fields else 'no difference'}"
+        f"{' that was not accepted before' if acceptable_resource.accepted_fields else ''}.\n"
+    )
     return 0
 
 
-def _undo(face: Face, where: Where, name: str) -> int:
-    from synapse_apply.session.accept import undo
+def _undo_acceptance(console: Console, invocation: Invocation, name: str) -> int:
+    from synapse_apply.session.accept import undo_acceptance
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.select import choose_one, in_state
-    from synapse_apply.views.findings import dotted
-    from synapse_apply.views.safety import clean
+    from synapse_apply.session.select import build_state_selectable, choose_address
+    from synapse_apply.views.findings import format_field_path
+    from synapse_apply.views.safety import sanitize
 
-    with open_state(where) as context:
-        address = choose_one(in_state(context.store.read()), name)
-        accepted = undo(context, address)
-    names = ", ".join(clean(dotted(path)) for path in accepted.paths)
-    face.out(f"No longer accepted of {address}: {names}. The next plan shows what differs.\n")
+    with open_state(invocation) as session:
+        address = choose_address(build_state_selectable(session.store.read_state()), name)
+        undone_acceptance = undo_acceptance(session, address)
+    names = ", ".join(sanitize(format_field_path(path)) for path in undone_acceptance.paths)
+    console.write_output(
+        f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
+    )
     return 0

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.model.diagnostic import error
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.state import Binding
+from synapse_apply.model.state import StateIdentity
 
 if TYPE_CHECKING:
-    from synapse_apply.session.context import StateContext
+    from synapse_apply.session.context import StateSession
 
 
-def binding_now(context: StateContext, *, looking: bool = False) -> Binding:
+def build_current_identity(session: StateSession, *, is_read_only: bool = False) -> StateIdentity:
     """The binding of a target without sending anything; InputError without a url.
 
-    `looking`: where the embedded backend has no data yet, none is made.
+    `is_read_only`: where the embedded backend has no data yet, none is made.
     """
-    from synapse_apply.session.embedded import running
-    from synapse_apply.session.state_file import binding_of
-    from synapse_apply.session.surroundings import base_url
+    from synapse_apply.session.embedded import open_embedded_backend
+    from synapse_apply.session.state_file import build_state_identity
+    from synapse_apply.session.surroundings import normalize_base_url
 
-    target = context.target
+    target = session.target
     if target.is_embedded:
-        with running(context.project.root, looking=looking) as embedded:
-            return binding_of(embedded.url, target, embedded)
+        with open_embedded_backend(session.project.root, read_only=is_read_only) as embedded:
+            return build_state_identity(embedded.url, target, embedded)
     if not target.url:
         raise InputError(
-            error(
+            error_finding(
                 "The target has no url",
                 f"A state belongs to one backend, and target {target.name} has no url: "
-                f"{target.looked_for('url')}.",
+                f"{target.describe_setting_sources('url')}.",
                 "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
                 position=target.position,
             )
         )
-    return binding_of(base_url(target.url), target, None)
+    return build_state_identity(normalize_base_url(target.url), target, None)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synapse_apply.cli import options, parsing
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.session.checks.offer import BackendOffer
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "init",
     examples=[
         ("synapse-apply state init -t prod", "A new target: nothing exists there yet."),
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "made"), ("1", "there is one already, or a pin forbids it")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.option(
     "--lineage",
     default="",
     metavar="UUID",
-    callback=parsing.lineage,
+    callback=parsing.parse_lineage_option,
     help="The lineage to give it.",
 )
-def command(*, face: Face, where: Where, lineage: str) -> int:
+def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     """Make an empty state for a target.
 
     A state remembers which live object belongs to which address. Without it, apply could make
@@ -44,30 +44,40 @@ def command(*, face: Face, where: Where, lineage: str) -> int:
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
-    from synapse_apply.cli.state.bound import binding_now
+    from synapse_apply.cli.state.bound import build_current_identity
     from synapse_apply.session import states
     from synapse_apply.session.checks.offer import ask_for_offer
     from synapse_apply.session.context import open_state
     from synapse_apply.views.checkup import render_section
-    from synapse_apply.views.safety import clean
+    from synapse_apply.views.safety import sanitize
 
-    with open_state(where) as context:
-        made = states.init(context, binding_now(context), where.environ, lineage)
-        name, pinned = context.target.name, context.target.state.lineage
-    offer = ask_for_offer(where)
-    if face.as_json:
-        face.document({"target": name, "lineage": made, "backend": _offer_document(offer)})
+    with open_state(invocation) as session:
+        new_lineage = states.create_state(
+            session, build_current_identity(session), invocation.environ, lineage
+        )
+        name, pinned = session.target.name, session.target.state.lineage
+    offer = ask_for_offer(invocation)
+    if console.as_json:
+        console.write_document(
+            {"target": name, "lineage": new_lineage, "backend": _offer_document(offer)}
+        )
         return 0
-    face.out(f"Made an empty state for target {name}, lineage {made}.\n")
+    console.write_output(f"Made an empty state for target {name}, lineage {new_lineage}.\n")
     if not pinned:
-        face.out(f"Pin it in the project file: targets.{name}.state.lineage: {made}\n")
-    face.out("\n")
+        console.write_output(
+            f"Pin it in the project file: targets.{name}.state.lineage: {new_lineage}\n"
+        )
+    console.write_output("\n")
     if offer.rows:
-        face.out(f"{render_section('Backend', offer.rows, color=face.color_out)}\n")
-        face.out(f"{states.describe_protection(offer.listed, offer.unlisted)}\n")
+        console.write_output(
+            f"{render_section('Backend', offer.rows, color=console.is_output_colored)}\n"
+        )
+        console.write_output(f"{states.describe_protection(offer.listed, offer.unlisted)}\n")
         return 0
-    face.out(f"The backend could not be asked what it offers: {clean(offer.unasked)}.\n\n")
-    face.out(f"{states.PROTECTS}\n")
+    console.write_output(
+        f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n\n"
+    )
+    console.write_output(f"{states.EMPTY_STATE_WARNING}\n")
     return 0
 
 

@@ -5,75 +5,96 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from synapse_apply.model.state import Intent
-    from synapse_apply.session.unrecorded import Told
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.unrecorded import JournalFile
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "list",
     examples=[
         ("synapse-apply state list", "A line for each record."),
         ("synapse-apply state list --json", "The same for a script."),
     ],
 )
-@options.output
-@options.place
-def command(*, face: Face, where: Where) -> int:
+@options.add_json_options
+@options.add_target_options
+def command(*, console: Console, invocation: Invocation) -> int:
     """List what is recorded: address, id of the live object, API version, last write.
 
     Calls of unknown outcome are told, too, and files that know of calls the state does not.
     """
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.unrecorded import all_files, told_done
+    from synapse_apply.session.unrecorded import build_journal_warnings, find_done_calls
     from synapse_apply.views.record import record_document
     from synapse_apply.views.tables import render_table
 
-    with open_state(where) as context:
-        state, at = states.read(context), (context.project, context.target)
-        keys = context.keys()
-    kept, told = all_files(*at, keys, state.lineage), told_done(*at, state, keys)
+    with open_state(invocation) as session:
+        state, project_and_target = states.read_state(session), (session.project, session.target)
+        keys = session.read_keys()
+    journal_findings, journal_files = (
+        build_journal_warnings(*project_and_target, keys, state.lineage),
+        find_done_calls(*project_and_target, state, keys),
+    )
     records = [record for _, record in sorted(state.records.items())]
     open_calls = sorted(state.open_intents, key=lambda intent: intent.address)
-    face.warn(kept)
-    if face.as_json:
-        face.document(
+    console.write_findings(journal_findings)
+    if console.as_json:
+        console.write_document(
             {
                 "lineage": state.lineage,
                 "serial": state.serial,
                 "records": [record_document(record) for record in records],
                 "open": [str(intent.address) for intent in open_calls],
-                "diagnostics": [finding.to_json() for finding in kept],
+                "diagnostics": [finding.to_json() for finding in journal_findings],
             }
         )
         return 0
     if records:
-        rows = [(r.address, r.remote_id, r.api, r.updated_at[:19] + "Z") for r in records]
-        face.out(render_table(("address", "id", "api", "updated"), rows, color=face.color_out))
+        rows = [
+            (
+                listed_record.address,
+                listed_record.remote_id,
+                listed_record.api,
+                listed_record.updated_at[:19] + "Z",
+            )
+            for listed_record in records
+        ]
+        console.write_output(
+            render_table(("address", "id", "api", "updated"), rows, color=console.is_output_colored)
+        )
     else:
-        face.err("Nothing is recorded.\n")
+        console.write_stderr("Nothing is recorded.\n")
     for intent in open_calls:
-        face.err(f"Outcome unknown: {intent.address}. {_settled_by(intent, told, face.aim)}.\n")
+        console.write_stderr(
+            f"Outcome unknown: {intent.address}. "
+            f"{_format_settlement_hint(intent, journal_files, console.typed_target)}.\n"
+        )
     return 0
 
 
-def _settled_by(intent: Intent, told: Mapping[str, Told], aim: str) -> str:
+def _format_settlement_hint(
+    intent: Intent, journal_files: Mapping[str, JournalFile], typed_target: str
+) -> str:
     """What will say how an open call ended."""
-    from synapse_apply.model.aim import aimed
-    from synapse_apply.planning.refusals import outcome_unknown
-    from synapse_apply.session.states import can_be_looked_up
+    from synapse_apply.model.aim import add_target_to_commands
+    from synapse_apply.planning.refusals import build_outcome_unknown_refusal
+    from synapse_apply.session.states import can_look_up_outcome
 
-    if intent.id in told:
-        return told[intent.id].way_out
-    if can_be_looked_up(intent):
+    if intent.id in journal_files:
+        return journal_files[intent.id].recovery_hint
+    if can_look_up_outcome(intent):
         return "The next apply looks it up"
-    ways = "; ".join(outcome_unknown(intent).ways_out)
-    settle = f"`synapse-apply settle {intent.address}`"
-    return aimed(f"Not every backend can tell: {settle} asks this one. If it cannot: {ways}", aim)
+    ways_text = "; ".join(build_outcome_unknown_refusal(intent).ways_out)
+    settle_command = f"`synapse-apply settle {intent.address}`"
+    return add_target_to_commands(
+        f"Not every backend can tell: {settle_command} asks this one. If it cannot: {ways_text}",
+        typed_target,
+    )

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options, parsing
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
     from synapse_apply.model.values import SecretRef
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "migrate",
     examples=[
         (
@@ -32,33 +32,33 @@ if TYPE_CHECKING:
         ("1", "there is a state already, or it cannot be written"),
     ],
 )
-@options.text_output
-@options.place
+@options.add_color_options
+@options.add_target_options
 @click.option(
     "--to",
     "url",
     required=True,
     metavar="URL",
-    callback=parsing.state_url,
+    callback=parsing.parse_state_url_option,
     help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
     "holds a password that nobody else on this machine shall see.",
 )
-@options.patience
-def command(*, face: Face, where: Where, url: str | SecretRef) -> int:
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, url: str | SecretRef) -> int:
     """Copy a whole state, history included, to another store, and compare the two.
 
     The state it came from stays as it is: set `state.url` in the project file, then put the old
     file away, so that nobody goes on writing to it.
     """
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.states import migrate
+    from synapse_apply.session.states import migrate_state
 
-    with open_state(where) as context:
-        made = migrate(context, url, where.environ)
-        name = context.target.name
-    count = len(made.records)
+    with open_state(invocation) as session:
+        copied_state = migrate_state(session, url, invocation.environ)
+        name = session.target.name
+    count = len(copied_state.records)
     records = f"{count} record{'' if count == 1 else 's'}"
-    face.out(f"Copied {records} of target {name} (serial {made.serial}).\n")
-    set_to = "" if isinstance(url, str) else f": {{env: {url.name}}}"
-    face.out(f"Now set targets.{name}.state.url{set_to} in the project file.\n")
+    console.write_output(f"Copied {records} of target {name} (serial {copied_state.serial}).\n")
+    setting_text = "" if isinstance(url, str) else f": {{env: {url.name}}}"
+    console.write_output(f"Now set targets.{name}.state.url{setting_text} in the project file.\n")
     return 0

@@ -7,44 +7,52 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "rebind",
     examples=[("synapse-apply state rebind -t prod", "The backend moved to another url.")],
     exits=[("0", "bound"), ("1", "error, or the answer was not `yes`")],
 )
-@options.text_output
-@options.place
+@options.add_color_options
+@options.add_target_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@options.patience
-def command(*, face: Face, where: Where, yes: bool) -> int:
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     """Bind the state to the target's url and tenant as they are now.
 
     Only right when it is the same backend under another name: ids in the state are taken for
     ids there.
     """
-    from synapse_apply.cli.approval import ask, need_approval
-    from synapse_apply.cli.state.bound import binding_now
+    from synapse_apply.cli.approval import ask_approval, require_approval
+    from synapse_apply.cli.state.bound import build_current_identity
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.state_file import describe
+    from synapse_apply.session.state_file import describe_state_identity
 
-    need_approval(face, given=yes, verb="state rebind", flag="--yes")
-    with open_state(where) as context:
-        now, before = binding_now(context), context.store.binding()
-        if now == before:
-            face.out(f"It is bound to {describe(now)} already.\n")
+    require_approval(console, is_approved=yes, verb="state rebind", flag="--yes")
+    with open_state(invocation) as session:
+        current_identity, bound_identity = (
+            build_current_identity(session),
+            session.store.read_identity(),
+        )
+        if current_identity == bound_identity:
+            console.write_output(
+                f"It is bound to {describe_state_identity(current_identity)} already.\n"
+            )
             return 0
-        question = f"Bind the state of {describe(before)} to {describe(now)}?"
-        if not yes and not ask(face, question, "It must be the same backend."):
-            face.err("Nothing was changed.\n")
+        question = (
+            f"Bind the state of {describe_state_identity(bound_identity)} to "
+            f"{describe_state_identity(current_identity)}?"
+        )
+        if not yes and not ask_approval(console, question, "It must be the same backend."):
+            console.write_stderr("Nothing was changed.\n")
             return 1
-        old, new = states.rebind(context, now)
-    face.out(f"Was bound to {old}, is bound to {new}.\n")
+        old, new = states.rebind_state(session, current_identity)
+    console.write_output(f"Was bound to {old}, is bound to {new}.\n")
     return 0

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.unrecorded import Contents, Ended
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.unrecorded import EndedCall, JournalContent
+    from synapse_apply.session.where import Invocation
 
-_FLAG = "--allow-unsigned"
+_UNSIGNED_FLAG = "--allow-unsigned"
 
 
-@manual(
+@manual_command(
     "recover",
     examples=[
         (
@@ -32,12 +32,14 @@ _FLAG = "--allow-unsigned"
         ("6", "the state is locked by another run"),
     ],
 )
-@options.text_output
-@options.place
+@options.add_color_options
+@options.add_target_options
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(_FLAG, is_flag=True, help="Do not ask before a file without a signature is used.")
-@options.patience
-def command(*, face: Face, where: Where, file: Path, allow_unsigned: bool) -> int:
+@click.option(
+    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before a file without a signature is used."
+)
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, file: Path, allow_unsigned: bool) -> int:
     """Record what a run did while its state could not be written.
 
     Such a run (a full disk, a database that went away) writes what it did to a file beside the
@@ -48,47 +50,59 @@ def command(*, face: Face, where: Where, file: Path, allow_unsigned: bool) -> in
     in use did not sign, such as that of an earlier version or of a run without the key, is shown
     line by line, and recorded only when you say so.
     """
-    from synapse_apply.cli.approval import ask, need_approval
+    from synapse_apply.cli.approval import ask_approval, require_approval
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.recover import look, recover
+    from synapse_apply.session.recover import read_recovery_file, recover_calls
 
-    path = where.directory / file
-    with open_state(where) as context:
-        found = look(context, path)
-        if not found.is_genuine:
-            _show(face, file, found)
-            need_approval(face, given=allow_unsigned, verb="state recover", flag=_FLAG)
-            question = f"Record this in the state of target {context.target.name}?"
+    path = invocation.directory / file
+    with open_state(invocation) as session:
+        journal = read_recovery_file(session, path)
+        if not journal.is_genuine:
+            _show_unsigned_journal(console, file, journal)
+            require_approval(
+                console, is_approved=allow_unsigned, verb="state recover", flag=_UNSIGNED_FLAG
+            )
+            question = f"Record this in the state of target {session.target.name}?"
             detail = "Only if the report of a run of yours named this file."
-            if not allow_unsigned and not ask(face, question, detail):
-                face.err("Nothing was changed.\n")
+            if not allow_unsigned and not ask_approval(console, question, detail):
+                console.write_stderr("Nothing was changed.\n")
                 return 1
-        done = recover(context, path, found)
-    for intent in done.written:
-        face.out(f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n")
-    face.out(f"Recorded: {len(done.written)}. Known before: {len(done.known)}. Removed {file}.\n")
+        recovered_calls = recover_calls(session, path, journal)
+    for intent in recovered_calls.recorded_intents:
+        console.write_output(
+            f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n"
+        )
+    console.write_output(
+        f"Recorded: {len(recovered_calls.recorded_intents)}. Known before: "
+        f"{len(recovered_calls.known_intents)}. Removed {file}.\n"
+    )
     return 0
 
 
-def _show(face: Face, file: Path, found: Contents) -> None:
+def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent) -> None:
     """All that a file says which nobody vouches for."""
-    face.out(f"Nobody vouches for {file}: {found.why}.\nIt says:\n")
-    for number, ended in enumerate(found.ended, start=1):
-        face.out(f"\n{number}. {_row(ended)}\n{_record(face, ended)}")
+    console.write_output(f"Nobody vouches for {file}: {journal.reason}.\nIt says:\n")
+    for number, ended_call in enumerate(journal.calls, start=1):
+        console.write_output(
+            f"\n{number}. "
+            f"{_format_ended_call(ended_call)}\n{_render_ended_record(console, ended_call)}"
+        )
 
 
-def _row(ended: Ended) -> str:
-    from synapse_apply.views.safety import clean
+def _format_ended_call(ended_call: EndedCall) -> str:
+    from synapse_apply.views.safety import sanitize
 
-    intent = ended.intent
-    what = f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'})"
-    return clean(f"{what}: {intent.state.value}, sent {intent.sent_at}, by {ended.entry.who}")
+    intent = ended_call.intent
+    call_text = f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'})"
+    return sanitize(
+        f"{call_text}: {intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
+    )
 
 
-def _record(face: Face, ended: Ended) -> str:
+def _render_ended_record(console: Console, ended_call: EndedCall) -> str:
     """The record that it leads to."""
     from synapse_apply.views.record import render_record
 
-    if ended.record is None:
+    if ended_call.record is None:
         return "   No record is left of it.\n"
-    return render_record(ended.record, color=face.color_out)
+    return render_record(ended_call.record, color=console.is_output_colored)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "rekey",
     examples=[
         ("synapse-apply state rekey -t prod", "After a new SYNAPSE_APPLY_STATE_KEY was set."),
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     exits=[("0", "done; what kept its old key is told"), ("1", "error: nothing was changed")],
     environment=[("SYNAPSE_APPLY_STATE_KEY", "the new key; without it one is made in a file")],
 )
-@options.output
-@options.place
-@options.variables
-@options.patience
-def command(*, face: Face, where: Where) -> int:
+@options.add_json_options
+@options.add_target_options
+@options.add_variable_options
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation) -> int:
     """Digest the recorded secrets under another state key.
 
     Each secret is resolved anew, so those that manifests name must be there; what cannot be
@@ -33,26 +33,28 @@ def command(*, face: Face, where: Where) -> int:
     for example.
     """
     from synapse_apply.session.context import open_context
-    from synapse_apply.session.rekey import rekey
+    from synapse_apply.session.rekey import rekey_secrets
 
-    with open_context(where) as context:
-        made = rekey(context, where.environ)
-    face.warn(made.warnings)
-    if face.as_json:
-        face.document(
+    with open_context(invocation) as session:
+        rekey_result = rekey_secrets(session, invocation.environ)
+    console.write_findings(rekey_result.warnings)
+    if console.as_json:
+        console.write_document(
             {
-                "key_id": made.key_id,
-                "done": made.done,
-                "signed": made.signed,
-                "kept": list(made.kept),
+                "key_id": rekey_result.key_id,
+                "done": rekey_result.rekeyed_count,
+                "signed": rekey_result.signed_count,
+                "kept": list(rekey_result.kept_reasons),
             }
         )
         return 0
-    for kept in made.kept:
-        face.err(f"Kept under its old key: {kept}\n")
-    noun = "secret" if made.done == 1 else "secrets"
-    face.out(f"Digested {made.done} {noun} under key {made.key_id}.\n")
-    if made.signed:
-        runs = "run" if made.signed == 1 else "runs"
-        face.out(f"Signed the results of {made.signed} {runs} with it.\n")
+    for kept_reason in rekey_result.kept_reasons:
+        console.write_stderr(f"Kept under its old key: {kept_reason}\n")
+    noun = "secret" if rekey_result.rekeyed_count == 1 else "secrets"
+    console.write_output(
+        f"Digested {rekey_result.rekeyed_count} {noun} under key {rekey_result.key_id}.\n"
+    )
+    if rekey_result.signed_count:
+        runs = "run" if rekey_result.signed_count == 1 else "runs"
+        console.write_output(f"Signed the results of {rekey_result.signed_count} {runs} with it.\n")
     return 0

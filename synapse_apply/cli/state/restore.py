@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "restore",
     examples=[
         ("synapse-apply state restore prod.backup -t prod", "Put a backup in the state's place."),
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
         ("6", "the state is locked by another run"),
     ],
 )
-@options.text_output
-@options.place
+@options.add_color_options
+@options.add_target_options
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask before a state is replaced.")
-def command(*, face: Face, where: Where, file: Path, yes: bool) -> int:
+def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) -> int:
     """Replace the state by a backup.
 
     It must be one of this target: of its url and tenant, and of the lineage that the project
@@ -38,30 +38,41 @@ def command(*, face: Face, where: Where, file: Path, yes: bool) -> int:
     it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
     remembered: plan afterwards, and look closely.
     """
-    from synapse_apply.cli.again import same_place
-    from synapse_apply.cli.approval import ask, need_approval
-    from synapse_apply.cli.state.bound import binding_now
-    from synapse_apply.model.aim import completed
+    from synapse_apply.cli.again import format_location_options
+    from synapse_apply.cli.approval import ask_approval, require_approval
+    from synapse_apply.cli.state.bound import build_current_identity
+    from synapse_apply.model.aim import add_options_to_commands
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.restore import exchange, replaced, restore
+    from synapse_apply.session.restore import (
+        build_replaced_warnings,
+        prepare_restore,
+        restore_backup,
+    )
 
-    path = where.directory / file
+    path = invocation.directory / file
     if not path.is_file():
         raise click.BadParameter(f"File {str(file)!r} does not exist.", param_hint="FILE")
-    with open_state(where) as context:
-        binding = binding_now(context, looking=True)
-        found = exchange(context, path, binding)
-        if context.store.exists() and not yes:
-            need_approval(face, given=yes, verb="state restore", flag="--yes")
-            name = context.target.name
-            detail = found.of_another or "What was applied since the backup is forgotten."
-            if not ask(face, f"Replace the state of target {name}?", detail):
-                face.err("Nothing was changed.\n")
+    with open_state(invocation) as session:
+        identity = build_current_identity(session, is_read_only=True)
+        state_exchange = prepare_restore(session, path, identity)
+        if session.store.exists() and not yes:
+            require_approval(console, is_approved=yes, verb="state restore", flag="--yes")
+            name = session.target.name
+            detail = (
+                state_exchange.lineage_difference
+                or "What was applied since the backup is forgotten."
+            )
+            if not ask_approval(console, f"Replace the state of target {name}?", detail):
+                console.write_stderr("Nothing was changed.\n")
                 return 1
-        kept = restore(context, path, binding)
-        face.warn(replaced(found, kept, context.target))
-    if kept:
-        face.out(f"The state that was there is kept as {kept}.\n")
-    again = completed("Run `synapse-apply plan` next.", same_place(where))
-    face.out(f"Restored from {file}. {again}\n")
+        kept_location = restore_backup(session, path, identity)
+        console.write_findings(
+            build_replaced_warnings(state_exchange, kept_location, session.target)
+        )
+    if kept_location:
+        console.write_output(f"The state that was there is kept as {kept_location}.\n")
+    next_step = add_options_to_commands(
+        "Run `synapse-apply plan` next.", format_location_options(invocation)
+    )
+    console.write_output(f"Restored from {file}. {next_step}\n")
     return 0

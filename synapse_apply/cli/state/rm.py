@@ -8,23 +8,23 @@ import click
 
 from synapse_apply.cli import options
 from synapse_apply.cli.addresses import RECORDED_NAME
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "rm",
     examples=[("synapse-apply state rm plugin/yolo", "Forget it; the plugin itself stays.")],
     exits=[("0", "forgotten"), ("1", "an address is not recorded: nothing was forgotten")],
 )
-@options.text_output
-@options.place
+@options.add_color_options
+@options.add_target_options
 @click.argument("names", type=RECORDED_NAME, nargs=-1, required=True, metavar="ADDRESS...")
-@options.patience
-def command(*, face: Face, where: Where, names: tuple[str, ...]) -> int:
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, names: tuple[str, ...]) -> int:
     """Forget records; the live objects stay as they are.
 
     What is still declared is adopted by the next apply where it can be found; plugins on API v1
@@ -32,11 +32,11 @@ def command(*, face: Face, where: Where, names: tuple[str, ...]) -> int:
     """
     from synapse_apply.session import states
     from synapse_apply.session.context import open_state
-    from synapse_apply.session.select import choose_each, in_state
+    from synapse_apply.session.select import build_state_selectable, choose_addresses
 
-    with open_state(where) as context:
-        addresses = choose_each(in_state(context.store.read()), names)
-        states.remove(context, addresses)
+    with open_state(invocation) as session:
+        addresses = choose_addresses(build_state_selectable(session.store.read_state()), names)
+        states.forget_addresses(session, addresses)
     for address in addresses:
-        face.out(f"Forgot {address}; the live object stays.\n")
+        console.write_output(f"Forgot {address}; the live object stays.\n")
     return 0

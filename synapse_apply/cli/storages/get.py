@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
 
-@manual(
+@manual_command(
     "get",
     examples=[
         ("synapse-apply storages get 3", "By its id."),
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     ],
     exits=[("0", "shown"), ("1", "there is no such storage, or it could not be read")],
 )
-@options.output
-@options.place
+@options.add_json_options
+@options.add_target_options
 @click.argument("named", metavar="ID|NAME")
-def command(*, face: Face, where: Where, named: str) -> int:
+def command(*, console: Console, invocation: Invocation, named: str) -> int:
     """Show a storage as the backend has it.
 
     Secrets of its configuration show as `(sensitive)`, as null in JSON: those that the schema of
     its provider marks, and all of it where the provider is unknown.
     """
-    from synapse_apply.cli.live_texts import show
-    from synapse_apply.session.objects import get
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.cli.live_texts import show_live_object
+    from synapse_apply.session.objects import find_object
+    from synapse_apply.session.reach import open_live_backend
 
-    with open_backend(where) as reach:
-        return show(face, "storage", get(reach, "storage", named))
+    with open_live_backend(invocation) as live_backend:
+        return show_live_object(console, "storage", find_object(live_backend, "storage", named))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synapse_apply.cli import options
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.manual import manual
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.manual import manual_command
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Where
+    from synapse_apply.session.where import Invocation
 
-_FIELDS = ("name", "provider", "category")
+_COLUMNS = ("name", "provider", "category")
 
 
-@manual(
+@manual_command(
     "list",
     examples=[
         ("synapse-apply storages list", "A line for each storage."),
@@ -22,16 +22,16 @@ _FIELDS = ("name", "provider", "category")
     ],
     exits=[("0", "listed, also where there is none"), ("1", "they could not be read")],
 )
-@options.output
-@options.place
-def command(*, face: Face, where: Where) -> int:
+@options.add_json_options
+@options.add_target_options
+def command(*, console: Console, invocation: Invocation) -> int:
     """List every storage that the token may see."""
-    from synapse_apply.cli.live_texts import list_all
-    from synapse_apply.session.objects import storages
-    from synapse_apply.session.reach import open_backend
+    from synapse_apply.cli.live_texts import list_live_objects
+    from synapse_apply.session.objects import list_storages
+    from synapse_apply.session.reach import open_live_backend
 
-    with open_backend(where) as reach:
-        found = storages(reach)
-        if not found:
-            face.err("There is no storage.\n")
-        return list_all(face, "storage", found, _FIELDS)
+    with open_live_backend(invocation) as live_backend:
+        live_storages = list_storages(live_backend)
+        if not live_storages:
+            console.write_stderr("There is no storage.\n")
+        return list_live_objects(console, "storage", live_storages, _COLUMNS)

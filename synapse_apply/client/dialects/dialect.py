@@ -7,22 +7,22 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.masked import as_answered
+from synapse_apply.model.masked import unmask_value
 
 Query = tuple[tuple[str, str], ...]
 
 
 @frozen
-class Page:
+class ListPage:
     """One page of a list.
 
-    `total` is the server's count of the whole list (None when it gave none), `following` the
+    `total_count` is the server's count of the whole list (None when it gave none), `next_query` the
     query of the next page (None on the last one).
     """
 
     items: list[Any]
-    total: int | None = None
-    following: Query | None = None
+    total_count: int | None = None
+    next_query: Query | None = None
 
 
 @frozen
@@ -38,34 +38,38 @@ class Credentials:
 class Dialect:
     """One API version on the wire.
 
-    `prefix` stands before every path, `page_size` is the query that asks for large pages,
-    `numbered` the query that names a page by its number ("" where only the page before names one),
-    `read_page` reads a page (None for what is none), `unwrap` takes the value out of an answer,
-    `auth_headers` says who calls.
+    `prefix` stands before every path, `page_size_query` is the query that asks for large pages,
+    `page_number_param` the query that names a page by its number ("" where only the page before
+    names one), `read_page` reads a page (None for what is none), `unwrap` takes the value out of an
+    answer, `build_auth_headers` says who calls.
     """
 
-    api: str
+    api_version: str
     prefix: str
-    page_size: Query
-    numbered: str
-    read_page: Callable[[Any], Page | None]
+    page_size_query: Query
+    page_number_param: str
+    read_page: Callable[[Any], ListPage | None]
     unwrap: Callable[[Any], Any]
-    auth_headers: Callable[[Credentials], dict[str, str]]
+    build_auth_headers: Callable[[Credentials], dict[str, str]]
 
 
-def query_of(link: str) -> Query:
+def parse_link_query(link: str) -> Query:
     """Only the query of a link: behind a proxy its host is one that must not get the token."""
     # A link is no text for people: masked, it would lead to another list.
-    return tuple(parse_qsl(urlsplit(as_answered(link)).query, keep_blank_values=True))
+    return tuple(parse_qsl(urlsplit(unmask_value(link)).query, keep_blank_values=True))
 
 
-def page_with_links(answer: Any, following: Callable[[str], Query]) -> Page | None:
+def parse_linked_page(answer: Any, parse_next_query: Callable[[str], Query]) -> ListPage | None:
     """The page in `{count, next, previous, results}`; None for anything else."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("results"), list):
         return None
-    link = answer.get("next")
-    if link is not None and not isinstance(link, str):
+    next_link = answer.get("next")
+    if next_link is not None and not isinstance(next_link, str):
         return None
-    total = answer.get("count")
-    is_count = isinstance(total, int) and not isinstance(total, bool)
-    return Page(answer["results"], total if is_count else None, following(link) if link else None)
+    count = answer.get("count")
+    is_count = isinstance(count, int) and not isinstance(count, bool)
+    return ListPage(
+        answer["results"],
+        count if is_count else None,
+        parse_next_query(next_link) if next_link else None,
+    )

@@ -7,33 +7,37 @@ from typing import Any
 from synapse_apply.client.dialects.dialect import (
     Credentials,
     Dialect,
-    Page,
-    page_with_links,
-    query_of,
+    ListPage,
+    parse_link_query,
+    parse_linked_page,
 )
 
 
-def auth_headers(who: Credentials) -> dict[str, str]:
+def build_auth_headers(credentials: Credentials) -> dict[str, str]:
     """The headers that say who calls; what is not given is not sent."""
-    forms = {
-        "Synapse-Access-Token": who.token,
-        "Synapse-Tenant": who.tenant,
-        "SYNAPSE-Agent": who.agent_token,
+    tokens = {
+        "Synapse-Access-Token": credentials.token,
+        "Synapse-Tenant": credentials.tenant,
+        "SYNAPSE-Agent": credentials.agent_token,
     }
-    return {name: f"Token {value}" for name, value in forms.items() if value}
+    return {name: f"Token {value}" for name, value in tokens.items() if value}
 
 
-def read_page(answer: Any) -> Page | None:
+def read_page(answer: Any) -> ListPage | None:
     """The page in an answer: `{count, next, previous, results}` or a bare list; else None."""
-    return Page(answer) if isinstance(answer, list) else page_with_links(answer, query_of)
+    return (
+        ListPage(answer)
+        if isinstance(answer, list)
+        else parse_linked_page(answer, parse_link_query)
+    )
 
 
 DIALECT = Dialect(
-    api="v1",
+    api_version="v1",
     prefix="",
-    page_size=(("page_size", "100"),),
-    numbered="page",
+    page_size_query=(("page_size", "100"),),
+    page_number_param="page",
     read_page=read_page,
     unwrap=lambda answer: answer,
-    auth_headers=auth_headers,
+    build_auth_headers=build_auth_headers,
 )

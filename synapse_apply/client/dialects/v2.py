@@ -8,39 +8,42 @@ from typing import Any
 from synapse_apply.client.dialects.dialect import (
     Credentials,
     Dialect,
-    Page,
+    ListPage,
     Query,
-    page_with_links,
-    query_of,
+    parse_link_query,
+    parse_linked_page,
 )
-from synapse_apply.model.masked import as_answered
+from synapse_apply.model.masked import unmask_value
 
 _CURSOR = "cursor"
 
 
-def auth_headers(who: Credentials) -> dict[str, str]:
+def build_auth_headers(credentials: Credentials) -> dict[str, str]:
     """The headers that say who calls; v2 knows no agents."""
-    forms = {"SYNAPSE-ACCESS-TOKEN": who.token, "SYNAPSE-Tenant": who.tenant}
-    return {name: value for name, value in forms.items() if value}
+    header_values = {
+        "SYNAPSE-ACCESS-TOKEN": credentials.token,
+        "SYNAPSE-Tenant": credentials.tenant,
+    }
+    return {name: value for name, value in header_values.items() if value}
 
 
-def unwrap(answer: Any) -> Any:
+def unwrap_envelope(answer: Any) -> Any:
     """What is in an envelope `{data, meta}`; anything else as it is."""
     if isinstance(answer, Mapping) and "data" in answer and answer.keys() <= {"data", "meta"}:
         return answer["data"]
     return answer
 
 
-def read_page(answer: Any) -> Page | None:
+def read_page(answer: Any) -> ListPage | None:
     """The page in an answer; None for what is none.
 
     Either an envelope whose `meta.pagination` has `next_cursor`, or `{next, previous, results}`,
     bare or in an envelope. A list that does not say whether more follows is no page: what is
     behind its end would be taken for absent.
     """
-    inside = unwrap(answer)
-    if not isinstance(inside, list):
-        return page_with_links(inside, _following)
+    content = unwrap_envelope(answer)
+    if not isinstance(content, list):
+        return parse_linked_page(content, _parse_next_query)
     meta = answer.get("meta") if isinstance(answer, Mapping) else None
     pagination = meta.get("pagination") if isinstance(meta, Mapping) else None
     if not isinstance(pagination, Mapping) or "next_cursor" not in pagination:
@@ -48,21 +51,21 @@ def read_page(answer: Any) -> Page | None:
     cursor = pagination["next_cursor"]
     if cursor is not None and not isinstance(cursor, str):
         return None
-    return Page(inside, following=_following(cursor) if cursor else None)
+    return ListPage(content, next_query=_parse_next_query(cursor) if cursor else None)
 
 
-def _following(text: str) -> Query:
+def _parse_next_query(link_or_cursor: str) -> Query:
     """The query of the next page: of a link that has a cursor, else the text is the cursor."""
-    query = query_of(text) if "?" in text else ()
-    return query if _CURSOR in dict(query) else ((_CURSOR, as_answered(text)),)
+    query = parse_link_query(link_or_cursor) if "?" in link_or_cursor else ()
+    return query if _CURSOR in dict(query) else ((_CURSOR, unmask_value(link_or_cursor)),)
 
 
 DIALECT = Dialect(
-    api="v2",
+    api_version="v2",
     prefix="v2/",
-    page_size=(("per_page", "200"),),  # the most there is
-    numbered="",
+    page_size_query=(("per_page", "200"),),  # the most there is
+    page_number_param="",
     read_page=read_page,
-    unwrap=unwrap,
-    auth_headers=auth_headers,
+    unwrap=unwrap_envelope,
+    build_auth_headers=build_auth_headers,
 )

@@ -6,65 +6,76 @@ import functools
 import importlib.metadata
 from typing import Any
 
-from synapse_apply.emulator.core.backend import PROFILE
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.clock import iso
-from synapse_apply.emulator.core.errors import ApiError, bad_request, conflict, not_found
+from synapse_apply.emulator.core.backend import PROFILE_SETTING
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.clock import format_iso
+from synapse_apply.emulator.core.errors import (
+    ApiError,
+    bad_request_error,
+    conflict_error,
+    not_found_error,
+)
 from synapse_apply.emulator.core.fault_rules import FaultsError
-from synapse_apply.emulator.core.store import KINDS, DuplicateKeyError, Kind, Row, Wanted
+from synapse_apply.emulator.core.store import (
+    KINDS,
+    DuplicateKeyError,
+    Kind,
+    ObjectQuery,
+    StoredObject,
+)
 from synapse_apply.emulator.core.switches import UnknownSwitchError
 
 API_VERSIONS = ["v1", "v2"]
-_CENTURY = 100 * 365 * 24 * 3600
+_CENTURY_SECONDS = 100 * 365 * 24 * 3600
 
 
-def health(call: Call) -> Answer:
-    return Answer(
+def read_health(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(
         {
             "status": "ok",
-            "data_set": call.backend.store.data_set,
-            "version": _version(),
+            "data_set": request.backend.store.data_set,
+            "version": _read_version(),
             "api_versions": API_VERSIONS,
         }
     )
 
 
 @functools.cache
-def _version() -> str:
+def _read_version() -> str:
     try:
         return importlib.metadata.version("synapse-apply")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
 
 
-def state(call: Call) -> Answer:
-    store = call.backend.store
-    return Answer(
+def read_state(request: EmulatorRequest) -> EmulatorAnswer:
+    store = request.backend.store
+    return EmulatorAnswer(
         {
             "data_set": store.data_set,
-            "counts": {kind: store.count(kind, Wanted()) for kind in KINDS},
-            "profile": call.backend.profile,
-            "switches": call.backend.switches.as_dict(),
+            "counts": {kind: store.count(kind, ObjectQuery()) for kind in KINDS},
+            "profile": request.backend.profile,
+            "switches": request.backend.switches.as_dict(),
         }
     )
 
 
-def _kind(call: Call) -> Kind:
-    kind = call.path["kind"]
+def _require_kind(request: EmulatorRequest) -> Kind:
+    kind = request.path["kind"]
     if kind not in KINDS:
-        raise not_found(f"There is no kind {kind}; there are: {', '.join(KINDS)}.")
+        raise not_found_error(f"There is no kind {kind}; there are: {', '.join(KINDS)}.")
     return kind
 
 
-def _row(call: Call, kind: Kind) -> Row:
-    text = call.path["id"]
-    row = call.backend.store.get(kind, int(text)) if text.isdecimal() else None
+def _require_object(request: EmulatorRequest, kind: Kind) -> StoredObject:
+    text = request.path["id"]
+    row = request.backend.store.find_by_id(kind, int(text)) if text.isdecimal() else None
     if row is None:
-        raise not_found()
+        raise not_found_error()
     return row
 
 
-def _raw(row: Row) -> dict[str, Any]:
+def _build_object_json(row: StoredObject) -> dict[str, Any]:
     return {
         "id": row.id,
         "tenant": row.tenant,
@@ -75,128 +86,140 @@ def _raw(row: Row) -> dict[str, Any]:
     }
 
 
-def objects(call: Call) -> Answer:
-    rows = call.backend.store.select(_kind(call), Wanted())
-    return Answer({"count": len(rows), "results": [_raw(row) for row in rows]})
+def list_objects(request: EmulatorRequest) -> EmulatorAnswer:
+    rows = request.backend.store.select(_require_kind(request), ObjectQuery())
+    return EmulatorAnswer(
+        {"count": len(rows), "results": [_build_object_json(row) for row in rows]}
+    )
 
 
-def read_object(call: Call) -> Answer:
-    return Answer(_raw(_row(call, _kind(call))))
+def read_object(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(_build_object_json(_require_object(request, _require_kind(request))))
 
 
-def create_object(call: Call) -> Answer:
+def create_object(request: EmulatorRequest) -> EmulatorAnswer:
     """Store `{body, tenant?, key?, parent?}` as it is; nothing is checked."""
-    values = call.body.values
-    backend = call.backend
+    values = request.body.values
+    backend = request.backend
     if not isinstance(values.get("body"), dict):
-        raise bad_request("body must be an object")
+        raise bad_request_error("body must be an object")
     try:
         row = backend.store.insert(
-            _kind(call),
-            str(values.get("tenant") or call.tenant),
+            _require_kind(request),
+            str(values.get("tenant") or request.tenant),
             values["body"],
             created=backend.clock.now(),
             key=values.get("key"),
             parent=values.get("parent"),
         )
     except DuplicateKeyError:
-        raise conflict("The key is taken.") from None
-    return Answer(_raw(row), 201)
+        raise conflict_error("The key is taken.") from None
+    return EmulatorAnswer(_build_object_json(row), 201)
 
 
-def edit_object(call: Call) -> Answer:
+def edit_object(request: EmulatorRequest) -> EmulatorAnswer:
     """An outside edit: the sent fields replace the stored ones; nothing is checked."""
-    kind = _kind(call)
-    row = _row(call, kind)
-    body = {**row.body, **call.body.values}
+    kind = _require_kind(request)
+    row = _require_object(request, kind)
+    body = {**row.body, **request.body.values}
     if kind != "job":
-        body["modified"] = call.backend.clock.now()
+        body["modified"] = request.backend.clock.now()
     key = body.get("code") if kind == "plugin" else row.key
     if kind == "release":
         key = f"{row.parent}@{body['version']}"
     try:
-        return Answer(_raw(call.backend.store.replace(kind, row, body, key=key)))
+        return EmulatorAnswer(
+            _build_object_json(request.backend.store.replace(kind, row, body, key=key))
+        )
     except DuplicateKeyError:
-        raise conflict("The key is taken.") from None
+        raise conflict_error("The key is taken.") from None
 
 
-def delete_object(call: Call) -> Answer:
-    kind = _kind(call)
-    call.backend.store.delete(kind, _row(call, kind).id)
-    return Answer(None, 204)
+def delete_object(request: EmulatorRequest) -> EmulatorAnswer:
+    kind = _require_kind(request)
+    request.backend.store.delete(kind, _require_object(request, kind).id)
+    return EmulatorAnswer(None, 204)
 
 
-def requests(call: Call) -> Answer:
-    log = call.backend.requests
-    return Answer({"counts": dict(log.counts), "last": list(log.last)})
+def list_requests(request: EmulatorRequest) -> EmulatorAnswer:
+    log = request.backend.request_log
+    return EmulatorAnswer({"counts": dict(log.counts), "last": list(log.recent_entries)})
 
 
-def forget_requests(call: Call) -> Answer:
-    call.backend.requests.clear()
-    return Answer(None, 204)
+def forget_requests(request: EmulatorRequest) -> EmulatorAnswer:
+    request.backend.request_log.clear()
+    return EmulatorAnswer(None, 204)
 
 
-def switches(call: Call) -> Answer:
-    return Answer(call.backend.switches.as_dict())
+def list_switches(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(request.backend.switches.as_dict())
 
 
-def change_switches(call: Call) -> Answer:
+def change_switches(request: EmulatorRequest) -> EmulatorAnswer:
     """Choose values of switches; with `profile`, all of that profile first, which is kept."""
-    chosen = {name: str(value) for name, value in call.body.values.items()}
-    profile = chosen.pop(PROFILE, None)
+    chosen = {name: str(value) for name, value in request.body.values.items()}
+    profile = chosen.pop(PROFILE_SETTING, None)
     try:
         if profile is None:
-            call.backend.switches.update(chosen)
+            request.backend.switches.update(chosen)
         else:
-            call.backend.change_profile(profile, chosen)
+            request.backend.change_profile(profile, chosen)
     except UnknownSwitchError as error:
-        raise bad_request(str(error)) from None
-    return switches(call)
+        raise bad_request_error(str(error)) from None
+    return list_switches(request)
 
 
-def faults(call: Call) -> Answer:
-    return Answer(call.backend.faults.as_dict())
+def list_faults(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(request.backend.fault_schedule.as_dict())
 
 
-def change_faults(call: Call) -> Answer:
+def change_faults(request: EmulatorRequest) -> EmulatorAnswer:
     """Put other rules in force, all counters at 0."""
     try:
-        call.backend.faults.replace(call.body.values)
+        request.backend.fault_schedule.replace_rules(request.body.values)
     except FaultsError as error:
-        raise bad_request(str(error)) from None
-    return faults(call)
+        raise bad_request_error(str(error)) from None
+    return list_faults(request)
 
 
-def fail_next_jobs(call: Call) -> Answer:
+def fail_next_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """The next `count` runs (1 unless sent) end as failed."""
-    count = call.body.values.get("count", 1)
+    count = request.body.values.get("count", 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise ApiError(400, {"count": ["A whole number of jobs is wanted."]})
-    call.backend.jobs_to_fail = count
-    return Answer({"count": count})
+    request.backend.jobs_to_fail = count
+    return EmulatorAnswer({"count": count})
 
 
-def clock(call: Call) -> Answer:
+def read_clock(request: EmulatorRequest) -> EmulatorAnswer:
     """The time as this server has it, and how far that is ahead of the machine's."""
-    own = call.backend.clock
-    return Answer({"now": iso(own.now()), "ahead": own.ahead})
+    data_set_clock = request.backend.clock
+    return EmulatorAnswer({"now": format_iso(data_set_clock.now()), "ahead": data_set_clock.ahead})
 
 
-def set_clock(call: Call) -> Answer:
+def set_clock(request: EmulatorRequest) -> EmulatorAnswer:
     """Move the clock: `ahead` seconds of the machine's, or behind it where negative."""
-    ahead = call.body.values.get("ahead")
-    if isinstance(ahead, bool) or not isinstance(ahead, int | float) or abs(ahead) > _CENTURY:
+    ahead = request.body.values.get("ahead")
+    if (
+        isinstance(ahead, bool)
+        or not isinstance(ahead, int | float)
+        or abs(ahead) > _CENTURY_SECONDS
+    ):
         raise ApiError(400, {"ahead": ["A number of seconds is wanted, of a century at most."]})
-    call.backend.clock.ahead = float(ahead)
-    return clock(call)
+    request.backend.clock.ahead = float(ahead)
+    return read_clock(request)
 
 
-def package(call: Call) -> Answer:
+def read_package(request: EmulatorRequest) -> EmulatorAnswer:
     """The bytes of a release's package."""
-    text = call.path["id"]
-    row = call.backend.store.get("release", int(text), call.tenant) if text.isdecimal() else None
-    found = row.body.get("package") if row else None
-    file = call.backend.packages / found["sha256"] if found else None
+    text = request.path["id"]
+    row = (
+        request.backend.store.find_by_id("release", int(text), request.tenant)
+        if text.isdecimal()
+        else None
+    )
+    stored_package = row.body.get("package") if row else None
+    file = request.backend.packages_folder / stored_package["sha256"] if stored_package else None
     if file is None or file.is_symlink():
-        raise not_found()
-    return Answer(None, headers={"Content-Type": "application/zip"}, file=file)
+        raise not_found_error()
+    return EmulatorAnswer(None, headers={"Content-Type": "application/zip"}, file=file)

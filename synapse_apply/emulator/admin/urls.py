@@ -4,36 +4,65 @@ from __future__ import annotations
 
 from synapse_apply.emulator.admin import responses
 from synapse_apply.emulator.core.call import Endpoint, Responder
-from synapse_apply.emulator.core.facts import Mark
+from synapse_apply.emulator.core.facts import FactSource
 
 
-def _own(
+def _build_own_endpoint(
     method: str, path: str, respond: Responder, text: str, *, is_open: bool = False
 ) -> Endpoint:
-    return Endpoint(method, path, respond, Mark.GUESSED, text, is_open=is_open)
+    return Endpoint(method, path, respond, FactSource.GUESSED, text, is_open=is_open)
 
 
 ENDPOINTS = (
-    _own("GET", "health/", responses.health, "Alive? Needs no token.", is_open=True),
-    _own("GET", "state/", responses.state, "Data set, counts by kind, switches."),
-    _own("GET", "switches/", responses.switches, "The chosen values."),
-    _own(
+    _build_own_endpoint(
+        "GET", "health/", responses.read_health, "Alive? Needs no token.", is_open=True
+    ),
+    _build_own_endpoint(
+        "GET", "state/", responses.read_state, "Data set, counts by kind, switches."
+    ),
+    _build_own_endpoint("GET", "switches/", responses.list_switches, "The chosen values."),
+    _build_own_endpoint(
         "PATCH",
         "switches/",
         responses.change_switches,
         "Choose others: `{name: value}`; `profile`: all of one.",
     ),
-    _own("GET", "clock/", responses.clock, "The server's time: its `Date`, its jobs."),
-    _own("PATCH", "clock/", responses.set_clock, "Move it: `{ahead: seconds}`."),
-    _own("GET", "faults/", responses.faults, "The fault rules and their counts (docs/faults.md)."),
-    _own("PUT", "faults/", responses.change_faults, "Put others in force: `{rules: [...]}`."),
-    _own("GET", "requests/", responses.requests, "The last requests, counts by method and path."),
-    _own("DELETE", "requests/", responses.forget_requests, "Forget them."),
-    _own("POST", "jobs/fail-next/", responses.fail_next_jobs, "Let the next `{count}` jobs fail."),
-    _own("GET", "packages/{id}/", responses.package, "The bytes of a release's package."),
-    _own("GET", "objects/{kind}/", responses.objects, "All objects of a kind, of all tenants."),
-    _own("POST", "objects/{kind}/", responses.create_object, "Store an object as it is."),
-    _own("GET", "objects/{kind}/{id}/", responses.read_object, "One object as it is stored."),
-    _own("PATCH", "objects/{kind}/{id}/", responses.edit_object, "An edit from outside."),
-    _own("DELETE", "objects/{kind}/{id}/", responses.delete_object, "A deletion from outside."),
+    _build_own_endpoint(
+        "GET", "clock/", responses.read_clock, "The server's time: its `Date`, its jobs."
+    ),
+    _build_own_endpoint("PATCH", "clock/", responses.set_clock, "Move it: `{ahead: seconds}`."),
+    _build_own_endpoint(
+        "GET",
+        "faults/",
+        responses.list_faults,
+        "The fault rules and their counts (docs/faults.md).",
+    ),
+    _build_own_endpoint(
+        "PUT", "faults/", responses.change_faults, "Put others in force: `{rules: [...]}`."
+    ),
+    _build_own_endpoint(
+        "GET", "requests/", responses.list_requests, "The last requests, counts by method and path."
+    ),
+    _build_own_endpoint("DELETE", "requests/", responses.forget_requests, "Forget them."),
+    _build_own_endpoint(
+        "POST", "jobs/fail-next/", responses.fail_next_jobs, "Let the next `{count}` jobs fail."
+    ),
+    _build_own_endpoint(
+        "GET", "packages/{id}/", responses.read_package, "The bytes of a release's package."
+    ),
+    _build_own_endpoint(
+        "GET", "objects/{kind}/", responses.list_objects, "All objects of a kind, of all tenants."
+    ),
+    _build_own_endpoint(
+        "POST", "objects/{kind}/", responses.create_object, "Store an object as it is."
+    ),
+    _build_own_endpoint(
+        "GET", "objects/{kind}/{id}/", responses.read_object, "One object as it is stored."
+    ),
+    _build_own_endpoint(
+        "PATCH", "objects/{kind}/{id}/", responses.edit_object, "An edit from outside."
+    ),
+    _build_own_endpoint(
+        "DELETE", "objects/{kind}/{id}/", responses.delete_object, "A deletion from outside."
+    ),
 )

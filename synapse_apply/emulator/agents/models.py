@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.store import StoredObject
 
 HEALTHY = "connected"
 
 
-def shown(row: Row, root: str) -> dict[str, Any]:
+def build_agent_json(row: StoredObject, root: str) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.body.get("name", ""),

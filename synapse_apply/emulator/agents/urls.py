@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from synapse_apply.emulator.agents import responses
 from synapse_apply.emulator.core.call import Endpoint
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.facts import Fact, FactSource
 
 ENDPOINTS = (
-    Endpoint("GET", "agents/", responses.list_all, Mark.OBSERVED, "List agents."),
+    Endpoint("GET", "agents/", responses.list_all, FactSource.OBSERVED, "List agents."),
     Endpoint(
         "POST",
         "agents/{token}/connect/",
         responses.connect,
-        Mark.DOCUMENTED,
+        FactSource.DOCUMENTED,
         "Check an agent's health; no body.",
     ),
 )
 
 FACTS = (
-    Fact("A new data set has the two agents of the API page's examples.", Mark.GUESSED),
-    Fact("An unknown agent token is 404.", Mark.GUESSED),
+    Fact("A new data set has the two agents of the API page's examples.", FactSource.GUESSED),
+    Fact("An unknown agent token is 404.", FactSource.GUESSED),
 )

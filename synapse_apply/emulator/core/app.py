@@ -19,18 +19,24 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.body import Received, receive
-from synapse_apply.emulator.core.call import Answer, ApiVersion, Call, Endpoint, version_of
-from synapse_apply.emulator.core.clock import Clock
-from synapse_apply.emulator.core.errors import ApiError, method_not_allowed, too_large
-from synapse_apply.emulator.core.fields import Body, Field, check
-from synapse_apply.emulator.core.guards import check_texts, find_odd_address
-from synapse_apply.emulator.core.languages import asks_for_english, in_korean
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.body import ReceivedBody, read_request_body
+from synapse_apply.emulator.core.call import (
+    ApiVersion,
+    EmulatorAnswer,
+    EmulatorRequest,
+    Endpoint,
+    find_version_by_path,
+)
+from synapse_apply.emulator.core.clock import DataSetClock
+from synapse_apply.emulator.core.errors import ApiError, method_not_allowed_error, too_large_error
+from synapse_apply.emulator.core.fields import Body, Field, clean_body_values
+from synapse_apply.emulator.core.guards import check_control_characters, find_address_refusal
+from synapse_apply.emulator.core.languages import prefers_english, translate_error
 
-_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
-_DRY_RUN = (Field("dry_run", "boolean"),)
-REQUEST_ID = "X-Request-ID"
+_DRY_RUN_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
+_DRY_RUN_FIELDS = (Field("dry_run", "boolean"),)
+REQUEST_ID_HEADER = "X-Request-ID"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
@@ -44,12 +50,12 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        identity = uuid.uuid4().hex
-        scope["request_id"] = identity
+        request_id = uuid.uuid4().hex
+        scope["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"].append((REQUEST_ID.lower().encode(), identity.encode()))
+                message["headers"].append((REQUEST_ID_HEADER.lower().encode(), request_id.encode()))
             await send(message)
 
         await self.app(scope, receive, send_with_id)
@@ -58,7 +64,7 @@ class RequestIdMiddleware:
 class DateMiddleware:
     """Dates every answer by the data set's clock, which tests may move (RFC 9110, 6.6.1)."""
 
-    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, clock: DataSetClock) -> None:
         self.app = app
         self.clock = clock
 
@@ -86,13 +92,13 @@ class LatencyMiddleware:
 
 
 def build_app(
-    backend: Backend,
+    backend: DataSetBackend,
     versions: Sequence[ApiVersion],
     *,
-    more_middleware: Sequence[Middleware] = (),
+    extra_middleware: Sequence[Middleware] = (),
     only_loopback: bool = True,
 ) -> ASGIApp:
-    """The ASGI application. `more_middleware` stands between the shared ones and the routes."""
+    """The ASGI application. `extra_middleware` stands between the shared ones and the routes."""
     middleware = list[Middleware]()
     if only_loopback:
         # A page in a browser must not reach this server by a name that resolves to loopback.
@@ -103,14 +109,14 @@ def build_app(
     async def answer_http_error(request: Request, error: Exception) -> Response:
         status = getattr(error, "status_code", 500)
         detail = "Not found." if status == 404 else str(getattr(error, "detail", error))
-        return _refuse_outside(backend, versions, request, status, detail)
+        return _build_fallback_refusal(backend, versions, request, status, detail)
 
     async def answer_crash(request: Request, _error: Exception) -> Response:
-        return _refuse_outside(backend, versions, request, 500, "A server error occurred.")
+        return _build_fallback_refusal(backend, versions, request, 500, "A server error occurred.")
 
     app = Starlette(
-        routes=[route for version in versions for route in _routes(backend, version)],
-        middleware=[*middleware, *more_middleware],
+        routes=[route for version in versions for route in _build_routes(backend, version)],
+        middleware=[*middleware, *extra_middleware],
         exception_handlers={HTTPException: answer_http_error, 500: answer_crash},
     )
     app.router.redirect_slashes = False
@@ -118,7 +124,7 @@ def build_app(
     return RequestIdMiddleware(DateMiddleware(app, backend.clock))
 
 
-def _routes(backend: Backend, version: ApiVersion) -> list[Route]:
+def _build_routes(backend: DataSetBackend, version: ApiVersion) -> list[Route]:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in version.endpoints:
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
@@ -135,7 +141,11 @@ class _PathApp:
     """All methods of one path."""
 
     def __init__(
-        self, backend: Backend, version: ApiVersion, path: str, endpoints: dict[str, Endpoint]
+        self,
+        backend: DataSetBackend,
+        version: ApiVersion,
+        path: str,
+        endpoints: dict[str, Endpoint],
     ) -> None:
         self.backend = backend
         self.version = version
@@ -144,64 +154,78 @@ class _PathApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        received = Received(Body({}))
+        received_body = ReceivedBody(Body({}))
         try:
-            if (odd := _odd_address(self.backend, self.version, request)) is not None:
-                raise odd
-            endpoint, tenant = self._admit(request)
-            is_rehearsal = self._is_rehearsal(request)
-            received = await _read(request, self.backend)
-            if self.version.is_guarded and self.backend.switches.is_on("v2_guards", "on"):
-                check_texts(received.body.values)
-            call = _call(request, self.backend, tenant, received, is_rehearsal=is_rehearsal)
-            answer = self.version.write(_answered(endpoint, call), call)
+            if (
+                address_error := _find_address_error(self.backend, self.version, request)
+            ) is not None:
+                raise address_error
+            endpoint, tenant = self._find_endpoint_and_tenant(request)
+            is_dry_run = self._is_dry_run(request)
+            received_body = await _read_body(request, self.backend)
+            if self.version.is_guarded and self.backend.switches.has_value("v2_guards", "on"):
+                check_control_characters(received_body.body.values)
+            emulator_request = _build_emulator_request(
+                request, self.backend, tenant, received_body, is_dry_run=is_dry_run
+            )
+            answer = self.version.wrap_answer(
+                _build_answer(endpoint, emulator_request), emulator_request
+            )
         except ApiError as error:
-            answer = _refused(self.backend, self.version, error, request)
+            answer = _build_refusal(self.backend, self.version, error, request)
         except ClientDisconnect:
             return
         finally:
-            received.discard()
+            received_body.delete_upload_files()
         if self.version.is_logged:
-            self._log(request, answer, received)
-        await _response(answer)(scope, receive, send)
+            self._log_request(request, answer, received_body)
+        await _build_response(answer)(scope, receive, send)
 
-    def _admit(self, request: Request) -> tuple[Endpoint, str]:
+    def _find_endpoint_and_tenant(self, request: Request) -> tuple[Endpoint, str]:
         method = "GET" if request.method == "HEAD" else request.method
-        served = {
+        served_endpoints = {
             name: endpoint
             for name, endpoint in self.endpoints.items()
-            if endpoint.switch is None or self.backend.switches.is_on(*endpoint.switch)
+            if endpoint.switch is None or self.backend.switches.has_value(*endpoint.switch)
         }
-        endpoint = served.get(method)
+        endpoint = served_endpoints.get(method)
         if endpoint is not None and endpoint.is_open:
             return endpoint, ""
         # As Django REST framework does: who asks comes before what is asked.
         tenant = authenticate(self.backend, request.headers)
         if endpoint is None:
-            raise method_not_allowed(request.method, tuple(served))
+            raise method_not_allowed_error(request.method, tuple(served_endpoints))
         return endpoint, tenant
 
-    def _is_rehearsal(self, request: Request) -> bool:
-        asked = request.query_params.get("dry_run")
-        if asked is None or not self.version.rehearses or request.method in ("GET", "HEAD"):
+    def _is_dry_run(self, request: Request) -> bool:
+        parameter_text = request.query_params.get("dry_run")
+        if (
+            parameter_text is None
+            or not self.version.supports_dry_run
+            or request.method in ("GET", "HEAD")
+        ):
             return False
-        if self.backend.switches.is_on("v2_dry_run", "unknown"):
+        if self.backend.switches.has_value("v2_dry_run", "unknown"):
             return False
-        return bool(check(_DRY_RUN, Body({"dry_run": asked}))["dry_run"])
+        return bool(
+            clean_body_values(_DRY_RUN_FIELDS, Body({"dry_run": parameter_text}))["dry_run"]
+        )
 
-    def _log(self, request: Request, answer: Answer, received: Received) -> None:
-        shown = dict(request.path_params)
-        if "token" in shown:
-            shown["token"] = "..."  # noqa: S105 - that of an agent, never shown
-        served = self.endpoints.get(request.method)
-        is_open = served is not None and served.is_open
-        self.backend.requests.add(
+    def _log_request(
+        self, request: Request, answer: EmulatorAnswer, received_body: ReceivedBody
+    ) -> None:
+        path_params = dict(request.path_params)
+        if "token" in path_params:
+            path_params["token"] = "..."  # noqa: S105 - that of an agent, never shown
+        endpoint = self.endpoints.get(request.method)
+        is_open = endpoint is not None and endpoint.is_open
+        self.backend.request_log.add(
             {
                 "method": request.method,
-                "path": self.version.prefix + self.path.format(**shown),
+                "path": self.version.prefix + self.path.format(**path_params),
                 # That of a signed URL is as good as a token.
                 "query": "" if is_open else request.url.query,
-                "fields": sorted([*received.body.values, *received.uploads]),
+                "fields": sorted([*received_body.body.values, *received_body.uploads]),
                 "has_token": any(name in request.headers for name in TOKEN_HEADERS),
                 "status": answer.status,
                 "request_id": request.scope["request_id"],
@@ -210,74 +234,85 @@ class _PathApp:
         )
 
 
-def _answered(endpoint: Endpoint, call: Call) -> Answer:
-    if not call.is_rehearsal:
-        return endpoint.respond(call)
-    with call.backend.store.transaction(undone=True):
-        answer = endpoint.respond(call)
-    tells_itself = isinstance(answer.body, dict) and "dry_run" in answer.body
-    if tells_itself or call.has("v2_dry_run_answer", "object"):
+def _build_answer(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswer:
+    if not request.is_dry_run:
+        return endpoint.respond(request)
+    with request.backend.store.transaction(roll_back=True):
+        answer = endpoint.respond(request)
+    is_dry_run_answer = isinstance(answer.body, dict) and "dry_run" in answer.body
+    if is_dry_run_answer or request.has_switch_value("v2_dry_run_answer", "object"):
         return answer
-    said = {
+    summary = {
         "dry_run": True,
-        "action": endpoint.action or _ACTIONS[endpoint.method],
-        "validated_fields": sorted([*call.body.values, *call.uploads]),
+        "action": endpoint.dry_run_action or _DRY_RUN_ACTIONS[endpoint.method],
+        "validated_fields": sorted([*request.body.values, *request.uploads]),
     }
-    return Answer(said)
+    return EmulatorAnswer(summary)
 
 
-def _odd_address(backend: Backend, version: ApiVersion, request: Request) -> ApiError | None:
-    if not version.is_guarded or not backend.switches.is_on("v2_guards", "on"):
+def _find_address_error(
+    backend: DataSetBackend, version: ApiVersion, request: Request
+) -> ApiError | None:
+    if not version.is_guarded or not backend.switches.has_value("v2_guards", "on"):
         return None
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-    return find_odd_address(path, request.url.query)
+    return find_address_refusal(path, request.url.query)
 
 
-def _refused(backend: Backend, version: ApiVersion, error: ApiError, request: Request) -> Answer:
-    is_korean = backend.switches.is_on("texts", "korean")
-    if is_korean and not asks_for_english(request.headers.get("accept-language", "")):
-        error = in_korean(error)
-    body = version.refuse(error, request.scope["request_id"])
-    return Answer(body, error.status, error.headers)
+def _build_refusal(
+    backend: DataSetBackend, version: ApiVersion, error: ApiError, request: Request
+) -> EmulatorAnswer:
+    is_korean = backend.switches.has_value("texts", "korean")
+    if is_korean and not prefers_english(request.headers.get("accept-language", "")):
+        error = translate_error(error)
+    body = version.build_error_body(error, request.scope["request_id"])
+    return EmulatorAnswer(body, error.status, error.headers)
 
 
-async def _read(request: Request, backend: Backend) -> Received:
+async def _read_body(request: Request, backend: DataSetBackend) -> ReceivedBody:
     if request.method in ("GET", "HEAD"):
-        return Received(Body({}))
+        return ReceivedBody(Body({}))
     limit = backend.settings.max_upload
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise too_large(limit)
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdecimal() and int(content_length) > limit:
+        raise too_large_error(limit)
     content_type = request.headers.get("content-type", "")
-    return await receive(_chunks(request), content_type, backend.incoming, limit)
+    return await read_request_body(
+        _iter_body_chunks(request), content_type, backend.incoming_folder, limit
+    )
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
+async def _iter_body_chunks(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         if chunk:
             yield chunk
 
 
-def _call(
-    request: Request, backend: Backend, tenant: str, received: Received, *, is_rehearsal: bool
-) -> Call:
-    root = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
-    return Call(
+def _build_emulator_request(
+    request: Request,
+    backend: DataSetBackend,
+    tenant: str,
+    received_body: ReceivedBody,
+    *,
+    is_dry_run: bool,
+) -> EmulatorRequest:
+    root_url = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+    return EmulatorRequest(
         backend=backend,
         tenant=tenant,
         path=request.path_params,
         query=dict(request.query_params),
-        root=root,
-        url=root + request.url.path,
-        body=received.body,
-        uploads=received.uploads,
+        root_url=root_url,
+        url=root_url + request.url.path,
+        body=received_body.body,
+        uploads=received_body.uploads,
         request_id=request.scope["request_id"],
         headers=request.headers,
-        is_rehearsal=is_rehearsal,
+        is_dry_run=is_dry_run,
     )
 
 
-def _response(answer: Answer) -> Response:
+def _build_response(answer: EmulatorAnswer) -> Response:
     if answer.file is not None:
         return FileResponse(answer.file, answer.status, dict(answer.headers))
     if answer.stream is not None:
@@ -285,19 +320,28 @@ def _response(answer: Answer) -> Response:
         return StreamingResponse(answer.stream, answer.status, headers, "text/event-stream")
     if answer.status == 204:
         return Response(status_code=204, headers=dict(answer.headers))
-    return _json(answer.status, answer.body, dict(answer.headers))
+    return _build_json_response(answer.status, answer.body, dict(answer.headers))
 
 
-def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
+def _build_json_response(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return Response(text, status, headers, "application/json")
 
 
-def _refuse_outside(
-    backend: Backend, versions: Sequence[ApiVersion], request: Request, status: int, detail: str
+def _build_fallback_refusal(
+    backend: DataSetBackend,
+    versions: Sequence[ApiVersion],
+    request: Request,
+    status: int,
+    detail: str,
 ) -> Response:
     """What no endpoint answers, in the form of the API version the path belongs to."""
-    version = version_of(versions, request.url.path)
-    if status == 404 and (odd := _odd_address(backend, version, request)) is not None:
-        return _response(_refused(backend, version, odd, request))
-    return _response(_refused(backend, version, ApiError(status, {"detail": detail}), request))
+    version = find_version_by_path(versions, request.url.path)
+    if (
+        status == 404
+        and (address_error := _find_address_error(backend, version, request)) is not None
+    ):
+        return _build_response(_build_refusal(backend, version, address_error, request))
+    return _build_response(
+        _build_refusal(backend, version, ApiError(status, {"detail": detail}), request)
+    )

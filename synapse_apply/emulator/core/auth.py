@@ -5,28 +5,33 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
-from synapse_apply.emulator.core.backend import FIRST_AGENTS, Backend
-from synapse_apply.emulator.core.errors import forbidden, unauthorized
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.backend import EXAMPLE_AGENTS, DataSetBackend
+from synapse_apply.emulator.core.errors import forbidden_error, unauthorized_error
+from synapse_apply.emulator.core.facts import Fact, FactSource
 
 FACTS = (
-    Fact("`Synapse-Access-Token` is read with and without the `Token ` prefix.", Mark.OBSERVED),
-    Fact("`Authorization: Token X` and `Authorization: Bearer X` are read too.", Mark.OBSERVED),
-    Fact("`Synapse-Tenant` is read with and without the `Token ` prefix.", Mark.OBSERVED),
-    Fact("A token carries its tenant; a header that names another one is 403.", Mark.GUESSED),
+    Fact(
+        "`Synapse-Access-Token` is read with and without the `Token ` prefix.", FactSource.OBSERVED
+    ),
+    Fact(
+        "`Authorization: Token X` and `Authorization: Bearer X` are read too.", FactSource.OBSERVED
+    ),
+    Fact("`Synapse-Tenant` is read with and without the `Token ` prefix.", FactSource.OBSERVED),
+    Fact("A token carries its tenant; a header that names another one is 403.", FactSource.GUESSED),
     Fact(
         "`SYNAPSE-Agent` with a known agent's token is enough by itself, but for the two agents "
         "of the API page, whose tokens everybody knows; with `--any-token` theirs are, too.",
-        Mark.GUESSED,
+        FactSource.GUESSED,
     ),
-    Fact("No token: 401; a wrong one: 401, with `WWW-Authenticate: Token`.", Mark.GUESSED),
+    Fact("No token: 401; a wrong one: 401, with `WWW-Authenticate: Token`.", FactSource.GUESSED),
     Fact(
-        "Other tenants' objects are 404; their plugin codes are taken all the same.", Mark.GUESSED
+        "Other tenants' objects are 404; their plugin codes are taken all the same.",
+        FactSource.GUESSED,
     ),
     Fact(
         "Started without a token, the server makes a random one, told in `endpoint.json` beside "
         "its data; with `--any-token` it accepts any. The tenant header decides then.",
-        Mark.GUESSED,
+        FactSource.GUESSED,
     ),
 )
 
@@ -34,44 +39,50 @@ TOKEN_HEADERS = ("synapse-access-token", "authorization", "synapse-tenant", "syn
 _SCHEMES = ("token ", "bearer ")
 
 
-def authenticate(backend: Backend, headers: Mapping[str, str]) -> str:
+def authenticate(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
     """The tenant of the request. Raises ApiError: 401, 403."""
-    named = _bare(headers.get("synapse-tenant"))
-    token = _bare(headers.get("synapse-access-token")) or _bare(headers.get("authorization"))
+    header_tenant = _strip_scheme(headers.get("synapse-tenant"))
+    token = _strip_scheme(headers.get("synapse-access-token")) or _strip_scheme(
+        headers.get("authorization")
+    )
     if token is None:
-        return _agent_tenant(backend, _bare(headers.get("synapse-agent")), named)
+        return _authenticate_agent(
+            backend, _strip_scheme(headers.get("synapse-agent")), header_tenant
+        )
     settings = backend.settings
     if not settings.tokens:
-        if not settings.any_token and not _is_same(token, settings.own_token):
-            raise unauthorized("Invalid token.")
-        return named or settings.tenant
+        if not settings.any_token and not _is_same_token(token, settings.own_token):
+            raise unauthorized_error("Invalid token.")
+        return header_tenant or settings.tenant
     tenant = settings.tokens.get(token)
     if tenant is None:
-        raise unauthorized("Invalid token.")
-    if named is not None and named != tenant:
-        raise forbidden("You do not have permission to perform this action.")
+        raise unauthorized_error("Invalid token.")
+    if header_tenant is not None and header_tenant != tenant:
+        raise forbidden_error("You do not have permission to perform this action.")
     return tenant
 
 
-def _agent_tenant(backend: Backend, agent: str | None, named: str | None) -> str:
+def _authenticate_agent(
+    backend: DataSetBackend, agent: str | None, header_tenant: str | None
+) -> str:
     if agent is None:
-        raise unauthorized("Authentication credentials were not provided.")
-    is_published = agent in FIRST_AGENTS and not backend.settings.any_token
-    if is_published or backend.store.find("agent", agent) is None:
-        raise unauthorized("Invalid token.")
-    tenant = named or backend.settings.tenant
-    known = backend.settings.tokens.values()
-    if known and tenant not in known:
-        raise forbidden("You do not have permission to perform this action.")
+        raise unauthorized_error("Authentication credentials were not provided.")
+    is_published = agent in EXAMPLE_AGENTS and not backend.settings.any_token
+    if is_published or backend.store.find_by_key("agent", agent) is None:
+        raise unauthorized_error("Invalid token.")
+    tenant = header_tenant or backend.settings.tenant
+    known_tenants = backend.settings.tokens.values()
+    if known_tenants and tenant not in known_tenants:
+        raise forbidden_error("You do not have permission to perform this action.")
     return tenant
 
 
-def _is_same(given: str, token: str) -> bool:
+def _is_same_token(sent_token: str, token: str) -> bool:
     """Compared in a time that tells nothing of the token."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+    return hmac.compare_digest(sent_token.encode("utf-8", "replace"), token.encode())
 
 
-def _bare(value: str | None) -> str | None:
+def _strip_scheme(value: str | None) -> str | None:
     if value is None:
         return None
     text = value.strip()

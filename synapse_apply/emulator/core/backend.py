@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.emulator.core import place
-from synapse_apply.emulator.core.clock import Clock
-from synapse_apply.emulator.core.fault_rules import Schedule, parse
+from synapse_apply.emulator.core.clock import DataSetClock
+from synapse_apply.emulator.core.fault_rules import FaultSchedule, parse_rules
 from synapse_apply.emulator.core.place import DataSetPlaceError
-from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, Store
+from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, ObjectStore
 from synapse_apply.emulator.core.switches import (
     DEFAULT_PROFILE,
     Switches,
     UnknownSwitchError,
 )
 
-PROFILE = "profile"  # in what the data set keeps of itself
-REQUESTS_KEPT = 1000
+PROFILE_SETTING = "profile"  # in what the data set keeps of itself
+MAX_LOGGED_REQUESTS = 1000
 GIB = 1024**3
 # The agent tokens of the API page's own examples.
-FIRST_AGENTS = {"agent-token-123": "agent-1", "my-agent-token": "agent-2"}
+EXAMPLE_AGENTS = {"agent-token-123": "agent-1", "my-agent-token": "agent-2"}
 
 
 class DataSetBusyError(DataSetError):
@@ -35,7 +35,7 @@ class DataSetBusyError(DataSetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """How a server is started.
 
     `tokens` maps access tokens to tenants. Without any, `own_token` is accepted, which is random,
@@ -61,8 +61,8 @@ class Settings:
         """A token that this server takes, of `tenant` where there is one."""
         if not self.tokens:
             return self.own_token
-        ours = (token for token, tenant in self.tokens.items() if tenant == self.tenant)
-        return next(ours, next(iter(self.tokens)))
+        tenant_tokens = (token for token, tenant in self.tokens.items() if tenant == self.tenant)
+        return next(tenant_tokens, next(iter(self.tokens)))
 
     def __repr__(self) -> str:
         return f"Settings(tenant={self.tenant!r}, tokens={len(self.tokens)})"
@@ -72,19 +72,21 @@ class Settings:
 class RequestLog:
     """The last requests and a count of each method and path; no bodies, no tokens."""
 
-    last: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    recent_entries: deque[dict[str, Any]] = field(
+        default_factory=lambda: deque(maxlen=MAX_LOGGED_REQUESTS)
+    )
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, entry: dict[str, Any], route: str) -> None:
-        self.last.append(entry)
+        self.recent_entries.append(entry)
         self.counts[f"{entry['method']} {route}"] += 1
 
     def clear(self) -> None:
-        self.last.clear()
+        self.recent_entries.clear()
         self.counts.clear()
 
 
-IDS_APART = 500_000  # of one object on v1 and on v2, where each has its own
+V2_ID_OFFSET = 500_000  # of one object on v1 and on v2, where each has its own
 
 
 class DataLock:
@@ -112,18 +114,22 @@ class DataLock:
         os.close(self._descriptor)
 
 
-class Backend:
+class DataSetBackend:
     """The open data set and everything a request needs to be answered."""
 
-    def __init__(self, data: Path, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, data: Path, settings: ServerSettings, clock: DataSetClock | None = None
+    ) -> None:
         """Raises DataSetError, UnknownSwitchError, FaultsError."""
         self.switches = Switches(settings.switches, settings.profile)
-        self.faults = Schedule(parse(settings.faults) if settings.faults is not None else [])
+        self.fault_schedule = FaultSchedule(
+            parse_rules(settings.faults) if settings.faults is not None else []
+        )
         self.settings = settings
         self.data = data
         try:
             place.make_folder(data)
-            place.check(data)
+            place.check_folder(data)
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(
@@ -133,27 +139,27 @@ class Backend:
         try:
             # Of a server that was killed; nobody shall take this one for it.
             place.remove_endpoint(data)
-            place.make_packages(data)
-            self.packages = data / place.PACKAGES
+            place.make_packages_folder(data)
+            self.packages_folder = data / place.PACKAGES
             place.empty_incoming(data)
-            self.incoming = data / place.INCOMING
-            self.store = Store(data / place.DATABASE)
+            self.incoming_folder = data / place.INCOMING
+            self.store = ObjectStore(data / place.DATABASE)
             self._choose_profile(settings)
         except BaseException:
             self._lock.release()
             raise
-        self.clock = clock or Clock()
-        self.requests = RequestLog()
+        self.clock = clock or DataSetClock()
+        self.request_log = RequestLog()
         self.jobs_to_fail = 0
-        for token, name in FIRST_AGENTS.items():
-            if self.store.find("agent", token) is None:
+        for token, name in EXAMPLE_AGENTS.items():
+            if self.store.find_by_key("agent", token) is None:
                 body = {"name": name, "url": ""}
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
 
-    def _choose_profile(self, settings: Settings) -> None:
+    def _choose_profile(self, settings: ServerSettings) -> None:
         """That of the settings, which is kept from now on; else that of the data set."""
-        before = self.store.read_setting(PROFILE) or DEFAULT_PROFILE
-        self.profile = settings.profile or before
+        stored_profile = self.store.read_setting(PROFILE_SETTING) or DEFAULT_PROFILE
+        self.profile = settings.profile or stored_profile
         try:
             self.switches = Switches(settings.switches, self.profile)
         except UnknownSwitchError:
@@ -162,8 +168,8 @@ class Backend:
                 f"the data set {self.data} has profile {self.profile}, which this version lacks",
                 "update, or name another with `emulator serve --profile`",
             ) from None
-        if self.profile != before:
-            self.store.write_setting(PROFILE, self.profile)
+        if self.profile != stored_profile:
+            self.store.write_setting(PROFILE_SETTING, self.profile)
 
     def change_profile(self, profile: str, switches: Mapping[str, str]) -> None:
         """Take up another profile while the server runs; the data set keeps it.
@@ -172,19 +178,19 @@ class Backend:
         """
         self.switches = Switches(switches, profile)
         self.profile = profile
-        self.store.write_setting(PROFILE, profile)
+        self.store.write_setting(PROFILE_SETTING, profile)
 
-    def id_on_v2(self, number: int) -> int:
+    def to_v2_id(self, number: int) -> int:
         """The id by which API v2 knows a plugin or a release."""
-        return number + self._ids_apart
+        return number + self._v2_id_offset
 
-    def id_from_v2(self, number: int) -> int:
+    def from_v2_id(self, number: int) -> int:
         """The id of the one that API v2 knows by this id; of none where there is none."""
-        return max(number - self._ids_apart, 0)
+        return max(number - self._v2_id_offset, 0)
 
     @property
-    def _ids_apart(self) -> int:
-        return IDS_APART if self.switches.is_on("v2_ids", "own") else 0
+    def _v2_id_offset(self) -> int:
+        return V2_ID_OFFSET if self.switches.has_value("v2_ids", "own") else 0
 
     def close(self) -> None:
         self.store.close()

@@ -17,61 +17,68 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from synapse_apply.emulator.core.call import Upload
-from synapse_apply.emulator.core.errors import ApiError, bad_request, too_large, unsupported_media
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.errors import (
+    ApiError,
+    bad_request_error,
+    too_large_error,
+    unsupported_media_error,
+)
+from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.core.fields import Body
 
 TEXT_LIMIT = 16 * 1024 * 1024  # of a body without its files, which alone is held in memory
-DEEP = 300  # brackets from which on a body may be nested too deeply
+DEEP_NESTING_BRACKETS = 300  # brackets from which on a body may be nested too deeply
 
 FACTS = (
-    Fact("A body of length 0 with a JSON content type is an empty object.", Mark.OBSERVED),
-    Fact("Forms take booleans as `True`/`False`, objects as JSON texts.", Mark.OBSERVED),
-    Fact("A form part that is sent several times is a list.", Mark.OBSERVED),
-    Fact("Unknown fields are passed over without a word.", Mark.GUESSED),
+    Fact("A body of length 0 with a JSON content type is an empty object.", FactSource.OBSERVED),
+    Fact("Forms take booleans as `True`/`False`, objects as JSON texts.", FactSource.OBSERVED),
+    Fact("A form part that is sent several times is a list.", FactSource.OBSERVED),
+    Fact("Unknown fields are passed over without a word.", FactSource.GUESSED),
     Fact(
-        "Texts are trimmed; numbers become texts; every wrong field is named at once.", Mark.GUESSED
+        "Texts are trimmed; numbers become texts; every wrong field is named at once.",
+        FactSource.GUESSED,
     ),
     Fact(
-        "Bad JSON is 400, another content type 415, a body over `--max-upload` 413.", Mark.GUESSED
+        "Bad JSON is 400, another content type 415, a body over `--max-upload` 413.",
+        FactSource.GUESSED,
     ),
 )
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(slots=True)
-class Received:
-    """A parsed body; its uploads lie in files until `discard`."""
+class ReceivedBody:
+    """A parsed body; its uploads lie in files until `delete_upload_files`."""
 
     body: Body
     uploads: dict[str, Upload] = field(default_factory=dict)
 
-    def discard(self) -> None:
+    def delete_upload_files(self) -> None:
         for upload in self.uploads.values():
             upload.path.unlink(missing_ok=True)
 
 
-async def receive(
-    chunks: AsyncIterator[bytes], content_type: str, incoming: Path, limit: int
-) -> Received:
+async def read_request_body(
+    chunks: AsyncIterator[bytes], content_type: str, incoming_folder: Path, limit: int
+) -> ReceivedBody:
     """Read a whole request body. Raises ApiError: 400, 413, 415."""
-    kind, options = parse_options_header(content_type)
-    if kind == b"multipart/form-data":
-        return await _receive_multipart(chunks, options, incoming, limit)
-    raw = await _read_all(chunks, min(limit, TEXT_LIMIT))
+    media_type, options = parse_options_header(content_type)
+    if media_type == b"multipart/form-data":
+        return await _read_multipart(chunks, options, incoming_folder, limit)
+    raw = await _read_limited(chunks, min(limit, TEXT_LIMIT))
     if not raw:
-        return Received(Body({}))
-    if kind == b"application/json":
-        return Received(Body(_parse_json(raw)))
-    if kind == b"application/x-www-form-urlencoded":
+        return ReceivedBody(Body({}))
+    if media_type == b"application/json":
+        return ReceivedBody(Body(_parse_json(raw)))
+    if media_type == b"application/x-www-form-urlencoded":
         pairs = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
         values = {name: texts[0] if len(texts) == 1 else texts for name, texts in pairs.items()}
-        return Received(Body(values, is_form=True))
-    raise unsupported_media(content_type)
+        return ReceivedBody(Body(values, is_form=True))
+    raise unsupported_media_error(content_type)
 
 
-async def _read_all(chunks: AsyncIterator[bytes], limit: int) -> bytes:
+async def _read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     parts, size = [], 0
     async for chunk in chunks:
         size += len(chunk)
@@ -79,21 +86,21 @@ async def _read_all(chunks: AsyncIterator[bytes], limit: int) -> bytes:
             parts.append(chunk)
     # Read to its end all the same: a client that still sends would not see the answer.
     if size > limit:
-        raise too_large(limit)
+        raise too_large_error(limit)
     return b"".join(parts)
 
 
 def _parse_json(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw, parse_constant=_refuse_constant)
-        if raw.count(b"[") + raw.count(b"{") > DEEP:
+        if raw.count(b"[") + raw.count(b"{") > DEEP_NESTING_BRACKETS:
             json.dumps(value)  # what can be read and not written must not reach the store
-        if _SURROGATE.search(raw):
+        if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise bad_request("JSON parse error - surrogate characters are not allowed") from None
+        raise bad_request_error("JSON parse error - surrogate characters are not allowed") from None
     except (ValueError, RecursionError) as error:
-        raise bad_request(f"JSON parse error - {error}") from None
+        raise bad_request_error(f"JSON parse error - {error}") from None
     if not isinstance(value, dict):
         text = f"Invalid data. Expected a dictionary, but got {type(value).__name__}."
         raise ApiError(400, {"non_field_errors": [text]})
@@ -104,26 +111,26 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"out of range float value: {name}")
 
 
-async def _receive_multipart(
-    chunks: AsyncIterator[bytes], options: dict[bytes, bytes], incoming: Path, limit: int
-) -> Received:
+async def _read_multipart(
+    chunks: AsyncIterator[bytes], options: dict[bytes, bytes], incoming_folder: Path, limit: int
+) -> ReceivedBody:
     boundary = options.get(b"boundary")
     if not boundary:
-        raise bad_request("Multipart form parse error - Invalid boundary in multipart: None")
-    reader = _MultipartReader(boundary, incoming)
+        raise bad_request_error("Multipart form parse error - Invalid boundary in multipart: None")
+    reader = _MultipartReader(boundary, incoming_folder)
     size = 0
     problem: ApiError | None = None
     try:
         async for chunk in chunks:
             size += len(chunk)
             if size > limit:
-                problem = too_large(limit)
+                problem = too_large_error(limit)
             if problem is None:
-                problem = reader.feed(chunk)
-        problem = problem or reader.finish()
+                problem = reader.feed_chunk(chunk)
+        problem = problem or reader.check_is_complete()
         if problem is not None:
             raise problem
-        return Received(Body(reader.values(), is_form=True), reader.take_uploads())
+        return ReceivedBody(Body(reader.collect_values(), is_form=True), reader.take_uploads())
     finally:
         reader.close()
 
@@ -131,12 +138,12 @@ async def _receive_multipart(
 class _MultipartReader:
     """Parts as they arrive: texts into memory, files onto disk with a running SHA-256."""
 
-    def __init__(self, boundary: bytes, incoming: Path) -> None:
-        self._incoming = incoming
+    def __init__(self, boundary: bytes, incoming_folder: Path) -> None:
+        self._incoming_folder = incoming_folder
         self._texts: dict[str, list[str]] = {}
         self._uploads: dict[str, Upload] = {}
         self._text_size = 0
-        self._ended = False
+        self._is_ended = False
         self._header_name, self._header_value = b"", b""
         self._start_part()
         self._parser = MultipartParser(
@@ -153,24 +160,28 @@ class _MultipartReader:
             },
         )
 
-    def feed(self, chunk: bytes) -> ApiError | None:
+    def feed_chunk(self, chunk: bytes) -> ApiError | None:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            return bad_request(f"Multipart form parse error - {error}")
+            return bad_request_error(f"Multipart form parse error - {error}")
         except ApiError as error:
             return error
         return None
 
-    def finish(self) -> ApiError | None:
-        return None if self._ended else bad_request("Multipart form parse error - it is cut short")
+    def check_is_complete(self) -> ApiError | None:
+        return (
+            None
+            if self._is_ended
+            else bad_request_error("Multipart form parse error - it is cut short")
+        )
 
-    def values(self) -> dict[str, Any]:
-        return {name: got[0] if len(got) == 1 else got for name, got in self._texts.items()}
+    def collect_values(self) -> dict[str, Any]:
+        return {name: texts[0] if len(texts) == 1 else texts for name, texts in self._texts.items()}
 
     def take_uploads(self) -> dict[str, Upload]:
-        taken, self._uploads = self._uploads, {}
-        return taken
+        uploads, self._uploads = self._uploads, {}
+        return uploads
 
     def close(self) -> None:
         """Remove every file that was not taken."""
@@ -200,7 +211,7 @@ class _MultipartReader:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if b"filename" in options:
             self._filename = options[b"filename"].decode("utf-8", "replace")
-            descriptor, path = tempfile.mkstemp(dir=self._incoming, suffix=".part")
+            descriptor, path = tempfile.mkstemp(dir=self._incoming_folder, suffix=".part")
             os.close(descriptor)
             self._file = Path(path).open("wb", buffering=1024 * 1024)  # noqa: SIM115 - closed by close
             self._digest = hashlib.sha256()
@@ -215,7 +226,7 @@ class _MultipartReader:
             return
         self._text_size += len(piece)
         if self._text_size > TEXT_LIMIT:
-            raise too_large(TEXT_LIMIT)
+            raise too_large_error(TEXT_LIMIT)
         self._data += piece
 
     def _end_part(self) -> None:
@@ -234,4 +245,4 @@ class _MultipartReader:
         self._file = None
 
     def _on_end(self) -> None:
-        self._ended = True
+        self._is_ended = True

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.emulator.core.backend import Backend
+from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.facts import Mark
+from synapse_apply.emulator.core.facts import FactSource
 from synapse_apply.emulator.core.fields import Body
 
 
@@ -24,35 +24,35 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class EmulatorRequest:
     """One authenticated request."""
 
-    backend: Backend
+    backend: DataSetBackend
     tenant: str
     path: Mapping[str, str]
     query: Mapping[str, str]
-    root: str  # scheme and host, as the client wrote them
+    root_url: str  # scheme and host, as the client wrote them
     url: str  # without the query
     body: Body
     uploads: Mapping[str, Upload]
     request_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    is_rehearsal: bool = False  # `?dry_run=true`: what is stored is taken back after the answer
+    is_dry_run: bool = False  # `?dry_run=true`: what is stored is taken back after the answer
 
-    def asks(self, name: str) -> bool:
+    def is_query_true(self, name: str) -> bool:
         """Whether a query parameter is set to something true."""
         return self.query.get(name, "").lower() in {"true", "1", "yes", "t"}
 
-    def has(self, switch: str, value: str) -> bool:
+    def has_switch_value(self, switch: str, value: str) -> bool:
         """Whether a switch has that value."""
-        return self.backend.switches.is_on(switch, value)
+        return self.backend.switches.has_value(switch, value)
 
-    def expands(self) -> set[str]:
+    def parse_expanded_fields(self) -> set[str]:
         return {part.strip() for part in self.query.get("expand", "").split(",")}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EmulatorAnswer:
     """A JSON answer, a file's bytes when `file` is given, or events when `stream` is.
 
     `meta` is what API v2 says beside the body.
@@ -66,15 +66,15 @@ class Answer:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-Responder = Callable[[Call], Answer]
+Responder = Callable[[EmulatorRequest], EmulatorAnswer]
 
 
-def as_it_is(answer: Answer, _call: Call) -> Answer:
+def return_unchanged(answer: EmulatorAnswer, _request: EmulatorRequest) -> EmulatorAnswer:
     """An answer as API v1 gives it."""
     return answer
 
 
-def as_rest_framework(error: ApiError, _request_id: str) -> Any:
+def build_rest_framework_body(error: ApiError, _request_id: str) -> Any:
     """The body of a refusal as API v1 gives it."""
     return error.body
 
@@ -86,20 +86,20 @@ class Endpoint:
     method: str
     path: str
     respond: Responder
-    mark: Mark
+    source: FactSource
     text: str
     switch: tuple[str, str] | None = None  # served only while this switch has this value
     is_open: bool = False  # answered without a token
-    action: str = ""  # what a dry run calls it; else by its method
+    dry_run_action: str = ""  # what a dry run calls it; else by its method
 
 
 @dataclass(frozen=True, slots=True)
 class ApiVersion:
     """All endpoints below one prefix. `is_logged`: whether the request log keeps them.
 
-    `write` gives answers their form, `refuse` the bodies of refusals. `rehearses`: with
-    `?dry_run=true` a request is answered and nothing is changed. `is_guarded`: what
-    `core.guards` finds odd is refused.
+    `wrap_answer` gives answers their form, `build_error_body` the bodies of refusals.
+    `supports_dry_run`: with `?dry_run=true` a request is answered and nothing is changed.
+    `is_guarded`: what `core.guards` finds odd is refused.
     """
 
     name: str
@@ -107,13 +107,13 @@ class ApiVersion:
     endpoints: tuple[Endpoint, ...]
     is_logged: bool = True
     slash_is_optional: bool = False  # of paths, at their end
-    rehearses: bool = False
+    supports_dry_run: bool = False
     is_guarded: bool = False
-    write: Callable[[Answer, Call], Answer] = as_it_is
-    refuse: Callable[[ApiError, str], Any] = as_rest_framework
+    wrap_answer: Callable[[EmulatorAnswer, EmulatorRequest], EmulatorAnswer] = return_unchanged
+    build_error_body: Callable[[ApiError, str], Any] = build_rest_framework_body
 
 
-def version_of(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
+def find_version_by_path(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
     """The API version a path belongs to, also where no endpoint has it: the longest prefix."""
-    fitting = [version for version in versions if path.startswith(version.prefix)]
-    return max(fitting, key=lambda version: len(version.prefix))
+    matches = [version for version in versions if path.startswith(version.prefix)]
+    return max(matches, key=lambda version: len(version.prefix))

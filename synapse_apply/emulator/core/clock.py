@@ -10,7 +10,7 @@ _SEOUL = timezone(timedelta(hours=9))
 
 
 @dataclass(slots=True)
-class Clock:
+class DataSetClock:
     """Seconds since the epoch, plus whatever it was moved ahead."""
 
     ahead: float = 0.0
@@ -20,12 +20,12 @@ class Clock:
         return round(time.time() + self.ahead, 6)
 
 
-def iso(moment: float) -> str:
+def format_iso(moment: float) -> str:
     """`2026-01-02T03:04:05.000006Z`, as Django REST framework writes it."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def iso_in_seoul(moment: float) -> str:
+def format_iso_in_seoul(moment: float) -> str:
     """`2026-01-02T12:04:05.000006+09:00`."""
     return datetime.fromtimestamp(moment, _SEOUL).isoformat(timespec="microseconds")
 

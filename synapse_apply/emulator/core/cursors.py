@@ -10,93 +10,102 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.errors import ApiError, not_found
-from synapse_apply.emulator.core.facts import Fact, Mark
-from synapse_apply.emulator.core.fields import Body, Field, check
-from synapse_apply.emulator.core.store import Kind, Row, Wanted
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.errors import ApiError, not_found_error
+from synapse_apply.emulator.core.facts import Fact, FactSource
+from synapse_apply.emulator.core.fields import Body, Field, clean_body_values
+from synapse_apply.emulator.core.store import Kind, ObjectQuery, StoredObject
 
 DEFAULT_SIZE = 50
 LARGEST_SIZE = 200
 _FORWARD: Final = "a"  # what comes after an id
-_BACK: Final = "b"  # what comes before it
+_BACKWARD: Final = "b"  # what comes before it
 
 FACTS = (
-    Fact("A list is walked with `cursor`, which is opaque, and `per_page`.", Mark.DOCUMENTED),
+    Fact("A list is walked with `cursor`, which is opaque, and `per_page`.", FactSource.DOCUMENTED),
     Fact(
         f"`per_page` is {DEFAULT_SIZE} unless asked, at most {LARGEST_SIZE}; more is cut to that.",
-        Mark.OBSERVED,
+        FactSource.OBSERVED,
     ),
     Fact(
         "A cursor is a place between two objects: what is made or deleted meanwhile neither hides "
         "nor repeats another.",
-        Mark.GUESSED,
+        FactSource.GUESSED,
     ),
-    Fact("A cursor that is none is 404.", Mark.GUESSED),
-    Fact("A filter with a value that cannot be is 400.", Mark.GUESSED),
+    Fact("A cursor that is none is 404.", FactSource.GUESSED),
+    Fact("A filter with a value that cannot be is 400.", FactSource.GUESSED),
 )
 
 
-def answer_cursors(
-    call: Call,
+def build_cursor_page(
+    request: EmulatorRequest,
     kind: Kind,
-    wanted: Wanted,
-    show: Callable[[Row], Any],
-    keep: Callable[[Row], bool],
-) -> Answer:
+    query: ObjectQuery,
+    render_row: Callable[[StoredObject], Any],
+    is_included: Callable[[StoredObject], bool],
+) -> EmulatorAnswer:
     """One page of the wanted objects that are kept. Raises ApiError (404) for a bad cursor."""
-    size = _size(call.query.get("per_page", ""))
-    way, at = _read(call.query.get("cursor", ""))
-    is_back = way == _BACK
-    turned = dataclasses.replace(wanted, newest_first=wanted.newest_first != is_back, beyond=at)
-    found = filter(keep, call.backend.store.walk(kind, turned))
-    rows = list(itertools.islice(found, size + 1))
-    is_more = len(rows) > size
+    size = _parse_page_size(request.query.get("per_page", ""))
+    direction, boundary_id = _decode_cursor(request.query.get("cursor", ""))
+    is_backward = direction == _BACKWARD
+    page_query = dataclasses.replace(
+        query, newest_first=query.newest_first != is_backward, start_after_id=boundary_id
+    )
+    matching_rows = filter(is_included, request.backend.store.iter_objects(kind, page_query))
+    rows = list(itertools.islice(matching_rows, size + 1))
+    has_more = len(rows) > size
     rows = rows[:size]
-    if is_back:
+    if is_backward:
         rows.reverse()
-    has_next, has_previous = (True, is_more) if is_back else (is_more, at is not None)
-    following = _written(_FORWARD, rows[-1]) if rows and has_next else None
-    previous = _written(_BACK, rows[0]) if rows and has_previous else None
-    items = [show(row) for row in rows]
-    if call.backend.switches.is_on("v2_answers", "plain"):
-        links = {"next": _link(call, following), "previous": _link(call, previous)}
-        return Answer({**links, "results": items})
-    pagination = {"next_cursor": following, "previous_cursor": previous, "per_page": size}
-    return Answer(items, meta={"pagination": pagination})
+    has_next, has_previous = (
+        (True, has_more) if is_backward else (has_more, boundary_id is not None)
+    )
+    next_cursor = _encode_cursor(_FORWARD, rows[-1]) if rows and has_next else None
+    previous_cursor = _encode_cursor(_BACKWARD, rows[0]) if rows and has_previous else None
+    items = [render_row(row) for row in rows]
+    if request.backend.switches.has_value("v2_answers", "plain"):
+        links = {
+            "next": _build_page_url(request, next_cursor),
+            "previous": _build_page_url(request, previous_cursor),
+        }
+        return EmulatorAnswer({**links, "results": items})
+    pagination = {"next_cursor": next_cursor, "previous_cursor": previous_cursor, "per_page": size}
+    return EmulatorAnswer(items, meta={"pagination": pagination})
 
 
-def filters(call: Call, fields: Iterable[Field]) -> dict[str, Any]:
+def read_filters(request: EmulatorRequest, fields: Iterable[Field]) -> dict[str, Any]:
     """What a list is narrowed by; empty values narrow nothing. Raises ApiError (400)."""
-    return check(fields, Body({name: text for name, text in call.query.items() if text}))
+    return clean_body_values(
+        fields, Body({name: text for name, text in request.query.items() if text})
+    )
 
 
-def _size(text: str) -> int:
+def _parse_page_size(text: str) -> int:
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE
     return min(int(text), LARGEST_SIZE)
 
 
-def _written(way: Literal["a", "b"], row: Row) -> str:
-    return base64.urlsafe_b64encode(f"{way}{row.id}".encode()).decode()
+def _encode_cursor(direction: Literal["a", "b"], row: StoredObject) -> str:
+    return base64.urlsafe_b64encode(f"{direction}{row.id}".encode()).decode()
 
 
-def _read(text: str) -> tuple[str, int | None]:
+def _decode_cursor(text: str) -> tuple[str, int | None]:
     if not text:
         return _FORWARD, None
     try:
-        place = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
+        position = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
-        raise _no_cursor() from None
-    way, number = place[:1], place[1:]
-    if way not in (_FORWARD, _BACK) or not number.isdecimal() or len(number) > 18:
-        raise _no_cursor()
-    return way, int(number)
+        raise _build_cursor_error() from None
+    direction, number = position[:1], position[1:]
+    if direction not in (_FORWARD, _BACKWARD) or not number.isdecimal() or len(number) > 18:
+        raise _build_cursor_error()
+    return direction, int(number)
 
 
-def _no_cursor() -> ApiError:
-    return not_found("Invalid cursor")
+def _build_cursor_error() -> ApiError:
+    return not_found_error("Invalid cursor")
 
 
-def _link(call: Call, cursor: str | None) -> str | None:
-    return f"{call.url}?{urlencode({**call.query, 'cursor': cursor})}" if cursor else None
+def _build_page_url(request: EmulatorRequest, cursor: str | None) -> str | None:
+    return f"{request.url}?{urlencode({**request.query, 'cursor': cursor})}" if cursor else None

@@ -9,8 +9,8 @@ from typing import Any
 class ApiError(Exception):
     """An answer that refuses: `status` and a JSON `body` in the form of API v1.
 
-    `code` and `facts` are for API v2, which tells them: the code where the status does not say it,
-    and what is known beside the field.
+    `code` and `details` are for API v2, which tells them: the code where the status does not say
+    it, and what is known beside the field.
     """
 
     def __init__(
@@ -20,14 +20,14 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         *,
         code: str = "",
-        facts: Mapping[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(status, body)
         self.status = status
         self.body = body
         self.headers = dict(headers or {})
         self.code = code
-        self.facts = dict(facts or {})
+        self.details = dict(details or {})
 
 
 def field_errors(errors: Mapping[str, Sequence[str]]) -> ApiError:
@@ -39,39 +39,39 @@ def field_error(name: str, text: str) -> ApiError:
     return field_errors({name: [text]})
 
 
-def bad_request(detail: str) -> ApiError:
+def bad_request_error(detail: str) -> ApiError:
     return ApiError(400, {"detail": detail})
 
 
-def unauthorized(detail: str) -> ApiError:
+def unauthorized_error(detail: str) -> ApiError:
     return ApiError(401, {"detail": detail}, {"WWW-Authenticate": "Token"})
 
 
-def forbidden(detail: str) -> ApiError:
+def forbidden_error(detail: str) -> ApiError:
     return ApiError(403, {"detail": detail})
 
 
-def not_found(detail: str = "Not found.") -> ApiError:
+def not_found_error(detail: str = "Not found.") -> ApiError:
     return ApiError(404, {"detail": detail})
 
 
-def method_not_allowed(method: str, allowed: Sequence[str]) -> ApiError:
+def method_not_allowed_error(method: str, allowed: Sequence[str]) -> ApiError:
     return ApiError(
         405, {"detail": f'Method "{method}" not allowed.'}, {"Allow": ", ".join(allowed)}
     )
 
 
-def conflict(detail: str) -> ApiError:
+def conflict_error(detail: str) -> ApiError:
     return ApiError(409, {"detail": detail})
 
 
-def too_large(limit: int) -> ApiError:
+def too_large_error(limit: int) -> ApiError:
     return ApiError(413, {"detail": f"The request body is larger than {limit} bytes."})
 
 
-def unsupported_media(content_type: str) -> ApiError:
+def unsupported_media_error(content_type: str) -> ApiError:
     return ApiError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
 
 
-def unavailable(detail: str) -> ApiError:
+def unavailable_error(detail: str) -> ApiError:
     return ApiError(503, {"detail": detail})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Mark(StrEnum):
+class FactSource(StrEnum):
     """Where a behaviour comes from."""
 
     DOCUMENTED = "documented"  # the API page says so; of v2, the vendor's description
@@ -18,17 +18,17 @@ class Mark(StrEnum):
     GUESSED = "guessed"  # nobody says; the embedded backend had to choose
 
 
-MEANINGS: dict[Mark, str] = {
-    Mark.DOCUMENTED: "The API page says so; of v2, the vendor's description.",
-    Mark.PROCEDURE: "The vendor's own written procedure for moving plugins between servers: real "
-    "calls, which makes it the strongest word there is on the platform's v1.",
-    Mark.MEASURED: "A comment in the vendor's client says what the server did when it was "
+SOURCE_MEANINGS: dict[FactSource, str] = {
+    FactSource.DOCUMENTED: "The API page says so; of v2, the vendor's description.",
+    FactSource.PROCEDURE: "The vendor's own written procedure for moving plugins between servers: "
+    "real calls, which makes it the strongest word there is on the platform's v1.",
+    FactSource.MEASURED: "A comment in the vendor's client says what the server did when it was "
     "measured, or names the backend's own source.",
-    Mark.OBSERVED: "The vendor's own clients do it, or expect it, on the wire.",
-    Mark.DESCRIBED: "The vendor's description of v2, its policy for agents or its data model says "
-    "so, also of v1.",
-    Mark.DERIVED: "It follows from a stated fact by how Django REST framework works.",
-    Mark.GUESSED: "Nobody says; switches change the guesses that matter.",
+    FactSource.OBSERVED: "The vendor's own clients do it, or expect it, on the wire.",
+    FactSource.DESCRIBED: "The vendor's description of v2, its policy for agents or its data model "
+    "says so, also of v1.",
+    FactSource.DERIVED: "It follows from a stated fact by how Django REST framework works.",
+    FactSource.GUESSED: "Nobody says; switches change the guesses that matter.",
 }
 
 
@@ -37,4 +37,4 @@ class Fact:
     """One behaviour, for the page that `table` writes."""
 
     text: str
-    mark: Mark
+    source: FactSource

@@ -14,19 +14,19 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.call import ApiVersion, version_of
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.call import ApiVersion, find_version_by_path
 from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.fault_rules import BEFORE, Rule
+from synapse_apply.emulator.core.fault_rules import BEFORE, FaultRule
 from synapse_apply.emulator.core.listener import TRANSPORT
-from synapse_apply.emulator.core.store import Kind, Row
+from synapse_apply.emulator.core.store import Kind, StoredObject
 
 OWN_PREFIX = "/_emulator/"
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close(2) sends RST
+_RESET_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close(2) sends RST
 _PIECES_PER_SECOND = 20
-_WHILE_IT_ARRIVES = frozenset({"cut", "narrow"})
-_SHORTEST_PAUSE = 0.005  # seconds; shorter ones are made up for by the next
-_KINDS: dict[str, Kind] = {
+_KINDS_DURING_UPLOAD = frozenset({"cut", "narrow"})
+_MIN_PAUSE_SECONDS = 0.005  # seconds; shorter ones are made up for by the next
+_KIND_BY_PATH: dict[str, Kind] = {
     "plugins": "plugin",
     "plugin_releases": "release",
     "storages": "storage",
@@ -36,60 +36,60 @@ _KINDS: dict[str, Kind] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Exchange:
+class _FaultExchange:
     """One request and the ways to answer it; it was received whole, unless it still arrives."""
 
     app: ASGIApp
     scope: Scope
-    body: Sequence[Message]
+    body_messages: Sequence[Message]
     receive: Receive
     send: Send
 
-    async def act(self, send: Send) -> None:
+    async def run_app(self, send: Send) -> None:
         """Let the server do what was asked; a client that has gone changes nothing."""
-        left = list(self.body)
+        pending = list(self.body_messages)
 
-        async def replay() -> Message:
-            return left.pop(0) if left else await self.receive()
+        async def replay_body() -> Message:
+            return pending.pop(0) if pending else await self.receive()
 
-        await self.app(self.scope, replay, send)
+        await self.app(self.scope, replay_body, send)
 
-    async def answer(self) -> list[Message]:
+    async def capture_answer(self) -> list[Message]:
         """Let the server act, and keep its answer back; of a stream, only that it began."""
-        kept: list[Message] = []
-        streams = asyncio.Event()
+        messages: list[Message] = []
+        stream_started = asyncio.Event()
 
-        async def keep(message: Message) -> None:
-            kept.append(message)
+        async def capture_message(message: Message) -> None:
+            messages.append(message)
             if _is_stream(message):
-                streams.set()
+                stream_started.set()
                 await asyncio.Event().wait()  # for ever: what would follow has no end
 
-        acting, waiting = (
-            asyncio.ensure_future(self.act(keep)),
-            asyncio.ensure_future(streams.wait()),
+        app_task, stream_task = (
+            asyncio.ensure_future(self.run_app(capture_message)),
+            asyncio.ensure_future(stream_started.wait()),
         )
-        await asyncio.wait((acting, waiting), return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if not streams.is_set():
-            await acting
-            return kept
-        acting.cancel()
-        await asyncio.wait((acting,))
-        return [*kept, {"type": "http.response.body", "body": b""}]
+        await asyncio.wait((app_task, stream_task), return_when=asyncio.FIRST_COMPLETED)
+        stream_task.cancel()
+        if not stream_started.is_set():
+            await app_task
+            return messages
+        app_task.cancel()
+        await asyncio.wait((app_task,))
+        return [*messages, {"type": "http.response.body", "body": b""}]
 
-    async def release(self, answer: Sequence[Message]) -> None:
-        for message in answer:
+    async def send_messages(self, messages: Sequence[Message]) -> None:
+        for message in messages:
             await self.send(message)
 
-    async def cut(self, *, reset: bool) -> None:
+    async def close_connection(self, *, reset: bool) -> None:
         """End the connection: with RST, or with FIN after what was written."""
         transport: asyncio.Transport = self.scope["state"][TRANSPORT]
         if transport.is_closing():  # the client was first
             return
         if reset:
-            raw = transport.get_extra_info("socket")
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            raw_socket = transport.get_extra_info("socket")
+            raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_LINGER)
             transport.abort()
         else:
             transport.close()
@@ -100,175 +100,181 @@ class _Exchange:
 class FaultMiddleware:
     """Stands before the routes; the server's own endpoints are never touched."""
 
-    def __init__(self, app: ASGIApp, backend: Backend, versions: Sequence[ApiVersion]) -> None:
+    def __init__(
+        self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
+    ) -> None:
         self.app = app
         self.backend = backend
         self.versions = versions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        faults = self.backend.faults
+        faults = self.backend.fault_schedule
         rule = None
         if faults.rules and scope["type"] == "http" and not scope["path"].startswith(OWN_PREFIX):
-            rule = faults.take(scope["method"], scope["path"])
+            rule = faults.take_due_rule(scope["method"], scope["path"])
         if rule is None:
             await self.app(scope, receive, send)
             return
-        comes_early = rule.deed.kind in _WHILE_IT_ARRIVES
-        body = [] if comes_early else await _whole(receive)
+        acts_during_upload = rule.action.kind in _KINDS_DURING_UPLOAD
+        body = [] if acts_during_upload else await _read_request_messages(receive)
         if body is not None:
-            exchange = _Exchange(self.app, scope, body, receive, send)
-            await getattr(self, f"_{rule.deed.kind}")(exchange, rule)
+            exchange = _FaultExchange(self.app, scope, body, receive, send)
+            await getattr(self, f"_{rule.action.kind}")(exchange, rule)
 
-    async def _latency(self, exchange: _Exchange, rule: Rule) -> None:
-        rule.done += 1
-        await asyncio.sleep(rule.deed.value / 1000)
-        await exchange.act(exchange.send)
+    async def _latency(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        rule.applied_count += 1
+        await asyncio.sleep(rule.action.value / 1000)
+        await exchange.run_app(exchange.send)
 
-    async def _hang(self, exchange: _Exchange, rule: Rule) -> None:
-        answer = await self._when(exchange, rule)
-        await asyncio.sleep(rule.deed.value)
+    async def _hang(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        answer = await self._capture_answer_if_after(exchange, rule)
+        await asyncio.sleep(rule.action.value)
         if answer is None:
-            await exchange.act(exchange.send)
+            await exchange.run_app(exchange.send)
         else:
-            await exchange.release(answer)
+            await exchange.send_messages(answer)
 
-    async def _status(self, exchange: _Exchange, rule: Rule) -> None:
-        await self._when(exchange, rule)
-        await self._refuse(exchange, rule.deed.value, rule.deed.retry_after)
+    async def _status(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        await self._capture_answer_if_after(exchange, rule)
+        await self._send_refusal(exchange, rule.action.value, rule.action.retry_after)
 
-    async def _bucket(self, exchange: _Exchange, rule: Rule) -> None:
-        if rule.spend(time.monotonic()):
-            await exchange.act(exchange.send)
+    async def _bucket(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        if rule.take_token(time.monotonic()):
+            await exchange.run_app(exchange.send)
             return
-        rule.done += 1
-        await self._refuse(exchange, 429, rule.deed.retry_after)
+        rule.applied_count += 1
+        await self._send_refusal(exchange, 429, rule.action.retry_after)
 
-    async def _refuse(self, exchange: _Exchange, status: int, retry_after: float | None) -> None:
-        text = json.dumps(self._refusal(exchange.scope, status)).encode()
+    async def _send_refusal(
+        self, exchange: _FaultExchange, status: int, retry_after: float | None
+    ) -> None:
+        text = json.dumps(self._build_refusal_body(exchange.scope, status)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
         if retry_after is not None:
             headers.append((b"retry-after", b"%g" % retry_after))
         start = {"type": "http.response.start", "status": status, "headers": headers}
-        await exchange.release([start, {"type": "http.response.body", "body": text}])
+        await exchange.send_messages([start, {"type": "http.response.body", "body": text}])
 
-    async def _reset(self, exchange: _Exchange, rule: Rule) -> None:
-        await self._when(exchange, rule)
-        await exchange.cut(reset=True)
+    async def _reset(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        await self._capture_answer_if_after(exchange, rule)
+        await exchange.close_connection(reset=True)
 
-    async def _cut(self, exchange: _Exchange, rule: Rule) -> None:
-        left = rule.deed.value
-        while left > 0:
+    async def _cut(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        bytes_left = rule.action.value
+        while bytes_left > 0:
             message = await exchange.receive()
             if message["type"] != "http.request":
                 return
-            left -= len(message.get("body", b""))
+            bytes_left -= len(message.get("body", b""))
             if not message.get("more_body", False):
                 break
-        rule.done += 1
-        await asyncio.sleep(rule.deed.wait)
-        await exchange.cut(reset=True)
+        rule.applied_count += 1
+        await asyncio.sleep(rule.action.wait_seconds)
+        await exchange.close_connection(reset=True)
 
-    async def _narrow(self, exchange: _Exchange, rule: Rule) -> None:
-        rule.done += 1
-        begun, read = time.monotonic(), 0
+    async def _narrow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        rule.applied_count += 1
+        started_at, bytes_read = time.monotonic(), 0
 
-        async def paced() -> Message:
-            nonlocal read
+        async def receive_paced() -> Message:
+            nonlocal bytes_read
             message = await exchange.receive()
-            read += len(message.get("body", b""))
-            early = begun + read / rule.deed.value - time.monotonic()
-            if early > _SHORTEST_PAUSE:
-                await asyncio.sleep(early)
+            bytes_read += len(message.get("body", b""))
+            pause = started_at + bytes_read / rule.action.value - time.monotonic()
+            if pause > _MIN_PAUSE_SECONDS:
+                await asyncio.sleep(pause)
             return message
 
-        await self.app(exchange.scope, paced, exchange.send)
+        await self.app(exchange.scope, receive_paced, exchange.send)
 
-    async def _truncate(self, exchange: _Exchange, rule: Rule) -> None:
-        left: int = rule.deed.value
+    async def _truncate(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        bytes_left: int = rule.action.value
         is_cut = False
 
-        async def send(message: Message) -> None:
-            nonlocal left, is_cut
+        async def send_truncated(message: Message) -> None:
+            nonlocal bytes_left, is_cut
             if is_cut:
                 return
             if message["type"] == "http.response.start":
-                rule.done += 1
+                rule.applied_count += 1
                 await exchange.send(message)
                 return
-            text, more = message.get("body", b""), message.get("more_body", False)
+            text, has_more = message.get("body", b""), message.get("more_body", False)
             # At least the end is missing, however short the answer is.
-            part = text[: left if more else min(left, max(len(text) - 1, 0))]
-            left -= len(part)
+            part = text[: bytes_left if has_more else min(bytes_left, max(len(text) - 1, 0))]
+            bytes_left -= len(part)
             await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
-            if left <= 0 or not more:
+            if bytes_left <= 0 or not has_more:
                 is_cut = True
-                await exchange.cut(reset=False)
+                await exchange.close_connection(reset=False)
 
-        await exchange.act(send)
+        await exchange.run_app(send_truncated)
 
-    async def _slow(self, exchange: _Exchange, rule: Rule) -> None:
-        size = max(1, rule.deed.value // _PIECES_PER_SECOND)
+    async def _slow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        size = max(1, rule.action.value // _PIECES_PER_SECOND)
 
-        async def send(message: Message) -> None:
+        async def send_slowly(message: Message) -> None:
             if message["type"] == "http.response.start":
-                rule.done += 1
+                rule.applied_count += 1
                 await exchange.send(message)
                 return
-            text, more = message.get("body", b""), message.get("more_body", False)
-            for at in range(0, len(text), size):
-                piece = text[at : at + size]
-                await asyncio.sleep(len(piece) / rule.deed.value)
+            text, has_more = message.get("body", b""), message.get("more_body", False)
+            for offset in range(0, len(text), size):
+                piece = text[offset : offset + size]
+                await asyncio.sleep(len(piece) / rule.action.value)
                 await exchange.send(
                     {"type": "http.response.body", "body": piece, "more_body": True}
                 )
-            if not more:
+            if not has_more:
                 await exchange.send({"type": "http.response.body", "body": b""})
 
-        await exchange.act(send)
+        await exchange.run_app(send_slowly)
 
-    async def _page_shift(self, exchange: _Exchange, rule: Rule) -> None:
-        answer = await exchange.answer()
-        kind = _KINDS.get(exchange.scope["path"].strip("/"))
-        row = self._first(kind, _parts(answer)[1]) if kind else None
+    async def _page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        answer = await exchange.capture_answer()
+        kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
+        row = self._find_first_object(kind, _split_answer(answer)[1]) if kind else None
         if kind and row:
-            rule.done += 1
-            if rule.deed.value == "delete":
+            rule.applied_count += 1
+            if rule.action.value == "delete":
                 self.backend.store.delete(kind, row.id)
             else:
                 now = self.backend.clock.now()
                 key = f"shift-{uuid.uuid4().hex}" if row.key else None
-                shifted = {**row.body, "name": f"shifts the pages {rule.seen}"}
+                new_body = {**row.body, "name": f"shifts the pages {rule.matched_count}"}
                 if kind == "plugin":
-                    shifted["code"] = key
+                    new_body["code"] = key
                 self.backend.store.insert(
-                    kind, row.tenant, shifted, created=now, key=key, parent=row.parent
+                    kind, row.tenant, new_body, created=now, key=key, parent=row.parent
                 )
-        await exchange.release(answer)
+        await exchange.send_messages(answer)
 
-    def _refusal(self, scope: Scope, status: int) -> Any:
-        version = version_of(self.versions, scope["path"])
-        return version.refuse(
+    def _build_refusal_body(self, scope: Scope, status: int) -> Any:
+        version = find_version_by_path(self.versions, scope["path"])
+        return version.build_error_body(
             ApiError(status, {"detail": f"Fault: {status}."}), scope["request_id"]
         )
 
-    def _first(self, kind: Kind, text: bytes) -> Row | None:
+    def _find_first_object(self, kind: Kind, text: bytes) -> StoredObject | None:
         """The first object of a page that is about to be answered."""
         try:
             page: Any = json.loads(text)
         except ValueError:
             return None
         results = page.get("results") or page.get("data") if isinstance(page, dict) else None
-        return self.backend.store.get(kind, results[0]["id"]) if results else None
+        return self.backend.store.find_by_id(kind, results[0]["id"]) if results else None
 
     @staticmethod
-    async def _when(exchange: _Exchange, rule: Rule) -> list[Message] | None:
+    async def _capture_answer_if_after(
+        exchange: _FaultExchange, rule: FaultRule
+    ) -> list[Message] | None:
         """Let the server act first where the deed comes after; then the kept answer."""
-        answer = None if rule.deed.commit == BEFORE else await exchange.answer()
-        rule.done += 1
+        answer = None if rule.action.commit_point == BEFORE else await exchange.capture_answer()
+        rule.applied_count += 1
         return answer
 
 
-def _parts(answer: Sequence[Message]) -> tuple[Message, bytes]:
+def _split_answer(answer: Sequence[Message]) -> tuple[Message, bytes]:
     return answer[0], b"".join(message.get("body", b"") for message in answer[1:])
 
 
@@ -277,7 +283,7 @@ def _is_stream(message: Message) -> bool:
     return bool(headers.get(b"content-type", b"").startswith(b"text/event-stream"))
 
 
-async def _whole(receive: Receive) -> list[Message] | None:
+async def _read_request_messages(receive: Receive) -> list[Message] | None:
     """All of the request's body; None when the client went away meanwhile."""
     messages: list[Message] = []
     while True:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 BEFORE, AFTER = "before", "after"
-_PLACES = (BEFORE, AFTER)
+_COMMIT_POINTS = (BEFORE, AFTER)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_MATCH = ("method", "path", "nth", "from", "to")
+_MATCH_PARTS = ("method", "path", "nth", "from", "to")
 # The parts that may stand beside each deed.
-_BESIDE: dict[str, tuple[str, ...]] = {
+_ALLOWED_PARTS: dict[str, tuple[str, ...]] = {
     "latency": (),
     "hang": ("commit",),
     "status": ("commit", "retry_after"),
@@ -29,7 +29,7 @@ _BESIDE: dict[str, tuple[str, ...]] = {
     "narrow": (),
     "bucket": ("retry_after",),
 }
-DEEDS = tuple(_BESIDE)
+ACTION_KINDS = tuple(_ALLOWED_PARTS)
 
 
 class FaultsError(ValueError):
@@ -37,79 +37,86 @@ class FaultsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class FaultAction:
     """What happens to a request.
 
-    `value`: latency in ms, hang in seconds, status as such, reset `before` or `after`, truncate
-    in bytes, slow in bytes per second, page_shift `insert` or `delete`, cut in bytes of a request,
-    narrow in bytes of a request per second, bucket in requests per second.
-    `commit` says whether the deed comes before or after the server has acted, `wait` for how many
-    seconds nothing more is read before a cut.
+    `value`: latency in ms, hang in seconds, status as such, reset `before` or `after`, truncate in
+    bytes, slow in bytes per second, page_shift `insert` or `delete`, cut in bytes of a request,
+    narrow in bytes of a request per second, bucket in requests per second. `commit_point` says
+    whether the deed comes before or after the server has acted, `wait_seconds` for how many seconds
+    nothing more is read before a cut.
     """
 
     kind: str
     value: Any
-    commit: str = AFTER
+    commit_point: str = AFTER
     retry_after: float | None = None
-    wait: float = 0.0
+    wait_seconds: float = 0.0
 
 
 @dataclass(slots=True)
-class Rule:
-    """A deed for the `first` to the `last` request of a method on a path (glob; `*` any text)."""
+class FaultRule:
+    """A deed for the `first_request` to the `last_request` request of a method on a path (glob.
 
-    deed: Deed
-    raw: Mapping[str, Any]
+    `*` any text).
+    """
+
+    action: FaultAction
+    rule_document: Mapping[str, Any]
     method: str = ""
     path: str = "*"
-    first: int = 1
-    last: int | None = None
-    seen: int = 0
-    done: int = 0
-    left: float = 0.0
+    first_request: int = 1
+    last_request: int | None = None
+    matched_count: int = 0
+    applied_count: int = 0
+    tokens_left: float = 0.0
     filled_at: float = float("-inf")
 
-    def spend(self, now: float) -> bool:
+    def take_token(self, now: float) -> bool:
         """Take one of a bucket, which holds those of a second; False when it is empty."""
-        rate = self.deed.value
-        self.left = min(float(rate), self.left + (now - self.filled_at) * rate)
+        rate = self.action.value
+        self.tokens_left = min(float(rate), self.tokens_left + (now - self.filled_at) * rate)
         self.filled_at = now
-        if self.left < 1:
+        if self.tokens_left < 1:
             return False
-        self.left -= 1
+        self.tokens_left -= 1
         return True
 
-    def concerns(self, method: str, path: str) -> bool:
+    def match_request(self, method: str, path: str) -> bool:
         """Count this request if the rule is about it, and say whether its turn has come."""
         if self.method not in ("", method) or not fnmatch.fnmatchcase(path, self.path):
             return False
-        self.seen += 1
-        return self.first <= self.seen and (self.last is None or self.seen <= self.last)
+        self.matched_count += 1
+        return self.first_request <= self.matched_count and (
+            self.last_request is None or self.matched_count <= self.last_request
+        )
 
 
 @dataclass(slots=True)
-class Schedule:
+class FaultSchedule:
     """The rules in force. Every rule counts; of those whose turn it is, the first one acts."""
 
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[FaultRule] = field(default_factory=list)
 
-    def take(self, method: str, path: str) -> Rule | None:
+    def take_due_rule(self, method: str, path: str) -> FaultRule | None:
         """The rule that acts on the request that has just come in."""
-        due = [rule for rule in self.rules if rule.concerns(method, path)]
+        due = [rule for rule in self.rules if rule.match_request(method, path)]
         return due[0] if due else None
 
-    def replace(self, document: Any) -> None:
+    def replace_rules(self, document: Any) -> None:
         """Put other rules in force, all counters at 0. Raises FaultsError; then none changes."""
-        self.rules = parse(document)
+        self.rules = parse_rules(document)
 
     def as_dict(self) -> dict[str, Any]:
         """The rules, and for each how many requests it has `seen` and to how many it was `done`."""
-        counted = [{"seen": rule.seen, "done": rule.done} for rule in self.rules]
-        return {"rules": [dict(rule.raw) for rule in self.rules], "counts": counted}
+        rule_counts = [
+            {"seen": rule.matched_count, "done": rule.applied_count} for rule in self.rules
+        ]
+        return {"rules": [dict(rule.rule_document) for rule in self.rules], "counts": rule_counts}
 
 
-def read(path: Path) -> Any:
-    """The document in a file, which `parse` takes. Raises FaultsError."""
+def read_fault_document(path: Path) -> Any:
+    """The document in a file, which `parse_rules` takes. Raises FaultsError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -117,68 +124,88 @@ def read(path: Path) -> Any:
     except ValueError as error:
         raise FaultsError(f"the faults of {path} are not JSON: {error}") from None
     try:
-        parse(document)
+        parse_rules(document)
     except FaultsError as error:
         raise FaultsError(f"{path}: {error}") from None
     return document
 
 
-def parse(document: Any) -> list[Rule]:
+def parse_rules(document: Any) -> list[FaultRule]:
     """`{"rules": [...]}` as rules. Raises FaultsError with every finding."""
     if not isinstance(document, Mapping) or not isinstance(document.get("rules"), list):
         raise FaultsError('faults are an object {"rules": [...]}')
-    problems = [f"there is no {name!r} beside rules" for name in document if name not in _TOP]
-    rules: list[Rule] = []
-    for number, raw in enumerate(document["rules"]):
-        found = list(_rule_problems(raw))
-        problems += [f"rules[{number}]: {problem}" for problem in found]
-        if not found:
-            rules.append(_rule(raw))
+    problems = [
+        f"there is no {name!r} beside rules" for name in document if name not in _DOCUMENT_PARTS
+    ]
+    rules: list[FaultRule] = []
+    for number, rule_document in enumerate(document["rules"]):
+        rule_problems = list(_iter_rule_problems(rule_document))
+        problems += [f"rules[{number}]: {problem}" for problem in rule_problems]
+        if not rule_problems:
+            rules.append(_build_rule(rule_document))
     if problems:
         raise FaultsError("; ".join(problems))
     return rules
 
 
-_TOP = ("rules", "$schema")
+_DOCUMENT_PARTS = ("rules", "$schema")
 
 
-def _rule(raw: Mapping[str, Any]) -> Rule:
-    match, do = raw.get("match", {}), raw["do"]
-    kind = next(name for name in DEEDS if name in do)
-    place = do[kind] if kind == "reset" else do.get("commit", _usual_place(kind))
+def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
+    match, action_document = rule_document.get("match", {}), rule_document["do"]
+    kind = next(name for name in ACTION_KINDS if name in action_document)
+    commit_point = (
+        action_document[kind]
+        if kind == "reset"
+        else action_document.get("commit", _default_commit_point(kind))
+    )
     nth = match.get("nth")
-    return Rule(
-        deed=Deed(kind, do[kind], place, do.get("retry_after"), do.get("wait", 0.0)),
-        raw=raw,
+    return FaultRule(
+        action=FaultAction(
+            kind,
+            action_document[kind],
+            commit_point,
+            action_document.get("retry_after"),
+            action_document.get("wait", 0.0),
+        ),
+        rule_document=rule_document,
         method=match.get("method", ""),
         path=match.get("path", "*"),
-        first=nth or match.get("from", 1),
-        last=nth or match.get("to"),
+        first_request=nth or match.get("from", 1),
+        last_request=nth or match.get("to"),
     )
 
 
-def _usual_place(kind: str) -> str:
+def _default_commit_point(kind: str) -> str:
     return BEFORE if kind in ("latency", "hang", "status", "bucket") else AFTER
 
 
-def _rule_problems(raw: Any) -> Iterator[str]:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("do"), Mapping):
+def _iter_rule_problems(rule_document: Any) -> Iterator[str]:
+    if not isinstance(rule_document, Mapping) or not isinstance(rule_document.get("do"), Mapping):
         yield "a rule is an object {match: {...}, do: {...}}"
         return
-    yield from (f"there is no {name!r} beside match and do" for name in raw if name not in _RULE)
-    match = raw.get("match", {})
+    yield from (
+        f"there is no {name!r} beside match and do"
+        for name in rule_document
+        if name not in _RULE_PARTS
+    )
+    match = rule_document.get("match", {})
     if isinstance(match, Mapping):
-        yield from _match_problems(match)
+        yield from _iter_match_problems(match)
     else:
         yield "match is an object"
-    yield from _deed_problems(raw["do"])
+    yield from _iter_action_problems(rule_document["do"])
 
 
-_RULE = ("match", "do")
+_RULE_PARTS = ("match", "do")
 
 
-def _match_problems(match: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"match has no {name!r}; it has {_MATCH}" for name in match if name not in _MATCH)
+def _iter_match_problems(match: Mapping[str, Any]) -> Iterator[str]:
+    yield from (
+        f"match has no {name!r}; it has {_MATCH_PARTS}"
+        for name in match
+        if name not in _MATCH_PARTS
+    )
     if match.get("method", "GET") not in _METHODS:
         yield f"method is one of {_METHODS}"
     if not isinstance(match.get("path", ""), str):
@@ -190,24 +217,31 @@ def _match_problems(match: Mapping[str, Any]) -> Iterator[str]:
         yield "nth excludes from and to"
 
 
-def _deed_problems(do: Mapping[str, Any]) -> Iterator[str]:
-    kinds = [name for name in DEEDS if name in do]
+def _iter_action_problems(action_document: Mapping[str, Any]) -> Iterator[str]:
+    kinds = [name for name in ACTION_KINDS if name in action_document]
     if len(kinds) != 1:
-        yield f"do has exactly one of {DEEDS}"
+        yield f"do has exactly one of {ACTION_KINDS}"
         return
     kind = kinds[0]
-    value, fitting = do[kind], _FITTING[kind]
+    value, value_check = action_document[kind], _VALUE_CHECKS[kind]
     yield from (
-        f"there is no {name!r} beside {kind}" for name in do if name not in (kind, *_BESIDE[kind])
+        f"there is no {name!r} beside {kind}"
+        for name in action_document
+        if name not in (kind, *_ALLOWED_PARTS[kind])
     )
-    if not fitting[0](value):
-        yield f"{kind} is {fitting[1]}"
-    if do.get("commit", BEFORE) not in _PLACES:
+    if not value_check[0](value):
+        yield f"{kind} is {value_check[1]}"
+    if action_document.get("commit", BEFORE) not in _COMMIT_POINTS:
         yield "commit is before or after"
-    elif kind == "status" and do.get("commit") == AFTER and _is_number(value) and value < 500:
+    elif (
+        kind == "status"
+        and action_document.get("commit") == AFTER
+        and _is_number(value)
+        and value < 500
+    ):
         yield "a status below 500 says that nothing was done: it cannot come after the commit"
     for name in ("retry_after", "wait"):
-        if name in do and not _is_number(do[name]):
+        if name in action_document and not _is_number(action_document[name]):
             yield f"{name} is a number of seconds"
 
 
@@ -219,11 +253,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
-_FITTING: dict[str, tuple[Any, str]] = {
+_VALUE_CHECKS: dict[str, tuple[Any, str]] = {
     "latency": (_is_number, "a number of milliseconds"),
     "hang": (_is_number, "a number of seconds"),
     "status": (lambda value: _is_count(value) and 400 <= value <= 599, "a status, 400 to 599"),
-    "reset": (lambda value: value in _PLACES, "before or after"),
+    "reset": (lambda value: value in _COMMIT_POINTS, "before or after"),
     "truncate": (lambda value: value == 0 or _is_count(value), "a number of bytes"),
     "slow": (_is_count, "a number of bytes per second, from 1 on"),
     "page_shift": (lambda value: value in ("insert", "delete"), "insert or delete"),

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.facts import Fact, FactSource
 
 FACTS = (
     Fact(
         "Refusals are worded in Korean unless `Accept-Language` prefers English "
         "(`texts=korean`); keys, codes and status are the same in both.",
-        Mark.PROCEDURE,
+        FactSource.PROCEDURE,
     ),
-    Fact("A text that has no translation stays English.", Mark.GUESSED),
+    Fact("A text that has no translation stays English.", FactSource.GUESSED),
 )
 
 # English as the refusals have it, Korean as Django REST framework and Django translate them.
-_KOREAN: tuple[tuple[str, str], ...] = (
+_TRANSLATIONS: tuple[tuple[str, str], ...] = (
     (r"This field is required\.", "이 필드는 필수 항목입니다."),
     (r"This field may not be blank\.", "이 필드는 blank일 수 없습니다."),
     (r"This field may not be null\.", "이 필드는 null일 수 없습니다."),
@@ -86,21 +86,23 @@ _KOREAN: tuple[tuple[str, str], ...] = (
     (r"Version (.*) of plugin .* already exists\.", r"버전 \1은/는 이미 존재합니다."),
     (r"A plugin with this name already exists.*", "플러그인의 name은/는 이미 존재합니다."),
 )
-_RULES = tuple((re.compile(english, re.DOTALL), korean) for english, korean in _KOREAN)
+_TRANSLATION_RULES = tuple(
+    (re.compile(english, re.DOTALL), korean) for english, korean in _TRANSLATIONS
+)
 
 
-def asks_for_english(accept_language: str) -> bool:
+def prefers_english(accept_language: str) -> bool:
     """Whether an `Accept-Language` prefers English to Korean."""
     weights = {"en": 0.0, "ko": 0.0}
     for item in accept_language.split(","):
         tag, _, parameter = item.partition(";")
         language = tag.strip().lower().partition("-")[0]
         if language in weights:
-            weights[language] = max(weights[language], _read_weight(parameter))
+            weights[language] = max(weights[language], _parse_weight(parameter))
     return weights["en"] > weights["ko"]
 
 
-def _read_weight(parameter: str) -> float:
+def _parse_weight(parameter: str) -> float:
     _, equals, text = parameter.partition("=")
     try:
         return float(text) if equals else 1.0
@@ -108,28 +110,28 @@ def _read_weight(parameter: str) -> float:
         return 0.0
 
 
-def translate(text: str) -> str:
+def translate_text(text: str) -> str:
     """A refusal's text in Korean; as it is where there is no translation."""
-    for rule, korean in _RULES:
+    for rule, korean in _TRANSLATION_RULES:
         if rule.fullmatch(text):
             return rule.sub(korean, text, count=1)
     return text
 
 
-def in_korean(error: ApiError) -> ApiError:
+def translate_error(error: ApiError) -> ApiError:
     """The same refusal worded in Korean."""
     return ApiError(
         error.status,
         _translate_texts(error.body),
         error.headers,
         code=error.code,
-        facts=error.facts,
+        details=error.details,
     )
 
 
 def _translate_texts(value: Any) -> Any:
     if isinstance(value, str):
-        return translate(value)
+        return translate_text(value)
     if isinstance(value, Mapping):
         return {key: _translate_texts(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 TRANSPORT = "transport"  # in a request's state: its connection
 _GRACE_SECONDS = 1  # for requests under way when the server stops
 
@@ -23,27 +23,27 @@ class ServeError(Exception):
     """The server cannot start; the message says why and what to do."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def open_listening_socket(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises ServeError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here;
     # without, answers of two writes wait 40 ms for an acknowledgement.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
-        listening.listen(512)
+        listening_socket.bind((host, port))
+        listening_socket.listen(512)
     except (OSError, OverflowError) as error:
-        listening.close()
+        listening_socket.close()
         reason = getattr(error, "strerror", None) or error
         raise ServeError(
             f"cannot listen on {host}:{port}: {reason}; give another --port (0 takes a free one)"
         ) from None
-    return listening
+    return listening_socket
 
 
-def url_of(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
+def build_socket_url(listening_socket: socket.socket) -> str:
+    host, port = listening_socket.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -117,9 +117,9 @@ class Listener(uvicorn.Server):
             yield
             return
         signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        previous_handlers = {number: signal.signal(number, self.handle_exit) for number in signals}
         try:
             yield
         finally:
-            for number, action in before.items():
+            for number, action in previous_handlers.items():
                 signal.signal(number, action)

@@ -25,10 +25,10 @@ INCOMING = "incoming"
 
 _PROJECT_FOLDER = ".synapse-apply"
 _DATABASE_FILES = (DATABASE, *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal")))
-_PACKAGE = re.compile(r"[0-9a-f]{64}")
-_PART = re.compile(r"tmp[A-Za-z0-9_]+\.part")
+_PACKAGE_NAME = re.compile(r"[0-9a-f]{64}")
+_PART_NAME = re.compile(r"tmp[A-Za-z0-9_]+\.part")
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_ENDPOINT_BYTES = 4096
+_MAX_ENDPOINT_BYTES = 4096
 
 
 class DataSetPlaceError(DataSetError):
@@ -39,28 +39,28 @@ def make_folder(data: Path) -> None:
     """Make the folder of a data set, kept out of Git; raises OSError, DataSetPlaceError."""
     if data.parent.name == _PROJECT_FOLDER:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _check_way(data)
-        _ignore(data.parent)
+        _check_no_links(data)
+        _write_gitignore(data.parent)
     is_new = not data.exists()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     if is_new and data.parent.name != _PROJECT_FOLDER:
-        _ignore(data)
+        _write_gitignore(data)
 
 
-def check(data: Path) -> None:
+def check_folder(data: Path) -> None:
     """Raises DataSetPlaceError when something in the folder is not this program's."""
-    _check_way(data)
-    with opened(data) as folder:
+    _check_no_links(data)
+    with open_folder(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
-            _check(folder, data, name)
+            _check_entry(folder, data, name)
         for name in (PACKAGES, INCOMING):
-            _check(folder, data, name, stat.S_IFDIR)
+            _check_entry(folder, data, name, stat.S_IFDIR)
 
 
 @contextmanager
-def opened(data: Path) -> Iterator[int]:
+def open_folder(data: Path) -> Iterator[int]:
     """A descriptor of the folder; raises OSError."""
-    _check_way(data)
+    _check_no_links(data)
     descriptor = os.open(data, _FOLDER_FLAGS)
     try:
         yield descriptor
@@ -70,121 +70,123 @@ def opened(data: Path) -> Iterator[int]:
 
 def open_file(data: Path, name: str, flags: int) -> int:
     """A descriptor of a file in the folder; raises OSError, DataSetPlaceError."""
-    with opened(data) as folder:
-        _check(folder, data, name)
-        more = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        return os.open(name, flags | more, 0o600, dir_fd=folder)
+    with open_folder(data) as folder:
+        _check_entry(folder, data, name)
+        safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(name, flags | safety_flags, 0o600, dir_fd=folder)
 
 
 def read_endpoint(data: Path) -> bytes:
     """What a server has told of itself; raises OSError, DataSetPlaceError."""
     with os.fdopen(open_file(data, ENDPOINT, os.O_RDONLY), "rb") as file:
-        return file.read(_ENDPOINT_BYTES)
+        return file.read(_MAX_ENDPOINT_BYTES)
 
 
 def replace_endpoint(data: Path, text: str) -> None:
     """Tell of a server, in a file that only this user can read; it appears as a whole."""
-    new = f"{ENDPOINT}.new"
-    with opened(data) as folder, suppress(FileNotFoundError):
-        os.unlink(new, dir_fd=folder)
-    with os.fdopen(open_file(data, new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+    new_name = f"{ENDPOINT}.new"
+    with open_folder(data) as folder, suppress(FileNotFoundError):
+        os.unlink(new_name, dir_fd=folder)
+    with os.fdopen(open_file(data, new_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
         file.write(text.encode())
-    with opened(data) as folder:
-        os.replace(new, ENDPOINT, src_dir_fd=folder, dst_dir_fd=folder)
+    with open_folder(data) as folder:
+        os.replace(new_name, ENDPOINT, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def remove_endpoint(data: Path) -> None:
     """Nobody shall take a server that has ended for one that runs."""
-    with suppress(FileNotFoundError), opened(data) as folder:
+    with suppress(FileNotFoundError), open_folder(data) as folder:
         os.unlink(ENDPOINT, dir_fd=folder)
 
 
 def empty_incoming(data: Path) -> None:
     """Make the folder of uploads under way, and remove what a killed server has left in it."""
-    _make_below(data, INCOMING)
-    _remove_files(data, INCOMING, _PART)
+    _make_subfolder(data, INCOMING)
+    _remove_files(data, INCOMING, _PART_NAME)
 
 
-def make_packages(data: Path) -> None:
+def make_packages_folder(data: Path) -> None:
     """Make the folder of packages."""
-    _make_below(data, PACKAGES)
+    _make_subfolder(data, PACKAGES)
 
 
 def remove_objects(data: Path) -> None:
     """Remove the database and the packages; the database last: a reset cut short is still one."""
-    with opened(data) as folder:
+    with open_folder(data) as folder:
         for name in reversed(_DATABASE_FILES):
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
     with suppress(FileNotFoundError):
-        _remove_files(data, PACKAGES, _PACKAGE)
+        _remove_files(data, PACKAGES, _PACKAGE_NAME)
     remove_endpoint(data)
 
 
-def _make_below(data: Path, name: str) -> None:
-    with opened(data) as folder:
+def _make_subfolder(data: Path, name: str) -> None:
+    with open_folder(data) as folder:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
-        _check(folder, data, name, stat.S_IFDIR)
+        _check_entry(folder, data, name, stat.S_IFDIR)
 
 
 def _remove_files(data: Path, name: str, pattern: re.Pattern[str]) -> None:
     """Remove the plain files of this program in a folder, told by their names; nothing else."""
-    with opened(data) as folder:
-        _check(folder, data, name, stat.S_IFDIR)
-        below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+    with open_folder(data) as folder:
+        _check_entry(folder, data, name, stat.S_IFDIR)
+        subfolder = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
         try:
-            for one in os.listdir(below):  # noqa: PTH208 - by its descriptor
-                if not pattern.fullmatch(one):
+            for file_name in os.listdir(subfolder):  # noqa: PTH208 - by its descriptor
+                if not pattern.fullmatch(file_name):
                     continue
-                if stat.S_ISREG(os.stat(one, dir_fd=below, follow_symlinks=False).st_mode):
-                    os.unlink(one, dir_fd=below)
+                if stat.S_ISREG(
+                    os.stat(file_name, dir_fd=subfolder, follow_symlinks=False).st_mode
+                ):
+                    os.unlink(file_name, dir_fd=subfolder)
         finally:
-            os.close(below)
+            os.close(subfolder)
 
 
-def _check(folder: int, data: Path, name: str, wanted: int = stat.S_IFREG) -> None:
+def _check_entry(folder: int, data: Path, name: str, expected_type: int = stat.S_IFREG) -> None:
     try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if stat.S_ISLNK(found.st_mode):
-        raise _foreign(data / name, "is a link")
-    if stat.S_IFMT(found.st_mode) != wanted:
-        what = "folder" if wanted == stat.S_IFDIR else "plain file"
-        raise _foreign(data / name, f"is no {what}")
-    if not _is_ours(found.st_uid, data):
-        raise _foreign(data / name, f"belongs to another user (uid {found.st_uid})")
+    if stat.S_ISLNK(status.st_mode):
+        raise _build_foreign_error(data / name, "is a link")
+    if stat.S_IFMT(status.st_mode) != expected_type:
+        type_name = "folder" if expected_type == stat.S_IFDIR else "plain file"
+        raise _build_foreign_error(data / name, f"is no {type_name}")
+    if not _is_trusted_owner(status.st_uid, data):
+        raise _build_foreign_error(data / name, f"belongs to another user (uid {status.st_uid})")
 
 
-def _check_way(data: Path) -> None:
+def _check_no_links(data: Path) -> None:
     """In a project, neither the data's folder nor the one above it may be a link."""
     if data.parent.name != _PROJECT_FOLDER:
         return  # where whoever starts the server has named it
     for folder in (data.parent, data):
         if folder.is_symlink():
-            raise _foreign(folder, "is a link")
+            raise _build_foreign_error(folder, "is a link")
 
 
-def _is_ours(owner: int, data: Path) -> bool:
+def _is_trusted_owner(owner: int, data: Path) -> bool:
     """As the command has it: ours, root's, and for root also those of the project's owner."""
-    us = os.geteuid()
-    if owner in (us, 0):
+    own_uid = os.geteuid()
+    if owner in (own_uid, 0):
         return True
     base = data.parent.parent if data.parent.name == _PROJECT_FOLDER else data.parent
-    return us == 0 and owner == base.stat().st_uid
+    return own_uid == 0 and owner == base.stat().st_uid
 
 
-def _ignore(folder: Path) -> None:
+def _write_gitignore(folder: Path) -> None:
     with suppress(OSError):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with os.fdopen(os.open(folder / ".gitignore", flags, 0o644), "wb") as file:
             file.write(b"*\n")
 
 
-def _foreign(path: Path, why: str) -> DataSetPlaceError:
+def _build_foreign_error(path: Path, reason: str) -> DataSetPlaceError:
     return DataSetPlaceError(
-        f"{path} {why}",
+        f"{path} {reason}",
         "this program did not make it: look what it is and remove it, or give another folder with "
         "--data",
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from synapse_apply.emulator.core.call import Call
+from synapse_apply.emulator.core.call import EmulatorRequest
 from synapse_apply.emulator.core.store import Kind
 
 
-def look_away(call: Call, kind: Kind, key: str) -> None:
+def hide_existing_object(request: EmulatorRequest, kind: Kind, key: str) -> None:
     """In a blind dry run, put what has a key out of the way; it comes back with the rest."""
-    if not call.is_rehearsal or not call.backend.switches.is_on("v2_dry_run", "blind"):
+    if not request.is_dry_run or not request.backend.switches.has_value("v2_dry_run", "blind"):
         return
-    row = call.backend.store.find(kind, key)
+    row = request.backend.store.find_by_key(kind, key)
     if row is not None:
-        call.backend.store.delete(kind, row.id)
+        request.backend.store.delete(kind, row.id)

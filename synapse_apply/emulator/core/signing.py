@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from synapse_apply.emulator.core.auth import TOKEN_HEADERS
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.errors import bad_request, forbidden
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.errors import bad_request_error, forbidden_error
 
 LIFETIME = 3600  # seconds
-_KEY = "signing_key"  # in what the data set keeps of itself
+_KEY_SETTING = "signing_key"  # in what the data set keeps of itself
 _DATE, _EXPIRES, _SIGNATURE = "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signature"
-_FORM = "%Y%m%dT%H%M%SZ"
+_DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
-def sign(backend: Backend, root: str, path: str) -> str:
+def sign_url(backend: DataSetBackend, root: str, path: str) -> str:
     """The URL of a path, good from now on for `LIFETIME` seconds."""
-    date = datetime.fromtimestamp(backend.clock.now(), UTC).strftime(_FORM)
+    date = datetime.fromtimestamp(backend.clock.now(), UTC).strftime(_DATE_FORMAT)
     query = {
         _DATE: date,
         _EXPIRES: str(LIFETIME),
@@ -30,25 +30,25 @@ def sign(backend: Backend, root: str, path: str) -> str:
     return f"{root}{path}?{urlencode(query)}"
 
 
-def check(
-    backend: Backend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+def check_signed_url(
+    backend: DataSetBackend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> None:
     """Raises ApiError: 403 of a URL that is not signed or has expired; 400 beside a token."""
     if any(name in headers for name in TOKEN_HEADERS):
-        raise bad_request("Only one way to authenticate is allowed.")
+        raise bad_request_error("Only one way to authenticate is allowed.")
     date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
-    good = _make_signature(backend, path, date, lifetime)
-    if not hmac.compare_digest(good.encode(), query.get(_SIGNATURE, "").encode()):
-        raise forbidden("The signature does not match.")
-    begun = datetime.strptime(date, _FORM).replace(tzinfo=UTC).timestamp()
-    if backend.clock.now() > begun + int(lifetime):
-        raise forbidden("The request has expired.")
+    expected_signature = _make_signature(backend, path, date, lifetime)
+    if not hmac.compare_digest(expected_signature.encode(), query.get(_SIGNATURE, "").encode()):
+        raise forbidden_error("The signature does not match.")
+    signed_at = datetime.strptime(date, _DATE_FORMAT).replace(tzinfo=UTC).timestamp()
+    if backend.clock.now() > signed_at + int(lifetime):
+        raise forbidden_error("The request has expired.")
 
 
-def _make_signature(backend: Backend, path: str, date: str, lifetime: str) -> str:
-    key = backend.store.read_setting(_KEY)
+def _make_signature(backend: DataSetBackend, path: str, date: str, lifetime: str) -> str:
+    key = backend.store.read_setting(_KEY_SETTING)
     if key is None:
         key = secrets.token_hex(32)
-        backend.store.write_setting(_KEY, key)
+        backend.store.write_setting(_KEY_SETTING, key)
     text = f"{path}\n{date}\n{lifetime}"
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()

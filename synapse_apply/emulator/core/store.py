@@ -29,16 +29,16 @@ class DuplicateKeyError(Exception):
 class DataSetError(Exception):
     """The data set cannot be used; the message says why and what to do.
 
-    `why` is the message without what to do, for who has another way out.
+    `reason` is the message without what to do, for who has another way out.
     """
 
-    def __init__(self, why: str, advice: str) -> None:
-        super().__init__(f"{why}; {advice}")
-        self.why = why
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}; {advice}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StoredObject:
     """One stored object. `key` is unique in its kind over all tenants; `created` in seconds."""
 
     id: int
@@ -50,68 +50,68 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ObjectQuery:
     """Which objects of a kind: None does not narrow (a tenant of None means all tenants).
 
-    `beyond` is an id: only what comes after it in the chosen order.
+    `start_after_id` is an id: only what comes after it in the chosen order.
     """
 
     tenant: str | None = None
     parent: int | None = None
     created_after: float | None = None
     created_before: float | None = None
-    with_public: bool = False  # of other tenants
+    includes_public: bool = False  # of other tenants
     newest_first: bool = False
-    beyond: int | None = None
+    start_after_id: int | None = None
 
-    def where(self) -> tuple[str, list[Any]]:
-        tests, values = ["1"], list[Any]()
+    def build_where_clause(self) -> tuple[str, list[Any]]:
+        conditions, values = ["1"], list[Any]()
         if self.tenant is not None:
-            public = " OR json_extract(body, '$.is_public')" if self.with_public else ""
-            tests.append(f"(tenant IN (?, ?){public})")
+            public = " OR json_extract(body, '$.is_public')" if self.includes_public else ""
+            conditions.append(f"(tenant IN (?, ?){public})")
             values += [self.tenant, EVERY_TENANT]
         if self.parent is not None:
-            tests.append("parent=?")
+            conditions.append("parent=?")
             values.append(self.parent)
         if self.created_after is not None:
-            tests.append("created>=?")
+            conditions.append("created>=?")
             values.append(self.created_after)
         if self.created_before is not None:
-            tests.append("created<?")
+            conditions.append("created<?")
             values.append(self.created_before)
-        if self.beyond is not None:
-            tests.append("id<?" if self.newest_first else "id>?")
-            values.append(self.beyond)
-        return " AND ".join(tests), values
+        if self.start_after_id is not None:
+            conditions.append("id<?" if self.newest_first else "id>?")
+            values.append(self.start_after_id)
+        return " AND ".join(conditions), values
 
 
-_MOST_LISTS = 1000
+_MAX_CACHED_LISTS = 1000
 _COLUMNS = "id, tenant, key, parent, created, body"
 
 
-def _row(values: tuple[Any, ...]) -> Row:
+def _decode_row(values: tuple[Any, ...]) -> StoredObject:
     identity, tenant, key, parent, created, body = values
-    return Row(identity, tenant, key, parent, created, json.loads(body))
+    return StoredObject(identity, tenant, key, parent, created, json.loads(body))
 
 
 @dataclass(slots=True)
-class _Known:
+class _ListCache:
     """Of lists that nothing was written to since: counts, and the last id before an offset."""
 
-    at: tuple[int, int]
-    counts: dict[tuple[Kind, Wanted], int] = field(default_factory=dict)
-    places: dict[tuple[Kind, Wanted], dict[int, int]] = field(default_factory=dict)
+    version: tuple[int, int]
+    counts: dict[tuple[Kind, ObjectQuery], int] = field(default_factory=dict)
+    last_ids: dict[tuple[Kind, ObjectQuery], dict[int, int]] = field(default_factory=dict)
 
 
-class Store:
+class ObjectStore:
     """Objects as JSON by kind. Ids are never used twice. Not for use by two threads at once."""
 
     def __init__(self, path: Path) -> None:
-        self._lists = _Known((-1, -1))
+        self._list_cache = _ListCache((-1, -1))
         # The connection is made on one thread and used on the server's; never by both at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._prepare(path)
+            self._prepare_database(path)
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise DataSetError(
@@ -122,45 +122,46 @@ class Store:
             self._connection.close()
             raise
 
-    def _prepare(self, path: Path) -> None:
-        run = self._connection.execute
-        self._check_is_ours(path)
+    def _prepare_database(self, path: Path) -> None:
+        execute = self._connection.execute
+        self._check_own_database(path)
         # A process that is killed loses nothing that SQLite handed to the system: WAL with
         # synchronous NORMAL gives that without a disk flush for each request.
-        run("PRAGMA journal_mode=WAL")
-        run("PRAGMA synchronous=NORMAL")
-        found = run("PRAGMA user_version").fetchone()[0]
-        if found > FORMAT:
+        execute("PRAGMA journal_mode=WAL")
+        execute("PRAGMA synchronous=NORMAL")
+        format_version = execute("PRAGMA user_version").fetchone()[0]
+        if format_version > FORMAT:
             raise DataSetError(
-                f"{path} was written by a newer version (format {found}, this one knows {FORMAT})",
+                f"{path} was written by a newer version (format {format_version}, this one knows "
+                f"{FORMAT})",
                 "update, or start anew with `emulator reset`",
             )
-        run("BEGIN IMMEDIATE")
-        run("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        execute("BEGIN IMMEDIATE")
+        execute("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         for kind in KINDS:
-            run(
+            execute(
                 f"CREATE TABLE IF NOT EXISTS {kind} (id INTEGER PRIMARY KEY AUTOINCREMENT, "
                 "tenant TEXT NOT NULL, key TEXT UNIQUE, parent INTEGER, created REAL NOT NULL, "
                 "body TEXT NOT NULL)"
             )
-            run(f"CREATE INDEX IF NOT EXISTS {kind}_of_tenant ON {kind} (tenant, parent, id)")
-        run("INSERT OR IGNORE INTO about VALUES ('data_set', ?)", (str(uuid.uuid4()),))
-        run(f"PRAGMA user_version={FORMAT}")
-        run(f"PRAGMA application_id={APPLICATION_ID}")
-        run("COMMIT")
-        self.data_set: str = run("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
+            execute(f"CREATE INDEX IF NOT EXISTS {kind}_of_tenant ON {kind} (tenant, parent, id)")
+        execute("INSERT OR IGNORE INTO about VALUES ('data_set', ?)", (str(uuid.uuid4()),))
+        execute(f"PRAGMA user_version={FORMAT}")
+        execute(f"PRAGMA application_id={APPLICATION_ID}")
+        execute("COMMIT")
+        self.data_set: str = execute("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
 
-    def _check_is_ours(self, path: Path) -> None:
+    def _check_own_database(self, path: Path) -> None:
         """Raises DataSetError for a database of another program, in which nothing is made.
 
         Data sets of earlier versions have no id and are known by their tables.
         """
-        run = self._connection.execute
-        (found,) = run("PRAGMA application_id").fetchone()
-        if found == APPLICATION_ID:
+        execute = self._connection.execute
+        (application_id,) = execute("PRAGMA application_id").fetchone()
+        if application_id == APPLICATION_ID:
             return
-        tables = {name for (name,) in run("SELECT name FROM sqlite_master WHERE type='table'")}
-        if found or (tables and not tables >= {"about", *KINDS}):
+        tables = {name for (name,) in execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        if application_id or (tables and not tables >= {"about", *KINDS}):
             raise DataSetError(
                 f"{path} is a database of another program",
                 "give another folder with --data",
@@ -171,47 +172,47 @@ class Store:
 
     def read_setting(self, name: str) -> str | None:
         """What the data set keeps under that name; None where it keeps nothing."""
-        where = "SELECT value FROM about WHERE name=?"
-        found = self._connection.execute(where, (name,)).fetchone()
-        return found[0] if found else None
+        statement = "SELECT value FROM about WHERE name=?"
+        row = self._connection.execute(statement, (name,)).fetchone()
+        return row[0] if row else None
 
     def write_setting(self, name: str, value: str) -> None:
         """Keep a value under that name from now on."""
         self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     @contextmanager
-    def transaction(self, *, undone: bool = False) -> Iterator[None]:
-        """All writes inside or none; `undone`: none in any case. May stand inside another."""
-        run = self._connection.execute
-        run("SAVEPOINT step")
+    def transaction(self, *, roll_back: bool = False) -> Iterator[None]:
+        """All writes inside or none; `roll_back`: none in any case. May stand inside another."""
+        execute = self._connection.execute
+        execute("SAVEPOINT step")
         try:
             yield
         except BaseException:
-            undone = True
+            roll_back = True
             raise
         finally:
-            if undone:
-                run("ROLLBACK TO step")
-            run("RELEASE step")
+            if roll_back:
+                execute("ROLLBACK TO step")
+            execute("RELEASE step")
 
-    def tenant_number(self, tenant: str) -> int:
+    def ensure_tenant_number(self, tenant: str) -> int:
         """The integer id of a tenant, given to it when it is first asked for."""
-        run, name = self._connection.execute, f"tenant {tenant}"
-        run(
+        execute, name = self._connection.execute, f"tenant {tenant}"
+        execute(
             "INSERT OR IGNORE INTO about SELECT ?, 1 + count(*) FROM about "
             "WHERE name LIKE 'tenant %'",
             (name,),
         )
-        number = run("SELECT value FROM about WHERE name=?", (name,)).fetchone()[0]
+        number = execute("SELECT value FROM about WHERE name=?", (name,)).fetchone()[0]
         return int(number)
 
-    def is_named(self, kind: Kind, tenant: str, name: str, *, apart: int = 0) -> bool:
+    def is_name_used(self, kind: Kind, tenant: str, name: str, *, except_id: int = 0) -> bool:
         """Whether a tenant has an object of this name, apart from the one with that id."""
-        found = self._connection.execute(
+        row = self._connection.execute(
             f"SELECT 1 FROM {kind} WHERE tenant=? AND id<>? AND json_extract(body, '$.name')=?",
-            (tenant, apart, name),
+            (tenant, except_id, name),
         ).fetchone()
-        return found is not None
+        return row is not None
 
     def insert(
         self,
@@ -222,7 +223,7 @@ class Store:
         created: float,
         key: str | None = None,
         parent: int | None = None,
-    ) -> Row:
+    ) -> StoredObject:
         """Store a new object. Raises DuplicateKeyError."""
         text = json.dumps(body)
         try:
@@ -232,9 +233,11 @@ class Store:
             )
         except sqlite3.IntegrityError:
             raise DuplicateKeyError(key) from None
-        return Row(cursor.lastrowid or 0, tenant, key, parent, created, json.loads(text))
+        return StoredObject(cursor.lastrowid or 0, tenant, key, parent, created, json.loads(text))
 
-    def replace(self, kind: Kind, row: Row, body: dict[str, Any], *, key: str | None) -> Row:
+    def replace(
+        self, kind: Kind, row: StoredObject, body: dict[str, Any], *, key: str | None
+    ) -> StoredObject:
         """Store another body and key for an object. Raises DuplicateKeyError."""
         text = json.dumps(body)
         try:
@@ -243,72 +246,87 @@ class Store:
             )
         except sqlite3.IntegrityError:
             raise DuplicateKeyError(key) from None
-        return Row(row.id, row.tenant, key, row.parent, row.created, json.loads(text))
+        return StoredObject(row.id, row.tenant, key, row.parent, row.created, json.loads(text))
 
     def delete(self, kind: Kind, identity: int) -> None:
         self._connection.execute(f"DELETE FROM {kind} WHERE id=?", (identity,))
 
-    def get(self, kind: Kind, identity: int, tenant: str | None = None) -> Row | None:
+    def find_by_id(
+        self, kind: Kind, identity: int, tenant: str | None = None
+    ) -> StoredObject | None:
         """One object by id; with a tenant, only if it is that tenant's."""
         if not 0 < identity < 2**63:
             return None
-        found = self._connection.execute(
+        row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM {kind} WHERE id=? AND (? IS NULL OR tenant IN (?, ?))",
             (identity, tenant, tenant, EVERY_TENANT),
         ).fetchone()
-        return _row(found) if found else None
+        return _decode_row(row) if row else None
 
-    def find(self, kind: Kind, key: str) -> Row | None:
+    def find_by_key(self, kind: Kind, key: str) -> StoredObject | None:
         """One object by natural key, of any tenant."""
-        found = self._connection.execute(
+        row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM {kind} WHERE key=?", (key,)
         ).fetchone()
-        return _row(found) if found else None
+        return _decode_row(row) if row else None
 
-    def select(self, kind: Kind, wanted: Wanted, *, limit: int = -1, offset: int = 0) -> list[Row]:
+    def select(
+        self, kind: Kind, query: ObjectQuery, *, limit: int = -1, offset: int = 0
+    ) -> list[StoredObject]:
         """Objects by id; at most `limit` of them, from `offset` on."""
-        places = self._known().places.setdefault((kind, wanted), {})
-        near = max((at for at in _before(offset, limit) if at in places), default=0)
-        after = replace(wanted, beyond=places[near]) if near else wanted
-        rows = list(self.walk(kind, after, limit=limit, offset=offset - near))
+        last_ids = self._refresh_list_cache().last_ids.setdefault((kind, query), {})
+        nearest_offset = max(
+            (
+                earlier_offset
+                for earlier_offset in _list_earlier_offsets(offset, limit)
+                if earlier_offset in last_ids
+            ),
+            default=0,
+        )
+        page_query = (
+            replace(query, start_after_id=last_ids[nearest_offset]) if nearest_offset else query
+        )
+        rows = list(
+            self.iter_objects(kind, page_query, limit=limit, offset=offset - nearest_offset)
+        )
         if len(rows) == limit:
-            places[offset + limit] = rows[-1].id
+            last_ids[offset + limit] = rows[-1].id
         return rows
 
-    def walk(
-        self, kind: Kind, wanted: Wanted, *, limit: int = -1, offset: int = 0
-    ) -> Iterator[Row]:
+    def iter_objects(
+        self, kind: Kind, query: ObjectQuery, *, limit: int = -1, offset: int = 0
+    ) -> Iterator[StoredObject]:
         """As `select`, one by one as they are taken."""
-        tests, values = wanted.where()
-        order = "DESC" if wanted.newest_first else "ASC"
+        conditions, values = query.build_where_clause()
+        order = "DESC" if query.newest_first else "ASC"
         # By id as they lie there: an index on tenants would have all of them sorted for each page.
-        way = "NOT INDEXED" if wanted.parent is None else ""
-        found = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM {kind} {way} WHERE {tests} "
+        index_hint = "NOT INDEXED" if query.parent is None else ""
+        cursor = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM {kind} {index_hint} WHERE {conditions} "
             f"ORDER BY id {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
-        return (_row(values) for values in found)
+        return (_decode_row(values) for values in cursor)
 
-    def count(self, kind: Kind, wanted: Wanted) -> int:
-        counts = self._known().counts
-        if (kind, wanted) not in counts:
-            tests, values = wanted.where()
-            counts[kind, wanted] = self._connection.execute(
-                f"SELECT count(*) FROM {kind} WHERE {tests}", values
+    def count(self, kind: Kind, query: ObjectQuery) -> int:
+        counts = self._refresh_list_cache().counts
+        if (kind, query) not in counts:
+            conditions, values = query.build_where_clause()
+            counts[kind, query] = self._connection.execute(
+                f"SELECT count(*) FROM {kind} WHERE {conditions}", values
             ).fetchone()[0]
-        return counts[kind, wanted]
+        return counts[kind, query]
 
-    def _known(self) -> _Known:
+    def _refresh_list_cache(self) -> _ListCache:
         """What is known of lists as they are now; of what may be undone nothing is kept."""
-        (others,) = self._connection.execute("PRAGMA data_version").fetchone()
-        now = (self._connection.total_changes, others)
-        many = len(self._lists.places) + len(self._lists.counts) > _MOST_LISTS
-        if self._connection.in_transaction or many or self._lists.at != now:
-            self._lists = _Known(now)
-        return self._lists
+        (other_changes,) = self._connection.execute("PRAGMA data_version").fetchone()
+        version = (self._connection.total_changes, other_changes)
+        is_full = len(self._list_cache.last_ids) + len(self._list_cache.counts) > _MAX_CACHED_LISTS
+        if self._connection.in_transaction or is_full or self._list_cache.version != version:
+            self._list_cache = _ListCache(version)
+        return self._list_cache
 
 
-def _before(offset: int, limit: int) -> tuple[int, ...]:
+def _list_earlier_offsets(offset: int, limit: int) -> tuple[int, ...]:
     """Where the page before may have ended, and some before that: pages may come out of order."""
     return tuple(offset - limit * pages for pages in range(64)) if limit > 0 else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from synapse_apply.emulator.core.facts import Mark
+from synapse_apply.emulator.core.facts import FactSource
 
 
 class UnknownSwitchError(ValueError):
@@ -17,7 +17,7 @@ class Switch:
     """One choice; the first of `values` is the default. `marks` says how sure each value is."""
 
     name: str
-    values: Mapping[str, Mark]
+    values: Mapping[str, FactSource]
     text: str
 
     @property
@@ -25,9 +25,9 @@ class Switch:
         return next(iter(self.values))
 
 
-_D, _O, _G = Mark.DOCUMENTED, Mark.OBSERVED, Mark.GUESSED
-_PROCEDURE, _MEASURED, _DESCRIBED = Mark.PROCEDURE, Mark.MEASURED, Mark.DESCRIBED
-_DERIVED = Mark.DERIVED
+_D, _O, _G = FactSource.DOCUMENTED, FactSource.OBSERVED, FactSource.GUESSED
+_PROCEDURE, _MEASURED, _DESCRIBED = FactSource.PROCEDURE, FactSource.MEASURED, FactSource.DESCRIBED
+_DERIVED = FactSource.DERIVED
 
 SWITCHES: tuple[Switch, ...] = (
     Switch(
@@ -382,7 +382,7 @@ class Switches:
     def __getitem__(self, name: str) -> str:
         return self._values[name]
 
-    def is_on(self, name: str, value: str) -> bool:
+    def has_value(self, name: str, value: str) -> bool:
         return self._values[name] == value
 
     def update(self, chosen: Mapping[str, str]) -> None:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import uuid
 
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.store import StoredObject
 
 _HALF = 2**64
 _VARIANT = 2**63  # the mark of a UUID of RFC 9562, in its lower half
 
 
-def public_id(data_set: str, row: Row) -> str:
+def build_public_id(data_set: str, row: StoredObject) -> str:
     """The UUID of a job: of the data set, but for its last digits, which are the job's number."""
     upper = uuid.UUID(data_set).int // _HALF
     return str(uuid.UUID(int=upper * _HALF + _VARIANT + row.id))
 
 
-def number(data_set: str, text: str) -> int | None:
+def parse_public_id(data_set: str, text: str) -> int | None:
     """The number of the job with this UUID; None for one that no job here can have."""
     try:
         upper, lower = divmod(uuid.UUID(text).int, _HALF)
     except ValueError:
         return None
-    is_ours = upper == uuid.UUID(data_set).int // _HALF
-    return lower - _VARIANT if is_ours and lower > _VARIANT else None
+    is_same_data_set = upper == uuid.UUID(data_set).int // _HALF
+    return lower - _VARIANT if is_same_data_set and lower > _VARIANT else None
 
 
 def is_uuid(text: str) -> bool:

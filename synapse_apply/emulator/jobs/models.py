@@ -6,27 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from synapse_apply.emulator.core.clock import iso
+from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.fields import Field
-from synapse_apply.emulator.core.store import Row
-from synapse_apply.emulator.jobs.errors import bad_lines
+from synapse_apply.emulator.core.store import StoredObject
+from synapse_apply.emulator.jobs.errors import bad_lines_error
 from synapse_apply.emulator.jobs.words import Status
 
 RUN_FIELDS = (
-    Field("parameters", "object", reset={}),
-    Field("params", "object", reset={}),
-    Field("context", "object", reset={}),
-    Field("action", reset=""),
-    Field("agent", "integer", nullable=True, reset=None),
-    Field("storage_id", "integer", nullable=True, reset=None),
-    Field("job_id", "integer", nullable=True, reset=None),
-    Field("debug", "boolean", reset=False),
-    Field("version", reset=""),
-    Field("language", reset="ko"),
+    Field("parameters", "object", default={}),
+    Field("params", "object", default={}),
+    Field("context", "object", default={}),
+    Field("action", default=""),
+    Field("agent", "integer", nullable=True, default=None),
+    Field("storage_id", "integer", nullable=True, default=None),
+    Field("job_id", "integer", nullable=True, default=None),
+    Field("debug", "boolean", default=False),
+    Field("version", default=""),
+    Field("language", default="ko"),
 )
-NEEDED_ACTION = Field("action", required=True)
+REQUIRED_ACTION_FIELD = Field("action", required=True)
 DEFAULT_METHOD = "task"  # of an action whose configuration names none
-PAGE_ONLY = ("parameters", "context")
+PAGE_ONLY_NAMES = ("parameters", "context")
 UPDATE_FIELDS = (
     Field("progress", "percent"),
     Field("result", "any", nullable=True),
@@ -35,16 +35,18 @@ UPDATE_FIELDS = (
     Field("metrics_record", "object"),
     Field("meta", "object"),
 )
-CONSOLE_LOGS = (Field("console_logs", "any"),)
+CONSOLE_LOGS_FIELDS = (Field("console_logs", "any"),)
 QUEUED_SHARE = 0.1  # of a job's time
-MOST_LINES = 100_000
+MAX_LINES = 100_000
 DEFAULT_LINES = 5
-STEP = "process"  # the one step that a job has
-BEFORE = "before"  # of a stored reported line: how many lines of the clock stand before it
+STEP_NAME = "process"  # the one step that a job has
+LINES_BEFORE_KEY = (
+    "before"  # of a stored reported line: how many lines of the clock stand before it
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class JobScript:
     """What a job will do: `seconds` from its creation to its end, `log_lines` written evenly."""
 
     seconds: float
@@ -53,7 +55,7 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class JobMoment:
     """What a job is at one moment; `progress` in percent, `share` of its time gone (0 to 1)."""
 
     status: Status
@@ -61,31 +63,31 @@ class Now:
     share: float
 
 
-def script_of(parameters: dict[str, Any], context: dict[str, Any], seconds: float) -> Script:
+def parse_script(parameters: dict[str, Any], context: dict[str, Any], seconds: float) -> JobScript:
     """What the run asks for, under `emulator` in parameters or context, or `fail: true`."""
-    asked: dict[str, Any] = {}
+    script_options: dict[str, Any] = {}
     for source in (context.get("emulator"), parameters.get("emulator")):
-        asked |= source if isinstance(source, dict) else {}
-    fails = parameters.get("fail") is True or asked.get("outcome") == "failed"
-    return Script(
-        seconds=_number(asked.get("seconds"), seconds, 86_400.0),
+        script_options |= source if isinstance(source, dict) else {}
+    fails = parameters.get("fail") is True or script_options.get("outcome") == "failed"
+    return JobScript(
+        seconds=_clamp_number(script_options.get("seconds"), seconds, 86_400.0),
         outcome="failed" if fails else "completed",
-        log_lines=int(_number(asked.get("log_lines"), DEFAULT_LINES, MOST_LINES)),
+        log_lines=int(_clamp_number(script_options.get("log_lines"), DEFAULT_LINES, MAX_LINES)),
     )
 
 
-def _number(value: Any, default: float, most: float) -> float:
+def _clamp_number(value: Any, default: float, maximum: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return default
-    return min(max(float(value), 0.0), most)
+    return min(max(float(value), 0.0), maximum)
 
 
-def script(row: Row) -> Script:
+def read_stored_script(row: StoredObject) -> JobScript:
     stored = row.body["script"]
-    return Script(stored["seconds"], stored["outcome"], stored["log_lines"])
+    return JobScript(stored["seconds"], stored["outcome"], stored["log_lines"])
 
 
-def script_to_json(script: Script) -> dict[str, object]:
+def script_to_json(script: JobScript) -> dict[str, object]:
     """As a job's row keeps it."""
     return {
         "seconds": script.seconds,
@@ -94,145 +96,159 @@ def script_to_json(script: Script) -> dict[str, object]:
     }
 
 
-def at(row: Row, moment: float) -> Now:
+def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
     """A job at a moment: by its clock, unless somebody reported its status."""
-    plan = script(row)
-    share = 1.0 if plan.seconds <= 0 else (moment - row.created) / plan.seconds
+    job_script = read_stored_script(row)
+    share = 1.0 if job_script.seconds <= 0 else (moment - row.created) / job_script.seconds
     share = min(max(share, 0.0), 1.0)
     reported = row.body.get("reported")
     if reported is not None:
-        return Now(cast("Status", reported["status"]), reported["progress"], reported["share"])
+        return JobMoment(
+            cast("Status", reported["status"]), reported["progress"], reported["share"]
+        )
     if share >= 1.0:
-        return Now(plan.outcome, 100 if plan.outcome == "completed" else 60, 1.0)
+        return JobMoment(job_script.outcome, 100 if job_script.outcome == "completed" else 60, 1.0)
     if share < QUEUED_SHARE:
-        return Now("queued", 0, share)
-    return Now("running", int(share * 100), share)
+        return JobMoment("queued", 0, share)
+    return JobMoment("running", int(share * 100), share)
 
 
-def result(row: Row, now: Now) -> Any:
+def build_result(row: StoredObject, job_moment: JobMoment) -> Any:
     """What was reported; else, of a job that completed by its clock, a result of its own."""
     if "result" in row.body:
         return row.body["result"]
-    if now.status == "completed" and row.body.get("reported") is None:
-        return {"parameters": row.body["parameters"], "processed": script(row).log_lines}
+    if job_moment.status == "completed" and row.body.get("reported") is None:
+        return {
+            "parameters": row.body["parameters"],
+            "processed": read_stored_script(row).log_lines,
+        }
     return None
 
 
-def logs(row: Row, now: Now, first: int = 0, most: int = MOST_LINES * 2) -> list[dict[str, str]]:
+def list_lines(
+    row: StoredObject, job_moment: JobMoment, first: int = 0, max_lines: int = MAX_LINES * 2
+) -> list[dict[str, str]]:
     """The lines written so far, from number `first` (0 is the first of all), at most so many.
 
     A line keeps its number: what is written later stands behind it, by the clock or reported.
     """
     reported = row.body.get("console_logs", ())
     if not reported:
-        return _by_clock(row, first, min(written(row, now), first + most))
+        return _list_clock_lines(
+            row, first, min(count_clock_lines(row, job_moment), first + max_lines)
+        )
     lines: list[dict[str, str]] = []
-    place, end = 0, written(row, now)
+    position, end = 0, count_clock_lines(row, job_moment)
     for entry in reported:
         line = dict(entry)
-        upto = min(int(line.pop(BEFORE, end)), end)
-        lines += [*_by_clock(row, place, upto), line]
-        place = max(place, upto)
-    lines += _by_clock(row, place, end)
-    return lines[first : first + most]
+        next_position = min(int(line.pop(LINES_BEFORE_KEY, end)), end)
+        lines += [*_list_clock_lines(row, position, next_position), line]
+        position = max(position, next_position)
+    lines += _list_clock_lines(row, position, end)
+    return lines[first : first + max_lines]
 
 
-def written_line(line: Mapping[str, str], form: str) -> Any:
+def format_line(line: Mapping[str, str], form: str) -> Any:
     """A line as the switch `console_logs` has it."""
     if form == "entries":
         return line
     return line["message"] if form == "lines" else f"{line['timestamp']} {line['message']}"
 
 
-def progress_record(row: Row, now: Now) -> dict[str, Any]:
+def build_progress_record(row: StoredObject, job_moment: JobMoment) -> dict[str, Any]:
     """How far a job is by its clock, in the form in which its agent reports it."""
-    left = round(max(script(row).seconds * (1 - now.share), 0.0), 3)
-    step = {"percent": now.progress, "time_remaining": left}
+    seconds_left = round(max(read_stored_script(row).seconds * (1 - job_moment.share), 0.0), 3)
+    step = {"percent": job_moment.progress, "time_remaining": seconds_left}
     return {
-        "record": {"steps": {STEP: {"proportion": 100, **step}}},
-        "current_progress": {"overall": now.progress, "step": STEP, **step},
+        "record": {"steps": {STEP_NAME: {"proportion": 100, **step}}},
+        "current_progress": {"overall": job_moment.progress, "step": STEP_NAME, **step},
     }
 
 
-def queue(row: Row, now: Now) -> dict[str, Any]:
+def build_queue_field(row: StoredObject, job_moment: JobMoment) -> dict[str, Any]:
     """What `meta` says of a job that waits; nothing of one that began."""
-    if now.status != "queued":
+    if job_moment.status != "queued":
         return {}
-    place: dict[str, Any]
-    place = {"position": 1, "reason": None, "blockers": [], "updated_at": iso(row.created)}
-    return {"queue": place}
+    queue_position: dict[str, Any]
+    queue_position = {
+        "position": 1,
+        "reason": None,
+        "blockers": [],
+        "updated_at": format_iso(row.created),
+    }
+    return {"queue": queue_position}
 
 
-def written(row: Row, now: Now) -> int:
+def count_clock_lines(row: StoredObject, job_moment: JobMoment) -> int:
     """How many lines a job wrote by its clock: a failed one tells it last."""
-    plan = script(row)
-    failed = now.share >= 1.0 and plan.outcome == "failed"
-    return int(now.share * plan.log_lines) + failed
+    job_script = read_stored_script(row)
+    failed = job_moment.share >= 1.0 and job_script.outcome == "failed"
+    return int(job_moment.share * job_script.log_lines) + failed
 
 
-def _by_clock(row: Row, first: int, end: int) -> list[dict[str, str]]:
-    plan = script(row)
+def _list_clock_lines(row: StoredObject, first: int, end: int) -> list[dict[str, str]]:
+    job_script = read_stored_script(row)
     lines = [
-        _line(
-            row.created + plan.seconds * number / plan.log_lines,
+        _build_line(
+            row.created + job_script.seconds * number / job_script.log_lines,
             "info",
-            f"step {number} of {plan.log_lines}",
+            f"step {number} of {job_script.log_lines}",
         )
-        for number in range(first + 1, min(end, plan.log_lines) + 1)
+        for number in range(first + 1, min(end, job_script.log_lines) + 1)
     ]
-    if first <= plan.log_lines < end:
-        lines.append(_line(row.created + plan.seconds, "error", "failed on request"))
+    if first <= job_script.log_lines < end:
+        lines.append(_build_line(row.created + job_script.seconds, "error", "failed on request"))
     return lines
 
 
-def ended_at(row: Row) -> float:
+def find_end_time(row: StoredObject) -> float:
     """When a job that has ended did so."""
     reported = row.body.get("reported") or {}
-    moment: float = reported.get("at", row.created + script(row).seconds)
+    moment: float = reported.get("at", row.created + read_stored_script(row).seconds)
     return moment
 
 
-def error(row: Row, now: Now) -> dict[str, str] | None:
+def build_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] | None:
     """Why a job failed; None of one that did not."""
-    if now.status != "failed":
+    if job_moment.status != "failed":
         return None
     by_clock = row.body.get("reported") is None
     message = "failed on request" if by_clock else "reported as failed"
     return {"error_type": "execution_error", "message": message}
 
 
-def report(
-    now: Now, status: Status | None, progress: float | None, moment: float
+def build_status_report(
+    job_moment: JobMoment, status: Status | None, progress: float | None, moment: float
 ) -> dict[str, Any]:
     """What is stored of a reported status or progress; what was not said stays as it is."""
-    new = status or now.status
-    ended_well = new == "completed" and progress is None
+    new_status = status or job_moment.status
+    ended_well = new_status == "completed" and progress is None
     return {
-        "status": new,
-        "progress": 100 if ended_well else now.progress if progress is None else progress,
-        "share": now.share,
+        "status": new_status,
+        "progress": 100 if ended_well else job_moment.progress if progress is None else progress,
+        "share": job_moment.share,
         "at": moment,
     }
 
 
-def _line(moment: float, level: str, message: str) -> dict[str, str]:
-    return {"timestamp": iso(moment), "level": level, "message": message}
+def _build_line(moment: float, level: str, message: str) -> dict[str, str]:
+    return {"timestamp": format_iso(moment), "level": level, "message": message}
 
 
-def reported_lines(value: Any, moment: float, before: int) -> list[dict[str, Any]]:
+def parse_reported_lines(value: Any, moment: float, lines_before: int) -> list[dict[str, Any]]:
     """Lines as an update gives them: texts or objects, one or a list. Raises ApiError (400).
 
-    `before` is how many lines the job had written by its clock.
+    `lines_before` is how many lines the job had written by its clock.
     """
     entries = value if isinstance(value, list) else [value]
     lines: list[dict[str, Any]] = []
     for entry in entries:
-        line = _line(moment, "info", "")
+        line = _build_line(moment, "info", "")
         if isinstance(entry, str):
             line["message"] = entry
         elif isinstance(entry, dict):
             line |= {key: str(text) for key, text in entry.items() if key in line}
         else:
-            raise bad_lines()
-        lines.append({**line, BEFORE: before})
+            raise bad_lines_error()
+        lines.append({**line, LINES_BEFORE_KEY: lines_before})
     return lines

@@ -7,203 +7,232 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.clock import iso, iso_in_seoul, parse_iso
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.clock import format_iso, format_iso_in_seoul, parse_iso
 from synapse_apply.emulator.core.errors import (
     ApiError,
     field_error,
-    method_not_allowed,
-    not_found,
+    method_not_allowed_error,
+    not_found_error,
 )
-from synapse_apply.emulator.core.fields import check, noting, with_resets
-from synapse_apply.emulator.core.paging import answer_page, narrow
-from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.core.fields import (
+    clean_body_values,
+    collect_problems,
+    with_default_values,
+)
+from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import errors, ids, models, tail, words
 from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import models as releases
 
-USER = 1
+USER_ID = 1
 
 
-def _by_id(call: Call) -> Row:
-    text, store = call.path["id"], call.backend.store
+def _require_job(request: EmulatorRequest) -> StoredObject:
+    text, store = request.path["id"], request.backend.store
     number = int(text) if text.isdecimal() and len(text) < 20 else 0
-    if call.has("job_ids", "uuid"):
-        number = ids.number(store.data_set, text) or 0
-    row = store.get("job", number, call.tenant)
+    if request.has_switch_value("job_ids", "uuid"):
+        number = ids.parse_public_id(store.data_set, text) or 0
+    row = store.find_by_id("job", number, request.tenant)
     if row is None:
-        raise not_found()
+        raise not_found_error()
     return row
 
 
-def run(call: Call) -> Answer:
+def run(request: EmulatorRequest) -> EmulatorAnswer:
     """Start a job of a plugin, found by id or code."""
-    backend = call.backend
-    plugin = plugins.find(backend, call.tenant, call.path["lookup"])
+    backend = request.backend
+    plugin = plugins.find_plugin(backend, request.tenant, request.path["lookup"])
     if plugin is None:
-        raise not_found()
-    values, release = _checked_run(call, plugin)
+        raise not_found_error()
+    values, release = _check_run_request(request, plugin)
     parameters = values.pop("parameters") or values.pop("params")
     values.pop("params", None)
-    script = models.script_of(parameters, values["context"], backend.settings.job_seconds)
+    script = models.parse_script(parameters, values["context"], backend.settings.job_seconds)
     if backend.jobs_to_fail > 0:
         backend.jobs_to_fail -= 1
         script = dataclasses.replace(script, outcome="failed")
-    if _answers_at_once(call, values["action"], release):
-        return _result_of_action(script, parameters)
+    if _is_answered_with_result(request, values["action"], release):
+        return _build_action_result(script, parameters)
     body = {
         **values,
         "parameters": parameters,
         "release": release.id if release else None,
         "version": release.body["version"] if release else None,
-        "user": USER,
+        "user": USER_ID,
         "script": models.script_to_json(script),
     }
     row = backend.store.insert(
-        "job", call.tenant, body, created=backend.clock.now(), parent=plugin.id
+        "job", request.tenant, body, created=backend.clock.now(), parent=plugin.id
     )
-    job = show(call, row)
-    named = {"job_id": job["id"]} if not call.has("run_job", "id") else {}
-    if call.has("run_job", "job_id"):
+    job = build_job_json(request, row)
+    job_id_field = {"job_id": job["id"]} if not request.has_switch_value("run_job", "id") else {}
+    if request.has_switch_value("run_job", "job_id"):
         job.pop("id")
-    return Answer({**named, **job})
+    return EmulatorAnswer({**job_id_field, **job})
 
 
-def _checked_run(call: Call, plugin: Row) -> tuple[dict[str, Any], Row | None]:
+def _check_run_request(
+    request: EmulatorRequest, plugin: StoredObject
+) -> tuple[dict[str, Any], StoredObject | None]:
     """What a run asks for, and the release that it uses. Raises ApiError (400)."""
-    is_platform = call.has("run_form", "platform")
-    names = models.PAGE_ONLY if is_platform else ()
+    is_platform = request.has_switch_value("run_form", "platform")
+    names = models.PAGE_ONLY_NAMES if is_platform else ()
     fields = tuple(field for field in models.RUN_FIELDS if field.name not in names)
     if is_platform:
-        fields = tuple(models.NEEDED_ACTION if one.name == "action" else one for one in fields)
-    values = with_resets(models.RUN_FIELDS, check(fields, call.body))
-    release = _release(call, plugin, values.pop("version"))
-    actions = releases.available_actions(release) if release else []
+        fields = tuple(
+            models.REQUIRED_ACTION_FIELD if run_field.name == "action" else run_field
+            for run_field in fields
+        )
+    values = with_default_values(models.RUN_FIELDS, clean_body_values(fields, request.body))
+    release = _find_run_release(request, plugin, values.pop("version"))
+    actions = releases.list_available_actions(release) if release else []
     if is_platform and actions and values["action"] not in actions:
-        raise errors.no_such_action(values["action"], actions)
+        raise errors.unknown_action_error(values["action"], actions)
     return values, release
 
 
-def _answers_at_once(call: Call, action: str, release: Row | None) -> bool:
+def _is_answered_with_result(
+    request: EmulatorRequest, action: str, release: StoredObject | None
+) -> bool:
     """Whether a run is answered with the action's own result, so that there is no job."""
-    if not call.has("run_answer", "method"):
-        return call.has("run_answer", "result")
+    if not request.has_switch_value("run_answer", "method"):
+        return request.has_switch_value("run_answer", "result")
     config = release.body.get("config") if release else None
     actions = config.get("actions") if isinstance(config, dict) else None
-    one = actions.get(action) if isinstance(actions, dict) else None
-    method = one.get("method") if isinstance(one, dict) else None
+    action_config = actions.get(action) if isinstance(actions, dict) else None
+    method = action_config.get("method") if isinstance(action_config, dict) else None
     return (method or models.DEFAULT_METHOD) != "job"
 
 
-def _result_of_action(script: models.Script, parameters: dict[str, Any]) -> Answer:
+def _build_action_result(script: models.JobScript, parameters: dict[str, Any]) -> EmulatorAnswer:
     if script.outcome == "failed":
-        raise errors.action_failed()
-    return Answer({"parameters": parameters, "processed": script.log_lines})
+        raise errors.action_failed_error()
+    return EmulatorAnswer({"parameters": parameters, "processed": script.log_lines})
 
 
-def _release(call: Call, plugin: Row, version: str) -> Row | None:
+def _find_run_release(
+    request: EmulatorRequest, plugin: StoredObject, version: str
+) -> StoredObject | None:
     """The release of that version, else the newest one, else none."""
-    store = call.backend.store
+    store = request.backend.store
     if version:
-        row = store.find("release", releases.key(plugin.id, version))
+        row = store.find_by_key("release", releases.build_release_key(plugin.id, version))
         if row is None:
             raise field_error("version", f'Version "{version}" of this plugin does not exist.')
         return row
-    newest = store.select("release", Wanted(call.tenant, plugin.id, newest_first=True), limit=1)
+    newest = store.select(
+        "release", ObjectQuery(request.tenant, plugin.id, newest_first=True), limit=1
+    )
     return newest[0] if newest else None
 
 
-def read(call: Call) -> Answer:
-    return Answer(show(call, _by_id(call)))
+def read(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(build_job_json(request, _require_job(request)))
 
 
-def list_all(call: Call) -> Answer:
+def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     """The tenant's jobs, the newest first; filters status, plugin, created_after, user."""
-    wanted = _wanted(call)
-    store = call.backend.store
-    status = call.query.get("status")
-    is_page = call.has("filters", "page")
-    if is_page and call.query.get("user") not in (None, "", str(USER)):
-        return answer_page(call, 0, lambda _limit, _offset: [])
-    agent = None if is_page else call.query.get("agent")
+    query = _build_job_query(request)
+    store = request.backend.store
+    status = request.query.get("status")
+    is_page = request.has_switch_value("filters", "page")
+    if is_page and request.query.get("user") not in (None, "", str(USER_ID)):
+        return build_page_answer(request, 0, lambda _limit, _offset: [])
+    agent = None if is_page else request.query.get("agent")
     if not status and not agent:
-        return answer_page(
-            call,
-            store.count("job", wanted),
+        return build_page_answer(
+            request,
+            store.count("job", query),
             lambda limit, offset: [
-                show(call, row) for row in store.select("job", wanted, limit=limit, offset=offset)
+                build_job_json(request, row)
+                for row in store.select("job", query, limit=limit, offset=offset)
             ],
         )
-    keep = _chosen(call, status, agent)
-    rows = [row for row in store.select("job", wanted) if keep(row)]
-    return answer_page(
-        call,
+    is_included = _build_job_filter(request, status, agent)
+    rows = [row for row in store.select("job", query) if is_included(row)]
+    return build_page_answer(
+        request,
         len(rows),
-        lambda limit, offset: [show(call, row) for row in rows[offset : offset + limit]],
+        lambda limit, offset: [
+            build_job_json(request, row) for row in rows[offset : offset + limit]
+        ],
     )
 
 
-def _chosen(call: Call, status: str | None, agent: str | None) -> Callable[[Row], bool]:
+def _build_job_filter(
+    request: EmulatorRequest, status: str | None, agent: str | None
+) -> Callable[[StoredObject], bool]:
     """Whether a job has the status and the agent asked for. Raises ApiError (400)."""
-    meant = words.understood(status) if status else None
-    if status and meant is None:
+    parsed_status = words.parse_status_word(status) if status else None
+    if status and parsed_status is None:
         raise field_error(
             "status", f"Select a valid choice. {status} is not one of the available choices."
         )
-    moment = call.backend.clock.now()
+    moment = request.backend.clock.now()
 
-    def keep(row: Row) -> bool:
+    def is_included(row: StoredObject) -> bool:
         if agent and str(row.body["agent"]) != agent:
             return False
-        return meant is None or models.at(row, moment).status == meant
+        return (
+            parsed_status is None or models.compute_job_moment(row, moment).status == parsed_status
+        )
 
-    return keep
+    return is_included
 
 
-def _wanted(call: Call) -> Wanted:
+def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
     parent = created_after = None
-    if call.has("filters", "platform"):
-        return narrow(call, Wanted(call.tenant, newest_first=True))
-    if call.query.get("plugin"):
-        plugin = plugins.find(call.backend, call.tenant, call.query["plugin"])
+    if request.has_switch_value("filters", "platform"):
+        return apply_list_filters(request, ObjectQuery(request.tenant, newest_first=True))
+    if request.query.get("plugin"):
+        plugin = plugins.find_plugin(request.backend, request.tenant, request.query["plugin"])
         parent = plugin.id if plugin else 0
-    if call.query.get("created_after"):
-        created_after = parse_iso(call.query["created_after"])
+    if request.query.get("created_after"):
+        created_after = parse_iso(request.query["created_after"])
         if created_after is None:
             raise field_error("created_after", "Enter a valid date/time.")
-    return Wanted(call.tenant, parent, created_after, newest_first=True)
+    return ObjectQuery(request.tenant, parent, created_after, newest_first=True)
 
 
-def update(call: Call) -> Answer:
+def update(request: EmulatorRequest) -> EmulatorAnswer:
     """Report what a job does, in either vocabulary; from then on its clock stands still."""
-    backend, row = call.backend, _by_id(call)
+    backend, row = request.backend, _require_job(request)
     moment = backend.clock.now()
-    now = models.at(row, moment)
-    values = _checked_update(call, row, now)
+    job_moment = models.compute_job_moment(row, moment)
+    values = _check_update_request(request, row, job_moment)
     body = dict(row.body)
     status, progress = values.pop("status", None), values.pop("progress", None)
     if status is not None or progress is not None:
-        body["reported"] = models.report(now, status, progress, moment)
+        body["reported"] = models.build_status_report(job_moment, status, progress, moment)
     lines = values.pop("console_logs", None)
     if lines is not None:
         body["console_logs"] = [*body.get("console_logs", ()), *lines]
     row = backend.store.replace("job", row, {**body, **values}, key=row.key)
-    return Answer(show(call, row))
+    return EmulatorAnswer(build_job_json(request, row))
 
 
-def _checked_update(call: Call, row: Row, now: models.Now) -> dict[str, Any]:
+def _check_update_request(
+    request: EmulatorRequest, row: StoredObject, job_moment: models.JobMoment
+) -> dict[str, Any]:
     """The cleaned values. Raises ApiError (400) with every problem."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    with noting(problems):
-        values |= check(models.UPDATE_FIELDS, call.body)
-    with noting(problems):
-        for name, sent in check(models.CONSOLE_LOGS, call.body).items():
-            moment, before = call.backend.clock.now(), models.written(row, now)
-            values[name] = models.reported_lines(sent, moment, before)
-    with noting(problems):
-        if "status" in call.body.values:
-            values["status"] = _new_status(call.body.values["status"], now.status)
+    with collect_problems(problems):
+        values |= clean_body_values(models.UPDATE_FIELDS, request.body)
+    with collect_problems(problems):
+        for name, lines in clean_body_values(models.CONSOLE_LOGS_FIELDS, request.body).items():
+            moment, lines_before = (
+                request.backend.clock.now(),
+                models.count_clock_lines(row, job_moment),
+            )
+            values[name] = models.parse_reported_lines(lines, moment, lines_before)
+    with collect_problems(problems):
+        if "status" in request.body.values:
+            values["status"] = _check_status_change(
+                request.body.values["status"], job_moment.status
+            )
     if problems:
         raise ApiError(400, problems)
     if "meta" in values:
@@ -212,69 +241,80 @@ def _checked_update(call: Call, row: Row, now: models.Now) -> dict[str, Any]:
     return values
 
 
-def _new_status(word: object, old: words.Status) -> words.Status:
-    status = words.understood(word)
+def _check_status_change(word: object, old: words.Status) -> words.Status:
+    status = words.parse_status_word(word)
     if status is None:
-        raise errors.bad_status(word)
+        raise errors.bad_status_error(word)
     if not words.may_become(old, status):
-        raise errors.bad_transition(old, status)
+        raise errors.bad_transition_error(old, status)
     return status
 
 
-def console_logs(call: Call) -> Answer:
-    row = _by_id(call)
-    lines = models.logs(row, models.at(row, call.backend.clock.now()))
-    if not lines and call.has("no_logs", "missing"):
-        raise not_found()
-    return Answer(
-        [models.written_line(line, call.backend.switches["console_logs"]) for line in lines]
+def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
+    row = _require_job(request)
+    lines = models.list_lines(row, models.compute_job_moment(row, request.backend.clock.now()))
+    if not lines and request.has_switch_value("no_logs", "missing"):
+        raise not_found_error()
+    return EmulatorAnswer(
+        [models.format_line(line, request.backend.switches["console_logs"]) for line in lines]
     )
 
 
-def tail_console_logs(call: Call) -> Answer:
+def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     """The lines as server-sent events, until the job has ended."""
-    if call.backend.switches.is_on("tail", "none"):
-        raise method_not_allowed("GET", ())
+    if request.backend.switches.has_value("tail", "none"):
+        raise method_not_allowed_error("GET", ())
     try:
-        row = _by_id(call)
+        row = _require_job(request)
     except ApiError:
-        if call.has("tail_of_none", "missing"):
+        if request.has_switch_value("tail_of_none", "missing"):
             raise
-        return Answer(None, stream=tail.only_error("Job not found."))
-    identity = _identity(call, row)
-    return Answer(None, stream=tail.frames(call, row, identity, partial(tail.data_on_v1, call)))
+        return EmulatorAnswer(None, stream=tail.stream_error("Job not found."))
+    identity = _build_job_id(request, row)
+    return EmulatorAnswer(
+        None,
+        stream=tail.stream_frames(
+            request, row, identity, partial(tail.build_v1_line_data, request)
+        ),
+    )
 
 
-def _identity(call: Call, row: Row) -> int | str:
-    is_uuid = call.has("job_ids", "uuid")
-    return ids.public_id(call.backend.store.data_set, row) if is_uuid else row.id
+def _build_job_id(request: EmulatorRequest, row: StoredObject) -> int | str:
+    is_uuid = request.has_switch_value("job_ids", "uuid")
+    return ids.build_public_id(request.backend.store.data_set, row) if is_uuid else row.id
 
 
-def show(call: Call, row: Row) -> dict[str, Any]:
+def build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
     """A job as answers have it, by the switches."""
-    now = models.at(row, call.backend.clock.now())
-    result, expands = models.result(row, now), call.expands()
-    is_platform = call.has("job_fields", "platform")
-    shown = {
-        "id": _identity(call, row),
-        "status": words.written(now.status, call.backend.switches["status_words"]),
-        **(_platform_fields(call, row, now) if is_platform else _page_fields(row, now)),
+    job_moment = models.compute_job_moment(row, request.backend.clock.now())
+    result, expands = models.build_result(row, job_moment), request.parse_expanded_fields()
+    is_platform = request.has_switch_value("job_fields", "platform")
+    document = {
+        "id": _build_job_id(request, row),
+        "status": words.format_status_word(
+            job_moment.status, request.backend.switches["status_words"]
+        ),
+        **(
+            _build_platform_fields(request, row, job_moment)
+            if is_platform
+            else _build_page_fields(row, job_moment)
+        ),
     }
-    if call.has("job_context", "returned"):
-        shown["context"] = row.body["context"]
+    if request.has_switch_value("job_context", "returned"):
+        document["context"] = row.body["context"]
     if result is not None or "result" in expands:
-        shown["result"] = result
+        document["result"] = result
     if "logs" in expands:
-        shown["logs"] = models.logs(row, now)
+        document["logs"] = models.list_lines(row, job_moment)
     if "metrics" in expands:
-        shown["metrics"] = row.body.get("metrics_record", {})
-    return shown
+        document["metrics"] = row.body.get("metrics_record", {})
+    return document
 
 
-def _page_fields(row: Row, now: models.Now) -> dict[str, Any]:
+def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> dict[str, Any]:
     body = row.body
     return {
-        "progress": now.progress,
+        "progress": job_moment.progress,
         "plugin": row.parent,
         "plugin_release": body["release"],
         "version": body["version"],
@@ -290,37 +330,42 @@ def _page_fields(row: Row, now: models.Now) -> dict[str, Any]:
         "meta": body.get("metadata", {}),
         "progress_record": body.get("progress_record", {}),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.error(row, now),
-        "created": iso(row.created),
-        "completed": iso(models.ended_at(row)) if now.status in words.ENDED else None,
+        "error": models.build_error(row, job_moment),
+        "created": format_iso(row.created),
+        "completed": format_iso(models.find_end_time(row))
+        if job_moment.status in words.ENDED_STATUSES
+        else None,
     }
 
 
-def _platform_fields(call: Call, row: Row, now: models.Now) -> dict[str, Any]:
+def _build_platform_fields(
+    request: EmulatorRequest, row: StoredObject, job_moment: models.JobMoment
+) -> dict[str, Any]:
     body = row.body
-    is_ended = now.status in words.ENDED
+    is_ended = job_moment.status in words.ENDED_STATUSES
     return {
-        "plugin_release": _show_release(call, row),
+        "plugin_release": _build_release_field(request, row),
         "action": body["action"],
         "params": body["parameters"],
         "agent": body["agent"],
         "user": body["user"],
-        "meta": {**body.get("metadata", {}), **models.queue(row, now)},
-        "progress_record": body.get("progress_record") or models.progress_record(row, now),
+        "meta": {**body.get("metadata", {}), **models.build_queue_field(row, job_moment)},
+        "progress_record": body.get("progress_record")
+        or models.build_progress_record(row, job_moment),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.error(row, now),
-        "created": iso_in_seoul(row.created),
-        "completed": iso_in_seoul(models.ended_at(row)) if is_ended else None,
+        "error": models.build_error(row, job_moment),
+        "created": format_iso_in_seoul(row.created),
+        "completed": format_iso_in_seoul(models.find_end_time(row)) if is_ended else None,
     }
 
 
-def _show_release(call: Call, row: Row) -> Any:
+def _build_release_field(request: EmulatorRequest, row: StoredObject) -> Any:
     """The number of a job's release, or with `?expand=plugin_release` what it is."""
-    if "plugin_release" not in call.expands() or row.body["release"] is None:
+    if "plugin_release" not in request.parse_expanded_fields() or row.body["release"] is None:
         return row.body["release"]
-    plugin = call.backend.store.get("plugin", row.parent or 0)
-    named = {
+    plugin = request.backend.store.find_by_id("plugin", row.parent or 0)
+    plugin_fields = {
         "id": row.parent,
         **({"code": plugin.key, "name": plugin.body["name"]} if plugin else {}),
     }
-    return {"id": row.body["release"], "plugin": named, "version": row.body["version"]}
+    return {"id": row.body["release"], "plugin": plugin_fields, "version": row.body["version"]}

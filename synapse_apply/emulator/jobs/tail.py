@@ -7,63 +7,72 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.call import Call
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.call import EmulatorRequest
+from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.jobs import models, words
 
 TICK_SECONDS = 0.05  # between two looks at the job
 HEARTBEAT_TICKS = 20  # of silence
-_AT_ONCE = 500  # lines in one piece, so that other requests get their turn
+_MAX_LINES_PER_PIECE = 500  # lines in one piece, so that other requests get their turn
 
 
-async def frames(
-    call: Call, row: Row, public_id: Any, data: Callable[[Mapping[str, str]], Any]
+async def stream_frames(
+    request: EmulatorRequest,
+    row: StoredObject,
+    public_id: Any,
+    build_line_data: Callable[[Mapping[str, str]], Any],
 ) -> AsyncIterator[bytes]:
     """`connected`, a `log` for each line, and `complete` once the job has ended.
 
-    `data` gives what a frame says of a line.
+    `build_line_data` gives what a frame says of a line.
     """
-    backend, identity = call.backend, row.id
-    begins_now = backend.switches.is_on("tail", "now")
+    backend, identity = request.backend, row.id
+    starts_at_end = backend.switches.has_value("tail", "now")
     # Before a word is said: what is written after `connected` is in the tail.
-    sent = len(models.logs(row, models.at(row, backend.clock.now()))) if begins_now else 0
-    yield _frame({"type": "connected", "job_id": public_id})
-    silent = 0
+    sent_count = (
+        len(models.list_lines(row, models.compute_job_moment(row, backend.clock.now())))
+        if starts_at_end
+        else 0
+    )
+    yield _encode_frame({"type": "connected", "job_id": public_id})
+    silent_ticks = 0
     while True:
-        found = backend.store.get("job", identity, call.tenant)
-        if found is None:
-            yield error("The job is gone.")
+        job_row = backend.store.find_by_id("job", identity, request.tenant)
+        if job_row is None:
+            yield build_error_frame("The job is gone.")
             return
-        now = models.at(found, backend.clock.now())
-        lines = models.logs(found, now, sent, _AT_ONCE)
-        sent += len(lines)
+        job_moment = models.compute_job_moment(job_row, backend.clock.now())
+        lines = models.list_lines(job_row, job_moment, sent_count, _MAX_LINES_PER_PIECE)
+        sent_count += len(lines)
         if lines:
-            yield b"".join(_frame({"type": "log", "data": data(line)}) for line in lines)
-        elif now.status in words.ENDED:
-            yield _frame({"type": "complete", "message": f"The job is {now.status}."})
+            yield b"".join(
+                _encode_frame({"type": "log", "data": build_line_data(line)}) for line in lines
+            )
+        elif job_moment.status in words.ENDED_STATUSES:
+            yield _encode_frame({"type": "complete", "message": f"The job is {job_moment.status}."})
             return
-        silent = 0 if lines else silent + 1
-        if silent >= HEARTBEAT_TICKS:
-            silent = 0
+        silent_ticks = 0 if lines else silent_ticks + 1
+        if silent_ticks >= HEARTBEAT_TICKS:
+            silent_ticks = 0
             yield b": heartbeat\n\n"
         await asyncio.sleep(0 if lines else TICK_SECONDS)
 
 
-async def only_error(message: str) -> AsyncIterator[bytes]:
+async def stream_error(message: str) -> AsyncIterator[bytes]:
     """A stream that says nothing but what is wrong."""
-    yield error(message)
+    yield build_error_frame(message)
 
 
-def error(message: str) -> bytes:
-    return _frame({"type": "error", "message": message})
+def build_error_frame(message: str) -> bytes:
+    return _encode_frame({"type": "error", "message": message})
 
 
-def data_on_v1(call: Call, line: Mapping[str, str]) -> Any:
+def build_v1_line_data(request: EmulatorRequest, line: Mapping[str, str]) -> Any:
     """A line as API v1 tells it, by its switches."""
-    if call.has("tail_data", "nested"):
+    if request.has_switch_value("tail_data", "nested"):
         return f"data: {json.dumps({'type': 'log', 'message': line['message']})}"
-    return models.written_line(line, call.backend.switches["console_logs"])
+    return models.format_line(line, request.backend.switches["console_logs"])
 
 
-def _frame(value: Mapping[str, Any]) -> bytes:
+def _encode_frame(value: Mapping[str, Any]) -> bytes:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()

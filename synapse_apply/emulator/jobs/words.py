@@ -14,23 +14,23 @@ PLATFORM: dict[Status, str] = {
     "stopped": "STOPPED",
 }
 # The page has no word for a stopped job; "stopped" is what it is.
-_MEANING: dict[str, Status] = {
+_STATUS_BY_WORD: dict[str, Status] = {
     **{status: status for status in PLATFORM},
     **{word.lower(): status for status, word in PLATFORM.items()},
 }
-ENDED: frozenset[Status] = frozenset({"completed", "failed", "stopped"})
+ENDED_STATUSES: frozenset[Status] = frozenset({"completed", "failed", "stopped"})
 _ORDER: dict[Status, int] = {"queued": 0, "running": 1, "completed": 2, "failed": 2, "stopped": 2}
 
 
-def understood(word: object) -> Status | None:
+def parse_status_word(word: object) -> Status | None:
     """The status a word of either vocabulary means, in any case; None for no such word."""
-    return _MEANING.get(word.lower()) if isinstance(word, str) else None
+    return _STATUS_BY_WORD.get(word.lower()) if isinstance(word, str) else None
 
 
-def written(status: Status, vocabulary: str) -> str:
+def format_status_word(status: Status, vocabulary: str) -> str:
     return PLATFORM[status] if vocabulary == "platform" else status
 
 
 def may_become(old: Status, new: Status) -> bool:
     """An ended job stays as it ended; the others only go forward."""
-    return old == new or (old not in ENDED and _ORDER[new] > _ORDER[old])
+    return old == new or (old not in ENDED_STATUSES and _ORDER[new] > _ORDER[old])

@@ -6,12 +6,12 @@ import re
 import unicodedata
 from typing import Any
 
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.clock import iso
-from synapse_apply.emulator.core.errors import forbidden
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.clock import format_iso
+from synapse_apply.emulator.core.errors import forbidden_error
 from synapse_apply.emulator.core.fields import Field
-from synapse_apply.emulator.core.store import EVERY_TENANT, Row
-from synapse_apply.emulator.plugins.errors import bad_code
+from synapse_apply.emulator.core.store import EVERY_TENANT, StoredObject
+from synapse_apply.emulator.plugins.errors import bad_code_error
 
 CATEGORIES = (
     "neural_net",
@@ -23,109 +23,116 @@ CATEGORIES = (
     "data_validation",
     "converter",
 )
-_COMMON = (
+_COMMON_FIELDS = (
     Field("name", required=True),
-    Field("code", nullable=True, reset=None),
+    Field("code", nullable=True, default=None),
     Field("description"),
 )
 FIELDS = (
-    *_COMMON,
+    *_COMMON_FIELDS,
     Field("version"),
     Field("author"),
     Field("category"),
-    Field("configuration", "object", reset={}),
+    Field("configuration", "object", default={}),
 )
 PLATFORM_FIELDS = (
-    *_COMMON,
+    *_COMMON_FIELDS,
     Field("category"),
-    Field("is_public", "boolean", reset=False),
-    Field("is_active", "boolean", reset=True),
-    Field("system_only", "boolean", reset=False),
-    Field("detail", "object", reset={}),
+    Field("is_public", "boolean", default=False),
+    Field("is_active", "boolean", default=True),
+    Field("system_only", "boolean", default=False),
+    Field("detail", "object", default={}),
 )
-_REQUIRED = {
+_REQUIRED_FIELDS = {
     "code": Field("code", required=True),
     "category": Field("category", "choice", required=True, choices=CATEGORIES),
 }
-_CODE = re.compile(r"[-a-zA-Z0-9_]+")
+_CODE_PATTERN = re.compile(r"[-a-zA-Z0-9_]+")
 
 
-def fields(backend: Backend) -> tuple[Field, ...]:
+def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
     """The fields of a plugin, as the switches say."""
-    is_platform = backend.switches.is_on("plugin_fields", "platform")
-    chosen = PLATFORM_FIELDS if is_platform else FIELDS
-    if backend.switches.is_on("plugin_required", "name"):
-        return chosen
-    return tuple(_REQUIRED.get(field.name, field) for field in chosen)
+    is_platform = backend.switches.has_value("plugin_fields", "platform")
+    base_fields = PLATFORM_FIELDS if is_platform else FIELDS
+    if backend.switches.has_value("plugin_required", "name"):
+        return base_fields
+    return tuple(_REQUIRED_FIELDS.get(field.name, field) for field in base_fields)
 
 
 def check_code(code: str | None) -> str | None:
     """The code to store; an empty one is none. Raises ApiError (400)."""
     if not code:
         return None
-    if not _CODE.fullmatch(code):
-        raise bad_code()
+    if not _CODE_PATTERN.fullmatch(code):
+        raise bad_code_error()
     return code
 
 
-def slug(name: str) -> str:
+def build_slug(name: str) -> str:
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-") or "plugin"
 
 
-def free_slug(backend: Backend, name: str) -> str:
+def find_free_slug(backend: DataSetBackend, name: str) -> str:
     """A slug of the name that no plugin has yet; the second one ends in `-2`."""
-    first = candidate = slug(name)
+    first = candidate = build_slug(name)
     number = 2
-    while backend.store.find("plugin", candidate):
+    while backend.store.find_by_key("plugin", candidate):
         candidate = f"{first}-{number}"
         number += 1
     return candidate
 
 
-def find(backend: Backend, tenant: str, lookup: str) -> Row | None:
+def find_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
     """A plugin that a tenant sees, by id or by code; digits are an id first."""
     if lookup.isdecimal() and len(lookup) < 20:
-        row = visible(backend, tenant, backend.store.get("plugin", int(lookup)))
+        row = keep_if_visible(backend, tenant, backend.store.find_by_id("plugin", int(lookup)))
         if row is not None:
             return row
-    return visible(backend, tenant, backend.store.find("plugin", lookup))
+    return keep_if_visible(backend, tenant, backend.store.find_by_key("plugin", lookup))
 
 
-def visible(backend: Backend, tenant: str, row: Row | None) -> Row | None:
+def keep_if_visible(
+    backend: DataSetBackend, tenant: str, row: StoredObject | None
+) -> StoredObject | None:
     """A plugin, if a tenant sees it: its own, and as the switches say others'."""
     if row is None or row.tenant in (tenant, EVERY_TENANT):
         return row
-    return row if are_others_shown(backend) and row.body.get("is_public") else None
+    return row if shows_plugins_of_others(backend) and row.body.get("is_public") else None
 
 
-def are_others_shown(backend: Backend) -> bool:
-    return backend.switches.is_on("plugins_of_others", "shown")
+def shows_plugins_of_others(backend: DataSetBackend) -> bool:
+    return backend.switches.has_value("plugins_of_others", "shown")
 
 
-def check_owner(backend: Backend, tenant: str, row: Row) -> None:
+def check_owner(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
     """Raises ApiError (403) when a plugin that is shown is not the tenant's own."""
-    if row.tenant != tenant and are_others_shown(backend):
-        raise forbidden("You do not have permission to perform this action.")
+    if row.tenant != tenant and shows_plugins_of_others(backend):
+        raise forbidden_error("You do not have permission to perform this action.")
 
 
-def shown(backend: Backend, row: Row) -> dict[str, Any]:
+def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
     return {
         "id": row.id,
-        **{field.name: row.body.get(field.name, field.reset) for field in fields(backend)},
+        **{
+            field.name: row.body.get(field.name, field.default)
+            for field in list_plugin_fields(backend)
+        },
         "is_active": row.body.get("is_active", True),
-        **_tenant(backend, row),
-        "created": iso(row.created),
-        "modified": iso(row.body.get("modified", row.created)),
+        **_build_tenant_field(backend, row),
+        "created": format_iso(row.created),
+        "modified": format_iso(row.body.get("modified", row.created)),
     }
 
 
-def _tenant(backend: Backend, row: Row) -> dict[str, Any]:
-    is_of_one = row.tenant != EVERY_TENANT
+def _build_tenant_field(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+    has_tenant = row.tenant != EVERY_TENANT
     match backend.switches["plugin_tenant"]:
         case "name":
             return {"tenant": row.tenant}
         case "number":
-            return {"tenant": backend.store.tenant_number(row.tenant) if is_of_one else None}
+            return {
+                "tenant": backend.store.ensure_tenant_number(row.tenant) if has_tenant else None
+            }
         case _:
             return {}

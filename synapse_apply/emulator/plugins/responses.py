@@ -4,91 +4,97 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.errors import not_found
-from synapse_apply.emulator.core.fields import check, with_resets
-from synapse_apply.emulator.core.paging import answer_page, narrow
-from synapse_apply.emulator.core.store import DuplicateKeyError, Row, Wanted
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.errors import not_found_error
+from synapse_apply.emulator.core.fields import clean_body_values, with_default_values
+from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.store import DuplicateKeyError, ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import errors, models
 from synapse_apply.emulator.releases import models as releases
 
 
-def by_id(call: Call) -> Row:
+def require_plugin(request: EmulatorRequest) -> StoredObject:
     """The plugin whose integer id stands in the path. Raises ApiError (404)."""
-    text = call.path["lookup"]
+    text = request.path["lookup"]
     if text.isdecimal() and len(text) < 20:
-        row = call.backend.store.get("plugin", int(text))
-        row = models.visible(call.backend, call.tenant, row)
+        row = request.backend.store.find_by_id("plugin", int(text))
+        row = models.keep_if_visible(request.backend, request.tenant, row)
         if row is not None:
             return row
-    raise not_found()
+    raise not_found_error()
 
 
-def read(call: Call) -> Answer:
-    return Answer(models.shown(call.backend, by_id(call)))
+def read(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(models.build_plugin_json(request.backend, require_plugin(request)))
 
 
-def list_all(call: Call) -> Answer:
-    store = call.backend.store
-    wanted = Wanted(
-        call.tenant,
-        newest_first=call.has("list_order", "newest"),
-        with_public=models.are_others_shown(call.backend),
+def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+    store = request.backend.store
+    query = ObjectQuery(
+        request.tenant,
+        newest_first=request.has_switch_value("list_order", "newest"),
+        includes_public=models.shows_plugins_of_others(request.backend),
     )
-    wanted = narrow(call, wanted)
-    return answer_page(
-        call,
-        store.count("plugin", wanted),
+    query = apply_list_filters(request, query)
+    return build_page_answer(
+        request,
+        store.count("plugin", query),
         lambda limit, offset: [
-            models.shown(call.backend, row)
-            for row in store.select("plugin", wanted, limit=limit, offset=offset)
+            models.build_plugin_json(request.backend, row)
+            for row in store.select("plugin", query, limit=limit, offset=offset)
         ],
     )
 
 
-def create(call: Call) -> Answer:
-    backend = call.backend
-    fields = models.fields(backend)
-    values = with_resets(fields, check(fields, call.body))
+def create(request: EmulatorRequest) -> EmulatorAnswer:
+    backend = request.backend
+    fields = models.list_plugin_fields(backend)
+    values = with_default_values(fields, clean_body_values(fields, request.body))
     _check_system_only(values)
     code = models.check_code(values["code"])
-    if code is None and backend.switches.is_on("code", "slug"):
-        code = models.free_slug(backend, values["name"])
+    if code is None and backend.switches.has_value("code", "slug"):
+        code = models.find_free_slug(backend, values["name"])
     now = backend.clock.now()
     body = {"is_active": True, **values, "code": code, "modified": now}
-    more: dict[str, Any] = {}
+    release_field: dict[str, Any] = {}
     try:
         with backend.store.transaction():
-            row = backend.store.insert("plugin", call.tenant, body, created=now, key=code)
-            if call.has("first_release", "made"):
-                more["release"] = releases.make_first(backend, row)
+            row = backend.store.insert("plugin", request.tenant, body, created=now, key=code)
+            if request.has_switch_value("first_release", "made"):
+                release_field["release"] = releases.create_first_release(backend, row)
     except DuplicateKeyError:
-        raise errors.code_taken(str(code), is_field=call.has("code_taken", "field")) from None
-    return Answer({**models.shown(backend, row), **more}, 201)
+        raise errors.code_taken_error(
+            str(code), is_field=request.has_switch_value("code_taken", "field")
+        ) from None
+    return EmulatorAnswer({**models.build_plugin_json(backend, row), **release_field}, 201)
 
 
 def _check_system_only(values: dict[str, Any]) -> None:
     if values.get("system_only"):
-        raise errors.not_for_a_tenant()
+        raise errors.system_only_error()
 
 
-def update(call: Call) -> Answer:
-    backend, row = call.backend, by_id(call)
-    models.check_owner(backend, call.tenant, row)
-    fields = models.fields(backend)
-    is_full = backend.switches.is_on("put", "full")
-    values = check(fields, call.body, partial=not is_full)
+def update(request: EmulatorRequest) -> EmulatorAnswer:
+    backend, row = request.backend, require_plugin(request)
+    models.check_owner(backend, request.tenant, row)
+    fields = models.list_plugin_fields(backend)
+    is_full = backend.switches.has_value("put", "full")
+    values = clean_body_values(fields, request.body, partial=not is_full)
     _check_system_only(values)
     old_code = row.body.get("code")
     code = models.check_code(values.pop("code", None)) or old_code
     if old_code is not None and code != old_code:
-        if call.has("code_change", "refused"):
-            raise errors.code_is_final()
+        if request.has_switch_value("code_change", "refused"):
+            raise errors.code_change_error()
         code = old_code
     if is_full:
-        values = with_resets((field for field in fields if field.name != "code"), values)
+        values = with_default_values((field for field in fields if field.name != "code"), values)
     body = {**row.body, **values, "code": code, "modified": backend.clock.now()}
     try:
-        return Answer(models.shown(backend, backend.store.replace("plugin", row, body, key=code)))
+        return EmulatorAnswer(
+            models.build_plugin_json(backend, backend.store.replace("plugin", row, body, key=code))
+        )
     except DuplicateKeyError:
-        raise errors.code_taken(str(code), is_field=call.has("code_taken", "field")) from None
+        raise errors.code_taken_error(
+            str(code), is_field=request.has_switch_value("code_taken", "field")
+        ) from None

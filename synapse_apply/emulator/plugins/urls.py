@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.emulator.core.call import Endpoint
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.plugins import responses
 
 ENDPOINTS = (
@@ -11,34 +11,39 @@ ENDPOINTS = (
         "GET",
         "plugins/",
         responses.list_all,
-        Mark.PROCEDURE,
+        FactSource.PROCEDURE,
         "List plugins.",
         switch=("plugin_list", "list"),
     ),
-    Endpoint("POST", "plugins/", responses.create, Mark.DOCUMENTED, "Create a plugin: 201."),
-    Endpoint("GET", "plugins/{lookup}/", responses.read, Mark.DOCUMENTED, "Read a plugin by id."),
-    Endpoint("PUT", "plugins/{lookup}/", responses.update, Mark.OBSERVED, "Change a plugin."),
+    Endpoint("POST", "plugins/", responses.create, FactSource.DOCUMENTED, "Create a plugin: 201."),
+    Endpoint(
+        "GET", "plugins/{lookup}/", responses.read, FactSource.DOCUMENTED, "Read a plugin by id."
+    ),
+    Endpoint("PUT", "plugins/{lookup}/", responses.update, FactSource.OBSERVED, "Change a plugin."),
 )
 
 FACTS = (
-    Fact("`name` is required and need not be unique.", Mark.GUESSED),
-    Fact("`code` is unique over all tenants: a second one is 409.", Mark.OBSERVED),
+    Fact("`name` is required and need not be unique.", FactSource.GUESSED),
+    Fact("`code` is unique over all tenants: a second one is 409.", FactSource.OBSERVED),
     Fact(
         "`code` is letters, digits, `-` and `_`; once set, it cannot be changed (400).",
-        Mark.GUESSED,
+        FactSource.GUESSED,
     ),
     Fact(
-        "`category` is free text; `configuration` any object, replaced as a whole.", Mark.DOCUMENTED
+        "`category` is free text; `configuration` any object, replaced as a whole.",
+        FactSource.DOCUMENTED,
     ),
-    Fact("A plugin is read and changed by its id alone; by its code it is 404.", Mark.GUESSED),
-    Fact("There is no delete: 405.", Mark.DOCUMENTED),
+    Fact(
+        "A plugin is read and changed by its id alone; by its code it is 404.", FactSource.GUESSED
+    ),
+    Fact("There is no delete: 405.", FactSource.DOCUMENTED),
     Fact(
         "With `plugin_fields=platform`, `system_only` is for plugins of no tenant: 400.",
-        Mark.PROCEDURE,
+        FactSource.PROCEDURE,
     ),
     Fact(
         "A plugin stored from outside with tenant `*` is a system plugin, one with "
         "`is_public: true` is public.",
-        Mark.GUESSED,
+        FactSource.GUESSED,
     ),
 )

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-from synapse_apply.emulator.core.errors import ApiError, conflict, field_error
+from synapse_apply.emulator.core.errors import ApiError, conflict_error, field_error
 
 
-def version_exists(plugin: str, version: str, field: str = "") -> ApiError:
+def version_exists_error(plugin: str, version: str, field: str = "") -> ApiError:
     """A 409; with a field, a 400 on it."""
     text = f"Version {version} of plugin {plugin} already exists."
-    return field_error(field, text) if field else conflict(text)
+    return field_error(field, text) if field else conflict_error(text)
 
 
-def is_locked(version: str) -> ApiError:
-    return conflict(f"Version {version} is released and cannot be deployed again.")
+def version_locked_error(version: str) -> ApiError:
+    return conflict_error(f"Version {version} is released and cannot be deployed again.")
 
 
-def no_such_plugin(value: object) -> ApiError:
+def unknown_plugin_error(value: object) -> ApiError:
     return field_error("plugin", f'Invalid pk "{value}" - object does not exist.')
 
 
-def no_such_code(value: object) -> ApiError:
+def unknown_plugin_code_error(value: object) -> ApiError:
     return field_error("plugin", f"Object with code={value} does not exist.")
 
 
-def no_id() -> ApiError:
+def plugin_id_required_error() -> ApiError:
     return field_error("plugin", "Incorrect type. Expected pk value.")
 
 
-def no_choice(value: object) -> ApiError:
+def plugin_choice_error(value: object) -> ApiError:
     text = f"Select a valid choice. {value} is not one of the available choices."
     return field_error("plugin", text)
 
 
-def no_config() -> ApiError:
+def missing_config_error() -> ApiError:
     return field_error("file", "There is no config.yaml in the package.")
 
 
-def other_version(said: str, packed: str) -> ApiError:
-    text = f"The package has version {packed}, and not {said}."
+def version_mismatch_error(form_version: str, package_version: str) -> ApiError:
+    text = f"The package has version {package_version}, and not {form_version}."
     return field_error("version", text)
 
 
-def empty_file() -> ApiError:
+def empty_file_error() -> ApiError:
     return field_error("file", "The submitted file is empty.")
 
 
-def not_a_file() -> ApiError:
+def not_a_file_error() -> ApiError:
     return field_error(
         "file", "The submitted data was not a file. Check the encoding type on the form."
     )

@@ -6,129 +6,147 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.emulator.core import signing
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.call import Call, Upload
-from synapse_apply.emulator.core.clock import iso
-from synapse_apply.emulator.core.fields import Field, with_resets
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.call import EmulatorRequest, Upload
+from synapse_apply.emulator.core.clock import format_iso
+from synapse_apply.emulator.core.fields import Field, with_default_values
+from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.plugins import models as plugins
 
-PLUGIN = Field("plugin", "raw", required=True)
-_VERSION = Field("version", required=True)
-_CONFIG = Field("config", "object", reset={})
-_DEBUG = Field("debug", "boolean", reset=False)
-META = Field("meta", "any", nullable=True, reset=None)
+PLUGIN_FIELD = Field("plugin", "raw", required=True)
+_VERSION_FIELD = Field("version", required=True)
+_CONFIG_FIELD = Field("config", "object", default={})
+_DEBUG_FIELD = Field("debug", "boolean", default=False)
+META_FIELD = Field("meta", "any", nullable=True, default=None)
 OWN_FIELDS = (
-    _VERSION,
+    _VERSION_FIELD,
     Field("changelog"),
-    Field("is_stable", "boolean", reset=False),
-    _CONFIG,
-    Field("requirements", "texts", reset=[]),
-    _DEBUG,
+    Field("is_stable", "boolean", default=False),
+    _CONFIG_FIELD,
+    Field("requirements", "texts", default=[]),
+    _DEBUG_FIELD,
 )
-PLATFORM_FIELDS = (_VERSION, _CONFIG, _DEBUG)
-_VERSION_IN_PACKAGE = Field("version")
+PLATFORM_FIELDS = (_VERSION_FIELD, _CONFIG_FIELD, _DEBUG_FIELD)
+_OPTIONAL_VERSION_FIELD = Field("version")
 FIRST_VERSION = "0.0.0"
-UNSAID_VERSION = "0.1.0"  # of a package whose configuration says none
+DEFAULT_VERSION = "0.1.0"  # of a package whose configuration says none
 
 
-def fields(backend: Backend) -> tuple[Field, ...]:
+def list_release_fields(backend: DataSetBackend) -> tuple[Field, ...]:
     """The fields of a release, as the switches say."""
     switches = backend.switches
-    chosen: tuple[Field, ...]
-    chosen = PLATFORM_FIELDS if switches.is_on("release_fields", "platform") else OWN_FIELDS
-    if not switches.is_on("release_source", "form"):
-        chosen = tuple(_VERSION_IN_PACKAGE if one is _VERSION else one for one in chosen)
-    return chosen if switches.is_on("release_meta", "none") else (*chosen, META)
+    selected_fields: tuple[Field, ...]
+    selected_fields = (
+        PLATFORM_FIELDS if switches.has_value("release_fields", "platform") else OWN_FIELDS
+    )
+    if not switches.has_value("release_source", "form"):
+        selected_fields = tuple(
+            _OPTIONAL_VERSION_FIELD if field is _VERSION_FIELD else field
+            for field in selected_fields
+        )
+    return (
+        selected_fields
+        if switches.has_value("release_meta", "none")
+        else (*selected_fields, META_FIELD)
+    )
 
 
-def key(plugin_id: int, version: str) -> str:
+def build_release_key(plugin_id: int, version: str) -> str:
     return f"{plugin_id}@{version}"
 
 
-def find(backend: Backend, tenant: str, lookup: str) -> Row | None:
+def find_release(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
     """A release that a tenant sees, by id or by `code@version`."""
     if lookup.isdecimal() and len(lookup) < 20:
-        row = backend.store.get("release", int(lookup))
+        row = backend.store.find_by_id("release", int(lookup))
         return row if row is not None and is_visible(backend, tenant, row) else None
     code, _, version = lookup.partition("@")
-    plugin = plugins.find(backend, tenant, code)
-    return backend.store.find("release", key(plugin.id, version)) if plugin else None
+    plugin = plugins.find_plugin(backend, tenant, code)
+    return (
+        backend.store.find_by_key("release", build_release_key(plugin.id, version))
+        if plugin
+        else None
+    )
 
 
-def is_visible(backend: Backend, tenant: str, row: Row) -> bool:
+def is_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
     """Whether a tenant sees a release: its own, and those of plugins that it sees."""
     if row.tenant == tenant:
         return True
-    plugin = backend.store.get("plugin", row.parent or 0)
-    return plugin is not None and plugins.visible(backend, tenant, plugin) is not None
+    plugin = backend.store.find_by_id("plugin", row.parent or 0)
+    return plugin is not None and plugins.keep_if_visible(backend, tenant, plugin) is not None
 
 
-def keep_package(backend: Backend, upload: Upload) -> str:
+def store_package(backend: DataSetBackend, upload: Upload) -> str:
     """Give a received package its place, under its SHA-256; the same bytes are kept once."""
-    upload.path.replace(backend.packages / upload.sha256)
+    upload.path.replace(backend.packages_folder / upload.sha256)
     return upload.sha256
 
 
-def find_package(backend: Backend, row: Row | None) -> Path | None:
+def find_package(backend: DataSetBackend, row: StoredObject | None) -> Path | None:
     """The file of a release's package; a link in its place is not its file."""
     package = row.body.get("package") if row else None
-    file = backend.packages / package["sha256"] if package else None
+    file = backend.packages_folder / package["sha256"] if package else None
     return None if file is None or file.is_symlink() else file
 
 
-def make_first(backend: Backend, plugin: Row) -> dict[str, Any]:
+def create_first_release(backend: DataSetBackend, plugin: StoredObject) -> dict[str, Any]:
     """Store the first release of a new plugin; what the plugin's answer says of it."""
-    named = {name: plugin.body[name] for name in ("name", "code", "category")}
-    values = with_resets(fields(backend), {"version": FIRST_VERSION})
+    plugin_fields = {name: plugin.body[name] for name in ("name", "code", "category")}
+    values = with_default_values(list_release_fields(backend), {"version": FIRST_VERSION})
     row = backend.store.insert(
         "release",
         plugin.tenant,
-        {**values, "config": {**named, "version": FIRST_VERSION}},
+        {**values, "config": {**plugin_fields, "version": FIRST_VERSION}},
         created=backend.clock.now(),
-        key=key(plugin.id, FIRST_VERSION),
+        key=build_release_key(plugin.id, FIRST_VERSION),
         parent=plugin.id,
     )
     return {"id": row.id, "version": FIRST_VERSION, "is_released": False}
 
 
-def shown(call: Call, row: Row, plugin: Row | None) -> dict[str, Any]:
+def build_release_json(
+    request: EmulatorRequest, row: StoredObject, plugin: StoredObject | None
+) -> dict[str, Any]:
     """`plugin` is shown as its id, or whole when it is given."""
-    backend = call.backend
-    more = {}
-    if backend.switches.is_on("release_fields", "platform"):
-        more = {
+    backend = request.backend
+    platform_fields = {}
+    if backend.switches.has_value("release_fields", "platform"):
+        platform_fields = {
             "is_released": row.body.get("is_released", False),
             "readme": row.body.get("readme", ""),
             "run_schema": {},
             "installation_schema": {},
-            "available_actions": available_actions(row),
+            "available_actions": list_available_actions(row),
         }
     return {
         "id": row.id,
-        "plugin": plugins.shown(backend, plugin) if plugin else row.parent,
-        **{field.name: row.body.get(field.name, field.reset) for field in fields(backend)},
-        **more,
-        "file": _show_file(call, row),
-        "created": iso(row.created),
+        "plugin": plugins.build_plugin_json(backend, plugin) if plugin else row.parent,
+        **{
+            field.name: row.body.get(field.name, field.default)
+            for field in list_release_fields(backend)
+        },
+        **platform_fields,
+        "file": _build_file_field(request, row),
+        "created": format_iso(row.created),
     }
 
 
-def available_actions(row: Row) -> list[str]:
+def list_available_actions(row: StoredObject) -> list[str]:
     """The names of the actions that a release's configuration has."""
     config = row.body.get("config")
     actions = config.get("actions") if isinstance(config, dict) else None
     return sorted(map(str, actions)) if isinstance(actions, dict) else []
 
 
-def _show_file(call: Call, row: Row) -> Any:
+def _build_file_field(request: EmulatorRequest, row: StoredObject) -> Any:
     package = row.body.get("package")
     if not package:
         return None
-    if call.has("release_file", "signed"):
-        return signing.sign(call.backend, call.root, file_path(row.id))
-    return {"name": package["name"], "url": f"{call.root}/_emulator/packages/{row.id}/"}
+    if request.has_switch_value("release_file", "signed"):
+        return signing.sign_url(request.backend, request.root_url, build_file_path(row.id))
+    return {"name": package["name"], "url": f"{request.root_url}/_emulator/packages/{row.id}/"}
 
 
-def file_path(release_id: int) -> str:
+def build_file_path(release_id: int) -> str:
     return f"/media/plugin_releases/{release_id}/package.zip"

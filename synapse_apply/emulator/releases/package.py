@@ -12,57 +12,57 @@ import yaml
 
 from synapse_apply.emulator.core.errors import ApiError, field_error
 
-_NAMES = ("config.yaml", "synapse.yaml")
-_LARGEST = 1024 * 1024
-_MOST_VALUES = 100_000  # aliases can make a small text a very large value
+_CONFIG_NAMES = ("config.yaml", "synapse.yaml")
+_MAX_CONFIG_BYTES = 1024 * 1024
+_MAX_VALUES = 100_000  # aliases can make a small text a very large value
 
 
-def config_in(path: Path) -> dict[str, Any]:
+def read_package_config(path: Path) -> dict[str, Any]:
     """The configuration in a package; empty when there is none. Raises ApiError (400)."""
     try:
         with zipfile.ZipFile(path) as archive:
-            present = set(archive.namelist())
-            name = next((name for name in _NAMES if name in present), None)
-            text = _text(archive, name) if name else b""
+            entry_names = set(archive.namelist())
+            name = next((name for name in _CONFIG_NAMES if name in entry_names), None)
+            text = _read_entry(archive, name) if name else b""
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError):
-        raise _wrong("The file is not a zip archive that can be read.") from None
-    return _parsed(text)
+        raise _build_file_error("The file is not a zip archive that can be read.") from None
+    return _parse_config(text)
 
 
-def _text(archive: zipfile.ZipFile, name: str) -> bytes:
+def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     with archive.open(name) as entry:
-        text = entry.read(_LARGEST + 1)
-    if len(text) > _LARGEST:
-        raise _wrong(f"{name} is larger than {_LARGEST} bytes.")
+        text = entry.read(_MAX_CONFIG_BYTES + 1)
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise _build_file_error(f"{name} is larger than {_MAX_CONFIG_BYTES} bytes.")
     return text
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
+def _parse_config(text: bytes) -> dict[str, Any]:
     try:
         value = yaml.safe_load(text) if text.strip() else {}
         if not isinstance(value, dict):
-            raise _wrong("The configuration in the package is no mapping.")
-        if _count(value) > _MOST_VALUES:
-            raise _wrong("The configuration in the package is too large.")
-        written = json.dumps(value, default=str, allow_nan=False, ensure_ascii=False).encode()
-        plain: dict[str, Any] = json.loads(written)
+            raise _build_file_error("The configuration in the package is no mapping.")
+        if _count_values(value) > _MAX_VALUES:
+            raise _build_file_error("The configuration in the package is too large.")
+        json_text = json.dumps(value, default=str, allow_nan=False, ensure_ascii=False).encode()
+        config: dict[str, Any] = json.loads(json_text)
     except (yaml.YAMLError, UnicodeError, ValueError, TypeError, RecursionError):
-        raise _wrong("The configuration in the package cannot be read.") from None
-    return plain
+        raise _build_file_error("The configuration in the package cannot be read.") from None
+    return config
 
 
-def _count(value: Any) -> int:
+def _count_values(value: Any) -> int:
     """How many values there are, counted no further than is needed."""
-    waiting, seen = [value], 0
-    while waiting and seen <= _MOST_VALUES:
-        one = waiting.pop()
-        seen += 1
-        if isinstance(one, Mapping):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return seen
+    pending, count = [value], 0
+    while pending and count <= _MAX_VALUES:
+        item = pending.pop()
+        count += 1
+        if isinstance(item, Mapping):
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
+    return count
 
 
-def _wrong(text: str) -> ApiError:
+def _build_file_error(text: str) -> ApiError:
     return field_error("file", text)

@@ -5,169 +5,193 @@ from __future__ import annotations
 from typing import Any
 
 from synapse_apply.emulator.core import signing
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.errors import ApiError, field_error, not_found
-from synapse_apply.emulator.core.fields import REQUIRED, check, noting, with_resets
-from synapse_apply.emulator.core.paging import answer_page, narrow
-from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.errors import ApiError, field_error, not_found_error
+from synapse_apply.emulator.core.fields import (
+    REQUIRED_MESSAGE,
+    clean_body_values,
+    collect_problems,
+    with_default_values,
+)
+from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import errors, models
-from synapse_apply.emulator.releases.package import config_in
+from synapse_apply.emulator.releases.package import read_package_config
 
 # The field that a taken version is refused on, by the switch `release_taken`; none for a 409.
-_TAKEN = {"conflict": "", "field": "version", "general": "non_field_errors"}
+_VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_field_errors"}
 
 
-def read(call: Call) -> Answer:
-    row = models.find(call.backend, call.tenant, call.path["lookup"])
+def read(request: EmulatorRequest) -> EmulatorAnswer:
+    row = models.find_release(request.backend, request.tenant, request.path["lookup"])
     if row is None:
-        raise not_found()
-    return Answer(_shown(call, row))
+        raise not_found_error()
+    return EmulatorAnswer(_build_release_json(request, row))
 
 
-def list_all(call: Call) -> Answer:
+def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     """All releases of the tenant, or of `?plugin=` (an id or a code; unknown: none, or 400)."""
     parent = None
-    tenant: str | None = call.tenant
-    if call.query.get("plugin"):
-        plugin = plugins.find(call.backend, call.tenant, call.query["plugin"])
-        if plugin is None and call.has("unknown_plugin", "refused"):
-            raise errors.no_choice(call.query["plugin"])
+    tenant: str | None = request.tenant
+    if request.query.get("plugin"):
+        plugin = plugins.find_plugin(request.backend, request.tenant, request.query["plugin"])
+        if plugin is None and request.has_switch_value("unknown_plugin", "refused"):
+            raise errors.plugin_choice_error(request.query["plugin"])
         parent = plugin.id if plugin else 0
-        tenant = plugin.tenant if plugin else call.tenant
-    wanted = Wanted(tenant, parent, newest_first=call.has("list_order", "newest"))
-    store, wanted = call.backend.store, narrow(call, wanted)
-    return answer_page(
-        call,
-        store.count("release", wanted),
+        tenant = plugin.tenant if plugin else request.tenant
+    query = ObjectQuery(
+        tenant, parent, newest_first=request.has_switch_value("list_order", "newest")
+    )
+    store, query = request.backend.store, apply_list_filters(request, query)
+    return build_page_answer(
+        request,
+        store.count("release", query),
         lambda limit, offset: [
-            _shown(call, row) for row in store.select("release", wanted, limit=limit, offset=offset)
+            _build_release_json(request, row)
+            for row in store.select("release", query, limit=limit, offset=offset)
         ],
     )
 
 
-def create(call: Call) -> Answer:
-    store = call.backend.store
-    plugin, values = _checked(call)
+def create(request: EmulatorRequest) -> EmulatorAnswer:
+    store = request.backend.store
+    plugin, values = _check_create_request(request)
     version = values["version"]
-    key = models.key(plugin.id, version)
-    earlier = store.find("release", key)
+    key = models.build_release_key(plugin.id, version)
+    earlier = store.find_by_key("release", key)
     if earlier is not None:
-        _check_replaceable(call, plugin, earlier, values)
-    upload = call.uploads.get("file")
+        _check_replaceable(request, plugin, earlier, values)
+    upload = request.uploads.get("file")
     if upload is not None:
-        sha256 = models.keep_package(call.backend, upload)
+        sha256 = models.store_package(request.backend, upload)
         values["package"] = {"name": upload.name, "size": upload.size, "sha256": sha256}
     if earlier is not None:
-        return Answer(_shown(call, store.replace("release", earlier, values, key=key)), 201)
+        return EmulatorAnswer(
+            _build_release_json(request, store.replace("release", earlier, values, key=key)), 201
+        )
     row = store.insert(
         "release",
-        call.tenant,
+        request.tenant,
         values,
-        created=call.backend.clock.now(),
+        created=request.backend.clock.now(),
         key=key,
         parent=plugin.id,
     )
-    return Answer(_shown(call, row), 201)
+    return EmulatorAnswer(_build_release_json(request, row), 201)
 
 
-def _check_replaceable(call: Call, plugin: Row, earlier: Row, values: dict[str, Any]) -> None:
+def _check_replaceable(
+    request: EmulatorRequest, plugin: StoredObject, earlier: StoredObject, values: dict[str, Any]
+) -> None:
     """Raises ApiError (400, 409) unless this is a debug release, which replaces what is there."""
     version = values["version"]
-    if not (values["debug"] and call.has("debug_releases", "replaced")):
-        field = _TAKEN[call.backend.switches["release_taken"]]
-        raise errors.version_exists(plugin.key or str(plugin.id), version, field)
+    if not (values["debug"] and request.has_switch_value("debug_releases", "replaced")):
+        field = _VERSION_EXISTS_FIELDS[request.backend.switches["release_taken"]]
+        raise errors.version_exists_error(plugin.key or str(plugin.id), version, field)
     if earlier.body.get("is_released"):
-        raise errors.is_locked(version)
+        raise errors.version_locked_error(version)
 
 
-def _checked(call: Call) -> tuple[Row, dict[str, Any]]:
+def _check_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
     """The plugin and the values to store. Raises ApiError (400, 403) with every problem."""
     problems: dict[str, Any] = {}
-    plugin: Row | None = None
+    plugin: StoredObject | None = None
     values: dict[str, Any] = {}
-    fields = models.fields(call.backend)
-    with noting(problems):
-        values = with_resets(fields, check(fields, call.body))
-    with noting(problems):
-        _check_file(call)
-        values |= _read_package(call, values)
-    with noting(problems):
-        plugin = _plugin(call)
+    fields = models.list_release_fields(request.backend)
+    with collect_problems(problems):
+        values = with_default_values(fields, clean_body_values(fields, request.body))
+    with collect_problems(problems):
+        _check_file(request)
+        values |= _read_package_values(request, values)
+    with collect_problems(problems):
+        plugin = _require_plugin(request)
     if problems or plugin is None:
         raise ApiError(400, problems)
-    plugins.check_owner(call.backend, call.tenant, plugin)
-    if "meta" in values and not values["debug"] and call.has("release_meta", "debug"):
+    plugins.check_owner(request.backend, request.tenant, plugin)
+    if (
+        "meta" in values
+        and not values["debug"]
+        and request.has_switch_value("release_meta", "debug")
+    ):
         values["meta"] = None
     return plugin, values
 
 
-def _check_file(call: Call) -> None:
-    upload = call.uploads.get("file")
+def _check_file(request: EmulatorRequest) -> None:
+    upload = request.uploads.get("file")
     if upload is not None and upload.size == 0:
-        raise errors.empty_file()
-    if call.body.values.get("file") is not None:
-        raise errors.not_a_file()
+        raise errors.empty_file_error()
+    if request.body.values.get("file") is not None:
+        raise errors.not_a_file_error()
 
 
-def _read_package(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+def _read_package_values(request: EmulatorRequest, values: dict[str, Any]) -> dict[str, Any]:
     """Version and config as config.yaml in the package has them, where that decides.
 
     A debug release is not validated. Raises ApiError (400).
     """
-    if call.has("release_source", "form"):
+    if request.has_switch_value("release_source", "form"):
         return {}
-    upload, is_debug = call.uploads.get("file"), bool(values.get("debug"))
+    upload, is_debug = request.uploads.get("file"), bool(values.get("debug"))
     if upload is None:
-        raise field_error("file", REQUIRED)
-    said = values.get("version", "")
+        raise field_error("file", REQUIRED_MESSAGE)
+    form_version = values.get("version", "")
     try:
-        config = config_in(upload.path)
+        config = read_package_config(upload.path)
         if not config:
-            raise errors.no_config()
-        version = str(config.get("version") or said or models.UNSAID_VERSION)
-        if said and said != version and call.has("release_source", "checked"):
-            raise errors.other_version(said, version)
+            raise errors.missing_config_error()
+        version = str(config.get("version") or form_version or models.DEFAULT_VERSION)
+        if (
+            form_version
+            and form_version != version
+            and request.has_switch_value("release_source", "checked")
+        ):
+            raise errors.version_mismatch_error(form_version, version)
     except ApiError:
         if not is_debug:
             raise
-        return {"version": said or models.UNSAID_VERSION}
+        return {"version": form_version or models.DEFAULT_VERSION}
     return {"version": version, "config": config}
 
 
-def _plugin(call: Call) -> Row:
-    value = check((models.PLUGIN,), call.body)["plugin"]
+def _require_plugin(request: EmulatorRequest) -> StoredObject:
+    value = clean_body_values((models.PLUGIN_FIELD,), request.body)["plugin"]
     if isinstance(value, list):  # a form part that was sent twice
         value = value[-1] if value else None
     is_name = isinstance(value, int | str) and not isinstance(value, bool)
     text = str(value).strip() if is_name else ""
-    backend, way = call.backend, call.backend.switches["release_plugin"]
-    if way == "code":
-        row = plugins.visible(backend, call.tenant, backend.store.find("plugin", text))
+    backend, lookup_mode = request.backend, request.backend.switches["release_plugin"]
+    if lookup_mode == "code":
+        row = plugins.keep_if_visible(
+            backend, request.tenant, backend.store.find_by_key("plugin", text)
+        )
         if row is None:
-            raise errors.no_such_code(value)
+            raise errors.unknown_plugin_code_error(value)
         return row
-    if way == "id" and not text.isdecimal():
-        raise errors.no_id()
-    row = plugins.find(backend, call.tenant, text) if text else None
+    if lookup_mode == "id" and not text.isdecimal():
+        raise errors.plugin_id_required_error()
+    row = plugins.find_plugin(backend, request.tenant, text) if text else None
     if row is None:
-        raise errors.no_such_plugin(value)
+        raise errors.unknown_plugin_error(value)
     return row
 
 
-def read_file(call: Call) -> Answer:
+def read_file(request: EmulatorRequest) -> EmulatorAnswer:
     """The bytes of a release's package, for who has its URL."""
-    identity = call.path["id"]
+    identity = request.path["id"]
     number = int(identity) if identity.isdecimal() and len(identity) < 20 else 0
-    signing.check(call.backend, models.file_path(number), call.query, call.headers)
-    row = call.backend.store.get("release", number)
-    file = models.find_package(call.backend, row)
+    signing.check_signed_url(
+        request.backend, models.build_file_path(number), request.query, request.headers
+    )
+    row = request.backend.store.find_by_id("release", number)
+    file = models.find_package(request.backend, row)
     if file is None:
-        raise not_found()
-    return Answer(None, headers={"Content-Type": "application/zip"}, file=file)
+        raise not_found_error()
+    return EmulatorAnswer(None, headers={"Content-Type": "application/zip"}, file=file)
 
 
-def _shown(call: Call, row: Row) -> dict[str, Any]:
-    wants_plugin = "plugin" in call.expands()
-    plugin = call.backend.store.get("plugin", row.parent or 0) if wants_plugin else None
-    return models.shown(call, row, plugin)
+def _build_release_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+    wants_plugin = "plugin" in request.parse_expanded_fields()
+    plugin = request.backend.store.find_by_id("plugin", row.parent or 0) if wants_plugin else None
+    return models.build_release_json(request, row, plugin)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.fields import REQUIRED
+from synapse_apply.emulator.core.fields import REQUIRED_MESSAGE
 
 
-def session_refused(code: str, detail: str) -> ApiError:
+def session_refused_error(code: str, detail: str) -> ApiError:
     return ApiError(400, {"code": code, "detail": detail})
 
 
-def check_keys(missing: Sequence[str]) -> None:
+def check_missing_keys(missing: Sequence[str]) -> None:
     """Raises ApiError (400) with every key of `configuration` that is missing."""
     if missing:
-        raise ApiError(400, {"configuration": {key: [REQUIRED] for key in missing}})
+        raise ApiError(400, {"configuration": {key: [REQUIRED_MESSAGE] for key in missing}})

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.clock import iso
+from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.fields import Field
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.store import StoredObject
 
 FIELDS = (
     Field("name", required=True),
     Field("provider", required=True),
-    Field("category", "choice", choices=("internal", "external"), reset="external"),
-    Field("configuration", "object", reset={}),
-    Field("is_default", "boolean", reset=False),
+    Field("category", "choice", choices=("internal", "external"), default="external"),
+    Field("configuration", "object", default={}),
+    Field("is_default", "boolean", default=False),
 )
-SHORT = ("id", "name", "provider", "category")
+SHORT_FIELDS = ("id", "name", "provider", "category")
 MASK = "********"
-_S3 = frozenset({"access_key", "secret_key", "access_key_id", "secret_access_key"})
+_S3_SECRET_KEYS = frozenset({"access_key", "secret_key", "access_key_id", "secret_access_key"})
 SECRET_KEYS: dict[str, frozenset[str]] = {
-    "amazon_s3": _S3,
-    "minio": _S3,
+    "amazon_s3": _S3_SECRET_KEYS,
+    "minio": _S3_SECRET_KEYS,
     "gcp": frozenset({"credentials"}),
     "file_system": frozenset(),
     "sftp": frozenset({"password", "private_key", "private_key_passphrase"}),
     "smb": frozenset({"username", "password"}),
     "synology": frozenset({"password", "otp_code"}),
 }
-NEEDED_KEYS: dict[str, tuple[str, ...]] = {
+REQUIRED_KEYS: dict[str, tuple[str, ...]] = {
     "amazon_s3": ("bucket_name", "access_key", "secret_key"),
     "minio": ("bucket_name", "access_key", "secret_key"),
     "gcp": ("bucket_name", "credentials"),
@@ -38,15 +38,15 @@ NEEDED_KEYS: dict[str, tuple[str, ...]] = {
     "synology": ("url", "username", "password"),
 }
 # Of these no keys are known, so that no session can be opened and every value may be a secret.
-OPENED_BY_SESSION = frozenset(SECRET_KEYS) - {"smb"}
+SESSION_PROVIDERS = frozenset(SECRET_KEYS) - {"smb"}
 
 
-def missing_keys(provider: str, configuration: Mapping[str, Any]) -> list[str]:
+def list_missing_keys(provider: str, configuration: Mapping[str, Any]) -> list[str]:
     """The keys that a provider needs and that are not there."""
-    return [key for key in NEEDED_KEYS.get(provider, ()) if not configuration.get(key)]
+    return [key for key in REQUIRED_KEYS.get(provider, ()) if not configuration.get(key)]
 
 
-def covered(provider: str, configuration: Any, secrets: str) -> Any:
+def redact_configuration(provider: str, configuration: Any, secrets: str) -> Any:
     """The configuration as an answer shows it: `secrets` is plain, omitted or masked.
 
     No create leaves anything else than an object; an edit from outside may.
@@ -54,33 +54,35 @@ def covered(provider: str, configuration: Any, secrets: str) -> Any:
     if secrets == "plain":
         return configuration
     if not isinstance(configuration, dict):
-        return _mask(configuration) if secrets == "masked" else None
+        return _mask_value(configuration) if secrets == "masked" else None
     secret_keys = SECRET_KEYS.get(provider)
-    covered: dict[str, Any] = {}
+    redacted: dict[str, Any] = {}
     for key, value in configuration.items():
         if secret_keys is not None and key not in secret_keys:
-            covered[key] = value
+            redacted[key] = value
         elif secrets == "masked":
-            covered[key] = _mask(value)
-    return covered
+            redacted[key] = _mask_value(value)
+    return redacted
 
 
-def _mask(value: Any) -> Any:
+def _mask_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _mask(item) for key, item in value.items()}
+        return {key: _mask_value(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_mask(item) for item in value]
+        return [_mask_value(item) for item in value]
     return MASK
 
 
-def shown(row: Row, *, secrets: str, with_configuration: bool) -> dict[str, Any]:
-    values = {field.name: row.body.get(field.name, field.reset) for field in FIELDS}
+def build_storage_json(
+    row: StoredObject, *, secrets: str, with_configuration: bool
+) -> dict[str, Any]:
+    values = {field.name: row.body.get(field.name, field.default) for field in FIELDS}
     configuration = values.pop("configuration")
     if with_configuration:
-        values["configuration"] = covered(values["provider"], configuration, secrets)
+        values["configuration"] = redact_configuration(values["provider"], configuration, secrets)
     return {
         "id": row.id,
         **values,
-        "created": iso(row.created),
-        "modified": iso(row.body.get("modified", row.created)),
+        "created": format_iso(row.created),
+        "modified": format_iso(row.body.get("modified", row.created)),
     }

@@ -4,68 +4,73 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.clock import iso
-from synapse_apply.emulator.core.errors import field_error, not_found
-from synapse_apply.emulator.core.fields import Field, check, with_resets
-from synapse_apply.emulator.core.paging import answer_page, narrow
-from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.clock import format_iso
+from synapse_apply.emulator.core.errors import field_error, not_found_error
+from synapse_apply.emulator.core.fields import Field, clean_body_values, with_default_values
+from synapse_apply.emulator.core.paging import apply_list_filters, build_page_answer
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.storages import errors, models
 
 SESSION_SECONDS = 3600
-_PURPOSE = (Field("purpose", "choice", choices=("read", "write"), reset="read"),)
+_PURPOSE_FIELDS = (Field("purpose", "choice", choices=("read", "write"), default="read"),)
 
 
-def _by_id(call: Call) -> Row:
-    text = call.path["id"]
+def _require_storage(request: EmulatorRequest) -> StoredObject:
+    text = request.path["id"]
     row = None
     if text.isdecimal() and len(text) < 20:
-        row = call.backend.store.get("storage", int(text), call.tenant)
+        row = request.backend.store.find_by_id("storage", int(text), request.tenant)
     if row is None:
-        raise not_found()
+        raise not_found_error()
     return row
 
 
-def _shown(call: Call, row: Row) -> dict[str, Any]:
-    is_in_session = call.has("credential_regime", "session")
-    return models.shown(
+def _build_storage_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+    is_in_session = request.has_switch_value("credential_regime", "session")
+    return models.build_storage_json(
         row,
-        secrets="omitted" if is_in_session else call.backend.switches["secrets"],
-        with_configuration=call.has("configuration", "always") or call.asks("with_configuration"),
+        secrets="omitted" if is_in_session else request.backend.switches["secrets"],
+        with_configuration=request.has_switch_value("configuration", "always")
+        or request.is_query_true("with_configuration"),
     )
 
 
-def read(call: Call) -> Answer:
-    return Answer(_shown(call, _by_id(call)))
+def read(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(_build_storage_json(request, _require_storage(request)))
 
 
-def list_all(call: Call) -> Answer:
-    store = call.backend.store
-    wanted = Wanted(call.tenant, newest_first=call.has("list_order", "newest"))
-    wanted = narrow(call, wanted)
-    category = _asked_category(call)
-    if call.has("storage_pages", "bare"):
-        rows = [row for row in store.select("storage", wanted) if _is_of(row, category)]
-        return Answer([_item(call, row) for row in rows])
+def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+    store = request.backend.store
+    query = ObjectQuery(
+        request.tenant, newest_first=request.has_switch_value("list_order", "newest")
+    )
+    query = apply_list_filters(request, query)
+    category = _parse_category_filter(request)
+    if request.has_switch_value("storage_pages", "bare"):
+        rows = [row for row in store.select("storage", query) if _has_category(row, category)]
+        return EmulatorAnswer([_build_list_item(request, row) for row in rows])
     if category is None:
-        return answer_page(
-            call,
-            store.count("storage", wanted),
+        return build_page_answer(
+            request,
+            store.count("storage", query),
             lambda limit, offset: [
-                _item(call, row)
-                for row in store.select("storage", wanted, limit=limit, offset=offset)
+                _build_list_item(request, row)
+                for row in store.select("storage", query, limit=limit, offset=offset)
             ],
         )
-    rows = [row for row in store.select("storage", wanted) if _is_of(row, category)]
-    return answer_page(
-        call,
+    rows = [row for row in store.select("storage", query) if _has_category(row, category)]
+    return build_page_answer(
+        request,
         len(rows),
-        lambda limit, offset: [_item(call, row) for row in rows[offset : offset + limit]],
+        lambda limit, offset: [
+            _build_list_item(request, row) for row in rows[offset : offset + limit]
+        ],
     )
 
 
-def _asked_category(call: Call) -> str | None:
-    category = call.query.get("category")
+def _parse_category_filter(request: EmulatorRequest) -> str | None:
+    category = request.query.get("category")
     if category is not None and category not in ("internal", "external"):
         raise field_error(
             "category",
@@ -74,45 +79,47 @@ def _asked_category(call: Call) -> str | None:
     return category
 
 
-def _is_of(row: Row, category: str | None) -> bool:
+def _has_category(row: StoredObject, category: str | None) -> bool:
     return category is None or row.body["category"] == category
 
 
-def _item(call: Call, row: Row) -> dict[str, Any]:
-    item = _shown(call, row)
-    if call.backend.switches.is_on("list_items", "short"):
-        return {name: item[name] for name in models.SHORT}
+def _build_list_item(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+    item = _build_storage_json(request, row)
+    if request.backend.switches.has_value("list_items", "short"):
+        return {name: item[name] for name in models.SHORT_FIELDS}
     return item
 
 
-def create(call: Call) -> Answer:
-    values = with_resets(models.FIELDS, check(models.FIELDS, call.body))
-    if call.has("storage_keys", "checked"):
-        errors.check_keys(models.missing_keys(values["provider"], values["configuration"]))
-    now = call.backend.clock.now()
-    row = call.backend.store.insert(
-        "storage", call.tenant, {**values, "modified": now}, created=now
+def create(request: EmulatorRequest) -> EmulatorAnswer:
+    values = with_default_values(models.FIELDS, clean_body_values(models.FIELDS, request.body))
+    if request.has_switch_value("storage_keys", "checked"):
+        errors.check_missing_keys(
+            models.list_missing_keys(values["provider"], values["configuration"])
+        )
+    now = request.backend.clock.now()
+    row = request.backend.store.insert(
+        "storage", request.tenant, {**values, "modified": now}, created=now
     )
-    return Answer(_shown(call, row), 201)
+    return EmulatorAnswer(_build_storage_json(request, row), 201)
 
 
-def open_session(call: Call) -> Answer:
-    row = _by_id(call)
-    check(_PURPOSE, call.body)
+def open_session(request: EmulatorRequest) -> EmulatorAnswer:
+    row = _require_storage(request)
+    clean_body_values(_PURPOSE_FIELDS, request.body)
     provider = row.body["provider"]
     if provider == "smb":
-        raise errors.session_refused(
+        raise errors.session_refused_error(
             "credential_not_registered", "No credential is registered for this storage."
         )
-    if provider not in models.OPENED_BY_SESSION:
-        raise errors.session_refused(
+    if provider not in models.SESSION_PROVIDERS:
+        raise errors.session_refused_error(
             "provider_unsupported", f'Provider "{provider}" has no sessions.'
         )
-    return Answer(
+    return EmulatorAnswer(
         {
             "provider": provider,
             "configuration": row.body["configuration"],
-            "expires_at": iso(call.backend.clock.now() + SESSION_SECONDS),
+            "expires_at": format_iso(request.backend.clock.now() + SESSION_SECONDS),
             "contract_version": 1,
         }
     )

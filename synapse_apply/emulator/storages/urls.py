@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 from synapse_apply.emulator.core.call import Endpoint
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.storages import responses
 
 ENDPOINTS = (
     Endpoint(
-        "GET", "storages/", responses.list_all, Mark.DOCUMENTED, "List storages; `?category=`."
+        "GET",
+        "storages/",
+        responses.list_all,
+        FactSource.DOCUMENTED,
+        "List storages; `?category=`.",
     ),
-    Endpoint("POST", "storages/", responses.create, Mark.DOCUMENTED, "Create a storage: 201."),
+    Endpoint(
+        "POST", "storages/", responses.create, FactSource.DOCUMENTED, "Create a storage: 201."
+    ),
     Endpoint(
         "GET",
         "storages/{id}/",
         responses.read,
-        Mark.DOCUMENTED,
+        FactSource.DOCUMENTED,
         "Read a storage; `?with_configuration=true`.",
     ),
     Endpoint(
         "POST",
         "storages/{id}/session/",
         responses.open_session,
-        Mark.OBSERVED,
+        FactSource.OBSERVED,
         "Open a session: `{purpose: read | write}`.",
     ),
 )
 
 FACTS = (
-    Fact("`name` and `provider` are required; any provider is taken.", Mark.DOCUMENTED),
-    Fact("Names need not be unique: each POST makes another storage.", Mark.GUESSED),
-    Fact("`category` is internal or external, else 400; external unless sent.", Mark.GUESSED),
-    Fact("There is no update and no delete: 405.", Mark.OBSERVED),
+    Fact("`name` and `provider` are required; any provider is taken.", FactSource.DOCUMENTED),
+    Fact("Names need not be unique: each POST makes another storage.", FactSource.GUESSED),
+    Fact("`category` is internal or external, else 400; external unless sent.", FactSource.GUESSED),
+    Fact("There is no update and no delete: 405.", FactSource.OBSERVED),
     Fact(
-        "A session shows the plain configuration; smb and unknown providers are 400.", Mark.OBSERVED
+        "A session shows the plain configuration; smb and unknown providers are 400.",
+        FactSource.OBSERVED,
     ),
 )

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from synapse_apply.model.checkup import Row
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Forbidden,
     NotFound,
@@ -23,21 +23,21 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.session.checks.patient import Patient, Unchecked
+from synapse_apply.session.checks.patient import TargetCheckup, UncheckedError
 
-CHECK = "agent"
-Ask = Callable[[str], Mapping[str, Any]]
-Resolve = Callable[[SecretRef], Sensitive]
+CHECK_NAME = "agent"
+AskHealth = Callable[[str], Mapping[str, Any]]
+ResolveSecret = Callable[[SecretRef], Sensitive]
 
-_WELL = {
+_HEALTHY_WORDS = {
     *("active", "busy", "connected", "healthy", "idle", "ok", "online", "ready", "running", "up"),
 }
-_ILL = {
+_UNHEALTHY_WORDS = {
     *("dead", "degraded", "disconnected", "down", "error", "failed", "inactive", "offline"),
     *("stopped", "unavailable", "unhealthy", "unreachable"),
 }
-_FLAGS = ("connected", "healthy")
-_WORD = re.compile(r"[A-Za-z][A-Za-z _-]{0,31}")
+_HEALTH_FLAGS = ("connected", "healthy")
+_WORD_PATTERN = re.compile(r"[A-Za-z][A-Za-z _-]{0,31}")
 
 
 @frozen
@@ -48,82 +48,98 @@ class Agent:
     token: SecretRef
 
 
-def of_target(named: Mapping[str, SecretRef]) -> tuple[Agent, ...]:
+def build_agents(tokens_by_name: Mapping[str, SecretRef]) -> tuple[Agent, ...]:
     """The agents that a target names."""
-    return tuple(Agent(name, token) for name, token in named.items())
+    return tuple(Agent(name, token) for name, token in tokens_by_name.items())
 
 
-def agents(patient: Patient) -> Iterator[Row]:
+def check_target_agents(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """The agents of the target; their variables are looked at even where nobody can be asked."""
-    target = patient.target.needed()
-    found = of_target(target.agents)
-    if not found:
-        yield Row.ok("agents", "the target names none")
+    target = checkup.target.require_value()
+    target_agents = build_agents(target.agents)
+    if not target_agents:
+        yield CheckResult.build_ok("agents", "the target names none")
         return
-    ask, why = _ask_of(patient)
-    resolver = Resolver(patient.project.needed().root, patient.where.environ)
-    yield from health(found, resolver.resolve_setting, ask, why)
+    ask_health, reason = _find_health_call(checkup)
+    resolver = Resolver(checkup.project.require_value().root, checkup.invocation.environ)
+    yield from check_agent_health(target_agents, resolver.resolve_setting, ask_health, reason)
 
 
-def health(found: Sequence[Agent], resolve: Resolve, ask: Ask | None, why: str = "") -> list[Row]:
-    """A row for each agent, all asked at once. Without `ask` nobody is, and `why` says so."""
-    with ThreadPoolExecutor(max(1, min(len(found), 10)), thread_name_prefix="agent") as pool:
-        return list(pool.map(lambda agent: _row(agent, resolve, ask, why), found))
+def check_agent_health(
+    asked_agents: Sequence[Agent],
+    resolve: ResolveSecret,
+    ask_health: AskHealth | None,
+    reason: str = "",
+) -> list[CheckResult]:
+    """A row for each agent, all asked at once.
+
+    Without `ask_health` nobody is, and `reason` says so.
+    """
+    with ThreadPoolExecutor(max(1, min(len(asked_agents), 10)), thread_name_prefix="agent") as pool:
+        return list(
+            pool.map(lambda agent: _check_agent(agent, resolve, ask_health, reason), asked_agents)
+        )
 
 
-def _ask_of(patient: Patient) -> tuple[Ask | None, str]:
+def _find_health_call(checkup: TargetCheckup) -> tuple[AskHealth | None, str]:
     try:
-        patient.answer.needed()
-        return patient.backend.needed().api.health_check_agent, ""
-    except Unchecked as missing:
+        checkup.answer_seconds.require_value()
+        return checkup.backend.require_value().api.health_check_agent, ""
+    except UncheckedError as missing:
         return None, f"{missing}"
 
 
-def _row(agent: Agent, resolve: Resolve, ask: Ask | None, why: str) -> Row:
+def _check_agent(
+    agent: Agent, resolve: ResolveSecret, ask_health: AskHealth | None, reason: str
+) -> CheckResult:
     try:
         token = str(resolve(agent.token).reveal()).strip()
     except SecretUnavailable as missing:
-        return Row.of(CHECK, _without_token(agent, missing), agent.name)
-    if ask is None:
-        return Row.unchecked(CHECK, why, agent.name)
+        return CheckResult.from_finding(
+            CHECK_NAME, _build_missing_token_finding(agent, missing), agent.name
+        )
+    if ask_health is None:
+        return CheckResult.build_unchecked(CHECK_NAME, reason, agent.name)
     try:
-        answer = ask(token)
+        answer = ask_health(token)
     except RemoteError as failure:
-        return Row.of(CHECK, _failed(agent, failure), agent.name)
-    return _judged(agent, answer, token)
+        return CheckResult.from_finding(
+            CHECK_NAME, _build_failure_finding(agent, failure), agent.name
+        )
+    return _classify_answer(agent, answer, token)
 
 
-def _judged(agent: Agent, answer: Mapping[str, Any], token: str) -> Row:
+def _classify_answer(agent: Agent, answer: Mapping[str, Any], token: str) -> CheckResult:
     """A success is health (API page, `health_check_agent`), unless the answer says otherwise."""
-    said = answer.get("status")
-    word = said.strip() if isinstance(said, str) else ""
+    status = answer.get("status")
+    word = status.strip() if isinstance(status, str) else ""
     # What is no plain word, or could be the token handed back, is not told.
-    shown = word if _WORD.fullmatch(word) and token not in word else ""
-    flags = [f"not {flag}" for flag in _FLAGS if answer.get(flag) is False]
-    if word.lower() in _ILL or flags:
-        finding = error(
+    status_text = word if _WORD_PATTERN.fullmatch(word) and token not in word else ""
+    flags = [f"not {flag}" for flag in _HEALTH_FLAGS if answer.get(flag) is False]
+    if word.lower() in _UNHEALTHY_WORDS or flags:
+        finding = error_finding(
             "An agent is not healthy",
-            f"The backend says that agent {agent.name} is {', '.join(flags) or shown}.",
+            f"The backend says that agent {agent.name} is {', '.join(flags) or status_text}.",
             "Start the agent, or look at its log on the machine it runs on.",
         )
-        return Row.of(CHECK, finding, agent.name)
-    if word and word.lower() not in _WELL:
-        finding = warning(
+        return CheckResult.from_finding(CHECK_NAME, finding, agent.name)
+    if word and word.lower() not in _HEALTHY_WORDS:
+        finding = warning_finding(
             "An agent has a status that is not known here",
             f"The backend answers for agent {agent.name}"
-            + (f", and calls it {shown}." if shown else "."),
+            + (f", and calls it {status_text}." if status_text else "."),
         )
-        return Row.of(CHECK, finding, agent.name)
-    return Row.ok(CHECK, shown or "healthy", agent.name)
+        return CheckResult.from_finding(CHECK_NAME, finding, agent.name)
+    return CheckResult.build_ok(CHECK_NAME, status_text or "healthy", agent.name)
 
 
-def _without_token(agent: Agent, missing: SecretUnavailable) -> Diagnostic:
-    why = "; ".join(one.detail for one in missing.diagnostics)
-    hint = "; ".join(one.hint for one in missing.diagnostics)
-    return error("An agent's token is not there", f"Agent {agent.name}: {why}.", hint)
+def _build_missing_token_finding(agent: Agent, missing: SecretUnavailable) -> Diagnostic:
+    reason = "; ".join(finding.detail for finding in missing.diagnostics)
+    hint = "; ".join(finding.hint for finding in missing.diagnostics)
+    return error_finding("An agent's token is not there", f"Agent {agent.name}: {reason}.", hint)
 
 
-_FAILURES: tuple[tuple[type[RemoteError], str, str], ...] = (
+_FAILURE_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
     (
         NotFound,
         "No agent has this token",
@@ -144,18 +160,23 @@ _FAILURES: tuple[tuple[type[RemoteError], str, str], ...] = (
         "Start the agent, or look at its log on the machine it runs on.",
     ),
 )
-_UNUSABLE = "An agent could not be asked", "Check what {variable} holds, and the target's url."
+_OTHER_FAILURE_TEXT = (
+    "An agent could not be asked",
+    "Check what {variable} holds, and the target's url.",
+)
 
 
-def _failed(agent: Agent, failure: RemoteError) -> Diagnostic:
-    found = ((summary, hint) for kind, summary, hint in _FAILURES if isinstance(failure, kind))
-    summary, hint = next(found, _UNUSABLE)
+def _build_failure_finding(agent: Agent, failure: RemoteError) -> Diagnostic:
+    matching_texts = (
+        (summary, hint) for kind, summary, hint in _FAILURE_TEXTS if isinstance(failure, kind)
+    )
+    summary, hint = next(matching_texts, _OTHER_FAILURE_TEXT)
     # A status says all there is: the server's own words are withheld, the path has the token.
-    answered = f"the backend answered {failure.status_code}"
-    why = answered if failure.status_code >= 400 else f"{failure}".removesuffix(".")
-    return error(
+    status_reason = f"the backend answered {failure.status_code}"
+    reason = status_reason if failure.status_code >= 400 else f"{failure}".removesuffix(".")
+    return error_finding(
         summary,
-        f"Agent {agent.name}: {why}.",
+        f"Agent {agent.name}: {reason}.",
         hint.format(variable=agent.token.name),
         request_id=failure.request_id,
     )

@@ -4,232 +4,271 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from synapse_apply.files.opening import FOLDER, IGNORE_FILE
+from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.compare import same
+from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Raw
-from synapse_apply.kinds.search import probe
-from synapse_apply.manifests.shapes import marks_with
-from synapse_apply.model.checkup import Row
-from synapse_apply.model.diagnostic import Path, warning
+from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.manifests.shapes import add_provider_marks
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import Path, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.state import Record, State
-from synapse_apply.model.values import Mac, dig
-from synapse_apply.planning.whole import nested
-from synapse_apply.secrets.keys import Keys
+from synapse_apply.model.values import Mac, get_at
+from synapse_apply.planning.whole import unflatten
+from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.session import state_file
-from synapse_apply.session.checks.patient import Patient, Unchecked
-from synapse_apply.session.last_seen import last_seen
-from synapse_apply.session.own_folder import is_kept_out_of_git
-from synapse_apply.session.surroundings import base_url
-from synapse_apply.session.twins import finding_of, listed_of, owners_recorded
-from synapse_apply.session.twins import twins as find_twins
-from synapse_apply.session.unrecorded import all_files
-from synapse_apply.views.accepted import fields_line
+from synapse_apply.session.checks.patient import TargetCheckup, UncheckedError
+from synapse_apply.session.last_seen import build_last_seen_states
+from synapse_apply.session.own_folder import is_own_folder_ignored
+from synapse_apply.session.surroundings import normalize_base_url
+from synapse_apply.session.twins import build_duplicate_warning, listed_of, owners_recorded
+from synapse_apply.session.twins import iter_duplicates as find_twins
+from synapse_apply.session.unrecorded import build_journal_warnings
+from synapse_apply.views.accepted import format_accepted_fields
 
 
-def folder(patient: Patient) -> Iterator[Row]:
+def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether what lies beside the project is ours, and no commit's."""
-    root = patient.project.needed().root
-    if not patient.own_folder.get():
-        yield Row.ok("folder", "none yet")
-    elif is_kept_out_of_git(root):
-        yield Row.ok("folder", f"{root / FOLDER}: yours, no link, and ignored by Git")
-    else:
-        finding = warning(
-            "Git does not ignore the folder of states and keys",
-            f"{root / FOLDER / IGNORE_FILE} does not say that Git ignores all of it, so "
-            "`git add -A` would take the state key.",
-            f"The next command that writes there repairs it; or: `echo '*' > {FOLDER}/.gitignore`.",
+    root = checkup.project.require_value().root
+    if not checkup.own_folder.get_value():
+        yield CheckResult.build_ok("folder", "none yet")
+    elif is_own_folder_ignored(root):
+        yield CheckResult.build_ok(
+            "folder", f"{root / OWN_FOLDER}: yours, no link, and ignored by Git"
         )
-        yield Row.of("folder", finding)
+    else:
+        finding = warning_finding(
+            "Git does not ignore the folder of states and keys",
+            f"{root / OWN_FOLDER / IGNORE_FILE} does not say that Git ignores all of it, so "
+            "`git add -A` would take the state key.",
+            f"The next command that writes there repairs it; or: `echo '*' > "
+            f"{OWN_FOLDER}/.gitignore`.",
+        )
+        yield CheckResult.from_finding("folder", finding)
 
 
-def state(patient: Patient) -> Iterator[Row]:
+def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether there is one that this version can read, and where it is kept."""
-    store = patient.store.get()
-    for risk in store.warnings():
-        yield Row.of("state", risk)
+    store = checkup.store.get_value()
+    for risk in store.list_warnings():
+        yield CheckResult.from_finding("state", risk)
     if store.exists():
-        found = patient.state.get()
-        records = f"{len(found.records)} record{'' if len(found.records) == 1 else 's'}"
-        target = patient.target.needed()
-        seen = last_seen(patient.project.needed(), target, patient.where.environ)
-        older = seen.older(store, found.lineage, store.position(), target)
-        yield from (Row.of("state", one) for one in older)
-        if not older:
-            yield Row.ok("state", f"{store.where}: {records}, serial {found.serial}")
+        state_snapshot = checkup.state.get_value()
+        records = (
+            f"{len(state_snapshot.records)} record{'' if len(state_snapshot.records) == 1 else 's'}"
+        )
+        target = checkup.target.require_value()
+        last_seen_states = build_last_seen_states(
+            checkup.project.require_value(), target, checkup.invocation.environ
+        )
+        older_findings = last_seen_states.build_older_state_findings(
+            store, state_snapshot.lineage, store.read_progress(), target
+        )
+        yield from (CheckResult.from_finding("state", finding) for finding in older_findings)
+        if not older_findings:
+            yield CheckResult.build_ok(
+                "state", f"{store.where}: {records}, serial {state_snapshot.serial}"
+            )
         return
-    target, embedded = patient.target.needed(), patient.embedded.needed()
+    target, embedded = checkup.target.require_value(), checkup.embedded_backend.require_value()
     if embedded is None:
-        raise state_file.missing(target)
-    if not embedded.fresh:
-        raise state_file.half(target, state_file.NO_STATE)
-    yield Row.ok("state", "none yet: the first run of the embedded backend makes it")
+        raise state_file.build_missing_state_error(target)
+    if not embedded.is_new:
+        raise state_file.build_mismatched_pair_error(target, state_file.NO_STATE_TEXT)
+    yield CheckResult.build_ok("state", "none yet: the first run of the embedded backend makes it")
 
 
-def binding(patient: Patient) -> Iterator[Row]:
+def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether it belongs to the target as it is now."""
-    has, target = patient.state.needed().binding, patient.target.needed()
-    embedded = patient.embedded.needed()
-    if embedded is not None and has.data_set != embedded.data_set:
-        raise state_file.half(target, state_file.OTHER_DATA)
-    wanted = state_file.binding_of(base_url(patient.url.needed()), target, embedded)
-    found = state_file.other_backend(has, target, wanted)
-    yield from (Row.of("binding", one) for one in found)
-    if not found:
-        yield Row.ok("binding", f"made for {state_file.describe(has)}")
+    recorded_identity, target = (
+        checkup.state.require_value().binding,
+        checkup.target.require_value(),
+    )
+    embedded = checkup.embedded_backend.require_value()
+    if embedded is not None and recorded_identity.data_set != embedded.data_set:
+        raise state_file.build_mismatched_pair_error(target, state_file.OTHER_DATA_TEXT)
+    expected_identity = state_file.build_state_identity(
+        normalize_base_url(checkup.url.require_value()), target, embedded
+    )
+    findings = state_file.build_other_backend_findings(recorded_identity, target, expected_identity)
+    yield from (CheckResult.from_finding("binding", finding) for finding in findings)
+    if not findings:
+        yield CheckResult.build_ok(
+            "binding", f"made for {state_file.describe_state_identity(recorded_identity)}"
+        )
 
 
-def lineage(patient: Patient) -> Iterator[Row]:
+def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether it is the very state that the project file pins."""
-    has, target = patient.state.needed().lineage, patient.target.needed()
-    found = state_file.other_lineage(has, target)
-    yield from (Row.of("lineage", one) for one in found)
-    if not found:
-        pinned = "as the project file pins it" if target.state.lineage else "not pinned"
-        yield Row.ok("lineage", f"{has} ({pinned})")
+    recorded_lineage, target = checkup.state.require_value().lineage, checkup.target.require_value()
+    findings = state_file.build_other_lineage_findings(recorded_lineage, target)
+    yield from (CheckResult.from_finding("lineage", finding) for finding in findings)
+    if not findings:
+        pin_text = "as the project file pins it" if target.state.lineage else "not pinned"
+        yield CheckResult.build_ok("lineage", f"{recorded_lineage} ({pin_text})")
 
 
-def key(patient: Patient) -> Iterator[Row]:
+def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the key that compares secrets is there, and is the one they were digested with."""
-    project, target = patient.project.needed(), patient.target.needed()
-    patient.own_folder.needed()
-    keys = state_file.keys(project, target, patient.where.environ)
-    yield from (Row.of("key", one) for one in keys.warnings)
-    used = set(_keys_used(patient))
-    if keys.current is None:
-        if _has_no_state(patient):
-            yield Row.ok("key", "none here: one is made together with the state")
-        elif used or _secrets_declared(patient):
-            yield Row.of("key", state_file.keyless(project, target))
+    project, target = checkup.project.require_value(), checkup.target.require_value()
+    checkup.own_folder.require_value()
+    keys = state_file.load_state_keys(project, target, checkup.invocation.environ)
+    yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
+    used_key_ids = set(_iter_used_key_ids(checkup))
+    if keys.current_key is None:
+        if _has_no_state(checkup):
+            yield CheckResult.build_ok("key", "none here: one is made together with the state")
+        elif used_key_ids or _has_declared_secrets(checkup):
+            yield CheckResult.from_finding("key", state_file.build_no_key_warning(project, target))
         else:
-            yield Row.ok("key", "none, and no secret needs one yet")
+            yield CheckResult.build_ok("key", "none, and no secret needs one yet")
         return
-    strange = sorted(used - {one.key_id for one in keys.known})
-    if strange:
-        finding = warning(
+    unknown_key_ids = sorted(used_key_ids - {entry.key_id for entry in keys.all_keys})
+    if unknown_key_ids:
+        finding = warning_finding(
             "Secrets were digested with another state key",
-            f"The state names key {', '.join(strange)}; at hand is {keys.current.key_id} from "
-            f"{keys.current.origin}. Those secrets are not compared.",
+            f"The state names key {', '.join(unknown_key_ids)}; at hand is "
+            f"{keys.current_key.key_id} from "
+            f"{keys.current_key.origin}. Those secrets are not compared.",
             "Restore that key, or digest anew what can be resolved: `synapse-apply state rekey`.",
         )
-        yield Row.of("key", finding)
+        yield CheckResult.from_finding("key", finding)
     else:
-        yield Row.ok("key", f"{keys.current.key_id} from {keys.current.origin}")
+        yield CheckResult.build_ok(
+            "key", f"{keys.current_key.key_id} from {keys.current_key.origin}"
+        )
 
 
-def lock(patient: Patient) -> Iterator[Row]:
+def check_lock(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether a run would have to wait."""
-    patient.state.needed()
-    held = patient.store.needed().in_the_way()
-    yield from (Row.of("lock", warning(one.summary, one.detail, one.hint)) for one in held)
-    if not held:
-        yield Row.ok("lock", "free")
+    checkup.state.require_value()
+    owner_notes = checkup.store.require_value().describe_lock_owner()
+    yield from (
+        CheckResult.from_finding("lock", warning_finding(note.summary, note.detail, note.hint))
+        for note in owner_notes
+    )
+    if not owner_notes:
+        yield CheckResult.build_ok("lock", "free")
 
 
-def accepted(patient: Patient) -> Iterator[Row]:
+def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Differences between manifest and live object that `state accept` took for settled."""
-    fields = [
+    field_names = [
         f"{address}: {'.'.join(map(str, path))}"
-        for address, record in sorted(patient.state.needed().records.items())
-        for path in _accepted_of(record)
+        for address, record in sorted(checkup.state.require_value().records.items())
+        for path in _iter_accepted_paths(record)
     ]
-    undo = "`synapse-apply state accept ADDRESS --undo` shows them in plans again"
-    yield Row.ok("accepted", f"{fields_line(fields)} {undo}" if fields else "no difference")
+    undo_hint = "`synapse-apply state accept ADDRESS --undo` shows them in plans again"
+    yield CheckResult.build_ok(
+        "accepted",
+        f"{format_accepted_fields(field_names)} {undo_hint}" if field_names else "no difference",
+    )
 
 
-def _accepted_of(record: Record) -> Iterator[Path]:
+def _iter_accepted_paths(record: Record) -> Iterator[Path]:
     """Accepted fields that differ as far as the record tells."""
     kind = CATALOGUE.get(record.address.kind)
     if record.accepted is None or kind is None:
         return
-    applied, seen = nested(record.applied), nested(record.seen)
+    applied_tree, seen_tree = unflatten(record.applied), unflatten(record.seen)
     for path in record.accepted.paths:
         rule = kind.rules.get(str(path[0]))
-        sides = dig(applied, path), dig(seen, path)
-        hidden = isinstance(sides[0], Mac) and not isinstance(sides[1], Mac)
-        if not hidden and not same(*sides, *((rule.compare,) if rule else ())):
+        values = get_at(applied_tree, path), get_at(seen_tree, path)
+        is_hidden = isinstance(values[0], Mac) and not isinstance(values[1], Mac)
+        if not is_hidden and not is_same_value(*values, *((rule.compare,) if rule else ())):
             yield path
 
 
-def open_calls(patient: Patient) -> Iterator[Row]:
+def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Calls whose outcome nobody knows yet, and those that only a file knows of."""
-    patient.own_folder.needed()
-    project, target = patient.project.needed(), patient.target.needed()
+    checkup.own_folder.require_value()
+    project, target = checkup.project.require_value(), checkup.target.require_value()
     try:
-        keys = state_file.keys(project, target, patient.where.environ)
+        keys = state_file.load_state_keys(project, target, checkup.invocation.environ)
     except InputError:  # told by the check of the key
-        keys = Keys()
-    kept = all_files(project, target, keys, _lineage(patient))
-    yield from (Row.of("calls", one) for one in kept)
-    intents = patient.state.needed().open_intents
+        keys = StateKeys()
+    unrecorded_findings = build_journal_warnings(project, target, keys, _lineage_or_empty(checkup))
+    yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
+    intents = checkup.state.require_value().open_intents
     if not intents:
-        if not kept:
-            yield Row.ok("calls", "none of unknown outcome")
+        if not unrecorded_findings:
+            yield CheckResult.build_ok("calls", "none of unknown outcome")
         return
-    calls = ", ".join(f"{one.verb} of {one.address} (sent {one.sent_at})" for one in intents)
-    finding = warning(
+    calls = ", ".join(
+        f"{entry.verb} of {entry.address} (sent {entry.sent_at})" for entry in intents
+    )
+    finding = warning_finding(
         "The outcome of earlier calls is unknown",
         f"{calls}.",
         "The next apply looks them up first; `synapse-apply plan` tells what it would do.",
     )
-    yield Row.of("calls", finding)
+    yield CheckResult.from_finding("calls", finding)
 
 
-def twins(patient: Patient) -> Iterator[Row]:
+def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether another live object has the natural key of a recorded one."""
-    records = patient.state.needed().records
-    patient.answer.needed()
-    marks = marks_with(patient.project.needed().providers)
-    api, versions = patient.backend.needed().api, patient.target.needed().api
+    records = checkup.state.require_value().records
+    checkup.answer_seconds.require_value()
+    marks = add_provider_marks(checkup.project.require_value().providers)
+    api, versions = checkup.backend.require_value().api, checkup.target.require_value().api
     count = 0
     for prefix, kind in CATALOGUE.items():
-        some = {at: record for at, record in records.items() if at.kind == prefix}
-        binding = kind.binding(versions)
-        listed: Sequence[Raw] = (probe(api, binding) or ()) if some else ()
-        if some and binding.list is None and binding.members is not None:
-            parent = CATALOGUE[kind.rules[kind.series].references].binding(versions)
-            listed = listed_of(api, binding, owners_recorded(api, kind, parent, some, marks))
-        for address, others in find_twins(kind, binding, some, listed, marks):
+        kind_records = {
+            record_address: record
+            for record_address, record in records.items()
+            if record_address.kind == prefix
+        }
+        binding = kind.select_binding(versions)
+        raw_objects: Sequence[Raw] = (list_if_supported(api, binding) or ()) if kind_records else ()
+        if kind_records and binding.list_objects is None and binding.list_members is not None:
+            parent = CATALOGUE[kind.rules[kind.series_field].references].select_binding(versions)
+            raw_objects = listed_of(
+                api, binding, owners_recorded(api, kind, parent, kind_records, marks)
+            )
+        for address, duplicates in find_twins(kind, binding, kind_records, raw_objects, marks):
             count += 1
-            yield Row.of("twins", finding_of(address, records[address], others))
+            yield CheckResult.from_finding(
+                "twins", build_duplicate_warning(address, records[address], duplicates)
+            )
     if not count:
-        yield Row.ok("twins", "no second live object of a recorded name, as far as lists tell")
+        yield CheckResult.build_ok(
+            "twins", "no second live object of a recorded name, as far as lists tell"
+        )
 
 
-def _lineage(patient: Patient) -> str:
+def _lineage_or_empty(checkup: TargetCheckup) -> str:
     """That of the state; "" where it cannot be read."""
     try:
-        return patient.state.needed().lineage
-    except Unchecked:
+        return checkup.state.require_value().lineage
+    except UncheckedError:
         return ""
 
 
-def _has_no_state(patient: Patient) -> bool:
+def _has_no_state(checkup: TargetCheckup) -> bool:
     """Whether there is none for sure; one that cannot be opened may be there."""
     try:
-        return not patient.store.needed().exists()
-    except (Unchecked, SynapseApplyError):
+        return not checkup.store.require_value().exists()
+    except (UncheckedError, SynapseApplyError):
         return False
 
 
-def _keys_used(patient: Patient) -> Iterator[str]:
+def _iter_used_key_ids(checkup: TargetCheckup) -> Iterator[str]:
     """Ids of the keys that the state's digests were made with."""
     try:
-        found: State = patient.state.needed()
-    except Unchecked:
+        state_snapshot: State = checkup.state.require_value()
+    except UncheckedError:
         return
-    for record in found.records.values():
-        yield from _macs((*record.applied.values(), *record.seen.values()))
+    for record in state_snapshot.records.values():
+        yield from _iter_mac_key_ids((*record.applied.values(), *record.seen.values()))
 
 
-def _macs(values: Iterable[object]) -> Iterator[str]:
+def _iter_mac_key_ids(values: Iterable[object]) -> Iterator[str]:
     return (value.key_id for value in values if isinstance(value, Mac))
 
 
-def _secrets_declared(patient: Patient) -> bool:
+def _has_declared_secrets(checkup: TargetCheckup) -> bool:
     try:
-        return state_file.needs_key(patient.declared.needed().desired)
-    except Unchecked:
+        return state_file.has_declared_secrets(checkup.declared_target.require_value().desired)
+    except UncheckedError:
         return False

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.model.checkup import Row, Verdict
+from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.session.checks import remote
-from synapse_apply.session.checks.patient import Patient, Unchecked
-from synapse_apply.session.where import Where
+from synapse_apply.session.checks.patient import TargetCheckup, UncheckedError
+from synapse_apply.session.where import Invocation
 
 
 @frozen
@@ -20,44 +20,49 @@ class BackendOffer:
     `listed` and `unlisted` are the kinds that some backends list and others do not.
     """
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[CheckResult, ...] = ()
     unasked: str = ""
     listed: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
 
 
-def ask_for_offer(where: Where) -> BackendOffer:
+def ask_for_offer(where: Invocation) -> BackendOffer:
     """Ask the target's backend; reads alone are sent, and no error is raised for what they meet."""
     with ExitStack() as stack:
-        patient = Patient(where, stack, reads_manifests=False)
+        patient = TargetCheckup(where, stack, reads_manifests=False)
         try:
-            patient.answer.get()
-            rows = (*remote.api(patient), *remote.capabilities(patient))
+            patient.answer_seconds.get_value()
+            rows = (*remote.check_api_versions(patient), *remote.check_capabilities(patient))
         except RemoteError as failure:
             return BackendOffer(
-                unasked=_sentence(Row.of("backend", remote.refused(failure, patient)))
+                unasked=_sentence(
+                    CheckResult.from_finding("backend", remote.refused(failure, patient))
+                )
             )
         except SynapseApplyError as problem:
             return BackendOffer(
-                unasked=_sentence(*(Row.of("", finding) for finding in problem.diagnostics[:1]))
+                unasked=_sentence(
+                    *(CheckResult.from_finding("", finding) for finding in problem.diagnostics[:1])
+                )
             )
-        except Unchecked as missing:
+        except UncheckedError as missing:
             return BackendOffer(unasked=f"{missing}")
-        broken = [row for row in rows if row.verdict is not Verdict.OK]
+        broken = [row for row in rows if row.status is not CheckStatus.OK]
         if broken:
             return BackendOffer(unasked=_sentence(*broken[:1]))
         lists = {row.subject for row in rows if row.summary == remote.HAS_LIST}
         listed: list[str] = []
         unlisted: list[str] = []
         for kind in CATALOGUE.values():
-            if any(binding.list_needs for binding in kind.bindings.values()):
-                needs = kind.binding(patient.target.needed().api).list_needs
+            if any(binding.list_capability for binding in kind.bindings.values()):
+                needs = kind.select_binding(patient.target.require_value().api).list_capability
                 (listed if not needs or needs in lists else unlisted).append(kind.prefix)
         return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
 
 
-def _sentence(*rows: Row) -> str:
+def _sentence(*rows: CheckResult) -> str:
     """One line: the server's own words are not in it."""
     return " ".join(
-        row.summary + (f" (request id {row.request_id})" if row.request_id else "") for row in rows
+        row.summary + (f" (request id {row.first_request_id})" if row.first_request_id else "")
+        for row in rows
     )

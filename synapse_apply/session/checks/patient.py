@@ -7,161 +7,192 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Generic, TypeVar
 
-from synapse_apply.files.opening import FOLDER
+from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import State
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import backend, declare, state_file
-from synapse_apply.session.backend import Backend
-from synapse_apply.session.declare import Declared
-from synapse_apply.session.embedded import Embedded, running
-from synapse_apply.session.known_secrets import know_declared, know_settings
+from synapse_apply.session.backend import ConnectedBackend
+from synapse_apply.session.declare import DeclaredTarget
+from synapse_apply.session.embedded import EmbeddedBackend, open_embedded_backend
+from synapse_apply.session.known_secrets import register_declared_secrets, register_setting_secrets
 from synapse_apply.session.own_folder import check_own_folder
-from synapse_apply.session.surroundings import check_host
-from synapse_apply.session.where import Where
+from synapse_apply.session.surroundings import require_allowed_host
+from synapse_apply.session.where import Invocation
 from synapse_apply.stores.sql import SqlStore
 
 T = TypeVar("T")
 
 # A person waits for this: one more try tells a hiccup from a failure.
-RETRIES = 1
+CHECK_RETRIES = 1
 
 
-class Unchecked(Exception):
+class UncheckedError(Exception):
     """A check that cannot be made; the text is why."""
 
 
-class Once(Generic[T]):
+class LazyValue(Generic[T]):
     """Something made at its first use; that it cannot be made is remembered, too."""
 
-    def __init__(self, without: str, make: Callable[[], T]) -> None:
-        """`without` says of every check that needs it why it was not made."""
-        self._without = without
+    def __init__(self, missing_reason: str, make: Callable[[], T]) -> None:
+        """`missing_reason` says of every check that needs it why it was not made."""
+        self._missing_reason = missing_reason
         self._make = make
-        self._made: list[T] = []
+        self._values: list[T] = []
         self._failure: Exception | None = None
 
-    def get(self) -> T:
+    def get_value(self) -> T:
         """The thing, for the check that is about it; raises why it cannot be made."""
         if self._failure is not None:
             raise self._failure
-        if not self._made:
+        if not self._values:
             try:
-                self._made.append(self._make())
+                self._values.append(self._make())
             except Exception as failure:
                 self._failure = failure
                 raise
-        return self._made[0]
+        return self._values[0]
 
-    def needed(self) -> T:
+    def require_value(self) -> T:
         """The thing, for a check about something else; Unchecked without it."""
         try:
-            return self.get()
+            return self.get_value()
         except (SynapseApplyError, RemoteError, OSError):
-            raise Unchecked(self._without) from None
+            raise UncheckedError(self._missing_reason) from None
 
 
-class Patient:
+class TargetCheckup:
     """One target as a command means it. Nothing is connected or read before it is asked for."""
 
-    def __init__(self, where: Where, stack: ExitStack, *, reads_manifests: bool = True) -> None:
+    def __init__(
+        self, invocation: Invocation, stack: ExitStack, *, reads_manifests: bool = True
+    ) -> None:
         """What is opened is closed with `stack`.
 
         Without manifests, their secrets are unknown: then no word of the server may be shown.
         """
-        self.where = where
+        self.invocation = invocation
         self._reads_manifests = reads_manifests
         self._stack = stack
-        self.project: Once[Project] = Once(
-            "the project file cannot be used", lambda: declare.project_of(where)
+        self.project: LazyValue[Project] = LazyValue(
+            "the project file cannot be used", lambda: declare.load_project(invocation)
         )
-        self.target: Once[Target] = Once("it is not known which target is meant", self._target)
-        self.own_folder: Once[bool] = Once(
-            f"what is in {FOLDER} is not used", lambda: check_own_folder(self.project.needed().root)
+        self.target: LazyValue[Target] = LazyValue(
+            "it is not known which target is meant", self._choose_target
         )
-        self.declared: Once[Declared] = Once("the manifests cannot be read", self._declared)
-        self.embedded: Once[Embedded | None] = Once(
-            "the embedded backend cannot start", self._embedded
+        self.own_folder: LazyValue[bool] = LazyValue(
+            f"what is in {OWN_FOLDER} is not used",
+            lambda: check_own_folder(self.project.require_value().root),
         )
-        self.url: Once[str] = Once("there is no url", self._url)
-        self.host: Once[None] = Once("the token may not go to this host", self._host)
-        self.token: Once[str | None] = Once("there is no token that can be sent", self._token)
-        self.backend: Once[Backend] = Once("no client can be made", self._backend)
-        self.answer: Once[float] = Once("the backend could not be read", self._answer)
-        self.store: Once[SqlStore] = Once("the state cannot be opened", self._store)
-        self.state: Once[State] = Once("the state cannot be read", self._state)
+        self.declared_target: LazyValue[DeclaredTarget] = LazyValue(
+            "the manifests cannot be read", self._read_declared_target
+        )
+        self.embedded_backend: LazyValue[EmbeddedBackend | None] = LazyValue(
+            "the embedded backend cannot start", self._start_embedded_backend
+        )
+        self.url: LazyValue[str] = LazyValue("there is no url", self._find_url)
+        self.host_permission: LazyValue[None] = LazyValue(
+            "the token may not go to this host", self._check_host
+        )
+        self.token: LazyValue[str | None] = LazyValue(
+            "there is no token that can be sent", self._resolve_token
+        )
+        self.backend: LazyValue[ConnectedBackend] = LazyValue(
+            "no client can be made", self._open_client
+        )
+        self.answer_seconds: LazyValue[float] = LazyValue(
+            "the backend could not be read", self._measure_answer_seconds
+        )
+        self.store: LazyValue[SqlStore] = LazyValue("the state cannot be opened", self._open_store)
+        self.state: LazyValue[State] = LazyValue("the state cannot be read", self._read_state)
 
-    def _target(self) -> Target:
-        return declare.meant(self.project.needed(), self.where)
+    def _choose_target(self) -> Target:
+        return declare.resolve_target(self.project.require_value(), self.invocation)
 
-    def _declared(self) -> Declared:
-        self.own_folder.needed()
-        return declare.declared(self.where, self.project.needed(), self.target.needed())
+    def _read_declared_target(self) -> DeclaredTarget:
+        self.own_folder.require_value()
+        return declare.read_declared_target(
+            self.invocation, self.project.require_value(), self.target.require_value()
+        )
 
-    def _embedded(self) -> Embedded | None:
-        if not self.target.needed().is_embedded:
+    def _start_embedded_backend(self) -> EmbeddedBackend | None:
+        if not self.target.require_value().is_embedded:
             return None
-        self.own_folder.needed()
-        return self._stack.enter_context(running(self.project.needed().root, looking=True))
+        self.own_folder.require_value()
+        return self._stack.enter_context(
+            open_embedded_backend(self.project.require_value().root, read_only=True)
+        )
 
-    def _url(self) -> str:
-        embedded = self.embedded.get()
-        return embedded.url if embedded else backend.url_of(self.target.needed())
+    def _find_url(self) -> str:
+        embedded = self.embedded_backend.get_value()
+        return embedded.url if embedded else backend.require_target_url(self.target.require_value())
 
-    def _host(self) -> None:
-        if self.embedded.needed() is None:
-            check_host(self.url.needed(), self.where.environ)
+    def _check_host(self) -> None:
+        if self.embedded_backend.require_value() is None:
+            require_allowed_host(self.url.require_value(), self.invocation.environ)
 
-    def _token(self) -> str | None:
-        embedded = self.embedded.needed()
+    def _resolve_token(self) -> str | None:
+        embedded = self.embedded_backend.require_value()
         if embedded is not None:
             return str(embedded.token.reveal())
-        return backend.token_of(self.project.needed(), self.target.needed(), self.where.environ)
-
-    def _backend(self) -> Backend:
-        url = self.url.needed()
-        self.host.needed()
-        client = backend.client_of(
-            url,
-            self.token.needed(),
-            self.target.needed(),
-            self.where.parallelism,
-            retries=RETRIES,
+        return backend.resolve_target_token(
+            self.project.require_value(), self.target.require_value(), self.invocation.environ
         )
-        made = self._stack.enter_context(client)
-        with suppress(Unchecked):
-            self._know_secrets(made)
-        return made
 
-    def _know_secrets(self, made: Backend) -> None:
-        project, target = self.project.needed(), self.target.needed()
-        how = (project.root, self.where.environ, target.allow_env, target.allow_files)
-        resolver = Resolver(*how)
-        know_settings(made.redactor, target, resolver.resolve_setting)
+    def _open_client(self) -> ConnectedBackend:
+        url = self.url.require_value()
+        self.host_permission.require_value()
+        client = backend.open_client(
+            url,
+            self.token.require_value(),
+            self.target.require_value(),
+            self.invocation.parallelism,
+            retries=CHECK_RETRIES,
+        )
+        connected_backend = self._stack.enter_context(client)
+        with suppress(UncheckedError):
+            self._register_secrets(connected_backend)
+        return connected_backend
+
+    def _register_secrets(self, connected_backend: ConnectedBackend) -> None:
+        project, target = self.project.require_value(), self.target.require_value()
+        resolver_arguments = (
+            project.root,
+            self.invocation.environ,
+            target.allow_env,
+            target.allow_files,
+        )
+        resolver = Resolver(*resolver_arguments)
+        register_setting_secrets(connected_backend.redactor, target, resolver.resolve_setting)
         if not self._reads_manifests:
             return
-        declared = self.declared.needed()
-        known = declared.desired.values()
-        know_declared(made.redactor, known, declared.loaded.marks, resolver.resolve)
+        declared_target = self.declared_target.require_value()
+        resources = declared_target.desired.values()
+        register_declared_secrets(
+            connected_backend.redactor,
+            resources,
+            declared_target.manifests.marks,
+            resolver.resolve_secret,
+        )
 
-    def _answer(self) -> float:
+    def _measure_answer_seconds(self) -> float:
         """Seconds of the one cheap read that shows whether token and tenant are taken."""
-        api = self.backend.get().api
-        begun = time.monotonic()
+        api = self.backend.get_value().api
+        started_at = time.monotonic()
         api.list_jobs({"page_size": 1})
-        return time.monotonic() - begun
+        return time.monotonic() - started_at
 
-    def _store(self) -> SqlStore:
-        self.own_folder.needed()
+    def _open_store(self) -> SqlStore:
+        self.own_folder.require_value()
         store = state_file.open_store(
-            self.project.needed(), self.target.needed(), self.where.environ
+            self.project.require_value(), self.target.require_value(), self.invocation.environ
         )
         self._stack.callback(store.close)
         return store
 
-    def _state(self) -> State:
-        store = self.store.needed()
+    def _read_state(self) -> State:
+        store = self.store.require_value()
         if not store.exists():
-            raise Unchecked("there is no state")
-        return store.read()
+            raise UncheckedError("there is no state")
+        return store.read_state()

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from synapse_apply.client.surroundings import is_loopback
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.holes import TOKEN
-from synapse_apply.model.checkup import Row
-from synapse_apply.model.diagnostic import Diagnostic, error, warning
+from synapse_apply.manifests.holes import TOKEN_VARIABLE
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Forbidden,
     RateLimited,
@@ -21,147 +21,156 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.project import Target
 from synapse_apply.secrets.login import read_login
-from synapse_apply.session.checks.clocks import clock_row
-from synapse_apply.session.checks.patient import Patient
+from synapse_apply.session.checks.clocks import build_clock_result
+from synapse_apply.session.checks.patient import TargetCheckup
 
-HOSTS = "SYNAPSE_APPLY_HOSTS"
+HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
 HAS_LIST = "yes"
 
 
-def url(patient: Patient) -> Iterator[Row]:
+def check_url(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Where the backend is, and who says so."""
-    found, target = patient.url.get(), patient.target.needed()
+    backend_url, target = checkup.url.get_value(), checkup.target.require_value()
     if target.is_embedded:
-        yield Row.ok("url", f"{found} (the embedded backend)")
+        yield CheckResult.build_ok("url", f"{backend_url} (the embedded backend)")
         return
-    yield Row.ok("url", f"{found} ({_source(target, 'url')})")
-    parts = urlsplit(found)
+    yield CheckResult.build_ok("url", f"{backend_url} ({_describe_setting_source(target, 'url')})")
+    parts = urlsplit(backend_url)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        finding = warning(
+        finding = warning_finding(
             "The token travels unencrypted",
-            f"{found} is reached without TLS.",
+            f"{backend_url} is reached without TLS.",
             "Use https:// if the backend has it.",
         )
-        yield Row.of("url", finding)
+        yield CheckResult.from_finding("url", finding)
 
 
-def hosts(patient: Patient) -> Iterator[Row]:
+def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the token may go there."""
-    patient.host.get()
-    limit = patient.where.environ.get(HOSTS)
-    if patient.target.needed().is_embedded or limit is None:
-        why = "the embedded backend is this process's own" if limit else f"{HOSTS} is not set"
-        yield Row.ok("hosts", f"no limit ({why})")
+    checkup.host_permission.get_value()
+    limit = checkup.invocation.environ.get(HOSTS_VARIABLE)
+    if checkup.target.require_value().is_embedded or limit is None:
+        reason = (
+            "the embedded backend is this process's own"
+            if limit
+            else f"{HOSTS_VARIABLE} is not set"
+        )
+        yield CheckResult.build_ok("hosts", f"no limit ({reason})")
     else:
-        yield Row.ok("hosts", f"allowed by {HOSTS}")
+        yield CheckResult.build_ok("hosts", f"allowed by {HOSTS_VARIABLE}")
 
 
-def token(patient: Patient) -> Iterator[Row]:
+def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Where the token comes from, never what it is."""
-    found, target = patient.token.get(), patient.target.needed()
+    access_token, target = checkup.token.get_value(), checkup.target.require_value()
     if target.is_embedded:
-        yield Row.ok("token", "the embedded backend's own, new at each start")
-    elif found is None:
-        looked = target.looked_for("token")
-        yield Row.ok("token", f"none, and this is a loopback address: {looked}")
+        yield CheckResult.build_ok("token", "the embedded backend's own, new at each start")
+    elif access_token is None:
+        sources_text = target.describe_setting_sources("token")
+        yield CheckResult.build_ok("token", f"none, and this is a loopback address: {sources_text}")
     else:
-        yield Row.ok("token", f"from {_token_source(target)}")
-        yield from _exposed(patient, target)
+        yield CheckResult.build_ok("token", f"from {_describe_token_source(target)}")
+        yield from _check_login_exposure(checkup, target)
 
 
-def backend(patient: Patient) -> Iterator[Row]:
+def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether it answers and takes the token: one cheap read."""
     try:
-        seconds = patient.answer.get()
+        seconds = checkup.answer_seconds.get_value()
     except RemoteError as failure:
-        yield Row.of("backend", refused(failure, patient))
+        yield CheckResult.from_finding("backend", refused(failure, checkup))
         return
-    sent = patient.token.needed() and not patient.target.needed().is_embedded
-    taken = " and takes the token" if sent else ""
-    yield Row.ok("backend", f"answers in {seconds * 1000:.0f} ms{taken}")
+    is_token_sent = checkup.token.require_value() and not checkup.target.require_value().is_embedded
+    token_text = " and takes the token" if is_token_sent else ""
+    yield CheckResult.build_ok("backend", f"answers in {seconds * 1000:.0f} ms{token_text}")
 
 
-def tenant(patient: Patient) -> Iterator[Row]:
+def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which tenant is asked for; a backend that knows better refuses the read."""
-    target = patient.target.needed()
-    patient.answer.needed()
+    target = checkup.target.require_value()
+    checkup.answer_seconds.require_value()
     if target.is_embedded:
-        yield Row.ok("tenant", "the embedded backend's own")
+        yield CheckResult.build_ok("tenant", "the embedded backend's own")
     elif target.tenant:
-        yield Row.ok("tenant", f"{target.tenant} ({_source(target, 'tenant')})")
+        yield CheckResult.build_ok(
+            "tenant", f"{target.tenant} ({_describe_setting_source(target, 'tenant')})"
+        )
     else:
-        yield Row.ok("tenant", "none named: that of the token")
+        yield CheckResult.build_ok("tenant", "none named: that of the token")
 
 
-def api(patient: Patient) -> Iterator[Row]:
+def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """The API version of each kind; what answers speaks it."""
-    target = patient.target.needed()
-    patient.answer.needed()
+    target = checkup.target.require_value()
+    checkup.answer_seconds.require_value()
     kinds: dict[str, list[str]] = {}
     for kind in CATALOGUE.values():
-        kinds.setdefault(kind.binding(target.api).api, []).append(kind.prefix)
+        kinds.setdefault(kind.select_binding(target.api).api, []).append(kind.prefix)
     versions = (f"{version} for {', '.join(names)}" for version, names in sorted(kinds.items()))
-    yield Row.ok("api", "; ".join(versions))
+    yield CheckResult.build_ok("api", "; ".join(versions))
 
 
-def capabilities(patient: Patient) -> Iterator[Row]:
+def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """What this backend can do that not every one can."""
-    target = patient.target.needed()
-    patient.answer.needed()
-    client = patient.backend.needed().api
+    target = checkup.target.require_value()
+    checkup.answer_seconds.require_value()
+    client = checkup.backend.require_value().api
     for kind in CATALOGUE.values():
-        binding = kind.binding(target.api)
-        if binding.has_list is None:
+        binding = kind.select_binding(target.api)
+        if binding.probe_list is None:
             continue
         try:
-            has_list = binding.has_list(client)
+            has_list = binding.probe_list(client)
         except RemoteError as failure:
-            finding = error(
+            finding = error_finding(
                 "It cannot be told what this backend can do",
                 f"{failure}",
                 "Without an answer nothing is planned: ask who runs the backend.",
                 request_id=failure.request_id,
             )
-            yield Row.of("capability", finding, binding.list_needs)
+            yield CheckResult.from_finding("capability", finding, binding.list_capability)
             continue
-        no = f"no: import each {kind.prefix} that exists before the first apply"
-        yield Row.ok("capability", HAS_LIST if has_list else no, binding.list_needs)
+        missing_text = f"no: import each {kind.prefix} that exists before the first apply"
+        yield CheckResult.build_ok(
+            "capability", HAS_LIST if has_list else missing_text, binding.list_capability
+        )
 
 
-def clock(patient: Patient) -> Iterator[Row]:
+def check_clock(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """How this machine's clock stands to the server's, by the answers so far."""
-    target = patient.target.needed()
-    yield clock_row(patient.backend.needed().server_clock.skew, target)
+    target = checkup.target.require_value()
+    yield build_clock_result(checkup.backend.require_value().server_clock.skew, target)
 
 
-def _source(target: Target, setting: str) -> str:
+def _describe_setting_source(target: Target, setting: str) -> str:
     """Who says a setting of a target, and who says another one in vain."""
     offers = target.looked_at.get(setting, ())
-    won = next((one.source for one in offers if not one.why), "")
-    said = won if "of the target" in won else f"from {won}"
-    return "; ".join((said, *(str(one) for one in offers if one.unused)))
+    winning_source = next((offer.source for offer in offers if not offer.reason), "")
+    description = winning_source if "of the target" in winning_source else f"from {winning_source}"
+    return "; ".join((description, *(str(offer) for offer in offers if offer.unused)))
 
 
-def _token_source(target: Target) -> str:
-    said = _source(target, "token").removeprefix("from ")
+def _describe_token_source(target: Target) -> str:
+    source_text = _describe_setting_source(target, "token").removeprefix("from ")
     if target.token is None or target.token.source == "login":
-        return f"{said} (a login with the vendor's tools)"
-    return f"{target.token.name} ({said})" if "of the target" in said else said
+        return f"{source_text} (a login with the vendor's tools)"
+    return f"{target.token.name} ({source_text})" if "of the target" in source_text else source_text
 
 
-def _exposed(patient: Patient, target: Target) -> Iterator[Row]:
-    login = read_login(patient.where.environ)
-    if target.token is None or target.token.source != "login" or not (login and login.exposed):
+def _check_login_exposure(checkup: TargetCheckup, target: Target) -> Iterator[CheckResult]:
+    login = read_login(checkup.invocation.environ)
+    if target.token is None or target.token.source != "login" or not (login and login.is_exposed):
         return
-    finding = warning(
+    finding = warning_finding(
         "Others can read the login file",
-        f"{login.place} holds a token, and its permissions let others on this machine read it.",
-        f"`chmod 600 {login.place}`",
+        f"{login.file_label} holds a token, and its permissions let others on this machine read "
+        f"it.",
+        f"`chmod 600 {login.file_label}`",
     )
-    yield Row.of("token", finding)
+    yield CheckResult.from_finding("token", finding)
 
 
-_REFUSALS: tuple[tuple[type[RemoteError], str, str], ...] = (
+_REFUSAL_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
     (Unauthorized, "The backend does not accept the token", "Put one that is valid into {token}."),
     (
         Forbidden,
@@ -177,16 +186,19 @@ _REFUSALS: tuple[tuple[type[RemoteError], str, str], ...] = (
     ),
     (ServerFault, "The backend fails", "Try again later, or ask who runs it."),
 )
-_FOREIGN = "What answers is not this API", "Check the url: it may need a prefix, or lead elsewhere."
+_FOREIGN_API_TEXT = (
+    "What answers is not this API",
+    "Check the url: it may need a prefix, or lead elsewhere.",
+)
 
 
-def refused(failure: RemoteError, patient: Patient) -> Diagnostic:
+def refused(failure: RemoteError, patient: TargetCheckup) -> Diagnostic:
     """What a failure of the one cheap read means, and what to do."""
-    found = ((summary, hint) for kind, summary, hint in _REFUSALS if isinstance(failure, kind))
-    summary, hint = next(found, _FOREIGN)
-    target = patient.target.needed()
-    source = TOKEN
+    found = ((summary, hint) for kind, summary, hint in _REFUSAL_TEXTS if isinstance(failure, kind))
+    summary, hint = next(found, _FOREIGN_API_TEXT)
+    target = patient.target.require_value()
+    source = TOKEN_VARIABLE
     if target.token is not None:
         source = target.token.name
     told = hint.format(token=source, tenant=target.tenant or "none named")
-    return error(summary, f"{failure}", told, request_id=failure.request_id)
+    return error_finding(summary, f"{failure}", told, request_id=failure.request_id)

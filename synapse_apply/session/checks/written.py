@@ -6,91 +6,101 @@ import platform
 from collections.abc import Iterator
 
 from synapse_apply import __version__
-from synapse_apply.model.checkup import Row
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error, warning
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
-from synapse_apply.session.checks.patient import Patient
-from synapse_apply.session.declare import shown
+from synapse_apply.session.checks.patient import TargetCheckup
+from synapse_apply.session.declare import format_path
 
 
-def tool(_patient: Patient) -> Iterator[Row]:
+def check_tool_version(_checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which version of what runs."""
     python = f"Python {platform.python_version()}"
     system = f"{platform.system()} {platform.machine()}"
-    yield Row.ok("tool", f"synapse-apply {__version__}, {python} on {system}")
+    yield CheckResult.build_ok("tool", f"synapse-apply {__version__}, {python} on {system}")
 
 
-def project(patient: Patient) -> Iterator[Row]:
+def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """The project file, with each of its errors."""
-    found = patient.project.get()
-    yield Row.ok("project", shown(found.file) if found.file else "none here or above")
+    project_settings = checkup.project.get_value()
+    yield CheckResult.build_ok(
+        "project",
+        format_path(project_settings.file) if project_settings.file else "none here or above",
+    )
 
 
-def repository(patient: Patient) -> Iterator[Row]:
+def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which Git repository answers for what has a Git ref."""
     # Here, not above: most commands name no Git ref.
-    from synapse_apply.packages.git import head_of
-    from synapse_apply.packages.repository import repository_of
+    from synapse_apply.packages.git import read_checked_out_commit
+    from synapse_apply.packages.repository import find_repository
 
-    root = patient.project.needed().root
+    root = checkup.project.require_value().root
     try:
-        here = repository_of(root)
-        head = head_of(root)[:7] if here else ""
+        git_repository = find_repository(root)
+        head_commit = read_checked_out_commit(root)[:7] if git_repository else ""
     except InputError as problem:
         yield from (
-            Row.of("repository", one.with_(severity=Severity.WARNING))
-            for one in problem.diagnostics
+            CheckResult.from_finding("repository", finding.with_changes(severity=Severity.WARNING))
+            for finding in problem.diagnostics
         )
         return
-    if here is None:
-        yield Row.ok("repository", "no Git repository here or above")
+    if git_repository is None:
+        yield CheckResult.build_ok("repository", "no Git repository here or above")
         return
-    place = here.prefix_of(root)
+    project_prefix = git_repository.find_relative_path(root)
     parts = (
-        f"{here.top} at {head}" if head else f"{here.top}, no commit yet",
-        f"the project is in {place}" if place else "",
-        "a shallow clone, which lacks older commits" if here.is_shallow else "",
+        f"{git_repository.top} at {head_commit}"
+        if head_commit
+        else f"{git_repository.top}, no commit yet",
+        f"the project is in {project_prefix}" if project_prefix else "",
+        "a shallow clone, which lacks older commits" if git_repository.is_shallow else "",
     )
-    yield Row.ok("repository", ", ".join(part for part in parts if part))
+    yield CheckResult.build_ok("repository", ", ".join(part for part in parts if part))
 
 
-def target(patient: Patient) -> Iterator[Row]:
+def check_target(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which target is meant."""
-    yield Row.ok("target", patient.target.get().name)
+    yield CheckResult.build_ok("target", checkup.target.get_value().name)
 
 
-def manifests(patient: Patient) -> Iterator[Row]:
+def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether they are valid, in one line: `validate` shows each finding."""
-    name = patient.target.needed().name
+    name = checkup.target.require_value().name
     try:
-        declared = patient.declared.get()
+        declared_target = checkup.declared_target.get_value()
     except SynapseApplyError as problem:
-        yield from _summary(name, problem.diagnostics)
+        yield from _iter_summary_results(name, problem.diagnostics)
         return
-    count = len(declared.desired)
-    if declared.diagnostics:
-        yield from _summary(name, declared.diagnostics)
+    count = len(declared_target.desired)
+    if declared_target.diagnostics:
+        yield from _iter_summary_results(name, declared_target.diagnostics)
     elif count:
-        yield Row.ok("manifests", f"{_counted(count, 'resource')} declared")
+        yield CheckResult.build_ok("manifests", f"{_format_count(count, 'resource')} declared")
     else:
-        finding = warning(
+        finding = warning_finding(
             "No manifest declares anything",
             "Apply would forget whatever the state records.",
             "Begin with `synapse-apply init`, or check `manifests:` in the project file.",
         )
-        yield Row.of("manifests", finding)
+        yield CheckResult.from_finding("manifests", finding)
 
 
-def _summary(target: str, found: tuple[Diagnostic, ...]) -> Iterator[Row]:
-    errors = sum(one.is_error for one in found)
-    first = next((one for one in found if one.is_error), found[0])
-    place = f" ({first.position})" if first.position else ""
-    text = f"{'The first' if len(found) > 1 else 'It is'}: {first.summary}{place}. {first.detail}"
+def _iter_summary_results(target: str, findings: tuple[Diagnostic, ...]) -> Iterator[CheckResult]:
+    errors = sum(entry.is_error for entry in findings)
+    first = next((entry for entry in findings if entry.is_error), findings[0])
+    position_text = f" ({first.position})" if first.position else ""
+    text = (
+        f"{'The first' if len(findings) > 1 else 'It is'}: {first.summary}{position_text}. "
+        f"{first.detail}"
+    )
     hint = f"`synapse-apply validate -t {target}` shows every one."
-    count = _counted(errors, "error") if errors else _counted(len(found), "warning")
-    finding = (error if errors else warning)(f"The manifests have {count}", text, hint)
-    yield Row.of("manifests", finding, behind=found)
+    count = _format_count(errors, "error") if errors else _format_count(len(findings), "warning")
+    finding = (error_finding if errors else warning_finding)(
+        f"The manifests have {count}", text, hint
+    )
+    yield CheckResult.from_finding("manifests", finding, counted_findings=findings)
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"

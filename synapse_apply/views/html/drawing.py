@@ -7,145 +7,178 @@ from itertools import chain
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.cells import cells
-from synapse_apply.views.graph import Node
-from synapse_apply.views.html.parts import text
-from synapse_apply.views.safety import clean
+from synapse_apply.views.cells import count_cells
+from synapse_apply.views.graph import GraphNode
+from synapse_apply.views.html.parts import escape_html
+from synapse_apply.views.safety import sanitize
 
-MOST = 150
-_WIDEST, _CELL, _HIGH, _DOWN, _GAP, _EDGE = 30, 7.3, 28, 40, 70, 8
+MAX_DRAWN_NODES = 150
+_MAX_LABEL_CELLS, _CELL_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT, _COLUMN_GAP, _MARGIN = (
+    30,
+    7.3,
+    28,
+    40,
+    70,
+    8,
+)
 
 
 @frozen
-class _Place:
+class _NodePosition:
     x: float
     y: float
-    wide: float
+    width: float
 
 
-def drawing(nodes: Iterable[Node], rows: Mapping[str, str], target: str = "") -> str:
+def render_graph_svg(
+    nodes: Iterable[GraphNode], row_ids: Mapping[str, str], target: str = ""
+) -> str:
     """What is planned and what it needs; "" where nothing needs anything.
 
-    `rows` leads from an address to the id of its row on the page. `target` is what a command names.
+    `row_ids` leads from an address to the id of its row on the page. `target` is what a command
+    names.
     """
-    known = {node.address: node for node in nodes}
-    near = {
+    node_by_address = {node.address: node for node in nodes}
+    near_planned = {
         address
-        for node in known.values()
+        for node in node_by_address.values()
         for address in (node.address, *node.needs)
-        if node.planned or any(known.get(need, node).planned for need in node.needs)
+        if node.planned_action
+        or any(node_by_address.get(need, node).planned_action for need in node.needs)
     }
-    needs = {a: sorted(near & set(known[a].needs)) if a in known else [] for a in sorted(near)}
-    linked = {a for a in needs if needs[a]} | set(chain.from_iterable(needs.values()))
-    needs = {a: wanted for a, wanted in needs.items() if a in linked}
+    needs = {
+        a: sorted(near_planned & set(node_by_address[a].needs)) if a in node_by_address else []
+        for a in sorted(near_planned)
+    }
+    linked_addresses = {a for a in needs if needs[a]} | set(chain.from_iterable(needs.values()))
+    needs = {a: dependencies for a, dependencies in needs.items() if a in linked_addresses}
     if not needs:
         return ""
-    if len(needs) > MOST:
-        at = f" -t {text(target)}" if target else ""
+    if len(needs) > MAX_DRAWN_NODES:
+        target_option = f" -t {escape_html(target)}" if target else ""
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>synapse-apply graph --plan --format dot{at}</code> writes them for "
+            f"<code>synapse-apply graph --plan --format dot{target_option}</code> writes them for "
             "Graphviz.</p>"
         )
-    planned = {a: known[a].planned for a in needs if a in known}
-    return _svg(needs, planned, rows)
+    planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
+    return _render_svg(needs, planned_actions, row_ids)
 
 
-def _columns(needs: Mapping[Address, Sequence[Address]]) -> list[list[Address]]:
+def _arrange_columns(needs: Mapping[Address, Sequence[Address]]) -> list[list[Address]]:
     """By the longest way from a resource that nothing needs; a circle ends where it closes."""
     level = dict.fromkeys(needs, 0)
     for _ in needs:
-        moved = False
-        for one, wanted in needs.items():
-            for need in wanted:
-                if level[need] <= level[one] < len(needs):
-                    level[need] = level[one] + 1
-                    moved = True
-        if not moved:
+        has_changed = False
+        for user, dependencies in needs.items():
+            for need in dependencies:
+                if level[need] <= level[user] < len(needs):
+                    level[need] = level[user] + 1
+                    has_changed = True
+        if not has_changed:
             break
     columns: dict[int, list[Address]] = {}
-    for address, at in level.items():
-        columns.setdefault(at, []).append(address)
-    return _untangled([columns[at] for at in sorted(columns)], needs)
+    for address, column_level in level.items():
+        columns.setdefault(column_level, []).append(address)
+    return _order_columns([columns[column_level] for column_level in sorted(columns)], needs)
 
 
-def _untangled(
+def _order_columns(
     columns: list[list[Address]], needs: Mapping[Address, Sequence[Address]]
 ) -> list[list[Address]]:
     """What is needed stands near the middle of what needs it."""
     users: dict[Address, list[Address]] = {}
-    for one, wanted in needs.items():
-        for need in wanted:
-            users.setdefault(need, []).append(one)
-    at: dict[Address, float] = {}
+    for dependent, dependencies in needs.items():
+        for need in dependencies:
+            users.setdefault(need, []).append(dependent)
+    row_positions: dict[Address, float] = {}
 
-    def middle(address: Address) -> tuple[float, Address]:
-        seen = [at[user] for user in users.get(address, ()) if user in at]
-        return (sum(seen) / len(seen) if seen else 0.0, address)
+    def average_user_position(address: Address) -> tuple[float, Address]:
+        user_positions = [
+            row_positions[user] for user in users.get(address, ()) if user in row_positions
+        ]
+        return (sum(user_positions) / len(user_positions) if user_positions else 0.0, address)
 
     ordered = []
     for column in columns:
-        ordered.append(sorted(column, key=middle))
-        at.update({address: float(n) for n, address in enumerate(ordered[-1])})
+        ordered.append(sorted(column, key=average_user_position))
+        row_positions.update({address: float(n) for n, address in enumerate(ordered[-1])})
     return ordered
 
 
-def _svg(
+def _render_svg(
     needs: Mapping[Address, Sequence[Address]],
-    planned: Mapping[Address, str],
-    rows: Mapping[str, str],
+    planned_actions: Mapping[Address, str],
+    row_ids: Mapping[str, str],
 ) -> str:
-    places: dict[Address, _Place] = {}
-    x: float = _EDGE
-    columns = _columns(needs)
+    positions: dict[Address, _NodePosition] = {}
+    x: float = _MARGIN
+    columns = _arrange_columns(needs)
     tallest = max(map(len, columns))
     for column in columns:
-        wide = max(cells(_label(a)) for a in column) * _CELL + 20
-        down = _EDGE + (tallest - len(column)) * _DOWN / 2
-        places |= {a: _Place(x, down + n * _DOWN, wide) for n, a in enumerate(column)}
-        x += wide + _GAP
-    lines = "".join(_line(places[a], places[b]) for a, wanted in needs.items() for b in wanted)
-    boxes = "".join(_box(a, at, planned.get(a, ""), rows) for a, at in places.items())
-    wide, high = x - _GAP + _EDGE, tallest * _DOWN - (_DOWN - _HIGH) + 2 * _EDGE
+        width = max(count_cells(_shorten_label(a)) for a in column) * _CELL_WIDTH + 20
+        top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
+        positions |= {
+            a: _NodePosition(x, top + n * _ROW_HEIGHT, width) for n, a in enumerate(column)
+        }
+        x += width + _COLUMN_GAP
+    lines = "".join(
+        _render_edge(positions[a], positions[b])
+        for a, dependencies in needs.items()
+        for b in dependencies
+    )
+    boxes = "".join(
+        _render_node(a, position, planned_actions.get(a, ""), row_ids)
+        for a, position in positions.items()
+    )
+    width, height = (
+        x - _COLUMN_GAP + _MARGIN,
+        tallest * _ROW_HEIGHT - (_ROW_HEIGHT - _BOX_HEIGHT) + 2 * _MARGIN,
+    )
     return (
         f'<div class="graph" tabindex="0" role="group" aria-label="Dependency graph">'
-        f'<svg width="{wide:.0f}" height="{high:.0f}" viewBox="0 0 {wide:.0f} {high:.0f}">'
+        f'<svg width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>'
         f"{lines}{boxes}</svg></div>"
     )
 
 
-def _line(one: _Place, other: _Place) -> str:
-    a, b = one.x + one.wide, one.y + _HIGH / 2
-    c, d = other.x, other.y + _HIGH / 2
-    bend = max(_GAP / 2, (c - a) / 2)
+def _render_edge(source: _NodePosition, dependency: _NodePosition) -> str:
+    start_x, start_y = source.x + source.width, source.y + _BOX_HEIGHT / 2
+    end_x, end_y = dependency.x, dependency.y + _BOX_HEIGHT / 2
+    bend = max(_COLUMN_GAP / 2, (end_x - start_x) / 2)
     return (
-        f'<path class="edge" marker-end="url(#arrow)" d="M{a:.0f} {b:.0f}C{a + bend:.0f} {b:.0f} '
-        f'{c - bend:.0f} {d:.0f} {c:.0f} {d:.0f}"/>'
+        f'<path class="edge" marker-end="url(#arrow)" d="M{start_x:.0f} '
+        f"{start_y:.0f}C{start_x + bend:.0f} {start_y:.0f} "
+        f'{end_x - bend:.0f} {end_y:.0f} {end_x:.0f} {end_y:.0f}"/>'
     )
 
 
-def _box(address: Address, at: _Place, planned: str, rows: Mapping[str, str]) -> str:
-    said = f"{text(address)}{f': {text(planned)}' if planned else ''}"
-    drawn = (
-        f"<title>{said}</title>"
-        f'<rect x="{at.x:.0f}" y="{at.y:.0f}" width="{at.wide:.0f}" height="{_HIGH}" rx="5"/>'
-        f'<text x="{at.x + 10:.0f}" y="{at.y + 18:.0f}">{text(_label(address))}</text>'
+def _render_node(
+    address: Address, position: _NodePosition, planned_action: str, row_ids: Mapping[str, str]
+) -> str:
+    title = f"{escape_html(address)}{f': {escape_html(planned_action)}' if planned_action else ''}"
+    shapes = (
+        f"<title>{title}</title>"
+        f'<rect x="{position.x:.0f}" y="{position.y:.0f}" width="{position.width:.0f}" '
+        f'height="{_BOX_HEIGHT}" rx="5"/>'
+        f'<text x="{position.x + 10:.0f}" '
+        f'y="{position.y + 18:.0f}">{escape_html(_shorten_label(address))}</text>'
     )
-    style = f"node {planned or 'same'}"
-    row = rows.get(str(address))
-    if row:
-        return f'<a class="{style}" href="#{row}">{drawn}</a>'
-    return f'<g class="{style}">{drawn}</g>'
+    style = f"node {planned_action or 'same'}"
+    row_id = row_ids.get(str(address))
+    if row_id:
+        return f'<a class="{style}" href="#{row_id}">{shapes}</a>'
+    return f'<g class="{style}">{shapes}</g>'
 
 
-def _label(address: Address) -> str:
-    whole = clean(str(address)[:200])
-    kept, wide = "", 0
-    for char in whole:
-        wide += cells(char)
-        if wide > _WIDEST:
-            return f"{kept}…"
-        kept += char
-    return kept
+def _shorten_label(address: Address) -> str:
+    full_label = sanitize(str(address)[:200])
+    label, width = "", 0
+    for char in full_label:
+        width += count_cells(char)
+        if width > _MAX_LABEL_CELLS:
+            return f"{label}…"
+        label += char
+    return label

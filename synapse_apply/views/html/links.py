@@ -11,61 +11,65 @@ from urllib.parse import quote
 
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.findings import place
-from synapse_apply.views.html.parts import code, text
+from synapse_apply.views.findings import format_position
+from synapse_apply.views.html.parts import escape_html, render_code
 
 # What may stand in an address that is no more than a place: no user, no query, no script.
-_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~%+/-]*)?")
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SAFE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~%+/-]*)?")
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def anchor(address: str, html: str) -> str:
+def render_anchor(url: str, html: str) -> str:
     """A link; the mere HTML where that is no address to lead to."""
-    if not _ADDRESS.fullmatch(address):
+    if not _SAFE_URL.fullmatch(url):
         return html
-    return f'<a href="{text(address)}" rel="noopener noreferrer">{html}</a>'
+    return f'<a href="{escape_html(url)}" rel="noopener noreferrer">{html}</a>'
 
 
 @frozen
-class Links:
+class ForgeLinks:
     """What is known of the forge that a page is made on.
 
     `repository` is its address, `separator` what stands there before `blob` and `commit`;
-    `in_repository` gives a file's path from the top of the repository, None for one outside.
+    `path_in_repository` gives a file's path from the top of the repository, None for one outside.
     """
 
     repository: str = ""
     separator: str = ""
-    in_repository: Callable[[str], str | None] = lambda _file: None
+    path_in_repository: Callable[[str], str | None] = lambda _file: None
     commit: str = ""
 
-    def place(self, position: Position) -> str:
+    def render_position_link(self, position: Position) -> str:
         """`file:line:column`, which leads to that line of the commit."""
-        return self.line(position, code(place(position)))
+        return self.render_line_link(position, render_code(format_position(position)))
 
-    def line(self, position: Position | None, html: str) -> str:
+    def render_line_link(self, position: Position | None, html: str) -> str:
         """HTML that leads to a line of the commit, where the repository has it."""
-        path = self.in_repository(position.file) if position is not None else None
-        if position is None or path is None or not self._has(self.commit):
+        path = self.path_in_repository(position.file) if position is not None else None
+        if position is None or path is None or not self._can_link_commit(self.commit):
             return html
-        place_in = f"{self._base()}/blob/{self.commit}/{quote(path)}"
-        if not _ADDRESS.fullmatch(place_in):
+        file_url = f"{self._repository_base_url()}/blob/{self.commit}/{quote(path)}"
+        if not _SAFE_URL.fullmatch(file_url):
             return html
-        at = f"{place_in}#L{position.line}"
-        return f'<a href="{text(at)}" rel="noopener noreferrer">{html}</a>'
+        line_url = f"{file_url}#L{position.line}"
+        return f'<a href="{escape_html(line_url)}" rel="noopener noreferrer">{html}</a>'
 
-    def to_commit(self, commit: str) -> str:
+    def render_commit_link(self, commit: str) -> str:
         """The beginning of a commit's id, which leads to it; "" where there is none."""
         if not commit:
             return ""
-        shown = code(commit[:12])
-        return anchor(f"{self._base()}/commit/{commit}", shown) if self._has(commit) else shown
+        commit_html = render_code(commit[:12])
+        return (
+            render_anchor(f"{self._repository_base_url()}/commit/{commit}", commit_html)
+            if self._can_link_commit(commit)
+            else commit_html
+        )
 
-    def _has(self, commit: str) -> bool:
-        return bool(self.repository and _COMMIT.fullmatch(commit))
+    def _can_link_commit(self, commit: str) -> bool:
+        return bool(self.repository and _COMMIT_ID.fullmatch(commit))
 
-    def _base(self) -> str:
+    def _repository_base_url(self) -> str:
         return f"{self.repository.rstrip('/')}{self.separator}"
 
 
-NOWHERE = Links()
+NO_LINKS = ForgeLinks()

@@ -7,24 +7,24 @@ from shlex import quote
 
 from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
-from synapse_apply.views.grammar import plural
-from synapse_apply.views.html.parts import code, command
-from synapse_apply.views.outcomes import complete
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.html.parts import render_code, render_command
+from synapse_apply.views.outcomes import is_complete
 
 
-def steps_of_plan(plan: Plan) -> tuple[str, ...]:
+def render_plan_steps(plan: Plan) -> tuple[str, ...]:
     """As HTML; none where there is nothing to do."""
-    return tuple(_plan_steps(plan))
+    return tuple(_iter_plan_steps(plan))
 
 
-def _plan_steps(plan: Plan) -> Iterator[str]:
+def _iter_plan_steps(plan: Plan) -> Iterator[str]:
     target = quote(plan.base.target)
-    again = command(f"synapse-apply plan -t {target}")
-    if plan.errored:
-        yield f'Mend <a href="#errors">the errors</a>, then plan again: {again}'
+    plan_command = render_command(f"synapse-apply plan -t {target}")
+    if plan.has_errors:
+        yield f'Mend <a href="#errors">the errors</a>, then plan again: {plan_command}'
         return
-    if plan.refused:
-        rows = plural(len(plan.refused), "refused row")
+    if plan.refused_changes:
+        rows = pluralize(len(plan.refused_changes), "refused row")
         yield (
             f'Settle <a href="#refused">{rows}</a>: each has its ways out, and apply leaves it out '
             "until then."
@@ -32,38 +32,44 @@ def _plan_steps(plan: Plan) -> Iterator[str]:
     if plan.guards:
         yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
     if any(field.cause in {Cause.DRIFT, Cause.BOTH} for c in plan.changes for field in c.fields):
-        accept = command(f"synapse-apply drift --accept ADDRESS -t {target}")
+        accept_command = render_command(f"synapse-apply drift --accept ADDRESS -t {target}")
         yield (
             "Apply would undo what was changed outside. To keep it, take the change into Git "
-            f"first: {accept}"
+            f"first: {accept_command}"
         )
-    if plan.base.offline and plan.has_changes:
-        yield "No backend was asked. Merge the change, or plan with the backend: " + again
-    elif plan.has_changes and not plan.guards and plan.applyable:
-        adopts = any(c.action is Action.ADOPT and not c.refused for c in plan.changes)
+    if plan.base.is_offline and plan.has_changes:
+        yield "No backend was asked. Merge the change, or plan with the backend: " + plan_command
+    elif plan.has_changes and not plan.guards and plan.is_applyable:
+        adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
         line = f"synapse-apply apply{' --adopt' if adopts else ''} -t {target}"
-        yield f"Review the rows below, then apply: {command(line)}"
+        yield f"Review the rows below, then apply: {render_command(line)}"
 
 
-def steps_of_report(report: Report) -> tuple[str, ...]:
+def render_report_steps(report: Report) -> tuple[str, ...]:
     """As HTML; none where all was done."""
-    return () if complete(report) else tuple(_report_steps(report))
+    return () if is_complete(report) else tuple(_iter_report_steps(report))
 
 
-def _report_steps(report: Report) -> Iterator[str]:
+def _iter_report_steps(report: Report) -> Iterator[str]:
     plan, target = report.plan, quote(report.plan.base.target)
-    kept = sorted({one.unrecorded for one in report.outcomes if one.unrecorded})
-    for file in kept:
-        line = command(f"synapse-apply state recover FILE -t {target}")
-        yield f"Record what could not be recorded: {line}, where FILE is {code(file)}"
-    if report.count(Result.FAILED):
+    recovery_files = sorted(
+        {
+            ended_result.recovery_file
+            for ended_result in report.outcomes
+            if ended_result.recovery_file
+        }
+    )
+    for file in recovery_files:
+        line = render_command(f"synapse-apply state recover FILE -t {target}")
+        yield f"Record what could not be recorded: {line}, where FILE is {render_code(file)}"
+    if report.count_outcomes(Result.FAILED):
         yield 'Mend what <a href="#failed">failed</a>: each finding says why.'
-    if any(not one.is_well for one in report.verified):
+    if any(not ended_result.is_acceptable for ended_result in report.verification_results):
         yield 'Look at <a href="#verified">the runs</a> that did not end well.'
-    if plan.refused:
+    if plan.refused_changes:
         yield 'Settle what is <a href="#refused">refused</a>: each row has its ways out.'
-    if report.count(Result.UNKNOWN):
+    if report.count_outcomes(Result.UNKNOWN):
         yield "What is unknown is looked up by the next run before it does anything else."
-    if plan.actionable:
-        again = command(f"synapse-apply apply -t {target}")
-        yield f"Apply again for the rest; what is done is not done twice: {again}"
+    if plan.actionable_changes:
+        apply_command = render_command(f"synapse-apply apply -t {target}")
+        yield f"Apply again for the rest; what is done is not done twice: {apply_command}"

@@ -9,40 +9,40 @@ from importlib.resources import files
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
-from synapse_apply.views.graph import Node
-from synapse_apply.views.html.drawing import drawing
-from synapse_apply.views.html.parts import CAUSES, code, text
-from synapse_apply.views.html.rows import Row
-from synapse_apply.views.safety import disarm
+from synapse_apply.views.graph import GraphNode
+from synapse_apply.views.html.drawing import render_graph_svg
+from synapse_apply.views.html.parts import CAUSE_LABELS, escape_html, render_code
+from synapse_apply.views.html.rows import HtmlRow
+from synapse_apply.views.safety import escape_ci_commands
 
-_FEW = 8  # so few rows stand open
-_STACK = 50  # a browser draws only the stacks that are in sight
-_NOTHING = (
+_MAX_OPEN_ROWS = 8  # so few rows stand open
+_ROWS_PER_STACK = 50  # a browser draws only the stacks that are in sight
+_NOTHING_MATCHES = (
     '<p id="nothing" hidden>Nothing matches. <button type="button">Clear the filters</button></p>'
 )
-_SIGNS = {"+": "come", "-": "gone", "~": "moved", "!": "trouble"}
+_SIGN_STYLES = {"+": "come", "-": "gone", "~": "moved", "!": "trouble"}
 
 
 @frozen
-class Section:
-    """A titled part of a page: `intro` is HTML, `listed` a list that no filter touches."""
+class PageSection:
+    """A titled part of a page: `intro` is HTML, `list_html` a list that no filter touches."""
 
     name: str
     title: str
-    rows: Sequence[Row] = ()
-    listed: str = ""
+    rows: Sequence[HtmlRow] = ()
+    list_html: str = ""
     count: int = 0
     intro: str = ""
 
     @property
-    def size(self) -> int:
+    def total_count(self) -> int:
         """How many things are in it."""
         return len(self.rows) or self.count
 
 
 @frozen
-class Page:
-    """What one page holds. `title` is raw; `said`, `facts` and the foot are HTML.
+class HtmlPage:
+    """What one page holds. `title` is raw; `headlines`, `facts` and the foot are HTML.
 
     `next_steps` are lines of HTML. `tone` is good, bad or plain; a fact of `counts` is a word, how
     many, and how it is coloured.
@@ -50,65 +50,67 @@ class Page:
 
     title: str
     tone: str
-    said: Sequence[str]
+    headlines: Sequence[str]
     facts: str
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]
     counts: Sequence[tuple[str, int, str]] = ()
-    nodes: Sequence[Node] = ()
-    foot: str = ""
-    trouble: str = "Only refused"
+    graph_nodes: Sequence[GraphNode] = ()
+    footer: str = ""
+    trouble_label: str = "Only refused"
     target: str = ""
     next_steps: Sequence[str] = ()
 
-    def html(self) -> str:
+    def render_html(self) -> str:
         """The whole document; the same input, the same text."""
-        kept = [section for section in self.sections if section.size or section.intro]
-        rows = [row for section in kept for row in section.rows]
-        names: dict[str, str] = {}
-        for at, row in enumerate(rows):
-            names.setdefault(str(row.address), f"r{at}")
-        parts = [
-            _head(self.title),
-            _top(self),
-            _next_steps(self.next_steps),
-            _contents(kept),
-            _filters(rows, self.trouble),
-            "<main>",
-            *_sections(kept, opened=len(rows) <= _FEW),
-            _graph(drawing(self.nodes, names, self.target)),
-            _NOTHING,
-            f"</main><footer>{self.foot}</footer>",
-            f"<script>{_asset('page.js')}</script></body></html>",
+        shown_sections = [
+            section for section in self.sections if section.total_count or section.intro
         ]
-        return disarm("\n".join(part for part in parts if part) + "\n")
+        rows = [row for section in shown_sections for row in section.rows]
+        row_ids: dict[str, str] = {}
+        for index, row in enumerate(rows):
+            row_ids.setdefault(str(row.address), f"r{index}")
+        parts = [
+            _render_head(self.title),
+            _render_header(self),
+            _render_next_steps(self.next_steps),
+            _render_contents(shown_sections),
+            _render_filters(rows, self.trouble_label),
+            "<main>",
+            *_render_sections(shown_sections, open_all=len(rows) <= _MAX_OPEN_ROWS),
+            _render_graph(render_graph_svg(self.graph_nodes, row_ids, self.target)),
+            _NOTHING_MATCHES,
+            f"</main><footer>{self.footer}</footer>",
+            f"<script>{_read_asset('page.js')}</script></body></html>",
+        ]
+        return escape_ci_commands("\n".join(part for part in parts if part) + "\n")
 
 
-def _asset(name: str) -> str:
+def _read_asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _head(title: str) -> str:
+def _render_head(title: str) -> str:
     """Nothing is fetched, and nothing runs but this style and this script."""
-    style = _asset("page.css")
+    style = _read_asset("page.css")
     policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; "
-        f"script-src '{_digest(_asset('page.js'))}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src '{_csp_digest(style)}'; "
+        f"script-src '{_csp_digest(_read_asset('page.js'))}'; base-uri 'none'; form-action 'none'"
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer"><meta name="robots" content="noindex">\n'
-        f"<title>{text(title)}</title>\n<style>{style}</style></head><body>"
+        f"<title>{escape_html(title)}</title>\n<style>{style}</style></head><body>"
     )
 
 
-def _digest(content: str) -> str:
+def _csp_digest(content: str) -> str:
     return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
 
 
-def _top(page: Page) -> str:
-    said = "".join(f'<p class="said">{line}</p>' for line in page.said)
+def _render_header(page: HtmlPage) -> str:
+    headlines = "".join(f'<p class="said">{line}</p>' for line in page.headlines)
     tiles = "".join(
         f'<li class="{tone}"><b>{count:,}</b> {word}</li>'
         for word, count, tone in page.counts
@@ -116,13 +118,13 @@ def _top(page: Page) -> str:
     )
     counts = f'<ul class="counts" aria-label="Counts">{tiles}</ul>' if tiles else ""
     return (
-        f'<header class="{page.tone}"><div class="bar"><h1>{text(page.title, 200)}</h1>'
+        f'<header class="{page.tone}"><div class="bar"><h1>{escape_html(page.title, 200)}</h1>'
         '<button type="button" id="theme" hidden>Dark or light</button></div>'
-        f'{said}{counts}<p class="fact">{page.facts}</p></header>'
+        f'{headlines}{counts}<p class="fact">{page.facts}</p></header>'
     )
 
 
-def _next_steps(steps: Sequence[str]) -> str:
+def _render_next_steps(steps: Sequence[str]) -> str:
     """What to do next, first things first; "" where there is nothing to do."""
     items = "".join(f"<li>{step}</li>" for step in steps)
     title = '<h2 id="next-title">What to do next</h2>'
@@ -130,42 +132,42 @@ def _next_steps(steps: Sequence[str]) -> str:
     return f"{section}{title}<ol>{items}</ol></section>" if items else ""
 
 
-def _contents(sections: Iterable[Section]) -> str:
+def _render_contents(sections: Iterable[PageSection]) -> str:
     links = "".join(
-        f'<li><a href="#{s.name}">{s.title}</a> <span>{s.size:,}</span></li>'
+        f'<li><a href="#{s.name}">{s.title}</a> <span>{s.total_count:,}</span></li>'
         for s in sections
-        if s.size
+        if s.total_count
     )
     return f'<nav aria-label="Sections"><ul>{links}</ul></nav>' if links else ""
 
 
-def _filters(rows: Sequence[Row], trouble: str) -> str:
+def _render_filters(rows: Sequence[HtmlRow], trouble_label: str) -> str:
     """Hidden until the script shows it: without one there is nothing it could do."""
     if not rows:
         return ""
     causes = {cause for row in rows for cause in row.causes}
-    chosen = [
-        _choice("action", "Action", {row.action: row.action for row in rows}),
-        _choice("kind", "Kind", {row.address.kind: row.address.kind for row in rows}),
-        _choice("cause", "Cause", {c.value: CAUSES[c] for c in Cause if c in causes}),
+    selects = [
+        _render_select("action", "Action", {row.action: row.action for row in rows}),
+        _render_select("kind", "Kind", {row.address.kind: row.address.kind for row in rows}),
+        _render_select("cause", "Cause", {c.value: CAUSE_LABELS[c] for c in Cause if c in causes}),
     ]
-    box = f'<label><input type="checkbox" name="trouble"> {trouble}</label>'
-    boxes = box if any(row.trouble for row in rows) else ""
+    box = f'<label><input type="checkbox" name="trouble"> {trouble_label}</label>'
+    boxes = box if any(row.needs_decision for row in rows) else ""
     return (
         '<form id="filters" role="search" aria-label="Filter resources" hidden>'
         '<input type="search" name="search" placeholder="Search  ( / )" aria-label="Search" '
-        f'aria-keyshortcuts="/" autocomplete="off" spellcheck="false">{"".join(chosen)}{boxes}'
+        f'aria-keyshortcuts="/" autocomplete="off" spellcheck="false">{"".join(selects)}{boxes}'
         '<span class="push"></span><output id="shown" aria-live="polite">'
         f"{len(rows):,} of {len(rows):,}</output>"
         '<button type="button" id="unfold">Open all</button></form>'
     )
 
 
-def _choice(name: str, title: str, choices: Mapping[str, str]) -> str:
+def _render_select(name: str, title: str, choices: Mapping[str, str]) -> str:
     if len(choices) < 2:
         return ""
     options = "".join(
-        f'<option value="{text(value)}">{text(choices[value])}</option>'
+        f'<option value="{escape_html(value)}">{escape_html(choices[value])}</option>'
         for value in sorted(choices)
     )
     return (
@@ -174,51 +176,65 @@ def _choice(name: str, title: str, choices: Mapping[str, str]) -> str:
     )
 
 
-def _sections(sections: Iterable[Section], *, opened: bool) -> Iterable[str]:
-    at = 0
+def _render_sections(sections: Iterable[PageSection], *, open_all: bool) -> Iterable[str]:
+    first_index = 0
     for section in sections:
-        count = f' <span class="count" data-all="{section.size}">{section.size:,}</span>'
-        head = f'<h2 id="{section.name}-title">{section.title}{count if section.size else ""}</h2>'
+        count = (
+            f' <span class="count" data-all="{section.total_count}">{section.total_count:,}</span>'
+        )
+        head = (
+            f'<h2 id="{section.name}-title">{section.title}'
+            f"{count if section.total_count else ''}</h2>"
+        )
         intro = f'<p class="intro">{section.intro}</p>' if section.intro else ""
         yield (
             f'<section id="{section.name}" aria-labelledby="{section.name}-title">'
-            f"{head}{intro}{section.listed}"
+            f"{head}{intro}{section.list_html}"
         )
-        for start in range(0, len(section.rows), _STACK):
-            stack = section.rows[start : start + _STACK]
-            shown = (_row(row, n, opened=opened or row.trouble) for n, row in enumerate(stack, at))
-            yield f'<div class="stack">{"".join(shown)}</div>'
-            at += len(stack)
+        for start in range(0, len(section.rows), _ROWS_PER_STACK):
+            stack = section.rows[start : start + _ROWS_PER_STACK]
+            row_htmls = (
+                _render_row(row, n, is_open=open_all or row.needs_decision)
+                for n, row in enumerate(stack, first_index)
+            )
+            yield f'<div class="stack">{"".join(row_htmls)}</div>'
+            first_index += len(stack)
         yield "</section>"
 
 
-def _row(row: Row, at: int, *, opened: bool) -> str:
+def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
     causes = " ".join(cause.value for cause in row.causes)
-    told = {"id": f"r{at}", "data-action": row.action, "data-kind": row.address.kind}
-    told |= {"data-cause": causes} if causes else {}
-    told |= {"data-trouble": "1"} if row.trouble else {}
-    facts = " ".join(f'{name}="{text(value)}"' for name, value in told.items())
-    style = f"row {_SIGNS.get(row.sign, 'quiet')}"
+    attributes = {"id": f"r{index}", "data-action": row.action, "data-kind": row.address.kind}
+    attributes |= {"data-cause": causes} if causes else {}
+    attributes |= {"data-trouble": "1"} if row.needs_decision else {}
+    attributes_text = " ".join(
+        f'{name}="{escape_html(value)}"' for name, value in attributes.items()
+    )
+    style = f"row {_SIGN_STYLES.get(row.sign, 'quiet')}"
     tags = [f'<span class="tag">{tag}</span>' for tag in row.tags]
-    tags += [f'<span class="tag {c.value}">{CAUSES[c]}</span>' for c in row.causes if c in CAUSES]
+    tags += [
+        f'<span class="tag {c.value}">{CAUSE_LABELS[c]}</span>'
+        for c in row.causes
+        if c in CAUSE_LABELS
+    ]
     head = (
-        f'<span class="sign" aria-hidden="true">{text(row.sign)}</span>'
-        f'<span class="name">{code(row.address, 200)}</span> '
-        f'<span class="words">{row.words}</span>{"".join(tags)}'
+        f'<span class="sign" aria-hidden="true">{escape_html(row.sign)}</span>'
+        f'<span class="name">{render_code(row.address, 200)}</span> '
+        f'<span class="words">{row.status_html}</span>{"".join(tags)}'
     )
     if not row.body:
-        return f'<div class="{style} flat" {facts}>{head}</div>'
-    opening = " open" if opened else ""
+        return f'<div class="{style} flat" {attributes_text}>{head}</div>'
+    opening = " open" if is_open else ""
     return (
-        f'<details class="{style}" {facts}{opening}><summary>{head}</summary>'
+        f'<details class="{style}" {attributes_text}{opening}><summary>{head}</summary>'
         f'<div class="body">{row.body}</div></details>'
     )
 
 
-def _graph(drawn: str) -> str:
-    if not drawn:
+def _render_graph(svg: str) -> str:
+    if not svg:
         return ""
     return (
         '<section id="graph" aria-labelledby="graph-title"><h2 id="graph-title">Dependencies</h2>'
-        f'<p class="intro">An arrow leads to what is needed.</p>{drawn}</section>'
+        f'<p class="intro">An arrow leads to what is needed.</p>{svg}</section>'
     )

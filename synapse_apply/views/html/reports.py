@@ -8,191 +8,262 @@ from functools import partial
 
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
-from synapse_apply.model.plan import Action, Base, Plan
+from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.drift import (
-    came_to,
-    unlisted_lines,
-    unmanaged_line,
-    waiting_line,
-    ways_out,
+    format_drift_totals,
+    format_pending_line,
+    format_unmanaged_line,
+    iter_unlisted_lines,
+    iter_ways_out,
 )
-from synapse_apply.views.entries import Parted
-from synapse_apply.views.grammar import plural
-from synapse_apply.views.graph import planned_nodes
+from synapse_apply.views.entries import PlanParts
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.graph import build_plan_nodes
 from synapse_apply.views.html import rows
-from synapse_apply.views.html.links import NOWHERE, Links, anchor
-from synapse_apply.views.html.next_steps import steps_of_plan, steps_of_report
-from synapse_apply.views.html.page import Page, Section
-from synapse_apply.views.html.parts import code, prose, text
-from synapse_apply.views.outcomes import Counts, findings, totals, worth_a_row
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.text import acts, target_line
-from synapse_apply.views.text import totals as plan_totals
+from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor
+from synapse_apply.views.html.next_steps import render_plan_steps, render_report_steps
+from synapse_apply.views.html.page import HtmlPage, PageSection
+from synapse_apply.views.html.parts import escape_html, render_code, render_prose
+from synapse_apply.views.outcomes import (
+    OutcomeCounts,
+    collect_outcome_findings,
+    format_report_totals,
+    should_show_outcome,
+)
+from synapse_apply.views.pen import Style
+from synapse_apply.views.text import format_plan_totals as plan_totals
+from synapse_apply.views.text import format_target_line, has_action_block
 
-_PLAIN = Pen(color=False)
-_DRIFT = (
+_PLAIN = Style(color=False)
+_DRIFT_INTRO = (
     "Somebody or something changed these outside of Git. Apply makes them again what is declared."
 )
-_ADOPTED = "These exist already and were not recorded."
+_ADOPTED_INTRO = "These exist already and were not recorded."
 
 
-def plan_html(
-    plan: Plan, *, run_url: str = "", command: str = "plan", links: Links = NOWHERE
+def render_plan_html(
+    plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
 ) -> str:
     """A plan: counts and what stands in the way first, then a row a resource, the graph last."""
-    links = _at(links, plan.base)
-    shown = partial(rows.change_row, links=links)
-    going = [c for c in plan.changes if not (c.refused or c.superseded)]
-    parted = Parted.of(c for c in going if acts(c) or c.action is Action.FORGET)
-    quiet = [c for c in plan.changes if not acts(c) and c.action is not Action.FORGET]
-    due = [(c, c.verification) for c in plan.verified if c.verification is not None]
-    noted = [row for c in quiet if not c.refused for row in rows.note_rows(c)]
-    failed = "" if command == "plan" else f"{command.capitalize()} failed: "
-    return Page(
-        f"{failed}Plan for {plan.base.target}",
-        _mood(plan, failed),
-        [text(line) for line in plan_totals(plan, _PLAIN).splitlines()],
-        _facts(target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
+    links = _with_base_commit(links, plan.base)
+    build_row = partial(rows.build_change_row, links=links)
+    going_changes = [c for c in plan.changes if not (c.is_refused or c.superseded)]
+    plan_parts = PlanParts.from_changes(
+        c for c in going_changes if has_action_block(c) or c.action is Action.FORGET
+    )
+    passive_changes = [
+        c for c in plan.changes if not has_action_block(c) and c.action is not Action.FORGET
+    ]
+    due_runs = [(c, c.verification) for c in plan.verified_changes if c.verification is not None]
+    note_rows = [
+        row for c in passive_changes if not c.is_refused for row in rows.build_note_rows(c)
+    ]
+    failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
+    return HtmlPage(
+        f"{failure_prefix}Plan for {plan.base.target}",
+        _choose_tone(plan, failure_prefix),
+        [escape_html(line) for line in plan_totals(plan, _PLAIN).splitlines()],
+        _render_target_line(format_target_line(plan.base, _PLAIN, plan.trial), plan.base, links),
         [
-            *_in_the_way(plan, links),
-            Section("change", "This change", [*map(shown, parted.ours)]),
-            Section("drift", "Drift, not from this change", [*map(shown, parted.drift)],
-                    intro=_DRIFT if parted.drift else ""),
-            Section("adopted", "Adopted", [*map(shown, parted.adopted)],
-                    intro=_ADOPTED if parted.adopted else ""),
-            Section("verify", "To be verified", [rows.due_row(c, run) for c, run in due]),
-            Section("forgotten", "Forgotten", [*map(rows.forget_row, parted.forgotten)]),
-            Section("notes", "Notes", noted),
-            _found("warnings", "Warnings", [f for f in plan.diagnostics if not f.is_error], links),
+            *_iter_blocking_sections(plan, links),
+            PageSection("change", "This change", [*map(build_row, plan_parts.own_changes)]),
+            PageSection(
+                "drift",
+                "Drift, not from this change",
+                [*map(build_row, plan_parts.drift_changes)],
+                intro=_DRIFT_INTRO if plan_parts.drift_changes else "",
+            ),
+            PageSection(
+                "adopted",
+                "Adopted",
+                [*map(build_row, plan_parts.adopted_changes)],
+                intro=_ADOPTED_INTRO if plan_parts.adopted_changes else "",
+            ),
+            PageSection(
+                "verify", "To be verified", [rows.build_due_run_row(c, run) for c, run in due_runs]
+            ),
+            PageSection(
+                "forgotten",
+                "Forgotten",
+                [*map(rows.build_forget_row, plan_parts.forgotten_changes)],
+            ),
+            PageSection("notes", "Notes", note_rows),
+            _build_findings_section(
+                "warnings", "Warnings", [f for f in plan.diagnostics if not f.is_error], links
+            ),
         ],
-        _plan_counts(plan),
-        planned_nodes(plan),
-        _foot(run_url, plan.tool_version, plan.created, f"plan {code(plan.id)}"),
+        _list_plan_counts(plan),
+        build_plan_nodes(plan),
+        _render_footer(run_url, plan.tool_version, plan.created, f"plan {render_code(plan.id)}"),
         target=plan.base.target,
-        next_steps=steps_of_plan(plan),
-    ).html()  # fmt: skip
+        next_steps=render_plan_steps(plan),
+    ).render_html()
 
 
-def _mood(plan: Plan, failed: str) -> str:
-    stopped = plan.errored or plan.guards or plan.refused or failed
-    return "bad" if stopped or not plan.base.compared else "good"
+def _choose_tone(plan: Plan, failure_prefix: str) -> str:
+    is_blocked = plan.has_errors or plan.guards or plan.refused_changes or failure_prefix
+    return "bad" if is_blocked or not plan.base.compared else "good"
 
 
-def report_html(report: Report, *, run_url: str = "", links: Links = NOWHERE) -> str:
+def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """What an apply did: what went wrong first, what was done last."""
-    links = _at(links, report.plan.base)
+    links = _with_base_commit(links, report.plan.base)
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     changes = {change.address: change for change in report.plan.changes}
-    rowed = dict(by_result)
-    for silent in (Result.DONE, Result.SKIPPED):
-        rowed[silent] = [outcome for outcome in by_result[silent] if worth_a_row(outcome)]
-    warned = [*report.plan.diagnostics, *findings(by_result[Result.DONE])]
-    shown = {result: [*rows.outcome_rows(rowed[result], changes, links)] for result in Result}
-    return Page(
+    shown_outcomes = dict(by_result)
+    for filtered_result in (Result.DONE, Result.SKIPPED):
+        shown_outcomes[filtered_result] = [
+            outcome for outcome in by_result[filtered_result] if should_show_outcome(outcome)
+        ]
+    all_findings = [*report.plan.diagnostics, *collect_outcome_findings(by_result[Result.DONE])]
+    rows_by_result = {
+        result: [*rows.build_outcome_rows(shown_outcomes[result], changes, links)]
+        for result in Result
+    }
+    return HtmlPage(
         f"Apply for {report.plan.base.target}",
         "bad" if report.exit_code else "good",
-        [text(line) for line in totals(report, _PLAIN).splitlines()],
-        _facts(target_line(report.plan.base, _PLAIN), report.plan.base, links),
+        [escape_html(line) for line in format_report_totals(report, _PLAIN).splitlines()],
+        _render_target_line(format_target_line(report.plan.base, _PLAIN), report.plan.base, links),
         [
-            Section("unknown", "Outcome unknown", shown[Result.UNKNOWN]),
-            Section("failed", "Failed", shown[Result.FAILED]),
-            Section("verified", "Verification", [*rows.run_rows(report, links)]),
-            *_in_the_way(report.plan, links, guards=False),
-            Section("skipped", "Skipped", shown[Result.SKIPPED]),
-            Section("done", "Done", shown[Result.DONE]),
-            _found("warnings", "Warnings", [f for f in warned if not f.is_error], links),
+            PageSection("unknown", "Outcome unknown", rows_by_result[Result.UNKNOWN]),
+            PageSection("failed", "Failed", rows_by_result[Result.FAILED]),
+            PageSection("verified", "Verification", [*rows.build_run_rows(report, links)]),
+            *_iter_blocking_sections(report.plan, links, with_guards=False),
+            PageSection("skipped", "Skipped", rows_by_result[Result.SKIPPED]),
+            PageSection("done", "Done", rows_by_result[Result.DONE]),
+            _build_findings_section(
+                "warnings", "Warnings", [f for f in all_findings if not f.is_error], links
+            ),
         ],
-        _report_counts(Counts.of(report)),
-        planned_nodes(report.plan),
-        _foot(run_url, report.plan.tool_version, "", f"plan {code(report.plan.id)}"),
+        _list_report_counts(OutcomeCounts.from_report(report)),
+        build_plan_nodes(report.plan),
+        _render_footer(
+            run_url, report.plan.tool_version, "", f"plan {render_code(report.plan.id)}"
+        ),
         "Only what is not done",
         report.plan.base.target,
-        steps_of_report(report),
-    ).html()
+        render_report_steps(report),
+    ).render_html()
 
 
-def drift_html(drift: Drift, *, run_url: str = "", links: Links = NOWHERE) -> str:
+def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """What moved outside: what could not be looked at first, then a row an object."""
-    links = _at(links, drift.base)
-    strangers = drift.unmanaged or ()
-    said = [text(came_to(drift))]
+    links = _with_base_commit(links, drift.base)
+    unmanaged_objects = drift.unmanaged or ()
+    headlines = [escape_html(format_drift_totals(drift))]
     if drift.unmanaged is not None:
-        said += [text(unmanaged_line(drift)), *map(text, unlisted_lines(drift))]
-    said += [prose(waiting_line(drift))] if drift.waiting else []
-    return Page(
+        headlines += [
+            escape_html(format_unmanaged_line(drift)),
+            *map(escape_html, iter_unlisted_lines(drift)),
+        ]
+    headlines += [render_prose(format_pending_line(drift))] if drift.pending_addresses else []
+    return HtmlPage(
         f"Drift of {drift.base.target}",
-        "bad" if drift.errored or drift.objects else "good",
-        said,
-        _facts(target_line(drift.base, _PLAIN), drift.base, links),
+        "bad" if drift.has_errors or drift.objects else "good",
+        headlines,
+        _render_target_line(format_target_line(drift.base, _PLAIN), drift.base, links),
         [
-            _found("errors", "Errors", [f for f in drift.diagnostics if f.is_error], links),
-            Section("drift", "Changed outside",
-                    [*(rows.drift_row(one, links) for one in drift.objects)],
-                    intro=" ".join(map(prose, ways_out(drift))) if drift.objects else ""),
-            Section("unmanaged", "Unmanaged", [*map(rows.stranger_row, strangers)]),
-            _found("warnings", "Warnings", [f for f in drift.diagnostics if not f.is_error], links),
+            _build_findings_section(
+                "errors", "Errors", [f for f in drift.diagnostics if f.is_error], links
+            ),
+            PageSection(
+                "drift",
+                "Changed outside",
+                [*(rows.build_drift_row(object_drift, links) for object_drift in drift.objects)],
+                intro=" ".join(map(render_prose, iter_ways_out(drift))) if drift.objects else "",
+            ),
+            PageSection(
+                "unmanaged", "Unmanaged", [*map(rows.build_unmanaged_row, unmanaged_objects)]
+            ),
+            _build_findings_section(
+                "warnings", "Warnings", [f for f in drift.diagnostics if not f.is_error], links
+            ),
         ],
-        [("changed", len(drift.changed), "moved"), ("gone", len(drift.gone), "gone"),
-         *([] if drift.unseen else [("unmanaged", len(strangers), "quiet")]),
-         ("waiting", len(drift.waiting), "quiet")],
-        foot=_foot(run_url, drift.tool_version, drift.created),
-        trouble="Only what apply cannot undo",
-    ).html()  # fmt: skip
+        [
+            ("changed", len(drift.changed_objects), "moved"),
+            ("gone", len(drift.missing_objects), "gone"),
+            *([] if drift.unread_kinds else [("unmanaged", len(unmanaged_objects), "quiet")]),
+            ("waiting", len(drift.pending_addresses), "quiet"),
+        ],
+        footer=_render_footer(run_url, drift.tool_version, drift.created),
+        trouble_label="Only what apply cannot undo",
+    ).render_html()
 
 
-def findings_html(
-    found: Sequence[Diagnostic],
+def render_findings_html(
+    findings: Sequence[Diagnostic],
     command: str,
     *,
     target: str,
     tool_version: str = "",
     run_url: str = "",
-    links: Links = NOWHERE,
+    links: ForgeLinks = NO_LINKS,
 ) -> str:
     """Findings that are all there is to show: those that ended a command, or of `validate`."""
-    errors = [finding for finding in found if finding.is_error]
-    how = "failed" if errors else "found nothing wrong"
+    errors = [finding for finding in findings if finding.is_error]
+    outcome_text = "failed" if errors else "found nothing wrong"
     name = f" for {target}" if target else ""
-    return Page(
-        f"{command.capitalize()} {how}{name}",
+    return HtmlPage(
+        f"{command.capitalize()} {outcome_text}{name}",
         "bad" if errors else "good",
-        [f"{plural(len(errors), 'error')}."],
+        [f"{pluralize(len(errors), 'error')}."],
         "",
         [
-            _found("errors", "Errors", errors, links),
-            _found("warnings", "Warnings", [f for f in found if f.is_warning], links),
-            _found("notes", "Notes", [f for f in found if f.is_note], links),
+            _build_findings_section("errors", "Errors", errors, links),
+            _build_findings_section(
+                "warnings", "Warnings", [f for f in findings if f.is_warning], links
+            ),
+            _build_findings_section("notes", "Notes", [f for f in findings if f.is_note], links),
         ],
-        foot=_foot(run_url, tool_version, ""),
-    ).html()
+        footer=_render_footer(run_url, tool_version, ""),
+    ).render_html()
 
 
-def _in_the_way(plan: Plan, links: Links, *, guards: bool = True) -> Iterable[Section]:
-    if guards:
-        listed = rows.guard_items(plan.guards)
-        yield Section("guards", "Apply will stop", listed=listed, count=len(plan.guards))
-        yield _found("errors", "Errors", [f for f in plan.diagnostics if f.is_error], links)
-    yield Section("refused", "Refused", [rows.refusal_row(one, links) for one in plan.refused])
+def _iter_blocking_sections(
+    plan: Plan, links: ForgeLinks, *, with_guards: bool = True
+) -> Iterable[PageSection]:
+    if with_guards:
+        guards_html = rows.render_guard_list(plan.guards)
+        yield PageSection(
+            "guards", "Apply will stop", list_html=guards_html, count=len(plan.guards)
+        )
+        yield _build_findings_section(
+            "errors", "Errors", [f for f in plan.diagnostics if f.is_error], links
+        )
+    yield PageSection(
+        "refused",
+        "Refused",
+        [rows.build_refusal_row(change, links) for change in plan.refused_changes],
+    )
 
 
-def _found(name: str, title: str, found: Sequence[Diagnostic], links: Links) -> Section:
-    return Section(name, title, listed=rows.finding_items(found, links), count=len(found))
+def _build_findings_section(
+    name: str, title: str, findings: Sequence[Diagnostic], links: ForgeLinks
+) -> PageSection:
+    return PageSection(
+        name, title, list_html=rows.render_finding_list(findings, links), count=len(findings)
+    )
 
 
-def _at(links: Links, base: Base) -> Links:
+def _with_base_commit(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
     """The links of a document: into the commit that it was made from."""
     return replace(links, commit="" if base.revision or base.dirty else base.commit)
 
 
-def _facts(said: str, base: Base, links: Links) -> str:
+def _render_target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
     """The line on what it was made from, its commit a link where there is a place for it."""
-    shown = base.commit[:12]
-    whole, link = text(said, 1000), links.to_commit(base.commit)
-    return whole.replace(text(shown), link, 1) if shown and "<a " in link else whole
+    short_id = base.commit[:12]
+    target_html, commit_link = escape_html(target_text, 1000), links.render_commit_link(base.commit)
+    return (
+        target_html.replace(escape_html(short_id), commit_link, 1)
+        if short_id and "<a " in commit_link
+        else target_html
+    )
 
 
-def _plan_counts(plan: Plan) -> list[tuple[str, int, str]]:
+def _list_plan_counts(plan: Plan) -> list[tuple[str, int, str]]:
     counts = plan.summary
     return [
         ("refused", counts.blocked, "trouble"),
@@ -201,11 +272,11 @@ def _plan_counts(plan: Plan) -> list[tuple[str, int, str]]:
         ("to change", counts.change, "moved"),
         ("to destroy", counts.destroy, "gone"),
         ("to forget", counts.forget, "quiet"),
-        ("to verify", len(plan.verified), "run"),
+        ("to verify", len(plan.verified_changes), "run"),
     ]
 
 
-def _report_counts(counts: Counts) -> list[tuple[str, int, str]]:
+def _list_report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
     return [
         ("unknown", counts.unknown, "trouble"),
         ("failed", counts.failed, "trouble"),
@@ -221,9 +292,9 @@ def _report_counts(counts: Counts) -> list[tuple[str, int, str]]:
     ]
 
 
-def _foot(run_url: str, tool_version: str, created: str, *facts: str) -> str:
+def _render_footer(run_url: str, tool_version: str, created: str, *facts: str) -> str:
     """Which run made it, and where it is to be seen."""
-    parts = [*facts, f"made {text(created)}" if created else ""]
-    parts += [f"by {anchor(run_url, text(run_url))}" if run_url else ""]
-    parts += [f"synapse-apply {text(tool_version)}" if tool_version else ""]
+    parts = [*facts, f"made {escape_html(created)}" if created else ""]
+    parts += [f"by {render_anchor(run_url, escape_html(run_url))}" if run_url else ""]
+    parts += [f"synapse-apply {escape_html(tool_version)}" if tool_version else ""]
     return ", ".join(part for part in parts if part)

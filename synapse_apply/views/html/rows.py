@@ -10,258 +10,376 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip
-from synapse_apply.model.replacement import replacement_of
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
+from synapse_apply.model.replacement import parse_replacement
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.values import ABSENT, leaves
-from synapse_apply.model.verification import Verdict, Verification
+from synapse_apply.model.values import ABSENT, flatten
+from synapse_apply.model.verification import RunStatus, Verification
 from synapse_apply.views.blocks import (
-    FILE_SIGNS,
-    fields_shown,
-    package_line,
-    replacement_line,
-    why,
-    with_replaced,
+    FILE_VERB_SYMBOLS,
+    format_package_summary,
+    format_replacement_summary,
+    heading_reason,
+    iter_fields_with_replaced_values,
+    list_shown_fields,
 )
-from synapse_apply.views.drift import heading, names
-from synapse_apply.views.findings import whereabouts
-from synapse_apply.views.grammar import SYMBOL, WILL, cannot, plural
-from synapse_apply.views.html.links import NOWHERE, Links
+from synapse_apply.views.drift import format_drift_heading, format_natural_keys
+from synapse_apply.views.findings import format_finding_location
+from synapse_apply.views.grammar import (
+    ACTION_SYMBOLS,
+    PLANNED_PHRASES,
+    format_refused_action,
+    pluralize,
+)
+from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
 from synapse_apply.views.html.parts import (
-    block,
-    code,
-    fields_table,
-    paragraph,
-    prose,
-    text,
-    way_out,
+    escape_html,
+    render_code,
+    render_code_block,
+    render_fields_table,
+    render_paragraph,
+    render_prose,
+    render_way_out,
 )
-from synapse_apply.views.masking import veiled
-from synapse_apply.views.outcomes import findings, outcome_row
-from synapse_apply.views.pen import Pen
-from synapse_apply.views.safety import clean
-from synapse_apply.views.verification import ended_rows, log_lines
+from synapse_apply.views.masking import redact_change_fields
+from synapse_apply.views.outcomes import collect_outcome_findings, format_outcome_row
+from synapse_apply.views.pen import Style
+from synapse_apply.views.safety import sanitize
+from synapse_apply.views.verification import format_run_rows, sanitize_log_lines
 
-_PLAIN = Pen(color=False)
-_NEW = frozenset({Action.CREATE, Action.RECREATE})
-_MOST_NEEDS = 50
+_PLAIN = Style(color=False)
+_CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
+_MAX_LISTED_NEEDS = 50
 
 
 @frozen
-class Row:
-    """`words` and `body` are HTML, all else is raw. `trouble` is what asks for a decision."""
+class HtmlRow:
+    """`status_html` and `body` are HTML, all else is raw.
+
+    `needs_decision` is what asks for a decision.
+    """
 
     address: Address
     action: str
     sign: str
-    words: str
+    status_html: str
     body: str = ""
     causes: tuple[Cause, ...] = ()
-    trouble: bool = False
+    needs_decision: bool = False
     tags: tuple[str, ...] = ()
 
 
-def change_row(change: Change, links: Links = NOWHERE) -> Row:
+def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """A change that will be made."""
-    as_is = change.action is Action.ADOPT and not change.fields
-    fields = list(fields_shown(change))
-    moved = change.action in {Action.UPDATE, Action.ADOPT} and len(change.fields)
-    return Row(
+    adopts_as_is = change.action is Action.ADOPT and not change.fields
+    fields = list(list_shown_fields(change))
+    changed_count = change.action in {Action.UPDATE, Action.ADOPT} and len(change.fields)
+    return HtmlRow(
         change.address,
         change.action.value,
-        "=" if as_is else SYMBOL[change.action],
-        WILL[change.action],
-        _about(change, links) + fields_table(fields, secrets_as=_mark(change)) + _needs(change),
-        _causes(fields),
-        tags=(plural(moved, "field"),) if moved else (),
+        "=" if adopts_as_is else ACTION_SYMBOLS[change.action],
+        PLANNED_PHRASES[change.action],
+        _render_change_facts(change, links)
+        + render_fields_table(fields, hidden_symbol=_choose_secret_symbol(change))
+        + _render_dependencies(change),
+        _collect_causes(fields),
+        tags=(pluralize(changed_count, "field"),) if changed_count else (),
     )
 
 
-def _mark(change: Change) -> str:
-    return "~" if change.action is Action.ADOPT else SYMBOL[change.action]
+def _choose_secret_symbol(change: Change) -> str:
+    return "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
 
 
-def _about(change: Change, links: Links) -> str:
+def _render_change_facts(change: Change, links: ForgeLinks) -> str:
     """Reason, notes, id and place, above the fields."""
-    facts = [prose(fact) for fact in (why(change), package_line(change), *change.notes) if fact]
-    ends = [f"id {code(change.remote_id)}"] if change.remote_id else []
-    ends += [links.place(change.position)] if change.position else []
-    facts += [", ".join(ends)] if ends else []
-    return "".join(paragraph(fact, "fact") for fact in facts) + _file_rows(change)
+    facts = [
+        render_prose(fact)
+        for fact in (heading_reason(change), format_package_summary(change), *change.notes)
+        if fact
+    ]
+    id_and_position = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
+    id_and_position += [links.render_position_link(change.position)] if change.position else []
+    facts += [", ".join(id_and_position)] if id_and_position else []
+    return "".join(render_paragraph(fact, "fact") for fact in facts) + _render_changed_files(change)
 
 
-def _file_rows(change: Change) -> str:
+def _render_changed_files(change: Change) -> str:
     """The files that differ from the version before, each with its lines where they are known."""
-    replaced = replacement_of(change.extras)
-    if replaced is None:
+    replacement = parse_replacement(change.extras)
+    if replacement is None:
         return ""
     items = []
-    for one in replaced.files:
-        note = f" ({prose(one.note)})" if one.note else ""
-        said = f"{FILE_SIGNS[one.verb]} {code(one.path)}{note}"
-        if one.diff:
-            lines = "\n".join(map(clean, one.diff)).split("\n")
-            said = f"<details><summary>{said}</summary>{block(lines)}</details>"
-        items.append(f"<li>{said}</li>")
-    items += [f"<li>{plural(replaced.hidden, 'more file')}</li>"] if replaced.hidden else []
-    listed = f'<ul class="files">{"".join(items)}</ul>' if items else ""
-    return paragraph(prose(replacement_line(replaced)), "fact") + listed
+    for changed_file in replacement.files:
+        note = f" ({render_prose(changed_file.note)})" if changed_file.note else ""
+        file_html = f"{FILE_VERB_SYMBOLS[changed_file.verb]} {render_code(changed_file.path)}{note}"
+        if changed_file.diff:
+            lines = "\n".join(map(sanitize, changed_file.diff)).split("\n")
+            file_html = (
+                f"<details><summary>{file_html}</summary>{render_code_block(lines)}</details>"
+            )
+        items.append(f"<li>{file_html}</li>")
+    items += (
+        [f"<li>{pluralize(replacement.unlisted_count, 'more file')}</li>"]
+        if replacement.unlisted_count
+        else []
+    )
+    list_html = f'<ul class="files">{"".join(items)}</ul>' if items else ""
+    return (
+        render_paragraph(render_prose(format_replacement_summary(replacement)), "fact") + list_html
+    )
 
 
-def _needs(change: Change) -> str:
-    more = len(change.depends_on) - _MOST_NEEDS
-    shown = [code(need) for need in change.depends_on[:_MOST_NEEDS]]
-    shown += [f"{more} more"] if more > 0 else []
-    return paragraph(f"Needs {', '.join(shown)}", "fact") if shown else ""
+def _render_dependencies(change: Change) -> str:
+    hidden_count = len(change.depends_on) - _MAX_LISTED_NEEDS
+    dependency_htmls = [
+        render_code(dependency) for dependency in change.depends_on[:_MAX_LISTED_NEEDS]
+    ]
+    dependency_htmls += [f"{hidden_count} more"] if hidden_count > 0 else []
+    return (
+        render_paragraph(f"Needs {', '.join(dependency_htmls)}", "fact") if dependency_htmls else ""
+    )
 
 
-def _causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
-    found = {field.cause for field in fields} - {Cause.NONE}
-    return tuple(cause for cause in Cause if cause in found)
+def _collect_causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
+    field_causes = {field.cause for field in fields} - {Cause.NONE}
+    return tuple(cause for cause in Cause if cause in field_causes)
 
 
-def refusal_row(change: Change, links: Links = NOWHERE) -> Row:
+def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """What cannot be done: why, the ways out, and what was wanted."""
-    fields = veiled(change, with_replaced(change)) if change.action not in _NEW else ()
-    table = fields_table(fields, names=("Now", "Wanted"))
-    wanted = f"<h4>What was wanted</h4>{table}" if table else ""
-    told = "".join(_refusal(one, links) for one in change.refusals)
-    return Row(
+    fields = (
+        redact_change_fields(change, iter_fields_with_replaced_values(change))
+        if change.action not in _CREATE_ACTIONS
+        else ()
+    )
+    table = render_fields_table(fields, side_titles=("Now", "Wanted"))
+    wanted_html = f"<h4>What was wanted</h4>{table}" if table else ""
+    refusals_html = "".join(_render_refusal(refusal, links) for refusal in change.refusals)
+    return HtmlRow(
         change.address,
         change.action.value,
         "!",
-        cannot(change.action),
-        told + wanted + _about(change, links) + _needs(change),
-        _causes(fields),
-        trouble=True,
+        format_refused_action(change.action),
+        refusals_html
+        + wanted_html
+        + _render_change_facts(change, links)
+        + _render_dependencies(change),
+        _collect_causes(fields),
+        needs_decision=True,
     )
 
 
-def _refusal(refusal: Any, links: Links) -> str:
-    at = f" ({links.place(refusal.position)})" if refusal.position else ""
-    ways = "".join(f"<li>{way_out(way)}</li>" for way in refusal.ways_out)
+def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
+    position_html = f" ({links.render_position_link(refusal.position)})" if refusal.position else ""
+    ways_html = "".join(f"<li>{render_way_out(way_out)}</li>" for way_out in refusal.ways_out)
     title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
-    listed = f"<h4>{title}</h4><ul>{ways}</ul>" if ways else ""
-    return f"{paragraph(prose(refusal.reason) + at, 'refusal')}{listed}"
+    list_html = f"<h4>{title}</h4><ul>{ways_html}</ul>" if ways_html else ""
+    return f"{render_paragraph(render_prose(refusal.reason) + position_html, 'refusal')}{list_html}"
 
 
-def due_row(change: Change, due: Verification) -> Row:
+def build_due_run_row(change: Change, verification: Verification) -> HtmlRow:
     """A run that apply will make or follow, with what is sent."""
-    sent = [FieldChange(path, ABSENT, value, Cause.NONE) for path, value in leaves(due.body).items()
-            if value != {}]  # fmt: skip
-    follows = f"follows job {code(due.job)}" if due.job else ""
-    facts = (prose(due.reason), follows)
-    body = "".join(paragraph(fact, "fact") for fact in facts) + fields_table(sent)
-    return Row(change.address, "verify", ">", "will be verified", body)
+    sent_fields = [
+        FieldChange(path, ABSENT, value, Cause.NONE)
+        for path, value in flatten(verification.body).items()
+        if value != {}
+    ]
+    follows = f"follows job {render_code(verification.job)}" if verification.job else ""
+    facts = (render_prose(verification.reason), follows)
+    body = "".join(render_paragraph(fact, "fact") for fact in facts) + render_fields_table(
+        sent_fields
+    )
+    return HtmlRow(change.address, "verify", ">", "will be verified", body)
 
 
-def forget_row(change: Change) -> Row:
+def build_forget_row(change: Change) -> HtmlRow:
     """What leaves the state while the object stays."""
     reason = "; ".join(change.notes) or change.reason or "no longer declared"
-    words = f"{WILL[Action.FORGET]}: {prose(reason)}; the object itself stays"
-    return Row(change.address, change.action.value, ".", words)
+    status_html = (
+        f"{PLANNED_PHRASES[Action.FORGET]}: {render_prose(reason)}; the object itself stays"
+    )
+    return HtmlRow(change.address, change.action.value, ".", status_html)
 
 
-def note_rows(change: Change) -> Iterator[Row]:
+def build_note_rows(change: Change) -> Iterator[HtmlRow]:
     """What asks for nothing now, and what is kept as somebody changed it outside."""
     name = str(change.address)
-    held = veiled(change, change.held)
-    kept = fields_table(held, names=("Live, kept", "Declared")) if held else ""
-    for at, note in enumerate(change.notes):
-        said = prose(note.removeprefix(name).lstrip(" :"))
-        body = kept if not at else ""
-        yield Row(
-            change.address, change.action.value, ".", said, body, _causes(held) if body else ()
+    kept_fields = redact_change_fields(change, change.held)
+    kept_table = (
+        render_fields_table(kept_fields, side_titles=("Live, kept", "Declared"))
+        if kept_fields
+        else ""
+    )
+    for index, note in enumerate(change.notes):
+        note_html = render_prose(note.removeprefix(name).lstrip(" :"))
+        body = kept_table if not index else ""
+        yield HtmlRow(
+            change.address,
+            change.action.value,
+            ".",
+            note_html,
+            body,
+            _collect_causes(kept_fields) if body else (),
         )
 
 
-def outcome_rows(
-    outcomes: Iterable[Outcome], changes: dict[Address, Change], links: Links = NOWHERE
-) -> Iterator[Row]:
+def build_outcome_rows(
+    outcomes: Iterable[Outcome], changes: dict[Address, Change], links: ForgeLinks = NO_LINKS
+) -> Iterator[HtmlRow]:
     """What became of each change, what was found, and what had been planned."""
     for outcome in outcomes:
-        mark, _, said = outcome_row(outcome, _PLAIN).strip().partition(" ")
+        symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
         change = changes.get(outcome.address)
-        fields = list(fields_shown(change)) if change and not change.refused else []
-        found = _list(findings([outcome]), links) if outcome.result is not Result.SKIPPED else ""
-        planned = fields_table(fields, secrets_as=_mark(change)) if change else ""
-        yield Row(
+        fields = list(list_shown_fields(change)) if change and not change.is_refused else []
+        findings_html = (
+            _render_finding_items(collect_outcome_findings([outcome]), links)
+            if outcome.result is not Result.SKIPPED
+            else ""
+        )
+        planned_table = (
+            render_fields_table(fields, hidden_symbol=_choose_secret_symbol(change))
+            if change
+            else ""
+        )
+        yield HtmlRow(
             outcome.address,
             outcome.action.value,
-            mark,
-            text(said.removeprefix(clean(outcome.address)).strip(), 2000),
-            found + (_about(change, links) + planned if change else ""),
-            _causes(fields),
-            trouble=outcome.result in {Result.FAILED, Result.UNKNOWN},
-            tags=(plural(len(outcome.diagnostics), "finding"),) if outcome.diagnostics else (),
+            symbol,
+            escape_html(row_text.removeprefix(sanitize(outcome.address)).strip(), 2000),
+            findings_html + (_render_change_facts(change, links) + planned_table if change else ""),
+            _collect_causes(fields),
+            needs_decision=outcome.result in {Result.FAILED, Result.UNKNOWN},
+            tags=(pluralize(len(outcome.diagnostics), "finding"),) if outcome.diagnostics else (),
         )
 
 
-def run_rows(report: Report, links: Links = NOWHERE) -> Iterator[Row]:
+def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[HtmlRow]:
     """A run: what was found, and the last lines of its job's log."""
-    for one in report.verified:
-        said = "".join(ended_rows(replace(report, outcomes=(), verified=(one,)), _PLAIN)).strip()
-        sign = said[0] if said[:1] in {".", "!"} else "✓"
-        told = said.removeprefix(sign).strip().removeprefix(clean(one.address)).strip()
-        found = _list(one.diagnostics, links) if one.verdict is not Verdict.SKIPPED else ""
-        logs = f"<h4>The last lines of its log</h4>{block(log_lines(one.logs))}" if one.logs else ""
-        yield Row(one.address, "verify", sign, text(told, 2000), found + logs,
-                  trouble=sign == "!")  # fmt: skip
+    for result in report.verification_results:
+        row_text = "".join(
+            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
+        ).strip()
+        sign = row_text[0] if row_text[:1] in {".", "!"} else "✓"
+        status_text = (
+            row_text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
+        )
+        findings_html = (
+            _render_finding_items(result.diagnostics, links)
+            if result.status is not RunStatus.SKIPPED
+            else ""
+        )
+        log_html = (
+            "<h4>The last lines of its log</h4>"
+            f"{render_code_block(sanitize_log_lines(result.logs))}"
+            if result.logs
+            else ""
+        )
+        yield HtmlRow(
+            result.address,
+            "verify",
+            sign,
+            escape_html(status_text, 2000),
+            findings_html + log_html,
+            needs_decision=sign == "!",
+        )
 
 
-def drift_row(one: ObjectDrift, links: Links = NOWHERE) -> Row:
+def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """An object that is not as it was left."""
-    facts = [f"Recorded as id {code(one.remote_id)}, now {code(one.remade)}"] if one.remade else []
-    facts += [f"Apply cannot undo it: {prose(one.stuck)}"] if one.stuck else []
-    facts += [f"Was id {code(one.remote_id)}"] if one.gone else []
-    facts += [links.place(one.position)] if one.position else []
-    table = fields_table(one.shown, names=("Recorded", "Live"))
-    return Row(
-        one.address,
-        "gone" if one.gone else "made anew" if one.remade else "changed",
-        "-" if one.gone else "~",
-        text(heading(one).removeprefix(str(one.address)).strip()),
-        "".join(paragraph(fact, "fact") for fact in facts) + table,
-        _causes(one.fields),
-        trouble=bool(one.stuck),
-        tags=(plural(len(one.fields), "field"),) if one.fields else (),
+    facts = (
+        [
+            (
+                f"Recorded as id {render_code(object_drift.remote_id)}, now "
+                f"{render_code(object_drift.replacement_id)}"
+            )
+        ]
+        if object_drift.replacement_id
+        else []
+    )
+    facts += (
+        [f"Apply cannot undo it: {render_prose(object_drift.blocked_reason)}"]
+        if object_drift.blocked_reason
+        else []
+    )
+    facts += [f"Was id {render_code(object_drift.remote_id)}"] if object_drift.is_missing else []
+    facts += [links.render_position_link(object_drift.position)] if object_drift.position else []
+    table = render_fields_table(object_drift.all_field_changes, side_titles=("Recorded", "Live"))
+    return HtmlRow(
+        object_drift.address,
+        "gone"
+        if object_drift.is_missing
+        else "made anew"
+        if object_drift.replacement_id
+        else "changed",
+        "-" if object_drift.is_missing else "~",
+        escape_html(
+            format_drift_heading(object_drift).removeprefix(str(object_drift.address)).strip()
+        ),
+        "".join(render_paragraph(fact, "fact") for fact in facts) + table,
+        _collect_causes(object_drift.fields),
+        needs_decision=bool(object_drift.blocked_reason),
+        tags=(pluralize(len(object_drift.fields), "field"),) if object_drift.fields else (),
     )
 
 
-def stranger_row(one: Unmanaged) -> Row:
+def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
     """A live object that nothing declares or records."""
-    return Row(Address(one.kind, one.remote_id), "unmanaged", "?", text(names(one)))
+    return HtmlRow(
+        Address(unmanaged.kind, unmanaged.remote_id),
+        "unmanaged",
+        "?",
+        escape_html(format_natural_keys(unmanaged)),
+    )
 
 
-def finding_items(found: Iterable[Diagnostic], links: Links = NOWHERE) -> str:
+def render_finding_list(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
     """Findings: what, why, where, what to do, and the server's request id."""
-    return _list(found, links)
+    return _render_finding_items(findings, links)
 
 
-def _list(found: Iterable[Diagnostic], links: Links) -> str:
+def _render_finding_items(findings: Iterable[Diagnostic], links: ForgeLinks) -> str:
     items = "".join(
-        f'<li class="{one.severity.value}">{_finding(one, links)}</li>' for one in found
+        f'<li class="{finding.severity.value}">{_render_finding(finding, links)}</li>'
+        for finding in findings
     )
     return f'<ul class="findings">{items}</ul>' if items else ""
 
 
-def _finding(one: Diagnostic, links: Links) -> str:
-    parts = [f"<strong>{prose(one.summary)}</strong>"]
-    parts += [paragraph(prose(one.detail))] if one.detail else []
-    parts += [paragraph(f"<b>Hint:</b> {prose(one.hint)}")] if one.hint else []
-    where = whereabouts(one).removeprefix("on ").removeprefix("with ")
-    parts += [paragraph(links.line(one.position, code(where, 2000)), "fact")] if where else []
-    if one.request_id and one.request_id not in one.detail:
-        parts.append(paragraph(f"Request id {code(one.request_id)}", "fact"))
+def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
+    parts = [f"<strong>{render_prose(finding.summary)}</strong>"]
+    parts += [render_paragraph(render_prose(finding.detail))] if finding.detail else []
+    parts += (
+        [render_paragraph(f"<b>Hint:</b> {render_prose(finding.hint)}")] if finding.hint else []
+    )
+    location = format_finding_location(finding).removeprefix("on ").removeprefix("with ")
+    parts += (
+        [
+            render_paragraph(
+                links.render_line_link(finding.position, render_code(location, 2000)), "fact"
+            )
+        ]
+        if location
+        else []
+    )
+    if finding.request_id and finding.request_id not in finding.detail:
+        parts.append(render_paragraph(f"Request id {render_code(finding.request_id)}", "fact"))
     return "".join(parts)
 
 
-def guard_items(guards: Iterable[GuardTrip]) -> str:
+def render_guard_list(guards: Iterable[GuardViolation]) -> str:
     """The guards that would stop the apply, and how to go on where that is meant."""
     items = []
     for guard in guards:
         option = f"--override-guard {guard.name}"
-        hint = f"If this is meant, apply with {code(option)}." if option not in guard.detail else ""
-        said = f"<strong>{prose(guard.summary)}</strong>{paragraph(prose(guard.detail))}"
-        items.append(f'<li class="warning">{said}{paragraph(hint)}</li>')
+        hint = (
+            f"If this is meant, apply with {render_code(option)}."
+            if option not in guard.detail
+            else ""
+        )
+        guard_html = (
+            f"<strong>{render_prose(guard.summary)}</strong>"
+            f"{render_paragraph(render_prose(guard.detail))}"
+        )
+        items.append(f'<li class="warning">{guard_html}{render_paragraph(hint)}</li>')
     return f'<ul class="findings">{"".join(items)}</ul>' if items else ""

@@ -10,7 +10,7 @@ import pytest
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.errors import ClientConnectionError, ClientError, NotFoundError
-from synapse_apply.model.logs import lines_of, lines_of_frame
+from synapse_apply.model.logs import iter_frame_lines, iter_log_lines
 
 TAIL = "/jobs/*/tail_console_logs/"
 DEFAULTS = {"tail": "start", "tail_data": "entry", "console_logs": "entries"}
@@ -41,7 +41,10 @@ def run(client: BackendClient) -> Callable[..., int]:
 def messages(client: BackendClient, job: int) -> list[str]:
     frames = client.tail_job_console_logs(job)
     return [
-        line.message for frame in frames if frame["type"] == "log" for line in lines_of_frame(frame)
+        line.message
+        for frame in frames
+        if frame["type"] == "log"
+        for line in iter_frame_lines(frame)
     ]
 
 
@@ -61,7 +64,9 @@ def test_a_tail_from_the_first_line_to_the_end(
     assert frames[-1]["type"] == "complete"
     expected = [f"step {number} of 30" for number in range(1, 31)]
     assert messages(client, job) == expected
-    listed = [line for entry in client.iterate_job_console_logs(job) for line in lines_of(entry)]
+    listed = [
+        line for entry in client.iterate_job_console_logs(job) for line in iter_log_lines(entry)
+    ]
     assert [line.message for line in listed] == expected
     assert list(client.iterate_job_console_logs(job)) == client.list_job_console_logs(job)
 

@@ -31,7 +31,7 @@ def test_plugins(client, plugin, code):
     assert client.get_plugin(plugin["id"])["code"] == code
     assert client.update_plugin(plugin["id"], {"description": "d"})["description"] == "d"
     assert client.get_plugin(plugin["id"])["name"] == "Plugin"
-    assert client.lists_plugins() is False
+    assert client.can_list_plugins() is False
     with pytest.raises((ConflictError, ValidationError)):
         client.create_plugin({"name": "Plugin", "code": code})
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.serve import EmbeddedServer
 
 TOKEN = "acme-token"
@@ -166,14 +166,14 @@ def wire(start: Callable[..., Wire]) -> Wire:
 
 
 @pytest.fixture
-def vendor(start: Callable[..., Wire], clock: Clock) -> Wire:
+def vendor(start: Callable[..., Wire], clock: DataSetClock) -> Wire:
     """A backend as the vendor's own tools find theirs, on a clock that a test moves."""
     return start(profile="vendor", clock=clock, job_seconds=60.0)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> DataSetClock:
+    return DataSetClock()
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 import pytest
 
-from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.clock import DataSetClock
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return DataSetClock()
 
 
 @pytest.fixture

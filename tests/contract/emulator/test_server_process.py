@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from contract.emulator.conftest import Wire
 
-from synapse_apply.emulator.serve import EmbeddedServer, find_running
+from synapse_apply.emulator.serve import EmbeddedServer, find_running_server
 
 MODULE = (sys.executable, "-m", "synapse_apply.emulator")
 TOKEN = "t"
@@ -63,12 +63,12 @@ def test_one_line_an_endpoint_file_and_a_clean_stop(launch, data):
     data_set = wire.get("/_emulator/health").body["data_set"]
     assert told == {"url": wire.url, "pid": process.pid, "data_set": data_set, "token": TOKEN}
     assert (data / "endpoint.json").stat().st_mode & 0o777 == 0o600
-    assert find_running(data).url == wire.url
+    assert find_running_server(data).url == wire.url
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=10)
     assert (process.returncode, rest) == (0, "")
     assert not (data / "endpoint.json").exists()
-    assert find_running(data) is None
+    assert find_running_server(data) is None
 
 
 def test_ctrl_c_is_a_clean_stop(launch, data):
@@ -132,7 +132,7 @@ def test_packages_survive_kill_9(launch, data):
             time.sleep(0.005)
         process.kill()
         process.wait(10)
-    assert find_running(data) is None
+    assert find_running_server(data) is None
     _, again = launch()
     assert list((data / "incoming").iterdir()) == []
     assert again.get("/_emulator/packages/1/").content == b"PK" * 1000
@@ -231,7 +231,7 @@ def test_stopped_server_is_told_from_a_dead_file(data):
     data.mkdir()
     stale = {"url": "http://127.0.0.1:9", "pid": os.getpid(), "data_set": "x"}
     (data / "endpoint.json").write_text(json.dumps(stale))
-    assert find_running(data) is None
+    assert find_running_server(data) is None
 
 
 def test_kept_connections_answer_at_once(data):

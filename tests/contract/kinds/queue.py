@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.client.calls import Call as Request
-from synapse_apply.client.calls import path_to
-from synapse_apply.emulator.core.call import Answer, Call, Endpoint
-from synapse_apply.emulator.core.cursors import answer_cursors
-from synapse_apply.emulator.core.errors import not_found
-from synapse_apply.emulator.core.facts import Mark
-from synapse_apply.emulator.core.fields import Field, check, with_resets
-from synapse_apply.emulator.core.paging import answer_page
-from synapse_apply.emulator.core.store import Row, Wanted
-from synapse_apply.kinds.descriptor import Binding, Compare, FieldRule, ResourceType, UpdateMode
-from synapse_apply.kinds.wire import pick, remote_id, secure, wire_id
+from synapse_apply.client.calls import ClientCall as Request
+from synapse_apply.client.calls import build_path
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest, Endpoint
+from synapse_apply.emulator.core.cursors import build_cursor_page
+from synapse_apply.emulator.core.errors import not_found_error
+from synapse_apply.emulator.core.facts import FactSource
+from synapse_apply.emulator.core.fields import Field, clean_body_values, with_default_values
+from synapse_apply.emulator.core.paging import build_page_answer
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
+from synapse_apply.kinds.descriptor import ApiBinding, Compare, FieldRule, ResourceType, UpdateMode
+from synapse_apply.kinds.wire import extract_remote_id, select_fields, to_wire_id, wrap_secrets
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 
@@ -72,66 +72,66 @@ def write_schema(folder: Path) -> None:
 
 
 def _read(api: Any, pk: str) -> Any:
-    return api._get(api._path("queues", wire_id(pk)))
+    return api._get_object(api._build_path("queues", to_wire_id(pk)))
 
 
 def _create(api: Any, body: Mapping[str, Any], key: str) -> Any:
-    return api._write("POST", api._path("queues"), body, None, key=key)
+    return api._write_object("POST", api._build_path("queues"), body, None, idempotency_key=key)
 
 
 def _update(api: Any, method: str, pk: str, body: Mapping[str, Any]) -> Any:
-    return api._write(method, api._path("queues", wire_id(pk)), body, None)
+    return api._write_object(method, api._build_path("queues", to_wire_id(pk)), body, None)
 
 
 def _delete(api: Any, pk: str) -> None:
-    path = api._path("queues", wire_id(pk))
+    path = api._build_path("queues", to_wire_id(pk))
     api._send(Request("DELETE", path, mutates=True, empty_ok=True))
 
 
 def _encode(spec: Mapping[str, Any]) -> dict[str, Any]:
     body = dict(spec)
     if "storage" in body:
-        body["storage"] = wire_id(str(body["storage"]))
+        body["storage"] = to_wire_id(str(body["storage"]))
     return body
 
 
 def _decoded(api: str, fields: frozenset[str], raw: Mapping[str, Any], marks: SecretMarks) -> Any:
-    spec = pick(raw, fields)
+    spec = select_fields(raw, fields)
     if "storage" in spec:
         spec["storage"] = str(spec["storage"])
-    return Observed(remote_id(raw), api, secure(PREFIX, spec, marks))
+    return Observed(extract_remote_id(raw), api, wrap_secrets(PREFIX, spec, marks))
 
 
 def _keys(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"name={raw['name']}",)
 
 
-V1 = Binding(
+V1 = ApiBinding(
     api="v1",
     fields=FIELDS,
     lookup={"name": Lookup.COMPLETE},
-    read=_read,
-    list=lambda api: api._objects(path_to("queues")),
-    list_is_whole=True,
-    keys=_keys,
-    create=_create,
-    update=lambda api, pk, body: _update(api, "PUT", pk, body),
+    read_object=_read,
+    list_objects=lambda api: api._list_objects(build_path("queues")),
+    lists_whole_objects=True,
+    list_natural_keys=_keys,
+    create_object=_create,
+    update_object=lambda api, pk, body: _update(api, "PUT", pk, body),
     update_mode=UpdateMode.PUT,
     decode=lambda raw, marks: _decoded("v1", FIELDS, raw, marks),
     encode=_encode,
 )
-V2 = Binding(
+V2 = ApiBinding(
     api="v2",
     fields=FIELDS_V2,
     lookup={"name": Lookup.COMPLETE},
-    read=lambda api, pk: _read(api.v2, pk),
-    list=lambda api: api.v2._objects(api.v2._path("queues")),
-    list_is_whole=True,
-    keys=_keys,
-    create=lambda api, body, key: _create(api.v2, body, key),
-    update=lambda api, pk, body: _update(api.v2, "PATCH", pk, body),
+    read_object=lambda api, pk: _read(api.v2, pk),
+    list_objects=lambda api: api.v2._list_objects(api.v2._build_path("queues")),
+    lists_whole_objects=True,
+    list_natural_keys=_keys,
+    create_object=lambda api, body, key: _create(api.v2, body, key),
+    update_object=lambda api, pk, body: _update(api.v2, "PATCH", pk, body),
     update_mode=UpdateMode.PATCH,
-    delete=lambda api, pk: _delete(api.v2, pk),
+    delete_object=lambda api, pk: _delete(api.v2, pk),
     decode=lambda raw, marks: _decoded("v2", FIELDS_V2, raw, marks),
     encode=_encode,
 )
@@ -142,12 +142,12 @@ QUEUE = ResourceType(
     rules={
         "name": FieldRule("name", required=True, immutable=True, fixed_hint="it is its identity"),
         "storage": FieldRule("storage", references="storage"),
-        "size": FieldRule("size", reset=0),
-        "tags": FieldRule("tags", compare=Compare.SET, reset=[]),
-        "owner": FieldRule("owner", reset=""),
+        "size": FieldRule("size", reset_value=0),
+        "tags": FieldRule("tags", compare=Compare.SET, reset_value=[]),
+        "owner": FieldRule("owner", reset_value=""),
     },
-    natural_key=lambda spec, _parents: f"name={spec['name']}",
-    identity=("name",),
+    derive_natural_key=lambda spec, _parents: f"name={spec['name']}",
+    identity_fields=("name",),
     bindings={"v1": V1, "v2": V2},
 )
 
@@ -155,56 +155,58 @@ QUEUE = ResourceType(
 
 _STORED = (
     Field("name", required=True),
-    Field("storage", "integer", nullable=True, reset=None),
-    Field("size", "integer", reset=0),
-    Field("tags", "texts", reset=[]),
-    Field("owner", reset=""),
+    Field("storage", "integer", nullable=True, default=None),
+    Field("size", "integer", default=0),
+    Field("tags", "texts", default=[]),
+    Field("owner", default=""),
 )
 _V2_IDS = 5000
 
 
-def _row(call: Call, beyond: int) -> Row:
-    row = call.backend.store.get(PREFIX, int(call.path["id"]) - beyond, call.tenant)  # type: ignore[arg-type]
+def _row(call: EmulatorRequest, beyond: int) -> StoredObject:
+    row = call.backend.store.find_by_id(PREFIX, int(call.path["id"]) - beyond, call.tenant)  # type: ignore[arg-type]
     if row is None:
-        raise not_found()
+        raise not_found_error()
     return row
 
 
-def _shown(row: Row, names: frozenset[str], beyond: int) -> dict[str, Any]:
+def _shown(row: StoredObject, names: frozenset[str], beyond: int) -> dict[str, Any]:
     return {"id": row.id + beyond, **{name: row.body[name] for name in sorted(names)}}
 
 
 def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoint, ...]:
-    def shown(row: Row) -> dict[str, Any]:
+    def shown(row: StoredObject) -> dict[str, Any]:
         return _shown(row, names, beyond)
 
-    def listed(call: Call) -> Answer:
-        wanted, store = Wanted(call.tenant), call.backend.store
+    def listed(call: EmulatorRequest) -> EmulatorAnswer:
+        wanted, store = ObjectQuery(call.tenant), call.backend.store
         if beyond:
-            return answer_cursors(call, PREFIX, wanted, shown, lambda _row: True)  # type: ignore[arg-type]
+            return build_cursor_page(call, PREFIX, wanted, shown, lambda _row: True)  # type: ignore[arg-type]
         rows = store.select(PREFIX, wanted)  # type: ignore[arg-type]
-        return answer_page(call, len(rows), lambda most, at: [*map(shown, rows[at : at + most])])
+        return build_page_answer(
+            call, len(rows), lambda most, at: [*map(shown, rows[at : at + most])]
+        )
 
-    def create(call: Call) -> Answer:
-        body = with_resets(_STORED, check(_STORED, call.body))
+    def create(call: EmulatorRequest) -> EmulatorAnswer:
+        body = with_default_values(_STORED, clean_body_values(_STORED, call.body))
         now = call.backend.clock.now()
-        return Answer(
+        return EmulatorAnswer(
             shown(call.backend.store.insert(PREFIX, call.tenant, body, created=now)),  # type: ignore[arg-type]
             201,
         )
 
-    def read(call: Call) -> Answer:
-        return Answer(shown(_row(call, beyond)))
+    def read(call: EmulatorRequest) -> EmulatorAnswer:
+        return EmulatorAnswer(shown(_row(call, beyond)))
 
-    def update(call: Call) -> Answer:
-        row, sent = _row(call, beyond), check(_STORED, call.body, partial=True)
-        return Answer(
+    def update(call: EmulatorRequest) -> EmulatorAnswer:
+        row, sent = _row(call, beyond), clean_body_values(_STORED, call.body, partial=True)
+        return EmulatorAnswer(
             shown(call.backend.store.replace(PREFIX, row, {**row.body, **sent}, key=None))
         )  # type: ignore[arg-type]
 
-    def delete(call: Call) -> Answer:
+    def delete(call: EmulatorRequest) -> EmulatorAnswer:
         call.backend.store.delete(PREFIX, _row(call, beyond).id)  # type: ignore[arg-type]
-        return Answer(None, 204)
+        return EmulatorAnswer(None, 204)
 
     made = [
         ("GET", "queues/", listed),
@@ -213,7 +215,9 @@ def _endpoints(names: frozenset[str], beyond: int, method: str) -> tuple[Endpoin
         (method, "queues/{id}/", update),
         *([("DELETE", "queues/{id}/", delete)] if beyond else []),
     ]
-    return tuple(Endpoint(verb, path, do, Mark.GUESSED, "A queue.") for verb, path, do in made)
+    return tuple(
+        Endpoint(verb, path, do, FactSource.GUESSED, "A queue.") for verb, path, do in made
+    )
 
 
 ENDPOINTS = {

@@ -25,7 +25,15 @@ from synapse_apply.manifests import shapes
 
 TOKEN = "queue-token"
 HEAD = {"apiVersion": "synapse-apply/v1"}
-CACHED = ("names", "_file", "bundled", "strict", "validator", "provider_names", "secret_marks")
+CACHED = (
+    "list_schema_names",
+    "_read_schema",
+    "bundle_schema",
+    "build_strict_schema",
+    "compile_validator",
+    "list_provider_names",
+    "read_secret_marks",
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +87,9 @@ class Place:
 def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The kind in the catalogue, its schema beside the others, its folder in the emulator."""
     monkeypatch.setitem(CATALOGUE, PREFIX, QUEUE)  # type: ignore[arg-type]
-    schemas = Path(shutil.copytree(shapes.folder(), tmp_path / "schemas"))
+    schemas = Path(shutil.copytree(shapes.find_schema_folder(), tmp_path / "schemas"))
     write_schema(schemas)
-    monkeypatch.setattr(shapes, "folder", lambda: schemas)
+    monkeypatch.setattr(shapes, "find_schema_folder", lambda: schemas)
     for module in (store, responses):
         monkeypatch.setattr(module, "KINDS", (*store.KINDS, PREFIX))
     versions = tuple(

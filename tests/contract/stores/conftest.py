@@ -73,7 +73,7 @@ def empty(open_store, sort):
 @pytest.fixture
 def store(empty):
     """A store with an empty state."""
-    empty.init(BINDING, LINEAGE)
+    empty.create_state(BINDING, LINEAGE)
     return empty
 
 
@@ -94,6 +94,6 @@ def path(tmp_path):
 def sqlite(path):
     """A SQLite store with an empty state."""
     store = open_sqlite(path)
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     yield store
     store.close()

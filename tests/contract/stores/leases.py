@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from synapse_apply.stores.holder import Process
-from synapse_apply.stores.holding import Timing
-from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.holder import LockProcess
+from synapse_apply.stores.holding import LeaseTiming
+from synapse_apply.stores.lock import LockRunner
 from synapse_apply.stores.postgres import open_postgres
-from synapse_apply.stores.postgres_url import is_postgres
+from synapse_apply.stores.postgres_url import is_postgres_url
 from synapse_apply.stores.sqlite import open_sqlite
 
 NEVER = 3600.0
-ELSEWHERE = Process("elsewhere", "another boot", 1, "5", "they@elsewhere")
+ELSEWHERE = LockProcess("elsewhere", "another boot", 1, "5", "they@elsewhere")
 
 
 class Hands:
@@ -34,16 +34,22 @@ class Hands:
 
     def runner(self, **more):
         """Someone who goes by this clock and gives no sign of life by itself."""
-        timing = Timing(
-            beat=NEVER, monotonic=self.read, boottime=self.read, pause=self.move, longest_pause=5.0
+        timing = LeaseTiming(
+            heartbeat_seconds=NEVER,
+            monotonic=self.read,
+            boottime=self.read,
+            sleep_for=self.move,
+            longest_pause=5.0,
         )
-        return Runner(timing=timing, **more)
+        return LockRunner(timing=timing, **more)
 
 
 def quick(lease=1.2, beat=0.1, **more):
     """Someone with a lease that a test can wait for."""
-    timing = Timing(lease=lease, beat=beat, shortest_pause=0.01, longest_pause=0.05)
-    return Runner(timing=timing, **more)
+    timing = LeaseTiming(
+        lease_seconds=lease, heartbeat_seconds=beat, shortest_pause=0.01, longest_pause=0.05
+    )
+    return LockRunner(timing=timing, **more)
 
 
 def eventually(true, seconds=10.0):
@@ -56,4 +62,6 @@ def eventually(true, seconds=10.0):
 
 def open_at(where, **more):
     """The store at a path or a url, for programs that are handed one."""
-    return open_postgres(where, "t", **more) if is_postgres(where) else open_sqlite(where, **more)
+    return (
+        open_postgres(where, "t", **more) if is_postgres_url(where) else open_sqlite(where, **more)
+    )

@@ -28,10 +28,10 @@ try:
             if verb == "end":
                 break
             if verb == "request":
-                print(store.still_ours(), flush=True)
+                print(store.holds_lock(), flush=True)
                 continue
             try:
-                store.put(record(name, name))
+                store.write_records(record(name, name))
                 print("written", flush=True)
             except StateError as problem:
                 print(type(problem).__name__, problem, flush=True)
@@ -50,9 +50,9 @@ store = open_at(sys.argv[1], runner=quick(lease=30))
 for _ in range(int(sys.argv[2])):
     with store.lock("apply", timeout=60):
         if not store.exists():
-            store.init(BINDING, LINEAGE)
-        found = store.record(Address("plugin", "yolo"))
-        store.put(record(series=str(int(found.series) + 1 if found else 1)))
+            store.create_state(BINDING, LINEAGE)
+        found = store.find_record(Address("plugin", "yolo"))
+        store.write_records(record(series=str(int(found.series) + 1 if found else 1)))
 """
 
 

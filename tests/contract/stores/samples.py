@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import AuditEntry, Binding, Intent, Record
-from synapse_apply.model.values import Mac, Withheld
+from synapse_apply.model.state import AuditEntry, Intent, Record, StateIdentity
+from synapse_apply.model.values import Mac, WithheldSecret
 
-BINDING = Binding("https://api.example", "acme")
+BINDING = StateIdentity("https://api.example", "acme")
 LINEAGE = "5f1c2d00-0000-4000-8000-000000000001"
 
 
@@ -17,7 +17,7 @@ def record(name="yolo", remote_id="1", kind="plugin", **more):
         "api": "v1",
         "natural_key": name,
         "applied": fields,
-        "seen": {("key",): Withheld("masked")},
+        "seen": {("key",): WithheldSecret("masked")},
     }
     return Record(Address(kind, name), remote_id, **{**base, **more})
 

@@ -12,64 +12,64 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.inventory import inventory
+from synapse_apply.stores.inventory import build_inventory
 from synapse_apply.stores.memory import MemoryStore
-from synapse_apply.stores.sqlite import open_sqlite, origin
+from synapse_apply.stores.sqlite import open_sqlite, read_backup_origin
 
 
 def fill(store):
     """A state with something of everything."""
     with store.lock("fill"):
-        store.put(
+        store.write_records(
             record(),
             record("b@1", "2", kind="release", version="1", digest=f"pkg1:sha256:{'ef' * 32}"),
         )
-        store.begin(intent("c", "i1"))
-        store.begin(intent("d", "i2"))
-        store.settle(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
-        store.mark_applied("p1")
+        store.write_intent(intent("c", "i1"))
+        store.write_intent(intent("d", "i2"))
+        store.close_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
+        store.mark_plan_applied("p1")
 
 
 def test_a_backup_restores_everything_into_an_empty_place(store, sort, open_store, tmp_path):
     """Records, open calls, history, used plans, lineage and binding come back."""
     fill(store)
-    before = store.read()
-    store.backup(str(tmp_path / "backup"))
+    before = store.read_state()
+    store.write_backup(str(tmp_path / "backup"))
     fresh = open_store(sort, "new")
-    fresh.restore(str(tmp_path / "backup"))
-    after = fresh.read()
+    fresh.restore_backup(str(tmp_path / "backup"))
+    after = fresh.read_state()
     assert (after.records, after.open_intents) == (before.records, before.open_intents)
     assert (after.lineage, after.binding) == (LINEAGE, BINDING)
     assert after.serial == before.serial + 1
-    assert fresh.audit() == [entry("d")]
-    assert fresh.was_applied("p1")
+    assert fresh.list_audit_entries() == [entry("d")]
+    assert fresh.was_plan_applied("p1")
     fresh.close()
 
 
 def test_a_restore_goes_back_and_the_serial_goes_on(locked, tmp_path):
     """What came after the backup is gone; no plan made before fits by accident."""
-    locked.put(record())
-    locked.backup(str(tmp_path / "backup"))
-    locked.put(record("later", "2"))
-    locked.restore(str(tmp_path / "backup"))
-    assert set(locked.read().records) == {Address("plugin", "yolo")}
-    assert locked.serial() == 3
-    locked.put(record("again", "2"))
-    assert locked.serial() == 4
+    locked.write_records(record())
+    locked.write_backup(str(tmp_path / "backup"))
+    locked.write_records(record("later", "2"))
+    locked.restore_backup(str(tmp_path / "backup"))
+    assert set(locked.read_state().records) == {Address("plugin", "yolo")}
+    assert locked.read_serial() == 3
+    locked.write_records(record("again", "2"))
+    assert locked.read_serial() == 4
 
 
 def test_a_backup_replaces_no_file(store, tmp_path):
     """A mistyped name costs nothing."""
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StateError, match="exists already"):
-        store.backup(str(tmp_path / "notes.txt"))
+        store.write_backup(str(tmp_path / "notes.txt"))
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_there_is_nothing_to_back_up_without_a_state(empty, tmp_path):
     """A backup of nothing would be restored one day."""
     with pytest.raises(StateError, match="There is no state"):
-        empty.backup(str(tmp_path / "backup"))
+        empty.write_backup(str(tmp_path / "backup"))
     assert not (tmp_path / "backup").exists()
 
 
@@ -81,9 +81,9 @@ def test_what_is_no_backup_leaves_the_state_alone(store, tmp_path, content):
     if content is not None:
         source.write_bytes(content)
     with pytest.raises(StateError) as caught:
-        store.restore(str(source))
+        store.restore_backup(str(source))
     assert str(source) in caught.value.diagnostics[0].detail
-    assert len(store.read().records) == 2
+    assert len(store.read_state().records) == 2
 
 
 def test_a_newer_or_damaged_json_backup_is_refused(tmp_path):
@@ -91,41 +91,41 @@ def test_a_newer_or_damaged_json_backup_is_refused(tmp_path):
     source = tmp_path / "source"
     source.write_text('{"synapse_apply_state": 2}')
     with pytest.raises(StateError, match="newer version"):
-        MemoryStore().restore(str(source))
+        MemoryStore().restore_backup(str(source))
     source.write_text('{"synapse_apply_state": 1, "state": {"lineage": 5}}')
     with pytest.raises(StateError, match="damaged"):
-        MemoryStore().restore(str(source))
+        MemoryStore().restore_backup(str(source))
 
 
 def test_a_newer_or_damaged_database_is_refused(sqlite, tmp_path):
     """Every page of a backup is checked before it takes the state's place."""
     fill(sqlite)
     newer, torn = tmp_path / "newer.db", tmp_path / "torn.db"
-    sqlite.backup(str(newer))
-    sqlite.backup(str(torn))
+    sqlite.write_backup(str(newer))
+    sqlite.write_backup(str(torn))
     with sqlite3.connect(newer) as other:
         other.execute("PRAGMA user_version = 2")
     other.close()
     with pytest.raises(StateError, match="newer version"):
-        sqlite.restore(str(newer))
+        sqlite.restore_backup(str(newer))
     torn.write_bytes(torn.read_bytes()[:-4096] + b"\x55" * 4096)
     with pytest.raises(StateError, match="damaged"):
-        sqlite.restore(str(torn))
-    assert len(sqlite.read().records) == 2
+        sqlite.restore_backup(str(torn))
+    assert len(sqlite.read_state().records) == 2
 
 
 @pytest.mark.parametrize("ruin", ["rubbish", "nothing", "gone"])
 def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
     """A restore works where the state itself cannot be read, and drops a journal left there."""
     fill(sqlite)
-    sqlite.backup(str(tmp_path / "backup.db"))
+    sqlite.write_backup(str(tmp_path / "backup.db"))
     if ruin == "gone":
         path.unlink()
     else:
         path.write_bytes(b"rubbish" * 1000 if ruin == "rubbish" else b"")
     path.with_name("prod.db-journal").write_bytes(b"left over" * 100)
-    sqlite.restore(str(tmp_path / "backup.db"))
-    assert len(sqlite.read().records) == 2
+    sqlite.restore_backup(str(tmp_path / "backup.db"))
+    assert len(sqlite.read_state().records) == 2
     assert not path.with_name("prod.db-journal").exists()
 
 
@@ -135,47 +135,47 @@ def test_a_ruined_state_comes_back_from_a_backup(sqlite, path, tmp_path, ruin):
 def test_a_state_without_some_of_its_rows_comes_back_too(open_store, shared, tmp_path, statement):
     """In every sort of store; who restores it holds it then."""
     store = open_store(shared)
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     fill(store)
-    store.backup(str(tmp_path / "backup.db"))
-    store._database.write(lambda run: run(statement, ()))
+    store.write_backup(str(tmp_path / "backup.db"))
+    store._database.write_in_transaction(lambda run: run(statement, ()))
     with pytest.raises(StateError, match=r"damaged|no state"):
-        store.read()
-    store.restore(str(tmp_path / "backup.db"))
+        store.read_state()
+    store.restore_backup(str(tmp_path / "backup.db"))
     with store.lock("again"):
-        store.put(record("more", "9"))
-    assert len(store.read().records) == 3
+        store.write_records(record("more", "9"))
+    assert len(store.read_state().records) == 3
 
 
 def test_a_restore_waits_for_nobody_and_takes_no_lock_by_force(open_store, shared, tmp_path):
     """A state that is in use is left alone."""
     store, other = open_store(shared), open_store(shared)
-    store.init(BINDING, LINEAGE)
-    store.backup(str(tmp_path / "backup.db"))
+    store.create_state(BINDING, LINEAGE)
+    store.write_backup(str(tmp_path / "backup.db"))
     with other.lock("apply"), pytest.raises(LockHeld):
-        store.restore(str(tmp_path / "backup.db"))
+        store.restore_backup(str(tmp_path / "backup.db"))
 
 
 def test_what_a_restore_replaces_is_kept_beside(sqlite, path, tmp_path):
     """The wrong backup can be undone."""
-    sqlite.backup(str(tmp_path / "backup.db"))
+    sqlite.write_backup(str(tmp_path / "backup.db"))
     fill(sqlite)
-    sqlite.restore(str(tmp_path / "backup.db"))
-    assert sqlite.read().records == {}
-    sqlite.restore(str(path.with_name("prod.db.before-restore")))
-    assert len(sqlite.read().records) == 2
+    sqlite.restore_backup(str(tmp_path / "backup.db"))
+    assert sqlite.read_state().records == {}
+    sqlite.restore_backup(str(path.with_name("prod.db.before-restore")))
+    assert len(sqlite.read_state().records) == 2
 
 
 def test_no_kept_state_takes_the_place_of_another(sqlite, path, tmp_path):
     """Each restore says under which name it kept what it replaced, also what cannot be read."""
-    sqlite.backup(str(tmp_path / "backup.db"))
+    sqlite.write_backup(str(tmp_path / "backup.db"))
     fill(sqlite)
-    kept = [sqlite.restore(str(tmp_path / "backup.db")) for _ in range(2)]
+    kept = [sqlite.restore_backup(str(tmp_path / "backup.db")) for _ in range(2)]
     path.write_bytes(b"rubbish")
-    kept.append(sqlite.restore(str(tmp_path / "backup.db")))
+    kept.append(sqlite.restore_backup(str(tmp_path / "backup.db")))
     first = f"{path}.before-restore"
     assert kept == [first, f"{first}-2", f"{first}-3"]
-    assert [origin(name).records for name in kept[:2]] == [2, 0]
+    assert [read_backup_origin(name).record_count for name in kept[:2]] == [2, 0]
     assert path.with_name("prod.db.before-restore-3").read_bytes() == b"rubbish"
 
 
@@ -183,11 +183,14 @@ def test_what_a_restore_replaces_is_kept_where_files_have_no_links(
     sqlite, path, tmp_path, monkeypatch
 ):
     """As a copy, as private as the state."""
-    sqlite.backup(str(tmp_path / "backup.db"))
+    sqlite.write_backup(str(tmp_path / "backup.db"))
     fill(sqlite)
     monkeypatch.setattr(os, "link", no_links)
-    first, second = (Path(sqlite.restore(str(tmp_path / "backup.db"))) for _ in range(2))
-    assert (origin(str(first)).records, origin(str(second)).records) == (2, 0)
+    first, second = (Path(sqlite.restore_backup(str(tmp_path / "backup.db"))) for _ in range(2))
+    assert (
+        read_backup_origin(str(first)).record_count,
+        read_backup_origin(str(second)).record_count,
+    ) == (2, 0)
     assert first.stat().st_mode & 0o777 == 0o600
 
 
@@ -198,45 +201,45 @@ def no_links(*_names, **_options):
 
 def test_a_first_state_replaces_nothing(open_store, sort, store, tmp_path):
     """Nothing is kept then."""
-    store.backup(str(tmp_path / "backup"))
+    store.write_backup(str(tmp_path / "backup"))
     fresh = open_store(sort, "new")
-    assert fresh.restore(str(tmp_path / "backup"), keep=str(tmp_path / "kept")) == ""
+    assert fresh.restore_backup(str(tmp_path / "backup"), kept_path=str(tmp_path / "kept")) == ""
     assert not (tmp_path / "kept").exists()
     fresh.close()
 
 
 def test_a_backup_that_is_not_wanted_replaces_nothing(store, tmp_path):
     """Whose it is is seen before; in every sort of store."""
-    store.backup(str(tmp_path / "backup"))
+    store.write_backup(str(tmp_path / "backup"))
     fill(store)
     seen = []
 
     def vet(binding, lineage):
         seen.append((binding, lineage))
-        raise StateError.of("Not this one", "It is another's.")
+        raise StateError.from_summary("Not this one", "It is another's.")
 
     with pytest.raises(StateError, match="Not this one"):
-        store.restore(str(tmp_path / "backup"), vet, str(tmp_path / "kept"))
+        store.restore_backup(str(tmp_path / "backup"), vet, str(tmp_path / "kept"))
     assert seen == [(BINDING, LINEAGE)]
-    assert len(store.read().records) == 2
+    assert len(store.read_state().records) == 2
     assert not list(tmp_path.rglob("*kept*")) + list(tmp_path.rglob("*before-restore*"))
 
 
 def test_another_store_on_the_file_sees_the_restored_state(sqlite, path, tmp_path):
     """A connection to the replaced file is not used on."""
-    sqlite.backup(str(tmp_path / "backup.db"))
+    sqlite.write_backup(str(tmp_path / "backup.db"))
     other = open_sqlite(path)
     fill(other)
-    assert len(sqlite.read().records) == 2
-    other.restore(str(tmp_path / "backup.db"))
+    assert len(sqlite.read_state().records) == 2
+    other.restore_backup(str(tmp_path / "backup.db"))
     other.close()
-    assert sqlite.read().records == {}
+    assert sqlite.read_state().records == {}
 
 
 def test_the_inventory_is_what_an_import_needs(store):
     """Plain data, by address."""
     fill(store)
-    assert inventory(store.read()) == [
+    assert build_inventory(store.read_state()) == [
         {"address": "plugin/yolo", "id": "1", "api": "v1", "version": None, "digest": None},
         {
             "address": "release/b@1",

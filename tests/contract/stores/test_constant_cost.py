@@ -13,7 +13,7 @@ from synapse_apply.model.state import IntentState
 def statements_of_one_call(store, monkeypatch, number):
     """How many statements, and rows read, it takes to announce and settle one create."""
     counted = []
-    write = store._database.write
+    write = store._database.write_in_transaction
 
     def counting(work):
         def watched(run):
@@ -27,22 +27,22 @@ def statements_of_one_call(store, monkeypatch, number):
         return write(watched)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._database, "write", counting)
+        patch.setattr(store._database, "write_in_transaction", counting)
         begun = intent(f"new{number}", ident=f"new{number}")
-        store.begin(begun)
+        store.write_intent(begun)
         done = replace(begun, state=IntentState.DONE)
-        store.settle(done, record(f"new{number}", f"new{number}"), entry())
+        store.close_intent(done, record(f"new{number}", f"new{number}"), entry())
     return len(counted), sum(counted)
 
 
 def test_a_call_costs_the_same_among_ten_and_among_two_thousand_records(where, monkeypatch):
     """The same number of statements, and of rows that they read."""
     store = open_at(where)
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     costs = []
     with store.lock("test"):
         for size in (10, 100, 2000):
-            store.put(*(record(f"p{number}", str(number)) for number in range(size)))
+            store.write_records(*(record(f"p{number}", str(number)) for number in range(size)))
             costs.append(statements_of_one_call(store, monkeypatch, size))
     store.close()
     assert costs[0] == costs[1] == costs[2], costs

@@ -11,8 +11,8 @@ from contract.stores.leases import ELSEWHERE, NEVER, Hands, eventually, quick
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import LockHeld, LockLost, NotFound, StateError, Unreachable
-from synapse_apply.model.state import Binding, IntentState
-from synapse_apply.stores.holder import this_process
+from synapse_apply.model.state import IntentState, StateIdentity
+from synapse_apply.stores.holder import describe_this_process
 
 
 def told(caught):
@@ -26,7 +26,7 @@ def theirs(open_store, shared):
     """A store of somebody on another machine, with a state."""
     runner = Hands().runner(process=ELSEWHERE, run_url="https://ci.example/run/7")
     store = open_store(shared, runner=runner, now=lambda: "2099-01-01T00:00:00Z")
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     return store
 
 
@@ -38,7 +38,7 @@ def ours(open_store, shared, theirs):
 
 def token(store):
     """The token of the lock now."""
-    return store._lock.holder().token
+    return store._lock.read_owner().token
 
 
 def test_the_holder_is_named_with_the_way_out(theirs, ours):
@@ -56,16 +56,16 @@ def test_the_holder_is_named_with_the_way_out(theirs, ours):
 
 def test_who_is_in_the_way_can_be_asked_without_wanting_the_lock(theirs, ours):
     """The same words; nothing while it is free, nor of a process that has ended."""
-    assert ours.in_the_way() == ()
+    assert ours.describe_lock_owner() == ()
     with theirs.lock("apply"):
-        (found,) = ours.in_the_way()
+        (found,) = ours.describe_lock_owner()
         with pytest.raises(LockHeld) as caught, ours.lock("plan"):
             pytest.fail("two held one lock")
         assert (found,) == caught.value.diagnostics
-    ended = replace(this_process(), started="before")
+    ended = replace(describe_this_process(), start_ticks="before")
     theirs._lock._runner = replace(theirs._lock._runner, process=ended)
     with theirs.lock("apply"):
-        assert ours.in_the_way() == ()
+        assert ours.describe_lock_owner() == ()
 
 
 def test_a_waiter_gets_the_lock_when_it_is_given_back(theirs, ours):
@@ -73,10 +73,10 @@ def test_a_waiter_gets_the_lock_when_it_is_given_back(theirs, ours):
     held = theirs.lock("apply")
     held.__enter__()
     clock = ours._runner.timing.monotonic.__self__
-    clock._on_pause = lambda: clock.now > 1004 and theirs._holding and held.__exit__(*[None] * 3)
+    clock._on_pause = lambda: clock.now > 1004 and theirs._lease and held.__exit__(*[None] * 3)
     with ours.lock("plan", timeout=20):
-        assert ours.still_ours()
-        ours.put(record())
+        assert ours.holds_lock()
+        ours.write_records(record())
     assert clock.now < 1020
 
 
@@ -95,12 +95,12 @@ def test_a_silent_holder_is_replaced_after_one_lease(theirs, ours):
             assert 1030 <= ours._runner.timing.monotonic() <= 1036
             assert token(ours) > before
             with pytest.raises(LockLost) as caught:
-                theirs.put(record())
+                theirs.write_records(record())
             assert caught.value.exit_code == 6
             assert "running apply" in told(caught)
-            assert not theirs.still_ours()
-            ours.put(record("ours"))
-    assert [at.name for at in ours.read().records] == ["ours"]
+            assert not theirs.holds_lock()
+            ours.write_records(record("ours"))
+    assert [at.name for at in ours.read_state().records] == ["ours"]
 
 
 def test_giving_back_what_was_lost_leaves_the_new_holder_alone(theirs, ours):
@@ -108,62 +108,62 @@ def test_giving_back_what_was_lost_leaves_the_new_holder_alone(theirs, ours):
     with theirs.lock("apply"):
         taken = ours.lock("apply", timeout=45)
         taken.__enter__()
-    ours.put(record())
-    assert theirs._lock.holder().process == this_process()
+    ours.write_records(record())
+    assert theirs._lock.read_owner().process == describe_this_process()
     taken.__exit__(None, None, None)
 
 
 def test_a_holder_that_gives_signs_of_life_is_never_replaced(theirs, ours):
     """However long it takes; a wait of many leases ends without the lock."""
     with theirs.lock("apply"):
-        ours._runner.timing.monotonic.__self__._on_pause = theirs._holding._beat
+        ours._runner.timing.monotonic.__self__._on_pause = theirs._lease._send_heartbeat
         with pytest.raises(LockHeld), ours.lock("apply", timeout=200):
             pytest.fail("two held one lock")
-        theirs.put(record())
+        theirs.write_records(record())
 
 
 def test_a_holder_that_was_suspended_stops_by_itself(theirs):
     """Nobody has taken its place, and it still writes nothing."""
     clock = theirs._runner.timing.boottime.__self__
     with theirs.lock("apply"):
-        theirs.put(record())
+        theirs.write_records(record())
         clock.now += 29
-        assert theirs.still_ours()
-        theirs.put(record("in time", "2"))
+        assert theirs.holds_lock()
+        theirs.write_records(record("in time", "2"))
         clock.now += 1
-        assert not theirs.still_ours()
-        assert theirs.lost()
+        assert not theirs.holds_lock()
+        assert theirs.is_lock_lost()
         with pytest.raises(LockLost, match="ran out") as caught:
-            theirs.put(record("late", "3"))
+            theirs.write_records(record("late", "3"))
         assert "30 seconds" in told(caught)
         with pytest.raises(LockLost):
-            theirs._holding._beat()
-    assert len(theirs.read().records) == 2
+            theirs._lease._send_heartbeat()
+    assert len(theirs.read_state().records) == 2
     with theirs.lock("again"):
-        theirs.put(record("later", "4"))
+        theirs.write_records(record("later", "4"))
 
 
 def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
     """Its rows say so, in the transaction of the write."""
     with theirs.lock("apply"):
-        theirs.put(record())
-        theirs.begin(intent())
-        before = theirs.contents()
-        ours.unlock(theirs._holding.holder.owner)
+        theirs.write_records(record())
+        theirs.write_intent(intent())
+        before = theirs.read_snapshot()
+        ours.unlock(theirs._lease.lock_owner.lock_id)
         at = record().address
         for write in (
-            lambda: theirs.put(record("more", "2")),
-            lambda: theirs.begin(intent(ident="i2")),
-            lambda: theirs.settle(intent(state=IntentState.DONE), None, entry()),
-            lambda: theirs.remove(at),
-            lambda: theirs.move({at: replace(at, name="new")}),
-            lambda: theirs.rebind(Binding("https://other")),
-            lambda: theirs.mark_applied("p"),
+            lambda: theirs.write_records(record("more", "2")),
+            lambda: theirs.write_intent(intent(ident="i2")),
+            lambda: theirs.close_intent(intent(state=IntentState.DONE), None, entry()),
+            lambda: theirs.remove_records(at),
+            lambda: theirs.rename_addresses({at: replace(at, name="new")}),
+            lambda: theirs.replace_identity(StateIdentity("https://other")),
+            lambda: theirs.mark_plan_applied("p"),
         ):
-            theirs._holding._lost = None
+            theirs._lease._lost_error = None
             with pytest.raises(LockLost, match="lost"):
                 write()
-        assert ours.contents() == before
+        assert ours.read_snapshot() == before
 
 
 def test_unlock_takes_the_lock_with_that_id_only(theirs, ours):
@@ -173,21 +173,21 @@ def test_unlock_takes_the_lock_with_that_id_only(theirs, ours):
     with theirs.lock("apply"):
         with pytest.raises(StateError, match="Another lock") as caught:
             ours.unlock("0")
-        lock_id = theirs._holding.holder.owner
+        lock_id = theirs._lease.lock_owner.lock_id
         assert f"unlock {lock_id}" in told(caught)
         ours.unlock(lock_id)
         with ours.lock("apply"), pytest.raises(LockLost):
-            theirs.put(record())
+            theirs.write_records(record())
 
 
 def test_tokens_only_grow(theirs, ours, tmp_path):
     """Also while nobody holds the lock, and through a restore."""
     seen = []
-    theirs.backup(str(tmp_path / "old"))
+    theirs.write_backup(str(tmp_path / "old"))
     for store in (theirs, ours, theirs):
         with store.lock("apply"):
             seen.append(token(store))
-    ours.restore(str(tmp_path / "old"))
+    ours.restore_backup(str(tmp_path / "old"))
     for _ in range(2):
         with theirs.lock("apply"):
             seen.append(token(theirs))
@@ -197,20 +197,20 @@ def test_tokens_only_grow(theirs, ours, tmp_path):
 def test_a_restore_keeps_the_lock_and_its_holder_goes_on(ours, tmp_path):
     """A backup that was made under a lock brings none along."""
     with ours.lock("apply"):
-        ours.put(record())
-        ours.backup(str(tmp_path / "old"))
-        ours.restore(str(tmp_path / "old"))
-        ours.put(record("more", "2"))
-        ours._holding._beat()
-        assert ours.still_ours()
-    assert ours._lock.holder() is None
+        ours.write_records(record())
+        ours.write_backup(str(tmp_path / "old"))
+        ours.restore_backup(str(tmp_path / "old"))
+        ours.write_records(record("more", "2"))
+        ours._lease._send_heartbeat()
+        assert ours.holds_lock()
+    assert ours._lock.read_owner() is None
 
 
 @pytest.mark.parametrize(
     ("change", "free"),
     [
         ({}, False),
-        ({"started": "1"}, True),
+        ({"start_ticks": "1"}, True),
         ({"pid": 2**22 + 1}, True),
         ({"pid": 2**22 + 1, "host": "elsewhere"}, False),
         ({"pid": 2**22 + 1, "boot_id": "the boot before"}, False),
@@ -221,14 +221,14 @@ def test_only_a_holder_that_has_certainly_ended_is_replaced_at_once(
     open_store, shared, change, free
 ):
     """On this host, in this boot: its number is free, or a younger process has it."""
-    process = replace(this_process(), **change)
+    process = replace(describe_this_process(), **change)
     theirs = open_store(shared, runner=Hands().runner(process=process))
-    theirs.init(BINDING, LINEAGE)
+    theirs.create_state(BINDING, LINEAGE)
     ours = open_store(shared)
     with theirs.lock("apply"):
         if free:
             with ours.lock("plan"):
-                ours.put(record())
+                ours.write_records(record())
         else:
             with pytest.raises(LockHeld), ours.lock("plan"):
                 pytest.fail("two held one lock")
@@ -237,39 +237,39 @@ def test_only_a_holder_that_has_certainly_ended_is_replaced_at_once(
 def test_signs_of_life_are_given_by_themselves(open_store, shared):
     """And change nothing else; they end with the lock."""
     store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     with store.lock("apply"):
-        eventually(lambda: other._lock.holder().counter >= 3)
-        assert store.still_ours()
-        store.put(record())
-        assert not store.lost()
-    assert (other._lock.holder(), other.serial()) == (None, 1)
-    assert not store.still_ours()
-    assert not store.lost()
+        eventually(lambda: other._lock.read_owner().counter >= 3)
+        assert store.holds_lock()
+        store.write_records(record())
+        assert not store.is_lock_lost()
+    assert (other._lock.read_owner(), other.read_serial()) == (None, 1)
+    assert not store.holds_lock()
+    assert not store.is_lock_lost()
 
 
 def test_a_lock_lost_between_two_writes_is_noticed_without_a_write(open_store, shared):
     """The next sign of life tells, so that no further request is started."""
     store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     with store.lock("apply"):
-        other.unlock(store._holding.holder.owner)
-        eventually(lambda: not store.still_ours())
-        assert store.lost()
+        other.unlock(store._lease.lock_owner.lock_id)
+        eventually(lambda: not store.holds_lock())
+        assert store.is_lock_lost()
 
 
 def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
     """What could not be read or sent then is a consequence; while it is held an error is itself."""
     store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
-    store.init(BINDING, LINEAGE)
-    store.check()
+    store.create_state(BINDING, LINEAGE)
+    store.require_lock()
 
     def work(problem, *, unlocked):
         with store.lock("apply"):
-            store.check()
+            store.require_lock()
             if unlocked:
-                other.unlock(store._holding.holder.owner)
-                eventually(store.lost)
+                other.unlock(store._lease.lock_owner.lock_id)
+                eventually(store.is_lock_lost)
             raise problem
 
     with pytest.raises(NotFound):
@@ -277,11 +277,11 @@ def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
     with pytest.raises(LockLost, match="lost"):
         work(Unreachable("not sent"), unlocked=True)
     with store.lock("apply"):
-        other.unlock(store._holding.holder.owner)
-        eventually(store.lost)
+        other.unlock(store._lease.lock_owner.lock_id)
+        eventually(store.is_lock_lost)
         with pytest.raises(LockLost, match="lost"):
-            store.check()
-    store.check()
+            store.require_lock()
+    store.require_lock()
 
 
 def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
@@ -293,9 +293,9 @@ def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
         for _ in range(5):
             with store.lock("apply", timeout=30):
                 if not store.exists():
-                    store.init(BINDING, LINEAGE)
+                    store.create_state(BINDING, LINEAGE)
                 done.append("in")
-                store.put(record(remote_id=str(store.serial())))
+                store.write_records(record(remote_id=str(store.read_serial())))
                 done.append("out")
 
     threads = [Thread(target=work) for _ in range(4)]
@@ -304,4 +304,4 @@ def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):
     for thread in threads:
         thread.join()
     assert done == ["in", "out"] * 20
-    assert open_store(shared).serial() == 20
+    assert open_store(shared).read_serial() == 20

@@ -7,14 +7,14 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.state import Binding, IntentState
+from synapse_apply.model.state import IntentState, StateIdentity
 
 
 def test_a_missing_state_is_an_error_that_names_the_ways_out(empty):
     """An emptied workspace must not look like an empty state."""
     assert not empty.exists()
     with pytest.raises(StateError) as caught:
-        empty.read()
+        empty.read_state()
     hint = caught.value.diagnostics[0].hint
     assert "restore" in hint
     assert "import" in hint
@@ -25,75 +25,79 @@ def test_a_missing_state_is_an_error_that_names_the_ways_out(empty):
 def test_init_makes_an_empty_state(store):
     """A new state knows what it belongs to and nothing else."""
     assert store.exists()
-    state = store.read()
+    state = store.read_state()
     assert (state.lineage, state.serial, state.binding) == (LINEAGE, 0, BINDING)
     assert (state.records, state.open_intents) == ({}, ())
-    assert (store.lineage(), store.serial(), store.binding()) == (LINEAGE, 0, BINDING)
+    assert (store.read_lineage(), store.read_serial(), store.read_identity()) == (
+        LINEAGE,
+        0,
+        BINDING,
+    )
 
 
 def test_init_never_replaces_a_state(store):
     """A second init leaves the first state as it is."""
     with pytest.raises(StateError, match="There is a state already"):
-        store.init(Binding("https://other"), "another")
-    assert store.binding() == BINDING
+        store.create_state(StateIdentity("https://other"), "another")
+    assert store.read_identity() == BINDING
 
 
 def test_init_works_inside_a_lock_too(empty):
     """Whoever holds the lock already need not let go of it."""
     with empty.lock("apply"):
-        empty.init(BINDING, LINEAGE)
-        empty.put(record())
-    assert empty.serial() == 1
+        empty.create_state(BINDING, LINEAGE)
+        empty.write_records(record())
+    assert empty.read_serial() == 1
 
 
 def test_each_change_moves_the_serial_by_one(locked):
     """Every write that changes what is read counts once."""
-    locked.put(record(), record("other", "2"))
-    assert locked.serial() == 1
-    locked.begin(intent())
-    assert locked.serial() == 2
-    locked.settle(intent(state=IntentState.DONE), record(), entry())
-    assert locked.serial() == 3
-    locked.move({Address("plugin", "other"): Address("plugin", "another")})
-    assert locked.serial() == 4
-    locked.remove(Address("plugin", "another"))
-    assert locked.serial() == 5
-    locked.rebind(Binding("https://other"))
-    assert locked.serial() == 6
+    locked.write_records(record(), record("other", "2"))
+    assert locked.read_serial() == 1
+    locked.write_intent(intent())
+    assert locked.read_serial() == 2
+    locked.close_intent(intent(state=IntentState.DONE), record(), entry())
+    assert locked.read_serial() == 3
+    locked.rename_addresses({Address("plugin", "other"): Address("plugin", "another")})
+    assert locked.read_serial() == 4
+    locked.remove_records(Address("plugin", "another"))
+    assert locked.read_serial() == 5
+    locked.replace_identity(StateIdentity("https://other"))
+    assert locked.read_serial() == 6
 
 
 def test_writing_the_same_again_changes_nothing(locked):
     """An apply with nothing to do leaves the state as it was."""
-    locked.put(record())
-    locked.put(record())
-    locked.put()
-    locked.rebind(BINDING)
-    locked.remove(Address("plugin", "unknown"))
-    assert locked.serial() == 1
+    locked.write_records(record())
+    locked.write_records(record())
+    locked.write_records()
+    locked.replace_identity(BINDING)
+    locked.remove_records(Address("plugin", "unknown"))
+    assert locked.read_serial() == 1
 
 
 def test_one_and_true_are_not_the_same_value(locked):
     """Python calls 1, 1.0 and True equal; a server does not."""
     for serial, value in enumerate((1, 1.0, True), start=1):
-        locked.put(record(applied={("n",): value}))
-        assert locked.serial() == serial
-        found = locked.read().records[Address("plugin", "yolo")].applied["n",]
+        locked.write_records(record(applied={("n",): value}))
+        assert locked.read_serial() == serial
+        found = locked.read_state().records[Address("plugin", "yolo")].applied["n",]
         assert type(found) is type(value)
 
 
 def test_rebind_changes_what_the_state_belongs_to(locked):
     """Records stay, the binding is another."""
-    locked.put(record())
-    locked.rebind(Binding("embedded:", "", "set-1"))
-    assert locked.read().binding == Binding("embedded:", "", "set-1")
-    assert len(locked.read().records) == 1
+    locked.write_records(record())
+    locked.replace_identity(StateIdentity("embedded:", "", "set-1"))
+    assert locked.read_state().binding == StateIdentity("embedded:", "", "set-1")
+    assert len(locked.read_state().records) == 1
 
 
 def test_a_plan_is_used_once(locked):
     """The second use of a saved plan is refused; the serial does not count it."""
-    assert not locked.was_applied("p1")
-    locked.mark_applied("p1")
-    assert locked.was_applied("p1")
-    assert locked.serial() == 0
+    assert not locked.was_plan_applied("p1")
+    locked.mark_plan_applied("p1")
+    assert locked.was_plan_applied("p1")
+    assert locked.read_serial() == 0
     with pytest.raises(StateError, match="The plan was applied before"):
-        locked.mark_applied("p1")
+        locked.mark_plan_applied("p1")

@@ -19,7 +19,7 @@ THREADS = 12
 def made(where):
     """A store with an empty state, and how many transactions it has made."""
     store = open_at(where)
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     yield store
     store.close()
 
@@ -27,8 +27,10 @@ def made(where):
 def transactions(store, monkeypatch):
     """Counts the writes that reach the database."""
     counted = []
-    write = store._database.write
-    monkeypatch.setattr(store._database, "write", lambda work: counted.append(1) or write(work))
+    write = store._database.write_in_transaction
+    monkeypatch.setattr(
+        store._database, "write_in_transaction", lambda work: counted.append(1) or write(work)
+    )
     return counted
 
 
@@ -38,20 +40,20 @@ def test_writes_share_commits_and_none_is_lost(made, monkeypatch):
     def call(number):
         name, ident = f"p{number}", f"i{number}"
         begun = intent(name, ident=ident)
-        made.begin(begun)
+        made.write_intent(begun)
         written = record(name, str(number))
-        made.settle(replace(begun, state=IntentState.DONE), written, entry(name))
-        return made.record(begun.address) == written
+        made.close_intent(replace(begun, state=IntentState.DONE), written, entry(name))
+        return made.find_record(begun.address) == written
 
     with made.lock("test"):
         counted = transactions(made, monkeypatch)
         with ThreadPoolExecutor(THREADS) as pool:
             assert all(pool.map(call, range(120)))
         assert len(counted) < 120
-    state = made.read()
+    state = made.read_state()
     assert len(state.records) == 120
     assert state.open_intents == ()
-    assert len(made.audit()) == 120
+    assert len(made.list_audit_entries()) == 120
 
 
 def test_a_write_that_is_wrong_takes_none_with_it(made):
@@ -61,9 +63,9 @@ def test_a_write_that_is_wrong_takes_none_with_it(made):
         begun = intent(f"p{number}", ident=f"i{number}")
         try:
             if number % 2:
-                made.settle(replace(begun, state=IntentState.FAILED), None, entry())
+                made.close_intent(replace(begun, state=IntentState.FAILED), None, entry())
             else:
-                made.begin(begun)
+                made.write_intent(begun)
         except StateError as failure:
             return str(failure)
         return ""
@@ -72,20 +74,20 @@ def test_a_write_that_is_wrong_takes_none_with_it(made):
         said = list(pool.map(call, range(60)))
     assert set(said[::2]) == {""}
     assert set(said[1::2]) == {"A call that is not open cannot be settled"}
-    assert len(made.read().open_intents) == 30
+    assert len(made.read_state().open_intents) == 30
 
 
 def test_a_lock_that_was_removed_stops_every_thread(made, where):
     """None of them writes, and each hears why."""
     other = open_at(where)
     with made.lock("test"):
-        other.unlock(made._holding.holder.owner)
+        other.unlock(made._lease.lock_owner.lock_id)
 
         def call(number):
             with pytest.raises(LockLost):
-                made.put(record(f"p{number}", str(number)))
+                made.write_records(record(f"p{number}", str(number)))
 
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(call, range(24)))
     other.close()
-    assert made.read().records == {}
+    assert made.read_state().records == {}

@@ -9,25 +9,25 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.migrate import migrate
+from synapse_apply.stores.migrate import migrate_state
 
 
 @pytest.fixture
 def full(store):
     """A state with something of everything, in an order that is not that of names."""
     with store.lock("fill"):
-        store.put(record("b", "1"), record("a", "2"), record("b@1", "3", kind="release"))
+        store.write_records(record("b", "1"), record("a", "2"), record("b@1", "3", kind="release"))
         for name in ("z", "y"):
-            store.begin(intent(name, f"i-{name}"))
-        store.begin(intent("x", "i-x"))
+            store.write_intent(intent(name, f"i-{name}"))
+        store.write_intent(intent("x", "i-x"))
         ended = intent("x", "i-x", state=IntentState.DONE)
-        store.settle(ended, record("x", "9"), entry("x", at="t1"))
+        store.close_intent(ended, record("x", "9"), entry("x", at="t1"))
         for number in range(3):
-            store.begin(intent("w", f"w{number}"))
+            store.write_intent(intent("w", f"w{number}"))
             ended = intent("w", f"w{number}", state=IntentState.FAILED)
-            store.settle(ended, None, entry("w", at=f"t{number}"))
-        store.mark_applied("p2")
-        store.mark_applied("p1")
+            store.close_intent(ended, None, entry("w", at=f"t{number}"))
+        store.mark_plan_applied("p2")
+        store.mark_plan_applied("p1")
     return store
 
 
@@ -35,52 +35,52 @@ def full(store):
 def test_everything_moves(full, open_store, to):
     """Records, open calls in their order, history, used plans, lineage, binding and serial."""
     target = open_store(to, "target")
-    moved = migrate(full, target)
-    assert moved == target.read() == full.read()
-    assert (target.lineage(), target.binding()) == (LINEAGE, BINDING)
-    assert target.serial() == full.serial() > 0
-    assert target.audit() == full.audit()
-    assert target.was_applied("p1")
-    assert target.was_applied("p2")
+    moved = migrate_state(full, target)
+    assert moved == target.read_state() == full.read_state()
+    assert (target.read_lineage(), target.read_identity()) == (LINEAGE, BINDING)
+    assert target.read_serial() == full.read_serial() > 0
+    assert target.list_audit_entries() == full.list_audit_entries()
+    assert target.was_plan_applied("p1")
+    assert target.was_plan_applied("p2")
 
 
 def test_the_target_works_on(full, open_store):
     """It is not locked, and open calls can be settled there."""
     target = open_store("sqlite", "target")
-    migrate(full, target)
+    migrate_state(full, target)
     with target.lock("apply"):
         done = replace(intent("z", "i-z"), state=IntentState.DONE)
-        target.settle(done, record("z", "10"), entry("z"))
-    assert [one.address.name for one in target.read().open_intents] == ["y"]
-    assert target.audit()[0] == entry("z")
+        target.close_intent(done, record("z", "10"), entry("z"))
+    assert [one.address.name for one in target.read_state().open_intents] == ["y"]
+    assert target.list_audit_entries()[0] == entry("z")
 
 
 def test_a_state_is_never_moved_onto_another(full, open_store):
     """Both stay as they are."""
     target = open_store("sqlite", "target")
-    target.init(BINDING, "other")
-    before = full.contents()
+    target.create_state(BINDING, "other")
+    before = full.read_snapshot()
     with pytest.raises(StateError, match="There is a state already"):
-        migrate(full, target)
-    assert full.contents() == before
-    assert target.read().records == {}
-    assert target.lineage() == "other"
+        migrate_state(full, target)
+    assert full.read_snapshot() == before
+    assert target.read_state().records == {}
+    assert target.read_lineage() == "other"
 
 
 def test_nothing_moves_from_where_nothing_is(empty, open_store):
     """And nothing is made."""
     target = open_store("sqlite", "target")
     with pytest.raises(StateError, match="There is no state"):
-        migrate(empty, target)
+        migrate_state(empty, target)
     assert not target.exists()
 
 
 def test_a_copy_that_differs_is_not_to_be_used(full, open_store):
     """The message says which one is right."""
     target = open_store("sqlite", "target")
-    fill = target.fill
-    target.fill = lambda contents: fill(replace(contents, audit=contents.audit[1:]))
+    fill = target.create_from_snapshot
+    target.create_from_snapshot = lambda contents: fill(replace(contents, audit=contents.audit[1:]))
     with pytest.raises(StateError, match="not the same") as caught:
-        migrate(full, target)
+        migrate_state(full, target)
     assert full.where in caught.value.diagnostics[0].hint
     assert target.where in caught.value.diagnostics[0].hint

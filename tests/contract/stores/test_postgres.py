@@ -12,8 +12,8 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import IntentState
 from synapse_apply.stores.postgres import PostgresDatabase, open_postgres
-from synapse_apply.stores.postgres_url import place
-from synapse_apply.stores.sqlite import open_sqlite, origin
+from synapse_apply.stores.postgres_url import parse_state_url
+from synapse_apply.stores.sqlite import open_sqlite, read_backup_origin
 
 
 def told(caught):
@@ -46,7 +46,7 @@ def opened():
 def pg(url, opened):
     """A store with an empty state."""
     store = opened(url)
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     return store
 
 
@@ -64,9 +64,9 @@ def test_looking_makes_nothing(url, schema, opened, server):
     store = opened(url)
     assert not store.exists()
     with pytest.raises(StateError, match="There is no state"):
-        store.read()
+        store.read_state()
     with pytest.raises(StateError, match="There is no state"), store.lock("test"):
-        store.put(record())
+        store.write_records(record())
     assert server.run(f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'") == []
 
 
@@ -75,10 +75,10 @@ def test_one_database_holds_a_state_for_each_target(server, opened, schema):
     one = opened(server.url(), f"a.B-{schema[-8:]}")
     two = opened(server.url(), f"b{schema[-8:]}")
     for store in (one, two):
-        store.init(BINDING, LINEAGE)
+        store.create_state(BINDING, LINEAGE)
     with one.lock("test"), two.lock("test"):
-        one.put(record())
-    assert (len(one.read().records), len(two.read().records)) == (1, 0)
+        one.write_records(record())
+    assert (len(one.read_state().records), len(two.read_state().records)) == (1, 0)
     assert f"synapse_apply_a.B-{schema[-8:]}" in one.where
 
 
@@ -87,10 +87,10 @@ def test_of_two_that_make_a_state_one_wins(url, opened):
     together, ended = Barrier(4), []
 
     def make(number):
-        database = PostgresDatabase(place(url, "t"))
+        database = PostgresDatabase(parse_state_url(url, "t"))
         together.wait()
         try:
-            database.create([("CREATE TABLE meta (id INTEGER)", ())])
+            database.create_database([("CREATE TABLE meta (id INTEGER)", ())])
             ended.append(number)
         except StateError as problem:
             ended.append(str(problem))
@@ -118,7 +118,7 @@ def test_a_wrong_password_is_told_without_it(server, opened):
 def test_a_missing_database_is_named(server, opened):
     """And how to make it."""
     with pytest.raises(StateError, match="database does not exist") as caught:
-        opened(server.url(database="elsewhere")).read()
+        opened(server.url(database="elsewhere")).read_state()
     assert 'database "elsewhere"' in told(caught)
     assert "createdb" in told(caught)
 
@@ -130,7 +130,7 @@ def test_a_missing_database_is_named(server, opened):
 def test_a_server_that_is_not_there(url, opened):
     """At once: a first connection is not tried again."""
     with pytest.raises(StateError, match="cannot be reached") as caught:
-        opened(url).read()
+        opened(url).read_state()
     assert "Check host, port and network" in told(caught)
     assert url in told(caught)
 
@@ -138,7 +138,7 @@ def test_a_server_that_is_not_there(url, opened):
 def test_tls_that_the_server_does_not_speak(server, opened):
     """The url's own parameters decide."""
     with pytest.raises(StateError, match="refuses the connection") as caught:
-        opened(server.url(sslmode="require")).read()
+        opened(server.url(sslmode="require")).read_state()
     assert "SSL" in told(caught)
 
 
@@ -146,26 +146,26 @@ def test_a_user_without_rights_hears_which_one_is_missing(server, opened, role, 
     """Making a schema, or using one that an administrator made."""
     store = opened(server.url(user=role, password="theirs", schema=schema))
     with pytest.raises(StateError, match="does not permit") as caught:
-        store.init(BINDING, LINEAGE)
+        store.create_state(BINDING, LINEAGE)
     assert "permission denied for database" in told(caught)
     assert "CREATE SCHEMA" in told(caught)
     server.run(f"CREATE SCHEMA {schema} AUTHORIZATION {role}")
-    store.init(BINDING, LINEAGE)
-    assert store.read().lineage == LINEAGE
+    store.create_state(BINDING, LINEAGE)
+    assert store.read_state().lineage == LINEAGE
 
 
 def test_nobody_else_may_read_a_state(server, opened, role, pg, schema):
     """A schema is its owner's."""
     other = opened(server.url(user=role, password="theirs", schema=schema))
     with pytest.raises(StateError, match="does not permit"):
-        other.read()
+        other.read_state()
 
 
 def test_a_newer_format_is_refused(server, pg, schema):
     """Nothing is written to it."""
     server.run(f"UPDATE {schema}.meta SET format = 7")
     with pytest.raises(StateError, match="newer version") as caught:
-        pg.read()
+        pg.read_state()
     assert "format 7" in told(caught)
 
 
@@ -181,7 +181,7 @@ def test_a_damaged_state_says_what_is_wrong(server, pg, schema, statement, words
     """And how to come back."""
     server.run(statement.format(schema))
     with pytest.raises(StateError) as caught:
-        pg.read()
+        pg.read_state()
     assert words in told(caught)
     assert "state restore" in told(caught)
 
@@ -189,33 +189,33 @@ def test_a_damaged_state_says_what_is_wrong(server, pg, schema, statement, words
 def test_a_schema_of_another_program_is_left_alone(server, opened, url, schema, tmp_path):
     """Neither init nor restore touches its tables."""
     saved = open_sqlite(tmp_path / "t.db")
-    saved.init(BINDING, LINEAGE)
+    saved.create_state(BINDING, LINEAGE)
     saved.close()
     server.run(f"CREATE SCHEMA {schema}", f"CREATE TABLE {schema}.meta (theirs INTEGER)")
     store = opened(url)
     with pytest.raises(StateError, match="already"):
-        store.init(BINDING, LINEAGE)
+        store.create_state(BINDING, LINEAGE)
     with pytest.raises(StateError, match="not a state of synapse-apply"):
-        store.restore(str(tmp_path / "t.db"))
+        store.restore_backup(str(tmp_path / "t.db"))
     assert server.run(f"SELECT * FROM {schema}.meta") == []
 
 
 def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
     """From PostgreSQL to SQLite and back, with something of everything."""
     with pg.lock("fill"):
-        pg.put(record(), record("b@1", "2", kind="release"))
-        pg.begin(intent("c", "i1"))
-        pg.begin(intent("d", "i2"))
-        pg.settle(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
-        pg.mark_applied("p1")
-        pg.backup(str(tmp_path / "copy.db"))
+        pg.write_records(record(), record("b@1", "2", kind="release"))
+        pg.write_intent(intent("c", "i1"))
+        pg.write_intent(intent("d", "i2"))
+        pg.close_intent(intent("d", "i2", state=IntentState.FAILED), None, entry("d"))
+        pg.mark_plan_applied("p1")
+        pg.write_backup(str(tmp_path / "copy.db"))
     local = open_sqlite(tmp_path / "copy.db")
-    assert local.contents() == pg.contents()
+    assert local.read_snapshot() == pg.read_snapshot()
     with local.lock("test"):
-        local.put(record("more", "7"))
+        local.write_records(record("more", "7"))
     local.close()
-    pg.restore(str(tmp_path / "copy.db"))
-    assert "more" in {at.name for at in pg.read().records}
+    pg.restore_backup(str(tmp_path / "copy.db"))
+    assert "more" in {at.name for at in pg.read_state().records}
     with sqlite3.connect(tmp_path / "copy.db") as raw:
         assert raw.execute("SELECT COUNT(*) FROM lock").fetchone() == (0,)
     raw.close()
@@ -223,16 +223,16 @@ def test_a_backup_is_a_file_that_every_store_reads(pg, tmp_path, opened, url):
 
 def test_what_a_restore_replaces_is_kept_as_a_backup(pg, tmp_path):
     """Under a name that nothing has; a state that cannot be read is replaced all the same."""
-    pg.backup(str(tmp_path / "copy.db"))
+    pg.write_backup(str(tmp_path / "copy.db"))
     with pg.lock("fill"):
-        pg.put(record())
+        pg.write_records(record())
     keep = str(tmp_path / "state" / "prod.before-restore")
-    kept = [pg.restore(str(tmp_path / "copy.db"), keep=keep) for _ in range(2)]
+    kept = [pg.restore_backup(str(tmp_path / "copy.db"), kept_path=keep) for _ in range(2)]
     assert kept == [keep, f"{keep}-2"]
-    assert [origin(name).records for name in kept] == [1, 0]
-    pg._database.write(lambda run: run("DROP TABLE records", ()))
-    assert pg.restore(kept[0], keep=keep) == ""
-    assert len(pg.read().records) == 1
+    assert [read_backup_origin(name).record_count for name in kept] == [1, 0]
+    pg._database.write_in_transaction(lambda run: run("DROP TABLE records", ()))
+    assert pg.restore_backup(kept[0], kept_path=keep) == ""
+    assert len(pg.read_state().records) == 1
 
 
 def test_each_write_costs_the_same(pg, monkeypatch):
@@ -248,7 +248,7 @@ def test_each_write_costs_the_same(pg, monkeypatch):
     with pg.lock("test"):
         for number in range(50):
             seen.clear()
-            pg.put(record(f"p{number}", str(number)))
+            pg.write_records(record(f"p{number}", str(number)))
             counts.append(len(seen))
     assert set(counts) == {8}
 
@@ -257,12 +257,12 @@ def test_text_that_cannot_be_stored_is_kept_in_a_field_alone(pg):
     """An id of no known form never gets here: it is refused where it comes in."""
     odd = record(applied={("k\ud800\0",): "v\udfff\0"})
     with pg.lock("test"):
-        pg.put(odd)
+        pg.write_records(odd)
         for ident in ("\ud800", "a\0b", "x" * 5_000_000):
             with pytest.raises(TypeError, match="expected an id"):
-                pg.put(record("x", ident))
-        pg.put(record("y", "2"))
-    assert odd in pg.read().records.values()
+                pg.write_records(record("x", ident))
+        pg.write_records(record("y", "2"))
+    assert odd in pg.read_state().records.values()
 
 
 def test_a_session_that_writes_loosely_writes_surely_here(server, pg, schema):
@@ -272,7 +272,9 @@ def test_a_session_that_writes_loosely_writes_surely_here(server, pg, schema):
     try:
         pg.close()
         with pg.lock("test"):
-            shown = pg._database.write(lambda run: run("SHOW synchronous_commit", ()))
+            shown = pg._database.write_in_transaction(
+                lambda run: run("SHOW synchronous_commit", ())
+            )
         assert shown == [("on",)]
     finally:
         server.run(f"ALTER ROLE {name} RESET synchronous_commit")

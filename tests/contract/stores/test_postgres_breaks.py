@@ -13,16 +13,18 @@ from postgres.proxy import Proxy
 
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.lock import Runner
+from synapse_apply.stores.lock import LockRunner
 from synapse_apply.stores.postgres import PostgresDatabase, open_postgres
-from synapse_apply.stores.postgres_url import place
+from synapse_apply.stores.postgres_url import parse_state_url
 from synapse_apply.stores.sql import SqlStore
 
 
 @contextmanager
 def opened(url, patience=10.0, runner=None):
     """A store that waits that long for a database that was there before."""
-    store = SqlStore(PostgresDatabase(place(url, "t"), patience), runner=runner or Runner())
+    store = SqlStore(
+        PostgresDatabase(parse_state_url(url, "t"), patience), runner=runner or LockRunner()
+    )
     try:
         yield store
     finally:
@@ -33,7 +35,7 @@ def opened(url, patience=10.0, runner=None):
 def pg(url):
     """A store with an empty state."""
     with opened(url) as store:
-        store.init(BINDING, LINEAGE)
+        store.create_state(BINDING, LINEAGE)
         yield store
 
 
@@ -57,14 +59,14 @@ def behind(proxy, pg, url, server):
 def test_a_connection_that_ended_meanwhile_is_made_anew(server, pg):
     """Between two calls: a restart, a pooler, a firewall. Nobody notices."""
     with pg.lock("apply"):
-        pg.put(record())
+        pg.write_records(record())
         for number in range(3):
             pid = pg._database._connection.info.backend_pid
             server.run(f"SELECT pg_terminate_backend({pid}, 5000)")
             if number != 1:
-                assert len(pg.read().records) == number + 1
-            pg.put(record(f"p{number}", f"9{number}"))
-    assert pg.serial() == 4
+                assert len(pg.read_state().records) == number + 1
+            pg.write_records(record(f"p{number}", f"9{number}"))
+    assert pg.read_serial() == 4
 
 
 def test_work_that_broke_off_is_done_again_from_its_beginning(server, pg):
@@ -78,22 +80,22 @@ def test_work_that_broke_off_is_done_again_from_its_beginning(server, pg):
             server.run(f"SELECT pg_terminate_backend({tried[0]}, 5000)")
         return run("SELECT id FROM plans", ())
 
-    assert pg._database.write(work) == [("plan 2",)]
+    assert pg._database.write_in_transaction(work) == [("plan 2",)]
     assert len(set(tried)) == 2
 
 
 def test_kill_9_of_the_server_loses_nothing_acknowledged(server, pg):
     """It is killed between two calls and comes back: the same command goes on."""
     with pg.lock("apply"):
-        pg.begin(intent("c", "i1"))
-        pg.put(record())
+        pg.write_intent(intent("c", "i1"))
+        pg.write_records(record())
         server.kill()
         server.start()
-        assert [one.id for one in pg.read().open_intents] == ["i1"]
+        assert [one.id for one in pg.read_state().open_intents] == ["i1"]
         made = record("c", "2")
-        pg.settle(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
-    assert len(pg.read().records) == 2
-    assert pg.audit() == [entry("c")]
+        pg.close_intent(intent("c", "i1", state=IntentState.DONE), made, entry("c"))
+    assert len(pg.read_state().records) == 2
+    assert pg.list_audit_entries() == [entry("c")]
 
 
 def test_kill_9_of_the_server_in_the_middle_of_writes(server, pg):
@@ -103,7 +105,7 @@ def test_kill_9_of_the_server_in_the_middle_of_writes(server, pg):
     def write():
         while not enough.is_set() or len(acknowledged) < 20:
             name = f"p{len(acknowledged)}"
-            pg.put(record(name, name))
+            pg.write_records(record(name, name))
             acknowledged.append(name)
 
     with pg.lock("apply"):
@@ -116,7 +118,7 @@ def test_kill_9_of_the_server_in_the_middle_of_writes(server, pg):
             server.start()
         enough.set()
         writer.join()
-    state = pg.read()
+    state = pg.read_state()
     assert sorted(at.name for at in state.records) == sorted(acknowledged)
     assert state.serial == len(acknowledged)
 
@@ -127,45 +129,45 @@ def test_a_server_that_comes_back_in_time_is_waited_for(server, pg):
         server.kill()
         back = Thread(target=server.start)
         back.start()
-        pg.put(record())
+        pg.write_records(record())
         back.join()
-    assert len(pg.read().records) == 1
+    assert len(pg.read_state().records) == 1
 
 
 def test_a_server_that_stays_away_is_told_as_such(server, url, pg):
     """After the wait, in words; what was recorded before is kept, and the next run goes on."""
     with opened(url, patience=0.3) as store:
         with store.lock("apply"):
-            store.put(record())
+            store.write_records(record())
             server.kill()
             try:
                 with pytest.raises(StateError, match="cannot be reached") as caught:
-                    store.put(record("later", "2"))
+                    store.write_records(record("later", "2"))
             finally:
                 server.start()
         finding = caught.value.diagnostics[0]
         assert "Connection refused" in finding.detail
         assert "What was recorded before is kept" in finding.hint
         with store.lock("again"):
-            store.put(record("later", "2"))
-        assert len(store.read().records) == 2
+            store.write_records(record("later", "2"))
+        assert len(store.read_state().records) == 2
 
 
 def test_a_server_that_stands_still_is_not_waited_for_without_end(server, url, pg, proxy):
     """Its machine answers and it does not: told as a lost connection, and the lock's end, too."""
     through = url.replace(f":{server.port}/", f":{proxy.port}/") + "&connect_timeout=2"
-    database = PostgresDatabase(place(through, "t"), patience=0.3, longest=0.5)
+    database = PostgresDatabase(parse_state_url(through, "t"), patience=0.3, max_seconds=0.5)
     store = SqlStore(database, runner=quick(lease=60, beat=NEVER))
     with store.lock("apply"):
-        store.put(record())
+        store.write_records(record())
         proxy.flows.clear()
         begun = time.monotonic()
         with pytest.raises(StateError, match=r"was lost|cannot be reached"):
-            store.put(record("later", "2"))
-        assert store.broken()
+            store.write_records(record("later", "2"))
+        assert store.has_failed_write()
     assert time.monotonic() - begun < 12
     proxy.flows.set()
-    assert len(pg.read().records) >= 1
+    assert len(pg.read_state().records) >= 1
     store.close()
 
 
@@ -176,7 +178,7 @@ def test_a_lock_is_given_back_without_a_second_wait(server, url, pg):
             server.kill()
             try:
                 with pytest.raises(StateError):
-                    store.put(record())
+                    store.write_records(record())
                 begun = time.monotonic()
             except BaseException:
                 server.start()
@@ -190,34 +192,34 @@ def test_a_holder_that_cannot_reach_the_database_for_a_lease_stops(server, url, 
     """Its lock may be another's by then: it starts nothing, before it even hears of it."""
     with opened(url, patience=0.1, runner=quick(lease=0.8, beat=0.1)) as store:
         with store.lock("apply"):
-            assert store.still_ours()
+            assert store.holds_lock()
             server.kill()
             try:
                 with pytest.raises(StateError):
-                    store.put(record())
-                eventually(lambda: not store.still_ours())
+                    store.write_records(record())
+                eventually(lambda: not store.holds_lock())
             finally:
                 server.start()
             with pytest.raises(LockLost):
-                store.put(record())
-        assert store.read().records == {}
+                store.write_records(record())
+        assert store.read_state().records == {}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_commit_without_an_answer_is_looked_up_and_never_doubled(behind, proxy, moment):
     """Whether the server heard it or not: once, and the caller need not know."""
     with behind.lock("apply"):
-        behind.begin(intent())
+        behind.write_intent(intent())
         proxy.break_at = moment
-        behind.settle(intent(state=IntentState.DONE), record(), entry())
+        behind.close_intent(intent(state=IntentState.DONE), record(), entry())
         assert proxy.broken.wait(5)
         assert proxy.break_at is None
         proxy.break_at = moment
-        behind.mark_applied("p1")
-    state = behind.read()
+        behind.mark_plan_applied("p1")
+    state = behind.read_state()
     assert (list(state.records.values()), state.open_intents) == ([record()], ())
-    assert (behind.audit(), behind.serial()) == ([entry()], 2)
-    assert behind.was_applied("p1")
+    assert (behind.list_audit_entries(), behind.read_serial()) == ([entry()], 2)
+    assert behind.was_plan_applied("p1")
 
 
 def test_a_commit_that_cannot_be_looked_up_is_told_as_unknown(server, url, pg, proxy):
@@ -227,11 +229,11 @@ def test_a_commit_that_cannot_be_looked_up_is_told_as_unknown(server, url, pg, p
         with store.lock("apply"):
             proxy.break_at = "after"
             database = store._database
-            connect, database._connect = database._connect, _refuse
+            connect, database._open_connection = database._open_connection, _refuse
             with pytest.raises(StateError, match="not known"):
-                store.put(record())
-            database._connect = connect
-        assert len(store.read().records) == 1
+                store.write_records(record())
+            database._open_connection = connect
+        assert len(store.read_state().records) == 1
 
 
 def _refuse():
@@ -247,7 +249,7 @@ def test_a_stopped_writer_does_not_keep_others_out_for_ever(server, pg, url):
         begun.append(run("SHOW idle_in_transaction_session_timeout", ()))
         return run("SHOW lock_timeout", ())
 
-    assert other._database.write(work) == [("30s",)]
+    assert other._database.write_in_transaction(work) == [("30s",)]
     assert begun == [[("20s",)]]
     other.close()
 
@@ -259,9 +261,9 @@ def test_a_standby_is_named_as_read_only(server, pg):
     signal.touch()
     server.start()
     try:
-        assert pg.read().records == {}
+        assert pg.read_state().records == {}
         with pytest.raises(StateError, match="read-only") as caught, pg.lock("apply"):
-            pg.put(record())
+            pg.write_records(record())
         assert "primary" in caught.value.diagnostics[0].hint
     finally:
         server.kill()

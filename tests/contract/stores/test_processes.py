@@ -26,8 +26,8 @@ from synapse_apply.stores.sqlite import open_sqlite
 
 store = open_sqlite(sys.argv[1], run_url="https://ci.example/run/7")
 with store.lock("apply"):
-    store.put(record())
-    store.begin(intent("fresh", "i9"))
+    store.write_records(record())
+    store.write_intent(intent("fresh", "i9"))
     print("announced", flush=True)
     sys.stdin.read()
 """
@@ -40,9 +40,9 @@ from synapse_apply.stores.sqlite import open_sqlite
 
 store = open_sqlite(sys.argv[1])
 with store.lock("apply"):
-    store.put(record())
+    store.write_records(record())
     database = store._database
-    database._current().execute("PRAGMA cache_size = 1")
+    database._ensure_connection().execute("PRAGMA cache_size = 1")
 
     def work(run):
         run("UPDATE records SET record = 'torn'", ())
@@ -50,7 +50,7 @@ with store.lock("apply"):
             run("INSERT INTO plans (id, applied) VALUES (?, '')", (f"{number:0200}",))
         os.kill(os.getpid(), signal.SIGKILL)
 
-    database.write(work)
+    database.write_in_transaction(work)
 """
 
 
@@ -82,28 +82,28 @@ def test_a_second_process_hears_who_holds_the_state(sqlite, path, other):
     for word in ("@", f"process {other.pid}", "running apply since 2", "/run/7", str(path)):
         assert word in detail
     assert caught.value.exit_code == 6
-    assert len(sqlite.read().records) == 1
+    assert len(sqlite.read_state().records) == 1
 
 
 def test_a_lock_ends_with_its_process(sqlite, other):
     """Nobody has to unlock anything after a normal end."""
     other.communicate("")
     with sqlite.lock("apply"):
-        sqlite.put(record("next", "2"))
+        sqlite.write_records(record("next", "2"))
 
 
 def test_kill_9_leaves_the_open_intent_and_all_that_was_written(sqlite, other):
     """What was acknowledged before is there, and the next process can go on."""
     other.send_signal(signal.SIGKILL)
     other.wait()
-    state = sqlite.read()
+    state = sqlite.read_state()
     assert [one.address.name for one in state.records.values()] == ["yolo"]
     (left,) = state.open_intents
     assert (left.id, left.state) == ("i9", IntentState.OPEN)
     with sqlite.lock("apply"):
         made = record("fresh", "2")
-        sqlite.settle(replace(left, state=IntentState.DONE), made, entry("fresh"))
-    assert sqlite.read().open_intents == ()
+        sqlite.close_intent(replace(left, state=IntentState.DONE), made, entry("fresh"))
+    assert sqlite.read_state().open_intents == ()
 
 
 def test_kill_9_inside_a_write_undoes_that_write(sqlite, path):
@@ -113,8 +113,8 @@ def test_kill_9_inside_a_write_undoes_that_write(sqlite, path):
     assert done.returncode == -signal.SIGKILL
     assert path.with_name("prod.db-journal").stat().st_size > 0
     assert path.stat().st_size > 200_000
-    assert list(sqlite.read().records.values()) == [record()]
-    assert not sqlite.was_applied("0" * 200)
+    assert list(sqlite.read_state().records.values()) == [record()]
+    assert not sqlite.was_plan_applied("0" * 200)
 
 
 def test_two_stores_of_one_process_keep_each_other_out(sqlite, path):
@@ -123,7 +123,7 @@ def test_two_stores_of_one_process_keep_each_other_out(sqlite, path):
     with sqlite.lock("plan"), pytest.raises(LockHeld, match="locked"), second.lock("apply"):
         pytest.fail("two stores held one lock")
     with second.lock("apply"):
-        second.put(record())
+        second.write_records(record())
     second.close()
 
 
@@ -131,7 +131,7 @@ def test_a_lock_is_not_reentrant(locked):
     """Taking it twice is a mistake of the program, not a wait."""
     with pytest.raises(StateError, match="by this process already"), locked.lock("again"):
         pytest.fail("one store was locked twice")
-    locked.put(record())
+    locked.write_records(record())
 
 
 def test_a_lock_ends_with_an_error_too(store):
@@ -139,7 +139,7 @@ def test_a_lock_ends_with_an_error_too(store):
     with pytest.raises(RuntimeError), store.lock("first"):
         raise RuntimeError
     with store.lock("second"):
-        store.put(record())
+        store.write_records(record())
 
 
 def test_nothing_is_written_without_the_lock(store):
@@ -147,17 +147,17 @@ def test_nothing_is_written_without_the_lock(store):
     ended = intent(state=IntentState.DONE)
     address = record().address
     for write in (
-        lambda: store.put(record()),
-        lambda: store.begin(intent()),
-        lambda: store.settle(ended, None, entry()),
-        lambda: store.remove(address),
-        lambda: store.move({address: address}),
-        lambda: store.rebind(store.binding()),
-        lambda: store.mark_applied("p"),
+        lambda: store.write_records(record()),
+        lambda: store.write_intent(intent()),
+        lambda: store.close_intent(ended, None, entry()),
+        lambda: store.remove_records(address),
+        lambda: store.rename_addresses({address: address}),
+        lambda: store.replace_identity(store.read_identity()),
+        lambda: store.mark_plan_applied("p"),
     ):
         with pytest.raises(StateError, match="not locked"):
             write()
-    assert store.read().serial == 0
+    assert store.read_state().serial == 0
 
 
 def test_threads_write_and_read_at_once(locked):
@@ -166,14 +166,14 @@ def test_threads_write_and_read_at_once(locked):
     def call(number):
         name = f"p{number}"
         announced = intent(name, ident=name)
-        locked.begin(announced)
-        assert locked.read().serial > 0
+        locked.write_intent(announced)
+        assert locked.read_state().serial > 0
         done = replace(announced, state=IntentState.DONE)
-        locked.settle(done, record(name, str(number)), entry(name))
+        locked.close_intent(done, record(name, str(number)), entry(name))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(call, range(40)))
-    state = locked.read()
-    assert len(state.records) == len(locked.audit()) == 40
+    state = locked.read_state()
+    assert len(state.records) == len(locked.list_audit_entries()) == 40
     assert state.open_intents == ()
     assert state.serial == 80

@@ -34,78 +34,78 @@ def test_a_record_is_read_back_as_it_was_written(locked):
         created_at="t1",
         updated_at="t2",
     )
-    locked.put(written)
-    assert locked.read().records == {YOLO: written}
-    assert locked.record(YOLO) == written
-    assert locked.record(Address("plugin", "nobody")) is None
+    locked.write_records(written)
+    assert locked.read_state().records == {YOLO: written}
+    assert locked.find_record(YOLO) == written
+    assert locked.find_record(Address("plugin", "nobody")) is None
 
 
 def test_an_intent_is_open_until_it_is_settled(locked):
     """What was announced is listed with all it announces."""
     announced = intent(fields={("key",): Mac("k", "ab")}, deadline=30.5, sent_at="t")
-    locked.begin(announced)
-    assert locked.read().open_intents == (announced,)
-    locked.settle(replace(announced, state=IntentState.DONE), record(), entry())
-    assert locked.read().open_intents == ()
-    assert locked.read().records == {YOLO: record()}
-    assert locked.audit() == [entry()]
+    locked.write_intent(announced)
+    assert locked.read_state().open_intents == (announced,)
+    locked.close_intent(replace(announced, state=IntentState.DONE), record(), entry())
+    assert locked.read_state().open_intents == ()
+    assert locked.read_state().records == {YOLO: record()}
+    assert locked.list_audit_entries() == [entry()]
 
 
 def test_open_intents_are_listed_in_the_order_they_were_announced(locked):
     """The order of calls is the order of their settling later."""
     for name in ("b", "a", "c"):
-        locked.begin(intent(name, ident=f"i-{name}"))
-    assert [one.address.name for one in locked.read().open_intents] == ["b", "a", "c"]
+        locked.write_intent(intent(name, ident=f"i-{name}"))
+    assert [one.address.name for one in locked.read_state().open_intents] == ["b", "a", "c"]
 
 
 def test_a_call_without_intent_can_be_noted(locked):
     """It is in the audit; records, open calls and the serial are as they were."""
-    locked.put(record())
-    before = locked.read()
-    locked.note(entry())
-    assert locked.audit() == [entry()]
-    assert locked.read() == before
+    locked.write_records(record())
+    before = locked.read_state()
+    locked.append_audit_entries(entry())
+    assert locked.list_audit_entries() == [entry()]
+    assert locked.read_state() == before
 
 
 def test_a_failed_call_leaves_the_record(locked):
     """Failed and absent calls change no record, whatever they were to do."""
-    locked.put(record())
+    locked.write_records(record())
     for ident, state in (("i1", IntentState.FAILED), ("i2", IntentState.ABSENT)):
-        locked.begin(intent(ident=ident))
-        locked.settle(settled(state, ident=ident), None, entry(result=state.value))
-    assert locked.read().records == {YOLO: record()}
-    assert [one.result for one in locked.audit()] == ["absent", "failed"]
+        locked.write_intent(intent(ident=ident))
+        locked.close_intent(settled(state, ident=ident), None, entry(result=state.value))
+    assert locked.read_state().records == {YOLO: record()}
+    assert [one.result for one in locked.list_audit_entries()] == ["absent", "failed"]
 
 
 def test_a_delete_that_was_done_removes_the_record(locked):
     """Done without a record means gone."""
-    locked.put(record())
-    locked.begin(intent(verb="delete"))
-    locked.settle(settled(IntentState.DONE, verb="delete"), None, entry())
-    assert locked.read().records == {}
+    locked.write_records(record())
+    locked.write_intent(intent(verb="delete"))
+    locked.close_intent(settled(IntentState.DONE, verb="delete"), None, entry())
+    assert locked.read_state().records == {}
 
 
 def test_settling_twice_or_what_was_not_begun_is_an_error(locked):
     """A record never changes by a call that nobody announced."""
     with pytest.raises(StateError, match="not open"):
-        locked.settle(settled(IntentState.DONE), record(), entry())
-    assert locked.read().records == {}
-    assert locked.audit() == []
-    locked.begin(intent())
+        locked.close_intent(settled(IntentState.DONE), record(), entry())
+    assert locked.read_state().records == {}
+    assert locked.list_audit_entries() == []
+    locked.write_intent(intent())
     with pytest.raises(StateError, match="announced before"):
-        locked.begin(intent())
+        locked.write_intent(intent())
     with pytest.raises(ValueError, match="how it ended"):
-        locked.settle(intent(), record(), entry())
+        locked.close_intent(intent(), record(), entry())
 
 
 def test_a_refused_settle_changes_nothing(locked):
     """Record, intent and audit change together or not at all."""
-    locked.put(record("other", "1"))
-    locked.begin(intent())
+    locked.write_records(record("other", "1"))
+    locked.write_intent(intent())
     with pytest.raises(StateError, match="two addresses"):
-        locked.settle(settled(IntentState.DONE), record(), entry())
-    state = locked.read()
-    assert (len(state.open_intents), set(state.records), locked.audit()) == (
+        locked.close_intent(settled(IntentState.DONE), record(), entry())
+    state = locked.read_state()
+    assert (len(state.open_intents), set(state.records), locked.list_audit_entries()) == (
         1,
         {Address("plugin", "other")},
         [],
@@ -114,38 +114,40 @@ def test_a_refused_settle_changes_nothing(locked):
 
 def test_one_remote_id_under_two_addresses_names_both(locked):
     """Two manifests must not fight over one object."""
-    locked.put(record())
+    locked.write_records(record())
     with pytest.raises(StateError) as caught:
-        locked.put(record("fresh", "9"), record("other", "1"))
+        locked.write_records(record("fresh", "9"), record("other", "1"))
     detail = caught.value.diagnostics[0].detail
     assert "plugin/other" in detail
     assert "plugin/yolo" in detail
-    assert set(locked.read().records) == {YOLO}
+    assert set(locked.read_state().records) == {YOLO}
     with pytest.raises(StateError, match="two addresses"):
-        locked.put(record("a", "7"), record("b", "7"))
+        locked.write_records(record("a", "7"), record("b", "7"))
 
 
 def test_another_kind_or_api_may_have_the_same_id(locked):
     """Ids are counted per kind and API version."""
-    locked.put(record(), record("yolo", "1", kind="storage"), record("new", "1", api="v2"))
-    assert len(locked.read().records) == 3
+    locked.write_records(
+        record(), record("yolo", "1", kind="storage"), record("new", "1", api="v2")
+    )
+    assert len(locked.read_state().records) == 3
 
 
 def test_two_records_may_exchange_their_ids_in_one_call(locked):
     """Only the end of a call is judged."""
-    locked.put(record("a", "1"), record("b", "2"))
-    locked.put(record("a", "2"), record("b", "1"))
-    ids = {at.name: one.remote_id for at, one in locked.read().records.items()}
+    locked.write_records(record("a", "1"), record("b", "2"))
+    locked.write_records(record("a", "2"), record("b", "1"))
+    ids = {at.name: one.remote_id for at, one in locked.read_state().records.items()}
     assert ids == {"a": "2", "b": "1"}
 
 
 def test_a_move_takes_the_dependents_along(locked):
     """What depended on the old address depends on the new one."""
     release = record("yolo@1", "5", kind="release", depends_on=(YOLO,))
-    locked.put(record(), release)
+    locked.write_records(record(), release)
     new = Address("plugin", "detector")
-    locked.move({YOLO: new})
-    records = locked.read().records
+    locked.rename_addresses({YOLO: new})
+    records = locked.read_state().records
     assert records[new] == replace(record(), address=new)
     assert records[release.address].depends_on == (new,)
     assert YOLO not in records
@@ -154,47 +156,47 @@ def test_a_move_takes_the_dependents_along(locked):
 def test_several_moves_are_one_write(locked):
     """A series goes along, texts that name it too; where one cannot be, none is."""
     release = record("yolo@1", "5", kind="release", depends_on=(YOLO,), series="plugin/yolo")
-    locked.put(record(), release, record("other", "2"))
+    locked.write_records(record(), release, record("other", "2"))
     detector, member = Address("plugin", "detector"), Address("release", "detector@1")
     with pytest.raises(StateError, match="taken"):
-        locked.move({YOLO: detector, release.address: Address("plugin", "other")})
-    before = locked.serial()
-    locked.move({YOLO: detector, release.address: member})
-    assert locked.serial() == before + 1
-    moved = locked.read().records[member]
+        locked.rename_addresses({YOLO: detector, release.address: Address("plugin", "other")})
+    before = locked.read_serial()
+    locked.rename_addresses({YOLO: detector, release.address: member})
+    assert locked.read_serial() == before + 1
+    moved = locked.read_state().records[member]
     assert (moved.depends_on, moved.series) == ((detector,), "plugin/detector")
-    assert locked.read().records.keys() == {detector, member, Address("plugin", "other")}
+    assert locked.read_state().records.keys() == {detector, member, Address("plugin", "other")}
 
 
 def test_a_move_needs_a_known_source_a_free_place_and_no_open_call(locked):
     """Each refusal has its own words and changes nothing."""
-    locked.put(record(), record("other", "2"))
+    locked.write_records(record(), record("other", "2"))
     with pytest.raises(StateError, match="does not know"):
-        locked.move({Address("plugin", "nobody"): Address("plugin", "new")})
+        locked.rename_addresses({Address("plugin", "nobody"): Address("plugin", "new")})
     with pytest.raises(StateError, match="taken"):
-        locked.move({YOLO: Address("plugin", "other")})
-    locked.begin(intent(verb="update"))
+        locked.rename_addresses({YOLO: Address("plugin", "other")})
+    locked.write_intent(intent(verb="update"))
     with pytest.raises(StateError, match="not settled"):
-        locked.move({YOLO: Address("plugin", "new")})
-    assert len(locked.read().records) == 2
+        locked.rename_addresses({YOLO: Address("plugin", "new")})
+    assert len(locked.read_state().records) == 2
 
 
 def test_audit_gives_the_newest_first_and_no_more_than_asked(locked):
     """History is read from its end."""
     for number in range(5):
-        locked.begin(intent(ident=f"i{number}"))
+        locked.write_intent(intent(ident=f"i{number}"))
         ended = intent(ident=f"i{number}", state=IntentState.FAILED)
-        locked.settle(ended, None, entry(at=f"t{number}"))
-    assert [one.at for one in locked.audit(limit=2)] == ["t4", "t3"]
-    assert len(locked.audit()) == 5
+        locked.close_intent(ended, None, entry(at=f"t{number}"))
+    assert [one.at for one in locked.list_audit_entries(limit=2)] == ["t4", "t3"]
+    assert len(locked.list_audit_entries()) == 5
 
 
 @pytest.mark.parametrize("value", [Sensitive("s3cr3t"), SecretRef("env", "s3cr3t")])
 def test_a_secret_is_never_stored(locked, value):
     """What is no digest is refused, and the refusal shows nothing."""
     with pytest.raises(TypeError) as caught:
-        locked.put(record(applied={("key",): value}))
+        locked.write_records(record(applied={("key",): value}))
     assert "s3cr3t" not in str(caught.value)
     with pytest.raises(TypeError):
-        locked.begin(intent(fields={("list",): [value]}))
-    assert (locked.read().records, locked.read().open_intents) == ({}, ())
+        locked.write_intent(intent(fields={("list",): [value]}))
+    assert (locked.read_state().records, locked.read_state().open_intents) == ({}, ())

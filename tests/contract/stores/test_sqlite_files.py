@@ -45,10 +45,10 @@ def test_only_the_owner_may_read_what_a_store_makes(path, tmp_path):
     before = os.umask(0)
     try:
         store = open_sqlite(path)
-        store.init(BINDING, "lineage")
-        store.backup(str(tmp_path / "backup.db"))
+        store.create_state(BINDING, "lineage")
+        store.write_backup(str(tmp_path / "backup.db"))
         with store.lock("test"):
-            store.put(record())
+            store.write_records(record())
     finally:
         os.umask(before)
     store.close()
@@ -66,7 +66,7 @@ def test_our_folder_keeps_itself_out_of_git(sqlite, path, tmp_path):
 def test_a_folder_of_another_name_is_left_alone(tmp_path):
     """A path the user chose gets no files but ours."""
     store = open_sqlite(tmp_path / "mine" / "state.db")
-    store.init(BINDING, "lineage")
+    store.create_state(BINDING, "lineage")
     store.close()
     assert sorted(at.name for at in (tmp_path / "mine").iterdir()) == ["state.db", "state.db.lock"]
     assert not (tmp_path / ".gitignore").exists()
@@ -77,7 +77,7 @@ def test_looking_makes_nothing(path):
     store = open_sqlite(path)
     assert not store.exists()
     with pytest.raises(StateError, match="There is no state"):
-        store.read()
+        store.read_state()
     assert not path.parent.parent.exists()
 
 
@@ -85,19 +85,19 @@ def test_a_path_with_odd_characters_is_one_path(tmp_path):
     """A question mark or a percent sign is part of the name, not of an address."""
     path = tmp_path / "a?mode=memory#b%20ü" / "s ta.db"
     store = open_sqlite(path)
-    store.init(BINDING, "lineage")
+    store.create_state(BINDING, "lineage")
     store.close()
     assert path.is_file()
 
 
 def test_a_state_removed_while_open_is_missed_at_once(sqlite, path):
     """Writing into a file without a name would be lost silently."""
-    sqlite.read()
+    sqlite.read_state()
     path.unlink()
     with pytest.raises(StateError, match="There is no state"):
-        sqlite.read()
+        sqlite.read_state()
     with sqlite.lock("test"), pytest.raises(StateError, match="There is no state"):
-        sqlite.put(record())
+        sqlite.write_records(record())
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_a_file_that_is_no_database(path, content, words):
     path.write_bytes(content)
     store = open_sqlite(path)
     with pytest.raises(StateError) as caught:
-        store.read()
+        store.read_state()
     assert words in finding(caught)
     assert str(path) in finding(caught)
     assert "restore" in finding(caught)
     assert path.read_bytes() == content
     with pytest.raises(StateError, match="There is a state already"):
-        store.init(BINDING, "lineage")
+        store.create_state(BINDING, "lineage")
 
 
 def test_a_database_of_another_program(path):
@@ -129,7 +129,7 @@ def test_a_database_of_another_program(path):
     change(path, "CREATE TABLE meta (id INTEGER)")
     store = open_sqlite(path)
     with pytest.raises(StateError) as caught:
-        store.read()
+        store.read_state()
     assert "not a state of synapse-apply" in finding(caught)
     assert "another program" in finding(caught)
 
@@ -138,7 +138,7 @@ def test_a_folder_in_the_place_of_the_file(path):
     """Said in words."""
     path.mkdir(parents=True)
     with pytest.raises(StateError) as caught:
-        open_sqlite(path).read()
+        open_sqlite(path).read_state()
     assert "is a folder. It was not opened" in finding(caught)
 
 
@@ -147,12 +147,12 @@ def test_a_newer_format_names_both_numbers(sqlite, path):
     sqlite.close()
     change(path, "PRAGMA user_version = 7")
     with pytest.raises(StateError) as caught:
-        sqlite.read()
+        sqlite.read_state()
     assert "newer version" in finding(caught)
     assert "format 7" in finding(caught)
     change(path, "PRAGMA user_version = 1", "UPDATE meta SET format = 8")
     with sqlite.lock("test"), pytest.raises(StateError, match="newer version"):
-        sqlite.put(record())
+        sqlite.write_records(record())
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_a_newer_format_names_both_numbers(sqlite, path):
 def test_a_damaged_state_says_what_is_wrong(sqlite, path, statement, words):
     """And how to come back."""
     with sqlite.lock("test"):
-        sqlite.put(record())
+        sqlite.write_records(record())
     sqlite.close()
     change(path, statement)
     with pytest.raises(StateError) as caught:
-        sqlite.read()
+        sqlite.read_state()
     assert "The state is damaged" in finding(caught)
     assert words in finding(caught)
     assert "state restore" in finding(caught)
@@ -181,23 +181,23 @@ def test_a_damaged_state_says_what_is_wrong(sqlite, path, statement, words):
 def test_a_cut_off_file_is_damaged(sqlite, path):
     """A copy that did not end."""
     with sqlite.lock("test"):
-        sqlite.put(*(record(f"p{number}", str(number)) for number in range(200)))
+        sqlite.write_records(*(record(f"p{number}", str(number)) for number in range(200)))
     sqlite.close()
     path.write_bytes(path.read_bytes()[:8192])
     with pytest.raises(StateError, match="damaged"):
-        sqlite.read()
+        sqlite.read_state()
 
 
 def test_a_full_disk_loses_nothing_recorded(sqlite):
     """The write fails as a whole and says so."""
     with sqlite.lock("test"):
-        sqlite.put(record())
-        sqlite._database._current().execute("PRAGMA max_page_count = 1")
+        sqlite.write_records(record())
+        sqlite._database._ensure_connection().execute("PRAGMA max_page_count = 1")
         with pytest.raises(StateError) as caught:
-            sqlite.put(record("big", "2", series="x" * 100_000))
+            sqlite.write_records(record("big", "2", series="x" * 100_000))
         assert "The disk is full" in finding(caught)
-        assert [at.name for at in sqlite.read().records] == ["yolo"]
-        sqlite.put(record("small", "3"))
+        assert [at.name for at in sqlite.read_state().records] == ["yolo"]
+        sqlite.write_records(record("small", "3"))
 
 
 READ_ONLY = """
@@ -207,14 +207,14 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.stores.sqlite import open_sqlite
 
 store = open_sqlite(sys.argv[1])
-store.read()
+store.read_state()
 if os.geteuid() == 0:
     os.setuid(65534)
 store.close()
-print(len(store.read().records))
+print(len(store.read_state().records))
 try:
     with store.lock("apply"):
-        store.put(record("more", "9"))
+        store.write_records(record("more", "9"))
 except StateError as problem:
     print(problem.diagnostics[0].summary, "|", problem.diagnostics[0].detail)
 """
@@ -227,7 +227,7 @@ def test_what_is_read_only_can_be_read_and_says_so_when_written(what):
     try:
         path = folder / "state.db"
         store = open_sqlite(path)
-        store.init(BINDING, "lineage")
+        store.create_state(BINDING, "lineage")
         store.close()
         path.with_name("state.db.lock").unlink()
         path.chmod(0o444)
@@ -250,19 +250,19 @@ def test_what_is_read_only_can_be_read_and_says_so_when_written(what):
 
 def test_a_busy_file_is_said_in_words(sqlite, path, monkeypatch):
     """Another program that keeps the file is named as the reason."""
-    monkeypatch.setattr("synapse_apply.stores.sqlite.PATIENCE", 0.01)
+    monkeypatch.setattr("synapse_apply.stores.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
     sqlite.close()
     blocker = sqlite3.connect(path, isolation_level=None)
     with sqlite.lock("test"):
         blocker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StateError, match="busy"):
-            sqlite.put(record())
+            sqlite.write_records(record())
         blocker.close()
 
 
 def test_a_process_that_was_stopped_in_a_write_holds_the_lock(sqlite, path, monkeypatch):
     """Nobody else can even read who it is; the command ends as with any lock that is held."""
-    monkeypatch.setattr("synapse_apply.stores.sqlite.PATIENCE", 0.01)
+    monkeypatch.setattr("synapse_apply.stores.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
     sqlite.close()
     blocker = sqlite3.connect(path, isolation_level=None)
     for hold in ("IMMEDIATE", "EXCLUSIVE"):
@@ -273,28 +273,28 @@ def test_a_process_that_was_stopped_in_a_write_holds_the_lock(sqlite, path, monk
         blocker.execute("ROLLBACK")
     blocker.close()
     with sqlite.lock("test"):
-        sqlite.put(record())
+        sqlite.write_records(record())
 
 
 def test_text_that_is_no_unicode_is_kept_in_a_field_alone(sqlite):
     """An id of no known form never gets here: it is refused where it comes in."""
     odd = record(applied={("k\ud800",): "v\udfff"})
     with sqlite.lock("test"):
-        sqlite.put(odd)
+        sqlite.write_records(odd)
         with pytest.raises(TypeError, match="expected an id"):
-            sqlite.put(record("x", "\ud800"))
-    assert list(sqlite.read().records.values()) == [odd]
+            sqlite.write_records(record("x", "\ud800"))
+    assert list(sqlite.read_state().records.values()) == [odd]
 
 
 def test_each_write_costs_the_same(sqlite):
     """The number of statements of a write does not grow with the state."""
     seen = []
     with sqlite.lock("test"):
-        sqlite._database._current().set_trace_callback(seen.append)
+        sqlite._database._ensure_connection().set_trace_callback(seen.append)
         counts = []
         for number in range(200):
             seen.clear()
-            sqlite.put(record(f"p{number}", str(number)))
+            sqlite.write_records(record(f"p{number}", str(number)))
             counts.append(len(seen))
     assert len(set(counts)) == 1
 
@@ -303,15 +303,15 @@ def test_ten_thousand_records_are_one_transaction(sqlite):
     """A large import is one durable write, and a fixed number of statements each."""
     seen = []
     with sqlite.lock("test"):
-        sqlite._database._current().set_trace_callback(seen.append)
-        sqlite.put(*(record(f"p{number}", str(number)) for number in range(10_000)))
+        sqlite._database._ensure_connection().set_trace_callback(seen.append)
+        sqlite.write_records(*(record(f"p{number}", str(number)) for number in range(10_000)))
         assert seen.count("COMMIT") == 1
     assert len(seen) <= 10_000 * 4 + 10
-    assert len(sqlite.read().records) == 10_000
+    assert len(sqlite.read_state().records) == 10_000
 
 
 def test_every_commit_is_flushed(sqlite):
     """A rollback journal, and everything on disk before a call returns."""
-    connection = sqlite._database._current()
+    connection = sqlite._database._ensure_connection()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] >= 2

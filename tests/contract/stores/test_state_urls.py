@@ -12,7 +12,7 @@ from contract.stores.samples import BINDING, LINEAGE, record
 from synapse_apply.model.errors import InputError, LockHeld, SynapseApplyError
 from synapse_apply.model.project import Project, StateSettings, Target
 from synapse_apply.model.values import SecretRef
-from synapse_apply.session.state_file import open_store, open_store_at
+from synapse_apply.session.state_file import open_store, open_store_at_url
 
 
 def target(url="", name="prod"):
@@ -44,7 +44,7 @@ def test_a_path_is_a_file_from_the_projects_folder(project, url, path):
 def test_the_unlock_command_names_the_target(project):
     """It can be copied as it stands."""
     store, other = (open_store(project, target(), {}) for _ in range(2))
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     with store.lock("apply"), pytest.raises(LockHeld) as caught, other.lock("plan"):
         pytest.fail("two held one lock")
     assert caught.value.diagnostics[0].hint.endswith(" -t prod.")
@@ -57,10 +57,10 @@ def test_a_url_of_postgresql_is_a_database(project, url, given):
     """Written down, or in a variable that the project file names."""
     at = target(url if given == "text" else SecretRef("env", "STATE_URL"))
     store = open_store(project, at, {"STATE_URL": url, "CI_JOB_URL": "https://ci.example/9"})
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     with store.lock("apply"):
-        store.put(record())
-        assert store._lock.holder().run_url == "https://ci.example/9"
+        store.write_records(record())
+        assert store._lock.read_owner().run_url == "https://ci.example/9"
     assert "open-sesame" not in store.where
     store.close()
 
@@ -82,7 +82,7 @@ def test_a_variable_that_is_not_set_is_named(project):
 def test_another_sort_of_url_is_refused_without_being_repeated(project):
     """It may hold a password; its scheme is enough."""
     with pytest.raises(InputError) as caught:
-        open_store_at("mysql://me:s3cr3t@db/s", project, target(), {})
+        open_store_at_url("mysql://me:s3cr3t@db/s", project, target(), {})
     finding = caught.value.diagnostics[0]
     assert "mysql://." in finding.detail
     assert "s3cr3t" not in f"{finding.detail}{finding.hint}"
@@ -94,10 +94,10 @@ sys.modules["psycopg"] = None
 from pathlib import Path
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.session.state_file import open_store_at
-open_store_at("", Project(Path(".")), Target("prod"), {})
+from synapse_apply.session.state_file import open_store_at_url
+open_store_at_url("", Project(Path(".")), Target("prod"), {})
 try:
-    open_store_at("postgresql://u:s3cr3t@db/s", Project(Path(".")), Target("prod"), {})
+    open_store_at_url("postgresql://u:s3cr3t@db/s", Project(Path(".")), Target("prod"), {})
 except InputError as problem:
     print(problem.diagnostics[0].detail, problem.diagnostics[0].hint)
 """

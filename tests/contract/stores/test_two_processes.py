@@ -15,26 +15,26 @@ from stopping import suspend
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld
-from synapse_apply.stores.postgres_url import is_postgres
+from synapse_apply.stores.postgres_url import is_postgres_url
 
 
 @pytest.fixture
 def made(where):
     """A store with a state; its user sits at another machine."""
     store = open_at(where, runner=quick(process=ELSEWHERE))
-    store.init(BINDING, LINEAGE)
+    store.create_state(BINDING, LINEAGE)
     yield store
     store.close()
 
 
 def file_at(where):
     """The file of a state that is not in a database."""
-    return None if is_postgres(where) else Path(where)
+    return None if is_postgres_url(where) else Path(where)
 
 
 def names(store):
     """What is recorded."""
-    return sorted(at.name for at in store.read().records)
+    return sorted(at.name for at in store.read_state().records)
 
 
 def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where):
@@ -45,13 +45,13 @@ def test_a_stopped_holder_that_wakes_up_writes_nothing(made, where):
         assert ask(holder, "request") == "True"
         suspend(holder, file_at(where))
         with made.lock("apply", timeout=20):
-            made.put(record("taken", "2"))
+            made.write_records(record("taken", "2"))
             holder.send_signal(signal.SIGCONT)
             assert ask(holder, "request") == "False"
             assert ask(holder, "put after").startswith("LockLost")
             assert holder.communicate("end\n", timeout=20)[0] == ""
-            assert made.still_ours()
-            made.put(record("more", "3"))
+            assert made.holds_lock()
+            made.write_records(record("more", "3"))
     assert names(made) == ["before", "more", "taken"]
 
 
@@ -104,7 +104,7 @@ def test_many_processes_take_turns(where):
             process.communicate(timeout=60)
     assert [process.returncode for process in running] == [0] * 4
     store = open_at(where)
-    assert store.record(Address("plugin", "yolo")).series == "20"
+    assert store.find_record(Address("plugin", "yolo")).series == "20"
     store.close()
 
 

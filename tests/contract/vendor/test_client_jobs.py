@@ -200,13 +200,13 @@ def test_a_dry_run_of_v2_sees_no_taken_code(backend, client):
     """`data: {dry_run, action, validated_fields}`: confirmed, stored nowhere, blind to conflicts."""
     backend.world.add_plugin(TENANT, "Yolo", "yolo")
     body = {"name": "Yolo", "code": "yolo", "category": "upload"}
-    answer = client.trying.v2.create_plugin(body)
+    answer = client.dry_run.v2.create_plugin(body)
     assert (answer["dry_run"], answer["action"]) == (True, "create")
     assert answer["validated_fields"] == ["category", "code", "name"]
     assert len(backend.world.plugins) == 1
     assert isinstance(error_of(client.v2.create_plugin, body), ConflictError)
     backend.answer_once("POST", "/v2/plugins/", 201, {"data": {"id": 1}, "meta": {}})
-    assert isinstance(error_of(client.trying.v2.create_plugin, body), UnconfirmedError)
+    assert isinstance(error_of(client.dry_run.v2.create_plugin, body), UnconfirmedError)
 
 
 def test_a_v2_that_only_reads(serve, connect):

@@ -16,7 +16,7 @@ import pytest
 from stopping import asked_again
 
 from synapse_apply.session.context import open_state
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 from .conftest import COMMAND, SECRETS, STORAGE, Run, environment
 
@@ -83,8 +83,8 @@ def test_the_second_signal_stops_at_once(project: Path) -> None:
 
 def open_calls(project: Path) -> list[str]:
     """Addresses whose call was announced and not settled."""
-    with open_state(Where(project, target="embedded")) as context:
-        state = context.store.read()
+    with open_state(Invocation(project, target="embedded")) as context:
+        state = context.store.read_state()
     return [str(intent.address) for intent in state.open_intents]
 
 

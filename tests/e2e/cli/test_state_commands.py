@@ -10,7 +10,7 @@ import pytest
 
 from synapse_apply.model.errors import LockLost
 from synapse_apply.session.context import open_state
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 from .conftest import Run
 
@@ -91,7 +91,7 @@ def test_a_new_target_needs_a_state(cli: Run, project: Path) -> None:
 def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path) -> None:
     """Exit 6, who holds it, in both faces; a plan only reads, so it goes on."""
     with (
-        open_state(Where(project, target="embedded", environ={})) as context,
+        open_state(Invocation(project, target="embedded", environ={})) as context,
         context.store.lock("a test"),
     ):
         at_once = ("apply", "--auto-approve", "--lock-timeout", "0")
@@ -105,7 +105,7 @@ def test_a_held_lock_is_told_and_nothing_is_touched(applied: Run, project: Path)
 
 def test_the_lock_of_a_run_that_is_gone_is_removed_by_its_id(applied: Run, project: Path) -> None:
     """The message prints the command; another id removes nothing."""
-    with open_state(Where(project, target="embedded", environ={})) as context:
+    with open_state(Invocation(project, target="embedded", environ={})) as context:
         held = context.store.lock("a test")
         held.__enter__()
         told = applied("apply", "--auto-approve", "--lock-timeout", "0.1")
@@ -116,7 +116,7 @@ def test_the_lock_of_a_run_that_is_gone_is_removed_by_its_id(applied: Run, proje
         assert applied(*typed[1].split()).returncode == 0
         assert applied("apply", "--auto-approve", "--lock-timeout", "0").returncode == 0
         with pytest.raises(LockLost):
-            context.store.rebind(context.store.binding())
+            context.store.replace_identity(context.store.read_identity())
 
 
 def test_a_guard_stops_before_any_call(applied: Run, project: Path) -> None:

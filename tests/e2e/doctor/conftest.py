@@ -82,7 +82,7 @@ class Site:
 
     def requests(self) -> dict[str, int]:
         """How often each route was asked since the last time."""
-        log = self.server.backend.requests
+        log = self.server.backend.request_log
         counts = dict(log.counts)
         log.clear()
         return counts

@@ -76,9 +76,9 @@ def test_one_that_fails_hides_no_other(applied: Site) -> None:
 def test_a_failure_is_not_sent_again(applied: Site, deed: dict[str, object]) -> None:
     """Whatever happens on the way, an agent is asked once, and is not taken for healthy."""
     rule = {"match": {"path": "/agents/*", "method": "POST"}, "do": deed}
-    applied.server.backend.faults.replace({"rules": [rule]})
+    applied.server.backend.fault_schedule.replace_rules({"rules": [rule]})
     assert health(applied, "gpu-1", 1) == {"gpu-1": False}
-    assert applied.server.backend.faults.as_dict()["counts"][0]["seen"] == 1
+    assert applied.server.backend.fault_schedule.as_dict()["counts"][0]["seen"] == 1
 
 
 def test_a_wrong_access_token(applied: Site) -> None:

@@ -13,12 +13,12 @@ from in_process import run
 from installed import ROOT
 from jsonschema import Draft202012Validator
 
-from synapse_apply.emulator.core.store import KINDS, Wanted
+from synapse_apply.emulator.core.store import KINDS, ObjectQuery
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent
 from synapse_apply.session.context import open_state
-from synapse_apply.session.unrecorded import Aside
-from synapse_apply.session.where import Where
+from synapse_apply.session.unrecorded import RecoveryJournal
+from synapse_apply.session.where import Invocation
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 VALIDATOR = Draft202012Validator(
@@ -54,7 +54,7 @@ def test_it_changes_nothing(applied: Site) -> None:
         return {p: p.read_bytes() for p in applied.root.rglob("*") if p.is_file()}
 
     def objects() -> list[int]:
-        return [applied.server.backend.store.count(kind, Wanted()) for kind in KINDS]
+        return [applied.server.backend.store.count(kind, ObjectQuery()) for kind in KINDS]
 
     before = files(), objects()
     applied.run("doctor")
@@ -166,7 +166,7 @@ def test_an_agent_that_is_not_healthy(applied: Site, switch: str) -> None:
     """Its answer says so, or refuses; the other one is asked all the same."""
     backend = applied.server.backend
     backend.switches.update({"unhealthy_agent": switch})
-    row = backend.store.find("agent", "agent-token-123")
+    row = backend.store.find_by_key("agent", "agent-token-123")
     assert row is not None
     backend.store.replace("agent", row, {**row.body, "status": "disconnected"}, key=row.key)
     found = applied.look(code=1)
@@ -261,9 +261,9 @@ def test_a_call_of_unknown_outcome(applied: Site) -> None:
     """It is a warning that names the call and when it was sent."""
     intent = Intent("1", "plan-1", Address("storage", "more"), "create", "v1", "name=More",
                     sent_at="2026-01-02T03:04:05Z")  # fmt: skip
-    where = Where(applied.root, environ=applied.environ)
-    with open_state(where) as context, context.lock("apply"):
-        context.store.begin(intent)
+    where = Invocation(applied.root, environ=applied.environ)
+    with open_state(where) as context, context.lock_state("apply"):
+        context.store.write_intent(intent)
     found = applied.look()
     assert found.odd == ["calls"]
     assert "create of storage/more (sent 2026-01-02T03:04:05Z)" in found.text("calls")
@@ -286,18 +286,24 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
     shared.mkdir()
     applied.environ["TMPDIR"] = str(shared)
     intent = Intent("1", PLAN, Address("storage", "more"), "create", "v1", "name=More")
-    with open_state(Where(applied.root, environ=applied.environ)) as context:
-        ended = (intent, None, context.actor.audit(intent, "done", at="2026-01-02T03:04:05Z"))
-        whose = ("prod", context.store.lineage(), PLAN)
-        ours = Aside([shared], *whose, context.keys()).keep(*ended)
-    Aside([shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")).keep(*ended)
+    with open_state(Invocation(applied.root, environ=applied.environ)) as context:
+        ended = (
+            intent,
+            None,
+            context.actor.build_audit_entry(intent, "done", moment="2026-01-02T03:04:05Z"),
+        )
+        whose = ("prod", context.store.read_lineage(), PLAN)
+        ours = RecoveryJournal([shared], *whose, context.read_keys()).record_call(*ended)
+    RecoveryJournal(
+        [shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")
+    ).record_call(*ended)
     found = applied.look()
     assert found.odd == ["calls"]
     assert f"`synapse-apply state recover -t prod {ours}`" in found.text("calls")
     assert "state recover" in applied.run("plan", 0).stdout
 
     Path(ours).unlink()
-    Aside([shared], *whose).keep(*ended)
+    RecoveryJournal([shared], *whose).record_call(*ended)
     assert "the state key did not sign it" in applied.look().text("calls")
     assert "state recover" not in applied.run("plan", 0).stdout
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from e2e.doctor.conftest import Site
 from e2e.scenarios.workplace import Workplace, held
 
-from synapse_apply.emulator.core.store import Wanted
+from synapse_apply.emulator.core.store import ObjectQuery
 
 CONNECT = "POST /agents/{token}/connect/"
 
@@ -16,7 +16,7 @@ CONNECT = "POST /agents/{token}/connect/"
 def make_ill(site: Site) -> None:
     """The first agent is not connected any more."""
     backend = site.server.backend
-    row = backend.store.find("agent", "agent-token-123")
+    row = backend.store.find_by_key("agent", "agent-token-123")
     assert row is not None
     backend.store.replace("agent", row, {**row.body, "status": "disconnected"}, key=row.key)
 
@@ -86,7 +86,7 @@ def test_an_apply_stops_before_its_first_call(site: Site, tmp_path: Path) -> Non
     assert "POST /storages/" not in site.requests()
     document = json.loads(site.run("apply --auto-approve --json", 1).stdout)
     assert len(document["diagnostics"]) == 3
-    assert site.server.backend.store.count("storage", Wanted()) == 0
+    assert site.server.backend.store.count("storage", ObjectQuery()) == 0
 
 
 def test_a_saved_plan_is_checked_as_well(site: Site) -> None:
@@ -95,7 +95,7 @@ def test_a_saved_plan_is_checked_as_well(site: Site) -> None:
     backend = site.server.backend
     make_ill(site)
     assert "An agent is not healthy" in site.run("apply next.plan", 1).stdout
-    row = backend.store.find("agent", "agent-token-123")
+    row = backend.store.find_by_key("agent", "agent-token-123")
     assert row is not None
     backend.store.replace("agent", row, {**row.body, "status": "connected"}, key=row.key)
     assert "Resources: 1 added" in site.run("apply next.plan").stdout

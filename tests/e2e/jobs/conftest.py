@@ -14,7 +14,7 @@ import pytest
 from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
 from installed import BIN, environment
 
-from synapse_apply.emulator.core.clock import Clock
+from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.serve import EmbeddedServer
 
 
@@ -25,7 +25,7 @@ class Place:
     root: Path
     server: Server
     embedded: EmbeddedServer
-    clock: Clock
+    clock: DataSetClock
 
     def start(self, *typed: str, **options: Any) -> subprocess.Popen[str]:
         """The installed command, started; whoever starts it ends it."""
@@ -60,7 +60,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Place]]:
     with ExitStack() as stack:
 
         def made(faults: Mapping[str, Any] | None = None, **switches: str) -> Place:
-            clock = Clock()
+            clock = DataSetClock()
             running = stack.enter_context(
                 EmbeddedServer(
                     tmp_path / "backend", tokens={TOKEN: "acme"}, tenant="acme",

@@ -225,4 +225,7 @@ def test_a_backend_that_is_away_for_a_while(serve: Callable[..., Place]) -> None
     assert [line.partition(" info: ")[2] for line in done.stdout.splitlines()] == [
         f"step {number} of 40" for number in range(1, 41)
     ]
-    assert [rule["done"] for rule in place.embedded.backend.faults.as_dict()["counts"]] == [1, 5]
+    assert [rule["done"] for rule in place.embedded.backend.fault_schedule.as_dict()["counts"]] == [
+        1,
+        5,
+    ]

@@ -75,6 +75,6 @@ def test_each_line_once_in_order_and_in_constant_memory(
         finally:
             watchdog.cancel()
             process.kill()
-    done = place.embedded.backend.faults.as_dict()["counts"]
+    done = place.embedded.backend.fault_schedule.as_dict()["counts"]
     assert [rule["done"] for rule in done] == [1] * 10
     assert peaks[-1] - peaks[0] < 4 * MIB

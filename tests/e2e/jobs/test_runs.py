@@ -110,7 +110,7 @@ def test_who_stops_watching_is_told_that_the_job_goes_on(
         assert process.stdout is not None
         assert process.stdout.readline() == "Job 1 started.\n"
         # It is listening once its request is in the log.
-        while not any("tail" in route for route in place.embedded.backend.requests.counts):
+        while not any("tail" in route for route in place.embedded.backend.request_log.counts):
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)

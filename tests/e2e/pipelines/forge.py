@@ -27,9 +27,9 @@ Asked = dict[str, str]
 class Forge:
     """`ROUTES` answer paths: a regular expression, and what gives the status and the JSON.
 
-    `moved` redirects paths, `unplanned` are pipelines whose job `plan` failed; with `answer_all_runs`
-    the filters of a list of runs are passed over. `parents` are those of each commit there is, and
-    `archives` the bytes of artifacts by their ids.
+    `moved` redirects paths, `unplanned` are pipelines whose job `plan` failed; with
+    `answer_all_runs` the filters of a list of runs are passed over. `parents` are those of each
+    commit there is, and `archives` the bytes of artifacts by their ids.
     """
 
     url: str = ""

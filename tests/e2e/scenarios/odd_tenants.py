@@ -7,7 +7,7 @@ from typing import Any
 
 from e2e.scenarios.workplace import Server
 
-from synapse_apply.emulator.core.store import Kind, Store, Wanted
+from synapse_apply.emulator.core.store import Kind, ObjectQuery, ObjectStore
 
 TENANT = "acme"
 CANARY = "canary-of-odd-tenants-51c0"
@@ -54,14 +54,14 @@ def odd(number: int) -> str:
     return f"{name}{f' {turn}' if turn else ''}"
 
 
-def fill(server: Server, store: Store, count: int, api: str) -> None:
+def fill(server: Server, store: ObjectStore, count: int, api: str) -> None:
     """So many plugins, releases and storages. The first of each is made by the API, the others
     are stored beside it, field by field like it, since a thousand requests take a while."""
     _by_api(server, api)
     first: dict[Kind, dict[str, Any]] = {
         kind: server.objects(kind)[0] for kind in ("plugin", "release", "storage")
     }
-    created = store.select("plugin", Wanted(TENANT), limit=1)[0].created
+    created = store.select("plugin", ObjectQuery(TENANT), limit=1)[0].created
     with store.transaction():
         for number in range(1, count):
             code = f"code-{number}"

@@ -13,11 +13,11 @@ from e2e.scenarios.workplace import QUIET, STAGING, Server, Workplace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.accept_drift import accept
+from synapse_apply.session.accept_drift import write_live_values
 from synapse_apply.session.context import open_context
-from synapse_apply.session.drift import choices_of, drift
+from synapse_apply.session.drift import build_drift_options, find_drift
 from synapse_apply.session.plan import plan
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 PLUGIN = """\
 apiVersion: synapse-apply/v1
@@ -311,14 +311,14 @@ def test_what_a_plan_would_still_change_is_refused(site: Workplace, server: Serv
     """Not all that drifted was to be taken over: the file would say what neither side does."""
     drifted(site, server, {"a": {"b": 1}, "n": 1}, {"a": "PRECIOUS", "n": 2})
     before, address = files(site), Address("plugin", "p1")
-    where = Where(directory=site.root, target="prod", environ={**QUIET, **site.environ})
-    with open_context(where, looking=True) as context:
-        planned = plan(context, choices_of(None))
-        found = drift(context, planned)
+    where = Invocation(directory=site.root, target="prod", environ={**QUIET, **site.environ})
+    with open_context(where, read_only=True) as context:
+        planned = plan(context, build_drift_options(None))
+        found = find_drift(context, planned)
         (one,) = found.objects
         some = replace(found, objects=(replace(one, fields=one.fields[:1]),))
         with pytest.raises(InputError) as raised:
-            accept(where, context, planned, some, [address], write=True)
+            write_live_values(where, context, planned, some, [address], write=True)
     (finding,) = raised.value.diagnostics
     assert finding.summary == "This drift cannot be accepted"
     still = "With what is live in the files a plan would still change spec.configuration.n."

@@ -9,7 +9,7 @@ from html import unescape
 import pytest
 from e2e.scenarios.workplace import Ran, Server, Workplace, project
 
-from synapse_apply.model.aim import AIMLESS
+from synapse_apply.model.aim import COMMANDS_WITHOUT_TARGET
 
 # In Markdown the backticks are there, too; on a page it is a <code>, in JSON a quote may end it.
 _COMMAND = re.compile(r"(?:`|<code(?: class=\"command\")?>)synapse-apply ([a-z]+)([^`<]*)")
@@ -38,7 +38,7 @@ def moved(place: Workplace, server: Server) -> Workplace:
 def aimed(*texts: str) -> list[str]:
     """The commands in texts; each that knows a target must name `prod`."""
     found = [one for text in texts for one in _COMMAND.finditer(unescape(text))]
-    told = [f"{one[1]}{one[2]}" for one in found if one[1] not in AIMLESS]
+    told = [f"{one[1]}{one[2]}" for one in found if one[1] not in COMMANDS_WITHOUT_TARGET]
     assert [one for one in told if "-t prod" not in one] == []
     return told
 

@@ -85,7 +85,7 @@ def test_calls_of_a_running_apply_are_not_called_lost(place: Workplace) -> None:
     store = open_sqlite(place.root / ".synapse-apply" / "state" / "prod.db")
     with closing(store):
         with store.lock("apply"):
-            store.begin(call)
+            store.write_intent(call)
             during = place.plan(code=0)
         after = place.plan(code=0)
     assert "the run that is under way has not recorded how it ended" in during.out

@@ -26,7 +26,7 @@ def killed(server: Server, make: Callable[..., Workplace]) -> Workplace:
         closing(open_sqlite(place.root / ".synapse-apply" / "state" / "prod.db")) as store,
         store.lock("apply"),
     ):
-        store.begin(call)
+        store.write_intent(call)
     return place
 
 

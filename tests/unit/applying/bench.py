@@ -16,10 +16,10 @@ from unit.applying.scripted import ScriptedApi
 
 from synapse_apply.applying.task import Actor
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.descriptor import Binding as KindBinding
+from synapse_apply.kinds.descriptor import ApiBinding as KindBinding
 from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType
-from synapse_apply.kinds.wire import pick, remote_id, secure
-from synapse_apply.manifests.loading import Loaded
+from synapse_apply.kinds.wire import extract_remote_id, select_fields, wrap_secrets
+from synapse_apply.manifests.loading import LoadedManifests
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
 from synapse_apply.model.job import Job
@@ -27,14 +27,14 @@ from synapse_apply.model.marks import KindMarks, SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import Outcome, Report
-from synapse_apply.model.state import Binding, Record, Uptime
+from synapse_apply.model.state import Record, StateIdentity, Uptime
 from synapse_apply.model.values import Reference
-from synapse_apply.planning.situation import Choices
-from synapse_apply.secrets.keys import Keys, StateKey
+from synapse_apply.planning.situation import PlanOptions
+from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.session.apply import apply, check
-from synapse_apply.session.context import Context, Planned
+from synapse_apply.session.context import PlanResult, TargetSession
 from synapse_apply.session.plan import plan
 from synapse_apply.stores.memory import MemoryStore
 
@@ -53,8 +53,8 @@ NOW = "2026-01-01T00:00:00.000000Z"
 
 
 def _decode(raw: Mapping[str, Any], _marks: SecretMarks) -> Observed:
-    spec = secure("widget", {"note": "", **pick(raw, FIELDS)}, MARKS)
-    return Observed(remote_id(raw), "v1", {k: v for k, v in spec.items() if k in raw})
+    spec = wrap_secrets("widget", {"note": "", **select_fields(raw, FIELDS)}, MARKS)
+    return Observed(extract_remote_id(raw), "v1", {k: v for k, v in spec.items() if k in raw})
 
 
 def _api(api: Any) -> ScriptedApi:
@@ -65,13 +65,13 @@ WIDGET_V1 = KindBinding(
     api="v1",
     fields=FIELDS,
     lookup={"name": Lookup.COMPLETE},
-    read=lambda api, pk: _api(api).get("widget", pk),
-    create=lambda api, body, _key: _api(api).make("widget", body),
-    update=lambda api, pk, body: _api(api).change("widget", pk, body),
-    delete=lambda api, pk: _api(api).remove("widget", pk),
-    list=lambda api: _api(api).all("widget"),
-    list_is_whole=True,
-    keys=lambda raw: (f"name={raw['name']}",),
+    read_object=lambda api, pk: _api(api).get("widget", pk),
+    create_object=lambda api, body, _key: _api(api).make("widget", body),
+    update_object=lambda api, pk, body: _api(api).change("widget", pk, body),
+    delete_object=lambda api, pk: _api(api).remove("widget", pk),
+    list_objects=lambda api: _api(api).all("widget"),
+    lists_whole_objects=True,
+    list_natural_keys=lambda raw: (f"name={raw['name']}",),
     decode=_decode,
     encode=dict,
 )
@@ -82,13 +82,13 @@ WIDGET = ResourceType(
     rules={
         "name": FieldRule("name", required=True),
         "serial": FieldRule("serial", immutable=True),
-        "note": FieldRule("note", reset=""),
+        "note": FieldRule("note", reset_value=""),
         "size": FieldRule("size"),
         "parent": FieldRule("parent", references="widget"),
-        "configuration": FieldRule("configuration", free_form=True, reset={}),
+        "configuration": FieldRule("configuration", free_form=True, reset_value={}),
     },
-    natural_key=lambda spec, _parents: f"name={spec['name']}" if spec.get("name") else "",
-    identity=("serial",),
+    derive_natural_key=lambda spec, _parents: f"name={spec['name']}" if spec.get("name") else "",
+    identity_fields=("serial",),
     bindings={"v1": WIDGET_V1},
 )
 
@@ -99,7 +99,7 @@ def widget_kind(**changes: Any) -> ResourceType:
 
 
 class FixedClock:
-    """`at` is what `now` answers; seconds move only while somebody waits."""
+    """`at` is what `utc_now` answers; seconds move only while somebody waits."""
 
     def __init__(self) -> None:
         self.at = NOW
@@ -108,10 +108,10 @@ class FixedClock:
     def pause(self, seconds: float) -> None:
         self.waited += seconds
 
-    def now(self) -> str:
+    def utc_now(self) -> str:
         return self.at
 
-    def seconds(self) -> float:
+    def monotonic_seconds(self) -> float:
         return self.waited
 
 
@@ -122,16 +122,16 @@ class Silent:
         self.order: list[str] = []
         self.ends: list[tuple[str, str, str]] = []
 
-    def started(self, address: Address, verb: str) -> None:
+    def report_start(self, address: Address, verb: str) -> None:
         self.order.append(str(address))
 
-    def sent(self, address: Address, done: int, total: int) -> None:
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """Not of interest here."""
 
-    def looked(self, address: Address, job: Job) -> None:
+    def report_job(self, address: Address, job: Job) -> None:
         """Not of interest here."""
 
-    def finished(
+    def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         self.ends.append((str(address), verb, result))
@@ -143,7 +143,7 @@ class Bytes:
     error: BaseException | None = None
 
     @contextmanager
-    def open(self, address: Address) -> Iterator[io.BytesIO]:
+    def open_package(self, address: Address) -> Iterator[io.BytesIO]:
         if self.error is not None:
             raise self.error
         yield io.BytesIO(b"PK")
@@ -189,29 +189,29 @@ class Bench:
     packages: Bytes = field(default_factory=Bytes)
     catalogue: Catalogue = field(default_factory=lambda: {**CATALOGUE, "widget": WIDGET})
     target: Target = field(default_factory=lambda: Target("test", "http://localhost"))
-    keys: Keys = field(default_factory=lambda: Keys((KEY,)))
+    keys: StateKeys = field(default_factory=lambda: StateKeys((KEY,)))
     salts: int = 0
     up: Uptime = Uptime()
 
     def __post_init__(self) -> None:
-        self.store.init(Binding("http://localhost"), "lineage")
+        self.store.create_state(StateIdentity("http://localhost"), "lineage")
 
-    def context(self, *desired: Desired) -> Context:
+    def context(self, *desired: Desired) -> TargetSession:
         declared = {one.address: one for one in desired}
 
-        def under(keys: Keys) -> SecretStore:
+        def under(keys: StateKeys) -> SecretStore:
             return SecretStore(Resolver(self.root, self.environ), keys)
 
-        return Context(
+        return TargetSession(
             project=Project(self.root),
             target=self.target,
-            loaded=Loaded(self.target, declared, (), MARKS),
+            manifests=LoadedManifests(self.target, declared, (), MARKS),
             desired=declared,
             diagnostics=(),
             api=self.api,
             store=self.store,
             secrets=under(self.keys),
-            secrets_under=under,
+            secrets_with_keys=under,
             packages=self.packages,
             clock=self.clock,
             actor=Actor("tester"),
@@ -228,9 +228,9 @@ class Bench:
         self.salts += 1
         return f"salt-{self.salts}"
 
-    def plan(self, *desired: Desired, **choices: Any) -> Planned:
+    def plan(self, *desired: Desired, **choices: Any) -> PlanResult:
         """As on a terminal, where what is to be adopted is shown and asked."""
-        return plan(self.context(*desired), Choices(**{"adopt": True, **choices}))
+        return plan(self.context(*desired), PlanOptions(**{"adopt": True, **choices}))
 
     def apply(
         self,
@@ -242,12 +242,12 @@ class Bench:
         """Plan and apply; raises what stops an apply before its first call."""
         context = self.context(*desired)
         with self.store.lock("apply"):
-            planned = plan(context, Choices(**{"adopt": True, **choices}))
+            planned = plan(context, PlanOptions(**{"adopt": True, **choices}))
             check(planned.plan)
-            return apply(context, planned, self.progress, stop, adopts=adopts)
+            return apply(context, planned, self.progress, stop, may_adopt=adopts)
 
     def record(self, address: str) -> Record:
-        found = self.store.record(Address.parse(address))
+        found = self.store.find_record(Address.parse(address))
         assert found is not None, f"{address} is not recorded"
         return found
 
@@ -265,6 +265,6 @@ def told(report: Report) -> str:
     """Every word of the report's findings."""
     return "\n".join(
         f"{found.summary} {found.detail} {found.hint}"
-        for one in (*report.outcomes, *report.verified)
+        for one in (*report.outcomes, *report.verification_results)
         for found in one.diagnostics
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.applying.following import Pace
-from synapse_apply.applying.tailing import Tailer, Watcher
+from synapse_apply.applying.following import FollowOptions
+from synapse_apply.applying.tailing import LogListener, LogTailer
 from synapse_apply.model.errors import NotFound, RemoteError, ServerFault, Unreachable
 from synapse_apply.model.job import Job
 from synapse_apply.model.logs import LogLine
@@ -55,7 +55,7 @@ class JobServer:
             yield line
 
     def tail_job_console_logs(
-        self, pk: Any, *, longest: float | None = None
+        self, pk: Any, *, max_seconds: float | None = None
     ) -> Iterator[dict[str, Any]]:
         self.asked.append("tail")
         if not self.has_tail:
@@ -116,16 +116,16 @@ class Time:
 
 def tailer(
     server: Any, told: Told, *, timeout: float | None = None, last: int | None = None
-) -> tuple[Tailer, Time]:
+) -> tuple[LogTailer, Time]:
     time = Time()
-    pace = Pace(5.0, timeout, time.pause, lambda: time.now)
-    watcher = Watcher(told.lines.append, told.looks.append, told.notes.append)
-    return Tailer(server, "7", pace, watcher, last), time
+    pace = FollowOptions(5.0, timeout, time.pause, lambda: time.now)
+    watcher = LogListener(told.lines.append, told.looks.append, told.notes.append)
+    return LogTailer(server, "7", pace, watcher, last), time
 
 
 def follow(server: Any, **options: Any) -> tuple[Job, Told]:
     told = Told()
-    job = tailer(server, told, **options)[0].follow()
+    job = tailer(server, told, **options)[0].follow_log()
     return job, told
 
 

@@ -134,7 +134,7 @@ class ScriptedApi:
     def list_plugins(self) -> list[dict[str, Any]]:
         raise refused(405)
 
-    def glance_at_plugins(self, most_pages: int, is_of_use: Any) -> list[dict[str, Any]] | None:
+    def list_plugins_partially(self, max_pages: int, is_useful: Any) -> list[dict[str, Any]] | None:
         raise refused(405)
 
     def get_plugin_release(self, pk: Any, params: Any = None) -> dict[str, Any]:
@@ -157,7 +157,9 @@ class ScriptedApi:
     def list_storages(self) -> list[dict[str, Any]]:
         return self.all("storage")
 
-    def glance_at_storages(self, most_pages: int, is_of_use: Any) -> list[dict[str, Any]] | None:
+    def list_storages_partially(
+        self, max_pages: int, is_useful: Any
+    ) -> list[dict[str, Any]] | None:
         return self.all("storage")
 
     def get_storage(self, pk: Any) -> dict[str, Any]:

@@ -14,19 +14,19 @@ from unit.applying.bench import Bench, outcome
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.kinds.descriptor import (
-    Binding,
+    ApiBinding,
     Bootstrap,
+    CreateConstraint,
     FieldRule,
     ResourceType,
-    Takes,
     UpdateMode,
 )
-from synapse_apply.kinds.wire import pick, remote_id
+from synapse_apply.kinds.wire import extract_remote_id, select_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.plan import Action
-from synapse_apply.model.policy import Policy, Rule
+from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.report import Result
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference
@@ -35,7 +35,9 @@ SHELF, BOOK = "shelf/a", "book/first"
 
 
 def _decoded(api: str, *fields: str) -> Any:
-    return lambda raw, _marks: Observed(remote_id(raw), api, pick(raw, frozenset(fields)))
+    return lambda raw, _marks: Observed(
+        extract_remote_id(raw), api, select_fields(raw, frozenset(fields))
+    )
 
 
 def _make(api: Any, body: Mapping[str, Any], _key: str) -> Mapping[str, Any]:
@@ -48,36 +50,40 @@ def _make(api: Any, body: Mapping[str, Any], _key: str) -> Mapping[str, Any]:
     return {**shelf, "first": api.objects["book"]["b-1"]}
 
 
-SHELF_V9 = Binding(
+SHELF_V9 = ApiBinding(
     api="v9",
     fields=frozenset({"name", "note", "wood"}),
     lookup={"name": Lookup.COMPLETE},
-    read=lambda api, pk: api.get("shelf", pk),
-    create=_make,
-    update=lambda api, pk, body: api.change("shelf", pk, {**api.get("shelf", pk), **body}),
+    read_object=lambda api, pk: api.get("shelf", pk),
+    create_object=_make,
+    update_object=lambda api, pk, body: api.change("shelf", pk, {**api.get("shelf", pk), **body}),
     update_mode=UpdateMode.PATCH,
-    list=lambda api: api.all("shelf"),
-    list_is_whole=True,
-    keys=lambda raw: (f"name={raw['name']}",),
+    list_objects=lambda api: api.all("shelf"),
+    lists_whole_objects=True,
+    list_natural_keys=lambda raw: (f"name={raw['name']}",),
     decode=_decoded("v9", "name", "note", "wood"),
     encode=dict,
     immutable={"wood": "wood does not change"},
-    takes={"wood": Takes("oak or ash", to_create=True, choices=frozenset({"oak", "ash"}))},
-    bootstraps=Bootstrap(
+    create_constraints={
+        "wood": CreateConstraint(
+            "oak or ash", required_to_create=True, choices=frozenset({"oak", "ash"})
+        )
+    },
+    bootstrap=Bootstrap(
         "book",
-        body=lambda shelf, book: {**shelf, "first": book["title"]},
-        member=lambda raw: raw.get("first"),
+        build_body=lambda shelf, book: {**shelf, "first": book["title"]},
+        extract_member=lambda raw: raw.get("first"),
     ),
 )
-BOOK_V9 = Binding(
+BOOK_V9 = ApiBinding(
     api="v9",
     fields=frozenset({"title", "shelf"}),
     lookup={"title": Lookup.COMPLETE},
-    read=lambda api, pk: api.get("book", pk),
-    create=lambda api, body, _key: api.make("book", body),
-    list=lambda api: api.all("book"),
-    list_is_whole=True,
-    keys=lambda raw: (f"title={raw['title']}",),
+    read_object=lambda api, pk: api.get("book", pk),
+    create_object=lambda api, body, _key: api.make("book", body),
+    list_objects=lambda api: api.all("book"),
+    lists_whole_objects=True,
+    list_natural_keys=lambda raw: (f"title={raw['title']}",),
     decode=_decoded("v9", "title", "shelf"),
     encode=dict,
 )
@@ -85,10 +91,10 @@ SHELVES = ResourceType(
     kind="Shelf",
     prefix="shelf",
     rank=0,
-    rules={name: FieldRule(name, reset="") for name in ("name", "note", "wood")},
-    natural_key=lambda spec, _parents: f"name={spec['name']}",
-    identity=("name",),
-    bindings={"v1": replace(SHELF_V9, api="v1", bootstraps=None), "v9": SHELF_V9},
+    rules={name: FieldRule(name, reset_value="") for name in ("name", "note", "wood")},
+    derive_natural_key=lambda spec, _parents: f"name={spec['name']}",
+    identity_fields=("name",),
+    bindings={"v1": replace(SHELF_V9, api="v1", bootstrap=None), "v9": SHELF_V9},
 )
 BOOKS = ResourceType(
     kind="Book",
@@ -98,8 +104,8 @@ BOOKS = ResourceType(
         "title": FieldRule("title"),
         "shelf": FieldRule("shelf", immutable=True, references="shelf"),
     },
-    natural_key=lambda spec, _parents: f"title={spec['title']}",
-    identity=("shelf", "title"),
+    derive_natural_key=lambda spec, _parents: f"title={spec['title']}",
+    identity_fields=("shelf", "title"),
     bindings={"v9": BOOK_V9},
 )
 
@@ -131,13 +137,15 @@ def test_one_call_makes_both(there: Bench) -> None:
     assert there.api.writes() == ["create_shelf"]
     assert (there.record(SHELF).remote_id, there.record(SHELF).api) == ("s-1", "v9")
     assert there.record(BOOK).applied == {("title",): "first", ("shelf",): "s-1"}
-    assert not there.plan(shelf(), book()).plan.actionable
+    assert not there.plan(shelf(), book()).plan.actionable_changes
 
 
 def test_an_answer_that_shows_no_member_is_looked_up(there: Bench) -> None:
     """A server may leave the member out of its answer."""
     there.api.hides = frozenset({"first"})
-    shown = replace(SHELF_V9, bootstraps=replace(SHELF_V9.bootstraps, member=lambda _raw: None))
+    shown = replace(
+        SHELF_V9, bootstrap=replace(SHELF_V9.bootstrap, extract_member=lambda _raw: None)
+    )
     there.catalogue = {"shelf": replace(SHELVES, bindings={"v9": shown}), "book": BOOKS}
     assert there.apply(shelf(), book()).exit_code == 0
     assert there.record(BOOK).remote_id == "b-1"
@@ -149,7 +157,7 @@ def test_what_certainly_failed_made_neither(there: Bench) -> None:
     report = there.apply(shelf(), book())
     assert outcome(report, SHELF).result is Result.FAILED
     assert outcome(report, BOOK).result is Result.SKIPPED
-    assert not there.store.read().open_intents
+    assert not there.store.read_state().open_intents
     assert there.apply(shelf(), book()).exit_code == 0
 
 
@@ -159,7 +167,7 @@ def test_what_nobody_saw_is_unknown_for_both(there: Bench) -> None:
     report = there.apply(shelf(), book())
     assert {one.result for one in report.outcomes} == {Result.UNKNOWN}
     early = there.plan(shelf(), book()).plan
-    assert all(change.refused for change in early.changes)
+    assert all(change.is_refused for change in early.changes)
     there.clock.at = "2026-01-01T01:00:00.000000Z"
     assert there.apply(shelf(), book()).exit_code == 0
     assert len(there.api.objects["shelf"]) == len(there.api.objects["book"]) == 1
@@ -174,7 +182,7 @@ def test_what_a_version_fixes_is_refused_with_its_hint(there: Bench) -> None:
     assert "wood does not change" in row.refusals[0].reason
     fir = replace(shelf(name="b", wood="fir"), address=Address.parse("shelf/b"))
     made = there.plan(shelf(), book(), fir).plan
-    refused_rows = {str(row.address): row.refusals[0].reason for row in made.refused}
+    refused_rows = {str(row.address): row.refusals[0].reason for row in made.refused_changes}
     assert "It takes wood: oak or ash" in refused_rows["shelf/b"]
 
 
@@ -188,12 +196,12 @@ def test_an_owner_needs_a_member_to_go_along(there: Bench) -> None:
 @pytest.mark.parametrize("address", [SHELF, BOOK])
 def test_what_the_policy_refuses_is_not_made_along(there: Bench, address: str) -> None:
     """A rule against either stops the one call that would make both."""
-    rule = Rule("protected", "protected", only=(address,))
+    rule = PolicyRule("protected", "protected", only=(address,))
     there.target = replace(there.target, policy=Policy(rules=(rule,)))
     report = there.apply(shelf(), book())
     assert report.exit_code == 5
     assert there.api.writes() == []
-    assert {str(row.address) for row in report.plan.refused} == {SHELF, BOOK}
+    assert {str(row.address) for row in report.plan.refused_changes} == {SHELF, BOOK}
 
 
 def test_ids_of_two_versions_are_not_one_space(there: Bench) -> None:
@@ -202,7 +210,9 @@ def test_ids_of_two_versions_are_not_one_space(there: Bench) -> None:
     other = {"id": "7", "name": "other", "wood": "oak"}
     there.api.objects["shelf"]["7"] = other
     with there.store.lock("test"):
-        there.store.put(Record(Address.parse(SHELF), "7", "v1", "name=a", seen={("name",): "a"}))
+        there.store.write_records(
+            Record(Address.parse(SHELF), "7", "v1", "name=a", seen={("name",): "a"})
+        )
     rows = {str(row.address): row for row in there.plan(shelf(), book()).plan.changes}
     assert (rows[SHELF].action, rows[SHELF].remote_id) == (Action.ADOPT, "s-1")
     assert rows[SHELF].notes == ("recorded as id 7 of API v1",)

@@ -14,7 +14,7 @@ from synapse_apply.model.observed import Lookup
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import SecretRef
-from synapse_apply.model.verification import LastRun, Verdict
+from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.views.text import render_report
 
 AT = "release/yolo@1.0.0"
@@ -54,8 +54,8 @@ def test_what_is_as_declared_is_adopted_where_that_was_asked_for(bench):
     assert "It exists already, and was adopted" in told(report)
     assert "1 imported" in render_report(report, color=False)
     assert bench.record("widget/w").remote_id == "9"
-    assert bench.store.read().open_intents == ()
-    assert bench.store.audit()[0].result == "adopted"
+    assert bench.store.read_state().open_intents == ()
+    assert bench.store.list_audit_entries()[0].result == "adopted"
     assert len(bench.api.objects["widget"]) == 1
     assert not bench.plan(desired).plan.has_changes
 
@@ -69,8 +69,8 @@ def test_what_is_as_declared_is_left_alone_where_nobody_asked(bench):
     assert "`synapse-apply apply --adopt`" in told(report)
     assert "`synapse-apply import widget/w 9`" in told(report)
     assert "It is as declared." in told(report)
-    assert not bench.store.read().records
-    assert bench.store.read().open_intents == ()
+    assert not bench.store.read_state().records
+    assert bench.store.read_state().open_intents == ()
 
 
 def test_what_differs_is_never_taken_over(bench):
@@ -80,7 +80,7 @@ def test_what_differs_is_never_taken_over(bench):
     assert outcome(report, "widget/w").result is Result.FAILED
     assert "Not shown as declared: note." in told(report)
     assert "theirs" not in told(report)
-    assert not bench.store.read().records
+    assert not bench.store.read_state().records
 
 
 def test_a_secret_that_is_not_shown_proves_nothing(bench):
@@ -98,13 +98,13 @@ def test_what_another_address_has_recorded_is_said(bench):
     """One object, two addresses: never both."""
     bench.apply(widget("old"))
     with bench.store.lock("test"):
-        bench.store.put(replace(bench.record("widget/old"), remote_id="9"))
+        bench.store.write_records(replace(bench.record("widget/old"), remote_id="9"))
     bench.api.objects["widget"]["9"] = {"id": 9, "name": "old"}
     made_meanwhile(bench)
     report = bench.apply(widget("old"), widget("w"), adopts=True)
     assert outcome(report, "widget/w").result is Result.FAILED
     assert "It is widget/old (id 9) of this state." in told(report)
-    assert list(map(str, bench.store.read().records)) == ["widget/old"]
+    assert list(map(str, bench.store.read_state().records)) == ["widget/old"]
 
 
 @pytest.mark.parametrize("lookup", [Lookup.COMPLETE, Lookup.POSITIVE])
@@ -115,7 +115,7 @@ def test_an_object_nobody_sees(bench, lookup):
     report = bench.apply(widget("w"), adopts=True)
     assert ("this token cannot see it" in told(report)) is (lookup is Lookup.COMPLETE)
     assert "`synapse-apply import widget/w ID`" in told(report)
-    assert not bench.store.read().records
+    assert not bench.store.read_state().records
 
 
 def test_a_release_is_adopted_as_unverified(bench):
@@ -126,8 +126,8 @@ def test_a_release_is_adopted_as_unverified(bench):
     assert report.exit_code == 0
     assert "Its published bytes are unverified." in told(report)
     record = bench.record(AT)
-    last = LastRun.of(record.verification)
-    assert (record.digest, last.result if last else None) == (None, Verdict.UNVERIFIED)
+    last = LastRun.from_json(record.verification)
+    assert (record.digest, last.result if last else None) == (None, RunStatus.UNVERIFIED)
     assert not bench.plan(*declared).plan.has_changes
 
 
@@ -137,7 +137,7 @@ def test_a_release_that_would_be_run_is_not_adopted_on_the_way(bench):
     report = bench.apply(plugin(), release(verify={"parameters": {}}), adopts=True)
     assert outcome(report, AT).result is Result.FAILED
     assert "run_plugin" not in bench.api.writes()
-    assert AT not in map(str, bench.store.read().records)
+    assert AT not in map(str, bench.store.read_state().records)
 
 
 WORDS = {
@@ -173,7 +173,7 @@ def test_a_taken_code_is_looked_up_whatever_the_status_and_the_words(bench, stat
     assert report.exit_code == 0
     assert bench.record("plugin/yolo").remote_id == "9"
     assert bench.api.writes() == ["create_plugin"]
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
     assert not bench.plan(plugin()).plan.has_changes
 
 
@@ -185,7 +185,7 @@ def test_a_taken_code_that_nobody_asked_to_adopt(bench, words):
     assert outcome(report, "plugin/yolo").result is Result.FAILED
     assert "It exists already" in told(report)
     assert "`synapse-apply apply --adopt`" in told(report)
-    assert not bench.store.read().records
+    assert not bench.store.read_state().records
 
 
 def test_a_code_that_no_plugin_of_ours_has(bench):
@@ -195,7 +195,7 @@ def test_a_code_that_no_plugin_of_ours_has(bench):
     assert "it may be taken by another tenant" in told(report)
     assert "Enter a valid slug." in told(report)
     assert bench.api.writes() == ["create_plugin"]
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 @pytest.mark.parametrize("detail", [{"category": ["no"]}, {"description": ["no"]}, [], None])
@@ -205,7 +205,7 @@ def test_a_refusal_of_other_fields_looks_nothing_up(bench, detail):
     report = bench.apply(plugin(), adopts=True)
     assert outcome(report, "plugin/yolo").result is Result.FAILED
     assert "Correct the manifest" in told(report)
-    assert not bench.store.read().records
+    assert not bench.store.read_state().records
 
 
 def test_a_look_up_that_fails_claims_nothing(bench):

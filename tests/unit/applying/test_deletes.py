@@ -21,10 +21,10 @@ def test_a_delete_removes_the_object_and_its_record(bench):
     """Counted as destroyed and written to the audit table."""
     bench.apply(widget("w"), widget("keep"))
     report = bench.apply(widget("keep"), prune=True)
-    assert report.done(Action.DELETE) == 1
-    assert bench.store.record(W) is None
+    assert report.count_done_changes(Action.DELETE) == 1
+    assert bench.store.find_record(W) is None
     assert [one["name"] for one in bench.api.objects["widget"].values()] == ["keep"]
-    assert bench.store.audit()[0].verb == "delete"
+    assert bench.store.list_audit_entries()[0].verb == "delete"
     assert not bench.plan(widget("keep"), prune=True).plan.has_changes
 
 
@@ -34,7 +34,7 @@ def test_without_prune_nothing_is_deleted(bench):
     report = bench.apply(widget("keep"))
     assert report.outcomes == ()
     assert "delete_widget" not in bench.api.calls
-    assert bench.store.record(W) is not None
+    assert bench.store.find_record(W) is not None
 
 
 def test_protection_outlives_the_manifest(bench):
@@ -43,7 +43,7 @@ def test_protection_outlives_the_manifest(bench):
     report = bench.apply(widget("keep"), prune=True)
     assert report.exit_code == 5
     assert "delete_widget" not in bench.api.calls
-    (change,) = report.plan.refused
+    (change,) = report.plan.refused_changes
     assert any("state rm widget/w" in way for way in change.refusals[0].ways_out)
 
 
@@ -63,7 +63,7 @@ def test_a_failed_delete_keeps_what_it_depends_on(bench):
     assert outcome(report, "widget/z-child").result is Result.FAILED
     assert outcome(report, "widget/a-parent").result is Result.SKIPPED
     assert len(bench.api.objects["widget"]) == 2
-    assert len(bench.store.read().records) == 2
+    assert len(bench.store.read_state().records) == 2
 
 
 def test_what_is_gone_already_is_deleted(bench):
@@ -72,7 +72,7 @@ def test_what_is_gone_already_is_deleted(bench):
     bench.api.fail("delete_widget", refused(404))
     report = bench.apply(widget("keep"), prune=True)
     assert outcome(report, "widget/w").result is Result.DONE
-    assert bench.store.record(W) is None
+    assert bench.store.find_record(W) is None
 
 
 def test_a_lost_delete_that_was_done(bench):
@@ -81,7 +81,7 @@ def test_a_lost_delete_that_was_done(bench):
     bench.api.fail("delete_widget", lost(), done=True)
     report = bench.apply(widget("keep"), prune=True)
     assert outcome(report, "widget/w").result is Result.DONE
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 def test_a_lost_delete_that_was_not_done_is_unknown_and_tried_again_next_time(bench):
@@ -90,9 +90,9 @@ def test_a_lost_delete_that_was_not_done_is_unknown_and_tried_again_next_time(be
     bench.api.fail("delete_widget", lost())
     report = bench.apply(widget("keep"), prune=True)
     assert report.exit_code == 7
-    assert len(bench.store.read().open_intents) == 1
+    assert len(bench.store.read_state().open_intents) == 1
     assert bench.apply(widget("keep"), prune=True).exit_code == 0
-    assert bench.store.record(W) is None
+    assert bench.store.find_record(W) is None
 
 
 def test_a_lost_delete_that_nobody_can_look_up_is_unknown_not_failed(bench):
@@ -108,5 +108,5 @@ def test_a_lost_delete_that_nobody_can_look_up_is_unknown_not_failed(bench):
     assert outcome(report, "widget/w").result is Result.UNKNOWN
     assert "outcome of a call is unknown" in told(report)
     assert bench.apply(widget("keep"), prune=True).exit_code == 0
-    assert bench.store.record(W) is None
-    assert bench.store.read().open_intents == ()
+    assert bench.store.find_record(W) is None
+    assert bench.store.read_state().open_intents == ()

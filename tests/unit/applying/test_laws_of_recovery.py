@@ -125,7 +125,7 @@ def test_faults_make_no_duplicates_and_are_healed(steps, hides):
         later(bench)
     no_duplicates(bench)
     assert report.exit_code == 0, report
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
     assert {found["name"] for found in bench.api.objects["widget"].values()} == set(final.declared)
     for name, (note, configuration, secret) in final.declared.items():
         live = bench.live(name)
@@ -137,4 +137,4 @@ def test_faults_make_no_duplicates_and_are_healed(steps, hides):
             assert live["configuration"]["key"] == final.secret
     planned = bench.plan(*desired(final), prune=True, overridden=GUARDS)
     assert not planned.plan.has_changes, planned.plan.changes
-    assert "secret-" not in repr(bench.store.read())
+    assert "secret-" not in repr(bench.store.read_state())

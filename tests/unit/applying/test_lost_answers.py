@@ -10,7 +10,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Result
 from synapse_apply.model.state import IntentState
-from synapse_apply.model.values import SecretRef, Withheld
+from synapse_apply.model.values import SecretRef, WithheldSecret
 
 KEY = SecretRef("env", "W_KEY")
 
@@ -21,7 +21,9 @@ def hiding(raw, _marks):
 
     seen = bench._decode(raw, _marks)
     configuration = dict(seen.spec.get("configuration", {}))
-    configuration.update({name: Withheld("masked") for name in ("key",) if name in configuration})
+    configuration.update(
+        {name: WithheldSecret("masked") for name in ("key",) if name in configuration}
+    )
     spec = {**seen.spec, "configuration": configuration}
     return type(seen)(seen.remote_id, seen.api, spec)
 
@@ -35,7 +37,7 @@ def test_a_create_that_was_done_is_looked_up_and_recorded(bench):
     assert report.exit_code == 0
     assert len(bench.api.objects["widget"]) == 1
     assert bench.api.writes() == ["create_widget"]
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
     assert not bench.plan(widget("w", note="a")).plan.has_changes
 
 
@@ -46,9 +48,9 @@ def test_a_create_that_was_not_done_is_unknown(bench):
     assert outcome(report, "widget/w").result is Result.UNKNOWN
     assert report.exit_code == 7
     assert bench.api.writes() == ["create_widget"]
-    (intent,) = bench.store.read().open_intents
+    (intent,) = bench.store.read_state().open_intents
     assert intent.verb == "create"
-    assert bench.store.record(intent.address) is None
+    assert bench.store.find_record(intent.address) is None
 
 
 def test_a_lookup_that_fails_is_made_again(bench):
@@ -64,7 +66,7 @@ def test_a_lookup_that_fails_is_made_again(bench):
         report = apply(context, planned, bench.progress)
     assert outcome(report, "widget/w").result is Result.DONE
     assert report.exit_code == 0
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 def test_another_object_under_the_name_is_not_ours(bench):
@@ -89,8 +91,8 @@ def test_a_refused_create_closes_its_intent(bench, status):
     assert outcome(report, "widget/b").result is Result.DONE
     assert report.exit_code == 3
     assert f"answered {status}: note: is odd" in told(report)
-    assert bench.store.read().open_intents == ()
-    assert [entry.result for entry in bench.store.audit()] == ["done", "failed"]
+    assert bench.store.read_state().open_intents == ()
+    assert [entry.result for entry in bench.store.list_audit_entries()] == ["done", "failed"]
 
 
 def test_an_update_that_was_done_is_looked_up(bench):
@@ -122,7 +124,7 @@ def test_an_update_is_sent_at_most_twice(bench):
     assert outcome(report, "widget/w").result is Result.UNKNOWN
     assert bench.api.writes().count("update_widget") == 2
     assert bench.record("widget/w").applied[("note",)] == "a"
-    assert len(bench.store.read().open_intents) == 1
+    assert len(bench.store.read_state().open_intents) == 1
 
 
 def test_a_lost_update_that_only_drops_a_key_is_not_taken_for_done(bench):
@@ -163,7 +165,7 @@ def test_an_update_of_an_object_that_went_away(bench):
         report = apply(bench.context(desired), planned, bench.progress)
     assert outcome(report, "widget/w").result is Result.FAILED
     assert bench.api.writes() == ["create_widget"]
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 def test_where_nothing_can_be_looked_up_a_lost_create_stays_unknown(bench):
@@ -172,7 +174,7 @@ def test_where_nothing_can_be_looked_up_a_lost_create_stays_unknown(bench):
     bench.api.fail("create_widget", lost(), done=True)
     report = bench.apply(widget("w"))
     assert outcome(report, "widget/w").result is Result.UNKNOWN
-    (intent,) = bench.store.read().open_intents
+    (intent,) = bench.store.read_state().open_intents
     assert intent.state is IntentState.OPEN
 
 
@@ -200,7 +202,7 @@ def test_a_state_that_breaks_after_the_answer_does_not_undo_the_call(bench, monk
 
     def made_and_broken(kind, body):
         made = make(kind, body)
-        monkeypatch.setattr(bench.store, "read", _broken)
+        monkeypatch.setattr(bench.store, "read_state", _broken)
         return made
 
     bench.api.make = made_and_broken
@@ -210,4 +212,4 @@ def test_a_state_that_breaks_after_the_answer_does_not_undo_the_call(bench, monk
 
 
 def _broken() -> None:
-    raise StateError.of("The state cannot be read")
+    raise StateError.from_summary("The state cannot be read")

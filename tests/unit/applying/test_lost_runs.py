@@ -9,15 +9,15 @@ from unit.applying.bench import NOW, Bench, plugin, release, told
 from unit.applying.scripted import lost
 from unit.applying.test_verifying import AT, PAGE, last, run_of
 
-from synapse_apply.kinds.proof import MARK
+from synapse_apply.kinds.proof import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import AuditEntry, IntentState
-from synapse_apply.model.verification import Verdict
+from synapse_apply.model.verification import RunStatus
 from synapse_apply.session import states
-from synapse_apply.session.adopt import import_all
-from synapse_apply.session.context import Planned, StateContext
+from synapse_apply.session.adopt import import_objects
+from synapse_apply.session.context import PlanResult, StateSession
 from synapse_apply.session.inventory import InventoryRow
 
 ADDRESS = Address.parse(AT)
@@ -37,7 +37,7 @@ def cut(bench: Bench, call: str = "run_plugin", *, done: bool = True) -> None:
         bench.apply(*DECLARED)
 
 
-def refusal(planned: Planned) -> Refusal:
+def refusal(planned: PlanResult) -> Refusal:
     (change,) = [one for one in planned.plan.changes if one.address == ADDRESS]
     (found,) = change.refusals
     return found
@@ -48,9 +48,9 @@ def runs(bench: Bench) -> int:
     return len(bench.api.objects["job"])
 
 
-def state_of(bench: Bench) -> StateContext:
+def state_of(bench: Bench) -> StateSession:
     context = bench.context()
-    return StateContext(
+    return StateSession(
         context.project, context.target, context.store, context.clock, context.actor
     )
 
@@ -65,21 +65,21 @@ def others_job(bench: Bench, **more: Any) -> None:
 def test_killed_between_run_and_look_the_same_job_is_followed(bench):
     """The job is recorded before the first look."""
     cut(bench, "get_job")
-    assert (last(bench).result, last(bench).job) == (Verdict.RUNNING, "3")
-    assert bench.store.read().open_intents == ()
+    assert (last(bench).result, last(bench).job) == (RunStatus.RUNNING, "3")
+    assert bench.store.read_state().open_intents == ()
     assert bench.apply(*DECLARED).exit_code == 0
-    assert (runs(bench), last(bench).result) == (1, Verdict.PASSED)
+    assert (runs(bench), last(bench).result) == (1, RunStatus.PASSED)
 
 
 def test_killed_while_the_run_was_sent_its_job_is_found_by_its_mark(bench):
     """The next plan finds it and follows it; nothing is sent a second time."""
     cut(bench)
-    (change,) = bench.plan(*DECLARED).plan.verified
+    (change,) = bench.plan(*DECLARED).plan.verified_changes
     assert change.verification is not None
     assert change.verification.job == "3"
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).job) == (1, "3")
-    assert [entry.result for entry in bench.store.audit()[:1]] == ["settled: done"]
+    assert [entry.result for entry in bench.store.list_audit_entries()[:1]] == ["settled: done"]
 
 
 def test_an_answer_that_is_lost_is_looked_up_at_once(bench):
@@ -89,14 +89,14 @@ def test_an_answer_that_is_lost_is_looked_up_at_once(bench):
     report = bench.apply(*DECLARED)
     assert report.exit_code == 0
     assert "An answer was lost and looked up" in told(report)
-    assert (runs(bench), last(bench).result) == (1, Verdict.PASSED)
+    assert (runs(bench), last(bench).result) == (1, RunStatus.PASSED)
 
 
 def test_nothing_is_started_before_absence_is_certain(bench):
     """No job yet: exit 7, and only waiting helps until the call is older than its deadline."""
     bench.api.fail("run_plugin", lost())
     report = bench.apply(*DECLARED)
-    assert (report.exit_code, run_of(report).verdict) == (7, Verdict.UNKNOWN)
+    assert (report.exit_code, run_of(report).status) == (7, RunStatus.UNKNOWN)
     bench.clock.at = SOON
     planned = bench.plan(*DECLARED)
     assert refusal(planned).outcome_unknown
@@ -112,7 +112,7 @@ def test_a_job_of_somebody_else_is_not_ours(bench):
     """Other context, other mark, other plugin, long ago: none of them is taken or in the way."""
     cut(bench, done=False)
     others_job(bench, context={"who": "somebody"})
-    bench.api.objects["job"]["98"] = {"id": 98, "plugin": 1, "context": {MARK: "another"}}
+    bench.api.objects["job"]["98"] = {"id": 98, "plugin": 1, "context": {RUN_MARK_KEY: "another"}}
     bench.api.objects["job"]["97"] = {"id": 97, "plugin": 2}
     bench.api.objects["job"]["96"] = {"id": 96, "plugin": 1, "created": "2025-12-31T23:00:00Z"}
     bench.clock.at = LATER
@@ -153,7 +153,7 @@ def test_settled_by_hand_as_absent_it_is_started(bench):
     bench.api.tells_context = False
     cut(bench, done=False)
     others_job(bench)
-    intent = states.settle_absent(state_of(bench), ADDRESS, at=LATER)
+    intent = states.settle_as_not_done(state_of(bench), ADDRESS, moment=LATER)
     assert intent.state is IntentState.ABSENT
     assert bench.apply(*DECLARED).exit_code == 0
     assert last(bench).job == "3"
@@ -164,13 +164,13 @@ def test_settled_by_hand_with_its_job_that_is_followed(bench):
     bench.api.tells_context = False
     cut(bench)
     others_job(bench)
-    states.settle_job(state_of(bench), ADDRESS, "3", at=LATER)
-    assert bench.store.audit()[0].result == "settled by hand: job 3"
-    assert (last(bench).result, last(bench).job) == (Verdict.RUNNING, "3")
+    states.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+    assert bench.store.list_audit_entries()[0].result == "settled by hand: job 3"
+    assert (last(bench).result, last(bench).job) == (RunStatus.RUNNING, "3")
     assert bench.apply(*DECLARED).exit_code == 0
-    assert (runs(bench), last(bench).result) == (2, Verdict.PASSED)
+    assert (runs(bench), last(bench).result) == (2, RunStatus.PASSED)
     with pytest.raises(StateError, match="No call of this address is open"):
-        states.settle_job(state_of(bench), ADDRESS, "3", at=LATER)
+        states.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_another_run_is_not_taken(bench):
@@ -181,8 +181,8 @@ def test_the_job_of_another_run_is_not_taken(bench):
     earlier = last(bench).job
     cut(bench)
     with pytest.raises(StateError, match="This job is another run's"):
-        states.settle_job(state_of(bench), ADDRESS, earlier, at=LATER)
-    assert bench.store.read().open_intents
+        states.settle_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
+    assert bench.store.read_state().open_intents
 
 
 def test_only_a_run_has_a_job(bench):
@@ -191,7 +191,7 @@ def test_only_a_run_has_a_job(bench):
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
     with pytest.raises(StateError, match="The open call is no run"):
-        states.settle_job(state_of(bench), ADDRESS, "3", at=LATER)
+        states.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_the_run_before_is_not_in_the_way(bench):
@@ -214,14 +214,14 @@ def test_the_jobs_of_other_runs_are_not_in_the_way(bench):
     others_job(bench)
     by_hand = AuditEntry(NOW, "me", "", "p", "plugin/yolo", "run", "99", "", "done")
     with bench.store.lock("run"):
-        bench.store.note(by_hand)
+        bench.store.append_audit_entries(by_hand)
     newer = (plugin(), release("1.1.0", f"pkg1:sha256:{'bb' * 32}", verify=PAGE))
     bench.api.fail("run_plugin", Killed())
     with pytest.raises(Killed):
         bench.apply(*newer)
     bench.clock.at = LATER
     assert bench.apply(*newer).exit_code == 0
-    assert (runs(bench), last(bench, "release/yolo@1.1.0").result) == (4, Verdict.PASSED)
+    assert (runs(bench), last(bench, "release/yolo@1.1.0").result) == (4, RunStatus.PASSED)
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ def test_jobs_that_cannot_be_listed_settle_nothing(bench):
 def test_an_import_does_not_answer_for_a_run(bench):
     """It tells what the release is; whether it was run stays open, and its digest stays its own."""
     cut(bench)
-    import_all(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
-    assert [intent.verb for intent in bench.store.read().open_intents] == ["run"]
+    import_objects(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
+    assert [intent.verb for intent in bench.store.read_state().open_intents] == ["run"]
     assert bench.record(AT).digest == f"pkg1:sha256:{'aa' * 32}"
     assert bench.apply(*DECLARED).exit_code == 0
     assert runs(bench) == 1
@@ -274,18 +274,18 @@ def test_an_import_that_settles_a_create_leaves_the_run_due(bench):
     bench.api.fail("create_release", Killed(), done=True)
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
-    import_all(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
+    import_objects(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
     assert bench.apply(*DECLARED).exit_code == 0
-    assert (runs(bench), last(bench).result) == (1, Verdict.PASSED)
+    assert (runs(bench), last(bench).result) == (1, RunStatus.PASSED)
 
 
 def test_an_imported_release_is_not_run(bench):
     """Its bytes are not ours; the plan is empty."""
     bench.apply(plugin(), release())
     with bench.store.lock("state rm"):
-        bench.store.remove(ADDRESS)
-    import_all(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
-    assert last(bench).result is Verdict.UNVERIFIED
+        bench.store.remove_records(ADDRESS)
+    import_objects(bench.context(*DECLARED), {ADDRESS: InventoryRow("2")})
+    assert last(bench).result is RunStatus.UNVERIFIED
     bench.apply(*DECLARED)
     assert runs(bench) == 0
     assert not bench.plan(*DECLARED).plan.has_changes
@@ -295,11 +295,11 @@ def test_a_release_that_was_forgotten_has_no_run_left(bench):
     """Its open run closes with its job, and nothing is recorded of it."""
     cut(bench)
     with bench.store.lock("state rm"):
-        bench.store.remove(ADDRESS)
+        bench.store.remove_records(ADDRESS)
     bench.clock.at = LATER
     assert bench.apply(*DECLARED).exit_code == 0
-    assert bench.store.read().open_intents == ()
-    assert last(bench).result is Verdict.UNVERIFIED
+    assert bench.store.read_state().open_intents == ()
+    assert last(bench).result is RunStatus.UNVERIFIED
     assert runs(bench) == 1
 
 

@@ -9,7 +9,7 @@ from unit.applying.bench import Bench, plugin, told
 from unit.applying.scripted import refused
 
 from synapse_apply.applying import failures
-from synapse_apply.applying.task import Task
+from synapse_apply.applying.task import Step
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.marks import SecretMarks
@@ -23,9 +23,9 @@ def test_a_v2_that_only_reads_is_said_so(prefix, action, api, status):
     """With the line of the project file; of any other answer it is not claimed."""
     kind = CATALOGUE[prefix]
     declared = plugin()
-    task = Task(Change(declared.address, action), kind, kind.bindings[api], desired=declared)
+    task = Step(Change(declared.address, action), kind, kind.bindings[api], desired=declared)
     failure = RemoteError("405", status_code=status)
-    hint = failures.explain(task, failure, SecretMarks({})).hint
+    hint = failures.build_failure_diagnostic(task, failure, SecretMarks({})).hint
     assert ("API v2 is read-only: use API v1" in hint) is ((api, status) == ("v2", 405))
     assert ("api: {plugin: v1, release: v1}" in hint) is ((api, status) == ("v2", 405))
 
@@ -51,14 +51,14 @@ def test_a_refused_filter_by_an_unknown_code_is_none(bench, detail, prefix):
     refuses_filter(bench, refused(400, detail))
     binding = CATALOGUE[prefix].bindings["v1"]
     if prefix == "plugin":
-        assert binding.find is not None
-        assert list(binding.find(bench.api, "code=yolo")) == []
+        assert binding.find_by_key is not None
+        assert list(binding.find_by_key(bench.api, "code=yolo")) == []
     else:
-        assert binding.members is not None
+        assert binding.list_members is not None
         owner = (
             CATALOGUE["plugin"].bindings["v1"].decode({"id": 1, "code": "yolo"}, SecretMarks({}))
         )
-        assert list(binding.members(bench.api, owner) or ()) == []
+        assert list(binding.list_members(bench.api, owner) or ()) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_refused_filter_by_an_unknown_code_is_none(bench, detail, prefix):
 def test_any_other_refusal_of_the_list_is_an_error(bench, error):
     """It says nothing of what is there."""
     refuses_filter(bench, error)
-    find = CATALOGUE["plugin"].bindings["v1"].find
+    find = CATALOGUE["plugin"].bindings["v1"].find_by_key
     assert find is not None
     with pytest.raises(RemoteError):
         find(bench.api, "code=yolo")

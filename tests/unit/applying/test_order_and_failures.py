@@ -9,7 +9,7 @@ import pytest
 from unit.applying.bench import outcome, plugin, release, told, widget
 from unit.applying.scripted import refused
 
-from synapse_apply.applying.executors import Serial, Threads
+from synapse_apply.applying.executors import SerialExecutor, ThreadedExecutor
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import SecretRef
@@ -71,7 +71,7 @@ def test_a_crash_makes_one_resource_unknown_and_the_rest_goes_on(bench):
     assert "RuntimeError" in told(report)
     assert "s3cret" not in told(report)
     assert report.exit_code == 7
-    assert len(bench.store.read().open_intents) == 1
+    assert len(bench.store.read_state().open_intents) == 1
 
 
 def test_a_stop_drains_and_the_rest_is_skipped(bench):
@@ -84,17 +84,17 @@ def test_a_stop_drains_and_the_rest_is_skipped(bench):
 
     report = bench.apply(widget("a"), widget("b"), widget("c"), stop=stop)
     assert results(report) == {"widget/a": "done", "widget/b": "skipped", "widget/c": "skipped"}
-    assert report.stopped == 15
+    assert report.stop_signal == 15
     assert report.exit_code == 143
     assert "The run was stopped." in told(report)
-    assert len(bench.store.read().records) == 1
+    assert len(bench.store.read_state().records) == 1
 
 
 def test_outcomes_stand_in_the_order_of_the_plan(bench):
     """Not in the order in which calls ended."""
     report = bench.apply(*[widget(f"w{n}") for n in range(9)], plugin(), release())
     assert [one.address for one in report.outcomes] == [
-        change.address for change in report.plan.actionable
+        change.address for change in report.plan.actionable_changes
     ]
 
 
@@ -111,19 +111,19 @@ def test_a_release_goes_after_its_plugin_with_its_code(bench):
 
 def test_a_package_that_changed_since_the_plan_sends_nothing(bench):
     """Its release fails, everything else is done."""
-    bench.packages.error = InputError.of("The package changed", "since it was planned")
+    bench.packages.error = InputError.from_summary("The package changed", "since it was planned")
     report = bench.apply(plugin(), release(), widget("w"))
     assert results(report)["release/yolo@1.0.0"] == "failed"
     assert results(report)["widget/w"] == "done"
     assert bench.api.objects["release"] == {}
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 def test_a_published_source_whose_release_is_not_there_is_refused(bench):
     """There are no bytes of ours to publish: a row with the way out, the rest applies."""
     report = bench.apply(plugin(), release(digest=None))
     assert report.exit_code == 5
-    (change,) = report.plan.refused
+    (change,) = report.plan.refused_changes
     assert change.refusals[0].rule == "no-package"
     assert bench.api.writes() == ["create_plugin"]
 
@@ -153,7 +153,7 @@ def test_missing_secrets_stop_all_before_the_first_call(bench):
     assert [found.address for found in caught.value.diagnostics] == ["widget/a", "widget/b"]
     assert caught.value.exit_code == 1
     assert bench.api.bodies == []
-    assert bench.store.serial() == 0
+    assert bench.store.read_serial() == 0
 
 
 def test_a_missing_secret_that_is_not_sent_does_not_matter(bench):
@@ -166,16 +166,16 @@ def test_a_missing_secret_that_is_not_sent_does_not_matter(bench):
     assert bench.apply(kept, widget("new")).outcomes == ()
 
 
-@pytest.mark.parametrize("executor", [Serial, lambda: Threads(2)])
+@pytest.mark.parametrize("executor", [SerialExecutor, lambda: ThreadedExecutor(2)])
 def test_an_executor_gives_every_result_and_every_exception(executor):
     """An exception is a result: it must not end the run."""
     with executor() as pool:
         todo = deque({"a": lambda: 1, "b": lambda: 1 / 0, "c": lambda: 3}.items())
         got = {}
         while len(got) < 3:
-            while todo and pool.room:
+            while todo and pool.has_room:
                 pool.submit(*todo.popleft())
-            name, result = pool.wait()
+            name, result = pool.wait_for_result()
             got[name] = result
     assert got["a"] == 1
     assert got["c"] == 3
@@ -185,61 +185,63 @@ def test_an_executor_gives_every_result_and_every_exception(executor):
 def test_so_many_call_and_as_many_wait_for_the_state():
     """A place is taken once, given away once, and at the end of a piece in any case."""
     calls, noted, answered, settled = Semaphore(0), Semaphore(0), Event(), Event()
-    with Threads(2) as pool:
+    with ThreadedExecutor(2) as pool:
 
         def piece():
             noted.release()
-            assert pool.enter()
-            assert not pool.enter()
+            assert pool.acquire_slot()
+            assert not pool.acquire_slot()
             calls.release()
             answered.wait(10)
-            pool.leave()
-            pool.leave()
+            pool.release_slot()
+            pool.release_slot()
             settled.wait(10)
 
         def failing():
-            pool.enter()
+            pool.acquire_slot()
             raise ValueError("with its place")
 
         for key in range(4):
-            assert pool.room
+            assert pool.has_room
             pool.submit(key, piece)
-        assert not pool.room
+        assert not pool.has_room
         assert all(noted.acquire(timeout=10) for _ in range(4))
         assert all(calls.acquire(timeout=10) for _ in range(2))
         assert not calls.acquire(timeout=0.05)
         answered.set()
         assert all(calls.acquire(timeout=10) for _ in range(2))
         settled.set()
-        assert sorted(pool.wait()[0] for _ in range(4)) == [0, 1, 2, 3]
+        assert sorted(pool.wait_for_result()[0] for _ in range(4)) == [0, 1, 2, 3]
         for key in range(4):
             pool.submit(key, failing)
-        assert all(isinstance(pool.wait()[1], ValueError) for _ in range(4))
-        assert pool.room
+        assert all(isinstance(pool.wait_for_result()[1], ValueError) for _ in range(4))
+        assert pool.has_room
 
 
 def test_places_are_near_while_calls_are_brief(monkeypatch):
     """One long call among them says that the next may be long, too, for a while."""
     now = [0.0]
     monkeypatch.setattr("synapse_apply.applying.executors.monotonic", lambda: now[0])
-    with Threads(1) as pool:
+    with ThreadedExecutor(1) as pool:
 
         def call(seconds):
-            pool.enter()
+            pool.acquire_slot()
             now[0] += seconds
-            assert pool.is_near is (seconds < 1)  # also of one that is still going on
-            pool.leave()
+            assert pool.is_available_soon is (seconds < 1)  # also of one that is still going on
+            pool.release_slot()
 
         def near_after(seconds):
             pool.submit("call", lambda: call(seconds))
-            pool.wait()
-            return pool.is_near
+            pool.wait_for_result()
+            return pool.is_available_soon
 
         assert near_after(0.1)
         assert not near_after(3.0)
         assert not near_after(0.1)
-        pool.submit("fading", lambda: [pool.enter() and pool.leave() for _ in range(12)])
-        pool.wait()
+        pool.submit(
+            "fading", lambda: [pool.acquire_slot() and pool.release_slot() for _ in range(12)]
+        )
+        pool.wait_for_result()
         assert near_after(0.1)
 
 
@@ -248,7 +250,7 @@ def test_failed_calls_are_audited_without_values(bench):
     bench.environ["W_KEY"] = "v4lue-of-it"
     bench.api.fail("create_widget", refused(400))
     bench.apply(widget("w", configuration={"key": SecretRef("env", "W_KEY")}))
-    (entry,) = bench.store.audit()
+    (entry,) = bench.store.list_audit_entries()
     assert (entry.verb, entry.result, entry.who) == ("create", "failed", "tester")
     assert entry.digest.startswith("sha256:")
     assert "v4lue" not in repr(entry)
@@ -258,14 +260,14 @@ def test_a_run_of_threads_does_the_same(bench):
     """The pool changes when things are done, not what."""
     from dataclasses import replace
 
-    from synapse_apply.planning.situation import Choices
+    from synapse_apply.planning.situation import PlanOptions
     from synapse_apply.session.apply import apply
     from synapse_apply.session.plan import plan
 
     desired = [widget("root"), *[widget(f"w{n}", needs="root") for n in range(8)]]
     context = replace(bench.context(*desired), parallelism=4)
     with bench.store.lock("apply"):
-        report = apply(context, plan(context, Choices()), bench.progress)
+        report = apply(context, plan(context, PlanOptions()), bench.progress)
     assert {one.result for one in report.outcomes} == {Result.DONE}
     assert bench.progress.order[0] == "widget/root"
     assert outcome(report, "widget/w7").remote_id
@@ -285,26 +287,26 @@ def test_a_state_that_cannot_be_written_after_a_call(bench, action):
     choices = {"prune": True, "overridden": frozenset({"no-manifests"})}
     if before:
         bench.apply(*before, widget("other"))
-    settle = bench.store.settle
+    settle = bench.store.close_intent
 
     def full(*_args):
-        bench.store.settle = settle
-        raise StateError.of("The disk is full", "No byte is left.")
+        bench.store.close_intent = settle
+        raise StateError.from_summary("The disk is full", "No byte is left.")
 
-    bench.store.settle = full
+    bench.store.close_intent = full
     report = bench.apply(*after, widget("other"), **choices)
     if action == "create":
         assert report.exit_code == 0
         assert "it was there when it was looked up again" in told(report)
-        assert bench.store.read().open_intents == ()
+        assert bench.store.read_state().open_intents == ()
         return
     broken = outcome(report, "widget/w")
     assert broken.result is Result.UNKNOWN
     assert "The disk is full" in told(report)
     assert report.exit_code == 7
-    assert len(bench.store.read().open_intents) == 1
+    assert len(bench.store.read_state().open_intents) == 1
     assert bench.apply(*after, widget("other"), **choices).exit_code == 0
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
     assert len(bench.api.objects["widget"]) == len(after) + 1
 
 
@@ -313,9 +315,9 @@ def test_a_state_that_cannot_be_written_before_a_call(bench):
     from synapse_apply.model.errors import StateError
 
     def full(*_args):
-        raise StateError.of("The disk is full", "No byte is left.")
+        raise StateError.from_summary("The disk is full", "No byte is left.")
 
-    bench.store.begin = full
+    bench.store.write_intent = full
     report = bench.apply(widget("w"))
     assert outcome(report, "widget/w").result is Result.FAILED
     assert bench.api.bodies == []

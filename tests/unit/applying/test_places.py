@@ -9,36 +9,36 @@ from threading import Event, Semaphore, Thread
 import pytest
 from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_kind
 
-from synapse_apply.applying.executors import Serial
+from synapse_apply.applying.executors import SerialExecutor
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Result
-from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session.apply import apply
 from synapse_apply.session.plan import plan
 
 
-class Crowded(Serial):
+class Crowded(SerialExecutor):
     """One piece at a time, and each waits for its place: `meanwhile` happens before it has it."""
 
     def __init__(self, meanwhile: Callable[[], None], *, is_near: bool = True) -> None:
         super().__init__()
-        self.is_near = is_near
+        self.is_available_soon = is_near
         self._meanwhile = meanwhile
         self._has = False
 
-    def enter(self) -> bool:
+    def acquire_slot(self) -> bool:
         if self._has:
             return False
         self._has = True
         self._meanwhile()
         return True
 
-    def leave(self) -> None:
+    def release_slot(self) -> None:
         self._has = False
 
-    def wait(self):
-        ended = super().wait()
-        self.leave()
+    def wait_for_result(self):
+        ended = super().wait_for_result()
+        self.release_slot()
         return ended
 
 
@@ -48,14 +48,14 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def crowd(meanwhile: Callable[[], None], *, is_near: bool = True) -> None:
         made = Crowded(meanwhile, is_near=is_near)
-        monkeypatch.setattr("synapse_apply.session.apply.Serial", lambda: made)
+        monkeypatch.setattr("synapse_apply.session.apply.SerialExecutor", lambda: made)
 
     return crowd
 
 
 def results(bench: Bench) -> list[str]:
     """How each call ended, the newest last."""
-    return [entry.result for entry in reversed(bench.store.audit())]
+    return [entry.result for entry in reversed(bench.store.list_audit_entries())]
 
 
 def test_a_create_is_announced_before_it_has_its_place(bench: Bench, crowd) -> None:
@@ -63,7 +63,7 @@ def test_a_create_is_announced_before_it_has_its_place(bench: Bench, crowd) -> N
     seen: list[tuple[int, int]] = []
 
     def look() -> None:
-        seen.append((len(bench.store.read().open_intents), len(bench.api.writes())))
+        seen.append((len(bench.store.read_state().open_intents), len(bench.api.writes())))
 
     crowd(look)
     assert bench.apply(widget("a"), widget("b")).exit_code == 0
@@ -74,10 +74,12 @@ def test_a_create_is_announced_before_it_has_its_place(bench: Bench, crowd) -> N
 @pytest.mark.parametrize("lookup", [Lookup.POSITIVE, Lookup.NONE])
 def test_what_cannot_be_looked_up_is_announced_in_its_place(bench, crowd, lookup) -> None:
     """A run killed while it waits leaves nothing that nobody can tell of."""
-    kind = widget_kind(lookup={"name": lookup}, list=None, find=lambda _api, _key: [])
+    kind = widget_kind(
+        lookup={"name": lookup}, list_objects=None, find_by_key=lambda _api, _key: []
+    )
     bench.catalogue = {**bench.catalogue, "widget": kind}
     seen: list[int] = []
-    crowd(lambda: seen.append(len(bench.store.read().open_intents)))
+    crowd(lambda: seen.append(len(bench.store.read_state().open_intents)))
     assert bench.apply(widget("a")).exit_code == 0
     assert seen == [0]
 
@@ -85,9 +87,9 @@ def test_what_cannot_be_looked_up_is_announced_in_its_place(bench, crowd, lookup
 def test_while_calls_are_long_a_create_is_announced_in_its_place(bench, crowd) -> None:
     """And what is packed, and each update, delete and run, always is."""
     seen: list[int] = []
-    crowd(lambda: seen.append(len(bench.store.read().open_intents)), is_near=False)
+    crowd(lambda: seen.append(len(bench.store.read_state().open_intents)), is_near=False)
     assert bench.apply(widget("a", note="x")).exit_code == 0
-    crowd(lambda: seen.append(len(bench.store.read().open_intents)))
+    crowd(lambda: seen.append(len(bench.store.read_state().open_intents)))
     bench.apply(widget("a", note="y"), plugin(), release())
     bench.apply(plugin(), release(), prune=True)
     made = ["create_plugin", "create_release", "create_widget"]
@@ -107,7 +109,7 @@ def test_a_place_that_comes_late_is_announced_again(bench: Bench, crowd) -> None
     make = bench.api.make
 
     def made(kind, body):
-        sent_at.extend(intent.sent_at for intent in bench.store.read().open_intents)
+        sent_at.extend(intent.sent_at for intent in bench.store.read_state().open_intents)
         return make(kind, body)
 
     bench.api.make = made
@@ -126,7 +128,7 @@ def test_a_run_that_is_stopped_sends_nothing_that_waits(bench: Bench, crowd) -> 
     assert [one.result for one in report.outcomes] == [Result.SKIPPED, Result.SKIPPED]
     assert {one.diagnostics[0].detail for one in report.outcomes} == {"The run was stopped."}
     assert bench.api.writes() == []
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
     assert results(bench) == ["not sent"]
     crowd(lambda: None)
     assert bench.apply(widget("a"), widget("b")).exit_code == 0
@@ -170,10 +172,10 @@ def test_what_only_waits_when_nobody_waits_any_more_is_not_unknown(bench: Bench)
     with bench.store.lock("apply"):
         report = apply(
             context,
-            plan(context, Choices()),
+            plan(context, PlanOptions()),
             bench.progress,
             lambda: 2 if stopped.is_set() else 0,
-            until_cut=until_cut,
+            run_until_cut=until_cut,
         )
         answered.set()
         threads[0].join(10)
@@ -185,9 +187,9 @@ def test_what_waits_asks_a_broken_state_nothing_more(bench: Bench, crowd, monkey
     """Its intent stays open: the next run finds that it was not done, and does it."""
     broken: list[bool] = []
     crowd(lambda: broken.append(True))
-    monkeypatch.setattr(bench.store, "broken", lambda: bool(broken))
-    monkeypatch.setattr(bench.store, "settle", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(bench.store, "has_failed_write", lambda: bool(broken))
+    monkeypatch.setattr(bench.store, "close_intent", lambda *_: pytest.fail("asked again"))
     report = bench.apply(widget("a"))
     assert outcome(report, "widget/a").result is Result.SKIPPED
-    assert len(bench.store.read().open_intents) == 1
+    assert len(bench.store.read_state().open_intents) == 1
     assert bench.api.writes() == []

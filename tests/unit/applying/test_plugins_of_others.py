@@ -40,7 +40,7 @@ def test_a_plugin_of_others_is_never_adopted(bench, fields):
     report = bench.apply(plugin(), adopts=True)
     assert outcome(report, "plugin/yolo").result is Result.FAILED
     assert "it may be taken by another tenant" in told(report)
-    assert not bench.store.read().records
+    assert not bench.store.read_state().records
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Uptime
 from synapse_apply.model.values import SecretRef
 from synapse_apply.session import states
-from synapse_apply.session.adopt import import_all
-from synapse_apply.session.context import StateContext
+from synapse_apply.session.adopt import import_objects
+from synapse_apply.session.context import StateSession
 from synapse_apply.session.inventory import InventoryRow
 
 W = Address("widget", "w")
@@ -34,7 +34,7 @@ def cut(bench: Bench, *desired, call: str = "create_widget", done: bool = False)
     bench.api.fail(call, Killed(), done=done)
     with pytest.raises(Killed):
         bench.apply(*desired)
-    assert len(bench.store.read().open_intents) == 1
+    assert len(bench.store.read_state().open_intents) == 1
 
 
 def refusal(planned, address: str = "widget/w"):
@@ -51,17 +51,17 @@ def test_a_create_that_was_done_is_found(bench):
     assert report.exit_code == 0
     assert bench.api.writes() == ["create_widget"]
     assert bench.record("widget/w").remote_id == "1"
-    assert bench.store.read().open_intents == ()
-    assert bench.store.audit()[0].result
+    assert bench.store.read_state().open_intents == ()
+    assert bench.store.list_audit_entries()[0].result
 
 
 def test_planning_alone_settles_nothing(bench):
     """Plan looks, and writes nothing."""
     cut(bench, widget("w"), done=True)
-    serial = bench.store.serial()
+    serial = bench.store.read_serial()
     bench.plan(widget("w"))
-    assert bench.store.serial() == serial
-    assert len(bench.store.read().open_intents) == 1
+    assert bench.store.read_serial() == serial
+    assert len(bench.store.read_state().open_intents) == 1
 
 
 def test_absence_is_not_believed_too_early(bench):
@@ -91,7 +91,7 @@ def test_absence_is_believed_once_the_call_cannot_arrive_any_more(bench):
     assert outcome(report, "widget/w").action is Action.CREATE
     assert report.exit_code == 0
     assert len(bench.api.objects["widget"]) == 1
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 def test_a_clock_set_back_waits_and_never_hurries(bench):
@@ -131,7 +131,7 @@ def test_several_objects_of_the_name_settle_nothing(bench):
     bench.clock.at = LATER
     with pytest.raises(Exception, match="Several live objects"):
         bench.apply(widget("w"))
-    assert len(bench.store.read().open_intents) == 1
+    assert len(bench.store.read_state().open_intents) == 1
     assert bench.api.writes() == ["create_widget"]
 
 
@@ -156,23 +156,23 @@ def test_settled_as_absent_by_hand_it_is_created(bench):
     bench.catalogue = BLIND
     cut(bench, widget("w"))
     context = bench.context()
-    state = StateContext(
+    state = StateSession(
         context.project, context.target, context.store, context.clock, context.actor
     )
-    intent = states.settle_absent(state, W, at=LATER)
+    intent = states.settle_as_not_done(state, W, moment=LATER)
     assert intent.state is IntentState.ABSENT
-    assert bench.store.audit()[0].result == "settled by hand: absent"
+    assert bench.store.list_audit_entries()[0].result == "settled by hand: absent"
     assert bench.apply(widget("w")).exit_code == 0
     with pytest.raises(StateError, match="No call of this address is open"):
-        states.settle_absent(state, W, at=LATER)
+        states.settle_as_not_done(state, W, moment=LATER)
 
 
 def test_settled_by_an_import_it_is_ours(bench):
     """`import ADDRESS ID`: the user found it; what the call carried is known to be published."""
     bench.catalogue = BLIND
     cut(bench, widget("w", note="a"), done=True)
-    import_all(bench.context(widget("w", note="a")), {W: InventoryRow("1")})
-    assert bench.store.read().open_intents == ()
+    import_objects(bench.context(widget("w", note="a")), {W: InventoryRow("1")})
+    assert bench.store.read_state().open_intents == ()
     report = bench.apply(widget("w", note="a"))
     assert report.exit_code == 0
     assert bench.api.writes() == ["create_widget"]
@@ -194,7 +194,7 @@ def test_a_plugin_whose_code_nobody_lists_cannot_be_told(bench):
     assert refusal(bench.plan(plugin()), "plugin/yolo").outcome_unknown
     assert bench.apply(plugin()).exit_code == 7
     assert len(bench.api.objects["plugin"]) == 1
-    import_all(bench.context(plugin()), {Address("plugin", "yolo"): InventoryRow("1")})
+    import_objects(bench.context(plugin()), {Address("plugin", "yolo"): InventoryRow("1")})
     assert bench.apply(plugin()).exit_code == 0
     assert len(bench.api.objects["plugin"]) == 1
 
@@ -237,7 +237,7 @@ def test_a_delete_is_looked_at(bench, done):
     with bench.store.lock("apply"):
         apply(bench.context(widget("keep")), planned, bench.progress)
     assert bench.apply(widget("keep"), prune=True).exit_code == 0
-    assert bench.store.record(W) is None
+    assert bench.store.find_record(W) is None
     assert len(bench.api.objects["widget"]) == 1
 
 
@@ -266,18 +266,18 @@ def test_a_lookup_that_fails_leaves_everything_as_it_is(bench):
 def test_an_intent_of_an_unknown_kind_stays_open(bench):
     """A newer version left it: this one does not touch it."""
     cut(bench, widget("w"))
-    intent = bench.store.read().open_intents[0]
+    intent = bench.store.read_state().open_intents[0]
     bench.catalogue = {"widget": replace(bench.catalogue["widget"], bindings={"v2": None})}
-    from synapse_apply.applying.settle import Settler
+    from synapse_apply.applying.settle import IntentResolver
     from synapse_apply.model.observed import Capabilities
 
-    settler = Settler(
-        bench.api, bench.catalogue, bench.context().secrets, bench.context().loaded.marks,
+    settler = IntentResolver(
+        bench.api, bench.catalogue, bench.context().secrets, bench.context().manifests.marks,
         Capabilities(), LATER, 30.0,
     )  # fmt: skip
-    settled = settler.settle(intent, None)
+    settled = settler.resolve_intent(intent, None)
     assert settled.is_open
-    assert "does not know its kind" in settled.why
+    assert "does not know its kind" in settled.reason
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -304,7 +304,7 @@ def test_many_open_creates_are_looked_up_in_one_list(bench):
     bench.clock.at = LATER
     planned = bench.plan(*map(widget, names))
     assert bench.api.calls.count("list_widget") == 1
-    assert [one.intent.state for one in planned.settled].count(IntentState.ABSENT) == 7
+    assert [one.intent.state for one in planned.resolved_intents].count(IntentState.ABSENT) == 7
 
 
 def test_equal_causes_are_one_warning(bench):
@@ -332,7 +332,7 @@ def open_creates(bench, *names: str) -> None:
                 "create",
                 "v1",
                 f"name={name}",
-                sent_at=bench.clock.now(),
+                sent_at=bench.clock.utc_now(),
                 deadline=65.0,
             )
-            bench.store.begin(call)
+            bench.store.write_intent(call)

@@ -18,8 +18,8 @@ class Slow(MemoryStore):
     bench: Bench
     seconds = 0.0
 
-    def begin(self, intent: Intent) -> None:
-        super().begin(intent)
+    def write_intent(self, intent: Intent) -> None:
+        super().write_intent(intent)
         self.bench.clock.waited += self.seconds
 
 
@@ -28,13 +28,13 @@ class Full(MemoryStore):
 
     left = 1000
 
-    def begin(self, intent: Intent) -> None:
+    def write_intent(self, intent: Intent) -> None:
         self.left -= 1
-        if self.broken():
-            raise StateError.of("The disk is full")
-        super().begin(intent)
+        if self.has_failed_write():
+            raise StateError.from_summary("The disk is full")
+        super().write_intent(intent)
 
-    def broken(self) -> bool:
+    def has_failed_write(self) -> bool:
         return self.left < 0
 
 
@@ -54,8 +54,8 @@ def test_a_call_noted_too_late_is_not_sent(slow):
     assert said.summary == "The state is slow"
     assert "It took 6 s to note that create of widget/w is about to be sent." in said.detail
     assert slow.api.writes() == []
-    assert slow.store.read().open_intents == ()
-    assert slow.store.audit()[0].result == "not sent"
+    assert slow.store.read_state().open_intents == ()
+    assert slow.store.list_audit_entries()[0].result == "not sent"
     slow.store.seconds = 4.0
     assert slow.apply(widget("w")).exit_code == 0
     assert len(slow.api.objects["widget"]) == 1
@@ -72,7 +72,7 @@ def test_an_update_a_delete_and_a_run_neither(slow):
     assert report.exit_code == 3
     assert {one.result for one in report.outcomes} == {Result.FAILED}
     assert slow.api.writes()[done:] == []
-    assert len(slow.store.read().records) == 4
+    assert len(slow.store.read_state().records) == 4
     slow.store.seconds = 0.0
     assert slow.apply(*after, prune=True).exit_code == 0
     assert sorted(slow.api.writes()[done:]) == ["delete_widget", "run_plugin", "update_widget"]

@@ -19,7 +19,7 @@ from unit.applying.job_server import (
     tailer,
 )
 
-from synapse_apply.applying.seam import Known, Tail
+from synapse_apply.applying.seam import LogTail, ShownLines
 from synapse_apply.model.errors import Forbidden, Unauthorized
 from synapse_apply.model.job import JobStatus
 from synapse_apply.model.logs import LogLine
@@ -80,11 +80,11 @@ def test_lines_are_shown_when_they_are_written(begins: Any, entries: Any) -> Non
     late = []
     told = Told()
     one, _ = tailer(server, told)
-    one._show = lambda line: (
+    one._show_line = lambda line: (
         told.lines.append(line),
         late.append(server.written - len(told.lines)),
     )
-    one.follow()
+    one.follow_log()
     assert told.messages == STEPS
     assert max(late) <= 3
     assert server.asked.count("list") <= 8
@@ -96,7 +96,7 @@ def test_a_log_of_one_line_again_and_again() -> None:
     told = Told()
     one, time = tailer(server, told, timeout=120)
     server.passes = lambda: time.pause(1.0)
-    job = one.follow()
+    job = one.follow_log()
     assert job.status is JobStatus.RUNNING
     assert server.written - 10 <= len(told.lines) <= server.written
     assert server.asked.count("list") <= 120 / 5 + 5
@@ -156,7 +156,7 @@ def test_a_list_that_breaks_off_is_taken_up_where_it_broke() -> None:
     """Without following, too."""
     server = JobServer(STEPS, written=40, list_fails=[Unreachable("cut"), ServerFault("503")])
     told = Told()
-    tailer(server, told)[0].show()
+    tailer(server, told)[0].show_current_log()
     assert told.messages == STEPS
 
 
@@ -198,7 +198,7 @@ def test_a_server_that_is_away_for_a_while() -> None:
     server.get_job("7")
     server.job_fails = []
     server.list_fails = [Unreachable("refused")] * 4
-    assert one.follow().status is JobStatus.COMPLETED
+    assert one.follow_log().status is JobStatus.COMPLETED
     assert told.messages == STEPS
     assert 0.25 in time.waits
 
@@ -209,7 +209,7 @@ def test_a_server_that_stays_away_ends_it() -> None:
     one, _ = tailer(server, Told())
     server.list_fails = [Unreachable("refused")] * 99
     with pytest.raises(Unreachable):
-        one.follow()
+        one.follow_log()
 
 
 def test_a_job_that_is_not_there_ends_it_at_once() -> None:
@@ -238,7 +238,7 @@ def test_an_error_frame_is_told() -> None:
     """In the server's words; the lines come all the same."""
 
     class Refusing(JobServer):
-        def tail_job_console_logs(self, pk: Any, *, longest: Any = None) -> Any:
+        def tail_job_console_logs(self, pk: Any, *, max_seconds: Any = None) -> Any:
             self.asked.append("tail")
             yield {"type": "error", "message": "agent is away"}
 
@@ -266,15 +266,15 @@ def test_a_list_that_comes_late_is_told() -> None:
 
 def test_a_tail_cannot_bring_more_than_the_list_has() -> None:
     """A line that the list does not have a second time is the one that was shown."""
-    known = Known()
+    known = ShownLines()
     for line in ("a", "b", "c"):
-        known.add(LogLine(line))
-    tail = Tail(known, has_list=True)
-    assert not tail.is_new(LogLine("a"))
-    assert (tail.doubt, tail.settled) == (True, False)
-    tail.asked()
-    assert (tail.doubt, tail.settled) == (False, True)
-    assert [tail.is_new(LogLine(line)) for line in ("b", "c", "d")] == [False, False, True]
+        known.add_line(LogLine(line))
+    tail = LogTail(known, has_list=True)
+    assert not tail.is_new_line(LogLine("a"))
+    assert (tail.is_in_doubt, tail.is_start_known) == (True, False)
+    tail.resolve_doubt()
+    assert (tail.is_in_doubt, tail.is_start_known) == (False, True)
+    assert [tail.is_new_line(LogLine(line)) for line in ("b", "c", "d")] == [False, False, True]
 
 
 @dataclass
@@ -295,7 +295,7 @@ def test_a_job_that_has_no_log_yet_has_an_empty_one() -> None:
     """404 of the log while the job is there; it is told in words."""
     told = Told()
     server = _Unwritten(STEPS, never=True)
-    tailer(server, told)[0].show()
+    tailer(server, told)[0].show_current_log()
     assert (told.lines, server.asked) == ([], ["list", "job"])
     assert told.notes == ["The server has no log of job 7 yet."]
 
@@ -304,19 +304,19 @@ def test_a_log_of_no_job_is_an_error() -> None:
     """404 of both."""
     server = _Unwritten(STEPS, never=True, job_fails=[NotFound("404", status_code=404)])
     with pytest.raises(NotFound):
-        tailer(server, Told())[0].show()
+        tailer(server, Told())[0].show_current_log()
 
 
 def test_a_log_that_comes_later_is_followed() -> None:
     """Nothing is lost by its being 404 at first, with a tail or without."""
     for has_tail in (True, False):
         job, told = follow(_Unwritten(STEPS, has_tail=has_tail))
-        assert job.status.ended
+        assert job.status.has_ended
         assert told.messages == STEPS
 
 
 def test_the_last_lines_of_a_job_without_a_log() -> None:
     """None, and no error."""
     told = Told()
-    tailer(_Unwritten(STEPS, never=True), told, last=3)[0].show()
+    tailer(_Unwritten(STEPS, never=True), told, last=3)[0].show_current_log()
     assert (told.lines, len(told.notes)) == ([], 1)

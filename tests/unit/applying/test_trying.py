@@ -14,9 +14,9 @@ from unit.applying.scripted import ScriptedApi, lost, refused
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, RateLimited, Unconfirmed
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.trial import Trial
+from synapse_apply.model.trial import DryRunCounts
 from synapse_apply.model.values import SecretRef
-from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session.plan import plan
 from synapse_apply.views.text import render_plan
 
@@ -52,7 +52,7 @@ class Rehearsing(ScriptedApi):
 def tried(bench: Bench) -> Callable[..., Plan]:
     """Plans widgets whose calls are tried. `shows`: something harmless can be asked before."""
     side = Rehearsing(objects=bench.api.objects)
-    bench.api.trying = side
+    bench.api.dry_run = side
 
     def made(*desired: Any, shows: bool = True, manner: str = "knows", **choices: Any) -> Plan:
         def harmless(api: Any) -> bool:
@@ -62,15 +62,15 @@ def tried(bench: Bench) -> Callable[..., Plan]:
 
         side.manner = manner
         side.bodies.clear()
-        bench.catalogue = {"widget": widget_kind(harmless=harmless)}
+        bench.catalogue = {"widget": widget_kind(send_dry_run_probe=harmless)}
         context = bench.context(*desired)
-        return plan(context, Choices(**choices), trying=bench.progress).plan
+        return plan(context, PlanOptions(**choices), dry_run_progress=bench.progress).plan
 
     return made
 
 
 def sent(bench: Bench) -> list[str]:
-    return bench.api.trying.writes()
+    return bench.api.dry_run.writes()
 
 
 def words(made: Plan) -> str:
@@ -90,10 +90,10 @@ def test_secrets_are_sent_as_apply_sends_them(bench, tried):
     bench.environ["KEY"] = "k3y-of-tests"
     other = {"key": SecretRef("env", "OTHER")}
     made = tried(widget("a", configuration=KEY), widget("b", configuration=other))
-    assert bench.api.trying.bodies[1:] == [
+    assert bench.api.dry_run.bodies[1:] == [
         ("create_widget", {"name": "a", "configuration": {"key": "k3y-of-tests"}})
     ]
-    assert made.trial == Trial(tried=1, refused=0, untried=1)
+    assert made.trial == DryRunCounts(tried=1, refused=0, untried=1)
     assert "1 of 2 calls not tried: OTHER is not set (widget/b)." in words(made)
     assert "k3y" not in render_plan(made, color=False) + repr(made)
     assert bench.api.writes() == []
@@ -103,8 +103,8 @@ def test_progress_is_told_of_each_call_that_is_tried(there, tried):
     """And of none that is not; a refusal is not a failure."""
     there.progress.order.clear()
     there.progress.ends.clear()
-    there.api.trying.fail("create_widget", refused(400, {"name": ["is odd"]}))
-    there.api.trying.fail("update_widget", lost())
+    there.api.dry_run.fail("create_widget", refused(400, {"name": ["is odd"]}))
+    there.api.dry_run.fail("update_widget", lost())
     key = widget("d", configuration={"key": SecretRef("env", "NOT_SET")})
     tried(widget("a", note="2"), widget("b", note="1"), widget("c"), key)
     assert sorted(there.progress.order) == ["widget/a", "widget/c"]
@@ -118,8 +118,8 @@ def test_words_that_may_quote_a_secret_are_withheld(bench, tried):
     """A refusal tells status, request id and what is said of fields that hold none."""
     bench.environ["KEY"] = "k3y-of-tests"
     detail = {"name": ["is odd"], "configuration": ["k3y-of-tests is wrong"]}
-    bench.api.trying.fail("create_widget", refused(400, detail))
-    (row,) = tried(widget("a", configuration=KEY)).refused
+    bench.api.dry_run.fail("create_widget", refused(400, detail))
+    (row,) = tried(widget("a", configuration=KEY)).refused_changes
     (refusal,) = row.refusals
     assert refusal.rule == "server"
     assert refusal.reason.startswith("the backend answered 400 to a dry run: name: is odd; ")
@@ -131,30 +131,30 @@ def test_words_that_may_quote_a_secret_are_withheld(bench, tried):
 def test_dependents_of_what_is_refused_are_refused(bench, tried):
     """As those of any other refusal; the rest goes on."""
     bench.apply(widget("top"))
-    bench.api.trying.fail("update_widget", refused(409))
+    bench.api.dry_run.fail("update_widget", refused(409))
     made = tried(widget("top", note="new"), widget("low", needs="top"), widget("free"))
-    assert {f"{row.address}": row.refusals[0].rule for row in made.refused} == {
+    assert {f"{row.address}": row.refusals[0].rule for row in made.refused_changes} == {
         "widget/top": "server",
         "widget/low": "dependency",
     }
     assert made.summary.add == 1
-    assert made.trial == Trial(tried=3, refused=1)
+    assert made.trial == DryRunCounts(tried=3, refused=1)
 
 
 def test_what_needs_another_is_not_tried(bench, tried):
     """An id that nobody knows cannot be sent."""
     made = tried(widget("top"), widget("low", needs="top"))
-    assert made.trial == Trial(tried=1, untried=1)
+    assert made.trial == DryRunCounts(tried=1, untried=1)
     assert "it needs widget/top, which is not there yet (widget/low)" in words(made)
 
 
 def test_an_adopting_update_is_tried(there, tried):
     """The call goes to the object that was found."""
     with there.store.lock("rm"):
-        there.store.remove(Address("widget", "a"))
+        there.store.remove_records(Address("widget", "a"))
     made = tried(widget("a", note="2"), widget("b", note="1"))
     assert sent(there) == ["change_nothing", "update_widget"]
-    assert made.trial == Trial(tried=1)
+    assert made.trial == DryRunCounts(tried=1)
     assert there.live("a")["note"] == "1"
 
 
@@ -165,7 +165,7 @@ def test_nothing_is_sent_to_a_server_that_does_not_say_so(there, tried):
         assert sent(there) == ["change_nothing"]
         assert "The backend does not say that it makes dry runs" in words(made)
         assert f"3 of 3 calls not tried: {NOT_SHOWN} (" in words(made)
-        assert not made.errored
+        assert not made.has_errors
     assert [there.live(name)["note"] for name in "ab"] == ["1", "1"]
 
 
@@ -173,7 +173,7 @@ def test_without_a_harmless_question_the_first_answer_shows_it(there, tried):
     """What can be undone comes first, and a delete not before somebody said so."""
     tried(widget("c"), widget("a", note="2"), shows=False, prune=True)
     assert sent(there) == ["update_widget", "create_widget", "delete_widget"]
-    there.api.trying.fail("update_widget", refused(400))
+    there.api.dry_run.fail("update_widget", refused(400))
     made = tried(widget("a", note="2"), shows=False, prune=True)
     assert sent(there) == ["update_widget"]
     assert f"1 of 2 calls not tried: {NOT_SHOWN} (widget/b)." in words(made)
@@ -187,7 +187,7 @@ def test_a_server_that_acts_is_found_out_by_its_first_call(there, tried, verb, n
     desired = [*(widget(name, note=note) for name in "ab"), *map(widget, more)]
     made = tried(*desired, shows=False, manner="acts")
     assert sent(there) == [f"{verb}_widget"]
-    assert made.errored
+    assert made.has_errors
     assert f"on a dry run: The {verb} of widget/{(*more, 'a')[0]} was to be" in words(made)
     assert "1 of 2 calls not tried: nothing was tried after an answer" in words(made)
 
@@ -195,7 +195,7 @@ def test_a_server_that_acts_is_found_out_by_its_first_call(there, tried, verb, n
 def test_a_server_that_is_silent_and_does_not_act(there, tried):
     """A look says that nothing was done; a warning, and no second call."""
     made = tried(widget("a", note="2"), widget("b", note="1"), shows=False, manner="silent")
-    assert not made.errored
+    assert not made.has_errors
     assert "The update of widget/a was to be checked only: " in words(made)
     assert "It was not done, and nothing more was tried." in words(made)
 
@@ -206,8 +206,8 @@ def test_a_server_that_is_silent_and_does_not_act(there, tried):
 ])  # fmt: skip
 def test_a_lost_answer_of_a_server_that_has_shown_nothing(bench, tried, done, summary):
     """It is looked up whether it was done."""
-    bench.api.trying.acted_on = frozenset({"create_widget"})
-    bench.api.trying.fail("create_widget", lost(), done=done)
+    bench.api.dry_run.acted_on = frozenset({"create_widget"})
+    bench.api.dry_run.fail("create_widget", lost(), done=done)
     made = tried(widget("a"), shows=False)
     assert summary in words(made)
     assert "the answer was lost" in words(made)
@@ -220,7 +220,7 @@ def test_where_nobody_can_tell_whether_it_was_done(bench, tried):
         bench.api.fail("list_widget", refused(403))
         raise lost()
 
-    bench.api.trying.make = breaks
+    bench.api.dry_run.make = breaks
     made = tried(widget("a"), shows=False)
     assert "A dry run may have been acted on" in words(made)
     assert "Look at widget/a in the product" in words(made)
@@ -228,23 +228,23 @@ def test_where_nobody_can_tell_whether_it_was_done(bench, tried):
 
 def test_a_lost_answer_of_a_server_that_knows_dry_runs(bench, tried):
     """It did no harm, and says nothing of the call."""
-    bench.api.trying.fail("create_widget", lost())
+    bench.api.dry_run.fail("create_widget", lost())
     limited = RateLimited("429", status_code=429)
-    bench.api.trying.fail("create_widget", limited)
+    bench.api.dry_run.fail("create_widget", limited)
     made = tried(widget("a"), widget("b"))
     assert "2 of 2 calls not tried: no answer came in time (widget/a); " in words(made)
     assert "the backend answered 429 (widget/b)." in words(made)
-    assert not made.errored
-    assert not made.refused
+    assert not made.has_errors
+    assert not made.refused_changes
 
 
 def test_a_delete_that_was_done_is_found_out(there, tried):
     """Its answer has no body to say so: it is looked whether the object is still there."""
-    there.api.trying.acted_on = frozenset({"delete_widget"})
+    there.api.dry_run.acted_on = frozenset({"delete_widget"})
     made = tried(widget("c"), prune=True, overridden=frozenset({"everything"}))
     assert sent(there).count("delete_widget") == 1
     assert "The delete of widget/" in words(made)
-    assert made.errored
+    assert made.has_errors
 
 
 def test_a_guard_asks_for_a_server_that_is_known(there, tried):

@@ -114,7 +114,7 @@ def test_a_patch_that_would_clear_a_secret_is_refused(bench):
     bench.live("w")["configuration"]["key"] = "theirs"
     report = bench.apply(widget("w", note="a", configuration={"x": 2}))
     assert report.exit_code == 5
-    assert report.plan.refused[0].refusals[0].rule == "secret-cleared"
+    assert report.plan.refused_changes[0].refusals[0].rule == "secret-cleared"
     assert bench.apply(widget("w", note="b", configuration={"x": 1})).exit_code == 0
     assert sent(bench) == {"note": "b"}
 

@@ -9,12 +9,12 @@ import pytest
 from unit.applying.bench import WIDGET, Bench, plugin, release, told, widget
 from unit.applying.scripted import ScriptedApi, refused
 
-from synapse_apply.kinds.descriptor import Proof
-from synapse_apply.kinds.proof import MARK
-from synapse_apply.kinds.release import PROOF
+from synapse_apply.kinds.descriptor import VerificationSpec
+from synapse_apply.kinds.proof import RUN_MARK_KEY
+from synapse_apply.kinds.release import RUN_VERIFICATION
 from synapse_apply.model.errors import Effect, RemoteError, ServerFault, StateError
 from synapse_apply.model.report import Report
-from synapse_apply.model.verification import LastRun, Verdict, Verified
+from synapse_apply.model.verification import LastRun, RunStatus, VerificationResult
 from synapse_apply.views.text import render_report
 
 AT = "release/yolo@1.0.0"
@@ -22,13 +22,13 @@ PAGE = {"parameters": {"q": 0.9}, "context": {"project_id": 123}}
 
 
 def last(bench: Bench, address: str = AT) -> LastRun:
-    found = LastRun.of(bench.record(address).verification)
+    found = LastRun.from_json(bench.record(address).verification)
     assert found is not None
     return found
 
 
-def run_of(report: Report) -> Verified:
-    (found,) = report.verified
+def run_of(report: Report) -> VerificationResult:
+    (found,) = report.verification_results
     return found
 
 
@@ -47,7 +47,7 @@ def test_one_apply_makes_releases_runs_and_remembers(bench):
     assert bench.api.calls.count("get_job") == 3
     assert bench.clock.waited == pytest.approx(10.0)
     found = last(bench)
-    assert (found.result, found.job) == (Verdict.PASSED, "3")
+    assert (found.result, found.job) == (RunStatus.PASSED, "3")
     assert found.digest == bench.record(AT).digest == f"pkg1:sha256:{'aa' * 32}"
     assert not bench.plan(*declared).plan.has_changes
     bench.apply(*declared)
@@ -60,8 +60,8 @@ def test_the_page_form_carries_our_mark(bench):
     (body,) = [body for name, body in bench.api.bodies if name == "run_plugin"]
     assert body["parameters"] == {"q": 0.9}
     assert body["context"]["project_id"] == 123
-    assert len(body["context"][MARK]) == 36
-    assert MARK not in str(bench.record(AT).verification)
+    assert len(body["context"][RUN_MARK_KEY]) == 36
+    assert RUN_MARK_KEY not in str(bench.record(AT).verification)
 
 
 def test_the_platform_form_names_action_and_version(bench):
@@ -74,7 +74,7 @@ def test_the_platform_form_names_action_and_version(bench):
 def test_the_run_is_in_the_audit(bench):
     """Digest of the parameters, id of the job, id of the request."""
     passing(bench)
-    entry = bench.store.audit()[0]
+    entry = bench.store.list_audit_entries()[0]
     assert (entry.verb, entry.address, entry.remote_id) == ("run", AT, "3")
     assert (entry.result, entry.request_id) == ("done", "req-1")
     assert entry.digest == last(bench).parameters
@@ -91,12 +91,12 @@ def test_a_failed_run_ends_in_exit_3_with_its_last_lines(bench):
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 3
     run = run_of(report)
-    assert (run.verdict, run.job, run.request_id) == (Verdict.FAILED, "3", "req-1")
+    assert (run.status, run.job, run.request_id) == (RunStatus.FAILED, "3", "req-1")
     assert run.logs == (*(f"line {n}" for n in range(9)), "12:00: bad")
     said = told(report)
     assert "1.0.0 is published and cannot be withdrawn on v1" in said
     assert "Parameters wrong: edit spec.verify. Code wrong: `synapse-apply bump yolo patch`" in said
-    assert last(bench).result is Verdict.FAILED
+    assert last(bench).result is RunStatus.FAILED
     assert "line" not in str(bench.record(AT))
 
 
@@ -119,7 +119,7 @@ def test_a_failure_that_only_warns_is_told_and_not_made_again(bench):
     report = bench.apply(*declared)
     assert report.exit_code == 0
     run = run_of(report)
-    assert (run.verdict, run.tolerated) == (Verdict.FAILED, True)
+    assert (run.status, run.tolerated) == (RunStatus.FAILED, True)
     assert not any(found.is_error for found in run.diagnostics)
     assert not bench.plan(*declared).plan.has_changes
     other = release(verify={"parameters": {"q": 2}, "on_failure": "warn"})
@@ -133,11 +133,11 @@ def test_a_job_that_does_not_end_in_time_is_followed_by_the_next_run(bench):
     report = bench.apply(*declared)
     assert report.exit_code == 3
     assert "Job 3 was still running after 12 s, and may go on" in told(report)
-    assert (run_of(report).verdict, last(bench).job) == (Verdict.TIMED_OUT, "3")
+    assert (run_of(report).status, last(bench).job) == (RunStatus.TIMED_OUT, "3")
     bench.api.objects["job"]["3"]["story"] = ["completed"]
     assert bench.apply(*declared).exit_code == 0
     assert bench.api.writes().count("run_plugin") == 1
-    assert last(bench).result is Verdict.PASSED
+    assert last(bench).result is RunStatus.PASSED
 
 
 def test_a_stop_leaves_the_job_to_the_next_run(bench):
@@ -146,8 +146,8 @@ def test_a_stop_leaves_the_job_to_the_next_run(bench):
     declared = (plugin(), release(verify=PAGE))
     report = bench.apply(*declared, stop=lambda: 2 if bench.clock.waited > 1 else 0)
     assert report.exit_code == 130
-    assert run_of(report).verdict is Verdict.RUNNING
-    assert (last(bench).result, last(bench).job) == (Verdict.RUNNING, "3")
+    assert run_of(report).status is RunStatus.RUNNING
+    assert (last(bench).result, last(bench).job) == (RunStatus.RUNNING, "3")
     assert bench.clock.waited < 5
     bench.api.objects["job"]["3"]["story"] = ["completed"]
     assert bench.apply(*declared).exit_code == 0
@@ -159,7 +159,7 @@ def test_a_look_that_is_given_up_by_a_stop_is_no_failure(bench):
     bench.api.fail("get_job", RemoteError("the run was stopped"))
     stop = lambda: 2 if "run_plugin" in bench.api.writes() else 0  # noqa: E731
     report = bench.apply(plugin(), release(verify=PAGE), stop=stop)
-    assert (report.exit_code, run_of(report).verdict) == (130, Verdict.RUNNING)
+    assert (report.exit_code, run_of(report).status) == (130, RunStatus.RUNNING)
     assert run_of(report).diagnostics == ()
 
 
@@ -177,7 +177,7 @@ def test_a_direct_result_is_a_run_that_is_over(bench):
     bench.api.run_plugin = lambda _pk, _data: {"result": {"accuracy": 0.9}}
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 0
-    assert (last(bench).result, last(bench).job) == (Verdict.PASSED, "")
+    assert (last(bench).result, last(bench).job) == (RunStatus.PASSED, "")
 
 
 def test_a_direct_result_that_says_it_failed_is_a_failure(bench):
@@ -186,7 +186,7 @@ def test_a_direct_result_that_says_it_failed_is_a_failure(bench):
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 3
     assert "The run failed. 1.0.0 is published" in told(report)
-    assert last(bench).result is Verdict.FAILED
+    assert last(bench).result is RunStatus.FAILED
     assert bench.plan(plugin(), release(verify=PAGE)).plan.has_changes
 
 
@@ -198,9 +198,9 @@ def test_refused_parameters_are_a_failure(bench, on_failure):
     report = bench.apply(*declared)
     assert report.exit_code == (3 if on_failure == "fail" else 0)
     assert "the backend answered 400: parameters: q must be below 1" in told(report)
-    assert last(bench).result is Verdict.FAILED
+    assert last(bench).result is RunStatus.FAILED
     assert bench.plan(*declared).plan.has_changes == (on_failure == "fail")
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 @pytest.mark.parametrize("on_failure", ["fail", "warn"])
@@ -219,7 +219,7 @@ def test_a_job_nobody_can_look_at_is_left_running(bench):
     bench.api.fail("get_job", RemoteError("no route"))
     declared = (plugin(), release(verify=PAGE))
     report = bench.apply(*declared)
-    assert (report.exit_code, run_of(report).verdict) == (3, Verdict.RUNNING)
+    assert (report.exit_code, run_of(report).status) == (3, RunStatus.RUNNING)
     assert "no route" in told(report)
     assert bench.apply(*declared).exit_code == 0
     assert bench.api.writes().count("run_plugin") == 1
@@ -233,7 +233,7 @@ def test_a_job_that_is_gone_is_a_failure(bench):
     bench.api.objects["job"].clear()
     bench.api.story = ["completed"]
     report = bench.apply(*declared)
-    assert (report.exit_code, last(bench).result) == (3, Verdict.FAILED)
+    assert (report.exit_code, last(bench).result) == (3, RunStatus.FAILED)
     assert "Job 3 is not there any more" in told(report)
     assert bench.apply(*declared).exit_code == 0
     assert bench.api.writes().count("run_plugin") == 2
@@ -250,23 +250,23 @@ def test_logs_that_cannot_be_read_hide_no_failure(bench):
 
 def test_a_run_that_cannot_be_recorded_is_unknown(bench, tmp_path):
     """The job is on the server, the state was not told: exit 7, and the same job is followed."""
-    settle = bench.store.settle
+    settle = bench.store.close_intent
 
     def broken(intent: Any, record: Any, entry: Any) -> None:
         if intent.verb == "run":
-            raise StateError.of("The disk is full")
+            raise StateError.from_summary("The disk is full")
         settle(intent, record, entry)
 
-    bench.store.settle = broken
+    bench.store.close_intent = broken
     declared = (plugin(), release(verify=PAGE))
     report = bench.apply(*declared)
     assert report.exit_code == 7
-    assert run_of(report).verdict is Verdict.UNKNOWN
+    assert run_of(report).status is RunStatus.UNKNOWN
     said = render_report(report, color=False)
     assert "Only then run apply again" in said
-    assert f"is kept in {run_of(report).unrecorded}." in said
+    assert f"is kept in {run_of(report).recovery_file}." in said
     assert "The next run looks up" not in said
-    bench.store.settle = settle
+    bench.store.close_intent = settle
     assert bench.apply(*declared).exit_code == 0
     assert bench.api.writes().count("run_plugin") == 1
 
@@ -285,7 +285,7 @@ def test_a_release_that_failed_is_not_run(bench):
     bench.api.fail("create_release", refused(400))
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 3
-    assert run_of(report).verdict is Verdict.SKIPPED
+    assert run_of(report).status is RunStatus.SKIPPED
     assert "run_plugin" not in bench.api.writes()
 
 
@@ -293,14 +293,14 @@ def test_an_adopted_release_is_recorded_as_unverified(bench):
     """Nothing is run for it, then or later, until its own run changes."""
     declared = passing(bench)
     with bench.store.lock("state rm"):
-        bench.store.remove(release().address)
+        bench.store.remove_records(release().address)
     report = bench.apply(*declared)
-    assert (report.exit_code, report.verified) == (0, ())
-    assert last(bench).result is Verdict.UNVERIFIED
+    assert (report.exit_code, report.verification_results) == (0, ())
+    assert last(bench).result is RunStatus.UNVERIFIED
     assert not bench.plan(*declared).plan.has_changes
     other = release(verify={"parameters": {"q": 1}})
     assert bench.apply(plugin(), other).exit_code == 0
-    assert last(bench).result is Verdict.PASSED
+    assert last(bench).result is RunStatus.PASSED
 
 
 def gated() -> dict[str, Any]:
@@ -309,8 +309,10 @@ def gated() -> dict[str, Any]:
     def run(api: ScriptedApi, owner: str, body: Any) -> Any:
         return api.run_plugin(owner, body)
 
-    proof = Proof("note", PROOF.body, run, lambda api, _owner, _since: api.iterate_jobs())
-    return {"widget": replace(WIDGET, proof=proof)}
+    proof = VerificationSpec(
+        "note", RUN_VERIFICATION.build_body, run, lambda api, _owner, _since: api.iterate_jobs()
+    )
+    return {"widget": replace(WIDGET, verification_spec=proof)}
 
 
 @pytest.mark.parametrize(("on_failure", "made"), [("fail", 1), ("warn", 2)])
@@ -333,7 +335,7 @@ def test_a_lost_answer_of_the_release_is_looked_up_before_its_run(bench):
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 0
     assert bench.api.writes().count("create_release") == 1
-    assert last(bench).result is Verdict.PASSED
+    assert last(bench).result is RunStatus.PASSED
 
 
 @pytest.mark.parametrize(
@@ -352,7 +354,7 @@ def test_a_bare_result_with_an_error_is_a_failure(bench, answer):
     bench.api.run_plugin = lambda _pk, _data: answer
     report = bench.apply(plugin(), release(verify=PAGE))
     assert report.exit_code == 3
-    assert last(bench).result is Verdict.FAILED
+    assert last(bench).result is RunStatus.FAILED
 
 
 @pytest.mark.parametrize(
@@ -370,7 +372,7 @@ def test_a_bare_result_without_an_error_passes(bench, answer):
     """A measure that is called error is none."""
     bench.api.run_plugin = lambda _pk, _data: answer
     assert bench.apply(plugin(), release(verify=PAGE)).exit_code == 0
-    assert last(bench).result is Verdict.PASSED
+    assert last(bench).result is RunStatus.PASSED
 
 
 def test_an_answer_that_is_pending_without_a_job_is_no_proof(bench):
@@ -407,7 +409,7 @@ def test_a_ticket_is_polled_until_the_result_is_there(bench):
     lost = ServerFault("502", status_code=502, effect=Effect.UNKNOWN)
     sent = answer_in_turn(bench, PENDING, PENDING, lost, {"labels": 3})
     assert bench.apply(plugin(), release(verify=SERVE)).exit_code == 0
-    assert last(bench).result is Verdict.PASSED
+    assert last(bench).result is RunStatus.PASSED
     question = {"model": 9, "method": "post", "json": {"__synapse_poll__": "t1-77"}}
     assert [data["params"] for data in sent[1:]] == [question] * 3
     assert {data["version"] for data in sent} == {"1.0.0"}
@@ -429,7 +431,7 @@ def test_a_ticket_that_leads_to_no_result_proves_nothing(bench, answer, words):
     report = bench.apply(plugin(), release(verify=SERVE))
     assert report.exit_code == 3
     assert words in told(report)
-    assert last(bench).result is Verdict.FAILED
+    assert last(bench).result is RunStatus.FAILED
     assert bench.plan(plugin(), release(verify=SERVE)).plan.has_changes
 
 

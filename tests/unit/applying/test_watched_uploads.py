@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.applying.uploading import WatchedPackages
+from synapse_apply.applying.uploading import ProgressPackages
 from synapse_apply.client.multipart import MultipartBody
 from synapse_apply.model.address import Address
 
@@ -24,10 +24,10 @@ class Told:
     reports: list[tuple[Address, int, int]] = field(default_factory=list)
     at: float = 0.0
 
-    def sent(self, address: Address, done: int, total: int) -> None:
-        self.reports.append((address, done, total))
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
+        self.reports.append((address, sent_bytes, total_bytes))
 
-    def seconds(self) -> float:
+    def monotonic_seconds(self) -> float:
         self.at += self.step
         return self.at
 
@@ -36,14 +36,14 @@ class Shelf:
     """One package; opened as the port says."""
 
     @contextmanager
-    def open(self, _address: Address) -> Iterator[Any]:
+    def open_package(self, _address: Address) -> Iterator[Any]:
         yield io.BytesIO(b"x" * SIZE)
 
 
 def upload(told: Told, attempts: int = 1) -> bytes:
     """Read a package as a client does, through its multipart body."""
-    watched = WatchedPackages(Shelf(), told, told)  # type: ignore[arg-type]
-    with watched.open(RELEASE) as file:
+    watched = ProgressPackages(Shelf(), told, told)  # type: ignore[arg-type]
+    with watched.open_package(RELEASE) as file:
         body = MultipartBody({"plugin": 1}, file)
         for _ in range(attempts):
             body.rewind()

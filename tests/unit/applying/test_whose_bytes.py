@@ -48,7 +48,7 @@ def test_a_conflict_with_our_own_bytes_is_done(bench):
     assert outcome(report, AT).result is Result.DONE
     assert "with the same content" in told(report)
     assert bench.record(AT).digest == OURS
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
     assert not bench.plan(plugin(), configured()).plan.has_changes
 
 
@@ -59,7 +59,7 @@ def test_a_conflict_with_other_bytes_fails(bench, adopts):
     report = bench.apply(plugin(), configured(), adopts=adopts)
     assert outcome(report, AT).result is Result.FAILED
     assert "It exists already" in told(report)
-    assert AT not in map(str, bench.store.read().records)
+    assert AT not in map(str, bench.store.read_state().records)
 
 
 def test_a_lost_answer_does_not_claim_the_bytes_of_others(bench):
@@ -89,4 +89,4 @@ def test_the_audit_names_the_request_that_wrote(bench, hides):
     planned = bench.plan(widget("w", note="a"))
     with bench.store.lock("apply"):
         apply(replace(context, request_id=request_id), planned, bench.progress)
-    assert bench.store.audit()[0].request_id == "write"
+    assert bench.store.list_audit_entries()[0].request_id == "write"

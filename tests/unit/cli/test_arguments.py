@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.cli.arguments import ALL, with_environment
+from synapse_apply.cli.arguments import ARGUMENTS_VARIABLE, add_environment_options
 
 GROUPS = frozenset({"state"})
-ENVIRON = {ALL: "-t dev", f"{ALL}_plan": "--json", f"{ALL}_state_list": "--no-color"}
+ENVIRON = {
+    ARGUMENTS_VARIABLE: "-t dev",
+    f"{ARGUMENTS_VARIABLE}_plan": "--json",
+    f"{ARGUMENTS_VARIABLE}_state_list": "--no-color",
+}
 
 
 @pytest.mark.parametrize(
@@ -24,12 +28,12 @@ ENVIRON = {ALL: "-t dev", f"{ALL}_plan": "--json", f"{ALL}_state_list": "--no-co
 )
 def test_they_stand_right_after_the_command(typed: list[str], meant: list[str]) -> None:
     """What was typed comes later, so it wins; a command that is not named gets none."""
-    assert with_environment(typed, ENVIRON, GROUPS) == meant
+    assert add_environment_options(typed, ENVIRON, GROUPS) == meant
 
 
 def test_without_a_variable_nothing_changes() -> None:
     """The command line is taken as typed."""
-    assert with_environment(["plan", "--json"], {}, GROUPS) == ["plan", "--json"]
+    assert add_environment_options(["plan", "--json"], {}, GROUPS) == ["plan", "--json"]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,11 @@ def test_without_a_variable_nothing_changes() -> None:
 )
 def test_plans_that_are_typed_take_the_place_of_others(added: str, left: list[str]) -> None:
     """An approval never comes from two places: the typed plans alone count."""
-    environ = {f"{ALL}_apply": added}
+    environ = {f"{ARGUMENTS_VARIABLE}_apply": added}
     for typed in (["--reviewed", "c"], ["--reviewed=c", "--reviewed=d"]):
-        assert with_environment(["apply", *typed], environ, GROUPS) == ["apply", *left, *typed]
-    assert with_environment(["apply"], environ, GROUPS) == ["apply", *added.split()]
+        assert add_environment_options(["apply", *typed], environ, GROUPS) == [
+            "apply",
+            *left,
+            *typed,
+        ]
+    assert add_environment_options(["apply"], environ, GROUPS) == ["apply", *added.split()]

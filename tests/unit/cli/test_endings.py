@@ -7,9 +7,9 @@ import json
 import click
 import pytest
 
-from synapse_apply.cli.endings import tell
-from synapse_apply.cli.face import Face
-from synapse_apply.model.diagnostic import error
+from synapse_apply.cli.endings import print_failure
+from synapse_apply.cli.face import Console
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import (
     InputError,
     LockHeld,
@@ -26,9 +26,9 @@ CANARY = "s3cr3t-canary"
 @pytest.mark.parametrize(
     ("problem", "code"),
     [
-        (InputError(error("Bad")), 1),
-        (Refused(error("No")), 5),
-        (LockHeld(error("Held")), 6),
+        (InputError(error_finding("Bad")), 1),
+        (Refused(error_finding("No")), 5),
+        (LockHeld(error_finding("Held")), 6),
         (SynapseApplyError(), 1),
         (NotFound("gone", status_code=404), 1),
         (ZeroDivisionError(CANARY), 1),
@@ -39,7 +39,7 @@ def test_each_failure_has_its_code(
     problem: Exception, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """People read it on stderr; stdout holds data alone."""
-    assert tell(problem, Face(environ={})) == code
+    assert print_failure(problem, Console(environ={})) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("Error: ")
@@ -47,7 +47,10 @@ def test_each_failure_has_its_code(
 
 def test_every_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Not only the first one."""
-    tell(InputError(error("One", "first"), error("Two", "second")), Face(environ={}))
+    print_failure(
+        InputError(error_finding("One", "first"), error_finding("Two", "second")),
+        Console(environ={}),
+    )
     err = capsys.readouterr().err
     assert err.count("Error: ") == 2
     assert "second" in err
@@ -55,7 +58,10 @@ def test_every_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     """A program finds the findings and the exit code where it reads."""
-    assert tell(Refused(error("No", "because")), Face(as_json=True, environ={})) == 5
+    assert (
+        print_failure(Refused(error_finding("No", "because")), Console(as_json=True, environ={}))
+        == 5
+    )
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert err == ""
@@ -66,10 +72,10 @@ def test_json_is_one_document_on_stdout(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_document_is_never_followed_by_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     """What goes wrong after it was printed, a lock that was lost for one, is told on stderr."""
-    face = Face(as_json=True, environ={})
+    face = Console(as_json=True, environ={})
     with click.Context(click.Command("apply")):
-        face.document({"complete": True})
-        assert tell(LockHeld(error("Lost")), face, "apply") == 6
+        face.write_document({"complete": True})
+        assert print_failure(LockHeld(error_finding("Lost")), face, "apply") == 6
     out, err = capsys.readouterr()
     assert json.loads(out) == {"complete": True}
     assert err == "Error: Lost\n"
@@ -81,7 +87,7 @@ def test_a_remote_error_shows_status_and_request_id_but_no_body(
     """A server may echo what was sent."""
     body = {"configuration": [CANARY]}
     problem = RemoteError(f"said {CANARY}", status_code=400, detail=body, request_id="req-1")
-    tell(problem, Face(environ={}))
+    print_failure(problem, Console(environ={}))
     err = capsys.readouterr().err
     assert "answered 400" in err
     assert "req-1" in err
@@ -90,7 +96,7 @@ def test_a_remote_error_shows_status_and_request_id_but_no_body(
 
 def test_no_answer_is_told_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a status the client's words say what happened."""
-    tell(Unreachable("connection refused by 127.0.0.1:9"), Face(environ={}))
+    print_failure(Unreachable("connection refused by 127.0.0.1:9"), Console(environ={}))
     assert "connection refused by 127.0.0.1:9." in capsys.readouterr().err
 
 
@@ -107,7 +113,7 @@ def test_an_internal_error_shows_a_place_but_no_value(
     try:
         _fail()
     except RuntimeError as problem:
-        tell(problem, Face(environ={"SYNAPSE_APPLY_LOG": level}))
+        print_failure(problem, Console(environ={"SYNAPSE_APPLY_LOG": level}))
     err = capsys.readouterr().err
     assert "RuntimeError at test_endings.py" in err
     assert "report" in err

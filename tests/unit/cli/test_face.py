@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.face import Console
 
 
 class Terminal(io.StringIO):
@@ -33,7 +33,7 @@ class Terminal(io.StringIO):
 def test_colour(color: str, environ: dict[str, str], terminal: bool, expected: bool) -> None:
     """A flag wins over NO_COLOR, that over FORCE_COLOR, that over the terminal."""
     stream = Terminal() if terminal else io.StringIO()
-    assert Face(color=color, environ=environ).colors(stream) is expected
+    assert Console(color=color, environ=environ).should_color(stream) is expected
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_who_is_asked(
     """Somebody who sees the plan and can answer, unless told not to ask."""
     monkeypatch.setattr("sys.stdin", Terminal() if stdin else io.StringIO())
     monkeypatch.setattr("sys.stdout", Terminal() if stdout else io.StringIO())
-    assert Face(as_json, environ=environ).on_terminal is asked
+    assert Console(as_json, environ=environ).is_interactive is asked
 
 
 def test_a_closed_stdin_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon has no stdin at all."""
     monkeypatch.setattr("sys.stdin", None)
-    assert not Face(environ={}).on_terminal
+    assert not Console(environ={}).is_interactive

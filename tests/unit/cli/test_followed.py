@@ -6,27 +6,27 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.followed import Onlooker
-from synapse_apply.model.job import job_of
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.followed import JobFollower
+from synapse_apply.model.job import parse_job
 
 
 def job(status: str, progress: float = 0, **more: Any) -> Any:
-    return job_of({"id": 7, "status": status, "progress": progress, **more})
+    return parse_job({"id": 7, "status": status, "progress": progress, **more})
 
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Face, "is_watched", True)
+    monkeypatch.setattr(Console, "is_watched", True)
 
 
 @pytest.mark.usefixtures("watched")
 def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A word at each status and each ten percent, on stderr; the end is told elsewhere."""
-    told = Onlooker(Face())
+    told = JobFollower(Console())
     for progress in (0, 3, 9, 10, 12, 25, 99):
-        told.look(job("RUNNING", progress))
-    told.look(job("completed", 100))
+        told.show_progress(job("RUNNING", progress))
+    told.show_progress(job("completed", 100))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [f"Job 7: running ({progress}%)" for progress in (0, 10, 25, 99)]
@@ -35,13 +35,13 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("watched")
 def test_a_log_alone_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     """`jobs logs` shows lines and nothing in between."""
-    Onlooker(Face(), quiet=True).look(job("running", 50))
+    JobFollower(Console(), log_only=True).show_progress(job("running", 50))
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_pipeline_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody watches stderr there."""
-    Onlooker(Face()).look(job("running", 50))
+    JobFollower(Console()).show_progress(job("running", 50))
     assert capsys.readouterr() == ("", "")
 
 
@@ -58,12 +58,12 @@ def test_a_pipeline_has_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
 )  # fmt: skip
 def test_how_it_ended(ended: Any, text: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     """In one line and in the exit code; a reason or a result where there is one."""
-    assert Onlooker(Face()).end(ended, None) == code
+    assert JobFollower(Console()).show_job_end(ended, None) == code
     assert capsys.readouterr().out == text
 
 
 def test_a_status_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
     """It is no end; the server's own word is shown."""
-    assert Onlooker(Face()).end(job("hibernating", 5), 3.0) == 1
+    assert JobFollower(Console()).show_job_end(job("hibernating", 5), 3.0) == 1
     err = capsys.readouterr().err
     assert err.startswith("Job 7 has not ended after 3 s: unknown (hibernating) (5%). It goes on;")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.manifests.shapes import bundled, provider_names
+from synapse_apply.manifests.shapes import bundle_schema, list_provider_names
 from synapse_apply.model.errors import InputError
 from synapse_apply.session import scaffold
 from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def plugin_folder(root: Path, name: str, config: str) -> Path:
 
 
 def findings(folder: Path) -> list[str]:
-    return [str(found) for found in validate(Where(folder, environ={})).diagnostics]
+    return [str(found) for found in validate(Invocation(folder, environ={})).diagnostics]
 
 
 def fill_in(folder: Path, manifest: Path) -> None:
     """What is left open is refused, at its line, and nothing else is; then write all of it."""
     text = manifest.read_text()
-    found = validate(Where(folder, environ={})).diagnostics
+    found = validate(Invocation(folder, environ={})).diagnostics
     open_lines = [n for n, line in enumerate(text.split("\n"), 1) if ": CHANGE-ME" in line]
     kept = [n for n in open_lines if not text.split("\n")[n - 1].lstrip().startswith("#")]
     assert {one.summary for one in found} <= {"Value to be filled in"}
@@ -64,8 +64,8 @@ def schema_of(file: Path) -> dict[str, object]:
 def test_editors_find_the_schemas_of_a_new_project(here: Path) -> None:
     """`init` names a schema in each file, and writes it; the project's is another one."""
     run(["init"])
-    assert schema_of(here / "synapse-apply.yaml")["title"] == bundled("project")["title"]
-    assert schema_of(here / "manifests/example.yaml")["title"] == bundled("manifest")["title"]
+    assert schema_of(here / "synapse-apply.yaml")["title"] == bundle_schema("project")["title"]
+    assert schema_of(here / "manifests/example.yaml")["title"] == bundle_schema("manifest")["title"]
 
 
 @pytest.mark.parametrize("out", ["manifests/a.yaml", "manifests/team/deep/a.yaml", "a.yaml"])
@@ -75,7 +75,7 @@ def test_editors_find_the_schema_of_a_new_manifest(here: Path, out: str, begun: 
     if begun:
         run(["init"])
     assert run(["new", "plugin", "yolo", "--out", out]) == 0
-    assert schema_of(here / out)["title"] == bundled("manifest")["title"]
+    assert schema_of(here / out)["title"] == bundle_schema("manifest")["title"]
     others = [one for one in here.rglob("manifest.schema.json") if "manifests" in one.parts]
     assert len(others) <= 1
 
@@ -126,9 +126,9 @@ def test_a_plugin_folder_becomes_a_plugin_and_a_release(here: Path, config: str)
     assert run(["init", "--from", "plugins/Yolo V8"]) == 0
     # That the package itself lacks them is said of the package, and is no error here.
     lacking = [f"package:{key}" for key in ("name", "code") if f"{key}:" not in config]
-    told = validate(Where(here, environ={})).diagnostics
+    told = validate(Invocation(here, environ={})).diagnostics
     assert [(one.severity.value, one.rule) for one in told] == [("warning", one) for one in lacking]
-    counts = validate(Where(here, environ={})).counts
+    counts = validate(Invocation(here, environ={})).counts
     assert counts == {"embedded": 2}
 
 
@@ -138,7 +138,7 @@ def test_a_plugin_is_added_to_a_project(here: Path) -> None:
     plugin_folder(here, "yolo", "name: Yolo\nversion: 1.0.0\n")
     assert run(["init", "--from", "plugins/yolo"]) == 0
     assert run(["init", "--from", "plugins/yolo"]) == 1
-    assert validate(Where(here, environ={})).counts == {"embedded": 3}
+    assert validate(Invocation(here, environ={})).counts == {"embedded": 3}
 
 
 def test_a_folder_outside_the_project_is_refused(
@@ -162,7 +162,7 @@ def test_a_folder_that_is_not_there_is_named(
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize("provider", provider_names())
+@pytest.mark.parametrize("provider", list_provider_names())
 def test_a_new_storage_is_valid(here: Path, provider: str) -> None:
     """Each provider's manifest passes its own schema once filled in, secrets by reference."""
     out = here / "manifests" / "it.yaml"
@@ -190,5 +190,5 @@ def test_a_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[s
 def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     """With a name that could be."""
     with pytest.raises(InputError) as caught:
-        scaffold.manifest("plugin", name)
+        scaffold.build_manifest_text("plugin", name)
     assert "synapse-apply new plugin " in caught.value.diagnostics[0].hint

@@ -8,17 +8,17 @@ import pytest
 from unit.applying.bench import Bench, plugin, release, widget
 from unit.applying.scripted import lost, refused
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.sides import ComparedSecret, Sides
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.sides import ComparedSecret, ResourceSides
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Unauthorized
-from synapse_apply.model.values import ABSENT, Mac, SecretRef, SecretWant, Withheld
-from synapse_apply.planning.situation import Choices
+from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, SecretRef, WithheldSecret
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session.plan import plan
 
 REF = SecretRef("env", "RAW_KEY")
-OURS = SecretWant(REF, Mac("k", "a"))
-FACE = Face(color="never", environ={})
+OURS = DesiredSecret(REF, Mac("k", "a"))
+FACE = Console(color="never", environ={})
 
 
 @pytest.fixture
@@ -26,12 +26,14 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def sides(bench, address, *desired, aim="") -> Sides:
+def sides(bench, address, *desired, aim="") -> ResourceSides:
     at = Address.parse(address)
-    return Sides.of(plan(bench.context(*desired), Choices(), looked_at=(at,)), at, aim)
+    return ResourceSides.from_plan_result(
+        plan(bench.context(*desired), PlanOptions(), addresses_to_read=(at,)), at, aim
+    )
 
 
-def errors(shown: Sides) -> list[str]:
+def errors(shown: ResourceSides) -> list[str]:
     return [finding.summary for finding in shown.findings if finding.is_error]
 
 
@@ -44,8 +46,8 @@ def test_a_failed_read_is_told_and_is_no_absence(bench, call, failure):
     bench.api.fail(call, failure)
     shown = sides(bench, "widget/w", widget("w"))
     assert errors(shown) == ["Reading the live state failed"]
-    assert "live side not known)" in shown.text(FACE).splitlines()[0]
-    document = shown.document()
+    assert "live side not known)" in shown.render_text(FACE).splitlines()[0]
+    document = shown.build_document()
     assert document["live"] is None
     assert [one["summary"] for one in document["diagnostics"]] == ["Reading the live state failed"]
 
@@ -54,7 +56,7 @@ def test_what_was_looked_for_and_is_not_there_is_no_error(bench):
     """The list was read, and has it not."""
     shown = sides(bench, "widget/w", widget("w"))
     assert shown.findings == ()
-    assert "not recorded, not seen live)" in shown.text(FACE)
+    assert "not recorded, not seen live)" in shown.render_text(FACE)
 
 
 def test_a_failed_read_of_another_resource_is_not_told(bench):
@@ -63,7 +65,7 @@ def test_a_failed_read_of_another_resource_is_not_told(bench):
     bench.api.fail("get_widget", refused(500))  # the first that is read
     shown = sides(bench, "widget/w", widget("a"), widget("w"))
     assert shown.findings == ()
-    assert "live as id " in shown.text(FACE)
+    assert "live as id " in shown.render_text(FACE)
 
 
 def test_a_member_is_not_absent_where_its_parent_could_not_be_read(bench):
@@ -73,13 +75,15 @@ def test_a_member_is_not_absent_where_its_parent_could_not_be_read(bench):
     shown = sides(bench, "release/yolo@1.0.0", plugin(), release())
     (finding,) = shown.findings
     assert finding.detail.startswith("plugin/yolo: ")
-    assert "live side not known)" in shown.text(FACE)
+    assert "live side not known)" in shown.render_text(FACE)
 
 
 def test_what_no_manifest_declares_is_read_too(bench):
     """By the id that is recorded; where that fails it is told."""
     bench.apply(widget("w"))
-    assert "not declared, recorded as id 1, live as id 1)" in sides(bench, "widget/w").text(FACE)
+    assert "not declared, recorded as id 1, live as id 1)" in sides(bench, "widget/w").render_text(
+        FACE
+    )
     bench.api.fail("get_widget", refused(500))
     assert errors(sides(bench, "widget/w")) == ["Reading the live state failed"]
 
@@ -90,9 +94,14 @@ def test_what_no_manifest_declares_is_read_too(bench):
         (OURS, OURS.mac, OURS.mac, ("same", "same")),
         (OURS, Mac("k", "b"), OURS.mac, ("different", "same")),
         (OURS, OURS.mac, Mac("k", "b"), ("same", "different")),
-        (OURS, OURS.mac, Withheld("masked"), ("same", "not shown")),
+        (OURS, OURS.mac, WithheldSecret("masked"), ("same", "not shown")),
         (OURS, Mac("other", "a"), ABSENT, ("under another key", None)),
-        (SecretWant(REF, why="not set"), OURS.mac, OURS.mac, ("not checked", "not checked")),
+        (
+            DesiredSecret(REF, missing_reason="not set"),
+            OURS.mac,
+            OURS.mac,
+            ("not checked", "not checked"),
+        ),
         (ABSENT, OURS.mac, OURS.mac, (None, "same")),
         (ABSENT, OURS.mac, Mac("k", "b"), (None, "different")),
         (OURS, ABSENT, ABSENT, (None, None)),
@@ -100,5 +109,5 @@ def test_what_no_manifest_declares_is_read_too(bench):
 )
 def test_a_secret_is_said_to_be_the_same_or_not(declared, recorded, live, words):
     """By its keyed digests, never by more than that."""
-    found = ComparedSecret.of(declared, recorded, live)
+    found = ComparedSecret.compare_sides(declared, recorded, live)
     assert (found.recorded, found.live) == words

@@ -76,7 +76,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("item", ALL, ids=title)
-def test_the_table_is_true(item: tuple[str, str, table.Entry]) -> None:
+def test_the_table_is_true(item: tuple[str, str, table.CommandEntry]) -> None:
     """Each entry leads to a command of that name that says what it does."""
     _, name, entry = item
     command = import_module(entry.module).command
@@ -87,7 +87,7 @@ def test_the_table_is_true(item: tuple[str, str, table.Entry]) -> None:
 
 @pytest.mark.parametrize("item", LEAVES, ids=title)
 def test_every_command_has_an_example_that_could_be_typed(
-    item: tuple[str, str, table.Entry],
+    item: tuple[str, str, table.CommandEntry],
 ) -> None:
     """Examples name the command and only options that it has; its help shows them."""
     prefix, name, entry = item
@@ -104,7 +104,7 @@ def test_every_command_has_an_example_that_could_be_typed(
 
 @pytest.mark.parametrize("item", LEAVES, ids=title)
 def test_every_command_has_a_manual_page(
-    item: tuple[str, str, table.Entry], capsys: pytest.CaptureFixture[str]
+    item: tuple[str, str, table.CommandEntry], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--help` of each command ends well and shows examples."""
     assert run([*item[0].split(), item[1], "--help"]) == 0

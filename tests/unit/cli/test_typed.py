@@ -27,7 +27,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 )
 def test_spans(text: str, back: timedelta) -> None:
     """So long before now; several units add up."""
-    assert typed.moment_of(text, NOW) == NOW - back
+    assert typed.parse_moment(text, NOW) == NOW - back
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_spans(text: str, back: timedelta) -> None:
 )
 def test_dates_and_times(text: str, moment: datetime) -> None:
     """Without a zone they are of this machine."""
-    found = typed.moment_of(text, NOW.astimezone(timezone(timedelta(hours=9))))
+    found = typed.parse_moment(text, NOW.astimezone(timezone(timedelta(hours=9))))
     assert found == moment
     assert found.utcoffset() == timedelta(0)
 
@@ -66,7 +66,7 @@ def test_what_is_no_time(text: str) -> None:
 )  # fmt: skip
 def test_values(text: str, value: object) -> None:
     """JSON where it is JSON that can be sent, else the text."""
-    assert typed.value_of(text) == value
+    assert typed.parse_json_or_text(text) == value
 
 
 @pytest.mark.parametrize(

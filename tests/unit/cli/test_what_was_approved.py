@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.cli.applying import Run
-from synapse_apply.cli.face import Face
+from synapse_apply.cli.applying import ApplyRun
+from synapse_apply.cli.face import Console
 from synapse_apply.cli.main import run
-from synapse_apply.planning.situation import Choices
-from synapse_apply.session.context import Context, open_context
+from synapse_apply.planning.situation import PlanOptions
+from synapse_apply.session.context import TargetSession, open_context
 from synapse_apply.session.surroundings import SystemClock
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 OUTSIDE = {
     "name": "Example",
@@ -30,7 +30,7 @@ class Slow(SystemClock):
     def __init__(self) -> None:
         self.at = 0.0
 
-    def seconds(self) -> float:
+    def monotonic_seconds(self) -> float:
         return self.at
 
     def wait(self) -> None:
@@ -38,11 +38,11 @@ class Slow(SystemClock):
 
 
 @pytest.fixture
-def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TargetSession]:
     """A first project on its embedded backend."""
     monkeypatch.chdir(tmp_path)
     run(["init"])
-    with open_context(Where(tmp_path, environ={})) as opened:
+    with open_context(Invocation(tmp_path, environ={})) as opened:
         yield opened
 
 
@@ -57,33 +57,36 @@ def answering(
             first()
         return f"{left.pop(0)}\n"
 
-    monkeypatch.setattr("synapse_apply.cli.approval.typed_line", answer)
+    monkeypatch.setattr("synapse_apply.cli.approval.read_typed_line", answer)
     return left
 
 
 def test_a_fresh_plan_is_asked_for_once(
-    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Yes, and it is done."""
     left = answering(monkeypatch, "yes")
-    assert Run(Face(environ={}), context, Choices()).run() == 0
+    assert ApplyRun(Console(environ={}), context, PlanOptions()).plan_and_apply() == 0
     assert left == []
     assert "Resources: 1 added" in capsys.readouterr().out
 
 
 def test_an_old_plan_that_still_holds_is_not_asked_for_again(
-    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is made anew, says the same, and is applied."""
     clock = Slow()
     left = answering(monkeypatch, "yes", "no", first=clock.wait)
-    assert Run(Face(environ={}), replace(context, clock=clock), Choices()).run() == 0
+    assert (
+        ApplyRun(Console(environ={}), replace(context, clock=clock), PlanOptions()).plan_and_apply()
+        == 0
+    )
     assert left == ["no"]
 
 
 @pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 1)])
 def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
-    answer: str, code: int, context: Context, monkeypatch: pytest.MonkeyPatch,
+    answer: str, code: int, context: TargetSession, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Somebody made the storage meanwhile: it would be imported, not created."""
@@ -94,7 +97,12 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
         context.api.create_storage(OUTSIDE)
 
     left = answering(monkeypatch, "yes", answer, first=meanwhile)
-    assert Run(Face(environ={}), replace(context, clock=clock), Choices(adopt=True)).run() == code
+    assert (
+        ApplyRun(
+            Console(environ={}), replace(context, clock=clock), PlanOptions(adopt=True)
+        ).plan_and_apply()
+        == code
+    )
     out = capsys.readouterr().out
     assert "changed meanwhile" in out
     assert "storage/example will be imported" in out
@@ -103,17 +111,17 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
 
 
 def test_nothing_to_do_is_not_asked_for(
-    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A second apply goes through without a question."""
-    Run(Face(environ={}), context, Choices(), auto_approve=True).run()
+    ApplyRun(Console(environ={}), context, PlanOptions(), auto_approve=True).plan_and_apply()
     answering(monkeypatch)
-    assert Run(Face(environ={}), context, Choices()).run() == 0
+    assert ApplyRun(Console(environ={}), context, PlanOptions()).plan_and_apply() == 0
     assert "Resources: 0 added" in capsys.readouterr().out
 
 
 def test_a_lock_is_not_held_while_somebody_reads(
-    context: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Another run may take the lock during the question."""
 
@@ -122,4 +130,4 @@ def test_a_lock_is_not_held_while_somebody_reads(
             pass
 
     answering(monkeypatch, "yes", first=other)
-    assert Run(Face(environ={}), context, Choices()).run() == 0
+    assert ApplyRun(Console(environ={}), context, PlanOptions()).plan_and_apply() == 0

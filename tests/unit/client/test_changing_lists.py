@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.answers import Answer
-from synapse_apply.client.calls import Call
+from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import NotFoundError
-from synapse_apply.client.lists import Listing
-from synapse_apply.client.readings import once, whole
+from synapse_apply.client.lists import ListQuery
+from synapse_apply.client.readings import read_complete_list, read_list_once
 
 SIZE = 3
 
@@ -33,7 +33,7 @@ class Changing:
         self._lock = Lock()
         self.asked = 0
 
-    def fetch(self, call: Call) -> Answer:
+    def fetch(self, call: ClientCall) -> Answer:
         with self._lock:
             self.asked += 1
             self._change()
@@ -59,8 +59,8 @@ class Changing:
         body: dict[str, Any] = {"count": len(listed), "next": more, "results": items}
         return Answer(200, {}, json.dumps(body).encode())
 
-    def listing(self, width: int) -> Listing:
-        return Listing(self.fetch, v1.DIALECT, "storages/", {}, width)
+    def listing(self, width: int) -> ListQuery:
+        return ListQuery(self.fetch, v1.DIALECT, "storages/", {}, width)
 
 
 @settings(deadline=None)
@@ -74,7 +74,7 @@ def test_nothing_that_was_there_all_the_time_is_missing(count, changes, newest_f
     """Or the list is refused; never an item less, however pages shift under the reading."""
     server = Changing(count, changes, newest_first=newest_first)
     try:
-        found = whole(server.listing(width), 1000)
+        found = read_complete_list(server.listing(width), 1000)
     except ClientError:
         return
     ids = [item["id"] for item in found]
@@ -86,14 +86,16 @@ def test_nothing_that_was_there_all_the_time_is_missing(count, changes, newest_f
 def test_a_list_that_stands_still_is_read_twice(width):
     """Five pages, ten requests, side by side or not."""
     server = Changing(14, [], newest_first=False)
-    assert [item["id"] for item in whole(server.listing(width), 1000)] == list(range(14))
+    assert [item["id"] for item in read_complete_list(server.listing(width), 1000)] == list(
+        range(14)
+    )
     assert server.asked == 10
 
 
 def test_a_glance_reads_each_page_once():
     """It claims nothing of what it lacks."""
     server = Changing(14, [], newest_first=False)
-    assert len(once(server.listing(4), 10, lambda _items: True)) == 14
+    assert len(read_list_once(server.listing(4), 10, lambda _items: True)) == 14
     assert server.asked == 5
 
 
@@ -101,5 +103,5 @@ def test_a_glance_reads_each_page_once():
 def test_a_glance_that_is_not_worth_it_ends_at_the_first_page(most, use):
     """More pages than it may cost, or items of no use."""
     server = Changing(14, [], newest_first=False)
-    assert once(server.listing(4), most, lambda _items: use) is None
+    assert read_list_once(server.listing(4), most, lambda _items: use) is None
     assert server.asked == 1

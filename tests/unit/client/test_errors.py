@@ -13,7 +13,7 @@ from unit.client.scripted import answer
 
 from synapse_apply.client import BackendClient, ClientError, failures
 from synapse_apply.model import errors as model
-from synapse_apply.model.error_body import field_errors
+from synapse_apply.model.error_body import parse_field_errors
 from synapse_apply.model.errors import Effect
 
 STATUSES = [
@@ -150,7 +150,7 @@ def test_an_error_survives_pickling(server, client):
 )
 def test_field_errors(body, expected):
     """Texts by path, whatever form the server's errors have."""
-    assert field_errors(body) == expected
+    assert parse_field_errors(body) == expected
 
 
 def exception_classes() -> list[type[Exception]]:
@@ -169,7 +169,7 @@ class RaisingAdapter:
     def __init__(self, kind: type[Exception]) -> None:
         self.kind = kind
 
-    def exchange(self, *arguments: object, **options: object) -> NoReturn:
+    def send_request(self, *arguments: object, **options: object) -> NoReturn:
         failure = self.kind.__new__(self.kind, "/agents/tok-agent/connect/ and tok-1")
         failure.args = ("/agents/tok-agent/connect/ and tok-1",)
         raise failure
@@ -194,4 +194,4 @@ def test_every_mapped_class_says_something():
     """No exception leads to an empty reason."""
     for kind in exception_classes():
         failure = kind.__new__(kind)
-        assert failures._reason_by_kind(failure)
+        assert failures._explain_by_class(failure)

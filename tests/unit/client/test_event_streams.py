@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synapse_apply.client import json_items, sse
-from synapse_apply.client.json_items import Items, NotItemsError
+from synapse_apply.client.json_items import JsonItems, NotItemsError
 
 JSON = st.recursive(
     st.none()
@@ -31,7 +31,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def told(text: str) -> list[dict[str, Any]]:
-    return list(sse.frames([text.encode()]))
+    return list(sse.iter_events([text.encode()]))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_frames(text: str, frames: list[dict[str, Any]]) -> None:
 
 def test_bytes_that_are_no_utf8_do_not_end_a_stream() -> None:
     """They show as what cannot be read."""
-    assert list(sse.frames([b"data: a\xffb\n\n"])) == [{"type": "log", "data": "a\ufffdb"}]
+    assert list(sse.iter_events([b"data: a\xffb\n\n"])) == [{"type": "log", "data": "a\ufffdb"}]
 
 
 @given(
@@ -80,7 +80,9 @@ def test_where_a_stream_is_cut_does_not_matter(
         for frame in frames
     )
     found = [
-        frame for frame in sse.frames(pieces(text.encode(), cuts)) if frame["type"] != "heartbeat"
+        frame
+        for frame in sse.iter_events(pieces(text.encode(), cuts))
+        if frame["type"] != "heartbeat"
     ]
     assert found == frames
 
@@ -89,7 +91,7 @@ def test_where_a_stream_is_cut_does_not_matter(
 def test_an_event_without_end_is_refused(piece: bytes) -> None:
     """Before it fills the memory."""
     with pytest.raises(sse.OversizedEventError):
-        list(sse.frames(piece for _ in range(10_000)))
+        list(sse.iter_events(piece for _ in range(10_000)))
 
 
 @given(items=st.lists(JSON, max_size=6), cuts=st.lists(st.integers(0, 2000), max_size=20))
@@ -98,7 +100,7 @@ def test_items_of_a_list(items: list[Any], cuts: list[int]) -> None:
     data = json.dumps(items, ensure_ascii=False).encode("utf-8", "surrogatepass")
     if b"\xed" in data:
         data = json.dumps(items).encode()
-    assert list(Items(pieces(data, cuts), ("logs",))) == items
+    assert list(JsonItems(pieces(data, cuts), ("logs",))) == items
 
 
 @given(
@@ -112,9 +114,9 @@ def test_items_of_a_list_in_an_object(
 ) -> None:
     """Before and behind other values, which are kept."""
     text = json.dumps({**beside, "logs": items, "last": [1]}, indent=indent)
-    found = Items(pieces(text.encode(), cuts), ("logs", "results"))
+    found = JsonItems(pieces(text.encode(), cuts), ("logs", "results"))
     assert list(found) == items
-    assert found.beside == {**beside, "last": [1]}
+    assert found.other_values == {**beside, "last": [1]}
 
 
 @pytest.mark.parametrize(
@@ -125,11 +127,11 @@ def test_items_of_a_list_in_an_object(
 def test_what_is_no_list(text: str) -> None:
     """Told as such, not as a crash."""
     with pytest.raises(NotItemsError):
-        list(Items([text.encode()], ("logs",)))
+        list(JsonItems([text.encode()], ("logs",)))
 
 
 def test_an_item_without_end_is_refused() -> None:
     """Before it fills the memory."""
     blocks = (b'["' if number == 0 else b"x" * 1024 * 1024 for number in range(10_000))
-    with pytest.raises(NotItemsError, match=str(json_items.LARGEST)):
-        list(Items(blocks, ()))
+    with pytest.raises(NotItemsError, match=str(json_items.MAX_ITEM_LENGTH)):
+        list(JsonItems(blocks, ()))

@@ -9,12 +9,12 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from synapse_apply.applying.body import reveal
+from synapse_apply.applying.body import resolve_tree_secrets
 from synapse_apply.client.masking import MASK, Redactor
-from synapse_apply.kinds.wire import remote_id, secure
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.kinds.wire import extract_remote_id, wrap_secrets
+from synapse_apply.manifests.shapes import read_secret_marks
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.masked import MaskedText, as_answered, has_masked
+from synapse_apply.model.masked import MaskedText, contains_masked_text, unmask_value
 from synapse_apply.model.values import Sensitive
 
 SECRET = 'T0ken/can+ary"&<é\\0123456789'
@@ -101,8 +101,8 @@ def test_parts_of_a_secret_document_are_secrets():
     """JSON, key files of several lines, passwords in urls: a server may quote a part."""
     key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSj\n-----END"
     redactor = Redactor([json.dumps({"private": {"key": "q1w2e3r4t5"}, "n": 123456789}), key])
-    redactor.add("postgresql://ci:p%40ss-w0rd@db.example.com/state")
-    redactor.add({"token": ["zx81-spectrum"]})
+    redactor.add_secret("postgresql://ci:p%40ss-w0rd@db.example.com/state")
+    redactor.add_secret({"token": ["zx81-spectrum"]})
     for text in ("q1w2e3r4t5", "BAQEFAASCBKcwggSj", "p@ss-w0rd", "p%40ss-w0rd", "zx81-spectrum"):
         assert redactor.mask_text(f"a {text} b") == f"a {MASK} b", text
     assert redactor.mask_text("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
@@ -115,8 +115,8 @@ def test_keys_and_values_at_every_depth():
     value = {SECRET: 1, "an0ther-secret": [{"a": [SECRET]}], "b": SECRET.encode().hex()}
     masked = redactor.mask_json(value)
     assert masked == {MASK: 1, f"{MASK}*": [{"a": [MASK]}], "b": MASK}
-    assert as_answered(masked) == value
-    assert has_masked(masked)
+    assert unmask_value(masked) == value
+    assert contains_masked_text(masked)
     deep: list[object] = [SECRET]
     for _ in range(300):
         deep = [deep]
@@ -132,7 +132,7 @@ def test_text_with_escapes_is_not_believed_to_be_clean():
 def test_public_texts_stay():
     """What manifests declare in plain is no secret, where it stands alone."""
     redactor = Redactor(["minio-admin-9"])
-    redactor.allow(["minio-admin-9"])
+    redactor.allow_public_texts(["minio-admin-9"])
     assert redactor.mask_json({"user": "minio-admin-9"}) == {"user": "minio-admin-9"}
     assert redactor.mask_json(["for minio-admin-9"]) == [f"for {MASK}"]
 
@@ -145,11 +145,11 @@ def test_the_original_is_for_comparison_and_for_the_server_alone():
         "name": f"of {SECRET}",
         "configuration": {"bucket_name": SECRET, "secret_access_key": SECRET},
     }
-    safe = secure("storage", redactor.mask_json(spec), secret_marks())
+    safe = wrap_secrets("storage", redactor.mask_json(spec), read_secret_marks())
     assert safe["configuration"]["secret_access_key"] == Sensitive(SECRET)
     for shown in (str(safe), f"{safe['name']}", json.dumps(safe["name"]), repr(redactor)):
         assert SECRET[:8] not in shown
-    assert reveal({"name": safe["name"]}, Sensitive) == {"name": f"of {SECRET}"}
+    assert resolve_tree_secrets({"name": safe["name"]}, Sensitive) == {"name": f"of {SECRET}"}
     assert type(safe["name"].__reduce__()[1][0]) is str
 
 
@@ -159,4 +159,4 @@ def test_an_id_that_repeats_a_secret_is_no_id(found):
     masked = Redactor([SECRET, "1234567890123"]).mask_json({"id": found})
     assert isinstance(masked["id"], MaskedText)
     with pytest.raises(RemoteError, match="repeats a secret"):
-        remote_id(masked)
+        extract_remote_id(masked)

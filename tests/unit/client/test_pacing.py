@@ -9,56 +9,56 @@ import pytest
 from unit.client.scripted import answer
 
 from synapse_apply.client import BackendClient
-from synapse_apply.client.pacing import Pace
+from synapse_apply.client.pacing import RequestPacer
 from synapse_apply.model.errors import RateLimited
 
 
-def rounds(pace: Pace, count: int) -> None:
+def rounds(pace: RequestPacer, count: int) -> None:
     """So many calls, one after the other, all answered."""
     for _ in range(count):
-        pace.leave(pace.enter(lambda: False), answered=True)
+        pace.release_slot(pace.acquire_slot(lambda: False), is_answered=True)
 
 
 def test_a_429_halves_and_answers_add_one_a_round():
     """16 become 8, 4 and in the end 1; then one more for each round, never more than 16."""
     clock = iter(range(10_000))
-    pace = Pace(16, lambda: float(next(clock)))
+    pace = RequestPacer(16, lambda: float(next(clock)))
     allowed = []
     for _ in range(5):
-        entered = pace.enter(lambda: False)
-        pace.limited(entered, 0.0)
-        pace.leave(entered, answered=False)
-        allowed.append(pace.allowed)
+        entered = pace.acquire_slot(lambda: False)
+        pace.record_rate_limit(entered, 0.0)
+        pace.release_slot(entered, is_answered=False)
+        allowed.append(pace.allowed_calls)
     assert allowed == [8, 4, 2, 1, 1]
     rounds(pace, 1)
-    assert pace.allowed == 2
+    assert pace.allowed_calls == 2
     rounds(pace, 5)
-    assert 3 <= pace.allowed <= 4
+    assert 3 <= pace.allowed_calls <= 4
     rounds(pace, 500)
-    assert pace.allowed == 16
+    assert pace.allowed_calls == 16
 
 
 def test_calls_that_were_under_way_together_complain_once():
     """Sixteen refusals of one moment halve once, not to one."""
     now = [0.0]
-    pace = Pace(16, lambda: now[0])
-    entered = [pace.enter(lambda: False) for _ in range(16)]
+    pace = RequestPacer(16, lambda: now[0])
+    entered = [pace.acquire_slot(lambda: False) for _ in range(16)]
     now[0] = 1.0
     for one in entered:
-        pace.limited(one, 2.0)
-        pace.leave(one, answered=False)
-    assert (pace.allowed, pace.delay()) == (8, 2.0)
+        pace.record_rate_limit(one, 2.0)
+        pace.release_slot(one, is_answered=False)
+    assert (pace.allowed_calls, pace.compute_delay()) == (8, 2.0)
 
 
 def test_no_more_than_allowed_are_under_way():
     """Who finds no place waits until another call has ended."""
-    pace, seen = Pace(2, monotonic), []
+    pace, seen = RequestPacer(2, monotonic), []
 
     def call() -> None:
-        entered = pace.enter(lambda: False)
-        seen.append(pace._running)
+        entered = pace.acquire_slot(lambda: False)
+        seen.append(pace._running_calls)
         sleep(0.005)
-        pace.leave(entered, answered=True)
+        pace.release_slot(entered, is_answered=True)
 
     threads = [Thread(target=call) for _ in range(10)]
     for thread in threads:
@@ -71,10 +71,10 @@ def test_no_more_than_allowed_are_under_way():
 
 def test_whoever_gives_up_does_not_wait_for_a_place():
     """A call that is over, or must not be sent any more, goes on to say so."""
-    pace = Pace(1, monotonic)
-    pace.enter(lambda: False)
+    pace = RequestPacer(1, monotonic)
+    pace.acquire_slot(lambda: False)
     begun = monotonic()
-    pace.enter(lambda: True)
+    pace.acquire_slot(lambda: True)
     assert monotonic() - begun < 1
 
 

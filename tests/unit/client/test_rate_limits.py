@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.client.scripted import answer
 
-from synapse_apply.client.deadlines import Backoff, retry_after
+from synapse_apply.client.deadlines import Backoff, parse_retry_after
 from synapse_apply.client.errors import RateLimitError
 from synapse_apply.model.errors import Effect, RateLimited
 
@@ -70,10 +70,10 @@ def test_the_limit_is_reported(server, connect):
 )
 def test_retry_after_forms(value, seconds):
     """Seconds and HTTP dates; what is neither is ignored."""
-    assert retry_after(value, lambda: 10.0) == seconds
+    assert parse_retry_after(value, lambda: 10.0) == seconds
 
 
 def test_backoff_grows_to_its_cap_with_jitter():
     """Between half and the whole of a doubling step."""
-    assert [Backoff(jitter=lambda: 0.0).wait(n) for n in (1, 2, 3)] == [0.25, 0.5, 1.0]
-    assert Backoff(jitter=lambda: 1.0).wait(99) == 8.0
+    assert [Backoff(jitter=lambda: 0.0).compute_wait(n) for n in (1, 2, 3)] == [0.25, 0.5, 1.0]
+    assert Backoff(jitter=lambda: 1.0).compute_wait(99) == 8.0

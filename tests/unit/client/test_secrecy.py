@@ -14,7 +14,7 @@ import pytest
 from unit.client.scripted import answer, reset
 
 from synapse_apply.client import ClientError
-from synapse_apply.client.calls import Call
+from synapse_apply.client.calls import ClientCall
 from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.multipart import MultipartBody
 
@@ -216,7 +216,7 @@ def test_an_observer_that_fails_changes_nothing(server, connect, caplog):
 
 def test_reprs_hold_no_values(tmp_path):
     """A call's repr names it and no more."""
-    call = Call("POST", "agents/tok/connect/", body=json.dumps(STORAGE).encode())
+    call = ClientCall("POST", "agents/tok/connect/", body=json.dumps(STORAGE).encode())
     assert repr(call) == "<Call POST agents/***/connect/>"
     (tmp_path / "a.zip").write_bytes(b"")
     body = MultipartBody({"k": SECRET}, tmp_path / "a.zip")

@@ -10,7 +10,7 @@ from unit.client.scripted import answer, reset
 from synapse_apply.client import ClientError
 from synapse_apply.client.events import RequestEvent
 from synapse_apply.client.server_clock import ServerClock
-from synapse_apply.model.skew import Skew
+from synapse_apply.model.skew import ClockSkew
 
 NOW = 1_767_225_600.25
 
@@ -21,7 +21,7 @@ def dated(seconds: float) -> dict[str, str]:
 
 def event(date: float | None, begun_at: float = NOW, seconds: float = 0.5) -> RequestEvent:
     return RequestEvent(
-        "GET", "jobs/", 200, seconds, None, 1, mutates=False, begun_at=begun_at, server_date=date
+        "GET", "jobs/", 200, seconds, None, 1, mutates=False, started_at=begun_at, server_date=date
     )
 
 
@@ -35,7 +35,7 @@ def test_every_answer_tells_the_time(server, connect, status):
         client.get_job(1)
     except ClientError:
         assert status != 200
-    assert events[0].begun_at == NOW
+    assert events[0].started_at == NOW
     assert events[0].server_date == int(NOW) + 90
 
 
@@ -46,7 +46,7 @@ def test_an_answer_without_a_date_that_can_be_used(server, connect, headers):
     """None, or no date, or that of a cache: nobody can tell."""
     clock = ServerClock()
     server.then(answer(200, {}, **headers))
-    connect(server, on_request=clock.heard).get_job(1)
+    connect(server, on_request=clock.record_event).get_job(1)
     assert clock.skew is None
 
 
@@ -55,7 +55,7 @@ def test_no_answer_tells_nothing(server, connect):
     clock = ServerClock()
     server.then(reset())
     with pytest.raises(ClientError):
-        connect(server, on_request=clock.heard, retries=0).get_job(1)
+        connect(server, on_request=clock.record_event, retries=0).get_job(1)
     assert clock.skew is None
 
 
@@ -71,25 +71,25 @@ def test_no_answer_tells_nothing(server, connect):
 def test_what_is_certain(date, certain, words):
     """The time under way and the second that a date cuts off are in our favour."""
     clock = ServerClock()
-    clock.heard(event(date))
+    clock.record_event(event(date))
     assert clock.skew is not None
-    assert clock.skew.certain == pytest.approx(certain)
-    assert clock.skew.here == words
+    assert clock.skew.min_difference == pytest.approx(certain)
+    assert clock.skew.local_clock_description == words
 
 
 def test_more_answers_narrow_it_down():
     """What a slow upload leaves open, a quick read settles."""
     clock = ServerClock()
-    clock.heard(event(NOW // 1 + 20, seconds=120.0))
+    clock.record_event(event(NOW // 1 + 20, seconds=120.0))
     assert clock.skew is not None
-    assert clock.skew.certain == 0.0
-    clock.heard(event(NOW // 1 + 20, seconds=0.1))
-    assert clock.skew.certain > 19
+    assert clock.skew.min_difference == 0.0
+    clock.record_event(event(NOW // 1 + 20, seconds=0.1))
+    assert clock.skew.min_difference > 19
 
 
 def test_a_clock_that_was_set_meanwhile():
     """The newest answer counts where it cannot agree with those before."""
     clock = ServerClock()
-    clock.heard(event(NOW // 1 + 600))
-    clock.heard(event(NOW // 1))
-    assert clock.skew == Skew(pytest.approx(-0.75), pytest.approx(0.75))
+    clock.record_event(event(NOW // 1 + 600))
+    clock.record_event(event(NOW // 1))
+    assert clock.skew == ClockSkew(pytest.approx(-0.75), pytest.approx(0.75))

@@ -131,7 +131,7 @@ def test_the_longest_time_bounds_a_stream_that_lives(
     server.then(beat)
     begun = time.monotonic()
     with pytest.raises(ClientTimeoutError):
-        list(client.tail_job_console_logs(7, longest=0.3))
+        list(client.tail_job_console_logs(7, max_seconds=0.3))
     assert time.monotonic() - begun < 5
 
 

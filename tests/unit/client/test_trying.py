@@ -10,7 +10,7 @@ from unit.client.scripted import answer
 from unit.client.test_v2_operations import MUTATIONS, NEW, enveloped
 
 from synapse_apply.client.errors import ConflictError, NotSentError, UnconfirmedError
-from synapse_apply.client.trying import says_so
+from synapse_apply.client.trying import is_dry_run_answer
 from synapse_apply.model.errors import Effect, Unconfirmed
 
 SAID = enveloped({"id": 5}, dry_run=True)
@@ -22,14 +22,14 @@ def test_every_mutation_is_a_dry_run(server, client, name, arguments):
     found = {"id": 5 if arguments == (NEW,) else arguments[0]}
     for said in (True, False):
         server.then(answer(200, enveloped(found, dry_run=True)))
-        assert getattr(client.trying.v2, name)(*arguments, dry_run=said) == found
+        assert getattr(client.dry_run.v2, name)(*arguments, dry_run=said) == found
     assert [one.query for one in server.received] == [{"dry_run": "true"}] * 2
 
 
 def test_uploads_and_deletes(server, client):
     """A file goes along; a delete is answered without a body."""
     server.then(answer(201, SAID), answer(204, b""))
-    trying = client.trying.trying.v2
+    trying = client.dry_run.dry_run.v2
     trying.create_plugin_release({"plugin": 1, "version": "1"}, file=io.BytesIO(b"PK"))
     trying.delete_plugin_release(2)
     assert [one.query for one in server.received] == [{"dry_run": "true"}] * 2
@@ -41,7 +41,7 @@ def test_an_answer_that_does_not_say_so(server, client, body):
     """It may have been done: the effect is unknown, though the status is a success."""
     server.then(answer(201, body))
     with pytest.raises(UnconfirmedError, match="does not say that it was a dry run") as caught:
-        client.trying.v2.create_plugin(NEW)
+        client.dry_run.v2.create_plugin(NEW)
     assert isinstance(caught.value, Unconfirmed)
     assert (caught.value.effect, caught.value.status_code) == (Effect.UNKNOWN, 201)
     assert len(server.received) == 1
@@ -51,15 +51,15 @@ def test_reads_and_refusals_are_as_ever(server, client):
     """A read is no dry run, and a refusal says what it always says."""
     found = {"id": 1, "code": "p"}
     server.then(answer(200, enveloped(found)), answer(409, {"error": {"code": "CONFLICT"}}))
-    assert client.trying.v2.get_plugin(1) == found
+    assert client.dry_run.v2.get_plugin(1) == found
     with pytest.raises(ConflictError):
-        client.trying.v2.create_plugin(NEW)
+        client.dry_run.v2.create_plugin(NEW)
     assert [one.query for one in server.received] == [{}, {"dry_run": "true"}]
 
 
 def test_mutations_of_v1_are_never_sent(server, client):
     """It has no dry run; its reads are sent."""
-    trying = client.trying
+    trying = client.dry_run
     for call in (
         lambda: trying.create_plugin({"name": "x"}),
         lambda: trying.update_plugin(1, {"name": "x"}),
@@ -90,4 +90,4 @@ def test_mutations_of_v1_are_never_sent(server, client):
 )
 def test_where_it_is_said(said: Any, expected: bool):
     """In the envelope's meta or in the answer itself, as a boolean."""
-    assert says_so(said) is expected
+    assert is_dry_run_answer(said) is expected

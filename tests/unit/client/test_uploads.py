@@ -192,7 +192,7 @@ def test_a_reader_that_refuses_passes_its_own_error(client):
 
     class Verified(io.BytesIO):
         def read(self, _size: int | None = -1) -> bytes:
-            raise InputError.of("the package changed since it was planned")
+            raise InputError.from_summary("the package changed since it was planned")
 
     with pytest.raises(InputError, match="changed since"):
         client.create_plugin_release({**DATA, "file": Verified(b"xx")})
@@ -201,8 +201,8 @@ def test_a_reader_that_refuses_passes_its_own_error(client):
 def test_uploads_have_time_by_their_size(server, connect):
     """A call's total time grows with its body, and no longer."""
     client = connect(server, read_timeout=0.05, total_timeout=0.1, upload_rate=10_000)
-    assert client.longest_call() == pytest.approx(0.1)
-    assert client.longest_call(5_000) == pytest.approx(0.6)
+    assert client.max_call_seconds() == pytest.approx(0.1)
+    assert client.max_call_seconds(5_000) == pytest.approx(0.6)
     server.then(hang())
     with pytest.raises(ClientTimeoutError):
         client.create_plugin_release({**DATA, "file": io.BytesIO(b"x" * 100)})

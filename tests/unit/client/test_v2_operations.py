@@ -269,6 +269,6 @@ def test_a_body_that_cannot_be_made_closes_its_file(tmp_path):
     path = tmp_path / "p.zip"
     path.write_bytes(b"PK")
     with pytest.raises(ValueError, match="Out of range"):
-        MultipartBody({"meta": {"n": float("nan")}}, path, digest="sha256")
+        MultipartBody({"meta": {"n": float("nan")}}, path, digest_field="sha256")
     with pytest.raises(UnreadableBodyError):
-        MultipartBody({}, tmp_path / "none.zip", digest="sha256")
+        MultipartBody({}, tmp_path / "none.zip", digest_field="sha256")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.emulator.core.clock import iso, parse_iso
+from synapse_apply.emulator.core.clock import format_iso, parse_iso
 from synapse_apply.emulator.core.errors import ApiError
-from synapse_apply.emulator.core.fields import Body, Field, check
+from synapse_apply.emulator.core.fields import Body, Field, clean_body_values
 from synapse_apply.emulator.core.switches import SWITCHES, Switches, UnknownSwitchError
 
 
 def cleaned(field_type, value, *, is_form=False, **options):
     field = Field("f", field_type, **options)
-    return check([field], Body({"f": value}, is_form=is_form))["f"]
+    return clean_body_values([field], Body({"f": value}, is_form=is_form))["f"]
 
 
 @pytest.mark.parametrize(
@@ -74,17 +74,17 @@ def test_required_blank_and_null():
     texts = set()
     for values in ({}, {"f": " "}, {"f": None}):
         with pytest.raises(ApiError) as caught:
-            check([field], Body(values))
+            clean_body_values([field], Body(values))
         texts.add(caught.value.body["f"][0])
     assert len(texts) == 3
-    assert check([field], Body({}), partial=True) == {}
+    assert clean_body_values([field], Body({}), partial=True) == {}
     assert cleaned("text", None, nullable=True) is None
 
 
 @pytest.mark.parametrize("moment", [0.0, 1_700_000_000.25, 4_000_000_000.0])
 def test_times_are_read_as_written(moment):
     """UTC with microseconds; a time without zone is UTC; nonsense is none."""
-    text = iso(moment)
+    text = format_iso(moment)
     assert text.endswith("Z")
     assert parse_iso(text) == moment
     assert parse_iso(text.removesuffix("Z")) == moment

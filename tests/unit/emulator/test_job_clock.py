@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.jobs import models, words
 
 
 def job(**script):
     stored = {"seconds": 10.0, "outcome": "completed", "log_lines": 4, **script}
-    return Row(1, "acme", None, 1, 1000.0, {"script": stored, "parameters": {}})
+    return StoredObject(1, "acme", None, 1, 1000.0, {"script": stored, "parameters": {}})
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,18 @@ def job(**script):
 )
 def test_state_at_a_moment(after, status, progress, lines):
     """Also before its creation, should a clock go back."""
-    now = models.at(job(), 1000.0 + after)
-    assert (now.status, now.progress, len(models.logs(job(), now))) == (status, progress, lines)
+    now = models.compute_job_moment(job(), 1000.0 + after)
+    assert (now.status, now.progress, len(models.list_lines(job(), now))) == (
+        status,
+        progress,
+        lines,
+    )
 
 
 def test_log_lines_are_the_same_whenever_one_looks():
     """What was written stays, in time order."""
-    early = models.logs(job(), models.at(job(), 1006.0))
-    late = models.logs(job(), models.at(job(), 2000.0))
+    early = models.list_lines(job(), models.compute_job_moment(job(), 1006.0))
+    late = models.list_lines(job(), models.compute_job_moment(job(), 2000.0))
     assert late[: len(early)] == early
     assert [line["timestamp"] for line in late] == sorted(line["timestamp"] for line in late)
 
@@ -45,14 +49,14 @@ def test_log_lines_are_the_same_whenever_one_looks():
 def test_a_job_without_time_or_lines():
     """It is over at once and says nothing."""
     row = job(seconds=0.0, log_lines=0)
-    now = models.at(row, 1000.0)
-    assert (now.status, models.logs(row, now)) == ("completed", [])
+    now = models.compute_job_moment(row, 1000.0)
+    assert (now.status, models.list_lines(row, now)) == ("completed", [])
 
 
 def test_a_failed_job_tells_it_last():
     """After the lines that it wrote."""
     row = job(outcome="failed")
-    lines = models.logs(row, models.at(row, 2000.0))
+    lines = models.list_lines(row, models.compute_job_moment(row, 2000.0))
     assert [line["level"] for line in lines] == ["info"] * 4 + ["error"]
 
 
@@ -63,13 +67,13 @@ def test_a_failed_job_tells_it_last():
         ({"seconds": 2, "log_lines": 3}, 2.0, 3),
         ({"seconds": -1, "log_lines": -1}, 0.0, 0),
         ({"seconds": "x", "log_lines": True}, 7.0, 5),
-        ({"log_lines": 10**9}, 7.0, models.MOST_LINES),
+        ({"log_lines": 10**9}, 7.0, models.MAX_LINES),
         ("nonsense", 7.0, 5),
     ],
 )
 def test_what_a_run_may_ask_for(asked, seconds, lines):
     """Numbers within bounds; what is no number is passed over."""
-    script = models.script_of({"emulator": asked}, {}, 7.0)
+    script = models.parse_script({"emulator": asked}, {}, 7.0)
     assert (script.seconds, script.log_lines, script.outcome) == (seconds, lines, "completed")
 
 
@@ -77,16 +81,16 @@ def test_words_of_both_vocabularies_mean_the_same():
     """In any case; what is no word means nothing."""
     for status, word in words.PLATFORM.items():
         for vocabulary in ("page", "platform"):
-            assert words.understood(words.written(status, vocabulary)) == status
-        assert words.understood(word.title()) == status
-    assert words.understood("odd") is None
-    assert words.understood(3) is None
+            assert words.parse_status_word(words.format_status_word(status, vocabulary)) == status
+        assert words.parse_status_word(word.title()) == status
+    assert words.parse_status_word("odd") is None
+    assert words.parse_status_word(3) is None
 
 
 def test_jobs_never_go_back():
     """From an ended state nothing but itself; otherwise forward only."""
     for old, new in itertools.product(words.PLATFORM, repeat=2):
-        if old in words.ENDED:
+        if old in words.ENDED_STATUSES:
             assert words.may_become(old, new) == (old == new)
     assert not words.may_become("running", "queued")
     assert words.may_become("queued", "failed")

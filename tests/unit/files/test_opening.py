@@ -30,7 +30,7 @@ def test_whose_files_are_ours(
 ) -> None:
     """The user's own, root's, and to root those of the project's owner."""
     monkeypatch.setattr(os, "geteuid", lambda: we_are)
-    assert opening._is_ours(owner, PROJECT) is is_ours
+    assert opening._is_trusted_owner(owner, PROJECT) is is_ours
 
 
 def test_the_ignore_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,13 +45,13 @@ def test_the_ignore_file_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     (tmp_path / "project").mkdir()
     monkeypatch.setattr(os, "mkdir", watching)
-    opening.make_folder(tmp_path / "project" / ".synapse-apply" / "a" / "b")
+    opening.create_folders(tmp_path / "project" / ".synapse-apply" / "a" / "b")
     assert made == [".synapse-apply", "a ignored", "b ignored"]
 
 
 def test_a_folder_elsewhere_gets_no_ignore_file(tmp_path: Path) -> None:
     """A state that the user puts beside other files does not take them out of Git."""
-    opening.make_folder(tmp_path / "states" / "prod")
+    opening.create_folders(tmp_path / "states" / "prod")
     assert not list(tmp_path.rglob(".gitignore"))
 
 
@@ -64,8 +64,8 @@ def test_whether_an_ignore_file_ignores_all(tmp_path: Path, text: str, is_ignore
     folder = tmp_path / ".synapse-apply"
     folder.mkdir()
     (folder / ".gitignore").write_text(text)
-    assert opening.is_ignored(folder) is is_ignored
-    opening.make_folder(folder / "state")
+    assert opening.is_ignored_by_git(folder) is is_ignored
+    opening.create_folders(folder / "state")
     assert (folder / ".gitignore").read_text() == (text if is_ignored else "*\n")
 
 
@@ -75,8 +75,8 @@ def test_links_above_our_folder_are_followed(tmp_path: Path) -> None:
     (tmp_path / "real" / ".synapse-apply" / "k").write_text("key")
     (tmp_path / "way").symlink_to("real")
     path = tmp_path / "way" / ".synapse-apply" / "k"
-    assert opening.read_file(path) == b"key"
-    assert opening.plain_path(path) == tmp_path.resolve() / "real" / ".synapse-apply" / "k"
+    assert opening.read_own_file(path) == b"key"
+    assert opening.resolve_base_links(path) == tmp_path.resolve() / "real" / ".synapse-apply" / "k"
 
 
 def test_elsewhere_the_file_itself_is_no_link(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_elsewhere_the_file_itself_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("victim")
     (tmp_path / "k").symlink_to("victim")
     with pytest.raises(UntrustedFileError):
-        opening.read_file(tmp_path / "k")
+        opening.read_own_file(tmp_path / "k")
     with pytest.raises(FileExistsError):
-        opening.make_file(tmp_path / "k")
-    opening.remove_file(tmp_path / "k")
+        opening.create_own_file(tmp_path / "k")
+    opening.remove_own_file(tmp_path / "k")
     assert (tmp_path / "victim").read_text() == "victim"
     assert not os.path.lexists(tmp_path / "k")
 
@@ -102,5 +102,5 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     before = len(list(Path("/dev/fd").iterdir()))
     for name in ("link", "link/x", "sub/x", "missing/x"):
         with pytest.raises((UntrustedFileError, FileNotFoundError)):
-            opening.open_file(folder / name, os.O_RDONLY)
+            opening.open_own_file(folder / name, os.O_RDONLY)
     assert len(list(Path("/dev/fd").iterdir())) == before

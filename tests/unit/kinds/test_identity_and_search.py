@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from unit.applying.scripted import ScriptedApi, refused
 
-from synapse_apply.kinds.plugin import LIST, PLUGIN
+from synapse_apply.kinds.plugin import LIST_CAPABILITY, PLUGIN
 from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V1 as RELEASE_V1
-from synapse_apply.kinds.search import probe, search
+from synapse_apply.kinds.search import find_by_natural_key, list_if_supported
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
@@ -20,7 +20,7 @@ from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.values import Reference
 
-NONE, LISTED = Capabilities(), Capabilities({LIST: True})
+NONE, LISTED = Capabilities(), Capabilities({LIST_CAPABILITY: True})
 
 
 @pytest.fixture
@@ -29,29 +29,34 @@ def api() -> ScriptedApi:
 
 
 def found(api: Any, binding: Any, key: str, capabilities: Capabilities = NONE) -> list[str]:
-    return [hit.remote_id for hit in search(api, binding, key, capabilities, SecretMarks())]
+    return [
+        hit.remote_id for hit in find_by_natural_key(api, binding, key, capabilities, SecretMarks())
+    ]
 
 
 def test_natural_keys():
     """A plugin's code before its name; a release needs the live plugin's code."""
-    assert PLUGIN.natural_key({"name": "n", "code": "c"}, {}) == "code=c"
-    assert PLUGIN.natural_key({"name": "n"}, {}) == "name=n"
-    assert PLUGIN.natural_key({}, {}) == ""
+    assert PLUGIN.derive_natural_key({"name": "n", "code": "c"}, {}) == "code=c"
+    assert PLUGIN.derive_natural_key({"name": "n"}, {}) == "name=n"
+    assert PLUGIN.derive_natural_key({}, {}) == ""
     spec = {"plugin": Reference(Address("plugin", "p")), "version": "1"}
-    assert RELEASE.natural_key(spec, {}) == ""
-    assert RELEASE.natural_key(spec, {"plugin": Observed("1", "v1", {})}) == ""
-    assert RELEASE.natural_key(spec, {"plugin": Observed("1", "v1", {"code": "c"})}) == "code=c@1"
+    assert RELEASE.derive_natural_key(spec, {}) == ""
+    assert RELEASE.derive_natural_key(spec, {"plugin": Observed("1", "v1", {})}) == ""
+    assert (
+        RELEASE.derive_natural_key(spec, {"plugin": Observed("1", "v1", {"code": "c"})})
+        == "code=c@1"
+    )
 
 
 def test_what_a_miss_proves():
     """A storage's name and a release's code@version: absence; a plugin's code: nothing."""
-    assert STORAGE_V1.proves("name=x", NONE) is Lookup.COMPLETE
-    assert RELEASE_V1.proves("code=x@1", NONE) is Lookup.COMPLETE
-    assert PLUGIN_V1.proves("code=x", NONE) is Lookup.POSITIVE
-    assert PLUGIN_V1.proves("name=x", NONE) is Lookup.NONE
-    assert PLUGIN_V1.proves("code=x", LISTED) is Lookup.COMPLETE
-    assert PLUGIN_V1.proves("name=x", LISTED) is Lookup.COMPLETE
-    assert PLUGIN_V1.proves("", LISTED) is Lookup.NONE
+    assert STORAGE_V1.lookup_proof("name=x", NONE) is Lookup.COMPLETE
+    assert RELEASE_V1.lookup_proof("code=x@1", NONE) is Lookup.COMPLETE
+    assert PLUGIN_V1.lookup_proof("code=x", NONE) is Lookup.POSITIVE
+    assert PLUGIN_V1.lookup_proof("name=x", NONE) is Lookup.NONE
+    assert PLUGIN_V1.lookup_proof("code=x", LISTED) is Lookup.COMPLETE
+    assert PLUGIN_V1.lookup_proof("name=x", LISTED) is Lookup.COMPLETE
+    assert PLUGIN_V1.lookup_proof("", LISTED) is Lookup.NONE
 
 
 def test_a_plugin_is_found_by_a_release_of_its_code(api):
@@ -78,8 +83,8 @@ def test_a_search_that_fails_is_an_error_and_no_absence(api):
         found(api, STORAGE_V1, "name=x")
     api.fail("list_storage", refused(404))
     with pytest.raises(RemoteError):
-        probe(api, STORAGE_V1)
-    assert probe(api, PLUGIN_V1) is None
+        list_if_supported(api, STORAGE_V1)
+    assert list_if_supported(api, PLUGIN_V1) is None
 
 
 def test_items_of_a_list_may_be_short(api):
@@ -90,7 +95,7 @@ def test_items_of_a_list_may_be_short(api):
     assert found(api, STORAGE_V1, "name=x") == ["1"]
     assert api.calls == ["list_storage", "get_storage"]
     api.calls.clear()
-    assert found(api, replace(STORAGE_V1, list_is_whole=True), "name=x") == ["1"]
+    assert found(api, replace(STORAGE_V1, lists_whole_objects=True), "name=x") == ["1"]
     assert api.calls == ["list_storage"]
 
 
@@ -105,16 +110,16 @@ def test_names_match_exactly(api):
 def test_the_newest_binding_up_to_what_the_target_names():
     """A kind without the target's version uses the newest older one."""
     one = replace(PLUGIN, bindings={"v1": PLUGIN_V1})
-    assert one.binding({"*": "v2"}).api == "v1"
+    assert one.select_binding({"*": "v2"}).api == "v1"
     two = replace(PLUGIN, bindings={"v1": PLUGIN_V1, "v2": replace(PLUGIN_V1, api="v2")})
-    assert two.binding({"*": "v2"}).api == "v2"
-    assert two.binding({"*": "v2", "plugin": "v1"}).api == "v1"
-    assert two.binding({}).api == "v1"
+    assert two.select_binding({"*": "v2"}).api == "v2"
+    assert two.select_binding({"*": "v2", "plugin": "v1"}).api == "v1"
+    assert two.select_binding({}).api == "v1"
 
 
 def test_the_place_of_a_release_in_its_series():
     """By the plugin's address, or by its id where a manifest names that."""
     spec = {"plugin": Reference(Address("plugin", "p")), "version": "1"}
-    assert RELEASE.place_in_series(spec) == ("plugin/p", "1")
-    assert RELEASE.place_in_series({"plugin": "12", "version": "1"}) == ("id=12", "1")
-    assert PLUGIN.place_in_series({"name": "n"}) == ("", "")
+    assert RELEASE.locate_in_series(spec) == ("plugin/p", "1")
+    assert RELEASE.locate_in_series({"plugin": "12", "version": "1"}) == ("id=12", "1")
+    assert PLUGIN.locate_in_series({"name": "n"}) == ("", "")

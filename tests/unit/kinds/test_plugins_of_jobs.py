@@ -37,8 +37,8 @@ class Api:
 
 
 def named(api: Any) -> list[str]:
-    assert V1.named_by_jobs is not None
-    return sorted(set(V1.named_by_jobs(api)))
+    assert V1.iter_ids_named_by_jobs is not None
+    return sorted(set(V1.iter_ids_named_by_jobs(api)))
 
 
 def test_plugins_are_found_by_the_releases_of_jobs() -> None:

@@ -15,7 +15,7 @@ from synapse_apply.kinds.plugin import PLUGIN
 from synapse_apply.kinds.plugin import V2 as PLUGIN_V2
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V2 as RELEASE_V2
-from synapse_apply.kinds.search import search
+from synapse_apply.kinds.search import find_by_natural_key
 from synapse_apply.kinds.storage import STORAGE
 from synapse_apply.model.errors import NotFound
 from synapse_apply.model.marks import SecretMarks
@@ -35,7 +35,7 @@ def api(tmp_path) -> Iterator[BackendClient]:
 
 
 def found(api: Any, binding: Any, key: str) -> list[str]:
-    return [hit.remote_id for hit in search(api, binding, key, NONE, SecretMarks())]
+    return [hit.remote_id for hit in find_by_natural_key(api, binding, key, NONE, SecretMarks())]
 
 
 def package() -> io.BytesIO:
@@ -49,47 +49,47 @@ def package() -> io.BytesIO:
 def test_a_target_names_the_version_of_each_kind():
     """A kind without the version stays on the newest it has."""
     for kind, version in ((PLUGIN, "v2"), (RELEASE, "v2"), (STORAGE, "v1")):
-        assert kind.binding({"*": "v2"}).api == version
-        assert kind.binding({}).api == "v1"
-    assert PLUGIN.binding({"plugin": "v2"}).api == "v2"
-    assert RELEASE.binding({"plugin": "v2"}).api == "v1"
+        assert kind.select_binding({"*": "v2"}).api == version
+        assert kind.select_binding({}).api == "v1"
+    assert PLUGIN.select_binding({"plugin": "v2"}).api == "v2"
+    assert RELEASE.select_binding({"plugin": "v2"}).api == "v1"
 
 
 @pytest.mark.parametrize("key", ["code=yolo", "name=Yolo"])
 def test_a_plugin_is_found_and_missed(api, key):
     """Whole, by code and by name; a miss is proof of absence."""
-    assert PLUGIN_V2.proves(key, NONE) is Lookup.COMPLETE
+    assert PLUGIN_V2.lookup_proof(key, NONE) is Lookup.COMPLETE
     assert found(api, PLUGIN_V2, key) == []
-    made = PLUGIN_V2.decode(PLUGIN_V2.create(api, PLUGIN_V2.encode(SPEC), ""), SecretMarks())
+    made = PLUGIN_V2.decode(PLUGIN_V2.create_object(api, PLUGIN_V2.encode(SPEC), ""), SecretMarks())
     assert (made.spec, made.api) == (SPEC, "v2")
-    (hit,) = search(api, PLUGIN_V2, key, NONE, SecretMarks())
+    (hit,) = find_by_natural_key(api, PLUGIN_V2, key, NONE, SecretMarks())
     assert hit == made
 
 
 def test_a_plugin_is_found_behind_many(api):
     """Over all pages."""
     for number in range(105):
-        PLUGIN_V2.create(api, {**SPEC, "code": f"p{number}", "name": f"p{number}"}, "")
-    last = PLUGIN_V2.create(api, SPEC, "")
+        PLUGIN_V2.create_object(api, {**SPEC, "code": f"p{number}", "name": f"p{number}"}, "")
+    last = PLUGIN_V2.create_object(api, SPEC, "")
     assert found(api, PLUGIN_V2, "code=yolo") == [str(last["id"])]
 
 
 def test_a_plugin_is_changed_in_part(api):
     """What is not sent keeps its value."""
-    made = PLUGIN_V2.create(api, SPEC, "")
-    assert PLUGIN_V2.update is not None
-    changed = PLUGIN_V2.update(api, str(made["id"]), {"description": ""})
+    made = PLUGIN_V2.create_object(api, SPEC, "")
+    assert PLUGIN_V2.update_object is not None
+    changed = PLUGIN_V2.update_object(api, str(made["id"]), {"description": ""})
     assert PLUGIN_V2.decode(changed, SecretMarks()).spec == {**SPEC, "description": ""}
 
 
 def test_a_release_is_found_by_code_and_version(api):
     """Also the one that came with its plugin; the same code on v1 leads to the same release."""
-    plugin = PLUGIN_V2.create(api, SPEC, "")
+    plugin = PLUGIN_V2.create_object(api, SPEC, "")
     body = RELEASE_V2.encode({"plugin": str(plugin["id"]), "version": "1.0.0", "digest": "pkg1:x"})
-    raw = RELEASE_V2.create(api, {**body, "file": package()}, "")
+    raw = RELEASE_V2.create_object(api, {**body, "file": package()}, "")
     made = RELEASE_V2.decode(raw, SecretMarks())
     assert made.spec == {"plugin": str(plugin["id"]), "version": "1.0.0", "locked": False}
-    assert RELEASE_V2.decode(RELEASE_V2.read(api, made.remote_id), SecretMarks()) == made
+    assert RELEASE_V2.decode(RELEASE_V2.read_object(api, made.remote_id), SecretMarks()) == made
     assert found(api, RELEASE_V2, "code=yolo@1.0.0") == [made.remote_id]
     assert found(api, RELEASE_V2, "code=yolo@0.0.0") == [str(plugin["release"]["id"])]
     assert found(api, RELEASE_V2, "code=yolo@9") == []
@@ -98,10 +98,10 @@ def test_a_release_is_found_by_code_and_version(api):
 
 def test_a_deleted_release_is_gone(api):
     """It is found no more, and to delete it again is to find nothing."""
-    plugin = PLUGIN_V2.create(api, SPEC, "")
+    plugin = PLUGIN_V2.create_object(api, SPEC, "")
     release = str(plugin["release"]["id"])
-    assert RELEASE_V2.delete is not None
-    RELEASE_V2.delete(api, release)
+    assert RELEASE_V2.delete_object is not None
+    RELEASE_V2.delete_object(api, release)
     assert found(api, RELEASE_V2, "code=yolo@0.0.0") == []
     with pytest.raises(NotFound):
-        RELEASE_V2.delete(api, release)
+        RELEASE_V2.delete_object(api, release)

@@ -8,12 +8,12 @@ from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import DIGEST_KEY
 from synapse_apply.kinds.release import V1 as RELEASE_V1
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
-from synapse_apply.kinds.wire import remote_id, secure, wire_id
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.kinds.wire import extract_remote_id, to_wire_id, wrap_secrets
+from synapse_apply.manifests.shapes import read_secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.marks import KindMarks, NamedSecrets, SecretMarks
-from synapse_apply.model.values import Sensitive, Withheld
+from synapse_apply.model.values import Sensitive, WithheldSecret
 
 KNOWN = frozenset({("configuration", "key"), ("configuration", "nested", "pass")})
 MARKS = SecretMarks(
@@ -29,7 +29,7 @@ MARKS = SecretMarks(
 
 def configuration(provider, values):
     spec = {"provider": provider, "configuration": values}
-    return secure("storage", spec, MARKS)["configuration"]
+    return wrap_secrets("storage", spec, MARKS)["configuration"]
 
 
 def test_marked_leaves_are_wrapped_and_the_rest_is_plain():
@@ -61,7 +61,7 @@ def test_a_map_that_is_one_secret():
 @pytest.mark.parametrize("mask", ["***", "********", "••••", "XXXXXX", "xxx", "●●●"])
 def test_a_mask_is_withheld(mask):
     """A run of one mask character is no value."""
-    assert configuration("s3", {"key": mask}) == {"key": Withheld("masked")}
+    assert configuration("s3", {"key": mask}) == {"key": WithheldSecret("masked")}
 
 
 @pytest.mark.parametrize("value", ["*", "**", "x*x", "aaaa", 111, ["***", "v"]])
@@ -73,14 +73,14 @@ def test_what_is_no_mask_is_a_value(value):
 def test_a_secret_map_with_a_mask_in_it_is_withheld():
     """Part of it is not shown, so it is compared with nothing and never sent back."""
     made = configuration("gcp", {"credentials": {"type": "account", "key": "********"}})
-    assert made == {"credentials": Withheld("masked")}
+    assert made == {"credentials": WithheldSecret("masked")}
 
 
 @pytest.mark.parametrize("value", ["********", ["***", "***"]])
 def test_a_mask_is_withheld_also_where_no_mark_is(value):
     """The server knows of secrets that the schemas do not; letters are no sign there."""
     made = configuration("s3", {"open": value, "bucket": "xxx"})
-    assert made == {"open": Withheld("masked"), "bucket": "xxx"}
+    assert made == {"open": WithheldSecret("masked"), "bucket": "xxx"}
 
 
 def test_a_secret_that_is_left_out_is_absent():
@@ -90,7 +90,7 @@ def test_a_secret_that_is_left_out_is_absent():
 
 def test_kinds_without_marks_stay_plain():
     """A plugin has no secret."""
-    assert secure("plugin", {"configuration": {"key": "v"}}, MARKS) == {
+    assert wrap_secrets("plugin", {"configuration": {"key": "v"}}, MARKS) == {
         "configuration": {"key": "v"}
     }
 
@@ -98,7 +98,7 @@ def test_kinds_without_marks_stay_plain():
 @pytest.mark.parametrize(("text", "wire"), [("12", 12), ("a-1", "a-1"), ("1.2", "1.2")])
 def test_ids_go_out_as_the_api_has_them(text, wire):
     """Numbers as numbers, the rest as text."""
-    assert wire_id(text) == wire
+    assert to_wire_id(text) == wire
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_ids_go_out_as_the_api_has_them(text, wire):
 )
 def test_zero_is_an_id_and_nothing_is_none(raw, has):
     """An object without an id is no object of this API; its fields tell what answered instead."""
-    assert remote_id({"id": 0}) == "0"
+    assert extract_remote_id({"id": 0}) == "0"
     with pytest.raises(RemoteError, match="without an id") as caught:
-        remote_id(raw)
+        extract_remote_id(raw)
     assert has in str(caught.value)
 
 
@@ -145,7 +145,7 @@ def test_what_is_no_digest_tells_nothing_of_the_bytes(said):
 def test_our_digest_travels_in_meta_and_free_config_and_is_no_field():
     """Sent in both where config is declared, read back apart from it."""
     spec = {"plugin": "7", "version": "1", "config": {"a": 1}, "digest": DIGEST}
-    body = {**RELEASE_V1.encode(spec), **RELEASE_V1.preferred(spec, "")}
+    body = {**RELEASE_V1.encode(spec), **RELEASE_V1.encode_for_platform(spec, "")}
     told = {DIGEST_KEY: DIGEST}
     assert body == {"plugin": 7, "version": "1", "config": {"a": 1, **told}, "meta": told}
     observed = RELEASE_V1.decode({"id": 1, **body}, MARKS)
@@ -173,14 +173,14 @@ def test_a_key_that_a_server_adds_is_secret(provider, key):
     """The schemas know every key that is safe to show; what they do not know may be a secret."""
     known = {"amazon_s3": "bucket_name", "smb": "share", "file_system": "location"}[provider]
     spec = {"provider": provider, "configuration": {known: "open", key: "s3cret"}}
-    made = secure("storage", spec, secret_marks())["configuration"]
+    made = wrap_secrets("storage", spec, read_secret_marks())["configuration"]
     assert made == {known: "open", key: Sensitive("s3cret")}
 
 
 @pytest.mark.parametrize("packed", ['{"key": "s3cret"}', ["s3cret"], 7])
 def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
     """A server may write it as one text; any secret in there has no path of its own."""
-    made = secure("storage", {"provider": "s3", "configuration": packed}, MARKS)
+    made = wrap_secrets("storage", {"provider": "s3", "configuration": packed}, MARKS)
     assert made == {"provider": "s3", "configuration": Sensitive(packed)}
 
 
@@ -189,14 +189,16 @@ def test_a_configuration_that_is_no_map_is_secret_as_a_whole(packed):
 def test_an_empty_secret_is_one_that_is_kept_back(nothing, key):
     """A server that withholds credentials may leave their places: nothing of it is sent back."""
     spec = {"provider": "amazon_s3", "configuration": {"bucket_name": "b", key: nothing}}
-    made = secure("storage", spec, secret_marks())["configuration"]
-    assert made == {"bucket_name": "b", key: Withheld("omitted")}
+    made = wrap_secrets("storage", spec, read_secret_marks())["configuration"]
+    assert made == {"bucket_name": "b", key: WithheldSecret("omitted")}
 
 
 def test_an_empty_value_of_an_open_field_is_one():
     """Only what may be a secret is never empty."""
     spec = {"provider": "amazon_s3", "configuration": {"bucket_name": ""}}
-    assert secure("storage", spec, secret_marks())["configuration"] == {"bucket_name": ""}
+    assert wrap_secrets("storage", spec, read_secret_marks())["configuration"] == {
+        "bucket_name": ""
+    }
 
 
 TOKEN_PATH = ("configuration", "auth", "token")
@@ -204,7 +206,7 @@ TOKEN_PATH = ("configuration", "auth", "token")
 
 def named(**ways):
     """Marks of one plugin's token, by which it is recognised."""
-    return SecretMarks(secret_marks().kinds, NamedSecrets(**ways))
+    return SecretMarks(read_secret_marks().kinds, NamedSecrets(**ways))
 
 
 @pytest.mark.parametrize(
@@ -250,8 +252,8 @@ def test_named_secrets_under_an_address():
             {"auth": {"token": {"a": 1, "b": None}}},
             {"auth": {"token": {"a": Sensitive(1), "b": None}}},
         ),
-        ({"auth": {"token": "****"}}, {"auth": {"token": Withheld("masked")}}),
-        ({"auth": {"token": ""}}, {"auth": {"token": Withheld("omitted")}}),
+        ({"auth": {"token": "****"}}, {"auth": {"token": WithheldSecret("masked")}}),
+        ({"auth": {"token": ""}}, {"auth": {"token": WithheldSecret("omitted")}}),
         ({"auth": {"token": None}, "open": "****"}, {"auth": {"token": None}, "open": "****"}),
         ({"auth": {}, "open": None}, {"auth": {}, "open": None}),
         ("packed", Sensitive("packed")),

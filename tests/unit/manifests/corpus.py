@@ -11,19 +11,19 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synapse_apply.manifests.loading import validate
+from synapse_apply.manifests.loading import validate_targets
 from synapse_apply.manifests.project import (
     FILE_NAME,
-    find_project,
-    given_variables,
+    build_default_project,
+    find_project_file,
+    parse_command_line_variables,
     read_project,
-    without_file,
 )
 from synapse_apply.manifests.reader import read_mapping
-from synapse_apply.manifests.targets import targets_to_check
+from synapse_apply.manifests.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspect import config_of
+from synapse_apply.packages.inspect import read_package_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "cases" / "invalid"
 
@@ -87,26 +87,28 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
     for name, data in case.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    file = find_project(folder) if FILE_NAME in case.files else None
+    file = find_project_file(folder) if FILE_NAME in case.files else None
     findings: list[Diagnostic] = []
-    project = without_file(folder)
+    project = build_default_project(folder)
     if file is not None:
         read, problems = read_project(file, FILE_NAME)
         if read is None:
             return list(problems)
         project = read
-    given, problems = given_variables(project, case.assignments)
+    given, problems = parse_command_line_variables(project, case.assignments)
     findings.extend(problems)
     try:
-        targets = targets_to_check(project, case.target)
+        targets = select_targets_to_check(project, case.target)
     except InputError as problem:
         return [*findings, *problem.diagnostics]
-    _, found = validate(
+    _, found = validate_targets(
         project,
         targets,
         variables=given,
         strict=case.strict,
-        package_config=lambda _target: lambda source: config_of(source, folder, read_mapping),
+        package_config_reader=lambda _target: (
+            lambda source: read_package_config(source, folder, read_mapping)
+        ),
     )
     return [*findings, *found]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.draft import PackageConfig
-from synapse_apply.manifests.loading import Loaded, load
-from synapse_apply.manifests.project import FILE_NAME, read_project, without_file
+from synapse_apply.manifests.draft import ReadPackageConfig
+from synapse_apply.manifests.loading import LoadedManifests, load_manifests
+from synapse_apply.manifests.project import FILE_NAME, build_default_project, read_project
 from synapse_apply.model.project import EMBEDDED, Project
 
 HEAD = "apiVersion: synapse-apply/v1\n"
@@ -17,7 +17,7 @@ PLUGIN = HEAD + "kind: Plugin\nmetadata: {name: yolo}\nspec: {name: Yolo, code: 
 def project_of(folder: Path, text: str = "") -> Project:
     """The project of a text after `kind: Project`, which must be good."""
     if not text:
-        return without_file(folder)
+        return build_default_project(folder)
     data = f"{HEAD}kind: Project\n{text}".encode()
     project, findings = read_project(folder / FILE_NAME, FILE_NAME, data)
     assert project is not None, findings
@@ -29,14 +29,14 @@ def load_of(
     manifests: str,
     project: str = "",
     target: str = EMBEDDED,
-    package_config: PackageConfig | None = None,
+    package_config: ReadPackageConfig | None = None,
     **more: Any,
-) -> Loaded:
+) -> LoadedManifests:
     """What one manifest file declares for a target."""
     (folder / "manifests").mkdir(exist_ok=True)
     (folder / "manifests" / "a.yaml").write_text(manifests, encoding="utf-8")
     whole = project_of(folder, project)
-    return load(whole, whole.targets[target], package_config=package_config, **more)
+    return load_manifests(whole, whole.targets[target], read_package_config=package_config, **more)
 
 
 def storage(configuration: str, provider: str = "amazon_s3", name: str = "raw") -> str:

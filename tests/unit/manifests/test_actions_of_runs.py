@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of
 
-from synapse_apply.kinds.release import PROOF
+from synapse_apply.kinds.release import RUN_VERIFICATION
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 
@@ -26,7 +26,11 @@ def load_release(
         folder, PLUGIN + text, PROD, target, package_config=lambda _source: (config, {})
     )
     desired = loaded.desired.get(AT)
-    body = PROOF.body(desired.spec, desired.verify) if desired and desired.verify else None
+    body = (
+        RUN_VERIFICATION.build_body(desired.spec, desired.verify)
+        if desired and desired.verify
+        else None
+    )
     return loaded.diagnostics, body
 
 
@@ -103,7 +107,7 @@ def test_broken_packages_are_reported_once(tmp_path: Path) -> None:
     """By who reads them."""
 
     def broken(_source: Any) -> Any:
-        raise InputError.of("Not readable")
+        raise InputError.from_summary("Not readable")
 
     text = f"{HEAD}kind: Release\nspec: {{plugin: yolo, source: ./p, verify: {{}}}}\n"
     loaded = load_of(tmp_path, PLUGIN + text, PROD, "prod", package_config=broken)

@@ -10,7 +10,7 @@ from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, storage
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Lifecycle, PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, Severity, error
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import Reference, SecretRef
 
@@ -36,7 +36,7 @@ def test_a_plugin(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (one.labels, one.remote_id) == ({"team": "vision"}, "12")
     assert one.lifecycle == Lifecycle(True, (("author",),), (("configuration", "a/b"),))
-    assert str(one.place(("name",))) == f"{tmp_path}/manifests/a.yaml:5:8"
+    assert str(one.find_position(("name",))) == f"{tmp_path}/manifests/a.yaml:5:8"
     assert str(one.position) == f"{tmp_path}/manifests/a.yaml:1:1"
 
 
@@ -125,7 +125,7 @@ def test_from_and_version_come_from_the_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize("raises", [True, False])
 def test_a_package_that_cannot_be_read_is_one_finding(tmp_path: Path, raises: bool) -> None:
     """Raised or returned, told once, at the source's place, with nothing that follows from it."""
-    problem = error("Package folder not found", "no such folder", "make it")
+    problem = error_finding("Package folder not found", "no such folder", "make it")
 
     def config(_source: PackageSource) -> Diagnostic:
         if raises:
@@ -162,14 +162,14 @@ def test_folders_are_searched_and_other_yaml_is_passed_over(tmp_path: Path) -> N
     """Without a list and a manifests/ folder, our documents of the working folder count."""
     from unit.manifests.manifests_on_disk import project_of
 
-    from synapse_apply.manifests.loading import load
+    from synapse_apply.manifests.loading import load_manifests
 
     (tmp_path / "deep" / ".hidden").mkdir(parents=True)
     (tmp_path / "deep" / "b.yml").write_text(PLUGIN)
     (tmp_path / "deep" / ".hidden" / "c.yaml").write_text("- not ours\n")
     (tmp_path / "config.yaml").write_text("name: a package\nname: twice\n")
     project = project_of(tmp_path)
-    loaded = load(project, project.targets["embedded"])
+    loaded = load_manifests(project, project.targets["embedded"])
     assert list(loaded.desired) == [YOLO]
     assert not loaded.diagnostics
 

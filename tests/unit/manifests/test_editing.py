@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.manifests.editing import Edit, edited
+from synapse_apply.manifests.editing import Edit, apply_edits
 from synapse_apply.model.errors import InputError
 
 VERSION = ("spec", "version")
@@ -12,7 +12,7 @@ LOG = ("spec", "changelog")
 
 
 def put(text: str, path: tuple[str | int, ...], value: object, **more: object) -> str:
-    return edited(text, "m.yaml", [Edit(path, value, **more)])  # type: ignore[arg-type]
+    return apply_edits(text, "m.yaml", [Edit(path, value, **more)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_texts_of_several_lines(before: str, value: str, after: str) -> None:
 )  # fmt: skip
 def test_a_key_that_was_not_there(before: str, after: str) -> None:
     """It comes on a line of its own behind the one that is named, or last; in brackets inside."""
-    assert put(before, LOG, "New", after="version") == after
+    assert put(before, LOG, "New", after_key="version") == after
 
 
 def test_of_several_documents_one_is_edited() -> None:
@@ -100,8 +100,8 @@ def test_items_of_lists() -> None:
 def test_several_edits_at_once() -> None:
     """They are made one after the other; the second sees the first."""
     text = "spec:\n  version: 1.0.0\n"
-    edits = [Edit(VERSION, "1.1.0"), Edit(LOG, "New", after="version")]
-    assert edited(text, "m.yaml", edits) == "spec:\n  version: 1.1.0\n  changelog: New\n"
+    edits = [Edit(VERSION, "1.1.0"), Edit(LOG, "New", after_key="version")]
+    assert apply_edits(text, "m.yaml", edits) == "spec:\n  version: 1.1.0\n  changelog: New\n"
 
 
 @pytest.mark.parametrize(

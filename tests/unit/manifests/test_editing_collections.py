@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.manifests.editing import Edit, edited
+from synapse_apply.manifests.editing import Edit, apply_edits
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import ABSENT
 
 
 def put(text: str, path: tuple[str | int, ...], value: object) -> str:
-    return edited(text, "m.yaml", [Edit(path, value, whole=True)])
+    return apply_edits(text, "m.yaml", [Edit(path, value, allow_collections=True)])
 
 
 @pytest.mark.parametrize(

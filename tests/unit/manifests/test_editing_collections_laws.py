@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from laws.effort import effort
 from unit.manifests.test_editing_laws import KEYS, SCALARS, Written, planted, remarks, texts, values
 
-from synapse_apply.manifests.editing import Edit, edited
-from synapse_apply.manifests.likeness import told
+from synapse_apply.manifests.editing import Edit, apply_edits
+from synapse_apply.manifests.likeness import format_normalized_json
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import ABSENT
 
@@ -35,7 +35,7 @@ def chosen(data: st.DataObject, part: Written) -> Path:
 def asked(text: str, path: Path, value: Any, at: int) -> str | None:
     """The text after the edit; None where it is refused in words."""
     try:
-        return edited(text, "m.yaml", [Edit(path, value, at, whole=True)])
+        return apply_edits(text, "m.yaml", [Edit(path, value, at, allow_collections=True)])
     except InputError:
         return None
 
@@ -55,7 +55,7 @@ def test_any_value_becomes_any_other(
     assert made is not None, (text, path, new)
     for n, (part, found) in enumerate(zip(parts, values(made), strict=True)):
         wanted = planted(part.value, path, new) if n == at else part.value
-        assert told(found) == told(wanted)
+        assert format_normalized_json(found) == format_normalized_json(wanted)
         if n != at:
             assert json.dumps(found) == json.dumps(wanted)
 
@@ -99,7 +99,7 @@ def test_a_change_far_inside_is_that_change_alone(
     whole: Any = planted(parts[at].value, path, new)
     for step in above:
         whole = whole[step]
-    alone = edited(text, "m.yaml", [Edit(path, new, at)])
+    alone = apply_edits(text, "m.yaml", [Edit(path, new, at)])
     assert asked(text, above, whole, at) == alone
 
 

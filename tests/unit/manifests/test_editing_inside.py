@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from synapse_apply.manifests.editing import Edit, edited
+from synapse_apply.manifests.editing import Edit, apply_edits
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import ABSENT
 
@@ -44,7 +44,7 @@ v: [
 
 
 def put(text: str, path: tuple[str | int, ...], value: object) -> str:
-    return edited(text, "m.yaml", [Edit(path, value, whole=True)])
+    return apply_edits(text, "m.yaml", [Edit(path, value, allow_collections=True)])
 
 
 def changed(text: str, *pairs: tuple[str, str]) -> str:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
 
-from synapse_apply.manifests.editing import Edit, edited
-from synapse_apply.manifests.reader import read
-from synapse_apply.manifests.scalar_texts import as_literal, on_one_line
+from synapse_apply.manifests.editing import Edit, apply_edits
+from synapse_apply.manifests.reader import read_documents
+from synapse_apply.manifests.scalar_texts import format_block_scalar, format_inline_scalar
 
 pytestmark = pytest.mark.deep
 
@@ -47,10 +47,12 @@ def scalars(draw: st.DrawFn, indent: int, *, flow: bool) -> tuple[str, Any]:
     value = draw(SCALARS)
     style = draw(st.sampled_from(["", "'", '"', "|"]))
     if style == "|" and not flow:
-        literal = as_literal(value, " " * (indent + draw(st.sampled_from([1, 2, 4]))), "\n")
+        literal = format_block_scalar(
+            value, " " * (indent + draw(st.sampled_from([1, 2, 4]))), "\n"
+        )
         if literal:
             return literal[0] + draw(REMARKS) + literal[1], value
-    return on_one_line(value, style.replace("|", ""), flow=flow), value
+    return format_inline_scalar(value, style.replace("|", ""), flow=flow), value
 
 
 @st.composite
@@ -69,7 +71,7 @@ def flows(draw: st.DrawFn, depth: int) -> Written:
         else:
             text, value[key] = draw(scalars(0, flow=True))
             paths.append((key,))
-        parts.append(f"{on_one_line(name, flow=True)}: {text}" if is_map else text)
+        parts.append(f"{format_inline_scalar(name, flow=True)}: {text}" if is_map else text)
     gap = draw(st.sampled_from([", ", " , ", ",\n     "]))
     left, right = ("{", "}") if is_map else ("[", "]")
     return Written(left + gap.join(parts) + right, value if is_map else [*value.values()], paths)
@@ -84,7 +86,7 @@ def blocks(draw: st.DrawFn, indent: int = 0, depth: int = 2) -> Written:
     value: dict[Any, Any] = {}
     for at, name in enumerate(names):
         key: str | int = name if is_map else at
-        lead = " " * indent + (f"{on_one_line(name)}:" if is_map else "-")
+        lead = " " * indent + (f"{format_inline_scalar(name)}:" if is_map else "-")
         lines += draw(BETWEEN).replace("@", " " * indent)
         kind = draw(st.sampled_from(["scalar", "scalar", "flow", "block"]))
         if kind == "block" and depth:
@@ -127,7 +129,7 @@ def planted(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
 
 
 def values(text: str) -> list[Any]:
-    reading = read(text, "m.yaml")
+    reading = read_documents(text, "m.yaml")
     assert reading.diagnostics == (), (text, reading.diagnostics)
     return [document.value for document in reading.documents]
 
@@ -151,13 +153,13 @@ def test_one_value_changes_and_nothing_else(
     new = data.draw(SCALARS)
     before = values(text)
     assert before == [part.value for part in parts]
-    made = edited(text, "m.yaml", [Edit(path, new, at)])
+    made = apply_edits(text, "m.yaml", [Edit(path, new, at)])
     assert json.dumps(values(made)) == json.dumps(
         [planted(v, path, new) if n == at else v for n, v in enumerate(before)]
     )
     assert set(remarks(text)) <= set(remarks(made))
     old = planted_value(parts[at].value, path)
-    back = edited(made, "m.yaml", [Edit(path, old, at)])
+    back = apply_edits(made, "m.yaml", [Edit(path, old, at)])
     common = len(_common(text, back)) + len(_common(text[::-1], back[::-1]))
     assert len(text) - common <= len(_longest(old)), (text, made, back)
 
@@ -175,8 +177,8 @@ def _common(one: str, other: str) -> str:
 
 def _longest(value: Any) -> str:
     """The longest way in which these tests write a value."""
-    literal = as_literal(value, " " * 20, "\r\n") or ("", "")
-    return max(on_one_line(value, '"'), "".join(literal) + " " * 20, key=len)
+    literal = format_block_scalar(value, " " * 20, "\r\n") or ("", "")
+    return max(format_inline_scalar(value, '"'), "".join(literal) + " " * 20, key=len)
 
 
 @given(texts(), st.data())
@@ -190,7 +192,9 @@ def test_a_value_that_is_there_already_changes_no_byte(
     if not parts[at].paths:
         return
     path = data.draw(st.sampled_from(parts[at].paths))
-    assert edited(text, "m.yaml", [Edit(path, planted_value(parts[at].value, path), at)]) == text
+    assert (
+        apply_edits(text, "m.yaml", [Edit(path, planted_value(parts[at].value, path), at)]) == text
+    )
 
 
 @given(texts(), st.data())
@@ -202,7 +206,7 @@ def test_a_new_key_adds_to_the_text_and_takes_nothing(
     text, parts = written
     at = data.draw(st.integers(0, len(parts) - 1))
     value, after = data.draw(SCALARS), data.draw(KEYS)
-    made = edited(text, "m.yaml", [Edit(("new",), value, at, after)])
+    made = apply_edits(text, "m.yaml", [Edit(("new",), value, at, after)])
     found = values(made)
     assert found[at].pop("new") == value or value != value  # noqa: PLR0124 - NaN
     assert json.dumps(found) == json.dumps([part.value for part in parts])

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from synapse_apply.kinds.plugin import V1 as PLUGIN
 from synapse_apply.kinds.storage import V1 as STORAGE
-from synapse_apply.manifests.exporting import Exporter, Manifest
-from synapse_apply.manifests.naming import free_name, is_name, slug
-from synapse_apply.manifests.project import without_file
-from synapse_apply.manifests.reader import read
-from synapse_apply.manifests.shapes import secret_marks
-from synapse_apply.manifests.writing import written
+from synapse_apply.manifests.exporting import ExportedManifest, Exporter
+from synapse_apply.manifests.naming import is_valid_name, make_name_from_text, make_unused_name
+from synapse_apply.manifests.project import build_default_project
+from synapse_apply.manifests.reader import read_documents
+from synapse_apply.manifests.shapes import read_secret_marks
+from synapse_apply.manifests.writing import format_document
 from synapse_apply.model.address import Address
 
-PROJECT = without_file(Path("/nowhere"))
-EXPORTER = Exporter(PROJECT, PROJECT.targets["embedded"], secret_marks(), "x.json")
+PROJECT = build_default_project(Path("/nowhere"))
+EXPORTER = Exporter(PROJECT, PROJECT.targets["embedded"], read_secret_marks(), "x.json")
 LIVE = {"valueFrom": {"live": True}}
 SCALARS = (
     st.none()
@@ -38,18 +38,18 @@ TREES = st.recursive(
 )
 
 
-def plugin(**spec: Any) -> Manifest:
-    live = PLUGIN.decode({"id": 1, "name": "P", **spec}, secret_marks()).spec
-    return EXPORTER.manifest(Address("plugin", "p"), live, {})
+def plugin(**spec: Any) -> ExportedManifest:
+    live = PLUGIN.decode({"id": 1, "name": "P", **spec}, read_secret_marks()).spec
+    return EXPORTER.build_manifest(Address("plugin", "p"), live, {})
 
 
-def storage(provider: str, configuration: Any) -> Manifest:
+def storage(provider: str, configuration: Any) -> ExportedManifest:
     raw = {"id": 1, "name": "S", "provider": provider, "configuration": configuration}
-    live = STORAGE.decode(raw, secret_marks()).spec
-    return EXPORTER.manifest(Address("storage", "s"), live, {})
+    live = STORAGE.decode(raw, read_secret_marks()).spec
+    return EXPORTER.build_manifest(Address("storage", "s"), live, {})
 
 
-def configuration(made: Manifest) -> Any:
+def configuration(made: ExportedManifest) -> Any:
     """As a reader of YAML 1.1 has it."""
     return yaml.safe_load(made.text)["spec"]["configuration"]
 
@@ -57,8 +57,8 @@ def configuration(made: Manifest) -> Any:
 @given(st.dictionaries(st.text(), TREES, max_size=5))
 def test_any_value_is_read_back_by_our_reader(tree: dict[str, Any]) -> None:
     """Written, read, its escapes taken away: the same, as is each type."""
-    text = written({"apiVersion": "x", "tree": tree}, "s.json")
-    reading = read(text.encode("utf-8"), "a.yaml")
+    text = format_document({"apiVersion": "x", "tree": tree}, "s.json")
+    reading = read_documents(text.encode("utf-8"), "a.yaml")
     assert not reading.diagnostics
     assert repr(_unescaped(reading.documents[0].value["tree"])) == repr(tree)
 
@@ -138,27 +138,27 @@ def test_names_are_valid_and_no_two_are_the_same(texts: list[str]) -> None:
     """Whatever things are called, in whatever language."""
     taken: set[str] = set()
     for number, text in enumerate(texts):
-        name = free_name(text, str(number), "storage", taken)
-        assert is_name(name)
+        name = make_unused_name(text, str(number), "storage", taken)
+        assert is_valid_name(name)
         assert name not in taken
         taken.add(name)
 
 
 def test_names_are_near_to_what_things_are_called() -> None:
     """The first of several alike has the plain name, the others their ids."""
-    assert free_name("Raw Data!", "7", "storage", ()) == "raw-data"
-    assert free_name("raw data", "8", "storage", {"raw-data"}) == "raw-data-8"
-    assert free_name("저장소", "9", "storage", ()) == "storage-9"
-    assert free_name("a" * 90, "12", "storage", {"a" * 63}) == "a" * 60 + "-12"
-    assert slug("Ünï", "x") == "n"
+    assert make_unused_name("Raw Data!", "7", "storage", ()) == "raw-data"
+    assert make_unused_name("raw data", "8", "storage", {"raw-data"}) == "raw-data-8"
+    assert make_unused_name("저장소", "9", "storage", ()) == "storage-9"
+    assert make_unused_name("a" * 90, "12", "storage", {"a" * 63}) == "a" * 60 + "-12"
+    assert make_name_from_text("Ünï", "x") == "n"
 
 
 def test_no_two_secrets_share_a_variable() -> None:
     """Names that differ in signs alone, in one manifest and in another one."""
-    exporter = Exporter(PROJECT, PROJECT.targets["embedded"], secret_marks(), "x.json")
+    exporter = Exporter(PROJECT, PROJECT.targets["embedded"], read_secret_marks(), "x.json")
     token = "ghp_" + "a1B2c3D4e5" * 4
     spec = {"name": "P", "configuration": {"a-b": token, "a_b": token, "a": {"b": token}}}
-    made = [exporter.manifest(Address("plugin", name), spec, {}) for name in ("x-y", "x.y")]
+    made = [exporter.build_manifest(Address("plugin", name), spec, {}) for name in ("x-y", "x.y")]
     variables = [one.variable for manifest in made for one in manifest.secrets]
     assert len(variables) == len(set(variables)) == 6
     assert variables[0].startswith("PLUGIN_X_Y_A_B")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.holes import filled
-from synapse_apply.model.login import Login, same_origin
+from synapse_apply.manifests.holes import fill_target_settings
+from synapse_apply.model.login import Login, have_same_origin
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef, Sensitive
 
@@ -20,7 +20,7 @@ OWN = SecretRef("env", "PROD_TOKEN")
 def fill(environ: dict[str, str], login: Login | None = LOGIN, **said: Any) -> Target:
     names = {name: f"SYNAPSE_{name}" for name in ("HOST", "ACCESS_TOKEN", "TENANT")}
     given = {names[name]: value for name, value in environ.items()}
-    return filled(Target("prod", **said), given, lambda: login)
+    return fill_target_settings(Target("prod", **said), given, lambda: login)
 
 
 def taken(target: Target) -> tuple[str, str, str]:
@@ -72,9 +72,9 @@ def test_a_login_is_read_only_for_what_nothing_else_gives() -> None:
         raise AssertionError("it was read")
 
     environ = {"SYNAPSE_HOST": A, "SYNAPSE_ACCESS_TOKEN": "x"}
-    assert filled(Target("prod"), environ, never).url == A
-    filled(Target("prod", url=B, token=OWN), {}, never)
-    assert filled(Target("embedded"), {}, never) == Target("embedded")
+    assert fill_target_settings(Target("prod"), environ, never).url == A
+    fill_target_settings(Target("prod", url=B, token=OWN), {}, never)
+    assert fill_target_settings(Target("embedded"), {}, never) == Target("embedded")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_every_place_is_told(login: Login | None, words: str) -> None:
     target = fill({}, login)
     assert target.url == ""
     for setting in ("url", "token"):
-        told = target.looked_for(setting)
+        told = target.describe_setting_sources(setting)
         assert f"{setting} of the target is not set; SYNAPSE_" in told
         assert words in told
         assert "pass" not in told
@@ -99,15 +99,15 @@ def test_every_place_is_told(login: Login | None, words: str) -> None:
 
 def test_why_a_token_is_not_sent() -> None:
     """The hosts are named, so that it can be seen which one is wrong."""
-    told = fill({"HOST": A, "ACCESS_TOKEN": "x"}, url=B).looked_for("token")
+    told = fill({"HOST": A, "ACCESS_TOKEN": "x"}, url=B).describe_setting_sources("token")
     assert "SYNAPSE_ACCESS_TOKEN is kept for SYNAPSE_HOST, which is another host; " in told
     assert f"~/login.json has a token for {A}, which is another host" in told
-    lacks = Login("~/f", A, lacks="has no access_token")
-    assert "~/f has no access_token" in fill({}, lacks).looked_for("token")
+    lacks = Login("~/f", A, no_login_reason="has no access_token")
+    assert "~/f has no access_token" in fill({}, lacks).describe_setting_sources("token")
 
 
 def test_origins() -> None:
     """Scheme, host and port, however they are written."""
-    assert same_origin("HTTPS://A.example", "https://a.example:443/x")
-    assert not same_origin("", "")
-    assert not same_origin("https://a.example:99999", "https://a.example:99999")
+    assert have_same_origin("HTTPS://A.example", "https://a.example:443/x")
+    assert not have_same_origin("", "")
+    assert not have_same_origin("https://a.example:99999", "https://a.example:99999")

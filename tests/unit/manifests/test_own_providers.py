@@ -8,7 +8,7 @@ import pytest
 from unit.manifests.manifests_on_disk import HEAD, load_of, project_of, storage
 
 from synapse_apply.manifests.project import FILE_NAME, read_project
-from synapse_apply.manifests.ruling import ruled
+from synapse_apply.manifests.ruling import apply_pinned_settings
 from synapse_apply.model.values import SecretRef
 
 OWN = """\
@@ -39,9 +39,9 @@ def test_only_marked_keys_are_secrets(tmp_path: Path) -> None:
     (resource,) = loaded.desired.values()
     assert resource.spec["configuration"]["host"] == "h"
     assert isinstance(resource.spec["configuration"]["password"], SecretRef)
-    marks = loaded.marks.kinds["storage"].of(resource.spec)
-    assert not marks.secret(("configuration", "host"))
-    assert marks.secret(("configuration", "what_the_server_adds"))
+    marks = loaded.marks.kinds["storage"].select_spec_marks(resource.spec)
+    assert not marks.is_secret(("configuration", "host"))
+    assert marks.is_secret(("configuration", "what_the_server_adds"))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_change_cannot_unmark_a_secret_by_itself(tmp_path: Path) -> None:
     """With --project-from the providers of the other revision count, and the change is told."""
     here = project_of(tmp_path, OWN.replace("secret: true, ", ""))
     there = project_of(tmp_path, OWN)
-    made = ruled(here, there, "main")
+    made = apply_pinned_settings(here, there, "main")
     assert made.providers["acme_nas"].secrets == {"password"}
     assert "providers" in made.findings[0].detail
 

@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
-from synapse_apply.manifests.project import find_project, without_file
-from synapse_apply.manifests.shapes import folder
-from synapse_apply.manifests.targets import choose_target, declared_targets, targets_to_check
+from synapse_apply.manifests.project import build_default_project, find_project_file
+from synapse_apply.manifests.shapes import find_schema_folder
+from synapse_apply.manifests.targets import (
+    choose_target,
+    list_declared_targets,
+    select_targets_to_check,
+)
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.policy import DEFAULT_RULES, Policy
-from synapse_apply.model.project import Guards, StateSettings
+from synapse_apply.model.project import GuardSettings, StateSettings
 from synapse_apply.model.values import SecretRef
 from synapse_apply.planning.policy import CHECKS
-from synapse_apply.planning.policy_stops import STOPS
+from synapse_apply.planning.policy_stops import PLAN_CHECKS
 
 WHOLE = """\
 manifests: [manifests/]
@@ -66,7 +70,7 @@ def test_a_whole_project_file(tmp_path: Path) -> None:
     assert prod.state == StateSettings(
         SecretRef("env", "STATE_URL"), "5f1c2d60-0000-4000-8000-0123456789ab"
     )
-    assert (prod.guards, staging.guards) == (Guards(0.5, 5), Guards(0.3, 5))
+    assert (prod.guards, staging.guards) == (GuardSettings(0.5, 5), GuardSettings(0.3, 5))
     assert (prod.policy, staging.policy) == (
         Policy("note", DEFAULT_RULES),
         Policy("refuse", DEFAULT_RULES),
@@ -82,9 +86,9 @@ def test_the_project_file_is_found_in_a_parent(tmp_path: Path) -> None:
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
     (tmp_path / "synapse-apply.yaml").write_text("")
-    assert find_project(below) == tmp_path / "synapse-apply.yaml"
+    assert find_project_file(below) == tmp_path / "synapse-apply.yaml"
     (below / "synapse-apply.yaml").write_text("")
-    assert find_project(below) == below / "synapse-apply.yaml"
+    assert find_project_file(below) == below / "synapse-apply.yaml"
 
 
 ONE = "targets: {prod: {url: 'https://one'}}\n"
@@ -172,10 +176,12 @@ def test_a_host_of_the_environment_that_is_no_url(tmp_path: Path, url: str) -> N
 def test_validate_checks_every_target_unless_told_one(tmp_path: Path) -> None:
     """All that are declared, else the embedded one."""
     project = project_of(tmp_path, TWO)
-    assert [t.name for t in declared_targets(project)] == ["prod", "dev"]
-    assert [t.name for t in targets_to_check(project, None)] == ["prod", "dev"]
-    assert [t.name for t in targets_to_check(project, "dev")] == ["dev"]
-    assert [t.name for t in targets_to_check(without_file(tmp_path), None)] == ["embedded"]
+    assert [t.name for t in list_declared_targets(project)] == ["prod", "dev"]
+    assert [t.name for t in select_targets_to_check(project, None)] == ["prod", "dev"]
+    assert [t.name for t in select_targets_to_check(project, "dev")] == ["dev"]
+    assert [t.name for t in select_targets_to_check(build_default_project(tmp_path), None)] == [
+        "embedded"
+    ]
 
 
 RULES = """\
@@ -253,6 +259,6 @@ def test_releases_for_debugging_are_refused_unless_the_project_allows_them(
 
 def test_every_built_in_rule_is_one_of_the_schema() -> None:
     """What the schema lets pass is what planning knows."""
-    schema = json.loads((folder() / "policy.schema.json").read_text("utf-8"))
+    schema = json.loads((find_schema_folder() / "policy.schema.json").read_text("utf-8"))
     known = schema["properties"]["rules"]["items"]["properties"]["rule"]["enum"]
-    assert sorted(known) == sorted((*CHECKS, *STOPS))
+    assert sorted(known) == sorted((*CHECKS, *PLAN_CHECKS))

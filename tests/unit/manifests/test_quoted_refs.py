@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from installed import ROOT
 
-from synapse_apply.manifests.loading import load
-from synapse_apply.manifests.project import read_project, without_file
+from synapse_apply.manifests.loading import load_manifests
+from synapse_apply.manifests.project import build_default_project, read_project
 from synapse_apply.manifests.quoted_refs import list_references
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef, is_map
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
 def test_a_folder_without_a_project_is_not_searched(tmp_path: Path) -> None:
     """Nobody said that its YAML is ours, and it may be a home folder."""
     (tmp_path / "a.yaml").write_text("k: {valueFrom: {env: RAW_KEY}}", encoding="utf-8")
-    project = without_file(tmp_path)
+    project = build_default_project(tmp_path)
     assert list_references(project, next(iter(project.targets.values()), Target("x"))) == set()
 
 
@@ -103,7 +103,7 @@ def test_no_reference_of_an_example_is_missed(example: Path) -> None:
     project, _ = read_project(example / "synapse-apply.yaml", "x")
     assert project is not None
     for target in project.targets.values():
-        declared = load(project, target).desired.values()
+        declared = load_manifests(project, target).desired.values()
         wanted = references_of([desired.spec for desired in declared])
         wanted = {ref for ref in wanted if ref.source in {"env", "file"}}
         assert wanted <= list_references(project, target)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synapse_apply.manifests.loading import load
-from synapse_apply.manifests.project import read_project, without_file
-from synapse_apply.manifests.reader import read
+from synapse_apply.manifests.loading import load_manifests
+from synapse_apply.manifests.project import build_default_project, read_project
+from synapse_apply.manifests.reader import read_documents
 from synapse_apply.model.project import EMBEDDED
 
 EXAMPLES = 2000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 60
@@ -77,7 +77,7 @@ def damaged(draw: st.DrawFn, text: str) -> str:
 @pytest.mark.deep
 def test_any_text_is_read(text: bytes | str) -> None:
     """Bytes and texts; what is found has a place."""
-    reading = read(text, "f")
+    reading = read_documents(text, "f")
     assert all(finding.position and finding.summary for finding in reading.diagnostics)
     assert all(document.positions[()] for document in reading.documents)
 
@@ -88,8 +88,8 @@ def test_any_text_is_read(text: bytes | str) -> None:
 def test_any_manifest_is_loaded(tmp_path: Path, text: str) -> None:
     """A damaged manifest gives findings; an undamaged part may still be declared."""
     (tmp_path / "a.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
-    project = without_file(tmp_path)
-    loaded = load(project, project.targets[EMBEDDED], paths=[str(tmp_path / "a.yaml")])
+    project = build_default_project(tmp_path)
+    loaded = load_manifests(project, project.targets[EMBEDDED], paths=[str(tmp_path / "a.yaml")])
     assert loaded.manifests_digest
     assert loaded.has_errors or len(loaded.desired) <= 2
 
@@ -104,4 +104,4 @@ def test_any_project_file_is_read(tmp_path: Path, text: str) -> None:
     assert (project is None) == bool(findings)
     if project is not None:
         for target in project.targets.values():
-            load(project, target)
+            load_manifests(project, target)

@@ -7,8 +7,8 @@ import gc
 import pytest
 
 from synapse_apply.manifests import reader
-from synapse_apply.manifests.places import nearest
-from synapse_apply.manifests.reader import read, read_mapping
+from synapse_apply.manifests.places import find_nearest_position
+from synapse_apply.manifests.reader import read_documents, read_mapping
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.errors import InputError
 
@@ -24,7 +24,7 @@ second: 2
 
 
 def place(text: str, path: Path, document: int = 0) -> tuple[int, int]:
-    position = read(text, "f.yaml").documents[document].positions[path]
+    position = read_documents(text, "f.yaml").documents[document].positions[path]
     return position.line, position.column
 
 
@@ -57,7 +57,7 @@ def test_columns_count_characters() -> None:
 
 def test_all_paths_can_be_walked() -> None:
     """The table iterates over all that has a place."""
-    positions = read("a: {b: [1, 2]}", "f").documents[0].positions
+    positions = read_documents("a: {b: [1, 2]}", "f").documents[0].positions
     assert set(positions) == {(), ("a",), ("a", "b"), ("a", "b", 0), ("a", "b", 1)}
     assert len(positions) == 5
 
@@ -65,27 +65,27 @@ def test_all_paths_can_be_walked() -> None:
 @pytest.mark.parametrize("path", [("c",), ("a", 0), ("a", "b", 2), ("a", "b", -1), ("a", "b", "0")])
 def test_a_path_that_is_not_there_has_the_place_of_what_is_above(path: Path) -> None:
     """Nothing is invented, and the nearest place is found."""
-    positions = read("a: {b: [1, 2]}", "f").documents[0].positions
+    positions = read_documents("a: {b: [1, 2]}", "f").documents[0].positions
     assert path not in positions
-    assert nearest(positions, path) is not None
+    assert find_nearest_position(positions, path) is not None
 
 
 def test_empty_documents_are_left_out() -> None:
     """Separators and comments alone make no document."""
-    assert [d.value for d in read("---\n# only this\n---\n---\na: 1\n...\n", "f").documents] == [
-        {"a": 1}
-    ]
+    assert [
+        d.value for d in read_documents("---\n# only this\n---\n---\na: 1\n...\n", "f").documents
+    ] == [{"a": 1}]
 
 
 def test_aliases_are_values() -> None:
     """An alias stands for the anchor's value, and as a key for its text."""
-    value = read("a: &x {b: 1}\nc: *x\nd: &k key\n*k : 2\n", "f").documents[0].value
+    value = read_documents("a: &x {b: 1}\nc: *x\nd: &k key\n*k : 2\n", "f").documents[0].value
     assert value == {"a": {"b": 1}, "c": {"b": 1}, "d": "key", "key": 2}
 
 
 def test_a_broken_document_does_not_hide_the_next() -> None:
     """Reading goes on at the next document, with its own lines."""
-    reading = read("a: 'x\n---\nb: 1\n---\nc: [\n---\nd: 2\n", "f")
+    reading = read_documents("a: 'x\n---\nb: 1\n---\nc: [\n---\nd: 2\n", "f")
     assert [d.value for d in reading.documents] == [{"b": 1}, {"d": 2}]
     assert [str(f.position) for f in reading.diagnostics] == ["f:2:1", "f:6:1"]
     assert str(reading.documents[1].position) == "f:7:1"
@@ -93,7 +93,7 @@ def test_a_broken_document_does_not_hide_the_next() -> None:
 
 def test_core_tags_are_taken() -> None:
     """`!!str` is a way to quote."""
-    reading = read("a: !!str 1.10\nb: ! 5\n", "f")
+    reading = read_documents("a: !!str 1.10\nb: ! 5\n", "f")
     assert reading.documents[0].value == {"a": "1.10", "b": "5"}
     assert not reading.diagnostics
 
@@ -105,10 +105,10 @@ def test_line_ends_of_windows_are_line_ends() -> None:
 
 def test_the_source_text_of_a_number_is_known() -> None:
     """`1.10` is told as it was written, not as the number it became."""
-    document = read("a: {version: 1.10, b: 0x1F} # note\n", "f").documents[0]
+    document = read_documents("a: {version: 1.10, b: 0x1F} # note\n", "f").documents[0]
     for key, value, written in (("version", 1.1, "1.10"), ("b", 31, "0x1F")):
         position = document.positions["a", key]
-        assert document.source.scalar_text(position, value) == written
+        assert document.source.find_scalar_text(position, value) == written
 
 
 def test_the_port_for_other_layers_gives_one_mapping() -> None:
@@ -131,18 +131,18 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     """Where PyYAML has no libyaml, its own parser stands in."""
     import yaml
 
-    fast = read(TEXT, "f").documents
-    monkeypatch.setattr(reader, "parser_for", yaml.SafeLoader)
-    slow = read(TEXT, "f").documents
+    fast = read_documents(TEXT, "f").documents
+    monkeypatch.setattr(reader, "create_yaml_parser", yaml.SafeLoader)
+    slow = read_documents(TEXT, "f").documents
     assert [d.value for d in slow] == [d.value for d in fast]
     assert [dict(d.positions) for d in slow] == [dict(d.positions) for d in fast]
-    broken = read("a: [1\n---\nb: 2\n\tc: 3\n", "f")
+    broken = read_documents("a: [1\n---\nb: 2\n\tc: 3\n", "f")
     assert len(broken.diagnostics) == 2
 
 
 def test_reading_gives_up_on_a_file_that_is_all_errors() -> None:
     """And says that it did."""
-    reading = read("a: [\n---\n" * 200, "f")
+    reading = read_documents("a: [\n---\n" * 200, "f")
     assert reading.diagnostics[-1].summary == "Too many syntax errors"
     assert len(reading.diagnostics) < 100
 
@@ -150,11 +150,11 @@ def test_reading_gives_up_on_a_file_that_is_all_errors() -> None:
 def test_nothing_of_a_reading_waits_for_the_garbage_collection() -> None:
     """A project has thousands of files, and a command collects no garbage while it reads them."""
     text = "a: &x {b: [1, *x2, 2]}\nc: &x2 {}\nd: *x2\n"
-    read(text, "m.yaml")
+    read_documents(text, "m.yaml")
     gc.collect()
     gc.disable()
     try:
-        read(text, "m.yaml")
+        read_documents(text, "m.yaml")
         assert gc.collect() == 0
     finally:
         gc.enable()

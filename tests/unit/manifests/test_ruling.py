@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.ruling import ruled
+from synapse_apply.manifests.ruling import apply_pinned_settings
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.model.policy import Policy, Rule
-from synapse_apply.model.project import Guards, Project, StateSettings, Target
+from synapse_apply.model.policy import Policy, PolicyRule
+from synapse_apply.model.project import GuardSettings, Project, StateSettings, Target
 from synapse_apply.model.values import SecretRef
 
 BASE = Target("prod", url="https://base", position=Position("main:synapse-apply.yaml", 3, 1))
@@ -32,7 +32,7 @@ OTHER: dict[str, Any] = {
     "unsupported_fields": "warning",
     "require_verified": ("other",),
     "settle_after": 1.0,
-    "guards": Guards(1.0, 1000),
+    "guards": GuardSettings(1.0, 1000),
     "policy": Policy("refuse"),
 }
 FROM_THE_CHANGE = {"variables", "variable_places", "manifests", "overlays"}
@@ -52,7 +52,7 @@ def test_every_setting_is_tried() -> None:
 def test_a_setting_of_a_target(name: str) -> None:
     """All is taken from the rules, and told, but for what declares something."""
     own = replace(BASE, position=Position("synapse-apply.yaml", 9, 1), **{name: OTHER[name]})
-    made = ruled(project(own), project(BASE), "main")
+    made = apply_pinned_settings(project(own), project(BASE), "main")
     declares = name in FROM_THE_CHANGE
     assert getattr(made.targets["prod"], name) == getattr(own if declares else BASE, name)
     if declares:
@@ -67,7 +67,7 @@ def test_settings_of_the_project_and_targets_of_one_side() -> None:
     """Defaults and limits are of the rules; a target needs both files."""
     new, gone = Target("new", position=BASE.position), Target("gone", position=BASE.position)
     own = project(BASE, new, default_target="new", max_package_size=1)
-    made = ruled(own, project(BASE, gone, default_target="prod"), "main")
+    made = apply_pinned_settings(own, project(BASE, gone, default_target="prod"), "main")
     assert set(made.targets) == {"prod"}
     assert (made.default_target, made.max_package_size) == ("prod", 4 * 1024**3)
     (told,) = made.findings
@@ -78,7 +78,7 @@ def test_settings_of_the_project_and_targets_of_one_side() -> None:
 def test_a_rule_of_a_policy_that_stands_elsewhere_is_the_same() -> None:
     """Two files have one rule at two places: nothing is told of it."""
     placed = [
-        replace(BASE, policy=Policy(rules=(Rule("changelog", "changelog", position=at),)))
+        replace(BASE, policy=Policy(rules=(PolicyRule("changelog", "changelog", position=at),)))
         for at in (Position("synapse-apply.yaml", 9, 1), Position("main:synapse-apply.yaml", 3, 1))
     ]
-    assert not ruled(project(placed[0]), project(placed[1]), "main").findings
+    assert not apply_pinned_settings(project(placed[0]), project(placed[1]), "main").findings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.scalars import NotJson, plain
+from synapse_apply.manifests.scalars import NotJsonNumber, parse_plain_scalar
 
 TEXTS = [
     "no", "on", "yes", "off", "y", "0755", "-0755", "1_000", "12:30:45", "22:22", "2024-01-15",
@@ -23,15 +23,15 @@ VALUES: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_could_mean_something_else_stays_a_text(text: str) -> None:
     """YAML 1.1 habits, leading zeros and dates are texts."""
-    assert plain(text) == text
-    assert type(plain(text)) is str
+    assert parse_plain_scalar(text) == text
+    assert type(parse_plain_scalar(text)) is str
 
 
 @pytest.mark.parametrize(("text", "value"), VALUES)
 def test_the_core_schema_gives_json_values(text: str, value: Any) -> None:
     """Numbers, booleans and null, each of the exact type."""
-    assert plain(text) == value
-    assert type(plain(text)) is type(value)
+    assert parse_plain_scalar(text) == value
+    assert type(parse_plain_scalar(text)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_the_core_schema_gives_json_values(text: str, value: Any) -> None:
 )
 def test_a_number_json_cannot_hold_is_refused(text: str) -> None:
     """Infinities and NaN, spelt out or by overflow."""
-    with pytest.raises(NotJson):
-        plain(text)
+    with pytest.raises(NotJsonNumber):
+        parse_plain_scalar(text)

@@ -15,12 +15,14 @@ from unit.manifests.test_reader_never_raises import MANIFEST, PROJECT
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests import shapes
-from synapse_apply.manifests.reader import read
+from synapse_apply.manifests.reader import read_documents
 from synapse_apply.model.errors import InputError
 
 KINDS = ("plugin", "release", "storage")
 OURS = ("manifest", "parts", "project", *KINDS)
-NAMES = [name for name in shapes.names() if name in OURS or name.startswith("providers/")]
+NAMES = [
+    name for name in shapes.list_schema_names() if name in OURS or name.startswith("providers/")
+]
 
 
 def fields(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
@@ -39,7 +41,9 @@ def fields(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_field_is_described(name: str) -> None:
     """An editor shows a text on each."""
-    schema = json.loads((shapes.folder() / f"{name}.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(
+        (shapes.find_schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8")
+    )
     conditions = (".if.", ".not.", ".allOf[]")
     bare = [
         at for at, field in fields(schema)
@@ -51,7 +55,7 @@ def test_every_field_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_schema_stands_alone(name: str) -> None:
     """Bundled, it refers to nothing outside itself and is a schema of its draft."""
-    text = shapes.schema_text(name)
+    text = shapes.format_schema(name)
     Draft202012Validator.check_schema(json.loads(text))
     assert "schema.json#" not in text.replace("json-schema.org", "")
     assert all(ref.startswith("#/") for ref in refs(json.loads(text)))
@@ -71,19 +75,19 @@ def refs(node: Any) -> Iterator[str]:
 def test_an_unknown_schema_is_an_error() -> None:
     """With the names there are."""
     with pytest.raises(InputError) as caught:
-        shapes.schema_text("../pyproject")
+        shapes.format_schema("../pyproject")
     assert "manifest" in caught.value.diagnostics[0].hint
 
 
 def test_an_editor_lets_a_variable_stand_for_a_number_and_we_do_not() -> None:
     """The file schema takes `${var.x}`; once variables have values nothing else fits."""
-    document = read(MANIFEST, "f").documents[0].value
+    document = read_documents(MANIFEST, "f").documents[0].value
     document["spec"]["is_stable"] = "${var.stable}"
     document["spec"]["version"] = "${var.version}"
-    assert Draft202012Validator(shapes.bundled("manifest")).is_valid(document)
-    assert not shapes.validator("release").is_valid(document)
+    assert Draft202012Validator(shapes.bundle_schema("manifest")).is_valid(document)
+    assert not shapes.compile_validator("release").is_valid(document)
     document["spec"]["is_stable"] = "yes"
-    assert not Draft202012Validator(shapes.bundled("manifest")).is_valid(document)
+    assert not Draft202012Validator(shapes.bundle_schema("manifest")).is_valid(document)
 
 
 def test_schemas_and_kinds_know_the_same_fields() -> None:
@@ -91,24 +95,28 @@ def test_schemas_and_kinds_know_the_same_fields() -> None:
     extra = {"plugin": {"from", "retain"}, "release": {"source", "file", "verify"}}
     for kind in KINDS:
         wanted = set(CATALOGUE[kind].rules) | extra.get(kind, set())
-        assert set(shapes.spec_fields(kind)) == wanted
+        assert set(shapes.list_spec_fields(kind)) == wanted
 
 
 def test_secret_marks_come_from_the_schemas() -> None:
     """Marked keys are secret; every leaf is, of a provider whose keys nobody documented."""
-    marks = shapes.secret_marks()
+    marks = shapes.read_secret_marks()
     spec = {"provider": "amazon_s3"}
-    assert marks.secret("storage", spec, ("configuration", "secret_access_key"))
-    assert not marks.secret("storage", spec, ("configuration", "bucket_name"))
-    assert marks.kinds["storage"].of({"provider": "gcp"}).whole(("configuration", "credentials"))
+    assert marks.is_secret("storage", spec, ("configuration", "secret_access_key"))
+    assert not marks.is_secret("storage", spec, ("configuration", "bucket_name"))
+    assert (
+        marks.kinds["storage"]
+        .select_spec_marks({"provider": "gcp"})
+        .is_whole_secret(("configuration", "credentials"))
+    )
     for provider in ("azure", "ftp", "digital_ocean"):
-        assert marks.secret("storage", {"provider": provider}, ("configuration", "anything"))
-    assert not marks.secret("plugin", {}, ("configuration", "token"))
+        assert marks.is_secret("storage", {"provider": provider}, ("configuration", "anything"))
+    assert not marks.is_secret("plugin", {}, ("configuration", "token"))
 
 
 def agree(name: str, value: Any) -> bool:
-    slow = Draft202012Validator(shapes.strict(name)).is_valid(value)
-    assert shapes.validator(name).is_valid(value) == slow
+    slow = Draft202012Validator(shapes.build_strict_schema(name)).is_valid(value)
+    assert shapes.compile_validator(name).is_valid(value) == slow
     return slow
 
 
@@ -117,7 +125,7 @@ def test_both_validators_agree_on_the_corpus() -> None:
     seen = 0
     for path in FOLDER.glob("*.txt"):
         for name, data in read_case(path).files.items():
-            for document in read(data, name).documents:
+            for document in read_documents(data, name).documents:
                 for schema in ("project", *KINDS):
                     agree(schema, document.value)
                     seen += 1
@@ -144,7 +152,7 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @given(st.data(), JSON)
 def test_both_validators_agree_on_damaged_documents(data: st.DataObject, piece: Any) -> None:
     """Any value in any place of a good document."""
-    documents = [*read(MANIFEST, "f").documents, *read(PROJECT, "f").documents]
+    documents = [*read_documents(MANIFEST, "f").documents, *read_documents(PROJECT, "f").documents]
     value = data.draw(st.sampled_from([document.value for document in documents]))
     path = data.draw(st.sampled_from(list(paths(value))))
     holder = value

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import load_of, storage
 
-from synapse_apply.model.values import SecretRef, Sensitive, leaves
+from synapse_apply.model.values import SecretRef, Sensitive, flatten
 
 CANARY = "canary-5eb63bbbe01e"
 PLACES = [
@@ -57,7 +57,7 @@ def test_a_literal_is_wrapped(tmp_path: Path) -> None:
     """Every leaf of it, as one Sensitive: apply can send it, nobody can print it."""
     text = storage("{account: a, n: 1, empty: {}, deep: {on: true}}", "ftp")
     (one,) = load_of(tmp_path, text).desired.values()
-    found = leaves(one.spec["configuration"])
+    found = flatten(one.spec["configuration"])
     assert found == {
         ("account",): SecretRef("literal", literal=Sensitive("a")),
         ("n",): SecretRef("literal", literal=Sensitive(1)),
@@ -71,10 +71,10 @@ def test_good_manifests_never_load_the_explanations(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(storage("{bucket_name: b}"))
     program = (
         "import sys, pathlib\n"
-        "from synapse_apply.manifests.loading import load\n"
-        "from synapse_apply.manifests.project import without_file\n"
-        "project = without_file(pathlib.Path.cwd())\n"
-        "loaded = load(project, project.targets['embedded'])\n"
+        "from synapse_apply.manifests.loading import load_manifests\n"
+        "from synapse_apply.manifests.project import build_default_project\n"
+        "project = build_default_project(pathlib.Path.cwd())\n"
+        "loaded = load_manifests(project, project.targets['embedded'])\n"
         "assert len(loaded.desired) == 1, loaded\n"
         "assert 'jsonschema' not in sys.modules\n"
     )

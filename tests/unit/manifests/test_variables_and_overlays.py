@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, project_of
 
-from synapse_apply.manifests.loading import validate
-from synapse_apply.manifests.overlays import merged
-from synapse_apply.manifests.project import given_variables
-from synapse_apply.manifests.targets import targets_to_check
+from synapse_apply.manifests.loading import validate_targets
+from synapse_apply.manifests.overlays import apply_merge_patch
+from synapse_apply.manifests.project import parse_command_line_variables
+from synapse_apply.manifests.targets import select_targets_to_check
 from synapse_apply.model.address import Address
 
 YOLO = Address("plugin", "yolo")
@@ -72,7 +72,7 @@ def test_the_nearest_value_wins(tmp_path: Path) -> None:
 def test_the_command_line_gives_typed_values(tmp_path: Path) -> None:
     """`--var` reads text as the declared type and wins over `--var-file`."""
     project = project_of(tmp_path, VARIABLES)
-    given, findings = given_variables(
+    given, findings = parse_command_line_variables(
         project,
         ["i=7", "b=false", "l=[1, two]", 'm={"k": null}', "s=1.10", "n=2"],
         [("v.yaml", b"i: 1\nchain: from the file\n")],
@@ -103,7 +103,7 @@ def test_a_variable_nobody_uses_needs_no_value(tmp_path: Path) -> None:
 def test_a_merge_patch(value: Any, patch: Any, result: Any) -> None:
     """RFC 7386, appendix A; the value itself stays as it is."""
     before = repr(value)
-    assert merged(value, patch) == result
+    assert apply_merge_patch(value, patch) == result
     assert repr(value) == before
 
 
@@ -145,10 +145,10 @@ def test_an_overlay_patches_one_target(tmp_path: Path) -> None:
 def test_what_an_overlay_wrote_stands_in_the_project_file(tmp_path: Path) -> None:
     """Positions tell a patched field from its neighbours."""
     one = load_of(tmp_path, PATCHED, OVERLAYS, "prod").desired[YOLO]
-    assert str(one.place(("author",))) == "synapse-apply.yaml:8:16"
-    assert str(one.place(("configuration", "a", "b"))) == "synapse-apply.yaml:8:77"
-    assert str(one.place(("configuration", "a", "c"))).endswith("a.yaml:7:29")
-    assert str(one.place(("name",))).endswith("a.yaml:5:3")
+    assert str(one.find_position(("author",))) == "synapse-apply.yaml:8:16"
+    assert str(one.find_position(("configuration", "a", "b"))) == "synapse-apply.yaml:8:77"
+    assert str(one.find_position(("configuration", "a", "c"))).endswith("a.yaml:7:29")
+    assert str(one.find_position(("name",))).endswith("a.yaml:5:3")
     assert set(one.positions) >= {("spec", "author"), ("spec", "name"), ("lifecycle",)}
 
 
@@ -161,7 +161,7 @@ def test_a_finding_that_targets_share_stands_once(tmp_path: Path) -> None:
     project = project_of(
         tmp_path, "targets:\n  a: {}\n  b: {overlays: {plugin/other: {spec: {zzz: 1}}}}\n"
     )
-    _, found = validate(project, targets_to_check(project, None))
+    _, found = validate_targets(project, select_targets_to_check(project, None))
     assert [(f.path, f.target) for f in found] == [
         (("spec", "athor"), None), (("spec", "zzz"), "b")
     ]  # fmt: skip

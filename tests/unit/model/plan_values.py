@@ -11,8 +11,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.text_forms import FORM
-from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, Reference, Withheld
+from synapse_apply.model.text_forms import FORM_METADATA_KEY
+from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, Reference, WithheldSecret
 
 # Every code point, lone surrogates too, and keys that look like our own markers.
 texts = st.one_of(
@@ -35,7 +35,7 @@ scalars = st.one_of(
 markers = st.one_of(
     st.just(ABSENT),
     st.builds(Mac, texts, texts),
-    st.builds(Withheld, texts),
+    st.builds(WithheldSecret, texts),
     st.builds(KnownAfterApply, addresses),
     st.builds(Reference, addresses),
 )
@@ -56,7 +56,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 
 def _of_field(hint: Any, one: Field[Any]) -> st.SearchStrategy[Any]:
     """A strategy for a field, whose texts may have to have a form."""
-    form = one.metadata.get(FORM)
+    form = one.metadata.get(FORM_METADATA_KEY)
     if form is None:
         return of(hint)
     matching = st.from_regex(form.pattern, fullmatch=True)

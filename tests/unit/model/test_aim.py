@@ -6,7 +6,7 @@ import click
 import pytest
 
 from synapse_apply.cli.main import root
-from synapse_apply.model.aim import AIMLESS, aimed
+from synapse_apply.model.aim import COMMANDS_WITHOUT_TARGET, add_target_to_commands
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ from synapse_apply.model.aim import AIMLESS, aimed
 )  # fmt: skip
 def test_a_command_names_the_target(text: str, expected: str) -> None:
     """Once, unless it names one already or knows none; without a target nothing changes."""
-    assert aimed(text, "prod") == expected
-    assert aimed(expected, "prod") == expected
-    assert aimed(text, "") == text
+    assert add_target_to_commands(text, "prod") == expected
+    assert add_target_to_commands(expected, "prod") == expected
+    assert add_target_to_commands(text, "") == text
 
 
 def test_the_commands_that_know_no_target_are_those_without_the_option() -> None:
@@ -42,8 +42,8 @@ def test_the_commands_that_know_no_target_are_those_without_the_option() -> None
         for name in root.list_commands(context)
         if not any(_takes_target(one) for one in _leaves(root.get_command(context, name)))
     }
-    assert aimless <= AIMLESS
-    assert {name for name in AIMLESS if root.get_command(context, name)} == aimless
+    assert aimless <= COMMANDS_WITHOUT_TARGET
+    assert {name for name in COMMANDS_WITHOUT_TARGET if root.get_command(context, name)} == aimless
 
 
 def _leaves(command: click.Command | None) -> list[click.Command]:

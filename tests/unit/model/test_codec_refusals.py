@@ -9,12 +9,12 @@ import pytest
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.json_values import value_from_json, value_to_json
-from synapse_apply.model.plan import Base, Plan
-from synapse_apply.model.state import Binding, Record
-from synapse_apply.model.values import SecretRef, SecretWant, Sensitive
+from synapse_apply.model.plan import Plan, PlanBase
+from synapse_apply.model.state import Record, StateIdentity
+from synapse_apply.model.values import DesiredSecret, SecretRef, Sensitive
 
 CANARY = "c4n4ry"
-PLAN = codec.plan_to_json(Plan("p", "t", "v", Base("prod", Binding("u"), "l", 3)))
+PLAN = codec.plan_to_json(Plan("p", "t", "v", PlanBase("prod", StateIdentity("u"), "l", 3)))
 RECORD = codec.record_to_json(Record(Address("plugin", "a"), "1", "v1", applied={("k",): [1]}))
 
 
@@ -24,7 +24,7 @@ RECORD = codec.record_to_json(Record(Address("plugin", "a"), "1", "v1", applied=
         Sensitive(CANARY),
         SecretRef("env", CANARY),
         SecretRef("literal", literal=Sensitive(CANARY)),
-        SecretWant(SecretRef("env", CANARY)),
+        DesiredSecret(SecretRef("env", CANARY)),
     ],
 )
 def test_a_secret_is_refused_wherever_it_stands(secret):

@@ -13,8 +13,8 @@ from unit.model.plan_values import of, texts, values
 from synapse_apply.model import codec
 from synapse_apply.model.address import Address
 from synapse_apply.model.json_values import value_from_json, value_to_json
-from synapse_apply.model.plan import Action, Base, Cause, Change, FieldChange, Plan
-from synapse_apply.model.state import AuditEntry, Binding, Intent, Record, State
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, PlanBase
+from synapse_apply.model.state import AuditEntry, Intent, Record, State, StateIdentity
 from synapse_apply.model.values import ABSENT, Fields, KnownAfterApply, Mac
 
 few = settings(
@@ -26,7 +26,7 @@ SORTS = {
     Change: (codec.change_to_json, codec.change_from_json),
     Record: (codec.record_to_json, codec.record_from_json),
     Intent: (codec.intent_to_json, codec.intent_from_json),
-    AuditEntry: (codec.audit_to_json, codec.audit_from_json),
+    AuditEntry: (codec.audit_entry_to_json, codec.audit_entry_from_json),
     State: (codec.state_to_json, codec.state_from_json),
     Fields: (codec.fields_to_json, codec.fields_from_json),
 }
@@ -39,7 +39,7 @@ def same(left, right):
 
 def through_text(data):
     """As a file or a database column would carry it."""
-    return json.loads(codec.canonical(data).encode("ascii"))
+    return json.loads(codec.format_canonical_json(data).encode("ascii"))
 
 
 @pytest.mark.deep
@@ -69,9 +69,13 @@ def test_a_value_keeps_its_types(value):
 @given(values, values)
 def test_equal_values_have_one_text(one, other):
     """The text can stand for the value when two are compared."""
-    texts_equal = codec.canonical(value_to_json(one)) == codec.canonical(value_to_json(other))
+    texts_equal = codec.format_canonical_json(value_to_json(one)) == codec.format_canonical_json(
+        value_to_json(other)
+    )
     assert not texts_equal or one == other
-    assert codec.canonical(value_to_json(one)) == codec.canonical(value_to_json(one))
+    assert codec.format_canonical_json(value_to_json(one)) == codec.format_canonical_json(
+        value_to_json(one)
+    )
 
 
 @few
@@ -112,7 +116,7 @@ def test_the_written_form_is_what_states_hold():
         "p",
         "t",
         "v",
-        Base("prod", Binding("u"), "l", 3),
+        PlanBase("prod", StateIdentity("u"), "l", 3),
         changes=(Change(Address("release", "a@1"), Action.CREATE, fields=(change,)),),
     )
     written = codec.plan_to_json(plan)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.model.diagnostic import LONGEST_TEXT, error
+from synapse_apply.model.diagnostic import MAX_TEXT_LENGTH, error_finding
 
 LARGE = "A" * 2_000_000
 
@@ -15,8 +15,8 @@ LARGE = "A" * 2_000_000
 @pytest.mark.parametrize("part", ["detail", "hint", "address", "request_id"])
 def test_a_text_that_nobody_reads_is_shortened(part):
     """Beginning, end, and how much is missing."""
-    text = getattr(error("Odd", **{part: "begins" + LARGE + "ends"}), part)
-    assert len(text) < LONGEST_TEXT + 100
+    text = getattr(error_finding("Odd", **{part: "begins" + LARGE + "ends"}), part)
+    assert len(text) < MAX_TEXT_LENGTH + 100
     assert text.startswith("begins")
     assert text.endswith("ends")
     assert "more characters" in text
@@ -24,12 +24,12 @@ def test_a_text_that_nobody_reads_is_shortened(part):
 
 def test_what_a_person_reads_stays():
     """Also the longest, to the letter."""
-    assert error("Odd", "x" * LONGEST_TEXT).detail == "x" * LONGEST_TEXT
+    assert error_finding("Odd", "x" * MAX_TEXT_LENGTH).detail == "x" * MAX_TEXT_LENGTH
 
 
 def test_a_change_of_a_finding_is_shortened_too():
     """`with_` makes a new one."""
-    assert len(error("Odd").with_(detail=LARGE).detail) < LONGEST_TEXT + 100
+    assert len(error_finding("Odd").with_changes(detail=LARGE).detail) < MAX_TEXT_LENGTH + 100
 
 
 @pytest.mark.parametrize("where", ["name", "key", "kind", "overlay", "label", "target"])

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.model.job import JobStatus, job_of, status_of, words_of
-from synapse_apply.model.logs import LogLine, lines_of, lines_of_frame
+from synapse_apply.model.job import JobStatus, list_status_words, parse_job, parse_job_status
+from synapse_apply.model.logs import LogLine, iter_frame_lines, iter_log_lines
 
 
 def test_words_of_both_vocabularies() -> None:
     """Each word that is asked for means the status it is asked for."""
     for status in set(JobStatus) - {JobStatus.UNKNOWN}:
-        assert words_of(status)[0] == status.value
-        assert {status_of(word) for word in words_of(status)} == {status}
-    assert words_of(JobStatus.QUEUED) == ("queued", "pending", "PENDING")
-    assert words_of(JobStatus.RUNNING) == ("running", "RUNNING")
+        assert list_status_words(status)[0] == status.value
+        assert {parse_job_status(word) for word in list_status_words(status)} == {status}
+    assert list_status_words(JobStatus.QUEUED) == ("queued", "pending", "PENDING")
+    assert list_status_words(JobStatus.RUNNING) == ("running", "RUNNING")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_words_of_both_vocabularies() -> None:
 )
 def test_progress(raw: dict[str, Any], progress: float | None) -> None:
     """Of the platform's record first, else of the page; a step's own figure is none of the job."""
-    assert job_of({"id": 1, **raw}).progress == progress
+    assert parse_job({"id": 1, **raw}).progress == progress
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_progress(raw: dict[str, Any], progress: float | None) -> None:
 )  # fmt: skip
 def test_lines_of_an_entry(entry: Any, lines: list[LogLine]) -> None:
     """Objects, texts, several lines at once, and events inside texts; what only looks so is text."""
-    assert list(lines_of(entry)) == lines
-    assert list(lines_of_frame({"type": "log", "data": entry})) == lines
+    assert list(iter_log_lines(entry)) == lines
+    assert list(iter_frame_lines({"type": "log", "data": entry})) == lines
 
 
 def test_a_frame_with_its_message_beside_its_type() -> None:
     """As the inner frames of the platform's v1 have it."""
     frame = {"type": "log", "message": "m", "timestamp": "t"}
-    assert list(lines_of_frame(frame)) == [LogLine("m", "t")]
+    assert list(iter_frame_lines(frame)) == [LogLine("m", "t")]

@@ -7,8 +7,8 @@ from dataclasses import field
 import pytest
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.json_shapes import coder_of
-from synapse_apply.model.json_values import WrongShape
+from synapse_apply.model.json_shapes import build_coder
+from synapse_apply.model.json_values import WrongShapeError
 from synapse_apply.model.text_forms import KEY
 
 
@@ -23,7 +23,7 @@ class Renamed:
 
 def test_a_renamed_field_is_written_and_read_under_its_key() -> None:
     """Its own name means nothing in a file, and is left aside as any unknown key."""
-    coder = coder_of(Renamed)
+    coder = build_coder(Renamed)
     written = coder.encode(Renamed(1, (2,), "x"))
     assert written == {"seen": 1, "applied": [2], "plain": "x"}
     assert coder.decode(written) == Renamed(1, (2,), "x")
@@ -32,7 +32,7 @@ def test_a_renamed_field_is_written_and_read_under_its_key() -> None:
 
 def test_messages_name_the_key() -> None:
     """What is wrong with a file is told in the file's words."""
-    with pytest.raises(WrongShape, match="seen missing"):
-        coder_of(Renamed).decode({"answered": 1})
-    with pytest.raises(WrongShape, match=r"applied\[0\]: expected an integer"):
-        coder_of(Renamed).decode({"seen": 1, "applied": ["x"]})
+    with pytest.raises(WrongShapeError, match="seen missing"):
+        build_coder(Renamed).decode({"answered": 1})
+    with pytest.raises(WrongShapeError, match=r"applied\[0\]: expected an integer"):
+        build_coder(Renamed).decode({"seen": 1, "applied": ["x"]})

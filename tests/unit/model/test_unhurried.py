@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from synapse_apply.model import unhurried
-from synapse_apply.model.unhurried import unhurried_gc
+from synapse_apply.model.unhurried import pause_gc
 
 SIZE = 1000
 
@@ -23,7 +23,7 @@ class Ring:
 @pytest.fixture(autouse=True)
 def thresholds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Those of Python 3.11 and 3.12, and nothing owed by the tests before."""
-    monkeypatch.setattr(unhurried, "_SEARCH", unhurried._Search())
+    monkeypatch.setattr(unhurried, "_COLLECTION_DEBT", unhurried._CollectionDebt())
     before = gc.get_threshold()
     gc.set_threshold(700, 10, 10)
     yield
@@ -40,7 +40,7 @@ def left_of(count: int) -> int:
     """How many rings are still there, of as many made in rests and forgotten."""
     rings: weakref.WeakSet[Ring] = weakref.WeakSet()
     for _ in range(count):
-        with unhurried_gc():
+        with pause_gc():
             rings.add(Ring())
     return len(rings)
 
@@ -57,7 +57,7 @@ def test_circles_made_between_rests_go():
     for _ in range(count):
         ring = Ring()
         rings.add(ring)
-        with unhurried_gc():
+        with pause_gc():
             pass
         del ring
     assert len(rings) < count * 0.6

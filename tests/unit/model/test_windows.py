@@ -20,7 +20,7 @@ def at(text: str) -> datetime:
 def around(cron: str, hours: float, now: str, zone: ZoneInfo = BERLIN) -> list[str] | None:
     """Begin and end of the window as its zone's clock shows them; "" for no end."""
     window = Window(Cron.parse(cron), timedelta(hours=hours), zone)
-    found = window.around(at(now))
+    found = window.find_open_window(at(now))
     return [f"{side:%m-%d %H:%M%z}" if side else "" for side in found] if found else None
 
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from synapse_apply.model.desired import PackageSource
-from synapse_apply.packages.build import build
-from synapse_apply.session.plan_file import write
+from synapse_apply.packages.build import build_package_zip
+from synapse_apply.session.plan_file import write_plan_file
 
 
 def dead() -> int:
@@ -33,10 +33,10 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
         path.touch()
         if path != others[0]:  # that one is written by another host
             os.utime(path, (0, 0))
-    write(tmp_path / "next.plan", "{}")
+    write_plan_file(tmp_path / "next.plan", "{}")
     (tmp_path / "yolo").mkdir()
     (tmp_path / "yolo" / "main.py").write_text("1")
-    build(PackageSource("folder", "yolo"), tmp_path, tmp_path / "dist.zip")
+    build_package_zip(PackageSource("folder", "yolo"), tmp_path, tmp_path / "dist.zip")
     assert sorted(path for path in tmp_path.iterdir() if path.name.startswith(".")) == sorted(
         others
     )

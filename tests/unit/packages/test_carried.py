@@ -20,7 +20,7 @@ from synapse_apply.model.ports import Packages
 from synapse_apply.packages import archive as archives
 from synapse_apply.packages import carried
 from synapse_apply.packages.carried import CarriedPackages
-from synapse_apply.packages.inspect import inspect
+from synapse_apply.packages.inspect import inspect_source
 from synapse_apply.packages.opening import SourcePackages
 
 RELEASE = Address("release", "x@1")
@@ -29,19 +29,19 @@ FILES = {"config.yaml": "name: x\n", "main.py": "print(1)\n"}
 
 def packed(root: Path, source: PackageSource = FOLDER) -> Package:
     """What a source holds, put into `plan` beside it."""
-    package = inspect(source, root)
+    package = inspect_source(source, root)
     with (
         zipfile.ZipFile(root / "plan", "w") as archive,
-        SourcePackages({RELEASE: package}, root).open(RELEASE) as file,
+        SourcePackages({RELEASE: package}, root).open_package(RELEASE) as file,
     ):
-        carried.put(archive, package.digest, file)
+        carried.write_carried_package(archive, package.digest, file)
     return package
 
 
 def refusal(root: Path, package: Package, **more: int) -> Diagnostic:
     """Why the package of `plan` is not handed out."""
     packages = CarriedPackages(root / "plan", {RELEASE: package}, max_size=10**9, **more)
-    with pytest.raises(Stale) as caught, packages.open(RELEASE):
+    with pytest.raises(Stale) as caught, packages.open_package(RELEASE):
         pass
     (finding,) = caught.value.diagnostics
     assert finding.address == str(RELEASE)
@@ -57,12 +57,12 @@ def test_the_same_bytes_come_out_without_their_source(
     write(tmp_path / "p", FILES)
     make_zip(tmp_path / "p.zip", {"a": b"x", "b": b"y"}, date_time=(2020, 1, 1, 1, 1, 0))  # type: ignore[arg-type]
     package = packed(tmp_path, source)
-    with SourcePackages({RELEASE: package}, tmp_path).open(RELEASE) as file:
+    with SourcePackages({RELEASE: package}, tmp_path).open_package(RELEASE) as file:
         sent = file.read()
     (tmp_path / "p").rename(tmp_path / "gone")
     (tmp_path / "p.zip").unlink()
     packages: Packages = CarriedPackages(tmp_path / "plan", {RELEASE: package})
-    with packages.open(RELEASE) as file:
+    with packages.open_package(RELEASE) as file:
         assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
         assert file.read() == sent
     (info,) = zipfile.ZipFile(tmp_path / "plan").infolist()
@@ -169,7 +169,7 @@ def test_a_package_above_the_limit_of_now(tmp_path: Path) -> None:
     write(tmp_path / "p", FILES)
     package = packed(tmp_path)
     packages = CarriedPackages(tmp_path / "plan", {RELEASE: package}, max_size=16)
-    with pytest.raises(Stale) as caught, packages.open(RELEASE):
+    with pytest.raises(Stale) as caught, packages.open_package(RELEASE):
         pass
     assert "unpacks to 17 bytes; max_package_size is 16" in caught.value.diagnostics[0].detail
 
@@ -181,7 +181,7 @@ def test_what_packs_well_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with (tmp_path / "p" / "zeros").open("wb") as file:
         file.truncate(2 * 1024**2)
     package = packed(tmp_path)
-    with CarriedPackages(tmp_path / "plan", {RELEASE: package}).open(RELEASE) as copy:
+    with CarriedPackages(tmp_path / "plan", {RELEASE: package}).open_package(RELEASE) as copy:
         assert len(copy.read()) < 10_000
 
 
@@ -190,13 +190,16 @@ def test_no_room_for_the_copy_is_not_the_plan_s_fault(tmp_path: Path) -> None:
     write(tmp_path / "p", FILES)
     package = packed(tmp_path)
     packages = CarriedPackages(tmp_path / "plan", {RELEASE: package}, scratch=tmp_path / "none")
-    with pytest.raises(InputError, match="Package cannot be written"), packages.open(RELEASE):
+    with (
+        pytest.raises(InputError, match="Package cannot be written"),
+        packages.open_package(RELEASE),
+    ):
         pass
     packages = CarriedPackages(tmp_path / "plan", {RELEASE: package})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(InputError) as caught, packages.open(RELEASE):
+        with pytest.raises(InputError) as caught, packages.open_package(RELEASE):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -212,7 +215,7 @@ def test_memory_stays_constant_for_a_large_package(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         package = packed(tmp_path)
-        with CarriedPackages(tmp_path / "plan", {RELEASE: package}).open(RELEASE) as copy:
+        with CarriedPackages(tmp_path / "plan", {RELEASE: package}).open_package(RELEASE) as copy:
             assert copy.seek(0, 2) > 64 * 1024**2
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -17,9 +17,9 @@ from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit, make_zip, write
 from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages import sources
-from synapse_apply.packages.digests import Digests
+from synapse_apply.packages.digests import DigestCache
 from synapse_apply.packages.folder import FolderTree
-from synapse_apply.packages.inspect import inspect
+from synapse_apply.packages.inspect import inspect_source
 
 SECOND = 1_000_000_000
 TODAY = 20_000
@@ -66,10 +66,10 @@ def looked(
     source: PackageSource, root: Path, kept: bytes = b"", *, later: float = 10.0, day: int = TODAY
 ) -> tuple[Package, bytes]:
     """A package as a run sees it that begins so many seconds from now; what it keeps."""
-    digests = Digests(kept, day)
-    package = inspect(source, root, digests=digests)
-    digests.settle(root.stat().st_dev, time.time_ns() + int(later * SECOND))
-    return package, digests.encoded()
+    digests = DigestCache(kept, day)
+    package = inspect_source(source, root, digests=digests)
+    digests.commit_pending(root.stat().st_dev, time.time_ns() + int(later * SECOND))
+    return package, digests.encode_cache()
 
 
 @pytest.mark.parametrize("source", [FOLDER, ZIP])
@@ -81,7 +81,7 @@ def test_a_second_run_reads_nothing(tmp_path: Path, reads: Reads, source: Packag
     first, kept = looked(source, tmp_path)
     assert sorted(reads.taken()) == ["a", "b/c"]
     again, _ = looked(source, tmp_path, kept)
-    assert again == first == inspect(source, tmp_path)
+    assert again == first == inspect_source(source, tmp_path)
     assert reads.taken() == ["a", "b/c"]  # of the look without digests
 
 
@@ -97,10 +97,10 @@ def test_age_is_that_of_the_moment_before_the_first_file(tmp_path: Path, reads: 
     """A run that hashes for long does not make its files old."""
     write(tmp_path / "p", {"a": "x"})
     ticks = iter([0.0, 9.0])
-    digests = Digests(b"", TODAY, lambda: next(ticks))
-    inspect(FOLDER, tmp_path, digests=digests)
-    digests.settle(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
-    looked(FOLDER, tmp_path, digests.encoded())
+    digests = DigestCache(b"", TODAY, lambda: next(ticks))
+    inspect_source(FOLDER, tmp_path, digests=digests)
+    digests.commit_pending(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
+    looked(FOLDER, tmp_path, digests.encode_cache())
     assert reads.taken() == ["a", "a"]
 
 
@@ -108,11 +108,11 @@ def test_on_another_file_system_an_hour_is_young(tmp_path: Path, reads: Reads) -
     """Its clock may be another machine's."""
     write(tmp_path / "p", {"a": "x"})
     for later, expected in ((3000, ["a"]), (4000, [])):
-        digests = Digests(b"", TODAY)
-        inspect(FOLDER, tmp_path, digests=digests)
-        digests.settle(-1, time.time_ns() + later * SECOND)
+        digests = DigestCache(b"", TODAY)
+        inspect_source(FOLDER, tmp_path, digests=digests)
+        digests.commit_pending(-1, time.time_ns() + later * SECOND)
         reads.taken()
-        looked(FOLDER, tmp_path, digests.encoded())
+        looked(FOLDER, tmp_path, digests.encode_cache())
         assert reads.taken() == expected
 
 
@@ -148,35 +148,35 @@ def test_what_changed_is_read(tmp_path: Path, change: Callable[[Path], None]) ->
     write(tmp_path / "p", {"a": "x"})
     _, kept = looked(FOLDER, tmp_path)
     change(tmp_path / "p" / "a")
-    assert looked(FOLDER, tmp_path, kept)[0] == inspect(FOLDER, tmp_path)
+    assert looked(FOLDER, tmp_path, kept)[0] == inspect_source(FOLDER, tmp_path)
 
 
 def test_a_change_between_hash_and_end_is_not_kept(tmp_path: Path) -> None:
     """What is written down is looked at once more."""
     write(tmp_path / "p", {"a": "x"})
-    digests = Digests(b"", TODAY)
-    inspect(FOLDER, tmp_path, digests=digests)
+    digests = DigestCache(b"", TODAY)
+    inspect_source(FOLDER, tmp_path, digests=digests)
     write(tmp_path / "p", {"a": "y"})
-    digests.settle(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
-    assert looked(FOLDER, tmp_path, digests.encoded())[0] == inspect(FOLDER, tmp_path)
+    digests.commit_pending(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
+    assert looked(FOLDER, tmp_path, digests.encode_cache())[0] == inspect_source(FOLDER, tmp_path)
 
 
 def test_an_lfs_pointer_is_told_again(tmp_path: Path) -> None:
     """A finding is no less one because the file was seen before."""
     write(tmp_path / "p", {"a": "version https://git-lfs.github.com/spec/v1\n"})
-    digests = Digests(b"", TODAY)
+    digests = DigestCache(b"", TODAY)
     with pytest.raises(InputError):
-        inspect(FOLDER, tmp_path, digests=digests)
-    digests.settle(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
+        inspect_source(FOLDER, tmp_path, digests=digests)
+    digests.commit_pending(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
     with pytest.raises(InputError, match="Git LFS pointer"):
-        looked(FOLDER, tmp_path, digests.encoded())
+        looked(FOLDER, tmp_path, digests.encode_cache())
 
 
 def test_a_git_ref_needs_none(tmp_path: Path) -> None:
     """Git names its contents itself."""
     write(tmp_path / "p", {"a": "x"})
     commit(tmp_path)
-    assert looked(AT_HEAD, tmp_path)[1] == Digests(b"", TODAY).encoded()
+    assert looked(AT_HEAD, tmp_path)[1] == DigestCache(b"", TODAY).encode_cache()
 
 
 def test_what_nobody_asks_for_is_let_go(tmp_path: Path, reads: Reads) -> None:
@@ -190,9 +190,9 @@ def test_what_nobody_asks_for_is_let_go(tmp_path: Path, reads: Reads) -> None:
     assert len(late) < len(both)
     looked(FOLDER, tmp_path, late, day=TODAY + 40)
     assert reads.taken() == []
-    digests = Digests(late, TODAY + 48)
-    inspect(FOLDER, tmp_path, digests=digests)
-    assert digests.is_worth_keeping
+    digests = DigestCache(late, TODAY + 48)
+    inspect_source(FOLDER, tmp_path, digests=digests)
+    assert digests.is_worth_saving
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_another_shape_counts_as_none(body: str) -> None:
     """Even under a digest that is right."""
     digest = hashlib.sha256(body.encode()).hexdigest()
     kept = f"synapse-apply digests 1 {digest}\n{body}".encode()
-    assert Digests(kept, TODAY).encoded() == Digests(b"", TODAY).encoded()
+    assert DigestCache(kept, TODAY).encode_cache() == DigestCache(b"", TODAY).encode_cache()
 
 
 names = some.sampled_from(["a", "b", "c/d", "c/e", "f g", "é"])
@@ -245,7 +245,7 @@ def test_a_package_is_the_same_with_and_without(
             for name, content, way in run:
                 _edit(root / "p" / name, content, way)
             package, kept = looked(FOLDER, root, kept, later=10 if is_late else 0)
-            assert package == inspect(FOLDER, root)
+            assert package == inspect_source(FOLDER, root)
 
 
 def _edit(path: Path, content: bytes, way: int) -> None:

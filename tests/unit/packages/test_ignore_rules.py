@@ -9,13 +9,13 @@ import pytest
 from unit.packages.trees import AT_HEAD, FOLDER, commit, git, summaries, write
 
 from synapse_apply.model.desired import PackageSource
-from synapse_apply.packages.inspect import listing
+from synapse_apply.packages.inspect import list_package_files
 
 
 def kept(root: Path, rules: str, *paths: str) -> list[str]:
     """Which of the paths stay under these lines."""
     write(root / "p", dict.fromkeys(paths, "x") | {".synapseignore": rules})
-    return [path for path in listing(FOLDER, root).included if path in paths]
+    return [path for path in list_package_files(FOLDER, root).included if path in paths]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_random_patterns_mean_what_git_says(tmp_path: Path, seed: int) -> None:
         git(root, "init", "-q")
         answer = git(root, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
         expected = {path for path in answer if path and path != ".gitignore"}
-        included = set(listing(PackageSource("folder", "."), root).included)
+        included = set(list_package_files(PackageSource("folder", "."), root).included)
         assert included - {".gitignore"} == expected, lines
 
 
@@ -100,7 +100,7 @@ def test_synapseignore_goes_before_gitignore_and_near_before_far(tmp_path: Path)
             **dict.fromkeys(["model.pt", "old.pt", "y.tmp", "d/x.tmp", "d/local", "local"], "x"),
         },
     )
-    assert list(listing(FOLDER, tmp_path).included) == ["d/x.tmp", "local", "model.pt"]
+    assert list(list_package_files(FOLDER, tmp_path).included) == ["d/x.tmp", "local", "model.pt"]
 
 
 def test_git_and_our_state_never_enter_a_package(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_everything_left_out_is_listed_with_its_rule(tmp_path: Path) -> None:
             ".git/HEAD": "x",
         },
     )
-    assert listing(FOLDER, tmp_path).excluded == (
+    assert list_package_files(FOLDER, tmp_path).excluded == (
         (".git/", "never part of a package"),
         (".synapseignore", "built in: .synapseignore"),
         ("a.bin", ".synapseignore:2: *.bin"),
@@ -137,9 +137,9 @@ def test_a_git_ref_is_listed_by_the_rules_of_that_ref(tmp_path: Path) -> None:
     """The work tree's newer ignore file does not count."""
     write(tmp_path / "p", {"a.bin": "x", "a.py": "x", ".synapseignore": "*.bin\n"})
     commit(tmp_path)
-    at_commit = listing(FOLDER, tmp_path)
+    at_commit = list_package_files(FOLDER, tmp_path)
     (tmp_path / "p" / ".synapseignore").write_text("*.py\n")
-    assert listing(AT_HEAD, tmp_path) == at_commit
+    assert list_package_files(AT_HEAD, tmp_path) == at_commit
 
 
 def test_an_unreadable_ignore_file_is_an_error(tmp_path: Path) -> None:
@@ -151,4 +151,4 @@ def test_an_unreadable_ignore_file_is_an_error(tmp_path: Path) -> None:
 def test_patterns_match_korean_names_however_they_are_spelled(tmp_path: Path) -> None:
     """The file system may spell Hangul in pieces."""
     write(tmp_path / "p", {"\u1100\u1161.txt": "x", "b": "x", ".synapseignore": "\uac00.txt\n"})
-    assert list(listing(FOLDER, tmp_path).included) == ["b"]
+    assert list(list_package_files(FOLDER, tmp_path).included) == ["b"]

@@ -15,8 +15,8 @@ from unit.packages.trees import ZIP, change_unseen, make_zip
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.digests import Digests
-from synapse_apply.packages.inspect import inspect
+from synapse_apply.packages.digests import DigestCache
+from synapse_apply.packages.inspect import inspect_source
 from synapse_apply.packages.opening import SourcePackages
 
 RELEASE = Address("release", "x@1")
@@ -37,16 +37,16 @@ def packages(zipped: Path) -> SourcePackages:
 
 def planned(root: Path, seconds: float) -> SourcePackages:
     """The packages of a plan made so many seconds from now, without a place for copies."""
-    digests = Digests()
-    package = inspect(ZIP, root, digests=digests)
-    digests.settle(root.stat().st_dev, time.time_ns() + int(seconds * 1e9))
+    digests = DigestCache()
+    package = inspect_source(ZIP, root, digests=digests)
+    digests.commit_pending(root.stat().st_dev, time.time_ns() + int(seconds * 1e9))
     return SourcePackages({RELEASE: package}, root, scratch=root / "none", digests=digests)
 
 
 def test_the_zip_itself_is_handed_out(zipped: Path, packages: SourcePackages) -> None:
     """Sized, rewindable, with its digest; read whole or in pieces, as often as one likes."""
     content = zipped.read_bytes()
-    with packages.open(RELEASE) as file:
+    with packages.open_package(RELEASE) as file:
         assert file.sha256 == hashlib.sha256(content).hexdigest()
         assert (file.tell(), file.seek(0, os.SEEK_END)) == (0, len(content))
         for _ in range(2):
@@ -61,7 +61,7 @@ def test_the_zip_itself_is_handed_out(zipped: Path, packages: SourcePackages) ->
 
 def test_it_is_read_in_order_alone(packages: SourcePackages) -> None:
     """Bytes that were skipped would not be hashed."""
-    with packages.open(RELEASE) as file:
+    with packages.open_package(RELEASE) as file:
         file.seek(10)
         with pytest.raises(io.UnsupportedOperation):
             file.read(1)
@@ -87,7 +87,7 @@ def test_a_change_keeps_back_the_end(
 ) -> None:
     """The message names the release; what came out before is not all of the file."""
     size, got = zipped.stat().st_size, 0
-    with packages.open(RELEASE) as file:
+    with packages.open_package(RELEASE) as file:
         got += len(file.read(BLOCK)) if pieces else 0
         change(zipped)
         blocks = iter(lambda: file.read(BLOCK if pieces else -1), b"")
@@ -101,12 +101,15 @@ def test_a_change_keeps_back_the_end(
 def test_one_that_takes_its_place_is_not_sent(zipped: Path, packages: SourcePackages) -> None:
     """An open file is the planned one for good, and the new one is refused."""
     content = zipped.read_bytes()
-    with packages.open(RELEASE) as file:
+    with packages.open_package(RELEASE) as file:
         other = zipped.with_name("other.zip")
         make_zip(other, {"a": b"other"})
         other.replace(zipped)
         assert file.read() == content
-    with pytest.raises(InputError, match="Package cannot be written"), packages.open(RELEASE):
+    with (
+        pytest.raises(InputError, match="Package cannot be written"),
+        packages.open_package(RELEASE),
+    ):
         pass  # it would be copied, to be checked first
 
 
@@ -114,7 +117,10 @@ def test_one_that_takes_its_place_is_not_sent(zipped: Path, packages: SourcePack
 def test_what_was_written_a_moment_before_the_plan_is_copied(zipped: Path, seconds: float) -> None:
     """Its two readings may have met two contents."""
     packages = planned(zipped.parent, seconds)
-    with pytest.raises(InputError, match="Package cannot be written"), packages.open(RELEASE):
+    with (
+        pytest.raises(InputError, match="Package cannot be written"),
+        packages.open_package(RELEASE),
+    ):
         pass
 
 
@@ -124,7 +130,7 @@ def test_a_link_in_its_place_is_not_followed(
     """One that appears between the look at the path and its opening."""
     from synapse_apply.packages import sources
 
-    real: Any = sources._inside
+    real: Any = sources._resolve_inside_project
 
     def swapped(*given: Any) -> Path:
         found: Path = real(*given)
@@ -132,6 +138,6 @@ def test_a_link_in_its_place_is_not_followed(
         zipped.symlink_to("moved.zip")
         return found
 
-    monkeypatch.setattr(sources, "_inside", swapped)
-    with pytest.raises(InputError), packages.open(RELEASE):
+    monkeypatch.setattr(sources, "_resolve_inside_project", swapped)
+    with pytest.raises(InputError), packages.open_package(RELEASE):
         pass

@@ -13,7 +13,7 @@ from unit.packages.trees import FOLDER, ZIP, findings, make_zip, summaries, writ
 
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.packages import archive
-from synapse_apply.packages.inspect import inspect, listing
+from synapse_apply.packages.inspect import inspect_source, list_package_files
 
 
 def test_a_plain_zip_has_the_digest_of_its_content(tmp_path: Path) -> None:
@@ -26,9 +26,9 @@ def test_a_plain_zip_has_the_digest_of_its_content(tmp_path: Path) -> None:
         info.external_attr = 0o100775 << 16
         made.writestr(info, "y", zipfile.ZIP_STORED)
         made.writestr("config.yaml", "x", zipfile.ZIP_DEFLATED)
-    package = inspect(ZIP, tmp_path)
-    assert package.digest == inspect(FOLDER, tmp_path).digest
-    assert listing(ZIP, tmp_path).included == {"config.yaml": 1, "d/a": 1}
+    package = inspect_source(ZIP, tmp_path)
+    assert package.digest == inspect_source(FOLDER, tmp_path).digest
+    assert list_package_files(ZIP, tmp_path).included == {"config.yaml": 1, "d/a": 1}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspect import MAX_SIZE, inspect
+from synapse_apply.packages.inspect import MAX_SIZE, inspect_source
 
 FOLDER = PackageSource("folder", "p")
 AT_HEAD = PackageSource("git", "p", "HEAD")
@@ -67,7 +67,7 @@ def findings(source: PackageSource, root: Path, max_size: int = MAX_SIZE) -> lis
     """What inspecting the source complains of; empty when it does not."""
     found: list[Diagnostic] = []
     try:
-        inspect(source, root, max_size)
+        inspect_source(source, root, max_size)
     except InputError as problem:
         found += problem.diagnostics
     assert all(one.detail and one.hint for one in found)

@@ -11,9 +11,9 @@ import yaml
 from unit.planning.world import situation
 
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.planning.drift import drift
-from synapse_apply.planning.planner import plan
-from synapse_apply.planning.refusals import dotted
+from synapse_apply.planning.drift import build_drift_report
+from synapse_apply.planning.planner import build_plan
+from synapse_apply.planning.refusals import format_field_path
 
 FOLDER = Path(__file__).parents[2] / "cases" / "plan"
 
@@ -28,10 +28,12 @@ def _row(change: Change) -> dict[str, Any]:
     """A row as cases write it; what is empty is left out."""
     row: dict[str, Any] = {"action": change.action.value}
     row["fields"] = {
-        dotted(field.path): f"{field.cause.value}{f' ({field.note})' if field.sensitive else ''}"
+        format_field_path(
+            field.path
+        ): f"{field.cause.value}{f' ({field.note})' if field.sensitive else ''}"
         for field in change.fields
     }
-    row["held"] = [dotted(field.path) for field in change.held]
+    row["held"] = [format_field_path(field.path) for field in change.held]
     row["refused"] = [refusal.rule for refusal in change.refusals]
     row["notes"] = list(change.notes)
     row["rebase"] = change.rebase
@@ -50,17 +52,21 @@ def _expected(row: Any) -> dict[str, Any]:
 
 def _drift(made: Plan, case: dict[str, Any]) -> dict[str, Any]:
     """What drifted as cases write it: fields with recorded, live and cause; what waits."""
-    found = drift(made, situation(case["objects"], **case.get("choices", {})).items)
+    found = build_drift_report(
+        made, situation(case["objects"], **case.get("choices", {})).resources
+    )
     told: dict[str, Any] = {}
     for one in found.objects:
         fields = {
-            dotted(field.path): f"{field.cause.value} ({field.note})"
+            format_field_path(field.path): f"{field.cause.value} ({field.note})"
             if field.sensitive
             else f"{field.before} -> {field.after} {field.cause.value}"
             for field in one.fields
         }
-        told[str(one.address)] = "gone" if one.gone else fields or f"remade as {one.remade}"
-    waiting = [str(address) for address in found.waiting]
+        told[str(one.address)] = (
+            "gone" if one.is_missing else fields or f"remade as {one.replacement_id}"
+        )
+    waiting = [str(address) for address in found.pending_addresses]
     return {**told, **({"waiting": waiting} if waiting else {})}
 
 
@@ -76,7 +82,7 @@ def _check_words(made: Plan, words: list[str]) -> None:
 @pytest.mark.parametrize("case", list(_cases()))
 def test_case(case: dict[str, Any]) -> None:
     """The plan has the rows, findings, guards and words that the case tells."""
-    made = plan(situation(case["objects"], **case.get("choices", {})))
+    made = build_plan(situation(case["objects"], **case.get("choices", {})))
     expected = case["plan"]
     rows = {str(change.address): _row(change) for change in made.changes}
     wanted = {address: _expected(row) for address, row in expected.get("rows", {}).items()}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synapse_apply.kinds.compare import canonical, same
+from synapse_apply.kinds.compare import format_comparable_json, is_same_value
 from synapse_apply.kinds.descriptor import Compare
 from synapse_apply.model.address import Address
-from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, Withheld
+from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, WithheldSecret
 
 EQUAL = [
     (1, 1.0),
@@ -39,24 +39,24 @@ DIFFERENT = [
     ([[1]], [[True]]),
     (Mac("k", "d"), Mac("other", "d")),
     (Mac("k", "d"), "d"),
-    (Withheld("masked"), Withheld("omitted")),
+    (WithheldSecret("masked"), WithheldSecret("omitted")),
 ]
 
 
 @pytest.mark.parametrize(("left", "right"), EQUAL)
 def test_same(left: Any, right: Any) -> None:
     """Equal both ways, and in their canonical text."""
-    assert same(left, right)
-    assert same(right, left)
-    assert canonical(left) == canonical(right)
+    assert is_same_value(left, right)
+    assert is_same_value(right, left)
+    assert format_comparable_json(left) == format_comparable_json(right)
 
 
 @pytest.mark.parametrize(("left", "right"), DIFFERENT)
 def test_not_same(left: Any, right: Any) -> None:
     """Different both ways, and in their canonical text."""
-    assert not same(left, right)
-    assert not same(right, left)
-    assert canonical(left) != canonical(right)
+    assert not is_same_value(left, right)
+    assert not is_same_value(right, left)
+    assert format_comparable_json(left) != format_comparable_json(right)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,10 @@ def test_not_same(left: Any, right: Any) -> None:
 )
 def test_sets_count_but_do_not_order(left: Any, right: Any, equal: bool) -> None:
     """Lists compared as sets keep how often an item stands in them."""
-    assert same(left, right, Compare.SET) is equal
-    assert (canonical(left, Compare.SET) == canonical(right, Compare.SET)) is equal
+    assert is_same_value(left, right, Compare.SET) is equal
+    assert (
+        format_comparable_json(left, Compare.SET) == format_comparable_json(right, Compare.SET)
+    ) is equal
 
 
 JSON = st.recursive(
@@ -88,5 +90,7 @@ JSON = st.recursive(
 @given(JSON, JSON, st.sampled_from(Compare))
 def test_text_agrees_with_equality(left: Any, right: Any, compare: Compare) -> None:
     """Two values are the same exactly when their canonical texts are."""
-    assert same(left, left, compare)
-    assert same(left, right, compare) == (canonical(left, compare) == canonical(right, compare))
+    assert is_same_value(left, left, compare)
+    assert is_same_value(left, right, compare) == (
+        format_comparable_json(left, compare) == format_comparable_json(right, compare)
+    )

@@ -12,11 +12,11 @@ from unit.planning.world import Data, situation
 from synapse_apply.model.observed import FoundBy, Observed
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Record
-from synapse_apply.model.values import ABSENT, Mac, SecretWant, Withheld, leaves
-from synapse_apply.planning.planner import plan
-from synapse_apply.planning.rulings import needs
-from synapse_apply.planning.situation import Item, Situation
-from synapse_apply.planning.whole import nested
+from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, flatten
+from synapse_apply.planning.planner import build_plan
+from synapse_apply.planning.rulings import list_dependencies
+from synapse_apply.planning.situation import PlanInput, ResourceState
+from synapse_apply.planning.whole import unflatten
 
 SENT = {Action.CREATE, Action.RECREATE, Action.ADOPT, Action.UPDATE}
 SCALARS = st.sampled_from([0, 1, 1.0, True, "", "x", " x ", [], ["x", 1], [{"a": 1}], {}])
@@ -60,35 +60,35 @@ def objects(draw: st.DrawFn) -> dict[str, Data]:
     return found
 
 
-def _applied(before: Situation, made: Plan) -> Situation:
+def _applied(before: PlanInput, made: Plan) -> PlanInput:
     """The situation after this plan was carried out by a server that does as it is told."""
-    items = dict(before.items)
+    items = dict(before.resources)
     for change in made.changes:
         item = items[change.address]
-        if change.refused:
+        if change.is_refused:
             continue
         if change.action in {Action.DELETE, Action.FORGET}:
             del items[change.address]
         elif change.action in SENT or change.rebase:
             items[change.address] = _after(item, change)
-    return dataclasses.replace(before, items=items)
+    return dataclasses.replace(before, resources=items)
 
 
-def _after(item: Item, change: Change) -> Item:
-    live = dict(item.live) if item.sighting.observed else {}
+def _after(item: ResourceState, change: Change) -> ResourceState:
+    live = dict(item.live_fields) if item.lookup_result.observed else {}
     for field in change.fields:
         live = _set(
             live,
             field.path,
-            field.after if not field.sensitive else item.want.get(field.path, ABSENT),
+            field.after if not field.sensitive else item.declared_fields.get(field.path, ABSENT),
         )
     applied = {
-        path: value.mac if isinstance(value, SecretWant) else value
-        for path, value in item.want.items()
+        path: value.mac if isinstance(value, DesiredSecret) else value
+        for path, value in item.declared_fields.items()
     }
     identity = change.remote_id or f"new-{item.address.name}"
     sighting = dataclasses.replace(
-        item.sighting, observed=Observed(identity, "v1", {}), found_by=FoundBy.RECORD
+        item.lookup_result, observed=Observed(identity, "v1", {}), found_by=FoundBy.RECORD
     )
     record = Record(
         item.address,
@@ -97,9 +97,9 @@ def _after(item: Item, change: Change) -> Item:
         natural_key=item.natural_key,
         applied=applied,
         seen=live,
-        depends_on=needs(item),
+        depends_on=list_dependencies(item),
     )
-    return dataclasses.replace(item, live=live, record=record, sighting=sighting)
+    return dataclasses.replace(item, live_fields=live, record=record, lookup_result=sighting)
 
 
 def _set(live: dict[Any, Any], path: Any, after: Any) -> dict[Any, Any]:
@@ -107,9 +107,9 @@ def _set(live: dict[Any, Any], path: Any, after: Any) -> dict[Any, Any]:
     kept = {
         at: value for at, value in live.items() if at[: len(path)] != path and path[: len(at)] != at
     }
-    if isinstance(after, SecretWant):
-        after = after.mac if isinstance(live.get(path), Mac) else Withheld("masked")
-    return kept if after is ABSENT else leaves(nested({**kept, path: after}))
+    if isinstance(after, DesiredSecret):
+        after = after.mac if isinstance(live.get(path), Mac) else WithheldSecret("masked")
+    return kept if after is ABSENT else flatten(unflatten({**kept, path: after}))
 
 
 @settings(max_examples=60, deadline=None)
@@ -117,9 +117,9 @@ def _set(live: dict[Any, Any], path: Any, after: Any) -> dict[Any, Any]:
 def test_order_of_items_does_not_matter(found: dict[str, Data], random: Any, prune: bool) -> None:
     """The same items in another order give the same plan."""
     made = situation(found, prune=prune)
-    shuffled = list(made.items.items())
+    shuffled = list(made.resources.items())
     random.shuffle(shuffled)
-    assert plan(dataclasses.replace(made, items=dict(shuffled))) == plan(made)
+    assert build_plan(dataclasses.replace(made, resources=dict(shuffled))) == build_plan(made)
 
 
 @settings(max_examples=120, deadline=None)
@@ -127,9 +127,9 @@ def test_order_of_items_does_not_matter(found: dict[str, Data], random: Any, pru
 def test_plan_is_empty_after_it_was_carried_out(found: dict[str, Data], prune: bool) -> None:
     """What was done once is not planned again, not even as a re-basing."""
     before = situation(found, prune=prune)
-    first = plan(before)
-    refused = {change.address for change in first.refused}
-    again = plan(_applied(before, first))
+    first = build_plan(before)
+    refused = {change.address for change in first.refused_changes}
+    again = build_plan(_applied(before, first))
     left = {
         change.address: change
         for change in again.changes
@@ -142,7 +142,7 @@ def test_plan_is_empty_after_it_was_carried_out(found: dict[str, Data], prune: b
 @given(objects(), st.booleans())
 def test_every_update_names_a_path_and_no_secret(found: dict[str, Data], prune: bool) -> None:
     """A row that says update says what, and nothing sensitive holds a value or a digest."""
-    for change in plan(situation(found, prune=prune)).changes:
+    for change in build_plan(situation(found, prune=prune)).changes:
         assert change.fields or change.action is not Action.UPDATE
         for field in change.fields:
             assert not field.sensitive or (field.before is ABSENT and field.after is ABSENT)

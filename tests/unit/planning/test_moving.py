@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.refactoring import Moved, turned
+from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.planning.moving import moving
+from synapse_apply.planning.moving import build_moved_records
 
 
 def records(*names: str, series: str = "") -> dict[Address, Record]:
@@ -27,30 +27,30 @@ def opened(name: str, series: str = "") -> Intent:
     return Intent("i", "p", Address.parse(name), "create", "v1", "", series=series)
 
 
-def moves(*pairs: tuple[str, str]) -> list[Moved]:
-    return [Moved(Address.parse(old), Address.parse(new)) for old, new in pairs]
+def moves(*pairs: tuple[str, str]) -> list[MovedAddress]:
+    return [MovedAddress(Address.parse(old), Address.parse(new)) for old, new in pairs]
 
 
 def told(found) -> list[tuple[str, str]]:
-    return [(str(move.old), str(move.new)) for move in found.moved]
+    return [(str(move.old), str(move.new)) for move in found.renames]
 
 
 def test_a_chain_leads_to_its_end_from_wherever_the_record_is() -> None:
     """A state that missed a rename or two catches up in one."""
     chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
     for start in ("plugin/a", "plugin/b"):
-        made = moving(records(start), chain, ())
+        made = build_moved_records(records(start), chain, ())
         assert told(made) == [(start, "plugin/c")]
         assert list(made.records) == [Address("plugin", "c")]
-    assert told(moving(records("plugin/c"), chain, ())) == []
-    assert told(moving({}, chain, ())) == []
+    assert told(build_moved_records(records("plugin/c"), chain, ())) == []
+    assert told(build_moved_records({}, chain, ())) == []
 
 
 def test_a_plugin_takes_its_releases_along() -> None:
     """Addresses, series and what they depend on; other releases stay."""
     known = records("plugin/a", "release/a@1.0", "release/a@2.0", series="plugin/a")
     known |= records("plugin/ab", "release/ab@1.0", series="plugin/ab")
-    made = moving(known, moves(("plugin/a", "plugin/b")), ())
+    made = build_moved_records(known, moves(("plugin/a", "plugin/b")), ())
     assert ("release/a@2.0", "release/b@2.0") in told(made)
     moved = made.records[Address("release", "b@1.0")]
     assert (moved.series, moved.depends_on) == ("plugin/b", (Address("plugin", "b"),))
@@ -62,23 +62,25 @@ def test_a_rename_that_cannot_be_is_left_out_with_a_warning() -> None:
     """Its new address is recorded, or a call of it is open; the others go."""
     known = records("plugin/a", "plugin/b", "plugin/x", "plugin/y")
     wanted = moves(("plugin/a", "plugin/b"), ("plugin/x", "plugin/z"), ("plugin/y", "plugin/w"))
-    made = moving(known, wanted, [opened("plugin/x")])
+    made = build_moved_records(known, wanted, [opened("plugin/x")])
     assert told(made) == [("plugin/y", "plugin/w")]
     assert [found.detail for found in made.diagnostics] == [
         "plugin/a cannot become plugin/b: plugin/b is recorded, too.",
         "plugin/x cannot become plugin/z: an earlier call of plugin/x is open.",
     ]
     assert made.records.keys() >= {Address("plugin", "a"), Address("plugin", "b")}
-    assert made.waiting == {Address("plugin", "z"): Address("plugin", "x")}
+    assert made.open_call_by_new_address == {Address("plugin", "z"): Address("plugin", "x")}
 
 
 def test_what_an_open_call_may_have_made_waits() -> None:
     """Its new address is held, and those of a series of which it is the owner or a member."""
     wanted = moves(("plugin/a", "plugin/b"), ("plugin/x", "plugin/y"), ("plugin/y", "plugin/z"))
     known = records("plugin/x", "release/x@1.0", series="plugin/x")
-    made = moving(known, wanted, [opened("plugin/a"), opened("release/x@2.0", "plugin/x")])
+    made = build_moved_records(
+        known, wanted, [opened("plugin/a"), opened("release/x@2.0", "plugin/x")]
+    )
     assert told(made) == []
-    assert {str(new): str(old) for new, old in made.waiting.items()} == {
+    assert {str(new): str(old) for new, old in made.open_call_by_new_address.items()} == {
         "plugin/b": "plugin/a",
         "plugin/z": "release/x@2.0",
         "release/z@1.0": "release/x@2.0",
@@ -92,15 +94,17 @@ def test_what_an_open_call_may_have_made_waits() -> None:
 
 def test_nothing_moves_to_where_a_call_is_open() -> None:
     """What it makes would be a second object of that address."""
-    made = moving(records("plugin/a"), moves(("plugin/a", "plugin/b")), [opened("plugin/b")])
+    made = build_moved_records(
+        records("plugin/a"), moves(("plugin/a", "plugin/b")), [opened("plugin/b")]
+    )
     assert told(made) == []
-    assert list(made.waiting.values()) == [Address("plugin", "b")]
+    assert list(made.open_call_by_new_address.values()) == [Address("plugin", "b")]
 
 
 def test_of_a_chain_that_is_recorded_twice_only_the_last_goes() -> None:
     """Two objects cannot come to one address."""
     chain = moves(("plugin/a", "plugin/b"), ("plugin/b", "plugin/c"))
-    made = moving(records("plugin/a", "plugin/b"), chain, ())
+    made = build_moved_records(records("plugin/a", "plugin/b"), chain, ())
     assert told(made) == [("plugin/b", "plugin/c")]
     assert len(made.records) == 2
 
@@ -113,8 +117,8 @@ def test_a_chain_leads_to_what_earlier_manifests_declare() -> None:
         ("plugin/b", {("plugin/a", "plugin/b"), ("plugin/c", "plugin/b")}),
         ("plugin/z", {("plugin/a", "plugin/b"), ("plugin/b", "plugin/c")}),
     ):
-        back = turned(chain, {Address.parse(declared)})
+        back = orient_moves_to_declared(chain, {Address.parse(declared)})
         pairs = {(str(move.old), str(move.new)) for move in back}
         assert pairs == expected | {("plugin/x", "plugin/y")}
-    back = turned(chain, {Address.parse("plugin/a")})
-    assert told(moving(records("plugin/c"), back, ())) == [("plugin/c", "plugin/a")]
+    back = orient_moves_to_declared(chain, {Address.parse("plugin/a")})
+    assert told(build_moved_records(records("plugin/c"), back, ())) == [("plugin/c", "plugin/a")]

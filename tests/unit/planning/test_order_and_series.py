@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.versions import bumped, next_version, order
-from synapse_apply.planning.order import dependency_order
+from synapse_apply.model.versions import bump_version, next_free_version, version_sort_key
+from synapse_apply.planning.order import sort_by_dependencies
 
 
 def _at(name: str) -> Address:
@@ -17,7 +17,7 @@ def _at(name: str) -> Address:
 
 def test_unknown_dependencies_do_not_order() -> None:
     """What is no node of the graph is left to others."""
-    ordered, cycles = dependency_order({_at("a"): [_at("elsewhere")]}, lambda _: 0)
+    ordered, cycles = sort_by_dependencies({_at("a"): [_at("elsewhere")]}, lambda _: 0)
     assert ordered == [_at("a")]
     assert cycles == []
 
@@ -26,7 +26,7 @@ def test_every_cycle_is_found_and_the_rest_is_ordered() -> None:
     """Two rings and a self-reference, each named from its first address."""
     a, b, c, d, e, f = map(_at, "abcdef")
     graph = {a: [b], b: [a], c: [d], d: [c], e: [e], f: [a, c, e]}
-    ordered, cycles = dependency_order(graph, lambda _: 0)
+    ordered, cycles = sort_by_dependencies(graph, lambda _: 0)
     assert set(ordered) == set(graph)
     assert ordered[-1] == f
     assert sorted(cycles) == [(a, b, a), (c, d, c), (e, e)]
@@ -42,8 +42,8 @@ def test_order_depends_on_the_graph_alone(graph: dict[int, list[int]], random: o
     plain = {_at(str(n)): [_at(str(m)) for m in needs] for n, needs in graph.items()}
     shuffled = list(plain.items())
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    ordered, cycles = dependency_order(plain, lambda _: 0)
-    again = dependency_order({n: needs[::-1] for n, needs in shuffled}, lambda _: 0)
+    ordered, cycles = sort_by_dependencies(plain, lambda _: 0)
+    again = sort_by_dependencies({n: needs[::-1] for n, needs in shuffled}, lambda _: 0)
     assert (ordered, cycles) == again
     assert sorted(ordered) == sorted(plain)
     if not cycles:
@@ -65,11 +65,11 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
         "1.9.0",
         "1.10.0",
     ]
-    keys = [order(version) for version in chain]
+    keys = [version_sort_key(version) for version in chain]
     assert None not in keys
     assert keys == sorted(keys, key=lambda key: key or ())
     assert len(set(keys)) == len(keys)
-    assert order("1.0.0+linux") == order("1.0.0")
+    assert version_sort_key("1.0.0+linux") == version_sort_key("1.0.0")
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
 )
 def test_other_versions_have_no_order(version: str) -> None:
     """What is no semantic version never supersedes."""
-    assert order(version) is None
-    assert not next_version(version, [])
+    assert version_sort_key(version) is None
+    assert not next_free_version(version, [])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_other_versions_have_no_order(version: str) -> None:
 )
 def test_next_version(version: str, taken: list[str], following: str) -> None:
     """The patch version after it that nobody has."""
-    assert next_version(version, taken) == following
+    assert next_free_version(version, taken) == following
 
 
 @given(
@@ -105,7 +105,7 @@ def test_a_raised_version_comes_after(
 ) -> None:
     """It is higher, released, and leaves no version of its kind out on the way."""
     version = f"{major}.{minor}.{patch}{more}"
-    before, after = order(version), order(bumped(version, part))
+    before, after = version_sort_key(version), version_sort_key(bump_version(version, part))
     assert before
     assert after
     assert before < after
@@ -113,4 +113,4 @@ def test_a_raised_version_comes_after(
     assert after[at] - before[at] in (0, 1)
     assert after[:at] == before[:at]
     assert after[at + 1 : 3] == (0,) * (2 - at)
-    assert not bumped("1.0", part)
+    assert not bump_version("1.0", part)

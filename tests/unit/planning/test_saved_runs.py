@@ -8,7 +8,7 @@ import pytest
 from unit.planning.test_stale_rows import fitted, reasons, rules, saved
 from unit.planning.world import Data, situation
 
-from synapse_apply.planning.planner import plan
+from synapse_apply.planning.planner import build_plan
 
 AT = "edition/y@1.0.0"
 
@@ -28,7 +28,7 @@ def new() -> dict[str, Data]:
 
 def test_a_planned_run_comes_back_from_its_file() -> None:
     """Body, digest, reason and rules of a run are in a saved plan as they were planned."""
-    assert saved(new()) == plan(situation(new()))
+    assert saved(new()) == build_plan(situation(new()))
     assert saved(new()).changes[0].verification is not None
 
 
@@ -80,9 +80,9 @@ def test_a_release_whose_run_was_not_planned_is_refused() -> None:
     """Planned with --no-verify, then reviewed with runs: a reader did not see them."""
     silent = saved(new(), verify=False)
     assert silent.changes[0].verification is None
-    from synapse_apply.planning.narrow import narrowed
+    from synapse_apply.planning.narrow import narrow_plan
 
-    (row,) = narrowed(silent, plan(situation(new())), reviewed=True).changes
+    (row,) = narrow_plan(silent, build_plan(situation(new())), reviewed=True).changes
     assert "it would be verified now, which was not planned" in reasons(row)
 
 

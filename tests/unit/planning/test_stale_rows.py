@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
-from synapse_apply.model.codec import canonical, plan_from_json, plan_to_json
+from synapse_apply.model.codec import format_canonical_json, plan_from_json, plan_to_json
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.planning.narrow import narrowed
-from synapse_apply.planning.planner import plan
+from synapse_apply.planning.narrow import narrow_plan
+from synapse_apply.planning.planner import build_plan
 
 OLD = {"config": {"size": "s"}, "note": "old"}
 NEW = {"config": {"size": "s"}, "note": "new"}
@@ -21,7 +21,7 @@ NEW = {"config": {"size": "s"}, "note": "new"}
 
 def saved(found: dict[str, Data], **choices: Any) -> Plan:
     """The plan of a situation as its file has it."""
-    text = canonical(plan_to_json(plan(situation(found, **choices))))
+    text = format_canonical_json(plan_to_json(build_plan(situation(found, **choices))))
     return plan_from_json(json.loads(text))
 
 
@@ -29,8 +29,8 @@ def fitted(
     before: dict[str, Data], now: dict[str, Data], *, reviewed: bool = False, **choices: Any
 ) -> dict[str, Change]:
     """The rows of the one situation that are left on the other."""
-    fresh = plan(situation(now, **choices))
-    made = narrowed(saved(before, **choices), fresh, reviewed=reviewed)
+    fresh = build_plan(situation(now, **choices))
+    made = narrow_plan(saved(before, **choices), fresh, reviewed=reviewed)
     return {str(change.address): change for change in made.changes}
 
 
@@ -55,9 +55,9 @@ UPDATE = {"widget/a": widget(OLD)}
 
 def test_nothing_moved() -> None:
     """The same rows, under the saved id; a reviewed plan lends no id."""
-    kept, fresh = replace(saved(UPDATE), id="saved"), plan(situation(UPDATE))
-    assert narrowed(kept, fresh, reviewed=False) == replace(fresh, id="saved")
-    assert narrowed(kept, fresh, reviewed=True) == fresh
+    kept, fresh = replace(saved(UPDATE), id="saved"), build_plan(situation(UPDATE))
+    assert narrow_plan(kept, fresh, reviewed=False) == replace(fresh, id="saved")
+    assert narrow_plan(kept, fresh, reviewed=True) == fresh
     assert fresh.changes[0].action is Action.UPDATE
 
 
@@ -81,7 +81,7 @@ def test_a_field_the_plan_does_not_change_moved() -> None:
 def test_a_field_that_is_not_ours_moved() -> None:
     """Nobody declares it and nobody recorded it: the row is true."""
     row = fitted(UPDATE, {"widget/a": widget({**OLD, "size": 2})})["widget/a"]
-    assert not row.refused
+    assert not row.is_refused
 
 
 def test_the_manifest_wants_something_else() -> None:
@@ -109,8 +109,8 @@ def test_it_is_missing_now() -> None:
 
 def test_it_is_refused_now() -> None:
     """Its own refusal stays beside ours, an unknown outcome above all."""
-    fresh = plan(situation(UPDATE, open_intents={"widget/a": "update"}))
-    (row,) = narrowed(saved(UPDATE), fresh, reviewed=False).changes
+    fresh = build_plan(situation(UPDATE, open_intents={"widget/a": "update"}))
+    (row,) = narrow_plan(saved(UPDATE), fresh, reviewed=False).changes
     assert rules(row) == ["stale", "outcome-unknown"]
     assert any(refusal.outcome_unknown for refusal in row.refusals)
 
@@ -118,7 +118,7 @@ def test_it_is_refused_now() -> None:
 def test_it_was_refused_and_is_not_now() -> None:
     """What the plan showed as refused is not done."""
     before = saved(UPDATE, open_intents={"widget/a": "update"})
-    (row,) = narrowed(before, plan(situation(UPDATE)), reviewed=False).changes
+    (row,) = narrow_plan(before, build_plan(situation(UPDATE)), reviewed=False).changes
     assert rules(row) == ["stale"]
     assert "it was refused when it was planned, now it would be update" in reasons(row)
 
@@ -201,18 +201,18 @@ def test_gone() -> None:
 def test_guards_of_rows_that_are_left_out() -> None:
     """A guard on a row that is not done stops nothing; one on a row that is done does."""
     found = {"widget/a": {"spec": OLD, "live": OLD}}
-    fresh = plan(situation(found, adopt=False))
+    fresh = build_plan(situation(found, adopt=False))
     assert [trip.name for trip in fresh.guards] == ["adopt"]
-    assert narrowed(saved({}), fresh, reviewed=False).guards == ()
-    assert narrowed(saved(found), fresh, reviewed=False).guards == fresh.guards
+    assert narrow_plan(saved({}), fresh, reviewed=False).guards == ()
+    assert narrow_plan(saved(found), fresh, reviewed=False).guards == fresh.guards
 
 
 def test_a_secret_that_could_not_be_checked() -> None:
     """A plan made without secrets is true where they are at hand; values are no part of it."""
     blind = {"widget/a": {"spec": {**NEW, "config": {"key": {"$secret": None, "why": "unset"}}}}}
     seeing = {"widget/a": {"spec": {**NEW, "config": {"key": {"$secret": "s"}}}}}
-    assert not fitted(blind, seeing)["widget/a"].refused
-    assert not fitted(seeing, blind)["widget/a"].refused
+    assert not fitted(blind, seeing)["widget/a"].is_refused
+    assert not fitted(seeing, blind)["widget/a"].is_refused
 
 
 def test_a_secret_that_moved() -> None:
@@ -240,23 +240,25 @@ def test_many_fields_are_cut() -> None:
 @given(objects())
 def test_a_plan_applied_at_once_is_the_plan(found: dict[str, Data]) -> None:
     """Law: on an unchanged world a saved or reviewed plan loses no row and gains none."""
-    fresh = plan(situation(found, prune=True))
+    fresh = build_plan(situation(found, prune=True))
     kept = saved(found, prune=True)
-    assert narrowed(kept, fresh, reviewed=False) == fresh
-    assert narrowed(kept, fresh, reviewed=True) == fresh
+    assert narrow_plan(kept, fresh, reviewed=False) == fresh
+    assert narrow_plan(kept, fresh, reviewed=True) == fresh
 
 
 @settings(max_examples=80, deadline=None)
 @given(objects(), objects())
 def test_never_more_than_was_planned(before: dict[str, Data], now: dict[str, Data]) -> None:
     """Law: what is done on a changed world was planned, and is what apply would do now."""
-    kept, fresh = saved(before, prune=True), plan(situation(now, prune=True))
+    kept, fresh = saved(before, prune=True), build_plan(situation(now, prune=True))
     planned = {change.address: change for change in kept.changes}
     would = {change.address: change for change in fresh.changes}
     for reviewed in (False, True):
-        for change in narrowed(kept, fresh, reviewed=reviewed).changes:
-            if change.changes_server or (change.action is not Action.NO_OP and not change.refused):
+        for change in narrow_plan(kept, fresh, reviewed=reviewed).changes:
+            if change.changes_server or (
+                change.action is not Action.NO_OP and not change.is_refused
+            ):
                 assert change == would[change.address]
                 if not change.superseded:
                     assert planned[change.address].action is change.action
-                    assert not planned[change.address].refused
+                    assert not planned[change.address].is_refused

@@ -14,10 +14,10 @@ from unit.planning.world import Data, situation
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, Plan
-from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.planning import stale
-from synapse_apply.planning.narrow import is_due, narrowed
-from synapse_apply.planning.planner import plan
+from synapse_apply.planning.narrow import is_due, narrow_plan
+from synapse_apply.planning.planner import build_plan
 from synapse_apply.planning.unite import unite_plans
 
 A, B = widget(OLD), widget(OLD)
@@ -28,7 +28,7 @@ OTHER = widget(OLD, {**OLD, "note": "other"})
 def apply_reviewed(plans: list[dict[str, Data]], now: dict[str, Data]) -> dict[str, Change]:
     """The rows that are left of the plan of now, under the union of these plans."""
     united = unite_plans([saved(objects) for objects in plans])
-    rows = narrowed(united, plan(situation(now)), reviewed=True).changes
+    rows = narrow_plan(united, build_plan(situation(now)), reviewed=True).changes
     return {str(change.address): change for change in rows}
 
 
@@ -37,21 +37,21 @@ def test_two_merges_that_do_not_meet(order: tuple[int, int]) -> None:
     """Each plan has the other's row as unchanged: both rows go, whichever was merged first."""
     plans = [{"widget/a": A, "widget/b": STILL}, {"widget/a": STILL, "widget/b": B}]
     rows = apply_reviewed([plans[index] for index in order], {"widget/a": A, "widget/b": B})
-    assert [(row.action, row.refused) for row in rows.values()] == [(Action.UPDATE, False)] * 2
+    assert [(row.action, row.is_refused) for row in rows.values()] == [(Action.UPDATE, False)] * 2
 
 
 def test_an_address_that_the_newer_plan_does_not_list() -> None:
     """It was made before the older one's object was declared: the reviewed row goes."""
     rows = apply_reviewed([{"widget/n": {"spec": NEW}}, {}], {"widget/n": {"spec": NEW}})
     assert rows["widget/n"].action is Action.CREATE
-    assert not rows["widget/n"].refused
+    assert not rows["widget/n"].is_refused
 
 
 @pytest.mark.parametrize(("plans", "goes"), [((A, OTHER), False), ((OTHER, A), True)])
 def test_the_newer_of_two_rows_counts(plans: tuple[Data, Data], goes: bool) -> None:
     """What is due is a row that the newer plan shows, or it is refused with what differs."""
     row = apply_reviewed([{"widget/a": each} for each in plans], {"widget/a": A})["widget/a"]
-    assert row.refused != goes
+    assert row.is_refused != goes
     if not goes:
         assert reasons(row) == [
             "it is not what was reviewed",
@@ -67,18 +67,18 @@ def test_the_sum_of_two_rows_is_a_row_nobody_saw() -> None:
     row = apply_reviewed(plans, {"widget/a": widget(OLD, both)})["widget/a"]
     assert rules(row) == ["stale"]
     stacked = [plans[1], {"widget/a": widget(OLD, both)}]
-    assert not apply_reviewed(stacked, {"widget/a": widget(OLD, both)})["widget/a"].refused
+    assert not apply_reviewed(stacked, {"widget/a": widget(OLD, both)})["widget/a"].is_refused
 
 
 def test_a_newer_plan_that_refuses() -> None:
     """Its reader saw that nothing would be done: nothing is, also where an older plan has the row."""
     plain = saved({"widget/a": A})
     stopped = saved({"widget/a": A}, open_intents={"widget/a": "update"})
-    fresh = plan(situation({"widget/a": A}))
-    (row,) = narrowed(unite_plans([plain, stopped]), fresh, reviewed=True).changes
+    fresh = build_plan(situation({"widget/a": A}))
+    (row,) = narrow_plan(unite_plans([plain, stopped]), fresh, reviewed=True).changes
     assert rules(row) == ["stale"]
-    (row,) = narrowed(unite_plans([stopped, plain]), fresh, reviewed=True).changes
-    assert not row.refused
+    (row,) = narrow_plan(unite_plans([stopped, plain]), fresh, reviewed=True).changes
+    assert not row.is_refused
 
 
 def test_a_row_that_no_plan_has() -> None:
@@ -95,7 +95,7 @@ def test_a_row_that_no_plan_has() -> None:
 def test_a_merge_that_takes_back_an_older_one() -> None:
     """Nothing is due any more: nothing is done; what was to be made and is gone is told."""
     rows = apply_reviewed([{"widget/a": A}, {"widget/a": STILL}], {"widget/a": STILL})
-    assert (rows["widget/a"].action, rows["widget/a"].refused) == (Action.NO_OP, False)
+    assert (rows["widget/a"].action, rows["widget/a"].is_refused) == (Action.NO_OP, False)
     rows = apply_reviewed([{"widget/n": {"spec": NEW}}, {}], {})
     assert reasons(rows["widget/n"]) == ["it is neither declared nor recorded now"]
 
@@ -108,7 +108,9 @@ def test_a_change_under_a_name_that_another_merge_gave_up() -> None:
 
 def test_renames_are_those_of_all() -> None:
     """Each once, in the order of the plans."""
-    moves = [Moved(Address("widget", old), Address("widget", new)) for old, new in ("ab", "cd")]
+    moves = [
+        MovedAddress(Address("widget", old), Address("widget", new)) for old, new in ("ab", "cd")
+    ]
     plans = [
         Plan("1", "", "", saved({}).base, moved=(moves[0],)),
         Plan("2", "", "", saved({}).base, moved=(moves[1], moves[0])),
@@ -133,10 +135,10 @@ def test_the_order_of_unrelated_plans_does_not_matter(
     """Law: where no two of them have a row for one address."""
     plans = [saved(found, prune=True) for found in before]
     plans = keep_apart(plans)
-    fresh = plan(situation(now, prune=True))
+    fresh = build_plan(situation(now, prune=True))
     outcomes: list[dict[Address, Any]] = []
     for order in itertools.permutations(plans):
-        rows = narrowed(unite_plans(order), fresh, reviewed=True).changes
+        rows = narrow_plan(unite_plans(order), fresh, reviewed=True).changes
         outcomes.append({row.address: row for row in rows})
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
@@ -147,7 +149,7 @@ def keep_apart(plans: list[Plan]) -> list[Plan]:
     kept: list[Plan] = []
     for one in plans:
         rows = tuple(row for row in one.changes if row.address not in seen)
-        seen |= {row.address for row in rows if is_due(row) or row.refused}
+        seen |= {row.address for row in rows if is_due(row) or row.is_refused}
         kept.append(Plan(one.id, one.created, one.tool_version, one.base, rows))
     return kept
 
@@ -159,10 +161,10 @@ def test_nothing_is_done_that_no_plan_has(
 ) -> None:
     """Law: each row that goes is a due row of one of the plans, as it was shown there."""
     plans = [saved(found, prune=True) for found in (*before, now)]
-    fresh = plan(situation(now, prune=True))
+    fresh = build_plan(situation(now, prune=True))
     ids = {change.address: change.remote_id for change in fresh.changes}
     for chosen in (plans[:-1], plans, [plans[-1], *plans[:-1]]):
-        for row in narrowed(unite_plans(chosen), fresh, reviewed=True).changes:
+        for row in narrow_plan(unite_plans(chosen), fresh, reviewed=True).changes:
             if is_due(row):
                 assert any(shows(one, row, ids) for one in chosen)
 
@@ -171,7 +173,7 @@ def shows(one: Plan, row: Change, ids: dict[Address, str]) -> bool:
     """Whether a plan has a due row that equals this one, or whose run is all that is left of it."""
     for shown in one.changes:
         if shown.address == row.address and is_due(shown):
-            known = stale.known_by_now(shown, row, ids)
-            run_is_left = row.action is Action.NO_OP and stale.same_run(known, row)
-            return stale.same(known, row) or run_is_left
+            known = stale.resolve_known_ids(shown, row, ids)
+            run_is_left = row.action is Action.NO_OP and stale.is_same_run(known, row)
+            return stale.is_same_change(known, row) or run_is_left
     return False

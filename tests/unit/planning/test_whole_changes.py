@@ -9,15 +9,15 @@ from typing import Any
 from unit.planning.world import situation
 
 from synapse_apply.model.plan import Action, Cause, Change
-from synapse_apply.model.project import Guards
+from synapse_apply.model.project import GuardSettings
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.planning.planner import plan
+from synapse_apply.planning.planner import build_plan
 
 KEY = ("config", "key")
 
 
 def _only(data: dict[str, Any], address: str = "widget/a", **choices: Any) -> Change:
-    return plan(situation({address: data}, **choices)).changes[0]
+    return build_plan(situation({address: data}, **choices)).changes[0]
 
 
 def test_a_create_has_no_before_and_hides_its_secrets() -> None:
@@ -61,7 +61,7 @@ def test_a_delete_has_no_after() -> None:
 
 def test_what_only_the_server_knows_is_unknown() -> None:
     """A reference to something not created yet."""
-    made = plan(
+    made = build_plan(
         situation(
             {
                 "plugin/p": {"spec": {"name": "P"}},
@@ -136,9 +136,9 @@ def test_planning_leaves_its_input_alone() -> None:
             }
         }
     )
-    before = copy.deepcopy(made.items)
-    assert plan(made) == plan(made)
-    assert made.items == before
+    before = copy.deepcopy(made.resources)
+    assert build_plan(made) == build_plan(made)
+    assert made.resources == before
 
 
 def test_a_secret_removed_or_changed_never_carries_a_value() -> None:
@@ -164,8 +164,8 @@ def test_thousands_of_objects_are_planned_in_moments() -> None:
         objects[f"widget/old{n}"] = {"live": {"name": f"o{n}"}, "record": {}}
     made = situation(objects, prune=True)
     started = time.monotonic()
-    result = plan(made)
+    result = build_plan(made)
     assert time.monotonic() - started < 10
     assert len(result.changes) == 3000
     assert [trip.name for trip in result.guards] == ["mass-missing"]
-    assert made.choices.guards == Guards()
+    assert made.options.guards == GuardSettings()

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.kinds.descriptor import (
-    Binding,
+    ApiBinding,
     Catalogue,
     Compare,
     FieldRule,
-    Proof,
     ResourceType,
     UpdateMode,
+    VerificationSpec,
 )
 from synapse_apply.model.observed import Lookup, Observed
 
@@ -25,18 +25,18 @@ def _no_call(*_args: Any) -> Any:
     raise AssertionError("planning makes no call")
 
 
-def _binding(fields: tuple[str, ...], mode: UpdateMode, *, fixed: bool) -> Binding:
-    return Binding(
+def _binding(fields: tuple[str, ...], mode: UpdateMode, *, fixed: bool) -> ApiBinding:
+    return ApiBinding(
         api="v1",
         fields=frozenset(fields),
         lookup={"name": Lookup.COMPLETE},
-        read=_no_call,
-        create=_no_call,
+        read_object=_no_call,
+        create_object=_no_call,
         decode=_no_call,
         encode=_no_call,
-        update=None if fixed else _no_call,
+        update_object=None if fixed else _no_call,
         update_mode=mode,
-        delete=None if fixed else _no_call,
+        delete_object=None if fixed else _no_call,
     )
 
 
@@ -48,8 +48,8 @@ def _kind(prefix: str, rank: int, rules: tuple[FieldRule, ...], **more: Any) -> 
         prefix=prefix,
         rank=rank,
         rules={rule.name: rule for rule in rules},
-        natural_key=_key,
-        identity=("serial",),
+        derive_natural_key=_key,
+        identity_fields=("serial",),
         bindings={"v1": _binding(names, mode, fixed=more.pop("fixed", False))},
         **more,
     )
@@ -58,35 +58,39 @@ def _kind(prefix: str, rank: int, rules: tuple[FieldRule, ...], **more: Any) -> 
 _WIDGET = (
     FieldRule("name", required=True),
     FieldRule("serial", immutable=True, fixed_hint="a serial never changes"),
-    FieldRule("note", reset=""),
+    FieldRule("note", reset_value=""),
     FieldRule("size"),
-    FieldRule("tags", compare=Compare.SET, reset=[]),
+    FieldRule("tags", compare=Compare.SET, reset_value=[]),
     FieldRule("words"),
     FieldRule("parent"),
     FieldRule("hook", write_only=True),
-    FieldRule("config", free_form=True, reset={}),
+    FieldRule("config", free_form=True, reset_value={}),
     FieldRule("future"),
 )
 KINDS: Catalogue = {
     "widget": _kind("widget", 1, _WIDGET),
     "gadget": _kind("gadget", 0, _WIDGET, mode=UpdateMode.PUT),
     "volume": _kind(
-        "volume", 2, (FieldRule("line"), FieldRule("version")), series="line", version="version"
+        "volume",
+        2,
+        (FieldRule("line"), FieldRule("version")),
+        series_field="line",
+        version_field="version",
     ),
     "edition": _kind(
         "edition",
         2,
         (FieldRule("line"), FieldRule("version"), FieldRule("text"), FieldRule("draft")),
         fixed=True,
-        series="line",
-        version="version",
+        series_field="line",
+        version_field="version",
         carries_package=True,
-        proof=Proof(
-            owner="line",
-            body=lambda _spec, verify: {"parameters": verify.get("parameters", {})},
-            run=_no_call,
-            jobs=_no_call,
+        verification_spec=VerificationSpec(
+            owner_field="line",
+            build_body=lambda _spec, verify: {"parameters": verify.get("parameters", {})},
+            send_run=_no_call,
+            list_jobs=_no_call,
         ),
-        replaced_if="draft",
+        replaceable_if="draft",
     ),
 }

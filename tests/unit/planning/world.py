@@ -1,9 +1,10 @@
 """Situations written as plain data: what is declared, live and recorded of each address.
 
 An object is {spec, live, record, ...}. Marks in values: {$secret: V} a declared secret (or
-{$secret: null, why: W}, {$secret: live}; from: literal is one in plain text), {$mac: V, key: K} its digest, {$withheld: HOW}, and
-{$ref: ADDRESS} a reference. `verify` is the block of a manifest; a record's `run` is what it
-remembers of its last one: {result, job, of: the verify block that was run}.
+{$secret: null, why: W}, {$secret: live}; from: literal is one in plain text), {$mac: V, key: K} its
+digest, {$withheld: HOW}, and {$ref: ADDRESS} a reference. `verify` is the block of a manifest; a
+record's `run` is what it remembers of its last one: {result, job, of: the verify block that was
+run}.
 """
 
 from __future__ import annotations
@@ -15,34 +16,34 @@ from unit.planning.throwaway_kinds import KINDS
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.kinds.proof import digest_of
-from synapse_apply.manifests.policy import rules_of
+from synapse_apply.kinds.proof import compute_body_digest
+from synapse_apply.manifests.policy import decode_rules
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
-from synapse_apply.model.diagnostic import Position, error, from_pointer
-from synapse_apply.model.observed import FoundBy, Lookup, Observed, Sighting
-from synapse_apply.model.plan import Base
+from synapse_apply.model.diagnostic import Position, error_finding, parse_json_pointer
+from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
+from synapse_apply.model.plan import PlanBase
 from synapse_apply.model.policy import Policy
-from synapse_apply.model.project import Guards
-from synapse_apply.model.state import Binding, Intent, Record
+from synapse_apply.model.project import GuardSettings
+from synapse_apply.model.state import Intent, Record, StateIdentity
 from synapse_apply.model.values import (
+    DesiredSecret,
     KnownAfterApply,
     Mac,
     Reference,
     SecretRef,
-    SecretWant,
-    Withheld,
-    leaves,
+    WithheldSecret,
+    flatten,
 )
-from synapse_apply.model.verification import Elsewhere, LastRun, Verdict
-from synapse_apply.planning.situation import Choices, Item, Situation
+from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunStatus
+from synapse_apply.planning.situation import PlanInput, PlanOptions, ResourceState
 
 ALL_KINDS = {**CATALOGUE, **KINDS}
 _MARKS = {"$secret", "$mac", "$withheld", "$ref"}
 Data = Mapping[str, Any]
 
 
-def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
+def situation(objects: Mapping[str, Data], **choices: Any) -> PlanInput:
     """The situation of these objects; choices as the command line gives them."""
     intents = choices.pop("open_intents", ())
     waiting = choices.pop("waiting", {})
@@ -57,21 +58,23 @@ def situation(objects: Mapping[str, Data], **choices: Any) -> Situation:
     ids = {name: str(data.get("id", n)) for n, (name, data) in enumerate(objects.items(), 1)}
     live = {name: ids[name] for name, data in objects.items() if "live" in data}
     items = [_item(Address.parse(name), data, ids[name], live) for name, data in objects.items()]
-    return Situation(
+    return PlanInput(
         plan_id="plan-1",
         created=created,
         tool_version="0",
-        base=Base("test", Binding("http://localhost"), "lineage", 1),
+        base=PlanBase("test", StateIdentity("http://localhost"), "lineage", 1),
         catalogue=ALL_KINDS,
-        items={item.address: item for item in items},
+        resources={item.address: item for item in items},
         open_intents=tuple(
             _intent(Address.parse(name), call) for name, call in dict(intents).items()
         ),
-        waiting={Address.parse(new): Address.parse(old) for new, old in waiting.items()},
-        choices=_choices(choices),
-        elsewhere={target: _elsewhere(data) for target, data in elsewhere.items()},
-        removed=removed,
-        published=published,
+        open_call_by_new_address={
+            Address.parse(new): Address.parse(old) for new, old in waiting.items()
+        },
+        options=_choices(choices),
+        other_targets={target: _elsewhere(data) for target, data in elsewhere.items()},
+        removed_addresses=removed,
+        published_versions=published,
     )
 
 
@@ -81,19 +84,19 @@ def _intent(address: Address, call: str) -> Intent:
     return Intent("i", "p", address, verb, "v1", key, sent_at="2026-01-01T00:00:00Z")
 
 
-def _elsewhere(data: Data) -> Elsewhere:
+def _elsewhere(data: Data) -> OtherTargetRuns:
     """By address the digest that is there and, where it was run, the result."""
     there = {Address.parse(name): about for name, about in data.get("has", {}).items()}
     digests = {address: about.get("digest", "") for address, about in there.items()}
     runs = {
-        address: LastRun(Verdict(about["result"]), "12", "", about.get("ran", digests[address]))
+        address: LastRun(RunStatus(about["result"]), "12", "", about.get("ran", digests[address]))
         for address, about in there.items()
         if "result" in about
     }
-    return Elsewhere(digests, runs, data.get("problem", ""), data.get("missing", False))
+    return OtherTargetRuns(digests, runs, data.get("problem", ""), data.get("missing", False))
 
 
-def _choices(data: dict[str, Any]) -> Choices:
+def _choices(data: dict[str, Any]) -> PlanOptions:
     if "selected" in data:
         data["selected"] = frozenset(map(Address.parse, data["selected"]))
     if "verify_now" in data:
@@ -101,7 +104,7 @@ def _choices(data: dict[str, Any]) -> Choices:
     if "policy" in data:
         data["policy"] = _policy(data["policy"])
     data["overridden"] = frozenset(data.get("overridden", ()))
-    return Choices(**{"adopt": True, **data, "guards": Guards(**data.get("guards", {}))})
+    return PlanOptions(**{"adopt": True, **data, "guards": GuardSettings(**data.get("guards", {}))})
 
 
 def _policy(data: str | list[Data]) -> Policy:
@@ -110,42 +113,44 @@ def _policy(data: str | list[Data]) -> Policy:
         return Policy(data)
     found: list[Any] = []
     place = {("policy", "rules", 0): Position("synapse-apply.yaml", 7, 5)}
-    rules = rules_of({"policy": {"rules": data}}, (), place, lambda *what: found.append(what))
+    rules = decode_rules({"policy": {"rules": data}}, (), place, lambda *what: found.append(what))
     assert not found
     return Policy(rules=rules)
 
 
-def _item(address: Address, data: Data, remote_id: str, live: Mapping[str, str]) -> Item:
+def _item(address: Address, data: Data, remote_id: str, live: Mapping[str, str]) -> ResourceState:
     kind = ALL_KINDS[address.kind]
     desired = _desired(address, data) if "spec" in data else None
     key = data.get("natural_key")
     if key is None:
-        key = kind.natural_key(desired.spec, {}) if desired else ""
-    return Item(
+        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
+    return ResourceState(
         address=address,
         type=kind,
         binding=kind.bindings["v1"],
-        sighting=_sighting(address, data, remote_id),
+        lookup_result=_sighting(address, data, remote_id),
         desired=desired,
-        want={path: _known(value, live) for path, value in _fields(data.get("spec", {})).items()},
-        live=_fields(data.get("live", {})),
+        declared_fields={
+            path: _known(value, live) for path, value in _fields(data.get("spec", {})).items()
+        },
+        live_fields=_fields(data.get("live", {})),
         record=_record(address, data, remote_id),
         salt="salt",
         natural_key=key,
     )
 
 
-def _sighting(address: Address, data: Data, remote_id: str) -> Sighting:
+def _sighting(address: Address, data: Data, remote_id: str) -> LookupResult:
     spec = data.get("live")
     default = "record" if "record" in data else "key"
-    return Sighting(
+    return LookupResult(
         address,
         observed=None
         if spec is None
         else Observed(remote_id, "v1", spec, {"digest": data["told"]} if "told" in data else {}),
         found_by=None if spec is None else FoundBy(data.get("found_by", default)),
         lookup=Lookup(data.get("lookup", "complete")),
-        problem=error(data["problem"], address=str(address)) if "problem" in data else None,
+        problem=error_finding(data["problem"], address=str(address)) if "problem" in data else None,
     )
 
 
@@ -163,8 +168,8 @@ def _desired(address: Address, data: Data) -> Desired:
         spec={name: value for name, value in _tree(data["spec"]).items() if value is not None},
         lifecycle=Lifecycle(
             lifecycle.get("prevent_destroy", False),
-            tuple(map(from_pointer, lifecycle.get("ignore_changes", ()))),
-            tuple(map(from_pointer, lifecycle.get("own", ()))),
+            tuple(map(parse_json_pointer, lifecycle.get("ignore_changes", ()))),
+            tuple(map(parse_json_pointer, lifecycle.get("own", ()))),
         ),
         remote_id=data.get("pin"),
         depends_on=tuple(map(Address.parse, data.get("depends_on", ()))),
@@ -176,13 +181,13 @@ def _desired(address: Address, data: Data) -> Desired:
 
 
 def _run(kind: ResourceType, desired: Desired | None, data: Data) -> dict[str, str] | None:
-    if "run" not in data or kind.proof is None:
+    if "run" not in data or kind.verification_spec is None:
         return None
     run = data["run"]
     verify = run.get("of", desired.verify if desired else None)
-    body = kind.proof.body({}, verify) if verify is not None else None
-    parameters = digest_of(body) if body is not None else ""
-    return LastRun(Verdict(run["result"]), run.get("job", ""), parameters).to_json()
+    body = kind.verification_spec.build_body({}, verify) if verify is not None else None
+    parameters = compute_body_digest(body) if body is not None else ""
+    return LastRun(RunStatus(run["result"]), run.get("job", ""), parameters).to_json()
 
 
 def _record(address: Address, data: Data, remote_id: str) -> Record | None:
@@ -191,9 +196,9 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
     record = dict(data["record"] or {})
     kind = ALL_KINDS[address.kind]
     desired = _desired(address, data) if "spec" in data else None
-    series, version = kind.place_in_series(desired.spec) if desired else ("", "")
+    series, version = kind.locate_in_series(desired.spec) if desired else ("", "")
     needs = (
-        {at.address for at in leaves(desired.spec).values() if isinstance(at, Reference)}
+        {at.address for at in flatten(desired.spec).values() if isinstance(at, Reference)}
         if desired
         else set()
     )
@@ -205,7 +210,7 @@ def _record(address: Address, data: Data, remote_id: str) -> Record | None:
         str(record.get("id", remote_id)),
         record.get("api", "v1"),
         natural_key=record.get(
-            "natural_key", kind.natural_key(desired.spec, {}) if desired else ""
+            "natural_key", kind.derive_natural_key(desired.spec, {}) if desired else ""
         ),
         applied=_macs(_fields(applied)),
         seen=_macs(_fields(record.get("seen", applied))),
@@ -223,7 +228,7 @@ def _macs(fields: Mapping[Any, Any]) -> dict[Any, Any]:
     """A record holds digests and ids where a manifest holds secrets and references."""
     plain = {}
     for path, value in fields.items():
-        if isinstance(value, SecretWant):
+        if isinstance(value, DesiredSecret):
             if value.mac is not None:
                 plain[path] = value.mac
         else:
@@ -239,7 +244,7 @@ def _known(value: Any, live: Mapping[str, str]) -> Any:
 
 
 def _fields(tree: Data) -> dict[Any, Any]:
-    return leaves(_tree(tree))
+    return flatten(_tree(tree))
 
 
 def _tree(value: Any) -> Any:
@@ -254,11 +259,11 @@ def _mark(data: Data) -> Any:
     if "$ref" in data:
         return Reference(Address.parse(data["$ref"]))
     if "$withheld" in data:
-        return Withheld(data["$withheld"])
+        return WithheldSecret(data["$withheld"])
     if "$mac" in data:
         return Mac(data.get("key", "k1"), str(data["$mac"]))
     secret = data["$secret"]
     if secret == "live":
-        return SecretWant(SecretRef("live"))
+        return DesiredSecret(SecretRef("live"))
     mac = None if secret is None else Mac(data.get("key", "k1"), str(secret))
-    return SecretWant(SecretRef(data.get("from", "env"), "KEY"), mac, data.get("why", ""))
+    return DesiredSecret(SecretRef(data.get("from", "env"), "KEY"), mac, data.get("why", ""))

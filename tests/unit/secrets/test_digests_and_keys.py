@@ -13,7 +13,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secrets import macs
-from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, StateKey, create_key, load_keys
+from synapse_apply.secrets.keys import KEY_VARIABLE, StateKey, StateKeys, create_key, load_keys
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 
@@ -23,7 +23,7 @@ OTHER = StateKey(bytes(range(1, 33)), "test")
 
 def digest(value: object, salt: str = "s", path: tuple[str | int, ...] = ("a",)) -> str:
     """The digest under the test's key."""
-    return macs.mac(KEY, salt, path, Sensitive(value)).digest
+    return macs.compute_mac(KEY, salt, path, Sensitive(value)).digest
 
 
 def test_equal_values_have_equal_digests() -> None:
@@ -37,7 +37,7 @@ def test_salt_path_value_and_key_all_count() -> None:
         digest("v"), digest("w"), digest(1), digest(True), digest("1"), digest(["v"]),
         digest("v", "t"), digest("v", "s", ("b",)), digest("v", "s", ("a", "b")),
         digest("v", "s", ("a/b",)), digest("v", "s/a", ()), digest("v", "s", ()),
-        macs.mac(OTHER, "s", ("a",), Sensitive("v")).digest,
+        macs.compute_mac(OTHER, "s", ("a",), Sensitive("v")).digest,
     ]  # fmt: skip
     assert len(set(made)) == len(made)
 
@@ -50,28 +50,28 @@ def test_the_format_of_digests_is_fixed() -> None:
 
 def test_a_digest_names_its_key() -> None:
     """So that another key is told from another value."""
-    assert macs.mac(KEY, "s", ("a",), Sensitive("v")).key_id == KEY.key_id != OTHER.key_id
+    assert macs.compute_mac(KEY, "s", ("a",), Sensitive("v")).key_id == KEY.key_id != OTHER.key_id
 
 
 def test_salts_differ() -> None:
     """128 bits, in hex."""
-    assert len({macs.new_salt() for _ in range(50)}) == 50
-    assert len(bytes.fromhex(macs.new_salt())) == 16
+    assert len({macs.generate_salt() for _ in range(50)}) == 50
+    assert len(bytes.fromhex(macs.generate_salt())) == 16
 
 
 def test_a_created_key_is_private_and_stays(tmp_path: Path) -> None:
     """0600, and the same key the next time."""
     path = tmp_path / ".synapse-apply" / "state" / "prod.key"
-    made = load_keys({}, path, create=True).current
+    made = load_keys({}, path, create=True).current_key
     assert made is not None
     assert path.stat().st_mode & 0o777 == 0o600
-    assert load_keys({}, path, create=True).known == (made,)
+    assert load_keys({}, path, create=True).all_keys == (made,)
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_nothing_is_created_unless_asked(tmp_path: Path) -> None:
     """A plan leaves no file behind."""
-    assert load_keys({}, tmp_path / "k").current is None
+    assert load_keys({}, tmp_path / "k").current_key is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -88,7 +88,7 @@ def test_the_variable_wins_and_the_file_still_checks(tmp_path: Path) -> None:
     path = tmp_path / "k"
     in_file = create_key(path)
     keys = load_keys({KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}, path)
-    assert keys.known == (KEY, in_file)
+    assert keys.all_keys == (KEY, in_file)
 
 
 def test_wide_permissions_are_narrowed_with_a_warning(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_wide_permissions_are_narrowed_with_a_warning(tmp_path: Path) -> None:
     key = create_key(path)
     path.chmod(0o644)
     keys = load_keys({}, path)
-    assert keys.current == key
+    assert keys.current_key == key
     assert path.stat().st_mode & 0o777 == 0o600
     assert [finding.summary for finding in keys.warnings] == ["State key was readable by others"]
 
@@ -130,12 +130,12 @@ def test_a_file_that_is_not_needed_stops_nothing(tmp_path: Path) -> None:
         one.touch(0o600)
     environ = {KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}
     keys = load_keys(environ, file, create=True, previous=previous)
-    assert keys.known == (KEY,)
+    assert keys.all_keys == (KEY,)
     for one, finding in zip((file, previous), keys.warnings, strict=True):
         assert f"State key is too short: The key in {one} has 0 bytes" in finding.detail
     file.unlink()
     keys = load_keys({}, file, create=True, previous=previous)
-    assert keys.current is not None
+    assert keys.current_key is not None
     assert len(keys.warnings) == 1
 
 
@@ -158,7 +158,7 @@ def test_keys_may_be_spelled_as_tools_spell_them(tmp_path: Path, spelling: str) 
         "unpadded": plain.rstrip("="),
         "wrapped": plain[:20] + "\n" + plain[20:] + "\n",
     }[spelling]
-    key = load_keys({KEY_VARIABLE: text}, tmp_path / "none").current
+    key = load_keys({KEY_VARIABLE: text}, tmp_path / "none").current_key
     assert key is not None
     assert key.reveal() == data
 
@@ -166,7 +166,7 @@ def test_keys_may_be_spelled_as_tools_spell_them(tmp_path: Path, spelling: str) 
 def test_a_key_never_prints_or_pickles() -> None:
     """Its id tells nothing of it."""
     key = StateKey(b"canary-key-canary-key-canary-key", "test")
-    for text in (repr(key), str(key), f"{key}", repr(Keys((key,)))):
+    for text in (repr(key), str(key), f"{key}", repr(StateKeys((key,)))):
         assert "canary" not in text
     with pytest.raises(TypeError):
         pickle.dumps(key)
@@ -175,28 +175,28 @@ def test_a_key_never_prints_or_pickles() -> None:
 def test_the_store_reads_each_value_once(tmp_path: Path) -> None:
     """A file that changes in the middle of a run does not give two values."""
     (tmp_path / "k").write_text("one")
-    store: Secrets = SecretStore(Resolver(tmp_path, {}), Keys((KEY,)))
+    store: Secrets = SecretStore(Resolver(tmp_path, {}), StateKeys((KEY,)))
     ref = SecretRef("file", "k")
-    assert store.resolve(ref).reveal() == "one"
+    assert store.resolve_secret(ref).reveal() == "one"
     (tmp_path / "k").write_text("two")
-    assert store.resolve(ref).reveal() == "one"
+    assert store.resolve_secret(ref).reveal() == "one"
 
 
 def test_the_store_digests_under_the_current_key(tmp_path: Path) -> None:
     """And checks under any key it has."""
-    store = SecretStore(Resolver(tmp_path, {}), Keys((KEY, OTHER)))
+    store = SecretStore(Resolver(tmp_path, {}), StateKeys((KEY, OTHER)))
     value = Sensitive("v")
     assert store.key_id == KEY.key_id
-    assert store.mac("s", ("a",), value) == macs.mac(KEY, "s", ("a",), value)
-    old = macs.mac(OTHER, "s", ("a",), value)
-    assert store.matches(old, "s", ("a",), value) is True
-    assert store.matches(old, "s", ("a",), Sensitive("w")) is False
-    foreign = macs.mac(StateKey(b"x" * 32, "test"), "s", ("a",), value)
-    assert store.matches(foreign, "s", ("a",), value) is None
+    assert store.compute_mac("s", ("a",), value) == macs.compute_mac(KEY, "s", ("a",), value)
+    old = macs.compute_mac(OTHER, "s", ("a",), value)
+    assert store.matches_mac(old, "s", ("a",), value) is True
+    assert store.matches_mac(old, "s", ("a",), Sensitive("w")) is False
+    foreign = macs.compute_mac(StateKey(b"x" * 32, "test"), "s", ("a",), value)
+    assert store.matches_mac(foreign, "s", ("a",), value) is None
 
 
 def test_without_a_key_nothing_is_digested(tmp_path: Path) -> None:
     """Then no change is seen, and no update made."""
     store = SecretStore(Resolver(tmp_path, {}))
     assert store.key_id == ""
-    assert store.mac("s", ("a",), Sensitive("v")) is None
+    assert store.compute_mac("s", ("a",), Sensitive("v")) is None

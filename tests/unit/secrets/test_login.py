@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.model.login import PLACE, Login
+from synapse_apply.model.login import LOGIN_FILE_LABEL, Login
 from synapse_apply.secrets.login import read_login
 
 TOKEN = "syn_t0ken-of-tests"
@@ -35,10 +35,14 @@ def test_a_login_is_read_whole(tmp_path: Path) -> None:
     login = found(
         tmp_path, host="https://api.acme.example/", access_token=TOKEN, tenant="acme", theme="dark"
     )
-    assert (login.place, login.url, login.tenant) == (PLACE, "https://api.acme.example", "acme")
+    assert (login.file_label, login.url, login.tenant) == (
+        LOGIN_FILE_LABEL,
+        "https://api.acme.example",
+        "acme",
+    )
     assert login.token is not None
     assert login.token.reveal() == TOKEN
-    assert (login.lacks, login.problem, login.exposed) == ("", "", False)
+    assert (login.no_login_reason, login.problem, login.is_exposed) == ("", "", False)
     assert TOKEN not in repr(login)
 
 
@@ -66,7 +70,7 @@ def test_a_login_without_a_token_of_use(tmp_path: Path, keys: dict[str, Any], wo
     """Its url can be used all the same; what is missing is told."""
     login = found(tmp_path, host="https://a.example", **keys)
     assert (login.url, login.token) == ("https://a.example", None)
-    assert words in login.lacks
+    assert words in login.no_login_reason
 
 
 @pytest.mark.parametrize(
@@ -100,4 +104,4 @@ def test_one_that_others_can_read(tmp_path: Path) -> None:
     """It is used, and told."""
     login = read(tmp_path, json.dumps({"access_token": TOKEN}), mode=0o640)
     assert login is not None
-    assert login.exposed
+    assert login.is_exposed

@@ -11,8 +11,8 @@ import pytest
 
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.values import SecretRef, Sensitive
-from synapse_apply.secrets.keys import KEY_VARIABLE, Keys, StateKey, load_keys
-from synapse_apply.secrets.macs import mac
+from synapse_apply.secrets.keys import KEY_VARIABLE, StateKey, StateKeys, load_keys
+from synapse_apply.secrets.macs import compute_mac
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 
@@ -62,7 +62,7 @@ def test_errors_of_files_hold_no_content(tmp_path: Path, case: str) -> None:
     (tmp_path / "key").write_bytes(data)
     store = SecretStore(Resolver(tmp_path, {}))
     with pytest.raises(SecretUnavailable) as caught:
-        store.resolve(SecretRef("file", "key", form))
+        store.resolve_secret(SecretRef("file", "key", form))
     shown = texts_of(caught.value)
     assert not [text for text in spellings(CANARY) if text in shown]
 
@@ -73,7 +73,7 @@ def test_errors_of_variables_hold_no_content(tmp_path: Path, name: str) -> None:
     value = CANARY + "\udcff" if name == "RAW_BAD" else CANARY
     store = SecretStore(Resolver(tmp_path, {name: value}, ["RAW_*"]))
     with pytest.raises(SecretUnavailable) as caught:
-        store.resolve(SecretRef("env", name, "json"))
+        store.resolve_secret(SecretRef("env", name, "json"))
     shown = texts_of(caught.value)
     assert not [text for text in spellings(CANARY) if text in shown]
 
@@ -90,13 +90,15 @@ def test_a_value_that_is_not_json_is_refused_without_showing_it() -> None:
     """The encoder's own error names the type alone."""
     key = StateKey(b"k" * 32, "test")
     with pytest.raises(TypeError) as caught:
-        mac(key, "s", ("a",), Sensitive({"a": CANARY.encode()}))
+        compute_mac(key, "s", ("a",), Sensitive({"a": CANARY.encode()}))
     assert CANARY not in texts_of(caught.value)
 
 
 def test_stores_and_resolvers_show_nothing(tmp_path: Path) -> None:
     """Their repr is the default one, and values in their cache are masked."""
-    store = SecretStore(Resolver(tmp_path, {"A": CANARY}), Keys((StateKey(b"k" * 32, "test"),)))
-    value = store.resolve(SecretRef("env", "A"))
-    for text in (repr(store), f"{value}", repr([value]), repr(store.mac("s", (), value))):
+    store = SecretStore(
+        Resolver(tmp_path, {"A": CANARY}), StateKeys((StateKey(b"k" * 32, "test"),))
+    )
+    value = store.resolve_secret(SecretRef("env", "A"))
+    for text in (repr(store), f"{value}", repr([value]), repr(store.compute_mac("s", (), value))):
         assert CANARY not in text

@@ -15,7 +15,7 @@ from synapse_apply.secrets.resolve import Resolver
 def detail_of(resolver: Resolver, ref: SecretRef) -> str:
     """The detail of the refusal, after checking that it carries a hint."""
     with pytest.raises(SecretUnavailable) as caught:
-        resolver.resolve(ref)
+        resolver.resolve_secret(ref)
     assert caught.value.diagnostics[0].hint
     return caught.value.diagnostics[0].detail
 
@@ -23,12 +23,12 @@ def detail_of(resolver: Resolver, ref: SecretRef) -> str:
 def test_a_variable_gives_its_value_as_it_stands(tmp_path: Path) -> None:
     """Variables keep their newlines: nobody added one by accident."""
     resolver = Resolver(tmp_path, {"RAW_KEY": "abc\n"}, ["RAW_*"])
-    assert resolver.resolve(SecretRef("env", "RAW_KEY")).reveal() == "abc\n"
+    assert resolver.resolve_secret(SecretRef("env", "RAW_KEY")).reveal() == "abc\n"
 
 
 def test_without_an_allow_list_any_other_variable_may_be_read(tmp_path: Path) -> None:
     """Only the forbidden ones stay closed."""
-    assert Resolver(tmp_path, {"PW": "x"}).resolve(SecretRef("env", "PW")).reveal() == "x"
+    assert Resolver(tmp_path, {"PW": "x"}).resolve_secret(SecretRef("env", "PW")).reveal() == "x"
 
 
 def test_an_unset_variable_is_named(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_one_trailing_newline_of_a_file_is_dropped(
 ) -> None:
     """What editors add goes; what is meant stays."""
     (tmp_path / "k").write_bytes(written)
-    assert Resolver(tmp_path, {}).resolve(SecretRef("file", "k")).reveal() == value
+    assert Resolver(tmp_path, {}).resolve_secret(SecretRef("file", "k")).reveal() == value
 
 
 def test_files_that_cannot_be_a_secret_are_refused(tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_files_outside_the_project_need_the_allow_list(tmp_path: Path) -> None:
         assert "allow_files" in _hint(closed, name)
     opened = Resolver(project, {}, (), ["../outside.key"])
     for name in ("../outside.key", str(outside), "link"):
-        assert opened.resolve(SecretRef("file", name)).reveal() == "v"
+        assert opened.resolve_secret(SecretRef("file", name)).reveal() == "v"
 
 
 def _hint(resolver: Resolver, name: str) -> str:
     with pytest.raises(SecretUnavailable) as caught:
-        resolver.resolve(SecretRef("file", name))
+        resolver.resolve_secret(SecretRef("file", name))
     return caught.value.diagnostics[0].hint
 
 
@@ -140,7 +140,7 @@ def test_a_listed_file_outside_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("v")
     (tmp_path / "mounted").symlink_to("data")
     resolver = Resolver(project, {}, (), ["../mounted"])
-    assert resolver.resolve(SecretRef("file", "../mounted")).reveal() == "v"
+    assert resolver.resolve_secret(SecretRef("file", "../mounted")).reveal() == "v"
 
 
 @pytest.mark.parametrize("name", [".synapse-apply/state/prod.key", ".git/config"])
@@ -159,7 +159,7 @@ def test_the_state_key_and_the_checkouts_credentials_are_never_read(
 def test_json_gives_structured_values(tmp_path: Path) -> None:
     """Numbers, lists and maps as they are."""
     resolver = Resolver(tmp_path, {"CRED": '{"type": "x", "n": [1, 2.5]}'})
-    value = resolver.resolve(SecretRef("env", "CRED", "json")).reveal()
+    value = resolver.resolve_secret(SecretRef("env", "CRED", "json")).reveal()
     assert value == {"type": "x", "n": [1, 2.5]}
 
 
@@ -185,7 +185,7 @@ def test_literals_are_given_and_live_values_are_not(tmp_path: Path) -> None:
     """What the server keeps is not ours to read."""
     resolver = Resolver(tmp_path, {})
     literal = SecretRef("literal", literal=Sensitive("v"))
-    assert resolver.resolve(literal).reveal() == "v"
+    assert resolver.resolve_secret(literal).reveal() == "v"
     assert "kept on the server" in detail_of(resolver, SecretRef("live"))
 
 

@@ -9,26 +9,31 @@ import pytest
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Sensitive
-from synapse_apply.model.verification import LastRun, Verdict
+from synapse_apply.model.verification import LastRun, RunStatus
 from synapse_apply.secrets import macs
-from synapse_apply.secrets.keys import Keys, StateKey, variable_of
-from synapse_apply.secrets.signatures import RunSigner, Standing, sign, standing
+from synapse_apply.secrets.keys import StateKey, StateKeys, key_variable_name
+from synapse_apply.secrets.signatures import (
+    RunSigner,
+    SignatureStatus,
+    sign_document,
+    verify_signature,
+)
 
 KEY, OTHER = StateKey(b"k" * 32, "here"), StateKey(b"o" * 32, "there")
 DOCUMENT = {"a": "b", "n": 1.0}
-RUN = LastRun(Verdict.PASSED, "12", "params", "pkg1:sha256:00", "2026-01-01T00:00:00Z")
+RUN = LastRun(RunStatus.PASSED, "12", "params", "pkg1:sha256:00", "2026-01-01T00:00:00Z")
 RECORD = Record(Address("release", "yolo@1.0.0"), "7", "v1", verification=RUN.to_json())
-SIGNER = RunSigner(Keys((KEY,)), "lineage")
+SIGNER = RunSigner(StateKeys((KEY,)), "lineage")
 
 
 @pytest.mark.parametrize(
     ("keys", "shown"),
-    [((KEY,), Standing.GENUINE), ((OTHER, KEY), Standing.EARLIER), ((OTHER,), Standing.STRANGE),
-     ((), Standing.STRANGE)],
+    [((KEY,), SignatureStatus.GENUINE), ((OTHER, KEY), SignatureStatus.EARLIER), ((OTHER,), SignatureStatus.STRANGE),
+     ((), SignatureStatus.STRANGE)],
 )  # fmt: skip
-def test_who_signed_it(keys: tuple[StateKey, ...], shown: Standing) -> None:
-    signature = sign(Keys((KEY,)), "purpose", DOCUMENT)
-    assert standing(Keys(keys), "purpose", DOCUMENT, signature) is shown
+def test_who_signed_it(keys: tuple[StateKey, ...], shown: SignatureStatus) -> None:
+    signature = sign_document(StateKeys((KEY,)), "purpose", DOCUMENT)
+    assert verify_signature(StateKeys(keys), "purpose", DOCUMENT, signature) is shown
 
 
 @pytest.mark.parametrize(
@@ -40,62 +45,62 @@ def test_who_signed_it(keys: tuple[StateKey, ...], shown: Standing) -> None:
 def test_what_is_not_of_this_document_is_forged(
     purpose: str, document: dict[str, object], signature: str | None
 ) -> None:
-    signed = sign(Keys((KEY,)), "purpose", DOCUMENT)
-    found = standing(Keys((KEY,)), purpose, document, signature or signed)
-    assert found is Standing.FORGED
+    signed = sign_document(StateKeys((KEY,)), "purpose", DOCUMENT)
+    found = verify_signature(StateKeys((KEY,)), purpose, document, signature or signed)
+    assert found is SignatureStatus.FORGED
 
 
 def test_no_digest_of_a_secret_is_a_signature() -> None:
     """A value that somebody chose must not be digested into what a run would have."""
-    mac = macs.mac(KEY, "", (), Sensitive(DOCUMENT))
-    shown = standing(Keys((KEY,)), "purpose", DOCUMENT, f"{mac.key_id}:{mac.digest}")
-    assert shown is Standing.FORGED
+    mac = macs.compute_mac(KEY, "", (), Sensitive(DOCUMENT))
+    shown = verify_signature(StateKeys((KEY,)), "purpose", DOCUMENT, f"{mac.key_id}:{mac.digest}")
+    assert shown is SignatureStatus.FORGED
 
 
 def test_without_a_key_nothing_is_signed() -> None:
-    assert sign(Keys(), "purpose", DOCUMENT) == ""
-    assert RunSigner(Keys(), "lineage").signed(RECORD) == RECORD
-    assert SIGNER.standing(RECORD) is Standing.UNSIGNED
+    assert sign_document(StateKeys(), "purpose", DOCUMENT) == ""
+    assert RunSigner(StateKeys(), "lineage").sign_record(RECORD) == RECORD
+    assert SIGNER.verify_record(RECORD) is SignatureStatus.UNSIGNED
 
 
 @pytest.mark.parametrize("name", ["result", "job", "parameters", "digest", "at"])
 def test_a_signature_is_over_all_that_decides(name: str) -> None:
-    signed = SIGNER.signed(RECORD)
-    assert SIGNER.standing(signed) is Standing.GENUINE
+    signed = SIGNER.sign_record(RECORD)
+    assert SIGNER.verify_record(signed) is SignatureStatus.GENUINE
     changed = replace(signed, verification={**(signed.verification or {}), name: "else"})
-    assert SIGNER.standing(changed) is Standing.FORGED
+    assert SIGNER.verify_record(changed) is SignatureStatus.FORGED
 
 
 def test_a_signature_is_of_one_address_and_one_lineage() -> None:
-    signed = SIGNER.signed(RECORD)
+    signed = SIGNER.sign_record(RECORD)
     moved = replace(signed, address=Address("release", "sam@1.0.0"))
-    assert SIGNER.standing(moved) is Standing.FORGED
-    assert SIGNER.standing(SIGNER.moved(signed, moved)) is Standing.GENUINE
-    assert replace(SIGNER, lineage="another").standing(signed) is Standing.FORGED
+    assert SIGNER.verify_record(moved) is SignatureStatus.FORGED
+    assert SIGNER.verify_record(SIGNER.sign_moved_record(signed, moved)) is SignatureStatus.GENUINE
+    assert replace(SIGNER, lineage="another").verify_record(signed) is SignatureStatus.FORGED
 
 
 def test_a_move_signs_nothing_that_was_not_signed() -> None:
     moved = replace(RECORD, address=Address("release", "sam@1.0.0"))
-    assert SIGNER.moved(RECORD, moved) == moved
+    assert SIGNER.sign_moved_record(RECORD, moved) == moved
 
 
 def test_states_of_earlier_versions_read_and_write_as_before() -> None:
     """No field appears in a record that nobody signs."""
-    assert LastRun.of(RECORD.verification) == RUN
+    assert LastRun.from_json(RECORD.verification) == RUN
     assert "signature" not in RUN.to_json()
 
 
 def test_the_result_of_a_forged_run_is_unknown() -> None:
-    signed = SIGNER.signed(RECORD)
+    signed = SIGNER.sign_record(RECORD)
     forged = replace(signed, verification={**(signed.verification or {}), "job": "13"})
     fine = replace(signed, address=RECORD.address)
-    records, doubted = SIGNER.without_forged({forged.address: forged})
-    last = LastRun.of(records[forged.address].verification)
+    records, doubted = SIGNER.replace_forged_results({forged.address: forged})
+    last = LastRun.from_json(records[forged.address].verification)
     assert doubted == (forged.address,)
     assert last is not None
-    assert (last.result, last.job, last.signature) == (Verdict.UNKNOWN, "13", "")
-    assert SIGNER.without_forged({fine.address: fine}) == ({fine.address: fine}, ())
+    assert (last.result, last.job, last.signature) == (RunStatus.UNKNOWN, "13", "")
+    assert SIGNER.replace_forged_results({fine.address: fine}) == ({fine.address: fine}, ())
 
 
 def test_each_target_has_a_variable_of_its_own() -> None:
-    assert variable_of("prod-eu.1") == "SYNAPSE_APPLY_STATE_KEY_PROD_EU_1"
+    assert key_variable_name("prod-eu.1") == "SYNAPSE_APPLY_STATE_KEY_PROD_EU_1"

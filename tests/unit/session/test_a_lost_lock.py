@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Exit
-from synapse_apply.model.plan import Action, Base, Plan
+from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.state import Binding
+from synapse_apply.model.state import StateIdentity
 from synapse_apply.views.text import render_report
 
-PLAN = Plan("p", "2026-01-01T00:00:00Z", "1", Base("prod", Binding("https://x"), "l", 1))
+PLAN = Plan("p", "2026-01-01T00:00:00Z", "1", PlanBase("prod", StateIdentity("https://x"), "l", 1))
 
 
 def test_the_report_of_a_run_that_lost_its_lock() -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.model.checkup import Verdict
+from synapse_apply.model.checkup import CheckStatus
 from synapse_apply.model.project import Target
-from synapse_apply.model.skew import Skew
+from synapse_apply.model.skew import ClockSkew
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.session import doctor as use_case
-from synapse_apply.session.checks.agents import Agent, health
-from synapse_apply.session.checks.clocks import clock_row
-from synapse_apply.session.checks.patient import Once, Unchecked
-from synapse_apply.session.where import Where
+from synapse_apply.session.checks.agents import Agent, check_agent_health
+from synapse_apply.session.checks.clocks import build_clock_result
+from synapse_apply.session.checks.patient import LazyValue, UncheckedError
+from synapse_apply.session.where import Invocation
 
 TOKEN = "tok-of-agent"
 AGENT = Agent("gpu-1", SecretRef("env", "GPU"))
@@ -26,32 +26,32 @@ AGENT = Agent("gpu-1", SecretRef("env", "GPU"))
 @pytest.mark.parametrize(
     ("low", "high", "settle_after", "verdict"),
     [
-        (-0.5, 0.5, 30, Verdict.OK),
-        (4.0, 5.0, 30, Verdict.OK),
-        (5.1, 6.1, 30, Verdict.WARNING),
-        (-31.0, -29.9, 30, Verdict.WARNING),
-        (30.1, 31.0, 30, Verdict.PROBLEM),
-        (-31.0, -30.1, 30, Verdict.PROBLEM),
-        (30.1, 31.0, 60, Verdict.WARNING),
-        (4.0, 5.0, 0.2, Verdict.OK),
-        (5.1, 6.0, 0.2, Verdict.PROBLEM),
-        (-1.0, 90.0, 30, Verdict.OK),
+        (-0.5, 0.5, 30, CheckStatus.OK),
+        (4.0, 5.0, 30, CheckStatus.OK),
+        (5.1, 6.1, 30, CheckStatus.WARNING),
+        (-31.0, -29.9, 30, CheckStatus.WARNING),
+        (30.1, 31.0, 30, CheckStatus.PROBLEM),
+        (-31.0, -30.1, 30, CheckStatus.PROBLEM),
+        (30.1, 31.0, 60, CheckStatus.WARNING),
+        (4.0, 5.0, 0.2, CheckStatus.OK),
+        (5.1, 6.0, 0.2, CheckStatus.PROBLEM),
+        (-1.0, 90.0, 30, CheckStatus.OK),
     ],
 )
 def test_how_far_apart_clocks_may_be(
-    low: float, high: float, settle_after: float, verdict: Verdict
+    low: float, high: float, settle_after: float, verdict: CheckStatus
 ) -> None:
     """Five seconds are noted, settle_after is the limit; only what is certain counts."""
-    row = clock_row(Skew(low, high), Target("t", settle_after=settle_after))
-    assert row.verdict is verdict
+    row = build_clock_result(ClockSkew(low, high), Target("t", settle_after=settle_after))
+    assert row.status is verdict
 
 
 def test_a_server_that_tells_no_time() -> None:
     """That is no fault of anybody's."""
-    assert clock_row(None, Target("t")).verdict is Verdict.UNCHECKED
+    assert build_clock_result(None, Target("t")).status is CheckStatus.UNCHECKED
 
 
-def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[Verdict, str]:
+def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[CheckStatus, str]:
     resolver = Resolver(Path(), {"GPU": f" {token}\n"})
     asked: list[str] = []
 
@@ -59,31 +59,31 @@ def judged(answer: Mapping[str, Any], token: str = TOKEN) -> tuple[Verdict, str]
         asked.append(sent)
         return answer
 
-    (row,) = health([AGENT], resolver.resolve_setting, ask)
+    (row,) = check_agent_health([AGENT], resolver.resolve_setting, ask)
     assert asked == [token]
-    return row.verdict, f"{row.summary} {row.detail} {row.hint}"
+    return row.status, f"{row.summary} {row.detail} {row.hint}"
 
 
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
-        ({}, Verdict.OK),
-        ({"status": None}, Verdict.OK),
-        ({"status": 200}, Verdict.OK),
-        ({"status": "connected"}, Verdict.OK),
-        ({"status": "ONLINE"}, Verdict.OK),
-        ({"status": "ok", "healthy": True}, Verdict.OK),
-        ({"status": "Disconnected"}, Verdict.PROBLEM),
-        ({"status": "ok", "healthy": False}, Verdict.PROBLEM),
-        ({"connected": False}, Verdict.PROBLEM),
-        ({"status": "hibernating"}, Verdict.WARNING),
+        ({}, CheckStatus.OK),
+        ({"status": None}, CheckStatus.OK),
+        ({"status": 200}, CheckStatus.OK),
+        ({"status": "connected"}, CheckStatus.OK),
+        ({"status": "ONLINE"}, CheckStatus.OK),
+        ({"status": "ok", "healthy": True}, CheckStatus.OK),
+        ({"status": "Disconnected"}, CheckStatus.PROBLEM),
+        ({"status": "ok", "healthy": False}, CheckStatus.PROBLEM),
+        ({"connected": False}, CheckStatus.PROBLEM),
+        ({"status": "hibernating"}, CheckStatus.WARNING),
     ],
 )
-def test_what_an_answer_says_of_an_agent(answer: Mapping[str, Any], verdict: Verdict) -> None:
+def test_what_an_answer_says_of_an_agent(answer: Mapping[str, Any], verdict: CheckStatus) -> None:
     """A success is health, unless it says otherwise; words of other servers are a warning."""
     found, text = judged(answer)
     assert found is verdict
-    if verdict is Verdict.PROBLEM:
+    if verdict is CheckStatus.PROBLEM:
         assert "not" in text
     if answer.get("status") == "hibernating":
         assert "hibernating" in text
@@ -95,7 +95,7 @@ def test_what_an_answer_says_of_an_agent(answer: Mapping[str, Any], verdict: Ver
 def test_a_status_that_may_not_be_told(word: str) -> None:
     """It may be the token handed back, or no word at all."""
     verdict, text = judged({"status": word})
-    assert verdict is Verdict.WARNING
+    assert verdict is CheckStatus.WARNING
     assert word not in text
     assert TOKEN not in text
 
@@ -112,9 +112,11 @@ def test_agents_are_asked_at_once() -> None:
 
     agents = [Agent(name, SecretRef("env", "GPU")) for name in ("c", "a", "b")]
     resolve = Resolver(Path(), {"GPU": TOKEN}).resolve_setting
-    assert [row.subject for row in health(agents, resolve, ask)] == ["c", "a", "b"]
-    rows = health(agents, resolve, None, "there is no url")
-    assert {(row.verdict, row.summary) for row in rows} == {(Verdict.UNCHECKED, "there is no url")}
+    assert [row.subject for row in check_agent_health(agents, resolve, ask)] == ["c", "a", "b"]
+    rows = check_agent_health(agents, resolve, None, "there is no url")
+    assert {(row.status, row.summary) for row in rows} == {
+        (CheckStatus.UNCHECKED, "there is no url")
+    }
 
 
 def test_a_defect_of_one_check_hides_no_other(
@@ -123,14 +125,21 @@ def test_a_defect_of_one_check_hides_no_other(
     """It is a row of its own, by its type and place, without the text; what came before stays."""
 
     def defective(patient: Any) -> Any:
-        yield from use_case.written.tool(patient)
+        yield from use_case.written.check_tool_version(patient)
         raise TypeError("s3cret in a message")
 
-    checks = (use_case.Check("odd", defective), use_case.Check("tool", use_case.written.tool))
+    checks = (
+        use_case.DoctorCheck("odd", defective),
+        use_case.DoctorCheck("tool", use_case.written.check_tool_version),
+    )
     monkeypatch.setattr(use_case, "SECTIONS", (("Project", checks),))
-    checkup = use_case.doctor(Where(tmp_path, target="embedded", environ={}))
-    assert [row.verdict for row in checkup.rows] == [Verdict.OK, Verdict.PROBLEM, Verdict.OK]
-    told = "".join(f"{row.summary}{row.detail}" for row in checkup.rows)
+    checkup = use_case.run_all_checks(Invocation(tmp_path, target="embedded", environ={}))
+    assert [row.status for row in checkup.results] == [
+        CheckStatus.OK,
+        CheckStatus.PROBLEM,
+        CheckStatus.OK,
+    ]
+    told = "".join(f"{row.summary}{row.detail}" for row in checkup.results)
     assert "TypeError at test_checks.py" in told
     assert "s3cret" not in told
 
@@ -143,14 +152,14 @@ def test_what_cannot_be_made_is_tried_once() -> None:
 
     def make() -> str:
         tries.append(1)
-        raise InputError.of("no")
+        raise InputError.from_summary("no")
 
-    thing = Once("there is no thing", make)
+    thing = LazyValue("there is no thing", make)
     for _ in range(2):
         with pytest.raises(InputError):
-            thing.get()
-        with pytest.raises(Unchecked, match="there is no thing"):
-            thing.needed()
+            thing.get_value()
+        with pytest.raises(UncheckedError, match="there is no thing"):
+            thing.require_value()
     assert tries == [1]
 
 

@@ -10,19 +10,19 @@ import pytest
 from e2e.scenarios.workplace import Server
 
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.manifests.shapes import read_secret_marks
 from synapse_apply.model.project import Project, Target
-from synapse_apply.session.backend import client_of
-from synapse_apply.session.export import export
-from synapse_apply.session.gather import Named, Wanted
-from synapse_apply.session.reach import Reach
-from synapse_apply.session.where import Where
+from synapse_apply.session.backend import open_client
+from synapse_apply.session.export import build_export
+from synapse_apply.session.gather import GatherQuery, NamedObject
+from synapse_apply.session.reach import LiveBackend
+from synapse_apply.session.where import Invocation
 
 TOKEN = "token-of-tests"
 
 
 @pytest.fixture
-def reach(tmp_path: Path) -> Iterator[Callable[..., Reach]]:
+def reach(tmp_path: Path) -> Iterator[Callable[..., LiveBackend]]:
     """A backend with two plugins, three releases and a storage, seen through an API version."""
     with ExitStack() as stack:
         running = EmbeddedServer(tmp_path / "data", tokens={TOKEN: "acme"}, tenant="acme")
@@ -40,23 +40,23 @@ def reach(tmp_path: Path) -> Iterator[Callable[..., Reach]]:
             {"name": "raw", "provider": "azure", "configuration": {"key": "canary"}},
         )
 
-        def seen(api: str) -> Reach:
+        def seen(api: str) -> LiveBackend:
             target = Target("prod", url, "acme", api={"*": api})
-            backend = stack.enter_context(client_of(url, TOKEN, target, 4))
+            backend = stack.enter_context(open_client(url, TOKEN, target, 4))
             project = Project(tmp_path, targets={"prod": target})
-            where = Where(directory=tmp_path, environ={}, parallelism=4)
-            return Reach(where, project, target, backend, secret_marks)
+            where = Invocation(directory=tmp_path, environ={}, parallelism=4)
+            return LiveBackend(where, project, target, backend, read_secret_marks)
 
         yield seen
 
 
 def addresses(found) -> list[str]:
-    return [str(one.address) for one in found.exported]
+    return [str(one.address) for one in found.objects]
 
 
 def test_v2_lists_all(reach) -> None:
     """Nothing needs to be named there; releases are the newest, or all."""
-    made = export(reach("v2"), Wanted())
+    made = build_export(reach("v2"), GatherQuery())
     assert addresses(made) == [
         "plugin/sam",
         "plugin/yolo",
@@ -64,21 +64,23 @@ def test_v2_lists_all(reach) -> None:
         "release/yolo@1.10.0",
         "storage/raw",
     ]
-    assert made.missed == ()
+    assert made.missed_objects == ()
     assert "canary" not in repr(made)
-    assert "release/yolo@1.9.0" in addresses(export(reach("v2"), Wanted(members="all")))
-    assert addresses(export(reach("v2"), Wanted(codes=("sam",)), only=["plugin"])) == ["plugin/sam"]
+    assert "release/yolo@1.9.0" in addresses(build_export(reach("v2"), GatherQuery(members="all")))
+    assert addresses(build_export(reach("v2"), GatherQuery(codes=("sam",)), only=["plugin"])) == [
+        "plugin/sam"
+    ]
 
 
 def test_v1_and_v2_call_things_alike(reach) -> None:
     """So that a target can go from one to the other."""
-    v1 = export(reach("v1"), Wanted(codes=("yolo", "sam"), members="all"))
-    assert addresses(v1) == addresses(export(reach("v2"), Wanted(members="all")))
+    v1 = build_export(reach("v1"), GatherQuery(codes=("yolo", "sam"), members="all"))
+    assert addresses(v1) == addresses(build_export(reach("v2"), GatherQuery(members="all")))
 
 
 def test_an_id_named_itself_must_be_there(reach) -> None:
     """A range may have holes."""
-    ids = {"plugin": [Named("1"), Named("8", surely=False), Named("9")]}
-    made = export(reach("v1"), Wanted(ids=ids, members="none"), only=["plugin"])
+    ids = {"plugin": [NamedObject("1"), NamedObject("8", is_required=False), NamedObject("9")]}
+    made = build_export(reach("v1"), GatherQuery(ids=ids, members="none"), only=["plugin"])
     assert addresses(made) == ["plugin/yolo"]
-    assert [(one.what, one.failed) for one in made.missed] == [("plugin id 9", True)]
+    assert [(one.label, one.is_failure) for one in made.missed_objects] == [("plugin id 9", True)]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.manifests.project import without_file
+from synapse_apply.manifests.project import build_default_project
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.project import Target
-from synapse_apply.session.sources import Sources
+from synapse_apply.session.sources import PackageSources
 
 ZIP = PackageSource("folder", "p")
 SIZE = 9 * 1024 * 1024  # worth keeping
@@ -25,7 +25,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one large file, at a time when it is no longer young."""
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "large").write_bytes(bytes(SIZE))
-    monkeypatch.setattr("synapse_apply.packages.sighting._RACY", -3600 * 10**9)
+    monkeypatch.setattr("synapse_apply.packages.sighting._RACY_NANOSECONDS", -3600 * 10**9)
     return tmp_path
 
 
@@ -36,9 +36,9 @@ def file(root: Path) -> Path:
 
 def look(root: Path, environ: dict[str, str] | None = None) -> str:
     """The package's digest as a run sees it."""
-    sources = Sources(without_file(root), environ=environ or {})
-    package, findings = sources.package(ZIP, Target("t", ""))
-    sources.keep()
+    sources = PackageSources(build_default_project(root), environ=environ or {})
+    package, findings = sources.inspect_package(ZIP, Target("t", ""))
+    sources.save_digests()
     assert package is not None, findings
     return package.digest
 
@@ -122,10 +122,10 @@ def test_noise_in_its_place_is_no_error(root: Path, file: Path) -> None:
 
 def test_two_writers_leave_a_whole_file(root: Path, file: Path) -> None:
     """One of theirs, and nothing beside it."""
-    made = [Sources(without_file(root), environ={}) for _ in range(4)]
+    made = [PackageSources(build_default_project(root), environ={}) for _ in range(4)]
     for one in made:
-        one.package(ZIP, Target("t", ""))
-    together = [threading.Thread(target=one.keep) for one in made]
+        one.inspect_package(ZIP, Target("t", ""))
+    together = [threading.Thread(target=one.save_digests) for one in made]
     for thread in together:
         thread.start()
     for thread in together:
@@ -152,8 +152,8 @@ def test_another_project_file_keeps_its_own(root: Path, tmp_path: Path) -> None:
     inner = root / "inner"
     (inner / "p").mkdir(parents=True)
     (inner / "p" / "large").write_bytes(bytes(SIZE))
-    sources = Sources(replace(without_file(root), root=inner), environ={})
-    sources.package(ZIP, Target("t", ""))
-    sources.keep()
+    sources = PackageSources(replace(build_default_project(root), root=inner), environ={})
+    sources.inspect_package(ZIP, Target("t", ""))
+    sources.save_digests()
     assert (inner / ".synapse-apply" / "cache" / "digests").exists()
     assert not (tmp_path / ".synapse-apply").exists()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.model.state import START, Position
-from synapse_apply.session.last_seen import LastSeen, Seen
+from synapse_apply.model.state import NO_PROGRESS, StateProgress
+from synapse_apply.session.last_seen import LastSeenStates, SeenProgress
 
 LINEAGE = "5f1c"
 
@@ -20,35 +20,39 @@ def only_file(folder: Path) -> Path:
 
 
 def test_it_never_goes_back(tmp_path: Path) -> None:
-    seen = LastSeen((tmp_path,))
-    for position in (Position(5, 2), Position(3, 4), Position(4, 1)):
-        seen.remember(LINEAGE, position)
-    assert seen.of(LINEAGE).position == Position(5, 4)
-    assert seen.of("another") == Seen()
+    seen = LastSeenStates((tmp_path,))
+    for position in (StateProgress(5, 2), StateProgress(3, 4), StateProgress(4, 1)):
+        seen.remember_progress(LINEAGE, position)
+    assert seen.find_farthest(LINEAGE).progress == StateProgress(5, 4)
+    assert seen.find_farthest("another") == SeenProgress()
 
 
 def test_many_runs_at_once_leave_the_farthest(tmp_path: Path) -> None:
     """Each reads and writes; none takes back what another wrote."""
-    positions = [Position(number, 100 - number) for number in range(100)]
+    positions = [StateProgress(number, 100 - number) for number in range(100)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda one: LastSeen((tmp_path,)).remember(LINEAGE, one), positions))
-    assert LastSeen((tmp_path,)).of(LINEAGE).position == Position(99, 100)
+        list(
+            pool.map(
+                lambda one: LastSeenStates((tmp_path,)).remember_progress(LINEAGE, one), positions
+            )
+        )
+    assert LastSeenStates((tmp_path,)).find_farthest(LINEAGE).progress == StateProgress(99, 100)
     assert only_file(tmp_path).suffix == ".json"
 
 
 def test_the_farthest_of_both_folders_counts(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    LastSeen((one,)).remember(LINEAGE, Position(7, 1))
-    LastSeen((other,)).remember(LINEAGE, Position(2, 9))
-    assert LastSeen((one, other)).of(LINEAGE).position == Position(7, 9)
+    LastSeenStates((one,)).remember_progress(LINEAGE, StateProgress(7, 1))
+    LastSeenStates((other,)).remember_progress(LINEAGE, StateProgress(2, 9))
+    assert LastSeenStates((one, other)).find_farthest(LINEAGE).progress == StateProgress(7, 9)
 
 
 def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
     """A plan costs one look."""
-    seen = LastSeen((tmp_path,))
-    seen.remember(LINEAGE, Position(7, 1))
+    seen = LastSeenStates((tmp_path,))
+    seen.remember_progress(LINEAGE, StateProgress(7, 1))
     before = only_file(tmp_path).stat()
-    seen.remember(LINEAGE, Position(7, 1))
+    seen.remember_progress(LINEAGE, StateProgress(7, 1))
     assert only_file(tmp_path).stat().st_ino == before.st_ino
 
 
@@ -63,9 +67,9 @@ def test_what_is_as_far_writes_nothing(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_file_of_something_else_tells_nothing(tmp_path: Path, text: str) -> None:
     """One that a kill or a full disk left, or that somebody wrote; the next run writes it anew."""
-    seen = LastSeen((tmp_path,))
-    seen.remember(LINEAGE, Position(1, 1))
+    seen = LastSeenStates((tmp_path,))
+    seen.remember_progress(LINEAGE, StateProgress(1, 1))
     only_file(tmp_path).write_text(text)
-    assert seen.of(LINEAGE).position == START
-    seen.remember(LINEAGE, Position(2, 2))
-    assert seen.of(LINEAGE).position == Position(2, 2)
+    assert seen.find_farthest(LINEAGE).progress == NO_PROGRESS
+    seen.remember_progress(LINEAGE, StateProgress(2, 2))
+    assert seen.find_farthest(LINEAGE).progress == StateProgress(2, 2)

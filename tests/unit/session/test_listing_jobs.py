@@ -12,8 +12,8 @@ import pytest
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.model.errors import Forbidden, InputError, Invalid, NotFound, RemoteError
 from synapse_apply.model.job import JobStatus
-from synapse_apply.session.jobs import Filter, listed
-from synapse_apply.session.reach import Reach
+from synapse_apply.session.jobs import JobFilter, iter_jobs
+from synapse_apply.session.reach import LiveBackend
 
 JOBS = [
     {"id": "c3", "status": "SUCCEEDED", "plugin": 1, "user": 1, "created": "2026-03-03T00:00:00Z"},
@@ -57,20 +57,22 @@ class Api:
         return {"id": pk, "code": {1: "yolo", 2: "sam"}[pk]}
 
 
-def ids(api: Api, wanted: Filter) -> list[str]:
-    reach: Any = SimpleNamespace(api=api, kind=lambda _prefix: (RELEASE, RELEASE.bindings["v1"]))
-    found: Reach = reach
-    return [job.id for job in listed(found, wanted)]
+def ids(api: Api, wanted: JobFilter) -> list[str]:
+    reach: Any = SimpleNamespace(
+        api=api, find_kind_and_binding=lambda _prefix: (RELEASE, RELEASE.bindings["v1"])
+    )
+    found: LiveBackend = reach
+    return [job.id for job in iter_jobs(found, wanted)]
 
 
 def test_filters_that_a_server_passes_over() -> None:
     """What it lists all the same is left out here."""
     api = Api(lambda _params: JOBS)
-    assert ids(api, Filter(status=JobStatus.COMPLETED)) == ["c3", "a1"]
-    assert ids(api, Filter(plugin="id=1")) == ["c3", "a1"]
-    assert ids(api, Filter(user="2")) == ["b2", "a1"]
+    assert ids(api, JobFilter(status=JobStatus.COMPLETED)) == ["c3", "a1"]
+    assert ids(api, JobFilter(plugin="id=1")) == ["c3", "a1"]
+    assert ids(api, JobFilter(user="2")) == ["b2", "a1"]
     since = datetime(2026, 3, 2, tzinfo=UTC)
-    assert ids(api, Filter(created_after=since)) == ["c3", "b2"]
+    assert ids(api, JobFilter(created_after=since)) == ["c3", "b2"]
     assert api.asked[1:] == [
         {"plugin": "1", **NEWEST_FIRST},
         {"user": "2", **NEWEST_FIRST},
@@ -94,7 +96,7 @@ def test_a_server_with_words_of_its_own(refuses: bool) -> None:
         return []
 
     api = Api(answer)
-    assert ids(api, Filter(status=JobStatus.COMPLETED)) == ["c3"]
+    assert ids(api, JobFilter(status=JobStatus.COMPLETED)) == ["c3"]
     assert [asked["status"] for asked in api.asked] == ["completed", "succeeded", "SUCCEEDED"]
 
 
@@ -105,35 +107,35 @@ def test_a_server_that_refuses_every_word() -> None:
         raise Invalid("400", status_code=400)
 
     with pytest.raises(Invalid):
-        ids(Api(refuse), Filter(status=JobStatus.QUEUED))
+        ids(Api(refuse), JobFilter(status=JobStatus.QUEUED))
 
     def forbid(_params: dict[str, Any]) -> list[Any]:
         raise Forbidden("403", status_code=403)
 
     api = Api(forbid)
     with pytest.raises(Forbidden):
-        ids(api, Filter(status=JobStatus.QUEUED))
+        ids(api, JobFilter(status=JobStatus.QUEUED))
     assert len(api.asked) == 1
 
 
 def test_a_list_that_moves_shows_no_job_twice() -> None:
     """A job that slid to the next page is known again."""
-    assert ids(Api(lambda _params: [*JOBS, JOBS[2]]), Filter()) == ["c3", "b2", "a1"]
+    assert ids(Api(lambda _params: [*JOBS, JOBS[2]]), JobFilter()) == ["c3", "b2", "a1"]
 
 
 @pytest.mark.parametrize("item", [{"status": "x"}, "text", None])
 def test_an_item_that_is_no_job(item: Any) -> None:
     """A failed call, not a crash."""
     with pytest.raises(RemoteError, match="names no job"):
-        ids(Api(lambda _params: [item]), Filter())
+        ids(Api(lambda _params: [item]), JobFilter())
 
 
 def test_a_code_that_the_server_does_not_filter_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of several plugins are not passed off as those of one."""
-    monkeypatch.setattr("synapse_apply.session.jobs._plugin_id", lambda _reach, _text: None)
+    monkeypatch.setattr("synapse_apply.session.jobs._find_plugin_id", lambda _reach, _text: None)
     with pytest.raises(InputError, match="by the code of their plugin"):
-        ids(Api(lambda _params: JOBS), Filter(plugin="yolo"))
-    assert ids(Api(lambda _params: JOBS[:1]), Filter(plugin="yolo")) == ["c3"]
+        ids(Api(lambda _params: JOBS), JobFilter(plugin="yolo"))
+    assert ids(Api(lambda _params: JOBS[:1]), JobFilter(plugin="yolo")) == ["c3"]
 
 
 RELEASES = {
@@ -160,16 +162,18 @@ PLATFORM = [
 ]
 
 
-def rows(api: Api, wanted: Filter) -> list[tuple[str, str, str]]:
-    reach: Any = SimpleNamespace(api=api, kind=lambda _prefix: (RELEASE, RELEASE.bindings["v1"]))
-    found = listed(reach, wanted)
+def rows(api: Api, wanted: JobFilter) -> list[tuple[str, str, str]]:
+    reach: Any = SimpleNamespace(
+        api=api, find_kind_and_binding=lambda _prefix: (RELEASE, RELEASE.bindings["v1"])
+    )
+    found = iter_jobs(reach, wanted)
     return [(one.id, one.plugin or one.plugin_code, one.version) for one in found]
 
 
 def test_the_plugin_of_a_job_is_that_of_its_release() -> None:
     """By number, by object, by what the object has; each release is read once."""
     api = Api(lambda _params: PLATFORM, releases=RELEASES)
-    assert rows(api, Filter()) == [
+    assert rows(api, JobFilter()) == [
         ("9", "1", "1.0.0"),
         ("8", "2", "3.0.0"),
         ("7", "yolo", "1.2.0"),
@@ -189,13 +193,15 @@ def test_jobs_of_a_plugin_where_the_server_passes_the_filter_over(
 ) -> None:
     """By its id and by its code; what shows nothing is not left out."""
     if plugin == "yolo":
-        monkeypatch.setattr("synapse_apply.session.jobs._plugin_id", lambda _reach, _text: None)
+        monkeypatch.setattr(
+            "synapse_apply.session.jobs._find_plugin_id", lambda _reach, _text: None
+        )
         releases = {at: {**one, "config": {"code": code}} for (at, one), code in zip(
             RELEASES.items(), ("yolo", "yolo", "sam"), strict=True)}  # fmt: skip
     else:
         releases = RELEASES
     api = Api(lambda _params: [one for one in PLATFORM if one["id"] != 4], releases=releases)
-    assert ids(api, Filter(plugin=plugin)) == ["9", "7", "6", "5", "1"]
+    assert ids(api, JobFilter(plugin=plugin)) == ["9", "7", "6", "5", "1"]
 
 
 def dated(*days: int) -> list[dict[str, Any]]:
@@ -218,7 +224,7 @@ def test_older_pages_are_not_asked_for_once_the_order_is_shown(days: Any, pages:
     since = datetime(2026, 3, 20, tzinfo=UTC)
     api = Api(lambda _params: items, width=5, releases=RELEASES)
     late = [str(one["id"]) for one in items if datetime.fromisoformat(one["created"]) >= since]
-    assert ids(api, Filter(created_after=since)) == late
+    assert ids(api, JobFilter(created_after=since)) == late
     assert api.pages == pages
 
 
@@ -226,5 +232,5 @@ def test_times_without_a_zone_end_no_list() -> None:
     """Nobody knows how far they are from ours."""
     items = [job(at, 11, f"2026-03-{at:02d}T00:00:00") for at in range(20, 0, -1)]
     api = Api(lambda _params: items, width=5, releases=RELEASES)
-    assert len(ids(api, Filter(created_after=datetime(2026, 3, 18, tzinfo=UTC)))) == 3
+    assert len(ids(api, JobFilter(created_after=datetime(2026, 3, 18, tzinfo=UTC)))) == 3
     assert api.pages == 4

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.shapes import secret_marks
+from synapse_apply.manifests.shapes import read_secret_marks
 from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Desired, Lifecycle
 from synapse_apply.model.state import Intent, Record
-from synapse_apply.model.values import Mac, SecretRef, Sensitive, Withheld
+from synapse_apply.model.values import Mac, SecretRef, Sensitive, WithheldSecret
 from synapse_apply.session.named_secrets import (
     add_named_secrets,
     hide_free_form_fields,
@@ -42,16 +42,16 @@ def test_a_record_with_a_digest_hides_the_field_of_its_object():
     for sides in (
         {"applied": {TOKEN: MAC}},
         {"seen": {TOKEN: MAC}},
-        {"seen": {TOKEN: Withheld("omitted")}},
+        {"seen": {TOKEN: WithheldSecret("omitted")}},
     ):
-        marks = add_named_secrets(secret_marks(), CATALOGUE, {}, {}, {YOLO: record(**sides)})
+        marks = add_named_secrets(read_secret_marks(), CATALOGUE, {}, {}, {YOLO: record(**sides)})
         assert shown(marks) == HIDDEN
         assert shown(marks, id=8, code="other")["token"] == "t"
 
 
 def test_an_open_create_hides_it_too():
     """The object may have been made before anybody saw the answer."""
-    marks = add_named_secrets(secret_marks(), CATALOGUE, {}, {}, {}, [open_create()])
+    marks = add_named_secrets(read_secret_marks(), CATALOGUE, {}, {}, {}, [open_create()])
     assert shown(marks) == HIDDEN
     assert shown(marks.for_address(YOLO)) == HIDDEN
 
@@ -66,20 +66,20 @@ def test_a_manifest_hides_it_by_its_pin_its_key_and_its_record():
         (by_key, {}),
         (Desired(YOLO, {}, lifecycle=named), {YOLO: record()}),
     ):
-        marks = add_named_secrets(secret_marks(), CATALOGUE, {}, {YOLO: one}, records)
+        marks = add_named_secrets(read_secret_marks(), CATALOGUE, {}, {YOLO: one}, records)
         assert shown(marks) == HIDDEN
 
 
 def test_nothing_is_named_where_nothing_is():
     """The marks of the schemas are given back as they are."""
-    marks = secret_marks()
+    marks = read_secret_marks()
     assert add_named_secrets(marks, CATALOGUE, {}, {YOLO: PLAIN}, {YOLO: record()}) is marks
 
 
 def test_plain_values_are_wrapped_where_a_secret_is_recorded():
     """Once, with a warning; beside it all stays as it is. An open call counts as a record does."""
     for records, intents in (({YOLO: record(applied={TOKEN: MAC})}, ()), ({}, (open_create(),))):
-        desired, told = wrap_recorded_secrets({YOLO: PLAIN}, records, secret_marks(), intents)
+        desired, told = wrap_recorded_secrets({YOLO: PLAIN}, records, read_secret_marks(), intents)
         found = desired[YOLO].spec["configuration"]
         assert found["open"] == 1
         assert found["token"] == SecretRef("literal", literal=Sensitive("t"))
@@ -91,7 +91,7 @@ def test_kinds_whose_schemas_mark_fields_have_no_others():
     """A provider that is described later takes the mark off, as before."""
     storage = Desired(RAW, {"provider": "p", "configuration": {"token": "t"}})
     desired, told = wrap_recorded_secrets(
-        {RAW: storage}, {RAW: record(RAW, applied={TOKEN: MAC})}, secret_marks()
+        {RAW: storage}, {RAW: record(RAW, applied={TOKEN: MAC})}, read_secret_marks()
     )
     assert desired[RAW] is storage
     assert not told
@@ -99,7 +99,7 @@ def test_kinds_whose_schemas_mark_fields_have_no_others():
 
 def test_where_nothing_is_known_every_free_form_field_is_secret():
     """And no other one."""
-    marks = hide_free_form_fields(secret_marks(), CATALOGUE)
+    marks = hide_free_form_fields(read_secret_marks(), CATALOGUE)
     assert shown(marks) == {"token": Sensitive("t"), "open": Sensitive(1)}
     body = {"id": 7, "plugin": 1, "version": "1", "config": {"a": 1}}
     found = CATALOGUE["release"].bindings["v1"].decode(body, marks).spec

@@ -6,7 +6,7 @@ import pytest
 
 from synapse_apply.cli.main import run
 from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 PROJECT = "apiVersion: synapse-apply/v1\nkind: Project\n"
 STORAGE = (
@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def found(folder, **where):
-    return validate(Where(folder, **where)).diagnostics
+    return validate(Invocation(folder, **where)).diagnostics
 
 
 @pytest.mark.parametrize("other", [None, "docker-compose.yaml", "notes.txt"])

@@ -22,7 +22,7 @@ def test_a_read_that_fails_is_an_error_of_its_resource(bench, failure):
     bench.apply(widget("w"), widget("other"))
     bench.api.fail("get_widget", failure)
     planned = bench.plan(widget("w", note="a"), widget("other", note="a"))
-    assert planned.plan.errored
+    assert planned.plan.has_errors
     actions = {str(one.address): one.action for one in planned.plan.changes}
     assert sorted(actions.values(), key=str) == [Action.NO_OP, Action.UPDATE]
     bench.api.fail("get_widget", failure)
@@ -59,8 +59,8 @@ def test_what_hangs_on_an_unreadable_parent_is_refused(bench):
     bench.api.fail("get_widget", lost())
     planned = bench.plan(widget("p"), widget("child", needs="p"))
     child = change(planned, "widget/child")
-    assert child.refused
-    assert planned.plan.errored
+    assert child.is_refused
+    assert planned.plan.has_errors
 
 
 def test_a_list_is_asked_for_once(bench):
@@ -103,14 +103,14 @@ def test_an_id_that_belongs_to_another_object_now(bench):
     bench.live("w")["serial"] = "s2"
     report = bench.apply(widget("w", serial="s1", note="b"))
     assert report.exit_code == 5
-    assert report.plan.refused[0].refusals[0].rule == "other-object"
+    assert report.plan.refused_changes[0].refusals[0].rule == "other-object"
     assert bench.api.writes() == ["create_widget"]
 
 
 def test_a_pin_that_is_not_there_is_an_error(bench):
     """Never a create: the user said that it exists."""
     planned = bench.plan(replace(widget("w"), remote_id="77"))
-    assert planned.plan.errored
+    assert planned.plan.has_errors
     assert "77" in planned.plan.diagnostics[0].detail
 
 
@@ -119,7 +119,7 @@ def test_a_plugin_named_by_an_id_that_is_not_there(bench):
     orphan = release()
     orphan = replace(orphan, spec={**orphan.spec, "plugin": "77"})
     planned = bench.plan(orphan)
-    assert planned.plan.errored
+    assert planned.plan.has_errors
     assert "check the id" in planned.plan.diagnostics[0].hint
 
 
@@ -138,7 +138,7 @@ def test_a_plugin_named_by_its_id(bench):
 def test_capabilities_are_probed_once_and_kept(bench):
     """405 says that there is no plugin list; any other failure is no answer."""
     planned = bench.plan(plugin(), plugin("other"))
-    assert planned.plan.capabilities.has("plugin.list") is False
+    assert planned.plan.capabilities.has_capability("plugin.list") is False
 
 
 def test_renames_are_followed_by_state_mv(bench):
@@ -149,12 +149,12 @@ def test_renames_are_followed_by_state_mv(bench):
     renamed = replace(widget("old", size=1), address=Address("widget", "new"))
     report = bench.apply(renamed)
     assert report.exit_code == 5
-    assert report.plan.refused[0].refusals[0].ways_out == (
+    assert report.plan.refused_changes[0].refusals[0].ways_out == (
         "`synapse-apply state mv widget/old widget/new`",
         "in the project file, for every target: moved: [{from: widget/old, to: widget/new}]",
     )
     with bench.store.lock("mv"):
-        bench.store.move({Address("widget", "old"): Address("widget", "new")})
+        bench.store.rename_addresses({Address("widget", "old"): Address("widget", "new")})
     assert not bench.plan(renamed).plan.has_changes
     assert len(bench.api.objects["widget"]) == 1
 
@@ -178,7 +178,7 @@ def test_a_backend_that_answers_nobody_is_asked_once(bench, failure):
     assert [one.summary for one in planned.plan.diagnostics] == ["Reading the live state failed"]
     assert planned.plan.diagnostics[0].address is None
     assert bench.api.calls.count("get_widget") == 1
-    assert planned.plan.errored
+    assert planned.plan.has_errors
 
 
 def test_a_backend_that_lets_reads_wait_is_not_asked_for_long(bench):
@@ -193,7 +193,7 @@ def test_a_list_that_cannot_be_had_is_asked_for_once(bench):
     planned = plan_of_many(bench, refused(403), "list_widget")
     assert len(planned.plan.diagnostics) == 1
     assert bench.api.calls.count("list_widget") == 1
-    assert planned.plan.errored
+    assert planned.plan.has_errors
 
 
 def test_objects_that_cannot_be_read_are_told_each(bench):

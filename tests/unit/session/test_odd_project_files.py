@@ -7,8 +7,8 @@ import os
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.declare import project_of
-from synapse_apply.session.where import Where
+from synapse_apply.session.declare import load_project
+from synapse_apply.session.where import Invocation
 
 NAME = "synapse-apply.yaml"
 
@@ -57,7 +57,7 @@ def test_it_is_named_and_no_project_above_is_taken(tmp_path, make, below):
     (inside / below).mkdir(parents=True)
     why = make(inside / NAME)
     with pytest.raises(InputError) as problem:
-        project_of(Where(inside / below))
+        load_project(Invocation(inside / below))
     (finding,) = problem.value.diagnostics
     assert finding.summary == "The project file cannot be read"
     assert str(inside / NAME) in finding.detail

@@ -13,11 +13,11 @@ from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM
 from synapse_apply.cli.main import root
 from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.package_rules import RULES
-from synapse_apply.packages.content import Content, Entry, Gathered, measure
+from synapse_apply.model.package_rules import RULES_BY_ID
+from synapse_apply.packages.content import FileContent, GatheredFiles, PackageFile, measure_files
 from synapse_apply.session import package
-from synapse_apply.session.sources import linter
-from synapse_apply.session.where import Where
+from synapse_apply.session.sources import build_package_linter
+from synapse_apply.session.where import Invocation
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -32,8 +32,8 @@ def build(folder: Path, files: Mapping[str, str | None]) -> Path:
 
 
 def check(directory: Path, what: str, ref: str = "") -> tuple[Diagnostic, ...]:
-    where = Where(directory=directory)
-    return package.check(package.find(where, what, ref))
+    where = Invocation(directory=directory)
+    return package.check_package(package.find_package(where, what, ref))
 
 
 def told(findings: tuple[Diagnostic, ...], inside: str = "") -> list[str]:
@@ -73,7 +73,7 @@ def test_enough_of_them_and_a_row_for_each_rule_of_a_package() -> None:
     known = {f"package:{finding.rpartition(' ')[2]}" for bad in BAD for finding in bad.findings}
     of_a_project = {"dependency-missing", "dependency-version", "dependency-cycle", "plugin-code",
                     "plugin-category"}  # fmt: skip
-    assert set(RULES) == known | {f"package:{name}" for name in of_a_project}
+    assert set(RULES_BY_ID) == known | {f"package:{name}" for name in of_a_project}
 
 
 def test_a_zip_and_a_git_ref_are_read_as_a_folder_is(folder: Path) -> None:
@@ -216,23 +216,23 @@ def test_what_is_remembered_of_a_file_does_not_hide_what_is_in_it() -> None:
     """A file that is to be looked into is read though its digest is known; others are not."""
 
     class Knowing:
-        def recall(self, entry: Entry) -> Content:
-            return Content("0" * 64, entry.size)
+        def find_content(self, entry: PackageFile) -> FileContent:
+            return FileContent("0" * 64, entry.size)
 
-        def learn(self, entry: Entry, content: Content) -> None: ...
+        def store_content(self, entry: PackageFile, content: FileContent) -> None: ...
 
     read = []
 
-    def entry(path: str, data: bytes) -> Entry:
+    def entry(path: str, data: bytes) -> PackageFile:
         def blocks() -> Iterator[bytes]:
             read.append(path)
             yield data
 
-        return Entry(path, executable=False, size=len(data), blocks=blocks)
+        return PackageFile(path, is_executable=False, size=len(data), blocks=blocks)
 
-    lint = linter(PackageSource("folder", "yolo"))
+    lint = build_package_linter(PackageSource("folder", "yolo"))
     entries = [entry("a.py", f'K = "{GITHUB}"\n'.encode()), entry("large.txt", b"x" * 600_000)]
-    lint.begin(Gathered(entries))
-    measure(entries, memory=Knowing(), watch=lint)
+    lint.begin_package(GatheredFiles(entries))
+    measure_files(entries, cache=Knowing(), watcher=lint)
     assert read == ["a.py"]
-    assert "package:secret" in {flaw.rule for flaw in lint.flaws()}
+    assert "package:secret" in {flaw.rule for flaw in lint.list_flaws()}

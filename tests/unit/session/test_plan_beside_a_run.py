@@ -29,7 +29,7 @@ class Meanwhile:
             raw = self._bench.api.make("widget", {"name": name})
             record = Record(Address("widget", name), str(raw["id"]), "v1", f"name={name}")
             with self._bench.store.lock("apply"):
-                self._bench.store.put(record)
+                self._bench.store.write_records(record)
         return self._all(kind, *more)
 
 
@@ -38,7 +38,7 @@ def test_a_run_that_ended_while_we_looked_is_looked_at_anew(bench: Bench) -> Non
     Meanwhile(bench, times=1)
     planned = bench.plan(widget("w1"))
     assert [one.action for one in planned.plan.changes] == [Action.NO_OP]
-    assert planned.plan.base.serial == bench.store.serial()
+    assert planned.plan.base.serial == bench.store.read_serial()
     assert planned.plan.diagnostics == ()
 
 

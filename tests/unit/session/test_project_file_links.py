@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.declare import project_of
+from synapse_apply.session.declare import load_project
 from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Where
+from synapse_apply.session.where import Invocation
 
 
 def test_a_project_file_that_is_a_link_in_a_circle_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     with pytest.raises(InputError) as caught:
-        project_of(Where(tmp_path, project=tmp_path / "loop.yaml"))
+        load_project(Invocation(tmp_path, project=tmp_path / "loop.yaml"))
     (found,) = caught.value.diagnostics
     assert found.summary == "The project file cannot be read"
     assert f"{tmp_path / 'loop.yaml'}: Too many levels of symbolic links" in found.detail
@@ -26,5 +26,5 @@ def test_a_file_of_variables_that_is_a_link_in_a_circle_is_named(tmp_path: Path)
     loop = tmp_path / "loop.yaml"
     loop.symlink_to("loop.yaml")
     with pytest.raises(InputError) as caught:
-        validate(Where(tmp_path, variable_files=(loop,)))
+        validate(Invocation(tmp_path, variable_files=(loop,)))
     assert str(loop) in caught.value.diagnostics[0].detail

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.cli.inventories import wanted_from
-from synapse_apply.manifests.places import Positions
+from synapse_apply.cli.inventories import read_inventory_file
+from synapse_apply.manifests.places import LazyPositions
 from synapse_apply.manifests.reader import read_mapping
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.inventory import read_inventory
+from synapse_apply.session.inventory import parse_inventory
 
 
 def calls_of(work: Any) -> int:
@@ -45,12 +45,12 @@ def test_the_work_grows_with_the_rows(tmp_path, form):
 
     def read(rows: int) -> None:
         if form == "rows of a file":
-            assert len(wanted_from(inventory(tmp_path, rows))) == rows
+            assert len(read_inventory_file(inventory(tmp_path, rows))) == rows
             return
         text = "inventory:\n" + "".join(f"- address: p-{n}\n" for n in range(rows))
         mapping, positions = read_mapping(text.encode(), "i.yaml")
         with pytest.raises(InputError) as problem:
-            read_inventory(mapping["inventory"], "i.yaml", positions)
+            parse_inventory(mapping["inventory"], "i.yaml", positions)
         assert len(problem.value.diagnostics) == rows
 
     read(2)  # what is imported and cached at first use
@@ -65,14 +65,14 @@ def test_positions_are_true_without_a_walk():
         def __iter__(self) -> Any:
             raise AssertionError("the places were walked")
 
-    assert Positions("a.yaml", (0, Root()))
+    assert LazyPositions("a.yaml", (0, Root()))
 
 
 def test_a_wrong_row_has_its_place(tmp_path):
     """Line and column of the row, as before."""
     file = inventory(tmp_path, 3, last="- address: plugin/p-0\n  id: '7'\n")
     with pytest.raises(InputError) as problem:
-        wanted_from(file)
+        read_inventory_file(file)
     (finding,) = problem.value.diagnostics
     assert finding.position is not None
     assert (finding.position.line, finding.position.column) == (11, 3)

@@ -8,17 +8,17 @@ import pytest
 from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.context import StateContext
-from synapse_apply.session.recover import look, recover
+from synapse_apply.session.context import StateSession
+from synapse_apply.session.recover import read_recovery_file, recover_calls
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 
 
 def recovered(bench: Bench, file: Path) -> tuple[int, int]:
     made = bench.context()
-    context = StateContext(made.project, made.target, bench.store, made.clock, made.actor)
-    done = recover(context, file, look(context, file))
-    return len(done.written), len(done.known)
+    context = StateSession(made.project, made.target, bench.store, made.clock, made.actor)
+    done = recover_calls(context, file, read_recovery_file(context, file))
+    return len(done.recorded_intents), len(done.known_intents)
 
 
 @pytest.mark.parametrize(

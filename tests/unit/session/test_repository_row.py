@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 from unit.packages.trees import commit, git, write
 
-from synapse_apply.model.checkup import Row, Verdict
+from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.session.checks import written
-from synapse_apply.session.checks.patient import Patient
-from synapse_apply.session.where import Where
+from synapse_apply.session.checks.patient import TargetCheckup
+from synapse_apply.session.where import Invocation
 
 
-def row(folder: Path) -> Row:
+def row(folder: Path) -> CheckResult:
     with ExitStack() as stack:
-        (found,) = written.repository(Patient(Where(folder), stack))
+        (found,) = written.check_repository(TargetCheckup(Invocation(folder), stack))
         return found
 
 
 def test_no_repository(tmp_path: Path) -> None:
     """Which nothing is wrong with."""
     found = row(tmp_path)
-    assert (found.verdict, found.summary) == (Verdict.OK, "no Git repository here or above")
+    assert (found.status, found.summary) == (CheckStatus.OK, "no Git repository here or above")
 
 
 def test_its_top_its_commit_and_the_place_in_it(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_one_that_is_not_believed_is_a_warning(tmp_path: Path) -> None:
     """A target that names no Git ref does well without."""
     write(tmp_path, {".git": "gitdir: /nowhere\n"})
     found = row(tmp_path)
-    assert found.verdict is Verdict.WARNING
+    assert found.status is CheckStatus.WARNING
     assert "names /nowhere, which is no Git folder" in found.detail
 
 
@@ -60,4 +60,4 @@ def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     git(tmp_path, "init", "-q")
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
     found = row(tmp_path)
-    assert (found.verdict, found.summary) == (Verdict.WARNING, "Git cannot be started")
+    assert (found.status, found.summary) == (CheckStatus.WARNING, "Git cannot be started")

@@ -12,28 +12,28 @@ from unit.applying.bench import Bench, widget
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Stale
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.state import Binding
+from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import Mac
-from synapse_apply.planning.situation import Choices
+from synapse_apply.planning.situation import PlanOptions
 from synapse_apply.session import saved
 from synapse_apply.session.saved import check_each, unite_reviewed
 
 ADDRESSES = {name: Address("widget", name) for name in "ab"}
 
 
-def save_plans(bench: Bench, folder: Path, *choices: Choices) -> list[saved.Saved]:
+def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved.SavedPlan]:
     """A plan file for each of these options, `1.plan` being the oldest."""
     context, plan = bench.context(widget("a")), bench.plan(widget("a")).plan
     files = []
     for number, each in enumerate(choices, 1):
         file = folder / f"{number}.plan"
-        saved.save(context, replace(plan, id=f"plan-{number}"), each, file)
-        files.append(saved.read(file))
+        saved.save_plan(context, replace(plan, id=f"plan-{number}"), each, file)
+        files.append(saved.read_saved_plan(file))
     return files
 
 
 def test_one_alone_is_itself(bench: Bench, tmp_path: Path) -> None:
-    (only,) = save_plans(bench, tmp_path, Choices(prune=True))
+    (only,) = save_plans(bench, tmp_path, PlanOptions(prune=True))
     assert unite_reviewed([only]) is only
 
 
@@ -56,7 +56,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
 def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> None:
     """By name, with the plans that have each choice, and what to do."""
     choice, text = OPTIONS[which]
-    plans = save_plans(bench, tmp_path, Choices(), Choices(**choice), Choices())
+    plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(**choice), PlanOptions())
     with pytest.raises(Stale) as caught:
         unite_reviewed(plans)
     (finding,) = caught.value.diagnostics
@@ -67,12 +67,12 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
 
 def test_every_choice_of_a_file_is_compared(bench: Bench, tmp_path: Path) -> None:
     """An option that plans learn to keep later is not passed over here."""
-    (only,) = save_plans(bench, tmp_path, Choices())
-    assert len(OPTIONS) + 1 == len(saved._choices_to(only.choices))
+    (only,) = save_plans(bench, tmp_path, PlanOptions())
+    assert len(OPTIONS) + 1 == len(saved._options_to_json(only.options))
 
 
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
-    plans = save_plans(bench, tmp_path, Choices(), Choices(prune=True, adopt=True))
+    plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(prune=True, adopt=True))
     with pytest.raises(Stale) as caught:
         unite_reviewed([*plans, plans[0]])
     summaries = [finding.summary for finding in caught.value.diagnostics]
@@ -86,14 +86,14 @@ def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
 
 BASES: dict[str, dict[str, Any]] = {
     "another target": {"target": "staging"},
-    "another backend": {"binding": Binding("https://elsewhere.example")},
+    "another backend": {"binding": StateIdentity("https://elsewhere.example")},
     "another state": {"lineage": "another"},
 }
 
 
 @pytest.mark.parametrize("which", BASES)
 def test_other_targets_are_refused(which: str, bench: Bench, tmp_path: Path) -> None:
-    first, second = save_plans(bench, tmp_path, Choices(), Choices())
+    first, second = save_plans(bench, tmp_path, PlanOptions(), PlanOptions())
     base = replace(second.plan.base, **BASES[which])
     with pytest.raises(Stale, match="different targets") as caught:
         unite_reviewed([first, replace(second, plan=replace(second.plan, base=base))])
@@ -113,25 +113,25 @@ def test_selections_are_united(
     chosen = [
         None if name is None else frozenset({ADDRESSES[name]}) for name in selections
     ]  # fmt: skip
-    plans = save_plans(bench, tmp_path, *(Choices(selected=each) for each in chosen))
+    plans = save_plans(bench, tmp_path, *(PlanOptions(selected=each) for each in chosen))
     wanted = None if union is None else {ADDRESSES[name] for name in union}
-    assert unite_reviewed(plans).choices.selected == wanted
+    assert unite_reviewed(plans).options.selected == wanted
 
 
 @pytest.mark.parametrize("altered", [0, 1, 2])
 def test_each_is_checked(altered: int, bench: Bench, tmp_path: Path) -> None:
     """One that was changed stops all, whichever it is; the good ones lend it nothing."""
-    plans = save_plans(bench, tmp_path, Choices(), Choices(), Choices())
+    plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(), PlanOptions())
     context = bench.context(widget("a"))
     assert check_each(context, plans, reviewed=True, allow_unsigned=False) == ()
-    plans[altered] = replace(plans[altered], signed=plans[altered].signed + " ")
+    plans[altered] = replace(plans[altered], signed_text=plans[altered].signed_text + " ")
     with pytest.raises(Stale, match="is wrong") as caught:
         check_each(context, plans, reviewed=True, allow_unsigned=True)
     assert plans[altered].file.name in caught.value.diagnostics[0].detail
 
 
 def test_all_that_fail_the_check_are_told(bench: Bench, tmp_path: Path) -> None:
-    first, second, third = save_plans(bench, tmp_path, Choices(), Choices(), Choices())
+    first, second, third = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(), PlanOptions())
     plans = [replace(first, mac=None), second, replace(third, mac=Mac("other", "0" * 64))]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
@@ -148,9 +148,9 @@ def test_a_plan_of_another_target_is_told_once(bench: Bench, tmp_path: Path) -> 
     """All of them are for it: one sentence is enough."""
 
     def elsewhere(plan: Plan) -> Plan:
-        return replace(plan, base=replace(plan.base, binding=Binding("https://x.example")))
+        return replace(plan, base=replace(plan.base, binding=StateIdentity("https://x.example")))
 
-    plans = save_plans(bench, tmp_path, Choices(), Choices())
+    plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions())
     moved = [replace(each, plan=elsewhere(each.plan)) for each in plans]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:

@@ -9,13 +9,13 @@ import pytest
 from installed import ROOT, copied
 from unit.packages.trees import commit, write
 
-from synapse_apply.session.declare import Declared, declared, project_of
-from synapse_apply.session.where import Where
+from synapse_apply.session.declare import DeclaredTarget, load_project, read_declared_target
+from synapse_apply.session.where import Invocation
 
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").rglob("synapse-apply.yaml"))
 
 
-def said(found: Declared) -> list[tuple[object, ...]]:
+def said(found: DeclaredTarget) -> list[tuple[object, ...]]:
     """All that is declared, without where it stands."""
     return [
         (
@@ -34,10 +34,10 @@ def test_a_commit_reads_as_its_checkout(
     folder = copied(example, tmp_path)
     commit(folder)
     monkeypatch.chdir(folder)
-    project = project_of(Where(folder))
+    project = load_project(Invocation(folder))
     for target in project.targets.values():
-        here = declared(Where(folder), project, target)
-        there = declared(Where(folder, as_of="HEAD"), project, target)
+        here = read_declared_target(Invocation(folder), project, target)
+        there = read_declared_target(Invocation(folder, as_of="HEAD"), project, target)
         assert said(there) == said(here)
         assert [one.summary for one in there.diagnostics] == [
             one.summary for one in here.diagnostics
@@ -59,10 +59,10 @@ def test_the_same_files_are_passed_over(tmp_path: Path, monkeypatch: pytest.Monk
     write(tmp_path, {"sub/deep/er/i.yaml": ONE.replace("NAME", "deep")})
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
-    project = project_of(Where(tmp_path))
+    project = load_project(Invocation(tmp_path))
     target = project.targets["embedded"]
-    here = declared(Where(tmp_path), project, target)
-    there = declared(Where(tmp_path, as_of="HEAD"), project, target)
+    here = read_declared_target(Invocation(tmp_path), project, target)
+    there = read_declared_target(Invocation(tmp_path, as_of="HEAD"), project, target)
     assert said(there) == said(here)
     assert len(here.desired) == 6
     assert here.diagnostics == there.diagnostics == ()
@@ -82,10 +82,10 @@ def test_an_inventory_among_listed_manifests_is_passed_over(
     write(tmp_path, {"inventory.yaml": rows, **broken})
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
-    project = project_of(Where(tmp_path))
+    project = load_project(Invocation(tmp_path))
     target = project.targets["embedded"]
     for as_of in ("", "HEAD"):
-        found = declared(Where(tmp_path, as_of=as_of), project, target)
+        found = read_declared_target(Invocation(tmp_path, as_of=as_of), project, target)
         told = {str(one.position).rpartition("/")[2] for one in found.diagnostics}
         assert {name.split(":")[-3] for name in told} == broken.keys()
         assert [str(address) for address in found.desired] == ["storage/a"]

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from unit.applying.bench import Bench, plugin, release, widget
 
-from synapse_apply.model.address import fits_pattern
+from synapse_apply.model.address import matches_pattern
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.select import choose_each, choose_one, selection
+from synapse_apply.session.select import choose_address, choose_addresses, select_addresses
 
 
 def declared():
@@ -64,19 +64,19 @@ ALL = [
 )
 def test_what_is_selected(context, only, exclude, selected):
     """What is excluded is taken out of what is asked for, or of all, recorded ones included."""
-    found = selection(context, only, exclude)
+    found = select_addresses(context, only, exclude)
     assert sorted(map(str, found or ())) == selected
 
 
 def test_nothing_is_limited_by_default(context):
     """None, not every address: what is found later belongs to the plan too."""
-    assert selection(context, [], []) is None
+    assert select_addresses(context, [], []) is None
 
 
 def test_every_name_that_fits_nothing_is_said(context):
     """A mistyped name must not plan nothing, or leave nothing out."""
     with pytest.raises(InputError) as caught:
-        selection(
+        select_addresses(
             context, ["plugin/yola", "plugin"], ["team=visoin", "storages", "example.org/x=a"]
         )
     told = [(one.detail.split("`")[1], one.hint) for one in caught.value.diagnostics]
@@ -95,7 +95,7 @@ def test_every_name_that_fits_nothing_is_said(context):
 def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
     """`yolo` is a plugin, and the series of its releases: nothing is guessed."""
     with pytest.raises(InputError) as caught:
-        selection(context, ["yolo"], ["sam"])
+        select_addresses(context, ["yolo"], ["sam"])
     assert [(one.summary, one.detail) for one in caught.value.diagnostics] == [
         ("Which one?", "`yolo` may be plugin/yolo, release/yolo@1.0.0, release/yolo@2.0.0"),
         ("Which one?", "`sam` may be plugin/sam, release/sam@3.0.0"),
@@ -104,7 +104,7 @@ def test_a_bare_name_that_two_kinds_have_is_asked_back(context):
 
 def test_a_bare_name_is_of_the_kinds_that_a_command_is_about(context):
     """`verify sam` can mean the release alone."""
-    assert {*map(str, selection(context, ["sam"], (), {"release"}))} == {"release/sam@3.0.0"}
+    assert {*map(str, select_addresses(context, ["sam"], (), {"release"}))} == {"release/sam@3.0.0"}
 
 
 @pytest.mark.parametrize(
@@ -121,22 +121,24 @@ def test_a_bare_name_is_of_the_kinds_that_a_command_is_about(context):
 )
 def test_one_is_chosen(context, name, address):
     """A whole address is taken as it stands: the command says that it is not there."""
-    assert str(choose_one(context, name)) == address
+    assert str(choose_address(context, name)) == address
 
 
 @pytest.mark.parametrize("name", ["yolo", "release/yolo", "plugin", "*", "nothing", "pl*x/*", "="])
 def test_one_is_not_chosen_where_none_or_several_fit(context, name):
     """An error, and no guess."""
     with pytest.raises(InputError):
-        choose_one(context, name)
+        choose_address(context, name)
 
 
 def test_each_name_is_one_and_a_pattern_is_all(context):
     """`state rm release/yolo` must not forget several; `release/yolo@*` says so."""
     with pytest.raises(InputError) as caught:
-        choose_each(context, ["widget/w", "release/yolo"])
+        choose_addresses(context, ["widget/w", "release/yolo"])
     assert caught.value.diagnostics[0].summary == "Which one?"
-    found = choose_each(context, ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old")
+    found = choose_addresses(
+        context, ["release/yolo@*", "w", "widget/*"], lambda at: at.name != "old"
+    )
     assert [*map(str, found)] == ["release/yolo@1.0.0", "release/yolo@2.0.0", "widget/w"]
 
 
@@ -144,11 +146,11 @@ def test_the_declared_member_comes_before_recorded_ones(tmp_path):
     """An older release that is recorded is not what `release/yolo` means."""
     bench = Bench(tmp_path)
     bench.apply(plugin(), release("1.0.0"), release("2.0.0"))
-    assert str(choose_one(bench.context(plugin(), release("2.0.0")), "release/yolo")) == (
+    assert str(choose_address(bench.context(plugin(), release("2.0.0")), "release/yolo")) == (
         "release/yolo@2.0.0"
     )
     with pytest.raises(InputError):
-        choose_one(bench.context(plugin()), "release/yolo")
+        choose_address(bench.context(plugin()), "release/yolo")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_the_declared_member_comes_before_recorded_ones(tmp_path):
 )
 def test_only_the_star_is_special(pattern, text, fits):
     """And however many there are, the time stays linear."""
-    assert fits_pattern(text, pattern) is fits
+    assert matches_pattern(text, pattern) is fits
 
 
 @pytest.mark.parametrize("name", ["release", "Release"])
@@ -181,7 +183,7 @@ def test_a_kind_of_which_there_is_nothing_is_still_a_kind(tmp_path, name):
         ([], ""),
     ):
         with pytest.raises(InputError) as caught:
-            selection(Bench(tmp_path).context(*declared_there), [name], [])
+            select_addresses(Bench(tmp_path).context(*declared_there), [name], [])
         (found,) = caught.value.diagnostics
         assert found.detail == f"nothing of kind `{name}` is declared or recorded for this target"
         assert found.hint == f"declare it in a manifest first{rest}"
@@ -191,7 +193,7 @@ def test_only_what_is_selected_is_applied(tmp_path):
     """The rest stays as it is, and the plan says that it is a part."""
     bench = Bench(tmp_path)
     both = (widget("a"), widget("b"))
-    selected = selection(bench.context(*both), ["widget/a"], [])
+    selected = select_addresses(bench.context(*both), ["widget/a"], [])
     report = bench.apply(*both, selected=selected)
     assert [str(one.address) for one in report.outcomes] == ["widget/a"]
     assert [one.summary for one in report.plan.diagnostics] == ["Only a part was planned"]

@@ -9,15 +9,15 @@ from unit.applying.scripted import lost
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.session import states
-from synapse_apply.session.context import StateContext
+from synapse_apply.session.context import StateSession
 
 OLD, NEW = Address.parse("plugin/yolo"), Address.parse("plugin/seer")
 
 
 def move(bench: Bench, old: Address = OLD, new: Address = NEW) -> dict[Address, Address]:
     made = bench.context()
-    context = StateContext(made.project, made.target, bench.store, made.clock, made.actor)
-    return states.move(context, old, new)
+    context = StateSession(made.project, made.target, bench.store, made.clock, made.actor)
+    return states.rename_address(context, old, new)
 
 
 def test_members_move_with_their_owner(bench):
@@ -34,12 +34,12 @@ def test_an_open_call_of_a_member_without_a_record_keeps_all_in_place(bench):
     """Once it is looked up it would be recorded under the old name."""
     bench.api.fail("create_release", lost())
     bench.apply(plugin(), release())
-    assert [str(intent.address) for intent in bench.store.read().open_intents] == [
+    assert [str(intent.address) for intent in bench.store.read_state().open_intents] == [
         "release/yolo@1.0.0"
     ]
     with pytest.raises(StateError, match="A call is not settled yet"):
         move(bench)
-    assert list(bench.store.read().records) == [OLD]
+    assert list(bench.store.read_state().records) == [OLD]
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_an_open_call_of_a_member_without_a_record_keeps_all_in_place(bench):
 def test_a_name_that_no_manifest_can_have(bench, old, new, why):
     """Nothing could ever declare it again."""
     bench.apply(plugin(), release())
-    before = bench.store.read().records
+    before = bench.store.read_state().records
     with pytest.raises(InputError, match="No manifest can have this address") as caught:
         move(bench, Address.parse(old), Address.parse(new))
     assert why in caught.value.diagnostics[0].detail
-    assert bench.store.read().records == before
+    assert bench.store.read_state().records == before

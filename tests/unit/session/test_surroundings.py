@@ -8,8 +8,13 @@ import pytest
 from unit.manifests.manifests_on_disk import project_of
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.backend import connected
-from synapse_apply.session.surroundings import SystemClock, base_url, check_host, run_url
+from synapse_apply.session.backend import connect_backend
+from synapse_apply.session.surroundings import (
+    SystemClock,
+    find_run_url,
+    normalize_base_url,
+    require_allowed_host,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +30,7 @@ from synapse_apply.session.surroundings import SystemClock, base_url, check_host
 )
 def test_hosts_that_are_allowed(url, hosts):
     """By name, or by name and port; without a list every host is."""
-    check_host(url, {"SYNAPSE_APPLY_HOSTS": hosts} if hosts else {})
+    require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": hosts} if hosts else {})
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,7 @@ def test_hosts_that_are_allowed(url, hosts):
 def test_hosts_that_are_not(url, hosts):
     """Neither a prefix, a user name, a path nor another port helps."""
     with pytest.raises(InputError, match="may not go to this host"):
-        check_host(url, {"SYNAPSE_APPLY_HOSTS": hosts})
+        require_allowed_host(url, {"SYNAPSE_APPLY_HOSTS": hosts})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def test_hosts_that_are_not(url, hosts):
 )
 def test_urls_as_state_keeps_them(url, kept):
     """A last slash or a capital letter makes no other backend."""
-    assert base_url(url) == kept
+    assert normalize_base_url(url) == kept
 
 
 def test_ci_runs_are_named_by_their_url():
@@ -67,16 +72,16 @@ def test_ci_runs_are_named_by_their_url():
         "GITHUB_REPOSITORY": "acme/plugins",
         "GITHUB_RUN_ID": "7",
     }
-    assert run_url(github) == "https://github.com/acme/plugins/actions/runs/7"
-    assert run_url({"CI_JOB_URL": "https://gitlab.example/1"}) == "https://gitlab.example/1"
-    assert run_url({**github, "GITHUB_RUN_ID": ""}) == ""
-    assert run_url({}) == ""
+    assert find_run_url(github) == "https://github.com/acme/plugins/actions/runs/7"
+    assert find_run_url({"CI_JOB_URL": "https://gitlab.example/1"}) == "https://gitlab.example/1"
+    assert find_run_url({**github, "GITHUB_RUN_ID": ""}) == ""
+    assert find_run_url({}) == ""
 
 
 def test_the_clock_writes_rfc_3339():
     """Microseconds and Z, always, so that times sort as text."""
-    assert len(SystemClock().now()) == len("2026-01-01T00:00:00.000000Z")
-    assert SystemClock().now().endswith("Z")
+    assert len(SystemClock().utc_now()) == len("2026-01-01T00:00:00.000000Z")
+    assert SystemClock().utc_now().endswith("Z")
 
 
 @pytest.mark.parametrize("environ", [{}, {"TOK": ""}])
@@ -86,7 +91,7 @@ def test_a_token_that_is_not_there_names_its_target(environ: dict[str, str], tmp
     project = project_of(tmp_path, text)
     with (
         pytest.raises(InputError) as caught,
-        connected(project, project.targets["dev"], environ, 1),
+        connect_backend(project, project.targets["dev"], environ, 1),
     ):
         pass
     (finding,) = caught.value.diagnostics
@@ -99,6 +104,6 @@ def test_a_token_that_is_not_there_names_its_target(environ: dict[str, str], tmp
 def test_a_limit_that_names_no_host_is_not_no_limit(blank: str) -> None:
     """A CI variable that does not exist expands to nothing; the token stays here then."""
     with pytest.raises(InputError) as caught:
-        check_host("https://api.example.org", {"SYNAPSE_APPLY_HOSTS": blank})
+        require_allowed_host("https://api.example.org", {"SYNAPSE_APPLY_HOSTS": blank})
 
     assert "names no host" in caught.value.diagnostics[0].summary

@@ -11,15 +11,15 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.desired import Lifecycle
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.values import ABSENT, SecretRef
-from synapse_apply.planning.drift import drift
-from synapse_apply.session.context import Planned
-from synapse_apply.session.takeover import Comparison, edits
+from synapse_apply.planning.drift import build_drift_report
+from synapse_apply.session.context import PlanResult
+from synapse_apply.session.takeover import ManifestComparison, build_takeover_edits
 
 ADDRESS = Address("widget", "w")
 KEY = SecretRef("env", "KEY")
 
 
-def drifted(bench: Bench, declared: Any, live: Any, **more: Any) -> Planned:
+def drifted(bench: Bench, declared: Any, live: Any, **more: Any) -> PlanResult:
     """A plan of a widget that was applied and then got another configuration by hand."""
     bench.environ["KEY"] = "s3cr3t"
     bench.apply(widget("w", configuration=declared, **more))
@@ -27,23 +27,25 @@ def drifted(bench: Bench, declared: Any, live: Any, **more: Any) -> Planned:
     return bench.plan(widget("w", configuration=declared, **more))
 
 
-def edited(planned: Planned) -> dict[str, tuple[Any, Any]]:
+def edited(planned: PlanResult) -> dict[str, tuple[Any, Any]]:
     """From what to what, by the place in the configuration; a secret is no pair of values."""
-    item = planned.items[ADDRESS]
+    item = planned.resources[ADDRESS]
     assert item.desired is not None
-    (one,) = drift(planned.plan, planned.items).objects
+    (one,) = build_drift_report(planned.plan, planned.resources).objects
     return {
         ".".join(map(str, edit.path[1:])): ("secret", "")
         if edit.sensitive
         else (edit.before, edit.after)
-        for edit in edits(item, item.desired.spec, one.fields)
+        for edit in build_takeover_edits(item, item.desired.spec, one.fields)
     }
 
 
-def remaining(bench: Bench, planned: Planned, configuration: Any, **more: Any) -> tuple[Path, ...]:
+def remaining(
+    bench: Bench, planned: PlanResult, configuration: Any, **more: Any
+) -> tuple[Path, ...]:
     secrets = bench.context().secrets
     now = widget("w", configuration=configuration, **more)
-    return Comparison(planned.items, secrets).remaining(now)
+    return ManifestComparison(planned.resources, secrets).list_remaining_drift(now)
 
 
 def test_one_edit_a_place(bench):

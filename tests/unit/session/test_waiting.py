@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from unit.applying.bench import Bench, widget
 
-from synapse_apply.applying.settle import Settled
+from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, IntentState
-from synapse_apply.session.settle import settle
-from synapse_apply.session.waiting import settle_patiently, wait_for_open_calls
+from synapse_apply.session.settle import settle_open_calls
+from synapse_apply.session.waiting import wait_and_settle, wait_for_open_calls
 
 LATER = "2026-01-01T00:02:00.000000Z"
 
@@ -21,9 +21,9 @@ def begin(bench: Bench, *names: str) -> None:
         for name in names:
             at, key = Address("widget", name), f"name={name}"
             call = Intent(
-                name, "p", at, "create", "v1", key, sent_at=bench.clock.now(), deadline=65
+                name, "p", at, "create", "v1", key, sent_at=bench.clock.utc_now(), deadline=65
             )
-            bench.store.begin(call)
+            bench.store.write_intent(call)
 
 
 class Waits:
@@ -33,7 +33,7 @@ class Waits:
         self._bench, self._then = bench, then
         self.lengths: list[float] = []
 
-    def __call__(self, seconds: float, young: Sequence[Settled]) -> None:
+    def __call__(self, seconds: float, young: Sequence[ResolvedIntent]) -> None:
         self.lengths.append(seconds)
         with self._bench.store.lock("another"):  # nobody holds the state meanwhile
             self._bench.clock.at = LATER
@@ -67,23 +67,23 @@ def test_settling_waits_for_what_is_too_young(bench: Bench) -> None:
     begin(bench, "a", "b")
     bench.api.make("widget", {"name": "b"})
     context = bench.context()
-    first = settle(context)
+    first = settle_open_calls(context)
     assert bench.record("widget/b").remote_id == "1"
-    known, elsewhere = settle_patiently(context, first, Waits(bench))
+    known, elsewhere = wait_and_settle(context, first, Waits(bench))
     assert {str(one.intent.address): one.intent.state for one in known} == {
         "widget/a": IntentState.ABSENT,
         "widget/b": IntentState.DONE,
     }
     assert elsewhere == ()
-    assert bench.store.read().open_intents == ()
+    assert bench.store.read_state().open_intents == ()
 
 
 def test_what_another_run_settles_meanwhile_is_said(bench: Bench) -> None:
     """It is neither waited for again nor called open."""
     begin(bench, "a")
     context = bench.context()
-    first = settle(context)
-    waits = Waits(bench, then=lambda: settle(context))
-    known, elsewhere = settle_patiently(context, first, waits)
+    first = settle_open_calls(context)
+    waits = Waits(bench, then=lambda: settle_open_calls(context))
+    known, elsewhere = wait_and_settle(context, first, waits)
     assert (known, elsewhere) == ([], (Address("widget", "a"),))
     assert len(waits.lengths) == 1

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from synapse_apply.model.errors import LockLost, StateError
-from synapse_apply.stores.group import Group
+from synapse_apply.stores.group import WriteBatch
 
 
 class Disk:
@@ -27,7 +27,7 @@ class Disk:
 
         def run(sql, values):
             if sql == "break":
-                raise StateError.of("The disk is full")
+                raise StateError.from_summary("The disk is full")
             written.append(values[0])
             return []
 
@@ -49,17 +49,17 @@ def adding(value):
 
 def refusing(run):
     run("add", ("never",))
-    raise StateError.of("This piece is wrong")
+    raise StateError.from_summary("This piece is wrong")
 
 
 def together(disk, group, *works):
     """Start all while a first transaction is under way, so that they share the next one."""
     disk.gate.clear()
     with ThreadPoolExecutor(len(works) + 1) as pool:
-        first = pool.submit(group.write, adding("first"))
+        first = pool.submit(group.write_durably, adding("first"))
         disk.begun.acquire()
-        rest = [pool.submit(group.write, work) for work in works]
-        while len(group._waiting) < len(works):
+        rest = [pool.submit(group.write_durably, work) for work in works]
+        while len(group._queue) < len(works):
             pass
         disk.gate.set()
         return [first.exception(10), *(one.exception(10) for one in rest)]
@@ -72,13 +72,13 @@ def disk():
 
 @pytest.fixture
 def group(disk):
-    return Group(disk.commit)
+    return WriteBatch(disk.commit)
 
 
 def test_one_thread_writes_a_transaction_each(disk, group):
     """Nothing is held back to wait for company."""
     for value in range(3):
-        group.write(adding(value))
+        group.write_durably(adding(value))
         assert disk.kept[-1] == value
     assert disk.transactions == 3
 
@@ -107,13 +107,13 @@ def test_what_the_database_refuses_is_refused_to_all(disk, group):
     assert [str(failure) for failure in ended[1:]] == ["The disk is full"] * 3
     assert len({id(failure) for failure in ended[1:]}) == 3
     assert disk.kept == ["first"]
-    group.write(adding("after"))
+    group.write_durably(adding("after"))
     assert disk.kept[-1] == "after"
 
 
 def test_a_lost_lock_is_lost_to_all(disk, group):
     """The kind of the failure stays, since the exit code hangs on it."""
-    disk.failures = [LockLost.of("Lost"), LockLost.of("Lost")]
+    disk.failures = [LockLost.from_summary("Lost"), LockLost.from_summary("Lost")]
     ended = together(disk, group, adding("a"), adding("b"))
     assert [type(failure) for failure in ended] == [LockLost] * 3
     assert disk.kept == []
@@ -122,7 +122,7 @@ def test_a_lost_lock_is_lost_to_all(disk, group):
 def test_many_threads_lose_and_double_nothing(disk, group):
     """Every write that returned is kept once, whoever led."""
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda value: group.write(adding(value)), range(2000)))
+        list(pool.map(lambda value: group.write_durably(adding(value)), range(2000)))
     assert sorted(disk.kept) == list(range(2000))
     assert disk.transactions <= 2000
 
@@ -134,6 +134,6 @@ def test_an_interrupted_leader_leaves_nobody_waiting(disk, group):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        group.write(interrupted)
-    group.write(adding("after"))
+        group.write_durably(interrupted)
+    group.write_durably(adding("after"))
     assert disk.kept == ["after"]

@@ -10,7 +10,7 @@ import pytest
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import group as module
-from synapse_apply.stores.group import Group
+from synapse_apply.stores.group import WriteBatch
 
 FOLLOWERS = 3
 
@@ -64,7 +64,7 @@ def write(group, value, ended, profiler=None):
         if profiler:
             sys.setprofile(profiler)
         try:
-            group.write(lambda run: run("add", (value,)))
+            group.write_durably(lambda run: run("add", (value,)))
             ended[value] = None
         except BaseException as failure:  # noqa: BLE001
             ended[value] = failure
@@ -79,7 +79,7 @@ def write(group, value, ended, profiler=None):
 def scene(profiler, *, stopped_leads):
     """One thread that is stopped, and others that come before and after it."""
     disk, ended = Disk(), {}
-    group = Group(disk.commit)
+    group = WriteBatch(disk.commit)
     threads = []
     if stopped_leads:
         threads.append(write(group, "stopped", ended, profiler))
@@ -89,7 +89,7 @@ def scene(profiler, *, stopped_leads):
         threads.append(write(group, "stopped", ended, profiler))
     threads += [write(group, f"other {number}", ended) for number in range(FOLLOWERS)]
     for _ in range(200):
-        if len(group._waiting) >= FOLLOWERS - 1:
+        if len(group._queue) >= FOLLOWERS - 1:
             break
         threading.Event().wait(0.0005)
     disk.gate.set()
@@ -117,7 +117,7 @@ def check(disk, group, ended):
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 0.01, raising=False)
+    monkeypatch.setattr(module, "_LEADER_CHECK_SECONDS", 0.01, raising=False)
 
 
 @pytest.mark.parametrize("stopped_leads", [True, False], ids=["leader", "follower"])
@@ -138,11 +138,11 @@ def test_a_thread_stopped_at_any_place_leaves_nobody_waiting(stopped_leads, agai
 def test_a_commit_that_is_cut_short_ends_for_all_who_share_it(when, failure):
     """Whether it was durable or not: nobody is told that it was, and nobody waits."""
     disk, ended = Disk(), {}
-    group = Group(disk.commit)
+    group = WriteBatch(disk.commit)
     threads = [write(group, "first", ended)]
     disk.begun.wait(5)
     threads += [write(group, f"other {number}", ended) for number in range(FOLLOWERS)]
-    while len(group._waiting) < FOLLOWERS:
+    while len(group._queue) < FOLLOWERS:
         pass
     setattr(disk, when, failure)
     disk.gate.set()

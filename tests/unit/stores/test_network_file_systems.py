@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.stores.mounts import file_system, network_warning
+from synapse_apply.stores.mounts import build_network_warnings, find_file_system_type
 from synapse_apply.stores.sqlite import SqliteDatabase, open_sqlite
 
 MOUNTS = """\
@@ -45,14 +45,14 @@ def mounts(tmp_path):
 )
 def test_the_innermost_mount_counts(mounts, path, kind):
     """By whole parts of the path; the later of two at one point."""
-    assert file_system(Path(path), mounts) == kind
+    assert find_file_system_type(Path(path), mounts) == kind
     local = kind in ("ext4", "xfs")
-    assert len(network_warning(Path(path), mounts)) == (0 if local else 1)
+    assert len(build_network_warnings(Path(path), mounts)) == (0 if local else 1)
 
 
 def test_the_warning_says_what_to_do(mounts):
     """The file system, the risk and the two ways out."""
-    (finding,) = SqliteDatabase(Path("/home/me/state.db"), mounts).warnings()
+    (finding,) = SqliteDatabase(Path("/home/me/state.db"), mounts).list_warnings()
     assert "nfs4" in finding.detail
     assert "local disk" in finding.hint
     assert "state migrate --to URL" in finding.hint
@@ -60,5 +60,5 @@ def test_the_warning_says_what_to_do(mounts):
 
 def test_where_nobody_can_tell_there_is_no_warning(tmp_path):
     """A system without a table of mounts."""
-    assert network_warning(Path("/home"), str(tmp_path / "none")) == ()
-    assert open_sqlite(tmp_path / "state.db").warnings() == ()
+    assert build_network_warnings(Path("/home"), str(tmp_path / "none")) == ()
+    assert open_sqlite(tmp_path / "state.db").list_warnings() == ()

@@ -12,8 +12,8 @@ import pytest
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
-from synapse_apply.model.state import AuditEntry, Binding, Intent, IntentState, Record
-from synapse_apply.stores.notes import MOST
+from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, StateIdentity
+from synapse_apply.stores.notes import MAX_NOTES
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite import open_sqlite
 
@@ -21,7 +21,7 @@ from synapse_apply.stores.sqlite import open_sqlite
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
     made = open_sqlite(tmp_path / "state.db")
-    made.init(Binding("http://localhost"), "lineage")
+    made.create_state(StateIdentity("http://localhost"), "lineage")
     yield made
     made.close()
 
@@ -49,8 +49,8 @@ class Together:
 
     def do(self, *works) -> list[BaseException | None]:
         """How each ended; the statements of their transaction are kept."""
-        database, group = self.store._database, self.store._group
-        write, gate, begun = database.write, threading.Event(), threading.Event()
+        database, group = self.store._database, self.store._write_batch
+        write, gate, begun = database.write_in_transaction, threading.Event(), threading.Event()
 
         def gated(work):
             def watched(run):
@@ -66,19 +66,19 @@ class Together:
             self.statements.clear()
             return write(watched)
 
-        database.write = gated
+        database.write_in_transaction = gated
         try:
             with ThreadPoolExecutor(len(works) + 1) as pool:
-                first = pool.submit(self.store.note, ended("first")[2])
+                first = pool.submit(self.store.append_audit_entries, ended("first")[2])
                 begun.wait(10)
                 rest = [pool.submit(work) for work in works]
-                while len(group._waiting) < len(works):
+                while len(group._queue) < len(works):
                     pass
                 gate.set()
                 assert first.exception(10) is None
                 return [one.exception(10) for one in rest]
         finally:
-            database.write = write
+            database.write_in_transaction = write
 
 
 @pytest.fixture
@@ -90,34 +90,36 @@ def together(store: SqlStore):
 def test_many_are_noted_in_a_few_statements(store: SqlStore, together: Together) -> None:
     """However many they are; each intent, record and line of the audit is there, and counted."""
     for name in "abcdefgh":
-        store.begin(intent(name))
-    before = store.serial()
-    begins = [lambda name=name: store.begin(intent(name)) for name in "pqrstuvw"]
-    settles = [lambda name=name: store.settle(*ended(name, f"id-{name}")) for name in "abcdefgh"]
+        store.write_intent(intent(name))
+    before = store.read_serial()
+    begins = [lambda name=name: store.write_intent(intent(name)) for name in "pqrstuvw"]
+    settles = [
+        lambda name=name: store.close_intent(*ended(name, f"id-{name}")) for name in "abcdefgh"
+    ]
     assert together.do(*begins, *settles) == [None] * 16
     assert len(together.statements) <= 10
-    state = store.read()
+    state = store.read_state()
     assert [one.address.name for one in state.records.values()] == list("abcdefgh")
     assert {one.id for one in state.open_intents} == {f"id-{name}" for name in "pqrstuvw"}
-    assert len(store.audit()) == 9
-    assert store.serial() - before == 16
+    assert len(store.list_audit_entries()) == 9
+    assert store.read_serial() - before == 16
 
 
 def test_one_that_is_wrong_fails_alone(store: SqlStore, together: Together) -> None:
     """With its own words; the others are noted."""
     for name in "abc":
-        store.begin(intent(name))
-    store.put(record("other", "taken"))
+        store.write_intent(intent(name))
+    store.write_records(record("other", "taken"))
     failures = together.do(
-        lambda: store.settle(*ended("a", "new")),
-        lambda: store.begin(intent("b")),
-        lambda: store.settle(*ended("never", "x")),
-        lambda: store.settle(*ended("c", "taken")),
-        lambda: store.begin(intent("d")),
+        lambda: store.close_intent(*ended("a", "new")),
+        lambda: store.write_intent(intent("b")),
+        lambda: store.close_intent(*ended("never", "x")),
+        lambda: store.close_intent(*ended("c", "taken")),
+        lambda: store.write_intent(intent("d")),
     )
     assert [isinstance(one, StateError) for one in failures] == [False, True, True, True, False]
     assert "storage/other" in str(failures[3].diagnostics)
-    state = store.read()
+    state = store.read_state()
     assert set(map(str, state.records)) == {"storage/a", "storage/other"}
     assert {one.id for one in state.open_intents} == {"id-b", "id-c", "id-d"}
 
@@ -125,35 +127,42 @@ def test_one_that_is_wrong_fails_alone(store: SqlStore, together: Together) -> N
 def test_two_that_want_one_object_or_one_address(store: SqlStore, together: Together) -> None:
     """The first of them has it, as if they had come one after the other."""
     for name in "ab":
-        store.begin(intent(name))
+        store.write_intent(intent(name))
     failures = together.do(
-        lambda: store.settle(*ended("a", "same")), lambda: store.settle(*ended("b", "same"))
+        lambda: store.close_intent(*ended("a", "same")),
+        lambda: store.close_intent(*ended("b", "same")),
     )
     assert sorted(map(bool, failures)) == [False, True]
-    assert len(store.read().records) == 1
+    assert len(store.read_state().records) == 1
     twice = replace(intent("a"), id="id-second")
-    store.begin(twice)
-    store.begin(replace(intent("a"), id="id-third"))
+    store.write_intent(twice)
+    store.write_intent(replace(intent("a"), id="id-third"))
     closed = ended("a", "one")
     others = [(replace(closed[0], id=at), *closed[1:]) for at in ("id-second", "id-third")]
-    assert together.do(*[lambda one=one: store.settle(*one) for one in others]) == [None, None]
-    assert store.record(Address("storage", "a")).remote_id == "one"
+    assert together.do(*[lambda one=one: store.close_intent(*one) for one in others]) == [
+        None,
+        None,
+    ]
+    assert store.find_record(Address("storage", "a")).remote_id == "one"
 
 
 def test_a_record_goes_and_another_comes(store: SqlStore, together: Together) -> None:
     """A delete and a create of one transaction."""
-    store.put(record("old", "1"))
+    store.write_records(record("old", "1"))
     for name in ("old", "new"):
-        store.begin(intent(name))
-    works = [lambda: store.settle(*ended("old")), lambda: store.settle(*ended("new", "2"))]
+        store.write_intent(intent(name))
+    works = [
+        lambda: store.close_intent(*ended("old")),
+        lambda: store.close_intent(*ended("new", "2")),
+    ]
     assert together.do(*works) == [None, None]
-    assert set(map(str, store.read().records)) == {"storage/new"}
+    assert set(map(str, store.read_state().records)) == {"storage/new"}
 
 
 def test_more_than_a_statement_takes(store: SqlStore, together: Together) -> None:
     """Each goes by itself then."""
-    names = [f"n{number:03}" for number in range(MOST + 1)]
-    assert together.do(*[lambda at=at: store.begin(intent(at)) for at in names]) == [None] * len(
-        names
-    )
-    assert len(store.read().open_intents) == len(names)
+    names = [f"n{number:03}" for number in range(MAX_NOTES + 1)]
+    assert together.do(*[lambda at=at: store.write_intent(intent(at)) for at in names]) == [
+        None
+    ] * len(names)
+    assert len(store.read_state().open_intents) == len(names)

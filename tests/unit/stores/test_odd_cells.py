@@ -9,15 +9,15 @@ import pytest
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema
-from synapse_apply.stores.contents import meta_of
-from synapse_apply.stores.sqlite import runner
+from synapse_apply.stores.contents import read_meta_row
+from synapse_apply.stores.sqlite import make_sqlite_runner
 
 
 @pytest.fixture
 def state():
     """Tables of a state with a row each, in memory."""
     with closing(sqlite3.connect(":memory:")) as connection:
-        for table in schema.TABLES:
+        for table in schema.CREATE_STATEMENTS:
             connection.execute(table)
         meta = (1, 1, "lineage", 0, "url", "", "", "", "", 0)
         connection.execute(schema.ADD_META, meta)
@@ -26,9 +26,9 @@ def state():
 
 
 def test_a_sound_state_is_read(state):
-    run = runner(state, "here")
-    assert meta_of(run, "here")[0] == 1
-    assert run(schema.LAST_NUMBERS, ()) == [(1, 0)]
+    run = make_sqlite_runner(state, "here")
+    assert read_meta_row(run, "here")[0] == 1
+    assert run(schema.GET_LAST_NUMBERS, ()) == [(1, 0)]
     assert run(schema.ALL_INTENTS, ()) == [("id", "{}")]
 
 
@@ -37,7 +37,7 @@ def test_a_sound_state_is_read(state):
 def test_a_number_of_another_type(state, column, value):
     state.execute(f"UPDATE meta SET {column} = ?", (value,))
     with pytest.raises(StateError) as caught:
-        meta_of(runner(state, "here"), "here")
+        read_meta_row(make_sqlite_runner(state, "here"), "here")
     assert f"a cell of column {column}" in caught.value.diagnostics[0].detail
 
 
@@ -48,14 +48,14 @@ def test_a_text_of_another_type(state, value):
     state.execute("CREATE TABLE intents (id, seq, address, intent)")
     state.execute("INSERT INTO intents VALUES ('id', 1, 'plugin/p', ?)", (value,))
     with pytest.raises(StateError, match="The state is damaged"):
-        runner(state, "here")(schema.ALL_INTENTS, ())
+        make_sqlite_runner(state, "here")(schema.ALL_INTENTS, ())
 
 
 @pytest.mark.parametrize("value", [b"9", "9x", 2.5])
 def test_a_number_that_the_next_one_is_made_from(state, value):
     state.execute("UPDATE intents SET seq = ?", (value,))
     with pytest.raises(StateError, match="The state is damaged"):
-        runner(state, "here")(schema.LAST_NUMBERS, ())
+        make_sqlite_runner(state, "here")(schema.GET_LAST_NUMBERS, ())
 
 
 def test_a_read_that_fails_half_way_holds_no_lock(tmp_path):
@@ -65,7 +65,7 @@ def test_a_read_that_fails_half_way_holds_no_lock(tmp_path):
         one.execute("CREATE TABLE intents (id, intent, seq)")
         one.execute("INSERT INTO intents VALUES ('a', '{}', 1), ('b', CAST(x'ff' AS TEXT), 2)")
         with pytest.raises(sqlite3.OperationalError) as caught:
-            runner(one, "here")(schema.ALL_INTENTS, ())
+            make_sqlite_runner(one, "here")(schema.ALL_INTENTS, ())
         with closing(sqlite3.connect(file, timeout=0.1, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             other.execute("COMMIT")

@@ -6,7 +6,7 @@ import pytest
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.stores.postgres import open_postgres
-from synapse_apply.stores.postgres_url import is_postgres, place
+from synapse_apply.stores.postgres_url import is_postgres_url, parse_state_url
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ from synapse_apply.stores.postgres_url import is_postgres, place
 )
 def test_where_names_host_database_and_schema(url, where):
     """Never a user or a password; a schema a target."""
-    assert is_postgres(url)
+    assert is_postgres_url(url)
     store = open_postgres(url, "prod")
     assert store.where == where
-    assert "s3cr3t" not in f"{place(url, 'prod')!r} {vars(store)}"
+    assert "s3cr3t" not in f"{parse_state_url(url, 'prod')!r} {vars(store)}"
 
 
 def test_other_parameters_reach_the_client():
@@ -77,4 +77,4 @@ def test_a_url_that_cannot_be_used_says_why_without_repeating_it(url):
 )
 def test_what_is_no_url_of_postgresql(url):
     """A path is a path."""
-    assert not is_postgres(url)
+    assert not is_postgres_url(url)

@@ -9,7 +9,7 @@ from unit.views import plan_samples as samples
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
-from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardTrip, Refusal
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, SecretRef, Sensitive
 
@@ -90,7 +90,7 @@ FOUND = st.builds(
 PLANS = st.builds(
     lambda changes, guards, found: samples.plan(*changes, guards=guards, diagnostics=found),
     st.lists(CHANGES, min_size=1, max_size=3),
-    st.lists(st.builds(GuardTrip, SHORT, TEXT, TEXT), max_size=1).map(tuple),
+    st.lists(st.builds(GuardViolation, SHORT, TEXT, TEXT), max_size=1).map(tuple),
     st.lists(FOUND, max_size=2).map(tuple),
 )
 
@@ -139,4 +139,6 @@ def stuffed(text):
         Diagnostic(severity, text, text, text, Position(text, 1, 1), text, (text,), text, text)
         for severity in Severity
     ]
-    return samples.plan(*changes, guards=(GuardTrip(text, text, text),), diagnostics=tuple(found))
+    return samples.plan(
+        *changes, guards=(GuardViolation(text, text, text),), diagnostics=tuple(found)
+    )

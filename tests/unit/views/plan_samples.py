@@ -5,35 +5,37 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Position, error, warning
+from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import (
     Action,
-    Base,
     Cause,
     Change,
     FieldChange,
-    GuardTrip,
+    GuardViolation,
     Plan,
+    PlanBase,
     Refusal,
 )
-from synapse_apply.model.state import Binding
+from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import ABSENT, KnownAfterApply
 from synapse_apply.model.verification import Verification
 
 YOLO = Address("plugin", "yolo")
 RELEASE = Address("release", "yolo@1.2.0")
 LAKE = Address("storage", "데이터-호수")
-BASE = Base(
+BASE = PlanBase(
     target="prod",
-    binding=Binding("https://user:hunter2@api.synapse.sh", tenant="acme"),
+    binding=StateIdentity("https://user:hunter2@api.synapse.sh", tenant="acme"),
     lineage="5f1c2d00-0000-4000-8000-000000000001",
     serial=41,
     manifests_digest="sha256:00ff",
     commit="0123456789abcdef0123456789abcdef01234567",
 )
 
-OFFLINE = replace(BASE, binding=Binding(""), lineage="", serial=0, against="git:main (1a2b3c4)")
+OFFLINE = replace(
+    BASE, binding=StateIdentity(""), lineage="", serial=0, against="git:main (1a2b3c4)"
+)
 
 
 def new(*path: str | int, value: object) -> FieldChange:
@@ -251,10 +253,10 @@ REFUSED_UNKNOWN = Change(
     ),
     position=Position("manifests/plugins.yaml", 3, 1),
 )
-GUARD = GuardTrip(
+GUARD = GuardViolation(
     "missing_all", "all 3 recorded objects are missing", "This looks like another tenant."
 )
-WARNING = warning(
+WARNING = warning_finding(
     "A secret stands in plain text",
     "The value of secret_access_key is written in the manifest.",
     "use {valueFrom: {env: NAME}}",
@@ -263,7 +265,9 @@ WARNING = warning(
     path=("spec", "configuration", "secret_access_key"),
     target="prod",
 )
-ERROR = error("The backend did not answer", "GET /plugins/12/ failed: timeout.", request_id="req-9")
+ERROR = error_finding(
+    "The backend did not answer", "GET /plugins/12/ failed: timeout.", request_id="req-9"
+)
 
 ALL = (
     CREATE_PLUGIN,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from unit.views import plan_samples as plans
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import error, warning
+from synapse_apply.model.diagnostic import error_finding, warning_finding
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.verification import Verdict, Verified
+from synapse_apply.model.verification import RunStatus, VerificationResult
 
 CREATED = Outcome(plans.YOLO, Action.CREATE, Result.DONE, "41", "req-1", 0.42)
 UPDATED = Outcome(
@@ -19,7 +19,7 @@ UPDATED = Outcome(
     "req-2",
     12.2,
     (
-        warning(
+        warning_finding(
             "The server did not take a field", 'description is still "old".', path=("description",)
         ),
     ),
@@ -31,7 +31,7 @@ FAILED = Outcome(
     request_id="req-3",
     seconds=0.2,
     diagnostics=(
-        error(
+        error_finding(
             "The server refused the storage",
             "HTTP 400: provider: amazon_s3 is switched off for this tenant.",
             "ask an administrator of acme to switch it on",
@@ -42,22 +42,22 @@ SKIPPED = Outcome(
     plans.RELEASE,
     Action.CREATE,
     Result.SKIPPED,
-    diagnostics=(error("It depends on what failed", "plugin/yolo was not created."),),
+    diagnostics=(error_finding("It depends on what failed", "plugin/yolo was not created."),),
 )
 UNKNOWN = Outcome(
     plans.RECREATE.address, Action.RECREATE, Result.UNKNOWN, request_id="req-5", seconds=185.0
 )
 PUBLISHED = Outcome(plans.RELEASE, Action.CREATE, Result.DONE, "17", "req-7", 1.5)
-PASSED = Verified(plans.RELEASE, Verdict.PASSED, "12", request_id="req-8", seconds=31.0)
-NOT_PASSED = Verified(
+PASSED = VerificationResult(plans.RELEASE, RunStatus.PASSED, "12", request_id="req-8", seconds=31.0)
+NOT_PASSED = VerificationResult(
     plans.RELEASE,
-    Verdict.FAILED,
+    RunStatus.FAILED,
     "12",
     request_id="req-8",
     seconds=31.0,
     logs=("2026-11-24T12:00:00Z: step 1", "\x1b[31m::error::red", "two\nlines"),
     diagnostics=(
-        error(
+        error_finding(
             "The verification failed",
             "Job 12 failed. 1.2.0 is published and cannot be withdrawn on v1.",
             "Parameters wrong: edit spec.verify. Code wrong: raise the version.",
@@ -66,13 +66,15 @@ NOT_PASSED = Verified(
     ),
 )
 RUNS = {
-    "tolerated": Verified(plans.VERIFY_AGAIN.address, Verdict.TIMED_OUT, "13", tolerated=True),
-    "running": Verified(Address("release", "a@1"), Verdict.RUNNING, "14", seconds=2.0),
-    "unknown": Verified(Address("release", "b@1"), Verdict.UNKNOWN),
-    "skipped": Verified(
+    "tolerated": VerificationResult(
+        plans.VERIFY_AGAIN.address, RunStatus.TIMED_OUT, "13", tolerated=True
+    ),
+    "running": VerificationResult(Address("release", "a@1"), RunStatus.RUNNING, "14", seconds=2.0),
+    "unknown": VerificationResult(Address("release", "b@1"), RunStatus.UNKNOWN),
+    "skipped": VerificationResult(
         Address("release", "c@1"),
-        Verdict.SKIPPED,
-        diagnostics=(error("Not tried", "The run was stopped."),),
+        RunStatus.SKIPPED,
+        diagnostics=(error_finding("Not tried", "The run was stopped."),),
     ),
 }
 KEPT = "/srv/p/.synapse-apply/unrecorded-prod-p1.jsonl"
@@ -84,20 +86,20 @@ UNRECORDED = Outcome(
     "req-1",
     0.42,
     (
-        error(
+        error_finding(
             "The state could not be told how a call ended",
             "create of plugin/yolo has ended (id 41), and its record could not be written.",
         ),
     ),
-    unrecorded=KEPT,
+    recovery_file=KEPT,
 )
 REPORTS = {
-    "verified": Report(plans.PLANS["verify"], (PUBLISHED,), verified=(PASSED,)),
+    "verified": Report(plans.PLANS["verify"], (PUBLISHED,), verification_results=(PASSED,)),
     "not-verified": Report(
-        plans.PLANS["verify"], (PUBLISHED,), verified=(NOT_PASSED, *RUNS.values())
+        plans.PLANS["verify"], (PUBLISHED,), verification_results=(NOT_PASSED, *RUNS.values())
     ),
     "verify-command": Report(
-        plans.PLANS["verify-only"], verified=(PASSED,), extras={"operation": "verify"}
+        plans.PLANS["verify-only"], verification_results=(PASSED,), extras={"operation": "verify"}
     ),
     "complete": Report(
         plans.plan(plans.CREATE_PLUGIN, plans.UPDATE, diagnostics=(plans.WARNING,)),
@@ -120,7 +122,7 @@ REPORTS = {
         extras={"guards_overridden": ["missing_all"]},
     ),
     "refused": Report(plans.plan(plans.CREATE_PLUGIN, plans.REFUSED_STORAGE), (CREATED,)),
-    "stopped": Report(plans.PLANS["create"], (CREATED, SKIPPED), stopped=15),
+    "stopped": Report(plans.PLANS["create"], (CREATED, SKIPPED), stop_signal=15),
     "unrecorded": Report(plans.PLANS["create"], (UNRECORDED, SKIPPED)),
     "nothing": Report(plans.PLANS["empty"]),
 }

@@ -10,69 +10,84 @@ from unit.views.golden_files import check_golden
 from unit.views.test_json_documents import closed, schema
 from unit.views.test_terminal_safety import EVIL, assert_harmless
 
-from synapse_apply.model.checkup import Checkup, Row, Verdict
-from synapse_apply.model.diagnostic import Position, error, warning
+from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
+from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.views.checkup import (
     agents_document,
     checkup_document,
-    render_agents,
+    render_agents_table,
     render_checkup,
 )
-from synapse_apply.views.json import json_text
+from synapse_apply.views.json import format_json_document
 
-MANIFESTS = error("The manifests have 2 errors", "The first: Wrong type (a.yaml:3:1).", "validate")
+MANIFESTS = error_finding(
+    "The manifests have 2 errors", "The first: Wrong type (a.yaml:3:1).", "validate"
+)
 EVERYTHING = Checkup(
     "prod",
     (
         (
             "Project",
             (
-                Row.ok("tool", "synapse-apply 0.1.0, Python 3.11.7 on Linux x86_64"),
-                Row.of("manifests", MANIFESTS, behind=(error("Wrong type"), error("Unknown"))),
+                CheckResult.build_ok("tool", "synapse-apply 0.1.0, Python 3.11.7 on Linux x86_64"),
+                CheckResult.from_finding(
+                    "manifests",
+                    MANIFESTS,
+                    counted_findings=(error_finding("Wrong type"), error_finding("Unknown")),
+                ),
             ),
         ),
         (
             "Backend",
             (
-                Row.ok("token", "from PROD_TOKEN (token of the target)"),
-                Row.of(
+                CheckResult.build_ok("token", "from PROD_TOKEN (token of the target)"),
+                CheckResult.from_finding(
                     "backend",
-                    error(
+                    error_finding(
                         "The backend does not accept the token",
                         "GET jobs/: 401 Unauthorized.",
                         "Set PROD_TOKEN to one that is valid.",
                         request_id="r-1",
                     ),
                 ),
-                Row.unchecked("tenant", "the backend could not be read"),
-                Row.unchecked("api", "the backend could not be read"),
-                Row.unchecked("agent", "the backend could not be read", "gpu-1"),
-                Row.unchecked("agent", "the backend could not be read", "gpu-2"),
-                Row.of("clock", warning("The clocks do not agree", "12 s.", "Set it.\nThen wait.")),
+                CheckResult.build_unchecked("tenant", "the backend could not be read"),
+                CheckResult.build_unchecked("api", "the backend could not be read"),
+                CheckResult.build_unchecked("agent", "the backend could not be read", "gpu-1"),
+                CheckResult.build_unchecked("agent", "the backend could not be read", "gpu-2"),
+                CheckResult.from_finding(
+                    "clock",
+                    warning_finding("The clocks do not agree", "12 s.", "Set it.\nThen wait."),
+                ),
             ),
         ),
         (
             "State",
             (
-                Row.ok("state", "/프로젝트/prod.db: 3 records, serial 7"),
-                Row.of("binding", error("Foreign", position=Position("p.yaml", 5, 3))),
-                Row.unchecked("lineage", "there is no state"),
-                Row.unchecked("lock", "there is no state"),
+                CheckResult.build_ok("state", "/프로젝트/prod.db: 3 records, serial 7"),
+                CheckResult.from_finding(
+                    "binding", error_finding("Foreign", position=Position("p.yaml", 5, 3))
+                ),
+                CheckResult.build_unchecked("lineage", "there is no state"),
+                CheckResult.build_unchecked("lock", "there is no state"),
             ),
         ),
     ),
 )
-WELL = Checkup("prod", (("Project", (Row.ok("tool", "0.1.0"),)),))
+WELL = Checkup("prod", (("Project", (CheckResult.build_ok("tool", "0.1.0"),)),))
 AGENTS = Checkup(
     "prod",
     (
         (
             "Agents",
             (
-                Row.ok("agent", "connected", "gpu-1"),
-                Row.of("agent", error("Not healthy", "Agent 서울: 503.", "Start it."), "서울"),
-                Row.of("agent", warning("Unknown status", "It is called odd."), "cpu"),
-                Row.unchecked("agent", "nobody can be asked", "tpu"),
+                CheckResult.build_ok("agent", "connected", "gpu-1"),
+                CheckResult.from_finding(
+                    "agent", error_finding("Not healthy", "Agent 서울: 503.", "Start it."), "서울"
+                ),
+                CheckResult.from_finding(
+                    "agent", warning_finding("Unknown status", "It is called odd."), "cpu"
+                ),
+                CheckResult.build_unchecked("agent", "nobody can be asked", "tpu"),
             ),
         ),
     ),
@@ -83,27 +98,31 @@ def test_the_whole_text_is_as_reviewed():
     """Sections, aligned rows, details, hints; what was not checked for one reason in one row."""
     check_golden("checkup.txt", render_checkup(EVERYTHING, color=False))
     check_golden("checkup.ansi", render_checkup(EVERYTHING, color=True))
-    check_golden("agents.txt", render_agents(AGENTS, color=False))
+    check_golden("agents.txt", render_agents_table(AGENTS, color=False))
 
 
 @pytest.mark.parametrize("checkup", [EVERYTHING, WELL])
 def test_the_document_passes_its_schema(checkup):
     """Every key is declared, required keys are there, types hold."""
-    document = json.loads(json_text(checkup_document(checkup, tool_version="0.1.0")))
+    document = json.loads(format_json_document(checkup_document(checkup, tool_version="0.1.0")))
     jsonschema.validate(document, closed(schema("doctor")))
 
 
 def test_the_documents_are_as_reviewed():
     """Every row stands alone, those not checked too."""
-    check_golden("checkup.json", json_text(checkup_document(EVERYTHING, tool_version="0.1.0")))
-    document = json.loads(json_text(agents_document(AGENTS, tool_version="0.1.0")))
+    check_golden(
+        "checkup.json", format_json_document(checkup_document(EVERYTHING, tool_version="0.1.0"))
+    )
+    document = json.loads(format_json_document(agents_document(AGENTS, tool_version="0.1.0")))
     jsonschema.validate(document, closed(schema("agents")))
-    check_golden("agents.json", json_text(document))
+    check_golden("agents.json", format_json_document(document))
 
 
 def test_the_last_line_and_the_exit_code_go_together():
     """A problem is 1; warnings and what was not checked are 0 and said."""
-    warned = Checkup("prod", (("Project", (Row.of("clock", warning("Apart")),)),))
+    warned = Checkup(
+        "prod", (("Project", (CheckResult.from_finding("clock", warning_finding("Apart")),)),)
+    )
     last = {
         checkup.exit_code: render_checkup(checkup, color=False).splitlines()[-1]
         for checkup in (EVERYTHING, WELL)
@@ -123,14 +142,18 @@ def test_a_command_that_stops_tells_what_is_behind_a_count():
 
 def test_what_a_server_says_cannot_steer_a_terminal():
     """Names, words, details and hints are shown escaped."""
-    finding = error(EVIL, EVIL, EVIL, request_id=EVIL)
-    rows = (Row.ok(EVIL, EVIL, EVIL), Row.of(EVIL, finding, EVIL), Row.unchecked(EVIL, EVIL))
+    finding = error_finding(EVIL, EVIL, EVIL, request_id=EVIL)
+    rows = (
+        CheckResult.build_ok(EVIL, EVIL, EVIL),
+        CheckResult.from_finding(EVIL, finding, EVIL),
+        CheckResult.build_unchecked(EVIL, EVIL),
+    )
     evil = Checkup(EVIL, ((EVIL, (*rows, *rows[2:] * 3)),))
     assert_harmless(render_checkup(evil, color=False))
-    assert_harmless(render_agents(evil, color=False))
+    assert_harmless(render_agents_table(evil, color=False))
 
 
-@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("verdict", CheckStatus)
 def test_every_verdict_is_counted(verdict):
     """The counts of the document add up to its rows."""
     document = checkup_document(EVERYTHING, tool_version="")

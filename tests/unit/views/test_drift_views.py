@@ -19,10 +19,10 @@ from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views import github, gitlab
-from synapse_apply.views.drift import drift_document, render_accepted, render_drift
-from synapse_apply.views.json import json_text
-from synapse_apply.views.markdown import drift_markdown
-from synapse_apply.views.remarks import drift_remarks
+from synapse_apply.views.drift import drift_document, render_accepted_edits, render_drift
+from synapse_apply.views.json import format_json_document
+from synapse_apply.views.markdown import render_drift_markdown
+from synapse_apply.views.remarks import build_drift_annotations
 
 YOLO = Address("plugin", "yolo")
 LAKE = Address("storage", "데이터-호수")
@@ -42,20 +42,20 @@ EVERYTHING = replace(
                       cause=Cause.DRIFT),
             ),
             position=Position("manifests/yolo.yaml", 3, 1),
-            stuck="old cannot be changed",
+            blocked_reason="old cannot be changed",
         ),
-        ObjectDrift(RAW, "7", gone=True, position=Position("manifests/raw.yaml", 1, 1)),
+        ObjectDrift(RAW, "7", is_missing=True, position=Position("manifests/raw.yaml", 1, 1)),
         ObjectDrift(LAKE, "8", (secret("configuration", "secret_key", cause=Cause.DRIFT,
-                                       note="changed"),), remade="9"),
+                                       note="changed"),), replacement_id="9"),
     ),
-    waiting=(YOLO, LAKE),
+    pending_addresses=(YOLO, LAKE),
     unmanaged=(Unmanaged("plugin", "4", ("code=hand", "name=손으로")), Unmanaged("storage", "11")),
-    unlisted=("release",),
+    unlistable_kinds=("release",),
     diagnostics=(WARNING,),
 )  # fmt: skip
 ACCEPTED = replace(
     NOTHING,
-    accepted=(
+    accepted_edits=(
         Edited(YOLO, moved("description", before="Finds things", after="#1"), "m/y.yaml", 8),
         Edited(YOLO, moved("configuration", "old", before=1, after=ABSENT), "m/y.yaml", 10),
         Edited(LAKE, moved("name", before=ABSENT, after="호수"), "synapse-apply.yaml", 30),
@@ -68,14 +68,14 @@ ACCEPTED = replace(
     [
         ("none", NOTHING),
         ("everything", EVERYTHING),
-        ("errored", replace(EVERYTHING, diagnostics=(ERROR,), unmanaged=None, held=True)),
-        ("waiting", replace(NOTHING, waiting=(YOLO,))),
+        ("errored", replace(EVERYTHING, diagnostics=(ERROR,), unmanaged=None, is_drift_kept=True)),
+        ("waiting", replace(NOTHING, pending_addresses=(YOLO,))),
     ],
 )
 def test_drift_as_text_and_markdown(name: str, drift: Drift) -> None:
     """Objects with their fields first, then what it comes to and the ways out."""
     check_golden(f"drift-{name}.txt", render_drift(drift, color=False))
-    check_golden(f"drift-{name}.md", drift_markdown(drift))
+    check_golden(f"drift-{name}.md", render_drift_markdown(drift))
 
 
 def test_drift_in_colour() -> None:
@@ -86,12 +86,13 @@ def test_drift_in_colour() -> None:
 def test_what_was_accepted() -> None:
     """By resource: the place, the field, and what it said before."""
     check_golden(
-        "drift-accepted.txt", render_accepted(ACCEPTED, color=False, written=True, hints=True)
+        "drift-accepted.txt",
+        render_accepted_edits(ACCEPTED, color=False, is_written=True, show_hints=True),
     )
-    text = render_accepted(ACCEPTED, color=False, written=False, hints=True)
+    text = render_accepted_edits(ACCEPTED, color=False, is_written=False, show_hints=True)
     assert text.endswith("\nNothing was written (--dry-run).\n")
-    waits = replace(ACCEPTED, waiting=(YOLO,))
-    text = render_accepted(waits, color=False, written=True, hints=True)
+    waits = replace(ACCEPTED, pending_addresses=(YOLO,))
+    text = render_accepted_edits(waits, color=False, is_written=True, show_hints=True)
     assert (
         "shows no drift for it, only what Git changes besides; `synapse-apply apply` records that."
         in text
@@ -101,20 +102,20 @@ def test_what_was_accepted() -> None:
 @pytest.mark.parametrize("drift", [NOTHING, EVERYTHING, ACCEPTED])
 def test_the_document_passes_its_schema(drift: Drift) -> None:
     """Every key is declared, required ones are there, and a secret has no value."""
-    document = json.loads(json_text(drift_document(drift)))
+    document = json.loads(format_json_document(drift_document(drift)))
     jsonschema.validate(document, closed(schema("drift")))
     if drift is EVERYTHING:
-        check_golden("drift-everything.json", json_text(document))
+        check_golden("drift-everything.json", format_json_document(document))
 
 
 def test_what_ci_reads() -> None:
     """Counts, outputs, and a warning at the place of each resource."""
-    assert gitlab.drift_counts(EVERYTHING) == {"create": 1, "update": 2, "delete": 0}
-    assert gitlab.drift_counts(replace(EVERYTHING, diagnostics=(ERROR,))) == {}
-    outputs = github.drift_outputs(EVERYTHING, 2)
+    assert gitlab.count_drift_changes(EVERYTHING) == {"create": 1, "update": 2, "delete": 0}
+    assert gitlab.count_drift_changes(replace(EVERYTHING, diagnostics=(ERROR,))) == {}
+    outputs = github.build_drift_outputs(EVERYTHING, 2)
     assert outputs == {"drifted": "2", "gone": "1", "waiting": "2", "unmanaged": "2",
                        "exit_code": "2", "has_changes": "true"}  # fmt: skip
-    lines = github.annotation_lines(drift_remarks(EVERYTHING))
+    lines = github.format_annotation_commands(build_drift_annotations(EVERYTHING))
     assert "file=manifests/raw.yaml,line=1,col=1,title=storage/raw is gone" in lines
 
 
@@ -122,13 +123,13 @@ def test_names_and_values_break_out_of_nothing() -> None:
     """Whatever a server answers stays inside its row."""
     evil = EVIL + "</details>`" * 3
     one = ObjectDrift(Address("plugin", evil), evil,
-                      (moved(evil, before=evil, after=evil + "1", cause=Cause.DRIFT),), remade=evil, stuck=evil)  # fmt: skip
-    drift = replace(NOTHING, objects=(one, replace(one, gone=True)),
+                      (moved(evil, before=evil, after=evil + "1", cause=Cause.DRIFT),), replacement_id=evil, blocked_reason=evil)  # fmt: skip
+    drift = replace(NOTHING, objects=(one, replace(one, is_missing=True)),
                     unmanaged=(Unmanaged("plugin", evil, (evil,)),),
-                    accepted=(Edited(one.address, one.fields[0], evil, 1),))  # fmt: skip
+                    accepted_edits=(Edited(one.address, one.fields[0], evil, 1),))  # fmt: skip
     assert_harmless(render_drift(drift, color=False))
-    assert_harmless(render_accepted(drift, color=False, written=True, hints=False))
-    text = drift_markdown(drift)
+    assert_harmless(render_accepted_edits(drift, color=False, is_written=True, show_hints=False))
+    text = render_drift_markdown(drift)
     page = read(text)
     assert (page.tags.count("details"), page.tags.count("pre")) == (2, 2)
     assert not page.links

@@ -13,15 +13,15 @@ from unit.views.test_progress import play
 
 from synapse_apply.model.address import Address
 from synapse_apply.views.events import (
-    Events,
-    closing_events,
-    finding_key,
-    plan_events,
-    report_events,
-    version_event,
+    EventWriter,
+    build_version_event,
+    iter_closing_events,
+    iter_plan_events,
+    iter_report_events,
+    serialize_finding,
 )
-from synapse_apply.views.json import json_line, report_document
-from synapse_apply.views.under_way import Call
+from synapse_apply.views.json import format_json_line, report_document
+from synapse_apply.views.under_way import OngoingCall
 
 CLOSED = closed(schema("events"))
 CLOSED["properties"]["report"] = True
@@ -38,17 +38,17 @@ def read_lines(text):
 
 def lines_of(events):
     """The same for events that nobody has written yet."""
-    return read_lines("".join(map(json_line, events)))
+    return read_lines("".join(map(format_json_line, events)))
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_a_plan_has_a_line_for_each_change(name):
     """What is to be done or refused has a line, what stays has none; the counts come last."""
     plan = PLANS[name]
-    events = lines_of([version_event("1"), *plan_events(plan)])
+    events = lines_of([build_version_event("1"), *iter_plan_events(plan)])
     planned = [e["change"]["resource"]["addr"] for e in events if e["type"] == "planned_change"]
     assert planned == [
-        str(c.address) for c in plan.changes if c.refused or c.action.value != "no-op"
+        str(c.address) for c in plan.changes if c.is_refused or c.action.value != "no-op"
     ]
     assert (events[0]["type"], events[-1]["type"]) == ("version", "change_summary")
     assert events[-1]["changes"]["add"] == plan.summary.add
@@ -59,21 +59,23 @@ def test_a_report_ends_with_its_document(name):
     """The last line has the document of --json; a finding that was said is not said again."""
     report = REPORTS[name]
     document = report_document(report)
-    first = {finding_key(finding) for finding in document["diagnostics"][:1]}
-    events = lines_of([*report_events(report), *closing_events(document, first)])
+    first = {serialize_finding(finding) for finding in document["diagnostics"][:1]}
+    events = lines_of([*iter_report_events(report), *iter_closing_events(document, first)])
     assert events[-1]["type"] == "report"
     assert events[-1]["report"]["exit_code"] == report.exit_code
     said = [event["diagnostic"] for event in events if event["type"] == "diagnostic"]
-    assert len(said) == len([f for f in document["diagnostics"] if finding_key(f) not in first])
+    assert len(said) == len(
+        [f for f in document["diagnostics"] if serialize_finding(f) not in first]
+    )
 
 
 def test_each_call_begins_and_ends_with_a_line():
     """Ids, times and results stand as data, and a name's control characters do no harm."""
     stream = io.StringIO()
-    play(Events(stream))
-    play(events := Events(stream))
+    play(EventWriter(stream))
+    play(events := EventWriter(stream))
     before = len(stream.getvalue())
-    events.started(Address("plugin", "late"), "create")
+    events.report_start(Address("plugin", "late"), "create")
     assert len(stream.getvalue()) == before  # closed
     hooks = read_lines(
         stream.getvalue().replace('"run\\u001b"', '"noop"').replace('"try"', '"noop"')
@@ -88,10 +90,12 @@ def test_each_call_begins_and_ends_with_a_line():
 def test_what_goes_on_has_lines_with_how_far_it_is():
     """An upload's bytes and a job's percent are data of `apply_progress`."""
     stream = io.StringIO()
-    events = Events(stream)
+    events = EventWriter(stream)
     address = Address("release", "yolo@1.2.0")
-    events._still(Call(address, "create", 0.0, 0.0, {"sent_bytes": 1, "total_bytes": 9}), 10.0)
-    events.finished(address, "create", "done", 12.0, "7")
+    events._write_ongoing_event(
+        OngoingCall(address, "create", 0.0, 0.0, {"sent_bytes": 1, "total_bytes": 9}), 10.0
+    )
+    events.report_end(address, "create", "done", 12.0, "7")
     progress, complete = read_lines(stream.getvalue())
     assert progress["hook"]["sent_bytes"] == 1
     assert (progress["type"], progress["hook"]["elapsed_seconds"]) == ("apply_progress", 10.0)

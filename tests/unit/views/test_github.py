@@ -11,16 +11,21 @@ from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, report_on, stuffed
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.model.diagnostic import Position, error, warning
+from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.report import Result
 from synapse_apply.views.github import (
-    annotation_lines,
-    failure_outputs,
-    outputs_text,
-    plan_outputs,
-    report_outputs,
+    build_failure_outputs,
+    build_plan_outputs,
+    build_report_outputs,
+    format_annotation_commands,
+    format_outputs_file,
 )
-from synapse_apply.views.remarks import finding_remarks, plan_remarks, report_remarks, seen_from
+from synapse_apply.views.remarks import (
+    build_finding_annotations,
+    build_plan_annotations,
+    build_report_annotations,
+    with_forge_files,
+)
 
 COMMAND = re.compile(
     r"::(?P<level>error|warning|notice) (?P<properties>[^:]*)::(?P<message>[^\r\n]*)", re.ASCII
@@ -51,7 +56,7 @@ def unescaped(text):
 
 def test_annotations_of_a_plan():
     """Findings and refusals are at file, line and column; guards are told without one."""
-    text = annotation_lines(plan_remarks(samples.PLANS["everything"]))
+    text = format_annotation_commands(build_plan_annotations(samples.PLANS["everything"]))
     check_golden("plan-everything.annotations.txt", text)
     level, facts, message = parsed(text)[0]
     assert level == "error"
@@ -66,14 +71,14 @@ def test_annotations_of_a_plan():
 
 def test_annotations_of_an_apply():
     """What failed is told with its request id."""
-    text = annotation_lines(report_remarks(REPORTS["everything"]))
+    text = format_annotation_commands(build_report_annotations(REPORTS["everything"]))
     check_golden("report-everything.annotations.txt", text)
     assert "Request id: req-3" in {line for _, _, said in parsed(text) for line in said.split("\n")}
 
 
 def test_a_verification_that_failed_is_an_annotation():
     """At the manifest of its release, with what can be done."""
-    said = parsed(annotation_lines(report_remarks(REPORTS["not-verified"])))
+    said = parsed(format_annotation_commands(build_report_annotations(REPORTS["not-verified"])))
     assert any(kind == "error" and "verif" in str(props).lower() for kind, props, _ in said), said
 
 
@@ -81,15 +86,17 @@ def test_a_failure_is_shown_where_its_resource_is_declared():
     """A finding without a place takes the place of its resource's manifest."""
     plan = samples.plan(
         samples.REFUSED_UNKNOWN,
-        diagnostics=(warning("Odd", address=str(samples.REFUSED_UNKNOWN.address)),),
+        diagnostics=(warning_finding("Odd", address=str(samples.REFUSED_UNKNOWN.address)),),
     )
-    assert plan_remarks(plan)[0].position == Position("manifests/plugins.yaml", 3, 1)
+    assert build_plan_annotations(plan)[0].position == Position("manifests/plugins.yaml", 3, 1)
 
 
 def test_ten_of_each_kind():
     """GitHub drops what is beyond ten without a word: the tenth says how many more there are."""
-    found = [error(f"e{n}") for n in range(12)] + [warning(f"w{n}") for n in range(10)]
-    told = parsed(annotation_lines(finding_remarks(found)))
+    found = [error_finding(f"e{n}") for n in range(12)] + [
+        warning_finding(f"w{n}") for n in range(10)
+    ]
+    told = parsed(format_annotation_commands(build_finding_annotations(found)))
     assert [level for level, _, _ in told].count("error") == 10
     assert told[9][2] == "3 more: see the summary or the log"
     assert [facts["title"] for level, facts, _ in told if level == "warning"] == [
@@ -101,14 +108,14 @@ def test_ten_of_each_kind():
 @given(PLANS, st.sampled_from(Result))
 def test_no_text_is_a_command_of_its_own(plan, result):
     """Whatever names and messages hold, each line is one of our commands, and no secret is there."""
-    assert_ours(annotation_lines(plan_remarks(plan)))
-    assert_ours(annotation_lines(report_remarks(report_on(plan, result))))
+    assert_ours(format_annotation_commands(build_plan_annotations(plan)))
+    assert_ours(format_annotation_commands(build_report_annotations(report_on(plan, result))))
 
 
 def test_very_long_texts_are_shortened():
     """100 KB in every place, and an annotation stays of a size the runner takes."""
     for text in LONG:
-        told = annotation_lines(plan_remarks(stuffed(text)))
+        told = format_annotation_commands(build_plan_annotations(stuffed(text)))
         assert_ours(told)
         assert max(map(len, told.split("\n"))) < 40_000
 
@@ -123,27 +130,29 @@ def assert_ours(text):
 
 def test_files_are_named_as_in_the_repository():
     """A working folder below the checkout is put before each name."""
-    found = finding_remarks([error("x", position=Position("m/a,b.yaml", 2, 1)), error("y")])
-    text = annotation_lines(seen_from(found, {"m/a,b.yaml": "infra/m/a,b.yaml"}))
+    found = build_finding_annotations(
+        [error_finding("x", position=Position("m/a,b.yaml", 2, 1)), error_finding("y")]
+    )
+    text = format_annotation_commands(with_forge_files(found, {"m/a,b.yaml": "infra/m/a,b.yaml"}))
     assert text.startswith("::error file=infra/m/a%2Cb.yaml,line=2,col=1,title=x::")
 
 
 def test_outputs():
     """Counts, exit code and whether there is anything to do, for plans, applies and failures."""
-    assert plan_outputs(samples.PLANS["everything"], 2) == {
+    assert build_plan_outputs(samples.PLANS["everything"], 2) == {
         "add": "4", "change": "2", "destroy": "1", "import": "2", "forget": "1", "refused": "2",
         "verify": "0", "exit_code": "2", "has_changes": "true",
     }  # fmt: skip
-    assert plan_outputs(samples.PLANS["no-changes"], 0)["has_changes"] == "false"
-    assert plan_outputs(samples.PLANS["refused-only"], 0)["has_changes"] == "true"
-    done = report_outputs(REPORTS["everything"])
+    assert build_plan_outputs(samples.PLANS["no-changes"], 0)["has_changes"] == "false"
+    assert build_plan_outputs(samples.PLANS["refused-only"], 0)["has_changes"] == "true"
+    done = build_report_outputs(REPORTS["everything"])
     assert (done["add"], done["failed"], done["unknown"], done["exit_code"]) == ("1", "1", "1", "7")
-    assert plan_outputs(samples.PLANS["verify"], 2)["verify"] == "2"
-    ran = report_outputs(REPORTS["not-verified"])
+    assert build_plan_outputs(samples.PLANS["verify"], 2)["verify"] == "2"
+    ran = build_report_outputs(REPORTS["not-verified"])
     assert (ran["verify"], ran["not_verified"]) == ("0", "5")
-    assert failure_outputs(1) == {"exit_code": "1", "has_changes": "false"}
+    assert build_failure_outputs(1) == {"exit_code": "1", "has_changes": "false"}
 
 
 def test_outputs_are_delimited():
     """The form that takes any value: a name, a delimiter, the value, the delimiter."""
-    assert outputs_text({"add": "3", "x": "y"}, "D") == "add<<D\n3\nD\nx<<D\ny\nD\n"
+    assert format_outputs_file({"add": "3", "x": "y"}, "D") == "add<<D\n3\nD\nx<<D\ny\nD\n"

@@ -11,41 +11,52 @@ from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.model.diagnostic import Position, error
-from synapse_apply.views.gitlab import NO_COUNTS, code_quality, plan_counts, report_counts
-from synapse_apply.views.json import json_text
-from synapse_apply.views.remarks import finding_remarks, plan_remarks
+from synapse_apply.model.diagnostic import Position, error_finding
+from synapse_apply.views.gitlab import (
+    NO_COUNTS,
+    build_code_quality_issues,
+    count_plan_changes,
+    count_report_changes,
+)
+from synapse_apply.views.json import format_json_document
+from synapse_apply.views.remarks import build_finding_annotations, build_plan_annotations
 
 SEVERITIES = {"info", "minor", "major", "critical", "blocker"}
 
 
 def test_counts_of_the_widget():
     """Those of the Plan: line; of an apply, what was done."""
-    assert plan_counts(samples.PLANS["everything"]) == {"create": 4, "update": 2, "delete": 1}
-    assert report_counts(REPORTS["everything"]) == {"create": 1, "update": 2, "delete": 1}
-    assert plan_counts(samples.PLANS["empty"]) == {"create": 0, "update": 0, "delete": 0}
+    assert count_plan_changes(samples.PLANS["everything"]) == {
+        "create": 4,
+        "update": 2,
+        "delete": 1,
+    }
+    assert count_report_changes(REPORTS["everything"]) == {"create": 1, "update": 2, "delete": 1}
+    assert count_plan_changes(samples.PLANS["empty"]) == {"create": 0, "update": 0, "delete": 0}
 
 
 def test_a_plan_that_failed_has_no_counts():
     """The widget then says that the report could not be made, instead of three zeros."""
-    assert plan_counts(samples.PLANS["errored"]) == NO_COUNTS == {}
+    assert count_plan_changes(samples.PLANS["errored"]) == NO_COUNTS == {}
 
 
 def test_code_quality_of_a_plan():
     """Findings and refusals that have a place, as the golden file."""
-    text = json_text(code_quality(plan_remarks(samples.PLANS["everything"])))
+    text = format_json_document(
+        build_code_quality_issues(build_plan_annotations(samples.PLANS["everything"]))
+    )
     check_golden("plan-everything.codequality.json", text)
 
 
 def test_a_fingerprint_outlives_a_move():
     """Lines above a finding come and go, and it is the same finding; another one is not."""
-    here = error("No", "because", position=Position("a.yaml", 3, 1), address="plugin/x")
+    here = error_finding("No", "because", position=Position("a.yaml", 3, 1), address="plugin/x")
     moved = replace(here, position=Position("a.yaml", 30, 7), detail="because of line 30")
     other = replace(here, address="plugin/y")
     prints = [
         issue["fingerprint"]
         for found in ([here], [moved], [other], [here, here])
-        for issue in code_quality(finding_remarks(found))
+        for issue in build_code_quality_issues(build_finding_annotations(found))
     ]
     assert prints[0] == prints[1] == prints[3]
     assert len(set(prints)) == 3
@@ -68,10 +79,12 @@ def assert_sound(text):
 @given(PLANS)
 def test_any_plan_gives_sound_issues(plan):
     """Whatever the texts hold, the document has its shape, and each issue a print of its own."""
-    assert_sound(json_text(code_quality(plan_remarks(plan))))
+    assert_sound(format_json_document(build_code_quality_issues(build_plan_annotations(plan))))
 
 
 def test_very_long_texts_are_shortened():
     """100 KB in every place."""
     for text in LONG:
-        assert_sound(json_text(code_quality(plan_remarks(stuffed(text)))))
+        assert_sound(
+            format_json_document(build_code_quality_issues(build_plan_annotations(stuffed(text))))
+        )

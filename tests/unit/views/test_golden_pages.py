@@ -11,22 +11,28 @@ from unit.views.golden_files import check_golden
 from unit.views.plan_samples import ERROR, PLANS, WARNING
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.past import list_runs, show_run
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.past import show_run, show_runs
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.session.history import PastRun
 from synapse_apply.views import github, gitlab
-from synapse_apply.views.export import rest
+from synapse_apply.views.export import render_unexported
 from synapse_apply.views.failure import failure_document
-from synapse_apply.views.html.reports import findings_html, plan_html, report_html
-from synapse_apply.views.json import json_text
+from synapse_apply.views.html.reports import (
+    render_findings_html,
+    render_plan_html,
+    render_report_html,
+)
+from synapse_apply.views.json import format_json_document
 
 PAGES = {
-    "plan-everything": lambda: plan_html(PLANS["everything"], run_url="https://ci.example/1"),
-    "plan-verify": lambda: plan_html(PLANS["verify"]),
-    "report-everything": lambda: report_html(REPORTS["everything"]),
-    "report-not-verified": lambda: report_html(REPORTS["not-verified"]),
-    "findings": lambda: findings_html([ERROR, WARNING], "validate", target="prod"),
+    "plan-everything": lambda: render_plan_html(
+        PLANS["everything"], run_url="https://ci.example/1"
+    ),
+    "plan-verify": lambda: render_plan_html(PLANS["verify"]),
+    "report-everything": lambda: render_report_html(REPORTS["everything"]),
+    "report-not-verified": lambda: render_report_html(REPORTS["not-verified"]),
+    "findings": lambda: render_findings_html([ERROR, WARNING], "validate", target="prod"),
 }
 
 
@@ -41,11 +47,11 @@ def test_outputs_and_counts() -> None:
     """What GitHub and GitLab are told of a plan and of an apply, as it is written."""
     plan, report = PLANS["everything"], REPORTS["everything"]
     told = [
-        github.outputs_text(github.plan_outputs(plan, 2), "END"),
-        github.outputs_text(github.report_outputs(report), "END"),
-        github.outputs_text(github.failure_outputs(1), "END"),
-        json_text(gitlab.plan_counts(plan)),
-        json_text(gitlab.report_counts(report)),
+        github.format_outputs_file(github.build_plan_outputs(plan, 2), "END"),
+        github.format_outputs_file(github.build_report_outputs(report), "END"),
+        github.format_outputs_file(github.build_failure_outputs(1), "END"),
+        format_json_document(gitlab.count_plan_changes(plan)),
+        format_json_document(gitlab.count_report_changes(report)),
     ]
     check_golden("outputs.txt", "".join(told))
 
@@ -61,18 +67,21 @@ def test_history() -> None:
     run = PastRun("plan-1", (call, upload))
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        list_runs(Face(color="never", environ={}), [run])
-        show_run(Face(color="never", environ={}), run)
+        show_runs(Console(color="never", environ={}), [run])
+        show_run(Console(color="never", environ={}), run)
     check_golden("history.txt", out.getvalue())
 
 
 def test_what_an_export_leaves_out() -> None:
     """Two headings, a line a thing."""
-    check_golden("export-rest.txt", rest([("plugin/x", "a key")], [("storage y (id 1)", "a name")]))
+    check_golden(
+        "export-rest.txt",
+        render_unexported([("plugin/x", "a key")], [("storage y (id 1)", "a name")]),
+    )
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "drift", "validate"])
 def test_failures(command: str) -> None:
     """What a program reads where a command ended before it had anything to tell."""
     document = failure_document(command, [ERROR], 1, tool_version="0.1.0")
-    check_golden(f"failure-{command}.json", json_text(document))
+    check_golden(f"failure-{command}.json", format_json_document(document))

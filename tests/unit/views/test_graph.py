@@ -11,7 +11,13 @@ from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
 
 from synapse_apply.model.plan import Action
-from synapse_apply.views.graph import FORMATS, Node, dot, mermaid, planned_nodes
+from synapse_apply.views.graph import (
+    FORMATS,
+    GraphNode,
+    build_plan_nodes,
+    format_dot,
+    format_mermaid,
+)
 
 MERMAID = [
     re.compile(r"flowchart LR"),
@@ -43,7 +49,7 @@ def assert_ours(form, text):
 @pytest.mark.parametrize("form", FORMATS)
 def test_graph_of_a_plan(form):
     """Every action has its colour and its word, as the golden files."""
-    text = FORMATS[form](planned_nodes(samples.PLANS["everything"]))
+    text = FORMATS[form](build_plan_nodes(samples.PLANS["everything"]))
     assert_ours(form, text)
     check_golden(f"plan-everything.{form}", text)
     words = {action.value for action in Action} - {"no-op"}
@@ -53,7 +59,7 @@ def test_graph_of_a_plan(form):
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_run_is_seen(form):
     """A release that is only run has a colour of its own; one that is made first says both."""
-    text = FORMATS[form](planned_nodes(samples.PLANS["verify"]))
+    text = FORMATS[form](build_plan_nodes(samples.PLANS["verify"]))
     assert_ours(form, text)
     check_golden(f"plan-verify.{form}", text)
     assert "create and verify" in text
@@ -62,16 +68,22 @@ def test_a_run_is_seen(form):
 @pytest.mark.parametrize("form", FORMATS)
 def test_graph_does_not_depend_on_order(form):
     """The same resources in any order give the same text."""
-    nodes = [Node(samples.RELEASE, (samples.YOLO,)), Node(samples.YOLO), Node(samples.LAKE)]
+    nodes = [
+        GraphNode(samples.RELEASE, (samples.YOLO,)),
+        GraphNode(samples.YOLO),
+        GraphNode(samples.LAKE),
+    ]
     assert FORMATS[form](nodes) == FORMATS[form](nodes[::-1])
 
 
 def test_what_is_needed_is_there():
     """A resource that only others name has a node, too."""
-    assert mermaid([Node(samples.RELEASE, (samples.YOLO, samples.YOLO))]) == (
+    assert format_mermaid([GraphNode(samples.RELEASE, (samples.YOLO, samples.YOLO))]) == (
         'flowchart LR\n  n0["plugin/yolo"]\n  n1["release/yolo@1.2.0"]\n  n1 --> n0\n'
     )
-    assert '  n0 [label="plugin/yolo"]\n' in dot([Node(samples.RELEASE, (samples.YOLO,))])
+    assert '  n0 [label="plugin/yolo"]\n' in format_dot(
+        [GraphNode(samples.RELEASE, (samples.YOLO,))]
+    )
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -79,13 +91,13 @@ def test_what_is_needed_is_there():
 @given(PLANS)
 def test_names_stay_in_their_labels(form, plan):
     """No name ends its label, begins a directive or an edge."""
-    assert_ours(form, FORMATS[form](planned_nodes(plan)))
+    assert_ours(form, FORMATS[form](build_plan_nodes(plan)))
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_very_long_names_are_shortened(form):
     """100 KB in a name."""
     for text in LONG:
-        drawn = FORMATS[form](planned_nodes(stuffed(text)))
+        drawn = FORMATS[form](build_plan_nodes(stuffed(text)))
         assert_ours(form, drawn)
         assert len(drawn) < 20_000

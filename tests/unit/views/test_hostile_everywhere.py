@@ -17,32 +17,37 @@ from unit.views.forge import read
 from unit.views.hostile import CANARY, COMMAND, LONG, PIECES, STEERING, TEXT, stuffed
 from unit.views.leaf import Leaf
 
-from synapse_apply.cli.face import Face
-from synapse_apply.cli.past import list_runs, show_run
+from synapse_apply.cli.face import Console
+from synapse_apply.cli.past import show_run, show_runs
 from synapse_apply.model.address import Address
-from synapse_apply.model.checkup import Checkup, Row
-from synapse_apply.model.diagnostic import Position, error
+from synapse_apply.model.checkup import CheckResult, Checkup
+from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.logs import LogLine
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, Refusal
-from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.state import AuditEntry, Binding, Record
+from synapse_apply.model.state import AuditEntry, Record, StateIdentity
 from synapse_apply.model.values import Sensitive
-from synapse_apply.model.verification import Verdict, Verification, Verified
+from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
 from synapse_apply.session.history import PastRun
 from synapse_apply.views import github, gitlab, graph, markdown, remarks
 from synapse_apply.views import json as documents
 from synapse_apply.views.checkup import checkup_document, render_checkup
-from synapse_apply.views.drift import drift_document, render_accepted, render_drift
-from synapse_apply.views.export import rest
+from synapse_apply.views.drift import drift_document, render_accepted_edits, render_drift
+from synapse_apply.views.export import render_unexported
 from synapse_apply.views.failure import failure_document
 from synapse_apply.views.findings import render_diagnostics
 from synapse_apply.views.html import reports as html
-from synapse_apply.views.json import json_line, json_text
-from synapse_apply.views.logs import log_json, log_text
-from synapse_apply.views.record import record_document, render_live, render_object, render_record
+from synapse_apply.views.json import format_json_document, format_json_line
+from synapse_apply.views.logs import format_log_json, format_log_line
+from synapse_apply.views.record import (
+    record_document,
+    render_object,
+    render_object_without_address,
+    render_record,
+)
 from synapse_apply.views.tables import render_table
 from synapse_apply.views.text import render_plan, render_report
 
@@ -69,9 +74,9 @@ def a_plan(text: str, *, offline: bool = False) -> Plan:
     )
     base = replace(
         made.base, target=text, commit=text, revision=text, lineage=text,
-        binding=Binding(f"https://{text}", text, text), against=text if offline else "",
+        binding=StateIdentity(f"https://{text}", text, text), against=text if offline else "",
     )  # fmt: skip
-    moved = (Moved(at, Address("kind", f"{text}2")),)
+    moved = (MovedAddress(at, Address("kind", f"{text}2")),)
     return replace(made, base=base, moved=moved, changes=(*made.changes, *more))
 
 
@@ -84,11 +89,11 @@ def a_report(text: str) -> Report:
         for lost in (None, text)
     )  # fmt: skip
     runs = tuple(
-        Verified(Address("kind", text), verdict, text, request_id=text, logs=(text, text),
-                 diagnostics=(error(text, text, text),))
-        for verdict in Verdict if verdict.name != "UNVERIFIED"
+        VerificationResult(Address("kind", text), verdict, text, request_id=text, logs=(text, text),
+                 diagnostics=(error_finding(text, text, text),))
+        for verdict in RunStatus if verdict.name != "UNVERIFIED"
     )  # fmt: skip
-    return Report(plan, outcomes, stopped=15, lock_lost=True, verified=runs)
+    return Report(plan, outcomes, stop_signal=15, lock_lost=True, verification_results=runs)
 
 
 def a_drift(text: str) -> Drift:
@@ -97,18 +102,27 @@ def a_drift(text: str) -> Drift:
     field = FieldChange((text, text), text, {text: text}, Cause.DRIFT, note=text)
     hidden = FieldChange(("token",), CANARY, CANARY, Cause.DRIFT, sensitive=True)
     one = ObjectDrift(
-        at, text, (field, hidden), remade=text, stuck=text, position=Position(text, 1, 1)
+        at,
+        text,
+        (field, hidden),
+        replacement_id=text,
+        blocked_reason=text,
+        position=Position(text, 1, 1),
     )
     return Drift(
-        text, text, replace(samples.BASE, target=text), (one, replace(one, gone=True)), (at,),
-        unmanaged=(Unmanaged("kind", text, (text, text)),), unlisted=(text,),
-        accepted=(Edited(at, field, text, 1),), diagnostics=(error(text, text, text),),
+        text, text, replace(samples.BASE, target=text), (one, replace(one, is_missing=True)), (at,),
+        unmanaged=(Unmanaged("kind", text, (text, text)),), unlistable_kinds=(text,),
+        accepted_edits=(Edited(at, field, text, 1),), diagnostics=(error_finding(text, text, text),),
     )  # fmt: skip
 
 
 def a_checkup(text: str) -> Checkup:
-    found = error(text, text, text, request_id=text)
-    rows = (Row.ok(text, text, text), Row.of(text, found, text), Row.unchecked(text, text))
+    found = error_finding(text, text, text, request_id=text)
+    rows = (
+        CheckResult.build_ok(text, text, text),
+        CheckResult.from_finding(text, found, text),
+        CheckResult.build_unchecked(text, text),
+    )
     return Checkup(text, ((text, (*rows, *rows[2:] * 3)),))
 
 
@@ -122,16 +136,18 @@ def a_record(text: str) -> Record:
     )  # fmt: skip
 
 
-def past(show: Callable[[Face, PastRun], int], text: str, *, as_json: bool = False) -> str:
+def past(show: Callable[[Console, PastRun], int], text: str, *, as_json: bool = False) -> str:
     entry = AuditEntry(*[text] * 11)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        show(Face(as_json, "never", environ={}), PastRun(text, (entry, entry)))
+        show(Console(as_json, "never", environ={}), PastRun(text, (entry, entry)))
     return out.getvalue()
 
 
 def found(text: str) -> list[object]:
-    return [error(text, text, text, target=text, address=text, path=(text,), request_id=text)]
+    return [
+        error_finding(text, text, text, target=text, address=text, path=(text,), request_id=text)
+    ]
 
 
 OBSERVED: Callable[[str], Observed] = lambda text: Observed(  # noqa: E731 - one of many makers
@@ -143,47 +159,61 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "offline": lambda text: render_plan(a_plan(text, offline=True), color=False),
     "report": lambda text: render_report(a_report(text), color=False),
     "drift": lambda text: render_drift(a_drift(text), color=False),
-    "accepted": lambda text: render_accepted(a_drift(text), color=False, written=False, hints=True),
+    "accepted": lambda text: render_accepted_edits(
+        a_drift(text), color=False, is_written=False, show_hints=True
+    ),
     "findings": lambda text: render_diagnostics(found(text), color=False),
     "doctor": lambda text: render_checkup(a_checkup(text), color=False),
     "record": lambda text: render_record(a_record(text), color=False),
     "object": lambda text: render_object(Address("kind", text), OBSERVED(text), color=False),
-    "live": lambda text: render_live("kind", text, OBSERVED(text), color=False),
-    "export": lambda text: rest([(text, text)], [(text, text)]),
+    "live": lambda text: render_object_without_address("kind", text, OBSERVED(text), color=False),
+    "export": lambda text: render_unexported([(text, text)], [(text, text)]),
     "table": lambda text: render_table([text, "b"], [[text, text], ["::x", text]]),
-    "history": lambda text: past(lambda face, run: list_runs(face, [run, run]), text),
+    "history": lambda text: past(lambda face, run: show_runs(face, [run, run]), text),
     "history show": lambda text: past(show_run, text),
-    "log": lambda text: log_text(LogLine(text, text, text), color=False),
-    "annotations": lambda text: github.annotation_lines(remarks.plan_remarks(a_plan(text))),
+    "log": lambda text: format_log_line(LogLine(text, text, text), color=False),
+    "annotations": lambda text: github.format_annotation_commands(
+        remarks.build_plan_annotations(a_plan(text))
+    ),
 }
 JSON: Mapping[str, Callable[[str], str]] = {
-    "plan": lambda text: json_text(documents.plan_document(a_plan(text))),
-    "offline": lambda text: json_text(documents.plan_document(a_plan(text, offline=True))),
-    "report": lambda text: json_text(documents.report_document(a_report(text))),
-    "drift": lambda text: json_text(drift_document(a_drift(text))),
-    "failure": lambda text: json_text(failure_document(text, found(text), 1, tool_version=text)),
-    "line": lambda text: json_line(failure_document(text, found(text), 1, tool_version=text)),
-    "doctor": lambda text: json_text(checkup_document(a_checkup(text), tool_version=text)),
-    "record": lambda text: json_text(record_document(a_record(text))),
+    "plan": lambda text: format_json_document(documents.plan_document(a_plan(text))),
+    "offline": lambda text: format_json_document(
+        documents.plan_document(a_plan(text, offline=True))
+    ),
+    "report": lambda text: format_json_document(documents.report_document(a_report(text))),
+    "drift": lambda text: format_json_document(drift_document(a_drift(text))),
+    "failure": lambda text: format_json_document(
+        failure_document(text, found(text), 1, tool_version=text)
+    ),
+    "line": lambda text: format_json_line(
+        failure_document(text, found(text), 1, tool_version=text)
+    ),
+    "doctor": lambda text: format_json_document(
+        checkup_document(a_checkup(text), tool_version=text)
+    ),
+    "record": lambda text: format_json_document(record_document(a_record(text))),
     "history": lambda text: past(show_run, text, as_json=True),
-    "log": lambda text: log_json(LogLine(text, text, text)),
-    "code quality": lambda text: json_text(gitlab.code_quality(remarks.plan_remarks(a_plan(text)))),
+    "log": lambda text: format_log_json(LogLine(text, text, text)),
+    "code quality": lambda text: format_json_document(
+        gitlab.build_code_quality_issues(remarks.build_plan_annotations(a_plan(text)))
+    ),
 }
 PAGES: Mapping[str, Callable[[str], str]] = {
-    "plan": lambda text: html.plan_html(a_plan(text), run_url=text),
-    "offline": lambda text: html.plan_html(a_plan(text, offline=True)),
-    "report": lambda text: html.report_html(a_report(text), run_url=text),
-    "drift": lambda text: html.drift_html(a_drift(text), run_url=text),
+    "plan": lambda text: html.render_plan_html(a_plan(text), run_url=text),
+    "offline": lambda text: html.render_plan_html(a_plan(text, offline=True)),
+    "report": lambda text: html.render_report_html(a_report(text), run_url=text),
+    "drift": lambda text: html.render_drift_html(a_drift(text), run_url=text),
 }
 COMMENTS: Mapping[str, Callable[[str], str]] = {
-    "plan": lambda text: markdown.plan_markdown(a_plan(text)),
-    "apply that failed": lambda text: markdown.plan_markdown(a_plan(text), command="apply"),
-    "offline": lambda text: markdown.plan_markdown(a_plan(text, offline=True)),
-    "report": lambda text: markdown.report_markdown(a_report(text)),
-    "drift": lambda text: markdown.drift_markdown(a_drift(text)),
+    "plan": lambda text: markdown.render_plan_markdown(a_plan(text)),
+    "apply that failed": lambda text: markdown.render_plan_markdown(a_plan(text), command="apply"),
+    "offline": lambda text: markdown.render_plan_markdown(a_plan(text, offline=True)),
+    "report": lambda text: markdown.render_report_markdown(a_report(text)),
+    "drift": lambda text: markdown.render_drift_markdown(a_drift(text)),
 }
 GRAPHS: Mapping[str, Callable[[str], str]] = {
-    form: (lambda text, draw=draw: draw(graph.planned_nodes(a_plan(text))))
+    form: (lambda text, draw=draw: draw(graph.build_plan_nodes(a_plan(text))))
     for form, draw in graph.FORMATS.items()
 }
 EVERY = {"text": TEXTS, "json": JSON, "html": PAGES, "markdown": COMMENTS, "graph": GRAPHS}

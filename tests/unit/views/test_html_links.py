@@ -9,9 +9,9 @@ from unit.views.plan_samples import PLANS
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.views.html.links import Links, anchor
-from synapse_apply.views.html.parts import way_out
-from synapse_apply.views.html.reports import plan_html, report_html
+from synapse_apply.views.html.links import ForgeLinks, render_anchor
+from synapse_apply.views.html.parts import render_way_out
+from synapse_apply.views.html.reports import render_plan_html, render_report_html
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RUN = "https://git.example/acme/ml/actions/runs/7"
@@ -32,7 +32,9 @@ def plan_at(commit, **base):
 def test_lines_commit_and_run_are_links(separator):
     """As a forge has them; the file's path is that from the top of the repository."""
     repository = "https://git.example/acme/ml"
-    page = plan_html(plan_at(COMMIT), run_url=RUN, links=Links(repository, separator, inside))
+    page = render_plan_html(
+        plan_at(COMMIT), run_url=RUN, links=ForgeLinks(repository, separator, inside)
+    )
     leads = Leaf(page).leads
     assert f"{repository}{separator}/commit/{COMMIT}" in leads
     assert RUN in leads
@@ -47,20 +49,20 @@ def test_lines_commit_and_run_are_links(separator):
 @pytest.mark.parametrize(
     ("commit", "links", "base"),
     [
-        (COMMIT, Links(), {}),
-        (f"{COMMIT}-dirty", Links("https://git.example/a/b", "", inside), {}),
-        ("", Links("https://git.example/a/b", "", inside), {}),
-        (COMMIT, Links("https://git.example/a/b", "", lambda _file: None), {"commit": ""}),
-        (COMMIT, Links("javascript:alert(1)//", "", inside), {}),
-        (COMMIT, Links("https://user:secret@git.example/a", "", inside), {}),
-        (COMMIT, Links('https://git.example/"><script>', "", inside), {}),
+        (COMMIT, ForgeLinks(), {}),
+        (f"{COMMIT}-dirty", ForgeLinks("https://git.example/a/b", "", inside), {}),
+        ("", ForgeLinks("https://git.example/a/b", "", inside), {}),
+        (COMMIT, ForgeLinks("https://git.example/a/b", "", lambda _file: None), {"commit": ""}),
+        (COMMIT, ForgeLinks("javascript:alert(1)//", "", inside), {}),
+        (COMMIT, ForgeLinks("https://user:secret@git.example/a", "", inside), {}),
+        (COMMIT, ForgeLinks('https://git.example/"><script>', "", inside), {}),
     ],
 )
 def test_what_is_not_known_stays_text(commit, links, base):
     """No repository, no whole commit, no file of it, or an address that is none."""
     plan = plan_at(commit)
     plan = replace(plan, base=replace(plan.base, **base))
-    assert Leaf(plan_html(plan, run_url="javascript:x", links=links)).leads == []
+    assert Leaf(render_plan_html(plan, run_url="javascript:x", links=links)).leads == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_what_is_not_known_stays_text(commit, links, base):
 )  # fmt: skip
 def test_no_other_address_is_led_to(address):
     """What is no plain address of a page is text."""
-    assert anchor(address, "here") == "here"
+    assert render_anchor(address, "here") == "here"
 
 
 @pytest.mark.parametrize(
@@ -78,8 +80,8 @@ def test_no_other_address_is_led_to(address):
 )
 def test_names_of_files_cannot_leave_the_address(file):
     """They are quoted, whatever is in them."""
-    links = Links("https://git.example/a/b", "", lambda name: name, COMMIT)
-    shown = links.place(Position(file, 3, 1))
+    links = ForgeLinks("https://git.example/a/b", "", lambda name: name, COMMIT)
+    shown = links.render_position_link(Position(file, 3, 1))
     assert "<img>" not in shown
     assert f"/blob/{COMMIT}/" in shown
     assert shown.count("<a ") == 1
@@ -95,14 +97,14 @@ def test_names_of_files_cannot_leave_the_address(file):
 )
 def test_a_plan_says_what_to_do_next(name, step):
     """With the command, for the target of the plan."""
-    assert step in Leaf(plan_html(PLANS[name])).said
+    assert step in Leaf(render_plan_html(PLANS[name])).said
 
 
 def test_where_all_is_done_there_is_nothing_next():
     """Neither for a plan without changes nor for an apply that did all."""
-    assert 'id="next"' not in plan_html(PLANS["empty"])
-    assert 'id="next"' not in report_html(REPORTS["complete"])
-    page = Leaf(report_html(REPORTS["everything"])).said
+    assert 'id="next"' not in render_plan_html(PLANS["empty"])
+    assert 'id="next"' not in render_report_html(REPORTS["complete"])
+    page = Leaf(render_report_html(REPORTS["everything"])).said
     assert "Apply again for the rest; what is done is not done twice" in page
 
 
@@ -120,11 +122,13 @@ def test_where_all_is_done_there_is_nothing_next():
 )  # fmt: skip
 def test_a_command_in_a_way_out_can_be_copied(said, line):
     """Whole and alone, or not at all."""
-    found = re.findall(r'<code class="command">([^<]*)</code>', way_out(said))
+    found = re.findall(r'<code class="command">([^<]*)</code>', render_way_out(said))
     assert found == ([line] if line else [])
 
 
 def test_a_target_of_a_forged_plan_is_one_word_of_the_command():
     """What is copied runs nothing else."""
-    page = plan_html(replace(PLANS["create"], base=replace(PLANS["create"].base, target="a; id")))
+    page = render_plan_html(
+        replace(PLANS["create"], base=replace(PLANS["create"].base, target="a; id"))
+    )
     assert "synapse-apply apply -t 'a; id'" in Leaf(page).said

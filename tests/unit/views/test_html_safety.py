@@ -31,8 +31,13 @@ from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.report import Result
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.html.parts import code, prose, text
-from synapse_apply.views.html.reports import drift_html, findings_html, plan_html, report_html
+from synapse_apply.views.html.parts import escape_html, render_code, render_prose
+from synapse_apply.views.html.reports import (
+    render_drift_html,
+    render_findings_html,
+    render_plan_html,
+    render_report_html,
+)
 
 PIECES = [*PIECES, "</script>", "</style>", "<img onerror=x src=y>", "<!--", "<![CDATA[", "]]>",
           "&#60;script&#62;", "javascript:x", '" onclick="x', "' onclick='x", "</title>",
@@ -60,16 +65,16 @@ def assert_ours(page):
 @given(PLANS, st.sampled_from(["plan", "apply"]))
 def test_plans_stay_in_their_place(plan, command):
     """Names, keys, values, notes, reasons, refusals, guards and findings are text, never markup."""
-    leaf = assert_ours(plan_html(plan, command=command))
+    leaf = assert_ours(render_plan_html(plan, command=command))
     refused = sum("data-trouble" in row for row in leaf.rows)
-    assert refused == len(plan.refused)
+    assert refused == len(plan.refused_changes)
 
 
 @settings(max_examples=50, deadline=None)
 @given(PLANS, st.sampled_from(Result), TEXT)
 def test_reports_stay_in_their_place(plan, result, url):
     """So are outcomes, ids, what a server said, and the address of the run."""
-    assert_ours(report_html(report_on(plan, result), run_url=url))
+    assert_ours(render_report_html(report_on(plan, result), run_url=url))
 
 
 @settings(max_examples=50, deadline=None)
@@ -77,21 +82,28 @@ def test_reports_stay_in_their_place(plan, result, url):
 def test_drift_stays_in_its_place(plan, found, words, key):
     """So are drifted objects and those that nobody looks after."""
     objects = tuple(
-        ObjectDrift(c.address, words, c.fields, remade=words, stuck=words, position=c.position)
+        ObjectDrift(
+            c.address,
+            words,
+            c.fields,
+            replacement_id=words,
+            blocked_reason=words,
+            position=c.position,
+        )
         for c in plan.changes
     )
-    gone = ObjectDrift(Address("k", words), words, gone=True)
+    gone = ObjectDrift(Address("k", words), words, is_missing=True)
     strangers = (Unmanaged("k", words, (key, words)),)
     drift = Drift(words, words, BASE, (*objects, gone), unmanaged=strangers,
                   diagnostics=tuple(found))  # fmt: skip
-    assert len(assert_ours(drift_html(drift)).rows) == len(objects) + 2
+    assert len(assert_ours(render_drift_html(drift)).rows) == len(objects) + 2
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(FOUND, max_size=4), TEXT)
 def test_findings_stay_in_their_place(found, target):
     """So are findings that stand alone, and the name of a target."""
-    assert_ours(findings_html(found, "plan", target=target))
+    assert_ours(render_findings_html(found, "plan", target=target))
 
 
 @pytest.mark.parametrize("long", VERY_LONG, ids=lambda long: ascii(long[:9]))
@@ -99,9 +111,9 @@ def test_very_long_texts_stay_in_their_place(long):
     """100 KB in every place where text may stand: shortened, and the page stays small."""
     plan = stuffed(long)
     for page in (
-        plan_html(plan),
-        report_html(report_on(plan, Result.UNKNOWN)),
-        findings_html(plan.diagnostics, "apply", target=long),
+        render_plan_html(plan),
+        render_report_html(report_on(plan, Result.UNKNOWN)),
+        render_findings_html(plan.diagnostics, "apply", target=long),
     ):
         assert_ours(page)
         assert len(page) < 1_500_000
@@ -112,22 +124,22 @@ def test_each_way_out_is_closed(piece):
     """Every piece of hostile text, in content, in an attribute, in code and in a sentence."""
     for before, after in product(("", "x", " "), ("", "x", " x")):
         said = before + piece + after
-        leaf = Leaf(f'<p class="fact">{text(said)}</p><input value="{text(said)}">'
-                    f"{code(said)}<p>{prose(said)}</p>")  # fmt: skip
+        leaf = Leaf(f'<p class="fact">{escape_html(said)}</p><input value="{escape_html(said)}">'
+                    f"{render_code(said)}<p>{render_prose(said)}</p>")  # fmt: skip
         assert [tag for tag in leaf.tags if tag not in {"br", "code"}] == ["p", "input", "p"]
 
 
 def test_what_is_escaped_still_reads_as_it_was_written():
     """Markup shows as the same characters; what would steer a reader shows as an escape."""
     said = """<b title="x" class='y'>&amp; #1 5 > 3</b> 한국어 🙂"""
-    assert Leaf(f"<p>{text(said)}</p>").said == said
-    assert Leaf(f"<p>{text('a' + chr(0x202E) + 'b')}</p>").said == "a\\u202eb"
+    assert Leaf(f"<p>{escape_html(said)}</p>").said == said
+    assert Leaf(f"<p>{escape_html('a' + chr(0x202E) + 'b')}</p>").said == "a\\u202eb"
 
 
 def test_no_field_shows_a_masked_value():
     """What a plan marks as sensitive is told as such, wherever it stands."""
     field = FieldChange(("token",), CANARY, ABSENT, Cause.DRIFT, sensitive=True, note="changed")
     drift = Drift("", "", BASE, (ObjectDrift(Address("k", "n"), "1", (field,)),))
-    page = drift_html(drift)
+    page = render_drift_html(drift)
     assert CANARY not in page
     assert "(sensitive, changed)" in Leaf(page).said

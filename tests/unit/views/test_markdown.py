@@ -14,8 +14,12 @@ from unit.views.report_samples import REPORTS
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Cause, Change
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.views.budget import COMMENT, STEP_SUMMARY, Budget
-from synapse_apply.views.markdown import findings_markdown, plan_markdown, report_markdown
+from synapse_apply.views.budget import COMMENT_BUDGET, STEP_SUMMARY_BUDGET, SizeBudget
+from synapse_apply.views.markdown import (
+    render_findings_markdown,
+    render_plan_markdown,
+    render_report_markdown,
+)
 
 RUN = "https://github.com/acme/vision/actions/runs/7"
 
@@ -23,7 +27,7 @@ RUN = "https://github.com/acme/vision/actions/runs/7"
 @pytest.mark.parametrize("name", ["everything", "no-changes", "errored", "refused-only", "offline"])
 def test_plan_as_markdown(name):
     """Every sample plan renders as its golden file."""
-    text = plan_markdown(samples.PLANS[name], run_url=RUN)
+    text = render_plan_markdown(samples.PLANS[name], run_url=RUN)
     read(text)
     check_golden(f"plan-{name}.md", text)
 
@@ -31,14 +35,14 @@ def test_plan_as_markdown(name):
 @pytest.mark.parametrize("name", ["complete", "everything", "stopped", "unrecorded", "nothing"])
 def test_report_as_markdown(name):
     """What an apply did, its failures with their reasons and request ids, as the golden files."""
-    text = report_markdown(REPORTS[name])
+    text = render_report_markdown(REPORTS[name])
     read(text)
     check_golden(f"report-{name}.md", text)
 
 
 def test_findings_as_markdown():
     """A command that ended before it had a plan says why."""
-    text = findings_markdown([samples.WARNING, samples.ERROR], "plan", target="prod")
+    text = render_findings_markdown([samples.WARNING, samples.ERROR], "plan", target="prod")
     read(text)
     check_golden("diagnostics.md", text)
 
@@ -52,7 +56,7 @@ def sections(text):
 
 def test_drift_stands_apart():
     """A field that changed outside is under Drift alone; the same row's other fields are not."""
-    text = plan_markdown(samples.PLANS["everything"])
+    text = render_plan_markdown(samples.PLANS["everything"])
     found = sections(text)
     assert found["Drift, not from this change"] == ["plugin/segmenter", "plugin/tracker"]
     assert "plugin/segmenter" in found["This change"]
@@ -73,15 +77,17 @@ def test_only_drift_is_not_called_this_change():
         before={"author": "x"},
         after={"author": "y"},
     )
-    assert list(sections(plan_markdown(samples.plan(change)))) == ["Drift, not from this change"]
+    assert list(sections(render_plan_markdown(samples.plan(change)))) == [
+        "Drift, not from this change"
+    ]
 
 
 def test_the_marker_finds_the_comment_again():
     """Plan and apply of a target have a hidden line of their own, safe for any name."""
-    assert plan_markdown(samples.plan()).startswith("<!-- synapse-apply: target=prod -->\n")
-    applied = report_markdown(REPORTS["nothing"])
+    assert render_plan_markdown(samples.plan()).startswith("<!-- synapse-apply: target=prod -->\n")
+    applied = render_report_markdown(REPORTS["nothing"])
     assert applied.startswith("<!-- synapse-apply: target=prod apply -->\n")
-    odd = findings_markdown([samples.ERROR], "plan", target="a --> <b>@x\n")
+    odd = render_findings_markdown([samples.ERROR], "plan", target="a --> <b>@x\n")
     assert read(odd).comments == [" synapse-apply: target=a%20%2D%2D%3E%20%3Cb%3E%40x%5Cn "]
 
 
@@ -106,18 +112,20 @@ def many(count, action=Action.UPDATE, cause=Cause.GIT):
 
 
 @pytest.mark.parametrize(
-    "budget", [COMMENT, STEP_SUMMARY, Budget(8192)], ids=["comment", "summary", "8192"]
+    "budget",
+    [COMMENT_BUDGET, STEP_SUMMARY_BUDGET, SizeBudget(8192)],
+    ids=["comment", "summary", "8192"],
 )
 def test_5000_changes_fit(budget):
     """The document is within its budget, every block whole, and says what it left out."""
     drift = many(3, cause=Cause.DRIFT)
     plan = samples.plan(*many(5000), *drift, diagnostics=(samples.WARNING,))
-    text = plan_markdown(plan, budget=budget, run_url=RUN)
+    text = render_plan_markdown(plan, budget=budget, run_url=RUN)
     assert budget.measure(text) <= budget.limit
     assert budget.measure(text) > budget.limit * 0.8
     page = read(text)
     shown = page.tags.count("details")
-    if budget is not STEP_SUMMARY:
+    if budget is not STEP_SUMMARY_BUDGET:
         assert f"**{5003 - shown:,} not shown here:** [this run](<{RUN}>)" in text
     assert "### This change (5,000)" in text
     found = sections(text)
@@ -136,7 +144,7 @@ def test_a_report_of_5000_outcomes_fits():
         Outcome(c.address, c.action, Result.FAILED, request_id=f"req-{c.remote_id}")
         for c in changes[40:43]
     ]
-    text = report_markdown(Report(samples.plan(*changes), tuple(outcomes)))
+    text = render_report_markdown(Report(samples.plan(*changes), tuple(outcomes)))
     assert len(text) <= 65_536
     read(text)
     assert all(f"`req-{n}`" in text for n in (40, 41, 42))
@@ -151,7 +159,7 @@ def test_one_huge_resource_leaves_room_for_others():
         Action.CREATE,
         fields=tuple(samples.new(f"field_{n}", value="``` " * 300) for n in range(3000)),
     )
-    text = plan_markdown(samples.plan(huge, samples.DELETE))
+    text = render_plan_markdown(samples.plan(huge, samples.DELETE))
     assert len(text) <= 65_536
     assert read(text).tags.count("details") == 2
     assert re.search(r"\n# \([\d]+ more lines not shown here\)\n````\n", text)
@@ -163,7 +171,7 @@ def seconds(count):
     taken = []
     for _ in range(3):
         start = time.process_time()
-        plan_markdown(plan, budget=Budget(50_000_000))
+        render_plan_markdown(plan, budget=SizeBudget(50_000_000))
         taken.append(time.process_time() - start)
     return min(taken)
 
@@ -176,4 +184,4 @@ def test_time_grows_with_the_number_of_changes():
 def test_a_budget_has_room_for_the_headings():
     """A limit in which nothing fits is a mistake of the caller."""
     with pytest.raises(ValueError, match="8192"):
-        Budget(100)
+        SizeBudget(100)

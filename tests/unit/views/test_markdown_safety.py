@@ -23,9 +23,19 @@ from unit.views.hostile import (
 )
 
 from synapse_apply.model.report import Result
-from synapse_apply.views.budget import Budget
-from synapse_apply.views.markdown import findings_markdown, plan_markdown, report_markdown
-from synapse_apply.views.markup import code, fence, html_code, link, prose
+from synapse_apply.views.budget import SizeBudget
+from synapse_apply.views.markdown import (
+    render_findings_markdown,
+    render_plan_markdown,
+    render_report_markdown,
+)
+from synapse_apply.views.markup import (
+    format_code_span,
+    format_fenced_block,
+    format_html_code,
+    format_link,
+    format_prose,
+)
 from synapse_apply.views.text import render_plan
 
 TITLES = {
@@ -53,31 +63,33 @@ def assert_ours(text, limit=65_536):
 @given(PLANS, st.sampled_from([8192, 65_536]))
 def test_plans_stay_in_their_place(plan, limit):
     """Names, keys, values, notes, reasons, refusals, guards and findings are text, never markup."""
-    assert_ours(plan_markdown(plan, budget=Budget(limit)), limit)
+    assert_ours(render_plan_markdown(plan, budget=SizeBudget(limit)), limit)
 
 
 @settings(max_examples=60, deadline=None)
 @given(PLANS, st.sampled_from(Result))
 def test_reports_stay_in_their_place(plan, result):
     """So are outcomes, ids and what a server said."""
-    assert_ours(report_markdown(report_on(plan, result)))
+    assert_ours(render_report_markdown(report_on(plan, result)))
 
 
 @pytest.mark.parametrize("text", LONG, ids=lambda text: ascii(text[:2]))
 def test_very_long_texts_stay_in_their_place(text):
     """100 KB in every place where text may stand: shortened, and within the budget."""
     plan = stuffed(text)
-    assert_ours(plan_markdown(plan))
-    assert_ours(plan_markdown(plan, budget=Budget(8192)), 8192)
-    assert_ours(report_markdown(report_on(plan, Result.UNKNOWN), budget=Budget(8192)), 8192)
-    assert_ours(findings_markdown(plan.diagnostics, "apply", target=text))
+    assert_ours(render_plan_markdown(plan))
+    assert_ours(render_plan_markdown(plan, budget=SizeBudget(8192)), 8192)
+    assert_ours(
+        render_report_markdown(report_on(plan, Result.UNKNOWN), budget=SizeBudget(8192)), 8192
+    )
+    assert_ours(render_findings_markdown(plan.diagnostics, "apply", target=text))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(FOUND, max_size=4), TEXT)
 def test_findings_stay_in_their_place(found, target):
     """So are findings that stand alone, and the name of a target."""
-    assert_ours(findings_markdown(found, "plan", target=target))
+    assert_ours(render_findings_markdown(found, "plan", target=target))
 
 
 @pytest.mark.parametrize("text", [*PIECES, *LONG], ids=lambda text: ascii(text[:20]))
@@ -85,11 +97,11 @@ def test_the_name_of_a_commit_stays_in_its_place(text):
     """What a plan was compared with, or went back to, is a text like any other."""
     plan = stuffed("x")
     compared = replace(plan, base=replace(plan.base, against=text))
-    page = read(plan_markdown(compared))
+    page = read(render_plan_markdown(compared))
     assert page.titles[:3] == ["Plan for ", " against ", "; the backend was not asked"]
     assert not page.links
     assert not STEERING.search(render_plan(compared, color=False))
-    assert_ours(plan_markdown(replace(plan, base=replace(plan.base, revision=text))))
+    assert_ours(render_plan_markdown(replace(plan, base=replace(plan.base, revision=text))))
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=ascii)
@@ -98,9 +110,9 @@ def test_each_way_out_is_closed(piece):
     for before, after in product(("", "x", "x ", " "), ("", "x", " x", "1")):
         text = before + piece + after
         page = read(
-            f"- x {prose(text)}\n- **{prose(text)}.** {code(text)}\n\n"
-            f"<details><summary>{html_code(text)}</summary>\n\n"
-            f"{fence([prose(text)], 'diff')}\n\n</details>\n\nEnd {prose(text)}\n"
+            f"- x {format_prose(text)}\n- **{format_prose(text)}.** {format_code_span(text)}\n\n"
+            f"<details><summary>{format_html_code(text)}</summary>\n\n"
+            f"{format_fenced_block([format_prose(text)], 'diff')}\n\n</details>\n\nEnd {format_prose(text)}\n"
         )
         assert page.tags.count("li") == 2
         assert page.tags.count("strong") == 1
@@ -111,14 +123,14 @@ def test_each_way_out_is_closed(piece):
 def test_sentences_read_as_they_were_written():
     """What is made harmless still shows the same characters, and can be copied."""
     said = "Ask @acme/all (see #1, GH-2): 5 * 3 <b> https://x.example/a_b [x] 100% ~y 1. \\ $5"
-    page = read(prose(said))
+    page = read(format_prose(said))
     assert "".join(page.texts).strip() == said
-    assert READER.render(prose("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
+    assert READER.render(format_prose("1. a\n2. b")) == "<p>1. a 2. b</p>\n"
 
 
 def test_commands_in_a_hint_can_be_copied():
     """Words in backticks become code, whatever is in them."""
-    assert prose("run `synapse-apply state mv a_b c` now") == (
+    assert format_prose("run `synapse-apply state mv a_b c` now") == (
         "run `synapse-apply state mv a_b c` now"
     )
 
@@ -126,4 +138,4 @@ def test_commands_in_a_hint_can_be_copied():
 @pytest.mark.parametrize("url", ["javascript:x", "https://a b", "https://x)<b>", "", "http://x\n"])
 def test_only_a_url_is_a_link(url):
     """What came from the environment and is no plain http URL is left out."""
-    assert link("this run", url) == "this run"
+    assert format_link("this run", url) == "this run"

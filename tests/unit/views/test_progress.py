@@ -9,8 +9,14 @@ import pytest
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job, JobStatus
-from synapse_apply.views.events import Events
-from synapse_apply.views.progress import Lines, Live, Log, Silent, open_progress
+from synapse_apply.views.events import EventWriter
+from synapse_apply.views.progress import (
+    LineProgress,
+    LiveProgress,
+    LogProgress,
+    SilentProgress,
+    open_progress,
+)
 
 YOLO = Address("plugin", "yolo")
 RELEASE = Address("release", "yolo@1.2.0")
@@ -35,32 +41,32 @@ class Broken(Terminal):
 def play(display):
     """One apply with an upload, a failure and an unknown outcome."""
     with display:
-        display.started(YOLO, "create")
-        display.finished(YOLO, "create", "done", 1.2)
-        display.started(RELEASE, "create")
+        display.report_start(YOLO, "create")
+        display.report_end(YOLO, "create", "done", 1.2)
+        display.report_start(RELEASE, "create")
         for part in range(11):
-            display.sent(RELEASE, part * 2_000_000, 20_000_000)
-        display.finished(RELEASE, "create", "failed", 75.0)
-        display.finished(Address("plugin", "a"), "update", "skipped", 0.0)
-        display.finished(Address("plugin", "b"), "delete", "unknown", 30.4)
-        display.started(RELEASE, "verify")
+            display.report_upload(RELEASE, part * 2_000_000, 20_000_000)
+        display.report_end(RELEASE, "create", "failed", 75.0)
+        display.report_end(Address("plugin", "a"), "update", "skipped", 0.0)
+        display.report_end(Address("plugin", "b"), "delete", "unknown", 30.4)
+        display.report_start(RELEASE, "verify")
         for part in (0, 20, 40, 41, 100):
             status = JobStatus.COMPLETED if part == 100 else JobStatus.RUNNING
-            display.looked(RELEASE, Job("12\x1b", status, part))
-        display.looked(RELEASE, Job("12", JobStatus.QUEUED))
-        display.finished(RELEASE, "verify", "passed", 31.0)
-        display.finished(RELEASE, "verify", "timed-out", 300.0)
-        display.started(YOLO, "try")
-        display.finished(YOLO, "try", "done", 0.2)
-        display.finished(YOLO, "try", "refused", 0.2)
-        display.sent(Address("plugin", "never started"), 0, 0)
-        display.started(Address("plugin", "[red]::x\x1b"), "run\x1b")
+            display.report_job(RELEASE, Job("12\x1b", status, part))
+        display.report_job(RELEASE, Job("12", JobStatus.QUEUED))
+        display.report_end(RELEASE, "verify", "passed", 31.0)
+        display.report_end(RELEASE, "verify", "timed-out", 300.0)
+        display.report_start(YOLO, "try")
+        display.report_end(YOLO, "try", "done", 0.2)
+        display.report_end(YOLO, "try", "refused", 0.2)
+        display.report_upload(Address("plugin", "never started"), 0, 0)
+        display.report_start(Address("plugin", "[red]::x\x1b"), "run\x1b")
 
 
 def test_lines_say_what_begins_and_ends():
     """One line at the start and end of a resource, and at each quarter of an upload."""
     stream = Terminal()
-    play(Lines(stream))
+    play(LineProgress(stream))
     assert stream.getvalue().splitlines() == [
         "plugin/yolo: Creating...",
         "plugin/yolo: Creation complete after 1.2s",
@@ -87,7 +93,7 @@ def test_lines_say_what_begins_and_ends():
 def test_live_bars_leave_a_line_for_each_that_ended():
     """What stays on the screen are the endings, and no markup of a name is obeyed."""
     stream = Terminal()
-    play(Live(stream))
+    play(LiveProgress(stream))
     shown = stream.getvalue()
     assert "plugin/yolo: Creation complete after 1.2s" in shown
     assert "release/yolo@1.2.0: Failed after 1m15s" in shown
@@ -96,10 +102,10 @@ def test_live_bars_leave_a_line_for_each_that_ended():
 def test_a_bar_tells_how_much_has_gone():
     """Bytes sent and their sum stand behind the bar of an upload, and nothing behind others."""
     stream = Terminal()
-    with Live(stream) as live:
-        live.started(YOLO, "create")
-        live.started(RELEASE, "create")
-        live.sent(RELEASE, 3 * 1024**2, 1024**3)
+    with LiveProgress(stream) as live:
+        live.report_start(YOLO, "create")
+        live.report_start(RELEASE, "create")
+        live.report_upload(RELEASE, 3 * 1024**2, 1024**3)
     shown = stream.getvalue()
     assert "3.0 MiB of 1.0 GiB" in shown
     assert shown.count(" of ") == shown.count("3.0 MiB of 1.0 GiB")
@@ -108,9 +114,9 @@ def test_a_bar_tells_how_much_has_gone():
 def test_an_upload_that_begins_anew_is_told_anew():
     """The quarters of the second try are told as those of the first."""
     stream = Terminal()
-    lines = Lines(stream)
+    lines = LineProgress(stream)
     for done in (30, 60, 5, 30, 60):
-        lines.sent(RELEASE, done * 1024, 100 * 1024)
+        lines.report_upload(RELEASE, done * 1024, 100 * 1024)
     assert [line.rpartition("... ")[2][:3] for line in stream.getvalue().splitlines()] == [
         "30%", "60%", "30%", "60%",
     ]  # fmt: skip
@@ -119,13 +125,13 @@ def test_an_upload_that_begins_anew_is_told_anew():
 def test_live_outside_with_falls_back_to_lines():
     """A display nobody opened still tells."""
     stream = Terminal()
-    live = Live(stream)
-    live.started(YOLO, "update")
-    live.finished(YOLO, "update", "done", 0.1)
+    live = LiveProgress(stream)
+    live.report_start(YOLO, "update")
+    live.report_end(YOLO, "update", "done", 0.1)
     assert "Modifications complete" in stream.getvalue()
 
 
-@pytest.mark.parametrize("display", [Lines, Live, Log, Events])
+@pytest.mark.parametrize("display", [LineProgress, LiveProgress, LogProgress, EventWriter])
 def test_a_broken_terminal_does_not_end_an_apply(display):
     """Progress that cannot be written is dropped."""
     play(display(Broken()))
@@ -135,8 +141,8 @@ def test_quiet_is_silent_on_a_terminal_and_off_it():
     """Nothing is written where nothing is asked for."""
     pipe, terminal = io.StringIO(), Terminal()
     for stream in (pipe, terminal):
-        display = open_progress(stream, color=True, quiet=True)
-        assert type(display) is Silent
+        display = open_progress(stream, color=True, silent=True)
+        assert type(display) is SilentProgress
         play(display)
     assert (pipe.getvalue(), terminal.getvalue()) == ("", "")
 
@@ -146,9 +152,9 @@ def test_off_a_terminal_each_call_leaves_one_line():
     pipe = io.StringIO()
     log = open_progress(pipe, color=False)
     with log:
-        log.started(RELEASE, "no-op")
-        log.finished(RELEASE, "no-op", "done", 0.0, "1")
-        log.finished(YOLO, "delete", "done", 0.3, "7\x1b")
+        log.report_start(RELEASE, "no-op")
+        log.report_end(RELEASE, "no-op", "done", 0.0, "1")
+        log.report_end(YOLO, "delete", "done", 0.3, "7\x1b")
     play(log)
     assert pipe.getvalue().splitlines() == [
         "plugin/yolo: Destruction complete after 0.3s [id=7\\u001b]",
@@ -168,15 +174,15 @@ def test_off_a_terminal_each_call_leaves_one_line():
 def test_a_log_says_what_still_goes_on_every_ten_seconds():
     """How long and how far, once an interval; nothing of what has ended."""
     pipe, now = io.StringIO(), [0.0]
-    log = Log(pipe, now=lambda: now[0])
-    log.started(RELEASE, "create")
-    log.started(YOLO, "update")
+    log = LogProgress(pipe, now=lambda: now[0])
+    log.report_start(RELEASE, "create")
+    log.report_start(YOLO, "update")
     for second in range(0, 31, 5):
         now[0] = float(second)
         if second == 15:
-            log.sent(RELEASE, 3 * 1024**2, 1024**3)
-            log.finished(YOLO, "update", "done", 15.0)
-        log.report_due()
+            log.report_upload(RELEASE, 3 * 1024**2, 1024**3)
+            log.report_end(YOLO, "update", "done", 15.0)
+        log.report_overdue_calls()
     assert pipe.getvalue().splitlines() == [
         "release/yolo@1.2.0: Still creating... [10s elapsed]",
         "plugin/yolo: Still modifying... [10s elapsed]",
@@ -189,13 +195,13 @@ def test_a_log_says_what_still_goes_on_every_ten_seconds():
 def test_a_log_reports_by_itself_until_its_end():
     """The lines come without anybody asking, and none after the end, though the call goes on."""
     pipe = io.StringIO()
-    with Log(pipe, interval=0.01) as log:
-        log.started(RELEASE, "verify")
-        log.looked(RELEASE, Job("12", JobStatus.RUNNING, 40.0))
+    with LogProgress(pipe, interval=0.01) as log:
+        log.report_start(RELEASE, "verify")
+        log.report_job(RELEASE, Job("12", JobStatus.RUNNING, 40.0))
         deadline = time.monotonic() + 30
         while "Still" not in pipe.getvalue() and time.monotonic() < deadline:
             time.sleep(0.005)
-    log.report_due()
+    log.report_overdue_calls()
     shown = pipe.getvalue()
     assert "release/yolo@1.2.0: Still verifying... [0.0s elapsed, job 12 running, 40%]\n" in shown
     time.sleep(0.05)
@@ -204,8 +210,8 @@ def test_a_log_reports_by_itself_until_its_end():
 
 def test_the_display_fits_the_terminal():
     """Bars where there is colour, plain lines on a dumb terminal."""
-    assert type(open_progress(Terminal(), color=True)) is Live
-    assert type(open_progress(Terminal(), color=False)) is Lines
+    assert type(open_progress(Terminal(), color=True)) is LiveProgress
+    assert type(open_progress(Terminal(), color=False)) is LineProgress
 
 
 def test_plain_text_needs_no_rich():

@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from unit.views import plan_samples as samples
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import pointer
+from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import (
     ABSENT,
+    DesiredSecret,
     KnownAfterApply,
     Mac,
     SecretRef,
-    SecretWant,
     Sensitive,
-    Withheld,
+    WithheldSecret,
 )
-from synapse_apply.views.json import json_text, plan_document, report_document
-from synapse_apply.views.markdown import plan_markdown, report_markdown
+from synapse_apply.views.json import format_json_document, plan_document, report_document
+from synapse_apply.views.markdown import render_plan_markdown, render_report_markdown
 from synapse_apply.views.text import render_plan, render_report
 
 CANARY = "c4n4ry-value"
@@ -36,9 +36,9 @@ SECRETS = st.sampled_from(
         Sensitive(CANARY),
         Sensitive({"deep": [CANARY]}),
         SecretRef("literal", literal=Sensitive(CANARY)),
-        SecretWant(SecretRef("env", "NAME"), Mac("k", CANARY)),
+        DesiredSecret(SecretRef("env", "NAME"), Mac("k", CANARY)),
         Mac("k", CANARY),
-        Withheld("masked"),
+        WithheldSecret("masked"),
     ]
 )
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXT, SECRETS)
@@ -81,10 +81,10 @@ def everything_shown(plan):
     for unchanged in (True, False):
         yield render_plan(plan, color=unchanged, width=60, show_unchanged=unchanged)
     yield render_report(report, color=True)
-    yield json_text(plan_document(plan))
-    yield json_text(report_document(report))
-    yield plan_markdown(plan)
-    yield report_markdown(report)
+    yield format_json_document(plan_document(plan))
+    yield format_json_document(report_document(report))
+    yield render_plan_markdown(plan)
+    yield render_report_markdown(report)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,13 +101,13 @@ def test_any_plan_renders_without_a_secret(plan):
 @given(PLANS)
 def test_any_plan_document_passes_its_schema(plan):
     """The JSON text of any plan is valid JSON of the published shape, the same each time."""
-    text = json_text(plan_document(plan))
-    assert text == json_text(plan_document(plan))
+    text = format_json_document(plan_document(plan))
+    assert text == format_json_document(plan_document(plan))
     assert not list(VALIDATOR.iter_errors(json.loads(text)))
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(PATHS, min_size=1, max_size=3, unique_by=pointer), TREES)
+@given(st.lists(PATHS, min_size=1, max_size=3, unique_by=format_json_pointer), TREES)
 def test_what_a_path_marks_is_never_shown(paths, tree):
     """A value at a sensitive path stays hidden even where a planner forgot to take it out."""
     whole = {**(tree or {})}

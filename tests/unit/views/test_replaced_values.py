@@ -10,15 +10,17 @@ from unit.views.plan_samples import YOLO, moved, plan
 
 from synapse_apply.model.plan import Action, Cause, Change, Plan, Refusal
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views.budget import COMMENT
-from synapse_apply.views.html.reports import plan_html
-from synapse_apply.views.markdown import plan_markdown
+from synapse_apply.views.budget import COMMENT_BUDGET
+from synapse_apply.views.html.reports import render_plan_html
+from synapse_apply.views.markdown import render_plan_markdown
 from synapse_apply.views.text import render_plan
 
 VIEWS: dict[str, Callable[[Plan], str]] = {
     "text": lambda made: render_plan(made, color=False),
-    "markdown": lambda made: plan_markdown(made, budget=COMMENT, run_url="", command="plan"),
-    "html": lambda made: plan_html(made, run_url="", command="plan"),
+    "markdown": lambda made: render_plan_markdown(
+        made, budget=COMMENT_BUDGET, run_url="", command="plan"
+    ),
+    "html": lambda made: render_plan_html(made, run_url="", command="plan"),
 }
 
 

@@ -9,10 +9,10 @@ from unit.views.plan_samples import PLANS
 from unit.views.test_json_documents import closed, schema
 
 from synapse_apply.model.plan import Action
-from synapse_apply.model.replacement import ChangedFile, Replacement, replacement_of
-from synapse_apply.views.html.reports import plan_html
-from synapse_apply.views.json import json_text, plan_document
-from synapse_apply.views.markdown import plan_markdown
+from synapse_apply.model.replacement import ChangedFile, Replacement, parse_replacement
+from synapse_apply.views.html.reports import render_plan_html
+from synapse_apply.views.json import format_json_document, plan_document
+from synapse_apply.views.markdown import render_plan_markdown
 from synapse_apply.views.text import render_plan
 
 FILES = (
@@ -40,11 +40,11 @@ def test_every_view_lists_the_files():
     assert "  #   ~ main.py\n  #       @@ -1,1 +1,1 @@\n  #       -a<b>\\u001b\n" in text
     assert "  #   ~ data.bin (not a text)\n  #   + new.py\n  #   - old\\u202e.py\n" in text
     assert "(3 more files)" in text
-    assert "supersedes 1.0.0: 1 file added, 2 changed, 4 removed" in plan_markdown(plan)
-    page = plan_html(plan)
+    assert "supersedes 1.0.0: 1 file added, 2 changed, 4 removed" in render_plan_markdown(plan)
+    page = render_plan_html(plan)
     assert "<b>\x1b" not in page
     assert "-a&lt;b&gt;\\u001b" in page
-    document = json.loads(json_text(plan_document(plan)))
+    document = json.loads(format_json_document(plan_document(plan)))
     jsonschema.validate(document, closed(schema("plan")))
     (shown,) = [r["replaces"] for r in document["resource_changes"] if "replaces" in r]
     assert [one["path"] for one in shown["files"]] == [one.path for one in FILES]
@@ -70,11 +70,15 @@ def test_files_that_nobody_recorded():
 def test_what_a_forged_plan_says_breaks_no_view(odd):
     """Extras of a saved plan are whatever stands there."""
     plan = plan_with({"replaces": odd})
-    for render in (plan_markdown, plan_html, lambda p: json_text(plan_document(p))):
+    for render in (
+        render_plan_markdown,
+        render_plan_html,
+        lambda p: format_json_document(plan_document(p)),
+    ):
         assert render(plan)
     assert render_plan(plan, color=False, width=None)
 
 
 def test_the_form_that_is_kept_reads_back():
     """What a plan keeps is what was found."""
-    assert replacement_of({"replaces": REPLACED.to_json()}) == REPLACED
+    assert parse_replacement({"replaces": REPLACED.to_json()}) == REPLACED

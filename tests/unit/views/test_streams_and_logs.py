@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from synapse_apply.model.logs import LogLine
-from synapse_apply.views.cells import cells
-from synapse_apply.views.logs import log_json, log_text
+from synapse_apply.views.cells import count_cells
+from synapse_apply.views.logs import format_log_json, format_log_line
 from synapse_apply.views.tables import render_table, stream_table
 
 ROWS = [("1", "탐지"), ("2", "yolo"), ("300", "x")]
@@ -29,7 +29,7 @@ def test_rows_are_taken_when_they_are_shown() -> None:
             taken.append(row)
             yield row
 
-    pieces = stream_table(("id", "name"), rows(), ahead=1)
+    pieces = stream_table(("id", "name"), rows(), sample_size=1)
     assert next(pieces) == "ID  NAME\n1   탐지\n"
     assert len(taken) == 1
     assert next(pieces) == "2   yolo\n"
@@ -44,7 +44,7 @@ def test_no_rows_are_no_table() -> None:
 def test_columns_stand_below_each_other_in_cells() -> None:
     """Also where letters are wide."""
     text = "".join(stream_table(("name", "n"), [("탐지", 1), ("a", 2)]))
-    assert {cells(line[: line.rindex(line[-1])]) for line in text.splitlines()} == {6}
+    assert {count_cells(line[: line.rindex(line[-1])]) for line in text.splitlines()} == {6}
 
 
 @pytest.mark.parametrize(
@@ -61,20 +61,20 @@ def test_columns_stand_below_each_other_in_cells() -> None:
 )
 def test_a_line_of_a_log(line: LogLine, text: str) -> None:
     """As the API page prints it; nothing in it steers a terminal or a build."""
-    assert log_text(line, color=False) == text
+    assert format_log_line(line, color=False) == text
 
 
 def test_levels_in_colour() -> None:
     """Only the level is coloured."""
-    assert log_text(LogLine("m", "", "error"), color=True) == "\x1b[1;31merror\x1b[0m: m\n"
-    assert log_text(LogLine("m", "", "info"), color=True) == "info: m\n"
+    assert format_log_line(LogLine("m", "", "error"), color=True) == "\x1b[1;31merror\x1b[0m: m\n"
+    assert format_log_line(LogLine("m", "", "info"), color=True) == "info: m\n"
 
 
 def test_a_line_as_json() -> None:
     """One line, without what the server did not give."""
     line = LogLine('q"\n\u2028', "t", "info")
-    assert log_json(line).count("\n") == 1
-    assert json.loads(log_json(line)) == {
+    assert format_log_json(line).count("\n") == 1
+    assert json.loads(format_log_json(line)) == {
         "timestamp": "t", "level": "info", "message": 'q"\n\u2028',
     }  # fmt: skip
-    assert json.loads(log_json(LogLine(""))) == {"message": ""}
+    assert json.loads(format_log_json(LogLine(""))) == {"message": ""}

@@ -7,11 +7,11 @@ from unit.views import plan_samples as samples
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import error
-from synapse_apply.model.plan import Action, Change, GuardTrip, Refusal
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.plan import Action, Change, GuardViolation, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.views.cells import cells
-from synapse_apply.views.safety import clean, disarm
+from synapse_apply.views.cells import count_cells
+from synapse_apply.views.safety import escape_ci_commands, sanitize
 from synapse_apply.views.tables import render_table
 from synapse_apply.views.text import render_diagnostics, render_plan, render_report
 
@@ -52,8 +52,8 @@ def test_plans_are_harmless(action, unchanged):
     plan = samples.plan(
         evil_change(action),
         evil_change(action, refusals=(refusal,)),
-        guards=(GuardTrip(EVIL, EVIL, EVIL),),
-        diagnostics=(error(EVIL, EVIL, EVIL, address=EVIL, path=(EVIL,), request_id=EVIL),),
+        guards=(GuardViolation(EVIL, EVIL, EVIL),),
+        diagnostics=(error_finding(EVIL, EVIL, EVIL, address=EVIL, path=(EVIL,), request_id=EVIL),),
     )
     assert_harmless(render_plan(plan, color=False, show_unchanged=unchanged))
 
@@ -62,23 +62,30 @@ def test_plans_are_harmless(action, unchanged):
 def test_reports_are_harmless(result):
     """What a server answers is shown escaped."""
     outcome = Outcome(
-        Address("plugin", EVIL), Action.CREATE, result, EVIL, EVIL, 1.0, (error(EVIL, EVIL, EVIL),)
+        Address("plugin", EVIL),
+        Action.CREATE,
+        result,
+        EVIL,
+        EVIL,
+        1.0,
+        (error_finding(EVIL, EVIL, EVIL),),
     )
     assert_harmless(render_report(Report(samples.plan(), (outcome,)), color=False))
 
 
 def test_findings_and_tables_are_harmless():
     """So are findings that stand alone, and cells of a table."""
-    assert_harmless(render_diagnostics([error(EVIL, EVIL, EVIL, target=EVIL)], color=False))
+    assert_harmless(render_diagnostics([error_finding(EVIL, EVIL, EVIL, target=EVIL)], color=False))
     assert_harmless(render_table(["a", "b"], [[EVIL, 1], ["::x"]]))
 
 
 def test_escapes_are_readable():
     """An escape says which character it stands for."""
-    assert clean("a\x1b[31m\tb\u202e\U000e0001") == "a\\u001b[31m\\tb\\u202e\\U000e0001"
-    assert clean("이름 👩‍🔬 é") == "이름 👩‍🔬 é"
+    assert sanitize("a\x1b[31m\tb\u202e\U000e0001") == "a\\u001b[31m\\tb\\u202e\\U000e0001"
+    assert sanitize("이름 👩‍🔬 é") == "이름 👩‍🔬 é"
     assert (
-        disarm("  ::error::x\na ::b ##[c] ##vso[d]") == "  \\::error::x\na ::b #\\#[c] #\\#vso[d]"
+        escape_ci_commands("  ::error::x\na ::b ##[c] ##vso[d]")
+        == "  \\::error::x\na ::b #\\#[c] #\\#vso[d]"
     )
 
 
@@ -108,10 +115,10 @@ def test_tables_align_wide_characters():
     table = render_table(
         ["address", "id"],
         [["storage/데이터-호수", 7], ["plugin/yolo", 1200], ["café", None]],
-        right=(1,),
+        right_columns=(1,),
     )
     head, wide, narrow, *_ = table.splitlines()
-    assert cells(head) == cells(wide) == cells(narrow)
+    assert count_cells(head) == count_cells(wide) == count_cells(narrow)
     assert table == (
         "ADDRESS                ID\nstorage/데이터-호수     7\nplugin/yolo          1200\ncafé\n"
     )

@@ -8,7 +8,7 @@ from unit.views import plan_samples as samples
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.refactoring import Moved
+from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.views.text import render_plan, render_report
 
 PASSES = re.compile(r"(?m)^(Plan: \d|No changes.)")
@@ -61,7 +61,7 @@ def test_resources_are_listed_by_action():
 
 def test_moves_are_listed():
     """A rename is told in Terraform's words, before all else."""
-    moved = Moved(samples.YOLO, Address("plugin", "detector"))
+    moved = MovedAddress(samples.YOLO, Address("plugin", "detector"))
     output = render_plan(replace(samples.plan(), moved=(moved,)), color=False)
     assert re.findall(r"(?m)^ *# (.*) has moved to (.*)$", output) == [
         ("plugin/yolo", "plugin/detector")

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Position, error, warning
-from synapse_apply.model.plan import Action, Base, Change, Plan, Refusal
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
+from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
-from synapse_apply.model.state import Binding
-from synapse_apply.views.github import report_outputs
-from synapse_apply.views.html.reports import report_html
+from synapse_apply.model.state import StateIdentity
+from synapse_apply.views.github import build_report_outputs
+from synapse_apply.views.html.reports import render_report_html
 from synapse_apply.views.json import report_document
-from synapse_apply.views.markdown import report_markdown
-from synapse_apply.views.remarks import plan_remarks, touched_remarks
+from synapse_apply.views.markdown import render_report_markdown
+from synapse_apply.views.remarks import build_plan_annotations, build_touched_annotations
 from synapse_apply.views.text import render_report
 
-PLAN = Plan("p", "2026-01-01T00:00:00Z", "1", Base("prod", Binding("https://x"), "l", 1))
+PLAN = Plan("p", "2026-01-01T00:00:00Z", "1", PlanBase("prod", StateIdentity("https://x"), "l", 1))
 
 
 def at(number: int) -> Address:
@@ -27,13 +27,13 @@ def interrupted() -> Report:
     """One storage was made and one was not; the records of 18 others were to be brought up."""
     rows = [Change(at(number), Action.NO_OP, rebase=True) for number in range(18)]
     changes = (*rows, Change(at(18), Action.CREATE), Change(at(19), Action.CREATE))
-    why = (warning("Skipped", "The run was stopped."),)
+    why = (warning_finding("Skipped", "The run was stopped."),)
     outcomes = (
         Outcome(at(18), Action.CREATE, Result.DONE, "1"),
         Outcome(at(19), Action.CREATE, Result.SKIPPED, diagnostics=why),
         *(Outcome(row.address, row.action, Result.SKIPPED, diagnostics=why) for row in rows),
     )
-    return Report(replace(PLAN, changes=changes), outcomes, stopped=15)
+    return Report(replace(PLAN, changes=changes), outcomes, stop_signal=15)
 
 
 def test_an_interrupted_apply_counts_no_bookkeeping() -> None:
@@ -42,16 +42,16 @@ def test_an_interrupted_apply_counts_no_bookkeeping() -> None:
     text = render_report(report, color=False)
     assert "1 added, 0 changed, 0 destroyed; 0 failed, 1 skipped, 0 unknown." in text
     assert "storage/s0 " not in text
-    markdown = report_markdown(report)
+    markdown = render_report_markdown(report)
     assert "storage/s19" in markdown
     assert "storage/s0" not in markdown
-    assert "storage/s0<" not in report_html(report)
-    assert report_outputs(report)["skipped"] == "1"
+    assert "storage/s0<" not in render_report_html(report)
+    assert build_report_outputs(report)["skipped"] == "1"
     assert report_document(report)["counts"]["skipped"] == 1
 
 
 def failed(number: int, detail: str = "creating {}: no connection to backend.") -> Outcome:
-    told = error(
+    told = error_finding(
         "A call failed", detail.format(at(number)), "Apply again.", address=str(at(number))
     )
     return Outcome(at(number), Action.CREATE, Result.FAILED, diagnostics=(told,))
@@ -77,7 +77,7 @@ def test_a_few_findings_stay_as_they_are() -> None:
     assert text.count("Error: A call failed") == 3
 
 
-def noted(address: Address, weight: object = warning) -> Diagnostic:
+def noted(address: Address, weight: object = warning_finding) -> Diagnostic:
     return weight("Look here", address=str(address), position=Position("a.yaml", 1, 1))  # type: ignore[operator,no-any-return]
 
 
@@ -89,9 +89,15 @@ def test_annotations_are_for_rows_that_the_change_touches() -> None:
         Change(at(2), Action.NO_OP, refusals=(Refusal("fixed", "It cannot be changed"),)),
         Change(at(3), Action.NO_OP),
     )
-    found = (noted(at(0)), noted(at(1)), noted(at(2)), noted(at(3), error), warning("Of all"))
+    found = (
+        noted(at(0)),
+        noted(at(1)),
+        noted(at(2)),
+        noted(at(3), error_finding),
+        warning_finding("Of all"),
+    )
     plan = replace(PLAN, changes=changes, diagnostics=found)
-    touched = {(one.title, one.subject) for one in touched_remarks(plan)}
+    touched = {(one.title, one.subject) for one in build_touched_annotations(plan)}
     assert touched == {
         ("Look here", "storage/s1"),
         ("Look here", "storage/s2"),
@@ -99,4 +105,4 @@ def test_annotations_are_for_rows_that_the_change_touches() -> None:
         ("Of all", ""),
         ("storage/s2 cannot be applied", "storage/s2"),
     }
-    assert len(plan_remarks(plan)) == len(touched) + 1
+    assert len(build_plan_annotations(plan)) == len(touched) + 1

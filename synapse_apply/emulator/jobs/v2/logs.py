@@ -5,79 +5,93 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.clock import iso, parse_iso
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.clock import format_iso, parse_iso
 from synapse_apply.emulator.core.errors import ApiError, field_error
-from synapse_apply.emulator.core.fields import REQUIRED, Body, Field, check, with_resets
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.fields import (
+    REQUIRED_MESSAGE,
+    Body,
+    Field,
+    clean_body_values,
+    with_default_values,
+)
+from synapse_apply.emulator.core.store import StoredObject
 
 LEVELS = ("debug", "info", "success", "warning", "danger", "error", "critical")
 FIELDS = (
     Field("event", required=True),
     Field("data", "any", required=True, nullable=True),
     Field("datetime", required=True),
-    Field("step", reset=""),
-    Field("level", "choice", choices=LEVELS, reset="info"),
+    Field("step", default=""),
+    Field("level", "choice", choices=LEVELS, default="info"),
 )
-KEPT = "logs"  # in a job's body
-MOST = 1000
-_LONGEST_STEP = 255
-_IDS = 1_000_000  # of each job
+LOGS_KEY = "logs"  # in a job's body
+MAX_LOGS = 1000
+_MAX_STEP_LENGTH = 255
+_IDS_PER_JOB = 1_000_000  # of each job
 
 
-def checked(body: Body) -> dict[str, Any]:
+def check_log(body: Body) -> dict[str, Any]:
     """A log as it is kept. Raises ApiError (400)."""
-    values = with_resets(FIELDS, check(FIELDS, body.loosened(FIELDS)))
+    values = with_default_values(
+        FIELDS, clean_body_values(FIELDS, body.parse_packed_values(FIELDS))
+    )
     moment = parse_iso(values["datetime"])
     if moment is None:
         raise field_error("datetime", "Datetime has wrong format.")
-    if len(values["step"]) > _LONGEST_STEP:
-        raise field_error("step", f"Ensure this field has no more than {_LONGEST_STEP} characters.")
+    if len(values["step"]) > _MAX_STEP_LENGTH:
+        raise field_error(
+            "step", f"Ensure this field has no more than {_MAX_STEP_LENGTH} characters."
+        )
     return {**values, "datetime": moment}
 
 
-def checked_many(body: Body) -> list[dict[str, Any]]:
+def check_logs(body: Body) -> list[dict[str, Any]]:
     """All logs of a request, or none. Raises ApiError (400)."""
-    sent = body.values.get("logs")
-    if sent is None:
-        raise field_error("logs", REQUIRED)
-    if not isinstance(sent, list) or not sent:
+    entries = body.values.get("logs")
+    if entries is None:
+        raise field_error("logs", REQUIRED_MESSAGE)
+    if not isinstance(entries, list) or not entries:
         raise field_error("logs", "Expected a list of at least one log.")
-    if len(sent) > MOST:
+    if len(entries) > MAX_LOGS:
         raise ApiError(
             400,
-            {"detail": f"At most {MOST} logs at once."},
+            {"detail": f"At most {MAX_LOGS} logs at once."},
             code="BULK_SIZE_EXCEEDED",
-            facts={"received": len(sent), "limit": MOST},
+            details={"received": len(entries), "limit": MAX_LOGS},
         )
-    found = []
-    for number, one in enumerate(sent):
-        if not isinstance(one, Mapping):
+    logs = []
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
             raise field_error("logs", f"Log {number} is no object.")
         try:
-            found.append(checked(Body(dict(one))))
-        except ApiError as wrong:
-            said = "; ".join(f"{name}: {texts[0]}" for name, texts in wrong.body.items())
-            raise field_error("logs", f"Log {number}: {said}") from None
-    return found
+            logs.append(check_log(Body(dict(entry))))
+        except ApiError as error:
+            message = "; ".join(f"{name}: {texts[0]}" for name, texts in error.body.items())
+            raise field_error("logs", f"Log {number}: {message}") from None
+    return logs
 
 
-def kept(backend: Backend, row: Row, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def add_logs(
+    backend: DataSetBackend, row: StoredObject, logs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Add logs to a job; each with its id and when it came."""
-    before = row.body.get(KEPT, [])
-    made = [
-        {**one, "id": row.id * _IDS + number, "created": backend.clock.now()}
-        for number, one in enumerate(logs, start=len(before) + 1)
+    stored_logs = row.body.get(LOGS_KEY, [])
+    new_logs = [
+        {**log, "id": row.id * _IDS_PER_JOB + number, "created": backend.clock.now()}
+        for number, log in enumerate(logs, start=len(stored_logs) + 1)
     ]
-    backend.store.replace("job", row, {**row.body, KEPT: [*before, *made]}, key=row.key)
-    return made
+    backend.store.replace(
+        "job", row, {**row.body, LOGS_KEY: [*stored_logs, *new_logs]}, key=row.key
+    )
+    return new_logs
 
 
-def shown(log: Mapping[str, Any], job: str) -> dict[str, Any]:
+def build_log_json(log: Mapping[str, Any], job: str) -> dict[str, Any]:
     return {
         "job_id": job,
         "file": "",
         **log,
-        "datetime": iso(log["datetime"]),
-        "created": iso(log["created"]),
+        "datetime": format_iso(log["datetime"]),
+        "created": format_iso(log["created"]),
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.clock import iso
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.clock import format_iso
 from synapse_apply.emulator.core.errors import ApiError
 from synapse_apply.emulator.core.fields import Field
-from synapse_apply.emulator.core.store import Row
+from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.jobs import models as v1
 from synapse_apply.emulator.jobs import words
-from synapse_apply.emulator.jobs.ids import public_id
+from synapse_apply.emulator.jobs.ids import build_public_id
 
 STATUSES = tuple(words.PLATFORM.values())
 UPDATE_FIELDS = (
@@ -22,64 +22,64 @@ UPDATE_FIELDS = (
     ),
 )
 # What the store calls what v2 calls meta.
-STORED = {"meta": "metadata"}
+STORED_NAMES = {"meta": "metadata"}
 
 
-def is_shown(row: Row) -> bool:
+def is_visible_on_v2(row: StoredObject) -> bool:
     """API v2 has no job without a release."""
     return row.body.get("release") is not None
 
 
-def bad_transition(old: words.Status, new: words.Status) -> ApiError:
+def bad_transition_error(old: words.Status, new: words.Status) -> ApiError:
     before, after = words.PLATFORM[old], words.PLATFORM[new]
     return ApiError(
         400,
         {"status": [f"A job that is {before} cannot become {after}."]},
         code="INVALID_TRANSITION",
-        facts={"current_status": before, "requested_status": after},
+        details={"current_status": before, "requested_status": after},
     )
 
 
-def has_ended(status: words.Status) -> ApiError:
+def job_ended_error(status: words.Status) -> ApiError:
     word = words.PLATFORM[status]
     return ApiError(
         409,
         {"detail": f"The job has ended ({word}) and cannot be stopped."},
         code="INVALID_STATE",
-        facts={"current_status": word},
+        details={"current_status": word},
     )
 
 
-def item(backend: Backend, row: Row) -> dict[str, Any]:
-    now = v1.at(row, backend.clock.now())
-    is_ended = now.status in words.ENDED
+def build_job_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+    job_moment = v1.compute_job_moment(row, backend.clock.now())
+    is_ended = job_moment.status in words.ENDED_STATUSES
     return {
-        "id": public_id(backend.store.data_set, row),
-        "status": words.PLATFORM[now.status],
+        "id": build_public_id(backend.store.data_set, row),
+        "status": words.PLATFORM[job_moment.status],
         "action": row.body["action"],
         "is_active": not is_ended,
-        "queue": v1.queue(row, now).get("queue"),
-        "error": v1.error(row, now),
-        "created": iso(row.created),
-        "completed": iso(v1.ended_at(row)) if is_ended else None,
+        "queue": v1.build_queue_field(row, job_moment).get("queue"),
+        "error": v1.build_error(row, job_moment),
+        "created": format_iso(row.created),
+        "completed": format_iso(v1.find_end_time(row)) if is_ended else None,
     }
 
 
-def whole(backend: Backend, row: Row) -> dict[str, Any]:
+def build_job_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
     body = row.body
-    release = backend.id_on_v2(body["release"])
+    release = backend.to_v2_id(body["release"])
     return {
-        **item(backend, row),
+        **build_job_item(backend, row),
         "params": body["parameters"],
         "progress_record": body.get("progress_record"),
         "metrics_record": body.get("metrics_record"),
-        "result": v1.result(row, v1.at(row, backend.clock.now())),
+        "result": v1.build_result(row, v1.compute_job_moment(row, backend.clock.now())),
         "meta": body.get("metadata"),
         "plugin_release_id": release,
         "plugin_release": {
             "id": release,
-            "plugin_id": backend.id_on_v2(row.parent or 0),
+            "plugin_id": backend.to_v2_id(row.parent or 0),
             "version": body["version"],
         },
-        "modified": iso(body.get("modified", row.created)),
+        "modified": format_iso(body.get("modified", row.created)),
     }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import Any
 
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.cursors import answer_cursors, filters
-from synapse_apply.emulator.core.errors import ApiError, not_found
-from synapse_apply.emulator.core.fields import Field, check
-from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.cursors import build_cursor_page, read_filters
+from synapse_apply.emulator.core.errors import ApiError, not_found_error
+from synapse_apply.emulator.core.fields import Field, clean_body_values
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.jobs import ids, tail, words
 from synapse_apply.emulator.jobs import models as v1
 from synapse_apply.emulator.jobs.v2 import logs, models
@@ -17,99 +17,107 @@ from synapse_apply.emulator.jobs.v2 import logs, models
 _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
 
 
-def _by_id(call: Call) -> Row:
-    store = call.backend.store
-    number = ids.number(store.data_set, call.path["id"])
-    row = store.get("job", number, call.tenant) if number else None
-    if row is None or not models.is_shown(row):
-        raise not_found()
+def _require_job(request: EmulatorRequest) -> StoredObject:
+    store = request.backend.store
+    number = ids.parse_public_id(store.data_set, request.path["id"])
+    row = store.find_by_id("job", number, request.tenant) if number else None
+    if row is None or not models.is_visible_on_v2(row):
+        raise not_found_error()
     return row
 
 
-def _whole(call: Call, row: Row) -> dict[str, Any]:
-    return models.whole(call.backend, row)
+def _build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+    return models.build_job_json(request.backend, row)
 
 
-def read(call: Call) -> Answer:
-    return Answer(_whole(call, _by_id(call)))
+def read(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(_build_job_json(request, _require_job(request)))
 
 
-def list_all(call: Call) -> Answer:
+def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     """The tenant's jobs, the newest first."""
-    asked = filters(call, _FILTERS)
+    filter_values = read_filters(request, _FILTERS)
 
-    def show(row: Row) -> dict[str, Any]:
-        return models.item(call.backend, row)
+    def build_item(row: StoredObject) -> dict[str, Any]:
+        return models.build_job_item(request.backend, row)
 
-    def keep(row: Row) -> bool:
-        if not models.is_shown(row):
+    def is_included(row: StoredObject) -> bool:
+        if not models.is_visible_on_v2(row):
             return False
-        shown = show(row)
-        return all(shown[name] == asked[name] for name in asked)
+        job_json = build_item(row)
+        return all(job_json[name] == filter_values[name] for name in filter_values)
 
-    return answer_cursors(call, "job", Wanted(call.tenant, newest_first=True), show, keep)
+    return build_cursor_page(
+        request, "job", ObjectQuery(request.tenant, newest_first=True), build_item, is_included
+    )
 
 
-def update(call: Call) -> Answer:
+def update(request: EmulatorRequest) -> EmulatorAnswer:
     """Report what a job does; from a reported status on its clock stands still."""
-    row, moment = _by_id(call), call.backend.clock.now()
-    now = v1.at(row, moment)
-    values = check(models.UPDATE_FIELDS, call.body)
+    row, moment = _require_job(request), request.backend.clock.now()
+    job_moment = v1.compute_job_moment(row, moment)
+    values = clean_body_values(models.UPDATE_FIELDS, request.body)
     word = values.pop("status", None)
-    body = {models.STORED.get(name, name): value for name, value in values.items()}
-    status = words.understood(word) if word is not None else None
+    body = {models.STORED_NAMES.get(name, name): value for name, value in values.items()}
+    status = words.parse_status_word(word) if word is not None else None
     if status is not None:
-        if not words.may_become(now.status, status):
-            raise models.bad_transition(now.status, status)
-        body["reported"] = v1.report(now, status, None, moment)
-    return Answer(_whole(call, _kept(call, row, body)))
+        if not words.may_become(job_moment.status, status):
+            raise models.bad_transition_error(job_moment.status, status)
+        body["reported"] = v1.build_status_report(job_moment, status, None, moment)
+    return EmulatorAnswer(_build_job_json(request, _store_job_changes(request, row, body)))
 
 
-def stop(call: Call) -> Answer:
-    row, moment = _by_id(call), call.backend.clock.now()
-    now = v1.at(row, moment)
-    if now.status in words.ENDED:
-        raise models.has_ended(now.status)
-    if call.is_rehearsal:
-        target = ids.public_id(call.backend.store.data_set, row)
-        return Answer({"dry_run": True, "action": "stop", "target": target})
-    report = v1.report(now, "stopped", None, moment)
-    return Answer(_whole(call, _kept(call, row, {"reported": report})))
+def stop(request: EmulatorRequest) -> EmulatorAnswer:
+    row, moment = _require_job(request), request.backend.clock.now()
+    job_moment = v1.compute_job_moment(row, moment)
+    if job_moment.status in words.ENDED_STATUSES:
+        raise models.job_ended_error(job_moment.status)
+    if request.is_dry_run:
+        target = ids.build_public_id(request.backend.store.data_set, row)
+        return EmulatorAnswer({"dry_run": True, "action": "stop", "target": target})
+    report = v1.build_status_report(job_moment, "stopped", None, moment)
+    return EmulatorAnswer(
+        _build_job_json(request, _store_job_changes(request, row, {"reported": report}))
+    )
 
 
-def _kept(call: Call, row: Row, changes: dict[str, Any]) -> Row:
-    body = {**row.body, **changes, "modified": call.backend.clock.now()}
-    return call.backend.store.replace("job", row, body, key=row.key)
+def _store_job_changes(
+    request: EmulatorRequest, row: StoredObject, changes: dict[str, Any]
+) -> StoredObject:
+    body = {**row.body, **changes, "modified": request.backend.clock.now()}
+    return request.backend.store.replace("job", row, body, key=row.key)
 
 
-def create_log(call: Call) -> Answer:
-    row, log = _by_id(call), logs.checked(call.body)
-    if upload := call.uploads.get("file"):
-        log["file"] = f"{call.root}/media/{upload.sha256}/{upload.name}"
-    (made,) = logs.kept(call.backend, row, [log])
-    return Answer(logs.shown(made, call.path["id"]), 201)
+def create_log(request: EmulatorRequest) -> EmulatorAnswer:
+    row, log = _require_job(request), logs.check_log(request.body)
+    if upload := request.uploads.get("file"):
+        log["file"] = f"{request.root_url}/media/{upload.sha256}/{upload.name}"
+    (new_log,) = logs.add_logs(request.backend, row, [log])
+    return EmulatorAnswer(logs.build_log_json(new_log, request.path["id"]), 201)
 
 
-def create_logs(call: Call) -> Answer:
-    row = _by_id(call)
-    made = logs.kept(call.backend, row, logs.checked_many(call.body))
-    return Answer([logs.shown(one, call.path["id"]) for one in made], 201)
+def create_logs(request: EmulatorRequest) -> EmulatorAnswer:
+    row = _require_job(request)
+    new_logs = logs.add_logs(request.backend, row, logs.check_logs(request.body))
+    return EmulatorAnswer([logs.build_log_json(log, request.path["id"]) for log in new_logs], 201)
 
 
-def tail_console_logs(call: Call) -> Answer:
+def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     """The lines as server-sent events; of a job that is not there, one event that says so."""
-    store = call.backend.store
+    store = request.backend.store
     try:
-        row = _by_id(call)
+        row = _require_job(request)
     except ApiError:
-        if not ids.is_uuid(call.path["id"]):
+        if not ids.is_uuid(request.path["id"]):
             raise
-        return Answer(None, stream=tail.only_error("Job not found."))
-    public_id = ids.public_id(store.data_set, row)
-    return Answer(None, stream=tail.frames(call, row, public_id, itemgetter("message")))
+        return EmulatorAnswer(None, stream=tail.stream_error("Job not found."))
+    public_id = ids.build_public_id(store.data_set, row)
+    return EmulatorAnswer(
+        None, stream=tail.stream_frames(request, row, public_id, itemgetter("message"))
+    )
 
 
-def console_logs(call: Call) -> Answer:
-    row = _by_id(call)
-    lines = v1.logs(row, v1.at(row, call.backend.clock.now()))
-    return Answer({"logs": [line["message"] for line in lines]})
+def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
+    row = _require_job(request)
+    lines = v1.list_lines(row, v1.compute_job_moment(row, request.backend.clock.now()))
+    return EmulatorAnswer({"logs": [line["message"] for line in lines]})

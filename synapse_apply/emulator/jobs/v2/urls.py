@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from synapse_apply.emulator.core.call import Endpoint
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.jobs.v2 import responses
 
-_D = Mark.DOCUMENTED
+_D = FactSource.DOCUMENTED
 
 _WRITES = ("v2_writes", "all")
 
@@ -38,7 +38,11 @@ ENDPOINTS = (
     ),
     Endpoint("POST", "jobs/{id}/stop/", responses.stop, _D, "Stop a job.", switch=_WRITES),
     Endpoint(
-        "GET", "jobs/{id}/console_logs/", responses.console_logs, _D, "The lines: `{logs: [...]}`."
+        "GET",
+        "jobs/{id}/console_logs/",
+        responses.list_console_logs,
+        _D,
+        "The lines: `{logs: [...]}`.",
     ),
     Endpoint(
         "GET",
@@ -51,7 +55,7 @@ ENDPOINTS = (
 
 FACTS = (
     Fact("Jobs are known by a UUID, and started on v1 alone.", _D),
-    Fact("A job of v1 that has no release is not there on v2.", Mark.GUESSED),
+    Fact("A job of v1 that has no release is not there on v2.", FactSource.GUESSED),
     Fact(
         "An update takes `status`, `progress_record`, `metrics_record`, `meta`, `result`, each "
         "replaced as a whole; other fields are dropped.",
@@ -65,13 +69,13 @@ FACTS = (
     Fact(
         "The tail has the frames of v1, without an envelope; a line is a text. Of a job that is "
         "not there the tail is 200 and one `error` frame.",
-        Mark.OBSERVED,
+        FactSource.OBSERVED,
     ),
     Fact("More than 1000 logs at once are 400 with BULK_SIZE_EXCEEDED.", _D),
     Fact(
         "The file of a log is not kept, and its URL leads nowhere; without one it is empty.",
-        Mark.GUESSED,
+        FactSource.GUESSED,
     ),
-    Fact("Logs are taken of ended jobs too, and are no lines of the console.", Mark.GUESSED),
-    Fact("Every queued job is the first of the queue.", Mark.GUESSED),
+    Fact("Logs are taken of ended jobs too, and are no lines of the console.", FactSource.GUESSED),
+    Fact("Every queued job is the first of the queue.", FactSource.GUESSED),
 )

@@ -5,14 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.cursors import answer_cursors, filters
-from synapse_apply.emulator.core.errors import ApiError, field_error, not_found
-from synapse_apply.emulator.core.fields import Field, check, noting, with_resets
-from synapse_apply.emulator.core.rehearsal import look_away
-from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.cursors import build_cursor_page, read_filters
+from synapse_apply.emulator.core.errors import ApiError, field_error, not_found_error
+from synapse_apply.emulator.core.fields import (
+    Field,
+    clean_body_values,
+    collect_problems,
+    with_default_values,
+)
+from synapse_apply.emulator.core.rehearsal import hide_existing_object
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as v1
-from synapse_apply.emulator.plugins.errors import code_taken
+from synapse_apply.emulator.plugins.errors import code_taken_error
 from synapse_apply.emulator.plugins.v2 import models
 from synapse_apply.emulator.releases.v2 import models as releases
 
@@ -22,94 +27,115 @@ _FILTERS = (
 )
 
 
-def _by_id(call: Call) -> Row:
-    row = models.find(call.backend, call.tenant, call.path["id"])
+def _require_plugin(request: EmulatorRequest) -> StoredObject:
+    row = models.find_plugin(request.backend, request.tenant, request.path["id"])
     if row is None:
-        raise not_found()
+        raise not_found_error()
     return row
 
 
-def _whole(call: Call, row: Row) -> dict[str, Any]:
-    return models.whole(call.backend, row)
+def _build_plugin_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
+    return models.build_plugin_json(request.backend, row)
 
 
-def read(call: Call) -> Answer:
-    return Answer(_whole(call, _by_id(call)))
+def read(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(_build_plugin_json(request, _require_plugin(request)))
 
 
-def list_all(call: Call) -> Answer:
-    asked = filters(call, _FILTERS)
+def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+    filter_values = read_filters(request, _FILTERS)
 
-    def keep(row: Row) -> bool:
-        shown = {"is_active": True, **row.body}
-        return models.is_shown(row) and all(shown.get(name) == asked[name] for name in asked)
+    def is_included(row: StoredObject) -> bool:
+        body = {"is_active": True, **row.body}
+        return models.is_visible_on_v2(row) and all(
+            body.get(name) == filter_values[name] for name in filter_values
+        )
 
-    newest = call.backend.switches.is_on("list_order", "newest")
-    wanted = Wanted(call.tenant, newest_first=newest)
-    return answer_cursors(call, "plugin", wanted, partial(models.item, call.backend), keep)
+    newest_first = request.backend.switches.has_value("list_order", "newest")
+    query = ObjectQuery(request.tenant, newest_first=newest_first)
+    return build_cursor_page(
+        request, "plugin", query, partial(models.build_plugin_item, request.backend), is_included
+    )
 
 
-def create(call: Call) -> Answer:
+def create(request: EmulatorRequest) -> EmulatorAnswer:
     """A plugin and its first release, or neither."""
-    backend = call.backend
-    values, contents = _checked(call)
+    backend = request.backend
+    values, contents = _check_create_request(request)
     now = backend.clock.now()
-    own = {field.name: values[field.name] for field in models.OWN_FIELDS}
-    body = {**with_resets(v1.fields(backend), own), "is_active": True, "modified": now}
+    plugin_values = {field.name: values[field.name] for field in models.OWN_FIELDS}
+    body = {
+        **with_default_values(v1.list_plugin_fields(backend), plugin_values),
+        "is_active": True,
+        "modified": now,
+    }
     with backend.store.transaction():
-        row = backend.store.insert("plugin", call.tenant, body, created=now, key=own["code"])
-        release = releases.make(call, row, values["version"], contents)
-    return Answer({**_whole(call, row), "release": releases.reference(backend, release)}, 201)
+        row = backend.store.insert(
+            "plugin", request.tenant, body, created=now, key=plugin_values["code"]
+        )
+        release = releases.create_release(request, row, values["version"], contents)
+    return EmulatorAnswer(
+        {
+            **_build_plugin_json(request, row),
+            "release": releases.build_release_reference(backend, release),
+        },
+        201,
+    )
 
 
-def _checked(call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
+def _check_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plugin's values and the contents of its first release. Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     contents: dict[str, Any] = {}
-    with noting(problems):
-        values = with_resets(models.FIELDS, check(models.FIELDS, call.body.loosened(models.FIELDS)))
-    with noting(problems):
-        contents = _contents(call, values)
+    with collect_problems(problems):
+        values = with_default_values(
+            models.FIELDS,
+            clean_body_values(models.FIELDS, request.body.parse_packed_values(models.FIELDS)),
+        )
+    with collect_problems(problems):
+        contents = _build_release_contents(request, values)
     if problems:
         raise ApiError(400, problems)
     # By the database on the platform, and so the only word about a code that is taken.
-    look_away(call, "plugin", values["code"])
-    if call.backend.store.find("plugin", values["code"]):
-        raise code_taken(values["code"])
-    models.check_name(call.backend, call.tenant, values["name"])
+    hide_existing_object(request, "plugin", values["code"])
+    if request.backend.store.find_by_key("plugin", values["code"]):
+        raise code_taken_error(values["code"])
+    models.check_name_is_free(request.backend, request.tenant, values["name"])
     return values, contents
 
 
-def _contents(call: Call, values: dict[str, Any]) -> dict[str, Any]:
+def _build_release_contents(request: EmulatorRequest, values: dict[str, Any]) -> dict[str, Any]:
     """What the first release holds: what the file has, or a scaffold of what was said."""
-    told = {name: values.get(name) for name in ("readme", "debug", "meta")}
-    if call.body.values.get("source") != "file":
-        named = ("code", "name", "category", "version", "description")
-        fields = (*named, *(field.name for field in models.SCAFFOLD_FIELDS))
-        config = {name: values[name] for name in fields if values.get(name)}
-        return {**told, "config": config}
-    upload = call.uploads.get("file")
+    release_values = {name: values.get(name) for name in ("readme", "debug", "meta")}
+    if request.body.values.get("source") != "file":
+        plugin_field_names = ("code", "name", "category", "version", "description")
+        field_names = (*plugin_field_names, *(field.name for field in models.SCAFFOLD_FIELDS))
+        config = {name: values[name] for name in field_names if values.get(name)}
+        return {**release_values, "config": config}
+    upload = request.uploads.get("file")
     if upload is None:
         raise field_error("file", "A file is required when source is file.")
-    return {**told, **releases.contents_of(upload)}
+    return {**release_values, **releases.read_upload_contents(upload)}
 
 
-def update(call: Call) -> Answer:
+def update(request: EmulatorRequest) -> EmulatorAnswer:
     """Change the name and the description; everything else of a plugin is final."""
-    backend, row = call.backend, _by_id(call)
-    v1.check_owner(backend, call.tenant, row)
+    backend, row = request.backend, _require_plugin(request)
+    v1.check_owner(backend, request.tenant, row)
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    for name in models.FINAL:
-        if name in call.body.values:
-            problems |= models.is_final(name).body
-    with noting(problems):
-        values = check(models.CHANGEABLE, call.body, partial=True)
-    with noting(problems):
+    for name in models.FINAL_FIELD_NAMES:
+        if name in request.body.values:
+            problems |= models.final_field_error(name).body
+    with collect_problems(problems):
+        values = clean_body_values(models.CHANGEABLE_FIELDS, request.body, partial=True)
+    with collect_problems(problems):
         if "name" in values:
-            models.check_name(backend, call.tenant, values["name"], apart=row.id)
+            models.check_name_is_free(backend, request.tenant, values["name"], except_id=row.id)
     if problems:
         raise ApiError(400, problems)
     body = {**row.body, **values, "modified": backend.clock.now()}
-    return Answer(_whole(call, backend.store.replace("plugin", row, body, key=row.key)))
+    return EmulatorAnswer(
+        _build_plugin_json(request, backend.store.replace("plugin", row, body, key=row.key))
+    )

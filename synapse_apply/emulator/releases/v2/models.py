@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.emulator.core.backend import Backend
-from synapse_apply.emulator.core.call import Call, Upload
-from synapse_apply.emulator.core.clock import iso
-from synapse_apply.emulator.core.errors import ApiError, conflict, field_error
-from synapse_apply.emulator.core.fields import Field, with_resets
-from synapse_apply.emulator.core.rehearsal import look_away
-from synapse_apply.emulator.core.store import DuplicateKeyError, Row
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.call import EmulatorRequest, Upload
+from synapse_apply.emulator.core.clock import format_iso
+from synapse_apply.emulator.core.errors import ApiError, conflict_error, field_error
+from synapse_apply.emulator.core.fields import Field, with_default_values
+from synapse_apply.emulator.core.rehearsal import hide_existing_object
+from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
 from synapse_apply.emulator.plugins.v2 import models as plugins
 from synapse_apply.emulator.releases import models as v1
-from synapse_apply.emulator.releases.errors import empty_file, is_locked, version_exists
-from synapse_apply.emulator.releases.package import config_in
+from synapse_apply.emulator.releases.errors import (
+    empty_file_error,
+    version_exists_error,
+    version_locked_error,
+)
+from synapse_apply.emulator.releases.package import read_package_config
 
 FIELDS = (
     Field("plugin", "integer", required=True),
@@ -23,86 +27,92 @@ FIELDS = (
     Field("sha256", required=True, pattern="[0-9a-fA-F]{64}"),
 )
 AUTHOR = {"id": 1, "email": "someone@example.com", "name": "Someone"}
-IN_USE = "in_use"  # put on a release from outside, where a serve application would
-LOCKED = "locked_versions"  # of a plugin: they stay locked when their release is deleted
+IN_USE_KEY = "in_use"  # put on a release from outside, where a serve application would
+LOCKED_VERSIONS_KEY = (
+    "locked_versions"  # of a plugin: they stay locked when their release is deleted
+)
 
 
-def other_sha256() -> ApiError:
+def sha256_mismatch_error() -> ApiError:
     return field_error("sha256", "The file has another SHA-256.")
 
 
-def contents_of(upload: Upload) -> dict[str, Any]:
+def read_upload_contents(upload: Upload) -> dict[str, Any]:
     """What a release keeps of its file. Raises ApiError (400)."""
     if upload.size == 0:
-        raise empty_file()
+        raise empty_file_error()
     package = {"name": upload.name, "size": upload.size, "sha256": upload.sha256}
-    return {"config": config_in(upload.path), "package": package}
+    return {"config": read_package_config(upload.path), "package": package}
 
 
-def make(call: Call, plugin: Row, version: str, contents: Mapping[str, Any]) -> Row:
+def create_release(
+    request: EmulatorRequest, plugin: StoredObject, version: str, contents: Mapping[str, Any]
+) -> StoredObject:
     """Store a release and its package. Raises ApiError (409)."""
-    if version in plugin.body.get(LOCKED, ()):
-        raise is_locked(version)
-    backend, key = call.backend, v1.key(plugin.id, version)
-    look_away(call, "release", key)
-    values = {**with_resets(v1.OWN_FIELDS, {}), **contents, "version": version}
+    if version in plugin.body.get(LOCKED_VERSIONS_KEY, ()):
+        raise version_locked_error(version)
+    backend, key = request.backend, v1.build_release_key(plugin.id, version)
+    hide_existing_object(request, "release", key)
+    values = {**with_default_values(v1.OWN_FIELDS, {}), **contents, "version": version}
     try:
         row = backend.store.insert(
             "release",
-            call.tenant,
+            request.tenant,
             values,
             created=backend.clock.now(),
             key=key,
             parent=plugin.id,
         )
     except DuplicateKeyError:
-        raise version_exists(plugin.body["code"], version) from None
-    if "package" in contents and not call.is_rehearsal:
-        v1.keep_package(backend, call.uploads["file"])
+        raise version_exists_error(plugin.body["code"], version) from None
+    if "package" in contents and not request.is_dry_run:
+        v1.store_package(backend, request.uploads["file"])
     return row
 
 
-def lock(backend: Backend, row: Row, plugin: Row) -> Row:
+def lock_release(backend: DataSetBackend, row: StoredObject, plugin: StoredObject) -> StoredObject:
     """Lock a version for good; a second time changes nothing."""
     version = row.body["version"]
-    locked = plugin.body.get(LOCKED, [])
-    if version not in locked:
-        body = {**plugin.body, LOCKED: [*locked, version]}
+    locked_versions = plugin.body.get(LOCKED_VERSIONS_KEY, [])
+    if version not in locked_versions:
+        body = {**plugin.body, LOCKED_VERSIONS_KEY: [*locked_versions, version]}
         backend.store.replace("plugin", plugin, body, key=plugin.key)
     return backend.store.replace("release", row, {**row.body, "is_released": True}, key=row.key)
 
 
-def is_in_use() -> ApiError:
-    return conflict("The release is used by an active serve application.")
+def release_in_use_error() -> ApiError:
+    return conflict_error("The release is used by an active serve application.")
 
 
-def reference(backend: Backend, row: Row) -> dict[str, Any]:
+def build_release_reference(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
     return {
-        "id": backend.id_on_v2(row.id),
+        "id": backend.to_v2_id(row.id),
         "version": row.body["version"],
         "is_released": row.body.get("is_released", False),
     }
 
 
-def item(backend: Backend, row: Row) -> dict[str, Any]:
+def build_release_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
     return {
-        **reference(backend, row),
-        "plugin_id": backend.id_on_v2(row.parent or 0),
-        "created": iso(row.created),
+        **build_release_reference(backend, row),
+        "plugin_id": backend.to_v2_id(row.parent or 0),
+        "created": format_iso(row.created),
         "debug": row.body.get("debug", False),
     }
 
 
-def whole(backend: Backend, row: Row, plugin: Row) -> dict[str, Any]:
+def build_release_json(
+    backend: DataSetBackend, row: StoredObject, plugin: StoredObject
+) -> dict[str, Any]:
     config = row.body.get("config") or {}
     return {
-        **item(backend, row),
-        "plugin": plugins.embedded(backend, plugin),
+        **build_release_item(backend, row),
+        "plugin": plugins.build_embedded_plugin(backend, plugin),
         "readme": row.body.get("readme", ""),
         "config": config,
         "run_schema": {},
         "installation_schema": {},
-        "available_actions": v1.available_actions(row),
+        "available_actions": v1.list_available_actions(row),
         "author_id": AUTHOR["id"],
         "author": AUTHOR,
         "meta": row.body.get("meta"),

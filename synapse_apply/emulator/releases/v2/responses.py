@@ -5,96 +5,124 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from synapse_apply.emulator.core.call import Answer, Call
-from synapse_apply.emulator.core.cursors import answer_cursors, filters
-from synapse_apply.emulator.core.errors import ApiError, field_error, not_found, unsupported_media
-from synapse_apply.emulator.core.fields import REQUIRED, Field, check, noting
-from synapse_apply.emulator.core.store import Row, Wanted
+from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
+from synapse_apply.emulator.core.cursors import build_cursor_page, read_filters
+from synapse_apply.emulator.core.errors import (
+    ApiError,
+    field_error,
+    not_found_error,
+    unsupported_media_error,
+)
+from synapse_apply.emulator.core.fields import (
+    REQUIRED_MESSAGE,
+    Field,
+    clean_body_values,
+    collect_problems,
+)
+from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as v1
 from synapse_apply.emulator.plugins.v2 import models as plugins
-from synapse_apply.emulator.releases.errors import no_such_plugin, not_a_file
+from synapse_apply.emulator.releases.errors import not_a_file_error, unknown_plugin_error
 from synapse_apply.emulator.releases.v2 import models
 
 _FILTERS = (Field("plugin", "integer"), Field("debug", "boolean"))
 
 
-def _by_id(call: Call) -> tuple[Row, Row]:
+def _require_release_and_plugin(request: EmulatorRequest) -> tuple[StoredObject, StoredObject]:
     """The release whose id stands in the path, and its plugin. Raises ApiError (404)."""
-    text = call.path["id"]
+    text = request.path["id"]
     if text.isdecimal() and len(text) < 20:
-        row = call.backend.store.get("release", call.backend.id_from_v2(int(text)), call.tenant)
-        plugin = plugins.of(call.backend, call.tenant, row.parent or 0) if row else None
+        row = request.backend.store.find_by_id(
+            "release", request.backend.from_v2_id(int(text)), request.tenant
+        )
+        plugin = (
+            plugins.find_plugin_by_row_id(request.backend, request.tenant, row.parent or 0)
+            if row
+            else None
+        )
         if row is not None and plugin is not None:
             return row, plugin
-    raise not_found()
+    raise not_found_error()
 
 
-def read(call: Call) -> Answer:
-    return Answer(models.whole(call.backend, *_by_id(call)))
+def read(request: EmulatorRequest) -> EmulatorAnswer:
+    return EmulatorAnswer(
+        models.build_release_json(request.backend, *_require_release_and_plugin(request))
+    )
 
 
-def list_all(call: Call) -> Answer:
-    asked = filters(call, _FILTERS)
-    store, parent = call.backend.store, None
-    if "plugin" in asked:
-        plugin = plugins.find(call.backend, call.tenant, str(asked["plugin"]))
+def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+    filter_values = read_filters(request, _FILTERS)
+    store, parent = request.backend.store, None
+    if "plugin" in filter_values:
+        plugin = plugins.find_plugin(request.backend, request.tenant, str(filter_values["plugin"]))
         parent = plugin.id if plugin else 0
 
-    def keep(row: Row) -> bool:
-        if asked.get("debug") not in (None, row.body.get("debug", False)):
+    def is_included(row: StoredObject) -> bool:
+        if filter_values.get("debug") not in (None, row.body.get("debug", False)):
             return False
-        return plugins.is_shown(store.get("plugin", row.parent or 0))
+        return plugins.is_visible_on_v2(store.find_by_id("plugin", row.parent or 0))
 
-    newest = call.backend.switches.is_on("list_order", "newest")
-    wanted = Wanted(call.tenant, parent, newest_first=newest)
-    return answer_cursors(call, "release", wanted, partial(models.item, call.backend), keep)
-
-
-def create(call: Call) -> Answer:
-    plugin, version, contents = _checked(call)
-    v1.check_owner(call.backend, call.tenant, plugin)
-    made = models.make(call, plugin, version, contents)
-    return Answer(models.whole(call.backend, made, plugin), 201)
+    newest_first = request.backend.switches.has_value("list_order", "newest")
+    query = ObjectQuery(request.tenant, parent, newest_first=newest_first)
+    return build_cursor_page(
+        request, "release", query, partial(models.build_release_item, request.backend), is_included
+    )
 
 
-def _checked(call: Call) -> tuple[Row, str, dict[str, Any]]:
+def create(request: EmulatorRequest) -> EmulatorAnswer:
+    plugin, version, contents = _check_create_request(request)
+    v1.check_owner(request.backend, request.tenant, plugin)
+    release = models.create_release(request, plugin, version, contents)
+    return EmulatorAnswer(models.build_release_json(request.backend, release, plugin), 201)
+
+
+def _check_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
     """Plugin, version and contents. Raises ApiError (400, 415) with every problem."""
-    if not call.body.is_form:
-        raise unsupported_media("application/json")
+    if not request.body.is_form:
+        raise unsupported_media_error("application/json")
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     contents: dict[str, Any] = {}
-    plugin: Row | None = None
-    with noting(problems):
-        values = check(models.FIELDS, call.body)
-        plugin = plugins.find(call.backend, call.tenant, str(values["plugin"]))
+    plugin: StoredObject | None = None
+    with collect_problems(problems):
+        values = clean_body_values(models.FIELDS, request.body)
+        plugin = plugins.find_plugin(request.backend, request.tenant, str(values["plugin"]))
         if plugin is None:
-            raise no_such_plugin(values["plugin"])
-    with noting(problems):
-        contents = _contents(call, values.get("sha256"))
+            raise unknown_plugin_error(values["plugin"])
+    with collect_problems(problems):
+        contents = _read_contents(request, values.get("sha256"))
     if problems or plugin is None:
         raise ApiError(400, problems)
     return plugin, values["version"], contents
 
 
-def _contents(call: Call, sha256: str | None) -> dict[str, Any]:
-    upload = call.uploads.get("file")
+def _read_contents(request: EmulatorRequest, sha256: str | None) -> dict[str, Any]:
+    upload = request.uploads.get("file")
     if upload is None:
-        raise not_a_file() if "file" in call.body.values else field_error("file", REQUIRED)
-    is_compared = call.backend.switches.is_on("v2_sha256", "compared")
+        raise (
+            not_a_file_error()
+            if "file" in request.body.values
+            else field_error("file", REQUIRED_MESSAGE)
+        )
+    is_compared = request.backend.switches.has_value("v2_sha256", "compared")
     if sha256 and is_compared and sha256.lower() != upload.sha256:
-        raise models.other_sha256()
-    return models.contents_of(upload)
+        raise models.sha256_mismatch_error()
+    return models.read_upload_contents(upload)
 
 
-def lock(call: Call) -> Answer:
-    row, plugin = _by_id(call)
-    return Answer(models.whole(call.backend, models.lock(call.backend, row, plugin), plugin))
+def lock(request: EmulatorRequest) -> EmulatorAnswer:
+    row, plugin = _require_release_and_plugin(request)
+    return EmulatorAnswer(
+        models.build_release_json(
+            request.backend, models.lock_release(request.backend, row, plugin), plugin
+        )
+    )
 
 
-def delete(call: Call) -> Answer:
-    row, _plugin = _by_id(call)
-    if row.body.get(models.IN_USE):
-        raise models.is_in_use()
-    call.backend.store.delete("release", row.id)
-    return Answer(None, 204)
+def delete(request: EmulatorRequest) -> EmulatorAnswer:
+    row, _plugin = _require_release_and_plugin(request)
+    if row.body.get(models.IN_USE_KEY):
+        raise models.release_in_use_error()
+    request.backend.store.delete("release", row.id)
+    return EmulatorAnswer(None, 204)

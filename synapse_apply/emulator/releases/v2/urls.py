@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from synapse_apply.emulator.core.call import Endpoint
-from synapse_apply.emulator.core.facts import Fact, Mark
+from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.releases.v2 import responses
 
-_D = Mark.DOCUMENTED
+_D = FactSource.DOCUMENTED
 
 _WRITES = ("v2_writes", "all")
 
@@ -42,7 +42,7 @@ ENDPOINTS = (
         _D,
         "Lock a version for good.",
         switch=_WRITES,
-        action="release",
+        dry_run_action="release",
     ),
 )
 
@@ -50,19 +50,25 @@ FACTS = (
     Fact("All four fields are required; another content type is 415.", _D),
     Fact("A second release of one plugin and version is 409.", _D),
     Fact("`config` comes from `config.yaml` inside the zip.", _D),
-    Fact("A file that is no zip, or whose `config.yaml` cannot be read, is 400.", Mark.GUESSED),
+    Fact(
+        "A file that is no zip, or whose `config.yaml` cannot be read, is 400.", FactSource.GUESSED
+    ),
     Fact("`sha256` is not compared with the file, not kept and never shown.", _D),
-    Fact("`sha256` is 64 hexadecimal digits, else 400.", Mark.GUESSED),
+    Fact("`sha256` is 64 hexadecimal digits, else 400.", FactSource.GUESSED),
     Fact("A release never changes, but for the lock; the lock is never taken back.", _D),
     Fact("To lock what is locked is 200.", _D),
-    Fact("The version of a locked release that was deleted stays taken: 409.", Mark.GUESSED),
+    Fact("The version of a locked release that was deleted stays taken: 409.", FactSource.GUESSED),
     Fact("A release in use is not deleted: 409.", _D),
     Fact(
         "A release is in use while it has `in_use: true`, which "
         "`PATCH /_emulator/objects/release/{id}/` gives it.",
-        Mark.GUESSED,
+        FactSource.GUESSED,
     ),
-    Fact("A job keeps the number and the version of a release that was deleted.", Mark.GUESSED),
-    Fact("An unknown plugin is 400 on create, an empty list in `?plugin=`.", Mark.GUESSED),
-    Fact("`run_schema` and `installation_schema` are empty; there is one author.", Mark.GUESSED),
+    Fact(
+        "A job keeps the number and the version of a release that was deleted.", FactSource.GUESSED
+    ),
+    Fact("An unknown plugin is 400 on create, an empty list in `?plugin=`.", FactSource.GUESSED),
+    Fact(
+        "`run_schema` and `installation_schema` are empty; there is one author.", FactSource.GUESSED
+    ),
 )
