@@ -11,7 +11,8 @@ from synapse_apply.cli.waiting import build_wait_callback
 from synapse_apply.model.aim import add_target_to_refusal
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit
-from synapse_apply.planning.refusals import build_outcome_unknown_refusal, format_short_list
+from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
+from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.session.context import TargetSession
 from synapse_apply.session.unrecorded import JournalFile
 from synapse_apply.session.waiting import wait_and_settle

@@ -15,7 +15,7 @@ from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
 from synapse_apply.model.verification import OtherTargetRuns
-from synapse_apply.planning import holding, package, refusals
+from synapse_apply.planning import holding, open_call_refusals, package, refusals
 from synapse_apply.planning.fields import ResourceDiff, diff_create, diff_resource
 from synapse_apply.planning.identity import IdentityClaims, list_differing_identity_fields
 from synapse_apply.planning.quiet import is_unchanged
@@ -60,8 +60,10 @@ class PlanIndex:
         """
         address = intent.address
         if self.has_concurrent_run:
-            return refusals.build_concurrent_call_refusal(intent, is_new_address=is_new_address)
-        return refusals.build_outcome_unknown_refusal(
+            return open_call_refusals.build_concurrent_call_refusal(
+                intent, is_new_address=is_new_address
+            )
+        return open_call_refusals.build_outcome_unknown_refusal(
             intent,
             self.seconds_until_resolvable.get(address),
             self.recovery_hints.get(address, ""),
@@ -85,7 +87,9 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     elif resource.record is None or _is_replacement_object(resource):
         decision = _decide_adopt(resource, index)
         if index.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
-            decision = decision.with_refusals(refusals.build_concurrent_object_refusal(resource))
+            decision = decision.with_refusals(
+                open_call_refusals.build_concurrent_object_refusal(resource)
+            )
     else:
         decision = _decide_update_or_no_op(resource, resource.record, index)
     decision = _with_final_call_note(resource, decision)

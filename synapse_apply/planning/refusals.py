@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from synapse_apply.kinds.descriptor import ApiBinding
@@ -10,8 +9,6 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, format_json_pointer
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
-from synapse_apply.model.state import Intent
-from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.situation import ResourceState
 
 _MAX_SHOWN = 5
@@ -414,95 +411,4 @@ def build_prevent_destroy_refusal(resource: ResourceState) -> Refusal:
             "declare it again with prevent_destroy: false, apply, then remove it",
             f"keep the object and stop managing it: `synapse-apply state rm {resource.address}`",
         ),
-    )
-
-
-WAIT_HINT = "`synapse-apply apply --wait` waits for it, and then goes on"
-_OTHER_RUN = "other-run"
-_AFTER_OTHER_RUN = ("plan again when the other run has ended",)
-
-
-def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
-    """An object without record, found while another run is making objects."""
-    return Refusal(
-        _OTHER_RUN,
-        "id "
-        f"{resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ''} "
-        "has its name and is not recorded: the run that is under way may have just made it",
-        _AFTER_OTHER_RUN,
-    )
-
-
-def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = False) -> Refusal:
-    """A call that another run sent, or is about to settle.
-
-    `is_new_address` as for `build_outcome_unknown_refusal`.
-    """
-    call = (
-        f"{intent.verb} of {intent.address}, which may be this object,"
-        if is_new_address
-        else intent.verb
-    )
-    return Refusal(
-        _OTHER_RUN,
-        f"{call} was sent at {intent.sent_at or 'an unknown time'}, and the run that is under way "
-        "has not recorded how it ended",
-        _AFTER_OTHER_RUN,
-    )
-
-
-def build_outcome_unknown_refusal(
-    intent: Intent,
-    seconds_until_resolvable: float | None = None,
-    recovery_hint: str = "",
-    *,
-    is_new_address: bool = False,
-) -> Refusal:
-    """An earlier call that may or may not have been acted on, and no way to look it up yet.
-
-    Where waiting settles it, that is all there is to do: saying "it was not done" too early would
-    make a second one. The same goes for `recovery_hint`, the way out where a run kept in a file
-    that it was done. `is_new_address`: it is another address that is refused, where it may have
-    made the object.
-    """
-    call = (
-        f"{intent.verb} of {intent.address}, which may be this object,"
-        if is_new_address
-        else intent.verb
-    )
-    if recovery_hint:
-        return Refusal(
-            "outcome-unknown",
-            f"an earlier {call} was done, and the state does not know of it yet",
-            (recovery_hint,),
-            outcome_unknown=True,
-        )
-    if seconds_until_resolvable is not None:
-        return Refusal(
-            "outcome-unknown",
-            f"an earlier {call} was sent at {intent.sent_at}, and it is too early to tell "
-            "whether the server acted on it",
-            (
-                f"run again in {math.ceil(seconds_until_resolvable)} s: it is looked up then",
-                WAIT_HINT,
-            ),
-            outcome_unknown=True,
-        )
-    settle_command = f"synapse-apply state settle {intent.address}"
-    if intent.verb == RUN_VERB:
-        ways_out = (
-            f"if it has a job: `{settle_command} --job ID`",
-            f"if it has none: `{settle_command} --absent`",
-        )
-    else:
-        ways_out = (
-            f"if it is there: `synapse-apply import {intent.address} ID`",
-            f"if it is not: `{settle_command} --absent`",
-        )
-    return Refusal(
-        "outcome-unknown",
-        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'} and nobody "
-        "can tell whether the server acted on it",
-        ways_out,
-        outcome_unknown=True,
     )

@@ -21,10 +21,9 @@ from synapse_apply.model.threads import open_thread_pool
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.session.context import TargetSession
-from synapse_apply.session.intents import build_marks
+from synapse_apply.session.intents import build_marks, require_not_recorded_as_done
 from synapse_apply.session.inventory import Inventory, InventoryRow
 from synapse_apply.session.published_bytes import PublishedBytes, read_published_bytes
-from synapse_apply.session.unrecorded import require_not_recorded_as_done
 
 
 def import_objects(

@@ -203,20 +203,8 @@ def open_context(
             last_seen_states = build_last_seen_states(project, target, invocation.environ)
             last_seen_states.check_not_older(store, target, read_only=read_only)
             keys = state_file.load_state_keys(project, target, invocation.environ, create=is_new)
-            findings += state_file.build_key_findings(
-                keys, project, target, declared_target.desired
-            )
-            findings += (
-                *store.list_warnings(),
-                *build_unrecorded_warnings(project, target, keys, store.read_lineage()),
-            )
-            resolver = Resolver(
-                project.root,
-                invocation.environ,
-                target.allow_env,
-                target.allow_files,
-                project.reserved,
-            )
+            findings += _list_state_findings(store, keys, project, target, declared_target.desired)
+            resolver = _build_resolver(project, target, invocation)
             secrets, marks = SecretStore(resolver, keys), declared_target.manifests.marks
             register_declared_secrets(
                 backend.redactor, declared_target.desired.values(), marks, secrets.resolve_secret
@@ -236,17 +224,24 @@ def open_context(
                     packages=_build_package_source(project, target, declared_target, carrier),
                     clock=SystemClock(),
                     actor=_build_actor(invocation, declared_target, project),
-                    parallelism=invocation.parallelism,
-                    patience=invocation.lock_wait_seconds,
-                    partial=bool(invocation.paths),
-                    paths=tuple(map(str, invocation.paths)),
+                    **_invocation_fields(invocation),
                     read_other_target_runs=partial(
                         read_other_target_runs, project, target, invocation.environ
                     ),
                     source_contents=declared_target.source_contents,
-                    typed_target=invocation.target or "",
                     revision=str(declared_target.commit or ""),
                 )
+
+
+def _invocation_fields(invocation: Invocation) -> dict[str, Any]:
+    """What a Context has of what was typed."""
+    return {
+        "parallelism": invocation.parallelism,
+        "patience": invocation.lock_wait_seconds,
+        "partial": bool(invocation.paths),
+        "paths": tuple(map(str, invocation.paths)),
+        "typed_target": invocation.target or "",
+    }
 
 
 def _backend_fields(backend: ConnectedBackend) -> dict[str, Any]:
@@ -259,6 +254,28 @@ def _backend_fields(backend: ConnectedBackend) -> dict[str, Any]:
         "pause": time.sleep,
         "skew": lambda: backend.server_clock.skew,
     }
+
+
+def _build_resolver(project: Project, target: Target, invocation: Invocation) -> Resolver:
+    """What reads the values that manifests refer to, as far as the target allows."""
+    return Resolver(
+        project.root, invocation.environ, target.allow_env, target.allow_files, project.reserved
+    )
+
+
+def _list_state_findings(
+    store: SqlStore,
+    keys: StateKeys,
+    project: Project,
+    target: Target,
+    desired: Mapping[Address, Desired],
+) -> tuple[Diagnostic, ...]:
+    """What is to be said of the state and its key before anything is done."""
+    return (
+        *state_file.build_key_findings(keys, project, target, desired),
+        *store.list_warnings(),
+        *build_unrecorded_warnings(project, target, keys, store.read_lineage()),
+    )
 
 
 def _build_actor(

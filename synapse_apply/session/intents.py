@@ -11,10 +11,13 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.project import Project, Target
 from synapse_apply.model.state import Intent, Record, State
+from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.session.context import TargetSession
 from synapse_apply.session.named_secrets import add_named_secrets
 from synapse_apply.session.observe import LiveReader
+from synapse_apply.session.unrecorded import find_unverified_done_calls
 
 
 def build_live_reader(session: TargetSession, state: State) -> LiveReader:
@@ -109,3 +112,42 @@ def build_no_open_call_error(address: Address, state: State) -> StateError:
         "`synapse-apply plan` shows what is refused and why.",
     )
     return StateError(*failure.diagnostics)
+
+
+def require_not_recorded_as_done(
+    project: Project,
+    target: Target,
+    state: State,
+    open_intent: Intent,
+    remote_id: str = "",
+    *,
+    keys: StateKeys,
+) -> None:
+    """StateError when a file tells that an open call was done which is to be closed by hand.
+
+    `remote_id` is what it is closed with, nothing when as not done: what the file tells is right.
+    Also a file that nobody signed counts: it may be true, and somebody should look first.
+    """
+    journal_file = find_unverified_done_calls(project, target, state, keys).get(open_intent.id)
+    if journal_file is None or (remote_id and journal_file.ended_intent.remote_id == remote_id):
+        return
+    closed_text = f"with id {remote_id}" if remote_id else "as not done"
+    if not journal_file.is_genuine:
+        failure = StateError.from_summary(
+            "A file says that this call was done",
+            f"{journal_file.description}; the state key did not sign it. Were it settled "
+            f"{closed_text} and the file were right, the next apply could do it again.",
+            "Look at the backend. If the file is of a run of yours: "
+            f"`{journal_file.recover_command}` shows all that it says, and asks. If it is not: "
+            "remove it.",
+            address=str(open_intent.address),
+        )
+        raise StateError(*failure.diagnostics)
+    failure = StateError.from_summary(
+        "This call was done, and the state does not know of it yet",
+        f"{journal_file.description}. Were it settled {closed_text}, the next apply could do it "
+        f"again.",
+        f"Record what the file tells: `{journal_file.recover_command}`.",
+        address=str(open_intent.address),
+    )
+    raise StateError(*failure.diagnostics)

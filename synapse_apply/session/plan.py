@@ -10,6 +10,7 @@ from dataclasses import replace
 from synapse_apply.applying.settle import ResolvedIntent, apply_resolved_intents
 from synapse_apply.model.address import Address
 from synapse_apply.model.aim import add_target_to_plan
+from synapse_apply.model.desired import Desired
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan, PlanBase
@@ -17,8 +18,9 @@ from synapse_apply.model.ports import Progress
 from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.state import Record, State
 from synapse_apply.planning.moving import build_moved_records, find_removed_addresses
+from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.planning.refusals import WAIT_HINT, format_short_list
+from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.planning.situation import PlanInput, PlanOptions, ResourceState
 from synapse_apply.session.common_rules import find_declared_by_other_targets
 from synapse_apply.session.context import PlanResult, TargetSession
@@ -106,15 +108,7 @@ def _observe_state(
     )
     live_reader.observe_declared(desired, records)
     _observe_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
-    planned_addresses = (
-        desired.keys() if options.selected is None else desired.keys() & options.selected
-    )
-    duplicate_warnings = tuple(
-        live_reader.iter_duplicate_warnings(
-            {address: desired[address] for address in desired if address in planned_addresses},
-            records,
-        )
-    )
+    duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
     live_versions, version_warnings = find_published_versions(
         session, live_reader, records, options.selected
     )
@@ -151,6 +145,21 @@ def _observe_state(
         declared_in_other_targets=find_declared_by_other_targets(session, resources),
     )
     return _ObservedState(state.serial, plan_input, tuple(resolved_intents))
+
+
+def _list_duplicate_warnings(
+    live_reader: LiveReader,
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    selected: Collection[Address] | None,
+) -> tuple[Diagnostic, ...]:
+    """Of what is planned alone."""
+    planned = {
+        address: resource
+        for address, resource in desired.items()
+        if selected is None or address in selected
+    }
+    return tuple(live_reader.iter_duplicate_warnings(planned, records))
 
 
 def _add_reader_details(

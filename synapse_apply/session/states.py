@@ -19,14 +19,13 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.session.context import StateSession
-from synapse_apply.session.intents import build_no_open_call_error
+from synapse_apply.session.intents import build_no_open_call_error, require_not_recorded_as_done
 from synapse_apply.session.state_file import (
     describe_state_identity,
     load_state_keys,
     open_store,
     open_store_at_url,
 )
-from synapse_apply.session.unrecorded import require_not_recorded_as_done
 from synapse_apply.stores.faults import build_open_call_error
 from synapse_apply.stores.inventory import build_inventory as inventory_of
 from synapse_apply.stores.migrate import migrate_state as migrate_store

@@ -27,7 +27,7 @@ from typing import Any
 from synapse_apply.files.opening import UntrustedFileError, open_own_file
 from synapse_apply.model import codec
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.json_values import Json
 from synapse_apply.model.project import Project, Target
@@ -94,10 +94,7 @@ class RecoveryJournal:
         plan_id: str,
         keys: StateKeys | None = None,
     ) -> None:
-        """`list_journal_folders` are tried in their order.
-
-        The disk of the state may be the full one.
-        """
+        """`folders` are tried in their order: the disk of the state may be the full one."""
         self._folders = list(folders)
         self._name = f"{_FILE_PREFIX}-{target}-{plan_id}.jsonl"
         self._run_identity = {"lineage": lineage, "target": target, "plan": plan_id}
@@ -272,7 +269,7 @@ def find_done_calls(
 
     A file that cannot be read, or that the key in use did not sign, tells nothing here.
     """
-    files_by_intent = _find_unverified_done_calls(project, target, state, keys)
+    files_by_intent = find_unverified_done_calls(project, target, state, keys)
     return {
         intent_id: journal_file
         for intent_id, journal_file in files_by_intent.items()
@@ -280,7 +277,7 @@ def find_done_calls(
     }
 
 
-def _find_unverified_done_calls(
+def find_unverified_done_calls(
     project: Project, target: Target, state: State, keys: StateKeys
 ) -> Mapping[str, JournalFile]:
     """The same, of files that nobody signed, too."""
@@ -310,45 +307,6 @@ def _find_unverified_done_calls(
                         path, ended_intent, _format_recover_command(target, path), is_genuine
                     )
     return files_by_intent
-
-
-def require_not_recorded_as_done(
-    project: Project,
-    target: Target,
-    state: State,
-    open_intent: Intent,
-    remote_id: str = "",
-    *,
-    keys: StateKeys,
-) -> None:
-    """StateError when a file tells that an open call was done which is to be closed by hand.
-
-    `remote_id` is what it is closed with, nothing when as not done: what the file tells is right.
-    Also a file that nobody signed counts: it may be true, and somebody should look first.
-    """
-    journal_file = _find_unverified_done_calls(project, target, state, keys).get(open_intent.id)
-    if journal_file is None or (remote_id and journal_file.ended_intent.remote_id == remote_id):
-        return
-    closed_text = f"with id {remote_id}" if remote_id else "as not done"
-    if not journal_file.is_genuine:
-        failure = StateError.from_summary(
-            "A file says that this call was done",
-            f"{journal_file.description}; the state key did not sign it. Were it settled "
-            f"{closed_text} and the file were right, the next apply could do it again.",
-            "Look at the backend. If the file is of a run of yours: "
-            f"`{journal_file.recover_command}` shows all that it says, and asks. If it is not: "
-            "remove it.",
-            address=str(open_intent.address),
-        )
-        raise StateError(*failure.diagnostics)
-    failure = StateError.from_summary(
-        "This call was done, and the state does not know of it yet",
-        f"{journal_file.description}. Were it settled {closed_text}, the next apply could do it "
-        f"again.",
-        f"Record what the file tells: `{journal_file.recover_command}`.",
-        address=str(open_intent.address),
-    )
-    raise StateError(*failure.diagnostics)
 
 
 def _list_done_calls(content: JournalContent | None, lineage: str) -> list[EndedCall]:

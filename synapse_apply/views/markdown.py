@@ -89,6 +89,18 @@ def render_plan_markdown(
         ),
         *_build_finding_sections("Warnings", [f for f in plan.diagnostics if not f.is_error]),
     ]
+    heading = _format_plan_heading(plan, command)
+    see_command = f"synapse-apply plan -t {plan.base.target[:MAX_NAME_LENGTH]}"
+    return fit_sections_to_budget(
+        heading,
+        sections,
+        _make_footer_builder(see_command, run_url, f"Plan {format_code_span(plan.id)}"),
+        budget,
+    )
+
+
+def _format_plan_heading(plan: Plan, command: str) -> str:
+    """The comment's marker, a title, the counts, and where and of what the plan is."""
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
     title = f"## {failure_prefix}Plan for {format_code_span(plan.base.target, MAX_NAME_LENGTH)}"
     if plan.base.is_offline:
@@ -99,20 +111,13 @@ def render_plan_markdown(
         )
     facts = format_prose(format_target_line(plan.base, _PLAIN, plan.trial), 2 * MAX_NAME_LENGTH)
     kind = "" if command == "plan" else command
-    heading = "\n\n".join(
+    return "\n\n".join(
         [
             _format_comment_marker(plan.base, kind),
             title,
             *map(_format_bold, _format_count_lines(plan)),
             facts,
         ]
-    )
-    see_command = f"synapse-apply plan -t {plan.base.target[:MAX_NAME_LENGTH]}"
-    return fit_sections_to_budget(
-        heading,
-        sections,
-        _make_footer_builder(see_command, run_url, f"Plan {format_code_span(plan.id)}"),
-        budget,
     )
 
 

@@ -85,7 +85,7 @@ def _format_settlement_hint(
 ) -> str:
     """What will say how an open call ended."""
     from synapse_apply.model.aim import add_target_to_commands
-    from synapse_apply.planning.refusals import build_outcome_unknown_refusal
+    from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
     from synapse_apply.session.states import can_look_up_outcome
 
     if intent.id in journal_files:
