@@ -322,7 +322,8 @@ class TestPrograms:
         git(checkout.top, "config", "extensions.partialClone", "origin")
         own = checkout.top / ".git" / "config"
         own.write_text(own.read_text() + settings_text)
-        with pytest.raises(InputError, match="Git object cannot be read"):
+        # Which of the two depends on whether Git has ended by the time it is asked.
+        with pytest.raises(InputError, match="Git (object cannot be read|cannot read the file)"):
             checkout.url()
 
     @pytest.mark.parametrize("path", [".", "", "bin", "{top}", "{top}/bin", "{folder}/..", "{top}/out",
