@@ -12,8 +12,8 @@ import click
 
 from synapse_apply.cli.main import NAME, root
 from synapse_apply.emulator.table import render_page as emulator_page
-from synapse_apply.manifests.features import iter_unsupported_settings
-from synapse_apply.model.package_rules import RULES_BY_ID
+from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
+from synapse_apply.model.packages.rules import RULES_BY_ID
 
 DOCS = Path(__file__).resolve().parent
 SCHEMAS = DOCS.parent / "schemas" / "v1"

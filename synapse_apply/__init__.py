@@ -1,6 +1,6 @@
 """Plan and apply for a Synapse backend kept as YAML in Git.
 
-The library is the product: the command line is a thin face over `synapse_apply.session`. What
+The library is the product: the command line is a thin face over `synapse_apply.operations`. What
 stands here is imported when it is first used, so `import synapse_apply` costs nothing.
 """
 
@@ -13,30 +13,30 @@ from warnings import warn
 if TYPE_CHECKING:
     from synapse_apply.client import BackendClient, ClientError
     from synapse_apply.model.errors import RemoteError, SynapseApplyError
-    from synapse_apply.planning.situation import PlanOptions
-    from synapse_apply.session.apply import apply, check
-    from synapse_apply.session.context import open_context, open_state
-    from synapse_apply.session.plan import plan
-    from synapse_apply.session.validate import validate
-    from synapse_apply.session.where import Invocation
-    from synapse_apply.views.progress import SilentProgress
+    from synapse_apply.operations.apply import apply, check
+    from synapse_apply.operations.plan import plan
+    from synapse_apply.operations.validate import validate
+    from synapse_apply.planning.plan_input import PlanOptions
+    from synapse_apply.views.text.progress import SilentProgress
+    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply.workspace.target_session import open_context, open_state
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BackendClient": "client",
     "ClientError": "client",
-    "Invocation": "session.where",
-    "PlanOptions": "planning.situation",
+    "Invocation": "workspace.invocation",
+    "PlanOptions": "planning.plan_input",
     "RemoteError": "model.errors",
-    "SilentProgress": "views.progress",
+    "SilentProgress": "views.text.progress",
     "SynapseApplyError": "model.errors",
-    "apply": "session.apply",
-    "check": "session.apply",
-    "open_context": "session.context",
-    "open_state": "session.context",
-    "plan": "session.plan",
-    "validate": "session.validate",
+    "apply": "operations.apply",
+    "check": "operations.apply",
+    "open_context": "workspace.target_session",
+    "open_state": "workspace.target_session",
+    "plan": "operations.plan",
+    "validate": "operations.validate",
 }
 
 __all__ = ["BackendClient", "ClientError", "Invocation", "PlanOptions", "RemoteError",

@@ -20,8 +20,10 @@ MAY_IMPORT = {
     "emulator": set(),
     **{part: {"model", "kinds", "files"} for part in PARTS},
     "views": {"model"},
-    "session": {"model", "kinds", "files", "emulator", *PARTS},
-    "cli": {"model", "kinds", "files", "emulator", "session", *PARTS},
+    "workspace": {"model", "kinds", "files", "emulator", *PARTS},
+    "live": {"model", "kinds", "files", "workspace", *PARTS},
+    "operations": {"model", "kinds", "files", "emulator", "workspace", "live", *PARTS},
+    "cli": {"model", "kinds", "files", "emulator", "workspace", "live", "operations", *PARTS},
 }
 HOMES = {
     "yaml": {"manifests"},
@@ -38,71 +40,30 @@ HOMES = {
     "starlette": set(),
     "uvicorn": set(),
 }
-# What several use cases share; use cases themselves do not import one another.
-SHARED_BY_USE_CASES = {
-    "where",
-    "twins",
-    "published_bytes",
-    "declare",
-    "revisions",
-    "supposed",
-    "before",
-    "context",
-    "backend",
-    "reach",
-    "embedded",
-    "own_folder",
-    "state_file",
-    "surroundings",
-    "unrecorded",
-    "other_runs",
-    "common_rules",
-    "vouching",
-    "last_seen",
-    "observe",
-    "writable",
-    "unseen",
-    "published",
-    "replaced",
-    "intents",
-    "prepare",
-    "takeover",
-    "tasks",
-    "trials",
-    "sources",
-    "lint",
-    "digests",
-    "plan_file",
-    "carried",
-    "gather",
-    "inventory",
-    "known_secrets",
-    "named_secrets",
-    "select",
-    "threads",
-}
+# What several operations share; operations themselves do not import one another.
+SHARED_BY_OPERATIONS = {"dry_run", "saved_plan_file", "saved_plan_packages", "steps"}
 
 
-# Commands in what is printed name the target that was typed (model/aim.py). These texts are made
+# Commands in what is printed name the target that was typed (model/command.py). These texts are made
 # elsewhere than in the call that completes them.
 NAMES_COMMANDS = {
     "cli/commands/completion.py": "a line of a shell's settings; it knows no target",
     "cli/commands/init.py": "there is one target, which it has just made",
-    "cli/exporting.py": "each line is completed where it is printed",
-    "cli/applying.py": "a question about this very run",
-    "cli/approval.py": "the hint of an error",
-    "cli/keeping.py": "it repeats the options that were typed, -t among them",
-    "cli/sides.py": "the hint of an error",
-    "cli/state/listing.py": "a part of a text that is completed as a whole",
-    "views/drift.py": "ways_out completes all of them",
-    "views/html/drawing.py": "it names the target of its page",
+    "cli/texts/export.py": "each line is completed where it is printed",
+    "cli/flows/apply_run.py": "a question about this very run",
+    "cli/flows/approval.py": "the hint of an error",
+    "cli/flows/plan_destination.py": "it repeats the options that were typed, -t among them",
+    "cli/texts/resource_sides.py": "the hint of an error",
+    "cli/commands/state/listing.py": "a part of a text that is completed as a whole",
+    "views/text/drift.py": "ways_out completes all of them",
+    "views/html/graph_drawing.py": "it names the target of its page",
     "views/html/next_steps.py": "each names the target of its page",
     "views/html/parts.py": "the form of a command, which the text around it has",
-    "views/markdown.py": "each names the target of its report",
-    "views/outcomes.py": "it names the target of its report",
-    "views/text.py": "headings: the name of the program",
+    "views/markdown/markdown_report.py": "each names the target of its report",
+    "views/text/outcomes.py": "it names the target of its report",
+    "views/text/plan.py": "headings: the name of the program",
 }
-# Findings are completed where they are shown (cli/face.py, cli/endings.py, cli/reports.py).
+# Findings are completed where they are shown (cli/console.py, cli/errors.py, cli/reports.py).
 COMPLETED_BY = {
     "add_target_to_commands",
     "add_options_to_commands",
@@ -157,16 +118,17 @@ def test_third_party_packages_have_one_home(path: Path) -> None:
         assert here in HOMES[name], f"{name} is imported outside {HOMES[name]}"
 
 
-def test_use_cases_do_not_import_one_another() -> None:
-    """What two use cases need stands in a shared module."""
-    cases = {path.stem for path in (PACKAGE / "session").glob("*.py")} - SHARED_BY_USE_CASES
-    for path in (PACKAGE / "session").glob("*.py"):
+def test_operations_do_not_import_one_another() -> None:
+    """What two operations need stands in a shared module."""
+    files = list((PACKAGE / "operations").glob("*.py"))
+    verbs = {path.stem for path in files} - SHARED_BY_OPERATIONS
+    for path in files:
         used = {
             name.split(".")[2]
             for name in imports(path)
-            if name.startswith("synapse_apply.session.") and name.count(".") >= 2
+            if name.startswith("synapse_apply.operations.") and name.count(".") >= 2
         }
-        assert not (used - {path.stem}) & cases, path
+        assert not (used - {path.stem}) & verbs, path
 
 
 def test_the_engine_names_no_kind() -> None:
@@ -217,7 +179,7 @@ def test_every_folder_says_what_belongs_there() -> None:
 
 
 def test_child_processes_are_started_in_one_place() -> None:
-    """So that each gets the environment of packages/programs.py and no program of a checkout."""
+    """So that each gets the environment of packages/source/programs.py and no program of a checkout."""
     starting = re.compile(
         r"^\s*(?:import|from) (?:subprocess|multiprocessing|pty)\b|create_subprocess"
         r"|\bos\.(?:system|popen|fork|exec[lv]|spawn|posix_spawn)",
@@ -226,4 +188,4 @@ def test_child_processes_are_started_in_one_place() -> None:
     found = [path for path in modules() if starting.search(path.read_text(encoding="utf-8"))]
     places = {str(path.relative_to(PACKAGE)) for path in found}
     # The second holds the process that the first gives it.
-    assert places == {"packages/repository.py", "packages/git.py"}
+    assert places == {"packages/source/repository.py", "packages/source/git.py"}

@@ -169,12 +169,11 @@ def test_files_that_pages_name_exist(page: Path) -> None:
 
 
 def test_the_architecture_page_names_every_part() -> None:
-    """Each layer and each module of session/ has its place on the page."""
+    """Each folder of the package has its place on the page."""
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    layers = {path.parent.name for path in (ROOT / "synapse_apply").glob("*/__init__.py")}
-    assert not [name for name in layers if f"{name}/" not in page]
-    modules = {path.stem for path in (ROOT / "synapse_apply" / "session").glob("[a-z]*.py")}
-    assert not [name for name in modules if not re.search(rf"`{name}(\.py)?`", page)]
+    folders = {path.parent.name for path in (ROOT / "synapse_apply").glob("*/**/__init__.py")}
+    assert len(folders) > 40
+    assert not [name for name in folders if f"{name}/" not in page]
 
 
 def test_the_kinds_of_the_readme_are_those_of_the_catalogue() -> None:

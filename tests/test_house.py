@@ -17,7 +17,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "synapse_apply"
 # What is counted, and how many there are. Lower a number when there are fewer.
-MOST = {"participles": 1, "vague names": 30, "files in a folder": 71, "shared class names": 0}
+MOST = {"participles": 1, "vague names": 30, "files in a folder": 20, "shared class names": 0}
 
 # Participles that do not end in -ed.
 IRREGULAR = """
@@ -47,7 +47,7 @@ ALLOWED_FUNCTIONS = {
     "seen": "the side of a record that the server answered",
 }
 # Folders of equals (a verb, a kind, a check a file), which may be fuller, and why.
-FOLDERS_OF_EQUALS: dict[str, str] = {}
+FOLDERS_OF_EQUALS: dict[str, str] = {"operations": "a verb a module"}
 # Classes that may stand in two modules, and why.
 ALLOWED_CLASSES: dict[str, str] = {}
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from installed import ROOT
 
-from synapse_apply.cli import table
-from synapse_apply.views import github
+from synapse_apply.cli import registry
+from synapse_apply.views.ci import github
 
 GITOPS = ROOT / "examples" / "gitops"
 WORKFLOWS = sorted((GITOPS / ".github" / "workflows").glob("*.yml"))
@@ -229,7 +229,7 @@ def test_a_hook_runs_a_command_there_is() -> None:
         *start, command = hook["entry"].split()[:5]
         assert start == ["python", "-I", "-m", "synapse_apply"]
         assert (hook["language"], hook["pass_filenames"]) == ("python", False)
-        assert command in table.COMMANDS
+        assert command in registry.COMMANDS
         assert re.search(hook["files"], "manifests/plugin.yaml")
 
 

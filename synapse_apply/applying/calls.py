@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from synapse_apply.applying import failures, lookup, recognise
-from synapse_apply.applying.body import build_recorded_fields
+from synapse_apply.applying import lookup, messages, recognition
 from synapse_apply.applying.records import build_record, check_fields_taken
-from synapse_apply.applying.task import ApplyTools, LiveObjects, Step
+from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
+from synapse_apply.applying.steps.request_body import build_recorded_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import Effect, RemoteError, StateError
@@ -49,7 +49,7 @@ def read_call_echo(
     warnings: tuple[Diagnostic, ...] = ()
     request_id = tools.last_request_id()  # of the write: a read-back has one of its own
     differing_names = ", ".join(
-        recognise.iter_mismatched_fields(step, call.intent, call.managed_fields, observed)
+        recognition.iter_mismatched_fields(step, call.intent, call.managed_fields, observed)
     )
     if differing_names or any(
         get_at(observed.spec, path[:1]) is ABSENT for path in call.managed_fields
@@ -58,7 +58,7 @@ def read_call_echo(
             observed = lookup.read_by_id(step, tools, call.intent.remote_id or observed.remote_id)
         except RemoteError as failure:
             hidden_names = ", ".join(
-                recognise.iter_hidden_fields(step, call.intent, call.managed_fields, observed)
+                recognition.iter_hidden_fields(step, call.intent, call.managed_fields, observed)
             )
             if hidden_names and not differing_names:
                 message = (
@@ -67,12 +67,12 @@ def read_call_echo(
                 )
                 raise RemoteError(message, request_id=request_id, effect=Effect.UNKNOWN) from None
             # The write is certain, only its echo is not: record what is known.
-            warnings = (failures.build_no_read_back_diagnostic(step, failure),)
+            warnings = (messages.build_no_read_back_diagnostic(step, failure),)
             # A short answer tells of no field.
             observed = replace(observed, missing_fields=frozenset())
         else:
             if differing_names:
-                mismatch_warning = failures.build_mismatched_answer_diagnostic(
+                mismatch_warning = messages.build_mismatched_answer_diagnostic(
                     step, differing_names, request_id
                 )
                 warnings = (
@@ -91,7 +91,7 @@ def _check_identity(
     """RemoteError where an object is not the one that was sent, or has another address."""
     intent, message = call.intent, ""
     if differing_names := ", ".join(
-        recognise.iter_mismatched_fields(step, intent, call.managed_fields, observed)
+        recognition.iter_mismatched_fields(step, intent, call.managed_fields, observed)
     ):
         message = (
             f"another object was answered (id {observed.remote_id}): its {differing_names} differs"
@@ -156,7 +156,7 @@ def settle_call(
             recovery_file=recovery_file,
             diagnostics=(
                 *outcome.diagnostics,
-                failures.build_unrecorded_call_diagnostic(
+                messages.build_unrecorded_call_diagnostic(
                     intent, recovery_file, tools.target, problem
                 ),
             ),
@@ -169,7 +169,7 @@ def build_unknown_outcome(step: Step, failure: RemoteError, cause: Diagnostic) -
     return build_outcome(
         step,
         Result.UNKNOWN,
-        (failures.build_unknown_outcome_diagnostic(step, cause),),
+        (messages.build_unknown_outcome_diagnostic(step, cause),),
         request_id=failure.request_id,
     )
 

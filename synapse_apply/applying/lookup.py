@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.applying.records import is_dropped_field_live, matches_sent_value, reveal_secrets
-from synapse_apply.applying.task import ApplyTools, LiveObjects, Step
+from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.kinds.search import find_by_natural_key, read_observed_object
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import NotFound, RemoteError

@@ -8,7 +8,7 @@ from typing import Any
 
 from synapse_apply.applying.acceptance import find_still_accepted
 from synapse_apply.applying.runs import with_unverified_run
-from synapse_apply.applying.task import ApplyTools, Step
+from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.model.diagnostic import Diagnostic, Path, is_at_or_below, warning_finding

@@ -7,17 +7,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from synapse_apply.applying.following import read_job
+from synapse_apply.applying.logs.following import read_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import ResourceType, VerificationSpec
 from synapse_apply.kinds.job_lists import JobOwners
 from synapse_apply.kinds.proof import RUN_MARK_KEY, compute_body_digest
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Desired
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import Api, StateStore
+from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import RUN_VERB, LastRun, RunStatus

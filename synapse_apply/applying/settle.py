@@ -25,9 +25,9 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api, Secrets
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Mac, WithheldSecret, get_at
 from synapse_apply.model.verification import RUN_VERB

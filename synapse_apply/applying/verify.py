@@ -13,11 +13,10 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from synapse_apply.applying import failures
-from synapse_apply.applying import run_words as words
-from synapse_apply.applying.announce import write_intents
-from synapse_apply.applying.body import build_declared_fields
-from synapse_apply.applying.following import FollowOptions, follow_job, follow_ticket
+from synapse_apply.applying import messages
+from synapse_apply.applying import run_messages as words
+from synapse_apply.applying.logs.following import FollowOptions, follow_job, follow_ticket
+from synapse_apply.applying.recheck_unknown import iter_recheck_pauses
 from synapse_apply.applying.runs import (
     RunCandidates,
     close_started_run,
@@ -25,8 +24,9 @@ from synapse_apply.applying.runs import (
     list_settled_jobs,
     with_last_run,
 )
-from synapse_apply.applying.second_look import iter_recheck_pauses
-from synapse_apply.applying.task import ApplyTools, LiveObjects, Step
+from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
+from synapse_apply.applying.steps.request_body import build_declared_fields
+from synapse_apply.applying.write_intents import write_intents
 from synapse_apply.kinds.descriptor import VerificationSpec
 from synapse_apply.kinds.proof import add_run_mark, extract_context, extract_version
 from synapse_apply.model.diagnostic import Diagnostic
@@ -334,7 +334,7 @@ class _VerificationRun:
         except StateError as problem:
             recovery_file = tools.write_recovery_file(intent, record, entry)
             return _StateWriteFailure(
-                failures.build_unrecorded_call_diagnostic(
+                messages.build_unrecorded_call_diagnostic(
                     intent, recovery_file, tools.target, problem
                 ),
                 recovery_file,

@@ -16,9 +16,9 @@ from typing import NoReturn, TextIO
 import click
 
 from synapse_apply import __version__
-from synapse_apply.cli import table
-from synapse_apply.cli.arguments import BadQuoting, add_environment_options
-from synapse_apply.cli.manual import USAGE, LazyGroup, Terminated
+from synapse_apply.cli import registry
+from synapse_apply.cli.help_pages import USAGE, LazyGroup, Terminated
+from synapse_apply.cli.params.environment_options import BadQuoting, add_environment_options
 
 NAME = "synapse-apply"
 FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
@@ -26,8 +26,8 @@ FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
 
 @click.group(
     cls=LazyGroup,
-    entries=table.COMMANDS,
-    sections={"Exit codes": table.EXITS, "Environment": table.ENVIRONMENT},
+    entries=registry.COMMANDS,
+    sections={"Exit codes": registry.EXITS, "Environment": registry.ENVIRONMENT},
 )
 @click.version_option(
     __version__, "-V", "--version", prog_name=NAME, message="%(prog)s %(version)s"
@@ -142,8 +142,8 @@ def _print_failure(problem: BaseException) -> int:
                 f"imported ({type(problem).__name__}).\n  Hint: Install {NAME} again.\n"
             )
             return FAILED
-        from synapse_apply.cli.endings import describe_failure
-        from synapse_apply.views.findings import render_diagnostics
+        from synapse_apply.cli.errors import describe_failure
+        from synapse_apply.views.text.findings import render_diagnostics
 
         findings, code = describe_failure(problem)
         sys.stderr.write(render_diagnostics(findings, color=False))
@@ -153,11 +153,11 @@ def _print_failure(problem: BaseException) -> int:
 
 def _invoke_command(command_line: Sequence[str]) -> int:
     if instruction := os.environ.get("_SYNAPSE_APPLY_COMPLETE"):
-        from synapse_apply.cli.completing import answer_completion_request
+        from synapse_apply.cli.shell_completion import answer_completion_request
 
         return answer_completion_request(root, instruction)
     try:
-        arguments = add_environment_options(command_line, os.environ, table.GROUPS)
+        arguments = add_environment_options(command_line, os.environ, registry.GROUPS)
         if os.environ.get("SYNAPSE_APPLY_LOG"):
             _configure_logging()
         with root.make_context(NAME, arguments) as click_context:

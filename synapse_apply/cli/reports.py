@@ -11,33 +11,40 @@ from types import MappingProxyType
 from typing import Any
 
 from synapse_apply import __version__
-from synapse_apply.cli.endings import describe_failure, find_stopped_plan
-from synapse_apply.cli.face import Console
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.errors import describe_failure, find_stopped_plan
 from synapse_apply.cli.report_files import append_text, file_size, replace_file
-from synapse_apply.model.aim import add_target_to_findings
+from synapse_apply.model.command import add_target_to_findings
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.report import Report
-from synapse_apply.session.declare import load_project_and_target
-from synapse_apply.session.own_files import describe_protected_file
-from synapse_apply.session.surroundings import (
+from synapse_apply.operations.protected_files import describe_protected_file
+from synapse_apply.views.ci import annotations as remarks
+from synapse_apply.views.ci import github, gitlab
+from synapse_apply.views.ci.annotations import Annotation
+from synapse_apply.views.html import reports as html
+from synapse_apply.views.html.links import ForgeLinks
+from synapse_apply.views.json.documents import format_json_document, plan_document, report_document
+from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.markdown import markdown_report as markdown
+from synapse_apply.views.markdown.budget import (
+    COMMENT_BUDGET,
+    MIN_BUDGET,
+    STEP_SUMMARY_BUDGET,
+    SizeBudget,
+)
+from synapse_apply.views.text.drift import drift_document
+from synapse_apply.workspace.configuration import load_project_and_target
+from synapse_apply.workspace.environment import (
     find_repository_url,
     find_run_url,
     find_workspace,
     read_head_commit,
 )
-from synapse_apply.session.where import Invocation
-from synapse_apply.views import github, gitlab, markdown, remarks
-from synapse_apply.views.budget import COMMENT_BUDGET, MIN_BUDGET, STEP_SUMMARY_BUDGET, SizeBudget
-from synapse_apply.views.drift import drift_document
-from synapse_apply.views.failure import failure_document
-from synapse_apply.views.html import reports as html
-from synapse_apply.views.html.links import ForgeLinks
-from synapse_apply.views.json import format_json_document, plan_document, report_document
-from synapse_apply.views.remarks import Annotation
+from synapse_apply.workspace.invocation import Invocation
 
 
 @frozen

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Self
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job
-from synapse_apply.views.progress import Display
+from synapse_apply.views.text.progress import Display
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Wrappers pass on what the terminal sends to all: two signals so close, in seconds, are one.

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from synapse_apply.client.deadlines import Backoff, Clock, Limits
 from synapse_apply.client.dialects import v1, v2
 from synapse_apply.client.dialects.dialect import Credentials
+from synapse_apply.client.dry_run_clients import DryRunV1
 from synapse_apply.client.events import OnRateLimit, OnRequest
+from synapse_apply.client.http.deadlines import Backoff, Clock, Limits
+from synapse_apply.client.http.environment import build_route
+from synapse_apply.client.http.options import Options, TransportTiming
+from synapse_apply.client.http.redaction import Redactor
+from synapse_apply.client.http.transport import Transport
 from synapse_apply.client.integration import IntegrationClientMixin
-from synapse_apply.client.masking import Redactor
-from synapse_apply.client.options import Options, TransportTiming
 from synapse_apply.client.platform import PlatformV2
-from synapse_apply.client.surroundings import build_route
-from synapse_apply.client.transport import Transport
-from synapse_apply.client.trying import DryRunV1
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Api
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from synapse_apply.client.errors import NotSentError
-from synapse_apply.client.multipart import MultipartBody
+from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 

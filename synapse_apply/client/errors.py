@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path
-from synapse_apply.model.error_body import parse_field_errors
 from synapse_apply.model.errors import (
     CallEnded,
     Conflict,
@@ -34,6 +33,7 @@ from synapse_apply.model.errors import (
     Unconfirmed,
     Unreachable,
 )
+from synapse_apply.model.remote.error_body import parse_field_errors
 
 # Anything else may be an echo of what was sent.
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")

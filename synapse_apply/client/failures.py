@@ -13,9 +13,7 @@ from typing import Any
 import requests
 import urllib3.exceptions
 
-from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import ClientCall
-from synapse_apply.client.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.errors import (
     ClientConnectionError,
     ClientError,
@@ -27,10 +25,12 @@ from synapse_apply.client.errors import (
     UnexpectedAnswerError,
     find_error_class,
 )
-from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
+from synapse_apply.client.http.answers import Answer
+from synapse_apply.client.http.connections import CutOffError, SpokeFirstError
+from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.model.diagnostic import Path
-from synapse_apply.model.error_body import format_field_name, parse_field_errors
 from synapse_apply.model.errors import Effect
+from synapse_apply.model.remote.error_body import format_field_name, parse_field_errors
 
 # Everything the libraries below are known to raise; anything else is a bug and keeps its traceback.
 LIBRARY_ERRORS = (

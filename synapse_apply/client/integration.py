@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from synapse_apply.client import failures, lists
+from synapse_apply.client import failures, pagination
+from synapse_apply.client.answer_shapes import JOB, PLUGIN, RELEASE, STORAGE
 from synapse_apply.client.calls import (
     ClientCall,
     IsSensitive,
@@ -16,8 +17,7 @@ from synapse_apply.client.calls import (
 )
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import ClientError
-from synapse_apply.client.shapes import JOB, PLUGIN, RELEASE, STORAGE
-from synapse_apply.client.speaking import (
+from synapse_apply.client.operations import (
     JSON,
     ApiOperations,
     Data,
@@ -184,7 +184,7 @@ class IntegrationClientMixin(ApiOperations):
         """The requested page of jobs and the server's count of all that match."""
         call = ClientCall("GET", build_path("jobs"), query=dict(params or {}), repeatable=True)
         answer = self._send(call)
-        page = lists.parse_page(self._dialect, call, answer, JOB)
+        page = pagination.parse_page(self._dialect, call, answer, JOB)
         return page.items, len(page.items) if page.total_count is None else page.total_count
 
     def iterate_jobs(
@@ -219,13 +219,13 @@ class IntegrationClientMixin(ApiOperations):
         logs = answer.parsed.get("logs") if isinstance(answer.parsed, dict) else None
         if isinstance(logs, list):
             return logs
-        page = lists.parse_page(self._dialect, call, answer)
+        page = pagination.parse_page(self._dialect, call, answer)
         return self._list_values(call.path) if page.next_query is not None else page.items
 
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
         """The same entries one by one as they arrive: of a long log, never all at a time."""
         path = build_path("jobs", pk, "console_logs")
-        items = lists.stream_list_items(
+        items = pagination.stream_list_items(
             self._transport.stream_body, path, ("logs", "results"), self._transport.limits.max_pages
         )
         return map(self._transport.redactor.mask_json, items)

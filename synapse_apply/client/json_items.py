@@ -10,7 +10,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from synapse_apply.model.server_json import OddJsonError, decode_lenient_json_at
+from synapse_apply.model.coding.server_json import OddJsonError, decode_lenient_json_at
 
 MAX_ITEM_LENGTH = 16 * 1024 * 1024  # characters of one item
 _LONG_ITEM_LENGTH = 64 * 1024

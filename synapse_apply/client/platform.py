@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.client import failures
+from synapse_apply.client.answer_shapes import JOB, PLUGIN_V2, RELEASE_V2, AnswerShape
 from synapse_apply.client.calls import ClientCall, IsSensitive, Query
 from synapse_apply.client.dialects import v2
 from synapse_apply.client.errors import NotSentError
-from synapse_apply.client.shapes import JOB, PLUGIN_V2, RELEASE_V2, AnswerShape
-from synapse_apply.client.speaking import (
+from synapse_apply.client.http.transport import Transport
+from synapse_apply.client.operations import (
     DRY_RUN,
     JSON,
     ApiOperations,
@@ -21,7 +22,6 @@ from synapse_apply.client.speaking import (
     Pk,
     build_json_call,
 )
-from synapse_apply.client.transport import Transport
 
 _RELEASES_PATH = "plugin-releases"
 # The form's field for the SHA-256 of its file.

@@ -22,7 +22,7 @@ from requests.utils import requote_uri
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 
 from synapse_apply.client import failures
-from synapse_apply.client.connections import (
+from synapse_apply.client.http.connections import (
     CURRENT_ATTEMPT,
     IS_LOGGING_SUPPRESSED,
     Attempt,
@@ -33,9 +33,9 @@ from synapse_apply.client.connections import (
     closing_response,
     iter_body_blocks,
 )
-from synapse_apply.client.deadlines import Clock, Deadline, Limits, parse_retry_after
-from synapse_apply.client.redirects import extract_origin
-from synapse_apply.client.surroundings import BackendRoute, is_loopback
+from synapse_apply.client.http.deadlines import Clock, Deadline, Limits, parse_retry_after
+from synapse_apply.client.http.environment import BackendRoute, is_loopback
+from synapse_apply.client.http.redirects import extract_origin
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 

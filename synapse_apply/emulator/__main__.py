@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from synapse_apply.emulator.core.fault_rules import FaultsError, read_fault_document
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import UnknownSwitchError
+from synapse_apply.emulator.faults.rules import FaultsError, read_fault_document
 from synapse_apply.emulator.serve import ServeError, build_settings, reset_data_set, serve
 
 DEFAULT_DATA = Path(".synapse-apply/embedded")

@@ -18,7 +18,6 @@ from synapse_apply.emulator.core import place
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
 from synapse_apply.emulator.core.backend import DataSetBackend, DataSetBusyError, ServerSettings
 from synapse_apply.emulator.core.clock import DataSetClock
-from synapse_apply.emulator.core.fault_middleware import FaultMiddleware
 from synapse_apply.emulator.core.listener import (
     LOOPBACK_HOSTS,
     Listener,
@@ -32,6 +31,7 @@ from synapse_apply.emulator.data_set import (
     reset_data_set,
     write_endpoint,
 )
+from synapse_apply.emulator.faults.middleware import FaultMiddleware
 
 __all__ = (
     "DataSetBusyError",

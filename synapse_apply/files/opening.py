@@ -4,7 +4,7 @@ A checkout holds what somebody has committed, and a folder that others may write
 have put there. So every file below `.synapse-apply` is opened through the descriptors of the
 folders on its way, none of which may be a link. What was checked is then what is opened, whatever
 another process does to the names in the meantime. Whether Git tracks a file is asked by
-`session/own_folder.py`, which has the rest of the rule.
+`workspace/own_folder.py`, which has the rest of the rule.
 
 Ours is what the effective user owns, and what root owns: root can do anything to us anyway, and
 mounted volumes belong to root. When we are root ourselves, what the owner of the project's folder

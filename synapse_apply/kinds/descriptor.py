@@ -9,8 +9,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import ABSENT, Reference
 
 if TYPE_CHECKING:

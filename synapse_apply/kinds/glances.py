@@ -18,9 +18,9 @@ from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import Api
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import WithheldSecret, is_map
 

@@ -15,7 +15,7 @@ from synapse_apply.kinds.wire import to_wire_id
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
-from synapse_apply.model.remote_ids import is_remote_id
+from synapse_apply.model.remote.remote_ids import is_remote_id
 
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api

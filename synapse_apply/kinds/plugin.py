@@ -31,8 +31,8 @@ from synapse_apply.kinds.wire import (
 )
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.job import parse_job
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "plugin"
 LIST_CAPABILITY = "plugin.list"

@@ -27,12 +27,12 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
-from synapse_apply.model.error_body import parse_field_errors
 from synapse_apply.model.errors import NotFound, RemoteError
-from synapse_apply.model.marks import SecretMarks
-from synapse_apply.model.masked import MaskedText
 from synapse_apply.model.observed import Lookup, Observed
-from synapse_apply.model.package_digest import is_package_digest
+from synapse_apply.model.packages.digest import is_package_digest
+from synapse_apply.model.remote.error_body import parse_field_errors
+from synapse_apply.model.secrets.masked_text import MaskedText
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "release"
 FIELDS = frozenset(

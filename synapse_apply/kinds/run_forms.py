@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.error_body import parse_field_errors
 from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.remote.error_body import parse_field_errors
 
 # A run as the platform takes it; the API page has parameters and context instead.
 PLATFORM_FORM = ("action", "agent", "params")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from synapse_apply.kinds.descriptor import ApiBinding, Raw
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.ports import Api
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 _NO_SUCH_ENDPOINT = (404, 405)
 

@@ -13,8 +13,8 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "storage"
 FIELDS = frozenset({"name", "provider", "category", "configuration"})

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from synapse_apply.model.coding.server_json import describe_field_names
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect, RemoteError
-from synapse_apply.model.marks import SecretMarks, SpecMarks
-from synapse_apply.model.masked import MaskedText, unmask_value
-from synapse_apply.model.remote_ids import parse_remote_id
-from synapse_apply.model.server_json import describe_field_names
+from synapse_apply.model.remote.remote_ids import parse_remote_id
+from synapse_apply.model.secrets.masked_text import MaskedText, unmask_value
+from synapse_apply.model.secrets.secret_marks import SecretMarks, SpecMarks
 from synapse_apply.model.values import Sensitive, WithheldSecret, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")

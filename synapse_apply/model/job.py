@@ -7,10 +7,10 @@ from dataclasses import field
 from enum import Enum
 from typing import Any
 
-from synapse_apply.model.deferred_run import is_deferred, is_pending
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.masked import MaskedText
+from synapse_apply.model.remote.deferred_run import is_deferred, is_pending
+from synapse_apply.model.secrets.masked_text import MaskedText
 
 
 class JobStatus(Enum):

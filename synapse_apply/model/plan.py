@@ -12,8 +12,8 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.state import StateIdentity
-from synapse_apply.model.trial import DryRunCounts
 from synapse_apply.model.verification import Verification
 
 

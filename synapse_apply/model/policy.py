@@ -6,9 +6,9 @@ from dataclasses import field
 from fnmatch import fnmatchcase
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.cron import Window
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.runtime.cron import Window
 
 DENY, WARN, OFF = "deny", "warn", "off"
 RULE_ID_PREFIX = "policy:"

@@ -9,10 +9,10 @@ from typing import Any
 
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.login import SettingOffer
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.refactoring import MovedAddress, RemovedAddress
-from synapse_apply.model.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
+from synapse_apply.model.secrets.login import SettingOffer
+from synapse_apply.model.secrets.secret_rules import NO_RESERVED_SOURCES, ReservedVariables
 from synapse_apply.model.values import SecretRef
 
 EMBEDDED = "embedded"

@@ -12,11 +12,11 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.package_digest import DIGEST_FORM
-from synapse_apply.model.remote_ids import REMOTE_ID_FORM
-from synapse_apply.model.text_forms import FORM_METADATA_KEY
+from synapse_apply.model.packages.digest import DIGEST_FORM
+from synapse_apply.model.remote.remote_ids import REMOTE_ID_FORM
 from synapse_apply.model.values import Fields
 
 STATE_FORMAT = 1

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.aside import prepare_temporary_path
+from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.content import UnreadableError, compute_package_digest
-from synapse_apply.packages.folder import FolderTree
-from synapse_apply.packages.inspect import MAX_SIZE, iter_package_warnings, measure_within_limit
-from synapse_apply.packages.sources import FILE, FOLDER, open_source
-from synapse_apply.packages.tree import find_rule_for_path
+from synapse_apply.packages.inspection import MAX_SIZE, iter_package_warnings, measure_within_limit
+from synapse_apply.packages.source.folder import FolderTree
+from synapse_apply.packages.source.open_source import FILE, FOLDER, open_source
+from synapse_apply.packages.source.tree import find_rule_for_path
+from synapse_apply.packages.write_aside import prepare_temporary_path
 
 
 def build_package_zip(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.sighting import FileStamp
+from synapse_apply.packages.file_stamp import FileStamp
 
 BLOCK = 1024 * 1024
 EXECUTABLE_SUFFIX = " x"

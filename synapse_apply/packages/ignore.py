@@ -14,7 +14,7 @@ from functools import cache
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
-from synapse_apply.packages.names import format_printable, normalize_path
+from synapse_apply.packages.entry_names import format_printable, normalize_path
 from synapse_apply.packages.wildmatch import IgnorePattern, parse_pattern
 
 IGNORE_FILES = (".synapseignore", ".gitignore")

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from synapse_apply.model.credentials import (
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.model.secrets.credentials import (
     NOT_SHOWN_TEXT,
     classify_setting_value,
     contains_known_secret,
     find_credentials,
     has_allow_comment,
 )
-from synapse_apply.model.desired import PackageSource
-from synapse_apply.model.diagnostic import Diagnostic, Path, Position
-from synapse_apply.model.frozen import frozen
-from synapse_apply.model.package_rules import PackageFlaw
 from synapse_apply.model.values import flatten
 from synapse_apply.packages import requirements
 from synapse_apply.packages.content import GatheredFiles, PackageFile
@@ -35,7 +35,7 @@ from synapse_apply.packages.entrypoints import (
     may_define_name,
 )
 from synapse_apply.packages.publisher import PublisherRules
-from synapse_apply.packages.sources import CONFIG_FILES, FILE, label_package_file
+from synapse_apply.packages.source.open_source import CONFIG_FILES, FILE, label_package_file
 
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
 # So many bytes of code are kept to follow imports in it.

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from synapse_apply.model.credentials import find_credentials
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.secrets.credentials import find_credentials
 
 MAX_DIFF_SIZE = 32 * 1024
 MAX_DIFF_LINES = 800

@@ -12,9 +12,9 @@ from synapse_apply.model.drift import Drift, ObjectDrift
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, get_at
-from synapse_apply.planning.fields import diff_resource
-from synapse_apply.planning.situation import CanWrite, ResourceState, can_always_write
-from synapse_apply.planning.whole import holds_secret, unflatten
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
+from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.writable import can_write_live_values
 
 _ALWAYS_PENDING = frozenset({Action.CREATE, Action.ADOPT, Action.DELETE, Action.FORGET})

@@ -7,7 +7,7 @@ import math
 from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import Intent
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.planning.situation import ResourceState
+from synapse_apply.planning.plan_input import ResourceState
 
 WAIT_HINT = "`synapse-apply apply --wait` waits for it, and then goes on"
 _OTHER_RUN = "other-run"

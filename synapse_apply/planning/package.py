@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synapse_apply.model.desired import Package
 from synapse_apply.model.plan import Change
+from synapse_apply.model.resource import Package
 from synapse_apply.model.versions import next_free_version
+from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.series import SeriesMap
-from synapse_apply.planning.situation import ResourceState
 
 
 def build_package_extras(resource: ResourceState) -> dict[str, Any]:

@@ -8,31 +8,31 @@ from dataclasses import replace
 from synapse_apply.model.address import Address, sort_addresses
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import CREATE_VERB, Intent
-from synapse_apply.model.unhurried import pause_gc
-from synapse_apply.planning import needed
-from synapse_apply.planning.along import CreateCompanions, add_member_dependencies
-from synapse_apply.planning.declared import PlanIndex, decide_declared
+from synapse_apply.planning import missing_dependencies
+from synapse_apply.planning.create_companions import CreateCompanions, add_member_dependencies
+from synapse_apply.planning.decide_declared import PlanIndex, decide_declared
+from synapse_apply.planning.decide_undeclared import SeriesSuccessors, decide_undeclared
+from synapse_apply.planning.decision import Decision, list_dependencies
 from synapse_apply.planning.guards import check_guards
 from synapse_apply.planning.identity import find_identity_claims, find_possible_creates
 from synapse_apply.planning.order import Cycle, sort_by_dependencies
-from synapse_apply.planning.policy import (
+from synapse_apply.planning.plan_input import PlanInput, ResourceState
+from synapse_apply.planning.policy.plan_rules import check_plan_rules
+from synapse_apply.planning.policy.resource_rules import (
     PolicyRules,
     apply_policy,
     build_policy_rules,
     build_tolerated_warnings,
 )
-from synapse_apply.planning.policy_names import check_policy_addresses
-from synapse_apply.planning.policy_stops import check_plan_rules
+from synapse_apply.planning.policy.rule_addresses import check_policy_addresses
 from synapse_apply.planning.refusals import (
     changed_secrets_hint,
     format_field_path,
     format_short_list,
 )
-from synapse_apply.planning.rulings import Decision, list_dependencies
 from synapse_apply.planning.series import check_lowered_versions, group_by_series, is_superseded
-from synapse_apply.planning.situation import PlanInput, ResourceState
-from synapse_apply.planning.undeclared import SeriesSuccessors, decide_undeclared
 from synapse_apply.planning.verification import require_verified
 
 Decisions = dict[Address, Decision]
@@ -160,11 +160,11 @@ def _decide_all_declared(
             unselected = [need for need in unmet if _is_only_unselected(need, decisions, index)]
             if unselected:
                 decision = decision.with_refusals(
-                    needed.build_not_selected_refusal(resource, unselected)
+                    missing_dependencies.build_not_selected_refusal(resource, unselected)
                 )
             if unsolvable := [need for need in unmet if need not in unselected]:
                 decision = decision.with_refusals(
-                    needed.build_dependency_refusal(resource, unsolvable)
+                    missing_dependencies.build_dependency_refusal(resource, unsolvable)
                 )
         decisions[address] = decision
     return decisions, cycles
@@ -269,7 +269,9 @@ def _order_after_dependents(
     ]
     decision = replace(decision, change=replace(decision.change, depends_on=predecessors))
     return (
-        decision.with_refusals(needed.build_dependency_refusal(resource, blocked_users))
+        decision.with_refusals(
+            missing_dependencies.build_dependency_refusal(resource, blocked_users)
+        )
         if blocked_users
         else decision
     )

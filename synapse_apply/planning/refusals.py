@@ -9,7 +9,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, format_json_pointer
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
-from synapse_apply.planning.situation import ResourceState
+from synapse_apply.planning.plan_input import ResourceState
 
 _MAX_SHOWN = 5
 FIXED = "fixed"

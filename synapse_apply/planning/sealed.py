@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.planning.situation import ResourceState
+from synapse_apply.planning.plan_input import ResourceState
 
 
 def is_sealed(resource: ResourceState) -> bool:

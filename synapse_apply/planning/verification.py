@@ -19,11 +19,11 @@ from synapse_apply.model.verification import (
     Verification,
 )
 from synapse_apply.model.versions import version_sort_key
-from synapse_apply.planning.declared import PlanIndex
+from synapse_apply.planning.decide_declared import PlanIndex
+from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.package import is_replaceable
-from synapse_apply.planning.rulings import Decision
+from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.series import SeriesMap
-from synapse_apply.planning.situation import ResourceState
 
 NEVER_VERIFIED = "never verified"
 PARAMETERS_CHANGED = "its parameters changed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.model.plan import FieldChange
-from synapse_apply.planning.situation import CanWrite, ResourceState
+from synapse_apply.planning.plan_input import CanWrite, ResourceState
 
 
 def can_write_live_values(

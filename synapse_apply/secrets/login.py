@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.login import LOGIN_FILE_LABEL, Login
+from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.values import Sensitive
 from synapse_apply.secrets.resolve import parse_json, read_secret_file
 

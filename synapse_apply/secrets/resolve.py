@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import SecretUnavailable
-from synapse_apply.model.secret_rules import (
+from synapse_apply.model.secrets.secret_rules import (
     NO_RESERVED_SOURCES,
     ReservedVariables,
     is_file_allowed,

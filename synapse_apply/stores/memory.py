@@ -11,8 +11,8 @@ from threading import RLock
 from typing import Any
 from uuid import uuid4
 
-from synapse_apply.model import codec
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding import codec
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.ports import (
     BackupCheck,
@@ -37,8 +37,8 @@ from synapse_apply.model.state import (
     StateIdentity,
     StateProgress,
 )
-from synapse_apply.stores import faults, texts
-from synapse_apply.stores.contents import StateSnapshot
+from synapse_apply.stores import row_texts, state_messages
+from synapse_apply.stores.snapshot import StateSnapshot
 
 MEMORY_LOCATION = "memory"
 
@@ -116,14 +116,16 @@ class MemoryStore:
 
     def find_record(self, address: Address) -> Record | None:
         text = self._require_rows().records.get(address)
-        return None if text is None else texts.decode_record(text, MEMORY_LOCATION, str(address))
+        return (
+            None if text is None else row_texts.decode_record(text, MEMORY_LOCATION, str(address))
+        )
 
     @contextmanager
     def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:  # noqa: ARG002
         """Nobody else can hold it: there is nothing to wait for."""
         with self._rows_lock:
             if self._is_locked:
-                raise faults.build_locked_here_error(MEMORY_LOCATION, operation)
+                raise state_messages.build_locked_here_error(MEMORY_LOCATION, operation)
             self._is_locked, self._lock_id = True, str(uuid4())
         try:
             yield
@@ -146,24 +148,24 @@ class MemoryStore:
 
     def require_lock(self) -> None:
         if self.is_lock_lost():
-            raise faults.build_lock_taken_error(MEMORY_LOCATION, "")
+            raise state_messages.build_lock_taken_error(MEMORY_LOCATION, "")
 
     def unlock(self, lock_id: str) -> None:
         with self._rows_lock:
             if not self._lock_id or lock_id != self._lock_id:
-                raise faults.build_wrong_lock_id_error(MEMORY_LOCATION, lock_id, None)
+                raise state_messages.build_wrong_lock_id_error(MEMORY_LOCATION, lock_id, None)
             self._lock_id = ""
 
     def append_audit_entries(self, *entries: AuditEntry) -> None:
-        entry_texts = [texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in entries]
+        entry_texts = [row_texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in entries]
         with self._open_rows_for_writing() as rows:
             rows.audit.extend(entry_texts)
 
     def write_intent(self, intent: Intent) -> None:
         with self._open_rows_for_writing() as rows:
             if intent.id in rows.intents:
-                raise faults.build_duplicate_intent_error(intent)
-            rows.intents[intent.id] = texts.encode_intent(intent, MEMORY_LOCATION)
+                raise state_messages.build_duplicate_intent_error(intent)
+            rows.intents[intent.id] = row_texts.encode_intent(intent, MEMORY_LOCATION)
             rows.serial += 1
 
     def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
@@ -171,8 +173,8 @@ class MemoryStore:
             raise ValueError("settling an intent says how it ended")
         with self._open_rows_for_writing() as rows:
             if intent.id not in rows.intents:
-                raise faults.build_no_open_intent_error(intent)
-            text = texts.encode_audit_entry(entry, MEMORY_LOCATION)
+                raise state_messages.build_no_open_intent_error(intent)
+            text = row_texts.encode_audit_entry(entry, MEMORY_LOCATION)
             if record is not None:
                 _store_changed_records(rows, [record])
             elif intent.state is IntentState.DONE:
@@ -196,12 +198,12 @@ class MemoryStore:
         with self._open_rows_for_writing() as rows:
             for old, new in renames.items():
                 if old not in rows.records:
-                    raise faults.build_unknown_address_error(old, MEMORY_LOCATION)
+                    raise state_messages.build_unknown_address_error(old, MEMORY_LOCATION)
                 if new in rows.records:
-                    raise faults.build_address_taken_error(new, MEMORY_LOCATION)
+                    raise state_messages.build_address_taken_error(new, MEMORY_LOCATION)
             for intent in _decode_intents(rows):
                 if intent.address in renames:
-                    raise faults.build_open_call_error(intent.address, intent.verb)
+                    raise state_messages.build_open_call_error(intent.address, intent.verb)
             renamed_records = list(
                 iter_renamed_records(_decode_records(rows).values(), renames, finish)
             )
@@ -216,13 +218,13 @@ class MemoryStore:
 
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         newest = self._require_rows().audit[::-1][:limit]
-        return [texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in newest]
+        return [row_texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in newest]
 
     def mark_plan_applied(self, plan_id: str) -> None:
         """Use up a saved plan; StateError when it was used before. The serial stays."""
         with self._open_rows_for_writing() as rows:
             if plan_id in rows.plans:
-                raise faults.build_plan_already_applied_error(plan_id)
+                raise state_messages.build_plan_already_applied_error(plan_id)
             rows.plans[plan_id] = ""
 
     def was_plan_applied(self, plan_id: str) -> bool:
@@ -232,14 +234,14 @@ class MemoryStore:
         with self._rows_lock:
             rows = self._require_rows()
             audit = tuple(
-                texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in rows.audit
+                row_texts.decode_audit_entry(text, MEMORY_LOCATION, "audit") for text in rows.audit
             )
             return StateSnapshot(self.read_state(), tuple(sorted(rows.plans.items())), audit)
 
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
         with self._rows_lock:
             if self._rows is not None:
-                raise faults.build_existing_state_error(MEMORY_LOCATION)
+                raise state_messages.build_existing_state_error(MEMORY_LOCATION)
             self._rows = _build_rows(state_snapshot)
 
     def write_backup(self, path: str) -> None:
@@ -253,7 +255,7 @@ class MemoryStore:
             with Path(path).open("x", encoding="utf-8") as file:
                 json.dump(data, file)
         except FileExistsError:
-            raise faults.build_backup_exists_error(path) from None
+            raise state_messages.build_backup_exists_error(path) from None
 
     def restore_backup(
         self,
@@ -277,14 +279,14 @@ class MemoryStore:
 
     def _require_rows(self) -> StoredRows:
         if self._rows is None:
-            raise faults.build_missing_state_error(MEMORY_LOCATION)
+            raise state_messages.build_missing_state_error(MEMORY_LOCATION)
         return self._rows
 
     @contextmanager
     def _open_rows_for_writing(self) -> Iterator[StoredRows]:
         """Rows to change; who writes checks everything before changing anything."""
         if not self._is_locked:
-            raise faults.build_not_locked_error(MEMORY_LOCATION)
+            raise state_messages.build_not_locked_error(MEMORY_LOCATION)
         self.require_lock()
         with self._rows_lock:
             yield self._require_rows()
@@ -292,14 +294,14 @@ class MemoryStore:
 
 def _decode_records(rows: StoredRows) -> dict[Address, Record]:
     return {
-        address: texts.decode_record(text, MEMORY_LOCATION, str(address))
+        address: row_texts.decode_record(text, MEMORY_LOCATION, str(address))
         for address, text in sorted(rows.records.items())
     }
 
 
 def _decode_intents(rows: StoredRows) -> list[Intent]:
     return [
-        texts.decode_intent(text, MEMORY_LOCATION, intent_id)
+        row_texts.decode_intent(text, MEMORY_LOCATION, intent_id)
         for intent_id, text in rows.intents.items()
     ]
 
@@ -307,7 +309,7 @@ def _decode_intents(rows: StoredRows) -> list[Intent]:
 def _store_changed_records(rows: StoredRows, records: Iterable[Record]) -> bool:
     records_by_address = {record.address: record for record in records}
     texts_by_address = {
-        address: texts.encode_record(record, MEMORY_LOCATION)
+        address: row_texts.encode_record(record, MEMORY_LOCATION)
         for address, record in records_by_address.items()
     }
     changed_texts = {
@@ -327,7 +329,7 @@ def _store_changed_records(rows: StoredRows, records: Iterable[Record]) -> bool:
             owner_address if owner_address not in changed_texts else None
         )
         if other_address is not None:
-            raise faults.build_duplicate_remote_id_error(
+            raise state_messages.build_duplicate_remote_id_error(
                 records_by_address[address], str(other_address)
             )
         claimed_keys[remote_key] = address
@@ -350,16 +352,16 @@ def _read_backup_rows(source: str) -> StoredRows:
     data = _read_json_object(source)
     format_number = data.get("synapse_apply_state")
     if not isinstance(format_number, int):
-        raise faults.build_not_a_backup_error(source, "was not written by synapse-apply")
+        raise state_messages.build_not_a_backup_error(source, "was not written by synapse-apply")
     if format_number > STATE_FORMAT:
-        raise faults.build_newer_format_error(source, format_number)
+        raise state_messages.build_newer_format_error(source, format_number)
     try:
         state = codec.state_from_json(data.get("state"))
         audit = tuple(
             codec.audit_entry_from_json(entry_json) for entry_json in data.get("audit", ())
         )
     except ValueError as problem:
-        raise faults.build_damaged_state_error(source, str(problem)) from None
+        raise state_messages.build_damaged_state_error(source, str(problem)) from None
     return _build_rows(
         StateSnapshot(state, tuple((plan_id, "") for plan_id in data.get("plans", ())), audit)
     )
@@ -369,10 +371,11 @@ def _build_rows(state_snapshot: StateSnapshot) -> StoredRows:
     state = state_snapshot.state
     rows = StoredRows(state.lineage, state.binding, state.serial, plans=dict(state_snapshot.plans))
     rows.intents.update(
-        (intent.id, texts.encode_intent(intent, MEMORY_LOCATION)) for intent in state.open_intents
+        (intent.id, row_texts.encode_intent(intent, MEMORY_LOCATION))
+        for intent in state.open_intents
     )
     rows.audit.extend(
-        texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in state_snapshot.audit
+        row_texts.encode_audit_entry(entry, MEMORY_LOCATION) for entry in state_snapshot.audit
     )
     _store_changed_records(rows, state.records.values())
     return rows
@@ -382,7 +385,7 @@ def _read_json_object(source: str) -> dict[str, Any]:
     try:
         data = json.loads(Path(source).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise faults.build_not_a_backup_error(source, "does not exist") from None
+        raise state_messages.build_not_a_backup_error(source, "does not exist") from None
     except (OSError, ValueError):
-        raise faults.build_not_a_backup_error(source, "cannot be read as JSON") from None
+        raise state_messages.build_not_a_backup_error(source, "cannot be read as JSON") from None
     return data if isinstance(data, dict) else {}

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from synapse_apply.model.state import State
-from synapse_apply.stores import faults
-from synapse_apply.stores.contents import StateSnapshot
+from synapse_apply.stores import state_messages
+from synapse_apply.stores.snapshot import StateSnapshot
 
 
 class MovableStore(Protocol):
@@ -30,9 +30,9 @@ def migrate_state(source: MovableStore, target: MovableStore, timeout: float = 0
     """
     with source.lock("state migrate", timeout):
         if target.exists():
-            raise faults.build_existing_state_error(target.where)
+            raise state_messages.build_existing_state_error(target.where)
         state_snapshot = source.read_snapshot()
         target.create_from_snapshot(state_snapshot)
         if target.read_snapshot() != state_snapshot:
-            raise faults.build_differing_copy_error(source.where, target.where)
+            raise state_messages.build_differing_copy_error(source.where, target.where)
     return state_snapshot.state

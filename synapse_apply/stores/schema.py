@@ -1,6 +1,6 @@
 """The tables of a state, in SQL that SQLite and PostgreSQL share.
 
-Values are JSON texts (model/codec.py); beside them stand only the columns that SQL looks at.
+Values are JSON texts (model/coding/codec.py); beside them stand only the columns that SQL looks at.
 """
 
 from __future__ import annotations

@@ -35,13 +35,13 @@ from synapse_apply.model.state import (
     StateIdentity,
     StateProgress,
 )
-from synapse_apply.stores import contents, faults, schema, texts
-from synapse_apply.stores.contents import StateHistory, StateRows, StateSnapshot
+from synapse_apply.stores import row_texts, schema, snapshot, state_messages
+from synapse_apply.stores.call_notes import CallNote
 from synapse_apply.stores.database import Database, Row, SqlRunner, Statement
-from synapse_apply.stores.holder import LockOwner
-from synapse_apply.stores.lock import LockRunner
-from synapse_apply.stores.locked import LockedStore
-from synapse_apply.stores.notes import CallNote
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lock_owner import LockOwner
+from synapse_apply.stores.lock.locked_store import LockedStore
+from synapse_apply.stores.snapshot import StateHistory, StateRows, StateSnapshot
 
 
 def utc_now() -> str:
@@ -98,7 +98,7 @@ class SqlStore(LockedStore):
         return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
 
     def read_state(self) -> State:
-        return contents.build_state(self._database.read_in_snapshot(self._read_rows), self.where)
+        return snapshot.build_state(self._database.read_in_snapshot(self._read_rows), self.where)
 
     def find_record(self, address: Address) -> Record | None:
         def read_record_rows(run: SqlRunner) -> list[Row]:
@@ -106,11 +106,11 @@ class SqlStore(LockedStore):
             return run(schema.GET_RECORD, (str(address),))
 
         rows = self._database.read_in_snapshot(read_record_rows)
-        return texts.decode_record(rows[0][0], self.where, str(address)) if rows else None
+        return row_texts.decode_record(rows[0][0], self.where, str(address)) if rows else None
 
     def append_audit_entries(self, *entries: AuditEntry) -> None:
         audit_rows = [
-            (entry.at, entry.address, texts.encode_audit_entry(entry, self.where))
+            (entry.at, entry.address, row_texts.encode_audit_entry(entry, self.where))
             for entry in entries
         ]
 
@@ -124,7 +124,7 @@ class SqlStore(LockedStore):
 
     def write_intent(self, intent: Intent) -> None:
         self._write_batch.write_durably(
-            CallNote(intent, intent_text=texts.encode_intent(intent, self.where))
+            CallNote(intent, intent_text=row_texts.encode_intent(intent, self.where))
         )
 
     def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
@@ -136,7 +136,7 @@ class SqlStore(LockedStore):
             record=record,
             record_row=() if record is None else self._build_record_row(record),
             drops_record=record is None and intent.state is IntentState.DONE,
-            audit_row=(entry.at, entry.address, texts.encode_audit_entry(entry, self.where)),
+            audit_row=(entry.at, entry.address, row_texts.encode_audit_entry(entry, self.where)),
         )
         self._write_batch.write_durably(call_note)
 
@@ -168,16 +168,16 @@ class SqlStore(LockedStore):
         def rename_records(run: SqlRunner) -> bool:
             for old, new in renames.items():
                 if not run(schema.GET_RECORD, (str(old),)):
-                    raise faults.build_unknown_address_error(old, self.where)
+                    raise state_messages.build_unknown_address_error(old, self.where)
                 if run(schema.GET_RECORD, (str(new),)):
-                    raise faults.build_address_taken_error(new, self.where)
+                    raise state_messages.build_address_taken_error(new, self.where)
                 for (text,) in run(schema.GET_INTENT_OF_ADDRESS, (str(old),)):
-                    raise faults.build_open_call_error(
-                        old, texts.decode_intent(text, self.where, str(old)).verb
+                    raise state_messages.build_open_call_error(
+                        old, row_texts.decode_intent(text, self.where, str(old)).verb
                     )
             rows = run(schema.ALL_RECORDS, ())
             records = [
-                texts.decode_record(text, self.where, record_address)
+                row_texts.decode_record(text, self.where, record_address)
                 for record_address, text in rows
             ]
             for old in renames:
@@ -204,14 +204,14 @@ class SqlStore(LockedStore):
             return run(schema.NEWEST_AUDIT, (limit,))
 
         rows = self._database.read_in_snapshot(read_newest_rows)
-        return [texts.decode_audit_entry(text, self.where, "audit") for (text,) in rows]
+        return [row_texts.decode_audit_entry(text, self.where, "audit") for (text,) in rows]
 
     def mark_plan_applied(self, plan_id: str) -> None:
         """Use up a saved plan; StateError when it was used before. The serial stays."""
 
         def insert_plan(run: SqlRunner) -> bool:
             if run(schema.GET_PLAN, (plan_id,)):
-                raise faults.build_plan_already_applied_error(plan_id)
+                raise state_messages.build_plan_already_applied_error(plan_id)
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
@@ -266,16 +266,16 @@ class SqlStore(LockedStore):
         """The state with its history, as one snapshot."""
 
         def read_rows_and_history(run: SqlRunner) -> tuple[StateRows, StateHistory]:
-            return self._read_rows(run), contents.read_history(run, self.where)
+            return self._read_rows(run), snapshot.read_history(run, self.where)
 
         rows, (plans, audit) = self._database.read_in_snapshot(read_rows_and_history)
         fence = int(rows[0][schema.FENCE_INDEX])
-        return StateSnapshot(contents.build_state(rows, self.where), plans, audit, fence)
+        return StateSnapshot(snapshot.build_state(rows, self.where), plans, audit, fence)
 
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
         """Make a state of these contents; StateError when there is one already."""
         if self.exists():
-            raise faults.build_existing_state_error(self.where)
+            raise state_messages.build_existing_state_error(self.where)
         state = state_snapshot.state
         identity_cells = (state.binding.url, state.binding.tenant, state.binding.data_set)
         meta_row = (
@@ -293,7 +293,7 @@ class SqlStore(LockedStore):
             statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
             statements.append((schema.ADD_META, meta_row))
             statements += [
-                *contents.build_fill_statements(state_snapshot, self.where),
+                *snapshot.build_fill_statements(state_snapshot, self.where),
                 *lock_statements,
             ]
             written_at = self._runner.timing.boottime()
@@ -305,7 +305,7 @@ class SqlStore(LockedStore):
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:
         address = record.address
-        text = texts.encode_record(record, self.where)
+        text = row_texts.encode_record(record, self.where)
         return (str(address), address.kind, record.api, record.remote_id, text)
 
     def _write_changed_rows(
@@ -321,7 +321,7 @@ class SqlStore(LockedStore):
             run(schema.DROP_RECORD, (row[0],))
         for record, row in changed_rows:
             for (other_address,) in run(schema.FIND_REMOTE, row[1:4]):
-                raise faults.build_duplicate_remote_id_error(record, other_address)
+                raise state_messages.build_duplicate_remote_id_error(record, other_address)
             run(schema.ADD_RECORD, row)
         return bool(changed_rows)
 

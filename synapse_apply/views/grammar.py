@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from synapse_apply.model.plan import Action, PlanSummary
 from synapse_apply.model.refactoring import MovedAddress
 from synapse_apply.model.state import DIRTY_SUFFIX
-from synapse_apply.views.safety import sanitize
+from synapse_apply.views.sanitize import sanitize
 
 ACTION_SYMBOLS = {
     Action.CREATE: "+",

@@ -9,8 +9,8 @@ from itertools import chain
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
-from synapse_apply.views.markup import shorten_text
-from synapse_apply.views.safety import escape_ci_commands, sanitize
+from synapse_apply.views.markdown.markup import shorten_text
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 
 _MAX_LABEL_LENGTH = 200
 _REFUSED = "refused"

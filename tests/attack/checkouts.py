@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 from unit.packages.trees import commit, git, write
 
-from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.plan import Action
-from synapse_apply.packages.inspect import inspect_source
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session import declare, offline
-from synapse_apply.session.checks import written
-from synapse_apply.session.checks.patient import TargetCheckup
-from synapse_apply.session.where import Invocation
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.operations import offline_plan
+from synapse_apply.operations.checks import manifests
+from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.invocation import Invocation
 
 BASE = "refs/remotes/origin/main"
 GOOD, EVIL = "https://good.example", "https://evil.example"
@@ -55,18 +56,26 @@ class Checkout:
 
     def url(self, ref: str = BASE) -> str:
         """The url that a plan under the settings of a ref would send the token to."""
-        return declare.load_project(Invocation(self.folder, project_from=ref)).targets["prod"].url
+        return (
+            configuration.load_project(Invocation(self.folder, project_from=ref))
+            .targets["prod"]
+            .url
+        )
 
     def names(self, ref: str = BASE) -> list[object]:
         """The names of the storages that `--ref` would make."""
         where = Invocation(self.folder, as_of=ref, target="prod")
-        declared = declare.read_declared_target(where, *declare.load_project_and_target(where))
+        declared = configuration.read_declared_target(
+            where, *configuration.load_project_and_target(where)
+        )
         return [one.spec["name"] for one in declared.desired.values()]
 
     def changes(self, ref: str = BASE) -> list[str]:
         """The addresses that `--offline --against` shows as changed."""
-        comparison = offline.load_offline_against_git(Invocation(self.folder, target="prod"), ref)
-        plan = offline.plan_offline(comparison, PlanOptions())
+        comparison = offline_plan.load_offline_against_git(
+            Invocation(self.folder, target="prod"), ref
+        )
+        plan = offline_plan.plan_offline(comparison, PlanOptions())
         return [str(one.address) for one in plan.changes if one.action is not Action.NO_OP]
 
     def digest(self, ref: str) -> str:
@@ -75,7 +84,9 @@ class Checkout:
     def row(self) -> str:
         """What doctor says about the repository."""
         patient = TargetCheckup(Invocation(self.folder), stack=None)  # type: ignore[arg-type]
-        return " ".join(f"{one.summary} {one.detail}" for one in written.check_repository(patient))
+        return " ".join(
+            f"{one.summary} {one.detail}" for one in manifests.check_repository(patient)
+        )
 
     def make_evil(self, at: Path, *, prefix: str = "", bare: bool = True) -> str:
         """A repository of the attacker's with a base of its own; gives that one's commit."""

@@ -13,7 +13,7 @@ from attack.lying import Liar, honest
 from fault.site import TENANT, TOKEN, Server
 
 from synapse_apply.cli.main import run
-from synapse_apply.client.transport import Transport
+from synapse_apply.client.http.transport import Transport
 from synapse_apply.emulator.serve import EmbeddedServer
 
 

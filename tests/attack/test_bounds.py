@@ -22,15 +22,15 @@ from installed import BIN, environment
 from unit.client.scripted import ScriptedServer, answer, raw
 
 from synapse_apply.client import BackendClient, ClientError
-from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import ClientCall
+from synapse_apply.client.consistent_lists import read_complete_list
 from synapse_apply.client.dialects import v1, v2
+from synapse_apply.client.http.answers import Answer
+from synapse_apply.client.http.sse import OversizedEventError, iter_events
 from synapse_apply.client.json_items import JsonItems, NotItemsError
-from synapse_apply.client.lists import ListQuery, stream_list_items
-from synapse_apply.client.readings import read_complete_list
-from synapse_apply.client.sse import OversizedEventError, iter_events
-from synapse_apply.model.desired import PackageSource
-from synapse_apply.packages.inspect import list_package_files
+from synapse_apply.client.pagination import ListQuery, stream_list_items
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.inspection import list_package_files
 from synapse_apply.packages.wildmatch import parse_pattern
 
 MOST_MEMORY = 500 * 1024  # KiB

@@ -12,7 +12,7 @@ import pytest
 from attack.two_targets import ENVIRON, Checkout
 from unit.packages.trees import git
 
-from synapse_apply.manifests.project import read_project
+from synapse_apply.manifests.project.project import read_project
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.values import SecretRef
 from synapse_apply.secrets.resolve import Resolver

@@ -12,9 +12,9 @@ import pytest
 from installed import BIN, environment
 
 from synapse_apply.cli import main as entry
-from synapse_apply.cli import start, table
-from synapse_apply.cli.endings import describe_failure
-from synapse_apply.cli.manual import CommandEntry, Terminated
+from synapse_apply.cli import registry, start
+from synapse_apply.cli.errors import describe_failure
+from synapse_apply.cli.help_pages import CommandEntry, Terminated
 
 TOOL = str(BIN / "synapse-apply")
 OURS = (0, 1, 2, 3, 4, 5, 6, 7, 64, 130, 141, 143)
@@ -120,7 +120,7 @@ def test_a_command_cannot_be_imported(monkeypatch, capsys, raised, code, said):
     def failing(_name):
         raise raised
 
-    monkeypatch.setattr("synapse_apply.cli.manual.import_module", failing)
+    monkeypatch.setattr("synapse_apply.cli.help_pages.import_module", failing)
     assert entry.run(["plan"]) == code
     told = capsys.readouterr().err
     assert said in told
@@ -129,7 +129,7 @@ def test_a_command_cannot_be_imported(monkeypatch, capsys, raised, code, said):
 
 def test_a_command_that_the_table_has_and_the_installation_lacks(monkeypatch, capsys):
     monkeypatch.setitem(
-        table.COMMANDS, "gone", CommandEntry("synapse_apply.cli.commands.gone", "Gone.")
+        registry.COMMANDS, "gone", CommandEntry("synapse_apply.cli.commands.gone", "Gone.")
     )
     assert entry.run(["gone"]) == 1
     assert "synapse_apply.cli.commands.gone cannot be imported" in capsys.readouterr().err

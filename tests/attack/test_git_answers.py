@@ -12,7 +12,7 @@ from laws.effort import DEEP
 from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.surroundings import read_head_commit
+from synapse_apply.workspace.environment import read_head_commit
 
 __all__ = ["checkout"]
 
@@ -323,7 +323,7 @@ class TestPrograms:
         own = checkout.top / ".git" / "config"
         own.write_text(own.read_text() + settings_text)
         # Which of the two depends on whether Git has ended by the time it is asked.
-        with pytest.raises(InputError, match="Git (object cannot be read|cannot read the file)"):
+        with pytest.raises(InputError, match=r"Git (object cannot be read|cannot read the file)"):
             checkout.url()
 
     @pytest.mark.parametrize("path", [".", "", "bin", "{top}", "{top}/bin", "{folder}/..", "{top}/out",

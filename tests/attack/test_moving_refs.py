@@ -10,8 +10,8 @@ from attack.checkouts import BASE, GOOD, Checkout, checkout
 from e2e.scenarios.workplace import Workplace
 from unit.packages.trees import commit, git, write
 
-from synapse_apply.packages import revision
-from synapse_apply.session import declare
+from synapse_apply.packages.source import git_ref
+from synapse_apply.workspace import configuration
 
 __all__ = ["checkout"]
 
@@ -19,14 +19,14 @@ __all__ = ["checkout"]
 @pytest.fixture
 def move(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the base move to the change as soon as a project file was read of it."""
-    read = declare.read_project_at
+    read = configuration.read_project_at
 
     def read_then_move(*arguments: Any) -> Any:
         project = read(*arguments)
         git(checkout.top, "update-ref", BASE, checkout.head)
         return project
 
-    return lambda: monkeypatch.setattr(declare, "read_project_at", read_then_move)
+    return lambda: monkeypatch.setattr(configuration, "read_project_at", read_then_move)
 
 
 def run(checkout: Checkout, *typed: str, code: int = 0) -> Any:
@@ -70,7 +70,7 @@ source: {path: p, ref: live}}\n"
     git(checkout.top, "branch", "live")
     write(checkout.folder, {"p/config.yaml": 'version: "2"\ncode: p\n', "p/more.py": "pass\n"})
     commit(checkout.top)
-    find = revision.resolve_ref
+    find = git_ref.resolve_ref
     asked: list[str] = []
 
     def find_then_move(repository: Any, ref: str) -> str:
@@ -79,7 +79,7 @@ source: {path: p, ref: live}}\n"
         git(checkout.top, "update-ref", "refs/heads/live", "HEAD")
         return found
 
-    monkeypatch.setattr("synapse_apply.packages.git.resolve_ref", find_then_move)
+    monkeypatch.setattr("synapse_apply.packages.source.git.resolve_ref", find_then_move)
     ran = run(checkout, "package", "show", "release/p", "--json", "-t", "prod")
     assert asked == ["live"]
     assert "more.py" not in ran.out

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.views.safety import sanitize
+from synapse_apply.views.sanitize import sanitize
 
 MANIFEST = """\
 apiVersion: synapse-apply/v1

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from attack.bench import Bench
 
-from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.remote_ids import is_remote_id, parse_remote_id
+from synapse_apply.model.coding import codec
+from synapse_apply.model.remote.remote_ids import is_remote_id, parse_remote_id
 from synapse_apply.model.state import Record
 
 ODD = [

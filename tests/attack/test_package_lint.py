@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.model.credentials import find_credentials
+from synapse_apply.model.secrets.credentials import find_credentials
+from synapse_apply.operations import package
 from synapse_apply.packages.entrypoints import iter_imported_modules
 from synapse_apply.packages.publisher import PublisherRules
-from synapse_apply.session import package
-from synapse_apply.session.where import Invocation
-from synapse_apply.views.failure import failure_document
-from synapse_apply.views.findings import render_diagnostics
+from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.text.findings import render_diagnostics
+from synapse_apply.workspace.invocation import Invocation
 
 CONFIG = "name: Y\ncode: y\nversion: 1.0.0\n"
 TOKEN = "ghp_" + "Ab3dE6gH" * 4 + "Zz90"

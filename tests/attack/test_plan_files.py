@@ -17,7 +17,7 @@ from installed import ROOT, copied
 
 from synapse_apply.cli.main import run
 from synapse_apply.model.errors import InputError
-from synapse_apply.session import saved
+from synapse_apply.operations import saved_plan
 
 FOREIGN = f"packages/{'0' * 64}.zip"
 
@@ -154,7 +154,7 @@ def test_a_zip_that_plan_does_not_write_is_refused(place, which, case):
     file = place / which
     change(file, entries_of(file))
     with pytest.raises(InputError) as caught:
-        saved.read_saved_plan(file)
+        saved_plan.read_saved_plan(file)
     (found,) = caught.value.diagnostics
     assert found.summary == "This plan file cannot be used"
     assert said in found.detail
@@ -165,7 +165,7 @@ def test_packages_in_a_plan_that_was_made_without_them(place):
     file = place / "plain"
     zipped(file, [*entries_of(file).items(), (FOREIGN, b"PK")])
     with pytest.raises(InputError) as caught:
-        saved.read_saved_plan(file)
+        saved_plan.read_saved_plan(file)
     assert "its plan was made without them" in caught.value.diagnostics[0].detail
 
 
@@ -198,7 +198,7 @@ def test_json_that_can_be_read_in_two_ways_is_refused(place, case):
     text = change(entries["plan.json"].decode())
     zipped(file, [("plan.json", text if isinstance(text, bytes) else text.encode())])
     with pytest.raises(InputError) as caught:
-        saved.read_saved_plan(file)
+        saved_plan.read_saved_plan(file)
     assert f"plan.json in it {said}" in caught.value.diagnostics[0].detail
 
 
@@ -302,4 +302,4 @@ def test_a_pipe_is_no_plan(tmp_path: Path) -> None:
     """It is not waited for."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="cannot be used"):
-        saved.read_saved_plan(tmp_path / "pipe")
+        saved_plan.read_saved_plan(tmp_path / "pipe")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Invocation
+from synapse_apply.operations.validate import validate
+from synapse_apply.workspace.invocation import Invocation
 
 SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 PLUGIN = """\

@@ -19,8 +19,8 @@ from installed import environment
 
 from synapse_apply.cli.main import run
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.session.context import StateSession, open_state
-from synapse_apply.session.where import Invocation
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import StateSession, open_state
 
 HEAD = "apiVersion: synapse-apply/v1"
 PLUGIN = """\

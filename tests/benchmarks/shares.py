@@ -22,15 +22,15 @@ from benchmarks.worlds import SHAPES, World
 # Parts by the function that does it: (file, function). None stands in another.
 PARTS = {
     "start-up: modules": ("<frozen importlib._bootstrap>", "_find_and_load"),
-    "YAML to documents with places": ("manifests/reader.py", "run"),
-    "schemas, secret fields, decoding": ("manifests/loading.py", "_decoded"),
+    "YAML to documents with places": ("manifests/yaml/reader.py", "run"),
+    "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decoded"),
     "reading the state": ("stores/sql.py", "read"),
-    "live objects": ("session/observe.py", "observe"),
-    "the three sides made comparable": ("session/prepare.py", "items"),
+    "live objects": ("live/live_reader.py", "observe"),
+    "the three sides made comparable": ("live/comparable_values.py", "items"),
     "the plan": ("planning/planner.py", "plan"),
-    "the text of the plan": ("views/text.py", "render_plan"),
+    "the text of the plan": ("views/text/plan.py", "render_plan"),
     "HTTP: the calls of an apply": ("client/integration.py", "create_storage"),
-    "intents: announced": ("applying/announce.py", "announced"),
+    "intents: announced": ("applying/write_intents.py", "announced"),
     "outcomes: compared and recorded": ("applying/calls.py", "finish"),
 }
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, StateIdentity
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 SIZES = (100, 1_000, 10_000)
 CALLS = 200

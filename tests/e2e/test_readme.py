@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from installed import ROOT, environment, run
 
-from synapse_apply.cli.table import EXITS
+from synapse_apply.cli.registry import EXITS
 from synapse_apply.model.errors import Exit
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,14 +16,15 @@ from typing import Any
 from fault.disks import obey_modes
 from fault.site import Ahead
 
-from synapse_apply.cli import applying as cli_applying
+from synapse_apply.cli.flows import apply_run as cli_applying
 from synapse_apply.cli.main import main
-from synapse_apply.session import context, state_file, surroundings
-from synapse_apply.stores import postgres, sqlite
-from synapse_apply.stores.boot_clock import read_boottime
-from synapse_apply.stores.holder import LockProcess
-from synapse_apply.stores.holding import LeaseTiming
-from synapse_apply.stores.lock import LockRunner
+from synapse_apply.stores.lock.boot_clock import read_boottime
+from synapse_apply.stores.lock.lease import LeaseTiming
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lock_owner import LockProcess
+from synapse_apply.stores.postgres import postgres_database
+from synapse_apply.stores.sqlite import sqlite_database
+from synapse_apply.workspace import environment, state_access, target_session
 
 WRITES = frozenset(
     {
@@ -68,20 +69,20 @@ class Altered:
             runner["timing"] = LeaseTiming(self.lease, self.lease / 12, longest_pause=0.05)
         if self.host:
             runner["process"] = LockProcess(self.host, "another boot", 1, "5", f"they@{self.host}")
-        vars(state_file)["LockRunner"] = partial(LockRunner, **runner)
+        vars(state_access)["LockRunner"] = partial(LockRunner, **runner)
         if by := self.ahead + self.later:
-            vars(context)["SystemClock"] = lambda: Ahead(by)
-            vars(surroundings)["read_boottime"] = lambda: read_boottime() + self.later
+            vars(target_session)["SystemClock"] = lambda: Ahead(by)
+            vars(environment)["read_boottime"] = lambda: read_boottime() + self.later
         if self.patience:
-            made = partial(postgres.PostgresDatabase, patience=self.patience)
-            vars(postgres)["PostgresDatabase"] = made
-            vars(sqlite)["BUSY_TIMEOUT_SECONDS"] = self.patience
+            made = partial(postgres_database.PostgresDatabase, patience=self.patience)
+            vars(postgres_database)["PostgresDatabase"] = made
+            vars(sqlite_database)["BUSY_TIMEOUT_SECONDS"] = self.patience
         if self.drain:
             vars(cli_applying)["DRAIN_SECONDS"] = self.drain
         if self.nobody:
             obey_modes()
         if self.signal or self.counted:
-            vars(state_file)["open_store"] = partial(_opened, state_file.open_store, self)
+            vars(state_access)["open_store"] = partial(_opened, state_access.open_store, self)
 
 
 class Signalled:

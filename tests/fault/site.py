@@ -21,15 +21,16 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import AuditEntry
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session import state_file, states
-from synapse_apply.session.apply import apply, check
-from synapse_apply.session.backend import LastRequest
-from synapse_apply.session.context import TargetSession, open_context, open_state
-from synapse_apply.session.plan import plan
-from synapse_apply.session.surroundings import normalize_base_url, read_uptime
-from synapse_apply.session.where import Invocation
-from synapse_apply.views.progress import SilentProgress
+from synapse_apply.operations import state as states
+from synapse_apply.operations.apply import apply, check
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.views.text.progress import SilentProgress
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.backend import LastRequest
+from synapse_apply.workspace.environment import normalize_base_url, read_uptime
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession, open_context, open_state
 
 TOKEN = "fault-token"
 TENANT = "fault"
@@ -224,7 +225,7 @@ class Site:
             _write_group(root, number)
         _write_storages(root, extra_storages)
         with open_state(made.where()) as state:
-            binding = state_file.build_state_identity(
+            binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
             states.create_state(state, binding, made.environ)

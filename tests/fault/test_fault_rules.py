@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from synapse_apply.emulator.core.fault_rules import (
+from synapse_apply.emulator.faults.rules import (
     ACTION_KINDS,
     FaultSchedule,
     FaultsError,

@@ -16,7 +16,7 @@ from profiles import PAGE
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.verification import LastRun, RunStatus
-from synapse_apply.session.context import open_state
+from synapse_apply.workspace.target_session import open_state
 
 AT = "release/plugin-0@1.0.0"
 RUN = {"method": "POST", "path": "/plugins/*/run/"}

@@ -9,8 +9,8 @@ import pytest
 from fault.convergence import DEEP, Row
 from fault.site import Server, Site, pending, tally
 
-from synapse_apply.session import states
-from synapse_apply.session.context import open_state
+from synapse_apply.operations import state as states
+from synapse_apply.workspace.target_session import open_state
 
 LIST = {"method": "GET", "path": "/storages/"}
 DELETE, INSERT = {"page_shift": "delete"}, {"page_shift": "insert"}

@@ -16,7 +16,7 @@ from installed import environment
 OLDER = "This state is older than the last one seen here"
 KILLED_BY = """
 import os, sys
-from synapse_apply.session import last_seen
+from synapse_apply.workspace import last_seen
 from synapse_apply.cli.main import run
 if sys.argv[1] == "before":
     last_seen.LastSeenStates.remember_store_progress = lambda *_given: os._exit(9)

@@ -23,19 +23,19 @@ from installed import BIN, environment
 from postgres.server import BINARIES, PostgresServer
 
 from synapse_apply.kinds.proof import RUN_MARK_KEY
-from synapse_apply.model import codec
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding import codec
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun
 from synapse_apply.secrets.keys import StateKeys
-from synapse_apply.session.sources import source_content_to_json
-from synapse_apply.session.unrecorded import RecoveryJournal
-from synapse_apply.stores.holder import LockProcess
-from synapse_apply.stores.lock import LockRunner
-from synapse_apply.stores.postgres import open_postgres
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lock_owner import LockProcess
+from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.workspace.package_sources import source_content_to_json
+from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 HERE = Path(__file__).resolve().parent
 # A folder that Git does not ignore stands in for `.synapse-apply`.

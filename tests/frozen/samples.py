@@ -11,9 +11,8 @@ from dataclasses import replace
 
 from synapse_apply.kinds.compare import format_comparable_json
 from synapse_apply.kinds.proof import add_run_mark, compute_body_digest
-from synapse_apply.model import codec
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Package, PackageSource
+from synapse_apply.model.coding import codec
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import (
@@ -27,6 +26,8 @@ from synapse_apply.model.plan import (
     Refusal,
 )
 from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import (
     Acceptance,
     AuditEntry,
@@ -37,7 +38,6 @@ from synapse_apply.model.state import (
     StateIdentity,
     Uptime,
 )
-from synapse_apply.model.trial import DryRunCounts
 from synapse_apply.model.values import (
     ABSENT,
     KnownAfterApply,
@@ -50,8 +50,8 @@ from synapse_apply.model.verification import LastRun, RunStatus, Verification
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.macs import compute_mac
 from synapse_apply.secrets.signatures import sign_document
-from synapse_apply.session.sources import ConfigText, SourceContent
-from synapse_apply.stores.contents import StateSnapshot
+from synapse_apply.stores.snapshot import StateSnapshot
+from synapse_apply.workspace.package_sources import ConfigText, SourceContent
 
 # Made up, as everything here. Whoever finds it in a log has found a test.
 KEY_TEXT = base64.b64encode(b"a made-up state key for fixtures").decode()

@@ -13,12 +13,12 @@ import pytest
 from frozen import samples
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.json_shapes import is_needed, key_of_field
+from synapse_apply.model.coding.json_shapes import is_needed, key_of_field
+from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY
 from synapse_apply.model.plan import Change, Plan
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.state import AuditEntry, Intent, Record, State
-from synapse_apply.model.text_forms import FORM_METADATA_KEY
-from synapse_apply.model.trial import DryRunCounts
-from synapse_apply.session.sources import SourceContent
+from synapse_apply.workspace.package_sources import SourceContent
 
 FILE = Path(__file__).resolve().parent / "keys.json"
 # By what they are to users. All that `json_shapes` is asked to code, but flat fields.

@@ -14,18 +14,19 @@ import pytest
 from frozen import samples
 from postgres.server import PostgresServer
 
-from synapse_apply.model import codec
+from synapse_apply.model.coding import codec
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.state import StateProgress
 from synapse_apply.model.values import Mac
+from synapse_apply.operations import saved_plan
 from synapse_apply.secrets.keys import StateKeys
-from synapse_apply.session import saved, unrecorded
-from synapse_apply.session.sources import source_content_from_json, source_content_to_json
-from synapse_apply.session.unrecorded import RecoveryJournal
-from synapse_apply.stores.postgres import open_postgres
+from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.schema import TABLE_COLUMNS
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.workspace import recovery_journal
+from synapse_apply.workspace.package_sources import source_content_from_json, source_content_to_json
+from synapse_apply.workspace.recovery_journal import RecoveryJournal
 
 FILES = Path(__file__).resolve().parent / "2026-11"
 UNRECORDED = f"unrecorded-prod-{samples.PLAN_ID}.jsonl"
@@ -124,7 +125,7 @@ def test_digests_and_signatures_stay() -> None:
 @pytest.mark.parametrize(("name", "number"), [("next.plan", 1), ("packed.plan", 2)])
 def test_saved_plans_are_read(name: str, number: int) -> None:
     """Of both formats: the plan, its options, its signature, the packages in it."""
-    contents = saved.read_saved_plan(FILES / name)
+    contents = saved_plan.read_saved_plan(FILES / name)
     actions = {str(change.address): change.action.value for change in contents.plan.changes}
     assert actions == {
         "plugin/echo": "update",
@@ -147,7 +148,7 @@ def test_saved_plans_are_read(name: str, number: int) -> None:
 
 def test_unrecorded_calls_are_read(tmp_path: Path) -> None:
     """Each line as it was meant, and signed by the key; another key's are told apart."""
-    contents = unrecorded.read_journal_file(FILES / UNRECORDED, "prod", KEYS)
+    contents = recovery_journal.read_journal_file(FILES / UNRECORDED, "prod", KEYS)
     assert contents.is_genuine
     assert [(ended.intent, ended.record, ended.audit_entry) for ended in contents.calls] == list(
         samples.build_ended()
@@ -155,11 +156,13 @@ def test_unrecorded_calls_are_read(tmp_path: Path) -> None:
     assert {(ended.lineage, ended.target, ended.plan_id) for ended in contents.calls} == {
         (samples.LINEAGE, "prod", samples.PLAN_ID)
     }
-    assert not unrecorded.read_journal_file(FILES / UNRECORDED, "prod", StateKeys()).is_genuine
+    assert not recovery_journal.read_journal_file(
+        FILES / UNRECORDED, "prod", StateKeys()
+    ).is_genuine
     changed = tmp_path / UNRECORDED
     changed.write_text((FILES / UNRECORDED).read_text().replace('"12"', '"13"'))
     with pytest.raises(InputError, match="changed after a run wrote it"):
-        unrecorded.read_journal_file(changed, "prod", KEYS)
+        recovery_journal.read_journal_file(changed, "prod", KEYS)
 
 
 def test_unrecorded_calls_are_written_byte_for_byte(tmp_path: Path) -> None:

@@ -89,8 +89,8 @@ class States:
 
 def _add_intents(state: sqlite3.Connection, address: str) -> None:
     """Calls that nobody saw end, as a run that was killed leaves them."""
-    from synapse_apply.model import codec
     from synapse_apply.model.address import Address
+    from synapse_apply.model.coding import codec
     from synapse_apply.model.state import Intent
 
     for number, verb in enumerate(("create", "update", "delete", "run")):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from synapse_apply.cli import endings
+from synapse_apply.cli import errors
 from synapse_apply.cli.main import run
 
 # A child may read nothing of who runs the fuzzer, and send nothing in their name.
@@ -32,13 +32,13 @@ def clear_environment(given: Mapping[str, str]) -> None:
 def execute(*arguments: str) -> int:
     """Run a command line in the working folder; gives its exit code."""
     found: list[BaseException] = []
-    original = endings._build_internal_finding
+    original = errors._build_internal_finding
 
     def noticing(problem: BaseException) -> object:
         found.append(problem)
         return original(problem)
 
-    with mock.patch.object(endings, "_build_internal_finding", noticing), _streams():
+    with mock.patch.object(errors, "_build_internal_finding", noticing), _streams():
         try:
             code = run(arguments)
         except BaseException as problem:

@@ -24,16 +24,22 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session import state_file, states
-from synapse_apply.session.adopt import import_objects
-from synapse_apply.session.apply import apply, check
-from synapse_apply.session.context import PlanResult, TargetSession, open_context, open_state
-from synapse_apply.session.inventory import InventoryRow
-from synapse_apply.session.plan import plan
-from synapse_apply.session.surroundings import normalize_base_url
-from synapse_apply.session.where import Invocation
-from synapse_apply.views.progress import SilentProgress
+from synapse_apply.operations import state as states
+from synapse_apply.operations.apply import apply, check
+from synapse_apply.operations.import_ import import_objects
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.views.text.progress import SilentProgress
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.inventory_rows import InventoryRow
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import (
+    PlanResult,
+    TargetSession,
+    open_context,
+    open_state,
+)
 
 TOKEN = "law-token"
 TENANT = "law"
@@ -249,7 +255,7 @@ class Project:
         (root / SECRET_FILE).write_text(SECRETS["LAW_SECRET_0"] + "\n", encoding="utf-8")
         made = cls(root, server)
         with open_state(made.where) as state:
-            binding = state_file.build_state_identity(
+            binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
             states.create_state(state, binding, made.environ)

@@ -12,20 +12,20 @@ from laws.bench import Applied, Project
 from laws.canaries import files, leaks
 from laws.worlds import PLUGIN_FIELDS
 
-from synapse_apply.model.codec import format_canonical_json, plan_from_json, plan_to_json
+from synapse_apply.model.coding.codec import format_canonical_json, plan_from_json, plan_to_json
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
 from synapse_apply.model.state import State
 from synapse_apply.model.values import flatten, get_at
-from synapse_apply.views.findings import render_diagnostics
-from synapse_apply.views.json import (
+from synapse_apply.views.json.documents import (
     diagnostics_document,
     format_json_document,
     plan_document,
     report_document,
 )
-from synapse_apply.views.text import render_plan, render_report
+from synapse_apply.views.text.findings import render_diagnostics
+from synapse_apply.views.text.plan import render_plan, render_report
 
 MASK = "********"
 

@@ -14,8 +14,8 @@ from laws.effort import effort
 from laws.worlds import SECRETS, World, document
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.plan import plan
-from synapse_apply.session.validate import validate
+from synapse_apply.operations.plan import plan
+from synapse_apply.operations.validate import validate
 
 pytestmark = pytest.mark.deep
 CANARIES = st.sampled_from([text for name, text in SECRETS.items() if "JSON" not in name])

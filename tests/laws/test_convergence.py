@@ -13,7 +13,7 @@ from laws.worlds import Story, stories
 
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.report import Result
-from synapse_apply.planning.situation import PlanOptions
+from synapse_apply.planning.plan_input import PlanOptions
 
 pytestmark = pytest.mark.deep
 

@@ -11,10 +11,10 @@ from laws.effort import effort
 from laws.worlds import Edit, Story, edits, stories
 
 from synapse_apply.model.errors import Exit, InputError, Refused, SynapseApplyError
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session.apply import apply, check
-from synapse_apply.session.plan import plan
-from synapse_apply.views.progress import SilentProgress
+from synapse_apply.operations.apply import apply, check
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.views.text.progress import SilentProgress
 
 pytestmark = pytest.mark.deep
 

@@ -12,7 +12,7 @@ from laws.bench import on_each_api
 from laws.effort import effort
 from laws.worlds import ADDRESSES, Edit, World, edits, suit, worlds
 
-from synapse_apply.model.codec import plan_to_json
+from synapse_apply.model.coding.codec import plan_to_json
 from synapse_apply.model.plan import Plan
 
 pytestmark = pytest.mark.deep

@@ -24,11 +24,11 @@ from laws.effort import effort
 from laws.worlds import World, edits, evolved, suit
 from profiles import PAGE, PROFILE, VENDOR
 
-from synapse_apply.applying.failures import CONFLICT
+from synapse_apply.applying.messages import CONFLICT
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.report import Result
-from synapse_apply.session import states
-from synapse_apply.session.context import open_state
+from synapse_apply.operations import state as states
+from synapse_apply.workspace.target_session import open_state
 
 pytestmark = pytest.mark.deep
 # Without a list a plugin that has no code cannot be found again; the manual says so.

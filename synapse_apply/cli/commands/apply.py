@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options, revision_options
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 def _reject_refresh_only(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -55,8 +55,8 @@ def _reject_refresh_only(_ctx: click.Context, _param: click.Parameter, value: bo
 @options.add_event_options
 @options.add_target_options
 @options.add_report_option
-@revisions.add_project_from_option
-@revisions.add_ref_option
+@revision_options.add_project_from_option
+@revision_options.add_ref_option
 @options.add_file_option
 @options.add_variable_options
 @options.add_plan_options
@@ -110,16 +110,16 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     """
     from dataclasses import replace
 
-    from synapse_apply.cli.applying import ApplyRun
-    from synapse_apply.cli.approval import require_approval
-    from synapse_apply.cli.choices import PlanArguments
-    from synapse_apply.cli.saved_plan import (
+    from synapse_apply.cli.flows.apply_run import ApplyRun
+    from synapse_apply.cli.flows.approval import require_approval
+    from synapse_apply.cli.flows.countdown import wait_if_requested
+    from synapse_apply.cli.flows.saved_plan import (
         SavedPlanRun,
         open_apply_session,
         read_approved_plans,
         use_plan_target,
     )
-    from synapse_apply.cli.waiting import wait_if_requested
+    from synapse_apply.cli.params.plan_arguments import PlanArguments
 
     plans = read_approved_plans(invocation, plan, reviewed, {**plan_arguments, "adopt": adopt})
     if plans is not None:

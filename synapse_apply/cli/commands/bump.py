@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import offers, options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli import completion
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @options.add_target_options
 @options.add_file_option
 @options.add_variable_options
-@click.argument("plugin", shell_complete=offers.complete_plugins)
+@click.argument("plugin", shell_complete=completion.complete_plugins)
 @click.argument("part", required=False, type=click.Choice(["major", "minor", "patch"]))
 @click.option("--to", default="", metavar="VERSION", help="This version, instead of a part.")
 @click.option("-m", "--changelog", metavar="TEXT", help="Also set the release's changelog.")
@@ -52,21 +53,21 @@ def command(
     A prerelease leads up to its version: `patch` makes 1.2.0 of 1.2.0-rc.1. With -t only the
     manifests of that target are looked at, otherwise those of all.
     """
-    from synapse_apply.cli import bumping
-    from synapse_apply.cli.again import format_location_options
-    from synapse_apply.session.bump import BumpRequest, bump_version
+    from synapse_apply.cli.params.invocation_options import format_location_options
+    from synapse_apply.cli.texts import bump
+    from synapse_apply.operations.bump import BumpRequest, bump_version
 
     if bool(part) == bool(to):
         raise click.UsageError("Say major, minor or patch, or --to VERSION: one of the two.")
     request = BumpRequest(plugin, part or "", to, changelog)
     bump_result = bump_version(invocation, request, write=not dry_run)
     if console.as_json:
-        console.write_document(bumping.build_bump_document(bump_result, is_written=not dry_run))
+        console.write_document(bump.build_bump_document(bump_result, is_written=not dry_run))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
         location_options, color = format_location_options(invocation), console.is_output_colored
         console.write_output(
-            bumping.format_bump_result(
+            bump.format_bump_result(
                 bump_result,
                 location_options,
                 is_written=not dry_run,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.completing import SHELLS, build_completion_script
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+from synapse_apply.cli.shell_completion import SHELLS, build_completion_script
 
 _BASH_COMMAND = "synapse-apply completion bash"
 _BASH_COMPLETION_FILE = "~/.local/share/bash-completion/completions/synapse-apply"

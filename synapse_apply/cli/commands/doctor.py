@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options, revision_options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )
 @options.add_json_options
 @options.add_target_options
-@revisions.add_project_from_option
+@revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
 def command(*, console: Console, invocation: Invocation) -> int:
@@ -37,8 +37,8 @@ def command(*, console: Console, invocation: Invocation) -> int:
     checked is said. No value of a secret is shown, only where it comes from.
     """
     from synapse_apply import __version__
-    from synapse_apply.session.doctor import run_all_checks
-    from synapse_apply.views.checkup import checkup_document, render_checkup
+    from synapse_apply.operations.doctor import run_all_checks
+    from synapse_apply.views.text.checkup import checkup_document, render_checkup
 
     checkup = run_all_checks(invocation)
     if console.as_json:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, revisions
-from synapse_apply.cli.addresses import DECLARED_NAME
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options, revision_options
+from synapse_apply.cli.params.addresses import DECLARED_NAME
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @options.add_json_options
 @options.add_target_options
 @options.add_report_option
-@revisions.add_project_from_option
+@revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
 @options.add_selection_options
@@ -79,7 +79,7 @@ def command(
     stay. All is checked before the first file is written. A secret is never written, and what a
     variable or a package's config.yaml gives is refused with the place to change.
     """
-    from synapse_apply.cli import drifting
+    from synapse_apply.cli.flows import drift_run
 
     if dry_run and not accepted:
         raise click.UsageError("--dry-run goes with --accept.")
@@ -89,8 +89,8 @@ def command(
                 "--accept edits files, of the addresses it names: it goes with no --only, "
                 "--exclude, --unmanaged, --detailed-exitcode or --report."
             )
-        return drifting.accept_live_values(console, invocation, accepted, write=not dry_run)
-    drift_options = drifting.DriftOptions(only, exclude, unmanaged=unmanaged)
-    return drifting.show_drift(
+        return drift_run.accept_live_values(console, invocation, accepted, write=not dry_run)
+    drift_options = drift_run.DriftOptions(only, exclude, unmanaged=unmanaged)
+    return drift_run.show_drift(
         console, invocation, reports, drift_options, is_detailed=detailed_exitcode
     )

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.errors import Exit, InputError
 
 if TYPE_CHECKING:
-    from synapse_apply.session.export import ExportReport
-    from synapse_apply.session.gather import NamedObject
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.live.discovery import NamedObject
+    from synapse_apply.operations.export import ExportReport
+    from synapse_apply.workspace.invocation import Invocation
 
 _MAX_RANGE_SIZE = 1_000_000
 _KIND_NAMES = tuple(sorted(CATALOGUE))
@@ -112,10 +112,10 @@ def command(
     which by --codes, --ids or --from-jobs. The same objects give the same files, so that an export
     can be compared with an earlier one.
     """
-    from synapse_apply.cli.exporting import format_next_steps, show_export_result
-    from synapse_apply.session.export import build_export, write_export_files
-    from synapse_apply.session.gather import GatherQuery
-    from synapse_apply.session.reach import open_live_backend
+    from synapse_apply.cli.texts.export import format_next_steps, show_export_result
+    from synapse_apply.live.discovery import GatherQuery
+    from synapse_apply.live.live_backend import open_live_backend
+    from synapse_apply.operations.export import build_export, write_export_files
 
     if "-" in {str(folder), str(inventory)}:
         raise click.UsageError(
@@ -152,7 +152,7 @@ def _choose_inventory_path(
     invocation: Invocation, folder: Path, requested_path: Path | None
 ) -> Path:
     """Where the inventory goes; InputError for a file that is the project's own."""
-    from synapse_apply.session.own_files import describe_protected_file
+    from synapse_apply.operations.protected_files import describe_protected_file
 
     inventory_path = (
         invocation.directory / requested_path
@@ -200,7 +200,7 @@ def _read_codes_file(path: Path) -> tuple[str, ...]:
 
 def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[NamedObject]]:
     """Ids by kind; a usage error for what is none."""
-    from synapse_apply.session.gather import NamedObject
+    from synapse_apply.live.discovery import NamedObject
 
     objects_by_kind: dict[str, list[NamedObject]] = {}
     for text in texts:

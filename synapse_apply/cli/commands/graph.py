@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options, revision_options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.session.where import Invocation
     from synapse_apply.views.graph import GraphNode
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @options.add_color_options
 @options.add_target_options
-@revisions.add_project_from_option
+@revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
 @click.option(
@@ -63,8 +63,8 @@ def command(*, console: Console, invocation: Invocation, form: str, planned: boo
 def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
     """What the manifests say; InputError with every finding."""
     from synapse_apply.model.errors import InputError
-    from synapse_apply.session.declare import load_project_and_target, read_declared_target
     from synapse_apply.views.graph import GraphNode
+    from synapse_apply.workspace.configuration import load_project_and_target, read_declared_target
 
     declared_target = read_declared_target(invocation, *load_project_and_target(invocation))
     if any(finding.is_error for finding in declared_target.diagnostics):
@@ -77,10 +77,10 @@ def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
 
 def _build_planned_nodes(invocation: Invocation) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
     """What apply would do, as far as it could be planned, and what was found on the way."""
-    from synapse_apply.cli.choices import PlanArguments
-    from synapse_apply.session.context import open_context
-    from synapse_apply.session.plan import plan
+    from synapse_apply.cli.params.plan_arguments import PlanArguments
+    from synapse_apply.operations.plan import plan
     from synapse_apply.views.graph import build_plan_nodes
+    from synapse_apply.workspace.target_session import open_context
 
     plan_arguments = PlanArguments(
         prune=False, recreate=False, resend_secrets=False, overridden=(), adopt=True

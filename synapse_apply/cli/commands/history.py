@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -41,9 +41,9 @@ def command(*, console: Console, invocation: Invocation, words: tuple[str, ...],
     the server's request id, a digest of what was sent, and how it ended. There is never a value.
     What only the state was told is there as well: moves, imports, what was adopted or forgotten.
     """
-    from synapse_apply.cli.past import show_run, show_runs
-    from synapse_apply.session.context import open_state
-    from synapse_apply.session.history import find_past_run, list_past_runs
+    from synapse_apply.cli.texts.history import show_run, show_runs
+    from synapse_apply.operations.history import find_past_run, list_past_runs
+    from synapse_apply.workspace.target_session import open_state
 
     if words and (words[0] != "show" or len(words) != 2):
         raise click.UsageError("It is `history`, or `history show PLAN_ID`.")

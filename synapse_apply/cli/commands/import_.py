@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.addresses import DECLARED_NAME
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+from synapse_apply.cli.params.addresses import DECLARED_NAME
 
 if TYPE_CHECKING:
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -57,12 +57,12 @@ def command(
     Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
     digest is recorded. The next plan shows how they differ from their manifests.
     """
-    from synapse_apply.cli.inventories import read_inventory_file
-    from synapse_apply.session.adopt import import_objects
-    from synapse_apply.session.context import open_context
-    from synapse_apply.session.inventory import InventoryRow
-    from synapse_apply.session.select import choose_address
-    from synapse_apply.views.record import record_document
+    from synapse_apply.cli.params.input_files import read_inventory_file
+    from synapse_apply.operations.import_ import import_objects
+    from synapse_apply.views.text.record import record_document
+    from synapse_apply.workspace.inventory_rows import InventoryRow
+    from synapse_apply.workspace.selection import choose_address
+    from synapse_apply.workspace.target_session import open_context
 
     if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")

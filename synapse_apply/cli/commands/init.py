@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 
 
 @manual_command(
@@ -40,17 +40,17 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
-    from synapse_apply.cli.again import format_location_options
-    from synapse_apply.model.aim import add_options_to_commands
-    from synapse_apply.session import scaffold
-    from synapse_apply.session.declare import format_path
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.cli.params.invocation_options import format_location_options
+    from synapse_apply.model.command import add_options_to_commands
+    from synapse_apply.operations import init
+    from synapse_apply.workspace.configuration import format_path
+    from synapse_apply.workspace.invocation import Invocation
 
     folder = Path.cwd() / chdir if chdir else Path.cwd()
     project_scaffold = (
-        scaffold.build_plugin_scaffold(folder, folder / plugin)
+        init.build_plugin_scaffold(folder, folder / plugin)
         if plugin
-        else scaffold.build_project_scaffold(folder)
+        else init.build_project_scaffold(folder)
     )
     project_scaffold.write_files()
     for path in project_scaffold.files:

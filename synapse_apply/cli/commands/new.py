@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 
 
 @manual_command(
@@ -42,10 +42,8 @@ def command(*, console: Console, kind: str, name: str, provider: str, out: Path 
     What must be filled in says CHANGE-ME, and is an error until then; what may be left out is
     commented. Secrets come from the environment, never from the manifest.
     """
-    from synapse_apply.session import scaffold
+    from synapse_apply.operations import init
 
-    text = scaffold.write_new_manifest(
-        Path.cwd(), scaffold.build_manifest_text(kind, name, provider), out
-    )
+    text = init.write_new_manifest(Path.cwd(), init.build_manifest_text(kind, name, provider), out)
     console.write_output(text if out is None else f"Wrote {out}\n")
     return 0

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import options, revisions, together
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import option_conflicts, options, revision_options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
-    from synapse_apply.cli.keeping import PlanDestination
+    from synapse_apply.cli.flows.plan_destination import PlanDestination
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.plan import Plan
-    from synapse_apply.session.where import Invocation
-    from synapse_apply.views.progress import Display
+    from synapse_apply.views.text.progress import Display
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 @options.add_json_options
 @options.add_target_options
 @options.add_report_option
-@revisions.add_project_from_option
-@revisions.add_ref_option
-@revisions.add_offline_option
-@revisions.add_against_option
+@revision_options.add_project_from_option
+@revision_options.add_ref_option
+@revision_options.add_offline_option
+@revision_options.add_against_option
 @options.add_file_option
 @options.add_variable_options
 @options.add_plan_options
@@ -130,13 +130,13 @@ def command(
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
     modes = {"offline": offline, "against": against, "refresh_only": refresh_only}
-    together.check_option_conflicts({**plan_arguments, **modes, "as_of": invocation.as_of})
+    option_conflicts.check_option_conflicts({**plan_arguments, **modes, "as_of": invocation.as_of})
     if refresh_only:
         return _show_drift_only(
             console, invocation, reports, plan_arguments, is_detailed=detailed_exitcode
         )
     if offline or against is not None:
-        from synapse_apply.cli.offline import make_offline_plan
+        from synapse_apply.cli.params.offline_options import make_offline_plan
 
         plan = make_offline_plan(invocation, against if offline else None, plan_arguments)
         _show_plan(console, plan, show_unchanged=show_unchanged)
@@ -160,9 +160,9 @@ def _make_online_plan(
     **plan_arguments: Any,
 ) -> Plan:
     """A plan of what is live, shown and saved as it was asked for."""
-    from synapse_apply.cli.choices import PlanArguments
-    from synapse_apply.session.context import open_context
-    from synapse_apply.session.plan import plan as make_plan
+    from synapse_apply.cli.params.plan_arguments import PlanArguments
+    from synapse_apply.operations.plan import plan as make_plan
+    from synapse_apply.workspace.target_session import open_context
 
     destination = _build_plan_destination(invocation, out, with_packages=with_packages)
     preflight_findings = _run_preflight(invocation) if preflight else ()
@@ -187,7 +187,7 @@ def _make_online_plan(
 
 def _open_dry_run_display(console: Console) -> Display:
     """What tells of dry runs while they go on: packages may take long."""
-    from synapse_apply.views.progress import open_progress
+    from synapse_apply.views.text.progress import open_progress
 
     return open_progress(
         sys.stderr, color=console.is_stderr_colored, silent=not console.is_interactive
@@ -199,13 +199,13 @@ def _build_plan_destination(
 ) -> PlanDestination | None:
     if out is None and not with_packages:
         return None
-    from synapse_apply.cli.keeping import PlanDestination
+    from synapse_apply.cli.flows.plan_destination import PlanDestination
 
     return PlanDestination.from_options(invocation, out, with_packages=with_packages)
 
 
 def _run_preflight(invocation: Invocation) -> tuple[Diagnostic, ...]:
-    from synapse_apply.cli.preflight import run_preflight_checks
+    from synapse_apply.cli.flows.preflight import run_preflight_checks
 
     return run_preflight_checks(invocation)
 
@@ -218,19 +218,21 @@ def _show_drift_only(
     *,
     is_detailed: bool,
 ) -> int:
-    from synapse_apply.cli import drifting
+    from synapse_apply.cli.flows import drift_run
 
-    drift_options = drifting.DriftOptions(plan_arguments["only"], plan_arguments["exclude"])
-    return drifting.show_drift(console, invocation, reports, drift_options, is_detailed=is_detailed)
+    drift_options = drift_run.DriftOptions(plan_arguments["only"], plan_arguments["exclude"])
+    return drift_run.show_drift(
+        console, invocation, reports, drift_options, is_detailed=is_detailed
+    )
 
 
 def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:
     if console.as_json:
-        from synapse_apply.views.json import plan_document
+        from synapse_apply.views.json.documents import plan_document
 
         console.write_document(plan_document(plan))
     else:
-        from synapse_apply.views.text import render_plan
+        from synapse_apply.views.text.plan import render_plan
 
         color, width = console.is_output_colored, console.terminal_width
         console.write_output(

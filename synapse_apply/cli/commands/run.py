@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synapse_apply.cli import offers, options, typed
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli import completion
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options, param_types
 
 if TYPE_CHECKING:
-    from synapse_apply.session.reach import LiveBackend
-    from synapse_apply.session.run import RunRequest, StartedRun
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.live.live_backend import LiveBackend
+    from synapse_apply.operations.run import RunRequest, StartedRun
+    from synapse_apply.workspace.invocation import Invocation
 
 
 _RELEASE_PREFIX = "release/"
@@ -39,15 +40,15 @@ _RELEASE_PREFIX = "release/"
 )
 @options.add_json_options
 @options.add_target_options
-@click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=offers.complete_plugins)
+@click.argument("plugin", metavar="PLUGIN[@VERSION]", shell_complete=completion.complete_plugins)
 @click.option("-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE",
-              callback=typed.parse_key_value_options,
+              callback=param_types.parse_key_value_options,
               help="A parameter: JSON where it is JSON, else a text; may be repeated.")  # fmt: skip
 @click.option("--params-file", metavar="FILE",
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Parameters in a YAML or JSON file; those of -p come on top.")  # fmt: skip
 @click.option("--context", multiple=True, metavar="KEY=VALUE",
-              callback=typed.parse_key_value_options,
+              callback=param_types.parse_key_value_options,
               help="A value of the run's context; may be repeated.")  # fmt: skip
 @click.option("--action", default="", metavar="NAME", help="The plugin's action to run.")
 @click.option("--agent", type=int, metavar="ID", help="The agent to run it on.")
@@ -62,8 +63,8 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
     version make the form of the real platform (`params`), without them it is that of the API page
     (`parameters`, `context`). Where there is a state, its `history` shows the run.
     """
-    from synapse_apply.session.reach import open_live_backend
-    from synapse_apply.session.run import await_result, record_run, start_run
+    from synapse_apply.live.live_backend import open_live_backend
+    from synapse_apply.operations.run import await_result, record_run, start_run
 
     request = _build_run_request(plugin, run_options)
     with open_live_backend(invocation) as live_backend:
@@ -82,8 +83,8 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
 
 
 def _build_run_request(plugin: str, run_options: dict[str, Any]) -> RunRequest:
-    from synapse_apply.cli.inventories import read_mapping_file
-    from synapse_apply.session.run import RunRequest
+    from synapse_apply.cli.params.input_files import read_mapping_file
+    from synapse_apply.operations.run import RunRequest
 
     name, separator, version = plugin.rpartition("@")
     if not separator:
@@ -111,8 +112,8 @@ def _show_started_run(
     console: Console, request: RunRequest, started_run: StartedRun, *, is_awaited: bool = False
 ) -> None:
     from synapse_apply.model.job import JobStatus
-    from synapse_apply.views.literals import format_inline
-    from synapse_apply.views.safety import sanitize
+    from synapse_apply.views.sanitize import sanitize
+    from synapse_apply.views.text.values import format_inline
 
     if started_run.job is not None:
         console.write_message_line(f"Job {sanitize(started_run.job.id)} started.")
@@ -141,7 +142,7 @@ def _code_of(started: StartedRun) -> int:
 
 
 def _build_run_document(started_run: StartedRun) -> dict[str, Any]:
-    from synapse_apply.cli.job_texts import build_job_document
+    from synapse_apply.cli.texts.jobs import build_job_document
 
     if started_run.job is None:
         return {"job_id": None, "result": started_run.answer}
@@ -151,9 +152,9 @@ def _build_run_document(started_run: StartedRun) -> dict[str, Any]:
 def _follow_started_job(
     console: Console, live_backend: LiveBackend, job_id: str, interval: float, timeout: float | None
 ) -> int:
-    from synapse_apply.cli.followed import JobFollower, follow_job_log
-    from synapse_apply.cli.job_texts import build_job_document
-    from synapse_apply.session.jobs import FollowSettings
+    from synapse_apply.cli.flows.job_follower import JobFollower, follow_job_log
+    from synapse_apply.cli.texts.jobs import build_job_document
+    from synapse_apply.operations.jobs import FollowSettings
 
     follower = JobFollower(console)
     job = follow_job_log(live_backend, job_id, FollowSettings(interval, timeout), follower)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 
 
 @manual_command(
@@ -25,7 +25,7 @@ def command(*, console: Console, name: str | None) -> int:
     Editors with a YAML language server take `manifest` for manifests and `project` for
     synapse-apply.yaml as they are.
     """
-    from synapse_apply.manifests.shapes import format_schema, list_schema_names
+    from synapse_apply.manifests.schema.schemas import format_schema, list_schema_names
 
     console.write_output(format_schema(name) if name else "\n".join(list_schema_names()) + "\n")
     return 0

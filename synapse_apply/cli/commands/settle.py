@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.addresses import RECORDED_NAME
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+from synapse_apply.cli.params.addresses import RECORDED_NAME
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -45,10 +45,10 @@ def command(*, console: Console, invocation: Invocation, names: tuple[str, ...],
     That a call was not done is certain only when it can no longer arrive: --wait waits for that,
     without holding the state.
     """
-    from synapse_apply.cli.settling import show_resolved_intents, wait_for_resolution
-    from synapse_apply.session.context import open_context
-    from synapse_apply.session.settle import choose_open_calls, settle_open_calls
-    from synapse_apply.session.unrecorded import build_journal_warnings, find_done_calls
+    from synapse_apply.cli.texts.settle import show_resolved_intents, wait_for_resolution
+    from synapse_apply.operations.settle import choose_open_calls, settle_open_calls
+    from synapse_apply.workspace.recovery_journal import build_journal_warnings, find_done_calls
+    from synapse_apply.workspace.target_session import open_context
 
     with open_context(invocation) as session:
         resolved_intents = settle_open_calls(

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import offers, options, revisions
-from synapse_apply.cli.addresses import is_address
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli import completion
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options, revision_options
+from synapse_apply.cli.params.addresses import is_address
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.diagnostic import Diagnostic
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
 @options.add_json_options
 @options.add_target_options
 @options.add_report_option
-@revisions.add_project_from_option
+@revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
-@click.argument("what", metavar="ADDRESS|FILE", shell_complete=offers.complete_addresses_or_files)
+@click.argument(
+    "what", metavar="ADDRESS|FILE", shell_complete=completion.complete_addresses_or_files
+)
 @click.option("--show-unchanged", is_flag=True, help="Of a plan, also what stays as it is.")
 @options.add_parallelism_option
 def command(
@@ -57,7 +60,7 @@ def command(
     """
     file = invocation.directory / what
     if file.is_file() and _means_saved_plan(file, what):
-        from synapse_apply.cli.showing import show_saved_plan
+        from synapse_apply.cli.texts.saved_plan import show_saved_plan
 
         return show_saved_plan(console, invocation, file, reports, show_unchanged=show_unchanged)
     if reports is not None or show_unchanged:
@@ -67,7 +70,7 @@ def command(
 
 
 def _means_saved_plan(file: Path, argument: str) -> bool:
-    from synapse_apply.session.plan_file import is_plan_file
+    from synapse_apply.operations.saved_plan_file import is_plan_file
 
     return is_plan_file(file) or not is_address(argument)
 
@@ -77,12 +80,12 @@ def _with_no_file_note(finding: Diagnostic, name: str) -> Diagnostic:
 
 
 def _show_resource(console: Console, invocation: Invocation, name: str) -> int:
-    from synapse_apply.cli.sides import ResourceSides
+    from synapse_apply.cli.texts.resource_sides import ResourceSides
     from synapse_apply.model.errors import InputError
-    from synapse_apply.planning.situation import PlanOptions
-    from synapse_apply.session.context import open_context
-    from synapse_apply.session.plan import plan
-    from synapse_apply.session.select import choose_address
+    from synapse_apply.operations.plan import plan
+    from synapse_apply.planning.plan_input import PlanOptions
+    from synapse_apply.workspace.selection import choose_address
+    from synapse_apply.workspace.target_session import open_context
 
     with open_context(invocation) as session:
         try:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -30,7 +30,7 @@ def command(*, console: Console, invocation: Invocation, lock_id: str) -> int:
     Rarely needed: a run that died on this machine is noticed at once, one elsewhere after one
     lease. A run that only seemed gone can write nothing afterwards.
     """
-    from synapse_apply.session.context import open_state
+    from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
         session.store.unlock(lock_id)

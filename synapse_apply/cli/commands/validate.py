@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synapse_apply.cli import options, revisions
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options, revision_options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @options.add_json_options
 @options.add_target_options
 @options.add_report_option
-@revisions.add_project_from_option
+@revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
 def command(*, console: Console, invocation: Invocation, reports: Reports | None) -> int:
@@ -38,14 +38,14 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     manifest is an error, since the folder is the wrong one; an empty folder is a warning.
     """
     from synapse_apply import __version__
-    from synapse_apply.session.validate import validate
+    from synapse_apply.operations.validate import validate
 
     validation = validate(invocation, every_target=invocation.target is None)
     errors = sum(finding.is_error for finding in validation.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
-        from synapse_apply.model.aim import add_target_to_findings
-        from synapse_apply.views.failure import failure_document
+        from synapse_apply.model.command import add_target_to_findings
+        from synapse_apply.views.json.failure import failure_document
 
         console.write_document(
             failure_document(

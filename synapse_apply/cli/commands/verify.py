@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synapse_apply.cli import offers, options, parsing, revisions
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli import completion
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import option_parsing, options, revision_options
 
 if TYPE_CHECKING:
-    from synapse_apply.session.where import Invocation
+    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 )
 @options.add_event_options
 @options.add_target_options
-@revisions.add_project_from_option
+@revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
 @click.argument(
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
     nargs=-1,
     required=True,
     metavar="RELEASE...",
-    shell_complete=offers.complete_addresses,
+    shell_complete=completion.complete_addresses,
 )
 @click.option(
     "--timeout",
-    type=parsing.NumberType(min=0, min_open=True),
+    type=option_parsing.NumberType(min=0, min_open=True),
     metavar="SECONDS",
     help="How long a run may take, instead of spec.verify.timeout.",
 )
@@ -73,11 +74,11 @@ def command(
     Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
     has not passed. A job that is still running from before is followed, and no other started.
     """
-    from synapse_apply.cli.applying import ApplyRun
-    from synapse_apply.session.context import open_context
-    from synapse_apply.session.plan import plan
-    from synapse_apply.session.select import select_addresses
-    from synapse_apply.session.verify import build_verify_options, keep_only_runs
+    from synapse_apply.cli.flows.apply_run import ApplyRun
+    from synapse_apply.operations.plan import plan
+    from synapse_apply.operations.verify import build_verify_options, keep_only_runs
+    from synapse_apply.workspace.selection import select_addresses
+    from synapse_apply.workspace.target_session import open_context
 
     with open_context(invocation) as session:
         verifiable_kinds = {
@@ -89,8 +90,8 @@ def command(
             select_addresses(session, releases, (), verifiable_kinds) or frozenset()
         )
         if only_bytes:
-            from synapse_apply.cli.proving import show_compared_bytes
-            from synapse_apply.session.prove import compare_published_bytes
+            from synapse_apply.cli.texts.published_bytes import show_compared_bytes
+            from synapse_apply.operations.verify_bytes import compare_published_bytes
 
             return show_compared_bytes(
                 console, compare_published_bytes(session, selected_addresses)

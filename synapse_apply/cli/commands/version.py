@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 
 from synapse_apply import __version__
-from synapse_apply.cli import options
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.manual import manual_command
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
 
 
 @manual_command(

@@ -13,7 +13,7 @@ from synapse_apply.client.dialects.dialect import (
     parse_link_query,
     parse_linked_page,
 )
-from synapse_apply.model.masked import unmask_value
+from synapse_apply.model.secrets.masked_text import unmask_value
 
 _CURSOR = "cursor"
 

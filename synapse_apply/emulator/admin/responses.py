@@ -15,7 +15,6 @@ from synapse_apply.emulator.core.errors import (
     conflict_error,
     not_found_error,
 )
-from synapse_apply.emulator.core.fault_rules import FaultsError
 from synapse_apply.emulator.core.store import (
     KINDS,
     DuplicateKeyError,
@@ -24,6 +23,7 @@ from synapse_apply.emulator.core.store import (
     StoredObject,
 )
 from synapse_apply.emulator.core.switches import UnknownSwitchError
+from synapse_apply.emulator.faults.rules import FaultsError
 
 API_VERSIONS = ["v1", "v2"]
 _CENTURY_SECONDS = 100 * 365 * 24 * 3600

@@ -14,7 +14,6 @@ from typing import Any
 
 from synapse_apply.emulator.core import place
 from synapse_apply.emulator.core.clock import DataSetClock
-from synapse_apply.emulator.core.fault_rules import FaultSchedule, parse_rules
 from synapse_apply.emulator.core.place import DataSetPlaceError
 from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, ObjectStore
 from synapse_apply.emulator.core.switches import (
@@ -22,6 +21,7 @@ from synapse_apply.emulator.core.switches import (
     Switches,
     UnknownSwitchError,
 )
+from synapse_apply.emulator.faults.rules import FaultSchedule, parse_rules
 
 PROFILE_SETTING = "profile"  # in what the data set keeps of itself
 MAX_LOGGED_REQUESTS = 1000

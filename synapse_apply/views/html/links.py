@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.frozen import frozen
-from synapse_apply.views.findings import format_position
 from synapse_apply.views.html.parts import escape_html, render_code
+from synapse_apply.views.text.findings import format_position
 
 # What may stand in an address that is no more than a place: no user, no query, no script.
 _SAFE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~%+/-]*)?")

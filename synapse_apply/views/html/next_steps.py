@@ -9,7 +9,7 @@ from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.html.parts import render_code, render_command
-from synapse_apply.views.outcomes import is_complete
+from synapse_apply.views.text.outcomes import is_complete
 
 
 def render_plan_steps(plan: Plan) -> tuple[str, ...]:

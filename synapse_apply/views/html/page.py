@@ -10,10 +10,10 @@ from importlib.resources import files
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Cause
 from synapse_apply.views.graph import GraphNode
-from synapse_apply.views.html.drawing import render_graph_svg
+from synapse_apply.views.html.graph_drawing import render_graph_svg
 from synapse_apply.views.html.parts import CAUSE_LABELS, escape_html, render_code
 from synapse_apply.views.html.rows import HtmlRow
-from synapse_apply.views.safety import escape_ci_commands
+from synapse_apply.views.sanitize import escape_ci_commands
 
 _MAX_OPEN_ROWS = 8  # so few rows stand open
 _ROWS_PER_STACK = 50  # a browser draws only the stacks that are in sight

@@ -8,17 +8,17 @@ from typing import Any
 
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
-from synapse_apply.views.differences import format_value_change
-from synapse_apply.views.diffs import DiffStyle, iter_diff_lines
-from synapse_apply.views.fields import (
+from synapse_apply.views.markdown.markup import shorten_text
+from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_diff_lines
+from synapse_apply.views.sanitize import sanitize, sanitize_lines
+from synapse_apply.views.text.field_rows import (
     choose_change_symbol,
     is_secret_change,
     split_into_leaf_changes,
 )
-from synapse_apply.views.findings import format_field_path
-from synapse_apply.views.literals import MAX_VALUE_LENGTH, format_value_lines
-from synapse_apply.views.markup import shorten_text
-from synapse_apply.views.safety import sanitize, sanitize_lines
+from synapse_apply.views.text.findings import format_field_path
+from synapse_apply.views.text.value_diff import format_value_change
+from synapse_apply.views.text.values import MAX_VALUE_LENGTH, format_value_lines
 
 # What is longer is told in part; the JSON document has the whole.
 MAX_BLOCK_LINES = 200

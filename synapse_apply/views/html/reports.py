@@ -10,14 +10,6 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Action, Plan, PlanBase
 from synapse_apply.model.report import Report, Result
-from synapse_apply.views.drift import (
-    format_drift_totals,
-    format_pending_line,
-    format_unmanaged_line,
-    iter_unlisted_lines,
-    iter_ways_out,
-)
-from synapse_apply.views.entries import PlanParts
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.graph import build_plan_nodes
 from synapse_apply.views.html import rows
@@ -25,15 +17,23 @@ from synapse_apply.views.html.links import NO_LINKS, ForgeLinks, render_anchor
 from synapse_apply.views.html.next_steps import render_plan_steps, render_report_steps
 from synapse_apply.views.html.page import HtmlPage, PageSection
 from synapse_apply.views.html.parts import escape_html, render_code, render_prose
-from synapse_apply.views.outcomes import (
+from synapse_apply.views.markdown.report_sections import PlanParts
+from synapse_apply.views.text.drift import (
+    format_drift_totals,
+    format_pending_line,
+    format_unmanaged_line,
+    iter_unlisted_lines,
+    iter_ways_out,
+)
+from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
     collect_outcome_findings,
     format_report_totals,
     should_show_outcome,
 )
-from synapse_apply.views.pen import Style
-from synapse_apply.views.text import format_plan_totals as plan_totals
-from synapse_apply.views.text import format_target_line, has_action_block
+from synapse_apply.views.text.plan import format_plan_totals as plan_totals
+from synapse_apply.views.text.plan import format_target_line, has_action_block
+from synapse_apply.views.text.style import Style
 
 _PLAIN = Style(color=False)
 _DRIFT_INTRO = (

@@ -10,21 +10,11 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import ObjectDrift, Unmanaged
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.replacement import parse_replacement
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
-from synapse_apply.model.replacement import parse_replacement
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.values import ABSENT, flatten
 from synapse_apply.model.verification import RunStatus, Verification
-from synapse_apply.views.blocks import (
-    FILE_VERB_SYMBOLS,
-    format_package_summary,
-    format_replacement_summary,
-    heading_reason,
-    iter_fields_with_replaced_values,
-    list_shown_fields,
-)
-from synapse_apply.views.drift import format_drift_heading, format_natural_keys
-from synapse_apply.views.findings import format_finding_location
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,
@@ -41,11 +31,21 @@ from synapse_apply.views.html.parts import (
     render_prose,
     render_way_out,
 )
-from synapse_apply.views.masking import redact_change_fields
-from synapse_apply.views.outcomes import collect_outcome_findings, format_outcome_row
-from synapse_apply.views.pen import Style
-from synapse_apply.views.safety import sanitize
-from synapse_apply.views.verification import format_run_rows, sanitize_log_lines
+from synapse_apply.views.json.redaction import redact_change_fields
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.drift import format_drift_heading, format_natural_keys
+from synapse_apply.views.text.findings import format_finding_location
+from synapse_apply.views.text.outcomes import collect_outcome_findings, format_outcome_row
+from synapse_apply.views.text.plan_rows import (
+    FILE_VERB_SYMBOLS,
+    format_package_summary,
+    format_replacement_summary,
+    heading_reason,
+    iter_fields_with_replaced_values,
+    list_shown_fields,
+)
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.verification import format_run_rows, sanitize_log_lines
 
 _PLAIN = Style(color=False)
 _CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})

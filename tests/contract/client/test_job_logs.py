@@ -10,7 +10,7 @@ import pytest
 
 from synapse_apply.client import BackendClient
 from synapse_apply.client.errors import ClientConnectionError, ClientError, NotFoundError
-from synapse_apply.model.logs import iter_frame_lines, iter_log_lines
+from synapse_apply.model.remote.log_lines import iter_frame_lines, iter_log_lines
 
 TAIL = "/jobs/*/tail_console_logs/"
 DEFAULTS = {"tail": "start", "tail_data": "entry", "console_logs": "entries"}

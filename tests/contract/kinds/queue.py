@@ -22,8 +22,8 @@ from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.kinds.descriptor import ApiBinding, Compare, FieldRule, ResourceType, UpdateMode
 from synapse_apply.kinds.wire import extract_remote_id, select_fields, to_wire_id, wrap_secrets
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "queue"
 FIELDS = frozenset({"name", "storage", "size", "tags"})

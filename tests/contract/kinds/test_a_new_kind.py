@@ -21,7 +21,7 @@ from synapse_apply.emulator.admin import responses
 from synapse_apply.emulator.core import store
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests import shapes
+from synapse_apply.manifests.schema import schemas as shapes
 
 TOKEN = "queue-token"
 HEAD = {"apiVersion": "synapse-apply/v1"}

@@ -8,8 +8,8 @@ import pytest
 from contract.stores.samples import BINDING, LINEAGE
 
 from synapse_apply.stores.memory import MemoryStore
-from synapse_apply.stores.postgres import open_postgres
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.postgres.postgres_database import open_postgres
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from synapse_apply.stores.holder import LockProcess
-from synapse_apply.stores.holding import LeaseTiming
-from synapse_apply.stores.lock import LockRunner
-from synapse_apply.stores.postgres import open_postgres
-from synapse_apply.stores.postgres_url import is_postgres_url
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.lock.lease import LeaseTiming
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lock_owner import LockProcess
+from synapse_apply.stores.postgres.postgres_database import open_postgres
+from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 NEVER = 3600.0
 ELSEWHERE = LockProcess("elsewhere", "another boot", 1, "5", "they@elsewhere")

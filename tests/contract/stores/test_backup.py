@@ -14,7 +14,7 @@ from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
 from synapse_apply.stores.inventory import build_inventory
 from synapse_apply.stores.memory import MemoryStore
-from synapse_apply.stores.sqlite import open_sqlite, read_backup_origin
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite, read_backup_origin
 
 
 def fill(store):

@@ -12,7 +12,7 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import LockHeld, LockLost, NotFound, StateError, Unreachable
 from synapse_apply.model.state import IntentState, StateIdentity
-from synapse_apply.stores.holder import describe_this_process
+from synapse_apply.stores.lock.lock_owner import describe_this_process
 
 
 def told(caught):

@@ -11,9 +11,9 @@ from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.postgres import PostgresDatabase, open_postgres
-from synapse_apply.stores.postgres_url import parse_state_url
-from synapse_apply.stores.sqlite import open_sqlite, read_backup_origin
+from synapse_apply.stores.postgres.postgres_database import PostgresDatabase, open_postgres
+from synapse_apply.stores.postgres.postgres_url import parse_state_url
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite, read_backup_origin
 
 
 def told(caught):

@@ -13,9 +13,9 @@ from postgres.proxy import Proxy
 
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.lock import LockRunner
-from synapse_apply.stores.postgres import PostgresDatabase, open_postgres
-from synapse_apply.stores.postgres_url import parse_state_url
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.postgres.postgres_database import PostgresDatabase, open_postgres
+from synapse_apply.stores.postgres.postgres_url import parse_state_url
 from synapse_apply.stores.sql import SqlStore
 
 

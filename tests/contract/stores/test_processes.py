@@ -15,14 +15,14 @@ from contract.stores.samples import entry, intent, record
 
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 TESTS = Path(__file__).resolve().parents[2]
 
 HOLD = """
 import sys
 from contract.stores.samples import entry, intent, record
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 store = open_sqlite(sys.argv[1], run_url="https://ci.example/run/7")
 with store.lock("apply"):
@@ -36,7 +36,7 @@ with store.lock("apply"):
 TEAR = """
 import os, signal, sys
 from contract.stores.samples import record
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 store = open_sqlite(sys.argv[1])
 with store.lock("apply"):

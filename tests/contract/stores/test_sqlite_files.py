@@ -15,7 +15,7 @@ import pytest
 from contract.stores.samples import BINDING, record
 
 from synapse_apply.model.errors import LockHeld, StateError
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -204,7 +204,7 @@ READ_ONLY = """
 import os, sys
 from contract.stores.samples import BINDING, record
 from synapse_apply.model.errors import StateError
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 store = open_sqlite(sys.argv[1])
 store.read_state()
@@ -250,7 +250,7 @@ def test_what_is_read_only_can_be_read_and_says_so_when_written(what):
 
 def test_a_busy_file_is_said_in_words(sqlite, path, monkeypatch):
     """Another program that keeps the file is named as the reason."""
-    monkeypatch.setattr("synapse_apply.stores.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("synapse_apply.stores.sqlite.sqlite_database.BUSY_TIMEOUT_SECONDS", 0.01)
     sqlite.close()
     blocker = sqlite3.connect(path, isolation_level=None)
     with sqlite.lock("test"):
@@ -262,7 +262,7 @@ def test_a_busy_file_is_said_in_words(sqlite, path, monkeypatch):
 
 def test_a_process_that_was_stopped_in_a_write_holds_the_lock(sqlite, path, monkeypatch):
     """Nobody else can even read who it is; the command ends as with any lock that is held."""
-    monkeypatch.setattr("synapse_apply.stores.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("synapse_apply.stores.sqlite.sqlite_database.BUSY_TIMEOUT_SECONDS", 0.01)
     sqlite.close()
     blocker = sqlite3.connect(path, isolation_level=None)
     for hold in ("IMMEDIATE", "EXCLUSIVE"):

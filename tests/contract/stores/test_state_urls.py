@@ -12,7 +12,7 @@ from contract.stores.samples import BINDING, LINEAGE, record
 from synapse_apply.model.errors import InputError, LockHeld, SynapseApplyError
 from synapse_apply.model.project import Project, StateSettings, Target
 from synapse_apply.model.values import SecretRef
-from synapse_apply.session.state_file import open_store, open_store_at_url
+from synapse_apply.workspace.state_access import open_store, open_store_at_url
 
 
 def target(url="", name="prod"):
@@ -94,7 +94,7 @@ sys.modules["psycopg"] = None
 from pathlib import Path
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Project, Target
-from synapse_apply.session.state_file import open_store_at_url
+from synapse_apply.workspace.state_access import open_store_at_url
 open_store_at_url("", Project(Path(".")), Target("prod"), {})
 try:
     open_store_at_url("postgresql://u:s3cr3t@db/s", Project(Path(".")), Target("prod"), {})
@@ -118,7 +118,9 @@ def test_without_the_extra_its_name_is_said():
 
 def test_a_state_in_a_file_costs_no_database_client():
     """It is imported when it is needed."""
-    code = "import sys; import synapse_apply.session.state_file; print('psycopg' in sys.modules)"
+    code = (
+        "import sys; import synapse_apply.workspace.state_access; print('psycopg' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -15,7 +15,7 @@ from stopping import suspend
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld
-from synapse_apply.stores.postgres_url import is_postgres_url
+from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-from synapse_apply.manifests.shapes import bundle_schema
+from synapse_apply.manifests.schema.schemas import bundle_schema
 
 from .conftest import SECRETS, STORAGE, Run
 

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from unit.views.forge import read
 from unit.views.leaf import Leaf
 
-from synapse_apply.manifests.shapes import bundle_schema
+from synapse_apply.manifests.schema.schemas import bundle_schema
 
 from .conftest import SECRETS, STORAGE, Run, run_in
 

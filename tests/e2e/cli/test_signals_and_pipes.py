@@ -15,8 +15,8 @@ from typing import TextIO
 import pytest
 from stopping import asked_again
 
-from synapse_apply.session.context import open_state
-from synapse_apply.session.where import Invocation
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import open_state
 
 from .conftest import COMMAND, SECRETS, STORAGE, Run, environment
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.errors import LockLost
-from synapse_apply.session.context import open_state
-from synapse_apply.session.where import Invocation
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import open_state
 
 from .conftest import Run
 

@@ -9,7 +9,7 @@ import pytest
 from e2e.scenarios.workplace import Workplace, project
 from jsonschema import Draft202012Validator
 
-from synapse_apply.manifests.shapes import bundle_schema
+from synapse_apply.manifests.schema.schemas import bundle_schema
 
 KINDS = ("json", "markdown", "html", "github", "gitlab", "codequality")
 LIMITED = {"policy": {"rules": [{"name": "few", "rule": "max-changes", "limit": 0}]}}

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 from e2e.scenarios.workplace import CONFIG, PLUGIN, RELEASE, Server, Workplace
 
-from synapse_apply.cli import keeping
+from synapse_apply.cli.flows import plan_destination
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas/v1/plan.schema.json").read_text())
 
@@ -170,7 +170,7 @@ def test_the_file_and_what_is_said_of_it(saved, monkeypatch):
     ]
     saved.plan("--out", "without", code=0)
     assert "packages" not in saved.run("show", "without", "--json", code=0).document
-    monkeypatch.setattr(keeping, "_LARGE", size)
+    monkeypatch.setattr(plan_destination, "_LARGE", size)
     ran = saved.plan("--out", "large", "--with-packages", code=0)
     assert f"Saved the plan to large with 1 package ({size} B)." in ran.err
     assert "Warning: This plan's file is large" in ran.err

@@ -13,11 +13,11 @@ from e2e.scenarios.workplace import QUIET, STAGING, Server, Workplace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.accept_drift import write_live_values
-from synapse_apply.session.context import open_context
-from synapse_apply.session.drift import build_drift_options, find_drift
-from synapse_apply.session.plan import plan
-from synapse_apply.session.where import Invocation
+from synapse_apply.operations.accept_drift import write_live_values
+from synapse_apply.operations.drift import build_drift_options, find_drift
+from synapse_apply.operations.plan import plan
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import open_context
 
 PLUGIN = """\
 apiVersion: synapse-apply/v1

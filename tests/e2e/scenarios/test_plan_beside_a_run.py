@@ -10,7 +10,7 @@ from e2e.scenarios.workplace import Server, Workplace, held
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent
 from synapse_apply.stores.sql import utc_now
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 RAW = {
     "name": "Raw data",

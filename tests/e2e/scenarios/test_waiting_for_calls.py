@@ -11,7 +11,7 @@ from e2e.scenarios.workplace import Server, Workplace
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent
 from synapse_apply.stores.sql import utc_now
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 
 @pytest.fixture

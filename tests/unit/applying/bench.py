@@ -14,29 +14,29 @@ from typing import Any, cast
 
 from unit.applying.scripted import ScriptedApi
 
-from synapse_apply.applying.task import Actor
+from synapse_apply.applying.step import Actor
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding as KindBinding
 from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType
 from synapse_apply.kinds.wire import extract_remote_id, select_fields, wrap_secrets
-from synapse_apply.manifests.loading import LoadedManifests
+from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
 from synapse_apply.model.job import Job
-from synapse_apply.model.marks import KindMarks, SecretMarks
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.report import Outcome, Report
+from synapse_apply.model.resource import Desired, Lifecycle, Package, PackageSource
+from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
 from synapse_apply.model.state import Record, StateIdentity, Uptime
 from synapse_apply.model.values import Reference
-from synapse_apply.planning.situation import PlanOptions
+from synapse_apply.operations.apply import apply, check
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
-from synapse_apply.session.apply import apply, check
-from synapse_apply.session.context import PlanResult, TargetSession
-from synapse_apply.session.plan import plan
 from synapse_apply.stores.memory import MemoryStore
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 FIELDS = frozenset({"name", "serial", "note", "size", "parent", "configuration"})
 _WIDGET = frozenset({("configuration", "key"), ("configuration", "pass")})

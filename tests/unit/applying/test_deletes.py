@@ -6,9 +6,9 @@ from unit.applying.bench import Bench, outcome, told, widget
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Lifecycle
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
+from synapse_apply.model.resource import Lifecycle
 
 W = Address("widget", "w")
 
@@ -101,7 +101,7 @@ def test_a_lost_delete_that_nobody_can_look_up_is_unknown_not_failed(bench):
     planned = bench.plan(widget("keep"), prune=True)
     bench.api.fail("delete_widget", lost(), done=True)
     bench.api.fail("get_widget", lost())
-    from synapse_apply.session.apply import apply
+    from synapse_apply.operations.apply import apply
 
     with bench.store.lock("apply"):
         report = apply(bench.context(widget("keep")), planned, bench.progress)

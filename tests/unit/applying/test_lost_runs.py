@@ -15,10 +15,10 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import AuditEntry, IntentState
 from synapse_apply.model.verification import RunStatus
-from synapse_apply.session import states
-from synapse_apply.session.adopt import import_objects
-from synapse_apply.session.context import PlanResult, StateSession
-from synapse_apply.session.inventory import InventoryRow
+from synapse_apply.operations import state
+from synapse_apply.operations.import_ import import_objects
+from synapse_apply.workspace.inventory_rows import InventoryRow
+from synapse_apply.workspace.target_session import PlanResult, StateSession
 
 ADDRESS = Address.parse(AT)
 DECLARED = (plugin(), release(verify=PAGE))
@@ -153,7 +153,7 @@ def test_settled_by_hand_as_absent_it_is_started(bench):
     bench.api.tells_context = False
     cut(bench, done=False)
     others_job(bench)
-    intent = states.settle_as_not_done(state_of(bench), ADDRESS, moment=LATER)
+    intent = state.settle_as_not_done(state_of(bench), ADDRESS, moment=LATER)
     assert intent.state is IntentState.ABSENT
     assert bench.apply(*DECLARED).exit_code == 0
     assert last(bench).job == "3"
@@ -164,13 +164,13 @@ def test_settled_by_hand_with_its_job_that_is_followed(bench):
     bench.api.tells_context = False
     cut(bench)
     others_job(bench)
-    states.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+    state.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
     assert bench.store.list_audit_entries()[0].result == "settled by hand: job 3"
     assert (last(bench).result, last(bench).job) == (RunStatus.RUNNING, "3")
     assert bench.apply(*DECLARED).exit_code == 0
     assert (runs(bench), last(bench).result) == (2, RunStatus.PASSED)
     with pytest.raises(StateError, match="No call of this address is open"):
-        states.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+        state.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_another_run_is_not_taken(bench):
@@ -181,7 +181,7 @@ def test_the_job_of_another_run_is_not_taken(bench):
     earlier = last(bench).job
     cut(bench)
     with pytest.raises(StateError, match="This job is another run's"):
-        states.settle_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
+        state.settle_with_job(state_of(bench), ADDRESS, earlier, moment=LATER)
     assert bench.store.read_state().open_intents
 
 
@@ -191,7 +191,7 @@ def test_only_a_run_has_a_job(bench):
     with pytest.raises(Killed):
         bench.apply(*DECLARED)
     with pytest.raises(StateError, match="The open call is no run"):
-        states.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
+        state.settle_with_job(state_of(bench), ADDRESS, "3", moment=LATER)
 
 
 def test_the_job_of_the_run_before_is_not_in_the_way(bench):

@@ -8,12 +8,12 @@ import pytest
 from unit.applying.bench import Bench, plugin, told
 from unit.applying.scripted import refused
 
-from synapse_apply.applying import failures
-from synapse_apply.applying.task import Step
+from synapse_apply.applying import messages
+from synapse_apply.applying.step import Step
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 
 @pytest.mark.parametrize("prefix", ["plugin", "release"])
@@ -25,7 +25,7 @@ def test_a_v2_that_only_reads_is_said_so(prefix, action, api, status):
     declared = plugin()
     task = Step(Change(declared.address, action), kind, kind.bindings[api], desired=declared)
     failure = RemoteError("405", status_code=status)
-    hint = failures.build_failure_diagnostic(task, failure, SecretMarks({})).hint
+    hint = messages.build_failure_diagnostic(task, failure, SecretMarks({})).hint
     assert ("API v2 is read-only: use API v1" in hint) is ((api, status) == ("v2", 405))
     assert ("api: {plugin: v1, release: v1}" in hint) is ((api, status) == ("v2", 405))
 

@@ -260,9 +260,9 @@ def test_a_run_of_threads_does_the_same(bench):
     """The pool changes when things are done, not what."""
     from dataclasses import replace
 
-    from synapse_apply.planning.situation import PlanOptions
-    from synapse_apply.session.apply import apply
-    from synapse_apply.session.plan import plan
+    from synapse_apply.operations.apply import apply
+    from synapse_apply.operations.plan import plan
+    from synapse_apply.planning.plan_input import PlanOptions
 
     desired = [widget("root"), *[widget(f"w{n}", needs="root") for n in range(8)]]
     context = replace(bench.context(*desired), parallelism=4)

@@ -12,9 +12,9 @@ from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_
 from synapse_apply.applying.executors import SerialExecutor
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.report import Result
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session.apply import apply
-from synapse_apply.session.plan import plan
+from synapse_apply.operations.apply import apply
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions
 
 
 class Crowded(SerialExecutor):
@@ -48,7 +48,7 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def crowd(meanwhile: Callable[[], None], *, is_near: bool = True) -> None:
         made = Crowded(meanwhile, is_near=is_near)
-        monkeypatch.setattr("synapse_apply.session.apply.SerialExecutor", lambda: made)
+        monkeypatch.setattr("synapse_apply.operations.apply.SerialExecutor", lambda: made)
 
     return crowd
 

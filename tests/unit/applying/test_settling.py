@@ -14,10 +14,10 @@ from synapse_apply.model.observed import Lookup
 from synapse_apply.model.plan import Action
 from synapse_apply.model.state import Intent, IntentState, Uptime
 from synapse_apply.model.values import SecretRef
-from synapse_apply.session import states
-from synapse_apply.session.adopt import import_objects
-from synapse_apply.session.context import StateSession
-from synapse_apply.session.inventory import InventoryRow
+from synapse_apply.operations import state as states
+from synapse_apply.operations.import_ import import_objects
+from synapse_apply.workspace.inventory_rows import InventoryRow
+from synapse_apply.workspace.target_session import StateSession
 
 W = Address("widget", "w")
 LATER = "2026-01-01T00:02:00.000000Z"
@@ -232,7 +232,7 @@ def test_a_delete_is_looked_at(bench, done):
     planned = bench.plan(widget("keep"), prune=True)
     bench.api.fail("delete_widget", lost(), done=done)
     bench.api.fail("get_widget", lost())
-    from synapse_apply.session.apply import apply
+    from synapse_apply.operations.apply import apply
 
     with bench.store.lock("apply"):
         apply(bench.context(widget("keep")), planned, bench.progress)

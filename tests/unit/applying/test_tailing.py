@@ -19,10 +19,10 @@ from unit.applying.job_server import (
     tailer,
 )
 
-from synapse_apply.applying.seam import LogTail, ShownLines
+from synapse_apply.applying.logs.new_lines import LogTail, ShownLines
 from synapse_apply.model.errors import Forbidden, Unauthorized
 from synapse_apply.model.job import JobStatus
-from synapse_apply.model.logs import LogLine
+from synapse_apply.model.remote.log_lines import LogLine
 
 STEPS = [f"step {number}" for number in range(1, 41)]
 BEGINS = ["start", "now", 3]

@@ -14,11 +14,11 @@ from unit.applying.scripted import ScriptedApi, lost, refused
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import Effect, RateLimited, Unconfirmed
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.trial import DryRunCounts
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.values import SecretRef
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session.plan import plan
-from synapse_apply.views.text import render_plan
+from synapse_apply.operations.plan import plan
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.views.text.plan import render_plan
 
 NOT_SHOWN = "the backend has not shown that it knows dry runs"
 KEY = {"key": SecretRef("env", "KEY")}

@@ -10,12 +10,12 @@ from unit.applying.bench import Bench, outcome, plugin, release, told
 from unit.applying.scripted import lost
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Desired
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
+from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import SecretRef
 from synapse_apply.stores.memory import MemoryStore
-from synapse_apply.views.outcomes import render_report
+from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"
 NO_FIELDS = ("version", "author", "configuration")

@@ -6,8 +6,8 @@ import pytest
 from unit.applying.bench import Bench, outcome, told, widget, widget_kind
 
 from synapse_apply.kinds.descriptor import UpdateMode
-from synapse_apply.model.desired import Lifecycle
 from synapse_apply.model.report import Result
+from synapse_apply.model.resource import Lifecycle
 from synapse_apply.model.values import SecretRef
 
 KEY = SecretRef("env", "W_KEY")

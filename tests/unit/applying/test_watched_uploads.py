@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synapse_apply.applying.uploading import ProgressPackages
-from synapse_apply.client.multipart import MultipartBody
+from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.model.address import Address
 
 RELEASE = Address("release", "yolo@1.0.0")

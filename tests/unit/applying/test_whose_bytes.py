@@ -9,8 +9,8 @@ from unit.applying.bench import Bench, outcome, plugin, release, told, widget
 from unit.applying.scripted import lost, refused
 
 from synapse_apply.kinds.release import DIGEST_KEY
-from synapse_apply.model.desired import Desired
 from synapse_apply.model.report import Result
+from synapse_apply.model.resource import Desired
 
 OURS, THEIRS = f"pkg1:sha256:{'aa' * 32}", f"pkg1:sha256:{'bb' * 32}"
 AT = "release/yolo@1.0.0"
@@ -84,7 +84,7 @@ def test_the_audit_names_the_request_that_wrote(bench, hides):
     def request_id() -> str:
         return "get" if calls[-1].startswith("get") else "write"
 
-    from synapse_apply.session.apply import apply
+    from synapse_apply.operations.apply import apply
 
     planned = bench.plan(widget("w", note="a"))
     with bench.store.lock("apply"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.cli.arguments import ARGUMENTS_VARIABLE, add_environment_options
+from synapse_apply.cli.params.environment_options import ARGUMENTS_VARIABLE, add_environment_options
 
 GROUPS = frozenset({"state"})
 ENVIRON = {

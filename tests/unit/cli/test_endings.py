@@ -7,8 +7,8 @@ import json
 import click
 import pytest
 
-from synapse_apply.cli.endings import print_failure
-from synapse_apply.cli.face import Console
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.errors import print_failure
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import (
     InputError,

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from synapse_apply.cli.face import Console
+from synapse_apply.cli.console import Console
 
 
 class Terminal(io.StringIO):

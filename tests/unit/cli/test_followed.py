@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.followed import JobFollower
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.flows.job_follower import JobFollower
 from synapse_apply.model.job import parse_job
 
 

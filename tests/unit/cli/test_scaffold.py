@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.manifests.shapes import bundle_schema, list_provider_names
+from synapse_apply.manifests.schema.schemas import bundle_schema, list_provider_names
 from synapse_apply.model.errors import InputError
-from synapse_apply.session import scaffold
-from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Invocation
+from synapse_apply.operations import init
+from synapse_apply.operations.validate import validate
+from synapse_apply.workspace.invocation import Invocation
 
 
 @pytest.fixture
@@ -190,5 +190,5 @@ def test_a_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[s
 def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     """With a name that could be."""
     with pytest.raises(InputError) as caught:
-        scaffold.build_manifest_text("plugin", name)
+        init.build_manifest_text("plugin", name)
     assert "synapse-apply new plugin " in caught.value.diagnostics[0].hint

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.cli import table
+from synapse_apply.cli import registry
+from synapse_apply.cli.help_pages import LazyGroup, ManualCommand
 from synapse_apply.cli.main import root, run
-from synapse_apply.cli.manual import LazyGroup, ManualCommand
 
 HEAVY = ("requests", "yaml", "jsonschema", "deepdiff", "sqlite3", "starlette", "rich", "logging")
 STORAGE = """\
@@ -23,12 +23,12 @@ spec: {name: raw, provider: file_system, configuration: {base_path: /raw}}
 ALL = [
     (prefix, name, entry)
     for prefix, entries in (
-        ("", table.COMMANDS),
-        *((f"{group} ", getattr(table, group.upper())) for group in sorted(table.GROUPS)),
+        ("", registry.COMMANDS),
+        *((f"{group} ", getattr(registry, group.upper())) for group in sorted(registry.GROUPS)),
     )
     for name, entry in entries.items()
 ]
-LEAVES = [item for item in ALL if item[1] not in table.GROUPS]
+LEAVES = [item for item in ALL if item[1] not in registry.GROUPS]
 
 
 def title(item: tuple[str, str, object]) -> str:
@@ -45,7 +45,8 @@ def test_help_imports_neither_adapters_nor_commands() -> None:
     modules = done.stdout.split("MODULES ")[1].split()
     assert not set(HEAVY) & set(modules)
     ours = {name for name in modules if name.startswith("synapse_apply.")}
-    cli = {f"synapse_apply.cli{tail}" for tail in ("", ".main", ".manual", ".table", ".arguments")}
+    parts = ("", ".main", ".help_pages", ".registry", ".params", ".params.environment_options")
+    cli = {f"synapse_apply.cli{part}" for part in parts}
     assert ours <= cli | {"synapse_apply.model", "synapse_apply.model.frozen"}
 
 
@@ -70,13 +71,13 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """The page names each command, the exit codes and the environment."""
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"  {name} " in text for name in table.COMMANDS)
+    assert all(f"  {name} " in text for name in registry.COMMANDS)
     assert "Exit codes:" in text
     assert "SYNAPSE_APPLY_LOG" in text
 
 
 @pytest.mark.parametrize("item", ALL, ids=title)
-def test_the_table_is_true(item: tuple[str, str, table.CommandEntry]) -> None:
+def test_the_table_is_true(item: tuple[str, str, registry.CommandEntry]) -> None:
     """Each entry leads to a command of that name that says what it does."""
     _, name, entry = item
     command = import_module(entry.module).command
@@ -87,7 +88,7 @@ def test_the_table_is_true(item: tuple[str, str, table.CommandEntry]) -> None:
 
 @pytest.mark.parametrize("item", LEAVES, ids=title)
 def test_every_command_has_an_example_that_could_be_typed(
-    item: tuple[str, str, table.CommandEntry],
+    item: tuple[str, str, registry.CommandEntry],
 ) -> None:
     """Examples name the command and only options that it has; its help shows them."""
     prefix, name, entry = item
@@ -104,7 +105,7 @@ def test_every_command_has_an_example_that_could_be_typed(
 
 @pytest.mark.parametrize("item", LEAVES, ids=title)
 def test_every_command_has_a_manual_page(
-    item: tuple[str, str, table.CommandEntry], capsys: pytest.CaptureFixture[str]
+    item: tuple[str, str, registry.CommandEntry], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--help` of each command ends well and shows examples."""
     assert run([*item[0].split(), item[1], "--help"]) == 0
@@ -114,4 +115,4 @@ def test_every_command_has_a_manual_page(
 def test_groups_are_lazy() -> None:
     """A group's table stands for its commands."""
     assert isinstance(root, LazyGroup)
-    assert set(table.GROUPS) <= set(table.COMMANDS)
+    assert set(registry.GROUPS) <= set(registry.COMMANDS)

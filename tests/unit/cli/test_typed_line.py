@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from synapse_apply.cli.approval import read_typed_line
+from synapse_apply.cli.flows.approval import read_typed_line
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.cli.applying import ApplyRun
-from synapse_apply.cli.face import Console
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.flows.apply_run import ApplyRun
 from synapse_apply.cli.main import run
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session.context import TargetSession, open_context
-from synapse_apply.session.surroundings import SystemClock
-from synapse_apply.session.where import Invocation
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.workspace.environment import SystemClock
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession, open_context
 
 OUTSIDE = {
     "name": "Example",
@@ -57,7 +57,7 @@ def answering(
             first()
         return f"{left.pop(0)}\n"
 
-    monkeypatch.setattr("synapse_apply.cli.approval.read_typed_line", answer)
+    monkeypatch.setattr("synapse_apply.cli.flows.approval.read_typed_line", answer)
     return left
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from synapse_apply.model.remote_ids import is_remote_id
+from synapse_apply.model.remote.remote_ids import is_remote_id
 
 
 @dataclass(frozen=True)

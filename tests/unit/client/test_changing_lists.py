@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.client import ClientError
-from synapse_apply.client.answers import Answer
 from synapse_apply.client.calls import ClientCall
+from synapse_apply.client.consistent_lists import read_complete_list, read_list_once
 from synapse_apply.client.dialects import v1
 from synapse_apply.client.errors import NotFoundError
-from synapse_apply.client.lists import ListQuery
-from synapse_apply.client.readings import read_complete_list, read_list_once
+from synapse_apply.client.http.answers import Answer
+from synapse_apply.client.pagination import ListQuery
 
 SIZE = 3
 

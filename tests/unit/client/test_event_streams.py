@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_apply.client import json_items, sse
+from synapse_apply.client import json_items
+from synapse_apply.client.http import sse
 from synapse_apply.client.json_items import JsonItems, NotItemsError
 
 JSON = st.recursive(

@@ -9,12 +9,12 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from synapse_apply.applying.body import resolve_tree_secrets
-from synapse_apply.client.masking import MASK, Redactor
+from synapse_apply.applying.steps.request_body import resolve_tree_secrets
+from synapse_apply.client.http.redaction import MASK, Redactor
 from synapse_apply.kinds.wire import extract_remote_id, wrap_secrets
-from synapse_apply.manifests.shapes import read_secret_marks
+from synapse_apply.manifests.schema.schemas import read_secret_marks
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.masked import MaskedText, contains_masked_text, unmask_value
+from synapse_apply.model.secrets.masked_text import MaskedText, contains_masked_text, unmask_value
 from synapse_apply.model.values import Sensitive
 
 SECRET = 'T0ken/can+ary"&<é\\0123456789'

@@ -80,7 +80,7 @@ def test_a_write_on_a_connection_that_went_stale_is_not_repeated(server, client)
 def test_a_write_avoids_a_connection_that_idled(server, client, monkeypatch):
     """After a pause a POST gets a new connection, a GET takes the kept one."""
     client.get_plugin(1)
-    monkeypatch.setattr("synapse_apply.client.connections.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("synapse_apply.client.http.connections.FRESH_SECONDS", 0.0)
     client.get_plugin(1)
     client.create_plugin({})
     assert [r.connection for r in server.received] == [1, 1, 2]

@@ -9,8 +9,8 @@ import pytest
 from unit.client.scripted import answer
 from unit.client.test_v2_operations import MUTATIONS, NEW, enveloped
 
+from synapse_apply.client.dry_run_clients import is_dry_run_answer
 from synapse_apply.client.errors import ConflictError, NotSentError, UnconfirmedError
-from synapse_apply.client.trying import is_dry_run_answer
 from synapse_apply.model.errors import Effect, Unconfirmed
 
 SAID = enveloped({"id": 5}, dry_run=True)

@@ -14,7 +14,7 @@ from unit.client.scripted import Received, answer, hang, reset
 
 from synapse_apply.client import ClientError
 from synapse_apply.client.errors import ClientTimeoutError
-from synapse_apply.client.multipart import MultipartBody
+from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.model.errors import Effect, InputError
 
 LARGE = bytes(range(256)) * 100_000  # more than the buffers of a connection hold

@@ -22,7 +22,7 @@ from synapse_apply.client.errors import (
     UnexpectedAnswerError,
     ValidationError,
 )
-from synapse_apply.client.multipart import MultipartBody, UnreadableBodyError
+from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.model.errors import Effect
 
 UUID = "0b6e57a1-0000-4000-8000-000000000001"

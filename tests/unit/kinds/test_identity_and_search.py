@@ -16,8 +16,8 @@ from synapse_apply.kinds.search import find_by_natural_key, list_if_supported
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Reference
 
 NONE, LISTED = Capabilities(), Capabilities({LIST_CAPABILITY: True})

@@ -18,8 +18,8 @@ from synapse_apply.kinds.release import V2 as RELEASE_V2
 from synapse_apply.kinds.search import find_by_natural_key
 from synapse_apply.kinds.storage import STORAGE
 from synapse_apply.model.errors import NotFound
-from synapse_apply.model.marks import SecretMarks
 from synapse_apply.model.observed import Capabilities, Lookup
+from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 SPEC = {"code": "yolo", "name": "Yolo", "category": "export", "description": "d"}
 NONE = Capabilities()

@@ -11,19 +11,19 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synapse_apply.manifests.loading import validate_targets
-from synapse_apply.manifests.project import (
+from synapse_apply.manifests.decode.loading import validate_targets
+from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
     find_project_file,
     parse_command_line_variables,
     read_project,
 )
-from synapse_apply.manifests.reader import read_mapping
-from synapse_apply.manifests.targets import select_targets_to_check
+from synapse_apply.manifests.project.targets import select_targets_to_check
+from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspect import read_package_config
+from synapse_apply.packages.inspection import read_package_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "cases" / "invalid"
 

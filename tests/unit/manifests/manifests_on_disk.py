@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.manifests.draft import ReadPackageConfig
-from synapse_apply.manifests.loading import LoadedManifests, load_manifests
-from synapse_apply.manifests.project import FILE_NAME, build_default_project, read_project
+from synapse_apply.manifests.decode.draft import ReadPackageConfig
+from synapse_apply.manifests.decode.loading import LoadedManifests, load_manifests
+from synapse_apply.manifests.project.project import FILE_NAME, build_default_project, read_project
 from synapse_apply.model.project import EMBEDDED, Project
 
 HEAD = "apiVersion: synapse-apply/v1\n"

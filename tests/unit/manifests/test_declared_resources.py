@@ -9,9 +9,9 @@ import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, storage
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Lifecycle, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.resource import Lifecycle, PackageSource
 from synapse_apply.model.values import Reference, SecretRef
 
 YOLO = Address("plugin", "yolo")
@@ -162,7 +162,7 @@ def test_folders_are_searched_and_other_yaml_is_passed_over(tmp_path: Path) -> N
     """Without a list and a manifests/ folder, our documents of the working folder count."""
     from unit.manifests.manifests_on_disk import project_of
 
-    from synapse_apply.manifests.loading import load_manifests
+    from synapse_apply.manifests.decode.loading import load_manifests
 
     (tmp_path / "deep" / ".hidden").mkdir(parents=True)
     (tmp_path / "deep" / "b.yml").write_text(PLUGIN)

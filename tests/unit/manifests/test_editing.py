@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from synapse_apply.manifests.editing import Edit, apply_edits
+from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.model.errors import InputError
 
 VERSION = ("spec", "version")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from synapse_apply.manifests.editing import Edit, apply_edits
+from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.values import ABSENT
 

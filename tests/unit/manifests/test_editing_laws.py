@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
 
-from synapse_apply.manifests.editing import Edit, apply_edits
-from synapse_apply.manifests.reader import read_documents
-from synapse_apply.manifests.scalar_texts import format_block_scalar, format_inline_scalar
+from synapse_apply.manifests.yaml.editing import Edit, apply_edits
+from synapse_apply.manifests.yaml.reader import read_documents
+from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
 
 pytestmark = pytest.mark.deep
 

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 
 from synapse_apply.kinds.plugin import V1 as PLUGIN
 from synapse_apply.kinds.storage import V1 as STORAGE
-from synapse_apply.manifests.exporting import ExportedManifest, Exporter
-from synapse_apply.manifests.naming import is_valid_name, make_name_from_text, make_unused_name
-from synapse_apply.manifests.project import build_default_project
-from synapse_apply.manifests.reader import read_documents
-from synapse_apply.manifests.shapes import read_secret_marks
-from synapse_apply.manifests.writing import format_document
+from synapse_apply.manifests.export.manifest_names import (
+    is_valid_name,
+    make_name_from_text,
+    make_unused_name,
+)
+from synapse_apply.manifests.export.manifest_of_object import ExportedManifest, Exporter
+from synapse_apply.manifests.project.project import build_default_project
+from synapse_apply.manifests.schema.schemas import read_secret_marks
+from synapse_apply.manifests.yaml.reader import read_documents
+from synapse_apply.manifests.yaml.writing import format_document
 from synapse_apply.model.address import Address
 
 PROJECT = build_default_project(Path("/nowhere"))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.holes import fill_target_settings
-from synapse_apply.model.login import Login, have_same_origin
+from synapse_apply.manifests.project.credentials import fill_target_settings
 from synapse_apply.model.project import Target
+from synapse_apply.model.secrets.login import Login, have_same_origin
 from synapse_apply.model.values import SecretRef, Sensitive
 
 A, B = "https://a.example", "https://b.example"

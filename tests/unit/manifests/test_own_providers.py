@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, load_of, project_of, storage
 
-from synapse_apply.manifests.project import FILE_NAME, read_project
-from synapse_apply.manifests.ruling import apply_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
+from synapse_apply.manifests.project.project import FILE_NAME, read_project
 from synapse_apply.model.values import SecretRef
 
 OWN = """\

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from unit.manifests.manifests_on_disk import project_of
 
-from synapse_apply.manifests.project import build_default_project, find_project_file
-from synapse_apply.manifests.shapes import find_schema_folder
-from synapse_apply.manifests.targets import (
+from synapse_apply.manifests.project.project import build_default_project, find_project_file
+from synapse_apply.manifests.project.targets import (
     choose_target,
     list_declared_targets,
     select_targets_to_check,
 )
+from synapse_apply.manifests.schema.schemas import find_schema_folder
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.policy import DEFAULT_RULES, Policy
 from synapse_apply.model.project import GuardSettings, StateSettings
 from synapse_apply.model.values import SecretRef
-from synapse_apply.planning.policy import CHECKS
-from synapse_apply.planning.policy_stops import PLAN_CHECKS
+from synapse_apply.planning.policy.plan_rules import PLAN_CHECKS
+from synapse_apply.planning.policy.resource_rules import CHECKS
 
 WHOLE = """\
 manifests: [manifests/]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from installed import ROOT
 
-from synapse_apply.manifests.loading import load_manifests
-from synapse_apply.manifests.project import build_default_project, read_project
-from synapse_apply.manifests.quoted_refs import list_references
+from synapse_apply.manifests.decode.loading import load_manifests
+from synapse_apply.manifests.files.quoted_refs import list_references
+from synapse_apply.manifests.project.project import build_default_project, read_project
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef, is_map
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synapse_apply.manifests.loading import load_manifests
-from synapse_apply.manifests.project import build_default_project, read_project
-from synapse_apply.manifests.reader import read_documents
+from synapse_apply.manifests.decode.loading import load_manifests
+from synapse_apply.manifests.project.project import build_default_project, read_project
+from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.project import EMBEDDED
 
 EXAMPLES = 2000 if os.environ.get("SYNAPSE_APPLY_TEST_DEEP") else 60

@@ -6,9 +6,9 @@ import gc
 
 import pytest
 
-from synapse_apply.manifests import reader
-from synapse_apply.manifests.places import find_nearest_position
-from synapse_apply.manifests.reader import read_documents, read_mapping
+from synapse_apply.manifests.yaml import reader
+from synapse_apply.manifests.yaml.positions import find_nearest_position
+from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.errors import InputError
 

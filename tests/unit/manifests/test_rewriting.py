@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.manifests.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_files
 from synapse_apply.model.errors import InputError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.manifests.ruling import apply_pinned_settings
+from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
 from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.policy import Policy, PolicyRule
 from synapse_apply.model.project import GuardSettings, Project, StateSettings, Target

@@ -14,14 +14,14 @@ from unit.manifests.corpus import FOLDER, read_case
 from unit.manifests.test_reader_never_raises import MANIFEST, PROJECT
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests import shapes
-from synapse_apply.manifests.reader import read_documents
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import InputError
 
 KINDS = ("plugin", "release", "storage")
 OURS = ("manifest", "parts", "project", *KINDS)
 NAMES = [
-    name for name in shapes.list_schema_names() if name in OURS or name.startswith("providers/")
+    name for name in schemas.list_schema_names() if name in OURS or name.startswith("providers/")
 ]
 
 
@@ -42,7 +42,7 @@ def fields(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 def test_every_field_is_described(name: str) -> None:
     """An editor shows a text on each."""
     schema = json.loads(
-        (shapes.find_schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8")
+        (schemas.find_schema_folder() / f"{name}.schema.json").read_text(encoding="utf-8")
     )
     conditions = (".if.", ".not.", ".allOf[]")
     bare = [
@@ -55,7 +55,7 @@ def test_every_field_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_schema_stands_alone(name: str) -> None:
     """Bundled, it refers to nothing outside itself and is a schema of its draft."""
-    text = shapes.format_schema(name)
+    text = schemas.format_schema(name)
     Draft202012Validator.check_schema(json.loads(text))
     assert "schema.json#" not in text.replace("json-schema.org", "")
     assert all(ref.startswith("#/") for ref in refs(json.loads(text)))
@@ -75,7 +75,7 @@ def refs(node: Any) -> Iterator[str]:
 def test_an_unknown_schema_is_an_error() -> None:
     """With the names there are."""
     with pytest.raises(InputError) as caught:
-        shapes.format_schema("../pyproject")
+        schemas.format_schema("../pyproject")
     assert "manifest" in caught.value.diagnostics[0].hint
 
 
@@ -84,10 +84,10 @@ def test_an_editor_lets_a_variable_stand_for_a_number_and_we_do_not() -> None:
     document = read_documents(MANIFEST, "f").documents[0].value
     document["spec"]["is_stable"] = "${var.stable}"
     document["spec"]["version"] = "${var.version}"
-    assert Draft202012Validator(shapes.bundle_schema("manifest")).is_valid(document)
-    assert not shapes.compile_validator("release").is_valid(document)
+    assert Draft202012Validator(schemas.bundle_schema("manifest")).is_valid(document)
+    assert not schemas.compile_validator("release").is_valid(document)
     document["spec"]["is_stable"] = "yes"
-    assert not Draft202012Validator(shapes.bundle_schema("manifest")).is_valid(document)
+    assert not Draft202012Validator(schemas.bundle_schema("manifest")).is_valid(document)
 
 
 def test_schemas_and_kinds_know_the_same_fields() -> None:
@@ -95,12 +95,12 @@ def test_schemas_and_kinds_know_the_same_fields() -> None:
     extra = {"plugin": {"from", "retain"}, "release": {"source", "file", "verify"}}
     for kind in KINDS:
         wanted = set(CATALOGUE[kind].rules) | extra.get(kind, set())
-        assert set(shapes.list_spec_fields(kind)) == wanted
+        assert set(schemas.list_spec_fields(kind)) == wanted
 
 
 def test_secret_marks_come_from_the_schemas() -> None:
     """Marked keys are secret; every leaf is, of a provider whose keys nobody documented."""
-    marks = shapes.read_secret_marks()
+    marks = schemas.read_secret_marks()
     spec = {"provider": "amazon_s3"}
     assert marks.is_secret("storage", spec, ("configuration", "secret_access_key"))
     assert not marks.is_secret("storage", spec, ("configuration", "bucket_name"))
@@ -115,8 +115,8 @@ def test_secret_marks_come_from_the_schemas() -> None:
 
 
 def agree(name: str, value: Any) -> bool:
-    slow = Draft202012Validator(shapes.build_strict_schema(name)).is_valid(value)
-    assert shapes.compile_validator(name).is_valid(value) == slow
+    slow = Draft202012Validator(schemas.build_strict_schema(name)).is_valid(value)
+    assert schemas.compile_validator(name).is_valid(value) == slow
     return slow
 
 

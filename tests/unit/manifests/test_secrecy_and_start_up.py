@@ -71,8 +71,8 @@ def test_good_manifests_never_load_the_explanations(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(storage("{bucket_name: b}"))
     program = (
         "import sys, pathlib\n"
-        "from synapse_apply.manifests.loading import load_manifests\n"
-        "from synapse_apply.manifests.project import build_default_project\n"
+        "from synapse_apply.manifests.decode.loading import load_manifests\n"
+        "from synapse_apply.manifests.project.project import build_default_project\n"
         "project = build_default_project(pathlib.Path.cwd())\n"
         "loaded = load_manifests(project, project.targets['embedded'])\n"
         "assert len(loaded.desired) == 1, loaded\n"

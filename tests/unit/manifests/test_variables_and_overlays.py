@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from unit.manifests.manifests_on_disk import HEAD, PLUGIN, load_of, project_of
 
-from synapse_apply.manifests.loading import validate_targets
-from synapse_apply.manifests.overlays import apply_merge_patch
-from synapse_apply.manifests.project import parse_command_line_variables
-from synapse_apply.manifests.targets import select_targets_to_check
+from synapse_apply.manifests.decode.loading import validate_targets
+from synapse_apply.manifests.decode.overlays import apply_merge_patch
+from synapse_apply.manifests.project.project import parse_command_line_variables
+from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.address import Address
 
 YOLO = Address("plugin", "yolo")

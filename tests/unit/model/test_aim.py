@@ -6,7 +6,7 @@ import click
 import pytest
 
 from synapse_apply.cli.main import root
-from synapse_apply.model.aim import COMMANDS_WITHOUT_TARGET, add_target_to_commands
+from synapse_apply.model.command import COMMANDS_WITHOUT_TARGET, add_target_to_commands
 
 
 @pytest.mark.parametrize(

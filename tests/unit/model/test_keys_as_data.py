@@ -6,10 +6,10 @@ from dataclasses import field
 
 import pytest
 
+from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.coding.json_values import WrongShapeError
+from synapse_apply.model.coding.text_forms import KEY
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.json_shapes import build_coder
-from synapse_apply.model.json_values import WrongShapeError
-from synapse_apply.model.text_forms import KEY
 
 
 @frozen

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from synapse_apply.model import unhurried
-from synapse_apply.model.unhurried import pause_gc
+from synapse_apply.model.runtime import paused_collection
+from synapse_apply.model.runtime.paused_collection import pause_gc
 
 SIZE = 1000
 
@@ -23,7 +23,7 @@ class Ring:
 @pytest.fixture(autouse=True)
 def thresholds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Those of Python 3.11 and 3.12, and nothing owed by the tests before."""
-    monkeypatch.setattr(unhurried, "_COLLECTION_DEBT", unhurried._CollectionDebt())
+    monkeypatch.setattr(paused_collection, "_COLLECTION_DEBT", paused_collection._CollectionDebt())
     before = gc.get_threshold()
     gc.set_threshold(700, 10, 10)
     yield

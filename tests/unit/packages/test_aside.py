@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from synapse_apply.model.desired import PackageSource
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.operations.saved_plan_file import write_plan_file
 from synapse_apply.packages.build import build_package_zip
-from synapse_apply.session.plan_file import write_plan_file
 
 
 def dead() -> int:

@@ -13,15 +13,15 @@ import pytest
 from unit.packages.trees import FOLDER, ZIP, make_zip, write
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.model.ports import Packages
-from synapse_apply.packages import archive as archives
-from synapse_apply.packages import carried
-from synapse_apply.packages.carried import CarriedPackages
-from synapse_apply.packages.inspect import inspect_source
-from synapse_apply.packages.opening import SourcePackages
+from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.packages import carried_packages
+from synapse_apply.packages.carried_packages import CarriedPackages
+from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.source import zip_archive as archives
+from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
 FILES = {"config.yaml": "name: x\n", "main.py": "print(1)\n"}
@@ -34,7 +34,7 @@ def packed(root: Path, source: PackageSource = FOLDER) -> Package:
         zipfile.ZipFile(root / "plan", "w") as archive,
         SourcePackages({RELEASE: package}, root).open_package(RELEASE) as file,
     ):
-        carried.write_carried_package(archive, package.digest, file)
+        carried_packages.write_carried_package(archive, package.digest, file)
     return package
 
 

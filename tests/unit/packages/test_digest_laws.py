@@ -16,11 +16,11 @@ from hypothesis import strategies as some
 from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Package, PackageSource
+from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.content import compute_package_digest
-from synapse_apply.packages.inspect import inspect_source
-from synapse_apply.packages.names import check_collisions
-from synapse_apply.packages.opening import SourcePackages
+from synapse_apply.packages.entry_names import check_collisions
+from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
 LAW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit, make_zip, write
 
-from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages import sources
-from synapse_apply.packages.digests import DigestCache
-from synapse_apply.packages.folder import FolderTree
-from synapse_apply.packages.inspect import inspect_source
+from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.packages.digest_cache import DigestCache
+from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.source import open_source
+from synapse_apply.packages.source.folder import FolderTree
 
 SECOND = 1_000_000_000
 TODAY = 20_000
@@ -30,7 +30,7 @@ class Reads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: list[str] = []
-        for owner, name in ((FolderTree, "blocks"), (sources, "gather_zip")):
+        for owner, name in ((FolderTree, "blocks"), (open_source, "gather_zip")):
             monkeypatch.setattr(owner, name, self._counting(getattr(owner, name)))
 
     def _counting(self, real: Callable[..., object]) -> Callable[..., object]:

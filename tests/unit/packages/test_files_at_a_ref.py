@@ -8,7 +8,7 @@ import pytest
 from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.git import read_committed_file, resolve_commit
+from synapse_apply.packages.source.git import read_committed_file, resolve_commit
 
 
 @pytest.mark.parametrize("folder", ["", "deploy", "de ploy/한국"])

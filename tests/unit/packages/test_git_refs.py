@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summaries, write
 
-from synapse_apply.model.desired import PackageSource
-from synapse_apply.packages.inspect import inspect_source, read_package_config
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.inspection import inspect_source, read_package_config
 
 
 def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:

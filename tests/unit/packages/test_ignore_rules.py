@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from unit.packages.trees import AT_HEAD, FOLDER, commit, git, summaries, write
 
-from synapse_apply.model.desired import PackageSource
-from synapse_apply.packages.inspect import list_package_files
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.inspection import list_package_files
 
 
 def kept(root: Path, rules: str, *paths: str) -> list[str]:

@@ -12,13 +12,13 @@ import pytest
 from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit, make_zip, write
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Package, PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Packages
-from synapse_apply.packages.changes import compare_files
-from synapse_apply.packages.inspect import inspect_source
-from synapse_apply.packages.opening import SourcePackages
+from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.packages.diff import compare_files
+from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
 

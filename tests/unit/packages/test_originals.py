@@ -15,9 +15,9 @@ from unit.packages.trees import ZIP, change_unseen, make_zip
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.digests import DigestCache
-from synapse_apply.packages.inspect import inspect_source
-from synapse_apply.packages.opening import SourcePackages
+from synapse_apply.packages.digest_cache import DigestCache
+from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
 BLOCK = 1000
@@ -128,9 +128,9 @@ def test_a_link_in_its_place_is_not_followed(
     zipped: Path, packages: SourcePackages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that appears between the look at the path and its opening."""
-    from synapse_apply.packages import sources
+    from synapse_apply.packages.source import open_source
 
-    real: Any = sources._resolve_inside_project
+    real: Any = open_source._resolve_inside_project
 
     def swapped(*given: Any) -> Path:
         found: Path = real(*given)
@@ -138,6 +138,6 @@ def test_a_link_in_its_place_is_not_followed(
         zipped.symlink_to("moved.zip")
         return found
 
-    monkeypatch.setattr(sources, "_resolve_inside_project", swapped)
+    monkeypatch.setattr(open_source, "_resolve_inside_project", swapped)
     with pytest.raises(InputError), packages.open_package(RELEASE):
         pass

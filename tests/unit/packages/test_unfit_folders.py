@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summaries, write
 
-from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspect import inspect_source, read_package_config
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.inspection import inspect_source, read_package_config
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
 

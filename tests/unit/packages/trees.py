@@ -8,10 +8,10 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.inspect import MAX_SIZE, inspect_source
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.inspection import MAX_SIZE, inspect_source
 
 FOLDER = PackageSource("folder", "p")
 AT_HEAD = PackageSource("git", "p", "HEAD")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.planning.inside import MAX_PATHS, diff_list_paths
+from synapse_apply.planning.diff.list_diff import MAX_PATHS, diff_list_paths
 
 
 def test_a_changed_item_is_named_by_its_path() -> None:

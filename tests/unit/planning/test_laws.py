@@ -13,10 +13,10 @@ from synapse_apply.model.observed import FoundBy, Observed
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, WithheldSecret, flatten
+from synapse_apply.planning.decision import list_dependencies
+from synapse_apply.planning.diff.change_sides import unflatten
+from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.planner import build_plan
-from synapse_apply.planning.rulings import list_dependencies
-from synapse_apply.planning.situation import PlanInput, ResourceState
-from synapse_apply.planning.whole import unflatten
 
 SENT = {Action.CREATE, Action.RECREATE, Action.ADOPT, Action.UPDATE}
 SCALARS = st.sampled_from([0, 1, 1.0, True, "", "x", " x ", [], ["x", 1], [{"a": 1}], {}])

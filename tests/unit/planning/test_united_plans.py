@@ -15,10 +15,10 @@ from unit.planning.world import Data, situation
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.refactoring import MovedAddress
-from synapse_apply.planning import stale
-from synapse_apply.planning.narrow import is_due, narrow_plan
 from synapse_apply.planning.planner import build_plan
-from synapse_apply.planning.unite import unite_plans
+from synapse_apply.planning.staleness import compare_rows
+from synapse_apply.planning.staleness.narrow import is_due, narrow_plan
+from synapse_apply.planning.staleness.unite_plans import unite_plans
 
 A, B = widget(OLD), widget(OLD)
 STILL = widget(OLD, OLD)
@@ -173,7 +173,7 @@ def shows(one: Plan, row: Change, ids: dict[Address, str]) -> bool:
     """Whether a plan has a due row that equals this one, or whose run is all that is left of it."""
     for shown in one.changes:
         if shown.address == row.address and is_due(shown):
-            known = stale.resolve_known_ids(shown, row, ids)
-            run_is_left = row.action is Action.NO_OP and stale.is_same_run(known, row)
-            return stale.is_same_change(known, row) or run_is_left
+            known = compare_rows.resolve_known_ids(shown, row, ids)
+            run_is_left = row.action is Action.NO_OP and compare_rows.is_same_run(known, row)
+            return compare_rows.is_same_change(known, row) or run_is_left
     return False

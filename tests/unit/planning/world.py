@@ -17,14 +17,14 @@ from unit.planning.throwaway_kinds import KINDS
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
 from synapse_apply.kinds.proof import compute_body_digest
-from synapse_apply.manifests.policy import decode_rules
+from synapse_apply.manifests.project.policy import decode_rules
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Desired, Lifecycle, Package, PackageSource
 from synapse_apply.model.diagnostic import Position, error_finding, parse_json_pointer
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.plan import PlanBase
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import GuardSettings
+from synapse_apply.model.resource import Desired, Lifecycle, Package, PackageSource
 from synapse_apply.model.state import Intent, Record, StateIdentity
 from synapse_apply.model.values import (
     DesiredSecret,
@@ -36,7 +36,7 @@ from synapse_apply.model.values import (
     flatten,
 )
 from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunStatus
-from synapse_apply.planning.situation import PlanInput, PlanOptions, ResourceState
+from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 
 ALL_KINDS = {**CATALOGUE, **KINDS}
 _MARKS = {"$secret", "$mac", "$withheld", "$ref"}

@@ -10,14 +10,14 @@ import pytest
 
 from synapse_apply.model.checkup import CheckStatus
 from synapse_apply.model.project import Target
-from synapse_apply.model.skew import ClockSkew
+from synapse_apply.model.remote.clock_skew import ClockSkew
 from synapse_apply.model.values import SecretRef
+from synapse_apply.operations import doctor as use_case
+from synapse_apply.operations.checks.agents import Agent, check_agent_health
+from synapse_apply.operations.checks.clocks import build_clock_result
+from synapse_apply.operations.checks.target_checkup import LazyValue, UncheckedError
 from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.session import doctor as use_case
-from synapse_apply.session.checks.agents import Agent, check_agent_health
-from synapse_apply.session.checks.clocks import build_clock_result
-from synapse_apply.session.checks.patient import LazyValue, UncheckedError
-from synapse_apply.session.where import Invocation
+from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "tok-of-agent"
 AGENT = Agent("gpu-1", SecretRef("env", "GPU"))
@@ -125,12 +125,12 @@ def test_a_defect_of_one_check_hides_no_other(
     """It is a row of its own, by its type and place, without the text; what came before stays."""
 
     def defective(patient: Any) -> Any:
-        yield from use_case.written.check_tool_version(patient)
+        yield from use_case.manifests.check_tool_version(patient)
         raise TypeError("s3cret in a message")
 
     checks = (
         use_case.DoctorCheck("odd", defective),
-        use_case.DoctorCheck("tool", use_case.written.check_tool_version),
+        use_case.DoctorCheck("tool", use_case.manifests.check_tool_version),
     )
     monkeypatch.setattr(use_case, "SECTIONS", (("Project", checks),))
     checkup = use_case.run_all_checks(Invocation(tmp_path, target="embedded", environ={}))

@@ -10,13 +10,13 @@ import pytest
 from e2e.scenarios.workplace import Server
 
 from synapse_apply.emulator.serve import EmbeddedServer
-from synapse_apply.manifests.shapes import read_secret_marks
+from synapse_apply.live.discovery import GatherQuery, NamedObject
+from synapse_apply.live.live_backend import LiveBackend
+from synapse_apply.manifests.schema.schemas import read_secret_marks
 from synapse_apply.model.project import Project, Target
-from synapse_apply.session.backend import open_client
-from synapse_apply.session.export import build_export
-from synapse_apply.session.gather import GatherQuery, NamedObject
-from synapse_apply.session.reach import LiveBackend
-from synapse_apply.session.where import Invocation
+from synapse_apply.operations.export import build_export
+from synapse_apply.workspace.backend import open_client
+from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "token-of-tests"
 

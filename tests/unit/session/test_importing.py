@@ -9,9 +9,9 @@ from unit.applying.scripted import lost
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.values import SecretRef
-from synapse_apply.session.accept import accept_differences, build_acceptable_resource
-from synapse_apply.session.adopt import import_objects
-from synapse_apply.session.inventory import InventoryRow, parse_inventory
+from synapse_apply.operations.accept_difference import accept_differences, build_acceptable_resource
+from synapse_apply.operations.import_ import import_objects
+from synapse_apply.workspace.inventory_rows import InventoryRow, parse_inventory
 
 W = Address("widget", "w")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.manifests.project import build_default_project
-from synapse_apply.model.desired import PackageSource
+from synapse_apply.manifests.project.project import build_default_project
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.project import Target
-from synapse_apply.session.sources import PackageSources
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.workspace.package_sources import PackageSources
 
 ZIP = PackageSource("folder", "p")
 SIZE = 9 * 1024 * 1024  # worth keeping
@@ -25,7 +25,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one large file, at a time when it is no longer young."""
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "large").write_bytes(bytes(SIZE))
-    monkeypatch.setattr("synapse_apply.packages.sighting._RACY_NANOSECONDS", -3600 * 10**9)
+    monkeypatch.setattr("synapse_apply.packages.file_stamp._RACY_NANOSECONDS", -3600 * 10**9)
     return tmp_path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.state import NO_PROGRESS, StateProgress
-from synapse_apply.session.last_seen import LastSeenStates, SeenProgress
+from synapse_apply.workspace.last_seen import LastSeenStates, SeenProgress
 
 LINEAGE = "5f1c"
 

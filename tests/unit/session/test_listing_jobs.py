@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from synapse_apply.kinds.release import RELEASE
+from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.errors import Forbidden, InputError, Invalid, NotFound, RemoteError
 from synapse_apply.model.job import JobStatus
-from synapse_apply.session.jobs import JobFilter, iter_jobs
-from synapse_apply.session.reach import LiveBackend
+from synapse_apply.operations.jobs import JobFilter, iter_jobs
 
 JOBS = [
     {"id": "c3", "status": "SUCCEEDED", "plugin": 1, "user": 1, "created": "2026-03-03T00:00:00Z"},
@@ -132,7 +132,7 @@ def test_an_item_that_is_no_job(item: Any) -> None:
 
 def test_a_code_that_the_server_does_not_filter_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of several plugins are not passed off as those of one."""
-    monkeypatch.setattr("synapse_apply.session.jobs._find_plugin_id", lambda _reach, _text: None)
+    monkeypatch.setattr("synapse_apply.operations.jobs._find_plugin_id", lambda _reach, _text: None)
     with pytest.raises(InputError, match="by the code of their plugin"):
         ids(Api(lambda _params: JOBS), JobFilter(plugin="yolo"))
     assert ids(Api(lambda _params: JOBS[:1]), JobFilter(plugin="yolo")) == ["c3"]
@@ -194,7 +194,7 @@ def test_jobs_of_a_plugin_where_the_server_passes_the_filter_over(
     """By its id and by its code; what shows nothing is not left out."""
     if plugin == "yolo":
         monkeypatch.setattr(
-            "synapse_apply.session.jobs._find_plugin_id", lambda _reach, _text: None
+            "synapse_apply.operations.jobs._find_plugin_id", lambda _reach, _text: None
         )
         releases = {at: {**one, "config": {"code": code}} for (at, one), code in zip(
             RELEASES.items(), ("yolo", "yolo", "sam"), strict=True)}  # fmt: skip

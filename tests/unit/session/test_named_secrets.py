@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.shapes import read_secret_marks
-from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Desired, Lifecycle
-from synapse_apply.model.state import Intent, Record
-from synapse_apply.model.values import Mac, SecretRef, Sensitive, WithheldSecret
-from synapse_apply.session.named_secrets import (
+from synapse_apply.live.named_secrets import (
     add_named_secrets,
     hide_free_form_fields,
     wrap_recorded_secrets,
 )
+from synapse_apply.manifests.schema.schemas import read_secret_marks
+from synapse_apply.model.address import Address
+from synapse_apply.model.resource import Desired, Lifecycle
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import Mac, SecretRef, Sensitive, WithheldSecret
 
 YOLO, RAW = Address("plugin", "yolo"), Address("storage", "raw")
 TOKEN = ("configuration", "token")

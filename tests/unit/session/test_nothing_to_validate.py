@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Invocation
+from synapse_apply.operations.validate import validate
+from synapse_apply.workspace.invocation import Invocation
 
 PROJECT = "apiVersion: synapse-apply/v1\nkind: Project\n"
 STORAGE = (

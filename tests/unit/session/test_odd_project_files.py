@@ -7,8 +7,8 @@ import os
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.declare import load_project
-from synapse_apply.session.where import Invocation
+from synapse_apply.workspace.configuration import load_project
+from synapse_apply.workspace.invocation import Invocation
 
 NAME = "synapse-apply.yaml"
 

@@ -11,13 +11,13 @@ import pytest
 from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM, SECRETS, Bad
 
 from synapse_apply.cli.main import root
-from synapse_apply.model.desired import PackageSource
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.package_rules import RULES_BY_ID
+from synapse_apply.model.packages.rules import RULES_BY_ID
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.operations import package
 from synapse_apply.packages.content import FileContent, GatheredFiles, PackageFile, measure_files
-from synapse_apply.session import package
-from synapse_apply.session.sources import build_package_linter
-from synapse_apply.session.where import Invocation
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.package_sources import build_package_linter
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.declare import load_project
-from synapse_apply.session.validate import validate
-from synapse_apply.session.where import Invocation
+from synapse_apply.operations.validate import validate
+from synapse_apply.workspace.configuration import load_project
+from synapse_apply.workspace.invocation import Invocation
 
 
 def test_a_project_file_that_is_a_link_in_a_circle_is_named(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from unit.applying.bench import Bench
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.context import StateSession
-from synapse_apply.session.recover import read_recovery_file, recover_calls
+from synapse_apply.operations.recover import read_recovery_file, recover_calls
+from synapse_apply.workspace.target_session import StateSession
 
 PLAN = "5f1c0000-0000-4000-8000-000000000000"
 

@@ -9,14 +9,14 @@ import pytest
 from unit.packages.trees import commit, git, write
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus
-from synapse_apply.session.checks import written
-from synapse_apply.session.checks.patient import TargetCheckup
-from synapse_apply.session.where import Invocation
+from synapse_apply.operations.checks import manifests
+from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.workspace.invocation import Invocation
 
 
 def row(folder: Path) -> CheckResult:
     with ExitStack() as stack:
-        (found,) = written.check_repository(TargetCheckup(Invocation(folder), stack))
+        (found,) = manifests.check_repository(TargetCheckup(Invocation(folder), stack))
         return found
 
 

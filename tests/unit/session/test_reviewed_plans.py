@@ -14,21 +14,21 @@ from synapse_apply.model.errors import Stale
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import Mac
-from synapse_apply.planning.situation import PlanOptions
-from synapse_apply.session import saved
-from synapse_apply.session.saved import check_each, unite_reviewed
+from synapse_apply.operations import saved_plan
+from synapse_apply.operations.saved_plan import check_each, unite_reviewed
+from synapse_apply.planning.plan_input import PlanOptions
 
 ADDRESSES = {name: Address("widget", name) for name in "ab"}
 
 
-def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved.SavedPlan]:
+def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_plan.SavedPlan]:
     """A plan file for each of these options, `1.plan` being the oldest."""
     context, plan = bench.context(widget("a")), bench.plan(widget("a")).plan
     files = []
     for number, each in enumerate(choices, 1):
         file = folder / f"{number}.plan"
-        saved.save_plan(context, replace(plan, id=f"plan-{number}"), each, file)
-        files.append(saved.read_saved_plan(file))
+        saved_plan.save_plan(context, replace(plan, id=f"plan-{number}"), each, file)
+        files.append(saved_plan.read_saved_plan(file))
     return files
 
 
@@ -68,7 +68,7 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
 def test_every_choice_of_a_file_is_compared(bench: Bench, tmp_path: Path) -> None:
     """An option that plans learn to keep later is not passed over here."""
     (only,) = save_plans(bench, tmp_path, PlanOptions())
-    assert len(OPTIONS) + 1 == len(saved._options_to_json(only.options))
+    assert len(OPTIONS) + 1 == len(saved_plan._options_to_json(only.options))
 
 
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from installed import ROOT, copied
 from unit.packages.trees import commit, write
 
-from synapse_apply.session.declare import DeclaredTarget, load_project, read_declared_target
-from synapse_apply.session.where import Invocation
+from synapse_apply.workspace.configuration import DeclaredTarget, load_project, read_declared_target
+from synapse_apply.workspace.invocation import Invocation
 
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").rglob("synapse-apply.yaml"))
 

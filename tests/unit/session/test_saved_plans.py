@@ -14,9 +14,9 @@ from unit.applying.bench import Bench, widget
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, Stale
-from synapse_apply.planning.situation import PlanOptions
+from synapse_apply.operations import saved_plan, saved_plan_file
+from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKeys
-from synapse_apply.session import plan_file, saved
 
 CHOICES = PlanOptions(
     prune=True,
@@ -28,18 +28,18 @@ CHOICES = PlanOptions(
 )
 
 
-def kept(bench: Bench, path: Path, choices: PlanOptions = CHOICES) -> saved.SavedPlan:
+def kept(bench: Bench, path: Path, choices: PlanOptions = CHOICES) -> saved_plan.SavedPlan:
     context = bench.context(widget("a"))
-    assert saved.save_plan(context, bench.plan(widget("a")).plan, choices, path).is_signed
-    return saved.read_saved_plan(path)
+    assert saved_plan.save_plan(context, bench.plan(widget("a")).plan, choices, path).is_signed
+    return saved_plan.read_saved_plan(path)
 
 
 def test_it_comes_back_as_it_was(bench: Bench, tmp_path: Path) -> None:
     """The plan and the options it was made with; rules of the project file are those of now."""
     context = bench.context(widget("a"))
     made = bench.plan(widget("a")).plan
-    saved.save_plan(context, made, CHOICES, tmp_path / "next")
-    found = saved.read_saved_plan(tmp_path / "next")
+    saved_plan.save_plan(context, made, CHOICES, tmp_path / "next")
+    found = saved_plan.read_saved_plan(tmp_path / "next")
     assert found.plan == made
     assert found.options == CHOICES
     now = PlanOptions(overridden=frozenset({"adopt"}), on_drift="hold")
@@ -61,7 +61,7 @@ def test_it_is_private_and_replaces_nothing(bench: Bench, tmp_path: Path) -> Non
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("next", "folder", "link"):
         with pytest.raises(InputError, match="cannot be used"):
-            plan_file.require_unused_path(tmp_path / name)
+            saved_plan_file.require_unused_path(tmp_path / name)
         with pytest.raises(InputError, match="cannot be used"):
             kept(bench, tmp_path / name)
     assert (tmp_path / "link").is_symlink()
@@ -88,12 +88,12 @@ def test_signatures(bench: Bench, tmp_path: Path) -> None:
     """Good under its key; without the key it is let pass only when that is asked for."""
     found = kept(bench, tmp_path / "next")
     context = bench.context(widget("a"))
-    assert saved.check_saved_plan(context, found, reviewed=False, allow_unsigned=False) == ()
+    assert saved_plan.check_saved_plan(context, found, reviewed=False, allow_unsigned=False) == ()
     bench.keys = StateKeys(())
     context = bench.context(widget("a"))
     with pytest.raises(Stale, match="cannot be checked"):
-        saved.check_saved_plan(context, found, reviewed=False, allow_unsigned=False)
-    (finding,) = saved.check_saved_plan(context, found, reviewed=False, allow_unsigned=True)
+        saved_plan.check_saved_plan(context, found, reviewed=False, allow_unsigned=False)
+    (finding,) = saved_plan.check_saved_plan(context, found, reviewed=False, allow_unsigned=True)
     assert not finding.is_error
 
 
@@ -104,8 +104,8 @@ def test_used_once(bench: Bench, tmp_path: Path) -> None:
         bench.store.mark_plan_applied(found.plan.id)
     context = bench.context(widget("a"))
     with pytest.raises(Stale, match="applied already"):
-        saved.check_saved_plan(context, found, reviewed=False, allow_unsigned=False)
-    assert saved.check_saved_plan(context, found, reviewed=True, allow_unsigned=False) == ()
+        saved_plan.check_saved_plan(context, found, reviewed=False, allow_unsigned=False)
+    assert saved_plan.check_saved_plan(context, found, reviewed=True, allow_unsigned=False) == ()
 
 
 def test_errors_are_not_saved(bench: Bench, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_errors_are_not_saved(bench: Bench, tmp_path: Path) -> None:
     made = bench.plan(widget("a")).plan
     assert made.has_errors
     with pytest.raises(InputError):
-        saved.save_plan(context, made, CHOICES, tmp_path / "next")
+        saved_plan.save_plan(context, made, CHOICES, tmp_path / "next")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,9 +134,9 @@ def test_a_damaged_file_is_told(
     else:
         whole[at] ^= flip
     (folder / "damaged").write_bytes(whole)
-    plan_file.is_plan_file(folder / "damaged")
+    saved_plan_file.is_plan_file(folder / "damaged")
     try:
-        found = saved.read_saved_plan(folder / "damaged")
+        found = saved_plan.read_saved_plan(folder / "damaged")
     except InputError:
         return
     assert found.signed_text == genuine.signed_text
@@ -148,9 +148,9 @@ def test_a_zip_of_an_unknown_version_is_no_plan(tmp_path: Path) -> None:
     whole = bytearray((tmp_path / "next").read_bytes())
     whole[whole.rindex(b"PK\x01\x02") + 6] = 0xFF  # APPNOTE 4.3.12: version needed to extract
     (tmp_path / "damaged").write_bytes(whole)
-    assert not plan_file.is_plan_file(tmp_path / "damaged")
+    assert not saved_plan_file.is_plan_file(tmp_path / "damaged")
     with pytest.raises(InputError):
-        saved.read_saved_plan(tmp_path / "damaged")
+        saved_plan.read_saved_plan(tmp_path / "damaged")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,6 @@ def test_other_zips(tmp_path: Path, text: str) -> None:
     """A zip with a plan.json that is none of ours."""
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
         archive.writestr("plan.json", text)
-    assert plan_file.is_plan_file(tmp_path / "zip")
+    assert saved_plan_file.is_plan_file(tmp_path / "zip")
     with pytest.raises(InputError, match="cannot be used"):
-        saved.read_saved_plan(tmp_path / "zip")
+        saved_plan.read_saved_plan(tmp_path / "zip")

@@ -8,8 +8,8 @@ import pytest
 from unit.manifests.manifests_on_disk import project_of
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.session.backend import connect_backend
-from synapse_apply.session.surroundings import (
+from synapse_apply.workspace.backend import connect_backend
+from synapse_apply.workspace.environment import (
     SystemClock,
     find_run_url,
     normalize_base_url,

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from unit.applying.bench import Bench, widget
 
+from synapse_apply.live.manifest_comparison import ManifestComparison, build_takeover_edits
 from synapse_apply.model.address import Address
-from synapse_apply.model.desired import Lifecycle
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.resource import Lifecycle
 from synapse_apply.model.values import ABSENT, SecretRef
 from synapse_apply.planning.drift import build_drift_report
-from synapse_apply.session.context import PlanResult
-from synapse_apply.session.takeover import ManifestComparison, build_takeover_edits
+from synapse_apply.workspace.target_session import PlanResult
 
 ADDRESS = Address("widget", "w")
 KEY = SecretRef("env", "KEY")

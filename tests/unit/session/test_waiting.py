@@ -9,8 +9,8 @@ from unit.applying.bench import Bench, widget
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.model.address import Address
 from synapse_apply.model.state import Intent, IntentState
-from synapse_apply.session.settle import settle_open_calls
-from synapse_apply.session.waiting import wait_and_settle, wait_for_open_calls
+from synapse_apply.operations.settle import settle_open_calls
+from synapse_apply.operations.wait_for_outcomes import wait_and_settle, wait_for_open_calls
 
 LATER = "2026-01-01T00:02:00.000000Z"
 

@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 
 from synapse_apply.model.errors import LockHeld, StateError
-from synapse_apply.stores.sqlite_faults import translate_errors
+from synapse_apply.stores.sqlite.sqlite_messages import translate_errors
 
 NOT_TAKEN = "The disk does not take or give the state"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.stores.mounts import build_network_warnings, find_file_system_type
-from synapse_apply.stores.sqlite import SqliteDatabase, open_sqlite
+from synapse_apply.stores.sqlite.mounts import build_network_warnings, find_file_system_type
+from synapse_apply.stores.sqlite.sqlite_database import SqliteDatabase, open_sqlite
 
 MOUNTS = """\
 /dev/vda / ext4 rw,relatime 0 0

@@ -13,9 +13,9 @@ import pytest
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, StateIdentity
-from synapse_apply.stores.notes import MAX_NOTES
+from synapse_apply.stores.call_notes import MAX_NOTES
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.stores.sqlite import open_sqlite
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 
 
 @pytest.fixture

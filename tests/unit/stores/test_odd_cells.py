@@ -9,8 +9,8 @@ import pytest
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import schema
-from synapse_apply.stores.contents import read_meta_row
-from synapse_apply.stores.sqlite import make_sqlite_runner
+from synapse_apply.stores.snapshot import read_meta_row
+from synapse_apply.stores.sqlite.sqlite_database import make_sqlite_runner
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.stores.postgres import open_postgres
-from synapse_apply.stores.postgres_url import is_postgres_url, parse_state_url
+from synapse_apply.stores.postgres.postgres_database import open_postgres
+from synapse_apply.stores.postgres.postgres_url import is_postgres_url, parse_state_url
 
 
 @pytest.mark.parametrize(

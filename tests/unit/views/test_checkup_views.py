@@ -12,13 +12,13 @@ from unit.views.test_terminal_safety import EVIL, assert_harmless
 
 from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
-from synapse_apply.views.checkup import (
+from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.text.checkup import (
     agents_document,
     checkup_document,
     render_agents_table,
     render_checkup,
 )
-from synapse_apply.views.json import format_json_document
 
 MANIFESTS = error_finding(
     "The manifests have 2 errors", "The first: Wrong type (a.yaml:3:1).", "validate"

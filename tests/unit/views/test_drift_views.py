@@ -18,11 +18,11 @@ from synapse_apply.model.diagnostic import Position
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import ABSENT
-from synapse_apply.views import github, gitlab
-from synapse_apply.views.drift import drift_document, render_accepted_edits, render_drift
-from synapse_apply.views.json import format_json_document
-from synapse_apply.views.markdown import render_drift_markdown
-from synapse_apply.views.remarks import build_drift_annotations
+from synapse_apply.views.ci import github, gitlab
+from synapse_apply.views.ci.annotations import build_drift_annotations
+from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.markdown.markdown_report import render_drift_markdown
+from synapse_apply.views.text.drift import drift_document, render_accepted_edits, render_drift
 
 YOLO = Address("plugin", "yolo")
 LAKE = Address("storage", "데이터-호수")

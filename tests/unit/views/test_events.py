@@ -12,7 +12,8 @@ from unit.views.test_json_documents import closed, schema
 from unit.views.test_progress import play
 
 from synapse_apply.model.address import Address
-from synapse_apply.views.events import (
+from synapse_apply.views.json.documents import format_json_line, report_document
+from synapse_apply.views.json.events import (
     EventWriter,
     build_version_event,
     iter_closing_events,
@@ -20,8 +21,7 @@ from synapse_apply.views.events import (
     iter_report_events,
     serialize_finding,
 )
-from synapse_apply.views.json import format_json_line, report_document
-from synapse_apply.views.under_way import OngoingCall
+from synapse_apply.views.text.ongoing_calls import OngoingCall
 
 CLOSED = closed(schema("events"))
 CLOSED["properties"]["report"] = True

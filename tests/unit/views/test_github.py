@@ -13,18 +13,18 @@ from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position, error_finding, warning_finding
 from synapse_apply.model.report import Result
-from synapse_apply.views.github import (
+from synapse_apply.views.ci.annotations import (
+    build_finding_annotations,
+    build_plan_annotations,
+    build_report_annotations,
+    with_forge_files,
+)
+from synapse_apply.views.ci.github import (
     build_failure_outputs,
     build_plan_outputs,
     build_report_outputs,
     format_annotation_commands,
     format_outputs_file,
-)
-from synapse_apply.views.remarks import (
-    build_finding_annotations,
-    build_plan_annotations,
-    build_report_annotations,
-    with_forge_files,
 )
 
 COMMAND = re.compile(

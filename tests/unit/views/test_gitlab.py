@@ -12,14 +12,14 @@ from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
 from unit.views.report_samples import REPORTS
 
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.views.gitlab import (
+from synapse_apply.views.ci.annotations import build_finding_annotations, build_plan_annotations
+from synapse_apply.views.ci.gitlab import (
     NO_COUNTS,
     build_code_quality_issues,
     count_plan_changes,
     count_report_changes,
 )
-from synapse_apply.views.json import format_json_document
-from synapse_apply.views.remarks import build_finding_annotations, build_plan_annotations
+from synapse_apply.views.json.documents import format_json_document
 
 SEVERITIES = {"info", "minor", "major", "critical", "blocker"}
 

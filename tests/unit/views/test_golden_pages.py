@@ -11,19 +11,19 @@ from unit.views.golden_files import check_golden
 from unit.views.plan_samples import ERROR, PLANS, WARNING
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.past import show_run, show_runs
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.texts.history import show_run, show_runs
 from synapse_apply.model.state import AuditEntry
-from synapse_apply.session.history import PastRun
-from synapse_apply.views import github, gitlab
-from synapse_apply.views.export import render_unexported
-from synapse_apply.views.failure import failure_document
+from synapse_apply.operations.history import PastRun
+from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.html.reports import (
     render_findings_html,
     render_plan_html,
     render_report_html,
 )
-from synapse_apply.views.json import format_json_document
+from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.text.export import render_unexported
 
 PAGES = {
     "plan-everything": lambda: render_plan_html(

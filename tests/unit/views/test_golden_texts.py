@@ -5,7 +5,7 @@ from unit.views.golden_files import check_golden
 from unit.views.plan_samples import ERROR, PLANS, WARNING
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.views.text import render_diagnostics, render_plan, render_report
+from synapse_apply.views.text.plan import render_diagnostics, render_plan, render_report
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -17,39 +17,42 @@ from unit.views.forge import read
 from unit.views.hostile import CANARY, COMMAND, LONG, PIECES, STEERING, TEXT, stuffed
 from unit.views.leaf import Leaf
 
-from synapse_apply.cli.face import Console
-from synapse_apply.cli.past import show_run, show_runs
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.texts.history import show_run, show_runs
 from synapse_apply.model.address import Address
 from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding
 from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
-from synapse_apply.model.logs import LogLine
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, Refusal
 from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.remote.log_lines import LogLine
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import AuditEntry, Record, StateIdentity
 from synapse_apply.model.values import Sensitive
 from synapse_apply.model.verification import RunStatus, Verification, VerificationResult
-from synapse_apply.session.history import PastRun
-from synapse_apply.views import github, gitlab, graph, markdown, remarks
-from synapse_apply.views import json as documents
-from synapse_apply.views.checkup import checkup_document, render_checkup
-from synapse_apply.views.drift import drift_document, render_accepted_edits, render_drift
-from synapse_apply.views.export import render_unexported
-from synapse_apply.views.failure import failure_document
-from synapse_apply.views.findings import render_diagnostics
+from synapse_apply.operations.history import PastRun
+from synapse_apply.views import graph
+from synapse_apply.views.ci import annotations as remarks
+from synapse_apply.views.ci import github, gitlab
 from synapse_apply.views.html import reports as html
-from synapse_apply.views.json import format_json_document, format_json_line
-from synapse_apply.views.logs import format_log_json, format_log_line
-from synapse_apply.views.record import (
+from synapse_apply.views.json import documents
+from synapse_apply.views.json.documents import format_json_document, format_json_line
+from synapse_apply.views.json.failure import failure_document
+from synapse_apply.views.markdown import markdown_report
+from synapse_apply.views.text.checkup import checkup_document, render_checkup
+from synapse_apply.views.text.drift import drift_document, render_accepted_edits, render_drift
+from synapse_apply.views.text.export import render_unexported
+from synapse_apply.views.text.findings import render_diagnostics
+from synapse_apply.views.text.job_log import format_log_json, format_log_line
+from synapse_apply.views.text.plan import render_plan, render_report
+from synapse_apply.views.text.record import (
     record_document,
     render_object,
     render_object_without_address,
     render_record,
 )
-from synapse_apply.views.tables import render_table
-from synapse_apply.views.text import render_plan, render_report
+from synapse_apply.views.text.tables import render_table
 
 # What a reader of Terraform's text takes for ours where it stands at the start of a line.
 OURS = re.compile(
@@ -206,11 +209,13 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "drift": lambda text: html.render_drift_html(a_drift(text), run_url=text),
 }
 COMMENTS: Mapping[str, Callable[[str], str]] = {
-    "plan": lambda text: markdown.render_plan_markdown(a_plan(text)),
-    "apply that failed": lambda text: markdown.render_plan_markdown(a_plan(text), command="apply"),
-    "offline": lambda text: markdown.render_plan_markdown(a_plan(text, offline=True)),
-    "report": lambda text: markdown.render_report_markdown(a_report(text)),
-    "drift": lambda text: markdown.render_drift_markdown(a_drift(text)),
+    "plan": lambda text: markdown_report.render_plan_markdown(a_plan(text)),
+    "apply that failed": lambda text: markdown_report.render_plan_markdown(
+        a_plan(text), command="apply"
+    ),
+    "offline": lambda text: markdown_report.render_plan_markdown(a_plan(text, offline=True)),
+    "report": lambda text: markdown_report.render_report_markdown(a_report(text)),
+    "drift": lambda text: markdown_report.render_drift_markdown(a_drift(text)),
 }
 GRAPHS: Mapping[str, Callable[[str], str]] = {
     form: (lambda text, draw=draw: draw(graph.build_plan_nodes(a_plan(text))))

@@ -12,7 +12,7 @@ from unit.views.report_samples import REPORTS
 from synapse_apply.model.address import Address
 from synapse_apply.model.drift import Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Action, Cause, Change
-from synapse_apply.views.html.drawing import MAX_DRAWN_NODES
+from synapse_apply.views.html.graph_drawing import MAX_DRAWN_NODES
 from synapse_apply.views.html.reports import (
     render_drift_html,
     render_findings_html,

@@ -9,13 +9,13 @@ from unit.views.golden_files import check_golden
 from unit.views.plan_samples import ERROR, PLANS, REFUSED_STORAGE, WARNING, plan
 from unit.views.report_samples import REPORTS
 
-from synapse_apply.views.failure import failure_document
-from synapse_apply.views.json import (
+from synapse_apply.views.json.documents import (
     diagnostics_document,
     format_json_document,
     plan_document,
     report_document,
 )
+from synapse_apply.views.json.failure import failure_document
 
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "v1"
 

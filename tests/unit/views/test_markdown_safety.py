@@ -23,20 +23,20 @@ from unit.views.hostile import (
 )
 
 from synapse_apply.model.report import Result
-from synapse_apply.views.budget import SizeBudget
-from synapse_apply.views.markdown import (
+from synapse_apply.views.markdown.budget import SizeBudget
+from synapse_apply.views.markdown.markdown_report import (
     render_findings_markdown,
     render_plan_markdown,
     render_report_markdown,
 )
-from synapse_apply.views.markup import (
+from synapse_apply.views.markdown.markup import (
     format_code_span,
     format_fenced_block,
     format_html_code,
     format_link,
     format_prose,
 )
-from synapse_apply.views.text import render_plan
+from synapse_apply.views.text.plan import render_plan
 
 TITLES = {
     "Plan for ", "Apply for ", "Plan failed for ", "Plan found nothing wrong for ", "Apply failed for ", "Apply will stop", "Errors", "Refused", "Failed",

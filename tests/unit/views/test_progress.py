@@ -9,8 +9,8 @@ import pytest
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.job import Job, JobStatus
-from synapse_apply.views.events import EventWriter
-from synapse_apply.views.progress import (
+from synapse_apply.views.json.events import EventWriter
+from synapse_apply.views.text.progress import (
     LineProgress,
     LiveProgress,
     LogProgress,
@@ -217,8 +217,8 @@ def test_the_display_fits_the_terminal():
 def test_plain_text_needs_no_rich():
     """Rendering and a silent progress import neither rich nor anything else heavy."""
     code = (
-        "import sys, synapse_apply.views.text, synapse_apply.views.json, synapse_apply.views.record,"
-        " synapse_apply.views.tables, synapse_apply.views.progress;"
+        "import sys, synapse_apply.views.text.plan, synapse_apply.views.json.documents, synapse_apply.views.text.record,"
+        " synapse_apply.views.text.tables, synapse_apply.views.text.progress;"
         "print(sorted({'rich', 'jsonschema', 'yaml', 'requests'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import KnownAfterApply, Mac, Sensitive, WithheldSecret
-from synapse_apply.views.json import format_json_document
-from synapse_apply.views.record import (
+from synapse_apply.views.json.documents import format_json_document
+from synapse_apply.views.text.record import (
     object_document,
     record_document,
     render_object,

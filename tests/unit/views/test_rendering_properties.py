@@ -21,9 +21,12 @@ from synapse_apply.model.values import (
     Sensitive,
     WithheldSecret,
 )
-from synapse_apply.views.json import format_json_document, plan_document, report_document
-from synapse_apply.views.markdown import render_plan_markdown, render_report_markdown
-from synapse_apply.views.text import render_plan, render_report
+from synapse_apply.views.json.documents import format_json_document, plan_document, report_document
+from synapse_apply.views.markdown.markdown_report import (
+    render_plan_markdown,
+    render_report_markdown,
+)
+from synapse_apply.views.text.plan import render_plan, render_report
 
 CANARY = "c4n4ry-value"
 SCHEMA = json.loads(

@@ -8,12 +8,12 @@ import pytest
 from unit.views.plan_samples import PLANS
 from unit.views.test_json_documents import closed, schema
 
+from synapse_apply.model.packages.replacement import ChangedFile, Replacement, parse_replacement
 from synapse_apply.model.plan import Action
-from synapse_apply.model.replacement import ChangedFile, Replacement, parse_replacement
 from synapse_apply.views.html.reports import render_plan_html
-from synapse_apply.views.json import format_json_document, plan_document
-from synapse_apply.views.markdown import render_plan_markdown
-from synapse_apply.views.text import render_plan
+from synapse_apply.views.json.documents import format_json_document, plan_document
+from synapse_apply.views.markdown.markdown_report import render_plan_markdown
+from synapse_apply.views.text.plan import render_plan
 
 FILES = (
     ChangedFile("main.py", "changed", ("@@ -1,1 +1,1 @@", "-a<b>\x1b", "+::error::c ```")),

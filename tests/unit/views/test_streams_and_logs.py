@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from synapse_apply.model.logs import LogLine
-from synapse_apply.views.cells import count_cells
-from synapse_apply.views.logs import format_log_json, format_log_line
-from synapse_apply.views.tables import render_table, stream_table
+from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.views.text.cells import count_cells
+from synapse_apply.views.text.job_log import format_log_json, format_log_line
+from synapse_apply.views.text.tables import render_table, stream_table
 
 ROWS = [("1", "탐지"), ("2", "yolo"), ("300", "x")]
 

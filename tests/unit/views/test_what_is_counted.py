@@ -9,12 +9,12 @@ from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, 
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase, Refusal
 from synapse_apply.model.report import Outcome, Report, Result
 from synapse_apply.model.state import StateIdentity
-from synapse_apply.views.github import build_report_outputs
+from synapse_apply.views.ci.annotations import build_plan_annotations, build_touched_annotations
+from synapse_apply.views.ci.github import build_report_outputs
 from synapse_apply.views.html.reports import render_report_html
-from synapse_apply.views.json import report_document
-from synapse_apply.views.markdown import render_report_markdown
-from synapse_apply.views.remarks import build_plan_annotations, build_touched_annotations
-from synapse_apply.views.text import render_report
+from synapse_apply.views.json.documents import report_document
+from synapse_apply.views.markdown.markdown_report import render_report_markdown
+from synapse_apply.views.text.plan import render_report
 
 PLAN = Plan("p", "2026-01-01T00:00:00Z", "1", PlanBase("prod", StateIdentity("https://x"), "l", 1))
 

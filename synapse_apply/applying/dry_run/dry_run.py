@@ -1,0 +1,346 @@
+"""Calls of a plan sent to be checked by the server and not to be acted on: dry runs.
+
+A server that does not know dry runs acts on them. So first it is asked for something that changes
+nothing in any case, and its answer must say that it was a dry run. Where there is nothing to ask
+that of, calls go out one by one until an answer says so, those that can be undone before others
+and none that cannot. An answer that does not say so ends it, and what became of its call is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.applying import messages
+from synapse_apply.applying.dry_run.dry_run_calls import CREATE, DELETE, RUN, SEAL, UPDATE, DryRun
+from synapse_apply.applying.step import CREATES, ApplyTools, LiveObjects, Step, list_created_steps
+from synapse_apply.applying.steps.request_body import iter_sent_secrets
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import (
+    Effect,
+    RemoteError,
+    RemoteTimeout,
+    SecretUnavailable,
+    SynapseApplyError,
+    Unconfirmed,
+    advise_on_failure,
+)
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action, Refusal
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.values import collect_references
+
+RULE = "server"
+# How progress is told of it.
+VERB = "try"
+DRY_RUN_UNPROVEN = "the backend has not shown that it knows dry runs"
+_NOT_TRIED_AFTER_DOUBT = "nothing was tried after an answer that did not say it was a dry run"
+# What says something of the moment or of the line, and nothing of the call.
+_TRANSIENT_STATUSES = frozenset({408, 429})
+
+
+@frozen
+class DryRunCall:
+    """One call of a task."""
+
+    step: Step
+    dry_run: DryRun
+
+    @property
+    def shown_verb(self) -> str:
+        """As it is shown."""
+        seal = self.step.binding.final_call
+        return seal.verb if seal is not None and self.dry_run is SEAL else self.dry_run.verb
+
+    def __str__(self) -> str:
+        return f"{self.shown_verb} of {self.step.address}"
+
+
+@frozen
+class DryRunStepResult:
+    """What came of a step: fine, unless it was refused, not tried, or may have been done."""
+
+    call: DryRunCall
+    refusal: Refusal | None = None
+    reason: str = ""
+    doubt: Diagnostic | None = None
+
+    @property
+    def result_label(self) -> str:
+        """As progress is told of it."""
+        if self.refusal is not None:
+            return "refused"
+        return "failed" if self.reason or self.doubt is not None else "done"
+
+
+@dataclass(slots=True)
+class DryRunResult:
+    """What came of all: refusals by address, reasons by what was not tried, findings."""
+
+    tried_count: int = 0
+    refusals: dict[Address, Refusal] = field(default_factory=dict)
+    untried: list[tuple[DryRunCall, str]] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def dry_run_counts(self) -> DryRunCounts:
+        return DryRunCounts(self.tried_count, len(self.refusals), len(self.untried))
+
+    def add_step_result(self, step_result: DryRunStepResult) -> None:
+        """Count one, and keep what is to be told of it."""
+        if step_result.reason:
+            self.untried.append((step_result.call, step_result.reason))
+            return
+        self.tried_count += 1
+        if step_result.refusal is not None:
+            self.refusals.setdefault(step_result.call.step.address, step_result.refusal)
+        if step_result.doubt is not None:
+            self.findings.append(step_result.doubt)
+
+    def add_untried(self, calls: Iterable[DryRunCall], reason: str) -> None:
+        """Count some as not tried."""
+        self.untried += [(call, reason) for call in calls]
+
+
+RunEach = Callable[
+    [Callable[[DryRunCall], DryRunStepResult], Sequence[DryRunCall]], Iterable[DryRunStepResult]
+]
+
+
+def dry_run_steps(
+    steps: Iterable[Step],
+    tools: ApplyTools,
+    live: LiveObjects,
+    run_each: RunEach,
+    *,
+    needs_proof: bool = False,
+) -> DryRunResult:
+    """Try every call of these tasks that can be tried. Nothing but reads and dry runs is sent.
+
+    `run_each` does a work for several, side by side where it likes. `needs_proof`: something speaks
+    against the plan as a whole, so only a server that is known to make dry runs is asked.
+    """
+    result, waiting = DryRunResult(), list[DryRunCall]()
+    for call in sorted(_build_dry_run_calls(steps), key=_impact_rank):
+        reason = _find_untriable_reason(call, tools, live)
+        result.add_untried([call], reason) if reason else waiting.append(call)
+    try:
+        is_known = _has_server_dry_runs(waiting, tools)
+    except Unconfirmed as failure:
+        result.findings.append(_build_no_dry_run_warning(failure))
+        result.add_untried(waiting, DRY_RUN_UNPROVEN)
+        return result
+    while waiting and not (is_known or needs_proof or waiting[0].dry_run.is_irreversible):
+        step_result = _dry_run_and_report(waiting.pop(0), tools, live, is_known=False)
+        result.add_step_result(step_result)
+        if step_result.doubt is not None:
+            result.add_untried(waiting, _NOT_TRIED_AFTER_DOUBT)
+            return result
+        is_known = not (step_result.refusal or step_result.reason)
+    if is_known:
+        _dry_run_remaining(waiting, tools, live, run_each, result)
+    else:
+        result.add_untried(waiting, DRY_RUN_UNPROVEN)
+    return result
+
+
+def _dry_run_remaining(
+    waiting: Sequence[DryRunCall],
+    tools: ApplyTools,
+    live: LiveObjects,
+    run_each: RunEach,
+    result: DryRunResult,
+) -> None:
+    """Side by side, those that nothing takes back at the end and one by one."""
+
+    def dry_run_call(call: DryRunCall) -> DryRunStepResult:
+        return _dry_run_and_report(call, tools, live, is_known=True)
+
+    for step_result in run_each(
+        dry_run_call, [call for call in waiting if not call.dry_run.is_irreversible]
+    ):
+        result.add_step_result(step_result)
+    for call in waiting:
+        if not call.dry_run.is_irreversible:
+            continue
+        if result.findings:
+            result.add_untried([call], _NOT_TRIED_AFTER_DOUBT)
+        else:
+            result.add_step_result(dry_run_call(call))
+
+
+def _has_server_dry_runs(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
+    """Whether the server shows that it knows dry runs; Unconfirmed when it shows the opposite."""
+    for harmless_call in dict.fromkeys(call.step.binding.send_dry_run_probe for call in waiting):
+        try:
+            if harmless_call is not None and harmless_call(tools.api.dry_run):
+                return True
+        except Unconfirmed:
+            raise
+        except RemoteError:
+            continue  # it shows nothing, and nothing was changed
+    return False
+
+
+def _build_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
+    steps = list(steps)
+    companion_addresses = {step.companion.address for step in steps if step.companion is not None}
+    for step in steps:
+        action = step.change.action
+        if action in CREATES:
+            if step.address not in companion_addresses:
+                yield DryRunCall(step, CREATE)
+        elif action is Action.DELETE:
+            yield DryRunCall(step, DELETE)
+        elif step.changed_fields:
+            yield DryRunCall(step, UPDATE)
+        if step.has_final_call:
+            yield DryRunCall(step, SEAL)
+        due = step.change.verification
+        if due is not None and not due.job:
+            yield DryRunCall(step, RUN)
+
+
+def _impact_rank(call: DryRunCall) -> int:
+    """What to try first: what does the least where a server acts on it."""
+    return (UPDATE, CREATE, DELETE, SEAL, RUN).index(call.dry_run)
+
+
+def _find_untriable_reason(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> str:
+    """Why a call cannot be tried, "" where it can."""
+    step = call.step
+    if call.dry_run.send_dry_run is None:
+        return "a run cannot be tried"
+    if step.binding.send_dry_run_probe is None:
+        return f"API {step.binding.api} has no dry run"
+    if call.dry_run is SEAL and step.change.action in CREATES:
+        return "it is not there yet"
+    if call.dry_run in {CREATE, UPDATE} and step.desired is not None:
+        missing_addresses = sorted(
+            {checked_step.address for checked_step in collect_references(step.desired.spec)}
+            - live.keys()
+        )
+        if missing_addresses:
+            return f"it needs {missing_addresses[0]}, which is not there yet"
+    for checked_step in list_created_steps(step):
+        for _path, ref in iter_sent_secrets(checked_step):
+            try:
+                tools.secrets.resolve_secret(ref)
+            except SecretUnavailable as problem:
+                return problem.diagnostics[0].detail.rstrip(".")
+    return ""
+
+
+def _dry_run_and_report(
+    call: DryRunCall, tools: ApplyTools, live: LiveObjects, *, is_known: bool
+) -> DryRunStepResult:
+    """Try one; once the server is known to make dry runs, a lost answer did no harm."""
+    address, started_at = call.step.address, tools.clock.monotonic_seconds()
+    tools.progress.report_start(address, VERB)
+    step_result = _send_dry_run(call, tools, live, is_known=is_known)
+    tools.progress.report_end(
+        address, VERB, step_result.result_label, tools.clock.monotonic_seconds() - started_at
+    )
+    return step_result
+
+
+def _send_dry_run(
+    call: DryRunCall, tools: ApplyTools, live: LiveObjects, *, is_known: bool
+) -> DryRunStepResult:
+    step, send = call.step, call.dry_run.send_dry_run
+    try:
+        if send is not None:
+            send(step, tools, live)
+    except SynapseApplyError as failure:
+        return DryRunStepResult(call, reason=failure.diagnostics[0].detail.rstrip("."))
+    except RemoteError as failure:
+        is_lost = failure.effect is Effect.UNKNOWN and not is_known
+        if is_lost or isinstance(failure, Unconfirmed):
+            return DryRunStepResult(call, doubt=_build_doubt_diagnostic(call, failure, tools, live))
+        status = failure.status_code
+        if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
+            return DryRunStepResult(call, refusal=_build_dry_run_refusal(call, failure, tools))
+        return DryRunStepResult(call, reason=_describe_failure(step, failure, tools))
+    return DryRunStepResult(call)
+
+
+def _describe_failure(step: Step, failure: RemoteError, tools: ApplyTools) -> str:
+    if failure.status_code:
+        return messages.format_backend_answer(
+            step, failure, tools.marks.for_address(step.address)
+        ).rstrip(".")
+    if isinstance(failure, RemoteTimeout):
+        return "no answer came in time"
+    return "no answer came" if failure.effect is Effect.UNKNOWN else f"{failure}".rstrip(".")
+
+
+def _build_dry_run_refusal(call: DryRunCall, failure: RemoteError, tools: ApplyTools) -> Refusal:
+    step = call.step
+    call_text = "" if call.dry_run in {CREATE, UPDATE, DELETE} else f" of its {call.shown_verb}"
+    message = messages.format_backend_answer(
+        step, failure, tools.marks.for_address(step.address), f" to a dry run{call_text}"
+    )
+    if failure.request_id:
+        message += f" (request id {failure.request_id})"
+    if failure.status_code == messages.CONFLICT and call.dry_run is CREATE:
+        new_identity = "a new version" if step.type.series_field else "another name or code"
+        ways_out: tuple[str, ...] = (
+            f"declare it under {new_identity}",
+            f"if it is there and you know its id: `synapse-apply import {step.address} ID`",
+        )
+    else:
+        hint = advise_on_failure(failure, "plan again", "Settle what it says, then plan again.")
+        ways_out = (f"{hint[0].lower()}{hint[1:]}".rstrip("."),)
+    position = step.desired.position if step.desired else None
+    return Refusal(RULE, message, ways_out, position)
+
+
+def _build_no_dry_run_warning(failure: RemoteError) -> Diagnostic:
+    return warning_finding(
+        "The backend does not say that it makes dry runs",
+        "Asked for a dry run of a change of nothing, it answered without saying that it was one. "
+        "It may act on a dry run, so that no call was tried.",
+        "Plan without --server-dry-run.",
+        request_id=failure.request_id,
+    )
+
+
+def _build_doubt_diagnostic(
+    call: DryRunCall, failure: RemoteError, tools: ApplyTools, live: LiveObjects
+) -> Diagnostic:
+    """What became of a call that was to be checked only, as far as it can be seen."""
+    is_unconfirmed = isinstance(failure, Unconfirmed)
+    reason = (
+        "the answer does not say that it was a dry run" if is_unconfirmed else "the answer was lost"
+    )
+    common_fields: dict[str, Any] = {
+        "address": f"{call.step.address}",
+        "request_id": failure.request_id,
+    }
+    has_acted = call.dry_run.has_acted(call.step, tools, live)
+    if has_acted:
+        return error_finding(
+            "The backend acted on a dry run",
+            f"The {call} was to be checked only, and it was done: {reason}. Nothing more was "
+            f"tried.",
+            "Plan without --server-dry-run, which this backend does not know: the new plan shows "
+            "what is there now.",
+            **common_fields,
+        )
+    if has_acted is None:
+        return error_finding(
+            "A dry run may have been acted on",
+            f"The {call} was to be checked only: {reason}, and nobody can tell whether it was "
+            f"done. "
+            "Nothing more was tried.",
+            f"Look at {call.step.address} in the product, then plan without --server-dry-run.",
+            **common_fields,
+        )
+    return warning_finding(
+        "The backend does not say that it made a dry run",
+        f"The {call} was to be checked only: {reason}. It was not done, and nothing more was "
+        f"tried.",
+        **common_fields,
+    )

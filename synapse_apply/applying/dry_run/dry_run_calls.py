@@ -1,0 +1,129 @@
+"""How each verb is tried on a backend, and how to find out whether it was done all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from synapse_apply.applying import lookup
+from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
+from synapse_apply.applying.steps.request_body import (
+    build_pending_objects,
+    build_update_body,
+    find_uploaded_package_address,
+)
+from synapse_apply.kinds.search import find_by_natural_key
+from synapse_apply.model.errors import Effect, NotFound, RemoteError, Unconfirmed
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import Lookup
+from synapse_apply.model.values import get_at
+
+_GONE_MESSAGE = "the answer says nothing, and the object is gone"
+
+
+@frozen
+class DryRun:
+    """How one verb is tried, and how to find out whether it was done all the same.
+
+    `send_dry_run` raises RemoteError; None where it cannot be tried. `has_acted` is None where
+    nobody can tell. `is_irreversible`: nothing takes back what it would do.
+    """
+
+    verb: str
+    send_dry_run: Callable[[Step, ApplyTools, LiveObjects], None] | None
+    has_acted: Callable[[Step, ApplyTools, LiveObjects], bool | None]
+    is_irreversible: bool = False
+
+
+def _dry_run_create(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+    body, package_address = (
+        build_pending_objects(step, live, tools.secrets.resolve_secret)[0].body,
+        find_uploaded_package_address(step),
+    )
+    with (
+        tools.packages.open_package(package_address)
+        if package_address
+        else nullcontext() as package
+    ):
+        full_body = {**body, "file": package} if package_address else body
+        step.binding.create_object(tools.api.dry_run, full_body, "")
+
+
+def _was_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
+    binding, key = step.binding, lookup.resolve_natural_key(step, live)
+    try:
+        matches = find_by_natural_key(
+            tools.api, binding, key, tools.capabilities, tools.marks.for_address(step.address)
+        )
+    except RemoteError:
+        return None
+    is_certain = binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+    return bool(matches) if matches or is_certain else None
+
+
+def _dry_run_update(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+    call, observed = step.binding.update_object, step.observed
+    if call is None or observed is None:
+        raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
+    body, _managed_fields = build_update_body(
+        step, observed.spec, live, tools.secrets.resolve_secret
+    )
+    call(tools.api.dry_run, step.change.remote_id, body)
+
+
+def _was_updated(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | None:
+    try:
+        observed = lookup.find_by_id(step, tools, step.change.remote_id)
+    except RemoteError:
+        return None
+    if observed is None or step.observed is None:
+        return None
+    _body, managed_fields = build_update_body(
+        step, step.observed.spec, live, tools.secrets.resolve_secret
+    )
+    return lookup.is_update_proven(step, managed_fields, observed, tools.secrets)
+
+
+def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
+    call = step.binding.delete_object
+    if call is None:
+        raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
+    try:
+        call(tools.api.dry_run, step.change.remote_id)
+    except NotFound:
+        return  # what is to be gone is gone
+    if _was_deleted(step, tools, live):
+        raise Unconfirmed(_GONE_MESSAGE, effect=Effect.UNKNOWN)
+
+
+def _was_deleted(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
+    try:
+        return lookup.find_by_id(step, tools, step.change.remote_id) is None
+    except RemoteError:
+        return None
+
+
+def _dry_run_seal(step: Step, tools: ApplyTools, _live: LiveObjects) -> None:
+    if step.binding.final_call is None:
+        raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
+    step.binding.final_call.send_call(tools.api.dry_run, step.change.remote_id)
+
+
+def _was_sealed(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | None:
+    try:
+        observed = lookup.find_by_id(step, tools, step.change.remote_id)
+    except RemoteError:
+        return None
+    seal = step.binding.final_call
+    return None if observed is None or seal is None else get_at(observed.spec, (seal.name,)) is True
+
+
+def _cannot_tell_if_run(_step: Step, _tools: ApplyTools, _live: LiveObjects) -> None:
+    """Nobody can tell."""
+
+
+CREATE = DryRun("create", _dry_run_create, _was_created)
+UPDATE = DryRun("update", _dry_run_update, _was_updated)
+DELETE = DryRun("delete", _dry_run_delete, _was_deleted, is_irreversible=True)
+SEAL = DryRun("seal", _dry_run_seal, _was_sealed, is_irreversible=True)
+RUN = DryRun("run", None, _cannot_tell_if_run, is_irreversible=True)

@@ -1,0 +1,1 @@
+"""The log of a job, followed line by line."""

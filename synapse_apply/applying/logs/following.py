@@ -1,0 +1,93 @@
+"""Follows a run until it ends, by asking again and again; nothing is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from synapse_apply.model.errors import RemoteError, RemoteTimeout, ServerFault, Unreachable
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import Job, parse_job
+from synapse_apply.model.ports import JobCalls
+from synapse_apply.model.remote.deferred_run import build_poll
+
+POLL_INTERVAL = 5.0  # as the API page's own loop waits
+_SLICE = 0.25  # seconds between two looks at whether to stop
+
+
+@frozen
+class FollowOptions:
+    """How a job is followed: `interval` and `timeout` in seconds, None for no end.
+
+    `sleep` waits so many seconds, `read_seconds` is a monotonic clock; `should_stop` tells that
+    whoever follows shall end, while the job goes on.
+    """
+
+    interval: float
+    timeout: float | None
+    sleep: Callable[[float], None]
+    read_seconds: Callable[[], float]
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def follow_job(
+    api: JobCalls, job_id: str, options: FollowOptions, on_job: Callable[[Job], None]
+) -> Job:
+    """The job as it was last seen: ended, or not where the time was up or a stop was asked for.
+
+    `on_job` is told each look. RemoteError as the client raises it once its own retries are over.
+    """
+    deadline = None if options.timeout is None else options.read_seconds() + options.timeout
+    while True:
+        job = read_job(api, job_id)
+        on_job(job)
+        if job.status.has_ended or options.should_stop():
+            return job
+        remaining = (
+            options.interval
+            if deadline is None
+            else min(options.interval, deadline - options.read_seconds())
+        )
+        if remaining <= 0 or not wait_unless_stopped(remaining, options):
+            return job
+
+
+def follow_ticket(
+    run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    body: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    pace: FollowOptions,
+) -> Mapping[str, Any]:
+    """The result of a run that was answered with a ticket, or the last envelope where none came.
+
+    `run` sends a run with another body. A question that was not answered is asked again, since it
+    starts nothing; RemoteError for one that is refused.
+    """
+    until = None if pace.timeout is None else pace.read_seconds() + pace.timeout
+    while (question := build_poll(body, answer)) is not None:
+        left = pace.interval if until is None else min(pace.interval, until - pace.read_seconds())
+        if left <= 0 or pace.should_stop() or not wait_unless_stopped(left, pace):
+            break
+        try:
+            answer = run(question)
+        except (RemoteTimeout, ServerFault, Unreachable):
+            continue
+    return answer
+
+
+def read_job(api: JobCalls, job_id: str) -> Job:
+    """The job as it is now; RemoteError also for an answer that is no job."""
+    try:
+        return parse_job(api.get_job(job_id))
+    except ValueError as problem:
+        raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
+
+
+def wait_unless_stopped(seconds: float, options: FollowOptions) -> bool:
+    """Wait; False when a stop was asked for meanwhile."""
+    deadline = options.read_seconds() + seconds
+    while (remaining := deadline - options.read_seconds()) > 0:
+        if options.should_stop():
+            return False
+        options.sleep(min(remaining, _SLICE))
+    return True

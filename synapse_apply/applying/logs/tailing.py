@@ -1,0 +1,277 @@
+"""Follows the log of a job: each line once and in order, however often the connection breaks.
+
+Where the server has a tail it is listened to; elsewhere the whole log is read again and again.
+Servers cannot resume a tail, so after each connection the whole log is read too, which closes the
+gap that the break left, and the tail is laid over it (seam.py). Memory stays the same however long
+the log is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from typing import Any, cast
+
+from synapse_apply.applying.logs.following import FollowOptions, read_job, wait_unless_stopped
+from synapse_apply.applying.logs.new_lines import LogListing, LogTail, ShownLines
+from synapse_apply.model.errors import (
+    NotFound,
+    RateLimited,
+    RemoteError,
+    RemoteTimeout,
+    ServerFault,
+    Unauthorized,
+    Unreachable,
+)
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import Job
+from synapse_apply.model.ports import JobCalls
+from synapse_apply.model.remote.log_lines import LogLine, iter_frame_lines, iter_log_lines
+
+TRANSIENT_ERRORS = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
+MAX_FAILURES = 8  # in a row, each after the client's own repeats
+MAX_BREAKS = 5  # connections of the tail in a row that brought nothing
+_FIRST_WAIT = 0.25
+_NO_SUCH_ENDPOINT = 405
+
+
+@frozen
+class LogListener:
+    """Who is told: of each line, of each look at the job, and in words of what is out of order."""
+
+    on_line: Callable[[LogLine], None]
+    on_job: Callable[[Job], None]
+    on_note: Callable[[str], None]
+
+
+class LogTailer:
+    """One job's log, shown to a watcher."""
+
+    def __init__(
+        self,
+        api: JobCalls,
+        job_id: str,
+        options: FollowOptions,
+        listener: LogListener,
+        last_count: int | None = None,
+    ) -> None:
+        """Nothing is asked for yet. `last_count`: of the lines there are at first, only so many."""
+        self._api = api
+        self._job_id = job_id
+        self._options = options
+        self._listener = listener
+        self._show_line = listener.on_line
+        self._last_count = last_count
+        self._shown_lines = ShownLines()
+        self._deadline = (
+            None if options.timeout is None else options.read_seconds() + options.timeout
+        )
+        self._job_read_at = self._list_read_at = 0.0
+        self._failures = 0
+        self._lines_heard = 0
+        self._breaks = 0
+        self._uses_tail = True
+        self._has_list = True
+        self._is_following = False
+        self._has_gap = False
+        self._last_note = ""
+
+    def show_current_log(self) -> None:
+        """The log as it is now; a reading that breaks off is taken up where it broke.
+
+        RemoteError once that failed too often.
+        """
+        self._show_last_lines()
+        self._read_until_complete()
+
+    def follow_log(self) -> Job:
+        """The log until the job ends, the time is up or a stop was asked for; the job as last seen.
+
+        RemoteError when the job cannot be read at first, and once calls failed too often.
+        """
+        job = self._read_job_status()
+        self._is_following = True
+        self._show_last_lines()
+        while not job.status.has_ended and not self._should_end():
+            if self._uses_tail:
+                self._listen_once()
+            elif self._try_with_backoff(self._read_list):
+                self._wait_limited(self._options.interval)
+            if not self._job.status.has_ended:
+                self._try_with_backoff(self._read_job_status)
+            job = self._job
+        if job.status.has_ended:
+            self._read_until_complete()
+        self._note_gap()
+        return job
+
+    def _show_last_lines(self) -> None:
+        """Pass over all but the last lines there are, where that was asked for."""
+        if self._last_count is None:
+            return
+        last_lines: deque[LogLine] = deque(maxlen=self._last_count)
+        self._show_line = last_lines.append
+        self._read_until_complete()
+        self._show_line = self._listener.on_line
+        for line in last_lines:
+            self._show_line(line)
+
+    def _read_until_complete(self) -> None:
+        while not self._try_with_backoff(self._read_list):
+            pass
+        self._note_gap()
+
+    def _read_job_status(self) -> Job:
+        self._job = read_job(self._api, self._job_id)
+        self._job_read_at = self._options.read_seconds()
+        self._listener.on_job(self._job)
+        return self._job
+
+    def _listen_once(self) -> None:
+        """One connection of the tail, until it ends or breaks."""
+        self._lines_heard, reason = 0, "it ends at once"
+        try:
+            if self._read_tail():
+                return
+        except Unauthorized:
+            raise
+        except TRANSIENT_ERRORS as failure:
+            reason = f"{failure}"
+        except RemoteError as failure:
+            is_expected = isinstance(failure, NotFound) or failure.status_code == _NO_SUCH_ENDPOINT
+            self._stop_using_tail("" if is_expected else f"{failure}")
+            return
+        self._breaks = 0 if self._lines_heard else self._breaks + 1
+        if self._breaks >= MAX_BREAKS:
+            self._stop_using_tail(reason)
+        else:
+            self._wait_limited(_FIRST_WAIT * 2**self._breaks)
+
+    def _stop_using_tail(self, reason: str) -> None:
+        """Read the list from now on; without a reason it is just what this server can do."""
+        self._uses_tail = False
+        if reason:
+            self._listener.on_note(
+                f"The log cannot be listened to ({reason.removesuffix('.')}); it is read anew "
+                f"every "
+                f"{self._options.interval:g} s instead."
+            )
+
+    def _read_tail(self) -> bool:
+        """Whether there is nothing more to listen to: the log is complete, or nobody wants it."""
+        tail: LogTail | None = None
+        frames = self._api.tail_job_console_logs(
+            self._job_id, max_seconds=self._remaining_seconds()
+        )
+        with closing(cast("Generator[Mapping[str, Any]]", frames)):
+            for frame in frames:
+                kind = str(frame.get("type"))
+                if tail is None:
+                    # Whatever was written before this frame is in the list by now.
+                    self._read_list()
+                    tail = LogTail(self._shown_lines, has_list=self._has_list)
+                if kind == "log":
+                    for line in iter_frame_lines(frame):
+                        if tail.is_new_line(line):
+                            self._show_new_line(line)
+                            self._lines_heard += 1
+                elif kind == "complete":
+                    self._uses_tail = False
+                    return True
+                elif kind == "error":
+                    self._note_stream_error(frame)
+                    return False
+                if tail.is_in_doubt and (not tail.was_list_read or self._may_read_list()):
+                    self._read_list()
+                    tail.resolve_doubt()
+                if self._should_end() or self._has_job_ended(kind):
+                    return True
+        return False
+
+    def _may_read_list(self) -> bool:
+        """A log that repeats itself keeps its tail in doubt; it must not be read at every line."""
+        return self._options.read_seconds() - self._list_read_at >= self._options.interval
+
+    def _has_job_ended(self, kind: str) -> bool:
+        """Whether the job ended and its tail, which may not say so, had its time to end."""
+        since = self._options.read_seconds() - self._job_read_at
+        if self._job.status.has_ended:
+            return kind == "heartbeat" or since > self._options.interval
+        if since >= self._options.interval:
+            self._read_job_status()
+        return False
+
+    def _note_stream_error(self, frame: Mapping[str, Any]) -> None:
+        message = str(frame.get("message") or "no reason given")
+        self._note_once(f"The log stream ended with an error: {message}.".replace("..", "."))
+
+    def _note_once(self, text: str) -> None:
+        """Each connection may end in the same way."""
+        if text != self._last_note:
+            self._listener.on_note(text)
+        self._last_note = text
+
+    def _read_list(self) -> None:
+        """The whole log as the server lists it now; only what is new is shown."""
+        if not self._has_list:
+            return
+        listing = LogListing(self._shown_lines)
+        try:
+            for entry in self._api.iterate_job_console_logs(self._job_id):
+                for line in iter_log_lines(entry):
+                    if listing.is_new_line(line):
+                        self._show_new_line(line)
+        except NotFound:
+            if not self._is_following:
+                read_job(self._api, self._job_id)  # NotFound where it is the job that is not there
+                self._note_once(f"The server has no log of job {self._job_id} yet.")
+        except RemoteError as failure:
+            if failure.status_code != _NO_SUCH_ENDPOINT:
+                raise
+            self._has_list = False
+        self._has_gap = self._has_gap or listing.has_gap
+        self._list_read_at = self._options.read_seconds()
+
+    def _show_new_line(self, line: LogLine) -> None:
+        self._shown_lines.add_line(line)
+        self._show_line(line)
+
+    def _try_with_backoff(self, action: Callable[[], object]) -> bool:
+        """Whether a step went well; after a failure that may pass it has waited a little."""
+        try:
+            action()
+        except TRANSIENT_ERRORS as failure:
+            self._failures += 1
+            if self._failures > MAX_FAILURES or self._should_end():
+                raise
+            retry_after = getattr(failure, "retry_after", None) or 0.0
+            self._wait_limited(max(retry_after, _FIRST_WAIT * 2**self._failures))
+            return False
+        self._failures = 0
+        return True
+
+    def _wait_limited(self, seconds: float) -> None:
+        remaining = self._remaining_seconds()
+        max_seconds = (
+            self._options.interval if remaining is None else min(self._options.interval, remaining)
+        )
+        wait_unless_stopped(min(seconds, max_seconds), self._options)
+
+    def _remaining_seconds(self) -> float | None:
+        return (
+            None
+            if self._deadline is None
+            else max(self._deadline - self._options.read_seconds(), 0.0)
+        )
+
+    def _should_end(self) -> bool:
+        return self._options.should_stop() or self._remaining_seconds() == 0.0
+
+    def _note_gap(self) -> None:
+        if self._has_gap:
+            self._listener.on_note(
+                "Some lines are missing above: the server listed them too late. "
+                f"`synapse-apply jobs logs {self._job_id}` prints all of them."
+            )
+            self._has_gap = False

@@ -1,0 +1,307 @@
+"""What to tell people about a call that did not go well. Never a value that was sent."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.applying.step import Step
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, warning_finding
+from synapse_apply.model.errors import (
+    Effect,
+    RemoteError,
+    StateError,
+    advise_on_failure,
+    describe_failure,
+)
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.plan import Action
+from synapse_apply.model.remote.error_body import format_field_name, parse_field_errors
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.state import Intent
+from synapse_apply.model.values import ABSENT, SecretRef, flatten, get_at
+
+CONFLICT = 409
+FORBIDDEN, NOT_ALLOWED = 403, 405
+# From here on a status refuses, and the body says why; below it is what was asked for, or nothing.
+CLIENT_ERROR = 400
+_CREATES = frozenset({Action.CREATE, Action.RECREATE})
+
+
+def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
+    """A failed call as a finding: status, the server's words on fields that are not secret."""
+    refused = failure.status_code >= CLIENT_ERROR
+    cause = format_backend_answer(step, failure, marks) if refused else describe_failure(failure)
+    sentence = f"{step.change.action.value} of {step.address} failed: {cause}"
+    summary = "The backend refused a call" if failure.status_code else "A call was not made"
+    return error_finding(
+        summary if failure.effect is Effect.NONE else "A call went wrong",
+        sentence.rstrip(".") + ".",
+        _suggest_recourse(step, failure),
+        address=str(step.address),
+        position=step.desired.position if step.desired else None,
+        request_id=failure.request_id,
+    )
+
+
+def _suggest_recourse(step: Step, failure: RemoteError) -> str:
+    usual_hint = advise_on_failure(
+        failure, "apply again", "Apply again; what was done is recorded."
+    )
+    if failure.status_code == NOT_ALLOWED and step.binding.read_only_advice:
+        return step.binding.read_only_advice
+    if failure.status_code == CLIENT_ERROR and step.change.action in _CREATES:
+        field_names = [str(path[0]) for path in parse_field_errors(failure.detail) if path]
+        hints = dict.fromkeys(
+            filter(None, map(step.binding.advice_by_refused_field.get, field_names))
+        )
+        if hints:
+            return " ".join(hints)
+    if failure.status_code == FORBIDDEN and step.change.action is Action.UPDATE:
+        return (
+            f"{usual_hint} If it is another tenant's or the platform's own, it is not yours: "
+            f"remove it "
+            f"from the manifests, and `synapse-apply state rm {step.address}`."
+        )
+    return usual_hint
+
+
+def format_backend_answer(
+    step: Step, failure: RemoteError, marks: SecretMarks, call_text: str = ""
+) -> str:
+    """The status that a call met, with the server's words on fields that are not secret."""
+    server_words = "; ".join(_iter_safe_server_words(step, failure.detail, marks))
+    return f"the backend answered {failure.status_code}{call_text}" + (
+        f": {server_words}" if server_words else ""
+    )
+
+
+def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iterator[str]:
+    """The server's words; when secrets were sent, only those on fields that hold none.
+
+    Words on the whole request, or on a field nobody knows, may quote any part of it. The name of a
+    refused field is always told, where it has the form of one.
+    """
+    has_secrets, is_withheld = _has_secret_fields(step), False
+    spec = step.desired.spec if step.desired else {}
+    for path, texts in parse_field_errors(detail).items():
+        if has_secrets and not _is_safe_to_quote(step, path, spec, marks):
+            if name := format_field_name(path):
+                yield f"{name} was refused"
+            is_withheld = True
+            continue
+        text = " ".join(texts)[:300]
+        yield f"{'.'.join(map(str, path))}: {text}" if path else text
+    if is_withheld:
+        yield "(further words are not shown, they may quote a secret)"
+
+
+def _has_secret_fields(step: Step) -> bool:
+    spec = step.desired.spec if step.desired else {}
+    return any(isinstance(value, SecretRef) for value in flatten(spec).values())
+
+
+def _is_safe_to_quote(step: Step, path: Path, spec: Mapping[str, Any], marks: SecretMarks) -> bool:
+    """Whether words on this field cannot be about a secret: a known one that holds none."""
+    if not path or path[0] not in step.binding.fields:
+        return False
+    if marks.is_secret(step.address.kind, spec, path):
+        return False
+    declared = get_at(spec, path)
+    if isinstance(declared, Mapping | SecretRef):
+        return False
+    return len(path) == 1 or declared is not ABSENT
+
+
+def build_unknown_outcome_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
+    """Nobody saw whether the call was done: say how the next run finds out."""
+    return error_finding(
+        "The outcome of a call is unknown",
+        cause.detail + " It may have been done all the same.",
+        "Apply again: the next run looks it up before it does anything else.",
+        address=str(step.address),
+        request_id=cause.request_id,
+    )
+
+
+def build_member_not_shown_diagnostic(step: Step) -> Diagnostic:
+    """A call made it along with another object, and nothing shows it yet."""
+    return error_finding(
+        "The outcome of a call is unknown",
+        f"{step.address} was to be made by a call that was done, and the backend does not show it.",
+        "Apply again: the next run looks it up before it does anything else.",
+        address=str(step.address),
+    )
+
+
+def build_recovered_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
+    """The answer was lost, but the object is there as it was sent."""
+    return warning_finding(
+        "An answer was lost and looked up",
+        cause.detail + " The object is there as it was sent, so the call was done.",
+        address=str(step.address),
+        request_id=cause.request_id,
+    )
+
+
+def build_already_published_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
+    """409 on a create, and the object's digest says that its bytes are the ones that were sent."""
+    return warning_finding(
+        "It exists already, with the same content",
+        cause.detail + " Its digest is that of our package, so it is recorded as published.",
+        address=str(step.address),
+        request_id=cause.request_id,
+    )
+
+
+def build_visible_conflict_diagnostic(
+    step: Step, cause: Diagnostic, observed: Observed, differing: str
+) -> Diagnostic:
+    """409 on a create: somebody made it since the plan, and it was not taken over."""
+    comparison = f"Not shown as declared: {differing}." if differing else "It is as declared."
+    return cause.with_changes(
+        summary="It exists already",
+        detail=(
+            f"{cause.detail} It was made outside since this plan (id {observed.remote_id}). "
+            f"{comparison}"
+        ),
+        hint="`synapse-apply plan` shows what adopting it would change. "
+        "If it is yours: `synapse-apply apply --adopt`, or "
+        f"`synapse-apply import {step.address} {observed.remote_id}`.",
+    )
+
+
+def build_recorded_conflict_diagnostic(
+    cause: Diagnostic, observed: Observed, owner: Address
+) -> Diagnostic:
+    """409 on a create: what is there is recorded under another address."""
+    return cause.with_changes(
+        summary="It exists already, under another address",
+        detail=f"{cause.detail} It is {owner} (id {observed.remote_id}) of this state.",
+        hint="Declare it once, or under another name.",
+    )
+
+
+def build_hidden_conflict_diagnostic(
+    step: Step, cause: Diagnostic, *, is_search_complete: bool
+) -> Diagnostic:
+    """409 on a create, and nothing is found.
+
+    `is_search_complete` where a search shows all that is visible.
+    """
+    if is_search_complete:
+        return cause.with_changes(
+            summary="It exists already, but this token cannot see it",
+            hint="Another tenant may own it (plugin codes are global): choose another code, or "
+            f"`synapse-apply import {step.address} ID` if you know its id.",
+        )
+    return cause.with_changes(
+        summary="It exists already, and this API cannot find it",
+        hint=f"If it is yours: `synapse-apply import {step.address} ID`. It may be another "
+        "tenant's, too: choose another name or code then.",
+    )
+
+
+def build_maybe_taken_diagnostic(step: Step, cause: Diagnostic, key_field: str) -> Diagnostic:
+    """400 on a create that names its key, which nothing has that this token sees."""
+    return cause.with_changes(
+        summary=f"The backend refused a {key_field}: it may be taken by another tenant",
+        detail=f"{cause.detail} No {step.type.prefix} that this token sees has this {key_field}.",
+        hint=f"Where the backend says that it exists, another tenant has it (a {key_field} is "
+        f"taken for all tenants): choose another {key_field}. Otherwise correct it. Then apply "
+        "again.",
+    )
+
+
+def build_adopted_diagnostic(step: Step, observed: Observed, request_id: str | None) -> Diagnostic:
+    """409 on a create, and what is there is as declared: taken over, as --adopt asks."""
+    bytes_note = " Its published bytes are unverified." if step.type.carries_package else ""
+    return warning_finding(
+        "It exists already, and was adopted",
+        f"{step.address} was made outside since this plan (id {observed.remote_id}). All that was "
+        f"to "
+        f"be sent is so already, so it is ours from now on.{bytes_note}",
+        address=str(step.address),
+        request_id=request_id,
+    )
+
+
+def build_no_read_back_diagnostic(step: Step, failure: RemoteError) -> Diagnostic:
+    """The write was acknowledged, reading it back failed."""
+    return warning_finding(
+        "A write could not be read back",
+        f"{step.address} was written, but reading it back failed: {failure}.",
+        "The next plan compares it.",
+        address=str(step.address),
+        request_id=failure.request_id,
+    )
+
+
+def build_mismatched_answer_diagnostic(step: Step, names: str, request_id: str) -> Diagnostic:
+    """The answer showed another object, and the one with its id is what was sent."""
+    return warning_finding(
+        "The answer to a call showed another object",
+        f"It had another {names} than {step.address}. The object with the id that it gave was read "
+        "and looked up so: it is as it was sent.",
+        address=str(step.address),
+        request_id=request_id or None,
+    )
+
+
+def build_unrecorded_call_diagnostic(
+    intent: Intent, recovery_file: str, target: str, problem: StateError
+) -> Diagnostic:
+    """The call has ended, and the state of a target could not be told.
+
+    The file `recovery_file` knows it.
+    """
+    cause = "; ".join(
+        f"{diagnostic.summary}: {diagnostic.detail}".rstrip(". ")
+        for diagnostic in problem.diagnostics
+    )
+    next_step = "apply again: the next run looks it up before it does anything else."
+    if recovery_file:
+        target_option = f" -t {target}" if target else ""
+        next_step = (
+            f"`synapse-apply state recover {shlex.quote(recovery_file)}{target_option}`, "
+            f"before the next apply."
+        )
+    return error_finding(
+        "The state could not be told how a call ended",
+        f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "
+        f"record could not be written. {cause}.",
+        f"Settle what keeps the state from being written, then {next_step}",
+        address=str(intent.address),
+    )
+
+
+def build_interrupted_diagnostic(step: Step) -> Diagnostic:
+    """The run ended before the answer came."""
+    return error_finding(
+        "The outcome of a call is unknown",
+        f"The run was stopped at once while {step.address} was under way. It may have been done.",
+        "Apply again: the next run looks it up before it does anything else.",
+        address=str(step.address),
+    )
+
+
+def build_skipped_diagnostic(step: Step, reason: str) -> Diagnostic:
+    """It was not tried; the report's row says already that it was skipped."""
+    return error_finding(
+        "Not tried",
+        f"{reason[:1].upper()}{reason[1:]}.",
+        "Apply again once that is settled.",
+        address=str(step.address),
+    )
+
+
+def build_internal_error_diagnostic(step: Step, failure: BaseException) -> Diagnostic:
+    """An exception nobody expected, without its message: that may hold a value."""
+    return error_finding(
+        "An internal error stopped this resource",
+        f"{type(failure).__name__} while working on {step.address}.",
+        "Apply again: open calls are looked up first. Please report this.",
+        address=str(step.address),
+    )

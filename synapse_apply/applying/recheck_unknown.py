@@ -1,0 +1,102 @@
+"""Looks once more for what a create of unknown outcome made, before a run ends.
+
+A gateway that gave up, or a server that shows late what it did: what is found is proof within
+the same run. That nothing is found proves nothing until the intent is old enough, which is for
+the next run to say (design section 7).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from synapse_apply.applying import lookup
+from synapse_apply.applying.settle import IntentResolver
+from synapse_apply.applying.step import CREATES, ApplyTools, LiveObjects, Step
+from synapse_apply.applying.steps.request_body import build_declared_fields
+from synapse_apply.model.diagnostic import warning_finding
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.observed import Lookup
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.state import Intent, IntentState
+
+_PARTS = (1, 2, 4, 8, 16)
+_SLICE = 0.25  # seconds between two looks at whether the run shall end
+
+
+def can_find_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
+    """Whether an object of this task would be found by its natural key, once it is there."""
+    if step.change.action not in CREATES:
+        return False
+    key = lookup.resolve_natural_key(step, live)
+    return step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+
+
+def recheck_unknown(step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome) -> Outcome:
+    """DONE when the object is there by now as it was sent, else the outcome as it was."""
+    try:
+        return _find_created_outcome(step, tools, live, previous)
+    except SynapseApplyError:  # of the state: the intent is still open there
+        return previous
+
+
+def _find_created_outcome(
+    step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
+) -> Outcome:
+    intent = _find_open_intent(step, tools)
+    observed = lookup.find_by_key(step, tools, intent.natural_key) if intent else None
+    if intent is None or observed is None:
+        return previous
+    if not lookup.matches_create(step, build_declared_fields(step, live), observed, tools.secrets):
+        return previous
+    resolver = IntentResolver(
+        tools.api,
+        {step.address.kind: step.type},
+        tools.secrets,
+        tools.marks.for_address(step.address),
+        tools.capabilities,
+        tools.clock.utc_now(),
+        tools.settle_after,
+        find_other_owner=lambda observed, address: tools.claimed_ids.claim_or_find_owner(
+            tools.store, observed, address
+        ),
+    )
+    resolved = resolver.resolve_intent(intent, step.record)
+    if resolved.intent.state is not IntentState.DONE:
+        return previous
+    tools.on_observed(step.address, observed)
+    entry = tools.actor.build_audit_entry(
+        resolved.intent, resolved.result_label, moment=tools.clock.utc_now(), plan_id=tools.plan_id
+    )
+    tools.store.close_intent(resolved.intent, resolved.record, entry)
+    recheck_warning = warning_finding(
+        "The outcome of a call was looked up",
+        f"Nobody saw how {intent.verb} of {step.address} ended, but it was there when it was "
+        f"looked up again (id {resolved.intent.remote_id}): the call was done.",
+        address=str(step.address),
+        request_id=previous.request_id or None,
+    )
+    return replace(
+        previous,
+        result=Result.DONE,
+        remote_id=resolved.intent.remote_id,
+        diagnostics=(recheck_warning,),
+    )
+
+
+def iter_recheck_pauses(tools: ApplyTools, should_stop: Callable[[], object]) -> Iterator[None]:
+    """Waits ever longer between looks, `settle_after` seconds in all; ends early when asked to."""
+    for part in _PARTS if tools.settle_after > 0 else ():
+        seconds = tools.settle_after * part / sum(_PARTS)
+        slices = math.ceil(seconds / _SLICE)
+        for _ in range(slices):
+            if should_stop():
+                return
+            tools.sleep(seconds / slices)
+        yield
+
+
+def _find_open_intent(step: Step, tools: ApplyTools) -> Intent | None:
+    opened = tools.store.read_state().open_intents
+    return next((intent for intent in opened if intent.address == step.address), None)

@@ -1,0 +1,67 @@
+"""Whether what a server answered to a call is the object that the call was about."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.applying.step import Step
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.secrets.masked_text import unmask_value
+from synapse_apply.model.state import CREATE_VERB, Intent
+from synapse_apply.model.values import ABSENT, SecretRef, WithheldSecret, get_at
+
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
+
+
+def list_identifying_fields(step: Step, intent: Intent) -> tuple[str, ...]:
+    """The fields by which an answer tells which object it is about.
+
+    Of an update those that never change; of a create those of its natural key as well.
+    """
+    if intent.verb != CREATE_VERB:
+        return step.type.identity_fields
+    form = intent.natural_key.partition("=")[0]
+    return tuple(dict.fromkeys((*step.type.identity_fields, *step.type.confirming_fields, form)))
+
+
+def iter_mismatched_fields(
+    step: Step, intent: Intent, sent: Mapping[Path, Any], observed: Observed
+) -> Iterator[str]:
+    """The identifying fields that an object shows with another value than was sent."""
+    for name in list_identifying_fields(step, intent):
+        wants, has = sent.get((name,), ABSENT), get_at(observed.spec, (name,))
+        if wants is ABSENT or isinstance(wants, SecretRef) or not is_shown_value(has):
+            continue
+        if not _is_same_identity_value(wants, unmask_value(has)):
+            yield name
+
+
+def iter_hidden_fields(
+    step: Step, intent: Intent, sent: Mapping[Path, Any], observed: Observed
+) -> Iterator[str]:
+    """The identifying fields that were sent, and that an object does not show."""
+    for name in list_identifying_fields(step, intent):
+        if (name,) in sent and not is_shown_value(get_at(observed.spec, (name,))):
+            yield name
+
+
+def is_shown_value(value: Any) -> bool:
+    """Whether a server shows a value at all."""
+    return value is not ABSENT and not isinstance(value, WithheldSecret)
+
+
+def _is_same_identity_value(sent: Any, has: Any) -> bool:
+    """Whether a value is what was sent, as servers write it: trimmed, in lower case, as a slug."""
+    if isinstance(sent, str) and isinstance(has, str):
+        return _normalize_text(sent) == _normalize_text(has)
+    return is_same_value(sent, has)
+
+
+def _normalize_text(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return _BETWEEN_WORDS.sub("-", text).strip("-")

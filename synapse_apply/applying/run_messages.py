@@ -1,0 +1,178 @@
+"""What to tell people about a run that did not end well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.applying.runs import RunCandidates
+from synapse_apply.applying.step import Step
+from synapse_apply.kinds.run_forms import list_missing_inputs
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import Invalid, RemoteError, advise_on_failure
+from synapse_apply.model.job import Job, JobStatus
+from synapse_apply.model.remote.error_body import parse_field_errors
+from synapse_apply.model.values import Reference
+
+_STATUS_TEXTS = {JobStatus.STOPPED: "was stopped"}
+_FOLLOW_HINT = "Apply again: the next run follows the same job and starts none."
+
+
+def _build_run_diagnostic(
+    step: Step, summary: str, detail: str, hint: str, request_id: str = ""
+) -> Diagnostic:
+    """An error, or a warning where the manifest says that such a run only warns."""
+    due = step.change.verification
+    severity = warning_finding if due is not None and due.tolerates_failure else error_finding
+    return severity(
+        summary,
+        detail,
+        hint,
+        address=str(step.address),
+        position=step.desired.find_position(("verify",)) if step.desired else None,
+        request_id=request_id or None,
+    )
+
+
+def _next_step_hint(step: Step) -> str:
+    """The two ways on: what is published stays as it is."""
+    proof, spec = step.type.verification_spec, step.desired.spec if step.desired else {}
+    owner = spec.get(proof.owner_field) if proof is not None else None
+    bump = "raise the version"
+    if proof is not None and isinstance(owner, Reference):
+        bump = proof.repair_advice.format(owner=owner.address.name)
+    return f"Parameters wrong: edit spec.verify. Code wrong: {bump}."
+
+
+def _format_published_sentence(step: Step) -> str:
+    spec = step.desired.spec if step.desired else {}
+    version = spec.get(step.type.version_field, step.address.name)
+    if step.binding.delete_object is not None:
+        return f"{version} is published."
+    return f"{version} is published and cannot be withdrawn on {step.binding.api}."
+
+
+def build_failed_run_diagnostic(step: Step, run_name: str, status: JobStatus) -> Diagnostic:
+    """The run ended, and not well; `run_name` is `Job 12`, or the run where there was no job."""
+    detail = (
+        f"{run_name} {_STATUS_TEXTS.get(status, status.value)}. {_format_published_sentence(step)}"
+    )
+    return _build_run_diagnostic(step, "The verification failed", detail, _next_step_hint(step))
+
+
+def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
+    """The run was answered with its result, which is not a good one."""
+    if status.has_ended:
+        return build_failed_run_diagnostic(step, "The run", status)
+    detail = (
+        f"The run was started and answered without a job and without a result: it is "
+        f"{status.value}, and there is nothing to follow it by any further. "
+        f"{_format_published_sentence(step)}"
+    )
+    hint = "Verify it by an action that runs as a job (`method: job` in config.yaml)."
+    return _build_run_diagnostic(step, "The verification cannot be followed", detail, hint)
+
+
+def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnostic:
+    """The job had not ended when the time was up."""
+    detail = (
+        f"Job {job.id} was still {job.status.value} after {seconds:g} s, and may go on. "
+        f"{_format_published_sentence(step)}"
+    )
+    hint = f"{_FOLLOW_HINT} If it needs longer: raise spec.verify.timeout."
+    due = step.change.verification
+    if due is not None and due.tolerates_failure:
+        hint = f"`synapse-apply verify {step.address}` follows it."
+    return _build_run_diagnostic(step, "The verification did not end in time", detail, hint)
+
+
+def build_missing_job_diagnostic(step: Step, job: str) -> Diagnostic:
+    """The job that was followed is not there any more."""
+    detail = f"Job {job} is not there any more, and nobody saw how it ended."
+    return _build_run_diagnostic(
+        step, "The verification cannot be followed", detail, "Apply again to start another."
+    )
+
+
+def build_unreadable_job_diagnostic(step: Step, job: str, reason: str) -> Diagnostic:
+    """Looking at the job failed; the job goes on."""
+    return error_finding(
+        "The verification cannot be followed now",
+        f"Looking at job {job} failed: {reason.removesuffix('.')}. The job itself may go on.",
+        _FOLLOW_HINT,
+        address=str(step.address),
+    )
+
+
+def build_refused_run_diagnostic(
+    step: Step, failure: RemoteError, body: Mapping[str, Any]
+) -> Diagnostic:
+    """The server did not start the run, for which `body` was sent."""
+    detail = f"The run of {step.address} was not started: {_format_answer(failure)}."
+    if isinstance(failure, Invalid):
+        summary, hint = "The verification was refused", _next_step_hint(step)
+        if lacking := list_missing_inputs(failure, body):
+            names = " and ".join(f"an {name}" for name in lacking)
+            fields = " and ".join(f"`{name}:`" for name in lacking)
+            summary, hint = f"This backend wants {names}", f"Add {fields} to spec.verify."
+        return _build_run_diagnostic(step, summary, detail, hint, failure.request_id or "")
+    return error_finding(
+        "The verification could not be started",
+        detail,
+        advise_on_failure(failure, "apply again", "Apply again; nothing is uploaded twice."),
+        address=str(step.address),
+        request_id=failure.request_id,
+    )
+
+
+def _format_answer(failure: RemoteError) -> str:
+    """The status and the server's words: a run carries no secret that they could quote."""
+    if not failure.status_code:
+        return str(failure).removesuffix(".")
+    texts = [
+        f"{'.'.join(map(str, path))}: {' '.join(words)}" if path else " ".join(words)
+        for path, words in parse_field_errors(failure.detail).items()
+    ]
+    server_words = f": {'; '.join(texts)[:300].removesuffix('.')}" if texts else ""
+    return f"the backend answered {failure.status_code}{server_words}"
+
+
+def build_unknown_run_diagnostic(
+    step: Step, failure: RemoteError, candidates: RunCandidates
+) -> Diagnostic:
+    """Nobody saw whether the run was started."""
+    possible_text = (
+        f" {candidates.format_possible_jobs[:1].upper()}{candidates.format_possible_jobs[1:]} may "
+        f"be it."
+        if candidates.possible_jobs
+        else ""
+    )
+    detail = f"The run of {step.address} was sent, and no job came back: {_format_answer(failure)}."
+    return error_finding(
+        "The outcome of a run is unknown",
+        f"{detail} It may have been started all the same.{possible_text}",
+        "Apply again: the next run looks for its job before it starts anything.",
+        address=str(step.address),
+        request_id=failure.request_id,
+    )
+
+
+def build_unrecorded_run_diagnostic(step: Step, job: str) -> Diagnostic:
+    """The job has ended, and the state could not be told."""
+    return error_finding(
+        "The state could not be told how a run ended",
+        f"Job {job} of {step.address} has ended, and is recorded as running.",
+        f"Settle what keeps the state from being written. {_FOLLOW_HINT}",
+        address=str(step.address),
+    )
+
+
+def build_recovered_run_diagnostic(step: Step, failure: RemoteError, job: str) -> Diagnostic:
+    """The answer was lost, and the job was found."""
+    return warning_finding(
+        "An answer was lost and looked up",
+        f"The run of {step.address} was sent, and no job came back: {_format_answer(failure)}. Job "
+        f"{job} has its mark, so it was started, once.",
+        address=str(step.address),
+        request_id=failure.request_id,
+    )

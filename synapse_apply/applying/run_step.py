@@ -1,0 +1,261 @@
+"""Carries out one task: announce it, make the call, compare the answer, settle it.
+
+Every mutating call has an intent that is durable before it is sent and is settled at once after
+(design section 7). A call whose effect nobody saw is looked up, never repeated blindly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from synapse_apply.applying import lookup, messages
+from synapse_apply.applying.calls import (
+    PendingCall,
+    build_audit_entry,
+    build_intent,
+    build_outcome,
+    build_unknown_outcome,
+    read_call_echo,
+    record_call_echo,
+    record_done_call,
+    record_failed_call,
+    settle_call,
+)
+from synapse_apply.applying.records import build_adopted_record, build_rebased_record
+from synapse_apply.applying.step import (
+    CREATES,
+    ApplyTools,
+    LiveObjects,
+    Step,
+    StepNotStarted,
+    list_created_steps,
+)
+from synapse_apply.applying.steps.create import create_objects
+from synapse_apply.applying.steps.request_body import build_declared_fields, build_update_body
+from synapse_apply.applying.write_intents import write_intents
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import Effect, NotFound, RemoteError, SynapseApplyError
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.state import IntentState
+
+
+def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
+    """Do one task, and what its call makes along; every way it can end is an Outcome.
+
+    `live` are the objects known by now.
+    """
+    is_create = step.change.action in CREATES
+
+    def run_action() -> tuple[Outcome, ...]:
+        return (
+            create_objects(step, tools, live)
+            if is_create
+            else (_execute_action(step, tools, live),)
+        )
+
+    if not is_create:  # a create is announced before it takes its place
+        tools.acquire_slot(step.address)
+    return _run_and_report(step, tools, run_action)
+
+
+def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    """Make the call that ends a task and is never taken back; every way to end is an Outcome."""
+    final_fields = tuple(
+        field_change
+        for field_change in step.change.fields
+        if field_change not in step.changed_fields
+    )
+    change = replace(step.change, action=Action.UPDATE, fields=final_fields)
+    final_step = replace(step, change=change, companion=None)
+    (outcome,) = _run_and_report(
+        final_step, tools, lambda: (_execute_seal(final_step, tools, live),)
+    )
+    return outcome
+
+
+def _run_and_report(
+    step: Step, tools: ApplyTools, work: Callable[[], tuple[Outcome, ...]]
+) -> tuple[Outcome, ...]:
+    """The outcomes of some work, with the time it took; progress hears of it."""
+    started_at = tools.clock.monotonic_seconds()
+    for created_step in list_created_steps(step):
+        tools.progress.report_start(created_step.address, created_step.change.action.value)
+    try:
+        outcomes = work()
+    except SynapseApplyError as failure:
+        outcomes = (build_outcome(step, Result.FAILED, failure.diagnostics),)
+    except RemoteError as failure:
+        diagnostic = messages.build_failure_diagnostic(
+            step, failure, tools.marks.for_address(step.address)
+        )
+        outcomes = (build_outcome(step, Result.FAILED, (diagnostic,)),)
+    except StepNotStarted:
+        _report_finished(step, tools, {}, tools.clock.monotonic_seconds() - started_at)
+        raise
+    seconds = tools.clock.monotonic_seconds() - started_at
+    _report_finished(step, tools, {outcome.address: outcome for outcome in outcomes}, seconds)
+    return tuple(replace(outcome, seconds=seconds) for outcome in outcomes)
+
+
+def _report_finished(
+    step: Step, tools: ApplyTools, outcomes: Mapping[Address, Outcome], seconds: float
+) -> None:
+    for created_step in list_created_steps(step):
+        outcome = outcomes.get(created_step.address)
+        result, remote_id = Result.SKIPPED, ""
+        if outcome is not None:
+            result, remote_id = outcome.result, outcome.remote_id
+        verb = created_step.change.action.value
+        tools.progress.report_end(created_step.address, verb, result.value, seconds, remote_id)
+
+
+def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    action = step.change.action
+    if action is Action.DELETE:
+        return _execute_delete(step, tools)
+    if action is Action.FORGET:
+        tools.store.remove_records(step.address)
+        _write_audit_entry(step, tools)
+        return build_outcome(step, Result.DONE)
+    record = step.record
+    if action is Action.ADOPT:
+        if step.observed is None:
+            raise ValueError(f"{step.address} is to be adopted but was not seen")
+        record = build_adopted_record(step, step.observed, tools)
+        tools.store.write_records(record)
+        _write_audit_entry(step, tools)
+    if step.changed_fields:
+        changed_fields_only = replace(step.change, fields=step.changed_fields)
+        return _execute_update(
+            replace(step, record=record, change=changed_fields_only), tools, live
+        )
+    if record is not None:
+        tools.store.write_records(build_rebased_record(step, record, tools))
+    return build_outcome(step, Result.DONE, remote_id=record.remote_id if record else "")
+
+
+def _write_audit_entry(step: Step, tools: ApplyTools) -> None:
+    """What no call tells of stands in the audit, too."""
+    remote_id = step.observed.remote_id if step.observed is not None else ""
+    if not remote_id and step.record is not None:
+        remote_id = step.record.remote_id
+    verb, moment = step.change.action.value, tools.clock.utc_now()
+    entry = tools.actor.build_state_audit_entry(
+        step.address, verb, moment=moment, plan_id=tools.plan_id, remote_id=remote_id
+    )
+    tools.store.append_audit_entries(entry)
+
+
+def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    call, record = step.binding.update_object, step.record
+    if call is None or record is None:
+        raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
+    observed = lookup.read_by_id(step, tools, record.remote_id)
+    body, managed_fields = build_update_body(
+        step, observed.spec, live, tools.secrets.resolve_secret
+    )
+    (intent,) = write_intents(tools, build_intent(step, tools, "update", managed_fields, live))
+    pending_call = PendingCall(body, managed_fields, intent)
+    for is_last in (False, True):
+        try:
+            answer = call(tools.api, record.remote_id, body)
+            echo = read_call_echo(
+                step,
+                tools,
+                pending_call,
+                step.binding.decode(answer, tools.marks.for_address(step.address)),
+            )
+        except RemoteError as failure:
+            outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=is_last)
+            if outcome is not None:
+                return outcome
+        else:
+            return record_call_echo(step, tools, pending_call, echo)
+    raise AssertionError("an update is sent at most twice")
+
+
+def _resolve_failed_update(
+    step: Step, tools: ApplyTools, pending_call: PendingCall, failure: RemoteError, *, is_last: bool
+) -> Outcome | None:
+    """None asks for a second try: a PUT that a re-read shows not done may be sent again."""
+    reason = messages.build_failure_diagnostic(step, failure, tools.marks.for_address(step.address))
+    if failure.effect is Effect.NONE:
+        return record_failed_call(step, tools, pending_call, failure, reason)
+    try:
+        observed = lookup.find_by_id(step, tools, pending_call.intent.remote_id)
+    except RemoteError:
+        observed = None
+    if observed is not None and lookup.is_update_proven(
+        step, pending_call.managed_fields, observed, tools.secrets
+    ):
+        return record_done_call(
+            step,
+            tools,
+            pending_call,
+            observed,
+            failure.request_id,
+            (messages.build_recovered_diagnostic(step, reason),),
+        )
+    if observed is not None and not is_last:
+        return None
+    return build_unknown_outcome(step, failure, reason)
+
+
+def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
+    final_call, record = step.binding.final_call, tools.store.find_record(step.address)
+    if final_call is None or record is None:
+        raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
+    step = replace(step, record=record)
+    managed_fields = {**build_declared_fields(step, live), (final_call.name,): True}
+    (intent,) = write_intents(
+        tools, build_intent(step, tools, final_call.verb, managed_fields, live)
+    )
+    pending_call = PendingCall({}, managed_fields, intent)
+    try:
+        answer = final_call.send_call(tools.api, record.remote_id)
+        echo = read_call_echo(
+            step,
+            tools,
+            pending_call,
+            step.binding.decode(answer, tools.marks.for_address(step.address)),
+        )
+    except RemoteError as failure:
+        outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=True)
+        if outcome is None:
+            raise AssertionError("a last try is over") from failure
+        return outcome
+    return record_call_echo(step, tools, pending_call, echo)
+
+
+def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
+    call, record = step.binding.delete_object, step.record
+    if call is None or record is None:
+        raise ValueError(f"{step.address} cannot be deleted, yet its plan says so")
+    (intent,) = write_intents(tools, build_intent(step, tools, "delete", {}, {}))
+    pending_call = PendingCall({}, {}, intent)
+    try:
+        call(tools.api, record.remote_id)
+    except NotFound:
+        pass  # what is to be gone is gone
+    except RemoteError as failure:
+        reason = messages.build_failure_diagnostic(
+            step, failure, tools.marks.for_address(step.address)
+        )
+        if failure.effect is Effect.NONE:
+            return record_failed_call(step, tools, pending_call, failure, reason)
+        if not _is_gone(step, tools, record.remote_id):
+            return build_unknown_outcome(step, failure, reason)
+    closed = replace(intent, state=IntentState.DONE)
+    entry = build_audit_entry(tools, intent, "done", tools.last_request_id())
+    return settle_call(
+        tools, closed, None, entry, build_outcome(step, Result.DONE, remote_id=record.remote_id)
+    )
+
+
+def _is_gone(step: Step, tools: ApplyTools, remote_id: str) -> bool:
+    try:
+        return lookup.find_by_id(step, tools, remote_id) is None
+    except RemoteError:
+        return False

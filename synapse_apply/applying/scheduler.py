@@ -1,0 +1,339 @@
+"""Runs the tasks of a plan in dependency order; a failure skips what depends on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.applying import messages
+from synapse_apply.applying.recheck_unknown import (
+    can_find_created,
+    iter_recheck_pauses,
+    recheck_unknown,
+)
+from synapse_apply.applying.run_step import execute_final_call, execute_step
+from synapse_apply.applying.step import ApplyTools, Step, StepNotStarted, list_created_steps
+from synapse_apply.applying.verify import verify_step
+from synapse_apply.model.address import Address
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.plan import Action
+from synapse_apply.model.ports import Executor
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.verification import RunStatus, VerificationResult
+
+
+class Scheduler:
+    """One apply. `stop` is asked before each start: a reason drains what is in flight and ends."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        tools: ApplyTools,
+        live: Mapping[Address, Observed],
+        stop_reason: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`live` are the objects that exist before the first call, by address."""
+        self._tasks = {step.address: step for step in steps}
+        self._live = dict(live)
+        # What is made by another task's call, by that task.
+        self._owner_of_companion = {
+            step_with_companion.companion.address: step_with_companion.address
+            for step_with_companion in steps
+            if step_with_companion.companion
+        }
+        # Jobs that are followed: which one it is is recorded, so nothing of it is in doubt.
+        self._followed_jobs: dict[Address, str] = {}
+        self._running: set[Address] = set()
+        on_observed, on_job_followed = self._live.__setitem__, self._followed_jobs.__setitem__
+        self._tools = replace(tools, on_observed=on_observed, on_job_followed=on_job_followed)
+        self._stop_reason = stop_reason
+        self._predecessors = {
+            step.address: {address for address in step.predecessors if address in self._tasks}
+            for step in steps
+        }
+        self._dependents: dict[Address, list[Address]] = {}
+        for address, predecessors in self._predecessors.items():
+            for predecessor in predecessors:
+                self._dependents.setdefault(predecessor, []).append(address)
+        self._outcomes: dict[Address, Outcome] = {}
+        # Runs are steps of their own, made when all else of their address is done.
+        self._verifications: dict[Address, VerificationResult] = {}
+        # Last calls that are never taken back; None where what went before did not end well.
+        self._final_outcomes: dict[Address, Outcome | None] = {}
+        # Creates of unknown outcome that are looked up once more when all else is done.
+        self._unknown_creates: set[Address] = set()
+        self._pauses = iter_recheck_pauses(tools, stop_reason)
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of each task that acts, in the plan's order."""
+        return tuple(
+            outcome for address in self._tasks for outcome in self._iter_step_outcomes(address)
+        )
+
+    @property
+    def verifications(self) -> tuple[VerificationResult, ...]:
+        """What became of the runs, in the plan's order."""
+        return tuple(
+            self._verifications[address]
+            for address in self._tasks
+            if address in self._verifications
+        )
+
+    def run_all(self, executor: Executor) -> None:
+        """Do every task that can be done."""
+        self._tools = replace(self._tools, slot=executor, stop_reason=self._stop_reason)
+        ready = deque(address for address in self._tasks if not self._predecessors[address])
+        while ready:
+            self._run_ready(ready, executor)
+            ready.extend(self._recheck_unknown_creates())
+
+    def close_unfinished(self) -> None:
+        """Give all that did not end an outcome: nobody waits for it any more.
+
+        What was under way may have been done; all else was not tried.
+        """
+        for address in sorted(self._running):
+            if address in self._tools.started_addresses:
+                self._record_interrupted(self._tasks[address])
+        for step in self._tasks.values():
+            self._skip_unfinished(step, self._stop_reason() or "the run was stopped")
+
+    def _iter_step_outcomes(self, address: Address) -> Iterator[Outcome]:
+        """What became of the task; of its last call apart where that did not end well."""
+        main_outcome, final_outcome = self._outcomes.get(address), self._final_outcomes.get(address)
+        if (
+            main_outcome is not None
+            and final_outcome is not None
+            and final_outcome.result is Result.DONE
+        ):
+            yield replace(
+                main_outcome, diagnostics=(*main_outcome.diagnostics, *final_outcome.diagnostics)
+            )
+            return
+        yield from (outcome for outcome in (main_outcome, final_outcome) if outcome is not None)
+
+    def _run_ready(self, ready: deque[Address], executor: Executor) -> None:
+        """Do what is ready and what becomes so, until nothing is left or the run shall end."""
+        running = 0
+        while ready or running:
+            while ready and executor.has_room and not self._stop_reason():
+                address = ready.popleft()
+                if not self._is_finished(self._tasks[address]):
+                    self._running.add(address)
+                    executor.submit(address, self._build_step_work(self._tasks[address]))
+                    running += 1
+            if not running:
+                ready.clear()
+                return
+            finished = executor.wait_for_result()
+            running -= 1
+            ready.extend(self._record_result_and_release(*finished))
+
+    def _recheck_unknown_creates(self) -> list[Address]:
+        """Settle what nobody saw the end of, waiting a little; what may start now."""
+        started_at = self._tools.clock.monotonic_seconds()
+        startable: list[Address] = []
+        for address in sorted(self._unknown_creates):
+            self._tools.progress.report_start(address, self._tasks[address].change.action.value)
+        while self._unknown_creates and not self._stop_reason():
+            for address in [
+                candidate for candidate in self._tasks if candidate in self._unknown_creates
+            ]:
+                step, previous = self._tasks[address], self._outcomes[address]
+                if self._owner_of_companion.get(address) in self._unknown_creates:
+                    continue
+                outcome = recheck_unknown(step, self._tools, self._live, previous)
+                if outcome.result is Result.DONE:
+                    self._finish_recheck(address, outcome, started_at)
+                    startable += self._record_outcome_and_release(outcome)
+            if startable or next(self._pauses, self) is self:
+                break
+        if not startable:
+            for address in sorted(self._unknown_creates):
+                self._finish_recheck(address, self._outcomes[address], started_at)
+                self._skip_dependents(address)
+        return startable
+
+    def _finish_recheck(self, address: Address, outcome: Outcome, started_at: float) -> None:
+        self._unknown_creates.remove(address)
+        seconds = self._tools.clock.monotonic_seconds() - started_at
+        verb, result = outcome.action.value, outcome.result.value
+        self._tools.progress.report_end(address, verb, result, seconds, outcome.remote_id)
+
+    def _is_finished(self, step: Step) -> bool:
+        is_final_call_over = not step.has_final_call or step.address in self._final_outcomes
+        return (
+            is_final_call_over
+            and not self._needs_write(step)
+            and not self._needs_verification(step)
+        )
+
+    def _needs_write(self, step: Step) -> bool:
+        return step.has_write and step.address not in self._outcomes
+
+    def _needs_verification(self, step: Step) -> bool:
+        return step.change.verification is not None and step.address not in self._verifications
+
+    def _build_step_work(
+        self, step: Step
+    ) -> Callable[[], tuple[Outcome, ...] | Outcome | VerificationResult]:
+        tools, live = self._tools, self._live
+        if self._needs_write(step):
+            return lambda: execute_step(step, tools, live)
+
+        def run_final_stage() -> Outcome | VerificationResult:
+            tools.acquire_slot(step.address)
+            if self._needs_verification(step):
+                return verify_step(step, tools, live, self._stop_reason)
+            return execute_final_call(step, tools, live)
+
+        return run_final_stage
+
+    def _record_result_and_release(self, address: Address, result: Any) -> Iterable[Address]:
+        """Keep the outcomes; give what may start now."""
+        step = self._tasks[address]
+        self._running.discard(address)
+        if isinstance(result, StepNotStarted):
+            return []
+        if not self._needs_write(step):
+            return self._record_final_and_release(step, result)
+        outcomes = result if isinstance(result, tuple) else self._build_error_outcomes(step, result)
+        # What came along first: it is over by itself, not by what becomes of what carried it.
+        return [
+            startable
+            for outcome in reversed(outcomes)
+            for startable in self._record_outcome_and_release(outcome)
+        ]
+
+    def _record_outcome_and_release(self, outcome: Outcome) -> Iterable[Address]:
+        address = outcome.address
+        step = self._tasks[address]
+        self._outcomes[address] = outcome
+        if outcome.result is Result.UNKNOWN and can_find_created(step, self._tools, self._live):
+            self._unknown_creates.add(address)
+            return []
+        if outcome.result is not Result.DONE:
+            self._skip_dependents(address)
+            return []
+        return self._release_dependents(address) if self._is_finished(step) else [address]
+
+    def _record_final_and_release(self, step: Step, result: Any) -> Iterable[Address]:
+        """Keep what became of a run or a last call; where it did not end well nothing follows."""
+        if self._needs_verification(step):
+            verification = (
+                result
+                if isinstance(result, VerificationResult)
+                else self._build_verification_error(step, result)
+            )
+            self._verifications[step.address] = verification
+            has_succeeded = verification.is_acceptable
+        else:
+            final_outcome = (
+                result
+                if isinstance(result, Outcome)
+                else self._build_error_outcomes(step, result)[0]
+            )
+            self._final_outcomes[step.address] = final_outcome
+            has_succeeded = final_outcome.result is Result.DONE
+        if has_succeeded:
+            return (
+                self._release_dependents(step.address)
+                if self._is_finished(step)
+                else [step.address]
+            )
+        self._skip_dependents(step.address)
+        return []
+
+    def _release_dependents(self, address: Address) -> list[Address]:
+        """What waited for this address alone."""
+        startable = []
+        for dependent in self._dependents.get(address, ()):
+            if self._owner_of_companion.get(dependent) == address:
+                continue  # its own outcome frees it
+            self._predecessors[dependent].discard(address)
+            if not self._predecessors[dependent]:
+                startable.append(dependent)
+        return startable
+
+    def _skip_dependents(self, address: Address) -> None:
+        """Skip all that depends on it, however far, without recursion; its own run, too."""
+        verification = self._verifications.get(address)
+        failed_part = self._tasks[address].change.action.value
+        failed_part = (
+            "verification"
+            if verification is not None and not verification.is_acceptable
+            else failed_part
+        )
+        reason = f"its {failed_part} did not end well"
+        self._skip_unfinished(self._tasks[address], reason)
+        queue = deque([address])
+        while queue:
+            failed = queue.popleft()
+            for dependent in self._dependents.get(failed, ()):
+                if not self._is_finished(self._tasks[dependent]):
+                    self._skip_unfinished(self._tasks[dependent], f"it depends on {failed}")
+                    queue.append(dependent)
+
+    def _skip_unfinished(self, step: Step, reason: str) -> None:
+        """What of a task is not over is not tried."""
+        if self._is_finished(step):
+            return
+        address, diagnostics = step.address, (messages.build_skipped_diagnostic(step, reason),)
+        if self._needs_write(step):
+            action = step.change.action
+            self._outcomes[address] = Outcome(
+                address, action, Result.SKIPPED, diagnostics=diagnostics
+            )
+        if self._needs_verification(step):
+            self._verifications[address] = VerificationResult(
+                address, RunStatus.SKIPPED, diagnostics=diagnostics
+            )
+        if not self._is_finished(step):
+            is_only_outcome = address not in self._outcomes
+            skipped = Outcome(address, step.change.action, Result.SKIPPED, diagnostics=diagnostics)
+            self._final_outcomes[address] = skipped if is_only_outcome else None
+
+    def _record_interrupted(self, step: Step) -> None:
+        """The run ends before this one's answer; its intent is on disk for the next run."""
+        address, diagnostics = step.address, (messages.build_interrupted_diagnostic(step),)
+        if self._needs_write(step):
+            for created_step in list_created_steps(step):
+                self._outcomes[created_step.address] = Outcome(
+                    created_step.address,
+                    created_step.change.action,
+                    Result.UNKNOWN,
+                    diagnostics=diagnostics,
+                )
+        elif not self._needs_verification(step):
+            self._final_outcomes[address] = Outcome(
+                address, Action.UPDATE, Result.UNKNOWN, diagnostics=diagnostics
+            )
+        elif job := self._followed_jobs.get(address):
+            self._verifications[address] = VerificationResult(address, RunStatus.RUNNING, job=job)
+        else:
+            self._verifications[address] = VerificationResult(
+                address, RunStatus.UNKNOWN, diagnostics=diagnostics
+            )
+
+    @staticmethod
+    def _build_error_outcomes(step: Step, failure: Any) -> tuple[Outcome, ...]:
+        """An exception nobody expected: a call may be open, so its outcome is unknown."""
+        is_call = step.change.action is not Action.FORGET
+        result = Result.UNKNOWN if is_call else Result.FAILED
+        return tuple(
+            Outcome(
+                created_step.address,
+                created_step.change.action,
+                result,
+                diagnostics=(messages.build_internal_error_diagnostic(created_step, failure),),
+            )
+            for created_step in list_created_steps(step)
+        )
+
+    @staticmethod
+    def _build_verification_error(step: Step, failure: Any) -> VerificationResult:
+        diagnostic = messages.build_internal_error_diagnostic(step, failure)
+        return VerificationResult(step.address, RunStatus.UNKNOWN, diagnostics=(diagnostic,))

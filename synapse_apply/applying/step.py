@@ -1,0 +1,212 @@
+"""What the applier is given for one change, and the tools every task shares."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import field
+
+from synapse_apply.applying.claimed_ids import ClaimedIds
+from synapse_apply.applying.executors import SerialExecutor
+from synapse_apply.applying.steps.plain_forms import AcceptedPlainForms
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
+from synapse_apply.kinds.sealing import is_final_call_change
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding.codec import fields_to_json
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import Capabilities, Observed
+from synapse_apply.model.plan import Action, Change, FieldChange
+from synapse_apply.model.ports import Api, Clock, Packages, Progress, Secrets, Slot, StateStore
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
+from synapse_apply.model.values import Fields
+
+CREATES = frozenset({Action.CREATE, Action.RECREATE})
+# The live objects a run knows by now, those it made included.
+LiveObjects = Mapping[Address, Observed]
+
+
+@frozen
+class Step:
+    """One change to carry out, once everything in `predecessors` has been done.
+
+    `declared_fields` are the declared fields as a record keeps them (secrets as Mac, those that
+    could not be resolved left out, ignored ones too). `companion` is what the same call makes along
+    with it. `unkept` are the fields that the backend is known not to keep of any object of the
+    kind.
+    """
+
+    change: Change
+    type: ResourceType
+    binding: ApiBinding
+    predecessors: tuple[Address, ...] = ()
+    desired: Desired | None = None
+    record: Record | None = None
+    observed: Observed | None = None
+    declared_fields: Fields = field(default_factory=dict)
+    salt: str = ""
+    natural_key: str = ""
+    companion: Step | None = None
+    unkept: frozenset[str] = frozenset()
+
+    @property
+    def address(self) -> Address:
+        return self.change.address
+
+    @property
+    def untouched_paths(self) -> tuple[Path, ...]:
+        """What an update leaves as it is live: ignored fields, and drift that is kept."""
+        ignored = self.desired.lifecycle.ignore_changes if self.desired else ()
+        return (*ignored, *(held_change.path for held_change in self.change.held))
+
+    @property
+    def has_write(self) -> bool:
+        """Whether there is a step before its run: a call, or a record to be written."""
+        if self.change.action is Action.UPDATE:
+            return bool(self.changed_fields) or self.change.rebase
+        return self.change.action is not Action.NO_OP or self.change.rebase
+
+    @property
+    def has_final_call(self) -> bool:
+        """Whether it ends with a call that is never taken back."""
+        return len(self.changed_fields) < len(self.change.fields)
+
+    @property
+    def changed_fields(self) -> tuple[FieldChange, ...]:
+        """The differing fields but the one that its last call sets."""
+        seal, changes = self.binding.final_call, self.change.fields
+        return tuple(
+            change for change in changes if seal is None or not is_final_call_change(seal, change)
+        )
+
+
+def list_created_steps(step: Step) -> tuple[Step, ...]:
+    """What the task's call makes: its own object, and what it carries."""
+    return (step,) if step.companion is None else (step, step.companion)
+
+
+# So many files of a dirty checkout are kept with each call.
+_MAX_DIRTY_FILES = 20
+
+
+@frozen
+class Actor:
+    """Who applies: `who` is user@host; CI run's URL and commit where there are any.
+
+    `command` is what was typed, `dirty` are the files of the checkout that are not the commit's.
+    """
+
+    who: str
+    run: str = ""
+    commit: str = ""
+    command: str = ""
+    dirty: tuple[str, ...] = ()
+
+    def build_audit_entry(
+        self,
+        intent: Intent,
+        result: str,
+        *,
+        moment: str,
+        plan_id: str = "",
+        request_id: str | None = None,
+    ) -> AuditEntry:
+        """What history keeps of a call that this actor made or settled: digests, never values.
+
+        `plan_id` is that of the run that settles it, by default of the one that announced it.
+        """
+        text = json.dumps(fields_to_json(intent.fields), sort_keys=True)
+        return AuditEntry(
+            at=moment,
+            who=self.who,
+            run=self.run,
+            commit=self.commit,
+            command=self.command,
+            dirty=self.dirty[:_MAX_DIRTY_FILES],
+            plan_id=plan_id or intent.plan_id,
+            address=str(intent.address),
+            verb=intent.verb,
+            remote_id=intent.remote_id,
+            request_id=request_id or "",
+            result=result,
+            digest=intent.digest or "sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        )
+
+    def build_state_audit_entry(
+        self, address: Address, verb: str, *, moment: str, plan_id: str, remote_id: str = ""
+    ) -> AuditEntry:
+        """What history keeps of a change of the state that no call made, such as a rename."""
+        return AuditEntry(
+            at=moment,
+            who=self.who,
+            run=self.run,
+            commit=self.commit,
+            command=self.command,
+            dirty=self.dirty[:_MAX_DIRTY_FILES],
+            plan_id=plan_id,
+            address=str(address),
+            verb=verb,
+            remote_id=remote_id,
+            request_id="",
+            result="done",
+        )
+
+
+class StepNotStarted(Exception):
+    """The run shall end, and nothing was sent of this task."""
+
+
+@frozen
+class ApplyTools:
+    """The ports a task works through. `settle_after` is in seconds.
+
+    `max_call_seconds` gives the seconds after which a call that uploads so many bytes has surely
+    ended. `last_request_id` gives the server's id of the last request this thread made ("" without
+    one). `sleep` waits so many seconds. `read_uptime` counts what no wall clock does. `on_observed`
+    is told each object as a call of this run left it; what depends on it is made from that.
+    `on_job_followed` is told each job that is waited for, once it is recorded.
+    `write_recovery_file` keeps a call that has ended and could not be recorded, and gives the
+    place, "" where there is none. `target` is named in the commands that are printed. `slot` is the
+    task's among those that call the backend, `stop_reason` why no other call may begin, "" while it
+    may. `started_addresses` are the addresses of which something may be done by now: announced, or
+    in their place. `may_adopt`: what turns out to exist while it is made may be taken over, unseen
+    by whoever approved the plan. `claimed_ids` tell whose object an id is. `sign_record` signs what
+    a record remembers of its last run, where there is a key. `accepted_plain_forms` are the fields
+    that this backend takes in their plain form only.
+    """
+
+    api: Api
+    store: StateStore
+    secrets: Secrets
+    packages: Packages
+    clock: Clock
+    progress: Progress
+    marks: SecretMarks
+    actor: Actor
+    plan_id: str
+    last_request_id: Callable[[], str]
+    capabilities: Capabilities = Capabilities()
+    max_call_seconds: Callable[[int], float] = lambda _size: 60.0
+    settle_after: float = 30.0
+    sleep: Callable[[float], None] = lambda _seconds: None
+    read_uptime: Callable[[], Uptime] = Uptime
+    on_observed: Callable[[Address, Observed], None] = lambda _address, _observed: None
+    on_job_followed: Callable[[Address, str], None] = lambda _address, _job: None
+    target: str = ""
+    slot: Slot = field(default_factory=SerialExecutor)
+    stop_reason: Callable[[], str] = lambda: ""
+    started_addresses: set[Address] = field(default_factory=set)
+    may_adopt: bool = False
+    claimed_ids: ClaimedIds = field(default_factory=ClaimedIds)
+    write_recovery_file: Callable[[Intent, Record | None, AuditEntry], str] = lambda *_ended: ""
+    sign_record: Callable[[Record], Record] = lambda record: record
+    accepted_plain_forms: AcceptedPlainForms = field(default_factory=AcceptedPlainForms)
+
+    def acquire_slot(self, *addresses: Address) -> None:
+        """Wait for a place among those that call the backend; NotBegun where the run ends first."""
+        if self.slot.acquire_slot() and self.stop_reason():
+            raise StepNotStarted
+        self.started_addresses.update(addresses)

@@ -1,0 +1,137 @@
+"""A create that is refused since its natural key may be taken: what is there is looked at.
+
+Servers say so with 409, or with 400 and words on the fields of the key. The words decide nothing:
+whether it is there is looked up. Nothing is ever sent a second time.
+
+Bytes that tell they are ours are what was wanted. Whatever else is as it was declared is taken over
+where that was asked for; it is ours from then on, and its bytes are unverified. What differs, or
+would be run or locked as if it were ours, is left for a plan that shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synapse_apply.applying import lookup, messages
+from synapse_apply.applying.calls import (
+    PendingCall,
+    build_audit_entry,
+    build_outcome,
+    find_other_owner,
+    record_done_call,
+    record_failed_call,
+    settle_call,
+)
+from synapse_apply.applying.records import build_adopted_record, build_rebased_record
+from synapse_apply.applying.step import ApplyTools, Step
+from synapse_apply.applying.steps.plain_forms import BAD_REQUEST, list_refused_fields
+from synapse_apply.kinds.search import find_by_natural_key
+from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.errors import RemoteError
+from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.state import IntentState
+
+_INVALID_STATUSES = frozenset({BAD_REQUEST, 422})
+
+
+def resolve_create_conflict(
+    step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
+) -> Outcome:
+    """Done or adopted where that can be proved and was allowed, else failed with the next step."""
+    observed, is_absent = _find_by_key_with_certainty(step, tools, call.intent.natural_key)
+    if observed is None:
+        diagnostic = _explain_no_match(step, call, failure, cause, is_absent=is_absent)
+        return record_failed_call(step, tools, call, failure, diagnostic)
+    if call.intent.digest and lookup.find_object_digest(observed) == call.intent.digest:
+        warnings = (messages.build_already_published_diagnostic(step, cause),)
+        return record_done_call(step, tools, call, observed, failure.request_id, warnings)
+    owner = find_other_owner(step, tools, observed)
+    if owner is not None:
+        return record_failed_call(
+            step,
+            tools,
+            call,
+            failure,
+            messages.build_recorded_conflict_diagnostic(cause, observed, owner),
+        )
+    differing_paths = [
+        path
+        for path in lookup.list_fields_not_as_sent(
+            step, call.managed_fields, observed, tools.secrets
+        )
+        if not lookup.is_never_compared(step, path, observed)
+    ]
+    if tools.may_adopt and not differing_paths and _can_adopt_as_is(step, observed):
+        return _adopt_existing(step, tools, call, failure, observed)
+    diagnostic = messages.build_visible_conflict_diagnostic(
+        step, cause, observed, _format_paths(differing_paths)
+    )
+    return record_failed_call(step, tools, call, failure, diagnostic)
+
+
+def may_be_conflict(step: Step, failure: RemoteError) -> bool:
+    """Whether a refused create may have met an object with its natural key."""
+    if failure.status_code == messages.CONFLICT:
+        return True
+    names = list_refused_fields(failure)
+    return failure.status_code in _INVALID_STATUSES and bool(names & {*step.type.key_fields, ""})
+
+
+def _find_by_key_with_certainty(
+    step: Step, tools: ApplyTools, key: str
+) -> tuple[Observed | None, bool]:
+    """The one object with this key, and whether it is certain that this token sees none."""
+    try:
+        hits = find_by_natural_key(
+            tools.api, step.binding, key, tools.capabilities, tools.marks.for_address(step.address)
+        )
+    except RemoteError:
+        return None, False
+    if hits:
+        return (hits[0] if len(hits) == 1 else None), False
+    return None, step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+
+
+def _explain_no_match(
+    step: Step, call: PendingCall, failure: RemoteError, cause: Diagnostic, *, is_absent: bool
+) -> Diagnostic:
+    """What to say where the look-up showed no one object: a 400 may have any other reason."""
+    if failure.status_code == messages.CONFLICT:
+        return messages.build_hidden_conflict_diagnostic(step, cause, is_search_complete=is_absent)
+    form = call.intent.natural_key.partition("=")[0]
+    if is_absent and form in step.type.global_keys and form in list_refused_fields(failure):
+        return messages.build_maybe_taken_diagnostic(step, cause, form)
+    return cause
+
+
+def _can_adopt_as_is(step: Step, observed: Observed) -> bool:
+    """Whether adopting is all there is: no other bytes, no run or lock of what is not ours."""
+    package = step.desired.package if step.desired else None
+    live_digest = lookup.find_object_digest(observed)
+    is_other_content = (
+        live_digest is not None and package is not None and live_digest != package.digest
+    )
+    return not (
+        is_other_content or step.companion or step.has_final_call or step.change.verification
+    )
+
+
+def _adopt_existing(
+    step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, observed: Observed
+) -> Outcome:
+    tools.on_observed(step.address, observed)
+    change = replace(step.change, action=Action.ADOPT, fields=())
+    step = replace(step, change=change, observed=observed, natural_key=call.intent.natural_key)
+    record = build_rebased_record(step, build_adopted_record(step, observed, tools), tools)
+    closed = replace(call.intent, state=IntentState.FAILED, remote_id=observed.remote_id)
+    warning = messages.build_adopted_diagnostic(step, observed, failure.request_id)
+    outcome = build_outcome(step, Result.DONE, (warning,), observed.remote_id, failure.request_id)
+    entry = build_audit_entry(tools, closed, "adopted", failure.request_id)
+    return settle_call(tools, closed, record, entry, outcome)
+
+
+def _format_paths(paths: Sequence[Path]) -> str:
+    return ", ".join(".".join(map(str, path)) for path in paths)

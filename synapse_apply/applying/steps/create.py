@@ -1,0 +1,282 @@
+"""Creates: one object, or an object and the member of another kind that comes along with it.
+
+What one call makes is announced as a whole before it is sent, an intent for each object, and each
+is settled and recorded by itself: whatever is cut short in between is looked up by its own key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from synapse_apply.applying import lookup, messages
+from synapse_apply.applying.calls import (
+    PendingCall,
+    build_audit_entry,
+    build_intent,
+    build_outcome,
+    build_unknown_outcome,
+    find_other_owner,
+    read_call_echo,
+    record_call_echo,
+    record_done_call,
+    record_failed_call,
+)
+from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
+from synapse_apply.applying.steps.conflict import may_be_conflict, resolve_create_conflict
+from synapse_apply.applying.steps.plain_forms import list_refused_preferred_fields
+from synapse_apply.applying.steps.request_body import (
+    PendingObject,
+    build_declared_fields,
+    build_pending_objects,
+    build_recorded_fields,
+    find_uploaded_package_address,
+)
+from synapse_apply.applying.write_intents import write_intents
+from synapse_apply.kinds.descriptor import Raw
+from synapse_apply.model.errors import Effect, RemoteError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.report import Outcome, Result
+from synapse_apply.model.state import Intent, IntentState
+
+
+@frozen
+class _CreatePart:
+    """One object of a create, and what makes it."""
+
+    step: Step
+    call: PendingCall
+    preferred_forms: Mapping[str, Any]
+
+    def with_intent(self, intent: Intent) -> _CreatePart:
+        """The same, with the intent as the state has it."""
+        return replace(self, call=replace(self.call, intent=intent))
+
+
+def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
+    """Make the object, and what it carries; an outcome for each, of a failure that of the object.
+
+    What goes along with a call that certainly failed has not been tried.
+    """
+    parts = [
+        _prepare_create_part(pending_object, tools, live)
+        for pending_object in build_pending_objects(step, live, tools.secrets.resolve_secret)
+    ]
+    package_address = find_uploaded_package_address(step)
+    if package_address:  # what is packed takes room on the disk: only for so many at once
+        tools.acquire_slot()
+    with (
+        tools.packages.open_package(package_address)
+        if package_address
+        else nullcontext() as package
+    ):
+        return _send_create(parts, tools, package, live)
+
+
+def _prepare_create_part(
+    pending_object: PendingObject, tools: ApplyTools, live: LiveObjects
+) -> _CreatePart:
+    intent = build_intent(pending_object.step, tools, "create", pending_object.managed_fields, live)
+    return _CreatePart(
+        pending_object.step,
+        PendingCall(pending_object.body, pending_object.managed_fields, intent),
+        pending_object.preferred_forms,
+    )
+
+
+def _send_create(
+    parts: Sequence[_CreatePart], tools: ApplyTools, package: Any, live: LiveObjects
+) -> tuple[Outcome, ...]:
+    """The create, and once more for each field of which the server takes only the plain form.
+
+    Each attempt is announced, settled and audited by itself: the next run counts the age of a call
+    from its own time, and history shows every call that was made.
+    """
+    start = package.tell() if package is not None else 0
+    owner_part, plain_names = parts[0], frozenset[str]()
+    preferred = tools.accepted_plain_forms.select_preferred_fields(
+        owner_part.step.type.prefix, owner_part.step.binding, owner_part.preferred_forms
+    )
+    while True:
+        body = {**owner_part.call.body, **preferred}
+        if package is not None:
+            package.seek(start)
+            body["file"] = package
+        parts = _write_create_intents(parts, tools)
+        answer = _attempt_create(parts, tools, body)
+        refused_names = frozenset[str]()
+        if isinstance(answer, RemoteError):
+            refused_names = list_refused_preferred_fields(answer, preferred)
+        if not isinstance(answer, RemoteError) or not refused_names:
+            break
+        parts = [_prepare_next_attempt(part, tools, answer) for part in parts]
+        preferred = {name: value for name, value in preferred.items() if name not in refused_names}
+        plain_names |= refused_names
+    if isinstance(answer, RemoteError):
+        return _resolve_failed_create(parts, tools, answer, live)
+    if plain_names:
+        tools.accepted_plain_forms.remember_plain_fields(
+            owner_part.step.type.prefix, owner_part.step.binding.api, plain_names
+        )
+    return _record_created(parts, tools, answer, live)
+
+
+def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[_CreatePart]:
+    # What the next run could not look up is announced at the last moment: a run that is killed
+    # while it waits for a place would leave it unknown.
+    before_slot = tools.slot.is_available_soon and all(
+        _can_prove_absence(part, tools) for part in parts
+    )
+    intents = write_intents(tools, *(part.call.intent for part in parts), before_slot=before_slot)
+    return [part.with_intent(intent) for part, intent in zip(parts, intents, strict=True)]
+
+
+def _attempt_create(
+    parts: Sequence[_CreatePart], tools: ApplyTools, body: Mapping[str, Any]
+) -> Raw | RemoteError:
+    step, call = parts[0].step, parts[0].call
+    try:
+        return step.binding.create_object(tools.api, body, call.intent.id)
+    except RemoteError as failure:
+        return failure
+    except SynapseApplyError:
+        # The package changed while it was read: the body ended early, so nothing was made.
+        for part in parts:
+            closed = replace(part.call.intent, state=IntentState.FAILED)
+            entry = build_audit_entry(tools, part.call.intent, "failed", None)
+            tools.store.close_intent(closed, part.step.record, entry)
+        raise
+
+
+def _prepare_next_attempt(
+    part: _CreatePart, tools: ApplyTools, failure: RemoteError
+) -> _CreatePart:
+    """The part for another attempt, once the state knows that this one did nothing."""
+    closed = replace(part.call.intent, state=IntentState.FAILED)
+    entry = build_audit_entry(tools, closed, "refused", failure.request_id)
+    tools.store.close_intent(closed, part.step.record, entry)
+    return part.with_intent(replace(part.call.intent, id=str(uuid4())))
+
+
+def _record_created(
+    parts: Sequence[_CreatePart], tools: ApplyTools, answer: Raw, live: LiveObjects
+) -> tuple[Outcome, ...]:
+    step, call = parts[0].step, parts[0].call
+    try:
+        echo = read_call_echo(
+            step, tools, call, step.binding.decode(answer, tools.marks.for_address(step.address))
+        )
+    except RemoteError as failure:
+        return _resolve_failed_create(parts, tools, failure, live)
+    outcome, member_answer = (
+        record_call_echo(step, tools, call, echo),
+        _extract_member_answer(step, answer),
+    )
+    # Not before: all that is live is copied, which would be once for each create.
+    return (
+        outcome,
+        *(
+            _record_created_member(
+                part, tools, member_answer, {**live, step.address: echo.observed}
+            )
+            for part in parts[1:]
+        ),
+    )
+
+
+def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
+    """Whether a search tells for certain that the object was not made."""
+    key = part.call.intent.natural_key
+    return part.step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
+
+
+def _extract_member_answer(step: Step, answer: Raw) -> Raw | None:
+    """The member as the owner's answer has it."""
+    return step.binding.bootstrap.extract_member(answer) if step.binding.bootstrap else None
+
+
+def _record_created_member(
+    part: _CreatePart, tools: ApplyTools, member_answer: Raw | None, live: LiveObjects
+) -> Outcome:
+    """The member of a call that was acknowledged."""
+    step, request_id = part.step, tools.last_request_id()
+    if member_answer is not None:
+        observed: Observed | None = step.binding.decode(
+            member_answer, tools.marks.for_address(step.address)
+        )
+    else:
+        observed = lookup.find_by_key(step, tools, part.call.intent.natural_key)
+    if observed is None:
+        diagnostics = (messages.build_member_not_shown_diagnostic(step),)
+        return build_outcome(step, Result.UNKNOWN, diagnostics, request_id=request_id)
+    call = _with_owner_reference(part, tools, live)
+    try:
+        echo = read_call_echo(step, tools, call, observed)
+    except RemoteError as failure:
+        return build_unknown_outcome(
+            step,
+            failure,
+            messages.build_failure_diagnostic(step, failure, tools.marks.for_address(step.address)),
+        )
+    return record_call_echo(step, tools, call, echo)
+
+
+def _with_owner_reference(part: _CreatePart, tools: ApplyTools, live: LiveObjects) -> PendingCall:
+    """What was sent of a member, its owner's id among it now that there is one."""
+    managed_fields = build_declared_fields(part.step, live)
+    fields = build_recorded_fields(managed_fields, part.step.salt, tools.secrets)
+    return replace(
+        part.call, managed_fields=managed_fields, intent=replace(part.call.intent, fields=fields)
+    )
+
+
+def _resolve_failed_create(
+    parts: Sequence[_CreatePart], tools: ApplyTools, failure: RemoteError, live: LiveObjects
+) -> tuple[Outcome, ...]:
+    causes = [
+        messages.build_failure_diagnostic(
+            part.step, failure, tools.marks.for_address(part.step.address)
+        )
+        for part in parts
+    ]
+    step, call = parts[0].step, parts[0].call
+    if failure.effect is Effect.NONE:
+        for part, cause in zip(parts[1:], causes[1:], strict=True):
+            record_failed_call(part.step, tools, part.call, failure, cause)
+        if may_be_conflict(step, failure):
+            return (resolve_create_conflict(step, tools, call, failure, causes[0]),)
+        return (record_failed_call(step, tools, call, failure, causes[0]),)
+    observed_objects = _find_created_objects(parts, tools)
+    if len(observed_objects) < len(parts):
+        create_causes = zip(parts, causes, strict=True)
+        return tuple(
+            build_unknown_outcome(part.step, failure, cause) for part, cause in create_causes
+        )
+    live = {**live, step.address: observed_objects[0]}
+    outcomes = []
+    for part, observed, cause in zip(parts, observed_objects, causes, strict=True):
+        warnings = (messages.build_recovered_diagnostic(part.step, cause),)
+        call = part.call if part is parts[0] else _with_owner_reference(part, tools, live)
+        outcomes.append(
+            record_done_call(part.step, tools, call, observed, failure.request_id, warnings)
+        )
+    return tuple(outcomes)
+
+
+def _find_created_objects(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[Observed]:
+    """The objects that are there as they were sent, as long as none of them is missing."""
+    observed_objects: list[Observed] = []
+    for part in parts:
+        observed = lookup.find_by_key(part.step, tools, part.call.intent.natural_key)
+        if observed is None or not lookup.matches_create(
+            part.step, part.call.managed_fields, observed, tools.secrets
+        ):
+            break
+        if find_other_owner(part.step, tools, observed) is not None:
+            break
+        observed_objects.append(observed)
+    return observed_objects

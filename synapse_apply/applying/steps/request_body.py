@@ -1,0 +1,240 @@
+"""What a call sends, and what of it becomes ours: pure, but for secrets revealed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field, replace
+from typing import Any
+
+from synapse_apply.applying.lookup import resolve_natural_key
+from synapse_apply.applying.step import CREATES, LiveObjects, Step, list_created_steps
+from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.ports import Secrets
+from synapse_apply.model.secrets.masked_text import unmask_value
+from synapse_apply.model.values import (
+    ABSENT,
+    Fields,
+    Reference,
+    SecretRef,
+    Sensitive,
+    WithheldSecret,
+    delete_at,
+    flatten,
+    get_at,
+    set_at,
+)
+
+ResolveSecret = Callable[[SecretRef], Sensitive]
+LIVE_SOURCE = "live"
+
+
+def build_declared_fields(step: Step, live: LiveObjects) -> dict[Path, Any]:
+    """The declared fields, flat, references as remote ids; secrets still as SecretRef.
+
+    A create sends them all; what is absent is the server's to choose, and what a last call sets
+    for good is not set before.
+    """
+    if step.desired is None:
+        return {}
+    final_field = (step.binding.final_call.name,) if step.binding.final_call is not None else None
+    fields: dict[Path, Any] = {}
+    for path, value in flatten(step.desired.spec).items():
+        if path == final_field and value is True:
+            continue
+        fields[path] = live[value.address].remote_id if isinstance(value, Reference) else value
+    return fields
+
+
+@frozen
+class PendingObject:
+    """One object that a create makes: its fields that become ours, and the body that asks for it.
+
+    The first part's body is that of the call. `preferred_forms` are fields of it in the form that
+    is tried first.
+    """
+
+    step: Step
+    managed_fields: Mapping[Path, Any]
+    body: Mapping[str, Any]
+    preferred_forms: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_pending_objects(
+    step: Step, live: LiveObjects, resolve: ResolveSecret
+) -> list[PendingObject]:
+    """What a create makes: its own object, and the member that goes along with it."""
+    bootstraps, member = step.binding.bootstrap, step.companion
+    if (bootstraps is None) != (member is None):
+        raise ValueError(f"{step.address} makes another with it, and the plan says which")
+    pending_objects = [
+        _build_pending_object(
+            step, build_declared_fields(step, live), resolve, resolve_natural_key(step, live)
+        )
+    ]
+    if bootstraps is not None and member is not None:
+        managed_fields = _build_fields_without_owner(step.address, member, live)
+        pending_objects.append(
+            _build_pending_object(
+                member, managed_fields, resolve, resolve_natural_key(member, live)
+            )
+        )
+        pending_objects[0] = replace(
+            pending_objects[0],
+            body=bootstraps.build_body(
+                *(pending_object.body for pending_object in pending_objects)
+            ),
+        )
+    return pending_objects
+
+
+def find_uploaded_package_address(step: Step) -> Address | None:
+    """Whose package the call of a create uploads, if any."""
+    for created_step in list_created_steps(step):
+        if created_step.type.carries_package and created_step.change.extras.get("package"):
+            return created_step.address
+    return None
+
+
+def _build_pending_object(
+    step: Step, managed_fields: Mapping[Path, Any], resolve: ResolveSecret, natural_key: str
+) -> PendingObject:
+    body, package = unflatten(managed_fields), step.desired.package if step.desired else None
+    if step.type.carries_package and package is not None and package.digest:
+        body["digest"] = package.digest
+    spec, binding = resolve_tree_secrets(body, resolve), step.binding
+    return PendingObject(
+        step, managed_fields, binding.encode(spec), binding.encode_for_platform(spec, natural_key)
+    )
+
+
+def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects) -> dict[Path, Any]:
+    """A member's fields but the reference to its owner, which has no id yet."""
+    spec = member.desired.spec if member.desired else {}
+    remaining_spec = {name: value for name, value in spec.items() if value != Reference(owner)}
+    desired = replace(member.desired, spec=remaining_spec) if member.desired else None
+    return build_declared_fields(replace(member, desired=desired), live)
+
+
+def build_update_body(
+    step: Step, live_spec: Mapping[str, Any], live: LiveObjects, resolve: ResolveSecret
+) -> tuple[dict[str, Any], dict[Path, Any]]:
+    """The body of an update of the object as it is now, and of it what is ours."""
+    full_body, managed_fields = build_put_body(step, live_spec, live)
+    if step.binding.update_mode is UpdateMode.PATCH:
+        full_body = select_patch_fields(full_body, step)
+    return step.binding.encode(resolve_tree_secrets(full_body, resolve)), managed_fields
+
+
+def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
+    """The secrets that its calls carry, and where they stand."""
+    is_create = step.change.action in CREATES
+    if step.desired is None or not (is_create or step.change.fields):
+        return
+    untouched_paths = () if is_create else step.untouched_paths
+    for path, value in flatten(step.desired.spec).items():
+        if not isinstance(value, SecretRef) or is_at_or_below(path, untouched_paths):
+            continue
+        if is_create or value.source != LIVE_SOURCE:
+            yield path, value
+
+
+def build_put_body(
+    step: Step, live_spec: Mapping[str, Any], live: LiveObjects
+) -> tuple[dict[str, Any], dict[Path, Any]]:
+    """The whole body of a PUT, and of it what is ours.
+
+    The body is the live object overlaid by what is declared, without the fields that were
+    dropped; drift that is kept stays in it. A secret is taken from its source or left out, never
+    echoed from the live object.
+    """
+    untouched_paths = step.untouched_paths
+    body: dict[str, Any] = {}
+    declared = step.desired.spec if step.desired else {}
+    usual_names = {name for name, rule in step.type.rules.items() if rule.usual_value is not ABSENT}
+    names = step.binding.fields - (usual_names - declared.keys())
+    # What is kept of the live object goes back as the server had it.
+    for path, value in flatten(unmask_value(dict(live_spec))).items():
+        if path[0] in names and not isinstance(value, Sensitive | WithheldSecret):
+            set_at(body, path, value)
+    managed_fields: dict[Path, Any] = {}
+    for path, value in build_declared_fields(step, live).items():
+        if is_at_or_below(path, untouched_paths) or (
+            isinstance(value, SecretRef) and value.source == LIVE_SOURCE
+        ):
+            continue
+        managed_fields[path] = value
+        if not _is_satisfied_empty_map(value, body, path):
+            set_at(body, path, value)
+    for change in step.change.fields:
+        if change.path in managed_fields or change.sensitive:
+            continue
+        if change.after is ABSENT:
+            _remove_dropped_field(body, change.path, managed_fields)
+        else:
+            set_at(body, change.path, change.after)
+    return body, managed_fields
+
+
+def _remove_dropped_field(
+    body: dict[str, Any], path: Path, managed_fields: Mapping[Path, Any]
+) -> None:
+    """Take a dropped field out, and the maps it leaves empty unless one is declared so."""
+    delete_at(body, path)
+    for end in range(len(path) - 1, 1, -1):
+        if get_at(body, path[:end]) != {} or path[:end] in managed_fields:
+            return
+        delete_at(body, path[:end])
+
+
+def select_patch_fields(body: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """Of a whole body, the top-level fields that changed: what a PATCH sends."""
+    touched = {str(change.path[0]) for change in step.change.fields}
+    return {name: value for name, value in body.items() if name in touched}
+
+
+def unflatten(fields: Fields) -> dict[str, Any]:
+    """Flat fields as a nested map."""
+    tree: dict[str, Any] = {}
+    for path, value in fields.items():
+        set_at(tree, path, value)
+    return tree
+
+
+def resolve_tree_secrets(tree: Mapping[str, Any], resolve: ResolveSecret) -> dict[str, Any]:
+    """The same map with every secret's value in it: on its way to the socket."""
+    return {
+        unmask_value(key): _resolve_value_secrets(value, resolve) for key, value in tree.items()
+    }
+
+
+def _resolve_value_secrets(value: Any, resolve: ResolveSecret) -> Any:
+    if isinstance(value, SecretRef):
+        return resolve(value).reveal()
+    if isinstance(value, Mapping):
+        return resolve_tree_secrets(value, resolve)
+    return unmask_value(value)
+
+
+def build_recorded_fields(fields: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
+    """Fields as a record keeps them: secrets as keyed digests, left out where there is no key."""
+    recorded_fields: dict[Path, Any] = {}
+    for path, value in fields.items():
+        if isinstance(value, SecretRef):
+            mac = (
+                secrets.compute_mac(salt, path, secrets.resolve_secret(value))
+                if value.source != LIVE_SOURCE
+                else None
+            )
+            if mac is not None:
+                recorded_fields[path] = mac
+        else:
+            recorded_fields[path] = value
+    return recorded_fields
+
+
+def _is_satisfied_empty_map(value: Any, body: Mapping[str, Any], path: Path) -> bool:
+    """Whether an empty declared map is already satisfied: its live keys are left alone."""
+    return value == {} and isinstance(value, Mapping) and isinstance(get_at(body, path), Mapping)

@@ -1,0 +1,89 @@
+"""Announces a call: its intents are durable before anything of the call leaves."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from synapse_apply.applying.step import ApplyTools, StepNotStarted
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.state import Intent, IntentState
+
+# A call begins so many seconds after the time its intents have at the latest; the next run counts
+# the call's age from that time.
+MAX_SECONDS_TO_START = 5.0
+
+
+def write_intents(
+    tools: ApplyTools, *intents: Intent, before_slot: bool = False
+) -> tuple[Intent, ...]:
+    """The intents of one call as the state has them now, stamped with this moment.
+
+    Packing may have taken minutes since they were made, and a state may be slow to commit.
+    StateError when they cannot be written, or it took too long: nothing may be sent then.
+    `before_slot`: they are written while a place for the call may still be waited for. NotBegun
+    when the run ended meanwhile: they are closed again.
+    """
+    addresses = [intent.address for intent in intents]
+    if not before_slot:
+        tools.acquire_slot()
+    started_at = tools.clock.monotonic_seconds()
+    tools.started_addresses.update(addresses)
+    written_intents = _stamp_and_write_intents(tools, intents)
+    if not before_slot:
+        return written_intents
+    try:
+        tools.acquire_slot()
+    except StepNotStarted:
+        # Where the state cannot take it, the next run finds that it was not done.
+        if not (tools.store.has_failed_write() or tools.store.is_lock_lost()):
+            with suppress(StateError):
+                _close_unsent_intents(tools, written_intents)
+        tools.started_addresses.difference_update(addresses)
+        raise
+    if (
+        tools.clock.monotonic_seconds() - started_at > MAX_SECONDS_TO_START
+        and not tools.store.is_lock_lost()
+    ):
+        # The place came late, and the next run counts from the time that is noted.
+        _close_unsent_intents(tools, written_intents)
+        written_intents = _stamp_and_write_intents(tools, intents)
+    return written_intents
+
+
+def _stamp_and_write_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
+    started_at, now, up = (
+        tools.clock.monotonic_seconds(),
+        tools.clock.utc_now(),
+        tools.read_uptime(),
+    )
+    deadline = max(intent.deadline for intent in intents) + MAX_SECONDS_TO_START
+    intents = tuple(
+        replace(intent, sent_at=now, sent_up=up, deadline=deadline) for intent in intents
+    )
+    for intent in intents:
+        tools.store.write_intent(intent)
+    seconds = tools.clock.monotonic_seconds() - started_at
+    # Without the lock nothing leaves, however fast it was: that is told where it would.
+    if seconds <= MAX_SECONDS_TO_START or tools.store.is_lock_lost():
+        return intents
+    _close_unsent_intents(tools, intents)
+    calls_text = " and ".join(f"{intent.verb} of {intent.address}" for intent in intents)
+    raise StateError.from_summary(
+        "The state is slow",
+        f"It took {seconds:.0f} s to note that {calls_text} is about to be sent. So it was not "
+        f"sent: the "
+        "next run tells by that time whether a call may still be acted on.",
+        "See what keeps the disk or the database busy, then apply again.",
+        address=str(intents[0].address),
+    )
+
+
+def _close_unsent_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> None:
+    """Nothing was sent: the records stay as they are."""
+    for intent in intents:
+        closed = replace(intent, state=IntentState.FAILED)
+        entry = tools.actor.build_audit_entry(
+            closed, "not sent", moment=tools.clock.utc_now(), plan_id=tools.plan_id
+        )
+        tools.store.close_intent(closed, tools.store.find_record(intent.address), entry)

@@ -1,0 +1,54 @@
+"""`synapse-apply jobs get`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+
+
+def _parse_expand_options(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
+    """`logs,result` as names; a usage error for one that a job has not."""
+    names = tuple(dict.fromkeys(part.strip() for text in texts for part in text.split(",")))
+    if names:
+        from synapse_apply.operations.jobs import EXPANDABLE_FIELDS
+
+        for name in names:
+            if name not in EXPANDABLE_FIELDS:
+                raise click.BadParameter(f"{name!r} is none of {', '.join(EXPANDABLE_FIELDS)}.")
+    return names
+
+
+@manual_command(
+    "get",
+    examples=[
+        ("synapse-apply jobs get 789", "What the backend says of a job."),
+        ("synapse-apply jobs get 789 --expand logs,result", "With its log and its result."),
+        ("synapse-apply jobs get 789 --json", "The same for a script."),
+    ],
+    exits=[("0", "shown, however the job stands"), ("1", "there is no such job")],
+)
+@options.add_json_options
+@options.add_target_options
+@click.argument("job_id", metavar="ID")
+@click.option("--expand", multiple=True, metavar="NAMES", callback=_parse_expand_options,
+              help="Ask for more of it: logs, metrics, result.")  # fmt: skip
+def command(
+    *, console: Console, invocation: Invocation, job_id: str, expand: tuple[str, ...]
+) -> int:
+    """Show a job. `status` is in the words of the API page, `raw` in JSON is the server's own."""
+    from synapse_apply.cli.texts.jobs import show_job
+    from synapse_apply.live.live_backend import open_live_backend
+    from synapse_apply.operations.jobs import read_job
+
+    with open_live_backend(invocation) as live_backend:
+        return show_job(console, read_job(live_backend, job_id, expand))

@@ -1,0 +1,63 @@
+"""`synapse-apply jobs logs`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+
+
+@manual_command(
+    "logs",
+    examples=[
+        ("synapse-apply jobs logs 789 --tail 10", "The last lines of a job's log."),
+        ("synapse-apply jobs logs 789 --follow", "All of it, and what it writes until it ends."),
+        ("synapse-apply jobs logs 789 --json", "A JSON object a line, for a script."),
+    ],
+    exits=[
+        ("0", "shown; with --follow: the job completed"),
+        ("1", "no such job; with --follow: it failed, was stopped, or has not ended in time"),
+    ],
+)
+@options.add_json_line_options
+@options.add_target_options
+@click.argument("job_id", metavar="ID")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N",
+              help="Of the lines there are, only the last N.")  # fmt: skip
+@options.add_follow_options
+def command(
+    *,
+    console: Console,
+    invocation: Invocation,
+    job_id: str,
+    tail: int | None,
+    follow: bool,
+    timeout: float | None,
+    interval: float,
+) -> int:
+    """Show the log of a job, each line once and in order.
+
+    --follow listens to the backend where it can be listened to, else it looks again and again. A
+    connection that breaks is made anew; no line is lost or shown twice by that.
+    """
+    from synapse_apply.cli.flows.job_follower import JobFollower
+    from synapse_apply.cli.flows.job_follower import follow_job_log as follow_job
+    from synapse_apply.live.live_backend import open_live_backend
+    from synapse_apply.operations.jobs import FollowSettings, show_log
+
+    follower = JobFollower(console, log_only=True)
+    with open_live_backend(invocation) as live_backend:
+        if not follow:
+            show_log(live_backend, job_id, follower.build_log_listener(), tail)
+            return 0
+        return follower.show_job_end(
+            follow_job(live_backend, job_id, FollowSettings(interval, timeout), follower, tail),
+            timeout,
+        )

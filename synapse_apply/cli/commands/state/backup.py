@@ -1,0 +1,34 @@
+"""`synapse-apply state backup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+
+
+@manual_command(
+    "backup",
+    examples=[("synapse-apply state backup prod.backup", "A copy that restore reads.")],
+    exits=[("0", "written"), ("1", "no state, or the file cannot be written")],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def command(*, console: Console, invocation: Invocation, file: Path) -> int:
+    """Copy the whole state to a file, consistent even while an apply runs."""
+    from synapse_apply.operations import state
+    from synapse_apply.workspace.target_session import open_state
+
+    with open_state(invocation) as session:
+        state.write_state_backup(session, invocation.directory / file)
+    console.write_output(f"Wrote {file}.\n")
+    return 0

@@ -1,0 +1,92 @@
+"""`synapse-apply state init`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import option_parsing, options
+
+if TYPE_CHECKING:
+    from synapse_apply.operations.checks.offered_operations import BackendOffer
+    from synapse_apply.workspace.invocation import Invocation
+
+
+@manual_command(
+    "init",
+    examples=[
+        ("synapse-apply state init -t prod", "A new target: nothing exists there yet."),
+        (
+            "synapse-apply state init -t prod --lineage 5f1c2d60-0000-4000-8000-0123456789ab",
+            "Where the project file pins a lineage: make an empty state anyway.",
+        ),
+    ],
+    exits=[("0", "made"), ("1", "there is one already, or a pin forbids it")],
+)
+@options.add_json_options
+@options.add_target_options
+@click.option(
+    "--lineage",
+    default="",
+    metavar="UUID",
+    callback=option_parsing.parse_lineage_option,
+    help="The lineage to give it.",
+)
+def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
+    """Make an empty state for a target.
+
+    A state remembers which live object belongs to which address. Without it, apply could make
+    second copies of what exists, so it is never made silently (target `embedded` aside).
+
+    The backend is asked what it offers, where it can be: whether it lists plugins decides whether
+    those that exist can be found. The state is made whatever it says.
+    """
+    from synapse_apply.cli.commands.state.identity import build_current_identity
+    from synapse_apply.operations import state
+    from synapse_apply.operations.checks.offered_operations import ask_for_offer
+    from synapse_apply.views.sanitize import sanitize
+    from synapse_apply.views.text.checkup import render_section
+    from synapse_apply.workspace.target_session import open_state
+
+    with open_state(invocation) as session:
+        new_lineage = state.create_state(
+            session, build_current_identity(session), invocation.environ, lineage
+        )
+        name, pinned = session.target.name, session.target.state.lineage
+    offer = ask_for_offer(invocation)
+    if console.as_json:
+        console.write_document(
+            {"target": name, "lineage": new_lineage, "backend": _offer_document(offer)}
+        )
+        return 0
+    console.write_output(f"Made an empty state for target {name}, lineage {new_lineage}.\n")
+    if not pinned:
+        console.write_output(
+            f"Pin it in the project file: targets.{name}.state.lineage: {new_lineage}\n"
+        )
+    console.write_output("\n")
+    if offer.rows:
+        console.write_output(
+            f"{render_section('Backend', offer.rows, color=console.is_output_colored)}\n"
+        )
+        console.write_output(f"{state.describe_protection(offer.listed, offer.unlisted)}\n")
+        return 0
+    console.write_output(
+        f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n\n"
+    )
+    console.write_output(f"{state.EMPTY_STATE_WARNING}\n")
+    return 0
+
+
+def _offer_document(offer: BackendOffer) -> dict[str, Any]:
+    """What the backend offers, in the form of `doctor --json`."""
+    from synapse_apply.views.text.checkup import section_document
+
+    return {
+        "asked": not offer.unasked,
+        "why_not": offer.unasked,
+        "checks": section_document("Backend", offer.rows),
+    }

@@ -1,0 +1,36 @@
+"""`synapse-apply state inventory`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+
+
+@manual_command(
+    "inventory",
+    examples=[
+        ("synapse-apply state inventory > inventory.yaml", "Keep it: ids cannot be found again."),
+        ("synapse-apply import -f inventory.yaml", "Build a lost state again."),
+    ],
+)
+@options.add_json_options
+@options.add_target_options
+def command(*, console: Console, invocation: Invocation) -> int:
+    """Print address, id, version and digest of every record as YAML, for `import -f`."""
+    from synapse_apply.manifests.export.inventory import format_inventory
+    from synapse_apply.operations import state
+    from synapse_apply.workspace.target_session import open_state
+
+    with open_state(invocation) as session:
+        rows = state.build_inventory_rows(session)
+    if console.as_json:
+        console.write_document({"inventory": rows})
+        return 0
+    console.write_output(format_inventory(rows))
+    return 0

@@ -1,0 +1,64 @@
+"""`synapse-apply state migrate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import option_parsing, options
+
+if TYPE_CHECKING:
+    from synapse_apply.model.values import SecretRef
+    from synapse_apply.workspace.invocation import Invocation
+
+
+@manual_command(
+    "migrate",
+    examples=[
+        (
+            "synapse-apply state migrate -t prod --to postgresql://apply@db.example/states",
+            "From the local file to a database that runners share.",
+        ),
+        (
+            "synapse-apply state migrate -t prod --to '{env: STATE_URL}'",
+            "The url and its password are in a variable, as the project file will say.",
+        ),
+    ],
+    exits=[
+        ("0", "copied and compared"),
+        ("1", "there is a state already, or it cannot be written"),
+    ],
+)
+@options.add_color_options
+@options.add_target_options
+@click.option(
+    "--to",
+    "url",
+    required=True,
+    metavar="URL",
+    callback=option_parsing.parse_state_url_option,
+    help="Where the state shall be kept: a url, or '{env: NAME}' as in the project file, where it "
+    "holds a password that nobody else on this machine shall see.",
+)
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, url: str | SecretRef) -> int:
+    """Copy a whole state, history included, to another store, and compare the two.
+
+    The state it came from stays as it is: set `state.url` in the project file, then put the old
+    file away, so that nobody goes on writing to it.
+    """
+    from synapse_apply.operations.state import migrate_state
+    from synapse_apply.workspace.target_session import open_state
+
+    with open_state(invocation) as session:
+        copied_state = migrate_state(session, url, invocation.environ)
+        name = session.target.name
+    count = len(copied_state.records)
+    records = f"{count} record{'' if count == 1 else 's'}"
+    console.write_output(f"Copied {records} of target {name} (serial {copied_state.serial}).\n")
+    setting_text = "" if isinstance(url, str) else f": {{env: {url.name}}}"
+    console.write_output(f"Now set targets.{name}.state.url{setting_text} in the project file.\n")
+    return 0

@@ -1,0 +1,108 @@
+"""`synapse-apply state recover`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent
+
+_UNSIGNED_FLAG = "--allow-unsigned"
+
+
+@manual_command(
+    "recover",
+    examples=[
+        (
+            "synapse-apply state recover .synapse-apply/unrecorded-prod-5f1c.jsonl -t prod",
+            "The disk has room again: record what was done.",
+        ),
+    ],
+    exits=[
+        ("0", "the state knows all that the file tells"),
+        ("1", "the file is not usable, or contradicts the state, or the answer was not `yes`"),
+        ("6", "the state is locked by another run"),
+    ],
+)
+@options.add_color_options
+@options.add_target_options
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    _UNSIGNED_FLAG, is_flag=True, help="Do not ask before a file without a signature is used."
+)
+@options.add_lock_timeout_option
+def command(*, console: Console, invocation: Invocation, file: Path, allow_unsigned: bool) -> int:
+    """Record what a run did while its state could not be written.
+
+    Such a run (a full disk, a database that went away) writes what it did to a file beside the
+    project and names it in its report. What the state knows already is passed over; the file is
+    removed when all of it is recorded.
+
+    Each line is signed with the state key. A file that was changed is refused. One that the key
+    in use did not sign, such as that of an earlier version or of a run without the key, is shown
+    line by line, and recorded only when you say so.
+    """
+    from synapse_apply.cli.flows.approval import ask_approval, require_approval
+    from synapse_apply.operations.recover import read_recovery_file, recover_calls
+    from synapse_apply.workspace.target_session import open_state
+
+    path = invocation.directory / file
+    with open_state(invocation) as session:
+        journal = read_recovery_file(session, path)
+        if not journal.is_genuine:
+            _show_unsigned_journal(console, file, journal)
+            require_approval(
+                console, is_approved=allow_unsigned, verb="state recover", flag=_UNSIGNED_FLAG
+            )
+            question = f"Record this in the state of target {session.target.name}?"
+            detail = "Only if the report of a run of yours named this file."
+            if not allow_unsigned and not ask_approval(console, question, detail):
+                console.write_stderr("Nothing was changed.\n")
+                return 1
+        recovered_calls = recover_calls(session, path, journal)
+    for intent in recovered_calls.recorded_intents:
+        console.write_output(
+            f"Recorded {intent.verb} of {intent.address} (id {intent.remote_id or 'none'}).\n"
+        )
+    console.write_output(
+        f"Recorded: {len(recovered_calls.recorded_intents)}. Known before: "
+        f"{len(recovered_calls.known_intents)}. Removed {file}.\n"
+    )
+    return 0
+
+
+def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent) -> None:
+    """All that a file says which nobody vouches for."""
+    console.write_output(f"Nobody vouches for {file}: {journal.reason}.\nIt says:\n")
+    for number, ended_call in enumerate(journal.calls, start=1):
+        console.write_output(
+            f"\n{number}. "
+            f"{_format_ended_call(ended_call)}\n{_render_ended_record(console, ended_call)}"
+        )
+
+
+def _format_ended_call(ended_call: EndedCall) -> str:
+    from synapse_apply.views.sanitize import sanitize
+
+    intent = ended_call.intent
+    call_text = f"{intent.verb} of {intent.address} (id {intent.remote_id or 'none'})"
+    return sanitize(
+        f"{call_text}: {intent.state.value}, sent {intent.sent_at}, by {ended_call.audit_entry.who}"
+    )
+
+
+def _render_ended_record(console: Console, ended_call: EndedCall) -> str:
+    """The record that it leads to."""
+    from synapse_apply.views.text.record import render_record
+
+    if ended_call.record is None:
+        return "   No record is left of it.\n"
+    return render_record(ended_call.record, color=console.is_output_colored)

@@ -1,0 +1,46 @@
+"""`synapse-apply state show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+from synapse_apply.cli.params.addresses import RECORDED_NAME
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+
+
+@manual_command(
+    "show",
+    examples=[
+        ("synapse-apply state show plugin/yolo", "What was sent, and when."),
+        ("synapse-apply state show plugin/yolo --json", "The same for a script."),
+    ],
+    exits=[("0", "shown"), ("1", "there is no such record")],
+)
+@options.add_json_options
+@options.add_target_options
+@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
+def command(*, console: Console, invocation: Invocation, name: str) -> int:
+    """Show one record. Secrets are not in it."""
+    from synapse_apply.operations import state
+    from synapse_apply.views.text.record import record_document, render_record
+    from synapse_apply.workspace.selection import build_state_selectable, choose_address
+    from synapse_apply.workspace.target_session import open_state
+
+    with open_state(invocation) as session:
+        record = state.require_record(
+            session, choose_address(build_state_selectable(session.store.read_state()), name)
+        )
+    if console.as_json:
+        console.write_document(record_document(record))
+    else:
+        console.write_output(
+            render_record(record, color=console.is_output_colored, width=console.terminal_width)
+        )
+    return 0

@@ -1,0 +1,152 @@
+"""What a shell offers for arguments and options: names from the project's files, without network.
+
+Nothing here is imported or run unless a shell asks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.params import option_parsing
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from synapse_apply.workspace.invocation import Invocation
+
+Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
+# What a shell takes as it is: a label may hold anything, and must not become part of a command.
+_PLAIN_WORD = re.compile(r"[\w./@:=+,-]+")
+
+
+def complete_targets(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """The project's targets."""
+    from synapse_apply.operations import complete
+
+    return _filter_completions(complete.list_target_names(_build_partial_invocation(ctx)), prefix)
+
+
+def complete_addresses(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """What the manifests declare."""
+    from synapse_apply.operations import complete
+
+    return _filter_completions(
+        complete.list_declared_addresses(_build_partial_invocation(ctx)), prefix
+    )
+
+
+def complete_recorded_addresses(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """What a state on this disk has."""
+    from synapse_apply.operations import complete
+
+    return _filter_completions(
+        complete.list_recorded_addresses(_build_partial_invocation(ctx)), prefix
+    )
+
+
+def complete_addresses_or_files(
+    ctx: click.Context, param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """What is declared or recorded, and files where none of it begins so."""
+    from synapse_apply.operations import complete
+
+    invocation = _build_partial_invocation(ctx)
+    names = sorted(
+        {
+            *complete.list_declared_addresses(invocation),
+            *complete.list_recorded_addresses(invocation),
+        }
+    )
+    return _filter_completions(names, prefix) or complete_files(ctx, param, prefix)
+
+
+def complete_files(
+    _ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """Whatever the shell itself would offer."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(prefix, type="file")]
+
+
+def complete_plugins(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """The plugins that are declared."""
+    from synapse_apply.operations import complete
+
+    return _filter_completions(complete.list_plugin_names(_build_partial_invocation(ctx)), prefix)
+
+
+def complete_selections(
+    ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """What a selection takes: kinds, addresses, labels."""
+    from synapse_apply.kinds.catalogue import CATALOGUE
+    from synapse_apply.operations import complete
+
+    invocation = _build_partial_invocation(ctx)
+    return _filter_completions(
+        [
+            *CATALOGUE,
+            *complete.list_declared_addresses(invocation),
+            *complete.list_labels(invocation),
+        ],
+        prefix,
+    )
+
+
+def complete_guards(
+    _ctx: click.Context, _param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """The guards that can be overridden."""
+    from synapse_apply.planning.guards import GUARD_NAMES
+
+    return _filter_completions(GUARD_NAMES, prefix)
+
+
+def complete_reports(
+    ctx: click.Context, param: click.Parameter, prefix: str
+) -> list[CompletionItem[str]]:
+    """The kinds of report, then a file."""
+    if "=" in prefix:
+        return complete_files(ctx, param, prefix.partition("=")[2])
+    return _filter_completions([f"{kind}=" for kind in option_parsing.REPORT_KINDS], prefix)
+
+
+def _filter_completions(names: Iterable[str], prefix: str) -> list[CompletionItem[str]]:
+    from click.shell_completion import CompletionItem
+
+    return [
+        CompletionItem(name)
+        for name in names
+        if name.startswith(prefix) and _PLAIN_WORD.fullmatch(name)
+    ]
+
+
+def _build_partial_invocation(ctx: click.Context) -> Invocation:
+    """The place that was named so far, as far as it can be understood."""
+    from synapse_apply.workspace.invocation import Invocation
+
+    option_values = ctx.params
+    directory = Path.cwd() / (option_values.get("chdir") or "")
+    project = option_values.get("project")
+    return Invocation(
+        directory=directory,
+        project=directory / project if project else None,
+        target=option_values.get("target"),
+        paths=tuple(directory / path for path in option_values.get("paths") or ()),
+        variables=option_values.get("variables") or {},
+        on_terminal=True,
+    )

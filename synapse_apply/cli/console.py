@@ -1,0 +1,209 @@
+"""What a command talks to: two streams, in colour or not, for people or for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import field
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+import click
+
+from synapse_apply.model.frozen import frozen
+
+if TYPE_CHECKING:
+    from synapse_apply.model.diagnostic import Diagnostic
+
+
+_DOCUMENT_WRITTEN_KEY = f"{__name__}.documented"
+_FINDINGS_KEY = f"{__name__}.findings"
+
+
+class OutputFailedError(OSError):
+    """What was asked for cannot be written to stdout: a full disk, for one."""
+
+
+@frozen
+class Console:
+    """Data goes to stdout, everything else to stderr; `color` is auto, always or never.
+
+    `as_lines`: JSON is one object a line, each a document of its own.
+    `as_events`: JSON is one event a line, and the document is the last.
+    `is_stdout_taken`: a report goes to stdout, and what people read to stderr.
+    `typed_target` is the target that was typed: commands in messages name it, too.
+    """
+
+    as_json: bool = False
+    color: str = "auto"
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    as_lines: bool = False
+    is_stdout_taken: bool = False
+    typed_target: str = ""
+    as_events: bool = False
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """The face that a command's options ask for."""
+        as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
+        as_json = as_lines or as_events or bool(options.get("as_json"))
+        color, typed_target = options.get("color") or "auto", options.get("target") or ""
+        return cls(
+            as_json, color, as_lines=as_lines, typed_target=typed_target, as_events=as_events
+        )
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether somebody is there to be asked."""
+        is_input_allowed = self.environ.get("SYNAPSE_APPLY_INPUT", "").lower() not in {
+            "0",
+            "false",
+            "no",
+        }
+        return (
+            is_input_allowed
+            and not self.as_json
+            and _is_terminal(sys.stdin)
+            and _is_terminal(sys.stdout)
+        )
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody sees stderr while it is written."""
+        return _is_terminal(sys.stderr)
+
+    @property
+    def can_redraw_stderr(self) -> bool:
+        """Whether a line of stderr can be written over."""
+        return _is_terminal(sys.stderr) and self.environ.get("TERM") != "dumb"
+
+    @property
+    def terminal_width(self) -> int | None:
+        """The terminal's width in cells; None off a terminal."""
+        if not _is_terminal(sys.stdout):
+            return None
+        from shutil import get_terminal_size
+
+        return get_terminal_size().columns
+
+    def should_color(self, stream: TextIO) -> bool:
+        """Flag before NO_COLOR before FORCE_COLOR before the terminal."""
+        if self.color != "auto":
+            return self.color == "always"
+        if self.environ.get("NO_COLOR"):
+            return False
+        if any(
+            _is_enabled(self.environ.get(name, "")) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")
+        ):
+            return True
+        return self.environ.get("TERM") != "dumb" and _is_terminal(stream)
+
+    @property
+    def is_output_colored(self) -> bool:
+        return self.should_color(sys.stderr if self.is_stdout_taken else sys.stdout)
+
+    @property
+    def is_stderr_colored(self) -> bool:
+        return self.should_color(sys.stderr)
+
+    def write_output(self, text: str) -> None:
+        """What the command was asked for; OutputFailed when it cannot be written."""
+        if self.is_stdout_taken:
+            self.write_stderr(text)
+        else:
+            self.write_stdout(text)
+
+    def write_stdout(self, text: str) -> None:
+        """To stdout, whatever else goes there; OutputFailed when it cannot be written."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as problem:
+            raise OutputFailedError(problem.errno, problem.strerror) from None
+
+    def write_stderr(self, text: str) -> None:
+        """Everything a program that reads stdout must not meet."""
+        with suppress(OSError):  # nowhere is left to say it, and the exit code still tells
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def write_message_line(self, text: str) -> None:
+        """A line for people: to stdout, unless a JSON document goes there."""
+        (self.write_stderr if self.as_json else self.write_output)(f"{text}\n")
+
+    def write_document(self, document: Mapping[str, Any]) -> None:
+        """One JSON document on stdout; as the last event where events were asked for."""
+        from synapse_apply.views.json.documents import format_json_document, format_json_line
+
+        if self.as_events:
+            from synapse_apply.views.json.events import iter_closing_events
+
+            self.write_events(iter_closing_events(document, self._reported_finding_keys or ()))
+        else:
+            self.write_output(
+                (format_json_line if self.as_lines else format_json_document)(document)
+            )
+        if click_context := click.get_current_context(silent=True):
+            click_context.meta[_DOCUMENT_WRITTEN_KEY] = True
+
+    def write_events(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Events on stdout, a line each, behind the line that says the version."""
+        from synapse_apply import __version__
+        from synapse_apply.views.json.documents import format_json_line
+        from synapse_apply.views.json.events import build_version_event, serialize_finding
+
+        finding_keys = self._reported_finding_keys
+        if finding_keys is None:
+            finding_keys = set()
+            self.write_stdout(format_json_line(build_version_event(__version__)))
+            if click_context := click.get_current_context(silent=True):
+                click_context.meta[_FINDINGS_KEY] = finding_keys
+        for event in events:
+            self.write_stdout(format_json_line(event))
+            if "diagnostic" in event:
+                finding_keys.add(serialize_finding(event["diagnostic"]))
+
+    @property
+    def _reported_finding_keys(self) -> set[str] | None:
+        """The findings that events have said; None before the first event."""
+        click_context = click.get_current_context(silent=True)
+        finding_keys: set[str] | None = (
+            click_context.meta.get(_FINDINGS_KEY) if click_context is not None else None
+        )
+        return finding_keys
+
+    @property
+    def has_written_document(self) -> bool:
+        """Whether this command's document is out: a second one would spoil both."""
+        click_context = click.get_current_context(silent=True)
+        return (
+            not self.as_lines
+            and click_context is not None
+            and _DOCUMENT_WRITTEN_KEY in click_context.meta
+        )
+
+    def write_findings(self, findings: Iterable[Diagnostic]) -> None:
+        """Findings that do not end the command."""
+        if not (findings := tuple(findings)):
+            return
+        from synapse_apply.model.command import add_target_to_findings
+        from synapse_apply.views.text.findings import render_diagnostics
+
+        if text := render_diagnostics(
+            add_target_to_findings(findings, self.typed_target), color=self.is_stderr_colored
+        ):
+            self.write_stderr(text + "\n")
+
+
+def _is_enabled(value: str) -> bool:
+    return value not in {"", "0"}
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False

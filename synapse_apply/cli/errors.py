@@ -1,0 +1,173 @@
+"""How a command ends when it does not end well: a message, never a traceback, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply import __version__
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import Terminated
+from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import (
+    Exit,
+    LockHeld,
+    RemoteError,
+    SynapseApplyError,
+    advise_on_failure,
+)
+from synapse_apply.model.frozen import frozen
+
+if TYPE_CHECKING:
+    from synapse_apply.model.plan import Plan
+
+
+_LOCK_TIMEOUT_OPTION = "--lock-timeout"
+_LOCK_TIMEOUT_HINT = f"{_LOCK_TIMEOUT_OPTION} SECONDS waits by itself."
+
+
+def print_failure(problem: BaseException, console: Console, command: str = "") -> int:
+    """Word a failure for people, or as the document of a command, and give the exit code."""
+    plain_findings, code = describe_failure(problem)
+    if isinstance(problem, LockHeld) and _has_lock_timeout_option():
+        plain_findings = [
+            finding.with_changes(hint=f"{finding.hint} {_LOCK_TIMEOUT_HINT}")
+            for finding in plain_findings
+        ]
+    findings = add_target_to_findings(plain_findings, console.typed_target)
+    if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
+        _write_traceback(problem, console)
+    if console.as_json and not console.has_written_document:
+        from synapse_apply.views.json.failure import failure_document
+
+        console.write_document(
+            failure_document(
+                command, findings, code, tool_version=__version__, plan=find_stopped_plan(problem)
+            )
+        )
+        return code
+    from synapse_apply.views.text.findings import render_diagnostics
+
+    console.write_stderr(render_diagnostics(findings, color=console.is_stderr_colored))
+    return code
+
+
+def _has_lock_timeout_option() -> bool:
+    """Whether the command that ends has the option to wait for the lock."""
+    click_context = click.get_current_context(silent=True)
+    options = (
+        [param.opts for param in click_context.command.params] if click_context is not None else []
+    )
+    return any(_LOCK_TIMEOUT_OPTION in names for names in options)
+
+
+def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]:
+    """The findings that tell a failure, and its exit code."""
+    if (signal_stop := _SIGNAL_STOPS.get(type(problem))) is not None:
+        return [
+            error_finding("Stopped before its end", signal_stop.detail, _RUN_AGAIN_HINT)
+        ], signal_stop.code
+    if isinstance(problem, SynapseApplyError):
+        return problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
+    if isinstance(problem, RemoteError):
+        return [_build_remote_finding(problem)], Exit.ERROR
+    return [_build_system_finding(problem) or _build_internal_finding(problem)], Exit.ERROR
+
+
+def find_stopped_plan(problem: BaseException) -> Plan | None:
+    """The plan that a failure stopped, where one was made."""
+    return problem.plan if isinstance(problem, SynapseApplyError) else None
+
+
+@frozen
+class _SignalStop:
+    detail: str
+    code: int
+
+
+_RUN_AGAIN_HINT = "Run the command again; what was done is not done twice."
+_SIGNAL_STOPS: dict[type[BaseException], _SignalStop] = {
+    KeyboardInterrupt: _SignalStop("It was interrupted (SIGINT).", Exit.SIGINT),
+    Terminated: _SignalStop("It was terminated (SIGTERM or SIGHUP).", Exit.SIGTERM),
+}
+
+
+# What a system says when it has no more of something: nobody's defect.
+_RESOURCE_ERRNOS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EIO)
+)
+
+
+def _build_system_finding(problem: BaseException) -> Diagnostic | None:
+    """What is said where the machine, not the tool, could not go on; None for anything else."""
+    if isinstance(problem, MemoryError):
+        return error_finding(
+            "There is not enough memory",
+            "The system gives this process no more of it.",
+            "Raise the limit of memory (`ulimit -v`, the job's or the container's).",
+        )
+    if not isinstance(problem, OSError):
+        return None
+    if isinstance(problem, (FileNotFoundError, PermissionError)) and (
+        reason := _explain_unusable_folder()
+    ):
+        return error_finding(
+            "The working folder cannot be used",
+            f"{reason}.",
+            "Change to a folder that is there and that you may read.",
+        )
+    if problem.errno in _RESOURCE_ERRNOS:
+        file_prefix = f"{problem.filename}: " if isinstance(problem.filename, str) else ""
+        return error_finding(
+            "The system could not go on",
+            f"{file_prefix}{problem.strerror}.",
+            "Make room, or raise the limit it speaks of, and run the command again.",
+        )
+    return None
+
+
+def _explain_unusable_folder() -> str:
+    """Why the working folder is none any more, "" while it is one."""
+    try:
+        working_folder = os.getcwd()  # noqa: PTH109 - it is asked for, not used
+    except OSError as problem:
+        return f"It was removed, or its place may not be known ({problem.strerror})"
+    return (
+        "" if os.access(working_folder, os.R_OK | os.X_OK) else f"{working_folder} may not be read"
+    )
+
+
+def _build_remote_finding(problem: RemoteError) -> Diagnostic:
+    """Status and request id alone: an error body may echo what was sent."""
+    status_text = f"The backend answered {problem.status_code}." if problem.status_code else ""
+    return error_finding(
+        "A call to the backend failed",
+        status_text or f"{problem}.".replace("..", "."),
+        advise_on_failure(problem, "run the command again", "Run the command again."),
+        request_id=problem.request_id,
+    )
+
+
+def _write_traceback(problem: BaseException, console: Console) -> None:
+    if console.environ.get("SYNAPSE_APPLY_LOG", "").lower() in {"trace", "json"}:
+        lines = traceback.format_tb(problem.__traceback__)
+        console.write_stderr("".join(["Traceback (values left out):\n", *lines]))
+
+
+def _build_internal_finding(problem: BaseException) -> Diagnostic:
+    """The type and the place, but no message and no locals: those may hold a secret."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    location = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"  # noqa: PTH119 - a text
+    return error_finding(
+        "internal error",
+        f"{type(problem).__qualname__} at {location}, synapse-apply {__version__}. "
+        "This is a defect of synapse-apply, not of what you wrote.",
+        "Please report it with these lines and the command you ran; "
+        "SYNAPSE_APPLY_LOG=trace shows where it happened (no values).",
+    )

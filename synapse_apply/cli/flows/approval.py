@@ -1,0 +1,82 @@
+"""The question before an apply."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from dataclasses import replace
+
+from synapse_apply.cli.console import Console
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.plan import Plan
+
+# A plan that a reader left on the screen for longer is made anew before it is applied.
+FRESH_SECONDS = 60.0
+
+
+def require_approval(
+    console: Console, *, is_approved: bool, verb: str = "apply", flag: str = "--auto-approve"
+) -> None:
+    """InputError where nobody could be asked and the flag was not given; before anything else."""
+    if is_approved or console.is_interactive:
+        return
+    review = "Review with `synapse-apply plan`, then add" if verb == "apply" else "If meant, add"
+    if console.as_events:
+        summary = f"--json-lines needs {flag}"
+        detail = "With --json-lines nothing but JSON is printed, and nothing is asked."
+    elif console.as_json:
+        summary = f"--json needs {flag}"
+        detail = "With --json one document is printed and nothing is asked."
+    else:
+        summary = "There is nobody to ask"
+        detail = f"This is no terminal, and `{verb}` does nothing that nobody approved."
+    raise InputError(error_finding(summary, detail, f"{review} {flag}."))
+
+
+def ask_approval(console: Console, question: str, detail: str) -> bool:
+    """Whether `yes` was the answer; the end of input is a no."""
+    console.write_output(
+        f"\n{question}\n  {detail}\n  Only 'yes' will be accepted to approve.\n\n  Enter a value: "
+    )
+    answer = read_typed_line()
+    console.write_output("\n" if answer.endswith("\n") else "\n\n")
+    return answer.strip() == "yes"
+
+
+def read_typed_line() -> str:
+    """The next line of stdin, empty at its end; a signal's handler may end the wait.
+
+    `input` would miss a Ctrl-C in the moment between the question and the read: the signal is
+    noted, and its handler runs when the read is over, which is then after a line that nobody
+    types. Through the wakeup descriptor a signal is something to read.
+    """
+    stdin = sys.stdin.fileno()
+    wakeup_reader, wakeup_writer = os.pipe()
+    try:
+        os.set_blocking(wakeup_writer, False)
+        old_wakeup_fd = signal.set_wakeup_fd(wakeup_writer)
+        try:
+            ready: list[int] = []
+            while stdin not in ready:
+                ready, _, _ = select.select([stdin, wakeup_reader], [], [])
+                if wakeup_reader in ready:  # a handler that did not raise: the question stands
+                    os.read(wakeup_reader, 64)
+        finally:
+            signal.set_wakeup_fd(old_wakeup_fd)
+    finally:
+        for descriptor in (wakeup_reader, wakeup_writer):
+            os.close(descriptor)
+    return sys.stdin.readline()
+
+
+def are_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
+    """Whether two plans say the same: what was approved is what will be done."""
+    return (
+        replace(
+            new_plan, id=approved_plan.id, created=approved_plan.created, base=approved_plan.base
+        )
+        == approved_plan
+    )

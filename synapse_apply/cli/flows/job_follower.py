@@ -1,0 +1,132 @@
+"""A job that is followed at a terminal or in a pipeline: its lines, its progress, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from synapse_apply.applying.logs.tailing import LogListener
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.texts.jobs import describe_job_failure, format_job_status
+from synapse_apply.model.command import add_target_to_commands
+from synapse_apply.model.errors import Exit
+from synapse_apply.model.job import Job, JobStatus
+from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.job_log import format_log_json, format_log_line
+from synapse_apply.views.text.values import format_inline
+
+if TYPE_CHECKING:
+    from synapse_apply.live.live_backend import LiveBackend
+    from synapse_apply.operations.jobs import FollowSettings
+
+_PROGRESS_STEP = 10.0  # percent, between two words about progress
+
+
+@dataclass
+class JobFollower:
+    """Tells of one job.
+
+    `log_only`: of its log alone, as a command does that is asked for the log.
+    """
+
+    console: Console
+    log_only: bool = False
+    _shown_status: JobStatus | None = None
+    _shown_progress: float = 0.0
+
+    def build_log_listener(self) -> LogListener:
+        return LogListener(self.write_log_line, self.show_progress, self.show_note)
+
+    def write_log_line(self, line: LogLine) -> None:
+        """A line of the log is what was asked for, so it goes to stdout where that is free."""
+        if self.console.as_lines:
+            self.console.write_output(format_log_json(line))
+            return
+        text = format_log_line(line, color=self.console.is_output_colored)
+        (self.console.write_stderr if self.console.as_json else self.console.write_output)(text)
+
+    def show_progress(self, job: Job) -> None:
+        """Progress is for who watches: never in a log of a pipeline."""
+        progress = job.progress or 0.0
+        has_moved = (
+            job.status is not self._shown_status
+            or progress - self._shown_progress >= _PROGRESS_STEP
+        )
+        if self.log_only or not has_moved or not self.console.is_watched:
+            return
+        self._shown_status, self._shown_progress = job.status, progress
+        if not job.status.has_ended:
+            self.console.write_stderr(
+                f"Job {sanitize(job.id)}: {sanitize(format_job_status(job))}\n"
+            )
+
+    def show_note(self, text: str) -> None:
+        self.console.write_stderr(
+            f"{sanitize(add_target_to_commands(text, self.console.typed_target))}\n"
+        )
+
+    def show_job_end(self, job: Job, timeout: float | None) -> int:
+        """How the job ended, in words, and the exit code that says so."""
+        name = f"Job {sanitize(job.id)}"
+        if not job.status.has_ended:
+            self.console.write_stderr(
+                f"{name} has not ended after {timeout:g} s: {sanitize(format_job_status(job))}. "
+                f"It goes on; "
+                f"{_format_follow_hint(job.id, self.console)}.\n"
+            )
+            return Exit.ERROR
+        failure_reason = describe_job_failure(job)
+        message = (
+            f"{name} {job.status.value}{f': {sanitize(failure_reason)}' if failure_reason else ''}."
+        ).replace("..", ".")
+        if self.log_only or self.console.as_json:
+            self.console.write_stderr(
+                "" if self.log_only and _is_completed(job) else f"{message}\n"
+            )
+        else:
+            self.console.write_output(f"{message}\n")
+            if job.raw.get("result") is not None:
+                self.console.write_output(f"Result: {format_inline(job.raw['result'])}\n")
+        return Exit.OK if _is_completed(job) else Exit.ERROR
+
+
+def follow_job_log(
+    live_backend: LiveBackend,
+    job_id: str,
+    follow_settings: FollowSettings,
+    follower: JobFollower,
+    tail_count: int | None = None,
+) -> Job:
+    """Follow a job; whoever stops watching is told that the job goes on."""
+    from synapse_apply.operations.jobs import follow_log
+
+    with _note_job_goes_on(follower.console, job_id):
+        return follow_log(
+            live_backend, job_id, follow_settings, follower.build_log_listener(), tail_count
+        )
+
+
+@contextmanager
+def _note_job_goes_on(console: Console, job_id: str) -> Iterator[None]:
+    from synapse_apply.cli.help_pages import Terminated
+
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        console.write_stderr(
+            f"\nJob {sanitize(job_id)} goes on; {_format_follow_hint(job_id, console)}."
+        )
+        raise
+
+
+def _format_follow_hint(job_id: str, console: Console) -> str:
+    return add_target_to_commands(
+        f"`synapse-apply jobs logs {sanitize(job_id)} --follow` follows it", console.typed_target
+    )
+
+
+def _is_completed(job: Job) -> bool:
+    return job.status is JobStatus.COMPLETED

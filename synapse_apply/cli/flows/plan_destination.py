@@ -1,0 +1,107 @@
+"""A plan kept with `plan --out`, and what is said of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Self
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.params.invocation_options import format_location_options
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Plan
+from synapse_apply.operations.saved_plan import save_plan
+from synapse_apply.operations.saved_plan_file import require_unused_path
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.views.grammar import format_byte_size, pluralize
+from synapse_apply.views.text.findings import render_diagnostics
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
+
+_LARGE = 1024**3
+
+
+@frozen
+class PlanDestination:
+    """Where a plan is to be saved, and whether the packages it uploads go with it."""
+
+    out: Path
+    with_packages: bool
+
+    @classmethod
+    def from_options(
+        cls, invocation: Invocation, out: Path | None, *, with_packages: bool
+    ) -> Self | None:
+        """What the options say, None without --out; raises for what cannot be done."""
+        if out is None:
+            if with_packages:
+                raise click.UsageError("--with-packages goes with --out FILE, which carries them.")
+            return None
+        if str(out) == "-":
+            raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
+        require_unused_path(invocation.directory / out)
+        return cls(out, with_packages)
+
+    def save_and_describe(
+        self,
+        console: Console,
+        invocation: Invocation,
+        session: TargetSession,
+        plan: Plan,
+        plan_options: PlanOptions,
+    ) -> str:
+        """Save a plan; gives what is to be said about it once the plan has been shown."""
+        if plan.has_errors:
+            return f"\nThe plan was not saved to {self.out}: it has errors.\n"
+        path, includes_packages = invocation.directory / self.out, self.with_packages
+        save_result = save_plan(session, plan, plan_options, path, with_packages=includes_packages)
+        packages_text = (
+            f" with {_format_packages_size(save_result.package_sizes.values())}"
+            if includes_packages
+            else ""
+        )
+        signature_text = "" if save_result.is_signed else ", unsigned: there is no state key"
+        message = f"\nSaved the plan to {self.out}{packages_text}{signature_text}.\n"
+        if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
+            arguments = [*_iter_repeat_options(invocation), shlex.quote(str(self.out))]
+            message += f"Apply it with `synapse-apply apply {' '.join(arguments)}`.\n"
+        size = sum(save_result.package_sizes.values())
+        if size >= _LARGE:
+            message += "\n" + render_diagnostics(
+                [self._build_large_file_warning(size)], color=console.is_stderr_colored
+            )
+        return message
+
+    def _build_large_file_warning(self, size: int) -> Diagnostic:
+        return warning_finding(
+            "This plan's file is large",
+            f"{self.out} has {format_byte_size(size)} of packages: not every store of CI "
+            f"artefacts takes "
+            "so much.",
+            "Without --with-packages the file is small, and apply reads their sources.",
+        )
+
+
+def _iter_repeat_options(invocation: Invocation) -> Iterator[str]:
+    """The options without which apply would look at another target or other manifests."""
+    if location_options := format_location_options(invocation):
+        yield location_options
+    option_values = {
+        "--project-from": f"git:{invocation.project_from}" if invocation.project_from else "",
+        "--ref": invocation.as_of,
+    }
+    for option, value in option_values.items():
+        if value:
+            yield f"{option} {shlex.quote(value)}"
+
+
+def _format_packages_size(sizes: Collection[int]) -> str:
+    return (
+        f"{pluralize(len(sizes), 'package')} ({format_byte_size(sum(sizes))})"
+        if sizes
+        else "no packages"
+    )

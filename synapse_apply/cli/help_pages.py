@@ -1,0 +1,179 @@
+"""Commands whose `--help` reads like a page of a manual, and groups that import nothing early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.model.frozen import frozen
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+TextPairs = Sequence[tuple[str, str]]
+USAGE = 64
+_CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@frozen
+class CommandEntry:
+    """A command as its group lists it: where it is, what it is for, under which heading."""
+
+    module: str
+    summary: str
+    section: str = "Commands"
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are given back."""
+
+
+class ManualCommand(click.Command):
+    """A command with examples, exit codes and environment below its options."""
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: TextPairs,
+        exits: TextPairs = (),
+        environment: TextPairs = (),
+        **settings: Any,
+    ) -> None:
+        """`examples` pair a command line with what it is for."""
+        settings["context_settings"] = _CONTEXT_SETTINGS
+        super().__init__(*args, **settings)
+        # How it is printed comes last in help, whatever the order of the decorators.
+        self.params.sort(
+            key=lambda param: param.name in {"as_json", "as_lines", "as_events", "color"}
+        )
+        self.examples = examples
+        self._sections = {"Exit codes": exits, "Environment": environment}
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What a manual page has after its options."""
+        with formatter.section("Examples"):
+            for line, meaning in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}$ {line}\n")
+                formatter.indent()
+                formatter.write_text(meaning)
+                formatter.dedent()
+        for title, pairs in self._sections.items():
+            if pairs:
+                with formatter.section(title):
+                    formatter.write_dl(list(pairs))
+        super().format_epilog(ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what goes wrong inside becomes its message and its exit code."""
+        from synapse_apply.cli.console import Console, OutputFailedError
+
+        console = Console.from_options(ctx.params)
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (BrokenPipeError, OutputFailedError):  # nothing more can be said on stdout
+            raise
+        except (KeyboardInterrupt, Terminated) as end:
+            if console.as_json and not console.as_lines:  # a program waits for its document
+                from synapse_apply.cli.errors import print_failure
+
+                print_failure(end, console, format_command_name(ctx))
+            raise
+        except Exception as problem:  # noqa: BLE001 - the one place that words every failure
+            from synapse_apply.cli.errors import print_failure
+
+            return print_failure(problem, console, format_command_name(ctx))
+
+
+def format_command_name(ctx: click.Context) -> str:
+    """The command behind the program's name, or the one that shows the same."""
+    name = ctx.command_path.partition(" ")[2]
+    return "drift" if ctx.params.get("refresh_only") else name
+
+
+def manual_command(
+    name: str, *, examples: TextPairs, exits: TextPairs = (), environment: TextPairs = ()
+) -> Callable[[Callable[..., int]], ManualCommand]:
+    """Make a function that returns an exit code a command; its docstring is the manual's text."""
+    return click.command(
+        name, cls=ManualCommand, examples=examples, exits=exits, environment=environment
+    )
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run: help and start-up need none of them."""
+
+    def __init__(
+        self,
+        *args: Any,
+        entries: Mapping[str, CommandEntry],
+        sections: Mapping[str, TextPairs] | None = None,
+        **settings: Any,
+    ) -> None:
+        """`sections` are further headings of the help page."""
+        settings["context_settings"] = _CONTEXT_SETTINGS
+        super().__init__(*args, **settings)
+        self.entries = entries
+        self._sections = sections or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
+        """Names in the table's order: the order in which one needs them."""
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command that was asked for."""
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = import_module(entry.module).command
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Commands by the table, and options, without importing what is not meant."""
+        from click.shell_completion import CompletionItem
+
+        matching_commands = [
+            CompletionItem(name, help=entry.summary)
+            for name, entry in self.entries.items()
+            if name.startswith(incomplete)
+        ]
+        return [*matching_commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a near name where there is one."""
+        if args and args[0] not in self.entries and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close_names = get_close_matches(args[0], self.entries, n=1)
+            hint = f" Did you mean {close_names[0]!r}?" if close_names else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """The table, by section, without importing what it lists."""
+        for section in dict.fromkeys(entry.section for entry in self.entries.values()):
+            with formatter.section(section):
+                formatter.write_dl(
+                    [
+                        (name, command_entry.summary)
+                        for name, command_entry in self.entries.items()
+                        if command_entry.section == section
+                    ]
+                )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What a manual page has after its commands."""
+        for title, pairs in self._sections.items():
+            with formatter.section(title):
+                formatter.write_dl(list(pairs))
+        super().format_epilog(ctx, formatter)

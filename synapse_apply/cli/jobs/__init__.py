@@ -1,1 +1,0 @@
-"""`synapse-apply jobs`: a module a command."""

@@ -1,1 +1,0 @@
-"""The commands of `synapse-apply package`, one module each."""

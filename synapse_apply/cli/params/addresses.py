@@ -1,0 +1,71 @@
+"""Addresses as arguments of commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli import completion
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from synapse_apply.model.address import Address
+
+
+class AddressType(click.ParamType[Any]):
+    """`plugin/yolo` as an Address; `offer` gives those that a shell completes."""
+
+    name = "address"
+
+    def __init__(self, completer: completion.Completer) -> None:
+        self._completer = completer
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """A usage error for what is not of that form."""
+        from synapse_apply.model.address import Address
+
+        try:
+            return value if isinstance(value, Address) else Address.parse(value)
+        except ValueError as problem:
+            self.fail(f"{problem}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        return self._completer(ctx, param, incomplete)
+
+
+ADDRESS = AddressType(completion.complete_addresses)
+
+
+class NameType(click.ParamType[Any]):
+    """A text that means a resource; what it means is found out with a state or manifests."""
+
+    name = "name"
+
+    def __init__(self, completer: completion.Completer) -> None:
+        self._completer = completer
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        return self._completer(ctx, param, incomplete)
+
+
+DECLARED_NAME = NameType(completion.complete_addresses)
+RECORDED_NAME = NameType(completion.complete_recorded_addresses)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text has the form of an address."""
+    from synapse_apply.model.address import Address
+
+    try:
+        Address.parse(text)
+    except ValueError:
+        return False
+    return True

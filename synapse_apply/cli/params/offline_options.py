@@ -1,0 +1,51 @@
+"""`plan --offline`: what it is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from synapse_apply.cli.params.input_files import read_inventory_file
+from synapse_apply.cli.params.plan_arguments import PlanArguments
+from synapse_apply.model.plan import Plan
+from synapse_apply.operations.offline_plan import (
+    InventoryEntry,
+    OfflineTarget,
+    load_offline_against_git,
+    load_offline_against_inventory,
+    plan_offline,
+)
+from synapse_apply.workspace.invocation import Invocation
+
+
+def make_offline_plan(
+    invocation: Invocation, against: str | None, plan_arguments: dict[str, Any]
+) -> Plan:
+    """The plan; a usage error for what cannot be meant, InputError with every finding."""
+    for name in ("out", "with_packages", "preflight", "server_dry_run", "resend_secrets"):
+        del plan_arguments[name]
+    kind, _, name = (against or "").partition(":")
+    if kind not in {"git", "state"} or not name:
+        raise click.UsageError(
+            "--offline and --against go together: --against git:REF, or --against state:FILE "
+            "with an inventory, says what to compare with."
+        )
+    offline_target = (
+        _load_inventory_target(invocation, name)
+        if kind == "state"
+        else load_offline_against_git(invocation, name)
+    )
+    return plan_offline(
+        offline_target,
+        PlanArguments(resend_secrets=False, **plan_arguments).build_plan_options(offline_target),
+    )
+
+
+def _load_inventory_target(invocation: Invocation, name: str) -> OfflineTarget:
+    path = invocation.directory / name
+    rows = {
+        address: InventoryEntry(row.remote_id, row.digest or None)
+        for address, row in read_inventory_file(path).items()
+    }
+    return load_offline_against_inventory(invocation, rows, f"state:{name}")

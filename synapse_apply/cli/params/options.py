@@ -1,0 +1,372 @@
+"""Options that several commands share, and the Where that they come to."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synapse_apply.cli import completion
+from synapse_apply.cli.console import Console, OutputFailedError
+from synapse_apply.cli.help_pages import Terminated, format_command_name
+from synapse_apply.cli.params import option_parsing
+from synapse_apply.packages.source.ref_memory import fix_refs
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+
+CommandBody = Callable[..., int]
+
+
+def add_json_options(body: CommandBody) -> CommandBody:
+    """--json, --color and --no-color; the body is called with `console`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        help="Colour, instead of only on a terminal.",
+    )
+    @click.option("--no-color", "color", flag_value="never", help="The same as --color=never.")
+    @functools.wraps(body)
+    def call_with_console(*, as_json: bool, color: str | None, **parameters: Any) -> int:
+        return body(console=Console(as_json, color or "auto"), **parameters)
+
+    return call_with_console
+
+
+def add_event_options(body: CommandBody) -> CommandBody:
+    """The same with --json-lines, for commands that make calls one after the other."""
+
+    @click.option(
+        "--json-lines",
+        "as_events",
+        is_flag=True,
+        help="Print JSON while it goes on: one object a line, the last one the document of --json.",
+    )
+    @add_json_options
+    @functools.wraps(body)
+    def call_with_events(*, console: Console, as_events: bool, **parameters: Any) -> int:
+        if as_events and console.as_json:
+            raise click.UsageError("--json and --json-lines do not go together.")
+        if as_events:
+            console = dataclasses.replace(console, as_json=True, as_events=True)
+        return body(console=console, **parameters)
+
+    return call_with_events
+
+
+def add_json_line_options(body: CommandBody) -> CommandBody:
+    """The same where --json gives one object a line."""
+
+    @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line.")
+    @add_color_options
+    @functools.wraps(body)
+    def call_with_json_lines(*, console: Console, as_lines: bool, **parameters: Any) -> int:
+        return body(console=Console(as_lines, console.color, as_lines=as_lines), **parameters)
+
+    return call_with_json_lines
+
+
+def add_color_options(body: CommandBody) -> CommandBody:
+    """--color and --no-color, for commands that have no JSON."""
+
+    @click.option("--color", type=click.Choice(["auto", "always", "never"]), hidden=True)
+    @click.option("--no-color", "color", flag_value="never", help="No colour.")
+    @functools.wraps(body)
+    def call_with_color(*, color: str | None, **parameters: Any) -> int:
+        return body(console=Console(color=color or "auto"), **parameters)
+
+    return call_with_color
+
+
+def add_report_option(body: CommandBody) -> CommandBody:
+    """--report; the body is called with `reports`, and what ends it early is reported, too."""
+
+    @click.option(
+        "--report",
+        "report_requests",
+        multiple=True,
+        metavar="KIND=FILE",
+        callback=option_parsing.parse_report_options,
+        shell_complete=completion.complete_reports,
+        help="Also write a report; may be repeated. KIND is json, html (one page, for a "
+        "browser), markdown (for a comment), github, gitlab (counts for the merge request) or "
+        "codequality (findings for it). "
+        "`github` writes annotations to stderr, appends to $GITHUB_STEP_SUMMARY and "
+        "$GITHUB_OUTPUT, and needs no FILE: it takes the summary. A FILE `-` is stdout; the "
+        "text then goes to stderr.",
+    )
+    @functools.wraps(body)
+    def call_with_reports(
+        *,
+        report_requests: tuple[tuple[str, str], ...],
+        console: Console,
+        invocation: Invocation,
+        **parameters: Any,
+    ) -> int:
+        if not report_requests:
+            return body(console=console, invocation=invocation, reports=None, **parameters)
+        from synapse_apply.cli.reports import Reports, require_well_placed
+
+        if any(file == "-" for _, file in report_requests):
+            if console.as_json:
+                option = "--json-lines" if console.as_events else "--json"
+                raise click.UsageError(f"{option} and a report to stdout do not go together.")
+            console = dataclasses.replace(console, is_stdout_taken=True)
+        command = format_command_name(click.get_current_context())
+        out_and_against = (parameters.get("out"), parameters.get("against") or "")
+        writable_reports, misplaced_findings = Reports(
+            report_requests, console, invocation, command, *out_and_against
+        ).split_misplaced()
+        try:
+            require_well_placed(misplaced_findings)
+            return body(
+                console=console, invocation=invocation, reports=writable_reports, **parameters
+            )
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (BrokenPipeError, OutputFailedError):
+            raise
+        except (Exception, KeyboardInterrupt, Terminated) as failure:
+            writable_reports.write_failure(failure)
+            raise
+
+    return call_with_reports
+
+
+def add_target_options(body: CommandBody) -> CommandBody:
+    """-C, --project and -t; the body is called with `invocation`."""
+    return click.option(
+        "-t",
+        "--target",
+        metavar="NAME",
+        shell_complete=completion.complete_targets,
+        help="The backend to work on.",
+    )(add_project_options(body))
+
+
+def add_project_options(body: CommandBody) -> CommandBody:
+    """-C and --project; the body is called with `invocation`."""
+
+    @click.option(
+        "-C",
+        "--chdir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="Work in this folder.",
+    )
+    @click.option(
+        "--project",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="The project file, instead of synapse-apply.yaml here or above.",
+    )
+    @functools.wraps(body)
+    def call_with_invocation(
+        *, chdir: Path | None, project: Path | None, target: str | None = None, **parameters: Any
+    ) -> int:
+        invocation_options = {
+            key: parameters.pop(key) for key in _INVOCATION_OPTIONS if key in parameters
+        }
+        if "console" in parameters:
+            parameters["console"] = dataclasses.replace(
+                parameters["console"], typed_target=target or ""
+            )
+        where = _build_invocation(
+            chdir, project, target, parameters.get("console", Console()), invocation_options
+        )
+        with fix_refs():
+            return body(invocation=where, **parameters)
+
+    return call_with_invocation
+
+
+_INVOCATION_OPTIONS = (
+    *("variables", "variable_files", "paths", "strict", "parallelism", "lock_timeout"),
+    *("project_from", "as_of"),
+)
+
+
+def _combine_options(*options: Callable[[Any], Any]) -> Callable[[CommandBody], CommandBody]:
+    """A decorator that adds options in the order in which help shall list them."""
+
+    def add_combined_options(body: CommandBody) -> CommandBody:
+        return functools.reduce(
+            lambda decorated, option: option(decorated), reversed(options), body
+        )
+
+    return add_combined_options
+
+
+add_variable_options = _combine_options(
+    click.option(
+        "--var",
+        "variables",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=option_parsing.parse_name_value_options,
+        help="A value for a declared variable; may be repeated.",
+    ),
+    click.option(
+        "--var-file",
+        "variable_files",
+        multiple=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A YAML file of values; may be repeated.",
+    ),
+    click.option("--strict", is_flag=True, help="Warnings of manifests are errors."),
+)
+add_file_option = _combine_options(
+    click.option(
+        "-f",
+        "--file",
+        "paths",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="A manifest or a folder of them, instead of the project's; may be repeated. "
+        "What is recorded and not in them is left as it is.",
+    )
+)
+add_parallelism_option = _combine_options(
+    click.option(
+        "--parallelism",
+        type=click.IntRange(min=1),
+        default=10,
+        show_default=True,
+        envvar="SYNAPSE_APPLY_PARALLELISM",
+        metavar="N",
+        help="How many calls go on at once.",
+    )
+)
+add_lock_timeout_option = _combine_options(
+    click.option(
+        "--lock-timeout",
+        type=option_parsing.NumberType(min=0),
+        metavar="SECONDS",
+        help="How long to wait for a state that another run holds; by default not at all on a "
+        "terminal, 45 s off it.",
+    )
+)
+add_wait_option = _combine_options(
+    click.option(
+        "--wait",
+        is_flag=True,
+        help="Wait, as long as it takes, until it is certain what became of calls whose end nobody "
+        "saw.",
+    )
+)
+add_follow_options = _combine_options(
+    click.option(
+        "-f", "--follow", is_flag=True, is_eager=True, help="Show what it writes until it ends."
+    ),
+    click.option(
+        "--timeout",
+        type=option_parsing.NumberType(min=0, min_open=True),
+        metavar="SECONDS",
+        callback=option_parsing.require_follow_option,
+        help="Follow no longer than this; the job goes on.",
+    ),
+    click.option(
+        "--interval",
+        type=option_parsing.NumberType(min=0.1),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How often to look how the job stands.",
+    ),
+)
+_ONLY_OPTION = click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.complete_selections,
+    help="Only this: an address, release/PLUGIN, a name that one kind has, a kind, a label as "
+    "KEY=VALUE, or any with `*`, such as storage/*; may be repeated.",
+)
+_EXCLUDE_OPTION = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.complete_selections,
+    help="Leave this out; may be repeated.",
+)
+add_selection_options = _combine_options(_ONLY_OPTION, _EXCLUDE_OPTION)
+add_plan_options = _combine_options(
+    _ONLY_OPTION,
+    _EXCLUDE_OPTION,
+    click.option(
+        "--prune", is_flag=True, help="Delete recorded objects no longer declared; not with -f."
+    ),
+    click.option(
+        "--allow-locked",
+        is_flag=True,
+        help="With --prune: also delete releases that are locked; their version is lost for good.",
+    ),
+    click.option(
+        "--recreate",
+        is_flag=True,
+        help="Make missing objects again even where the backend cannot say they are gone.",
+    ),
+    click.option("--no-verify", is_flag=True, help="Leave out the runs that verify releases."),
+    click.option(
+        "--revert-drift",
+        is_flag=True,
+        help="Make what was changed outside again what is declared, also where the target says "
+        "on_drift: hold.",
+    ),
+    click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
+    click.option(
+        "--override-guard",
+        "overridden",
+        multiple=True,
+        callback=option_parsing.check_guard_names,
+        shell_complete=completion.complete_guards,
+        metavar="NAME",
+        help="Let this guard pass, or policy:RULE for a freeze or a limit of the policy; may be "
+        "repeated.",
+    ),
+    click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),
+)
+
+
+def _build_invocation(
+    chdir: Path | None,
+    project: Path | None,
+    target: str | None,
+    console: Console,
+    invocation_options: dict[str, Any],
+) -> Invocation:
+    """What was said, with every path seen from the folder to work in."""
+    from synapse_apply.workspace.invocation import Invocation
+
+    directory = Path.cwd() / chdir if chdir else Path.cwd()
+    for key in ("variable_files", "paths"):
+        if key in invocation_options:
+            invocation_options[key] = tuple(directory / path for path in invocation_options[key])
+    return Invocation(
+        directory=directory,
+        project=directory / project if project else None,
+        target=target,
+        environ=dict(os.environ),
+        on_terminal=console.is_interactive,
+        command=_read_current_command_words(),
+        **invocation_options,
+    )
+
+
+def _read_current_command_words() -> str:
+    """The words of the command that runs, without the program's: `state accept`."""
+    words: list[str] = []
+    click_context = click.get_current_context(silent=True)
+    while click_context is not None and click_context.parent is not None:
+        words.insert(0, click_context.info_name or "")
+        click_context = click_context.parent
+    return " ".join(words)

@@ -1,1 +1,0 @@
-"""`synapse-apply plugins`: a module a command."""

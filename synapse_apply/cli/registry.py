@@ -1,0 +1,195 @@
+"""Every command there is, in one static table: help is written without importing any of them."""
+
+from __future__ import annotations
+
+from synapse_apply.cli.help_pages import CommandEntry
+
+_START_SECTION, _MAIN_SECTION, _DETAIL_SECTION, _FURTHER_SECTION = (
+    "Getting started",
+    "Main commands",
+    "Looking closer",
+    "Further",
+)
+_LIVE_SECTION = "On the backend itself"
+_CLI_PACKAGE = "synapse_apply.cli"
+
+
+def _build_entry(module: str, summary: str, section: str = "Commands") -> CommandEntry:
+    return CommandEntry(f"{_CLI_PACKAGE}.{module}", summary, section)
+
+
+COMMANDS = {
+    "init": _build_entry(
+        "commands.init", "Write a project file and first manifests.", _START_SECTION
+    ),
+    "new": _build_entry("commands.new", "Write a manifest to fill in.", _START_SECTION),
+    "validate": _build_entry(
+        "commands.validate", "Check manifests; needs no backend, no secret.", _MAIN_SECTION
+    ),
+    "plan": _build_entry("commands.plan", "Show what apply would do.", _MAIN_SECTION),
+    "apply": _build_entry(
+        "commands.apply", "Make the backend what the manifests say.", _MAIN_SECTION
+    ),
+    "drift": _build_entry(
+        "commands.drift", "Show what was changed outside; or take it over.", _MAIN_SECTION
+    ),
+    "bump": _build_entry(
+        "commands.bump", "Raise the version of a release, in its files.", _MAIN_SECTION
+    ),
+    "verify": _build_entry(
+        "commands.verify", "Run a release now to see that it works.", _MAIN_SECTION
+    ),
+    "show": _build_entry(
+        "commands.show", "Show a resource from all sides, or a saved plan.", _DETAIL_SECTION
+    ),
+    "doctor": _build_entry(
+        "commands.doctor", "Say everything that is wrong with a target.", _DETAIL_SECTION
+    ),
+    "graph": _build_entry(
+        "commands.graph", "Print what depends on what, as a graph.", _DETAIL_SECTION
+    ),
+    "history": _build_entry(
+        "commands.history", "List what was done, by whom and when.", _DETAIL_SECTION
+    ),
+    "import": _build_entry(
+        "commands.import_", "Take objects that exist into the state.", _DETAIL_SECTION
+    ),
+    "export": _build_entry(
+        "commands.export", "Turn what is live into manifests and ids.", _DETAIL_SECTION
+    ),
+    "settle": _build_entry(
+        "commands.settle", "Find out how calls ended that nobody saw end.", _DETAIL_SECTION
+    ),
+    "package": _build_entry(
+        "commands.package.group", "Look at packages: check, build, digest, diff.", _DETAIL_SECTION
+    ),
+    "state": _build_entry(
+        "commands.state.group", "Look after the state of a target.", _DETAIL_SECTION
+    ),
+    "agents": _build_entry(
+        "commands.agents.group", "Check the health of a target's agents.", _DETAIL_SECTION
+    ),
+    "run": _build_entry("commands.run", "Run a plugin, and follow its job.", _LIVE_SECTION),
+    "jobs": _build_entry(
+        "commands.jobs.group", "List, show, follow, stop and update jobs.", _LIVE_SECTION
+    ),
+    "plugins": _build_entry(
+        "commands.plugins.group", "Show a plugin as it is live.", _LIVE_SECTION
+    ),
+    "releases": _build_entry(
+        "commands.releases.group", "Show and list releases as they are live.", _LIVE_SECTION
+    ),
+    "storages": _build_entry(
+        "commands.storages.group", "Show and list storages, without their secrets.", _LIVE_SECTION
+    ),
+    "emulator": _build_entry(
+        "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
+    ),
+    "unlock": _build_entry(
+        "commands.unlock", "Remove the lock of a run that is gone.", _FURTHER_SECTION
+    ),
+    "completion": _build_entry(
+        "commands.completion", "Print the completion script of a shell.", _FURTHER_SECTION
+    ),
+    "schema": _build_entry(
+        "commands.schema", "Print a JSON schema, for editors.", _FURTHER_SECTION
+    ),
+    "version": _build_entry("commands.version", "Show the version.", _FURTHER_SECTION),
+}
+STATE = {
+    "init": _build_entry("commands.state.init", "Make an empty state for a target."),
+    "list": _build_entry("commands.state.listing", "List what is recorded."),
+    "show": _build_entry("commands.state.show", "Show one record."),
+    "rm": _build_entry("commands.state.rm", "Forget records; the live objects stay."),
+    "mv": _build_entry("commands.state.mv", "Rename an address."),
+    "accept": _build_entry("commands.state.accept", "Take the live object as it is for settled."),
+    "settle": _build_entry(
+        "commands.state.settle", "Say what became of a call of unknown outcome."
+    ),
+    "rebind": _build_entry(
+        "commands.state.rebind", "Bind the state to the target's url and tenant as they are."
+    ),
+    "rekey": _build_entry(
+        "commands.state.rekey", "Make the digests of secrets anew with the current key."
+    ),
+    "backup": _build_entry("commands.state.backup", "Copy the whole state to a file."),
+    "restore": _build_entry("commands.state.restore", "Replace the state by a backup."),
+    "recover": _build_entry(
+        "commands.state.recover", "Record what a run did and could not record."
+    ),
+    "migrate": _build_entry("commands.state.migrate", "Copy the state to another store."),
+    "inventory": _build_entry(
+        "commands.state.inventory", "Print addresses and ids, for `import -f`."
+    ),
+}
+JOBS = {
+    "list": _build_entry("commands.jobs.listing", "List jobs by status, plugin, date or user."),
+    "get": _build_entry("commands.jobs.get", "Show a job."),
+    "logs": _build_entry("commands.jobs.logs", "Show or follow the log of a job."),
+    "stop": _build_entry("commands.jobs.stop", "Stop a job (API v2)."),
+    "update": _build_entry("commands.jobs.update", "Report on a job: status, progress, result."),
+}
+PLUGINS = {"get": _build_entry("commands.plugins.get", "Show a plugin.")}
+RELEASES = {
+    "list": _build_entry("commands.releases.listing", "List the releases of a plugin."),
+    "get": _build_entry("commands.releases.get", "Show a release."),
+}
+STORAGES = {
+    "list": _build_entry("commands.storages.listing", "List the storages."),
+    "get": _build_entry("commands.storages.get", "Show a storage."),
+}
+PACKAGE = {
+    "check": _build_entry(
+        "commands.package.check", "Say what the platform would refuse or ignore in it."
+    ),
+    "show": _build_entry(
+        "commands.package.show", "Show what is in it, what is left out, and by which rule."
+    ),
+    "digest": _build_entry("commands.package.digest", "Print its digest."),
+    "build": _build_entry("commands.package.build", "Write its zip to a file."),
+    "diff": _build_entry(
+        "commands.package.diff", "Show which files differ from what was published."
+    ),
+}
+EMULATOR = {
+    "serve": _build_entry("commands.emulator.serve", "Serve the embedded backend until stopped."),
+    "reset": _build_entry(
+        "commands.emulator.reset", "Remove its objects and the state of target embedded."
+    ),
+}
+AGENTS = {
+    "check": _build_entry("commands.agents.check", "Check the health of agents."),
+}
+GROUPS = frozenset(
+    {"package", "state", "agents", "jobs", "plugins", "releases", "storages", "emulator"}
+)
+
+EXITS = (
+    ("0", "fine"),
+    ("1", "error: nothing was sent, or `no` was the answer"),
+    ("2", "--detailed-exitcode: there are changes or refusals (plan), or drift (drift)"),
+    ("3", "apply is incomplete: something failed or was skipped"),
+    ("4", "stale or unreviewed plan"),
+    ("5", "refused: a guard, a protection, or rows marked !"),
+    ("6", "the state is locked by another run"),
+    ("7", "the outcome of a call is unknown; the next run looks it up"),
+    ("64", "usage: an option or a command that does not exist"),
+    ("130, 143", "stopped by Ctrl-C or SIGTERM"),
+)
+ENVIRONMENT = (
+    (
+        "SYNAPSE_HOST, SYNAPSE_ACCESS_TOKEN, SYNAPSE_TENANT",
+        "fill what the project file leaves out, before the vendor's ~/.synapse/config.json",
+    ),
+    ("SYNAPSE_APPLY_HOSTS", "hosts a token may go to: host[:port], comma-separated"),
+    ("SYNAPSE_APPLY_STATE_KEY", "key of digests and signatures: base64 of at least 32 bytes"),
+    ("SYNAPSE_APPLY_STATE_KEY_<TARGET>", "the same for one target: ..._PROD_EU of prod-eu"),
+    ("SYNAPSE_APPLY_ARGS, SYNAPSE_APPLY_ARGS_<command>", "options put right after the command"),
+    ("SYNAPSE_APPLY_CACHE=off", "read packages anew, and keep nothing of what they hold"),
+    ("SYNAPSE_APPLY_PARALLELISM", "default of --parallelism"),
+    ("SYNAPSE_APPLY_INPUT=0", "never ask, even on a terminal"),
+    ("SYNAPSE_APPLY_IN_AUTOMATION", "set: no hints about what to do next"),
+    ("SYNAPSE_APPLY_LOG", "trace, debug, info, warn, error, json or off; never a secret"),
+    ("SYNAPSE_APPLY_LOG_PATH", "file that logs are appended to, instead of stderr"),
+    ("NO_COLOR, FORCE_COLOR", "colour off, on"),
+)

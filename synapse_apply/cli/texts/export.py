@@ -1,0 +1,99 @@
+"""What an export says when it is done: its files, what it lacks, and what comes next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.params.invocation_options import format_location_options
+from synapse_apply.live.live_backend import LiveBackend
+from synapse_apply.manifests.export.export_files import ExportResult
+from synapse_apply.manifests.files.manifest_files import is_folder_read, list_manifest_paths
+from synapse_apply.model.command import add_options_to_commands
+from synapse_apply.operations.export import ExportReport
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.text.export import list_secret_variables, render_unexported
+from synapse_apply.workspace.configuration import format_path
+
+
+def show_export_result(
+    console: Console, export_report: ExportReport, export_result: ExportResult
+) -> None:
+    """The files that were written, and what is in none."""
+    for path in export_result.files:
+        console.write_output(f"Wrote {format_path(path)}\n")
+    left_out_fields = [
+        (str(entry.address), reason)
+        for entry in export_report.objects
+        for reason in entry.left_out_fields
+    ]
+    secrets = [
+        (str(entry.address), str(secret))
+        for entry in export_report.objects
+        for secret in entry.secrets
+    ]
+    console.write_output(list_secret_variables(secrets))
+    console.write_output(
+        render_unexported(
+            left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]
+        )
+    )
+    unchanged_text = (
+        f", {len(export_result.unchanged)} files unchanged" if export_result.unchanged else ""
+    )
+    count = pluralize(len(export_report.objects), "resource")
+    failure_count = sum(entry.is_failure for entry in export_report.missed_objects)
+    console.write_output(
+        f"\nExport complete! {count} exported, {failure_count} not{unchanged_text}.\n"
+    )
+
+
+def format_next_steps(
+    live_backend: LiveBackend, export_report: ExportReport, folder: Path, inventory: Path
+) -> str:
+    """What to do next, a line each; every command can be run as it stands."""
+    options = format_location_options(live_backend.invocation)
+    return "\nNext:\n" + "".join(
+        f"  {add_options_to_commands(line, options)}\n"
+        for line in (
+            *_iter_manifest_steps(live_backend, folder),
+            *_iter_state_steps(live_backend, export_report),
+            *_iter_import_steps(inventory),
+        )
+    )
+
+
+def _iter_import_steps(inventory: Path) -> Iterator[str]:
+    file = shlex.quote(format_path(inventory))
+    yield f"`synapse-apply import -f {file}` takes them into the state."
+    yield "`synapse-apply plan` says how they differ from the manifests."
+
+
+def _iter_manifest_steps(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
+    """What is recorded and not read looks as if it were declared no more."""
+    project, target = live_backend.project, live_backend.target
+    if is_folder_read(project, target, folder):
+        return
+    file = project.file.name if project.file else "a project file"
+    relative_folder = os.path.relpath(folder.resolve(), project.root.resolve())
+    current_selections = ", ".join(list_manifest_paths(project, target))
+    instruction = f"Add {relative_folder} to `manifests:` in {file} (now: {current_selections})"
+    if relative_folder.startswith(".."):
+        instruction = (
+            f"Move {format_path(folder)} to where {file} has `manifests:` ({current_selections})"
+        )
+    yield f"{instruction} first: a plan would want to forget what it does not read."
+
+
+def _iter_state_steps(live_backend: LiveBackend, export_report: ExportReport) -> Iterator[str]:
+    target = live_backend.target
+    if export_report.has_state or target.is_embedded:
+        return
+    if target.state.lineage:
+        yield "`synapse-apply state restore FILE` brings back the state that is pinned; or,"
+        yield f"`synapse-apply state init --lineage {target.state.lineage}` makes an empty one."
+    else:
+        yield f"`synapse-apply state init` makes the state of target {target.name}."

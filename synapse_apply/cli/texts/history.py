@@ -1,0 +1,105 @@
+"""What was done, as a person reads it: a table of runs, or the calls of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synapse_apply.cli.console import Console
+from synapse_apply.model.coding.codec import audit_entry_to_json
+from synapse_apply.model.errors import Exit
+from synapse_apply.operations.history import PastRun
+from synapse_apply.views.grammar import shorten_commit
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.tables import render_table
+
+_DIGEST_LENGTH = 24
+_RUN_FIELDS = frozenset({"plan_id", "run", "command", "dirty"})
+
+
+def show_runs(console: Console, runs: Sequence[PastRun]) -> int:
+    """A row a run, the newest first."""
+    if console.as_json:
+        console.write_document({"runs": [_build_run_document(run) for run in runs]})
+    elif runs:
+        rows = [
+            (
+                *(
+                    _format_time(run.ended_at),
+                    run.plan_id,
+                    run.command,
+                    _format_counts(run.call_counts),
+                ),
+                *(run.actor_name, shorten_commit(run.commit_id), run.run_url),
+            )
+            for run in runs
+        ]
+        headers = ("when", "plan", "command", "calls", "who", "commit", "run")
+        console.write_output(render_table(headers, rows, color=console.is_output_colored))
+    else:
+        console.write_stderr("Nothing was done with this state yet.\n")
+    return Exit.OK
+
+
+def show_run(console: Console, run: PastRun) -> int:
+    """The facts of a run and a row for each of its calls, in their order."""
+    if console.as_json:
+        console.write_document(_build_run_document(run))
+        return Exit.OK
+    facts = {
+        "plan": run.plan_id,
+        "command": run.command,
+        "calls": _format_counts(run.call_counts),
+        "who": run.actor_name,
+        "run": run.run_url,
+        "commit": run.commit_id,
+        "not as in the commit": ", ".join(run.dirty_files),
+    }
+    facts_text = "".join(f"{name}: {sanitize(fact)}\n" for name, fact in facts.items() if fact)
+    console.write_output(escape_ci_commands(facts_text))
+    rows = [
+        (
+            _format_time(call.at),
+            call.address,
+            call.verb,
+            call.remote_id,
+            call.request_id,
+            call.digest[:_DIGEST_LENGTH],
+            call.result,
+        )
+        for call in run.calls
+    ]
+    headers = ("when", "address", "call", "id", "request", "digest", "result")
+    console.write_output("\n" + render_table(headers, rows, color=console.is_output_colored))
+    return Exit.OK
+
+
+def _build_run_document(run: PastRun) -> dict[str, Any]:
+    calls = [
+        {
+            name: value
+            for name, value in audit_entry_to_json(call).items()
+            if name not in _RUN_FIELDS
+        }
+        for call in run.calls
+    ]
+    return {
+        "plan_id": run.plan_id,
+        "at": run.ended_at,
+        "who": run.actor_name,
+        "run": run.run_url,
+        "commit": run.commit_id,
+        "dirty_files": list(run.dirty_files),
+        "command": run.command,
+        "counts": run.call_counts,
+        "results": run.result_counts,
+        "calls": calls,
+    }
+
+
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in counts.items())
+
+
+def _format_time(timestamp: str) -> str:
+    return f"{timestamp[:19]}Z"

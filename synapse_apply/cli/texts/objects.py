@@ -1,0 +1,92 @@
+"""Live objects that were asked for by hand, as a person reads them and as documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.texts.jobs import strip_second_fractions
+from synapse_apply.live.live_backend import LiveObject
+from synapse_apply.views.text.record import (
+    object_document_without_address,
+    render_object_without_address,
+)
+from synapse_apply.views.text.tables import render_table
+from synapse_apply.views.text.values import SECRET_TYPES, SENSITIVE_TEXT
+
+
+def show_live_object(
+    console: Console,
+    kind: str,
+    live_object: LiveObject,
+    expanded_objects: Mapping[str, LiveObject] | None = None,
+) -> int:
+    """One object with its fields, a secret as `(sensitive)`.
+
+    And `expanded_objects` ones by their kind.
+    """
+    other_objects = expanded_objects or {}
+    if console.as_json:
+        expanded_documents = {
+            name: _build_live_document(name, shown_object)
+            for name, shown_object in other_objects.items()
+        }
+        console.write_document(
+            {
+                **_build_live_document(kind, live_object),
+                **({"expanded": expanded_documents} if expanded_documents else {}),
+            }
+        )
+        return 0
+    for name, shown_object in {kind: live_object, **other_objects}.items():
+        spec = shown_object.observed.spec
+        title = str(spec.get("name") or spec.get("version") or shown_object.observed.remote_id)
+        console.write_output(
+            render_object_without_address(
+                name,
+                title,
+                shown_object.observed,
+                color=console.is_output_colored,
+                width=console.terminal_width,
+            )
+        )
+    return 0
+
+
+def list_live_objects(
+    console: Console, kind: str, live_objects: Sequence[LiveObject], fields: Sequence[str]
+) -> int:
+    """A row an object, with some of its fields."""
+    if console.as_json:
+        console.write_document(
+            {f"{kind}s": [_build_live_document(kind, live_object) for live_object in live_objects]}
+        )
+    elif live_objects:
+        rows = [
+            (
+                live_object.observed.remote_id,
+                *(_format_cell(live_object.observed.spec.get(name)) for name in fields),
+                strip_second_fractions(live_object.created),
+            )
+            for live_object in live_objects
+        ]
+        console.write_output(
+            render_table(("id", *fields, "created"), rows, color=console.is_output_colored)
+        )
+    return 0
+
+
+def _build_live_document(kind: str, live_object: LiveObject) -> dict[str, Any]:
+    return {
+        **object_document_without_address(kind, live_object.observed),
+        "created": live_object.created,
+    }
+
+
+def _format_cell(value: Any) -> str:
+    if isinstance(value, SECRET_TYPES):
+        return SENSITIVE_TEXT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

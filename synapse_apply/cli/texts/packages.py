@@ -1,0 +1,181 @@
+"""Packages as a person and as a program reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.model.command import add_target_to_commands
+from synapse_apply.model.resource import Package
+from synapse_apply.operations.package import PackageDifference, PackageQuery
+from synapse_apply.packages.content import EXECUTABLE_SUFFIX
+from synapse_apply.packages.diff import FileChange
+from synapse_apply.packages.inspection import PackageListing
+from synapse_apply.views.grammar import format_byte_size, pluralize
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.tables import render_table
+from synapse_apply.workspace.configuration import format_path
+
+_VERB_SYMBOLS = {"added": "+", "removed": "-", "changed": "~"}
+
+
+def build_package_document(
+    package_query: PackageQuery, package: Package, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Digest, sum and every file with its SHA-256."""
+    return {
+        **_build_source_document(package_query),
+        "digest": package.digest,
+        "size": package.size,
+        "files": [
+            {
+                "path": path,
+                "size": sizes.get(path, 0),
+                "sha256": content.removesuffix(EXECUTABLE_SUFFIX),
+                "executable": content.endswith(EXECUTABLE_SUFFIX),
+            }
+            for path, content in package.files.items()
+        ],
+    }
+
+
+def build_zip_document(
+    package_query: PackageQuery, package: Package, sizes: Mapping[str, int], path: Path
+) -> dict[str, Any]:
+    """The same, and the zip that was written."""
+    zip_document = {"path": format_path(path), "size": path.stat().st_size}
+    return {**build_package_document(package_query, package, sizes), "zip": zip_document}
+
+
+def format_zip_summary(package: Package, path: Path) -> str:
+    """What was written, and its digest."""
+    size = format_byte_size(path.stat().st_size)
+    return escape_ci_commands(
+        f"Wrote {sanitize(format_path(path))} ({size}): {pluralize(len(package.files), 'file')}, "
+        f"{format_byte_size(package.size)}\n{package.digest}\n"
+    )
+
+
+def build_contents_document(
+    package_query: PackageQuery, listing: PackageListing, *, by_size: bool
+) -> dict[str, Any]:
+    """What is in the zip and what is left out, by which rule."""
+    return {
+        **_build_source_document(package_query),
+        "size": sum(listing.included.values()),
+        "files": [
+            {"path": path, "size": size} for path, size in _list_included_files(listing, by_size)
+        ],
+        "left_out": [{"path": path, "rule": rule} for path, rule in listing.excluded],
+    }
+
+
+def format_contents(
+    package_query: PackageQuery, listing: PackageListing, *, by_size: bool, color: bool
+) -> str:
+    """Two tables, and the sums of the first."""
+    style = Style(color)
+    total = format_byte_size(sum(listing.included.values()))
+    text = f"{sanitize(package_query.label)}: {pluralize(len(listing.included), 'file')}, {total}\n"
+    if listing.included:
+        rows = [
+            (format_byte_size(size), path) for path, size in _list_included_files(listing, by_size)
+        ]
+        text += "\n" + render_table(("size", "file"), rows, color=color, right_columns={0})
+    if listing.excluded:
+        text += "\n" + style("Left out:", "bold") + "\n\n"
+        text += render_table(("path", "rule"), listing.excluded, color=color)
+    return escape_ci_commands(text)
+
+
+def build_difference_document(difference: PackageDifference) -> dict[str, Any]:
+    """Both digests, and each file that differs."""
+    return {
+        "address": str(difference.release.address),
+        "against": str(difference.compared_address),
+        "differs": difference.is_different,
+        "digest": difference.package.digest,
+        "published_digest": difference.published_digest,
+        "files_known": difference.are_files_known,
+        "changes": [
+            {
+                "path": change.path,
+                "change": change.verb,
+                "content": change.content,
+                "executable": change.executable,
+            }
+            for change in difference.changes
+        ],
+    }
+
+
+def format_difference(
+    difference: PackageDifference, *, color: bool, hints: bool, typed_target: str = ""
+) -> str:
+    """A line a file, and what may be done; `typed_target` is the target that was typed."""
+    style = Style(color)
+    address = sanitize(difference.release.address)
+    is_same_release = difference.release.address == difference.compared_address
+    base = (
+        "what was published"
+        if is_same_release
+        else f"{sanitize(difference.compared_address)} as it was published"
+    )
+    if not difference.is_different:
+        return escape_ci_commands(f"No file differs: {address} is {base}.\n")
+    if not difference.are_files_known:
+        return escape_ci_commands(
+            f"{address} differs from {base}.\nThe state knows the digest of that and not its "
+            "files, so which of them differ cannot be told.\n"
+        )
+    text = f"{address} differs from {base}: {_format_change_counts(difference)}.\n\n"
+    for change in difference.changes:
+        text += (
+            f"  {style.format_symbol(_VERB_SYMBOLS[change.verb])}{sanitize(change.path)}"
+            f"{_format_change_note(change)}\n"
+        )
+    if is_same_release and hints:
+        series = sanitize(difference.release.address.name.rpartition("@")[0])
+        text += "\nPublished bytes never change. " + add_target_to_commands(
+            f"Next: `synapse-apply bump {series} patch` makes this a new version.\n", typed_target
+        )
+    return escape_ci_commands(text)
+
+
+def _format_change_note(change: FileChange) -> str:
+    """What of a file changed, where that is not its bytes."""
+    if change.executable is None:
+        return ""
+    mode_text = "executable" if change.executable else "no longer executable"
+    if change.verb == "added":
+        return f" ({mode_text})"
+    return (
+        f" ({'now ' if change.executable else ''}{mode_text}"
+        f"{'' if change.content else '; same bytes'})"
+    )
+
+
+def _format_change_counts(difference: PackageDifference) -> str:
+    counts = {
+        verb: sum(change.verb == verb for change in difference.changes) for verb in _VERB_SYMBOLS
+    }
+    return ", ".join(f"{count} {verb}" for verb, count in counts.items() if count)
+
+
+def _list_included_files(listing: PackageListing, by_size: bool) -> list[tuple[str, int]]:
+    files = list(listing.included.items())
+    return sorted(files, key=lambda file_size: (-file_size[1], file_size[0])) if by_size else files
+
+
+def _build_source_document(package_query: PackageQuery) -> dict[str, Any]:
+    source = package_query.source
+    document: dict[str, Any] = {"source": {"kind": source.kind, "path": source.path}}
+    if source.ref:
+        document["source"]["ref"] = source.ref
+    return (
+        {"address": package_query.release_address, **document}
+        if package_query.release_address
+        else document
+    )

@@ -1,0 +1,48 @@
+"""What `verify --bytes` found, as text and as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from synapse_apply.cli.console import Console
+from synapse_apply.model.errors import Exit
+from synapse_apply.operations.verify_bytes import BytesResult, ComparedBytes
+
+_RESULT_TEXTS = {
+    BytesResult.SAME: "the published bytes are those that are recorded",
+    BytesResult.LEARNED: "the published bytes are recorded from now on",
+    BytesResult.DIFFERENT: "the published bytes are not those that are recorded",
+    BytesResult.UNREAD: "the published bytes were not read",
+}
+
+
+def show_compared_bytes(console: Console, comparisons: Sequence[ComparedBytes]) -> int:
+    """Each release and what became of it; exit 3 unless all went well."""
+    from synapse_apply.views.sanitize import sanitize
+
+    findings = [entry for comparison in comparisons for entry in comparison.diagnostics]
+    code = Exit.OK if all(entry.is_consistent for entry in comparisons) else Exit.INCOMPLETE
+    if console.as_json:
+        document = {
+            "bytes": [_build_comparison_document(entry) for entry in comparisons],
+            "exit_code": int(code),
+        }
+        console.write_document({**document, "diagnostics": [entry.to_json() for entry in findings]})
+        return code
+    console.write_findings(findings)
+    for entry in comparisons:
+        digest = f" ({sanitize(entry.published_digest)})" if entry.is_consistent else ""
+        console.write_output(
+            f"{sanitize(str(entry.address))}: {_RESULT_TEXTS[entry.result]}{digest}.\n"
+        )
+    return code
+
+
+def _build_comparison_document(comparison: ComparedBytes) -> dict[str, Any]:
+    return {
+        "address": str(comparison.address),
+        "result": comparison.result.value,
+        "recorded": comparison.recorded_digest or None,
+        "published": comparison.published_digest or None,
+    }

@@ -1,0 +1,1 @@
+"""HTTP: connections, deadlines, retries, bodies, redaction. Home of requests and urllib3."""

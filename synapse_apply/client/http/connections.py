@@ -1,0 +1,413 @@
+"""Connections that keep a call's deadline on every read and write, and know whether it was sent.
+
+A socket timeout bounds one read; a server that drips a byte now and then would hold a call for
+ever. So each read and write gets what is left of the call's time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import logging
+import socket
+import ssl
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import (
+    BaseHTTPResponse,
+    HTTPConnectionPool,
+    HTTPSConnectionPool,
+    PoolManager,
+    Timeout,
+)
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import LocationValueError, ProtocolError
+from urllib3.util.wait import wait_for_read
+
+from synapse_apply.client.calls import mask_agent_token
+from synapse_apply.client.http.deadlines import Deadline
+from synapse_apply.client.http.environment import BackendRoute
+from synapse_apply.client.http.redaction import Redactor
+from synapse_apply.model.frozen import frozen
+
+# A server closes connections that idle; a POST on one that it just closed is lost with its fate
+# unknown. After this many seconds a call that must not be repeated gets a new connection.
+FRESH_SECONDS = 2.0
+_BLOCK = 64 * 1024
+_SWITCHING_PROTOCOLS = http.client.SWITCHING_PROTOCOLS
+_COMPRESSED_BLOCK = 8 * 1024
+
+
+class CutOffError(Exception):
+    """Nothing may leave any more, for the reason in its text."""
+
+
+class SpokeFirstError(ConnectionError):
+    """There are bytes to be read on a connection on which nothing was asked yet."""
+
+
+class Attempt:
+    """One attempt on its way: its time, and whether any byte of it has left."""
+
+    def __init__(
+        self,
+        deadline: Deadline,
+        find_refusal: Callable[[], str],
+        *,
+        write_timeout: float,
+        read_timeout: float,
+        repeatable: bool,
+    ) -> None:
+        """`write_timeout` and `read_timeout` are the longest waits, in seconds, of one call.
+
+        `find_refusal` gives why nothing may leave any more, "" while it may.
+        """
+        self._deadline = deadline
+        self._find_refusal = find_refusal
+        self._write_timeout = write_timeout
+        self._read_timeout = read_timeout
+        self._socket: Any = None
+        self.repeatable = repeatable
+        self.sent = False
+        self.response: http.client.HTTPResponse | None = None
+
+    def mark_sent(self, sock: Any) -> None:
+        """Bytes are about to leave on this socket; CutOffError where they may not."""
+        self._socket = sock  # before the question, so that `cut` misses nothing
+        if refusal := self._find_refusal():
+            raise CutOffError(refusal)
+        self.sent = True
+
+    def abort(self) -> None:
+        """Wake whoever waits for the answer; it will not come. Safe in a signal handler."""
+        raw_socket = getattr(
+            self._socket, "socket", self._socket
+        )  # TLS inside TLS wraps its socket
+        if isinstance(raw_socket, socket.socket):
+            with suppress(OSError):
+                # The class's own: that of TLS forgets its session while another thread reads.
+                socket.socket.shutdown(raw_socket, socket.SHUT_RDWR)
+
+    def close_response(self) -> None:
+        """Close an answer that nobody takes: a head that cannot be read holds its socket."""
+        if self.response is not None:
+            with suppress(OSError, ValueError):
+                self.response.close()
+
+    def next_write_timeout(self) -> float:
+        """Seconds the next write may take; TimeoutError when there are none left."""
+        return self._limit_timeout(self._write_timeout)
+
+    def next_read_timeout(self) -> float:
+        """Seconds the next read may take; TimeoutError when there are none left."""
+        return self._limit_timeout(self._read_timeout)
+
+    def _limit_timeout(self, timeout: float) -> float:
+        remaining = min(timeout, self._deadline.remaining_seconds())
+        if remaining <= 0:
+            raise TimeoutError("the call's total time is over")
+        return remaining
+
+
+CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("flight", default=None)
+# Set while a URL is fetched that is a credential itself: libraries log nothing of it.
+IS_LOGGING_SUPPRESSED: ContextVar[bool] = ContextVar("unlogged", default=False)
+
+
+class _TimedReader(io.RawIOBase):
+    """The bytes of a socket, each read bounded by the flight it belongs to."""
+
+    def __init__(self, raw: Any, sock: socket.socket, attempt: Attempt) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._attempt = attempt
+        self.is_finished = False  # the answer is: what is read from now on is none of it
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self.is_finished:
+            return 0
+        self._sock.settimeout(self._attempt.next_read_timeout())
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def fileno(self) -> int:
+        number: int = self._raw.fileno()
+        return number
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _TrailingBytes:
+    """Whether bytes came behind an answer: the server says what nobody has asked for.
+
+    Shared by the answer, which finds out, and its connection. A connection that kept the answer
+    itself would be kept by urllib3's registry of pools, and with it the client, for ever.
+    """
+
+    def __init__(self) -> None:
+        self.is_present = False
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(
+        self,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: str | None = None,
+        url: str | None = None,
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        attempt = CURRENT_ATTEMPT.get()
+        self._reader: _TimedReader | None = None
+        self.leftover = _TrailingBytes()
+        if attempt is not None:
+            attempt.response = self
+            self._reader = _TimedReader(self.fp.detach(), sock, attempt)
+            self.fp = io.BufferedReader(self._reader, _BLOCK)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The final status: what a server says before it (103 Early Hints) is no answer."""
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not http.client.CONTINUE < status < http.client.OK or status == _SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+    def _close_conn(self) -> None:
+        """The answer was read to its end, or is given up."""
+        stream: Any = self.fp
+        if self._reader is not None and stream is not None and not stream.closed:
+            self._reader.is_finished = True
+            self.leftover.is_present = self.leftover.is_present or bool(stream.peek(1))
+        self._reader = None  # the connection keeps this answer, and the reader has the client
+        super()._close_conn()  # type: ignore[misc]
+
+
+class TimedConnection(HTTPConnection):
+    # http.client's global switch prints headers, and with them the token.
+    debuglevel = 0
+    response_class = _TimedResponse
+    _is_connecting = False
+    _last_used_at = 0.0
+    _leftover: _TrailingBytes | None = None  # of the answer before
+
+    def connect(self) -> None:
+        self._is_connecting = True  # what a proxy tunnel sends is not the request
+        try:
+            super().connect()
+        finally:
+            self._is_connecting = False
+
+    def send(self, data: Any) -> None:
+        attempt = CURRENT_ATTEMPT.get()
+        if attempt is not None and not self._is_connecting:
+            if self.sock is None:
+                self.connect()
+            if not attempt.sent and not attempt.repeatable and has_unread_bytes(self.sock):
+                # It would be taken for the answer to what is sent now.
+                self.close()
+                raise SpokeFirstError
+            self.sock.settimeout(attempt.next_write_timeout())
+            attempt.mark_sent(self.sock)
+        super().send(data)
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._last_used_at = time.monotonic()
+        self._leftover = getattr(response._original_response, "leftover", None)  # noqa: SLF001
+        return response
+
+    @property
+    def is_connected(self) -> bool:
+        attempt = CURRENT_ATTEMPT.get()
+        idle_seconds = time.monotonic() - self._last_used_at
+        if attempt is not None and not attempt.repeatable and idle_seconds > FRESH_SECONDS:
+            return False
+        if (self._leftover and self._leftover.is_present) or has_unread_bytes(self.sock):
+            return False
+        return super().is_connected
+
+
+def has_unread_bytes(sock: Any) -> bool:
+    """Whether there is anything to be read on a connection, its end included.
+
+    Of TLS what counts is what was sent inside: a server may send tickets for later sessions. What
+    is found is taken out, so that the connection is of no more use.
+    """
+    if not isinstance(sock, socket.socket) or sock.fileno() < 0:
+        return False
+    if isinstance(sock, ssl.SSLSocket):
+        if sock.pending():
+            return True
+        if not wait_for_read(sock, timeout=0.0):
+            return False
+        old_timeout = sock.gettimeout()
+        sock.settimeout(0.0)
+        try:
+            sock.recv(1)
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return False
+        except OSError:
+            return True
+        finally:
+            sock.settimeout(old_timeout)
+        return True
+    return bool(wait_for_read(sock, timeout=0.0))
+
+
+class TimedTlsConnection(TimedConnection, HTTPSConnection):
+    pass
+
+
+class _TimedPool(HTTPConnectionPool):
+    ConnectionCls = TimedConnection
+
+
+class _TimedTlsPool(HTTPSConnectionPool):
+    ConnectionCls = TimedTlsConnection
+
+
+def _use_timed_pools(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
+
+
+@frozen
+class _OriginRoute:
+    """How an origin is reached; `uses_full_url`: its proxy is told whole URLs."""
+
+    pool: HTTPConnectionPool
+    uses_full_url: bool
+
+
+class TimedAdapter(HTTPAdapter):
+    """requests' adapter on timed connections; it never repeats a request by itself."""
+
+    def __init__(self, connections: int, route: BackendRoute) -> None:
+        """`connections` are kept open at most; more may be in use."""
+        self._route = route
+        self._routes_by_origin: dict[tuple[str, str], _OriginRoute] = {}
+        super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
+
+    def send_request(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
+    ) -> BaseHTTPResponse:
+        """Send one request and give its answer, the body still to come; as `send` raises.
+
+        `send` prepares each request from scratch and makes an object of each answer, which takes
+        as long as urllib3 does for the request. How an origin is reached is requests' knowledge
+        (proxies, certificates), and is asked for once.
+        """
+        scheme, host = urlsplit(url)[:2]
+        origin_route = self._routes_by_origin.get((scheme, host))
+        if origin_route is None:
+            origin_route = self._routes_by_origin[scheme, host] = self._build_origin_route(url)
+        path_and_query = url[len(scheme) + len("://") + len(host) :]
+        target = path_and_query if path_and_query.startswith("/") else f"/{path_and_query}"
+        try:
+            return origin_route.pool.urlopen(
+                method,
+                url if origin_route.uses_full_url else target,
+                body,
+                headers,
+                retries=self.max_retries,
+                redirect=False,
+                assert_same_host=False,
+                timeout=timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except LocationValueError as failure:
+            raise requests.exceptions.InvalidURL(failure) from None
+        except (ProtocolError, OSError) as failure:
+            raise requests.ConnectionError(failure) from None
+
+    def _build_origin_route(self, url: str) -> _OriginRoute:
+        request = requests.Request("GET", url).prepare()
+        verify_certificate: Any = self.cert_verify
+        proxies, verify = dict(self._route.proxies), self._route.verify
+        try:
+            pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies)
+        except LocationValueError as failure:
+            raise requests.exceptions.InvalidURL(failure) from None
+        verify_certificate(pool, request.url, verify, None)
+        return _OriginRoute(pool, self.request_url(request, proxies) != request.path_url)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, blocksize=_BLOCK, **options)
+        _use_timed_pools(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        _use_timed_pools(manager)
+        return manager
+
+
+@contextmanager
+def closing_response(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+    """Of an answer that was not read to its end the connection is of no more use."""
+    try:
+        yield response
+    finally:
+        response.close()
+        response.release_conn()
+
+
+def iter_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
+    """The body, decoded; what breaks it is no broken connection: the status had come."""
+    try:
+        # A block may inflate to a thousand times its size before anybody counts it.
+        size = _COMPRESSED_BLOCK if response.headers.get("Content-Encoding") else _BLOCK
+        yield from response.stream(size, decode_content=True)
+    except ProtocolError as failure:
+        raise requests.exceptions.ChunkedEncodingError(failure) from None
+
+
+# Those of the clients that are in use; urllib3's loggers are the process's.
+_REDACTORS: weakref.WeakSet[Redactor] = weakref.WeakSet()
+
+
+def register_log_redactor(redactor: Redactor) -> None:
+    """Mask the secrets that it knows in what urllib3 logs, as long as it is in use."""
+    _REDACTORS.add(redactor)
+
+
+class _SecretsFilter(logging.Filter):
+    """Masks secrets and agent tokens in the paths and headers that urllib3 logs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if IS_LOGGING_SUPPRESSED.get():
+            return False
+        text = record.getMessage()
+        masked = mask_agent_token(text)
+        for redactor in tuple(_REDACTORS):
+            masked = str(redactor.mask_text(masked))
+        if masked != text:
+            record.msg, record.args, record.exc_info = masked, (), None
+        return True
+
+
+def _install_log_filters() -> None:
+    names = ("connection", "connectionpool", "poolmanager", "response", "util.retry")
+    for name in names:
+        logging.getLogger(f"urllib3.{name}").addFilter(_SecretsFilter())
+    # Fewer kept connections than workers costs a handshake, which is no news for a user.
+    logging.getLogger("urllib3.connectionpool").addFilter(
+        lambda record: not str(record.msg).startswith("Connection pool is full")
+    )
+
+
+_install_log_filters()

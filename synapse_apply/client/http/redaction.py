@@ -1,0 +1,383 @@
+"""Secrets in a server's words: which forms and which leading parts of a value count as one.
+
+A server may quote what it was sent, and its words go into terminals, reports, files and the
+state. So each text, key and id of an answer is masked right after it is parsed. This adds to the
+redaction by path: what stands at a secret place is wrapped there, whatever it is.
+
+- A value counts in each form of `encode_secret_forms` and `_encode_escaped_forms`. So does a
+  leading part of it, because servers shorten what they quote: 8 characters, or 4 after a prefix
+  that many values share (`syn_`, `https://host/`), or 12 where those are words by their looks.
+- A value of fewer than 8 characters counts only as a word of its own; one of fewer than 6 only when
+  letters are mixed with something else; one of fewer than 4 never.
+- A text or key that equals a public one (what a manifest declares in plain, names of fields) is
+  left as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from threading import Lock
+from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+from synapse_apply.model.secrets.masked_text import MaskedText
+
+MASK = "(sensitive)"
+
+_MIN_RUN_LENGTH = 8
+_CHARS_AFTER_PREFIX = 4
+_MIN_LENGTH_OF_WORDS = 12
+_MIN_SECRET_LENGTH, _MIN_MIXED_LENGTH = 6, 4
+_MAX_PREFIX_LENGTH = 12
+_MIN_DOCUMENT_RUN_LENGTH = 64
+_MIN_KEY_LENGTH = 4
+_MIN_LINE_LENGTH = 16
+_MAX_CLEAN_TEXTS, _MAX_CLEAN_LENGTH = 10_000, 64
+_MAX_DEPTH = 200
+
+_VENDOR_PREFIX = re.compile(r"(?:[A-Za-z]{1,10}[_-])+")
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token) +")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_TOKEN_HEADER = re.compile(r"eyJ[A-Za-z0-9_-]+\.")
+_PEM_HEADER = re.compile(r"-----BEGIN [A-Z ]+-----\s*")
+_WORDS = re.compile(r"[A-Z]?[a-z]+(?:[-_. ]+[A-Z]?[a-z]+)*[-_. ]*")
+_PLAIN_CHARS = re.compile(r"[A-Za-z0-9._-]+")
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
+_URL_SAFE = str.maketrans("+/", "-_")
+_MIXED_CHARS = re.compile(r"(?=.*[A-Za-z]).*[^A-Za-z\s]")
+# Names that the client looks for in answers: masked, an answer could not be read.
+_PROTOCOL_NAMES = """
+    count code configuration created cursor data description detail dry_run error errors field
+    is_active job_id message meta next next_cursor pagination password previous provider
+    request_id results status version
+""".split()  # noqa: SIM905 - one a line would hide what is missing
+
+
+class _SecretForm(NamedTuple):
+    """A secret in one form: its shortest leading part that counts, and all of it."""
+
+    prefix: str
+    full_text: str
+    needs_word_boundary: bool  # counts only as a word of its own
+
+
+class _SecretSearch(NamedTuple):
+    """What texts are searched with: `run_pattern` finds where any of `keys` could be.
+
+    `clean_texts` are short texts that were searched.
+    """
+
+    key_length: int
+    keys: frozenset[str]
+    run_pattern: re.Pattern[str]
+    prefix_lengths: tuple[int, ...]
+    forms_by_prefix: dict[str, tuple[_SecretForm, ...]]
+    clean_texts: set[str]
+
+
+class Redactor:
+    """The secrets of a run, and the mask that takes them out of a server's words.
+
+    Safe for many threads. Values may be added at any time and count from then on.
+    """
+
+    def __init__(self, values: Iterable[str | None] = ()) -> None:
+        self._lock = Lock()
+        self._secrets: set[str] = set()
+        self._forms_by_prefix: dict[str, set[_SecretForm]] = {}
+        self._public_texts: set[str] = set(_PROTOCOL_NAMES)
+        self._search: _SecretSearch | None = None
+        self._is_stale = False
+        for value in values:
+            self.add_secret(value)
+
+    def __repr__(self) -> str:
+        return f"<Redactor of {len(self._secrets)} values>"
+
+    def add_secret(self, value: Any) -> None:
+        """A secret: a text, a number, or JSON with secrets in it."""
+        with self._lock:
+            for part in _iter_secret_texts(value):
+                if part in self._secrets:
+                    continue
+                self._secrets.add(part)
+                for form in _iter_secret_forms(part):
+                    self._forms_by_prefix.setdefault(form.prefix, set()).add(form)
+                    self._is_stale = True
+
+    def allow_public_texts(self, texts: Iterable[str]) -> None:
+        """Texts that are public: an answer's text or key that equals one is left as it is."""
+        with self._lock:
+            self._public_texts.update(texts)
+
+    def mask_text(self, text: str) -> str:
+        """The text with its secrets masked, the same object when it has none."""
+        search = self._read_current_search()
+        return text if search is None else self._mask_string(text, search)
+
+    def mask_json(self, value: Any) -> Any:
+        """A parsed value with the secrets of its texts, keys and numbers masked."""
+        search = self._read_current_search()
+        return value if search is None else self._mask_value(value, search, 0)
+
+    def mask_parsed(self, value: Any, text: str) -> Any:
+        """The same for a value whose JSON text is at hand: mostly the text shows it has none."""
+        search = self._read_current_search()
+        if search is None:
+            return value
+        # What is escaped otherwise than JSON must be is not seen in the text.
+        if "\\u" not in text and next(_iter_secret_spans(text, search), None) is None:
+            return value
+        return self._mask_value(value, search, 0)
+
+    def _mask_value(self, value: Any, search: _SecretSearch, depth: int) -> Any:
+        kind = type(value)
+        if kind is str:
+            return self._mask_string(value, search)
+        if kind is dict and depth < _MAX_DEPTH:
+            return self._mask_mapping(value, search, depth)
+        if kind is list and depth < _MAX_DEPTH:
+            return [self._mask_value(item, search, depth + 1) for item in value]
+        if kind is int and abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
+            digits = str(value) if value.bit_length() < 10_000 else ""
+            masked = self._mask_string(digits, search)
+            return MaskedText.from_original(MASK, value) if masked is not digits else value
+        # Nothing that the engine reads lies so deep.
+        return MASK if kind in (dict, list) else value
+
+    def _mask_mapping(
+        self, value: dict[str, Any], search: _SecretSearch, depth: int
+    ) -> dict[str, Any]:
+        masked_mapping: dict[str, Any] = {}
+        for key, child in value.items():
+            name = self._mask_string(key, search)
+            while name in masked_mapping:
+                name = MaskedText.from_original(f"{name}*", key)
+            masked_mapping[name] = self._mask_value(child, search, depth + 1)
+        return masked_mapping
+
+    def _mask_string(self, text: str, search: _SecretSearch) -> str:
+        # Keys, and values such as a provider, stand in every object.
+        if text in search.clean_texts:
+            return text
+        masked = None if text in self._public_texts else _mask_if_secret(text, search)
+        if masked is not None:
+            return MaskedText.from_original(masked, text)
+        if len(text) <= _MAX_CLEAN_LENGTH and len(search.clean_texts) < _MAX_CLEAN_TEXTS:
+            search.clean_texts.add(text)
+        return text
+
+    def _read_current_search(self) -> _SecretSearch | None:
+        if self._is_stale:
+            with self._lock:
+                if self._is_stale:
+                    self._search = _build_search(self._forms_by_prefix)
+                    self._is_stale = False
+        return self._search
+
+
+def _iter_secret_texts(value: Any) -> Iterator[str]:
+    """The texts of a secret that each count by themselves."""
+    if isinstance(value, dict):
+        for child in value.values():
+            yield from _iter_secret_texts(child)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _iter_secret_texts(item)
+    elif isinstance(value, bool) or value is None:
+        return
+    elif isinstance(value, int):
+        if abs(value) >= 10 ** (_MIN_RUN_LENGTH - 1):
+            yield str(value)
+    elif isinstance(value, str) and (text := value.strip()):
+        if _is_long_enough(text):
+            yield text
+        yield from _iter_quotable_texts(text)
+
+
+def _iter_quotable_texts(text: str) -> Iterator[str]:
+    """What a server may quote of a longer secret: values of a document, lines, a URL's password."""
+    if text[0] in "{[":
+        with suppress(ValueError, RecursionError):
+            yield from _iter_secret_texts(json.loads(text))
+    elif scheme_match := _SCHEME.match(text):
+        yield from (
+            candidate for candidate in (text[scheme_match.end() :],) if _is_long_enough(candidate)
+        )
+    elif "\n" in text:
+        lines = (line.strip() for line in text.splitlines())
+        yield from (
+            candidate
+            for candidate in lines
+            if len(candidate) >= _MIN_LINE_LENGTH and candidate[:5] != "-----"
+        )
+    elif _URL.match(text):
+        try:
+            password = urlsplit(text).password
+        except ValueError:
+            return
+        yield from (
+            (candidate for candidate in {password, unquote(password)} if _is_long_enough(candidate))
+            if password
+            else ()
+        )
+
+
+def _is_long_enough(text: str) -> bool:
+    """Whether a value is long enough to be looked for."""
+    return len(text) >= _MIN_SECRET_LENGTH or (
+        len(text) >= _MIN_MIXED_LENGTH and _MIXED_CHARS.match(text) is not None
+    )
+
+
+def _find_prefix_length(text: str) -> int:
+    """How many leading characters of a value count as the value."""
+    if text[0] in "{[":
+        return min(len(text), _MIN_DOCUMENT_RUN_LENGTH)
+    length = max(_MIN_RUN_LENGTH, _measure_public_prefix(text))
+    if _WORDS.fullmatch(text[:length]):
+        length = max(length, _MIN_LENGTH_OF_WORDS)
+    return min(length, len(text))
+
+
+def _measure_public_prefix(text: str) -> int:
+    """The length of what many values begin with, and of the characters after it that are needed."""
+    if match := _TOKEN_HEADER.match(text) or _PEM_HEADER.match(text):
+        return match.end() + _MIN_RUN_LENGTH
+    if match := _URL.match(text):
+        host_end = text.find("/", match.end())
+        if "@" not in text[match.end() : host_end if host_end >= 0 else len(text)]:
+            return (len(text) if host_end < 0 else host_end + 1) + _CHARS_AFTER_PREFIX
+        return match.end() + _CHARS_AFTER_PREFIX
+    if match := _SCHEME.match(text):
+        return match.end() + _CHARS_AFTER_PREFIX
+    match = _VENDOR_PREFIX.match(text[:_MAX_PREFIX_LENGTH])
+    return match.end() + _CHARS_AFTER_PREFIX if match else 0
+
+
+def _iter_secret_forms(text: str) -> Iterator[_SecretForm]:
+    """The forms of a value with their leading parts, which begin as the leading part's do."""
+    length = _find_prefix_length(text)
+    needs_boundary = len(text) < _MIN_RUN_LENGTH or (
+        length == len(text) and bool(_WORDS.fullmatch(text))
+    )
+    full_forms, prefixes = encode_secret_forms(text), encode_secret_forms(text[:length])
+    if not _PLAIN_CHARS.fullmatch(text):
+        full_forms += _encode_escaped_forms(text)
+        prefixes += _encode_escaped_forms(text[:length])
+    for full_form, prefix in zip(full_forms, prefixes, strict=True):
+        # What is as short as a word in another form is one, too.
+        if full_form and len(prefix) >= min(length, _MIN_RUN_LENGTH):
+            yield _SecretForm(
+                prefix,
+                full_form,
+                needs_word_boundary=needs_boundary and full_form[:length] == text[:length],
+            )
+
+
+def encode_secret_forms(text: str) -> list[str]:
+    """A value as texts, JSON, URLs, HTML, hexadecimal and base64 write it.
+
+    The forms come in one order for all texts of one alphabet. In base64 they are the characters
+    that stay the same whatever stands before and after.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    forms = [text, data.hex(), data.hex().upper()]
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + data).decode()
+        stable = encoded[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6]
+        forms += [stable, stable.translate(_URL_SAFE)]
+    return forms
+
+
+def _encode_escaped_forms(text: str) -> list[str]:
+    """The same for the forms that differ only where a text has other than plain characters."""
+    data = text.encode("utf-8", "surrogatepass")
+    in_json = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    in_url = (quote(data, safe=""), quote(data), quote_plus(data), quote(data, safe="/:@"))
+    in_html = html.escape(text)
+    return [
+        *in_json,
+        json.dumps(in_json[0])[1:-1],
+        *(encoded.replace("/", "\\/") for encoded in in_json),
+        *in_url,
+        *(_PERCENT.sub(lambda match: match[0].lower(), encoded) for encoded in in_url),
+        in_html,
+        in_html.replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+        in_html.replace("&#x27;", "&apos;"),
+        html.escape(text, quote=False),
+    ]
+
+
+def _build_search(forms: dict[str, set[_SecretForm]]) -> _SecretSearch | None:
+    if not forms:
+        return None
+    length = max(_MIN_KEY_LENGTH, min(_MIN_RUN_LENGTH, *map(len, forms)))
+    keys = frozenset(prefix_text[:length] for prefix_text in forms)
+    characters = "".join(sorted(set().union(*keys)))
+    runs = re.compile(f"[{re.escape(characters)}]{{{length},}}")
+    prefix_lengths = tuple(sorted(set(map(len, forms)), reverse=True))
+    return _SecretSearch(
+        length,
+        keys,
+        runs,
+        prefix_lengths,
+        {prefix: tuple(form_set) for prefix, form_set in forms.items()},
+        set(),
+    )
+
+
+def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, int]]:
+    """Where secrets stand in a text: begin and end, in order, none in another."""
+    length, keys, end = search.key_length, search.keys, 0
+    for run in search.run_pattern.finditer(text):
+        run_start, run_end = run.span()
+        for position in range(max(run_start, end), run_end - length + 1):
+            if position >= end and text[position : position + length] in keys:
+                secret_end = _find_secret_end(text, position, search)
+                if secret_end > position:
+                    end = secret_end
+                    yield position, end
+
+
+def _find_secret_end(text: str, position: int, search: _SecretSearch) -> int:
+    """Where the longest secret that begins here ends; `position` when none does."""
+    end = position
+    for length in search.prefix_lengths:
+        for form in search.forms_by_prefix.get(text[position : position + length], ()):
+            form_end = position + _count_common_chars(text, position, form.full_text, length)
+            if form.needs_word_boundary and not _is_separate_word(text, position, form_end, form):
+                continue
+            end = max(end, form_end)
+    return end
+
+
+def _count_common_chars(text: str, position: int, full_text: str, length: int) -> int:
+    """How many characters of a form stand here; `length` of them are known to."""
+    if text.startswith(full_text, position):
+        return len(full_text)
+    max_length = min(len(full_text), len(text) - position)
+    while length < max_length and text[position + length] == full_text[length]:
+        length += 1
+    return length
+
+
+def _is_separate_word(text: str, position: int, end: int, form: _SecretForm) -> bool:
+    if end - position < len(form.full_text):
+        return False
+    before, after = text[position - 1 : position], text[end : end + 1]
+    return not any(char.isalnum() or char == "_" for char in (before, after))
+
+
+def _mask_if_secret(text: str, search: _SecretSearch) -> str | None:
+    """The masked text, None where there is nothing to mask."""
+    pieces, end = [], 0
+    for secret_start, secret_end in _iter_secret_spans(text, search):
+        pieces += [text[end:secret_start], MASK]
+        end = secret_end
+    return "".join((*pieces, text[end:])) if pieces else None

@@ -1,0 +1,147 @@
+"""Lists that come in pages, walked without trust in the links they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+from synapse_apply.client import failures
+from synapse_apply.client.answer_shapes import ANYTHING, AnswerShape
+from synapse_apply.client.calls import ClientCall
+from synapse_apply.client.dialects.dialect import Dialect, ListPage, parse_link_query
+from synapse_apply.client.errors import UnexpectedAnswerError
+from synapse_apply.client.http.answers import Answer
+from synapse_apply.client.json_items import JsonItems, NotItemsError
+from synapse_apply.model.frozen import frozen
+
+Params = Mapping[str, Any]
+Fetch = Callable[[ClientCall], Answer]
+# The body of an answer as it arrives; its head is told to the second argument.
+Stream = Callable[[ClientCall, Callable[[Answer], None]], Iterator[bytes]]
+
+
+@frozen
+class ListQuery:
+    """A list to be read: how, in which dialect, where, narrowed by what; pages at a time.
+
+    Its items have this `shape`; ANYTHING also where they need not be objects.
+    """
+
+    fetch: Fetch
+    dialect: Dialect
+    path: str
+    params: Params
+    max_parallel: int = 1
+    shape: AnswerShape = ANYTHING
+
+    @property
+    def first_page_query(self) -> dict[str, Any]:
+        """What is asked of the first page."""
+        return {**dict(self.dialect.page_size_query), **self.params}
+
+
+def parse_page(
+    dialect: Dialect, call: ClientCall, answer: Answer, shape: AnswerShape = ANYTHING
+) -> ListPage:
+    """The page an answer is; UnexpectedAnswerError for none, or for items of another shape."""
+    if answer.parse_fault and answer.body.strip():
+        raise failures.build_unexpected_answer_error(
+            call, answer, f"the answer cannot be read: {answer.parse_fault}"
+        )
+    page = dialect.read_page(answer.parsed)
+    if page is None:
+        raise failures.build_unexpected_answer_error(
+            call, answer, "neither a list nor a page of one"
+        )
+    for item in page.items if shape is not ANYTHING else ():
+        if not isinstance(item, dict):
+            raise failures.build_unexpected_answer_error(
+                call, answer, "the list holds items that are no objects"
+            )
+        if fault := shape.find_fault(item):
+            raise failures.build_unexpected_answer_error(
+                call, answer, f"of an item in the list: {fault}"
+            )
+    return page
+
+
+def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
+    """The listing, with a bound on what all its pages weigh; see `Answer.weight`."""
+    lock, total_weight = Lock(), 0
+
+    def fetch_weighed(call: ClientCall) -> Answer:
+        nonlocal total_weight
+        answer = list_query.fetch(call)
+        with lock:
+            total_weight += answer.parsed_weight
+            is_too_heavy = total_weight > max_weight
+        if is_too_heavy:
+            problem = (
+                f"its pages together take more than {max_weight // 1024**2} MiB, more than is "
+                f"held of "
+                "one list; is this the right server, and does it heed page numbers?"
+            )
+            raise failures.build_unexpected_answer_error(call, answer, problem)
+        return answer
+
+    return replace(list_query, fetch=fetch_weighed)
+
+
+def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
+    """Every page of a list, at most `max_pages`.
+
+    UnexpectedAnswerError when the links go in a circle.
+    """
+    query = list_query.first_page_query
+    seen_queries: set[tuple[tuple[str, str], ...]] = set()
+    while True:
+        call = ClientCall("GET", list_query.path, query=query, repeatable=True)
+        seen_queries.add(_build_query_key(query))
+        answer = list_query.fetch(call)
+        page = parse_page(list_query.dialect, call, answer, list_query.shape)
+        yield page
+        if page.next_query is None:
+            return
+        # Our own filters stay: a `next` without them would lead into another list.
+        query = {**query, **dict(page.next_query)}
+        if _build_query_key(query) in seen_queries:
+            raise failures.build_unexpected_answer_error(call, answer, "its pages go in a circle")
+        if len(seen_queries) >= max_pages:
+            raise failures.build_unexpected_answer_error(
+                call, answer, f"it has more than {max_pages} pages"
+            )
+
+
+def stream_list_items(
+    stream: Stream, path: str, names: tuple[str, ...], max_pages: int
+) -> Iterator[Any]:
+    """The items of a list as they arrive, of every page if it has several.
+
+    `names` are those that the list may have in an object; `max_pages` bounds its pages.
+    UnexpectedAnswerError for what is none.
+    """
+    query: tuple[tuple[str, str], ...] | None = ()
+    seen_queries: set[tuple[tuple[str, str], ...]] = set()
+    while query is not None:
+        if len(seen_queries) >= max_pages:
+            raise UnexpectedAnswerError(f"GET {path}: it has more than {max_pages} pages")
+        call = ClientCall("GET", path, query=query, repeatable=True, accept="application/json")
+        if query in seen_queries:
+            raise UnexpectedAnswerError(f"{call}: its pages go in a circle")
+        seen_queries.add(query)
+        answers: list[Answer] = []
+        items = JsonItems(stream(call, answers.append), names)
+        try:
+            yield from items
+        except NotItemsError as failure:
+            raise failures.build_unexpected_answer_error(
+                call, answers[-1], f"the answer is {failure}"
+            ) from None
+        next_link = items.other_values.get("next")
+        query = parse_link_query(next_link) if next_link and isinstance(next_link, str) else None
+
+
+def _build_query_key(query: Params) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, str(value)) for key, value in query.items()))

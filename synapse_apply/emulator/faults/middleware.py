@@ -1,0 +1,295 @@
+"""Lets requests go wrong as the fault schedule says; without rules it only passes them on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from synapse_apply.emulator.core.backend import DataSetBackend
+from synapse_apply.emulator.core.call import ApiVersion, find_version_by_path
+from synapse_apply.emulator.core.errors import ApiError
+from synapse_apply.emulator.core.listener import TRANSPORT
+from synapse_apply.emulator.core.store import Kind, StoredObject
+from synapse_apply.emulator.faults.rules import BEFORE, FaultRule
+
+OWN_PREFIX = "/_emulator/"
+_RESET_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close(2) sends RST
+_PIECES_PER_SECOND = 20
+_KINDS_DURING_UPLOAD = frozenset({"cut", "narrow"})
+_MIN_PAUSE_SECONDS = 0.005  # seconds; shorter ones are made up for by the next
+_KIND_BY_PATH: dict[str, Kind] = {
+    "plugins": "plugin",
+    "plugin_releases": "release",
+    "storages": "storage",
+    "v2/plugins": "plugin",
+    "v2/plugin-releases": "release",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _FaultExchange:
+    """One request and the ways to answer it; it was received whole, unless it still arrives."""
+
+    app: ASGIApp
+    scope: Scope
+    body_messages: Sequence[Message]
+    receive: Receive
+    send: Send
+
+    async def run_app(self, send: Send) -> None:
+        """Let the server do what was asked; a client that has gone changes nothing."""
+        pending = list(self.body_messages)
+
+        async def replay_body() -> Message:
+            return pending.pop(0) if pending else await self.receive()
+
+        await self.app(self.scope, replay_body, send)
+
+    async def capture_answer(self) -> list[Message]:
+        """Let the server act, and keep its answer back; of a stream, only that it began."""
+        messages: list[Message] = []
+        stream_started = asyncio.Event()
+
+        async def capture_message(message: Message) -> None:
+            messages.append(message)
+            if _is_stream(message):
+                stream_started.set()
+                await asyncio.Event().wait()  # for ever: what would follow has no end
+
+        app_task, stream_task = (
+            asyncio.ensure_future(self.run_app(capture_message)),
+            asyncio.ensure_future(stream_started.wait()),
+        )
+        await asyncio.wait((app_task, stream_task), return_when=asyncio.FIRST_COMPLETED)
+        stream_task.cancel()
+        if not stream_started.is_set():
+            await app_task
+            return messages
+        app_task.cancel()
+        await asyncio.wait((app_task,))
+        return [*messages, {"type": "http.response.body", "body": b""}]
+
+    async def send_messages(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            await self.send(message)
+
+    async def close_connection(self, *, reset: bool) -> None:
+        """End the connection: with RST, or with FIN after what was written."""
+        transport: asyncio.Transport = self.scope["state"][TRANSPORT]
+        if transport.is_closing():  # the client was first
+            return
+        if reset:
+            raw_socket = transport.get_extra_info("socket")
+            raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_LINGER)
+            transport.abort()
+        else:
+            transport.close()
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+class FaultMiddleware:
+    """Stands before the routes; the server's own endpoints are never touched."""
+
+    def __init__(
+        self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
+    ) -> None:
+        self.app = app
+        self.backend = backend
+        self.versions = versions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        faults = self.backend.fault_schedule
+        rule = None
+        if faults.rules and scope["type"] == "http" and not scope["path"].startswith(OWN_PREFIX):
+            rule = faults.take_due_rule(scope["method"], scope["path"])
+        if rule is None:
+            await self.app(scope, receive, send)
+            return
+        acts_during_upload = rule.action.kind in _KINDS_DURING_UPLOAD
+        body = [] if acts_during_upload else await _read_request_messages(receive)
+        if body is not None:
+            exchange = _FaultExchange(self.app, scope, body, receive, send)
+            await getattr(self, f"_{rule.action.kind}")(exchange, rule)
+
+    async def _latency(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        rule.applied_count += 1
+        await asyncio.sleep(rule.action.value / 1000)
+        await exchange.run_app(exchange.send)
+
+    async def _hang(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        answer = await self._capture_answer_if_after(exchange, rule)
+        await asyncio.sleep(rule.action.value)
+        if answer is None:
+            await exchange.run_app(exchange.send)
+        else:
+            await exchange.send_messages(answer)
+
+    async def _status(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        await self._capture_answer_if_after(exchange, rule)
+        await self._send_refusal(exchange, rule.action.value, rule.action.retry_after)
+
+    async def _bucket(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        if rule.take_token(time.monotonic()):
+            await exchange.run_app(exchange.send)
+            return
+        rule.applied_count += 1
+        await self._send_refusal(exchange, 429, rule.action.retry_after)
+
+    async def _send_refusal(
+        self, exchange: _FaultExchange, status: int, retry_after: float | None
+    ) -> None:
+        text = json.dumps(self._build_refusal_body(exchange.scope, status)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
+        if retry_after is not None:
+            headers.append((b"retry-after", b"%g" % retry_after))
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        await exchange.send_messages([start, {"type": "http.response.body", "body": text}])
+
+    async def _reset(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        await self._capture_answer_if_after(exchange, rule)
+        await exchange.close_connection(reset=True)
+
+    async def _cut(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        bytes_left = rule.action.value
+        while bytes_left > 0:
+            message = await exchange.receive()
+            if message["type"] != "http.request":
+                return
+            bytes_left -= len(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
+        rule.applied_count += 1
+        await asyncio.sleep(rule.action.wait_seconds)
+        await exchange.close_connection(reset=True)
+
+    async def _narrow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        rule.applied_count += 1
+        started_at, bytes_read = time.monotonic(), 0
+
+        async def receive_paced() -> Message:
+            nonlocal bytes_read
+            message = await exchange.receive()
+            bytes_read += len(message.get("body", b""))
+            pause = started_at + bytes_read / rule.action.value - time.monotonic()
+            if pause > _MIN_PAUSE_SECONDS:
+                await asyncio.sleep(pause)
+            return message
+
+        await self.app(exchange.scope, receive_paced, exchange.send)
+
+    async def _truncate(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        bytes_left: int = rule.action.value
+        is_cut = False
+
+        async def send_truncated(message: Message) -> None:
+            nonlocal bytes_left, is_cut
+            if is_cut:
+                return
+            if message["type"] == "http.response.start":
+                rule.applied_count += 1
+                await exchange.send(message)
+                return
+            text, has_more = message.get("body", b""), message.get("more_body", False)
+            # At least the end is missing, however short the answer is.
+            part = text[: bytes_left if has_more else min(bytes_left, max(len(text) - 1, 0))]
+            bytes_left -= len(part)
+            await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+            if bytes_left <= 0 or not has_more:
+                is_cut = True
+                await exchange.close_connection(reset=False)
+
+        await exchange.run_app(send_truncated)
+
+    async def _slow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        size = max(1, rule.action.value // _PIECES_PER_SECOND)
+
+        async def send_slowly(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                rule.applied_count += 1
+                await exchange.send(message)
+                return
+            text, has_more = message.get("body", b""), message.get("more_body", False)
+            for offset in range(0, len(text), size):
+                piece = text[offset : offset + size]
+                await asyncio.sleep(len(piece) / rule.action.value)
+                await exchange.send(
+                    {"type": "http.response.body", "body": piece, "more_body": True}
+                )
+            if not has_more:
+                await exchange.send({"type": "http.response.body", "body": b""})
+
+        await exchange.run_app(send_slowly)
+
+    async def _page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        answer = await exchange.capture_answer()
+        kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
+        row = self._find_first_object(kind, _split_answer(answer)[1]) if kind else None
+        if kind and row:
+            rule.applied_count += 1
+            if rule.action.value == "delete":
+                self.backend.store.delete(kind, row.id)
+            else:
+                now = self.backend.clock.now()
+                key = f"shift-{uuid.uuid4().hex}" if row.key else None
+                new_body = {**row.body, "name": f"shifts the pages {rule.matched_count}"}
+                if kind == "plugin":
+                    new_body["code"] = key
+                self.backend.store.insert(
+                    kind, row.tenant, new_body, created=now, key=key, parent=row.parent
+                )
+        await exchange.send_messages(answer)
+
+    def _build_refusal_body(self, scope: Scope, status: int) -> Any:
+        version = find_version_by_path(self.versions, scope["path"])
+        return version.build_error_body(
+            ApiError(status, {"detail": f"Fault: {status}."}), scope["request_id"]
+        )
+
+    def _find_first_object(self, kind: Kind, text: bytes) -> StoredObject | None:
+        """The first object of a page that is about to be answered."""
+        try:
+            page: Any = json.loads(text)
+        except ValueError:
+            return None
+        results = page.get("results") or page.get("data") if isinstance(page, dict) else None
+        return self.backend.store.find_by_id(kind, results[0]["id"]) if results else None
+
+    @staticmethod
+    async def _capture_answer_if_after(
+        exchange: _FaultExchange, rule: FaultRule
+    ) -> list[Message] | None:
+        """Let the server act first where the deed comes after; then the kept answer."""
+        answer = None if rule.action.commit_point == BEFORE else await exchange.capture_answer()
+        rule.applied_count += 1
+        return answer
+
+
+def _split_answer(answer: Sequence[Message]) -> tuple[Message, bytes]:
+    return answer[0], b"".join(message.get("body", b"") for message in answer[1:])
+
+
+def _is_stream(message: Message) -> bool:
+    headers = dict(message.get("headers", ()))
+    return bool(headers.get(b"content-type", b"").startswith(b"text/event-stream"))
+
+
+async def _read_request_messages(receive: Receive) -> list[Message] | None:
+    """All of the request's body; None when the client went away meanwhile."""
+    messages: list[Message] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        messages.append(message)
+        if not message.get("more_body", False):
+            return messages

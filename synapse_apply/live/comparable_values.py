@@ -1,0 +1,120 @@
+"""Makes declared, live and recorded comparable: references to ids, secrets to keyed digests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.applying.records import flatten_live_fields
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.observed import LookupResult
+from synapse_apply.model.ports import Secrets
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.runtime.paused_collection import pause_gc
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import (
+    DesiredSecret,
+    Fields,
+    KnownAfterApply,
+    Reference,
+    SecretRef,
+    flatten,
+)
+from synapse_apply.planning.plan_input import ResourceState
+
+NO_STATE_KEY_REASON = "there is no state key"
+
+
+def build_declared_fields(
+    desired: Desired, lookup_results: Mapping[Address, LookupResult], salt: str, secrets: Secrets
+) -> dict[Path, Any]:
+    """Declared fields, flat, as the planner compares them."""
+    fields = flatten(desired.spec)
+    for path, value in fields.items():
+        if type(value) is str:
+            continue
+        if isinstance(value, Reference):
+            lookup_result = lookup_results.get(value.address)
+            observed = lookup_result.observed if lookup_result else None
+            fields[path] = observed.remote_id if observed else KnownAfterApply(value.address)
+        elif isinstance(value, SecretRef):
+            fields[path] = _build_desired_secret(value, path, salt, secrets)
+    return fields
+
+
+def _build_desired_secret(ref: SecretRef, path: Path, salt: str, secrets: Secrets) -> DesiredSecret:
+    if ref.source == "live":
+        return DesiredSecret(ref, missing_reason="the server's value is kept")
+    try:
+        mac = secrets.compute_mac(salt, path, secrets.resolve_secret(ref))
+    except SecretUnavailable as failure:
+        return DesiredSecret(ref, missing_reason=failure.diagnostics[0].detail.rstrip("."))
+    return DesiredSecret(ref, mac, "" if mac else NO_STATE_KEY_REASON)
+
+
+def build_recorded_fields(
+    declared_fields: Fields, ignored_paths: tuple[Path, ...]
+) -> dict[Path, Any]:
+    """Declared fields as a record keeps them once they agree with what is live."""
+    fields: dict[Path, Any] = {}
+    for path, value in declared_fields.items():
+        if is_at_or_below(path, ignored_paths):
+            continue
+        if isinstance(value, DesiredSecret):
+            if value.mac is not None:
+                fields[path] = value.mac
+        elif not isinstance(value, KnownAfterApply):
+            fields[path] = value
+    return fields
+
+
+@pause_gc()
+def build_resources(
+    catalogue: Catalogue,
+    live_reader: LiveReader,
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    secrets: Secrets,
+    new_salt: Any,
+) -> dict[Address, ResourceState]:
+    """One Item for each address that is declared or recorded, of a kind this version knows."""
+    resources: dict[Address, ResourceState] = {}
+    for address in sort_addresses({*desired, *records}):
+        kind = catalogue.get(address.kind)
+        if kind is None:
+            continue
+        record = records.get(address)
+        declared_resource = desired.get(address)
+        binding = live_reader.select_binding(kind)
+        if declared_resource is None and record is not None:
+            binding = kind.bindings.get(record.api, binding)
+        salt = (record.salt if record else "") or new_salt()
+        declared_fields = (
+            build_declared_fields(declared_resource, live_reader.lookup_results, salt, secrets)
+            if declared_resource
+            else {}
+        )
+        lookup_result = live_reader.lookup_results.get(address) or LookupResult(address)
+        observed_fields: Fields = {}
+        if lookup_result.observed is not None:
+            managed_fields = {**record.applied, **declared_fields} if record else declared_fields
+            observed_fields = flatten_live_fields(
+                lookup_result.observed, managed_fields, salt, secrets
+            )
+        resources[address] = ResourceState(
+            address=address,
+            type=kind,
+            binding=binding,
+            lookup_result=lookup_result,
+            desired=declared_resource,
+            declared_fields=declared_fields,
+            live_fields=observed_fields,
+            record=record,
+            salt=salt,
+            natural_key=live_reader.natural_keys.get(address, ""),
+        )
+    return resources

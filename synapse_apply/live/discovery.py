@@ -1,0 +1,319 @@
+"""Collects what is live, as far as an API lets it be found: by list, code, id or owner."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import field
+from typing import TypeVar
+
+from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.live.live_backend import LiveBackend
+from synapse_apply.model.errors import (
+    NotFound,
+    RemoteError,
+    Unauthorized,
+    Unreachable,
+    describe_failure,
+)
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
+
+NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
+# Whoever is asked next would be told the same.
+_FINAL_ERRORS = (Unauthorized, Unreachable)
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@frozen
+class NamedObject:
+    """An object named by its id.
+
+    `is_required`: by itself, not in a range, so that it must be there.
+    """
+
+    id: str
+    is_required: bool = True
+
+
+@frozen
+class GatherQuery:
+    """What to look for; where nothing is said of a kind, all that can be listed.
+
+    `ids` by a kind's prefix; `members` is newest, all or none: which of each series.
+    """
+
+    codes: tuple[str, ...] = ()
+    ids: Mapping[str, Sequence[NamedObject]] = field(default_factory=dict)
+    from_jobs: bool = False
+    members: str = NEWEST_MEMBERS
+
+
+@frozen
+class MissedObject:
+    """What could not be had: what it is, and why not. `prefix` is that of its kind.
+
+    Not `is_failure`: nobody asked for it.
+    """
+
+    prefix: str
+    label: str
+    reason: str
+    is_failure: bool = True
+
+
+def owner_kind_prefix(kind: ResourceType) -> str:
+    """The prefix of the kind whose objects have a series of this one."""
+    return kind.rules[kind.series_field].references
+
+
+def describe_object(observed: Observed) -> str:
+    """A live object as people know it."""
+    name = observed.spec.get("code") or observed.spec.get("name")
+    return (
+        f"{name} (id {observed.remote_id})" if isinstance(name, str) else f"id {observed.remote_id}"
+    )
+
+
+def id_sort_key(observed: Observed) -> tuple[int, str]:
+    """Ids in the order of numbers, where they are numbers."""
+    return (int(observed.remote_id) if observed.remote_id.isdecimal() else 0, observed.remote_id)
+
+
+class ObjectGatherer:
+    """One look at a backend.
+
+    `list_objects` has the objects of each kind, `missed_objects` what it lacks.
+    """
+
+    def __init__(self, live_backend: LiveBackend, query: GatherQuery, pool: Executor) -> None:
+        self._live_backend = live_backend
+        self._query = query
+        self._pool = pool
+        self._objects: dict[str, dict[str, Observed]] = defaultdict(dict)
+        self.missed_objects: list[MissedObject] = []
+
+    def list_objects(self, prefix: str) -> list[Observed]:
+        """The objects of a kind, by id."""
+        return sorted(self._objects[prefix].values(), key=id_sort_key)
+
+    def objects_by_id(self, prefix: str) -> Mapping[str, Observed]:
+        """The same, each under its id."""
+        return self._objects[prefix]
+
+    def gather_objects(self) -> None:
+        """Look for all that is wanted. RemoteError where a list cannot be had."""
+        kinds = sorted(self._live_backend.catalogue.values(), key=lambda kind: kind.rank)
+        ids_by_kind = {prefix: list(ids) for prefix, ids in self._query.ids.items()}
+        for kind in (kind for kind in kinds if kind.series_field and kind.prefix in ids_by_kind):
+            self._read_by_ids(kind, ids_by_kind[kind.prefix])
+            owners = {
+                str(observed.spec.get(kind.series_field, ""))
+                for observed in self.list_objects(kind.prefix)
+            }
+            ids_by_kind.setdefault(owner_kind_prefix(kind), []).extend(
+                map(NamedObject, sorted(owners - {""}))
+            )
+        for kind in kinds:
+            if not kind.series_field:
+                self._gather_owners(kind, ids_by_kind.get(kind.prefix))
+            elif self._query.members != NO_MEMBERS and not self._names_only_members(kind):
+                self._gather_members(kind)
+
+    def _names_only_members(self, kind: ResourceType) -> bool:
+        """Whether members were named themselves, and their owners only follow from them."""
+        query = self._query
+        selects_owners = query.codes or query.from_jobs or owner_kind_prefix(kind) in query.ids
+        return kind.prefix in query.ids and not selects_owners
+
+    def _gather_owners(
+        self, kind: ResourceType, named_objects: Sequence[NamedObject] | None
+    ) -> None:
+        """Objects that belong to no other: those that were chosen, else all that are listed."""
+        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        selects_by_code = self._query.codes and _has_code_lookup(binding)
+        selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
+        if named_objects is not None:
+            self._read_by_ids(kind, named_objects)
+        if selects_by_jobs and binding.iter_ids_named_by_jobs is not None:
+            plugin_ids = sorted(set(binding.iter_ids_named_by_jobs(self._live_backend.api)))
+            self._read_by_ids(
+                kind, [NamedObject(plugin_id, is_required=False) for plugin_id in plugin_ids]
+            )
+        if selects_by_code:
+            self._gather_by_code(kind, binding)
+        if named_objects is not None or selects_by_jobs or selects_by_code:
+            return
+        raw_objects = list_if_supported(self._live_backend.api, binding)
+        if raw_objects is not None:
+            self._store_listed_objects(kind, binding, raw_objects)
+        else:
+            option_hint = f"--codes FILE, --ids {kind.prefix}=1-400 or --from-jobs"
+            reason = f"this backend was asked and lists none of them; say which by {option_hint}"
+            self.missed_objects.append(
+                MissedObject(kind.prefix, f"{kind.prefix}s", reason, is_failure=False)
+            )
+
+    def _gather_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
+        raw_objects = list_if_supported(self._live_backend.api, binding)
+
+        def find_raw_objects(code: str) -> Sequence[Raw]:
+            key = f"code={code}"
+            if raw_objects is not None:
+                return [raw for raw in raw_objects if key in binding.list_natural_keys(raw)]
+            return (
+                binding.find_by_key(self._live_backend.api, key)
+                if binding.find_by_key is not None
+                else ()
+            )
+
+        codes = list(dict.fromkeys(self._query.codes))
+        for code, raws in self._fetch_each(kind, find_raw_objects, codes, lambda code: f" {code}"):
+            self._store_listed_objects(kind, binding, raws)
+            if not raws:
+                reason = "there is none of this code"
+                alternative = ", or it has no release, and only --ids can find it"
+                self._record_missed(
+                    kind, f" {code}", reason + (alternative if raw_objects is None else "")
+                )
+
+    def _gather_members(self, kind: ResourceType) -> None:
+        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        owners = {
+            owner_object.remote_id: owner_object
+            for owner_object in self.list_objects(owner_kind_prefix(kind))
+        }
+        raw_objects = (
+            list_if_supported(self._live_backend.api, binding)
+            if binding.list_objects is not None
+            else None
+        )
+        if raw_objects is not None:
+            groups: dict[str, list[Raw]] = defaultdict(list)
+            for raw in raw_objects:
+                owner = binding.decode(raw, self._live_backend.marks()).spec.get(kind.series_field)
+                groups[str(owner)].append(raw)
+            for owner in owners:
+                self._store_listed_objects(kind, binding, self._select_members(kind, groups[owner]))
+            return
+
+        def list_owner_members(owner: Observed) -> Sequence[Raw] | None:
+            return (
+                binding.list_members(self._live_backend.api, owner)
+                if binding.list_members
+                else None
+            )
+
+        chosen_members: list[Raw] = []
+        for owner_object, raws in self._fetch_each(
+            kind, list_owner_members, list(owners.values()), _describe_series
+        ):
+            if raws is None:
+                reason = "its code is none that they can be listed by; --ids can name them"
+                self._record_missed(kind, _describe_series(owner_object), reason)
+            chosen_members += self._select_members(kind, raws or ())
+        self._store_listed_objects(kind, binding, chosen_members)
+
+    def _select_members(self, kind: ResourceType, raws: Sequence[Raw]) -> Sequence[Raw]:
+        """All members of a series, or the newest; where no version has an order, the last made."""
+        if self._query.members == ALL_MEMBERS or not raws:
+            return raws
+
+        def newness_key(raw: Raw) -> tuple[bool, VersionSortKey | tuple[()], int, str]:
+            version_key, object_id = (
+                version_sort_key(str(raw.get(kind.version_field, ""))),
+                extract_remote_id(raw),
+            )
+            return (
+                version_key is not None,
+                version_key or (),
+                int(object_id) if object_id.isdecimal() else 0,
+                object_id,
+            )
+
+        return [max(raws, key=newness_key)]
+
+    def _read_by_ids(self, kind: ResourceType, named_objects: Iterable[NamedObject]) -> None:
+        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        required_ids = {
+            named_object.id for named_object in named_objects if named_object.is_required
+        }
+        ids = list(dict.fromkeys(named_object.id for named_object in named_objects))
+
+        def read_or_none(object_id: str) -> Raw | None:
+            try:
+                return binding.read_object(self._live_backend.api, object_id)
+            except NotFound:
+                return None
+
+        for object_id, raw in self._fetch_each(
+            kind, read_or_none, ids, lambda object_id: f" id {object_id}"
+        ):
+            if raw is not None and not binding.belongs_to_tenant(self._live_backend.api, raw):
+                if object_id in required_ids:
+                    self._record_missed(kind, f" id {object_id}", "it is not this tenant's")
+            elif raw is not None:
+                self._store_object(kind, binding, raw)
+            elif object_id in required_ids:
+                self._record_missed(
+                    kind, f" id {object_id}", "there is none, or it is hidden from this token"
+                )
+
+    def _store_listed_objects(
+        self, kind: ResourceType, binding: ApiBinding, raws: Iterable[Raw]
+    ) -> None:
+        """Keep listed objects, read one by one where list items are short."""
+        if not binding.lists_whole_objects:
+            self._read_by_ids(kind, [NamedObject(extract_remote_id(raw)) for raw in raws])
+            return
+        for raw in raws:
+            self._store_object(kind, binding, raw)
+
+    def _store_object(self, kind: ResourceType, binding: ApiBinding, raw: Raw) -> None:
+        observed = binding.decode(raw, self._live_backend.marks())
+        self._objects[kind.prefix][observed.remote_id] = observed
+
+    def _fetch_each(
+        self,
+        kind: ResourceType,
+        fetch: Callable[[T], R],
+        items: Sequence[T],
+        describe_item: Callable[[T], str],
+    ) -> list[tuple[T, R]]:
+        """Several looks at once, in order; one that failed is missed, alone."""
+
+        def fetch_or_failure(item: T) -> R | RemoteError:
+            try:
+                return fetch(item)
+            except _FINAL_ERRORS:
+                raise
+            except RemoteError as failure:
+                return failure
+
+        results: list[tuple[T, R]] = []
+        for item, result in zip(items, self._pool.map(fetch_or_failure, items), strict=True):
+            if isinstance(result, RemoteError):
+                self._record_missed(kind, describe_item(item), describe_failure(result).rstrip("."))
+            else:
+                results.append((item, result))
+        return results
+
+    def _record_missed(self, kind: ResourceType, label_suffix: str, reason: str) -> None:
+        self.missed_objects.append(
+            MissedObject(kind.prefix, f"{kind.prefix}{label_suffix}", reason)
+        )
+
+
+def _has_code_lookup(binding: ApiBinding) -> bool:
+    return any(
+        "code" in forms for forms in (binding.lookup, *binding.lookup_by_capability.values())
+    )
+
+
+def _describe_series(owner: Observed) -> str:
+    return f"s of {describe_object(owner)}"

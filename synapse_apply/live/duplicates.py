@@ -1,0 +1,124 @@
+"""A second live object with the natural key of a recorded one, and the words for it.
+
+Servers may take a second object of one name. Nothing of ours makes one, but a hand, another tool or
+an answer that was lost beyond recovery may have; then some of what runs uses the other one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.search import list_members, read_observed_object
+from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
+from synapse_apply.model.errors import NotFound, RemoteError
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.ports import Api
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import ABSENT
+
+# Of a list that is only looked at for this a plan reads so many pages; doctor reads all.
+MAX_PLAN_PAGES = 2
+
+
+def list_raw_objects(api: Api, binding: ApiBinding, max_pages: int) -> Sequence[Raw]:
+    """The listed objects of a kind, of one reading; none where there is no list or it is longer."""
+    if binding.list_partially is None:
+        return ()
+    try:
+        return binding.list_partially(api, max_pages, lambda _items: True) or ()
+    except RemoteError:
+        return ()  # what the plan itself needs of this list says what is wrong
+
+
+def listed_of(api: Api, binding: ApiBinding, owners: Iterable[Observed]) -> list[Raw]:
+    """The listed objects of these owners, of a kind that is listed by owner only."""
+    listed: list[Raw] = []
+    for owner in owners:
+        with suppress(RemoteError):  # what the plan itself needs says what is wrong
+            listed.extend(list_members(api, binding, owner) or ())
+    return listed
+
+
+def owners_recorded(
+    api: Api,
+    kind: ResourceType,
+    binding: ApiBinding,
+    records: Mapping[Address, Record],
+    marks: SecretMarks,
+) -> Iterator[Observed]:
+    """The live owners of recorded members of series, each read once; `binding` is the owners'."""
+    owners = {record.seen.get((kind.series_field,)) for record in records.values()}
+    for owner in sorted(each for each in owners if isinstance(each, str)):
+        with suppress(NotFound):
+            yield read_observed_object(api, binding, owner, marks)
+
+
+def iter_duplicates(
+    kind: ResourceType,
+    binding: ApiBinding,
+    records: Mapping[Address, Record],
+    raw_objects: Iterable[Raw],
+    marks: SecretMarks,
+) -> Iterator[tuple[Address, tuple[str, ...]]]:
+    """Recorded addresses of a kind, each with the ids of other live objects that have its key."""
+    ids_by_key: dict[str, list[str]] = defaultdict(list)
+    for raw in raw_objects:
+        for key in _list_object_keys(kind, binding, raw, marks):
+            ids_by_key[key].append(extract_remote_id(raw))
+    for address in sort_addresses(records):
+        record = records[address]
+        keys = _iter_recorded_keys(kind, record) if record.api == binding.api else ()
+        matching_ids = {object_id for key in keys for object_id in ids_by_key.get(key, ())}
+        if record.remote_id in matching_ids and len(matching_ids) > 1:
+            yield address, tuple(sorted(matching_ids - {record.remote_id}))
+
+
+def build_duplicate_warning(
+    address: Address, record: Record, other_ids: Sequence[str], position: Position | None = None
+) -> Diagnostic:
+    """The warning that there is a second one, and what to do."""
+    ids_text = ", ".join(other_ids)
+    identity_text = (
+        f"{record.natural_key.partition('=')[2]!r}" if record.natural_key else "the same identity"
+    )
+    return warning_finding(
+        "A second live object has the same natural key",
+        f"{address} is recorded with id {record.remote_id}, and id {ids_text} has "
+        f"{identity_text}, too. "
+        "Nothing tells which one is used.",
+        f"Find out which is yours. Delete the other one in the product; if it is id "
+        f"{other_ids[0]}, "
+        f"`synapse-apply state rm {address}` and `synapse-apply import {address} {other_ids[0]}`.",
+        address=str(address),
+        position=position,
+    )
+
+
+def _list_object_keys(
+    kind: ResourceType, binding: ApiBinding, raw: Raw, marks: SecretMarks
+) -> Iterable[str]:
+    if keys := binding.list_natural_keys(raw):
+        return keys
+    spec = binding.decode(raw, marks).spec
+    return _build_identity_keys(kind, [spec.get(name, ABSENT) for name in kind.identity_fields])
+
+
+def _iter_recorded_keys(kind: ResourceType, record: Record) -> Iterable[str]:
+    if record.natural_key:
+        yield record.natural_key
+    yield from _build_identity_keys(
+        kind, [record.seen.get((name,), ABSENT) for name in kind.identity_fields]
+    )
+
+
+def _build_identity_keys(kind: ResourceType, values: Sequence[object]) -> Iterable[str]:
+    """The identity of an object that has no natural key in a list, such as plugin and version."""
+    if len(values) < 2 or not all(isinstance(value, str) for value in values):
+        return ()
+    return (f"{kind.prefix}:{'@'.join(map(str, values))}",)

@@ -1,0 +1,454 @@
+"""Learns what is live of every declared address: by pin, by record, by natural key, in this order.
+
+A read that failed is a problem of its address, never absence (design section 5). What concerns
+every address alike (a list that cannot be had, a token that is wrong, a backend that does not
+answer) is asked for once and is one finding.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from threading import Lock
+
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, Raw, ResourceType
+from synapse_apply.kinds.glances import MIN_RECORDED, ListCache
+from synapse_apply.kinds.search import list_if_supported, list_members, read_whole_objects
+from synapse_apply.live.duplicates import (
+    MAX_PLAN_PAGES,
+    build_duplicate_warning,
+    iter_duplicates,
+    list_raw_objects,
+    listed_of,
+)
+from synapse_apply.live.unseen_resources import build_ambiguous_key_finding
+from synapse_apply.live.unseen_resources import build_read_failure_finding as problem_of
+from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
+from synapse_apply.model.errors import (
+    NotFound,
+    RemoteError,
+    RemoteTimeout,
+    Unauthorized,
+    Unreachable,
+)
+from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, LookupResult, Observed
+from synapse_apply.model.ports import Api
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import Reference, flatten
+
+# Whoever is asked next would be told the same, and a client's own retries are over by then.
+_FINAL_ERRORS = (Unauthorized, Unreachable)
+# One object may be slow; a backend that lets so many reads wait in vain is not asked for more.
+_MAX_TIMEOUTS = 3
+
+
+class _ListUnavailableError(RemoteError):
+    """The list of a kind could not be had; `finding` says it of all its resources."""
+
+    def __init__(self, finding: Diagnostic) -> None:
+        super().__init__(finding.detail)
+        self.finding = finding
+
+
+def _list_compared_paths(desired: Desired, record: Record) -> set[Path]:
+    """The places of an object that its plan looks at."""
+    return {*record.seen, *record.applied, *zip(desired.spec, strict=True)}
+
+
+class LiveReader:
+    """One run's view of a backend. Lists and capabilities are asked for once, when needed."""
+
+    def __init__(
+        self,
+        api: Api,
+        catalogue: Catalogue,
+        versions: Mapping[str, str],
+        marks: SecretMarks,
+        parallelism: int,
+    ) -> None:
+        """`versions` maps a kind's prefix, or `*`, to the newest API version to use.
+
+        `marks` may be replaced once more is known, before anything is observed.
+        """
+        self._api = api
+        self._catalogue = catalogue
+        self._versions = versions
+        self.marks = marks
+        self._parallelism = parallelism
+        self._objects_by_key: dict[str, dict[str, list[Raw]] | None] = {}
+        self._members_by_owner: dict[str, dict[str, list[Observed]]] = {}
+        self._list_failures: dict[str, _ListUnavailableError] = {}
+        self._outage_finding: Diagnostic | None = None
+        self._timeouts = 0
+        self._known_capabilities: dict[str, bool] = {}
+        self._lock = Lock()
+        self._bindings: dict[str, ApiBinding] = {}
+        self._list_cache = ListCache(api, marks)
+        self._observed_from_lists: dict[Address, Observed] = {}
+        self._objects_by_id: dict[tuple[str, str], Observed] = {}
+        self.lookup_results: dict[Address, LookupResult] = {}
+        self.natural_keys: dict[Address, str] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(dict(self._known_capabilities))
+
+    def probe_capabilities(self, kinds: Iterable[str]) -> Capabilities:
+        """Capabilities, those of these kinds certainly among them."""
+        for prefix in {kind for kind in kinds if kind in self._catalogue}:
+            binding = self.select_binding(self._catalogue[prefix])
+            if binding.list_capability:
+                self._index_list_by_key(prefix, binding)
+        return self.capabilities
+
+    def find_listed_by_key(
+        self, prefix: str, binding: ApiBinding, key: str
+    ) -> list[Observed] | None:
+        """The live objects of a kind with this natural key, from a list that is read once a run.
+
+        None where this backend has no such list, or it is one of another API version.
+        """
+        if binding is not self.select_binding(self._catalogue[prefix]):
+            return None
+        objects_by_key = self._index_list_by_key(prefix, binding)
+        if objects_by_key is None:
+            return None
+        matches = read_whole_objects(self._api, binding, objects_by_key.get(key, []))
+        return [binding.decode(raw, self.marks) for raw in matches]
+
+    def select_binding(self, kind: ResourceType) -> ApiBinding:
+        api_binding = self._bindings.get(kind.prefix)
+        if api_binding is None:
+            api_binding = self._bindings[kind.prefix] = kind.select_binding(self._versions)
+        return api_binding
+
+    def observe_declared(
+        self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
+    ) -> None:
+        """Fill `lookup_results` and `natural_keys` for every declared address, parents first."""
+        by_rank: dict[int, list[Address]] = defaultdict(list)
+        for address in sort_addresses(desired):
+            by_rank[self._catalogue[address.kind].rank].append(address)
+        with open_thread_pool(self._parallelism) as pool:
+            for rank in sorted(by_rank):
+                unlisted_addresses = []
+                self._prefetch_lists([desired[address] for address in by_rank[rank]], records)
+                for address in by_rank[rank]:
+                    if self._observe_from_list(desired[address], records.get(address)):
+                        # Needs no request, and so no thread.
+                        self.lookup_results[address] = self._observe_resource(
+                            desired[address], records[address]
+                        )
+                    else:
+                        unlisted_addresses.append(address)
+                results = pool.map(
+                    lambda address: self._observe_resource(desired[address], records.get(address)),
+                    unlisted_addresses,
+                )
+                self.lookup_results.update(zip(unlisted_addresses, results, strict=True))
+
+    def _observe_from_list(self, desired: Desired, record: Record | None) -> bool:
+        """Whether a list told all of a recorded object; it is kept then."""
+        if record is None or desired.remote_id is not None:
+            return False
+        address = desired.address
+        binding = self.select_binding(self._catalogue[address.kind])
+        with suppress(RemoteError):  # told when it is asked for by its id
+            compared_paths = _list_compared_paths(desired, record)
+            marks = self.marks.for_address(address)
+            observed = self._list_cache.find_recorded(
+                address.kind, binding, record, compared_paths, marks
+            )
+            if observed is not None:
+                self._observed_from_lists[address] = observed
+        return address in self._observed_from_lists
+
+    def _prefetch_lists(
+        self, resources: Iterable[Desired], records: Mapping[Address, Record]
+    ) -> None:
+        """Look at the lists of kinds of which many are recorded."""
+        by_kind: dict[str, list[Desired]] = defaultdict(list)
+        for resource in resources:
+            if resource.remote_id is None:
+                by_kind[resource.address.kind].append(resource)
+        for prefix, kind_resources in by_kind.items():
+            binding = self.select_binding(self._catalogue[prefix])
+            if len(kind_resources) < MIN_RECORDED or binding.list_partially is None:
+                continue
+            if all(resource.address in records for resource in kind_resources):
+                compared_paths = partial(
+                    map,
+                    lambda resource: _list_compared_paths(resource, records[resource.address]),
+                    kind_resources,
+                )
+                self._list_cache.read_list_once(
+                    prefix, binding, len(kind_resources), compared_paths
+                )
+                continue
+            # Those without a record are searched for in the whole list, which has the others too.
+            # Where it cannot be had, each of them says so.
+            with suppress(RemoteError):
+                for raws in (self._index_list_by_key(prefix, binding) or {}).values():
+                    self._list_cache.add_items(prefix, raws)
+
+    def observe_undeclared(
+        self, addresses: Iterable[Address], records: Mapping[Address, Record]
+    ) -> None:
+        """Look at recorded addresses that are not declared: what a delete needs to know."""
+        for address in addresses:
+            self.lookup_results[address] = self._catch_failures(
+                address, partial(self._observe_by_own_record, address, records[address])
+            )
+
+    def list_series_members(self, desired: Desired) -> list[Observed] | None:
+        """What is live of the series that a declared resource belongs to, of all versions.
+
+        None where this backend does not tell. A read that failed is a problem of its sighting.
+        """
+        kind = self._catalogue[desired.address.kind]
+        binding = self.select_binding(kind)
+        try:
+            owner = self._find_parents(kind, desired)[0].get(kind.series_field)
+            if owner is None:
+                return []
+            return self._list_members(kind, binding, owner) if owner.api == binding.api else None
+        except RemoteError as failure:
+            finding = self._record_failure(desired.address, failure)
+            self.lookup_results[desired.address] = LookupResult(desired.address, problem=finding)
+            return []
+
+    def iter_duplicate_warnings(
+        self, desired: Mapping[Address, Desired], records: Mapping[Address, Record]
+    ) -> Iterator[Diagnostic]:
+        """A warning for each recorded address whose natural key another live object has, too.
+
+        As far as lists tell that were read anyway, and short ones that are read for this.
+        """
+        by_kind: dict[str, dict[Address, Record]] = defaultdict(dict)
+        for address in desired:
+            if address in records and self._outage_finding is None:
+                by_kind[address.kind][address] = records[address]
+        for prefix, kind_records in by_kind.items():
+            kind = self._catalogue[prefix]
+            binding = self.select_binding(kind)
+            raw_objects = self._list_raw_objects(
+                prefix, binding, [desired[address] for address in kind_records]
+            )
+            for address, duplicates in iter_duplicates(
+                kind, binding, kind_records, raw_objects, self.marks
+            ):
+                position = desired[address].position
+                yield build_duplicate_warning(address, records[address], duplicates, position)
+
+    def _list_raw_objects(
+        self, prefix: str, binding: ApiBinding, recorded: Sequence[Desired]
+    ) -> Iterable[Raw]:
+        if objects_by_key := self._objects_by_key.get(prefix):
+            return {id(raw): raw for raws in objects_by_key.values() for raw in raws}.values()
+        if binding.list_objects is None and binding.list_members is not None:
+            owners = self._owners_of(self._catalogue[prefix], binding, recorded)
+            # What is asked for one by one is bounded as the pages of a list are.
+            return listed_of(self._api, binding, owners) if len(owners) <= MAX_PLAN_PAGES else ()
+        return self._list_cache.listed_objects(prefix) or list_raw_objects(
+            self._api, binding, MAX_PLAN_PAGES
+        )
+
+    def _owners_of(
+        self, kind: ResourceType, binding: ApiBinding, members: Sequence[Desired]
+    ) -> Sequence[Observed]:
+        """The live owners of these members of series, each once, as far as they were seen."""
+        owners: dict[str, Observed] = {}
+        for desired in members:
+            with suppress(RemoteError):
+                owner = self._find_parents(kind, desired)[0].get(kind.series_field)
+                if owner is not None and owner.api == binding.api:
+                    owners[owner.remote_id] = owner
+        return list(owners.values())
+
+    def _list_members(
+        self, kind: ResourceType, binding: ApiBinding, owner: Observed
+    ) -> list[Observed] | None:
+        objects_by_key = self._index_list_by_key(kind.prefix, binding)
+        if objects_by_key is None:
+            raws = list_members(self._api, binding, owner)
+            return None if raws is None else [binding.decode(raw, self.marks) for raw in raws]
+        with self._lock:
+            if kind.prefix not in self._members_by_owner:
+                groups = self._members_by_owner[kind.prefix] = defaultdict(list)
+                for raw in chain.from_iterable(objects_by_key.values()):
+                    observed = binding.decode(raw, self.marks)
+                    groups[str(observed.spec.get(kind.series_field))].append(observed)
+        return self._members_by_owner[kind.prefix].get(owner.remote_id, [])
+
+    def _observe_by_own_record(self, address: Address, record: Record) -> LookupResult:
+        kind = self._catalogue[address.kind]
+        return self._observe_by_record(
+            address, kind.bindings.get(record.api, self.select_binding(kind)), record
+        )
+
+    def _observe_resource(self, desired: Desired, record: Record | None) -> LookupResult:
+        return self._catch_failures(
+            desired.address, lambda: self._identify_resource(desired, record)
+        )
+
+    def _catch_failures(
+        self, address: Address, observe: Callable[[], LookupResult]
+    ) -> LookupResult:
+        if self._outage_finding is not None:
+            return LookupResult(address, problem=self._outage_finding)
+        try:
+            return observe()
+        except _ListUnavailableError as failure:
+            return LookupResult(address, problem=failure.finding)
+        except RemoteError as failure:
+            return LookupResult(address, problem=self._record_failure(address, failure))
+
+    def _record_failure(self, address: Address, failure: RemoteError) -> Diagnostic:
+        """The finding of one address, or of every one from now on where the backend is down."""
+        with self._lock:
+            self._timeouts += isinstance(failure, RemoteTimeout)
+            if isinstance(failure, _FINAL_ERRORS) or self._timeouts >= _MAX_TIMEOUTS:
+                self._outage_finding = self._outage_finding or problem_of(None, failure)
+        return self._outage_finding or problem_of(address, failure)
+
+    def _identify_resource(self, desired: Desired, record: Record | None) -> LookupResult:
+        address = desired.address
+        kind = self._catalogue[address.kind]
+        binding = self.select_binding(kind)
+        parents, has_missing_parent = self._find_parents(kind, desired)
+        key = kind.derive_natural_key(desired.spec, parents)
+        self.natural_keys[address] = key
+        if desired.remote_id is not None:
+            return self._observe_by_pin(desired, binding)
+        if record is not None and record.api == binding.api:  # ids of others are not its ids
+            lookup_result = self._observe_by_record(address, binding, record)
+            if lookup_result.observed is not None:
+                return lookup_result
+        if has_missing_parent:
+            return LookupResult(address, lookup=Lookup.COMPLETE)
+        return self._observe_by_key(desired, binding, key)
+
+    def _observe_by_pin(self, desired: Desired, binding: ApiBinding) -> LookupResult:
+        pinned_id = desired.remote_id or ""
+        try:
+            observed = binding.decode(
+                binding.read_object(self._api, pinned_id), self.marks.for_address(desired.address)
+            )
+        except NotFound as failure:
+            finding = error_finding(
+                "The pinned object is not there",
+                f"metadata.id of {desired.address} is {pinned_id}, which the backend does not "
+                f"have.",
+                "Correct metadata.id, or remove it to let the resource be created.",
+                address=str(desired.address),
+                position=desired.positions.get(("metadata", "id"), desired.position),
+                request_id=failure.request_id,
+            )
+            return LookupResult(desired.address, problem=finding)
+        return LookupResult(desired.address, observed, FoundBy.PIN, Lookup.COMPLETE)
+
+    def _observe_by_record(
+        self, address: Address, binding: ApiBinding, record: Record
+    ) -> LookupResult:
+        try:
+            if listed_object := self._observed_from_lists.get(address):
+                return LookupResult(address, listed_object, FoundBy.RECORD, Lookup.COMPLETE)
+            raw = binding.read_object(self._api, record.remote_id)
+        except NotFound:
+            return LookupResult(address)
+        observed = binding.decode(raw, self.marks.for_address(address))
+        return LookupResult(address, observed, FoundBy.RECORD, Lookup.COMPLETE)
+
+    def _observe_by_key(self, desired: Desired, binding: ApiBinding, key: str) -> LookupResult:
+        address = desired.address
+        matches = self._find_by_key(address.kind, binding, key)
+        lookup = binding.lookup_proof(key, self.capabilities)
+        if len(matches) > 1:
+            return LookupResult(address, problem=build_ambiguous_key_finding(desired, key, matches))
+        if not matches:
+            return LookupResult(address, lookup=lookup)
+        return LookupResult(
+            address, self._decode_match(desired, binding, matches[0]), FoundBy.KEY, Lookup.COMPLETE
+        )
+
+    def _decode_match(self, desired: Desired, binding: ApiBinding, raw: Raw) -> Observed:
+        """What was found by its key, with all its fields."""
+        paths, marks = flatten(desired.spec), self.marks.for_address(desired.address)
+        observed = self._list_cache.decode_item(desired.address.kind, binding, raw, paths, marks)
+        if observed is not None:
+            return observed
+        if self._objects_by_key[desired.address.kind] is not None:
+            raw = read_whole_objects(self._api, binding, [raw])[0]
+        return binding.decode(raw, marks)
+
+    def _find_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[Raw]:
+        if not key:
+            return []
+        objects_by_key = self._index_list_by_key(kind, binding)
+        if objects_by_key is not None:
+            return objects_by_key.get(key, [])
+        return binding.find_by_key(self._api, key) if binding.find_by_key is not None else []
+
+    def _index_list_by_key(self, kind: str, binding: ApiBinding) -> dict[str, list[Raw]] | None:
+        """Listed objects by natural key, asked for once a run; None where there is no list."""
+        with self._lock:
+            if kind in self._list_failures:
+                raise self._list_failures[kind]
+            if kind not in self._objects_by_key:
+                raws = self._list_kind(kind, binding)
+                if binding.list_capability:
+                    self._known_capabilities[binding.list_capability] = raws is not None
+                index: dict[str, list[Raw]] = defaultdict(list)
+                for raw in raws or ():
+                    for key in binding.list_natural_keys(raw):
+                        index[key].append(raw)
+                self._objects_by_key[kind] = None if raws is None else dict(index)
+            return self._objects_by_key[kind]
+
+    def _list_kind(self, kind: str, binding: ApiBinding) -> Sequence[Raw] | None:
+        try:
+            return list_if_supported(self._api, binding)
+        except (*_FINAL_ERRORS, RemoteTimeout):
+            raise
+        except RemoteError as failure:
+            self._list_failures[kind] = _ListUnavailableError(problem_of(None, failure))
+            raise self._list_failures[kind] from None
+
+    def _find_parents(
+        self, kind: ResourceType, desired: Desired
+    ) -> tuple[dict[str, Observed], bool]:
+        """Live objects of the reference fields; and whether one is certainly not there."""
+        parents: dict[str, Observed] = {}
+        has_missing_parent = False
+        for name, rule in kind.rules.items():
+            value = desired.spec.get(name) if rule.references else None
+            if value is None:
+                continue
+            if isinstance(value, Reference):
+                lookup_result = self.lookup_results.get(value.address)
+                parent = lookup_result.observed if lookup_result else None
+                has_missing_parent = has_missing_parent or (
+                    lookup_result is not None and not parent and not lookup_result.problem
+                )
+            else:
+                parent = self._read_referenced(rule.references, str(value))
+            if parent is not None:
+                parents[name] = parent
+        return parents, has_missing_parent
+
+    def _read_referenced(self, prefix: str, remote_id: str) -> Observed:
+        """An object that a manifest names by its id, read once a run; NotFound without it."""
+        with self._lock:
+            object_key = (prefix, remote_id)
+            if object_key not in self._objects_by_id:
+                binding = self.select_binding(self._catalogue[prefix])
+                raw = binding.read_object(self._api, remote_id)
+                self._objects_by_id[object_key] = binding.decode(raw, self.marks)
+            return self._objects_by_id[object_key]

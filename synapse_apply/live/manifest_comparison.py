@@ -1,0 +1,158 @@
+"""Drift as the edits that take it over, and what a plan would still change once they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.applying.records import flatten_live_fields
+from synapse_apply.live.comparable_values import build_declared_fields
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import FieldChange
+from synapse_apply.model.ports import Secrets
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.secrets.masked_text import contains_masked_text
+from synapse_apply.model.values import (
+    ABSENT,
+    Fields,
+    SecretRef,
+    Sensitive,
+    delete_at,
+    get_at,
+    is_map,
+)
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
+from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.plan_input import ResourceState
+
+
+def build_takeover_edits(
+    resource: ResourceState, spec: Mapping[str, Any], drift_changes: Sequence[FieldChange]
+) -> tuple[FieldChange, ...]:
+    """What has to be edited in a spec so that it says what is live, from declared to live.
+
+    Drift is told leaf by leaf, and a leaf cannot say that live has something else than a map
+    above it. So an edit is of the highest place that must change: where live has a text, a list,
+    a number or a null on the way to a leaf, that takes the place of the declared map; where live
+    has nothing, a map in which nothing is left goes with its last leaf. What live has as a map
+    stays one. `sensitive`: a secret is on one of the sides, and so neither is given.
+    """
+    live_tree = unflatten(resource.live_fields)
+    remaining_tree = _copy_maps(spec)
+    leaf_paths = {change.path for change in drift_changes}
+    changes_by_path: dict[Path, FieldChange] = {}
+    for change in drift_changes:
+        path = change.path if change.sensitive else _find_blocking_path(live_tree, change.path)
+        if path == change.path and change.after is ABSENT and not change.sensitive:
+            path = _remove_leaf(remaining_tree, live_tree, path)
+        changes_by_path.setdefault(path, change)
+    field_edits = []
+    for path, change in changes_by_path.items():
+        if any(path[:end] in changes_by_path for end in range(1, len(path))):
+            continue
+        declared_value, live_value = get_at(spec, path), get_at(live_tree, path)
+        if live_value is ABSENT and path not in leaf_paths and _is_live_null(resource, path):
+            live_value = None
+        # What the server repeats of a secret is no value that a manifest could hold either.
+        is_sensitive = (
+            change.sensitive or holds_secret(live_value) or contains_masked_text(live_value)
+        )
+        is_sensitive = is_sensitive or _declares_secret(declared_value)
+        if is_sensitive:
+            declared_value = live_value = ABSENT
+        field_edits.append(
+            FieldChange(path, declared_value, live_value, change.cause, is_sensitive)
+        )
+    return tuple(field_edits)
+
+
+def _find_blocking_path(live_tree: Mapping[str, Any], path: Path) -> Path:
+    """The first place on the way to a leaf where live has a value that is no map; else the leaf."""
+    for end in range(1, len(path)):
+        value = get_at(live_tree, path[:end])
+        if value is not ABSENT and not is_map(value):
+            return path[:end]
+    return path
+
+
+def _remove_leaf(
+    remaining_tree: dict[str, Any], live_tree: Mapping[str, Any], leaf_path: Path
+) -> Path:
+    """Take a leaf out, with the maps above it that live lacks and that nothing else is in."""
+    removed_path = leaf_path
+    delete_at(remaining_tree, removed_path)
+    while (
+        len(removed_path) > 1
+        and get_at(remaining_tree, removed_path[:-1]) == {}
+        and get_at(live_tree, removed_path[:-1]) is ABSENT
+    ):
+        removed_path = removed_path[:-1]
+        delete_at(remaining_tree, removed_path)
+    return removed_path
+
+
+def _is_live_null(resource: ResourceState, path: Path) -> bool:
+    """Whether the server answered a null there, which a comparison takes for nothing."""
+    observed = resource.lookup_result.observed
+    parent: Any = get_at(observed.spec, path[:-1]) if observed else ABSENT
+    return is_map(parent) and parent.get(path[-1], ABSENT) is None
+
+
+def _declares_secret(value: Any) -> bool:
+    if is_map(value):
+        return any(map(_declares_secret, value.values()))
+    return isinstance(value, SecretRef | Sensitive)
+
+
+def _copy_maps(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The maps of a tree anew; values are shared, since a secret is never copied."""
+    return {key: _copy_maps(value) if is_map(value) else value for key, value in tree.items()}
+
+
+@frozen
+class ManifestComparison:
+    """What was planned, to hold other manifests against the same live objects and records."""
+
+    resources: Mapping[Address, ResourceState]
+    secrets: Secrets
+
+    def list_remaining_drift(self, desired: Desired) -> tuple[Path, ...]:
+        """The fields of drift that a plan would still change if this were declared.
+
+        Also those that it would change for no other reason than that. What Git had to send before
+        is left out.
+        """
+        resource = self.resources[desired.address]
+        new_resource = self._with_declaration(desired, resource)
+        old_diff, new_diff = (
+            diff_resource(resource, resource.record),
+            diff_resource(new_resource, new_resource.record),
+        )
+        drifted_paths = {change.path for change in old_diff.drifted}
+        pending_paths = {change.path for change in old_diff.changes} - drifted_paths
+        changed_paths = {change.path for change in new_diff.changes} - pending_paths
+        return tuple(sorted(changed_paths | {change.path for change in new_diff.drifted}))
+
+    def _with_declaration(self, desired: Desired, resource: ResourceState) -> ResourceState:
+        lookup_results = {
+            address: other_resource.lookup_result
+            for address, other_resource in self.resources.items()
+        }
+        declared_fields = build_declared_fields(
+            desired, lookup_results, resource.salt, self.secrets
+        )
+        observed_fields: Fields = {}
+        if resource.lookup_result.observed is not None:
+            managed_fields = {
+                **(resource.record.applied if resource.record else {}),
+                **declared_fields,
+            }
+            observed_fields = flatten_live_fields(
+                resource.lookup_result.observed, managed_fields, resource.salt, self.secrets
+            )
+        return replace(
+            resource, desired=desired, declared_fields=declared_fields, live_fields=observed_fields
+        )

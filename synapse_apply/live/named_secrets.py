@@ -1,0 +1,160 @@
+"""Which fields of single objects are secret: what their manifests name, and what is recorded so.
+
+A field is secret if its manifest names it in `lifecycle.sensitive` or its record has the digest of
+a secret there. So no edit of a manifest alone (the name dropped or moved, another address) shows
+what the backend has.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer, warning_finding
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.model.values import (
+    Fields,
+    Mac,
+    Reference,
+    SecretRef,
+    Sensitive,
+    WithheldSecret,
+    is_map,
+)
+from synapse_apply.planning.refusals import format_short_list
+
+_SECRETS = (Mac, WithheldSecret)
+
+
+def find_secret_paths(*sides: Fields) -> frozenset[Path]:
+    """The fields of a record, or of an open call, that hold secrets."""
+    return frozenset(
+        path for side in sides for path, value in side.items() if isinstance(value, _SECRETS)
+    )
+
+
+def add_named_secrets(
+    marks: SecretMarks,
+    catalogue: Catalogue,
+    versions: Mapping[str, str],
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    intents: Iterable[Intent] = (),
+) -> SecretMarks:
+    """The marks with those of single objects; kinds whose schemas mark fields have no others.
+
+    `versions` tells which API version the ids of manifests are of.
+    """
+    by_address: dict[Address, frozenset[Path]] = defaultdict(frozenset)
+    by_id: dict[tuple[str, str, str], frozenset[Path]] = defaultdict(frozenset)
+    by_key: dict[tuple[str, str], frozenset[Path]] = defaultdict(frozenset)
+    anywhere: dict[str, frozenset[Path]] = defaultdict(frozenset)
+
+    def name(address: Address, api: str, remote_id: str, key: str, paths: frozenset[Path]) -> None:
+        by_address[address] |= paths
+        if remote_id:
+            by_id[address.kind, api, remote_id] |= paths
+        if key:
+            by_key[address.kind, key] |= paths
+
+    for record in records.values():
+        if record.address.kind in marks.kinds:
+            continue
+        if paths := find_secret_paths(record.applied, record.seen):
+            name(record.address, record.api, record.remote_id, record.natural_key, paths)
+    for intent in intents:
+        if intent.address.kind in marks.kinds:
+            continue
+        if paths := find_secret_paths(intent.fields):
+            name(intent.address, intent.api, intent.remote_id, intent.natural_key, paths)
+    for address, resource in desired.items():
+        kind = catalogue.get(address.kind)
+        named = frozenset(resource.lifecycle.sensitive)
+        if kind is None or not named:
+            continue
+        key = kind.derive_natural_key(resource.spec, {})
+        name(address, kind.select_binding(versions).api, resource.remote_id or "", key, named)
+        if address in records:
+            record = records[address]
+            name(address, record.api, record.remote_id, record.natural_key, named)
+        if not key:
+            anywhere[address.kind] |= named
+    if not by_address:
+        return marks
+    return replace(marks, named=NamedSecrets(by_address, by_id, by_key, anywhere))
+
+
+def hide_free_form_fields(marks: SecretMarks, catalogue: Catalogue) -> SecretMarks:
+    """The marks where nothing is known of single objects: every free-form field is secret."""
+    anywhere = {
+        prefix: frozenset((name,) for name, rule in kind.rules.items() if rule.free_form)
+        for prefix, kind in catalogue.items()
+        if prefix not in marks.kinds
+    }
+    return replace(marks, named=NamedSecrets(anywhere=anywhere))
+
+
+def wrap_recorded_secrets(
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    marks: SecretMarks,
+    intents: Iterable[Intent] = (),
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """What is declared, with plain values wrapped where a secret is recorded, and what to say."""
+    recorded: dict[Address, frozenset[Path]] = defaultdict(frozenset)
+    for address, record in records.items():
+        recorded[address] |= find_secret_paths(record.applied, record.seen)
+    for intent in intents:
+        recorded[intent.address] |= find_secret_paths(intent.fields)
+    changed: dict[Address, Desired] = {}
+    findings = []
+    for address, paths in recorded.items():
+        resource = desired.get(address)
+        if resource is None or not paths or address.kind in marks.kinds:
+            continue
+        walk = _Wrapper(UNMARKED.with_named(paths))
+        spec = {key: walk.wrap(value, (key,)) for key, value in resource.spec.items()}
+        if walk.literals:
+            changed[address] = replace(resource, spec=spec)
+            findings.append(_build_finding(resource, walk.literals))
+    return ({**desired, **changed} if changed else desired), tuple(findings)
+
+
+class _Wrapper:
+    """One spec in which plain values at secret places become literal secrets."""
+
+    def __init__(self, marks: SpecMarks) -> None:
+        self._marks = marks
+        self.literals: list[Path] = []
+
+    def wrap(self, value: Any, path: Path) -> Any:
+        if value is None or isinstance(value, SecretRef | Reference):
+            return value
+        if is_map(value) and value:
+            return {key: self.wrap(below, (*path, key)) for key, below in value.items()}
+        is_map_above = is_map(value) and not self._marks.is_secret(path)
+        if is_map_above or not (self._marks.is_secret(path) or self._marks.holds_named(path)):
+            return value
+        self.literals.append(path)
+        return SecretRef("literal", literal=Sensitive(value))
+
+
+def _build_finding(resource: Desired, paths: list[Path]) -> Diagnostic:
+    names = format_short_list(map(format_json_pointer, paths))
+    return warning_finding(
+        "A recorded secret is no longer named as one",
+        f"{resource.address}: {names} is recorded as a secret, and the manifest has a plain value "
+        "there. It is still treated as a secret and not shown.",
+        f"Name it again, lifecycle: {{sensitive: [{format_json_pointer(paths[0])}]}}. If it is to "
+        f"be public, "
+        "take the field out and apply, then declare it anew.",
+        address=str(resource.address),
+        path=("spec", *paths[0]),
+        position=resource.find_position(paths[0]),
+    )

@@ -1,0 +1,153 @@
+"""Open calls of earlier runs: looked up before anything is planned, closed under the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from synapse_apply.applying.claimed_ids import build_owner_index
+from synapse_apply.applying.runs import list_settled_jobs
+from synapse_apply.applying.settle import IntentResolver, ResolvedIntent
+from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.live.named_secrets import add_named_secrets
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.state import Intent, Record, State
+from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.workspace.recovery_journal import find_unverified_done_calls
+from synapse_apply.workspace.target_session import TargetSession
+
+
+def build_live_reader(session: TargetSession, state: State) -> LiveReader:
+    """A view of the context's backend for one run, which began with this state."""
+    return LiveReader(
+        session.api,
+        session.catalogue,
+        session.target.api,
+        build_marks(session, state.records, state.open_intents),
+        session.parallelism,
+    )
+
+
+def build_marks(
+    context: TargetSession, records: Mapping[Address, Record], intents: Iterable[Intent] = ()
+) -> SecretMarks:
+    """Which fields are secret, those of single objects among them."""
+    return add_named_secrets(
+        context.manifests.marks,
+        context.catalogue,
+        context.target.api,
+        context.desired,
+        records,
+        intents,
+    )
+
+
+def resolve_open_intents(
+    session: TargetSession, state: State, live_reader: LiveReader
+) -> list[ResolvedIntent]:
+    """What became of every open intent, as far as the backend can tell; nothing is written."""
+    if not state.open_intents:
+        return []
+    # Before any list is read: absence from a list says nothing of what came after it.
+    now, current_uptime = session.clock.utc_now(), session.uptime()
+    resolver = IntentResolver(
+        session.api,
+        session.catalogue,
+        session.secrets,
+        live_reader.marks,
+        live_reader.probe_capabilities(intent.address.kind for intent in state.open_intents),
+        now,
+        session.target.settle_after,
+        current_uptime,
+        lambda: list_settled_jobs(session.store),
+        lambda observed, address: _find_other_owner(owners, observed, address),
+        live_reader.find_listed_by_key,
+    )
+    records: dict[Address, Record] = dict(state.records)
+    owners = build_owner_index(records)
+    results = []
+    for intent in state.open_intents:
+        result = resolver.resolve_intent(intent, records.get(intent.address))
+        if result.is_done and result.record is not None:
+            records[intent.address] = result.record
+            owners |= build_owner_index({intent.address: result.record})
+        results.append(result)
+    return results
+
+
+def _find_other_owner(
+    owners: Mapping[tuple[str, str, str], Address], observed: Observed, address: Address
+) -> Address | None:
+    owner = owners.get((address.kind, observed.api, observed.remote_id))
+    return None if owner == address else owner
+
+
+def close_resolved_intents(
+    session: TargetSession, resolved_intents: Iterable[ResolvedIntent], plan_id: str = ""
+) -> None:
+    """Write what was looked up, so that the state says what is known; open ones stay open.
+
+    The caller holds the lock. `plan_id` is that of the run that settles them.
+    """
+    for resolved in resolved_intents:
+        if not resolved.is_open:
+            entry = session.actor.build_audit_entry(
+                resolved.intent,
+                resolved.result_label,
+                moment=session.clock.utc_now(),
+                plan_id=plan_id,
+            )
+            session.store.close_intent(resolved.intent, resolved.record, entry)
+
+
+def build_no_open_call_error(address: Address, state: State) -> StateError:
+    """What to say of an address that has nothing to settle."""
+    open_addresses = ", ".join(str(intent.address) for intent in state.open_intents) or "none"
+    failure = StateError.from_summary(
+        "No call of this address is open",
+        f"{address} has no open call. Open: {open_addresses}.",
+        "`synapse-apply plan` shows what is refused and why.",
+    )
+    return StateError(*failure.diagnostics)
+
+
+def require_not_recorded_as_done(
+    project: Project,
+    target: Target,
+    state: State,
+    open_intent: Intent,
+    remote_id: str = "",
+    *,
+    keys: StateKeys,
+) -> None:
+    """StateError when a file tells that an open call was done which is to be closed by hand.
+
+    `remote_id` is what it is closed with, nothing when as not done: what the file tells is right.
+    Also a file that nobody signed counts: it may be true, and somebody should look first.
+    """
+    journal_file = find_unverified_done_calls(project, target, state, keys).get(open_intent.id)
+    if journal_file is None or (remote_id and journal_file.ended_intent.remote_id == remote_id):
+        return
+    closed_text = f"with id {remote_id}" if remote_id else "as not done"
+    if not journal_file.is_genuine:
+        failure = StateError.from_summary(
+            "A file says that this call was done",
+            f"{journal_file.description}; the state key did not sign it. Were it settled "
+            f"{closed_text} and the file were right, the next apply could do it again.",
+            "Look at the backend. If the file is of a run of yours: "
+            f"`{journal_file.recover_command}` shows all that it says, and asks. If it is not: "
+            "remove it.",
+            address=str(open_intent.address),
+        )
+        raise StateError(*failure.diagnostics)
+    failure = StateError.from_summary(
+        "This call was done, and the state does not know of it yet",
+        f"{journal_file.description}. Were it settled {closed_text}, the next apply could do it "
+        f"again.",
+        f"Record what the file tells: `{journal_file.recover_command}`.",
+        address=str(open_intent.address),
+    )
+    raise StateError(*failure.diagnostics)

@@ -1,0 +1,50 @@
+"""What bytes a release was published with, read from where its server says that they are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from synapse_apply.kinds.descriptor import ApiBinding, Raw
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.ports import Api
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.content import compute_package_digest
+from synapse_apply.packages.inspection import measure_within_limit
+from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
+from synapse_apply.packages.upload import find_folder_for_large_files
+
+
+@frozen
+class PublishedBytes:
+    """The content of a published package: its digest, and its files as a Record keeps them."""
+
+    digest: str
+    files: Mapping[str, str]
+
+
+def read_published_bytes(
+    api: Api, binding: ApiBinding, raw: Raw, name: str, max_bytes: int
+) -> PublishedBytes | None:
+    """The package of a live object; None where the server shows no URL of it.
+
+    `name` is what to call it, `max_bytes` bounds its bytes, packed and unpacked. RemoteError when
+    it cannot be fetched, InputError when it is no package, with every finding.
+    """
+    url = binding.extract_file_url(raw) if binding.extract_file_url is not None else ""
+    if not url:
+        return None
+    with tempfile.TemporaryFile(dir=find_folder_for_large_files()) as file:
+        api.fetch_release_file(url, file, max_bytes)
+        file.seek(0)
+        return _measure_package(file, name, max_bytes)
+
+
+def _measure_package(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
+    package_label = f"the published package of {name}"
+    with open_zip(file, package_label) as archive:
+        measured = measure_within_limit(
+            gather_zip(archive), max_bytes, PackageSource("file", package_label)
+        )
+    return PublishedBytes(compute_package_digest(measured.files), measured.files)

@@ -1,0 +1,106 @@
+"""Which versions are live of the series that a rule of the policy judges new members by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.policy import PolicyRule
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.state import Record
+from synapse_apply.planning.plan_input import PublishedVersions
+from synapse_apply.planning.policy.resource_rules import select_series_rules
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.workspace.target_session import TargetSession
+
+VersionWarnings = tuple[Diagnostic, ...]
+
+
+def find_published_versions(
+    session: TargetSession,
+    live_reader: LiveReader,
+    records: Mapping[Address, Record],
+    selected: frozenset[Address] | None,
+) -> tuple[PublishedVersions, VersionWarnings]:
+    """Live versions by (prefix, series); and a warning where a backend does not tell them.
+
+    Asked is for what is to be made under such a rule alone, of each series once.
+    """
+    rules = select_series_rules(session.target.policy.rules)
+    if not rules:
+        return {}, ()
+    resources_by_series: dict[tuple[str, str], list[Desired]] = {}
+    for address, resource in session.desired.items():
+        if address not in records and (selected is None or address in selected):
+            for series_key in _iter_ruled_series(session, live_reader, resource, rules):
+                resources_by_series.setdefault(series_key, []).append(resource)
+    with open_thread_pool(session.parallelism) as pool:
+        members_by_series = dict(
+            zip(
+                resources_by_series,
+                pool.map(
+                    live_reader.list_series_members,
+                    map(_first_resource, resources_by_series.values()),
+                ),
+                strict=True,
+            )
+        )
+    unknown_addresses = [
+        resource.address
+        for series_key, series_resources in resources_by_series.items()
+        if members_by_series[series_key] is None
+        for resource in series_resources
+    ]
+    return (
+        {
+            series_key: _list_versions(session, series_key, members)
+            for series_key, members in members_by_series.items()
+            if members
+        },
+        _build_unknown_versions_warnings(sorted(unknown_addresses), rules),
+    )
+
+
+def _iter_ruled_series(
+    session: TargetSession, live_reader: LiveReader, resource: Desired, rules: Iterable[PolicyRule]
+) -> Iterator[tuple[str, str]]:
+    """The series that a declared resource is to join, where a rule judges that."""
+    kind, lookup_result = (
+        session.catalogue[resource.address.kind],
+        live_reader.lookup_results[resource.address],
+    )
+    is_new = lookup_result.observed is None and lookup_result.problem is None
+    if kind.series_field and is_new and any(rule.applies_to(resource.address) for rule in rules):
+        yield kind.prefix, kind.locate_in_series(resource.spec)[0]
+
+
+def _first_resource(resources: list[Desired]) -> Desired:
+    return resources[0]
+
+
+def _list_versions(
+    session: TargetSession, series_key: tuple[str, str], members: Iterable[Observed]
+) -> list[str]:
+    version_field = session.catalogue[series_key[0]].version_field
+    return [str(member.spec[version_field]) for member in members if version_field in member.spec]
+
+
+def _build_unknown_versions_warnings(
+    unknown_addresses: list[Address], rules: Iterable[PolicyRule]
+) -> VersionWarnings:
+    if not unknown_addresses:
+        return ()
+    return (
+        warning_finding(
+            "A rule knows only what is recorded",
+            f"{format_short_list(unknown_addresses)}: this backend does not tell which others of "
+            f"the series are live, "
+            "so that a higher version would not be noticed unless it is recorded (policy: "
+            f"{format_short_list(rule.name for rule in rules)}).",
+            "`synapse-apply import ADDRESS ID` records one that is there.",
+        ),
+    )

@@ -1,0 +1,206 @@
+"""What the packages of new releases replace: files that differ from the newest recorded version."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.packages.replacement import (
+    CHANGED,
+    FILE_VERBS,
+    REPLACES_KEY,
+    ChangedFile,
+    Replacement,
+)
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.model.state import CREATE_VERB, Record
+from synapse_apply.model.versions import version_sort_key
+from synapse_apply.planning.plan_input import ResourceState
+
+if TYPE_CHECKING:
+    # Offline plans come here, too, and load no client.
+    from synapse_apply.workspace.target_session import TargetSession
+
+_MAX_FILES = 200
+_MAX_DIFFS = 20
+_MAX_LINES = 100
+_COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+# The sources in which the bytes of a recorded release may be; given is where its successor's are.
+IterOriginSources = Callable[[Record, PackageSource], Iterable[PackageSource]]
+
+
+def with_replacements(
+    plan: Plan,
+    resources: Mapping[Address, ResourceState],
+    iter_sources: IterOriginSources,
+    root: Path,
+    allow_files: tuple[str, ...] = (),
+) -> Plan:
+    """The plan with what each new release of a package replaces, in the extras of its change.
+
+    A line of a file is shown only where both sides are at hand: the bytes of the older one are
+    those whose digest is recorded, or they are not used.
+    """
+    records_by_series = _group_records_by_series(resources.values())
+    changes = []
+    for change in plan.changes:
+        resource = resources.get(change.address)
+        replacement = None
+        if resource is not None and change.action is Action.CREATE and change.extras.get("package"):
+            replacement = _find_replacement(
+                resource, records_by_series, iter_sources, root, allow_files
+            )
+        changes.append(change if replacement is None else _with_replacement(change, replacement))
+    return replace(plan, changes=tuple(changes))
+
+
+def build_commit_sources(session: TargetSession) -> IterOriginSources:
+    """The commit that a release was published from, as the audit has it, and the one at hand."""
+    commit_by_release: dict[tuple[str, str], str] = {}
+
+    def iter_commit_sources(record: Record, source: PackageSource) -> Iterable[PackageSource]:
+        if not commit_by_release:
+            for entry in session.store.list_audit_entries():
+                if entry.verb == CREATE_VERB and entry.commit:
+                    commit_by_release.setdefault((entry.address, entry.digest), entry.commit)
+        published_commit = commit_by_release.get((str(record.address), record.digest or ""), "")
+        for commit in dict.fromkeys((published_commit, session.actor.commit)):
+            match = _COMMIT_PATTERN.match(commit)
+            if match and source.kind in {"folder", "git"}:
+                yield replace(source, kind="git", ref=match[0], position=None)
+
+    return iter_commit_sources
+
+
+def _with_replacement(change: Change, replacement: Replacement) -> Change:
+    return replace(change, extras={**change.extras, REPLACES_KEY: replacement.to_json()})
+
+
+def _group_records_by_series(
+    resources: Iterable[ResourceState],
+) -> dict[tuple[str, str], list[Record]]:
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for resource in resources:
+        record = resource.record
+        if record is not None and record.series and record.remote_id:
+            groups.setdefault((resource.address.kind, record.series), []).append(record)
+    return groups
+
+
+def _find_replacement(
+    resource: ResourceState,
+    records_by_series: Mapping[tuple[str, str], list[Record]],
+    iter_sources: IterOriginSources,
+    root: Path,
+    allow_files: tuple[str, ...],
+) -> Replacement | None:
+    package = resource.desired.package if resource.desired is not None else None
+    if resource.desired is None or package is None or not resource.type.series_field:
+        return None
+    series, version = resource.type.locate_in_series(resource.desired.spec)
+    own_version_key = version_sort_key(version)
+    series_records = records_by_series.get((resource.address.kind, series), ())
+    older_records = [
+        (version_key, candidate)
+        for candidate in series_records
+        if own_version_key is not None
+        and (version_key := version_sort_key(candidate.version)) is not None
+        and version_key < own_version_key
+    ]
+    if not older_records:
+        return None
+    record = max(older_records, key=lambda pair: pair[0])[1]
+    if not record.files:
+        return Replacement(record.version)
+    return _compare_packages(record, package, iter_sources, root, allow_files)
+
+
+def _compare_packages(
+    record: Record,
+    package: Package,
+    iter_sources: IterOriginSources,
+    root: Path,
+    allow_files: tuple[str, ...],
+) -> Replacement:
+    # Here, not above: a plan without a new release compares no packages.
+    from synapse_apply.packages.diff import list_file_changes
+
+    changes = list_file_changes(record.files, package.files)
+    counts = {verb: sum(change.verb == verb for change in changes) for verb in FILE_VERBS}
+    changed_files = [ChangedFile(change.path, change.verb) for change in changes[:_MAX_FILES]]
+    text_paths = [
+        change.path for change in changes[:_MAX_FILES] if change.verb == CHANGED and change.content
+    ]
+    diffs = _diff_files(text_paths[:_MAX_DIFFS], record, package, iter_sources, root, allow_files)
+    files = tuple(diffs.get(change.path, change) for change in changed_files)
+    return Replacement(record.version, counts, files)
+
+
+def _diff_files(
+    paths: list[str],
+    record: Record,
+    package: Package,
+    iter_sources: IterOriginSources,
+    root: Path,
+    allow_files: tuple[str, ...],
+) -> dict[str, ChangedFile]:
+    """The files whose bytes are at hand on both sides, with how they differ."""
+    from synapse_apply.packages.text_diff import build_text_diff
+
+    new_bytes = (
+        _read_matching_files(package.source, paths, package.files, root, allow_files)
+        if paths
+        else {}
+    )
+    old_bytes: dict[str, bytes] = {}
+    for source in iter_sources(record, package.source) if new_bytes else ():
+        missing_paths = [path for path in new_bytes if path not in old_bytes]
+        if not missing_paths:
+            break
+        old_bytes.update(
+            _read_matching_files(source, missing_paths, record.files, root, allow_files)
+        )
+    changed_files, remaining_lines = {}, _MAX_LINES
+    for path in paths:
+        if path in old_bytes and path in new_bytes:
+            diff = build_text_diff(path, old_bytes[path], new_bytes[path], remaining_lines)
+            remaining_lines -= len(diff.lines)
+            changed_files[path] = ChangedFile(path, CHANGED, diff.lines, diff.note)
+    return changed_files
+
+
+def _read_matching_files(
+    source: PackageSource,
+    paths: Iterable[str],
+    digests: Mapping[str, str],
+    root: Path,
+    allow_files: tuple[str, ...],
+) -> dict[str, bytes]:
+    """The files of a source that are what `digests` say; none where it cannot be read."""
+    from synapse_apply.packages.content import EXECUTABLE_SUFFIX, UnreadableError
+    from synapse_apply.packages.source.open_source import open_source
+    from synapse_apply.packages.text_diff import MAX_DIFF_SIZE
+
+    contents: dict[str, bytes] = {}
+    with (
+        suppress(InputError, UnreadableError, OSError),
+        open_source(source, root, allow_files) as opened_source,
+    ):
+        entries = {entry.path: entry for entry in opened_source.entries}
+        for path in paths:
+            entry = entries.get(path)
+            if entry is None or entry.size > MAX_DIFF_SIZE:
+                continue
+            data = b"".join(entry.blocks())
+            if hashlib.sha256(data).hexdigest() == digests[path].removesuffix(EXECUTABLE_SUFFIX):
+                contents[path] = data
+    return contents

@@ -1,0 +1,137 @@
+"""What was declared, taken for what is recorded and live: nothing is asked, no secret resolved."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets as randomness
+from collections.abc import Mapping
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import ResourceType
+from synapse_apply.kinds.proof import compute_body_digest
+from synapse_apply.live.comparable_values import build_declared_fields, build_recorded_fields
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
+from synapse_apply.model.project import Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import Mac, Reference, SecretRef, Sensitive, flatten
+from synapse_apply.model.verification import LastRun, RunStatus
+
+
+class UnresolvedSecrets:
+    """The `Secrets` port where a secret is no more than where it comes from."""
+
+    key_id = "reference"
+
+    def __init__(self) -> None:
+        self._key = randomness.token_bytes(32)
+
+    def resolve_secret(self, ref: SecretRef) -> Sensitive:
+        """The reference itself; of a literal what the manifest says."""
+        literal = ref.literal.reveal() if ref.literal is not None else None
+        return Sensitive((ref.source, ref.name, ref.format, literal))
+
+    def resolve_setting(self, ref: SecretRef) -> Sensitive:
+        return self.resolve_secret(ref)
+
+    def compute_mac(self, _salt: str, _path: Path, value: Sensitive) -> Mac:
+        """Equal for equal references, within one run."""
+        text = repr(value.reveal()).encode("utf-8", "surrogatepass")
+        return Mac(self.key_id, hmac.new(self._key, text, hashlib.sha256).hexdigest())
+
+    def matches(self, mac: Mac, salt: str, path: Path, value: Sensitive) -> bool:
+        return self.compute_mac(salt, path, value) == mac
+
+
+def build_supposed_records(
+    resources: Mapping[Address, Desired],
+    target: Target,
+    pins: Mapping[Address, str],
+    secrets: UnresolvedSecrets,
+) -> dict[Address, Record]:
+    """A record for all that was declared, as if it had been applied."""
+    # An id that nobody knows is told apart by its address.
+    id_by_address = {
+        resource_address: resource.remote_id or pins.get(resource_address) or str(resource_address)
+        for resource_address, resource in resources.items()
+    }
+    lookup_results = build_lookup_results(id_by_address)
+    return {
+        address: build_supposed_record(resource, target, resources, lookup_results, secrets)
+        for address, resource in resources.items()
+    }
+
+
+def build_supposed_record(
+    resource: Desired,
+    target: Target,
+    resources: Mapping[Address, Desired],
+    lookup_results: Mapping[Address, LookupResult],
+    secrets: UnresolvedSecrets,
+) -> Record:
+    """The record of one resource, as if it had been applied to what was sighted."""
+    kind, observed = CATALOGUE[resource.address.kind], lookup_results[resource.address].observed
+    fields = build_recorded_fields(build_declared_fields(resource, lookup_results, "", secrets), ())
+    referenced_addresses = {
+        reference.address
+        for reference in flatten(resource.spec).values()
+        if isinstance(reference, Reference)
+    }
+    series, version = kind.locate_in_series(resource.spec)
+    return Record(
+        address=resource.address,
+        remote_id=observed.remote_id if observed else "",
+        api=kind.select_binding(target.api).api,
+        natural_key=compute_natural_key(kind, resource, resources),
+        applied=fields,
+        seen=fields,
+        digest=(resource.package.digest or None) if resource.package else None,
+        files=resource.package.files if resource.package else {},
+        protected=resource.lifecycle.prevent_destroy,
+        verification=_build_passed_run(kind, resource),
+        depends_on=tuple(sorted(referenced_addresses | set(resource.depends_on))),
+        series=series,
+        version=version,
+    )
+
+
+def build_undeclared_record(address: Address, kind: ResourceType, target: Target) -> Record:
+    """A record of what an inventory lists and no manifest declares: its address is all it has."""
+    series, version = "", ""
+    if kind.series_field:
+        owner, _, version = address.name.rpartition("@")
+        is_owner_id = owner.startswith("id=")
+        series = (
+            owner if is_owner_id else str(Address(kind.rules[kind.series_field].references, owner))
+        )
+    return Record(address, "", kind.select_binding(target.api).api, series=series, version=version)
+
+
+def _build_passed_run(kind: ResourceType, resource: Desired) -> Mapping[str, str] | None:
+    """The run that a release declared before has behind it."""
+    if kind.verification_spec is None or resource.verify is None:
+        return None
+    parameters = compute_body_digest(
+        kind.verification_spec.build_body(resource.spec, resource.verify)
+    )
+    return LastRun(RunStatus.PASSED, parameters=parameters).to_json()
+
+
+def compute_natural_key(
+    kind: ResourceType, resource: Desired, resources: Mapping[Address, Desired]
+) -> str:
+    parents = {}
+    for name, value in resource.spec.items():
+        if isinstance(value, Reference) and value.address in resources:
+            parents[name] = Observed("", "", resources[value.address].spec)
+    return kind.derive_natural_key(resource.spec, parents)
+
+
+def build_lookup_results(id_by_address: Mapping[Address, str]) -> dict[Address, LookupResult]:
+    return {
+        address: LookupResult(address, Observed(remote_id, "", {}), FoundBy.RECORD, Lookup.COMPLETE)
+        for address, remote_id in id_by_address.items()
+    }

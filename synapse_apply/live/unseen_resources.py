@@ -1,0 +1,39 @@
+"""The words for what could not be seen: a read that failed, and two objects with one key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.kinds.descriptor import Raw
+from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import RemoteError, advise_on_failure
+from synapse_apply.model.resource import Desired
+
+
+def build_read_failure_finding(address: Address | None, failure: RemoteError) -> Diagnostic:
+    """What to say of a read that failed: of one address, or of all that it would concern."""
+    status = failure.status_code
+    default_hint = "Run again; nothing was changed."
+    if 200 <= status < 300:
+        default_hint = "That is no answer of this API: check the target's url."
+    return error_finding(
+        "Reading the live state failed",
+        f"{f'{address}: ' if address else ''}{str(failure).removesuffix('.')}.",
+        advise_on_failure(failure, "run again", default_hint),
+        address=str(address) if address else None,
+        request_id=failure.request_id,
+    )
+
+
+def build_ambiguous_key_finding(desired: Desired, key: str, matches: Sequence[Raw]) -> Diagnostic:
+    form, _, text = key.partition("=")
+    ids = ", ".join(extract_remote_id(raw) for raw in matches)
+    return error_finding(
+        "Several live objects have one natural key",
+        f"{desired.address}: {form} {text!r} belongs to ids {ids}.",
+        f"Say which one is meant: `synapse-apply import {desired.address} ID`, or metadata.id.",
+        address=str(desired.address),
+        position=desired.position,
+    )

@@ -1,0 +1,58 @@
+"""Whether a live value can be written where the declared one of a field stands."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from synapse_apply.manifests.edit.source_map import FieldOrigins
+from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
+from synapse_apply.manifests.yaml.reader import read_documents
+from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.resource import Desired
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.target_session import TargetSession
+
+
+class WritableFields:
+    """Answers for one target; the files are read when it is first asked."""
+
+    def __init__(self, session: TargetSession) -> None:
+        self._session = session
+
+    def __call__(self, desired: Desired, path: Path) -> bool:
+        """Whether the value stands in a manifest, or an overlay, of this resource alone.
+
+        False for what a variable or a package gives, and where manifests are those of a commit.
+        """
+        document = self._documents_by_position.get(desired.position) if desired.position else None
+        if document is None:
+            return False
+        try:
+            FieldOrigins(
+                self._session.target, desired, document, self._project_document, is_shared=False
+            ).find_edit_spot(path)
+        except (SynapseApplyError, OSError):
+            return False
+        return True
+
+    @cached_property
+    def _documents_by_position(self) -> dict[Position, WrittenDocument]:
+        session = self._session
+        if session.revision:
+            return {}
+        try:
+            documents = iter_written_documents(
+                session.project, [session.target], list(session.paths)
+            )
+            return {document.position: document for document in documents}
+        except (SynapseApplyError, OSError):
+            return {}
+
+    @cached_property
+    def _project_document(self) -> WrittenDocument | None:
+        file = self._session.project.file
+        if file is None:
+            return None
+        name = configuration.format_path(file)
+        return WrittenDocument(file, name, 0, read_documents(file.read_bytes(), name).documents[0])

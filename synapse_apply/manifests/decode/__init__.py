@@ -1,0 +1,1 @@
+"""Documents of manifests to the model's values, with every finding."""

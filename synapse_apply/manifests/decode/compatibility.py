@@ -1,0 +1,200 @@
+"""What the API versions of a target take of what is declared, and what they cannot carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Position,
+    Severity,
+    error_finding,
+    warning_finding,
+)
+from synapse_apply.model.project import Target
+from synapse_apply.model.resource import Desired
+
+
+@dataclass(slots=True)
+class FittedDeclarations:
+    """Everything a target declares as its API versions can carry it, and every finding."""
+
+    target: Target
+    findings: list[Diagnostic] = field(default_factory=list)
+
+    def fit_resources(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
+        """The same resources without the fields that cannot be carried."""
+        fitted = dict(declared)
+        by_kind: dict[str, list[Desired]] = {}
+        for resource in declared.values():
+            by_kind.setdefault(resource.address.kind, []).append(resource)
+        for kind in CATALOGUE.values():
+            if resources := by_kind.get(kind.prefix, []):
+                binding = kind.select_binding(self.target.api)
+                self.findings.extend(self._check_reference_versions(kind, binding, resources))
+                self.findings.extend(self._check_unsupported_fields(kind, binding, resources))
+                self.findings.extend(self._check_retain_supported(kind, binding, declared))
+                self.findings.extend(self._check_values(kind, binding, resources))
+                fitted.update(
+                    (resource.address, _drop_unsupported_fields(binding, resource))
+                    for resource in _select_with_unsupported_fields(binding, resources)
+                )
+        return fitted
+
+    def _check_reference_versions(
+        self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
+    ) -> Iterator[Diagnostic]:
+        """Ids of two API versions are not one space: who refers and who is referred to go along."""
+        for rule in kind.rules.values():
+            referred_type = CATALOGUE.get(rule.references)
+            referred_api = (
+                referred_type.select_binding(self.target.api).api if referred_type else binding.api
+            )
+            resource = next(
+                (resource for resource in resources if rule.name in resource.spec), None
+            )
+            if referred_type and resource and referred_api != binding.api:
+                newest = max(kind.bindings.keys() & referred_type.bindings.keys())
+                yield error_finding(
+                    "Two API versions for what belongs together",
+                    f"target {self.target.name} uses api {binding.api} for a {kind.prefix} and "
+                    f"{referred_api} for the {referred_type.prefix} it refers to by its id",
+                    f"give both one version: `api: {{{referred_type.prefix}: {newest}, "
+                    f"{kind.prefix}: {newest}}}`",
+                    position=self.target.position or resource.position,
+                    target=self.target.name,
+                )
+
+    def _check_unsupported_fields(
+        self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
+    ) -> Iterator[Diagnostic]:
+        """One finding for all resources of a kind; the place is that of the first such field."""
+        affected = _select_with_unsupported_fields(binding, resources)
+        if not affected:
+            return
+        names = [
+            name
+            for name in kind.rules
+            if name not in binding.fields and any(name in resource.spec for resource in affected)
+        ]
+        position = next(
+            resource.find_position((name,))
+            for resource in affected
+            for name in names
+            if name in resource.spec
+        )
+        yield self._build_unsupported_finding(
+            binding, ", ".join(names), affected, kind.prefix, position
+        )
+
+    def _build_unsupported_finding(
+        self,
+        binding: ApiBinding,
+        names: str,
+        resources: Sequence[Desired],
+        prefix: str,
+        position: Position | None,
+    ) -> Diagnostic:
+        leaves_out = self.target.unsupported_fields == "warning"
+        count = f"{len(resources)} {prefix}{'s' if len(resources) != 1 else ''}"
+        overlay_hint = (
+            "`unsupported_fields: warning` of the target leaves them out, an overlay with null "
+        )
+        return Diagnostic(
+            Severity.WARNING if leaves_out else Severity.ERROR,
+            "Fields that the API version cannot carry",
+            f"target {self.target.name}: api {binding.api} cannot carry {names} ({count})",
+            "they are neither sent nor compared here"
+            if leaves_out
+            else f"{overlay_hint}does so for one resource",
+            position=position,
+            target=self.target.name,
+        )
+
+    def _check_retain_supported(
+        self, kind: ResourceType, binding: ApiBinding, declared: Mapping[Address, Desired]
+    ) -> Iterator[Diagnostic]:
+        """To keep only the newest of a series asks for a delete."""
+        owner = kind.rules[kind.series_field].references if kind.series_field else ""
+        retaining = [
+            resource
+            for resource in declared.values()
+            if resource.address.kind == owner and resource.retain
+        ]
+        if retaining and binding.delete_object is None:
+            yield self._build_unsupported_finding(
+                binding, "retain", retaining, owner, retaining[0].find_position(("retain",))
+            )
+
+    def _check_values(
+        self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
+    ) -> Iterator[Diagnostic]:
+        """What is missing is told for each; a value that nothing is made with once for all."""
+        for name, constraint in binding.create_constraints.items():
+            by_value: dict[str, list[Desired]] = {}
+            for resource in resources:
+                value = resource.spec.get(name)
+                if value is None and constraint.required:
+                    yield self._build_constraint_finding(kind, binding, name, [resource])
+                elif (
+                    constraint.required_to_create
+                    if value is None
+                    else not constraint.accepts_value(value)
+                ):
+                    by_value.setdefault(f"{value}", []).append(resource)
+            for group in by_value.values():
+                yield self._build_constraint_finding(kind, binding, name, group)
+
+    def _build_constraint_finding(
+        self, kind: ResourceType, binding: ApiBinding, name: str, resources: Sequence[Desired]
+    ) -> Diagnostic:
+        """The place is that of the first."""
+        constraint, first, value = (
+            binding.create_constraints[name],
+            resources[0],
+            resources[0].spec.get(name),
+        )
+        subject = f"{first.address}"
+        if len(resources) > 1:
+            subject += (
+                f" and {len(resources) - 1} more {kind.prefix}{'s' if len(resources) > 2 else ''}"
+            )
+        detail_start = (
+            f"{subject}: api {binding.api} of target {self.target.name} makes no {kind.prefix} "
+        )
+        if value is None:
+            detail, hint = (
+                f"{detail_start}without `{name}`",
+                f"add `{name}:`, {constraint.description}",
+            )
+        else:
+            value_text = value if value != "" else '""'
+            detail = f"{detail_start}with {name} {value_text}"
+            hint = f"it takes {constraint.description}; what is there already may be as it is"
+        build_finding = error_finding if value is None and constraint.required else warning_finding
+        return build_finding(
+            "Not taken by the API version",
+            detail,
+            hint,
+            position=first.find_position((name,)),
+            address=str(first.address),
+            path=("spec", name),
+            target=self.target.name,
+        )
+
+
+def _select_with_unsupported_fields(
+    binding: ApiBinding, resources: Iterable[Desired]
+) -> list[Desired]:
+    """The resources with a field that the API version does not have."""
+    return [resource for resource in resources if not binding.fields >= resource.spec.keys()]
+
+
+def _drop_unsupported_fields(binding: ApiBinding, resource: Desired) -> Desired:
+    """The resource with the fields that the API version has."""
+    spec = {name: value for name, value in resource.spec.items() if name in binding.fields}
+    return replace(resource, spec=spec)

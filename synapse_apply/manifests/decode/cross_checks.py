@@ -1,0 +1,153 @@
+"""What only shows when all documents are seen together: duplicates, references, shared sources."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext
+from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Position,
+    Severity,
+    error_finding,
+    warning_finding,
+)
+from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.model.secrets.credentials import hide_secret
+from synapse_apply.model.values import Reference
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
+
+_MAX_SUGGESTIONS = 20
+
+
+def build_duplicate_finding(
+    address: Address, first_position: Position | None, second_position: Position | None
+) -> Diagnostic:
+    """Two documents declare one address."""
+    return error_finding(
+        "Declared twice",
+        f"{address} is declared here and at {first_position}",
+        "keep one of the two, or give one another name",
+        position=second_position,
+        address=str(address),
+    )
+
+
+def check_undeclared_references(
+    declared: Mapping[Address, Desired], known_addresses: Collection[Address]
+) -> Iterable[Diagnostic]:
+    """References to what is not declared.
+
+    `known_addresses` holds also what could not be decoded.
+    """
+    hints: dict[Address, str] = {}
+    for resource in declared.values():
+        for name, value in resource.spec.items() if resource.depends_on else ():
+            if isinstance(value, Reference) and value.address not in known_addresses:
+                kind = value.address.kind
+                hint = _suggest_missing_address(value.address, known_addresses, hints)
+                yield error_finding(
+                    f"Missing {kind}",
+                    f"no manifest declares {value.address}",
+                    f"{hint.rstrip('?')}; for one that is not declared write {{id: 123}}",
+                    position=resource.find_position((name,)),
+                    address=str(resource.address),
+                    path=("spec", name),
+                )
+
+
+def _suggest_missing_address(
+    missing: Address, known_addresses: Collection[Address], hints: dict[Address, str]
+) -> str:
+    """What was probably meant; looked for a few times only, since it compares with every name."""
+    if missing not in hints and len(hints) < _MAX_SUGGESTIONS:
+        names = [address.name for address in known_addresses if address.kind == missing.kind]
+        hints[missing] = suggest_known_word(missing.name, names)
+    return hints.get(missing) or "declare it"
+
+
+def check_shared_sources(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
+    """Releases that publish one and the same source: only the newest can be what is there."""
+    by_source: dict[tuple[str, str, str], list[Desired]] = defaultdict(list)
+    for resource in declared.values():
+        source = resource.source
+        if source is not None and source.kind != PUBLISHED:
+            by_source[source.kind, source.path, source.ref].append(resource)
+    for releases in by_source.values():
+        if len(releases) > 1:
+            newest = max(releases, key=_version_order_key)
+            for older in releases:
+                if older is not newest:
+                    yield _build_shared_source_warning(older, newest)
+
+
+def _version_order_key(resource: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
+    """Ordered versions after those that have no order, which are compared as text."""
+    version = str(resource.spec.get("version", ""))
+    sort_key = version_sort_key(version)
+    return sort_key is not None, sort_key or (), version
+
+
+def _build_shared_source_warning(older_release: Desired, newest_release: Desired) -> Diagnostic:
+    shared_source = older_release.source or PackageSource("folder")
+    return warning_finding(
+        "Two releases of one source",
+        f"{older_release.address} and {newest_release.address} ({newest_release.position}) both "
+        f"take {shared_source}",
+        f"delete the document of {older_release.address}: a published release stays on the server",
+        position=older_release.position,
+        address=str(older_release.address),
+    )
+
+
+def check_plugin_codes(
+    context: DecodeContext, declared: Mapping[Address, Desired]
+) -> Iterable[Diagnostic]:
+    """A package whose config.yaml names another code than the plugin it is released for."""
+    for resource in declared.values():
+        owner = declared.get(resource.depends_on[0]) if resource.depends_on else None
+        if owner is None or resource.source is None:
+            continue
+        config, positions = context.read_config(resource.source)
+        manifest_code, package_code = owner.spec.get("code"), config.get("code")
+        if manifest_code is not None and package_code is not None and manifest_code != package_code:
+            code_position = positions.get(("code",))
+            yield error_finding(
+                "Manifest and package disagree",
+                f"{owner.address} has code {manifest_code} ({owner.find_position(('code',))}), "
+                f"but `code` is"
+                f" {hide_secret(package_code)} in the package's config.yaml"
+                + (f" ({code_position})" if code_position else ""),
+                "make both the same, or release another package",
+                position=resource.find_position(("plugin",)),
+                address=str(resource.address),
+            )
+
+
+def check_unused_overlays(
+    overlays: Iterable[Overlay],
+    used_patterns: Collection[str],
+    declared_addresses: Collection[Address],
+    target: str,
+    ref: str = "",
+) -> Iterable[Diagnostic]:
+    """Overlays that fit nothing: an error for an address, a warning for a pattern.
+
+    Manifests of a Git ref may not have the address yet, which is a warning, too.
+    """
+    for overlay in overlays:
+        if overlay.pattern in used_patterns:
+            continue
+        yield Diagnostic(
+            Severity.WARNING if overlay.is_pattern or ref else Severity.ERROR,
+            "Overlay of nothing",
+            f"no manifest of target {target} declares {overlay.pattern}"
+            + (f" in {ref}: it is passed over" if ref else ""),
+            suggest_known_word(overlay.pattern, [str(address) for address in declared_addresses]),
+            overlay.position,
+            target=target,
+        )

@@ -1,0 +1,348 @@
+"""One document to one Desired: envelope, variables, overlays, schema, fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode import plugin, release, storage
+from synapse_apply.manifests.decode.draft import DecodeContext, Draft
+from synapse_apply.manifests.decode.overlays import (
+    LayeredPositions,
+    Overlay,
+    apply_merge_patch,
+    remove_at_path,
+)
+from synapse_apply.manifests.decode.secret_fields import (
+    SENSITIVE,
+    check_named_secret,
+    find_marks,
+    wrap_secrets,
+)
+from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
+from synapse_apply.manifests.phrases import FILL_IN, format_dotted_path, suggest_known_word
+from synapse_apply.manifests.schema import named_documents, schemas
+from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path, Position, error_finding, parse_json_pointer
+from synapse_apply.model.resource import Desired, Lifecycle
+from synapse_apply.model.values import Reference, flatten
+
+API_VERSION = "synapse-apply/v1"
+_MAX_REMOVED = 100
+# Of kinds that are not named by their metadata alone, or whose spec holds more than fields.
+_ADDRESS_BUILDERS: dict[str, Callable[[DecodeContext, Draft], Address | None]] = {
+    release.PREFIX: release.build_release_address,
+}
+_SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
+    plugin.PREFIX: plugin.decode_plugin_spec,
+    release.PREFIX: release.decode_release_spec,
+    storage.PREFIX: storage.decode_storage_spec,
+}
+
+
+def map_kinds_to_prefixes() -> dict[str, str]:
+    """The prefix of addresses by the name of each kind."""
+    return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
+
+
+def draft_document(
+    context: DecodeContext, document: Document, values: VariableValues
+) -> Draft | None:
+    """The document of a known kind with its variables replaced; None when there is none.
+
+    Where a variable could not be, the text stays as it was written, and the draft is `broken`.
+    """
+    value = document.value
+    draft = Draft("", value, document.positions, document, document.position)
+    if not isinstance(value, dict):
+        context.report_finding(
+            draft,
+            (),
+            "Not a manifest",
+            f"this document is {describe_value_kind(value)}, not a mapping",
+            f"begin with `apiVersion: {API_VERSION}`",
+        )
+        return None
+    schema = _resolve_kind_prefix(context, draft)
+    if schema is None:
+        return None
+    draft.schema = schema
+    if document.source.has_variables:
+        draft.value = _substitute_draft_variables(context, draft, values)
+    return draft
+
+
+def _resolve_kind_prefix(context: DecodeContext, draft: Draft) -> str | None:
+    version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
+    if version == API_VERSION:
+        for prefix, resource_type in CATALOGUE.items():
+            if resource_type.kind == kind:
+                return prefix
+    prefixes = map_kinds_to_prefixes()
+    if version != API_VERSION:
+        if version is None:
+            summary, detail = "Missing field", "the document has no `apiVersion`"
+        else:
+            summary, detail = "Unknown apiVersion", "this version reads " + API_VERSION
+        context.report_finding(
+            draft, ("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}"
+        )
+    if kind == "Project":
+        context.report_finding(
+            draft,
+            ("kind",),
+            "Project file among manifests",
+            "kind Project stands in a manifest",
+            "name the file synapse-apply.yaml and put it at the project's root",
+        )
+    elif not isinstance(kind, str):
+        context.report_finding(
+            draft,
+            ("kind",) if "kind" in draft.value else (),
+            "Missing field",
+            "the document has no `kind`",
+            "write one of: " + ", ".join(prefixes),
+        )
+    elif kind not in prefixes:
+        context.report_finding(
+            draft,
+            ("kind",),
+            "Unknown kind",
+            f"`{kind}` is no kind",
+            suggest_known_word(kind, prefixes),
+        )
+    return None
+
+
+def _substitute_draft_variables(
+    context: DecodeContext, draft: Draft, values: VariableValues
+) -> Any:
+    """Variables have values everywhere but in what an address is made of."""
+
+    def report_unresolved(path: Path, summary: str, detail: str, hint: str) -> None:
+        safe_detail = _hide_secret_detail(context, draft, path, detail)
+        context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
+
+    fixed_fields = {key: draft.value[key] for key in ("apiVersion", "kind") if key in draft.value}
+    name, owner = draft.metadata.get("name"), draft.spec.get("plugin")
+    substitutable = {key: value for key, value in draft.value.items() if key not in fixed_fields}
+    if isinstance(name, str):
+        substitutable["metadata"] = {k: v for k, v in draft.metadata.items() if k != "name"}
+    if isinstance(owner, str):
+        substitutable["spec"] = {k: v for k, v in draft.spec.items() if k != "plugin"}
+    result = substitute_variables(
+        substitutable, values, report_unresolved, unreplaced_paths=draft.unknown_paths
+    )
+    if isinstance(name, str):
+        result["metadata"] = {"name": name, **result["metadata"]}
+    if isinstance(owner, str):
+        result["spec"] = {"plugin": owner, **result["spec"]}
+    return {**fixed_fields, **result}
+
+
+def _hide_secret_detail(context: DecodeContext, draft: Draft, path: Path, detail: str) -> str:
+    """What is said of a reference, without the text around it where that may be a secret."""
+    if find_marks(context, draft).is_secret(path[1:]):
+        return f"`{format_dotted_path(path)}` holds a reference that is no declared variable"
+    return detail
+
+
+def set_draft_address(context: DecodeContext, draft: Draft) -> None:
+    """Work out the draft's address; None stays where the schema will say why."""
+    draft.address = _ADDRESS_BUILDERS.get(draft.schema, named_documents.build_named_address)(
+        context, draft
+    )
+
+
+def apply_overlay(
+    context: DecodeContext, draft: Draft, overlay: Overlay, values: VariableValues
+) -> None:
+    """Lay one overlay over the draft; an overlay that changes the address is refused."""
+    prefix = overlay.prefix
+
+    def report_unresolved(path: Path, summary: str, detail: str, hint: str) -> None:
+        position = overlay.positions.get((*prefix, *path), overlay.position)
+        safe_detail = _hide_secret_detail(context, draft, path, detail)
+        context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
+        context.findings[-1] = context.findings[-1].with_changes(position=position)
+
+    if not values.charge_if_affordable(
+        overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()
+    ):
+        return
+    unknown_paths: set[Path] = set()
+    patch = substitute_variables(
+        overlay.patch, values, report_unresolved, unreplaced_paths=unknown_paths
+    )
+    old_address, old_value = draft.address, draft.value
+    old_positions = draft.positions
+    draft.value = apply_merge_patch(old_value, patch)
+    draft.positions = LayeredPositions(overlay, old_positions)
+    set_draft_address(context, draft)
+    if draft.address != old_address:
+        new_address, draft.address = draft.address, old_address
+        draft.value, draft.positions = old_value, old_positions
+        unknown_paths.clear()
+        context.findings.append(
+            error_finding(
+                "Overlay changes the address",
+                f"{old_address} would become {new_address or 'nothing'}",
+                "change the manifest, or give the target a manifest of its own",
+                position=overlay.position,
+                address=str(old_address),
+                target=context.target.name,
+            )
+        )
+    draft.unknown_paths |= unknown_paths
+
+
+def fits_kind_schema(context: DecodeContext, draft: Draft) -> bool:
+    """Whether the draft fits its kind's schema; reports why not, but for what is not known."""
+    count_before = len(context.findings)
+    if not schemas.compile_validator(draft.schema).is_valid(draft.value):
+        address = str(draft.address) if draft.address else None
+        for finding in build_schema_findings(draft.schema, _build_subject(context, draft)):
+            if draft.is_unknown(finding.path or ()):
+                continue
+            overlaid_here = finding.position and finding.position.file != draft.document.source.file
+            target = context.target.name if overlaid_here else None
+            context.findings.append(finding.with_changes(address=address, target=target))
+    return len(context.findings) == count_before
+
+
+def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
+    """Report what is wrong with the known part of a draft.
+
+    As `fits_kind_schema` and `decode_desired` do. Gives what that part declares, for its
+    references alone; None where it fits no schema.
+    """
+    count_before = len(context.findings)
+    resource = None
+    if fits_kind_schema(context, draft) and _remove_unfit_values(context, draft):
+        resource = decode_desired(context, draft)
+    context.findings[count_before:] = [
+        finding
+        for finding in context.findings[count_before:]
+        if not draft.is_unknown(finding.path or ())
+    ]
+    if resource is None:
+        return None
+    spec = {
+        name: value for name, value in resource.spec.items() if not draft.is_unknown(("spec", name))
+    }
+    return replace(resource, spec=spec)
+
+
+def _remove_unfit_values(context: DecodeContext, draft: Draft) -> bool:
+    """Take out what is not known and does not fit as it is written; whether the rest fits."""
+    is_valid = schemas.compile_validator(draft.schema).is_valid
+    if not is_valid(draft.value):
+        misfits = build_schema_findings(draft.schema, _build_subject(context, draft))
+        if len(misfits) > _MAX_REMOVED:  # each copies what it stands in
+            return False
+        for finding in misfits:
+            draft.value = remove_at_path(draft.value, finding.path or ())
+    return bool(is_valid(draft.value))
+
+
+def _build_subject(context: DecodeContext, draft: Draft) -> Subject:
+    source, marks = draft.document.source, find_marks(context, draft)
+
+    def is_hidden(path: Path) -> bool:
+        return path[:1] == ("spec",) and marks.is_secret(path[1:])
+
+    def find_scalar_text(position: Position, value: Any) -> str:
+        overlays: Iterable[Overlay] = context.target.overlays.values()
+        for text in (source, *(overlay.source for overlay in overlays)):
+            if text.file == position.file:
+                return text.find_scalar_text(position, value)
+        return str(value)
+
+    return Subject(draft.value, draft.positions, is_hidden, find_scalar_text)
+
+
+def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
+    """The Desired of a draft that fits; None when its address cannot be told (reported)."""
+    if draft.address is None:
+        release.report_missing_version(context, draft)
+        return None
+    _report_unfilled_values(context, draft)
+    spec = _SPEC_DECODERS.get(draft.schema, named_documents.decode_named_spec)(context, draft)
+    if draft.schema not in context.marks.kinds:
+        spec = wrap_secrets(context, draft, spec)
+    carries_package = CATALOGUE[draft.schema].carries_package
+    source = release.parse_release_source(context, draft) if carries_package else None
+    if context.is_unreadable_package(source):
+        return None  # reported; who inspects packages need not stumble over it again
+    depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
+    pinned_id = draft.metadata.get("id")
+    return Desired(
+        address=draft.address,
+        spec=spec,
+        labels=dict(draft.metadata.get("labels", {})),
+        lifecycle=_decode_lifecycle(context, draft),
+        remote_id=None if pinned_id is None else str(pinned_id),
+        depends_on=depends_on,
+        source=source,
+        verify=release.decode_verification(context, draft),
+        retain=draft.spec.get("retain"),
+        position=draft.position,
+        positions=draft.positions,
+    )
+
+
+def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
+    """What `new` left open would be sent as it stands, and perhaps never be changed again."""
+    if not draft.document.source.has_fill_in:
+        return
+    for path, value in flatten(draft.spec).items():
+        if value == FILL_IN:
+            context.report_finding(
+                draft,
+                ("spec", *path),
+                "Value to be filled in",
+                f"`{format_dotted_path(('spec', *path))}` is still {FILL_IN}",
+                "write the value, or take the line out",
+            )
+
+
+_DEFAULT_LIFECYCLE = Lifecycle()
+
+
+def _decode_lifecycle(context: DecodeContext, draft: Draft) -> Lifecycle:
+    block = draft.value.get("lifecycle")
+    if not block:
+        return _DEFAULT_LIFECYCLE
+    return Lifecycle(
+        prevent_destroy=block.get("prevent_destroy", False),
+        ignore_changes=_decode_field_pointers(context, draft, block, "ignore_changes"),
+        own=_decode_field_pointers(context, draft, block, "own"),
+        sensitive=_decode_field_pointers(context, draft, block, SENSITIVE),
+    )
+
+
+def _decode_field_pointers(
+    context: DecodeContext, draft: Draft, block: Mapping[str, Any], key: str
+) -> tuple[Path, ...]:
+    paths: list[Path] = []
+    for index, text in enumerate(block.get(key, ())):
+        pointer_path = ("lifecycle", key, index)
+        path = parse_json_pointer(text)
+        fields = schemas.list_spec_fields(draft.schema)
+        if not path or path[0] not in fields:
+            context.report_finding(
+                draft,
+                pointer_path,
+                "Pointer to nothing",
+                f"`{text}` points to no field of spec",
+                suggest_known_word(path[0], fields)
+                if path
+                else "point to a field, for example /description",
+            )
+        elif key != SENSITIVE or check_named_secret(context, draft, path, pointer_path):
+            paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,221 @@
+"""A manifest on its way to a Desired, and what its decoding may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from synapse_apply.manifests.files.manifest_files import (
+    build_outside_finding,
+    is_allowed_project_path,
+)
+from synapse_apply.manifests.yaml.positions import find_nearest_position
+from synapse_apply.manifests.yaml.reader import Document
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, Severity
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.model.secrets.credentials import NOT_SHOWN_TEXT, contains_known_secret
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.secrets.secret_rules import is_file_allowed, is_variable_allowed
+
+ConfigWithPositions = tuple[Mapping[str, Any], Mapping[Path, Position]]
+ReadPackageConfig = Callable[[PackageSource], "ConfigWithPositions | Diagnostic | None"]
+"""The config.yaml of a package with its positions, None without one, or why it cannot be read
+(a Diagnostic, or InputError raised).
+"""
+
+PUBLISHED = "published"
+
+
+@dataclass(slots=True)
+class Draft:
+    """One document for one target; `schema` is also the prefix of its kind's addresses.
+
+    `unknown_paths` are the paths whose variables have no value: what is written there says nothing.
+    """
+
+    schema: str
+    value: Any = field(repr=False)
+    positions: Mapping[Path, Position]
+    document: Document
+    position: Position
+    address: Address | None = None
+    unknown_paths: set[Path] = field(default_factory=set)
+
+    @property
+    def has_unknown_values(self) -> bool:
+        """Whether it declares nothing, since it is not known as a whole."""
+        return bool(self.unknown_paths)
+
+    def is_unknown(self, path: Path) -> bool:
+        """Whether what stands at a path, or above it, is not known."""
+        return any(path[:length] in self.unknown_paths for length in range(len(path) + 1))
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        section = self.value.get("spec")
+        return section if isinstance(section, dict) else {}
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        section = self.value.get("metadata")
+        return section if isinstance(section, dict) else {}
+
+    def find_position(self, path: Path = ()) -> Position | None:
+        return find_nearest_position(self.positions, path)
+
+
+@dataclass(slots=True)
+class DecodeContext:
+    """What decoding for one target shares; `findings` grow in the order of the files."""
+
+    project: Project
+    target: Target
+    marks: SecretMarks
+    read_package_config: ReadPackageConfig | None = None
+    findings: list[Diagnostic] = field(default_factory=list)
+    unknown_providers: set[str] = field(default_factory=set)
+    reported_flaws: set[tuple[PackageSource, str]] = field(default_factory=set)
+    _config_by_source: dict[tuple[str, str, str], ConfigWithPositions | None] = field(
+        default_factory=dict
+    )
+    _sources_without_config: set[tuple[str, str, str]] = field(default_factory=set)
+    _inside_by_path: dict[str, bool] = field(default_factory=dict)
+    _readable_by_variable: dict[str, bool] = field(default_factory=dict)
+    _readable_by_file: dict[str, bool] = field(default_factory=dict)
+
+    def report_finding(
+        self,
+        draft: Draft,
+        path: Path,
+        summary: str,
+        detail: str,
+        hint: str = "",
+        severity: Severity = Severity.ERROR,
+        target: str | None = None,
+    ) -> None:
+        """Report something about a field of a document."""
+        address = str(draft.address) if draft.address else None
+        self.findings.append(
+            Diagnostic(
+                severity, summary, detail, hint, draft.find_position(path), address, path, target
+            )
+        )
+
+    def report_warning(
+        self, draft: Draft, path: Path, summary: str, detail: str, hint: str = ""
+    ) -> None:
+        """Report a warning about a field of a document."""
+        self.report_finding(draft, path, summary, detail, hint, Severity.WARNING)
+
+    def read_config(
+        self, source: PackageSource | None, draft: Draft | None = None
+    ) -> ConfigWithPositions:
+        """The package's config.yaml, read once; what is wrong with it is reported once."""
+        if source is None or source.kind == PUBLISHED or self.read_package_config is None:
+            return {}, {}
+        key = (source.kind, source.path, source.ref)
+        if key not in self._config_by_source:
+            self._config_by_source[key] = self._read_config_or_report(
+                source, self.read_package_config, draft
+            )
+        return self._config_by_source[key] or ({}, {})
+
+    def is_unreadable_package(self, source: PackageSource | None) -> bool:
+        """Whether the package could not be read, which was reported."""
+        if source is None:
+            return False
+        return self._config_by_source.get((source.kind, source.path, source.ref), ()) is None
+
+    def has_no_config_file(self, source: PackageSource) -> bool:
+        """Whether a package that was asked for its config.yaml has none."""
+        return (source.kind, source.path, source.ref) in self._sources_without_config
+
+    def mark_flaw_reported(self, source: PackageSource | None, rule: str) -> None:
+        """Note that what was found says what a rule of package_rules says of a package."""
+        if source is not None:
+            self.reported_flaws.add((replace(source, position=None), rule))
+
+    def _is_inside_project(self, path: str) -> bool:
+        if path not in self._inside_by_path:
+            self._inside_by_path[path] = is_allowed_project_path(self.project, self.target, path)
+        return self._inside_by_path[path]
+
+    def may_read_variable(self, name: str) -> bool:
+        """Whether valueFrom may read a variable; asked for the same few names all the time."""
+        if name not in self._readable_by_variable:
+            reserved = self.project.reserved.find_setting_by_variable(name)
+            self._readable_by_variable[name] = not reserved and is_variable_allowed(
+                name, self.target.allow_env
+            )
+        return self._readable_by_variable[name]
+
+    def may_read_file(self, name: str) -> bool:
+        """Whether valueFrom may name a file."""
+        if name not in self._readable_by_file:
+            root = self.project.root
+            reserved = self.project.reserved.find_setting_by_file(name, root)
+            allowed = is_file_allowed(name, root, self.target.allow_files)
+            self._readable_by_file[name] = not reserved and allowed
+        return self._readable_by_file[name]
+
+    def _read_config_or_report(
+        self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None
+    ) -> ConfigWithPositions | None:
+        """None when it cannot be read."""
+        try:
+            config_or_finding = read_package_config(source)
+        except InputError as problem:
+            self._report_config_findings(source, problem.diagnostics, draft)
+            return None
+        if isinstance(config_or_finding, Diagnostic):
+            self._report_config_findings(source, (config_or_finding,), draft)
+            return None
+        if config_or_finding is None:
+            self._sources_without_config.add((source.kind, source.path, source.ref))
+            return {}, {}
+        return config_or_finding
+
+    def _report_config_findings(
+        self, source: PackageSource, findings: Iterable[Diagnostic], draft: Draft | None
+    ) -> None:
+        address = str(draft.address) if draft and draft.address else None
+        for finding in findings:
+            position = finding.position or source.position
+            if contains_known_secret(f"{finding.detail} {finding.hint} {finding.path}"):
+                finding = finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)  # noqa: PLW2901
+            self.findings.append(
+                finding.with_changes(position=position, address=finding.address or address)
+            )
+
+    def parse_package_source(self, draft: Draft, key: str) -> PackageSource | None:
+        """The package source in a spec field; None when it is absent or malformed."""
+        value = draft.spec.get(key)
+        if any(draft.is_unknown(("spec", key, *suffix)) for suffix in ((), ("path",), ("ref",))):
+            return None
+        position = draft.find_position(("spec", key))
+        if value == PUBLISHED and key == "source":
+            return PackageSource(PUBLISHED, position=position)
+        ref = value.get("ref", "") if isinstance(value, dict) else ""
+        path = value.get("path") if isinstance(value, dict) else value
+        if not isinstance(path, str) or not path or not isinstance(ref, str):
+            return None
+        if not self._is_inside_project(path):
+            return None
+        kind = "file" if key == "file" else ("git" if ref else "folder")
+        return PackageSource(kind, normalize_source_path(path), ref, position)
+
+    def check_path_inside(self, draft: Draft, path: Path, text: Any) -> None:
+        """Report a path that leaves the project."""
+        if isinstance(text, str) and not self._is_inside_project(text):
+            finding = build_outside_finding(text, self.project)
+            self.report_finding(draft, path, finding.summary, finding.detail, finding.hint)
+
+
+def normalize_source_path(path: str) -> str:
+    """A path as addresses of sources compare it: forward slashes, no `./`, no last slash."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
+    return ("/" if path.startswith("/") else "") + "/".join(parts) or "."

@@ -1,0 +1,323 @@
+"""Everything a target's manifests say: files to Desired, every finding in one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import Any
+
+from synapse_apply.files.checkout import read_plain_file
+from synapse_apply.manifests.decode import cross_checks
+from synapse_apply.manifests.decode.compatibility import FittedDeclarations
+from synapse_apply.manifests.decode.decode import (
+    API_VERSION,
+    apply_overlay,
+    decode_desired,
+    decode_known_part,
+    draft_document,
+    fits_kind_schema,
+    set_draft_address,
+)
+from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
+from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests.decode.package_needs import add_need_dependencies
+from synapse_apply.manifests.decode.variables import VariableValues
+from synapse_apply.manifests.export.inventory import is_inventory_file
+from synapse_apply.manifests.files.committed import CommittedFolder, read_committed_manifests
+from synapse_apply.manifests.files.manifest_files import find_manifest_files, format_display_path
+from synapse_apply.manifests.project.refactoring import (
+    check_moved_undeclared,
+    check_moved_undeclared_at_ref,
+    list_current_names,
+)
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
+from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.model.runtime.paused_collection import pause_gc
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.values import Reference, SecretRef
+
+
+@dataclass(frozen=True)
+class LoadedManifests:
+    """What one target declares. With an error among the diagnostics it must not be used."""
+
+    target: Target
+    desired: Mapping[Address, Desired]
+    diagnostics: tuple[Diagnostic, ...]
+    marks: SecretMarks
+    reported_flaws: frozenset[tuple[PackageSource, str]] = frozenset()
+
+    @property
+    def has_errors(self) -> bool:
+        return any(finding.is_error for finding in self.diagnostics)
+
+    @cached_property
+    def manifests_digest(self) -> str:
+        """`sha256:HEX` over what is declared, whatever files it stands in; no secret value."""
+        encoded_resources = [
+            _encode_resource(self.desired[address]) for address in sort_addresses(self.desired)
+        ]
+        text = json.dumps(
+            encoded_resources, sort_keys=True, separators=(",", ":"), default=_encode_marker
+        )
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class FileCache:
+    """Files read once, for several targets."""
+
+    readings: dict[FilePath, ReadResult] = field(default_factory=dict)
+
+    def read_file(self, file: FilePath, name: str) -> ReadResult:
+        if file not in self.readings:
+            try:
+                self.readings[file] = read_documents(read_plain_file(file), name)
+            except OSError as problem:
+                finding = error_finding(
+                    "Unreadable file",
+                    f"{name}: {problem.strerror}",
+                    "check its permissions",
+                    position=Position(name, 1, 1),
+                )
+                self.readings[file] = ReadResult((), (finding,))
+        return self.readings[file]
+
+
+def load_manifests(
+    project: Project,
+    target: Target,
+    *,
+    variables: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    read_package_config: ReadPackageConfig | None = None,
+    paths: Sequence[str] = (),
+    file_cache: FileCache | None = None,
+    commit_folder: CommittedFolder | None = None,
+) -> LoadedManifests:
+    """What the manifests declare for one target, and every finding.
+
+    `variables` are those of the command line; `paths` replace the listed manifests; `strict` makes
+    errors of warnings. With `commit_folder` the manifests are those of a commit, and `paths` are
+    relative to the project's folder. Raises nothing for what a user wrote.
+    """
+    context = DecodeContext(
+        project, target, schemas.add_provider_marks(project.providers), read_package_config
+    )
+    with pause_gc():
+        values = VariableValues(project, target, variables or {})
+        values.check_values()
+        if commit_folder is None:
+            documents = _read_documents(context, paths, file_cache or FileCache())
+        else:
+            documents = _read_committed_documents(context, paths, commit_folder)
+        declared = _decode_documents(
+            context, documents, values, commit_folder.name if commit_folder else ""
+        )
+    findings = [*values.findings, *context.findings]
+    if strict:
+        findings = [finding.with_strict_severity() for finding in findings]
+    return LoadedManifests(
+        target,
+        declared,
+        tuple(dict.fromkeys(findings)),
+        context.marks,
+        frozenset(context.reported_flaws),
+    )
+
+
+def validate_targets(
+    project: Project,
+    targets: Iterable[Target],
+    *,
+    variables: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    package_config_reader: Callable[[Target], ReadPackageConfig] | None = None,
+    paths: Sequence[str] = (),
+) -> tuple[tuple[LoadedManifests, ...], tuple[Diagnostic, ...]]:
+    """Every target loaded, and the findings of all: one that several share stands once.
+
+    `package_config_reader` gives the reader of one target, whose lists of allowed files differ.
+    """
+    file_cache = FileCache()
+    results = tuple(
+        load_manifests(
+            project,
+            target,
+            variables=variables,
+            strict=strict,
+            read_package_config=package_config_reader(target) if package_config_reader else None,
+            paths=paths,
+            file_cache=file_cache,
+        )
+        for target in targets
+    )
+    findings_by_text: dict[Diagnostic, list[Diagnostic]] = {}
+    for result in results:
+        for finding in result.diagnostics:
+            findings_by_text.setdefault(finding.with_changes(target=None), []).append(finding)
+    return results, tuple(
+        duplicates[0] if len(duplicates) == 1 else key
+        for key, duplicates in findings_by_text.items()
+    )
+
+
+def _read_documents(
+    context: DecodeContext, paths: Sequence[str], file_cache: FileCache
+) -> list[Document]:
+    listing = find_manifest_files(context.project, context.target, paths)
+    context.findings.extend(listing.findings)
+    documents: list[Document] = []
+    folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
+    for file in listing.files:
+        reading = file_cache.read_file(file, format_display_path(file, folder))
+        if listing.implicit and not has_manifests(reading):
+            continue
+        if file not in listing.listed_files and is_inventory_file(reading):
+            continue
+        context.findings.extend(reading.diagnostics)
+        documents.extend(reading.documents)
+    return documents
+
+
+def _read_committed_documents(
+    context: DecodeContext, paths: Sequence[str], commit_folder: CommittedFolder
+) -> list[Document]:
+    committed_files = read_committed_manifests(
+        context.project, context.target, paths, commit_folder
+    )
+    context.findings.extend(committed_files.findings)
+    documents: list[Document] = []
+    for reading in committed_files.readings:
+        if committed_files.implicit and not has_manifests(reading):
+            continue
+        context.findings.extend(reading.diagnostics)
+        documents.extend(reading.documents)
+    return documents
+
+
+def has_manifests(reading: ReadResult) -> bool:
+    """Whether a file nobody named is ours: other YAML lies about in a working folder too."""
+    version_family = API_VERSION.partition("/")[0]
+    return any(
+        isinstance(document.value, dict)
+        and str(document.value.get("apiVersion", "")).startswith(version_family)
+        for document in reading.documents
+    )
+
+
+def _decode_documents(
+    context: DecodeContext, documents: Iterable[Document], values: VariableValues, ref: str
+) -> dict[Address, Desired]:
+    overlays = TargetOverlays(context, ref)
+    position_by_address: dict[Address, Position | None] = {}
+    declared: dict[Address, Desired] = {}
+    partly_known: dict[Address, Desired] = {}
+    for document in documents:
+        draft = draft_document(context, document, values)
+        if draft is None:
+            continue
+        set_draft_address(context, draft)
+        if draft.address is not None:
+            for overlay in overlays.select_matching(draft.address):
+                apply_overlay(context, draft, overlay, values)
+            if draft.address in position_by_address:
+                first_position = position_by_address[draft.address]
+                context.findings.append(
+                    cross_checks.build_duplicate_finding(
+                        draft.address, first_position, draft.position
+                    )
+                )
+                continue
+            position_by_address[draft.address] = draft.position
+        if draft.has_unknown_values:
+            resource = decode_known_part(context, draft)
+            if resource is not None:
+                partly_known[resource.address] = resource
+        elif fits_kind_schema(context, draft):
+            resource = decode_desired(context, draft)
+            if resource is not None:
+                declared[resource.address] = resource
+    context.findings.extend(
+        cross_checks.check_undeclared_references({**declared, **partly_known}, position_by_address)
+    )
+    context.findings.extend(cross_checks.check_shared_sources(declared))
+    context.findings.extend(cross_checks.check_plugin_codes(context, declared))
+    context.findings.extend(overlays.check_unused(position_by_address))
+    context.findings.extend(_check_moves_and_removals(context, position_by_address, ref))
+    fitting = FittedDeclarations(context.target, context.findings)
+    return fitting.fit_resources(add_need_dependencies(declared, context.read_config))
+
+
+def _check_moves_and_removals(
+    context: DecodeContext, declared_addresses: Collection[Address], ref: str
+) -> Iterable[Diagnostic]:
+    project, target = context.project, context.target.name
+    if ref:
+        return check_moved_undeclared_at_ref(
+            ref, project.moved, project.removed, declared_addresses, target
+        )
+    return check_moved_undeclared(project.moved, project.removed, declared_addresses, target)
+
+
+class TargetOverlays:
+    """The overlays of a target, and which of them fitted something.
+
+    Manifests of a Git ref may have an address that was moved since: its overlay goes along.
+    """
+
+    def __init__(self, context: DecodeContext, ref: str) -> None:
+        self._overlays: list[Overlay] = list(context.target.overlays.values())
+        self._target = context.target.name
+        self._ref = ref
+        self._moves = context.project.moved if ref else ()
+        self._used_patterns: set[str] = set()
+
+    def select_matching(self, address: Address) -> list[Overlay]:
+        """Those that fit an address, in the order of the project file."""
+        if not self._overlays:
+            return []
+        names = list_current_names(address, self._moves) if self._moves else (str(address),)
+        matching = [
+            overlay for overlay in self._overlays if any(map(overlay.matches_address, names))
+        ]
+        self._used_patterns.update(overlay.pattern for overlay in matching)
+        return matching
+
+    def check_unused(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
+        """Those that fitted nothing."""
+        return cross_checks.check_unused_overlays(
+            self._overlays, self._used_patterns, declared_addresses, self._target, self._ref
+        )
+
+
+def _encode_resource(resource: Desired) -> dict[str, Any]:
+    return {
+        "address": str(resource.address),
+        "spec": resource.spec,
+        "labels": resource.labels,
+        "prevent_destroy": resource.lifecycle.prevent_destroy,
+        "ignore_changes": resource.lifecycle.ignore_changes,
+        "own": resource.lifecycle.own,
+        "id": resource.remote_id,
+        "source": str(resource.source) if resource.source else None,
+        "verify": resource.verify,
+        **({"retain": resource.retain} if resource.retain is not None else {}),
+    }
+
+
+def _encode_marker(value: Any) -> Any:
+    if isinstance(value, SecretRef):
+        return {"$secret": [value.source, value.name, value.format]}
+    if isinstance(value, Reference):
+        return {"$reference": str(value.address)}
+    return list(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,103 @@
+"""Overlays: merge patches (RFC 7386) a target lays over the manifests it shares with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from typing import Any
+
+from synapse_apply.manifests.yaml.reader import SourceText
+from synapse_apply.model.address import is_pattern, matches_pattern
+from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.frozen import frozen
+
+
+@frozen
+class Overlay:
+    """A patch for the addresses that fit a pattern; `positions` are the project file's.
+
+    `prefix` is where the patch stands in that file. Its repr shows no value: a patch may hold a
+    secret in plain text.
+    """
+
+    pattern: str
+    patch: Mapping[str, Any] = field(repr=False)
+    positions: Mapping[Path, Position] = field(repr=False)
+    prefix: Path
+    source: SourceText
+
+    @property
+    def is_pattern(self) -> bool:
+        return is_pattern(self.pattern)
+
+    @property
+    def position(self) -> Position | None:
+        return self.positions.get(self.prefix)
+
+    def matches_address(self, address: str) -> bool:
+        """Whether an address, as text, is meant; only `*` is special."""
+        return matches_pattern(address, self.pattern)
+
+
+def apply_merge_patch(value: Any, patch: Any) -> Any:
+    """A value with a merge patch applied; both stay as they are."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(value) if isinstance(value, Mapping) else {}
+    for key, change in patch.items():
+        if change is None:
+            result.pop(key, None)
+        else:
+            result[key] = apply_merge_patch(result.get(key), change)
+    return result
+
+
+def remove_at_path(value: Any, path: Path) -> Any:
+    """A copy without the key that a path leads to; a list that it leads into goes as a whole."""
+    if not path or not isinstance(value, Mapping) or path[0] not in value:
+        return value
+    key, child = path[0], value[path[0]]
+    if len(path) > 1 and isinstance(child, Mapping):
+        return {**value, key: remove_at_path(child, path[1:])}
+    return {name: item_value for name, item_value in value.items() if name != key}
+
+
+@frozen
+class LayeredPositions(Mapping[Path, Position]):
+    """Positions of a patched document: what an overlay wrote stands in the project file."""
+
+    overlay: Overlay
+    base_positions: Mapping[Path, Position]
+
+    def __getitem__(self, path: Path) -> Position:
+        if self._is_set_by_overlay(path):
+            project_path = (*self.overlay.prefix, *path)
+            if project_path in self.overlay.positions:
+                return self.overlay.positions[project_path]
+        return self.base_positions[path]
+
+    def _is_set_by_overlay(self, path: Path) -> bool:
+        node: Any = self.overlay.patch
+        for part in path:
+            if not isinstance(node, Mapping):
+                return True
+            if part not in node:
+                return False
+            node = node[part]
+        return not isinstance(node, Mapping) or path not in self.base_positions
+
+    def __iter__(self) -> Iterator[Path]:
+        yielded = set()
+        for path in self.base_positions:
+            yielded.add(path)
+            yield path
+        depth = len(self.overlay.prefix)
+        for path in self.overlay.positions:
+            if path[:depth] == self.overlay.prefix and path[depth:] not in yielded:
+                yield path[depth:]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return bool(self.base_positions) or bool(self.overlay.positions)

@@ -1,0 +1,242 @@
+"""A package's config.yaml as the platform reads it: what it would refuse, and what it ignores.
+
+The shape is data: schemas/v1/package-config.schema.json names the rule that each of its keywords
+stands for. What no schema can say is a row of `_FURTHER_CHECKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import yaml
+
+from synapse_apply.manifests.decode.specifiers import is_version_specifier
+from synapse_apply.manifests.phrases import format_dotted_path
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.yaml.positions import find_nearest_position
+from synapse_apply.manifests.yaml.reader import (
+    Document,
+    describe_value_kind,
+    iter_extra_document_findings,
+    read_documents,
+)
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.rules import PackageFlaw
+
+SCHEMA_NAME = "package-config"
+# What YAML 1.1 reads as no text where it stands in one of these. `*` is any key or index.
+_TEXT_PATHS: tuple[Path, ...] = (
+    *((name,) for name in ("name", "code", "version", "variant", "category", "description")),
+    *((name,) for name in ("readme", "wheels_dir", "package_manager", "data_type")),
+    ("requires", "*"),
+    ("dependencies", "*"),
+    *((name, "*") for name in ("tasks", "tags", "package_manager_options")),
+    *(("actions", "*", name) for name in ("entrypoint", "method", "description")),
+)
+_SPECIFIER_PATHS: tuple[Path, ...] = (("requires", "*"), ("dependencies", "*"))
+_MAX_SHOWN_LENGTH = 80
+
+
+@frozen
+class PackageConfig:
+    """What a config.yaml says and where; `findings` are those of its YAML, `flaws` of its fields.
+
+    A value that is no map counts as an empty one.
+    """
+
+    value: Mapping[str, Any]
+    positions: Mapping[Path, Position]
+    findings: tuple[Diagnostic, ...] = ()
+    flaws: tuple[PackageFlaw, ...] = ()
+
+
+def read_package_config(data: bytes | str, file: str) -> PackageConfig:
+    """A config.yaml, whatever its bytes are; its flaws may quote what it holds."""
+    reading = read_documents(data, file)
+    findings = [*reading.diagnostics, *iter_extra_document_findings(reading, file)]
+    if not reading.documents:
+        return PackageConfig(
+            {}, {(): Position(file, 1, 1)}, tuple(findings), _build_empty_config_flaws(file)
+        )
+    document = reading.documents[0]
+    if not isinstance(document.value, dict):
+        detail = (
+            f"{file} holds {describe_value_kind(document.value)} where KEY: VALUE lines are "
+            f"expected"
+        )
+        findings.append(
+            error_finding("Not a mapping", detail, "begin with a key", position=document.position)
+        )
+    if findings:
+        value = document.value if isinstance(document.value, dict) else {}
+        return PackageConfig(value, document.positions, tuple(findings))
+    flaws = dict.fromkeys((*_iter_schema_flaws(document), *_iter_further_flaws(document)))
+    return PackageConfig(
+        document.value, document.positions, (), tuple(sorted(flaws, key=flaw_position_key))
+    )
+
+
+def flaw_position_key(flaw: PackageFlaw) -> tuple[str, int, int]:
+    """The order of the file."""
+    position = flaw.position
+    return (position.file, position.line, position.column) if position else ("", 0, 0)
+
+
+def _build_empty_config_flaws(file: str) -> tuple[PackageFlaw, ...]:
+    return (PackageFlaw("package:unreadable-config", f"{file} is empty", "", Position(file, 1, 1)),)
+
+
+def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
+    """What does not fit the schema, each by the rule that the schema names."""
+    value = document.value
+    if schemas.compile_validator(SCHEMA_NAME).is_valid(value):
+        return
+    subject = Subject(value, document.positions, scalar_text=document.source.find_scalar_text)
+    for finding in build_schema_findings(SCHEMA_NAME, subject):
+        yield PackageFlaw(
+            finding.rule or "package:shape",
+            finding.detail,
+            finding.hint,
+            finding.position,
+            finding.path,
+        )
+
+
+def _iter_further_flaws(document: Document) -> Iterator[PackageFlaw]:
+    for rule, iter_violations in _FURTHER_CHECKS.items():
+        for path, detail, hint in iter_violations(document):
+            yield PackageFlaw(
+                f"package:{rule}",
+                detail,
+                hint,
+                find_nearest_position(document.positions, path),
+                path,
+            )
+
+
+_Violations = Iterator[tuple[Path, str, str]]
+
+
+def _iter_matching_texts(value: Any, pattern: Path, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """The texts at the paths that fit a pattern."""
+    if not pattern:
+        if isinstance(value, str):
+            yield path, value
+        return
+    first_part, pattern_tail = pattern[0], pattern[1:]
+    if isinstance(value, dict):
+        keys = value if first_part == "*" else [key for key in (first_part,) if key in value]
+        for key in keys:
+            yield from _iter_matching_texts(value[key], pattern_tail, (*path, key))
+    elif isinstance(value, list) and first_part == "*":
+        for index, item in enumerate(value):
+            yield from _iter_matching_texts(item, pattern_tail, (*path, index))
+
+
+def _iter_bad_specifiers(document: Document) -> _Violations:
+    for pattern in _SPECIFIER_PATHS:
+        for path, text in _iter_matching_texts(document.value, pattern):
+            if not is_version_specifier(text):
+                quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
+                detail = f"`{format_dotted_path(path)}` is no version specifier{quoted_text}"
+                yield path, detail, 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
+
+
+def _iter_self_dependencies(document: Document) -> _Violations:
+    code, needs = document.value.get("code"), document.value.get("dependencies")
+    if isinstance(needs, dict) and isinstance(code, str) and code in needs:
+        yield ("dependencies", code), f"`dependencies` of {code} names {code}", "take the line out"
+
+
+def _iter_refused_categories(document: Document) -> _Violations:
+    if document.value.get("category") == "converter":
+        detail = (
+            "the backend knows `category: converter`, but the platform's SDK, with which its "
+            "publisher and its agents read this file, refuses it"
+        )
+        yield (
+            ("category",),
+            detail,
+            "write another category, unless your agents are known to run it",
+        )
+
+
+def _iter_unread_fields(document: Document) -> _Violations:
+    if "smart_tool_type" in document.value:
+        detail = "`smart_tool_type` is written by the platform's templates and read by nothing"
+        yield ("smart_tool_type",), detail, "write `smart_tool:`"
+
+
+def _iter_shared_dockerfiles(document: Document) -> _Violations:
+    blocks = [document.value.get(name) for name in ("container", "code_server")]
+    files = [
+        block.get("dockerfile")
+        for block in blocks
+        if isinstance(block, dict) and block.get("enabled")
+    ]
+    if len(files) == 2 and isinstance(files[0], str) and files[0] and files[0] == files[1]:
+        detail = f"`container` and `code_server` are both built from {files[0]}"
+        yield ("code_server", "dockerfile"), detail, "give the code server a Dockerfile of its own"
+
+
+def _iter_yaml11_conflicts(document: Document) -> _Violations:
+    """Unquoted texts that are none to YAML 1.1, in which the platform reads the file."""
+    if not any(mark in document.source.text for mark in _yaml11_traps()):
+        return
+    for pattern in _TEXT_PATHS:
+        for path, text in _iter_matching_texts(document.value, pattern):
+            kind = _describe_yaml11_type(text)
+            if kind and _is_unquoted(document, path, text):
+                detail = (
+                    f"`{format_dotted_path(path)}` is {kind} to the platform, which reads YAML 1.1"
+                )
+                yield path, detail, f'quote it: "{text}"'
+
+
+@cache
+def _yaml11_traps() -> tuple[str, ...]:
+    return ("yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF",
+            *(f"{digit}{mark}" for digit in "0123456789" for mark in "-:_"), " =")  # fmt: skip
+
+
+_YAML11_TYPE_LABELS = {
+    "bool": "a boolean",
+    "int": "a number",
+    "float": "a number",
+    "timestamp": "a date",
+}
+
+
+def _describe_yaml11_type(text: str) -> str:
+    if len(text) > _MAX_SHOWN_LENGTH:
+        return ""
+    resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], ())
+    for tag, pattern in resolvers:
+        if pattern.match(text):
+            return _YAML11_TYPE_LABELS.get(tag.rpartition(":")[2], "")
+    return ""
+
+
+def _is_unquoted(document: Document, path: Path, text: str) -> bool:
+    """Whether a text stands there without quotes."""
+    position = document.positions.get(path)
+    lines = document.source.text.split("\n")
+    if position is None or position.line > len(lines):
+        return False
+    line_rest = lines[position.line - 1][position.column - 1 :]
+    value_text = line_rest if isinstance(path[-1], int) else line_rest.partition(":")[2]
+    return value_text.strip().startswith(text)
+
+
+_FURTHER_CHECKS: dict[str, Callable[[Document], _Violations]] = {
+    "category-converter": _iter_refused_categories,
+    "dependency-itself": _iter_self_dependencies,
+    "specifier": _iter_bad_specifiers,
+    "smart-tool-type": _iter_unread_fields,
+    "dockerfile": _iter_shared_dockerfiles,
+    "yaml-1.1": _iter_yaml11_conflicts,
+}

@@ -1,0 +1,186 @@
+"""What a package's config.yaml says of other plugins, as edges between what is declared.
+
+A release comes after the newest declared release of the plugin that fits, else after the plugin.
+What no manifest offers may be on the backend: that is a finding, and no edge.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.draft import ConfigWithPositions
+from synapse_apply.manifests.decode.specifiers import is_version_matching, is_version_specifier
+from synapse_apply.manifests.phrases import format_dotted_path
+from synapse_apply.manifests.yaml.positions import find_nearest_position
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.model.values import Reference
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
+
+ReadConfig = Callable[[PackageSource], ConfigWithPositions]
+_DEPENDENCIES_FIELD = "dependencies"
+
+
+@frozen
+class PackageNeed:
+    """A plugin that a package needs, by its code, and the versions of it that fit."""
+
+    code: str
+    specifier: str
+    path: Path
+    position: Position | None
+
+
+def parse_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
+    """Those of a config.yaml; what is malformed there is told elsewhere."""
+    value, positions = config
+    dependencies = value.get(_DEPENDENCIES_FIELD)
+    return tuple(
+        PackageNeed(
+            code,
+            specifier,
+            (_DEPENDENCIES_FIELD, code),
+            find_nearest_position(positions, (_DEPENDENCIES_FIELD, code)),
+        )
+        for code, specifier in (dependencies.items() if isinstance(dependencies, Mapping) else ())
+        if isinstance(specifier, str) and is_version_specifier(specifier)
+    )
+
+
+@frozen
+class ReleaseNeeds:
+    """A declared release, its plugin's code, and what its package needs."""
+
+    release: Desired
+    code: str
+    needs: tuple[PackageNeed, ...]
+
+
+@dataclass(slots=True)
+class DeclaredPlugins:
+    """What is declared of each plugin, by its code: the plugin, and its releases."""
+
+    plugin_by_code: dict[str, Address] = field(default_factory=dict)
+    releases_by_code: dict[str, list[Desired]] = field(default_factory=lambda: defaultdict(list))
+
+    def find_fitting(self, need: PackageNeed) -> Address | None:
+        """The newest declared release that fits, or the plugin where it has none that does."""
+        fitting_releases = [
+            release
+            for release in self.releases_by_code.get(need.code, ())
+            if is_version_matching(str(release.spec.get("version", "")), need.specifier)
+        ]
+        if fitting_releases:
+            return max(fitting_releases, key=_version_order_key).address
+        return self.plugin_by_code.get(need.code)
+
+    def is_declared(self, code: str) -> bool:
+        return code in self.plugin_by_code or code in self.releases_by_code
+
+    def list_versions(self, code: str) -> list[str]:
+        return sorted(
+            str(release.spec.get("version", "")) for release in self.releases_by_code.get(code, ())
+        )
+
+
+def _version_order_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
+    version = str(release.spec.get("version", ""))
+    sort_key = version_sort_key(version)
+    return sort_key is not None, sort_key or (), version
+
+
+def _collect_needs(
+    declared: Mapping[Address, Desired], read_config: ReadConfig
+) -> tuple[DeclaredPlugins, list[ReleaseNeeds]]:
+    declared_plugins, release_needs = DeclaredPlugins(), []
+    for resource in declared.values():
+        code = resource.spec.get("code")
+        if not CATALOGUE[resource.address.kind].carries_package:
+            if isinstance(code, str):
+                declared_plugins.plugin_by_code.setdefault(code, resource.address)
+            continue
+        config = ({}, {}) if resource.source is None else read_config(resource.source)
+        owner = resource.spec.get(CATALOGUE[resource.address.kind].series_field)
+        plugin = declared.get(owner.address) if isinstance(owner, Reference) else None
+        code = (plugin.spec.get("code") if plugin else None) or config[0].get("code")
+        if isinstance(code, str):
+            declared_plugins.releases_by_code[code].append(resource)
+            if plugin is not None:
+                declared_plugins.plugin_by_code.setdefault(code, plugin.address)
+        if needs := parse_needs(config):
+            release_needs.append(
+                ReleaseNeeds(resource, code if isinstance(code, str) else "", needs)
+            )
+    return declared_plugins, release_needs
+
+
+def add_need_dependencies(
+    declared: Mapping[Address, Desired], read_config: ReadConfig
+) -> dict[Address, Desired]:
+    """The same resources, each depending on what its package needs as well."""
+    resources = dict(declared)
+    declared_plugins, releases = _collect_needs(declared, read_config)
+    for release_needs in releases:
+        needed_addresses = (
+            declared_plugins.find_fitting(need)
+            for need in release_needs.needs
+            if need.code != release_needs.code
+        )
+        dependencies = dict.fromkeys(
+            (*release_needs.release.depends_on, *filter(None, needed_addresses))
+        )
+        resources[release_needs.release.address] = replace(
+            release_needs.release, depends_on=tuple(dependencies)
+        )
+    return resources
+
+
+def iter_unmet_needs(
+    declared: Mapping[Address, Desired], read_config: ReadConfig
+) -> Iterator[tuple[Desired, PackageFlaw]]:
+    """What packages need and no manifest offers, or offers in another version."""
+    declared_plugins, releases = _collect_needs(declared, read_config)
+    for release_needs in releases:
+        for need in release_needs.needs:
+            need_name = f"`{format_dotted_path(need.path)}` of {release_needs.release.address}"
+            specifier_text = f" {need.specifier}" if need.specifier else ""
+            if need.code == release_needs.code:
+                continue  # told of the package itself
+            if not declared_plugins.is_declared(need.code):
+                yield (
+                    release_needs.release,
+                    _build_need_flaw(
+                        "missing",
+                        need,
+                        f"{need_name}: no manifest declares a plugin with code "
+                        f"{need.code}{specifier_text}",
+                        "declare it, so that it is published first; it may be there on the backend",
+                    ),
+                )
+            elif (
+                versions := declared_plugins.list_versions(need.code)
+            ) and declared_plugins.find_fitting(need) == declared_plugins.plugin_by_code.get(
+                need.code
+            ):
+                versions_text = ", ".join(versions)
+                yield (
+                    release_needs.release,
+                    _build_need_flaw(
+                        "version",
+                        need,
+                        f"{need_name} wants {need.code}{specifier_text}, and what is declared is "
+                        f"{versions_text}",
+                        "declare a release that fits, or change the specifier; an older one "
+                        "may still be there on the backend",
+                    ),
+                )
+
+
+def _build_need_flaw(rule_suffix: str, need: PackageNeed, detail: str, hint: str) -> PackageFlaw:
+    return PackageFlaw(f"package:dependency-{rule_suffix}", detail, hint, need.position, need.path)

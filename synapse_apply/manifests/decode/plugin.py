@@ -1,0 +1,89 @@
+"""Plugin documents: fields, and what `from` takes out of the package's config.yaml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synapse_apply.manifests.decode.draft import ConfigWithPositions, DecodeContext, Draft
+from synapse_apply.manifests.phrases import format_dotted_path
+from synapse_apply.manifests.yaml.reader import describe_value_kind
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.model.secrets.credentials import hide_secret
+
+PREFIX = "plugin"
+_CONFIG_FIELDS = ("name", "code", "description", "category")
+_NON_FIELD_KEYS = frozenset(("from", "retain"))
+
+
+def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
+    """The plugin's fields; what `from` gives is filled in, what contradicts it reported."""
+    fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
+    if "from" not in draft.spec:
+        return fields
+    source = context.parse_package_source(draft, "from")
+    if source is None:
+        value = draft.spec["from"]
+        path = value.get("path") if isinstance(value, dict) else value
+        context.check_path_inside(draft, ("spec", "from"), path)
+        return fields
+    config = context.read_config(source, draft)
+    for key in _CONFIG_FIELDS:
+        config_value = config[0].get(key)
+        if config_value is None or not isinstance(config_value, str):
+            continue
+        if key in fields:
+            check_agrees_with_config(context, draft, key, config, source)
+        else:
+            fields[key] = config_value
+    if context.has_no_config_file(source):
+        context.mark_flaw_reported(source, "package:no-config")
+        context.report_finding(
+            draft,
+            ("spec", "from"),
+            "Package without config.yaml",
+            f"`from` takes the plugin's fields out of a config.yaml, and {source} has none",
+            "name the plugin's own folder, see that no ignore rule leaves the file out, or take "
+            "`from` out and write the fields here",
+        )
+    elif (
+        "name" not in fields
+        and context.read_package_config
+        and not context.is_unreadable_package(source)
+    ):
+        context.report_finding(
+            draft,
+            ("spec", "from"),
+            "Missing field",
+            f"`spec` has no `name`, and the config.yaml of {source} has none",
+            "add `name:` to either",
+        )
+    return fields
+
+
+def check_agrees_with_config(
+    context: DecodeContext,
+    draft: Draft,
+    key: str,
+    config: ConfigWithPositions,
+    source: PackageSource | None,
+) -> None:
+    """Report a field of the manifest that its package's config.yaml contradicts."""
+    manifest_value, config_value = draft.spec.get(key), config[0].get(key)
+    if manifest_value is None or config_value is None or manifest_value == str(config_value):
+        return
+    hint = "make both the same, or remove it here"
+    shown_value = hide_secret(config_value)
+    if not isinstance(config_value, str):
+        shown_value = f"{describe_value_kind(config_value)} ({shown_value})"
+        hint = f"quote it there; {hint}"
+        context.mark_flaw_reported(source, f"package:{key}")
+    config_position = config[1].get((key,))
+    context.report_finding(
+        draft,
+        ("spec", key),
+        "Manifest and package disagree",
+        f"`{format_dotted_path(('spec', key))}` is {manifest_value}, but `{key}` is {shown_value} "
+        f"in the package's"
+        f" config.yaml" + (f" ({config_position})" if config_position else ""),
+        hint,
+    )

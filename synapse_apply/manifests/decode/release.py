@@ -1,0 +1,186 @@
+"""Release documents: the plugin they belong to, their version and where their bytes are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.kinds.run_forms import (
+    PAGE_FORM,
+    PLATFORM_FORM,
+    describe_actions,
+    list_action_names,
+    to_platform_form,
+)
+from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, Draft
+from synapse_apply.manifests.decode.plugin import PREFIX as PLUGIN
+from synapse_apply.manifests.decode.plugin import check_agrees_with_config
+from synapse_apply.manifests.decode.secret_fields import wrap_secrets
+from synapse_apply.manifests.schema.named_documents import extract_remote_id, parse_reference
+from synapse_apply.manifests.yaml.reader import describe_value_kind
+from synapse_apply.model.address import Address
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.model.secrets.credentials import contains_known_secret, hide_secret
+
+PREFIX = "release"
+_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_NON_FIELD_KEYS = frozenset(("source", "file", "verify"))
+
+
+def parse_release_source(context: DecodeContext, draft: Draft) -> PackageSource | None:
+    """Where the bytes come from; None when that is missing or wrong."""
+    return context.parse_package_source(draft, "file" if "file" in draft.spec else "source")
+
+
+def resolve_version(context: DecodeContext, draft: Draft) -> str | None:
+    """The declared version, else the one in the package's config.yaml."""
+    declared = draft.spec.get("version")
+    if declared is None:
+        declared = context.read_config(parse_release_source(context, draft), draft)[0].get(
+            "version"
+        )
+        if contains_known_secret(
+            str(declared)
+        ):  # it would be part of an address, which is shown everywhere
+            return None
+    return declared if isinstance(declared, str) and _VERSION_PATTERN.fullmatch(declared) else None
+
+
+def build_release_address(context: DecodeContext, draft: Draft) -> Address | None:
+    """release/PLUGIN@VERSION or release/id=123@VERSION, where both are known."""
+    plugin = draft.spec.get("plugin")
+    remote_plugin_id = extract_remote_id(plugin)
+    owner = f"id={remote_plugin_id}" if remote_plugin_id else plugin
+    release_version = resolve_version(context, draft)
+    if not isinstance(owner, str) or not owner or release_version is None:
+        return None
+    return Address(PREFIX, f"{owner}@{release_version}")
+
+
+def decode_release_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
+    """The release's fields; `plugin` is a Reference, or the literal remote id as text."""
+    fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
+    fields["plugin"] = parse_reference(PLUGIN, draft.spec["plugin"])
+    source = parse_release_source(context, draft)
+    config = context.read_config(source, draft)
+    _check_source_paths(context, draft)
+    if "version" in fields:
+        check_agrees_with_config(context, draft, "version", config, source)
+    elif config_version := resolve_version(context, draft):
+        fields["version"] = config_version
+    return fields
+
+
+def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, Any] | None:
+    """The `verify:` block; None without one. It holds no secret, and one form of a run.
+
+    A plugin that lists actions is run in the platform's form, which names one of them.
+    """
+    verify = draft.spec.get("verify")
+    if verify is None:
+        return None
+    block: Mapping[str, Any] = wrap_secrets(context, draft, {"verify": verify})["verify"]
+    page_keys, platform_keys = (
+        [key for key in form if key in verify] for form in (PAGE_FORM, PLATFORM_FORM)
+    )
+    if page_keys and platform_keys:
+        context.report_finding(
+            draft,
+            ("spec", "verify", platform_keys[0]),
+            "Two forms of a run",
+            f"`{platform_keys[0]}` is one of the platform's fields, `{page_keys[0]}` one of the "
+            f"API page's",
+            f"use either {', '.join(PAGE_FORM)} or {', '.join(PLATFORM_FORM)}",
+        )
+        return block
+    actions = _list_package_actions(context, draft)
+    action = _select_action(context, draft, actions) if actions else None
+    if action is None:
+        return block
+    if context.target.is_embedded and not platform_keys:
+        # The page's profile shows a run's context, by which a run with a lost answer is found.
+        block = {"context": {}, **block}
+    return to_platform_form(block, action)
+
+
+def _list_package_actions(context: DecodeContext, draft: Draft) -> tuple[str, ...]:
+    """The actions that the package lists, else those of the declared `config`."""
+    config = context.read_config(parse_release_source(context, draft), draft)[0]
+    return list_action_names(config) or list_action_names(draft.spec.get("config"))
+
+
+def _select_action(context: DecodeContext, draft: Draft, actions: tuple[str, ...]) -> str | None:
+    """The action to run; None where none can be told, which is reported."""
+    verify = draft.spec["verify"]
+    declared = verify.get("action")
+    if declared in actions:
+        return str(declared)
+    actions_text = hide_secret(describe_actions(actions))
+    if declared:
+        context.report_finding(
+            draft,
+            ("spec", "verify", "action"),
+            "No such action",
+            f"`verify.action` names an action that the plugin does not list; it lists "
+            f"{actions_text}",
+            "name one of them",
+        )
+        return None
+    if len(actions) == 1:
+        return actions[0]
+    hint = f"add `action: {hide_secret(describe_actions(actions[:1]))}`, or another one"
+    if any(name in verify for name in PAGE_FORM):
+        hint += "; parameters stand under `params` then"
+    context.report_finding(
+        draft,
+        ("spec", "verify"),
+        "Missing action",
+        f"a run needs `verify.action` where a plugin lists several actions; it lists "
+        f"{actions_text}",
+        hint,
+    )
+    return None
+
+
+def _check_source_paths(context: DecodeContext, draft: Draft) -> None:
+    for key in ("source", "file"):
+        value = draft.spec.get(key)
+        if value != PUBLISHED:
+            path = value.get("path") if isinstance(value, dict) else value
+            context.check_path_inside(draft, ("spec", key), path)
+
+
+def report_missing_version(context: DecodeContext, draft: Draft) -> None:
+    """Report why a release has no version; every other reason was reported by the schema."""
+    if draft.spec.get("version") is not None:
+        return
+    source = parse_release_source(context, draft)
+    if source is None or context.is_unreadable_package(source):
+        _check_source_paths(context, draft)
+        return
+    config, positions = context.read_config(source)
+    config_version = config.get("version")
+    if config_version is None:
+        source_text = (
+            f"the config.yaml of {source}" if source.kind != PUBLISHED else "a published package"
+        )
+        context.report_finding(
+            draft,
+            ("spec",),
+            "Missing version",
+            f"`spec` has no `version`, and {source_text} gives none",
+            "add `version:`",
+        )
+        return
+    version_position = positions.get(("version",))
+    if not isinstance(config_version, str):
+        context.mark_flaw_reported(source, "package:version")
+    context.report_finding(
+        draft,
+        ("spec",),
+        "Malformed version",
+        f"`version` is {describe_value_kind(config_version)} ({hide_secret(config_version)}) in "
+        f"the package's config.yaml" + (f" ({version_position})" if version_position else ""),
+        "quote it, and use letters, digits, `.`, `_`, `+` and `-`, at most 64",
+    )

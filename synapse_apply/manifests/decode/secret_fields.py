@@ -1,0 +1,385 @@
+"""Secret fields of a spec: `valueFrom` to SecretRef, literals wrapped at once.
+
+They are those that the kind's schema marks and those that the manifest names in
+`lifecycle.sensitive`. A free-form value beside them that looks like a secret is a warning.
+
+The text of a literal is in no finding: only its path is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.draft import DecodeContext, Draft
+from synapse_apply.manifests.phrases import (
+    ONLY_FOR_SECRETS,
+    VALUE_FROM,
+    find_closest_word,
+    format_dotted_path,
+    suggest_known_word,
+)
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
+from synapse_apply.model.secrets.credentials import classify_setting_value, has_allow_comment
+from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
+from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
+from synapse_apply.model.values import SecretRef, Sensitive
+
+SENSITIVE = "sensitive"
+_ABSENT = object()
+# To look for what was meant takes long: a hostile document may have thousands of wrong paths.
+_MOST_SUGGESTIONS = 20
+
+
+@cache
+def list_free_form_fields(schema: str) -> tuple[str, ...]:
+    """The fields of a kind that hold free-form maps."""
+    return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
+
+
+def find_named_secrets(draft: Draft) -> frozenset[Path]:
+    """The fields that a document names as secrets, however the rest of it is."""
+    block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
+    texts = block.get(SENSITIVE) if isinstance(block, dict) else None
+    texts = texts if isinstance(texts, list) else ()
+    pointers = (
+        parse_json_pointer(text) for text in texts if isinstance(text, str) and text[:1] == "/"
+    )
+    return frozenset(path for path in pointers if path[0] in list_free_form_fields(draft.schema))
+
+
+def find_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
+    """The secret fields of a document: its kind's, or those that it names."""
+    of_kind = context.marks.kinds.get(draft.schema)
+    if of_kind is not None:
+        return of_kind.select_spec_marks(draft.spec)
+    named = find_named_secrets(draft) if "lifecycle" in draft.value else frozenset()
+    return UNMARKED.with_named(named) if named else UNMARKED
+
+
+def wrap_secrets(context: DecodeContext, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec with SecretRef in every secret field; the literals there are reported."""
+    walk = _SpecWalk(context, draft, find_marks(context, draft))
+    names = {path[0] for path in walk.marks.named} if walk.marks.named else ()
+    wrapped = {
+        # A text outside of the container is neither secret nor a reference.
+        key: value
+        if type(value) is str and key != walk.marks.container and key not in names
+        else walk.wrap_value(value, (key,))
+        for key, value in spec.items()
+    }
+    _report_plain_text_secrets(context, draft, walk.literals)
+    if draft.schema not in context.marks.kinds:
+        for name in list_free_form_fields(draft.schema):
+            _report_lookalikes(context, draft, wrapped.get(name), (name,))
+    return wrapped
+
+
+def check_named_secret(context: DecodeContext, draft: Draft, path: Path, at: Path) -> bool:
+    """Whether `lifecycle.sensitive` may name this field; reports why not, and what is not there."""
+    free = list_free_form_fields(draft.schema)
+    if draft.schema in context.marks.kinds:
+        selector = context.marks.kinds[draft.schema].selector
+        context.report_finding(
+            draft,
+            at,
+            "Secrets of this kind are known",
+            f"which fields of a {draft.schema} are secret follows from its {selector}",
+            f"take it out; keys of an own {selector} are described in the project file",
+        )
+        return False
+    if path[0] not in free:
+        context.report_finding(
+            draft,
+            at,
+            "Not a free-form field",
+            f"`{format_json_pointer(path)}` is never a secret: "
+            f"{format_dotted_path(('spec', path[0]))} is no free-form map",
+            f"name a field inside of {', '.join(f'/{name}' for name in free)}",
+        )
+        return False
+    _report_nothing_there(context, draft, path, at)
+    return True
+
+
+def _report_nothing_there(context: DecodeContext, draft: Draft, path: Path, at: Path) -> None:
+    value: Any = draft.spec
+    for end, part in enumerate(path):
+        below = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
+        if below is not _ABSENT:
+            value = below
+            continue
+        text, above = format_json_pointer(path), format_dotted_path(("spec", *path[:end]))
+        detail = f"`{text}` names no field of spec: {above} has no `{part}`"
+        is_early = int(at[-1]) < _MOST_SUGGESTIONS
+        hint = suggest_known_word(str(part), value) if isinstance(value, dict) and is_early else ""
+        if isinstance(value, dict) and is_early and (near := find_closest_word(str(part), value)):
+            hint = f"did you mean `{format_json_pointer((*path[:end], near, *path[end + 1 :]))}`?"
+        elif isinstance(value, list):
+            detail = f"`{text}` names a part of {above}, which is a list: a list is one value"
+            hint = f"name `{format_json_pointer(path[:end])}`: all of the list is secret"
+        context.report_warning(draft, at, "Sensitive path names nothing", detail, hint)
+        return
+
+
+def _report_lookalikes(context: DecodeContext, draft: Draft, value: Any, path: Path) -> None:
+    """A warning for each free-form value that looks like a secret and is not named as one."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            if isinstance(below, str | list | dict):
+                _report_lookalikes(context, draft, below, (*path, key))
+        return
+    kind = describe_lookalike(path, value)
+    if not kind or _is_allowed(draft, ("spec", *path)):
+        return
+    source = f"env: {build_variable_name(path)}"
+    if isinstance(value, list):
+        source += ", format: json"
+    context.report_warning(
+        draft,
+        ("spec", *path),
+        "What looks like a secret in plain text",
+        f"`{format_dotted_path(('spec', *path))}` holds {kind}, and is not marked as a secret: "
+        f"plans and the"
+        " state show it",
+        f"name it, lifecycle: {{{SENSITIVE}: [{format_json_pointer(path)}]}}, and write "
+        f"{{valueFrom:"
+        f" {{{source}}}}} there",
+    )
+
+
+def describe_lookalike(path: Path, value: Any) -> str:
+    """What a free-form value, or a part of a list, looks like; "" where it is like no secret."""
+    name = str(path[-1])
+    if isinstance(value, str):
+        return classify_setting_value(name, value)
+    if isinstance(value, list):
+        return next((kind for item in value if (kind := describe_lookalike((name,), item))), "")
+    if isinstance(value, dict):
+        pairs = (describe_lookalike((key,), below) for key, below in value.items())
+        return next((kind for kind in pairs if kind), "")
+    return ""
+
+
+def build_variable_name(path: Path) -> str:
+    """The last name of a path as that of an environment variable."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", str(path[-1])).upper()
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+def _is_allowed(draft: Draft, path: Path) -> bool:
+    """Whether a comment in the manifest says that this value is no secret."""
+    place, source = draft.find_position(path), draft.document.source
+    if place is None or place.file != source.file:
+        return False
+    return has_allow_comment(source.line_and_the_one_above(place.line), 2)
+
+
+def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: list[Path]) -> None:
+    if draft.schema not in context.marks.kinds:
+        for path in literals:
+            _report_literal(context, draft, path)
+        return
+    if not literals:
+        return
+    provider = draft.spec.get(context.marks.kinds[draft.schema].selector)
+    is_described = provider in context.marks.kinds[draft.schema].secret_paths_by_value
+    if not is_described and provider not in schemas.list_provider_names():
+        return  # said once, of the provider
+    if not is_described:
+        # Any of them may be harmless: one finding, not one for each.
+        names = ", ".join(format_dotted_path(path[1:]) for path in literals)
+        context.report_warning(
+            draft,
+            ("spec", literals[0][0]),
+            "Values that may be secrets in plain text",
+            "which keys of this provider hold secrets is not known, and these are plain text:"
+            f" {names}",
+            "write what is secret as {valueFrom: {env: NAME}}",
+        )
+        return
+    for path in literals:
+        _report_literal(context, draft, path)
+
+
+def _report_literal(context: DecodeContext, draft: Draft, path: Path) -> None:
+    name = build_variable_name(path)
+    context.report_warning(
+        draft,
+        ("spec", *path),
+        "Secret in plain text",
+        f"`{format_dotted_path(('spec', *path))}` is a secret, and its value is plain text: it "
+        f"stands here,"
+        " or comes from a variable",
+        f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
+        " text was ever committed, replace the secret: it stays in the history of that file",
+    )
+
+
+@dataclass(slots=True)
+class _SpecWalk:
+    """One spec being looked through; `literals` are the places of secrets in plain text."""
+
+    context: DecodeContext
+    draft: Draft
+    marks: SpecMarks
+    literals: list[Path] = field(default_factory=list)
+
+    def wrap_value(self, value: Any, path: Path) -> Any:
+        """The value with SecretRef in place of secrets."""
+        if value is None:
+            return None
+        is_secret = self.marks.is_secret(path)
+        if is_secret and _is_value_from(value):
+            return _decode_value_from(self.context, self.draft, value[VALUE_FROM], path)
+        if isinstance(value, dict) and value and not self.marks.is_whole_secret(path):
+            if not is_secret and _is_value_from(value):
+                _report_misplaced_value_from(self.context, self.draft, path)
+                return None
+            return {key: self.wrap_value(child, (*path, key)) for key, child in value.items()}
+        if isinstance(value, list):
+            for reference_path in _iter_value_from_paths(value, path):
+                _report_misplaced_value_from(self.context, self.draft, reference_path, in_list=True)
+        if not is_secret and not (self.marks.named and self.marks.holds_named(path)):
+            return value
+        self.literals.append(path)
+        return SecretRef("literal", literal=Sensitive(value))
+
+
+def _is_value_from(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and VALUE_FROM in value
+
+
+def _iter_value_from_paths(value: Any, path: Path) -> Iterator[Path]:
+    if _is_value_from(value):
+        yield path
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from _iter_value_from_paths(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _iter_value_from_paths(child, (*path, index))
+
+
+def _report_misplaced_value_from(
+    context: DecodeContext, draft: Draft, path: Path, in_list: bool = False
+) -> None:
+    field_name = format_dotted_path(("spec", *path))
+    detail = f"`{field_name}` is not a secret field"
+    hint = "write the value, or use a variable: ${var.NAME}"
+    names = list(itertools.takewhile(lambda part: isinstance(part, str), path))
+    is_free_form = names[0] in list_free_form_fields(draft.schema)
+    may_be_named = is_free_form and draft.schema not in context.marks.kinds
+    if may_be_named:
+        hint += (
+            f"; if it is a secret, name it: lifecycle: {{{SENSITIVE}: "
+            f"[{format_json_pointer(tuple(names))}]}}"
+        )
+    if in_list:
+        detail = f"`{field_name}` stands in a list, and a list is one value"
+        if may_be_named:
+            hint += ", and give the whole list by valueFrom with format: json"
+    context.report_finding(draft, ("spec", *path), ONLY_FOR_SECRETS, detail, hint)
+
+
+def _decode_value_from(
+    context: DecodeContext, draft: Draft, source_block: Any, path: Path
+) -> SecretRef | None:
+    block_path = ("spec", *path, VALUE_FROM)
+    if not isinstance(source_block, dict):
+        source_block = {}
+    sources = [key for key in ("env", "file", "live") if key in source_block]
+    unknown_keys = [key for key in source_block if key not in {"env", "file", "live", "format"}]
+    if (
+        len(sources) != 1
+        or unknown_keys
+        or source_block.get("format", "text") not in {"text", "json"}
+    ):
+        # Known providers' schemas said this already, in more detail.
+        context.report_finding(
+            draft,
+            block_path,
+            "Malformed valueFrom",
+            f"`{format_dotted_path(block_path)}` needs exactly one of env, file and live",
+            "write {valueFrom: {env: NAME}}",
+        )
+        return None
+    source = sources[0]
+    if source == "live":
+        return SecretRef("live")
+    name = source_block[source]
+    if not isinstance(name, str) or not name:
+        context.report_finding(
+            draft,
+            (*block_path, source),
+            "Malformed valueFrom",
+            f"`{format_dotted_path((*block_path, source))}` is not a name",
+            "write {valueFrom: {env: NAME}}",
+        )
+        return None
+    if source == "env":
+        _check_variable_allowed(context, draft, (*block_path, source), name)
+    else:
+        _check_file_allowed(context, draft, (*block_path, source), name)
+    return SecretRef(source, name, source_block.get("format", "text"))
+
+
+def _check_variable_allowed(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
+    if context.may_read_variable(name):
+        return
+    if is_forbidden_variable(name):
+        context.report_finding(
+            draft,
+            path,
+            "Variable is never readable",
+            f"valueFrom may not read {name}: it belongs to synapse-apply or to the CI job",
+            "keep the secret in a variable of its own",
+        )
+        return
+    if setting := context.project.reserved.find_setting_by_variable(name):
+        context.report_finding(
+            draft,
+            path,
+            "Variable is never readable",
+            f"valueFrom may not read {name}: {setting} names it, and a manifest could send it away",
+            "keep the secret in a variable of its own",
+        )
+        return
+    target = context.target.name
+    context.report_finding(
+        draft,
+        path,
+        "Variable is not allowed",
+        f"{name} fits no pattern of allow_env: {', '.join(context.target.allow_env)}",
+        f"add {name} to targets.{target}.allow_env",
+        target=target,
+    )
+
+
+def _check_file_allowed(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
+    if context.may_read_file(name):
+        return
+    if setting := context.project.reserved.find_setting_by_file(name, context.project.root):
+        context.report_finding(
+            draft,
+            path,
+            "File is not allowed",
+            f"valueFrom may not read `{name}`: {setting} names it, and a manifest could send it"
+            " away",
+            "keep the secret in a file of its own",
+        )
+    else:
+        context.report_finding(
+            draft,
+            path,
+            "File is not allowed",
+            f"valueFrom may not read `{name}`: it lies outside the project, or holds our state"
+            " or Git's data",
+            "move it inside, or list it under allow_files in synapse-apply.yaml",
+        )

@@ -1,0 +1,72 @@
+"""Storage documents: the provider, and its configuration with the secrets wrapped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synapse_apply.manifests.decode.draft import DecodeContext, Draft
+from synapse_apply.manifests.decode.secret_fields import wrap_secrets
+from synapse_apply.manifests.phrases import find_closest_word, suggest_known_word
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.model.project import Provider
+
+PREFIX = "storage"
+
+
+def decode_storage_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
+    """The storage's fields; a provider that nobody describes is a warning, once a target."""
+    provider = draft.spec["provider"]
+    provider_description = context.project.providers.get(provider)
+    if provider_description is not None:
+        _check_configuration_keys(context, draft, provider_description)
+        # Whatever is not described would be taken for a secret, and told once more.
+        configuration = draft.spec.get("configuration", {})
+        known_configuration = {
+            key: value for key, value in configuration.items() if key in provider_description.keys
+        }
+        return wrap_secrets(context, draft, {**draft.spec, "configuration": known_configuration})
+    if provider not in schemas.list_provider_names() and provider not in context.unknown_providers:
+        context.unknown_providers.add(provider)
+        _warn_of_unknown_provider(context, draft, provider)
+    return wrap_secrets(context, draft, draft.spec)
+
+
+def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: str) -> None:
+    closest_name = find_closest_word(
+        provider, (*schemas.list_provider_names(), *context.project.providers)
+    )
+    describe_hint = (
+        f"describe its keys under `providers: {{{provider}: {{keys: ...}}}}` of the project file"
+    )
+    context.report_warning(
+        draft,
+        ("spec", "provider"),
+        "Unknown provider",
+        f"the keys of provider `{provider}` are not known: none is checked, and every value"
+        " is treated as a secret; write what is one as {valueFrom: {env: NAME}}",
+        f"did you mean `{closest_name}`? If not, {describe_hint}"
+        if closest_name
+        else describe_hint,
+    )
+
+
+def _check_configuration_keys(context: DecodeContext, draft: Draft, provider: Provider) -> None:
+    """The keys of a configuration against those that the project file lists."""
+    configuration = draft.spec.get("configuration", {})
+    for key in configuration:
+        if key not in provider.keys:
+            context.report_finding(
+                draft,
+                ("spec", "configuration", key),
+                "Unknown field",
+                f"provider `{draft.spec['provider']}` has no key `{key}`",
+                suggest_known_word(key, sorted(provider.keys)),
+            )
+    for key in sorted(provider.required - configuration.keys()):
+        context.report_finding(
+            draft,
+            ("spec", "configuration"),
+            "Missing field",
+            f"provider `{draft.spec['provider']}` needs `{key}`",
+            f"add {key}",
+        )

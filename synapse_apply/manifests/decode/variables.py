@@ -1,0 +1,403 @@
+"""Variables: their values for one target, and `${var.NAME}` in the strings of a document.
+
+Only declared variables exist. A string that is one `${var.X}` takes the variable's type, `$${`
+writes `${`. A variable's value may hold other variables; a cycle is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.project import Project, Target, Variable
+
+ReportFinding = Callable[[Path, str, str, str], None]
+"""Told where in the document, and summary, detail and hint."""
+
+_REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
+_VARIABLE_NAME = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "list": (list,),
+    "map": (dict,),
+}
+_TYPE_LABELS = {
+    "string": "a string",
+    "number": "a number",
+    "integer": "an integer",
+    "boolean": "true or false",
+    "list": "a list",
+    "map": "a mapping",
+}
+MISSING: Any = object()
+_MAX_CHAIN_LENGTH = 30
+
+
+# Variables of variables grow like aliases of aliases; no honest value comes near these.
+_MAX_NODES = 10_000
+_MAX_CHARACTERS = 1_000_000
+_MAX_DEPTH = 50
+# Of all that variables and overlays put into the documents of one target. A value there is copied a
+# few times until it is declared, so this bounds memory; a node costs as much as a long text.
+_MAX_TOTAL_COST = 64 * 1024 * 1024
+_NODE_COST = 100
+
+
+class _Unresolvable(Exception):
+    """A value that cannot be had; the finding was reported where it belongs."""
+
+
+def is_of_variable_type(type_name: str, value: Any) -> bool:
+    """Whether a value is of a variable's type; true is no number."""
+    if isinstance(value, bool) and type_name != "boolean":
+        return False
+    return isinstance(value, _PYTHON_TYPES[type_name])
+
+
+def parse_variable_text(variable: Variable, text: str) -> tuple[Any, Diagnostic | None]:
+    """The text of `--var NAME=TEXT` as the variable's type, or why it is none.
+
+    Lists and maps are written as YAML or JSON.
+    """
+    if variable.type == "string" or _REFERENCE_PATTERN.search(text):
+        return text, None
+    reading = read_documents(text, f"--var {variable.name}")
+    value = reading.documents[0].value if len(reading.documents) == 1 else None
+    if not reading.diagnostics and is_of_variable_type(variable.type, value):
+        return value, None
+    type_label = _TYPE_LABELS[variable.type]
+    return None, error_finding(
+        "Wrong type of variable",
+        f"the value given for {variable.name} is not {type_label}",
+        f"`{variable.name}` is declared with type {variable.type}",
+        position=variable.position,
+    )
+
+
+@dataclass(slots=True)
+class VariableValues:
+    """The values of a project's variables on one target, worked out when first asked for."""
+
+    project: Project
+    target: Target
+    command_line_values: Mapping[str, Any] = field(default_factory=dict)
+    findings: list[Diagnostic] = field(default_factory=list)
+    _resolved_values: dict[str, Any] = field(default_factory=dict)
+    _resolving: list[str] = field(default_factory=list)
+    _cost_by_name: dict[str, int] = field(default_factory=dict)
+    _spent_cost: int = 0
+
+    def charge_if_affordable(
+        self, value: Any, name: str, report: ReportFinding, path: Path
+    ) -> bool:
+        """Whether a value may be put into a document once more; the first that may not is reported.
+
+        `name` tells what it is the value of, which is worked out once.
+        """
+        if name not in self._cost_by_name:
+            self._cost_by_name[name] = _estimate_cost(value)
+        spent_before, self._spent_cost = (
+            self._spent_cost,
+            self._spent_cost + self._cost_by_name[name],
+        )
+        if self._spent_cost <= _MAX_TOTAL_COST:
+            return True
+        if spent_before <= _MAX_TOTAL_COST:
+            report(
+                path,
+                "Variables and overlays stand for too much",
+                f"up to here they put more than {_MAX_TOTAL_COST // 1024**2} MiB into the "
+                f"documents",
+                "use a large value in fewer places, or shorten it",
+            )
+        self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
+        return False
+
+    def check_values(self) -> None:
+        """Report what is wrong with the values themselves, used or not."""
+        declared = self.project.variables
+        for name in self.command_line_values:
+            if name not in declared:
+                self.findings.append(_build_undeclared_finding(name, declared))
+        for name in declared:
+            if self._find_raw_value(declared[name]) is not MISSING:
+                self._resolve_or_missing(name)
+
+    def resolve_value(self, name: str) -> Any:
+        """The value; _Unresolvable when there is none (reported once)."""
+        value = self._resolve_or_missing(name)
+        if value is MISSING:
+            raise _Unresolvable
+        return value
+
+    def _resolve_or_missing(self, name: str) -> Any:
+        if name not in self._resolved_values:
+            self._resolved_values[name] = self._resolve_variable(self.project.variables[name])
+        return self._resolved_values[name]
+
+    def _find_raw_value(self, variable: Variable) -> Any:
+        if variable.name in self.command_line_values:
+            return self.command_line_values[variable.name]
+        if variable.name in self.target.variables:
+            return self.target.variables[variable.name]
+        return variable.default if variable.has_default else MISSING
+
+    def _resolve_variable(self, variable: Variable) -> Any:
+        if variable.name in self._resolving:
+            cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
+            self._report_finding(
+                variable,
+                "Variable cycle",
+                " -> ".join(cycle),
+                "give one of them a value without the others",
+            )
+            return MISSING
+        if len(self._resolving) >= _MAX_CHAIN_LENGTH:
+            self._report_finding(
+                variable,
+                "Variables nested too deeply",
+                f"more than {_MAX_CHAIN_LENGTH} variables refer to each other in a row",
+                "give one of them a value without the others",
+            )
+            return MISSING
+        raw = self._find_raw_value(variable)
+        if raw is MISSING:
+            setting_path = f"targets.{self.target.name}.variables"
+            self._report_finding(
+                variable,
+                "Variable without a value",
+                f"`{variable.name}` has no default and no value on target {self.target.name}",
+                f"set it under {setting_path}, or pass --var {variable.name}=...",
+            )
+            return MISSING
+        if isinstance(raw, str) and variable.name in self.command_line_values:
+            raw, finding = parse_variable_text(variable, raw)
+            if finding is not None:
+                self.findings.append(finding)
+                return MISSING
+        return self._check_type(variable, self._expand_variables(variable, raw))
+
+    def _expand_variables(self, variable: Variable, raw: Any) -> Any:
+        """The value with the variables it holds; a cycle under way is left in `_resolving`."""
+        findings: list[tuple[str, str, str]] = []
+        self._resolving.append(variable.name)
+        try:
+            value = substitute_variables(
+                raw, self, lambda _path, *finding: findings.append(finding)
+            )
+        except RecursionError:
+            value = MISSING
+            findings.append(
+                (
+                    "Variables nested too deeply",
+                    "its value cannot be worked out",
+                    "give it a flat value",
+                )
+            )
+        finally:
+            self._resolving.pop()
+        if value is not MISSING and _is_too_large(value):
+            findings.append(
+                (
+                    "Variable too large",
+                    "it holds too much, or is nested too deeply",
+                    "write what is large where it is used",
+                )
+            )
+            value = MISSING
+        for summary, detail, hint in findings:
+            self._report_finding(variable, summary, f"variable `{variable.name}`: {detail}", hint)
+        return value
+
+    def _check_type(self, variable: Variable, value: Any) -> Any:
+        if value is MISSING:
+            return MISSING
+        if not is_of_variable_type(variable.type, value):
+            hint = "quote it" if variable.type == "string" else ""
+            self._report_finding(
+                variable,
+                "Wrong type of variable",
+                f"`{variable.name}` is {describe_value_kind(value)} where "
+                f"{_TYPE_LABELS[variable.type]} is needed",
+                hint or f"`{variable.name}` is declared with type {variable.type}",
+            )
+            return MISSING
+        return value
+
+    def _find_value_position(self, variable: Variable) -> Position | None:
+        """Where the value stands that is used, else where the variable is declared."""
+        if variable.name in self.command_line_values:
+            return variable.position
+        return self.target.variable_places.get(variable.name, variable.position)
+
+    def _report_finding(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
+        position = self._find_value_position(variable)
+        finding = error_finding(summary, detail, hint, position=position, target=self.target.name)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+
+def _is_too_large(value: Any) -> bool:
+    characters = 0
+    for nodes, (node, depth) in enumerate(_iter_nodes(value), start=1):
+        characters += len(node) if isinstance(node, str) else 0
+        if nodes > _MAX_NODES or characters > _MAX_CHARACTERS or depth > _MAX_DEPTH:
+            return True
+    return False
+
+
+def _estimate_cost(value: Any) -> int:
+    """What a value takes in a document, in characters of text."""
+    return sum(
+        _NODE_COST + (len(node) if isinstance(node, str) else 0) for node, _ in _iter_nodes(value)
+    )
+
+
+def _iter_nodes(value: Any) -> Iterator[tuple[Any, int]]:
+    """Everything in a value with its depth, itself at 0."""
+    pending = [(value, 0)]
+    while pending:
+        node, depth = pending.pop()
+        yield node, depth
+        if isinstance(node, (list, dict)):
+            children = node.values() if isinstance(node, dict) else node
+            pending.extend((child, depth + 1) for child in children)
+
+
+def _build_undeclared_finding(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
+    return error_finding(
+        "Undeclared variable",
+        f"--var {name}: no variable `{name}` is declared",
+        suggest_known_word(name, declared) or "declare it under `variables:` in synapse-apply.yaml",
+    )
+
+
+def substitute_variables(
+    value: Any,
+    values: VariableValues,
+    report: ReportFinding,
+    path: Path = (),
+    unreplaced_paths: set[Path] | None = None,
+) -> Any:
+    """A value with its variables replaced, copied only where something changes.
+
+    What cannot be replaced becomes MISSING as a whole value: its finding is reported, and
+    nothing that follows from it should be. With a set `unreplaced_paths` only the texts that cannot
+    be replaced stay as they are written, and their paths are added to it.
+    """
+    if isinstance(value, str):
+        if "${" not in value:
+            return value
+        text = _substitute_in_text(value, values, report, path)
+        if text is MISSING and unreplaced_paths is not None:
+            unreplaced_paths.add(path)
+            return value
+        return text
+    if isinstance(value, dict):
+        return _substitute_in_map(value, values, report, path, unreplaced_paths)
+    if isinstance(value, list):
+        items = [
+            substitute_variables(item_value, values, report, (*path, index), unreplaced_paths)
+            for index, item_value in enumerate(value)
+        ]
+        return MISSING if any(item is MISSING for item in items) else items
+    return value
+
+
+def _substitute_in_map(
+    value: dict[str, Any],
+    values: VariableValues,
+    report: ReportFinding,
+    path: Path,
+    unreplaced_paths: set[Path] | None,
+) -> Any:
+    result: dict[str, Any] = {}
+    is_complete = True
+    for key, child in value.items():
+        if "${var." in key:
+            report(
+                (*path, key),
+                "Variable in a key",
+                f"the key `{key}` holds a variable",
+                "keys take no variables: write the key out",
+            )
+        result[key] = substitute_variables(child, values, report, (*path, key), unreplaced_paths)
+        is_complete = is_complete and result[key] is not MISSING
+    return result if is_complete else MISSING
+
+
+def _substitute_in_text(
+    text: str, values: VariableValues, report: ReportFinding, path: Path
+) -> Any:
+    full_match = _REFERENCE_PATTERN.fullmatch(text)
+    if full_match and full_match[1] is not None:
+        return _resolve_reference(full_match, values, report, path)
+    pieces: list[str] = []
+    end = length = 0
+    for match in _REFERENCE_PATTERN.finditer(text):
+        pieces.append(text[end : match.start()])
+        end = match.end()
+        if match[1] is None:
+            pieces.append("${")
+            continue
+        value = _resolve_reference(match, values, report, path)
+        if value is MISSING:
+            return MISSING
+        if isinstance(value, (list, dict)):
+            report(
+                path,
+                "Variable does not fit into a text",
+                f"{match[0]} is {describe_value_kind(value)} and stands inside a longer text",
+                "let it stand alone, or use a string",
+            )
+            return MISSING
+        pieces.append(value if isinstance(value, str) else json.dumps(value))
+        length += len(pieces[-1])
+        if length > _MAX_CHARACTERS:
+            report(
+                path,
+                "Text too long",
+                f"with its variables it has more than {_MAX_CHARACTERS} characters",
+                "use shorter variables",
+            )
+            return MISSING
+    return "".join(pieces) + text[end:]
+
+
+def _resolve_reference(
+    match: re.Match[str], values: VariableValues, report: ReportFinding, path: Path
+) -> Any:
+    name_match = _VARIABLE_NAME.fullmatch(match[1].strip()) if match[2] else None
+    if name_match is None:
+        report(
+            path,
+            "Unknown reference",
+            f"{match[0]} is not of the form ${{var.NAME}}",
+            "write $${ where the text itself holds ${",
+        )
+        return MISSING
+    name = name_match[1]
+    if name not in values.project.variables:
+        report(
+            path,
+            "Undeclared variable",
+            f"no variable `{name}` is declared",
+            suggest_known_word(name, values.project.variables)
+            or "declare it under `variables:` in synapse-apply.yaml",
+        )
+        return MISSING
+    try:
+        value = values.resolve_value(name)
+    except _Unresolvable:
+        return MISSING
+    is_affordable = values.charge_if_affordable(value, f"var.{name}", report, path)
+    return value if is_affordable else MISSING

@@ -1,0 +1,1 @@
+"""Where a declared value is written, and how files are changed."""

@@ -1,0 +1,118 @@
+"""Whether a declared version may be raised, and to what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from synapse_apply.manifests.decode.loading import LoadedManifests
+from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests.edit.written_documents import WrittenDocument
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.versions import bump_version, version_sort_key
+
+VERSION_PATH = ("spec", "version")
+_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+
+
+def require_written_version(document: WrittenDocument, release: Desired) -> None:
+    """InputError for a version that a variable gives: there is nothing here to edit."""
+    written_version = document.get_value(*VERSION_PATH)
+    if isinstance(written_version, str) and "${" in written_version:
+        raise InputError.from_summary(
+            "The version is a variable",
+            f"spec.version is {written_version}: it is not written here.",
+            "Change the variable's value, or write the version out.",
+            address=str(release.address),
+            position=document.document.positions.get(VERSION_PATH),
+        )
+
+
+def raise_version(release: Desired, part: str, requested_version: str = "") -> Address:
+    """The address with the next version of a part, or with `requested_version`.
+
+    InputError if it is not higher.
+    """
+    version = str(release.spec["version"])
+    new_version = requested_version or bump_version(version, part)
+    error_fields = {
+        "address": str(release.address),
+        "position": release.find_position(("version",)),
+    }
+    if not new_version:
+        raise InputError.from_summary(
+            "The version cannot be counted on",
+            f"{version} is no semantic version, so nobody can tell its next {part} version.",
+            "Say which one follows: --to VERSION.",
+            **error_fields,
+        )
+    if not _VERSION_PATTERN.fullmatch(new_version):
+        raise InputError.from_summary(
+            "Malformed version",
+            f"{new_version!r} has characters that no version has, or is too long.",
+            "Use letters, digits, `.`, `_`, `+` and `-`, at most 64.",
+        )
+    old_key, new_key = version_sort_key(version), version_sort_key(new_version)
+    if new_version == version or (
+        old_key is not None and new_key is not None and new_key <= old_key
+    ):
+        raise InputError.from_summary(
+            "The version would not rise",
+            f"{release.address} is declared, and {new_version} does not come after {version}.",
+            "Published versions never change: choose a higher one.",
+            **error_fields,
+        )
+    return Address(release.address.kind, f"{release.address.name.rpartition('@')[0]}@{new_version}")
+
+
+def require_undeclared(new_address: Address, loaded: Iterable[LoadedManifests]) -> None:
+    """InputError when the new version is declared already."""
+    for loaded_target in loaded:
+        if new_address in loaded_target.desired:
+            raise InputError.from_summary(
+                "This version is declared already",
+                f"{new_address} stands at {loaded_target.desired[new_address].position}.",
+                "Choose another one with --to VERSION.",
+                address=str(new_address),
+            )
+
+
+def require_no_overlay_conflict(
+    targets: Iterable[Target], old_address: Address, new_address: Address, keys: Sequence[str]
+) -> None:
+    """InputError for an overlay that would win over an edit of these fields, or lose its object."""
+    for target in targets:
+        overlays: Iterable[Overlay] = target.overlays.values()
+        for overlay in overlays:
+            if overlay.matches_address(str(old_address)):
+                _require_compatible_overlay(overlay, target, old_address, new_address, keys)
+
+
+def _require_compatible_overlay(
+    overlay: Overlay,
+    target: Target,
+    old_address: Address,
+    new_address: Address,
+    keys: Sequence[str],
+) -> None:
+    error_fields = {"position": overlay.position, "target": target.name}
+    spec = overlay.patch.get("spec")
+    for key in keys:
+        if isinstance(spec, Mapping) and key in spec:
+            raise InputError.from_summary(
+                "An overlay sets what is to be edited",
+                f"The overlay {overlay.pattern} sets spec.{key}.",
+                "Change it there, or remove it from the overlay.",
+                **error_fields,
+            )
+    if not overlay.matches_address(str(new_address)):
+        raise InputError.from_summary(
+            "An overlay is for the old version alone",
+            f"The overlay {overlay.pattern} fits {old_address} and not {new_address}.",
+            f"Write {old_address.kind}/{old_address.name.rpartition('@')[0]}@* in the project "
+            f"file.",
+            **error_fields,
+        )

@@ -1,0 +1,182 @@
+"""Where the value of a declared field is written, and so where another one would have to stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests.edit.written_documents import WrittenDocument
+from synapse_apply.manifests.phrases import format_dotted_path
+from synapse_apply.manifests.yaml.positions import find_nearest_position
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.values import ABSENT, get_at
+
+_VARIABLE_PATTERN = re.compile(r"\$\{var\.([^}]*)\}")
+
+
+@frozen
+class DocumentSpot:
+    """A place in a document, whether something stands there yet or not."""
+
+    document: WrittenDocument
+    path: Path
+
+    @property
+    def written_value(self) -> Any:
+        """What is written there now."""
+        return get_at(self.document.document.value, self.path)
+
+
+@frozen
+class FieldOrigins:
+    """Where the fields of one resource come from on one target.
+
+    `document` is its manifest, `project` the project file where there is one. `is_shared`: other
+    targets read the same document, so that what is of this one alone goes into its overlay.
+    """
+
+    target: Target
+    resource: Desired
+    document: WrittenDocument
+    project: WrittenDocument | None
+    is_shared: bool
+
+    def find_edit_spot(self, path: Path) -> DocumentSpot:
+        """Where a field of the spec has to be written; InputError, with the place, where it cannot.
+
+        A value that a variable or a package's config.yaml gives is not written at the field.
+        """
+        full_path = ("spec", *path)
+        overlay = self._find_setting_overlay(full_path)
+        if overlay is not None:
+            if overlay.is_pattern:
+                raise InputError(self._build_pattern_refusal(overlay, full_path))
+            edit_spot = self._require_project_spot((*overlay.prefix, *full_path))
+        elif self.is_shared:
+            self._require_written_value(full_path, path)
+            edit_spot = self._require_project_spot(
+                ("targets", self.target.name, "overlays", str(self.resource.address), *full_path)
+            )
+        else:
+            self._require_written_value(full_path, path)
+            return DocumentSpot(self.document, full_path)
+        self._require_no_variable(edit_spot)
+        return edit_spot
+
+    def _find_setting_overlay(self, full_path: Path) -> Overlay | None:
+        """The overlay whose word on this field is the last one."""
+        overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
+        matching = [
+            overlay for overlay in overlays if overlay.matches_address(str(self.resource.address))
+        ]
+        return next(
+            (
+                overlay
+                for overlay in reversed(matching)
+                if _patch_sets_path(overlay.patch, full_path)
+            ),
+            None,
+        )
+
+    def _require_project_spot(self, path: Path) -> DocumentSpot:
+        if self.project is None or self.target.position is None:
+            raise InputError(
+                self._build_refusal(
+                    f"Its manifest is read by other targets, too, and target {self.target.name} "
+                    "has no place in the project file for an overlay",
+                    "Declare the target in synapse-apply.yaml, or edit the manifest by hand.",
+                    self.resource.position,
+                )
+            )
+        return DocumentSpot(self.project, path)
+
+    def _require_written_value(self, full_path: Path, path: Path) -> None:
+        self._require_no_variable(DocumentSpot(self.document, full_path))
+        written_value = get_at(self.document.document.value, full_path)
+        if written_value is ABSENT and get_at(self.resource.spec, path) is not ABSENT:
+            source = self.resource.source or self.document.get_value("spec", "from")
+            raise InputError(
+                self._build_refusal(
+                    f"{format_dotted_path(full_path)} is not in the manifest: the package's "
+                    f"config.yaml gives it",
+                    f"Change it in the config.yaml of {source}.",
+                    self.document.document.positions.get(("spec", "from"), self.resource.position),
+                )
+            )
+
+    def _require_no_variable(self, spot: DocumentSpot) -> None:
+        value, document = spot.document.document.value, spot.document.document
+        ancestors = (get_at(value, spot.path[:end]) for end in range(len(spot.path)))
+        names = [
+            name
+            for ancestor in ancestors
+            if isinstance(ancestor, str)
+            for name in _iter_variable_names(ancestor)
+        ]
+        for name in (*names, *_iter_variable_names(spot.written_value)):
+            variable_position = self._find_variable_position(name)
+            position_note = f" ({variable_position})" if variable_position else ""
+            field_name = format_dotted_path(spot.path[spot.path.index("spec") :])
+            raise InputError(
+                self._build_refusal(
+                    f"{field_name} comes from variable {name}",
+                    f"Change the variable{position_note}, or write the value out.",
+                    find_nearest_position(document.positions, spot.path),
+                )
+            )
+
+    def _find_variable_position(self, name: str) -> Position | None:
+        """Where the value of a variable stands, as far as the project file has it."""
+        if self.project is None:
+            return None
+        positions = self.project.document.positions
+        of_target: Path = ("targets", self.target.name, "variables", name)
+        return positions.get(of_target, positions.get(("variables", name)))
+
+    def _build_pattern_refusal(self, overlay: Overlay, full_path: Path) -> Diagnostic:
+        position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
+        return self._build_refusal(
+            f"{format_dotted_path(full_path)} is set by the overlay {overlay.pattern}, which is "
+            f"for others, too",
+            "Change it there, or set it in an overlay of this address alone.",
+            position,
+        )
+
+    def _build_refusal(self, detail: str, hint: str, position: Position | None) -> Diagnostic:
+        return error_finding(
+            "This drift cannot be accepted",
+            f"{detail}.",
+            hint,
+            position=position,
+            address=str(self.resource.address),
+        )
+
+
+def _patch_sets_path(patch: Any, path: Path) -> bool:
+    """Whether a merge patch has a word on a path: a value, a null, or one that replaces a map."""
+    node = patch
+    for part in path:
+        if not isinstance(node, Mapping):
+            return True
+        if part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _iter_variable_names(value: Any) -> Iterator[str]:
+    """The variables in a value as it is written; `$${` is none."""
+    if isinstance(value, str):
+        yield from _VARIABLE_PATTERN.findall(value.replace("$${", ""))
+    elif isinstance(value, Mapping):
+        for child in value.values():
+            yield from _iter_variable_names(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _iter_variable_names(child)

@@ -1,0 +1,62 @@
+"""Manifests as they are written: before variables, overlays and schemas, with their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
+from pathlib import Path as FilePath
+from typing import Any
+
+from synapse_apply.manifests.decode.decode import API_VERSION, map_kinds_to_prefixes
+from synapse_apply.manifests.decode.loading import FileCache
+from synapse_apply.manifests.files.manifest_files import find_manifest_files, format_display_path
+from synapse_apply.manifests.yaml.reader import Document
+from synapse_apply.model.diagnostic import Position
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+
+
+@frozen
+class WrittenDocument:
+    """One document of a file; `index` counts those of the file that are not empty, from 0."""
+
+    file: FilePath
+    name: str
+    index: int
+    document: Document = field(repr=False)
+
+    @property
+    def address_prefix(self) -> str:
+        """The prefix of the kind's addresses; "" for a document that is no manifest."""
+        value = self.document.value
+        if not isinstance(value, Mapping) or value.get("apiVersion") != API_VERSION:
+            return ""
+        return map_kinds_to_prefixes().get(str(value.get("kind")), "")
+
+    @property
+    def position(self) -> Position:
+        return self.document.position
+
+    def get_value(self, *path: str) -> Any:
+        """What stands at a path of keys; None where nothing does."""
+        node = self.document.value
+        for part in path:
+            node = node.get(part) if isinstance(node, Mapping) else None
+        return node
+
+
+def iter_written_documents(
+    project: Project, targets: Iterable[Target], paths: Sequence[str] = ()
+) -> Iterator[WrittenDocument]:
+    """Every document of the manifests of these targets, each once; raises nothing.
+
+    `paths` replace the listed manifests.
+    """
+    file_cache = FileCache()
+    files: dict[FilePath, None] = {}
+    for target in targets:
+        files.update(dict.fromkeys(find_manifest_files(project, target, paths).files))
+    for file in files:
+        reading = file_cache.read_file(file, format_display_path(file, str(FilePath.cwd())))
+        for index, document in enumerate(reading.documents):
+            yield WrittenDocument(file, document.source.file, index, document)

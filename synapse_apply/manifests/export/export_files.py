@@ -1,0 +1,156 @@
+"""The files of an export: all are looked at before the first is written, through no link."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from synapse_apply.manifests.edit.rewriting import (
+    Rewrite,
+    build_existing_file_finding,
+    rewrite_files,
+    write_new_file,
+)
+from synapse_apply.manifests.schema.schemas import format_schema
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+
+# Dot folders are never read for manifests.
+SCHEMA_FILE = FilePath(".schema", "manifest.schema.json")
+_FORCE_HINT = "Write elsewhere with --out, or replace such files with --force."
+_FORCE_INVENTORY_HINT = (
+    "Name another file with --inventory. --force would replace this one, and its rows would be "
+    "lost."
+)
+
+
+@frozen
+class ExportLayout:
+    """The folder of the manifests, and the file of the inventory."""
+
+    folder: FilePath
+    inventory: FilePath
+
+    @property
+    def schema_file(self) -> FilePath:
+        return self.folder / SCHEMA_FILE
+
+
+@dataclass(slots=True)
+class ExportResult:
+    """Files that were written, and those that were there with just this content."""
+
+    files: list[FilePath] = field(default_factory=list)
+    unchanged: list[FilePath] = field(default_factory=list)
+
+
+def write_export(
+    layout: ExportLayout, manifests: Mapping[FilePath, str], inventory_text: str, *, force: bool
+) -> ExportResult:
+    """Write the texts by their paths, the inventory's text, and the schema where there is none.
+
+    InputError with every file that cannot be written, or is there with other content and must not
+    be replaced; then nothing was written.
+    """
+    findings = [*_iter_obstacles(layout, manifests)]
+    if findings:
+        raise InputError(*findings)
+    result = ExportResult()
+    new_texts: dict[FilePath, str] = {}
+    rewrites: list[Rewrite] = []
+    for path, text in {**manifests, layout.inventory: inventory_text}.items():
+        current_content = _read_content_if_exists(path)
+        if current_content is None:
+            new_texts[path] = text
+        elif current_content == text.encode():
+            result.unchanged.append(path)
+        else:
+            rewrites.append(Rewrite(path, str(path), current_content, text.encode()))
+    if rewrites and not force:
+        hints = {layout.inventory: _FORCE_INVENTORY_HINT}
+        raise InputError(
+            *(
+                build_existing_file_finding(change.file, hints.get(change.file, _FORCE_HINT))
+                for change in rewrites
+            )
+        )
+    if not layout.schema_file.exists():
+        new_texts[layout.schema_file] = format_schema("manifest")
+    rewrite_files(rewrites)
+    for path, text in new_texts.items():
+        write_new_file(path, text)
+    result.files += sorted(
+        {*new_texts, *(change.file for change in rewrites)} - {layout.schema_file}
+    )
+    return result
+
+
+def _iter_obstacles(layout: ExportLayout, manifests: Collection[FilePath]) -> Iterator[Diagnostic]:
+    """What a file would be written through, or in place of; each told once."""
+    files = (*manifests, layout.schema_file)
+    if _normalize_real_path(layout.inventory) in set(map(_normalize_real_path, files)):
+        yield error_finding(
+            "Two files of one name",
+            f"{layout.inventory} is where the inventory shall be written, and a file of the "
+            "manifests, too.",
+            "Nothing was written. Name another file with --inventory.",
+        )
+    for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
+        yield from _check_folder_usable(folder, "--out", may_link=folder == layout.folder)
+    yield from _check_folder_usable(layout.inventory.parent, "--inventory", may_link=True)
+    for file in files:
+        if file.is_symlink():
+            yield _build_link_finding(file, "--out")
+    if layout.inventory.is_symlink():
+        yield _build_link_finding(layout.inventory, "--inventory")
+
+
+def _normalize_real_path(path: FilePath) -> str:
+    """The same for two spellings of one file, also where the system takes A for a."""
+    return os.path.realpath(path).lower()
+
+
+def _check_folder_usable(folder: FilePath, option: str, *, may_link: bool) -> Iterator[Diagnostic]:
+    """Why no file can be written there; a folder that is not there is made."""
+    if folder.is_symlink() and not (may_link and folder.is_dir()):
+        yield _build_link_finding(folder, option)
+        return
+    existing = next(ancestor for ancestor in (folder, *folder.parents) if os.path.lexists(ancestor))
+    if existing.is_dir():
+        return
+    if existing.is_symlink():
+        yield _build_link_finding(existing, option)
+    else:
+        yield error_finding(
+            "A file is where a folder is needed",
+            f"{existing} is no folder.",
+            f"Nothing was written. Write elsewhere with {option}.",
+        )
+
+
+def _build_link_finding(path: FilePath, option: str) -> Diagnostic:
+    link_target = os.path.realpath(path)
+    reason = "and an export writes through no link, also with --force"
+    if not os.path.lexists(link_target):
+        reason = "where nothing is"
+    return error_finding(
+        "A link is in the way",
+        f"{path} is a link to {link_target}, {reason}.",
+        f"Nothing was written. Remove the link, or write elsewhere with {option}.",
+    )
+
+
+def _read_content_if_exists(path: FilePath) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise InputError.from_summary(
+            "A file cannot be read",
+            f"{path}: {problem.strerror}.",
+            "Nothing was written. Write elsewhere with --out or --inventory.",
+        ) from None

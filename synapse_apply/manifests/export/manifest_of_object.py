@@ -1,0 +1,344 @@
+"""A live object as the manifest that declares it: what is left out, and why, is told."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
+from typing import Any
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.decode import (
+    API_VERSION,
+    decode_desired,
+    draft_document,
+    fits_kind_schema,
+    set_draft_address,
+)
+from synapse_apply.manifests.decode.draft import DecodeContext
+from synapse_apply.manifests.decode.secret_fields import (
+    SENSITIVE,
+    describe_lookalike,
+    list_free_form_fields,
+)
+from synapse_apply.manifests.decode.variables import VariableValues
+from synapse_apply.manifests.export.unseen_secrets import describe_unseen_secrets
+from synapse_apply.manifests.phrases import VALUE_FROM, format_dotted_path
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.yaml.read_scalars import MAX_NUMBER_LENGTH
+from synapse_apply.manifests.yaml.reader import read_documents
+from synapse_apply.manifests.yaml.writing import format_document
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding.codec import format_canonical_json
+from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.values import (
+    Reference,
+    SecretRef,
+    Sensitive,
+    WithheldSecret,
+    delete_at,
+    get_at,
+    set_at,
+)
+
+_MAX_ROUNDS = 10
+# YAML takes no longer text for a key.
+_MAX_KEY_LENGTH = 1000
+_MAX_DEPTH = 40
+_MAX_SHOWN_LENGTH = 120
+_NO_NAME = re.compile(r"[^A-Za-z0-9]+")
+
+
+@frozen
+class LeftOutField:
+    """A field that the manifest does not have although it is live, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        name = format_dotted_path(self.path)
+        short = name if len(name) <= _MAX_SHOWN_LENGTH else name[: _MAX_SHOWN_LENGTH - 3] + "..."
+        return f"{short}: {self.reason}" if short else self.reason
+
+
+@frozen
+class SecretVariable:
+    """A secret of a free-form field: the manifest names the variable that is to have its value."""
+
+    path: Path
+    variable: str
+    is_json: bool = False
+
+    def __str__(self) -> str:
+        form = ", as JSON" if self.is_json else ""
+        return (
+            f"{format_json_pointer(self.path)} is a secret, or looks like one: set "
+            f"{self.variable}{form}"
+        )
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What stands in the manifest."""
+        form = {"format": "json"} if self.is_json else {}
+        return {VALUE_FROM: {"env": self.variable, **form}}
+
+
+@frozen
+class ExportedManifest:
+    """A document that validates and reads back as what is live; "" where none does.
+
+    `left_out` is what it does not hold; without a text, why there is none. `secrets` are the
+    free-form fields that take their values from variables.
+    """
+
+    address: Address
+    text: str
+    left_out: tuple[LeftOutField, ...] = ()
+    secrets: tuple[SecretVariable, ...] = ()
+
+
+@frozen
+class Exporter:
+    """Makes manifests that are valid on one target; `schema` is what their first line names.
+
+    Where the server does not show secrets (`shows_secrets`), what may lack is left out, and told.
+    `variables` are the names that manifests have by now, so that no two secrets share one, each
+    with how many were made of it.
+    """
+
+    project: Project
+    target: Target
+    marks: SecretMarks
+    schema: str = ""
+    shows_secrets: bool = True
+    variables: dict[str, int] = field(default_factory=dict)
+
+    def build_manifest(
+        self, address: Address, spec: Mapping[str, Any], extra_fields: Mapping[str, Any]
+    ) -> ExportedManifest:
+        """The manifest of an address.
+
+        `spec` are live fields, secrets wrapped or withheld, references as Reference (or as
+        `{id: 123}`); `extra_fields` are fields that are not live. No secret is revealed.
+        """
+        left_out: list[LeftOutField] = []
+        fields = {
+            name: spec[name] for name in schemas.list_spec_fields(address.kind) if name in spec
+        }
+        secrets: list[SecretVariable] = []
+        if address.kind not in self.marks.kinds:
+            for name in list_free_form_fields(address.kind):
+                if name in fields:
+                    fields[name] = self._replace_secrets(address, fields[name], (name,), secrets)
+        tree: dict[str, Any] = _to_manifest_value(fields, (), left_out)
+        self._add_live_secret_references(address.kind, tree)
+        tree |= extra_fields
+        for _ in range(_MAX_ROUNDS):
+            written_secrets = tuple(
+                item for item in secrets if get_at(tree, item.path) == item.reference
+            )
+            text = format_document(
+                self._build_document(address, tree, written_secrets), self.schema
+            )
+            findings = self._find_round_trip_problems(address, text, tree)
+            if not findings:
+                left_out += self._iter_unseen_secrets(address.kind, spec, tree)
+                return ExportedManifest(address, text, tuple(left_out), written_secrets)
+            removed = [problem for problem in findings if _remove_field(tree, problem.path[1:])]
+            left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
+            if not removed:
+                return ExportedManifest(address, "", (*left_out, *findings))
+        return ExportedManifest(address, "", tuple(left_out))
+
+    def _replace_secrets(
+        self, address: Address, value: Any, path: Path, secrets: list[SecretVariable]
+    ) -> Any:
+        """A free-form value with references in place of what is secret, or looks so."""
+        if isinstance(value, Mapping):
+            return {
+                key: self._replace_secrets(address, below, (*path, key), secrets)
+                for key, below in sorted(value.items())
+            }
+        is_secret = isinstance(value, Sensitive | WithheldSecret)
+        if not is_secret and not describe_lookalike(path, value):
+            return value
+        bare = value.reveal() if isinstance(value, Sensitive) else value
+        is_json = not isinstance(bare, str | WithheldSecret)
+        secret = SecretVariable(path, self._name_variable(address, path), is_json)
+        secrets.append(secret)
+        return secret.reference
+
+    def _name_variable(self, address: Address, path: Path) -> str:
+        """A name that no other secret has, and that no rule of CI tokens forbids."""
+        parts = (address.kind, address.name, *(path[1:] or path))
+        name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
+        while name in self.variables:
+            self.variables[name] += 1
+            name = f"{name}_{self.variables[name]}"
+        self.variables[name] = 1
+        return name
+
+    def _build_document(
+        self, address: Address, tree: Mapping[str, Any], secrets: Sequence[SecretVariable]
+    ) -> dict[str, Any]:
+        kind = CATALOGUE[address.kind].kind
+        has_metadata = "metadata" in schemas.bundle_schema(address.kind)["required"]
+        metadata = {"metadata": {"name": address.name}} if has_metadata else {}
+        lifecycle = {
+            "lifecycle": {SENSITIVE: [format_json_pointer(secret.path) for secret in secrets]}
+        }
+        head = {"apiVersion": API_VERSION, "kind": kind, **metadata}
+        return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
+
+    def _add_live_secret_references(self, kind: str, tree: dict[str, Any]) -> None:
+        """A secret that must stand and is not in the answer is the server's to keep, too."""
+        marks = self.marks.kinds.get(kind)
+        provider = tree.get(marks.selector) if marks is not None else None
+        if marks is None or provider is None:
+            return
+        configuration = tree.get(marks.container, {})
+        provider_description = self.project.providers.get(provider)
+        if provider_description is not None and isinstance(configuration, dict):
+            for key in sorted(
+                (provider_description.required & provider_description.secrets)
+                - configuration.keys()
+            ):
+                set_at(tree, (marks.container, key), _build_live_reference())
+        if provider not in schemas.list_provider_names():
+            return
+        schema = schemas.bundle_schema(f"providers/{provider}")
+        for key in sorted(
+            schemas.list_missing_keys(schema, configuration)
+            if isinstance(configuration, dict)
+            else ()
+        ):
+            if schema["properties"][key].get("x-secret"):
+                set_at(tree, (marks.container, key), _build_live_reference())
+
+    def _iter_unseen_secrets(
+        self, kind: str, spec: Mapping[str, Any], tree: Mapping[str, Any]
+    ) -> Iterator[LeftOutField]:
+        if not self.shows_secrets and (
+            reason := describe_unseen_secrets(kind, spec, self.marks, tree)
+        ):
+            yield LeftOutField((self.marks.kinds[kind].container,), reason)
+
+    def _find_round_trip_problems(
+        self, address: Address, text: str, tree: Mapping[str, Any]
+    ) -> list[LeftOutField]:
+        """Why this text is not what was meant, at paths of the document."""
+        reading = read_documents(text.encode(), str(address))
+        if reading.diagnostics or len(reading.documents) != 1:
+            return [_to_left_out_field(finding) for finding in reading.diagnostics]
+        context = DecodeContext(self.project, self.target, self.marks)
+        draft = draft_document(
+            context, reading.documents[0], VariableValues(self.project, self.target)
+        )
+        if draft is not None and not draft.has_unknown_values:
+            set_draft_address(context, draft)
+            if fits_kind_schema(context, draft):
+                decode_desired(context, draft)
+        errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
+        if errors or draft is None:
+            return errors
+        if draft.address != address:
+            return [LeftOutField((), f"a manifest of it would declare {draft.address}")]
+        differing_names = [
+            name
+            for name in tree
+            if name not in draft.spec
+            or format_canonical_json(draft.spec[name]) != format_canonical_json(tree[name])
+        ]
+        return [
+            LeftOutField(("spec", name), "it cannot be written as YAML") for name in differing_names
+        ]
+
+
+def _to_left_out_field(finding: Diagnostic) -> LeftOutField:
+    return LeftOutField(finding.path or (), finding.detail or finding.summary)
+
+
+def _build_live_reference() -> dict[str, Any]:
+    return {VALUE_FROM: {"live": True}}
+
+
+def _to_manifest_value(value: Any, path: Path, left_out: list[LeftOutField]) -> Any:
+    """A value as a manifest writes it; what it cannot hold is left out."""
+    if isinstance(value, Sensitive | WithheldSecret | SecretRef):
+        return _build_live_reference()
+    if isinstance(value, Reference):
+        return value.address.name
+    if not isinstance(value, Mapping):
+        return value
+    if len(path) > _MAX_DEPTH:
+        left_out.append(LeftOutField(path, "what is inside stands too deep"))
+        return {}
+    result = {}
+    for key, child in sorted(value.items()) if path else value.items():
+        child_path = (*path, key)
+        reason = _explain_unwritable_key(key)
+        if not isinstance(child, Mapping):
+            reason = reason or _explain_unwritable_value(child, _MAX_DEPTH - len(child_path))
+        if reason:
+            left_out.append(LeftOutField(child_path, reason))
+        else:
+            result[key] = _to_manifest_value(child, child_path, left_out)
+    return result
+
+
+def _explain_unwritable_value(value: Any, depth_left: int) -> str:
+    """Why no manifest can hold a value at a depth that leaves so much room; "" where one can."""
+    if isinstance(value, str):
+        return _explain_unwritable_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "it is no number of JSON"
+    if isinstance(value, int) and value.bit_length() > MAX_NUMBER_LENGTH * 3:
+        return "the number is too long"
+    if isinstance(value, list | Mapping) and depth_left < 0:
+        return "it stands too deep inside other values"
+    return next(
+        (reason for reason in _iter_unwritable_reasons(value, depth_left - 1) if reason), ""
+    )
+
+
+def _iter_unwritable_reasons(value: Any, depth_left: int) -> Iterator[str]:
+    if isinstance(value, list):
+        yield from (_explain_unwritable_value(child, depth_left) for child in value)
+    elif isinstance(value, Mapping):
+        for key, child in value.items():
+            yield _explain_unwritable_key(key) or _explain_unwritable_value(child, depth_left)
+
+
+def _explain_unwritable_key(key: str) -> str:
+    if "${var." in key:
+        return "a key of a manifest cannot hold ${var."
+    if len(key.encode("utf-8", "surrogatepass")) > _MAX_KEY_LENGTH:
+        return "the key is too long"
+    return _explain_unwritable_text(key)
+
+
+def _explain_unwritable_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it holds half of a character, which UTF-8 cannot write"
+    return ""
+
+
+def _remove_field(tree: dict[str, Any], path: Path) -> bool:
+    """Remove a field, the whole list where it stands in one; False where there is none."""
+    names: list[str | int] = []
+    for part in path:
+        if isinstance(part, int):
+            break
+        names.append(part)
+    has_parent = bool(names) and isinstance(get_at(tree, tuple(names[:-1])), Mapping)
+    if not has_parent or names[-1] not in get_at(tree, tuple(names[:-1])):
+        return False
+    delete_at(tree, tuple(names))
+    return True

@@ -1,0 +1,42 @@
+"""Secrets that an object may have and its server does not show: a manifest lacks them unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from synapse_apply.manifests.phrases import VALUE_FROM
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.values import Sensitive, WithheldSecret, flatten
+
+
+def shows_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether any of these live specs has a secret, masked or not: then none is left out."""
+    return any(
+        isinstance(value, Sensitive | WithheldSecret)
+        for spec in specs
+        for value in flatten(spec).values()
+    )
+
+
+def describe_unseen_secrets(
+    kind: str, spec: Mapping[str, Any], marks: SecretMarks, manifest_fields: Mapping[str, Any]
+) -> str:
+    """Which secrets a live object may have that stand in no manifest of it; "" if there are none.
+
+    For a server that shows none at all. `manifest_fields` is what the manifest has.
+    """
+    kind_marks = marks.kinds.get(kind)
+    if kind_marks is None:
+        return ""
+    secret_paths = kind_marks.select_spec_marks(spec).secret_paths
+    configuration = manifest_fields.get(kind_marks.container)
+    keys = configuration if isinstance(configuration, Mapping) else {}
+    missing_keys = sorted({str(path[-1]) for path in secret_paths or () if path[-1] not in keys})
+    if secret_paths is not None and not missing_keys:
+        return ""
+    secrets_text = ", ".join(missing_keys) if missing_keys else "secrets"
+    return (
+        f"{secrets_text} may be missing: the server shows no secrets; declare each that it has as "
+        f"{{{VALUE_FROM}: {{live: true}}}}"
+    )

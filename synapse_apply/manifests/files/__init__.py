@@ -1,0 +1,1 @@
+"""Which files hold manifests, in a folder or in a commit."""

@@ -1,0 +1,184 @@
+"""The manifests of one target as a commit has them, not as the folder does."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from synapse_apply.manifests.export.inventory import is_inventory_file
+from synapse_apply.manifests.files.manifest_files import (
+    build_outside_finding,
+    is_allowed_project_path,
+    is_ignored_name,
+    is_manifest_name,
+)
+from synapse_apply.manifests.project.project import find_text_position
+from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+
+
+@frozen
+class CommittedEntry:
+    """One name in a folder of a commit: a file, a folder, or what neither is (and why).
+
+    `path` is relative to the project's folder.
+    """
+
+    path: str
+    is_folder: bool = False
+    unreadable_reason: str = ""
+
+
+class CommittedFolder(Protocol):
+    """The project's folder in a commit; paths are relative to it, `.` is itself.
+
+    What lies beside it in the same repository begins with `../`.
+    """
+
+    @property
+    def name(self) -> str:
+        """How messages call the commit."""
+        ...
+
+    def contains_path(self, path: str) -> bool:
+        """Whether a path lies in the repository."""
+        ...
+
+    def find_entry(self, path: str) -> CommittedEntry | None:
+        """What stands at a path, or what is on the way to it and has nothing below that is known.
+
+        None only where it is certain that nothing stood there.
+        """
+        ...
+
+    def list_folder(self, folder: str) -> list[CommittedEntry]:
+        """What a folder holds, by name."""
+        ...
+
+    def read_content(self, path: str) -> bytes:
+        """The bytes of a file, a link followed; InputError."""
+        ...
+
+
+@dataclass(slots=True)
+class CommittedFiles:
+    """What was read; `implicit` when nobody named a folder."""
+
+    readings: list[ReadResult] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
+    implicit: bool = False
+
+
+def read_committed_manifests(
+    project: Project, target: Target, paths: Sequence[str], commit_folder: CommittedFolder
+) -> CommittedFiles:
+    """The readings of a target's manifests, in the order in which the folder would be read.
+
+    `paths` when given (relative to the project's folder), else the project's and the target's,
+    else `manifests/` or the project's folder.
+    """
+    result = CommittedFiles()
+    listed_paths = (*paths,) or (*project.manifests, *target.manifests)
+    if not listed_paths:
+        manifests_entry = commit_folder.find_entry("manifests")
+        result.implicit = manifests_entry is None or not manifests_entry.is_folder
+        listed_paths = (".",) if result.implicit else ("manifests",)
+    visited: set[str] = set()
+    for text in listed_paths:
+        if not paths and not is_allowed_project_path(project, target, text):
+            result.findings.append(build_outside_finding(text, project, find_text_position(text)))
+            continue
+        for path in _iter_manifest_paths(text, commit_folder, result):
+            if path not in visited:
+                visited.add(path)
+                reading = _read_committed_file(path, commit_folder)
+                if path == posixpath.normpath(text) or not is_inventory_file(reading):
+                    result.readings.append(reading)
+    return result
+
+
+def _iter_manifest_paths(
+    text: str, commit_folder: CommittedFolder, result: CommittedFiles
+) -> Iterator[str]:
+    path = posixpath.normpath(text)
+    is_outside = not commit_folder.contains_path(path)
+    entry = None if is_outside else commit_folder.find_entry(path)
+    if entry is None and find_text_position(text) is not None and not is_outside:
+        result.findings.append(_build_not_yet_warning(text, commit_folder))
+    elif entry is None or entry.unreadable_reason:
+        result.findings.append(
+            _build_missing_finding(text, commit_folder, entry, is_outside=is_outside)
+        )
+    elif entry.is_folder:
+        yield from _walk_commit_folder(path, commit_folder, result)
+    else:
+        yield path
+
+
+def _walk_commit_folder(
+    folder: str, commit_folder: CommittedFolder, result: CommittedFiles
+) -> Iterator[str]:
+    for entry in commit_folder.list_folder(folder):
+        name = posixpath.basename(entry.path)
+        if is_ignored_name(name):
+            continue
+        if entry.unreadable_reason:
+            result.findings.append(_build_unfit_finding(entry, commit_folder))
+        elif entry.is_folder:
+            yield from _walk_commit_folder(entry.path, commit_folder, result)
+        elif is_manifest_name(name):
+            yield entry.path
+
+
+def _read_committed_file(path: str, commit_folder: CommittedFolder) -> ReadResult:
+    display_name = f"{commit_folder.name}:{path}"
+    try:
+        return read_documents(commit_folder.read_content(path), display_name)
+    except InputError as problem:
+        position = Position(display_name, 1, 1)
+        return ReadResult(
+            (), tuple(finding.with_changes(position=position) for finding in problem.diagnostics)
+        )
+
+
+def _build_missing_finding(
+    text: str, commit_folder: CommittedFolder, entry: CommittedEntry | None, *, is_outside: bool
+) -> Diagnostic:
+    if entry is not None:
+        return _build_unfit_finding(entry, commit_folder).with_changes(
+            position=find_text_position(text)
+        )
+    reason = f"is not in {commit_folder.name}"
+    hint = "choose another Git ref, or another path"
+    if is_outside:
+        reason = f"lies outside the repository, which is all that {commit_folder.name} has"
+        hint = "keep it in this repository, or leave out the Git ref to read it as it is now"
+    return error_finding(
+        "No such file or folder at that Git ref",
+        f"`{text}` {reason}",
+        hint,
+        position=find_text_position(text),
+    )
+
+
+def _build_not_yet_warning(text: str, commit_folder: CommittedFolder) -> Diagnostic:
+    """A list of the project file may be younger than the commit."""
+    return warning_finding(
+        "Listed manifests that are not in that Git ref",
+        f"`{text}` is not in {commit_folder.name}, so nothing was declared in it",
+        "check that it only came later: what it holds now counts as no longer declared",
+        position=find_text_position(text),
+    )
+
+
+def _build_unfit_finding(entry: CommittedEntry, commit_folder: CommittedFolder) -> Diagnostic:
+    return error_finding(
+        "Manifests that cannot be read at a Git ref",
+        f"{entry.path} in {commit_folder.name} {entry.unreadable_reason}",
+        "what it holds would be taken for removed; put the files themselves there",
+    )

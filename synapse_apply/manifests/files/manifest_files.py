@@ -1,0 +1,278 @@
+"""Which files hold manifests: folders (recursive, sorted) and single files, inside the project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from synapse_apply.files.checkout import is_written_below, leads_outside_folder
+from synapse_apply.manifests.files.submodules import is_missing_submodule
+from synapse_apply.manifests.project.project import FILE_NAME, find_text_position
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.project import Project, Target
+
+_MANIFEST_SUFFIXES = (".yaml", ".yml")
+_IGNORED_NAMES = frozenset(("node_modules", "__pycache__"))
+
+
+@dataclass(slots=True)
+class ManifestFiles:
+    """The files of one target, each once; `implicit` when nobody named a folder.
+
+    `listed_files` are those that were listed themselves, not found in a folder.
+    """
+
+    files: list[FilePath] = field(default_factory=list)
+    listed_files: set[FilePath] = field(default_factory=set)
+    findings: list[Diagnostic] = field(default_factory=list)
+    implicit: bool = False
+
+
+def find_manifest_files(
+    project: Project, target: Target, paths: Sequence[str] = ()
+) -> ManifestFiles:
+    """The manifests of a target, in order.
+
+    `paths` when given (relative to the working folder), else the project's and the target's,
+    else `manifests/` or the project's folder.
+    """
+    result = ManifestFiles()
+    listed_paths = (*project.manifests, *target.manifests)
+    entries = _resolve_entries(project, target, paths)
+    result.implicit = not paths and not listed_paths and entries[0][0] == "."
+    visited: set[FilePath] = set()
+    for text, path in entries:
+        if not paths and listed_paths and not is_allowed_project_path(project, target, text):
+            result.findings.append(build_outside_finding(text, project, find_text_position(text)))
+            continue
+        if link_finding := _check_links_stay_inside(
+            project, target, path, text, is_typed=bool(paths)
+        ):
+            result.findings.append(link_finding)
+            continue
+        for file in _iter_entry_files(path, project, result, text):
+            if file not in visited:
+                visited.add(file)
+                result.files.append(file)
+    return result
+
+
+def find_empty_folders(project: Project, target: Target, paths: Sequence[str] = ()) -> list[str]:
+    """The folders that are to be read and have no file that could be a manifest, as written."""
+    return [
+        text
+        for text, path in _resolve_entries(project, target, paths)
+        if path.is_dir() and not any(_iter_entry_files(path, project, ManifestFiles(), text))
+    ]
+
+
+def list_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
+    """What is read without being named, as the project file has it or leaves it out."""
+    if listed_paths := (*project.manifests, *target.manifests):
+        return listed_paths
+    return ("manifests/",) if (project.root / "manifests").is_dir() else (".",)
+
+
+def is_folder_read(project: Project, target: Target, folder: FilePath) -> bool:
+    """Whether what lies in this folder is read without being named."""
+    real_folder = os.path.realpath(folder)
+    for text in list_manifest_paths(project, target):
+        listed_folder = os.path.realpath(project.root / text)
+        if is_allowed_project_path(project, target, text) and _is_at_or_below(
+            real_folder, listed_folder
+        ):
+            parts_between = FilePath(real_folder).relative_to(listed_folder).parts
+            if not any(map(is_ignored_name, parts_between)):
+                return True
+    return False
+
+
+def _resolve_entries(
+    project: Project, target: Target, paths: Sequence[str]
+) -> list[tuple[str, FilePath]]:
+    """The folders and files to look in, each as it is written and where it is."""
+    if paths:
+        return [(text, FilePath.cwd() / text) for text in paths]
+    return [(text, project.root / text) for text in list_manifest_paths(project, target)]
+
+
+def would_read_file(
+    path: FilePath, project: Project, target: Target, paths: Sequence[str] = ()
+) -> bool:
+    """Whether a new file at this path, links followed, would be read as a manifest."""
+    if not is_manifest_name(path.name):
+        return False
+    for _, folder in _resolve_entries(project, target, paths):
+        listed_folder = FilePath(os.path.realpath(folder))
+        if listed_folder.is_dir() and path.is_relative_to(listed_folder):
+            return not any(map(is_ignored_name, path.relative_to(listed_folder).parts))
+    return False
+
+
+def is_ignored_name(name: str) -> bool:
+    """Whether a file or folder of this name is not looked at where nobody named it."""
+    return name.startswith(".") or name in _IGNORED_NAMES
+
+
+def is_manifest_name(name: str) -> bool:
+    """Whether a file of this name in a folder of manifests is read."""
+    return name.endswith(_MANIFEST_SUFFIXES) and name != FILE_NAME
+
+
+def _check_links_stay_inside(
+    project: Project, target: Target, path: FilePath, text: str, *, is_typed: bool
+) -> Diagnostic | None:
+    """The finding for a path whose links leave the project, though it lies there as it is written.
+
+    One that is typed may lie elsewhere, and then leads where it leads; so may one that is listed
+    outside the project under allow_files. A name listed there that lies inside counts for nothing
+    here: a pull request can make it a link to anywhere.
+    """
+    try:
+        lies_outside = not is_written_below(path, project.root)
+        leads_outside = not lies_outside and leads_outside_folder(path, project.root)
+        real_path = os.path.realpath(path)
+    except ValueError:  # a name no file can have
+        return None
+    if lies_outside or not leads_outside:
+        return None
+    allowed_paths = [project.root / name for name in target.allow_files]
+    outside_paths = [
+        allowed_path
+        for allowed_path in allowed_paths
+        if not is_written_below(allowed_path, project.root)
+    ]
+    if not is_typed and any(
+        real_path == os.path.realpath(allowed_path) for allowed_path in outside_paths
+    ):
+        return None
+    return _build_outside_link_finding(str(path), project).with_changes(
+        position=find_text_position(text)
+    )
+
+
+def _iter_entry_files(
+    path: FilePath, project: Project, result: ManifestFiles, text: str
+) -> Iterator[FilePath]:
+    path = FilePath(os.path.normpath(path))
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - also for names that no file can have
+    if not is_folder and os.path.exists(path):  # noqa: PTH110
+        result.listed_files.add(path)
+        yield path
+    elif is_folder:
+        yield from _walk_folder(str(path), project, result)
+    else:
+        result.findings.append(
+            error_finding(
+                "No such file or folder",
+                f"`{text}` is listed as manifests and does not exist",
+                "make it, or remove it from the list",
+                position=find_text_position(text),
+            )
+        )
+
+
+def _walk_folder(folder: str, project: Project, result: ManifestFiles) -> Iterator[FilePath]:
+    folder_entries = _scan_folder(folder, result)
+    if not folder_entries and is_missing_submodule(FilePath(folder)):
+        result.findings.append(_build_submodule_finding(folder))
+    for entry in folder_entries:
+        if is_ignored_name(entry.name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_folder(entry.path, project, result)
+        elif entry.is_symlink() and _is_link_to_folder(entry):
+            result.findings.append(_build_linked_folder_finding(entry.path))
+        elif is_manifest_name(entry.name):
+            if entry.is_symlink() and leads_outside_folder(FilePath(entry.path), project.root):
+                result.findings.append(_build_outside_link_finding(entry.path, project))
+            else:
+                yield FilePath(entry.path)
+
+
+def _scan_folder(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as problem:
+        result.findings.append(_build_unreadable_finding(folder, problem))
+        return []
+
+
+def _is_link_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # a link in a circle: reading it tells why
+        return False
+
+
+def _build_outside_link_finding(path: str, project: Project) -> Diagnostic:
+    return error_finding(
+        "Path outside the project",
+        f"{format_display_path(FilePath(path), str(FilePath.cwd()))} is a link to "
+        f"{os.path.realpath(path)}, "
+        f"outside {project.root}",
+        "put the file itself there",
+    )
+
+
+def _build_linked_folder_finding(path: str) -> Diagnostic:
+    """Following it could lead in circles; passing it over would forget what it declares."""
+    return error_finding(
+        "A linked folder among the manifests",
+        f"{format_display_path(FilePath(path), str(FilePath.cwd()))} is a link to a folder, "
+        f"{os.path.realpath(path)}; such links are not followed",
+        "put the folder itself there, or list the one it leads to under `manifests:`",
+    )
+
+
+def _build_submodule_finding(folder: str) -> Diagnostic:
+    """What it declares must not be taken for removed."""
+    return error_finding(
+        "A Git submodule that is not checked out",
+        f"{format_display_path(FilePath(folder), str(FilePath.cwd()))} is empty, and .gitmodules "
+        f"has it",
+        "`git submodule update --init`, or have the CI job check submodules out",
+    )
+
+
+def _build_unreadable_finding(folder: str, problem: OSError) -> Diagnostic:
+    """What such a folder declares must not be taken for removed."""
+    return error_finding(
+        "Unreadable folder",
+        f"{format_display_path(FilePath(folder), str(FilePath.cwd()))}: {problem.strerror}",
+        "check its permissions",
+    )
+
+
+def is_allowed_project_path(project: Project, target: Target, text: str) -> bool:
+    """Whether a path written in the project lies inside it, or is listed under allow_files."""
+    root = os.path.normpath(project.root)
+    path = os.path.normpath(FilePath(root, text))
+    if _is_at_or_below(path, root):
+        return True
+    return any(path == os.path.normpath(FilePath(root, name)) for name in target.allow_files)
+
+
+def _is_at_or_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def build_outside_finding(
+    text: str, project: Project, position: Position | None = None
+) -> Diagnostic:
+    """The finding for a path that leaves the project."""
+    return error_finding(
+        "Path outside the project",
+        f"`{text}` lies outside {project.root}",
+        "move it inside, or list it under allow_files in synapse-apply.yaml",
+        position=position,
+    )
+
+
+def format_display_path(path: FilePath, folder: str) -> str:
+    """A file's name as people can follow it: relative to the working folder where inside it."""
+    text = str(path)
+    return text[len(folder) + 1 :] if text.startswith(folder + os.sep) else text

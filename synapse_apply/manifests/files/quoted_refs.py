@@ -1,0 +1,81 @@
+"""Which `valueFrom` stand in a project's files, told from their text: nothing is parsed or checked.
+
+For commands that need no manifests and still must not show what a server quotes of their secrets.
+A reference too many does no harm: the allow-lists decide what is read, and a value that is known
+is only masked. One that is spelled with escapes or built of aliases is not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from synapse_apply.files.checkout import read_plain_file
+from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
+from synapse_apply.manifests.files.manifest_files import find_manifest_files
+from synapse_apply.manifests.phrases import VALUE_FROM
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.values import SecretRef
+
+# What stands behind a key is near it; a bound keeps the search linear whatever a file holds.
+_NEAR = 1000
+_KEY = r"""(?:^|[\s{,"'])%s["']?[ \t]*:\s*"""
+_PLAIN = r"""[^\s"',{}\[\]#](?:\{[^}\n]*\}|[^,}\]#\n])*"""
+_SCALAR = rf"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|{_PLAIN})"""
+_SOURCE = re.compile(_KEY % "(env|file)" + _SCALAR)
+_AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
+
+
+def list_references(project: Project, target: Target) -> set[SecretRef]:
+    """The variables and files that the project's files name for secrets of one target.
+
+    Files that cannot be read are passed over. Without a project file there is the embedded backend
+    alone, and nobody said which of the folder's files are ours.
+    """
+    if project.file is None:
+        return set()
+    files = [project.file, *find_manifest_files(project, target).files]
+    values = VariableValues(project, target, {})
+    return {
+        SecretRef(source, _expand(name, values), form)
+        for file in files
+        for source, name, form in _references_in(_text_of(file))
+    }
+
+
+def _text_of(file: Path) -> str:
+    with suppress(OSError):
+        content = read_plain_file(file)
+        if VALUE_FROM.encode() in content:
+            return content.decode(errors="replace")
+    return ""
+
+
+def _references_in(text: str) -> Iterator[tuple[str, str, str]]:
+    """(source, name, format) of each reference of a text."""
+    for piece in text.split(VALUE_FROM)[1:]:
+        near = piece[:_NEAR]
+        if match := _SOURCE.search(near):
+            yield match[1], _plain(match[2]), "text"
+            if _AS_JSON.search(near):
+                yield match[1], _plain(match[2]), "json"
+
+
+def _plain(scalar: str) -> str:
+    """The text of a scalar of YAML, quoted or not."""
+    if scalar.startswith('"'):
+        with suppress(ValueError):
+            return str(json.loads(scalar))
+        return scalar[1:-1]
+    return scalar[1:-1].replace("''", "'") if scalar.startswith("'") else scalar.strip()
+
+
+def _expand(name: str, values: VariableValues) -> str:
+    """A name with the project's variables in it; as it stands where they have no value here."""
+    if "${" not in name:
+        return name
+    expanded = substitute_variables(name, values, lambda *_finding: None, ())
+    return expanded if isinstance(expanded, str) else name

@@ -1,0 +1,93 @@
+"""A project whose rules are those of another revision, so that a change cannot rule on itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path as FilePath
+
+from synapse_apply.manifests.files.manifest_files import format_display_path
+from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
+from synapse_apply.model.project import Project, Target
+
+# What says what is declared is the change itself; all else of a target rules on it.
+_DECLARING_FIELDS = ("manifests", "variables", "variable_places", "overlays")
+_NON_SETTING_FIELDS = {"name", "position", *_DECLARING_FIELDS}
+_PROJECT_SETTINGS = ("default_target", "max_package_size", "providers")
+
+
+def apply_pinned_settings(project: Project, rules: Project, revision: str) -> Project:
+    """What `project` declares under the settings of `rules`, its file as of a revision.
+
+    A target is there when both have it. Settings that differ are told in `findings`. What either
+    names for credentials is reserved: a change must not open one by no longer naming it.
+    """
+    shared = {
+        name: own_target for name, own_target in project.targets.items() if name in rules.targets
+    }
+    targets = {
+        name: replace(
+            rules.targets[name],
+            **{setting: getattr(own_target, setting) for setting in _DECLARING_FIELDS},
+        )
+        for name, own_target in shared.items()
+    }
+    warnings = _iter_ignored_setting_warnings(project, rules, revision)
+    return replace(
+        project,
+        targets=targets,
+        findings=(*project.findings, *warnings),
+        reserved=rules.reserved.merge_with(project.reserved),
+        **{name: getattr(rules, name) for name in _PROJECT_SETTINGS},
+    )
+
+
+def _iter_ignored_setting_warnings(
+    project: Project, rules: Project, revision: str
+) -> Iterator[Diagnostic]:
+    differing = list(_iter_differing_settings(project, rules))
+    if differing:
+        names = ", ".join(name for name, _ in differing)
+        positions = sorted(position for _, position in differing if position is not None)
+        file_start = (
+            Position(format_display_path(project.file, str(FilePath.cwd())), 1, 1)
+            if project.file
+            else None
+        )
+        yield warning_finding(
+            "Changed settings of the project file are not used",
+            f"{names}: the settings of {revision} are used, not those that stand here.",
+            "They hold once the change is merged. Manifests, variables and overlays are read "
+            "from here.",
+            position=positions[0] if positions else file_start,
+        )
+
+
+def _iter_differing_settings(
+    project: Project, rules: Project
+) -> Iterator[tuple[str, Position | None]]:
+    """The names of settings that are not the same, and the place of their target here."""
+    for name in _PROJECT_SETTINGS:
+        if getattr(project, name) != getattr(rules, name):
+            yield name, None
+    for name in dict.fromkeys((*project.targets, *rules.targets)):
+        own_target, ruling_target = project.targets.get(name), rules.targets.get(name)
+        position = own_target.position if own_target else None
+        if _is_declared_target(own_target) != _is_declared_target(ruling_target):
+            yield f"targets.{name}", position
+        elif own_target is not None and ruling_target is not None:
+            for setting in _iter_differing_target_settings(own_target, ruling_target):
+                yield f"targets.{name}.{setting}", position
+
+
+def _is_declared_target(target: Target | None) -> bool:
+    return target is not None and target.position is not None
+
+
+def _iter_differing_target_settings(own_target: Target, ruling_target: Target) -> Iterator[str]:
+    for setting in fields(Target):
+        name = setting.name
+        if name not in _NON_SETTING_FIELDS and getattr(own_target, name) != getattr(
+            ruling_target, name
+        ):
+            yield name

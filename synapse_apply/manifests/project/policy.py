@@ -1,0 +1,142 @@
+"""The rules under `policy:` decoded: the project's, with those of a target beside or over them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, timedelta, tzinfo
+from typing import Any
+
+from synapse_apply.manifests.phrases import find_closest_word, suggest_known_word
+from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
+from synapse_apply.model.runtime.cron import Cron, Window
+
+# What takes the place, summary, detail and hint of a finding.
+ReportFinding = Callable[[Path, str, str, str], None]
+_SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60}
+_MAX_DURATION = timedelta(days=366)
+_IANA_HINT = "write an IANA name such as Europe/Berlin; systems without any need the package tzdata"
+
+
+def decode_rules(
+    settings: Mapping[str, Any],
+    owner_path: Path,
+    positions: Mapping[Path, Position],
+    report_finding: ReportFinding,
+) -> tuple[PolicyRule, ...]:
+    """The rules of one `policy:` block that fits its schema.
+
+    `owner_path` is where the block's owner is.
+    """
+    rules: dict[str, PolicyRule] = {}
+    for index, block in enumerate(settings.get("policy", {}).get("rules", ())):
+        rule_path = (*owner_path, "policy", "rules", index)
+        rule = _decode_rule(block, rule_path, positions.get(rule_path), report_finding)
+        if rule.name in rules:
+            report_finding(
+                rule_path,
+                "Two rules of one name",
+                f"a rule `{rule.name}` stands before it",
+                "give one of them a `name:` of its own",
+            )
+        rules[rule.name] = rule
+    return tuple(rules.values())
+
+
+def add_default_rules(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
+    """The common rules, and those that hold where none of the same name is written."""
+    names = {rule.name for rule in common}
+    return (*common, *(rule for rule in DEFAULT_RULES if rule.name not in names))
+
+
+def merge_target_rules(
+    common: Sequence[PolicyRule],
+    own: Sequence[PolicyRule],
+    target_path: Path,
+    report_finding: ReportFinding,
+) -> tuple[PolicyRule, ...]:
+    """The rules that hold for a target: one of its own takes the place of a common namesake."""
+    names = [rule.name for rule in common]
+    for index, rule in enumerate(own):
+        if rule.severity == OFF and rule.name not in names:
+            rule_path, detail = (
+                (*target_path, "policy", "rules", index),
+                f"no common rule is `{rule.name}`",
+            )
+            report_finding(
+                rule_path, "Nothing to take away", detail, suggest_known_word(rule.name, names)
+            )
+    own_by_name = {rule.name: rule for rule in own}
+    rules = [own_by_name.pop(rule.name, rule) for rule in common]
+    return tuple(rule for rule in (*rules, *own_by_name.values()) if rule.severity != OFF)
+
+
+def _decode_rule(
+    block: Mapping[str, Any],
+    rule_path: Path,
+    position: Position | None,
+    report_finding: ReportFinding,
+) -> PolicyRule:
+    check_name, severity = block["rule"], block.get("severity", DENY)
+    has_window = "cron" in block and severity != OFF
+    return PolicyRule(
+        check_name,
+        name=block.get("name", check_name),
+        severity=severity,
+        only=_to_texts(block.get("addresses", block.get("only", ()))),
+        excepted=_to_texts(block.get("except", ())),
+        values=_to_texts(block.get("values", ())),
+        labels=_to_texts(block.get("labels", ())),
+        limit=block.get("limit", 0),
+        window=_decode_window(block, rule_path, report_finding) if has_window else None,
+        position=position,
+    )
+
+
+def _to_texts(items: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(map(str, items))
+
+
+def _decode_window(
+    block: Mapping[str, Any], rule_path: Path, report_finding: ReportFinding
+) -> Window | None:
+    cron, text = None, block["cron"]
+    try:
+        cron = Cron.parse(text)
+    except ValueError as problem:
+        hint = 'write minute, hour, day, month and day of the week, such as "0 17 * * 5"'
+        report_finding((*rule_path, "cron"), "Malformed cron", f"`{text}`: {problem}", hint)
+    duration = _parse_duration(block["duration"])
+    if duration is None:
+        detail = f"{block['duration']} is no length of a window"
+        hint = "write more than nothing and at most 366d"
+        report_finding((*rule_path, "duration"), "Value out of range", detail, hint)
+    time_zone = _load_time_zone(
+        block.get("timezone", "UTC"), (*rule_path, "timezone"), report_finding
+    )
+    if cron is None or duration is None or time_zone is None:
+        return None
+    return Window(cron, duration, time_zone)
+
+
+def _parse_duration(text: str) -> timedelta | None:
+    """The length that `2d12h` says; None for none, and for more than a year."""
+    parts = re.findall(r"([0-9]+)([wdhm])", text)
+    seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
+    return timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
+
+
+def _load_time_zone(name: str, zone_path: Path, report_finding: ReportFinding) -> tzinfo | None:
+    """The time zone of a name; without a file of the system's for UTC."""
+    if name == "UTC":
+        return UTC
+    import zoneinfo  # noqa: PLC0415 - only a project with a window pays
+
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        closest_name = find_closest_word(name, zoneinfo.available_timezones())
+        hint = f"did you mean `{closest_name}`?" if closest_name else _IANA_HINT
+        report_finding(zone_path, "Unknown time zone", f"there is no time zone `{name}` here", hint)
+    return None

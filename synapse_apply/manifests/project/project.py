@@ -1,0 +1,369 @@
+"""The project file: found, read, checked, decoded to the model's Project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests.decode.variables import parse_variable_text
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.manifests.project.policy import (
+    add_default_rules,
+    decode_rules,
+    merge_target_rules,
+)
+from synapse_apply.manifests.project.refactoring import RefactoringReader
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
+from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
+from synapse_apply.manifests.yaml.reader import (
+    Document,
+    iter_extra_document_findings,
+    parse_mapping,
+    read_documents,
+)
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.policy import Policy
+from synapse_apply.model.project import (
+    EMBEDDED,
+    GuardSettings,
+    Project,
+    Provider,
+    StateSettings,
+    Target,
+    Variable,
+    collect_reserved_sources,
+)
+from synapse_apply.model.values import SecretRef
+
+FILE_NAME = "synapse-apply.yaml"
+
+
+class PlacedText(str):
+    """A text of the project file that knows where it stands."""
+
+    __slots__ = ("position",)
+    position: Position | None
+
+
+def find_text_position(text: str) -> Position | None:
+    """Where a text of the project file stands; None for one from elsewhere."""
+    return getattr(text, "position", None)
+
+
+def find_project_file(start: FilePath) -> FilePath | None:
+    """The project file in a folder or in the nearest parent that has something of that name.
+
+    What is no file there is given, too: reading it says what is wrong, and passing it over would
+    take another project for this one.
+    """
+    start_folder = start.resolve()
+    for folder in (start_folder, *start_folder.parents):
+        if os.path.lexists(folder / FILE_NAME):
+            return folder / FILE_NAME
+    return None
+
+
+def build_default_project(root: FilePath) -> Project:
+    """What stands in where there is no project file: the embedded target alone."""
+    return Project(root=root, file=None, targets={EMBEDDED: Target(EMBEDDED)})
+
+
+def read_project(
+    file: FilePath, display_name: str, data: bytes | None = None
+) -> tuple[Project | None, tuple[Diagnostic, ...]]:
+    """The project of a file, or None and why it cannot be used.
+
+    `display_name` is the file's name in findings; `data` its text when it comes from elsewhere
+    (another revision). Raises OSError as reading a file does, also for one that a link leads out of
+    the checkout (of its folder, where there is no repository around it).
+    """
+    if data is None:
+        data = read_command_line_file(file, file.parent)
+    reading = read_documents(data, display_name)
+    findings = list(reading.diagnostics)
+    if not reading.documents and not findings:
+        findings.append(
+            error_finding(
+                "Empty project file",
+                f"{display_name} holds nothing",
+                "begin with `apiVersion: synapse-apply/v1` and `kind: Project`",
+                position=Position(display_name, 1, 1),
+            )
+        )
+    findings.extend(iter_extra_document_findings(reading, display_name))
+    if not reading.documents:
+        return None, tuple(findings)
+    document = reading.documents[0]
+    value, positions = document.value, document.positions
+    if not schemas.compile_validator("project").is_valid(value):
+        subject = Subject(value, positions, scalar_text=document.source.find_scalar_text)
+        findings.extend(build_schema_findings("project", subject))
+    if isinstance(value, dict):
+        findings.extend(iter_unsupported_settings(value, positions))
+    if findings:
+        return None, tuple(findings)
+    decoder = _ProjectDecoder(document)
+    project = decoder.decode_project(file)
+    return (None if decoder.findings else project), tuple(decoder.findings)
+
+
+class _ProjectDecoder:
+    """Decodes a project file that fits its schema."""
+
+    def __init__(self, document: Document) -> None:
+        self.value: Mapping[str, Any] = document.value
+        self.positions = document.positions
+        self.source = document.source
+        self.findings: list[Diagnostic] = []
+        self.rules = decode_rules(self.value, (), self.positions, self._report_finding)
+
+    def decode_project(self, file: FilePath) -> Project:
+        value = self.value
+        variables = {
+            name: Variable(
+                name,
+                type=declared.get("type", "string"),
+                default=declared.get("default"),
+                has_default="default" in declared,
+                description=declared.get("description", ""),
+                position=self.positions.get(("variables", name)),
+            )
+            for name, declared in value.get("variables", {}).items()
+        }
+        targets = {name: self._decode_target(name) for name in value.get("targets", {})}
+        targets.setdefault(EMBEDDED, self._build_target(EMBEDDED, {}, None))
+        self._check_target_variables(variables)
+        self._check_required_targets(targets)
+        refactoring = RefactoringReader(value, self.positions, self._report_finding)
+        moved = refactoring.read_moves()
+        default = value.get("default_target", "")
+        if default and default not in targets:
+            self._report_finding(
+                ("default_target",),
+                "Unknown target",
+                f"there is no target `{default}`",
+                suggest_known_word(default, targets),
+            )
+        return Project(
+            root=file.parent,
+            file=file,
+            manifests=self._list_manifest_texts(("manifests",), value),
+            variables=variables,
+            targets=targets,
+            reserved=collect_reserved_sources(targets),
+            default_target=default,
+            moved=moved,
+            removed=refactoring.read_removals(moved),
+            max_package_size=value.get("max_package_size", 4 * 1024**3),
+            providers=self._decode_providers(),
+        )
+
+    def _decode_providers(self) -> dict[str, Provider]:
+        providers = {}
+        for name, description in self.value.get("providers", {}).items():
+            if name in schemas.list_described_providers():
+                self._report_finding(
+                    ("providers", name),
+                    "Provider is known already",
+                    f"the keys and secrets of `{name}` are described by this tool",
+                    "remove it here, or give the provider its own name",
+                )
+                continue
+            keys = description["keys"]
+            providers[name] = Provider(
+                frozenset(keys),
+                frozenset(key for key, key_settings in keys.items() if key_settings.get("secret")),
+                frozenset(
+                    key for key, key_settings in keys.items() if key_settings.get("required")
+                ),
+            )
+        return providers
+
+    def _report_finding(self, path: Path, summary: str, detail: str, hint: str) -> None:
+        self.findings.append(
+            error_finding(summary, detail, hint, position=self.positions.get(path), path=path)
+        )
+
+    def _list_manifest_texts(self, path: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        texts = []
+        for index, text in enumerate(settings.get("manifests", ())):
+            placed_text = PlacedText(text)
+            placed_text.position = self.positions.get((*path, index))
+            texts.append(placed_text)
+        return tuple(texts)
+
+    def _check_target_variables(self, declared: Mapping[str, Variable]) -> None:
+        for target, settings in self.value.get("targets", {}).items():
+            for name in settings.get("variables", {}):
+                if name not in declared:
+                    self._report_finding(
+                        ("targets", target, "variables", name),
+                        "Undeclared variable",
+                        f"no variable `{name}` is declared",
+                        suggest_known_word(name, declared) or "declare it under `variables:`",
+                    )
+
+    def _check_required_targets(self, targets: Mapping[str, Target]) -> None:
+        for name, target in targets.items():
+            for index, required_name in enumerate(target.require_verified):
+                field_path: Path = ("targets", name, "require_verified", index)
+                other_names = [target_name for target_name in targets if target_name != name]
+                if required_name == name:
+                    detail = f"target `{name}` cannot be verified in itself first"
+                    self._report_finding(
+                        field_path, "Target requires itself", detail, "name the target before it"
+                    )
+                elif required_name not in targets:
+                    detail = f"there is no target `{required_name}`"
+                    self._report_finding(
+                        field_path,
+                        "Unknown target",
+                        detail,
+                        suggest_known_word(required_name, other_names),
+                    )
+
+    def _decode_target(self, name: str) -> Target:
+        target_path: Path = ("targets", name)
+        settings = self.value["targets"][name]
+        if name == EMBEDDED:
+            for key in ("url", "tenant", "token"):
+                if key in settings:
+                    self._report_finding(
+                        (*target_path, key),
+                        "Reserved target",
+                        f"`{key}` cannot be set: `embedded` is always the embedded backend",
+                        "choose another name for this target",
+                    )
+        for pattern in settings.get("overlays", {}):
+            kind, slash, object_name = pattern.partition("/")
+            if not (slash and object_name) or kind not in CATALOGUE:
+                self._report_finding(
+                    (*target_path, "overlays", pattern),
+                    "Malformed address",
+                    f"`{pattern}` is no address",
+                    "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
+                )
+        return self._build_target(name, settings, self.positions.get(target_path))
+
+    def _build_target(
+        self, name: str, settings: Mapping[str, Any], position: Position | None
+    ) -> Target:
+        api = settings.get("api", "v1")
+        policy = {**self.value.get("policy", {}), **settings.get("policy", {})}
+        target_path: Path = ("targets", name)
+        rules = decode_rules(settings, target_path, self.positions, self._report_finding)
+        common = self.rules if name == EMBEDDED else add_default_rules(self.rules)
+        guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
+        state = settings.get("state", {})
+        token = settings.get("token")
+        files = (*self.value.get("allow_files", ()), *settings.get("allow_files", ()))
+        return Target(
+            name=name,
+            url=settings.get("url", "").rstrip("/"),
+            tenant=settings.get("tenant", ""),
+            api={"*": api} if isinstance(api, str) else {"*": "v1", **api},
+            token=SecretRef("env", token["env"]) if token else None,
+            agents={
+                agent: SecretRef("env", reference["env"])
+                for agent, reference in settings.get("agents", {}).items()
+            },
+            state=StateSettings(_decode_state_url(state.get("url", "")), state.get("lineage", "")),
+            variables=dict(settings.get("variables", {})),
+            variable_places={
+                variable: self.positions[(*target_path, "variables", variable)]
+                for variable in settings.get("variables", {})
+            },
+            manifests=self._list_manifest_texts(("targets", name, "manifests"), settings),
+            overlays={
+                pattern: Overlay(
+                    pattern,
+                    patch,
+                    self.positions,
+                    ("targets", name, "overlays", pattern),
+                    self.source,
+                )
+                for pattern, patch in settings.get("overlays", {}).items()
+            },
+            allow_env=tuple(settings.get("allow_env", ())),
+            allow_files=files,
+            on_drift=settings.get("on_drift", "revert"),
+            require_verified=tuple(settings.get("require_verified", ())),
+            settle_after=float(settings.get("settle_after", 30.0)),
+            guards=GuardSettings(**guards),
+            policy=Policy(
+                policy.get("unreleased_source", "note"),
+                merge_target_rules(common, rules, target_path, self._report_finding),
+            ),
+            unsupported_fields=settings.get("unsupported_fields", "error"),
+            position=position,
+        )
+
+
+def _decode_state_url(url: Any) -> str | SecretRef:
+    return SecretRef("env", url["env"]) if isinstance(url, Mapping) else str(url)
+
+
+def parse_command_line_variables(
+    project: Project,
+    assignments: Sequence[str] = (),
+    files: Sequence[tuple[str, bytes]] = (),
+) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
+    """The variables of `--var NAME=VALUE` and `--var-file` (name shown and content).
+
+    Later files win over earlier ones, and --var over both.
+    """
+    values: dict[str, Any] = {}
+    findings: list[Diagnostic] = []
+    for display_name, data in files:
+        _merge_variable_file(project, display_name, data, values, findings)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        variable = project.variables.get(name)
+        if not equals or not name:
+            findings.append(
+                error_finding("Malformed --var", "--var takes NAME=VALUE", "write --var NAME=VALUE")
+            )
+        elif variable is None:
+            findings.append(
+                error_finding(
+                    "Undeclared variable",
+                    f"--var {name}: no variable `{name}` is declared",
+                    suggest_known_word(name, project.variables) or "declare it under `variables:`",
+                )
+            )
+        else:
+            value, finding = parse_variable_text(variable, text)
+            if finding is None:
+                values[name] = value
+            else:
+                findings.append(finding)
+    return values, tuple(findings)
+
+
+def _merge_variable_file(
+    project: Project,
+    display_name: str,
+    data: bytes,
+    values: dict[str, Any],
+    findings: list[Diagnostic],
+) -> None:
+    mapping, positions, problems = parse_mapping(data, display_name)
+    findings.extend(problems)
+    for name, value in mapping.items():
+        if name in project.variables:
+            values[name] = value
+        else:
+            findings.append(
+                error_finding(
+                    "Undeclared variable",
+                    f"no variable `{name}` is declared",
+                    suggest_known_word(name, project.variables) or "declare it under `variables:`",
+                    position=positions.get((name,)),
+                )
+            )

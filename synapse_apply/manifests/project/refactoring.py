@@ -1,0 +1,199 @@
+"""`moved:` and `removed:` of a project file: read, and checked against what is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import (
+    Diagnostic,
+    Path,
+    Position,
+    error_finding,
+    warning_finding,
+)
+from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
+
+ReportFinding = Callable[[Path, str, str, str], None]
+"""Told where in the project file, and summary, detail and hint."""
+
+
+class RefactoringReader:
+    """Reads both lists of a project file that fits its schema; what is wrong goes to `find`."""
+
+    def __init__(
+        self,
+        value: Mapping[str, Any],
+        positions: Mapping[Path, Position],
+        report_finding: ReportFinding,
+    ) -> None:
+        self._value = value
+        self._positions = positions
+        self._report_finding = report_finding
+
+    def read_moves(self) -> tuple[MovedAddress, ...]:
+        """Every rename in the order of the file; a chain is several of them."""
+        moves: list[MovedAddress] = []
+        sources: set[Address] = set()
+        targets: set[Address] = set()
+        for index, row in enumerate(self._value.get("moved", ())):
+            row_path: Path = ("moved", index)
+            old, new = (
+                self._parse_address_or_report((*row_path, key), row[key]) for key in ("from", "to")
+            )
+            if old is None or new is None:
+                continue
+            if old.kind != new.kind:
+                detail = f"{old} cannot become {new}: they are of different kinds"
+                self._report_finding(
+                    (*row_path, "to"), "An address keeps its kind", detail, "name one kind"
+                )
+            elif old in sources:
+                detail = f"{old} is moved already, further up"
+                self._report_finding(
+                    (*row_path, "from"), "Moved twice", detail, "keep one of the two"
+                )
+            elif new in targets:
+                detail = f"something else is moved to {new} already, further up"
+                self._report_finding(
+                    (*row_path, "to"), "Two moves to one address", detail, "keep one of the two"
+                )
+            else:
+                moves.append(MovedAddress(old, new, self._positions.get(row_path)))
+            sources.add(old)
+            targets.add(new)
+        self._report_cycles(moves)
+        return tuple(moves)
+
+    def read_removals(self, moves: Sequence[MovedAddress]) -> tuple[RemovedAddress, ...]:
+        """Every address that is let go; one that is also moved is a contradiction."""
+        removal_by_address: dict[Address, RemovedAddress] = {}
+        sources = {move.old for move in moves}
+        for index, row in enumerate(self._value.get("removed", ())):
+            address_path: Path = ("removed", index, "address")
+            address = self._parse_address_or_report(address_path, row["address"])
+            if address is None:
+                continue
+            if address in sources:
+                detail = f"{address} is also moved to another address"
+                self._report_finding(
+                    address_path, "Moved and removed", detail, "keep one of the two"
+                )
+            removal_by_address.setdefault(
+                address, RemovedAddress(address, self._positions.get(address_path))
+            )
+        return tuple(removal_by_address.values())
+
+    def _parse_address_or_report(self, path: Path, text: str) -> Address | None:
+        kind, slash, name = text.partition("/")
+        if slash and name and kind in CATALOGUE:
+            return Address(kind, name)
+        kind_hint = suggest_known_word(kind, sorted(CATALOGUE)) if slash else ""
+        hint = kind_hint or "write plugin/NAME, release/NAME@VERSION or storage/NAME"
+        self._report_finding(path, "Malformed address", f"`{text}` is no address", hint)
+        return None
+
+    def _report_cycles(self, moves: Iterable[MovedAddress]) -> None:
+        """Each cycle once, at its first row."""
+        new_by_old = {move.old: move.new for move in moves}
+        reported: set[Address] = set()
+        for index, move in enumerate(self._value.get("moved", ())):
+            start = self._parse_address(move["from"])
+            chain, current = [start], new_by_old.get(start)
+            while current is not None and current not in chain:
+                chain.append(current)
+                current = new_by_old.get(current)
+            if current == start and start not in reported:
+                reported.update(chain)
+                chain_text = " -> ".join(map(str, [*chain, start]))
+                hint = "remove the move that leads back"
+                self._report_finding(("moved", index), "Moves in a circle", chain_text, hint)
+
+    def _parse_address(self, text: str) -> Address:
+        kind, _, name = text.partition("/")
+        return Address(kind, name)
+
+
+def check_moved_undeclared(
+    moves: Iterable[MovedAddress],
+    removals: Iterable[RemovedAddress],
+    declared_addresses: Collection[Address],
+    target: str,
+) -> Iterable[Diagnostic]:
+    """Addresses that are moved away or let go, and still declared on a target."""
+    for move in moves:
+        if move.old in declared_addresses:
+            yield error_finding(
+                "Moved and still declared",
+                f"{move.old} is moved to {move.new}, and a manifest declares it",
+                "remove that manifest, or the move",
+                position=move.position,
+                address=str(move.old),
+                target=target,
+            )
+    for removal in removals:
+        if removal.address in declared_addresses:
+            yield error_finding(
+                "Removed and still declared",
+                f"{removal.address} is listed as removed, and a manifest declares it",
+                "remove that manifest, or the line of `removed:`",
+                position=removal.position,
+                address=str(removal.address),
+                target=target,
+            )
+
+
+def check_moved_undeclared_at_ref(
+    ref: str,
+    moves: Iterable[MovedAddress],
+    removals: Iterable[RemovedAddress],
+    declared_addresses: Collection[Address],
+    target: str,
+) -> Iterable[Diagnostic]:
+    """The same for manifests of an earlier time, which nobody can change any more.
+
+    What they declare counts as not removed, and moves go towards what they declare; only where
+    they declare both ends of a move does nobody know which of the two the record is.
+    """
+    for chain, addresses in iter_move_chains(moves):
+        declared_in_chain = [address for address in addresses if address in declared_addresses]
+        if len(declared_in_chain) > 1:
+            yield error_finding(
+                "Moved and still declared",
+                f"{declared_in_chain[0]} is moved to {declared_in_chain[-1]}, and the manifests "
+                f"of {ref} declare both",
+                "take that move out of the project file for this run",
+                position=chain[0].position,
+                address=str(declared_in_chain[0]),
+                target=target,
+            )
+    for removal in removals:
+        if removal.address in declared_addresses:
+            yield warning_finding(
+                "Removed and declared again",
+                f"the manifests of {ref} declare {removal.address}, so it counts as not removed",
+                "if it was forgotten already and the plan would make a second one: `synapse-apply "
+                f"import {removal.address} ID` records the one that is there",
+                position=removal.position,
+                address=str(removal.address),
+                target=target,
+            )
+
+
+def list_current_names(address: Address, moves: Iterable[MovedAddress]) -> tuple[str, ...]:
+    """An address and those that moves gave it since, or its owner, as overlays name it today."""
+    new_by_old = {move.old: move.new for move in moves}
+    names, current = [str(address)], address
+    while current in new_by_old:
+        current = new_by_old[current]
+        names.append(str(current))
+    kind = CATALOGUE.get(address.kind)
+    owner_name, separator, version = address.name.rpartition("@")
+    if kind is not None and kind.series_field and separator:
+        owner_address = Address(kind.rules[kind.series_field].references, owner_name)
+        owner_names = list_current_names(owner_address, moves)[1:]
+        names += (f"{address.kind}/{name.partition('/')[2]}@{version}" for name in owner_names)
+    return tuple(names)

@@ -1,0 +1,107 @@
+"""Which target a command means, and the holes the environment fills."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.manifests.project.credentials import (
+    HOST_VARIABLE,
+    TOKEN_VARIABLE,
+    ReadLogin,
+    describes_backend,
+    fill_target_settings,
+)
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import EMBEDDED, Project, Target
+
+_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def list_declared_targets(project: Project) -> tuple[Target, ...]:
+    """The targets the project file names, in its order."""
+    return tuple(target for target in project.targets.values() if target.position is not None)
+
+
+def read_no_login() -> None:
+    """No login."""
+
+
+def choose_target(
+    project: Project,
+    name: str | None,
+    environ: Mapping[str, str],
+    is_interactive: bool,
+    read_login: ReadLogin = read_no_login,
+) -> Target:
+    """The target of a command, its holes filled from the environment and from a login.
+
+    InputError when the name is unknown or none was given and more than one could be meant.
+    """
+    return fill_target_settings(
+        _choose_unfilled_target(project, name, environ, is_interactive, read_login),
+        environ,
+        read_login,
+    )
+
+
+def select_targets_to_check(project: Project, name: str | None) -> tuple[Target, ...]:
+    """What validate checks: the named target, else all declared ones, else the embedded one."""
+    if name:
+        return (_require_named_target(project, name, {}),)
+    return list_declared_targets(project) or (_require_named_target(project, EMBEDDED, {}),)
+
+
+def _choose_unfilled_target(
+    project: Project,
+    name: str | None,
+    environ: Mapping[str, str],
+    is_interactive: bool,
+    read_login: ReadLogin,
+) -> Target:
+    if name:
+        return _require_named_target(project, name, environ, read_login)
+    if project.default_target:
+        return _require_named_target(project, project.default_target, environ, read_login)
+    declared = list_declared_targets(project)
+    if len(declared) == 1:
+        return declared[0]
+    if declared:
+        names = ", ".join(target.name for target in declared)
+        raise InputError.from_summary(
+            "Which target?",
+            f"the project has {len(declared)} targets: {names}",
+            "say --target NAME, or set default_target in synapse-apply.yaml",
+        )
+    set_variables = [
+        variable for variable in (HOST_VARIABLE, TOKEN_VARIABLE) if environ.get(variable)
+    ]
+    if is_interactive and not set_variables:
+        return _require_named_target(project, EMBEDDED, environ)
+    reason = f"{' and '.join(set_variables)} set" if set_variables else "not on a terminal"
+    raise InputError.from_summary(
+        "Which target?",
+        f"no target is declared, and the embedded backend is not assumed ({reason})",
+        f"say --target {EMBEDDED}, or declare a target in synapse-apply.yaml",
+    )
+
+
+def _require_named_target(
+    project: Project, name: str, environ: Mapping[str, str], read_login: ReadLogin = read_no_login
+) -> Target:
+    if name in project.targets:
+        return project.targets[name]
+    if name == EMBEDDED:
+        return Target(EMBEDDED)
+    if (
+        _NAME_PATTERN.fullmatch(name)
+        and not list_declared_targets(project)
+        and describes_backend(environ, read_login)
+    ):
+        # Without a project file the environment alone describes a backend; the name is its own.
+        return Target(name)
+    known_names = [*(target.name for target in list_declared_targets(project)), EMBEDDED]
+    raise InputError.from_summary(
+        "Unknown target", f"there is no target `{name}`", suggest_known_word(name, known_names)
+    )

@@ -1,0 +1,378 @@
+"""Why a document does not fit its schema, in words, at the place of the key that is wrong.
+
+jsonschema is imported here, when there is something to explain: a fitting document never pays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field
+from functools import cache
+from typing import Any
+
+from synapse_apply.manifests.phrases import (
+    ONLY_FOR_SECRETS,
+    VALUE_FROM,
+    format_dotted_path,
+    suggest_known_word,
+)
+from synapse_apply.manifests.schema import schemas
+from synapse_apply.manifests.yaml.positions import find_nearest_position
+from synapse_apply.manifests.yaml.reader import describe_value_kind
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.frozen import frozen
+
+ScalarText = Callable[[Position, Any], str]
+_TYPE_LABELS = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+_TYPE_EXAMPLES = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list, such as [a, b]",
+    "object": "a mapping, such as {key: value}",
+}
+
+
+@frozen
+class Subject:
+    """A value under examination.
+
+    `is_hidden` tells whether what stands at a path must not be shown; `scalar_text` gives the
+    source text of a scalar at a position; `path` is where the value stands in its document.
+    """
+
+    value: Any = field(repr=False)
+    positions: Mapping[Path, Position]
+    is_hidden: Callable[[Path], bool] = lambda _path: False
+    scalar_text: ScalarText = lambda _position, value: str(value)
+    path: Path = ()
+
+    def find_position(self, path: Path) -> Position | None:
+        return find_nearest_position(self.positions, (*self.path, *path))
+
+
+@cache
+def _build_explaining_validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - only what is refused pays
+
+    return Draft202012Validator(schemas.build_strict_schema(name))
+
+
+def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]:
+    """The findings of one value against one schema, none twice, in the order of the file."""
+    findings: dict[Diagnostic, None] = {}
+    for problem in _build_explaining_validator(name).iter_errors(subject.value):
+        rule_ids = _iter_rule_ids(problem, schemas.build_strict_schema(name))
+        problem_findings = _iter_problem_findings(problem, subject)
+        findings.update(
+            dict.fromkeys(finding.with_changes(rule=next(rule_ids)) for finding in problem_findings)
+        )
+    if not findings:
+        findings.update(dict.fromkeys(_iter_fallback_findings(name, subject)))
+    return tuple(sorted(findings, key=_position_sort_key))
+
+
+def _iter_rule_ids(problem: Any, root_schema: Mapping[str, Any]) -> Iterator[str | None]:
+    """The id of the rule of each finding that a problem comes to, where the schema names rules.
+
+    `x-lint` of a subschema names them by keyword; `null` there, or `x-lint-null` of the whole,
+    stands for null where something else is needed.
+    """
+    schema = problem.schema if isinstance(problem.schema, dict) else {}
+    by_keyword = schema.get("x-lint", {})
+    rule = by_keyword.get(problem.validator)
+    if problem.instance is None and problem.validator in {"type", "enum"}:
+        rule = by_keyword.get("null", root_schema.get("x-lint-null", rule))
+    if problem.validator == "required" and rule is None:
+        for key in problem.validator_value:
+            if key not in problem.instance:
+                yield (
+                    schema["properties"].get(key, {}).get("x-lint", {}).get("required")
+                    if (by_keyword)
+                    else None
+                )
+    while True:
+        yield rule
+
+
+def _position_sort_key(finding: Diagnostic) -> tuple[Any, ...]:
+    position = finding.position
+    return (position.file, position.line, position.column) if position else ("", 0, 0)
+
+
+def _iter_fallback_findings(name: str, subject: Subject) -> Iterator[Diagnostic]:
+    """The fast validator refused what the other takes: say at least where."""
+    for problem in schemas.compile_validator(name).iter_errors(subject.value):
+        path = tuple(problem.instance_path)
+        yield _build_finding(
+            subject, path, "Does not fit the schema", f"`{format_dotted_path(path)}` is not allowed"
+        )
+
+
+def _build_finding(
+    subject: Subject, path: Path, summary: str, detail: str, hint: str = ""
+) -> Diagnostic:
+    full_path = (*subject.path, *path)
+    return error_finding(
+        summary, detail, hint, position=subject.find_position(path), path=full_path
+    )
+
+
+def _iter_problem_findings(problem: Any, subject: Subject) -> Iterator[Diagnostic]:
+    path: Path = tuple(problem.absolute_path)
+    explainer = _EXPLAINERS.get(problem.validator)
+    if explainer is None:
+        subject_name = _format_subject_name(subject, path)
+        detail = f"{subject_name} does not fit its schema (`{problem.validator}`)"
+        yield _build_finding(subject, path, "Value not allowed", detail, _describe_schema(problem))
+    else:
+        yield from explainer(problem, subject, path)
+
+
+def _format_subject_name(subject: Subject, path: Path) -> str:
+    dotted_path = format_dotted_path((*subject.path, *path))
+    return f"`{dotted_path}`" if dotted_path else "the document"
+
+
+def _describe_schema(problem: Any) -> str:
+    schema = problem.schema if isinstance(problem.schema, dict) else {}
+    return str(schema.get("x-rule") or schema.get("description", ""))
+
+
+def _format_showable_value(problem: Any, subject: Subject, path: Path) -> str:
+    """The value as text, or "" when it must not, or need not, be shown."""
+    value = problem.instance
+    must_hide = subject.is_hidden(path) or problem.schema.get("x-hidden", False)
+    if isinstance(value, (dict, list)) or value is None or must_hide:
+        return ""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False) if len(value) <= 80 else ""
+    position = subject.find_position(path)
+    return subject.scalar_text(position, value) if position else str(value)
+
+
+def _explain_unknown_fields(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    properties = problem.schema.get("properties", {})
+    for key in problem.instance:
+        if key not in properties:
+            parent_name = _format_subject_name(subject, path)
+            yield _build_finding(
+                subject,
+                (*path, key),
+                "Unknown field",
+                f"`{key}` is not a field of {parent_name}",
+                suggest_known_word(key, properties),
+            )
+
+
+def _explain_missing_fields(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    properties = problem.schema.get("properties", {})
+    for key in problem.validator_value:
+        if key not in problem.instance:
+            property_schema = properties.get(key, {})
+            hint = (
+                property_schema.get("description", "") if isinstance(property_schema, dict) else ""
+            )
+            yield _build_finding(
+                subject,
+                path,
+                "Missing field",
+                f"{_format_subject_name(subject, path)} needs `{key}`",
+                f"add `{key}:`" + (f" ({hint[0].lower()}{hint[1:].rstrip('.')})" if hint else ""),
+            )
+
+
+def _explain_wrong_type(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    yield _build_type_finding(problem, subject, path, problem.validator_value)
+
+
+def _build_type_finding(
+    problem: Any, subject: Subject, path: Path, expected_types: Any
+) -> Diagnostic:
+    names = [expected_types] if isinstance(expected_types, str) else list(expected_types)
+    value = problem.instance
+    subject_name = _format_subject_name(subject, path)
+    expected_text = " or ".join(_TYPE_LABELS[name] for name in names if name != "null")
+    if value is None:
+        hint = "leave the field out" + (', or write "" for an empty text' * ("string" in names))
+        detail = f"{subject_name} is null where {expected_text} is needed"
+        return _build_finding(subject, path, "Null is not a value", detail, hint)
+    if isinstance(value, dict) and list(value) == [VALUE_FROM]:
+        hint = "write the value, or use a variable: ${var.NAME}"
+        return _build_finding(
+            subject, path, ONLY_FOR_SECRETS, f"{subject_name} is not a secret field", hint
+        )
+    value_text = "" if isinstance(value, str) else _format_showable_value(problem, subject, path)
+    actual_text = describe_value_kind(value) + (f" ({value_text})" if value_text else "")
+    detail = f"{subject_name} is {actual_text} where {expected_text} is needed"
+    return _build_finding(
+        subject, path, "Wrong type", detail, _suggest_correction(problem, value, names, value_text)
+    )
+
+
+def _suggest_correction(problem: Any, value: Any, names: list[str], value_text: str) -> str:
+    """What to write instead of a value of the wrong type."""
+    schema = problem.schema if isinstance(problem.schema, dict) else {}
+    rule = schema.get("x-rule")
+    if "string" in names and isinstance(value, (bool, int, float)):
+        if rule and value_text and re.search(schema.get("pattern", ""), value_text) is None:
+            return f"write {rule}"  # in quotes it would be wrong, too
+        return f'quote it: "{value_text}"' if value_text else "quote it"
+    if isinstance(value, str) and _would_fit_unquoted(value, names):
+        return "remove the quotes"
+    examples = (_TYPE_EXAMPLES[name] for name in names if name != "null")
+    return "write " + (rule or " or ".join(examples))
+
+
+def _would_fit_unquoted(text: str, names: list[str]) -> bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    python_types = {"integer": int, "number": (int, float), "boolean": bool}
+    return any(isinstance(value, python_types[name]) for name in names if name in python_types)  # type: ignore[arg-type]
+
+
+def _explain_value_not_allowed(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    is_const = problem.validator == "const"
+    allowed = [problem.validator_value] if is_const else problem.validator_value
+    words = [
+        option if isinstance(option, str) else json.dumps(option)
+        for option in allowed
+        if option is not None
+    ]
+    value_text = _format_showable_value(problem, subject, path)
+    value_label = value_text or describe_value_kind(problem.instance)
+    allowed_text = (
+        f"where only {words[0]} is known" if is_const else f"which is none of {', '.join(words)}"
+    )
+    detail = f"{_format_subject_name(subject, path)} is {value_label}, {allowed_text}"
+    if "propertyNames" in problem.absolute_schema_path:
+        detail, path = (
+            f"the name {value_label} in {_format_subject_name(subject, path)}, {allowed_text}",
+            (*path, problem.instance),
+        )
+    text = problem.instance if isinstance(problem.instance, str) and value_text else ""
+    hint = suggest_known_word(text, words) if text else f"write {' or '.join(words)}"
+    yield _build_finding(subject, path, "Unknown value", detail, hint)
+
+
+def _explain_malformed_value(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    value_text = _format_showable_value(problem, subject, path)
+    hint = "write " + str(problem.schema.get("x-rule", f"what fits {problem.validator_value}"))
+    if "${var." in value_text:
+        hint = "no variables stand here; " + hint
+    if "propertyNames" in problem.absolute_schema_path:
+        detail = f"the name {value_text} is not of the form it must have"
+        path = (*path, problem.instance)
+    else:
+        value_clause = f" is {value_text}, which" if value_text else ""
+        detail = (
+            f"{_format_subject_name(subject, path)}{value_clause} is not of the form it must have"
+        )
+    yield _build_finding(subject, path, "Malformed value", detail, hint)
+
+
+_LIMIT_TEXTS = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "more than {}",
+    "minLength": "at least {} character(s) long",
+    "maxLength": "at most {} characters long",
+    "minItems": "a list of at least {}",
+    "maxItems": "a list of at most {}",
+    "uniqueItems": "a list without repetitions",
+}
+
+
+def _explain_out_of_range(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    limit = _LIMIT_TEXTS[problem.validator].format(problem.validator_value)
+    value_text = _format_showable_value(problem, subject, path)
+    value_clause = f" is {value_text}, but" if value_text else ""
+    detail = f"{_format_subject_name(subject, path)}{value_clause} must be {limit}"
+    yield _build_finding(
+        subject, path, "Value out of range", detail, "write a value that is " + limit
+    )
+
+
+def _explain_field_choice(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    """OneOf and anyOf: here they only say which keys go together."""
+    required_sets = [option.get("required", []) for option in problem.validator_value]
+    keys = [key for option in required_sets for key in option]
+    present_keys = [
+        key for key in keys if isinstance(problem.instance, dict) and key in problem.instance
+    ]
+    present_text = ", ".join(f"`{key}`" for key in present_keys)
+    names = " or ".join(f"`{key}`" for key in keys)
+    if len(present_keys) > 1 and problem.validator == "oneOf":
+        yield _build_finding(
+            subject,
+            (*path, present_keys[-1]),
+            "Fields exclude each other",
+            f"{_format_subject_name(subject, path)} has {present_text}",
+            f"keep one of {present_text}",
+        )
+    else:
+        yield _build_finding(
+            subject,
+            path,
+            "Missing field",
+            f"{_format_subject_name(subject, path)} needs {names}",
+            f"add {names}",
+        )
+
+
+def _build_two_vocabularies_finding(subject: Subject, path: Path) -> Diagnostic:
+    key = path[-1]
+    siblings = subject.value
+    for part in path[:-1]:
+        siblings = siblings[part]
+    provider = subject.value.get("spec", {}).get("provider", "")
+    vocabularies = schemas.bundle_schema("providers/" + provider).get("x-vocabularies", {})
+    documented_key = next(
+        (name for name in vocabularies.get("documented", ()) if name in siblings), ""
+    )
+    return _build_finding(
+        subject,
+        path,
+        "Keys of two vocabularies",
+        f"`{key}` is one of the platform's keys, `{documented_key}` one of the documented keys",
+        "use either "
+        + ", ".join(vocabularies.get("documented", ()))
+        + " or "
+        + ", ".join(vocabularies.get("platform", ())),
+    )
+
+
+def _explain_forbidden_value(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
+    """`not`: {} forbids a key beside others, anything else forbids null."""
+    if problem.validator_value == {}:
+        yield _build_two_vocabularies_finding(subject, path)
+    else:
+        yield _build_type_finding(problem, subject, path, "object")
+
+
+_EXPLAINERS: dict[str, Callable[[Any, Subject, Path], Iterator[Diagnostic]]] = {
+    "additionalProperties": _explain_unknown_fields,
+    "required": _explain_missing_fields,
+    "type": _explain_wrong_type,
+    "enum": _explain_value_not_allowed,
+    "const": _explain_value_not_allowed,
+    "pattern": _explain_malformed_value,
+    "oneOf": _explain_field_choice,
+    "anyOf": _explain_field_choice,
+    "not": _explain_forbidden_value,
+    **dict.fromkeys(_LIMIT_TEXTS, _explain_out_of_range),
+}

@@ -1,0 +1,36 @@
+"""Documents of any kind: named in their metadata, with the fields that their spec has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.draft import DecodeContext, Draft
+from synapse_apply.model.address import Address
+from synapse_apply.model.values import Reference
+
+
+def build_named_address(_context: DecodeContext, draft: Draft) -> Address | None:
+    """PREFIX/NAME, where there is a name."""
+    name = draft.metadata.get("name")
+    return Address(draft.schema, name) if isinstance(name, str) and name else None
+
+
+def decode_named_spec(_context: DecodeContext, draft: Draft) -> dict[str, Any]:
+    """The fields, each that names another object as what it refers to."""
+    fields = dict(draft.spec)
+    for name, rule in CATALOGUE[draft.schema].rules.items():
+        if rule.references and name in fields:
+            fields[name] = parse_reference(rule.references, fields[name])
+    return fields
+
+
+def parse_reference(kind: str, value: Any) -> str | Reference:
+    """What a field names: an object by its manifest's name, or `{id: 123}` by its remote id."""
+    return extract_remote_id(value) or Reference(Address(kind, value))
+
+
+def extract_remote_id(value: Any) -> str | None:
+    """The remote id of `{id: 123}` as text."""
+    raw_id = value.get("id") if isinstance(value, dict) else None
+    return str(raw_id) if raw_id is not None and not isinstance(raw_id, bool) else None

@@ -1,0 +1,193 @@
+"""The JSON Schemas: where they are, as one self-contained document each, and compiled.
+
+In an editor a variable may stand where a number does; once variables have their values it may
+not, so what is compiled here has no room for one.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from jsonschema_rs import Draft202012Validator
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Provider
+from synapse_apply.model.secrets.secret_marks import KindMarks, SecretMarks
+
+SCHEMA_VERSION = "v1"
+_SCHEMA_SUFFIX = ".schema.json"
+
+
+def find_schema_folder() -> FilePath:
+    """The schemas of this version: packaged, else those of the checkout."""
+    package_folder = FilePath(__file__).resolve().parents[2]
+    packaged = package_folder / "_schemas" / SCHEMA_VERSION
+    return packaged if packaged.is_dir() else package_folder.parent / "schemas" / SCHEMA_VERSION
+
+
+@cache
+def list_schema_names() -> tuple[str, ...]:
+    """The schemas there are, such as `manifest` or `providers/amazon_s3`."""
+    root = find_schema_folder()
+    schema_paths = (path.relative_to(root).as_posix() for path in root.rglob("*" + _SCHEMA_SUFFIX))
+    return tuple(sorted(name.removesuffix(_SCHEMA_SUFFIX) for name in schema_paths))
+
+
+@cache
+def _read_schema(name: str) -> Any:
+    return json.loads((find_schema_folder() / (name + _SCHEMA_SUFFIX)).read_text(encoding="utf-8"))
+
+
+@cache
+def bundle_schema(name: str) -> dict[str, Any]:
+    """A schema with every file it refers to under its own `$defs`."""
+    definitions: dict[str, Any] = {}
+
+    def inline_references(node: Any, file: str, prefix: str) -> Any:
+        if isinstance(node, list):
+            return [inline_references(item, file, prefix) for item in node]
+        if not isinstance(node, dict):
+            return node
+        return {
+            key: inline_reference(value, file, prefix)
+            if key == "$ref" and isinstance(value, str)
+            else inline_references(value, file, prefix)
+            for key, value in node.items()
+        }
+
+    def inline_reference(ref: str, file: str, prefix: str) -> str:
+        referred_file, _, fragment = ref.partition("#")
+        if not referred_file:
+            return f"#{prefix}{fragment}"
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(file), referred_file))
+        referred_name = path.removesuffix(_SCHEMA_SUFFIX)
+        key = referred_name.replace("/", ".")
+        if key not in definitions:
+            definitions[key] = {}
+            definitions[key].update(
+                inline_references(_read_schema(referred_name), referred_name, f"/$defs/{key}")
+            )
+            definitions[key].pop("$schema", None)
+        return f"#/$defs/{key}{fragment}"
+
+    root: dict[str, Any] = inline_references(_read_schema(name), name, "")
+    root["$defs"] = {**root.get("$defs", {}), **definitions}
+    return root
+
+
+def format_schema(name: str) -> str:
+    """A schema as one self-contained JSON text, for editors; InputError for an unknown name."""
+    if name not in list_schema_names():
+        raise InputError.from_summary(
+            "Unknown schema",
+            f"there is no schema `{name}`",
+            "known: " + ", ".join(list_schema_names()),
+        ) from None
+    return json.dumps(bundle_schema(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def _remove_templates(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_remove_templates(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    cleaned = {key: _remove_templates(value) for key, value in node.items()}
+    options = cleaned.get("anyOf")
+    if isinstance(options, list):
+        remaining = [
+            option for option in options if not str(option.get("$ref", "")).endswith("/template")
+        ]
+        if len(remaining) == 1 and len(options) > 1:
+            del cleaned["anyOf"]
+            return {**remaining[0], **cleaned}
+    return cleaned
+
+
+@cache
+def build_strict_schema(name: str) -> dict[str, Any]:
+    """A bundled schema as values must fit it once variables have theirs."""
+    strict_schema: dict[str, Any] = _remove_templates(bundle_schema(name))
+    return strict_schema
+
+
+@cache
+def compile_validator(name: str) -> Draft202012Validator:
+    """The fast yes or no for one schema, compiled once."""
+    return Draft202012Validator(build_strict_schema(name))
+
+
+def is_valid_target_url(text: str) -> bool:
+    """Whether a target may have this URL, as the project file's schema says."""
+    target = _read_schema("project")["properties"]["targets"]["additionalProperties"]
+    return Draft202012Validator(target["properties"]["url"]).is_valid(text)
+
+
+@cache
+def list_provider_names() -> tuple[str, ...]:
+    """The storage providers whose keys are described."""
+    return tuple(
+        name.partition("/")[2] for name in list_schema_names() if name.startswith("providers/")
+    )
+
+
+def list_missing_keys(schema: Mapping[str, Any], present_keys: Collection[str] = ()) -> set[str]:
+    """Keys that must stand beside those given; of several ways the first, where none is taken."""
+    alternatives = [
+        frozenset(alternative.get("required", ())) for alternative in schema.get("anyOf", ())
+    ]
+    is_satisfied = not alternatives or any(
+        alternative <= set(present_keys) for alternative in alternatives
+    )
+    return {*schema.get("required", ()), *(() if is_satisfied else alternatives[0])} - set(
+        present_keys
+    )
+
+
+@cache
+def read_secret_marks() -> SecretMarks:
+    """Which fields hold secrets, read from the `x-secret` of the provider schemas.
+
+    A provider whose schema is secret as a whole is left out: then every leaf is secret.
+    """
+    by_value, described = {}, {}
+    for provider in list_provider_names():
+        schema = _read_schema("providers/" + provider)
+        if schema.get("x-secret"):
+            continue
+        fields = schema.get("properties", {})
+        described[provider] = frozenset(("configuration", key) for key in fields)
+        by_value[provider] = frozenset(
+            ("configuration", key)
+            for key, field in fields.items()
+            if isinstance(field, Mapping) and field.get("x-secret")
+        )
+    marks = KindMarks("configuration", "provider", by_value, described)
+    return SecretMarks({"storage": marks})
+
+
+@cache
+def list_described_providers() -> frozenset[str]:
+    """The storage providers of which it is known what their keys are."""
+    return frozenset(read_secret_marks().kinds["storage"].secret_paths_by_value)
+
+
+def add_provider_marks(project_providers: Mapping[str, Provider]) -> SecretMarks:
+    """The same with the providers that a project describes."""
+    if not project_providers:
+        return read_secret_marks()
+    marks = read_secret_marks().kinds["storage"]
+    by_value, described = dict(marks.secret_paths_by_value), dict(marks.described_paths_by_value)
+    for name, provider in project_providers.items():
+        by_value[name] = frozenset((marks.container, key) for key in provider.secrets)
+        described[name] = frozenset((marks.container, key) for key in provider.keys)
+    return SecretMarks({"storage": KindMarks(marks.container, marks.selector, by_value, described)})
+
+
+def list_spec_fields(name: str) -> tuple[str, ...]:
+    """The fields of `spec` that a kind's schema knows."""
+    return tuple(_read_schema(name)["properties"]["spec"]["properties"])

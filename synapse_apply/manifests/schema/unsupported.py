@@ -1,0 +1,44 @@
+"""Fields the format has from the start and this version does not carry out yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.manifests.phrases import format_dotted_path
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+
+_SUPPORTED_POLICY_KEYS = frozenset(("unreleased_source", "rules"))
+
+
+def iter_unsupported_settings(
+    value: Mapping[str, Any], positions: Mapping[Path, Position]
+) -> Iterator[Diagnostic]:
+    """The settings of a project file that this version cannot honour."""
+    yield from _iter_unsupported_policy_keys(value, (), positions)
+    targets = value.get("targets")
+    for name, target in targets.items() if isinstance(targets, Mapping) else ():
+        if isinstance(target, Mapping):
+            target_path: Path = ("targets", name)
+            yield from _iter_unsupported_policy_keys(target, target_path, positions)
+
+
+def _iter_unsupported_policy_keys(
+    value: Mapping[str, Any], owner_path: Path, positions: Mapping[Path, Position]
+) -> Iterator[Diagnostic]:
+    policy = value.get("policy")
+    for key in policy if isinstance(policy, Mapping) else ():
+        if key not in _SUPPORTED_POLICY_KEYS:
+            yield _build_unsupported_finding((*owner_path, "policy", key), positions)
+
+
+def _build_unsupported_finding(
+    path: Path, positions: Mapping[Path, Position], subject: str = ""
+) -> Diagnostic:
+    return error_finding(
+        "Not supported by this version",
+        f"{subject or f'`{format_dotted_path(path)}`'} is not supported by this version",
+        f"remove `{format_dotted_path(path)}`, or use a newer synapse-apply",
+        position=positions.get(path),
+        path=path,
+    )

@@ -1,0 +1,202 @@
+"""Cuts in a list or a map in brackets: parts go and come, with their commas and comments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from synapse_apply.manifests.yaml.reshaping import find_common_quote, format_flow_value
+from synapse_apply.manifests.yaml.slots import (
+    Cut,
+    SlotEntry,
+    ValueSlot,
+    apply_cuts,
+    find_line_start,
+    find_previous_line_end,
+    is_comment_line,
+    is_first_in_line,
+)
+from synapse_apply.manifests.yaml.spans import LINE_BREAK_CHARS, count_column, find_line_end
+from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
+
+
+def iter_bracket_cuts(
+    text: str,
+    slot: ValueSlot,
+    entries: Sequence[SlotEntry],
+    kept_indexes: set[int],
+    added_after: dict[int, list[Any]],
+    line_break: str,
+) -> Iterator[Cut]:
+    """Cuts that leave the parts that stay and put `added_after` behind them, -1 for the start."""
+    container = _BracketedContainer(text, slot, entries, kept_indexes, line_break)
+    first_kept = min(kept_indexes, default=len(entries))
+    new_texts = [
+        container.format_entry(value)
+        for index in sorted(added_after)
+        if index < first_kept
+        for value in added_after[index]
+    ]
+    if not kept_indexes:
+        yield from container.iter_cuts_removing_all(new_texts)
+        return
+    if new_texts:
+        yield from container.iter_insertions_before(first_kept, new_texts)
+    for index in sorted(kept_indexes & added_after.keys()):
+        yield from container.iter_insertions_after(
+            index, [container.format_entry(value) for value in added_after[index]]
+        )
+    yield from container.iter_removal_cuts(last_has_additions=max(kept_indexes) in added_after)
+
+
+class _BracketedContainer:
+    def __init__(
+        self,
+        text: str,
+        slot: ValueSlot,
+        entries: Sequence[SlotEntry],
+        kept_indexes: set[int],
+        line_break: str,
+    ) -> None:
+        self._text = text
+        self._node = slot.node
+        self._entries = entries
+        self._kept_indexes = kept_indexes
+        self._line_break = line_break
+        names = [name for name, _ in self._node.pairs]
+        texts = [entry.slot.node for entry in entries if isinstance(entry.slot.value, str)]
+        self._quote = find_common_quote(names or texts)
+
+    def format_entry(self, value: Any) -> str:
+        """An item, or a pair of key and value, quoted as the others are."""
+        if not self._node.is_map:
+            return format_flow_value(value, self._quote)
+        key, pair_value = value
+        quote = self._quote if self._quote == '"' else ""
+        return (
+            f"{format_inline_scalar(key, self._quote, flow=True)}: "
+            f"{format_flow_value(pair_value, quote)}"
+        )
+
+    def iter_cuts_removing_all(self, new_texts: list[str]) -> Iterator[Cut]:
+        """Cuts where no part stays; comments on lines of their own do."""
+        entries = self._entries
+        start, end = self._find_content_start(), self._node.end - 1
+        if not entries:
+            yield end, end, ", ".join(new_texts)
+        elif not self._has_comment_between(start, end, entries):
+            replaced_range = (entries[0].start, entries[-1].end) if new_texts else (start, end)
+            yield *replaced_range, self._entry_separator(0).join(new_texts)
+        elif new_texts:
+            yield entries[0].start, entries[0].end, ", ".join(new_texts)
+            self._kept_indexes = {0}
+            yield from self.iter_removal_cuts(last_has_additions=False)
+        else:
+            cuts = [self._build_removal_cut(index) for index in range(len(entries))]
+            remaining_text = apply_cuts(self._text[:end], cuts)[start:]
+            yield from cuts if "#" in remaining_text else [(start, end, "")]
+
+    def iter_insertions_before(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
+        """Cuts that put new parts before one that stays."""
+        start = self._entries[index].start
+        yield (
+            start,
+            start,
+            "".join(new_text + self._entry_separator(index) for new_text in new_texts),
+        )
+
+    def iter_insertions_after(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
+        """Cuts that put new parts behind one that stays: on lines of their own where it is."""
+        text, entry = self._text, self._entries[index]
+        if not self._has_own_lines(index):
+            yield entry.end, entry.end, "".join(f", {new_text}" for new_text in new_texts)
+            return
+        is_last = index == max(self._kept_indexes) and self._entries[-1].comma_offset < 0
+        if entry.comma_offset < 0:
+            yield entry.end, entry.end, ","
+        end = find_line_end(text, max(entry.end, entry.comma_offset))
+        lines = self._entry_separator(index).join(new_texts) + ("" if is_last else ",")
+        yield end, end, self._entry_separator(index)[1:] + lines
+
+    def iter_removal_cuts(self, *, last_has_additions: bool) -> Iterator[Cut]:
+        """Cuts for the parts that go, run by run."""
+        entries, kept_indexes = self._entries, self._kept_indexes
+        kept_in_order = sorted(kept_indexes)
+        for previous, following in zip(
+            [-1, *kept_in_order], [*kept_in_order, len(entries)], strict=True
+        ):
+            if following == previous + 1:
+                continue
+            first_removed = entries[previous + 1]
+            at_end = following == len(entries) and entries[-1].comma_offset < 0
+            start = (
+                entries[previous].comma_offset + 1 if previous >= 0 else self._find_content_start()
+            )
+            end = self._node.end - 1 if following == len(entries) else entries[following].start
+            own_lines = last_has_additions and at_end and self._has_own_lines(previous)
+            if (
+                not self._has_comment_between(start, end, entries[previous + 1 : following])
+                and not own_lines
+            ):
+                if following < len(entries):
+                    yield first_removed.start, end, ""
+                else:
+                    yield (
+                        entries[previous].comma_offset + (0 if at_end else 1),
+                        max(entries[-1].end, entries[-1].comma_offset + 1),
+                        "",
+                    )
+                continue
+            if at_end and not own_lines:
+                yield start - 1, start, ""
+            yield from (self._build_removal_cut(index) for index in range(previous + 1, following))
+
+    def _build_removal_cut(self, index: int) -> Cut:
+        """The cut for one part that goes: its lines, with its comments, or itself."""
+        text, entry = self._text, self._entries[index]
+        if self._has_own_lines(index):
+            start = find_line_start(text, entry.start)
+            floor = self._entries[index - 1].end if index else len(text)
+            while (
+                previous_start := find_line_start(text, find_previous_line_end(text, start))
+            ) > floor:
+                if not is_comment_line(text, previous_start, count_column(text, entry.start)):
+                    break
+                start = previous_start
+            end = find_line_end(text, max(entry.end, entry.comma_offset))
+            return find_previous_line_end(text, start), end, ""
+        start, end = entry.start, max(entry.end, entry.comma_offset + 1)
+        line_rest = text[end : find_line_end(text, end)].lstrip(" \t")
+        opens_line = not index or self._entries[index - 1].end < find_line_start(text, start)
+        if line_rest.startswith("#") and opens_line:
+            end = find_line_end(text, end)
+        elif not line_rest.startswith("#"):
+            end += len(text[end : find_line_end(text, end)]) - len(line_rest)
+        if text[end] in LINE_BREAK_CHARS:
+            while text[start - 1] in " \t":
+                start -= 1
+        return start, end, ""
+
+    def _has_own_lines(self, index: int) -> bool:
+        """Whether a part has its lines for itself."""
+        text, entry = self._text, self._entries[index]
+        end = max(entry.end, entry.comma_offset + 1)
+        line_rest = text[end : find_line_end(text, end)].strip(" \t")
+        return (not line_rest or line_rest.startswith("#")) and is_first_in_line(text, entry.start)
+
+    def _entry_separator(self, index: int) -> str:
+        """What stands between two parts."""
+        start = self._entries[index].start
+        if not self._has_own_lines(index):
+            return ", "
+        return f",{self._line_break}{' ' * count_column(self._text, start)}"
+
+    def _find_content_start(self) -> int:
+        """Where the inside of the brackets begins."""
+        return self._text.index("{" if self._node.is_map else "[", self._node.start) + 1
+
+    def _has_comment_between(self, start: int, end: int, entries: Sequence[SlotEntry]) -> bool:
+        """Whether a comment stands between two places, in none of the parts there."""
+        text = self._text
+        gaps = [start, *(offset for entry in entries for offset in (entry.start, entry.end)), end]
+        return any("#" in text[a:b] for a, b in zip(gaps[::2], gaps[1::2], strict=True))

@@ -1,0 +1,338 @@
+"""YAML events to values, with the place of every key and item.
+
+The builder refuses what has no business in a manifest (tags, merge keys, keys that are not
+strings, alias bombs) but reads on, so that every finding is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import yaml
+from yaml import events
+
+from synapse_apply.manifests.yaml import read_scalars
+from synapse_apply.manifests.yaml.positions import (
+    COLUMN_BITS,
+    Mark,
+    PositionTree,
+    pack_mark,
+    unpack_mark,
+)
+
+MAX_DEPTH = 100
+# A bomb of 300 bytes expands to millions of nodes; no honest file comes near this.
+MAX_ALIASED_NODES = 100_000
+_YAML_TAG_PREFIX = "tag:yaml.org,2002:"
+_CORE_TAGS = frozenset(
+    _YAML_TAG_PREFIX + name for name in ("str", "int", "float", "bool", "null", "map", "seq")
+)
+_STRING_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
+
+ReportAtMark = Callable[[str, str, str, Mark], None]
+"""Told a finding: summary, detail, hint and where."""
+
+
+# The key of what is dropped once it was reported.
+_MERGE_KEY: Any = object()
+_MAX_DIGITS_SHOWN = 20
+
+
+class UnreadableDocument(Exception):
+    """The document cannot be read on from here."""
+
+
+class _OpenCollection:
+    """A map or list that is being read.
+
+    `nested_size` is that of what stands below its own items.
+    """
+
+    __slots__ = (
+        "anchor",
+        "is_map",
+        "key",
+        "key_mark",
+        "nested_size",
+        "position_trees",
+        "start_mark",
+        "value",
+    )
+
+    def __init__(
+        self, value: Any, position_trees: Any, is_map: bool, start_mark: Mark, anchor: str | None
+    ) -> None:
+        self.value = value
+        self.position_trees = position_trees
+        self.is_map = is_map
+        self.start_mark = start_mark
+        self.anchor = anchor
+        self.key: Any = None
+        self.key_mark: Mark = 0
+        self.nested_size = 0
+
+
+class Builder:
+    """Builds one document after another from a parser's events."""
+
+    def __init__(
+        self,
+        next_event: Callable[[], Any],
+        report: ReportAtMark,
+        first_line: int = 0,
+    ) -> None:
+        """`first_line` is added to every line: the text may be the rest of a file."""
+        self._read_event = next_event
+        self._report = report
+        self._first_line = first_line
+        self._anchors: dict[str, tuple[Any, PositionTree, int]] = {}
+        self._stack: list[_OpenCollection] = []
+        self._aliased_count = 0
+        self._result: tuple[Any, PositionTree] = (None, 0)
+
+    def build_document(self) -> tuple[Any, PositionTree]:
+        """The next document, after its start event; Broken or yaml.YAMLError when it cannot."""
+        self._anchors.clear()
+        self._stack.clear()
+        event_handlers, read_event, stack = self._event_handlers, self._read_event, self._stack
+        scalar_event, first_chars, first_line = (
+            events.ScalarEvent,
+            read_scalars.NON_STRING_FIRST_CHARS,
+            self._first_line,
+        )
+        while True:
+            event = read_event()
+            event_type = type(event)
+            if event_type is not scalar_event:
+                if event_type is events.DocumentEndEvent:
+                    return self._result
+                event_handlers[event_type](self, event)
+                continue
+            # Nearly every event is a scalar in a map, so this case is written out.
+            start, text = event.start_mark, event.value
+            value_mark = start.line + first_line << COLUMN_BITS | start.column
+            if event.tag is not None:
+                value = self._read_tagged_scalar(event, value_mark)
+            elif not event.style and (not text or text[0] in first_chars):
+                value = self._read_plain_scalar(text, value_mark)
+            else:
+                value = text
+            if event.anchor is not None:
+                self._anchors[event.anchor] = (value, value_mark, 1)
+            frame = stack[-1] if stack else None
+            if frame is None or not frame.is_map:
+                self._add_value(value, value_mark, value_mark)
+            elif frame.key is None:
+                if type(value) is not str:
+                    value = self._refuse_non_string_key(value, value_mark, text)
+                elif text == "<<" and not event.style:
+                    value = self._refuse_merge_key(value_mark)
+                frame.key, frame.key_mark = value, value_mark
+            elif frame.key in frame.value or frame.key is _MERGE_KEY:
+                self._add_value(value, value_mark, value_mark)
+            else:
+                frame.value[frame.key] = value
+                frame.position_trees[frame.key] = frame.key_mark
+                frame.key = None
+
+    def _pack_event_mark(self, event: Any) -> Mark:
+        start = event.start_mark
+        return pack_mark(start.line + self._first_line, start.column)
+
+    def _read_tagged_scalar(self, event: Any, value_mark: Mark) -> str:
+        if event.tag not in _STRING_TAGS:
+            self._check_tag(event.tag, value_mark)
+        text: str = event.value
+        return text
+
+    def _read_plain_scalar(self, text: str, value_mark: Mark) -> Any:
+        try:
+            return read_scalars.parse_plain_scalar(text)
+        except read_scalars.TooManyDigits:
+            self._report(
+                "Number with too many digits",
+                f"{text[:_MAX_DIGITS_SHOWN]}... is a number of {len(text):,} characters, and more "
+                f"than "
+                f"{read_scalars.MAX_NUMBER_LENGTH:,} are not read",
+                "put it in quotes when it is a text",
+                value_mark,
+            )
+            return text
+        except read_scalars.NotJsonNumber:
+            self._report(
+                "Number that JSON cannot hold",
+                f"{text} is infinite or not a number",
+                f'quote it when it is a text: "{text}"',
+                value_mark,
+            )
+            return text
+
+    def _refuse_merge_key(self, key_mark: Mark) -> Any:
+        self._report(
+            "Merge keys are not supported",
+            "`<<` merges another mapping into this one, which YAML 1.2 no longer knows",
+            "write the keys out, or change them for a target with an overlay",
+            key_mark,
+        )
+        return _MERGE_KEY
+
+    def _check_tag(self, tag: str, value_mark: Mark) -> None:
+        if tag not in _CORE_TAGS:
+            is_core = tag.startswith(_YAML_TAG_PREFIX)
+            tag_text = "!!" + tag.removeprefix(_YAML_TAG_PREFIX) if is_core else tag
+            self._report(
+                "Tags are not supported",
+                f"the tag {tag_text} asks for a type that is not JSON",
+                "remove the tag; quote the value when it is a text",
+                value_mark,
+            )
+
+    def _refuse_non_string_key(self, value: Any, key_mark: Mark, text: str) -> str:
+        self._report(
+            "Key is not a string",
+            f"the key {text or 'null'} is read as {_describe_key_type(value)}",
+            f'quote it: "{text}"',
+            key_mark,
+        )
+        return text
+
+    def _add_value(self, value: Any, tree: PositionTree, value_mark: Mark) -> None:
+        if not self._stack:
+            self._result = (value, tree)
+            return
+        frame = self._stack[-1]
+        if not frame.is_map:
+            frame.value.append(value)
+            frame.position_trees.append(tree)
+            return
+        key = frame.key
+        if key is None:
+            self._refuse_complex_key(frame, value_mark)
+            return
+        frame.key = None
+        if key is _MERGE_KEY:
+            return
+        if key in frame.value:
+            self._refuse_duplicate_key(frame, key)
+            return
+        frame.value[key] = value
+        frame.position_trees[key] = (
+            (frame.key_mark, tree[1]) if type(tree) is tuple else frame.key_mark
+        )
+
+    def _refuse_complex_key(self, frame: _OpenCollection, key_mark: Mark) -> None:
+        self._report(
+            "Key is not a string",
+            "a mapping, a list or an alias stands where a key is expected",
+            "write a text; quote one that begins with { or [",
+            key_mark,
+        )
+        frame.key, frame.key_mark = f"(key {len(frame.value)})", key_mark
+
+    def _refuse_duplicate_key(self, frame: _OpenCollection, key: str) -> None:
+        first_tree = frame.position_trees[key]
+        packed = first_tree[0] if type(first_tree) is tuple else first_tree
+        line, column = unpack_mark(packed)
+        self._report(
+            "Duplicate key",
+            f"`{key}` stands here for the second time; the first is at line {line},"
+            f" column {column}",
+            "keep one of the two",
+            frame.key_mark,
+        )
+
+    def _open_map(self, event: Any) -> None:
+        self._stack.append(
+            _OpenCollection({}, {}, True, self._check_collection_start(event), event.anchor)
+        )
+
+    def _open_list(self, event: Any) -> None:
+        self._stack.append(
+            _OpenCollection([], [], False, self._check_collection_start(event), event.anchor)
+        )
+
+    def _check_collection_start(self, event: Any) -> Mark:
+        start = event.start_mark
+        start_mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
+        if event.tag is not None and event.tag != "!":
+            self._check_tag(event.tag, start_mark)
+        if len(self._stack) >= MAX_DEPTH:
+            self._report(
+                "Nested too deeply",
+                f"more than {MAX_DEPTH} mappings and lists stand inside each other",
+                "flatten the document",
+                start_mark,
+            )
+            raise UnreadableDocument
+        return start_mark
+
+    def _close_collection(self, _event: Any) -> None:
+        frame = self._stack.pop()
+        tree = (frame.start_mark, frame.position_trees)
+        size = 1 + len(frame.value) + frame.nested_size
+        if frame.anchor is not None:
+            self._anchors[frame.anchor] = (frame.value, tree, size)
+        if self._stack:
+            self._stack[-1].nested_size += size
+        self._add_value(frame.value, tree, frame.start_mark)
+
+    def _add_alias(self, event: Any) -> None:
+        alias_mark = self._pack_event_mark(event)
+        value, tree, size = self._find_anchored_value(event.anchor, alias_mark)
+        self._aliased_count += size
+        if self._aliased_count > MAX_ALIASED_NODES:
+            self._report(
+                "Aliases expand to too much",
+                f"with *{event.anchor} this file has more than {MAX_ALIASED_NODES} values in all",
+                "write the values out instead of using aliases of aliases",
+                alias_mark,
+            )
+            raise UnreadableDocument
+        if self._stack:
+            self._stack[-1].nested_size += size
+            frame = self._stack[-1]
+            if frame.is_map and frame.key is None and type(value) is str:
+                frame.key, frame.key_mark = value, alias_mark
+                return
+        self._add_value(value, tree if type(tree) is tuple else alias_mark, alias_mark)
+
+    def _find_anchored_value(self, name: str, alias_mark: Mark) -> tuple[Any, PositionTree, int]:
+        anchored = self._anchors.get(name)
+        if anchored is None:
+            is_open = any(frame.anchor == name for frame in self._stack)
+            self._report(
+                "Alias inside its own anchor" if is_open else "Unknown alias",
+                f"*{name} stands inside the value it names"
+                if is_open
+                else f"no anchor &{name} stands before *{name} in this document",
+                f'quote it when it is a text: "*{name}"',
+                alias_mark,
+            )
+            return f"*{name}", alias_mark, 1
+        return anchored
+
+    # Of the class: an instance that held its own bound methods would live on, with its parser,
+    # until somebody searches for circles.
+    _event_handlers: ClassVar[Mapping[type, Callable[[Builder, Any], None]]] = {
+        events.MappingStartEvent: _open_map,
+        events.SequenceStartEvent: _open_list,
+        events.MappingEndEvent: _close_collection,
+        events.SequenceEndEvent: _close_collection,
+        events.AliasEvent: _add_alias,
+    }
+
+
+def _describe_key_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    return "a boolean" if isinstance(value, bool) else "a number"
+
+
+def create_yaml_parser(text: str) -> Any:
+    """Libyaml's parser where PyYAML was built with it, else the pure Python one (15x slower)."""
+    try:
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
+    except ImportError:  # PyYAML built without libyaml
+        return yaml.SafeLoader(text)
+    return CParser(text)

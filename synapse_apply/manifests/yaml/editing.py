@@ -1,0 +1,279 @@
+"""Edits of a YAML text in place: one value changes, every other byte stays as it is.
+
+A text is changed by cutting at offsets, never by writing a document anew, and an edit counts only
+when reading it again shows the very change that was asked for and no other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from synapse_apply.manifests.phrases import format_dotted_path
+from synapse_apply.manifests.yaml.likeness import format_normalized_json
+from synapse_apply.manifests.yaml.merging import iter_merge_cuts
+from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
+from synapse_apply.manifests.yaml.reshaping import (
+    format_block_lines,
+    format_flow_value,
+    is_collection,
+    iter_replacement_cuts,
+)
+from synapse_apply.manifests.yaml.slots import ValueSlot, apply_cuts, list_comments, list_entries
+from synapse_apply.manifests.yaml.spans import (
+    LINE_BREAK,
+    SourceNode,
+    count_column,
+    find_line_end,
+    find_value_end,
+    parse_document_nodes,
+)
+from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import ABSENT
+
+_BOM = "\ufeff"
+
+
+@frozen
+class Edit:
+    """A JSON value that shall stand at a path of a document; ABSENT takes the key out.
+
+    `document` counts those of a text that are not empty, from 0. A key that is not there is made in
+    its map, behind the key `after_key`, or at the end. `allow_collections`: a list or a map may
+    become another one, or be made; else only scalars are edited.
+    """
+
+    path: Path
+    value: Any
+    document: int = 0
+    after_key: str = ""
+    allow_collections: bool = False
+
+
+def apply_edits(text: str, name: str, edits: Iterable[Edit]) -> str:
+    """The text with all edits made, its style, comments and line ends kept.
+
+    `name` is the file's in findings. InputError for a text with errors, and for an edit that
+    cannot be made so that it changes nothing else.
+    """
+    bom = _BOM if text.startswith(_BOM) else ""
+    edited_text = text.removeprefix(_BOM)
+    for edit in edits:
+        edited_text = _apply_edit(edited_text, name, edit)
+    return bom + edited_text
+
+
+def _apply_edit(text: str, name: str, edit: Edit) -> str:
+    request = _EditRequest(text, name, edit)
+    candidates = list(request.iter_candidate_texts())
+    expected_content = request.expected_content()
+    if expected_content == request.current_content:
+        return text
+    for candidate in candidates:
+        reading = read_documents(candidate, name)
+        if not reading.diagnostics and request.comparable_content(reading) == expected_content:
+            return candidate
+    reason, hint = "changing it would change more than it", "It may be shared through an alias."
+    if request.lost_comments:
+        reason, hint = f"the comment `{request.lost_comments[0]}` in it would be lost", ""
+    raise InputError(request.build_refusal(reason, hint))
+
+
+def _copy_document_values(documents_read: Sequence[Document]) -> list[Any]:
+    """The values of documents, by way of JSON: what aliases share must not change in two places."""
+    return list(json.loads(json.dumps([document.value for document in documents_read])))
+
+
+class _EditRequest:
+    """One edit of one text: what is expected of it, and the ways to write it."""
+
+    def __init__(self, text: str, name: str, edit: Edit) -> None:
+        self._text = text
+        self._name = name
+        self._edit = edit
+        reading = read_documents(text, name)
+        if reading.diagnostics:
+            raise InputError(*reading.diagnostics)
+        self._documents = reading.documents
+        roots = parse_document_nodes(text)
+        if edit.document >= len(roots):
+            raise IndexError(f"{name} has no document {edit.document}")
+        self._root = ValueSlot(roots[edit.document], reading.documents[edit.document].value)
+        self.current_content = self.comparable_content(reading)
+        self.lost_comments: list[str] = []
+
+    def comparable_content(self, reading: ReadResult) -> str:
+        """What a text says; equal for two that differ in nothing that counts.
+
+        Outside of the edit the order of keys counts, and 1 is not 1.0.
+        """
+        return self._format_comparable_content(_copy_document_values(reading.documents))
+
+    def expected_content(self) -> str:
+        """What is said after the edit."""
+        values = _copy_document_values(self._documents)
+        container: Any = values[self._edit.document]
+        last_part: Any = self._edit.path[-1]
+        for part in self._edit.path[:-1]:
+            container = container[part]
+        if self._edit.value is ABSENT:
+            container.pop(last_part, None)
+        elif isinstance(container, list) or last_part in container:
+            container[last_part] = self._edit.value
+        else:
+            pairs, keys = list(container.items()), list(container)
+            insert_index = (
+                keys.index(self._edit.after_key) + 1
+                if self._edit.after_key in container
+                else len(keys)
+            )
+            pairs.insert(insert_index, (last_part, self._edit.value))
+            container.clear()
+            container.update(pairs)
+        return self._format_comparable_content(values)
+
+    def _format_comparable_content(self, values: list[Any]) -> str:
+        edit, edited_value = self._edit, ""
+        if is_collection(edit.value) and edit.document < len(values):
+            container: Any = values[edit.document]
+            try:
+                for part in edit.path[:-1]:
+                    container = container[part]
+                edited_value = format_normalized_json(container[edit.path[-1]])
+                container[edit.path[-1]] = None
+            except (KeyError, IndexError, TypeError):
+                pass  # it is not there
+        return json.dumps(values) + edited_value
+
+    def iter_candidate_texts(self) -> Iterator[str]:
+        """Texts that may be what is wanted, the one that keeps most of the style first."""
+        parent, slot = self._find_slots()
+        value = self._edit.value
+        if value is ABSENT:
+            key = self._edit.path[-1]
+            yield from self._iter_merged_texts(
+                parent, {k: v for k, v in parent.value.items() if k != key}
+            )
+        elif slot is None:
+            yield from self._iter_inserted_texts(parent.node)
+        else:
+            self._require_editable(slot.node, "its value")
+            if not (
+                self._edit.allow_collections or (slot.node.is_scalar and not is_collection(value))
+            ):
+                self.raise_refusal("a list or a mapping stands there")
+            yield from self._iter_merged_texts(slot, value)
+            if slot.node.is_scalar:
+                return
+            self.lost_comments = list_comments(self._text, slot.node)
+            if not self.lost_comments:
+                for allow_block in (True, False):
+                    yield apply_cuts(
+                        self._text,
+                        iter_replacement_cuts(
+                            self._text,
+                            slot,
+                            value,
+                            self._find_line_break(),
+                            allow_block=allow_block,
+                        ),
+                    )
+
+    def _iter_merged_texts(self, slot: ValueSlot, value: Any) -> Iterator[str]:
+        for allow_literals in (True, False):
+            cuts = iter_merge_cuts(
+                self._text, slot, value, self._find_line_break(), allow_literals=allow_literals
+            )
+            yield apply_cuts(self._text, cuts)
+
+    def _find_slots(self) -> tuple[ValueSlot, ValueSlot | None]:
+        """What the value stands in, and the value; refused where there is no such thing."""
+        parent = self._root
+        for part in self._edit.path[:-1]:
+            self._require_editable(parent.node, "what it stands in")
+            child_slot = self._find_child_slot(parent, part)
+            if child_slot is None:
+                self.raise_refusal("there is nothing it could stand in")
+            parent = child_slot
+        self._require_editable(parent.node, "what it stands in")
+        value_slot = self._find_child_slot(parent, self._edit.path[-1])
+        if not parent.node.is_map and value_slot is None:
+            self.raise_refusal("there is nothing it could stand in")
+        return parent, value_slot
+
+    def _find_child_slot(self, slot: ValueSlot, part: str | int) -> ValueSlot | None:
+        """The value of a key, or an item; None where there is none."""
+        child_slots = (entry.slot for entry in list_entries(self._text, slot) if entry.key == part)
+        return next(child_slots, None)
+
+    def _require_editable(self, node: SourceNode, subject: str) -> None:
+        if node.alias:
+            self.raise_refusal(f"{subject} is the alias *{node.alias}", "Write the value out.")
+        if node.is_scalar and node.properties:
+            self.raise_refusal(
+                f"{subject} has an anchor or a tag ({node.properties})", "Write it without."
+            )
+
+    def _iter_inserted_texts(self, parent: SourceNode) -> Iterator[str]:
+        text, value = self._text, self._edit.value
+        key = str(self._edit.path[-1])
+        if not parent.pairs:
+            pair = f"{format_inline_scalar(key, flow=True)}: {format_flow_value(value)}"
+            yield text[: parent.end - 1] + pair + text[parent.end - 1 :]
+            return
+        preceding_pairs = (pair for pair in parent.pairs if pair[0].value == self._edit.after_key)
+        previous_key, previous_value = next(preceding_pairs, parent.pairs[-1])
+        end = find_value_end(text, previous_value)
+        if parent.flow:
+            quote = '"' if previous_key.style == '"' else ""
+            value_text = (
+                format_flow_value(value)
+                if is_collection(value)
+                else format_inline_scalar(value, quote, flow=True)
+            )
+            pair = f"{format_inline_scalar(key, quote, flow=True)}: {value_text}"
+            yield f"{text[:end]}, {pair}{text[end:]}"
+            return
+        end = find_line_end(text, end)
+        indent = " " * count_column(text, parent.pairs[0][0].start)
+        line_head = (
+            f"{text[:end]}{self._find_line_break(end)}{indent}"
+            f"{format_inline_scalar(key, previous_key.style)}: "
+        )
+        if is_collection(value):
+            lines = format_block_lines(value, indent + "  ") if value else []
+            child_text = "".join(self._find_line_break() + line for line in lines)
+            yield f"{line_head.rstrip()}{child_text or ' ' + format_flow_value(value)}{text[end:]}"
+            return
+        literal = format_block_scalar(value, indent + "  ", self._find_line_break())
+        if literal and "\n" in value:
+            yield line_head + "".join(literal) + text[end:]
+        yield line_head + format_inline_scalar(value) + text[end:]
+
+    def _find_line_break(self, offset: int = 0) -> str:
+        """The line break at or behind an offset, else the first of the text."""
+        match = LINE_BREAK.search(self._text, offset) or LINE_BREAK.search(self._text)
+        return match.group() if match else "\n"
+
+    def raise_refusal(self, reason: str, hint: str = "") -> NoReturn:
+        """InputError: this edit cannot be made."""
+        raise InputError(self.build_refusal(reason, hint))
+
+    def build_refusal(self, reason: str, hint: str = "") -> Diagnostic:
+        """What is told of an edit that cannot be made."""
+        positions = self._documents[self._edit.document].positions
+        path = self._edit.path
+        while path and path not in positions:
+            path = path[:-1]
+        return error_finding(
+            "This cannot be edited in place",
+            f"`{format_dotted_path(self._edit.path)}`: {reason}.",
+            f"{hint} Or edit the file by hand.".strip() if hint else "Edit the file by hand.",
+            position=replace(positions[path], file=self._name),
+            path=self._edit.path,
+        )

@@ -1,0 +1,288 @@
+"""YAML text to documents with positions; whatever the bytes are, the answer is diagnostics.
+
+YAML 1.2 core scalars. Refused, each with a place and a hint: text that is not UTF-8, control
+characters, tabs as indentation, tags, merge keys, duplicate keys, keys that are not strings,
+alias bombs. A broken document does not hide the documents after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from functools import lru_cache
+from typing import Any
+
+import yaml
+from yaml import events
+
+from synapse_apply.manifests.phrases import FILL_IN
+from synapse_apply.manifests.yaml import read_scalars
+from synapse_apply.manifests.yaml.builder import Builder, UnreadableDocument, create_yaml_parser
+from synapse_apply.manifests.yaml.positions import (
+    LazyPositions,
+    Mark,
+    PositionTree,
+    build_position,
+    pack_mark,
+    unpack_mark,
+)
+from synapse_apply.manifests.yaml.syntax import build_syntax_finding
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.runtime.paused_collection import pause_gc
+
+# Not compiled before a text asks for it: that takes longer than to read the usual file.
+_CONTROL_CHARACTER = (
+    r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+_NEXT_DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_MAX_RESTARTS = 50
+_BOM = "\ufeff"
+
+
+@frozen
+class SourceText:
+    """A text, the name its findings carry, and whether `${` and FILL_IN stand in it at all."""
+
+    file: str
+    text: str = field(repr=False)
+    has_variables: bool = False
+    has_fill_in: bool = False
+
+    def find_scalar_text(self, position: Position, value: Any) -> str:
+        """How an unquoted scalar was written at a key's (or item's) position, if it shows."""
+        lines = _split_lines(self.text)
+        line = lines[position.line - 1] if position.line <= len(lines) else ""
+        line_rest = line[position.column - 1 :]
+        for candidate in (line_rest.partition(":")[2], line_rest):
+            candidate_text = re.split(r"[,}\]\s#]", candidate.strip(), maxsplit=1)[0]
+            if candidate_text and _parses_to(candidate_text, value):
+                return candidate_text
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def line_and_the_one_above(self, number: int) -> str:
+        """A line of the text (from 1), behind the one above it, which is empty for the first."""
+        lines = ["", *_split_lines(self.text)[max(number - 2, 0) : number]]
+        return "\n".join(lines[-2:])
+
+
+@lru_cache(maxsize=2)
+def _split_lines(text: str) -> list[str]:
+    """A file's lines, kept for the next finding: a large file may have thousands."""
+    return text.split("\n")
+
+
+def _parses_to(text: str, value: Any) -> bool:
+    try:
+        parsed = read_scalars.parse_plain_scalar(text)
+    except read_scalars.NotJsonNumber:
+        return False
+    return type(parsed) is type(value) and bool(parsed == value)
+
+
+@frozen
+class Document:
+    """One document of a file: JSON values, and the place of each."""
+
+    value: Any = field(repr=False)
+    position_tree: PositionTree = field(repr=False)
+    source: SourceText
+
+    @property
+    def positions(self) -> LazyPositions:
+        return LazyPositions(self.source.file, self.position_tree)
+
+    @property
+    def position(self) -> Position:
+        return build_position(self.source.file, self.position_tree)
+
+
+@frozen
+class ReadResult:
+    """What a text held: its documents (empty ones left out) and the findings."""
+
+    documents: tuple[Document, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def read_documents(data: bytes | str, file: str) -> ReadResult:
+    """Every document of a text; raises nothing."""
+    text, findings = _decode_text(data, file)
+    if text is None:
+        return ReadResult((), tuple(findings))
+    reader = _YamlReader(SourceText(file, text, "${" in text, FILL_IN in text))
+    with pause_gc():
+        reader.read_all()
+    return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
+
+
+def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mapping[Path, Position]]:
+    """The one mapping of a text, empty when there is none, and its positions.
+
+    InputError carries every finding. Other layers get this as their YAML reader.
+    """
+    value, positions, findings = parse_mapping(data, file)
+    if findings:
+        raise InputError(*findings)
+    return value, positions
+
+
+def parse_mapping(
+    data: bytes | str, file: str
+) -> tuple[Mapping[str, Any], Mapping[Path, Position], tuple[Diagnostic, ...]]:
+    """As `read_mapping`, with the findings beside what could be read."""
+    reading = read_documents(data, file)
+    findings = list(reading.diagnostics)
+    findings.extend(iter_extra_document_findings(reading, file))
+    if not reading.documents:
+        return {}, {(): Position(file, 1, 1)}, tuple(findings)
+    first = reading.documents[0]
+    if isinstance(first.value, dict):
+        return first.value, first.positions, tuple(findings)
+    detail = f"{file} holds {describe_value_kind(first.value)} where KEY: VALUE lines are expected"
+    findings.append(
+        error_finding("Not a mapping", detail, "begin with a key", position=first.position)
+    )
+    return {}, first.positions, tuple(findings)
+
+
+def iter_extra_document_findings(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
+    """A finding when a text that should hold one document holds more."""
+    for second in reading.documents[1:2]:
+        yield error_finding(
+            "More than one document",
+            f"{file} holds {len(reading.documents)} documents where one is expected",
+            "move the others to files of their own",
+            position=second.position,
+        )
+
+
+def describe_value_kind(value: Any) -> str:
+    """What a value is, in words for a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _decode_text(data: bytes | str, file: str) -> tuple[str | None, list[Diagnostic]]:
+    if isinstance(data, str):
+        text = data
+        if not text.isascii():
+            text = text.encode("utf-8", "replace").decode("utf-8")
+        return text.removeprefix(_BOM), []
+    try:
+        return data.decode("utf-8").removeprefix(_BOM), []
+    except UnicodeDecodeError as problem:
+        preceding = data[: problem.start]
+        line = preceding.count(b"\n")
+        column = len(preceding.rpartition(b"\n")[2].decode("utf-8", "replace"))
+        is_utf16 = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
+        return None, [
+            error_finding(
+                "Not UTF-8",
+                f"byte 0x{data[problem.start]:02x} at offset {problem.start} is not UTF-8 text"
+                + (" (the file is UTF-16)" if is_utf16 else ""),
+                "save the file as UTF-8",
+                position=Position(file, line + 1, column + 1),
+            )
+        ]
+
+
+class _YamlReader:
+    """Reads one source, starting again behind what is broken."""
+
+    def __init__(self, source: SourceText) -> None:
+        self.source = source
+        self.documents: list[Document] = []
+        self.findings: list[Diagnostic] = []
+
+    def read_all(self) -> None:
+        text = self.source.text
+        start = 0
+        for _ in range(_MAX_RESTARTS):
+            first_line = text.count("\n", 0, start)
+            broken_line = self._read_until_broken(text[start:] if start else text, first_line)
+            if broken_line is None:
+                return
+            next_start = self._find_next_document(text, start, broken_line)
+            if next_start is None:
+                return
+            start = next_start
+        self._report_finding(
+            "Too many syntax errors",
+            f"the rest of the file is not read after {_MAX_RESTARTS} of them",
+            "mend these first",
+            pack_mark(text.count("\n", 0, start), 0),
+        )
+
+    def _find_next_document(self, text: str, start: int, line: int) -> int | None:
+        """The offset of the first `---` at or below a line, always beyond `start`."""
+        offset = 0
+        for _ in range(line):
+            offset = text.find("\n", offset) + 1 or len(text)
+        match = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
+        return match.start() if match else None
+
+    def _read_until_broken(self, text: str, first_line: int) -> int | None:
+        """Read documents until the end (None) or what is broken (its line, from 0)."""
+        if not text.isascii() or "\x00" in text or "\x1b" in text:
+            text = self._replace_control_characters(text, first_line)
+        last_mark = pack_mark(first_line, 0)
+
+        def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
+            nonlocal last_mark
+            last_mark = finding_mark
+            self._report_finding(summary, detail, hint, finding_mark)
+
+        try:
+            parser = create_yaml_parser(text)
+            builder = Builder(parser.get_event, record_finding, first_line)
+            self._read_documents(parser, builder)
+        except UnreadableDocument:
+            return unpack_mark(last_mark)[0] - 1
+        except yaml.reader.ReaderError:
+            cleaned = self._replace_control_characters(text, first_line)
+            return self._read_until_broken(cleaned, first_line) if cleaned != text else first_line
+        except yaml.MarkedYAMLError as problem:
+            finding, line = build_syntax_finding(
+                problem, self.source.file, self.source.text, first_line
+            )
+            self.findings.append(finding)
+            return line
+        return None
+
+    def _read_documents(self, parser: Any, builder: Builder) -> None:
+        while True:
+            event_type = type(parser.get_event())
+            if event_type is events.StreamEndEvent:
+                return
+            if event_type is events.DocumentStartEvent:
+                value, tree = builder.build_document()
+                if value is not None:
+                    self.documents.append(Document(value, tree, self.source))
+
+    def _report_finding(self, summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
+        position = LazyPositions(self.source.file, finding_mark)[()]
+        self.findings.append(error_finding(summary, detail, hint, position=position))
+
+    def _replace_control_characters(self, text: str, first_line: int) -> str:
+        match = re.search(_CONTROL_CHARACTER, text)
+        if match is None:
+            return text
+        preceding = text[: match.start()]
+        line, column = preceding.count("\n"), len(preceding.rpartition("\n")[2])
+        self._report_finding(
+            "Control character",
+            f"the character U+{ord(match[0]):04X} cannot stand in YAML",
+            f'remove it, or write it as an escape in a quoted text: "\\u{ord(match[0]):04x}"',
+            pack_mark(first_line + line, column),
+        )
+        return re.sub(_CONTROL_CHARACTER, "\ufffd", text)

@@ -1,0 +1,207 @@
+"""Values as lines or in brackets, and cuts that put one in the place of quite another value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.manifests.yaml.slots import (
+    Cut,
+    ValueSlot,
+    find_content_start,
+    find_line_start,
+    find_previous_line_end,
+    find_properties_end,
+    format_block_header_comment,
+    is_first_in_line,
+    list_entries,
+)
+from synapse_apply.manifests.yaml.spans import (
+    LINE_BREAK,
+    SourceNode,
+    count_column,
+    find_line_end,
+    find_value_end,
+)
+from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
+
+
+def is_collection(value: Any) -> bool:
+    """Whether a JSON value is a list or a map."""
+    return isinstance(value, Mapping | list | tuple)
+
+
+def format_flow_value(value: Any, quote: str = "") -> str:
+    """A JSON value on one line, lists and maps in brackets; `quote` for keys and texts."""
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{format_inline_scalar(str(k), quote, flow=True)}: {format_flow_value(v, quote)}"
+            for k, v in value.items()
+        )
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(format_flow_value(item, quote) for item in value) + "]"
+    return format_inline_scalar(value, quote, flow=True)
+
+
+def format_block_lines(
+    value: Any, indent: str, *, allow_literals: bool = False, key_quote: str = ""
+) -> list[str]:
+    """A list or a map with something in it as lines, each with its indentation; items in one.
+
+    `allow_literals`: texts of several lines below a key are block scalars; `key_quote` is the quote
+    of keys.
+    """
+    if not isinstance(value, Mapping):
+        return [f"{indent}- {_format_inline_value(item)}" for item in value]
+    lines: list[str] = []
+    for key, child in value.items():
+        line_head = f"{indent}{format_inline_scalar(str(key), key_quote)}:"
+        literal = format_block_scalar(child, indent + "  ", "\n") if allow_literals else None
+        if is_collection(child) and child:
+            lines += [
+                line_head,
+                *format_block_lines(child, indent + "  ", allow_literals=allow_literals),
+            ]
+        elif literal and "\n" in child:
+            lines += "".join((line_head, " ", *literal)).split("\n")
+        else:
+            lines.append(f"{line_head} {_format_inline_value(child)}")
+    return lines
+
+
+def _format_inline_value(value: Any) -> str:
+    return format_flow_value(value) if is_collection(value) else format_inline_scalar(value)
+
+
+def iter_scalar_cuts(
+    text: str, slot: ValueSlot, value: Any, line_break: str, *, allow_literals: bool
+) -> Iterator[Cut]:
+    """Cuts that put a scalar in the place of another one, in its style where that can hold it.
+
+    `allow_literals`: a text of several lines becomes a block scalar, where one can stand.
+    """
+    node = slot.node
+    end = find_value_end(text, node)
+    comment = format_block_header_comment(text, node)
+    becomes_multiline = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
+    is_block_scalar = node.style in {"|", ">"}
+    can_be_literal = is_block_scalar or (
+        becomes_multiline and not slot.flow and not text[end : find_line_end(text, end)].strip()
+    )
+    if allow_literals and not slot.flow and can_be_literal:
+        literal = format_block_scalar(value, _find_block_scalar_indent(text, slot), line_break)
+        if literal:
+            yield (
+                node.start,
+                end,
+                _format_value_prefix(text, slot) + literal[0] + comment + literal[1],
+            )
+            return
+    style = "" if is_block_scalar else node.style
+    scalar_text = format_inline_scalar(value, style, flow=slot.flow)
+    yield node.start, end, _format_value_prefix(text, slot) + scalar_text + comment
+
+
+def _format_value_prefix(text: str, slot: ValueSlot) -> str:
+    """What has to stand between a key or a dash and a value where there was none."""
+    if not slot.has_indicator:
+        return ": "
+    start = slot.node.start
+    return " " if start == slot.node.end and text[start - 1 : start] in {":", "-"} else ""
+
+
+def _find_block_scalar_indent(text: str, slot: ValueSlot) -> str:
+    """The indentation of a block scalar's lines: those it has, else two more than its key."""
+    node = slot.node
+    for line in LINE_BREAK.split(text[node.start : node.end])[1:]:
+        if line.strip() and node.style in {"|", ">"}:
+            return line[: len(line) - len(line.lstrip(" "))]
+    return " " * (slot.base_column + 2)
+
+
+def iter_replacement_cuts(
+    text: str,
+    slot: ValueSlot,
+    value: Any,
+    line_break: str,
+    *,
+    allow_block: bool,
+    allow_literals: bool = True,
+) -> Iterator[Cut]:
+    """Cuts that put a value in the place of one that nothing is kept of.
+
+    `allow_block`: a list or a map may have lines of its own where there are lines now.
+    """
+    node = slot.node
+    if slot.is_block_collection:
+        allow_block = allow_block and is_collection(value) and bool(value)
+        yield from _iter_block_replacement_cuts(
+            text, slot, value, line_break if allow_block else ""
+        )
+    elif is_collection(value) or is_collection(slot.value):
+        value_text = (
+            format_flow_value(value)
+            if slot.flow or is_collection(value)
+            else format_inline_scalar(value)
+        )
+        yield (
+            node.start,
+            find_value_end(text, node),
+            _format_value_prefix(text, slot) + value_text + format_block_header_comment(text, node),
+        )
+    else:
+        yield from iter_scalar_cuts(text, slot, value, line_break, allow_literals=allow_literals)
+
+
+def _iter_block_replacement_cuts(
+    text: str, slot: ValueSlot, value: Any, line_break: str
+) -> Iterator[Cut]:
+    """Cuts for lines of a list or a map: others, or a value behind the key or dash above them."""
+    start, last = find_content_start(text, slot.node), find_value_end(text, slot.node)
+    is_on_own_line = is_first_in_line(text, start)
+    if line_break:
+        width = count_column(text, start)
+        width = (
+            max(width, slot.base_column + 2)
+            if is_on_own_line and isinstance(value, Mapping)
+            else width
+        )
+        block_text = line_break.join(
+            format_block_lines(value, " " * width, allow_literals=line_break == "\n")
+        )
+        if is_on_own_line:
+            yield find_line_start(text, start), find_line_end(text, last), block_text
+        else:
+            end = find_line_end(text, last)
+            yield start, last if find_line_end(text, start) == end else end, block_text.lstrip(" ")
+        return
+    value_text = _format_inline_value(value)
+    if is_on_own_line and slot.base_column >= 0:
+        value_offset = find_value_offset(text, slot)
+        yield value_offset, value_offset, f" {value_text}"
+        yield (
+            find_previous_line_end(text, find_line_start(text, start)),
+            find_line_end(text, last),
+            "",
+        )
+        return
+    # The comment on the line of a dash is the item's.
+    end, first_entry_end = find_line_end(text, start), list_entries(text, slot)[0].end
+    if end == find_line_end(text, last):
+        yield start, last, value_text
+    else:
+        trailing_comment = text[first_entry_end:end].rstrip() if first_entry_end <= end else ""
+        yield start, find_line_end(text, last), value_text + trailing_comment
+
+
+def find_value_offset(text: str, slot: ValueSlot) -> int:
+    """Where a value can stand behind the key or dash of lines that hold one, and its anchor."""
+    return find_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
+
+
+def find_common_quote(nodes: list[SourceNode]) -> str:
+    """The quote that all of these scalars are written in; "" where they are not."""
+    styles = {node.style for node in nodes if node.is_scalar}
+    (style,) = styles if len(styles) == 1 else ("",)
+    return style if style in {"'", '"'} else ""

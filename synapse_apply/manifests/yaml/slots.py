@@ -1,0 +1,194 @@
+"""Where values stand in a YAML text: behind which key or dash, in which lines, in what brackets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from synapse_apply.manifests.yaml.spans import (
+    LINE_BREAK,
+    LINE_BREAK_CHARS,
+    SourceNode,
+    count_column,
+    find_line_end,
+    find_value_end,
+)
+
+# A part of a text and what takes its place.
+Cut = tuple[int, int, str]
+
+_PROPERTIES_PATTERN = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]*)+")
+_BLANKS_AND_COMMENTS = re.compile(rf"(?:\s|#[^{LINE_BREAK_CHARS}]*)*")
+_COMMENT = re.compile(rf"(?<![^\s\[\]{{}},])#[^{LINE_BREAK_CHARS}]*")
+_BLOCK_STYLES = frozenset("|>")
+
+
+@dataclass(slots=True)
+class ValueSlot:
+    """A value as it is written and what it says.
+
+    `value_offset` is where a value can stand behind the key or dash, `base_column` the column of
+    that key or dash; in brackets (`flow`) columns are not looked at. `has_indicator`: there is a
+    colon or a dash.
+    """
+
+    node: SourceNode
+    value: Any
+    value_offset: int = 0
+    base_column: int = -2
+    flow: bool = False
+    has_indicator: bool = True
+
+    @property
+    def is_block_collection(self) -> bool:
+        """Whether this is a list or a map with a line for each key or item."""
+        return not (self.node.is_scalar or self.node.flow or self.node.alias)
+
+
+@dataclass(slots=True)
+class SlotEntry:
+    """A key of a map with its value, or an item: it begins with the key or dash at `start`."""
+
+    key: str | int
+    start: int
+    slot: ValueSlot
+    end: int
+    comma_offset: int = -1
+
+
+def list_entries(text: str, slot: ValueSlot) -> list[SlotEntry]:
+    """The keys or items of a list or a map, in order."""
+    node = slot.node
+    slot_entries = list(
+        _iter_map_entries(text, slot) if node.is_map else _iter_list_entries(text, slot)
+    )
+    if node.flow:
+        for index, entry in enumerate(slot_entries):
+            match = _BLANKS_AND_COMMENTS.match(text, entry.end)
+            comma_offset = match.end() if match else entry.end
+            if comma_offset < node.end and text[comma_offset] == ",":
+                slot_entries[index].comma_offset = comma_offset
+    return slot_entries
+
+
+def _iter_map_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
+    base_column = 0
+    for index, (name, value) in enumerate(slot.node.pairs):
+        start = name.start
+        if not slot.node.flow:
+            # A key may stand behind a question mark.
+            width = count_column(text, start)
+            line_prefix = text[start - width : start].rstrip()
+            start = start - width + len(line_prefix) - 1 if line_prefix.endswith("?") else start
+            base_column = base_column if index else count_column(text, start)
+        colon = text.find(":", name.end, value.start + 1) + 1
+        value_slot = ValueSlot(
+            value, slot.value[name.value], colon or name.end, base_column, slot.node.flow, colon > 0
+        )
+        yield SlotEntry(str(name.value), start, value_slot, find_value_end(text, value))
+
+
+def _iter_list_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
+    node = slot.node
+    if node.flow:
+        for index, item in enumerate(node.items):
+            item_slot = ValueSlot(item, slot.value[index], item.start, 0, True)
+            yield SlotEntry(index, item.start, item_slot, item.end)
+        return
+    end, base_column = find_content_start(text, node), 0
+    for index, item in enumerate(node.items):
+        match = _BLANKS_AND_COMMENTS.match(text, end)
+        dash = match.end() if match else end
+        base_column = base_column if index else count_column(text, dash)
+        item_slot = ValueSlot(item, slot.value[index], dash + 1, base_column)
+        end = find_value_end(text, item)
+        yield SlotEntry(index, dash, item_slot, end)
+
+
+def find_content_start(text: str, node: SourceNode) -> int:
+    """Where a node begins behind its anchor and tag."""
+    if not node.properties:
+        return node.start
+    match = _BLANKS_AND_COMMENTS.match(text, find_properties_end(text, node))
+    return match.end() if match else node.start
+
+
+def find_properties_end(text: str, node: SourceNode) -> int:
+    """Where the anchor and the tag of a node end."""
+    match = _PROPERTIES_PATTERN.match(text, node.start)
+    return node.start + len(match.group().rstrip()) if match else node.start
+
+
+def find_line_start(text: str, offset: int) -> int:
+    """Where the line around an offset begins."""
+    return offset - count_column(text, offset)
+
+
+def find_previous_line_end(text: str, start: int) -> int:
+    """Where the line before one that begins at an offset ends; the offset where there is none."""
+    if text[max(start - 2, 0) : start] == "\r\n":
+        return start - 2
+    return max(start - 1, 0)
+
+
+def find_next_line_start(text: str, end: int) -> int:
+    """Where the line behind one that ends at an offset begins."""
+    match = LINE_BREAK.match(text, end)
+    return match.end() if match else end
+
+
+def is_first_in_line(text: str, offset: int) -> bool:
+    """Whether nothing stands before an offset in its line."""
+    return not text[find_line_start(text, offset) : offset].strip(" \t")
+
+
+def is_comment_line(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
+    """Whether a line that begins at an offset is a comment in that column, or in a later one."""
+    line = text[start : find_line_end(text, start)]
+    stripped_line = line.lstrip(" \t")
+    indent = len(line) - len(stripped_line)
+    return stripped_line.startswith("#") and (indent > width if deeper else indent == width)
+
+
+def list_comments(text: str, node: SourceNode) -> list[str]:
+    """The comments inside of a value."""
+    comments: list[str] = []
+    position = node.start
+    for leaf in _iter_leaves(node):
+        comments += _COMMENT.findall(text[position : leaf.start])
+        position = leaf.end
+        if leaf.style in _BLOCK_STYLES:
+            comments += [
+                comment for comment in [format_block_header_comment(text, leaf).strip()] if comment
+            ]
+    return comments + _COMMENT.findall(text[position : max(position, find_value_end(text, node))])
+
+
+def format_block_header_comment(text: str, node: SourceNode) -> str:
+    """What stands behind the header of a block scalar: a comment, with the space before it."""
+    if node.style not in _BLOCK_STYLES:
+        return ""
+    start = find_content_start(text, node)
+    return text[start : find_line_end(text, start)].lstrip("|>+-0123456789").rstrip()
+
+
+def _iter_leaves(node: SourceNode) -> Iterator[SourceNode]:
+    if node.is_scalar or node.alias:
+        yield node
+    for name, value in node.pairs:
+        yield from _iter_leaves(name)
+        yield from _iter_leaves(value)
+    for item in node.items:
+        yield from _iter_leaves(item)
+
+
+def apply_cuts(text: str, cuts: Iterable[Cut]) -> str:
+    """A text with parts of it replaced; of insertions at one place the first comes first."""
+    pieces: list[str] = []
+    position = 0
+    for start, end, replacement in sorted(cuts, key=lambda change: change[:2]):
+        pieces += [text[position:start], replacement]
+        position = max(position, end)
+    return "".join([*pieces, text[position:]])

@@ -1,0 +1,138 @@
+"""Where every value of a YAML text begins and ends, as offsets: what editing in place needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from yaml import events
+
+from synapse_apply.manifests.yaml import read_scalars
+from synapse_apply.manifests.yaml.builder import create_yaml_parser
+
+# What ends a line for the parser.
+LINE_BREAK_CHARS = "\n\r\x85\u2028\u2029"
+LINE_BREAK = re.compile(f"\r\n|[{LINE_BREAK_CHARS}]")
+_BLANK_LINES = re.compile(f"(?:(?:{LINE_BREAK.pattern})[ \t]*)+\\Z")
+_LAST_LINE_BREAK = re.compile(f"(?:{LINE_BREAK.pattern})[ \t]*\\Z")
+_KEEP_HEADER = re.compile(r"[|>][0-9]?\+")
+
+
+@dataclass(slots=True)
+class SourceNode:
+    """A scalar, an alias, a list or a map as it is written: `text[start:end]`.
+
+    `style` is a scalar's quote (`'`, `"`, `|`, `>`, "" for none), `flow` says that a list or a map
+    stands in brackets, `properties` holds its anchor or tag. `pairs` are a map's, `items` a list's.
+    """
+
+    start: int
+    end: int
+    value: str | None = None
+    style: str = ""
+    properties: str = ""
+    alias: str = ""
+    flow: bool = False
+    items: list[SourceNode] = field(default_factory=list)
+    pairs: list[tuple[SourceNode, SourceNode]] = field(default_factory=list)
+    is_map: bool = False
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.value is not None
+
+    def find_child(self, part: str | int) -> SourceNode | None:
+        """The value of a key, or an item; None where there is none."""
+        if isinstance(part, int):
+            return self.items[part] if 0 <= part < len(self.items) else None
+        return next((value for key, value in self.pairs if key.value == part), None)
+
+
+def parse_document_nodes(text: str) -> list[SourceNode]:
+    """The root of each document that is not empty, as the reader counts them.
+
+    The text must be one that the reader takes without an error.
+    """
+    next_event: Callable[[], Any] = create_yaml_parser(text).get_event
+    roots = []
+    while type(event := next_event()) is not events.StreamEndEvent:
+        if type(event) is events.DocumentStartEvent:
+            root = _parse_node(next_event(), next_event)
+            if not _is_null_root(root):
+                roots.append(root)
+    return roots
+
+
+def find_value_end(text: str, node: SourceNode) -> int:
+    """Where the last character of a value stands, and no blank line or comment after it.
+
+    Blank lines that a block scalar keeps (`|+`) are part of it.
+    """
+    if node.is_scalar and node.style in {"|", ">"}:
+        source_text = text[node.start : node.end]
+        keeps_blank_lines = _KEEP_HEADER.match(source_text)
+        return node.start + len(
+            (_LAST_LINE_BREAK if keeps_blank_lines else _BLANK_LINES).sub("", source_text)
+        )
+    if node.flow or node.is_scalar or node.alias:
+        return node.end
+    children = [value for _, value in node.pairs] or node.items
+    return find_value_end(text, children[-1]) if children else node.end
+
+
+def find_line_end(text: str, offset: int) -> int:
+    """Where the line around an offset ends, its line break not counted."""
+    match = LINE_BREAK.search(text, offset)
+    return match.start() if match else len(text)
+
+
+def count_column(text: str, offset: int) -> int:
+    """How many characters stand before an offset in its line."""
+    start = offset
+    while start and text[start - 1] not in LINE_BREAK_CHARS:
+        start -= 1
+    return offset - start
+
+
+def _parse_node(event: Any, next_event: Callable[[], Any]) -> SourceNode:
+    node = SourceNode(event.start_mark.index, event.end_mark.index)
+    kind = type(event)
+    if kind is events.AliasEvent:
+        node.alias = event.anchor
+        return node
+    node.properties = " ".join(_iter_node_properties(event))
+    if kind is events.ScalarEvent:
+        node.value = event.value
+        node.style = event.style or ""
+        return node
+    node.flow = bool(event.flow_style)
+    node.is_map = kind is events.MappingStartEvent
+    while type(child_event := next_event()) not in {
+        events.MappingEndEvent,
+        events.SequenceEndEvent,
+    }:
+        child = _parse_node(child_event, next_event)
+        if node.is_map:
+            node.pairs.append((child, _parse_node(next_event(), next_event)))
+        else:
+            node.items.append(child)
+    node.end = child_event.end_mark.index
+    return node
+
+
+def _iter_node_properties(event: Any) -> Iterator[str]:
+    if event.anchor:
+        yield f"&{event.anchor}"
+    if event.tag:
+        yield str(event.tag)
+
+
+def _is_null_root(root: SourceNode) -> bool:
+    if root.value is None or root.style or root.properties:
+        return False
+    try:
+        return read_scalars.parse_plain_scalar(root.value) is None
+    except read_scalars.NotJsonNumber:
+        return False

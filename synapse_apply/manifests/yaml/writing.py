@@ -1,0 +1,103 @@
+"""A document as YAML that reads back as the same values, here and in readers of YAML 1.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
+
+_INDENT = "  "
+# What people write on one line.
+_INLINE_KEYS = frozenset(("metadata", "valueFrom"))
+
+
+def format_schema_line(schema: str) -> str:
+    """The first line by which editors find the schema of a file."""
+    return f"# yaml-language-server: $schema={schema}\n"
+
+
+def format_document(document: Mapping[str, Any], schema: str = "") -> str:
+    """The document in block style, keys in the order they come, `${` escaped in its texts.
+
+    `schema` is named in a first line that editors understand. Values are JSON.
+    """
+    schema_comment = format_schema_line(schema) if schema else ""
+    return schema_comment + "".join(f"{line}\n" for line in _iter_map_lines(document))
+
+
+def _iter_map_lines(value: Mapping[str, Any]) -> Iterator[str]:
+    for key, child in value.items():
+        yield from _iter_entry_lines(f"{format_inline_scalar(key)}:", key, child)
+
+
+def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
+    """A key with what stands under it."""
+    if key in _INLINE_KEYS or _is_inline_value(value):
+        yield f"{line_head} {_format_flow_value(value)}"
+    elif isinstance(value, Mapping):
+        yield line_head
+        yield from _indent_lines(_iter_map_lines(value))
+    elif isinstance(value, list):
+        yield line_head
+        yield from _indent_lines(_iter_list_lines(value))
+    else:
+        yield from _iter_scalar_lines(line_head, value)
+
+
+def _iter_list_lines(values: list[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, Mapping) and not _is_inline_value(value):
+            child_lines = _iter_map_lines(value)
+        elif isinstance(value, list) and value:
+            child_lines = _iter_list_lines(value)
+        else:
+            yield from _iter_scalar_lines("-", value)
+            continue
+        yield f"- {next(child_lines)}"
+        yield from _indent_lines(child_lines)
+
+
+def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
+    """A text of lines as such, anything else on one line."""
+    text = _escape_references(value)
+    block = (
+        format_block_scalar(text, _INDENT, "\n") if isinstance(text, str) and "\n" in text else None
+    )
+    if block is None:
+        inline_text = format_inline_scalar(text) if _is_scalar(value) else _format_flow_value(value)
+        yield f"{line_head} {inline_text}"
+    else:
+        yield f"{line_head} {block[0]}"
+        yield from block[1].split("\n")[1:]
+
+
+def _indent_lines(lines: Iterator[str]) -> Iterator[str]:
+    return (_INDENT + line if line else line for line in lines)
+
+
+def _is_inline_value(value: Any) -> bool:
+    """Empty, or a reference to where a value comes from."""
+    if isinstance(value, Mapping):
+        return not value or value.keys() == {"valueFrom"}
+    return isinstance(value, list) and not value
+
+
+def _format_flow_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{format_inline_scalar(key, flow=True)}: {_format_flow_value(child)}"
+            for key, child in value.items()
+        )
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_format_flow_value, value)) + "]"
+    return format_inline_scalar(_escape_references(value), flow=True)
+
+
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, Mapping | list)
+
+
+def _escape_references(value: Any) -> Any:
+    return value.replace("${", "$${") if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""JSON texts of the model's values, for states, saved plans and server answers."""

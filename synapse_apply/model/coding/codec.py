@@ -1,0 +1,124 @@
+"""JSON coding of the model's values, for state and for saved plans: exact in both directions.
+
+Reading ignores unknown keys and fills left-out ones with their defaults, so that minor versions
+read each other; any other shape is a ValueError that says where, never what stood there. Writing
+a secret, or what could not be read back, is a TypeError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from synapse_apply.model.coding.json_shapes import build_coder
+from synapse_apply.model.coding.json_values import TOO_DEEP, Json, WrongShapeError, value_to_json
+from synapse_apply.model.plan import Change, Plan
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.model.state import AuditEntry, Intent, Record, State
+from synapse_apply.model.values import Fields
+
+PLAN_FORMAT = 1
+# `json.dumps` would make such an encoder anew at each call.
+_CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+T = TypeVar("T")
+
+
+def record_to_json(record: Record) -> Json:
+    return _encode_model_value(Record, record)
+
+
+def record_from_json(data: Any) -> Record:
+    return _decode_model_value(Record, data)
+
+
+def intent_to_json(intent: Intent) -> Json:
+    return _encode_model_value(Intent, intent)
+
+
+def intent_from_json(data: Any) -> Intent:
+    return _decode_model_value(Intent, data)
+
+
+def audit_entry_to_json(entry: AuditEntry) -> Json:
+    return _encode_model_value(AuditEntry, entry)
+
+
+def audit_entry_from_json(data: Any) -> AuditEntry:
+    return _decode_model_value(AuditEntry, data)
+
+
+def state_to_json(state: State) -> Json:
+    return _encode_model_value(State, state)
+
+
+def state_from_json(data: Any) -> State:
+    return _decode_model_value(State, data)
+
+
+def change_to_json(change: Change) -> Json:
+    return _encode_model_value(Change, change)
+
+
+def change_from_json(data: Any) -> Change:
+    return _decode_model_value(Change, data)
+
+
+def trial_to_json(trial: DryRunCounts) -> Json:
+    return _encode_model_value(DryRunCounts, trial)
+
+
+def plan_to_json(plan: Plan) -> Json:
+    """The plan with a `format` number beside its own fields."""
+    return {"format": PLAN_FORMAT, **_encode_model_value(Plan, plan)}
+
+
+def plan_from_json(data: Any) -> Plan:
+    """The plan; ValueError also where a newer version wrote it."""
+    format_number = data.get("format") if isinstance(data, Mapping) else None
+    if not isinstance(format_number, int) or format_number < 1:
+        raise WrongShapeError("this is not a plan: it has no format number")
+    if format_number > PLAN_FORMAT:
+        raise WrongShapeError(f"the plan was written by a newer version (format {format_number})")
+    return _decode_model_value(Plan, data)
+
+
+def fields_to_json(values: Fields) -> Json:
+    """Flat fields as an object of JSON Pointers (RFC 6901)."""
+    encoded: Json = _convert_within_depth(build_coder(Fields).encode, values)
+    return encoded
+
+
+def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
+    """The inverse of fields_to_json."""
+    decoded: dict[tuple[str, ...], Any] = _convert_within_depth(build_coder(Fields).decode, data)
+    return decoded
+
+
+def format_field_value(value: Any) -> str:
+    """One text per field value, markers such as ABSENT included."""
+    return format_canonical_json(_convert_within_depth(value_to_json, value))
+
+
+def format_canonical_json(data: Any) -> str:
+    """One text per JSON value, in ASCII: equal values have equal texts, and 1, 1.0, true differ."""
+    return _CANONICAL_ENCODER.encode(data)
+
+
+def _encode_model_value(model_type: Any, value: Any) -> Json:
+    encoded: Json = _convert_within_depth(build_coder(model_type).encode, value)
+    return encoded
+
+
+def _decode_model_value(model_type: type[T], data: Any) -> T:
+    hint: Any = model_type
+    decoded: T = _convert_within_depth(build_coder(hint).decode, data)
+    return decoded
+
+
+def _convert_within_depth(convert: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return convert(value)
+    except RecursionError:
+        raise WrongShapeError(TOO_DEEP) from None

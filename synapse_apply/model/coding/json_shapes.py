@@ -1,0 +1,301 @@
+"""JSON coding of a dataclass by its declared types, so that a new field of the model is coded too.
+
+A dataclass becomes an object, each field under its KEY (text_forms.py), else under its name; an
+address becomes its text, an enum its value, a path a list (so that 0 and "0" stay apart), fields an
+object of JSON Pointers. Writing checks as strictly as reading: what could not be read back is a
+TypeError when it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
+from functools import cache, lru_cache
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding.json_values import (
+    MAX_DECIMAL_BITS,
+    MAX_DEPTH,
+    TOO_DEEP,
+    Json,
+    WrongShapeError,
+    decode_address,
+    decode_at_step,
+    format_type_mismatch,
+    require_text_key,
+    value_from_json,
+    value_to_json,
+)
+from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY, KEY, TextForm
+from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import Fields
+
+
+@frozen
+class Coder:
+    """How values of one declared type are written and read.
+
+    `is_plain_text`: a text is itself, written and read. Most of a state is texts.
+    """
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+    is_plain_text: bool = False
+
+
+@cache
+def build_coder(hint: Any) -> Coder:
+    """The coder of a declared type; a type without one is a mistake in the model."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return Coder(value_to_json, value_from_json, is_plain_text=True)
+    if hint is Address:
+        return Coder(_address_to_text, decode_address)
+    if hint in SCALAR_LABELS:
+        return _build_scalar_coder(hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _build_enum_coder(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _build_dataclass_coder(hint)
+    if origin is tuple:
+        max_items = MAX_DEPTH if hint == Path else None
+        return _build_list_coder(build_coder(args[0]), max_items)
+    if origin is Mapping:
+        return _build_mapping_coder(args[0], build_coder(args[1]))
+    if origin in (Union, UnionType):
+        return _build_union_coder(args)
+    raise TypeError(f"no coding for {hint}")
+
+
+SCALAR_LABELS: Mapping[Any, str] = {
+    str: "a text",
+    int: "an integer",
+    float: "a number",
+    bool: "a truth",
+}
+
+
+def _build_scalar_coder(scalar_type: type[Any]) -> Coder:
+    def is_valid(value: Any) -> bool:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return (
+            is_number
+            if scalar_type is float
+            else _is_instance_not_bool(scalar_type, value) and _fits_in_decimal(value)
+        )
+
+    def encode_scalar(value: Any) -> Any:
+        if not is_valid(value):
+            raise TypeError(format_type_mismatch(SCALAR_LABELS[scalar_type], value))
+        return value_to_json(value)
+
+    def decode_scalar(data: Any) -> Any:
+        value = value_from_json(data)
+        if not is_valid(value):
+            raise WrongShapeError(format_type_mismatch(SCALAR_LABELS[scalar_type], data))
+        return value
+
+    return Coder(encode_scalar, decode_scalar, is_plain_text=scalar_type is str)
+
+
+def _build_enum_coder(enum_type: type[Enum]) -> Coder:
+    def encode_member(value: Any) -> Any:
+        if not isinstance(value, enum_type):
+            raise TypeError(format_type_mismatch(f"a {enum_type.__name__}", value))
+        return value.value
+
+    def decode_member(data: Any) -> Enum:
+        for member in enum_type:
+            if member.value == data:
+                return member
+        choices = ", ".join(str(member.value) for member in enum_type)
+        raise WrongShapeError(f"expected one of {choices}")
+
+    return Coder(encode_member, decode_member)
+
+
+def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
+    hints = get_type_hints(dataclass_type)
+    coded_fields = []
+    for field in fields(dataclass_type):
+        coder = _restrict_to_form(
+            build_coder(hints[field.name]), field.metadata.get(FORM_METADATA_KEY)
+        )
+        coded_fields.append(
+            (field.name, key_of_field(field), coder.encode, coder.decode, coder.is_plain_text)
+        )
+    required_names = {key_of_field(field) for field in fields(dataclass_type) if is_needed(field)}
+
+    def encode_fields(value: Any) -> Json:
+        if not isinstance(value, dataclass_type):
+            raise TypeError(format_type_mismatch(f"a {dataclass_type.__name__}", value))
+        data: Json = {}
+        for name, key, write, _, is_plain_text in coded_fields:
+            part = getattr(value, name)
+            data[key] = part if is_plain_text and type(part) is str else write(part)
+        return data
+
+    def decode_fields(data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise WrongShapeError(format_type_mismatch("an object", data))
+        if not data.keys() >= required_names:
+            raise WrongShapeError(f"{', '.join(sorted(required_names - data.keys()))} missing")
+        values = {}
+        try:
+            for name, key, _, read, is_plain_text in coded_fields:
+                if key in data:
+                    part = data[key]
+                    values[name] = part if is_plain_text and type(part) is str else read(part)
+        except WrongShapeError as problem:
+            raise problem.with_outer_step(f".{key}") from None
+        return dataclass_type(**values)
+
+    return Coder(encode_fields, decode_fields)
+
+
+def key_of_field(field: Field[Any]) -> str:
+    """The JSON key of a field: what users' files have, whatever the field is called."""
+    key: str = field.metadata.get(KEY, field.name)
+    return key
+
+
+def is_needed(field: Field[Any]) -> bool:
+    """Whether a value without its key cannot be read."""
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _restrict_to_form(coder: Coder, form: TextForm | None) -> Coder:
+    """The coder of a text that has a form: one that has it not is neither written nor read."""
+    if form is None:
+        return coder
+
+    def encode_matching_text(value: Any) -> Any:
+        if isinstance(value, str) and form.pattern.fullmatch(value) is None:
+            raise TypeError(f"expected {form.description}")
+        return coder.encode(value)
+
+    def decode_matching_text(data: Any) -> Any:
+        value = coder.decode(data)
+        if isinstance(value, str) and form.pattern.fullmatch(value) is None:
+            raise WrongShapeError(f"expected {form.description}")
+        return value
+
+    return Coder(encode_matching_text, decode_matching_text)
+
+
+def _build_list_coder(item: Coder, max_items: int | None) -> Coder:
+    """The coder of a list, of at most `max_items` items: views show a path by recursion."""
+
+    def encode_list(value: Any) -> list[Any]:
+        if not isinstance(value, tuple | list):
+            raise TypeError(format_type_mismatch("a list", value))
+        if max_items is not None and len(value) > max_items:
+            raise TypeError(TOO_DEEP)
+        return [item.encode(part) for part in value]
+
+    def decode_list(data: Any) -> tuple[Any, ...]:
+        if not isinstance(data, list):
+            raise WrongShapeError(format_type_mismatch("a list", data))
+        if max_items is not None and len(data) > max_items:
+            raise WrongShapeError(TOO_DEEP)
+        return tuple(
+            [decode_at_step(f"[{index}]", item.decode, part) for index, part in enumerate(data)]
+        )
+
+    return Coder(encode_list, decode_list)
+
+
+def _build_mapping_coder(key: Any, item: Coder) -> Coder:
+    to_text, from_text = KEY_CODERS[key]
+    write_item, read_item, is_plain_text = item.encode, item.decode, item.is_plain_text
+
+    def encode_mapping(value: Any) -> Json:
+        if not isinstance(value, Mapping):
+            raise TypeError(format_type_mismatch("an object", value))
+        return {
+            to_text(name): part if is_plain_text and type(part) is str else write_item(part)
+            for name, part in value.items()
+        }
+
+    def decode_mapping(data: Any) -> dict[Any, Any]:
+        if not isinstance(data, dict):
+            raise WrongShapeError(format_type_mismatch("an object", data))
+        try:
+            return {
+                from_text(name): part if is_plain_text and type(part) is str else read_item(part)
+                for name, part in data.items()
+            }
+        except WrongShapeError:  # as above
+            return {
+                decode_at_step(f".{name}", from_text, name): decode_at_step(
+                    f".{name}", item.decode, part
+                )
+                for name, part in data.items()
+            }
+
+    return Coder(encode_mapping, decode_mapping)
+
+
+def _build_union_coder(args: tuple[Any, ...]) -> Coder:
+    """`X | None`, or a choice of scalars that JSON tells apart."""
+    options = [arg for arg in args if arg is not NoneType]
+    if len(options) == 1:
+        inner = build_coder(options[0])
+        return Coder(
+            lambda value: None if value is None else inner.encode(value),
+            lambda data: None if data is None else inner.decode(data),
+        )
+    choice = " or ".join(SCALAR_LABELS[option] for option in options)
+
+    def require_option_type(value: Any, make_error: Callable[[str], Exception]) -> Any:
+        if not any(_is_instance_not_bool(option, value) for option in options):
+            raise make_error(format_type_mismatch(choice, value))
+        return value
+
+    return Coder(
+        lambda value: require_option_type(value, TypeError),
+        lambda data: require_option_type(data, WrongShapeError),
+    )
+
+
+def _fits_in_decimal(value: Any) -> bool:
+    return not isinstance(value, int) or value.bit_length() <= MAX_DECIMAL_BITS
+
+
+def _is_instance_not_bool(expected_type: type[Any], value: Any) -> bool:
+    return isinstance(value, expected_type) and (
+        expected_type is bool or not isinstance(value, bool)
+    )
+
+
+def _address_to_text(value: Any) -> str:
+    if not isinstance(value, Address):
+        raise TypeError(format_type_mismatch("an address", value))
+    return str(value)
+
+
+@lru_cache(maxsize=4096)
+def _path_to_pointer(path: Any) -> str:
+    return format_json_pointer(tuple(require_text_key(part) for part in path))
+
+
+@lru_cache(maxsize=4096)
+def _pointer_to_path(text: str) -> tuple[str, ...]:
+    """Kept: ten thousand records have the same few paths, and share them so."""
+    if text.count("/") > MAX_DEPTH:
+        raise WrongShapeError(TOO_DEEP)
+    try:
+        return parse_json_pointer(text)
+    except ValueError:
+        raise WrongShapeError("expected a JSON Pointer") from None
+
+
+KEY_CODERS: Mapping[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
+    str: (require_text_key, lambda text: text),
+    Address: (_address_to_text, decode_address),
+    get_args(Fields)[0]: (_path_to_pointer, _pointer_to_path),
+}

@@ -1,0 +1,17 @@
+"""The form of a package's digest, wherever one is read."""
+
+from __future__ import annotations
+
+import re
+
+from synapse_apply.model.coding.text_forms import TextForm
+
+DIGEST_PATTERN = re.compile(r"pkg1:sha256:([0-9a-f]{64})")
+DIGEST_RULE = "`pkg1:sha256:` and 64 digits of 0-9 and a-f"
+
+DIGEST_FORM = TextForm(DIGEST_PATTERN, f"a digest: {DIGEST_RULE}")
+
+
+def is_package_digest(text: object) -> bool:
+    """Whether this is the digest of a package's content."""
+    return isinstance(text, str) and DIGEST_PATTERN.fullmatch(text) is not None

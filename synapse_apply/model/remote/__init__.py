@@ -1,0 +1,1 @@
+"""What servers say, in shapes that every layer shares."""

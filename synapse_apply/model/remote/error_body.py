@@ -1,0 +1,91 @@
+"""What servers say in an error body, by the field they say it of: DRF, FastAPI and API v2 forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.secrets.masked_text import MaskedText
+
+# Keys under which servers put words about the whole object instead of one of its fields.
+_GENERAL_KEYS = frozenset({"detail", "non_field_errors", "__all__", "message", "error"})
+# Where the field stood in the request, which FastAPI puts before the field's own path.
+_LOCATION_NAMES = frozenset({"body", "query", "path", "header"})
+_MAX_DEPTH = 12
+# Names of fields as the API has them; keys and tokens have capitals, or digits among their letters.
+_FIELD_NAME = re.compile(r"[a-z]+[0-9]?(_[a-z]+[0-9]?)*")
+
+
+def format_field_name(path: Path) -> str:
+    """A refused field as `configuration.region`; "" where a part may be a value that was sent."""
+    return ".".join(map(str, path)) if all(map(_is_safe_part, path)) else ""
+
+
+def _is_safe_part(part: Any) -> bool:
+    if isinstance(part, int):
+        return True
+    return not isinstance(part, MaskedText) and _FIELD_NAME.fullmatch(part) is not None
+
+
+def parse_field_errors(body: Any) -> dict[Path, tuple[str, ...]]:
+    """Texts by field path, from an error body in the form of DRF, FastAPI or API v2.
+
+    `()` is the request as a whole. Never raises: what has no known form is left out.
+    """
+    texts_by_path: dict[Path, list[str]] = {}
+    for path, text in _iter_error_texts(body):
+        if text not in texts_by_path.setdefault(path, []):
+            texts_by_path[path].append(text)
+    return {path: tuple(texts) for path, texts in texts_by_path.items()}
+
+
+def _iter_error_texts(body: Any) -> Iterator[tuple[Path, str]]:
+    if not isinstance(body, Mapping):
+        yield from _iter_drf_errors(body, ())
+        return
+    detail, error_object = body.get("detail"), body.get("error")
+    if isinstance(detail, list) and any(isinstance(item, Mapping) for item in detail):
+        yield from _iter_fastapi_errors(detail)
+    elif isinstance(error_object, Mapping):
+        yield from _iter_envelope_errors(error_object)
+    else:
+        yield from _iter_drf_errors(body, ())
+
+
+def _iter_drf_errors(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if len(path) > _MAX_DEPTH:
+        return
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _iter_drf_errors(inner, path if key in _GENERAL_KEYS else (*path, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            nested = isinstance(inner, Mapping | list)
+            yield from _iter_drf_errors(inner, (*path, index) if nested else path)
+    elif isinstance(value, str) and value:
+        yield path, value  # a number or a flag is no word of explanation
+
+
+def _iter_fastapi_errors(items: list[Any]) -> Iterator[tuple[Path, str]]:
+    for item in items:
+        if not isinstance(item, Mapping):
+            continue
+        location = item.get("loc")
+        parts = location if isinstance(location, list) else []
+        path = tuple(part for part in parts if isinstance(part, str | int))
+        if path and path[0] in _LOCATION_NAMES:
+            path = path[1:]
+        yield path, str(item.get("msg") or item.get("type") or "invalid")
+
+
+def _iter_envelope_errors(error_object: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    if message := error_object.get("message") or error_object.get("code"):
+        yield (), str(message)
+    details = error_object.get("details")
+    for item in details if isinstance(details, list) else []:
+        if isinstance(item, Mapping) and item.get("message"):
+            name = item.get("field")
+            path = tuple(name.split(".")) if isinstance(name, str) and name else ()
+            yield path, str(item["message"])

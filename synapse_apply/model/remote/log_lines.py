@@ -1,0 +1,85 @@
+"""A line of a job's log as every layer sees it, whatever shape a server gives it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from synapse_apply.model.coding.server_json import OddJsonError, parse_lenient_json
+from synapse_apply.model.frozen import frozen
+
+_EVENT_PREFIX = "data:"
+_TIME = re.compile(
+    r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"(?:[.,][0-9]{1,9})?(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?\]?:?[ \t]"
+)
+
+
+@frozen
+class LogLine:
+    """One line of text. `timestamp` and `level` are the server's, "" where it gives none."""
+
+    message: str
+    timestamp: str = ""
+    level: str = ""
+
+    @property
+    def message_without_time(self) -> str:
+        """The message without a date and time that it begins with, as some servers write lines."""
+        return self.message[match.end() :] if (match := _TIME.match(self.message)) else self.message
+
+
+def iter_log_lines(entry: object) -> Iterator[LogLine]:
+    """The lines of one entry of a log; a message of several lines is several.
+
+    An entry is an object with `message` (the API page), a text (the platform), or a text that is
+    itself a server-sent event (the tail of the platform's v1).
+    """
+    if isinstance(entry, Mapping):
+        message = entry.get("message", entry.get("data"))
+        if isinstance(message, Mapping):
+            message = message.get("message", message)
+        text = _to_text(entry if message is None else message)
+        timestamp = _to_text(entry.get("timestamp", entry.get("datetime")))
+        yield from _split_lines(text, timestamp, _to_text(entry.get("level")).lower())
+    elif isinstance(entry, str) and entry.lstrip().startswith(_EVENT_PREFIX):
+        yield from _iter_nested_lines(entry)
+    else:
+        yield from _split_lines(_to_text(entry))
+
+
+def iter_frame_lines(frame: Mapping[str, Any]) -> Iterator[LogLine]:
+    """The lines of a `log` frame of the tail."""
+    return iter_log_lines(frame.get("data", frame))
+
+
+def _iter_nested_lines(text: str) -> Iterator[LogLine]:
+    """The lines inside frames inside a text; a text that only looks like one is a line."""
+    frames = []
+    for part in text.splitlines():
+        if not part.strip():
+            continue
+        try:
+            inner = parse_lenient_json(part.strip().removeprefix(_EVENT_PREFIX))
+        except OddJsonError:
+            inner = None
+        if not isinstance(inner, Mapping) or not isinstance(inner.get("type"), str):
+            yield from _split_lines(text)
+            return
+        frames.append(inner)
+    for frame in frames:
+        if frame["type"] == "log":
+            yield from iter_frame_lines(frame)
+
+
+def _split_lines(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:
+    for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
+        yield LogLine(line, timestamp, level)
+
+
+def _to_text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,40 @@
+"""What an id of a server's object may be: one rule for answers, manifests, states and commands.
+
+An id becomes a segment of a URL, a key of the state and a word in commands that are printed for
+people to copy. So it has to be short, and of characters that none of these reads as anything else.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from synapse_apply.model.coding.text_forms import TextForm
+
+REMOTE_ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~:@+=-]{0,127}")
+REMOTE_ID_RULE = (
+    "1 to 128 characters of A-Z, a-z, 0-9 and `. _ ~ : @ + = -`, the first a letter, a digit or `_`"
+)
+REMOTE_ID_FORM = TextForm(REMOTE_ID_PATTERN, f"an id: {REMOTE_ID_RULE}")
+_MAX_BITS = 425  # 128 decimal digits
+
+
+def is_remote_id(text: str) -> bool:
+    """Whether a text can be the id of a server's object."""
+    return REMOTE_ID_PATTERN.fullmatch(text) is not None
+
+
+def parse_remote_id(value: Any) -> str:
+    """The id in a JSON value, as text; ValueError says what is wrong with it, never the value."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"an id is a text or an integer, not {_json_type_label(value)}")  # noqa: TRY004
+    if isinstance(value, int) and (value < 0 or value.bit_length() > _MAX_BITS):
+        raise ValueError("an id is no negative number and has at most 128 digits")
+    if isinstance(value, str) and not is_remote_id(value):
+        raise ValueError(f"an id has {REMOTE_ID_RULE}")
+    return str(value)
+
+
+def _json_type_label(value: Any) -> str:
+    names = {bool: "a truth", float: "a fraction", list: "a list", dict: "an object"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)

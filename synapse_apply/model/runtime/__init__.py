@@ -1,0 +1,1 @@
+"""Time, threads and memory, where several layers need the same."""

@@ -1,0 +1,1 @@
+"""Which texts and fields hold secrets; no secret value is read here."""

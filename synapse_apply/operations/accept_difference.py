@@ -1,0 +1,189 @@
+"""Use case: take what is live as agreed: applied becomes desired, seen becomes observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import uuid4
+
+from synapse_apply.applying.acceptance import build_acceptance, revert_acceptance
+from synapse_apply.applying.records import build_agreed_record
+from synapse_apply.applying.step import Step
+from synapse_apply.live.comparable_values import build_recorded_fields
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.plan import Cause, FieldChange
+from synapse_apply.model.state import Acceptance, Record
+from synapse_apply.model.values import ABSENT
+from synapse_apply.planning.diff.field_diff import diff_resource
+from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.workspace.target_session import PlanResult, StateSession, TargetSession
+
+OTHER_KEY_NOTE = "recorded under another state key"
+
+
+@frozen
+class AcceptableResource:
+    """A resource that can be accepted as it is live, and the fields in which it differs.
+
+    `differing_fields` lead from what is live to what is declared; `accepted_fields` are those that
+    were accepted before. `notes` tell what cannot be compared.
+    """
+
+    resource: ResourceState
+    record: Record
+    observed: Observed
+    depends_on: tuple[Address, ...]
+    differing_fields: tuple[FieldChange, ...]
+    accepted_fields: tuple[FieldChange, ...]
+    notes: tuple[str, ...]
+
+
+def build_acceptable_resource(plan_result: PlanResult, address: Address) -> AcceptableResource:
+    """What accepting an address would settle; nothing is changed.
+
+    InputError when the address is not declared, StateError when it is not recorded or not live.
+    """
+    resource = plan_result.resources.get(address)
+    if resource is None or resource.desired is None:
+        raise InputError.from_summary(
+            "The address is not declared",
+            f"No manifest declares {address}.",
+            "Declare it as it is live, then accept it.",
+        )
+    change = next(change for change in plan_result.plan.changes if change.address == address)
+    if resource.record is None or resource.lookup_result.observed is None:
+        failure = StateError.from_summary(
+            "There is nothing to accept",
+            f"{address} is {'not live' if resource.record else 'not recorded'}.",
+            f"`synapse-apply import {address} ID` records a live object.",
+        )
+        raise StateError(*failure.diagnostics)
+    diff = diff_resource(resource, resource.record)
+    foreign_changes = (FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, OTHER_KEY_NOTE)
+               for path in diff.foreign_secrets)  # fmt: skip
+    return AcceptableResource(
+        resource=resource,
+        record=resource.record,
+        observed=resource.lookup_result.observed,
+        depends_on=change.depends_on,
+        differing_fields=tuple(
+            sorted((*diff.changes, *foreign_changes), key=lambda change: change.path)
+        ),
+        accepted_fields=tuple(diff.accepted),
+        notes=tuple(diff.notes),
+    )
+
+
+def accept_differences(
+    session: TargetSession, plan_result: PlanResult, acceptable: AcceptableResource
+) -> Record:
+    """Record declared and live as agreed, whatever differs; nothing is sent.
+
+    For a change made in the product that this API cannot make. Takes the state's lock; StateError
+    when the record is not the one that was looked at.
+    """
+    resource, observed = acceptable.resource, acceptable.observed
+    change = next(
+        change for change in plan_result.plan.changes if change.address == resource.address
+    )
+    lifecycle = resource.desired.lifecycle if resource.desired else None
+    step = Step(
+        change=change,
+        type=resource.type,
+        binding=resource.binding,
+        desired=resource.desired,
+        record=resource.record,
+        observed=observed,
+        declared_fields=build_recorded_fields(
+            resource.declared_fields, lifecycle.ignore_changes if lifecycle else ()
+        ),
+        salt=resource.salt,
+        natural_key=resource.natural_key,
+    )
+    with session.lock_state("state accept"):
+        if session.store.find_record(resource.address) != acceptable.record:
+            raise _build_state_changed_error(resource.address)
+        record = build_agreed_record(
+            step, acceptable.record, observed, session.secrets, session.clock.utc_now()
+        )
+        record = replace(record, accepted=_build_acceptance(acceptable))
+        session.store.write_records(record)
+        moment, run_id = session.clock.utc_now(), str(uuid4())
+        audit_entry = session.actor.build_state_audit_entry(
+            resource.address, "accept", moment=moment, plan_id=run_id, remote_id=record.remote_id
+        )
+        session.store.append_audit_entries(audit_entry)
+    return record
+
+
+def _build_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
+    """What is accepted from now on; of a field accepted before, its undo stays the first one's."""
+    record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
+    new_acceptance = build_acceptance(paths, record.applied, record.seen)
+    old_acceptance = record.accepted
+    if old_acceptance is None:
+        return new_acceptance if paths else None
+    still_differing = _select_differing_paths(
+        old_acceptance.paths, (*acceptable.differing_fields, *acceptable.accepted_fields)
+    )
+    if not (still_differing or paths):
+        return None
+    earlier_acceptance = build_acceptance(
+        still_differing, old_acceptance.applied, old_acceptance.seen
+    )
+    added_acceptance = build_acceptance(
+        [path for path in paths if path not in still_differing],
+        new_acceptance.applied,
+        new_acceptance.seen,
+    )
+    return Acceptance(
+        tuple(dict.fromkeys((*earlier_acceptance.paths, *added_acceptance.paths))),
+        {**added_acceptance.applied, **earlier_acceptance.applied},
+        {**added_acceptance.seen, **earlier_acceptance.seen},
+    )
+
+
+def _select_differing_paths(
+    paths: Iterable[Path], changes: Iterable[FieldChange]
+) -> tuple[Path, ...]:
+    differing_paths = {change.path for change in changes}
+    return tuple(path for path in paths if path in differing_paths)
+
+
+def undo_acceptance(session: StateSession, address: Address) -> Acceptance:
+    """Put back what was recorded before `address` was accepted; gives what was accepted.
+
+    The next plan shows the differences again. StateError when nothing of it is accepted.
+    """
+    with session.lock_state("state accept"):
+        record = session.store.find_record(address)
+        if record is None or record.accepted is None:
+            reason = "is not recorded" if record is None else "has no accepted difference"
+            failure = StateError.from_summary(
+                "There is nothing to undo",
+                f"{address} {reason}.",
+                "`synapse-apply plan` tells the accepted differences of a target.",
+            )
+            raise StateError(*failure.diagnostics)
+        session.store.write_records(
+            replace(revert_acceptance(record), updated_at=session.clock.utc_now())
+        )
+        moment, run_id = session.clock.utc_now(), str(uuid4())
+        audit_entry = session.actor.build_state_audit_entry(
+            address, "undo accept", moment=moment, plan_id=run_id, remote_id=record.remote_id
+        )
+        session.store.append_audit_entries(audit_entry)
+    return record.accepted
+
+
+def _build_state_changed_error(address: Address) -> StateError:
+    failure = StateError.from_summary(
+        "The state has changed meanwhile",
+        f"Another run recorded something else of {address} while you were asked.",
+        "Run again: it shows what differs now.",
+    )
+    return StateError(*failure.diagnostics)

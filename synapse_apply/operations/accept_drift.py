@@ -1,0 +1,399 @@
+"""Use case: take live values over into the files that declare them; nothing is sent or recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.live.manifest_comparison import ManifestComparison, build_takeover_edits
+from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
+from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.edit.source_map import DocumentSpot, FieldOrigins
+from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
+from synapse_apply.manifests.phrases import format_dotted_path, suggest_known_word
+from synapse_apply.manifests.project.project import read_project
+from synapse_apply.manifests.project.targets import list_declared_targets
+from synapse_apply.manifests.yaml.editing import Edit, apply_edits
+from synapse_apply.manifests.yaml.reader import read_documents
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
+from synapse_apply.model.drift import Drift, Edited, ObjectDrift
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import FieldChange
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.values import ABSENT, get_at, is_map
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+_REFUSAL_SUMMARY = "This drift cannot be accepted"
+
+
+@frozen
+class _LiveEdit:
+    """A live value that shall stand at a place; `change` leads from what is declared to it."""
+
+    address: Address
+    change: FieldChange
+    spot: DocumentSpot
+
+    @property
+    def is_in_overlay(self) -> bool:
+        return self.spot.path[0] == "targets"
+
+
+@dataclass(slots=True)
+class _EditedFiles:
+    """The files as they will be: edits by file, and each document as the edits so far leave it."""
+
+    edits: dict[tuple[FilePath, str], list[Edit]] = field(default_factory=dict)
+    edited_documents: dict[tuple[FilePath, int], Any] = field(default_factory=dict)
+
+    def add_edit(self, spot: DocumentSpot, value: Any) -> None:
+        """Add the edit that makes a value stand at a place, maps on the way to it included."""
+        document = spot.document
+        document_key = (document.file, document.index)
+        original_value = json.loads(json.dumps(document.document.value))
+        parent = self.edited_documents.setdefault(document_key, original_value)
+        for depth, part in enumerate(spot.path):
+            is_last = depth == len(spot.path) - 1
+            child = parent.get(part) if isinstance(parent, dict) else None
+            if is_last or not isinstance(child, dict):
+                new_value = _nest_value(spot.path[depth + 1 :], value)
+                break
+            parent = child
+        edit = Edit(spot.path[: depth + 1], new_value, document.index, allow_collections=True)
+        self.edits.setdefault((document.file, document.name), []).append(edit)
+        if new_value is ABSENT:
+            parent.pop(part, None)
+        else:
+            parent[part] = new_value
+
+    def build_rewrites(self) -> Iterator[Rewrite]:
+        for (file, name), file_edits in self.edits.items():
+            try:
+                old_bytes = file.read_bytes()
+            except OSError as problem:
+                raise InputError.from_summary(
+                    "A file cannot be read", f"{name}: {problem}."
+                ) from None
+            yield Rewrite(
+                file, name, old_bytes, apply_edits(old_bytes.decode(), name, file_edits).encode()
+            )
+
+
+def write_live_values(
+    invocation: Invocation,
+    session: TargetSession,
+    plan_result: PlanResult,
+    drift: Drift,
+    addresses: Sequence[Address],
+    *,
+    write: bool,
+) -> Drift:
+    """Write the live values of these resources where their declared ones stand.
+
+    `drift` is the drift of what was `plan_result`. It comes back with what was edited. InputError,
+    with every finding, where one of them cannot be written, or when a plan of the manifests as
+    they would be still changed what is live; no file is written then.
+    """
+    findings: list[Diagnostic] = []
+    live_edits: list[_LiveEdit] = []
+    editor = _ProjectEditor.from_session(invocation, session)
+    for address in dict.fromkeys(addresses):
+        try:
+            object_drift = _find_object_drift(session, drift, address)
+            origins = editor.build_origins(session.desired[address])
+        except InputError as problem:
+            findings += problem.diagnostics
+            continue
+        if not object_drift.fields:
+            continue
+        for change in build_takeover_edits(
+            plan_result.resources[address], origins.resource.spec, object_drift.fields
+        ):
+            try:
+                live_edits += _iter_live_edits(
+                    session, origins, change, object_drift.blocked_reason
+                )
+            except InputError as problem:
+                findings += problem.diagnostics
+    if findings:
+        raise InputError(*findings)
+    files = _EditedFiles()
+    for live_edit in live_edits:
+        live_value = (
+            ABSENT
+            if live_edit.change.after is ABSENT
+            else _escape_variables(live_edit.change.after)
+        )
+        files.add_edit(
+            live_edit.spot, None if live_value is ABSENT and live_edit.is_in_overlay else live_value
+        )
+    rewrites = tuple(files.build_rewrites())
+    new_manifests = editor.check_result(rewrites, live_edits)
+    _check_no_remaining_drift(session, plan_result, new_manifests, addresses)
+    if write:
+        rewrite_files(rewrites)
+    return replace(drift, accepted_edits=tuple(_iter_accepted_edits(live_edits, rewrites)))
+
+
+def _find_object_drift(session: TargetSession, drift: Drift, address: Address) -> ObjectDrift:
+    """The drift of an address, which may be none; InputError where there is nothing live."""
+    problems = [d for d in drift.diagnostics if d.is_error and d.address in (None, str(address))]
+    if problems:
+        raise InputError(*problems)
+    if address not in session.desired:
+        hint = suggest_known_word(str(address), map(str, session.desired))
+        raise _build_refusal_error(address, f"No manifest declares {address}", hint)
+    object_drift = next(
+        (object_drift for object_drift in drift.objects if object_drift.address == address), None
+    )
+    if object_drift is None:
+        return ObjectDrift(address, "")
+    if object_drift.is_missing:
+        hint = f"To make it again: `synapse-apply apply --only {address}`. To let it go: "
+        hint += f"remove its manifest, then `synapse-apply state rm {address}`."
+        raise _build_refusal_error(
+            address, f"{address} is gone, so there is nothing to write", hint
+        )
+    return object_drift
+
+
+def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any) -> InputError:
+    return InputError(
+        error_finding(_REFUSAL_SUMMARY, f"{detail}.", hint, address=str(address), **fields)
+    )
+
+
+def _iter_live_edits(
+    session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
+) -> Iterator[_LiveEdit]:
+    """What is to be written for an edit; nothing where the manifest says it already.
+
+    `blocked_reason` tells why apply could not undo the drift.
+    """
+    resource = origins.resource
+    address = resource.address
+    full_path: Path = ("spec", *change.path)
+    position_fields = {"position": resource.find_position(change.path), "path": full_path}
+    if change.sensitive:
+        secret_phrase = (
+            "holds a secret" if is_map(get_at(resource.spec, change.path)) else "is a secret"
+        )
+        raise _build_refusal_error(
+            address,
+            f"{format_dotted_path(full_path)} {secret_phrase}: its value never goes into a file",
+            f"Bring the new value to where it is read from, or "
+            f"{_describe_undo(address, blocked_reason)}.",
+            **position_fields,
+        )
+    if session.catalogue[address.kind].find_rule(change.path).references:
+        raise _build_refusal_error(
+            address,
+            f"{format_dotted_path(full_path)} names another resource, and what is live is an id",
+            "Edit it by hand.",
+            **position_fields,
+        )
+    if not is_same_value(change.before, change.after):
+        yield _LiveEdit(address, change, origins.find_edit_spot(change.path))
+
+
+def _describe_undo(address: Address, blocked_reason: str) -> str:
+    """How drift is undone, as the end of a sentence."""
+    if blocked_reason:
+        return f"change it back in the product: apply cannot undo it ({blocked_reason})"
+    return f"undo it: `synapse-apply apply --only {address} --revert-drift`"
+
+
+def _escape_variables(value: Any) -> Any:
+    """What looks like a variable in a live text is none."""
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, Mapping):
+        return {key: _escape_variables(child) for key, child in value.items()}
+    return (
+        [_escape_variables(child) for child in value] if isinstance(value, list | tuple) else value
+    )
+
+
+def _nest_value(path: Path, value: Any) -> Any:
+    for part in reversed(path):
+        value = {part: value}
+    return value
+
+
+def _iter_accepted_edits(
+    live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
+) -> Iterator[Edited]:
+    """Each edit with the line it is on now; of a value that was taken out, of what it stood in."""
+    documents_by_file = {
+        edit.file: read_documents(edit.new_content, edit.name).documents for edit in rewrites
+    }
+    for edit in live_edits:
+        document, path = edit.spot.document, edit.spot.path
+        positions = documents_by_file[document.file][document.index].positions
+        while path and path not in positions:
+            path = path[:-1]
+        yield Edited(edit.address, edit.change, document.name, positions[path].line)
+
+
+@frozen
+class _ProjectEditor:
+    """The project as it is written, and as each of its targets reads it."""
+
+    invocation: Invocation
+    project: Project
+    target: Target
+    documents: Sequence[WrittenDocument]
+    manifests_by_target: Mapping[str, LoadedManifests]
+
+    @classmethod
+    def from_session(cls, invocation: Invocation, session: TargetSession) -> _ProjectEditor:
+        """All targets, since a manifest may be read by several of them."""
+        project, target = session.project, session.target
+        targets = {
+            each_target.name: each_target
+            for each_target in (*list_declared_targets(project), target)
+        }
+        documents = tuple(
+            iter_written_documents(
+                project, targets.values(), [str(path) for path in invocation.paths]
+            )
+        )
+        manifests_by_target = {
+            name: session.manifests
+            if name == target.name
+            else configuration.load_target_manifests(invocation, project, each_target)
+            for name, each_target in targets.items()
+        }
+        return cls(invocation, project, target, documents, manifests_by_target)
+
+    def build_origins(self, resource: Desired) -> FieldOrigins:
+        """Where the fields of a resource come from."""
+        document = next(
+            candidate for candidate in self.documents if candidate.position == resource.position
+        )
+        reading_targets = [
+            name
+            for name, manifests in self.manifests_by_target.items()
+            if any(
+                candidate.position == resource.position for candidate in manifests.desired.values()
+            )
+        ]
+        file = self.project.file
+        project_document = None
+        if file is not None:
+            name = configuration.format_path(file)
+            project_document = WrittenDocument(
+                file, name, 0, read_documents(file.read_bytes(), name).documents[0]
+            )
+        return FieldOrigins(
+            self.target, resource, document, project_document, len(reading_targets) > 1
+        )
+
+    def check_result(
+        self, rewrites: Sequence[Rewrite], live_edits: Sequence[_LiveEdit]
+    ) -> LoadedManifests:
+        """Read all as it will be: what was accepted is declared, and nothing else has changed.
+
+        Gives what this target will declare.
+        """
+        target_manifests = self.manifests_by_target[self.target.name]
+        project = self.project
+        file_cache = FileCache(
+            {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
+        )
+        for entry in rewrites:
+            if entry.file == project.file:
+                reloaded_project, findings = read_project(entry.file, entry.name, entry.new_content)
+                if reloaded_project is None:
+                    raise InputError(*findings)
+                project = reloaded_project
+        for name, old_manifests in self.manifests_by_target.items():
+            target = project.targets.get(name, self.target)
+            new_manifests = configuration.load_target_manifests(
+                self.invocation, project, target, file_cache=file_cache
+            )
+            known_findings = {_finding_identity(entry) for entry in old_manifests.diagnostics}
+            if new_errors := [
+                d
+                for d in new_manifests.diagnostics
+                if d.is_error and _finding_identity(d) not in known_findings
+            ]:
+                detail = "With what is live the manifests would have errors, which follow."
+                raise InputError(
+                    error_finding(_REFUSAL_SUMMARY, detail, "No file was written."), *new_errors
+                )
+            if name == self.target.name:
+                target_manifests = new_manifests
+            _check_only_edits_changed(
+                old_manifests, new_manifests, live_edits if name == self.target.name else ()
+            )
+        return target_manifests
+
+
+def _check_only_edits_changed(
+    old_manifests: LoadedManifests, new_manifests: LoadedManifests, live_edits: Sequence[_LiveEdit]
+) -> None:
+    edits_by_address: dict[Address, list[_LiveEdit]] = {}
+    for live_edit in live_edits:
+        edits_by_address.setdefault(live_edit.address, []).append(live_edit)
+    for address, resource in old_manifests.desired.items():
+        new_resource = new_manifests.desired.get(address)
+        if new_resource is None or (
+            address not in edits_by_address and new_resource.spec != resource.spec
+        ):
+            raise _build_refusal_error(
+                address, f"{address} would not be declared as it is now", _EDIT_BY_HAND_HINT
+            )
+        for live_edit in edits_by_address.get(address, ()):
+            if not is_same_value(
+                get_at(new_resource.spec, live_edit.change.path), live_edit.change.after
+            ):
+                name = format_dotted_path(("spec", *live_edit.change.path))
+                raise _build_refusal_error(
+                    address, f"{name} would still not be what is live", _EDIT_BY_HAND_HINT
+                )
+
+
+def _check_no_remaining_drift(
+    session: TargetSession,
+    plan_result: PlanResult,
+    new_manifests: LoadedManifests,
+    addresses: Sequence[Address],
+) -> None:
+    """Compare what will be declared with what is live, as the next plan will."""
+    comparison = ManifestComparison(plan_result.resources, session.secrets)
+    findings: list[Diagnostic] = []
+    for address in dict.fromkeys(addresses):
+        for path in comparison.list_remaining_drift(new_manifests.desired[address]):
+            full_path: Path = ("spec", *path)
+            detail = (
+                f"With what is live in the files a plan would still change "
+                f"{format_dotted_path(full_path)}"
+            )
+            position_fields = {
+                "position": session.desired[address].find_position(path),
+                "path": full_path,
+            }
+            findings += _build_refusal_error(
+                address, detail, _EDIT_BY_HAND_HINT, **position_fields
+            ).diagnostics
+    if findings:
+        raise InputError(*findings)
+
+
+_EDIT_BY_HAND_HINT = "Edit the manifest by hand. No file was written."
+
+
+def _finding_identity(finding: Diagnostic) -> tuple[Any, ...]:
+    """What makes two errors the same where lines have moved."""
+    file = finding.position.file if finding.position else ""
+    return finding.summary, finding.address, finding.path, finding.target, file

@@ -1,0 +1,69 @@
+"""Use case: ask for the health of agents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from synapse_apply.model.checkup import Checkup
+from synapse_apply.model.command import add_target_to_checkup
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.project import Target
+from synapse_apply.model.values import SecretRef
+from synapse_apply.operations.checks.agents import Agent, build_agents, check_agent_health
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.backend import connect_backend
+from synapse_apply.workspace.invocation import Invocation
+
+
+def check_agents(
+    invocation: Invocation, names: Sequence[str] = (), variables: Sequence[str] = ()
+) -> Checkup:
+    """The agents of these names, all of the target without any, and those of the variables.
+
+    Each is asked once; that one fails hides no other. InputError, before anyone is asked, for a
+    name the target does not have, and where there is nobody to ask.
+    """
+    project, target = configuration.load_project_and_target(invocation)
+    variable_agents = tuple(
+        Agent(name, SecretRef("env", name)) for name in dict.fromkeys(variables)
+    )
+    target_agents = () if variable_agents and not names else _select_agents(target, names)
+    with connect_backend(
+        project, target, invocation.environ, invocation.parallelism, read_only=True
+    ) as backend:
+        resolve = Resolver(project.root, invocation.environ).resolve_setting
+        results = check_agent_health(
+            (*target_agents, *variable_agents), resolve, backend.api.health_check_agent
+        )
+    checkup = Checkup(target.name, (("Agents", tuple(results)),))
+    return add_target_to_checkup(checkup, invocation.target or "")
+
+
+def _select_agents(target: Target, names: Sequence[str]) -> tuple[Agent, ...]:
+    if not target.agents:
+        raise InputError.from_summary(
+            "The target names no agents",
+            f"Target {target.name} has no `agents:` in the project file.",
+            "Name them there, such as {gpu-1: {env: NAME}}, or give --token-env VARIABLE.",
+            position=target.position,
+        )
+    unknown_names = [name for name in dict.fromkeys(names) if name not in target.agents]
+    if unknown_names:
+        raise InputError(*(_build_unknown_agent_finding(target, name) for name in unknown_names))
+    return build_agents(
+        {name: target.agents[name] for name in dict.fromkeys(names or target.agents)}
+    )
+
+
+def _build_unknown_agent_finding(target: Target, name: str) -> Diagnostic:
+    close_names = get_close_matches(name, target.agents, n=1)
+    hint = (
+        f"Did you mean {close_names[0]}?"
+        if close_names
+        else f"There are {', '.join(target.agents)}."
+    )
+    detail = f"Target {target.name} names no agent {name}."
+    return error_finding("There is no such agent", detail, hint, position=target.position)

@@ -1,0 +1,404 @@
+"""Use case: raise the version of a declared release where it is written, and nothing else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from synapse_apply.manifests.decode.draft import ConfigWithPositions
+from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
+from synapse_apply.manifests.edit import raise_version
+from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.manifests.project.targets import select_targets_to_check
+from synapse_apply.manifests.yaml.editing import Edit, apply_edits
+from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.packages.inspection import read_package_config
+from synapse_apply.packages.source.open_source import FILE, FOLDER, GIT, find_config_file
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.invocation import Invocation
+
+PLUGIN, RELEASE = "plugin", "release"
+VERSION_PARTS = ("major", "minor", "patch")
+_VERSION_PATH = raise_version.VERSION_PATH
+
+
+@frozen
+class BumpRequest:
+    """What was asked for.
+
+    A `part` of the version to raise, or the version itself (`exact_version`).
+    """
+
+    plugin: str
+    part: str = ""
+    exact_version: str = ""
+    changelog: str | None = None
+
+
+@frozen
+class BumpResult:
+    """What was edited, or would be.
+
+    `edits` are (file's name, edit, value before); `sources` those of the release, `changelog` what
+    its manifest says now.
+    """
+
+    old_address: Address
+    new_address: Address
+    edits: tuple[tuple[str, Edit, Any], ...]
+    rewrites: tuple[Rewrite, ...]
+    sources: tuple[PackageSource, ...]
+    changelog: str | None
+
+    @property
+    def new_version(self) -> str:
+        return self.new_address.name.rpartition("@")[2]
+
+
+@dataclass(slots=True)
+class _BumpProject:
+    """The project as it is written and as each of its targets reads it."""
+
+    invocation: Invocation
+    project: Project
+    targets: tuple[Target, ...]
+    documents: list[WrittenDocument] = field(default_factory=list)
+    target_manifests: list[LoadedManifests] = field(default_factory=list)
+
+    def list_errors(self) -> list[Diagnostic]:
+        findings = (
+            finding
+            for manifests in self.target_manifests
+            for finding in manifests.diagnostics
+            if finding.is_error
+        )
+        return list(dict.fromkeys(findings))
+
+
+def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = True) -> BumpResult:
+    """Edit the version of a plugin's one release, and its changelog if one is given.
+
+    The version is edited in the manifest, in the package's config.yaml, and in the plugin's own
+    manifest where that says the same: whatever must agree. InputError where it cannot be told
+    which release is meant, or what would have to be edited, or when the manifests would have an
+    error afterwards that they have not now; nothing is written then.
+    """
+    project = configuration.load_project(invocation)
+    bump_project = _BumpProject(
+        invocation, project, select_targets_to_check(project, invocation.target)
+    )
+    paths = [str(path) for path in invocation.paths]
+    bump_project.documents = list(iter_written_documents(project, bump_project.targets, paths))
+    bump_project.target_manifests = [
+        configuration.load_target_manifests(invocation, project, target)
+        for target in bump_project.targets
+    ]
+    document, resources = _find_release_document(bump_project, request.plugin)
+    release = resources[0]
+    raise_version.require_written_version(document, release)
+    new_address = raise_version.raise_version(release, request.part, request.exact_version)
+    raise_version.require_undeclared(new_address, bump_project.target_manifests)
+    keys = ("version", "changelog") if request.changelog is not None else ("version",)
+    raise_version.require_no_overlay_conflict(
+        bump_project.targets, release.address, new_address, keys
+    )
+    edits = _collect_edits(bump_project, document, resources, new_address, request)
+    rewrites = tuple(_build_rewrites(edits))
+    _check_bumped_manifests(bump_project, rewrites, new_address)
+    if write:
+        rewrite_files(rewrites)
+    changelog = (
+        request.changelog
+        if request.changelog is not None
+        else document.get_value("spec", "changelog")
+    )
+    sources = dict.fromkeys(
+        resource.source for resource in resources if resource.source is not None
+    )
+    edit_rows = tuple(
+        (name, edit, old_value)
+        for (_, name), file_edits in edits.items()
+        for edit, old_value in file_edits
+    )
+    return BumpResult(release.address, new_address, edit_rows, rewrites, tuple(sources), changelog)
+
+
+def _find_release_document(
+    bump_project: _BumpProject, plugin: str
+) -> tuple[WrittenDocument, list[Desired]]:
+    """The document of the one release that is meant, and what each target makes of it."""
+    name = plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
+    name, _, version = name.partition("@")
+    matches = [
+        candidate
+        for candidate in bump_project.documents
+        if candidate.address_prefix == RELEASE and _format_owner(candidate) == name
+    ]
+    if not matches:
+        _raise_no_release(bump_project, plugin, name)
+    resources_by_position = {
+        candidate.position: _list_decoded_resources(bump_project, candidate)
+        for candidate in matches
+    }
+    if version:
+        matches = [
+            candidate
+            for candidate in matches
+            if any(
+                resource_match.address.name == f"{name}@{version}"
+                for resource_match in resources_by_position[candidate.position]
+            )
+        ] or _raise_no_version(bump_project, name, version, resources_by_position)
+    if len(matches) > 1:
+        positions = ", ".join(str(candidate.position) for candidate in matches)
+        raise InputError.from_summary(
+            "Which release?",
+            f"{len(matches)} documents declare a release of {name}: {positions}.",
+            f"Say {name}@VERSION, -t TARGET or -f FILE.",
+        )
+    document = matches[0]
+    resources = resources_by_position[document.position]
+    problems = [
+        candidate
+        for candidate in bump_project.list_errors()
+        if (candidate.position and candidate.position.file == document.name)
+        or candidate.address in {str(resource.address) for resource in resources}
+    ]
+    if problems or not resources:
+        raise InputError(*(problems or bump_project.list_errors()))
+    return document, resources
+
+
+def _format_owner(document: WrittenDocument) -> str:
+    plugin = document.get_value("spec", "plugin")
+    return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
+
+
+def _list_decoded_resources(bump_project: _BumpProject, document: WrittenDocument) -> list[Desired]:
+    return [
+        resource
+        for manifests in bump_project.target_manifests
+        for resource in manifests.desired.values()
+        if resource.position == document.position
+    ]
+
+
+def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoReturn:
+    owners = sorted(
+        {
+            _format_owner(entry)
+            for entry in bump_project.documents
+            if entry.address_prefix == RELEASE
+        }
+    )
+    unread_errors = [
+        entry
+        for entry in bump_project.list_errors()
+        if entry.path is None and entry.address is None
+    ]
+    raise InputError(
+        error_finding(
+            "There is no such release",
+            f"No manifest declares a release of plugin {name or plugin!r}.",
+            suggest_known_word(name, owners) or "`synapse-apply new release NAME` writes one.",
+        ),
+        *unread_errors,
+    )
+
+
+def _raise_no_version(
+    bump_project: _BumpProject,
+    name: str,
+    version: str,
+    resources_by_position: Mapping[Position, list[Desired]],
+) -> NoReturn:
+    declared_addresses = sorted(
+        {
+            str(resource.address)
+            for resources in resources_by_position.values()
+            for resource in resources
+        }
+    )
+    raise InputError(
+        error_finding(
+            "There is no such release",
+            f"No manifest declares release/{name}@{version}.",
+            suggest_known_word(f"release/{name}@{version}", declared_addresses),
+        ),
+        *bump_project.list_errors(),
+    )
+
+
+_Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
+
+
+def _collect_edits(
+    bump_project: _BumpProject,
+    document: WrittenDocument,
+    resources: Sequence[Desired],
+    new_address: Address,
+    request: BumpRequest,
+) -> _Edits:
+    """Every edit by file, with the value that stands there now."""
+    new_version = new_address.name.rpartition("@")[2]
+    old_version = str(resources[0].spec["version"])
+    edits: _Edits = defaultdict(list)
+    for other_document in bump_project.documents:
+        is_mirror = other_document.address_prefix == PLUGIN and other_document.get_value(
+            "metadata", "name"
+        ) == _format_owner(document)
+        if other_document is document or (
+            is_mirror and other_document.get_value(*_VERSION_PATH) == old_version
+        ):
+            current_value = other_document.get_value(*_VERSION_PATH)
+            if current_value is not None:
+                edits[other_document.file, other_document.name].append(
+                    (Edit(_VERSION_PATH, new_version, other_document.index), current_value)
+                )
+    if request.changelog is not None:
+        # What looks like a variable in a message is none.
+        text = request.changelog.replace("${", "$${")
+        preceding_key = "version" if document.get_value(*_VERSION_PATH) is not None else "plugin"
+        edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
+        current_value = document.get_value("spec", "changelog")
+        edits[document.file, document.name].append((edit, current_value))
+    for file, current_value in _iter_package_configs(bump_project, resources):
+        edits[file, configuration.format_path(file)].append(
+            (Edit(("version",), new_version), current_value)
+        )
+    return edits
+
+
+def _iter_package_configs(
+    bump_project: _BumpProject, resources: Sequence[Desired]
+) -> Iterator[tuple[Path, Any]]:
+    """Each config.yaml that says a version, and which; InputError for one we cannot edit."""
+    seen_files: set[Path] = set()
+    for resource in resources:
+        source = resource.source
+        if source is None or source.kind not in {FOLDER, GIT, FILE}:
+            continue
+        allowed_files = next(
+            each_target.allow_files
+            for each_target, manifests in zip(
+                bump_project.targets, bump_project.target_manifests, strict=True
+            )
+            if resource.address in manifests.desired
+        )
+        config = read_package_config(
+            source, bump_project.project.root, read_mapping, allow_files=allowed_files
+        )
+        version = config[0].get("version") if config else None
+        if version is None:
+            continue
+        file = None
+        if source.kind == FOLDER:
+            file = find_config_file(source, bump_project.project.root, allowed_files)
+        if file is None:
+            raise InputError(_build_out_of_reach_finding(resource, source, str(version)))
+        if file not in seen_files:
+            seen_files.add(file)
+            yield file, version
+
+
+def _build_out_of_reach_finding(
+    resource: Desired, source: PackageSource, version: str
+) -> Diagnostic:
+    hint = (
+        "Raise it in the folder, commit and tag that, and name the new tag as ref."
+        if source.kind == GIT
+        else "Raise it in the package's folder and build the zip anew."
+    )
+    return error_finding(
+        "The package says the old version",
+        f"The config.yaml of {source} says {version}, and it must agree with the manifest.",
+        f"{hint} Then edit the manifest by hand.",
+        address=str(resource.address),
+        position=resource.find_position(()),
+    )
+
+
+def _build_rewrites(edits: _Edits) -> Iterator[Rewrite]:
+    for (file, name), file_edits in edits.items():
+        try:
+            old_bytes = file.read_bytes()
+        except OSError as problem:
+            raise InputError.from_summary(
+                "A file cannot be read", f"{name}: {problem.strerror}."
+            ) from None
+        text = apply_edits(old_bytes.decode(), name, [edit for edit, _ in file_edits])
+        yield Rewrite(file, name, old_bytes, text.encode())
+
+
+def _check_bumped_manifests(
+    bump_project: _BumpProject, rewrites: Sequence[Rewrite], new_address: Address
+) -> None:
+    """Read all as it will be: InputError with every error that is not there now."""
+    rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
+    known_errors = {_finding_identity(entry) for entry in bump_project.list_errors()}
+    new_errors: list[Diagnostic] = []
+    for target, old_manifests in zip(
+        bump_project.targets, bump_project.target_manifests, strict=True
+    ):
+        file_cache = FileCache(
+            {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
+        )
+        config_reader = _BumpedConfigReader(bump_project.project, target, rewrite_by_path)
+        manifests = configuration.load_target_manifests(
+            bump_project.invocation,
+            bump_project.project,
+            target,
+            file_cache=file_cache,
+            package_config=config_reader,
+        )
+        new_errors += [
+            e
+            for e in manifests.diagnostics
+            if e.is_error and _finding_identity(e) not in known_errors
+        ]
+        if not new_errors and len(manifests.desired) != len(old_manifests.desired):
+            raise InputError.from_summary(
+                "The edit would lose a resource", f"{new_address}, {target.name}."
+            )
+    if new_errors:
+        raise InputError(
+            error_finding(
+                "The version cannot be raised",
+                f"With {new_address} the manifests would have errors, which follow.",
+                "Nothing was written.",
+            ),
+            *dict.fromkeys(new_errors),
+        )
+
+
+def _finding_identity(finding: Diagnostic) -> tuple[Any, ...]:
+    """What makes two errors the same where lines have moved."""
+    file = finding.position.file if finding.position else ""
+    return finding.summary, finding.address, finding.path, finding.target, file
+
+
+@frozen
+class _BumpedConfigReader:
+    """Reads a package's config.yaml as it will be."""
+
+    project: Project
+    target: Target
+    rewrites: Mapping[Path, Rewrite]
+
+    def __call__(self, source: PackageSource) -> ConfigWithPositions | None:
+        root, allowed_files = self.project.root, self.target.allow_files
+        file = find_config_file(source, root, allowed_files) if source.kind == FOLDER else None
+        if file is not None and file in self.rewrites:
+            return read_mapping(self.rewrites[file].new_content, self.rewrites[file].name)
+        return read_package_config(source, root, read_mapping, allow_files=allowed_files)

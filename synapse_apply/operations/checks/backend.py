@@ -1,0 +1,204 @@
+"""The backend as it is reached from here: url, credentials, the one cheap read, its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from synapse_apply.client.http.environment import is_loopback
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.project.credentials import TOKEN_VARIABLE
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import (
+    Forbidden,
+    RateLimited,
+    RemoteError,
+    RemoteTimeout,
+    ServerFault,
+    Unauthorized,
+    Unreachable,
+)
+from synapse_apply.model.project import Target
+from synapse_apply.operations.checks.clocks import build_clock_result
+from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.secrets.login import read_login
+
+HOSTS_VARIABLE = "SYNAPSE_APPLY_HOSTS"
+HAS_LIST = "yes"
+
+
+def check_url(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Where the backend is, and who says so."""
+    backend_url, target = checkup.url.get_value(), checkup.target.require_value()
+    if target.is_embedded:
+        yield CheckResult.build_ok("url", f"{backend_url} (the embedded backend)")
+        return
+    yield CheckResult.build_ok("url", f"{backend_url} ({_describe_setting_source(target, 'url')})")
+    parts = urlsplit(backend_url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        finding = warning_finding(
+            "The token travels unencrypted",
+            f"{backend_url} is reached without TLS.",
+            "Use https:// if the backend has it.",
+        )
+        yield CheckResult.from_finding("url", finding)
+
+
+def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether the token may go there."""
+    checkup.host_permission.get_value()
+    limit = checkup.invocation.environ.get(HOSTS_VARIABLE)
+    if checkup.target.require_value().is_embedded or limit is None:
+        reason = (
+            "the embedded backend is this process's own"
+            if limit
+            else f"{HOSTS_VARIABLE} is not set"
+        )
+        yield CheckResult.build_ok("hosts", f"no limit ({reason})")
+    else:
+        yield CheckResult.build_ok("hosts", f"allowed by {HOSTS_VARIABLE}")
+
+
+def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Where the token comes from, never what it is."""
+    access_token, target = checkup.token.get_value(), checkup.target.require_value()
+    if target.is_embedded:
+        yield CheckResult.build_ok("token", "the embedded backend's own, new at each start")
+    elif access_token is None:
+        sources_text = target.describe_setting_sources("token")
+        yield CheckResult.build_ok("token", f"none, and this is a loopback address: {sources_text}")
+    else:
+        yield CheckResult.build_ok("token", f"from {_describe_token_source(target)}")
+        yield from _check_login_exposure(checkup, target)
+
+
+def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether it answers and takes the token: one cheap read."""
+    try:
+        seconds = checkup.answer_seconds.get_value()
+    except RemoteError as failure:
+        yield CheckResult.from_finding("backend", refused(failure, checkup))
+        return
+    is_token_sent = checkup.token.require_value() and not checkup.target.require_value().is_embedded
+    token_text = " and takes the token" if is_token_sent else ""
+    yield CheckResult.build_ok("backend", f"answers in {seconds * 1000:.0f} ms{token_text}")
+
+
+def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Which tenant is asked for; a backend that knows better refuses the read."""
+    target = checkup.target.require_value()
+    checkup.answer_seconds.require_value()
+    if target.is_embedded:
+        yield CheckResult.build_ok("tenant", "the embedded backend's own")
+    elif target.tenant:
+        yield CheckResult.build_ok(
+            "tenant", f"{target.tenant} ({_describe_setting_source(target, 'tenant')})"
+        )
+    else:
+        yield CheckResult.build_ok("tenant", "none named: that of the token")
+
+
+def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """The API version of each kind; what answers speaks it."""
+    target = checkup.target.require_value()
+    checkup.answer_seconds.require_value()
+    kinds: dict[str, list[str]] = {}
+    for kind in CATALOGUE.values():
+        kinds.setdefault(kind.select_binding(target.api).api, []).append(kind.prefix)
+    versions = (f"{version} for {', '.join(names)}" for version, names in sorted(kinds.items()))
+    yield CheckResult.build_ok("api", "; ".join(versions))
+
+
+def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """What this backend can do that not every one can."""
+    target = checkup.target.require_value()
+    checkup.answer_seconds.require_value()
+    client = checkup.backend.require_value().api
+    for kind in CATALOGUE.values():
+        binding = kind.select_binding(target.api)
+        if binding.probe_list is None:
+            continue
+        try:
+            has_list = binding.probe_list(client)
+        except RemoteError as failure:
+            finding = error_finding(
+                "It cannot be told what this backend can do",
+                f"{failure}",
+                "Without an answer nothing is planned: ask who runs the backend.",
+                request_id=failure.request_id,
+            )
+            yield CheckResult.from_finding("capability", finding, binding.list_capability)
+            continue
+        missing_text = f"no: import each {kind.prefix} that exists before the first apply"
+        yield CheckResult.build_ok(
+            "capability", HAS_LIST if has_list else missing_text, binding.list_capability
+        )
+
+
+def check_clock(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """How this machine's clock stands to the server's, by the answers so far."""
+    target = checkup.target.require_value()
+    yield build_clock_result(checkup.backend.require_value().server_clock.skew, target)
+
+
+def _describe_setting_source(target: Target, setting: str) -> str:
+    """Who says a setting of a target, and who says another one in vain."""
+    offers = target.looked_at.get(setting, ())
+    winning_source = next((offer.source for offer in offers if not offer.reason), "")
+    description = winning_source if "of the target" in winning_source else f"from {winning_source}"
+    return "; ".join((description, *(str(offer) for offer in offers if offer.unused)))
+
+
+def _describe_token_source(target: Target) -> str:
+    source_text = _describe_setting_source(target, "token").removeprefix("from ")
+    if target.token is None or target.token.source == "login":
+        return f"{source_text} (a login with the vendor's tools)"
+    return f"{target.token.name} ({source_text})" if "of the target" in source_text else source_text
+
+
+def _check_login_exposure(checkup: TargetCheckup, target: Target) -> Iterator[CheckResult]:
+    login = read_login(checkup.invocation.environ)
+    if target.token is None or target.token.source != "login" or not (login and login.is_exposed):
+        return
+    finding = warning_finding(
+        "Others can read the login file",
+        f"{login.file_label} holds a token, and its permissions let others on this machine read "
+        f"it.",
+        f"`chmod 600 {login.file_label}`",
+    )
+    yield CheckResult.from_finding("token", finding)
+
+
+_REFUSAL_TEXTS: tuple[tuple[type[RemoteError], str, str], ...] = (
+    (Unauthorized, "The backend does not accept the token", "Put one that is valid into {token}."),
+    (
+        Forbidden,
+        "The backend refuses this token",
+        "Check the tenant ({tenant}) and what the token of {token} may do.",
+    ),
+    (RateLimited, "The backend limits requests", "Try again later."),
+    (RemoteTimeout, "The backend does not answer in time", "Check the url and the network."),
+    (
+        Unreachable,
+        "The backend cannot be reached",
+        "Check the url, the network and the proxy (HTTPS_PROXY, NO_PROXY).",
+    ),
+    (ServerFault, "The backend fails", "Try again later, or ask who runs it."),
+)
+_FOREIGN_API_TEXT = (
+    "What answers is not this API",
+    "Check the url: it may need a prefix, or lead elsewhere.",
+)
+
+
+def refused(failure: RemoteError, patient: TargetCheckup) -> Diagnostic:
+    """What a failure of the one cheap read means, and what to do."""
+    found = ((summary, hint) for kind, summary, hint in _REFUSAL_TEXTS if isinstance(failure, kind))
+    summary, hint = next(found, _FOREIGN_API_TEXT)
+    target = patient.target.require_value()
+    source = TOKEN_VARIABLE
+    if target.token is not None:
+        source = target.token.name
+    told = hint.format(token=source, tenant=target.tenant or "none named")
+    return error_finding(summary, f"{failure}", told, request_id=failure.request_id)

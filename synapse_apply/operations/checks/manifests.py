@@ -1,0 +1,106 @@
+"""What is written down: the tool itself, the project file, the manifests."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+from synapse_apply import __version__
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.operations.checks.target_checkup import TargetCheckup
+from synapse_apply.workspace.configuration import format_path
+
+
+def check_tool_version(_checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Which version of what runs."""
+    python = f"Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}"
+    yield CheckResult.build_ok("tool", f"synapse-apply {__version__}, {python} on {system}")
+
+
+def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """The project file, with each of its errors."""
+    project_settings = checkup.project.get_value()
+    yield CheckResult.build_ok(
+        "project",
+        format_path(project_settings.file) if project_settings.file else "none here or above",
+    )
+
+
+def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Which Git repository answers for what has a Git ref."""
+    # Here, not above: most commands name no Git ref.
+    from synapse_apply.packages.source.git import read_checked_out_commit
+    from synapse_apply.packages.source.repository import find_repository
+
+    root = checkup.project.require_value().root
+    try:
+        git_repository = find_repository(root)
+        head_commit = read_checked_out_commit(root)[:7] if git_repository else ""
+    except InputError as problem:
+        yield from (
+            CheckResult.from_finding("repository", finding.with_changes(severity=Severity.WARNING))
+            for finding in problem.diagnostics
+        )
+        return
+    if git_repository is None:
+        yield CheckResult.build_ok("repository", "no Git repository here or above")
+        return
+    project_prefix = git_repository.find_relative_path(root)
+    parts = (
+        f"{git_repository.top} at {head_commit}"
+        if head_commit
+        else f"{git_repository.top}, no commit yet",
+        f"the project is in {project_prefix}" if project_prefix else "",
+        "a shallow clone, which lacks older commits" if git_repository.is_shallow else "",
+    )
+    yield CheckResult.build_ok("repository", ", ".join(part for part in parts if part))
+
+
+def check_target(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Which target is meant."""
+    yield CheckResult.build_ok("target", checkup.target.get_value().name)
+
+
+def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether they are valid, in one line: `validate` shows each finding."""
+    name = checkup.target.require_value().name
+    try:
+        declared_target = checkup.declared_target.get_value()
+    except SynapseApplyError as problem:
+        yield from _iter_summary_results(name, problem.diagnostics)
+        return
+    count = len(declared_target.desired)
+    if declared_target.diagnostics:
+        yield from _iter_summary_results(name, declared_target.diagnostics)
+    elif count:
+        yield CheckResult.build_ok("manifests", f"{_format_count(count, 'resource')} declared")
+    else:
+        finding = warning_finding(
+            "No manifest declares anything",
+            "Apply would forget whatever the state records.",
+            "Begin with `synapse-apply init`, or check `manifests:` in the project file.",
+        )
+        yield CheckResult.from_finding("manifests", finding)
+
+
+def _iter_summary_results(target: str, findings: tuple[Diagnostic, ...]) -> Iterator[CheckResult]:
+    errors = sum(entry.is_error for entry in findings)
+    first = next((entry for entry in findings if entry.is_error), findings[0])
+    position_text = f" ({first.position})" if first.position else ""
+    text = (
+        f"{'The first' if len(findings) > 1 else 'It is'}: {first.summary}{position_text}. "
+        f"{first.detail}"
+    )
+    hint = f"`synapse-apply validate -t {target}` shows every one."
+    count = _format_count(errors, "error") if errors else _format_count(len(findings), "warning")
+    finding = (error_finding if errors else warning_finding)(
+        f"The manifests have {count}", text, hint
+    )
+    yield CheckResult.from_finding("manifests", finding, counted_findings=findings)
+
+
+def _format_count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,68 @@
+"""What a backend offers, in doctor's rows: for a command that is done whatever the backend says."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.model.checkup import CheckResult, CheckStatus
+from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.operations.checks import backend
+from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
+from synapse_apply.workspace.invocation import Invocation
+
+
+@frozen
+class BackendOffer:
+    """`rows` as doctor has them; where the backend could not be asked, none, and `unasked` is why.
+
+    `listed` and `unlisted` are the kinds that some backends list and others do not.
+    """
+
+    rows: tuple[CheckResult, ...] = ()
+    unasked: str = ""
+    listed: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+
+
+def ask_for_offer(where: Invocation) -> BackendOffer:
+    """Ask the target's backend; reads alone are sent, and no error is raised for what they meet."""
+    with ExitStack() as stack:
+        patient = TargetCheckup(where, stack, reads_manifests=False)
+        try:
+            patient.answer_seconds.get_value()
+            rows = (*backend.check_api_versions(patient), *backend.check_capabilities(patient))
+        except RemoteError as failure:
+            return BackendOffer(
+                unasked=_sentence(
+                    CheckResult.from_finding("backend", backend.refused(failure, patient))
+                )
+            )
+        except SynapseApplyError as problem:
+            return BackendOffer(
+                unasked=_sentence(
+                    *(CheckResult.from_finding("", finding) for finding in problem.diagnostics[:1])
+                )
+            )
+        except UncheckedError as missing:
+            return BackendOffer(unasked=f"{missing}")
+        broken = [row for row in rows if row.status is not CheckStatus.OK]
+        if broken:
+            return BackendOffer(unasked=_sentence(*broken[:1]))
+        lists = {row.subject for row in rows if row.summary == backend.HAS_LIST}
+        listed: list[str] = []
+        unlisted: list[str] = []
+        for kind in CATALOGUE.values():
+            if any(binding.list_capability for binding in kind.bindings.values()):
+                needs = kind.select_binding(patient.target.require_value().api).list_capability
+                (listed if not needs or needs in lists else unlisted).append(kind.prefix)
+        return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
+
+
+def _sentence(*rows: CheckResult) -> str:
+    """One line: the server's own words are not in it."""
+    return " ".join(
+        row.summary + (f" (request id {row.first_request_id})" if row.first_request_id else "")
+        for row in rows
+    )

@@ -1,0 +1,278 @@
+"""The state: whether it is there, is this target's, and can be worked with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.descriptor import Raw
+from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.live.duplicates import build_duplicate_warning, listed_of, owners_recorded
+from synapse_apply.live.duplicates import iter_duplicates as find_twins
+from synapse_apply.manifests.schema.schemas import add_provider_marks
+from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.diagnostic import Path, warning_finding
+from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.state import Record, State
+from synapse_apply.model.values import Mac, get_at
+from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
+from synapse_apply.planning.diff.change_sides import unflatten
+from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.views.text.accepted import format_accepted_fields
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.last_seen import build_last_seen_states
+from synapse_apply.workspace.own_folder import is_own_folder_ignored
+from synapse_apply.workspace.recovery_journal import build_journal_warnings
+
+
+def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether what lies beside the project is ours, and no commit's."""
+    root = checkup.project.require_value().root
+    if not checkup.own_folder.get_value():
+        yield CheckResult.build_ok("folder", "none yet")
+    elif is_own_folder_ignored(root):
+        yield CheckResult.build_ok(
+            "folder", f"{root / OWN_FOLDER}: yours, no link, and ignored by Git"
+        )
+    else:
+        finding = warning_finding(
+            "Git does not ignore the folder of states and keys",
+            f"{root / OWN_FOLDER / IGNORE_FILE} does not say that Git ignores all of it, so "
+            "`git add -A` would take the state key.",
+            f"The next command that writes there repairs it; or: `echo '*' > "
+            f"{OWN_FOLDER}/.gitignore`.",
+        )
+        yield CheckResult.from_finding("folder", finding)
+
+
+def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether there is one that this version can read, and where it is kept."""
+    store = checkup.store.get_value()
+    for risk in store.list_warnings():
+        yield CheckResult.from_finding("state", risk)
+    if store.exists():
+        state_snapshot = checkup.state.get_value()
+        records = (
+            f"{len(state_snapshot.records)} record{'' if len(state_snapshot.records) == 1 else 's'}"
+        )
+        target = checkup.target.require_value()
+        last_seen_states = build_last_seen_states(
+            checkup.project.require_value(), target, checkup.invocation.environ
+        )
+        older_findings = last_seen_states.build_older_state_findings(
+            store, state_snapshot.lineage, store.read_progress(), target
+        )
+        yield from (CheckResult.from_finding("state", finding) for finding in older_findings)
+        if not older_findings:
+            yield CheckResult.build_ok(
+                "state", f"{store.where}: {records}, serial {state_snapshot.serial}"
+            )
+        return
+    target, embedded = checkup.target.require_value(), checkup.embedded_backend.require_value()
+    if embedded is None:
+        raise state_access.build_missing_state_error(target)
+    if not embedded.is_new:
+        raise state_access.build_mismatched_pair_error(target, state_access.NO_STATE_TEXT)
+    yield CheckResult.build_ok("state", "none yet: the first run of the embedded backend makes it")
+
+
+def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether it belongs to the target as it is now."""
+    recorded_identity, target = (
+        checkup.state.require_value().binding,
+        checkup.target.require_value(),
+    )
+    embedded = checkup.embedded_backend.require_value()
+    if embedded is not None and recorded_identity.data_set != embedded.data_set:
+        raise state_access.build_mismatched_pair_error(target, state_access.OTHER_DATA_TEXT)
+    expected_identity = state_access.build_state_identity(
+        normalize_base_url(checkup.url.require_value()), target, embedded
+    )
+    findings = state_access.build_other_backend_findings(
+        recorded_identity, target, expected_identity
+    )
+    yield from (CheckResult.from_finding("binding", finding) for finding in findings)
+    if not findings:
+        yield CheckResult.build_ok(
+            "binding", f"made for {state_access.describe_state_identity(recorded_identity)}"
+        )
+
+
+def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether it is the very state that the project file pins."""
+    recorded_lineage, target = checkup.state.require_value().lineage, checkup.target.require_value()
+    findings = state_access.build_other_lineage_findings(recorded_lineage, target)
+    yield from (CheckResult.from_finding("lineage", finding) for finding in findings)
+    if not findings:
+        pin_text = "as the project file pins it" if target.state.lineage else "not pinned"
+        yield CheckResult.build_ok("lineage", f"{recorded_lineage} ({pin_text})")
+
+
+def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether the key that compares secrets is there, and is the one they were digested with."""
+    project, target = checkup.project.require_value(), checkup.target.require_value()
+    checkup.own_folder.require_value()
+    keys = state_access.load_state_keys(project, target, checkup.invocation.environ)
+    yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
+    used_key_ids = set(_iter_used_key_ids(checkup))
+    if keys.current_key is None:
+        if _has_no_state(checkup):
+            yield CheckResult.build_ok("key", "none here: one is made together with the state")
+        elif used_key_ids or _has_declared_secrets(checkup):
+            yield CheckResult.from_finding(
+                "key", state_access.build_no_key_warning(project, target)
+            )
+        else:
+            yield CheckResult.build_ok("key", "none, and no secret needs one yet")
+        return
+    unknown_key_ids = sorted(used_key_ids - {entry.key_id for entry in keys.all_keys})
+    if unknown_key_ids:
+        finding = warning_finding(
+            "Secrets were digested with another state key",
+            f"The state names key {', '.join(unknown_key_ids)}; at hand is "
+            f"{keys.current_key.key_id} from "
+            f"{keys.current_key.origin}. Those secrets are not compared.",
+            "Restore that key, or digest anew what can be resolved: `synapse-apply state rekey`.",
+        )
+        yield CheckResult.from_finding("key", finding)
+    else:
+        yield CheckResult.build_ok(
+            "key", f"{keys.current_key.key_id} from {keys.current_key.origin}"
+        )
+
+
+def check_lock(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether a run would have to wait."""
+    checkup.state.require_value()
+    owner_notes = checkup.store.require_value().describe_lock_owner()
+    yield from (
+        CheckResult.from_finding("lock", warning_finding(note.summary, note.detail, note.hint))
+        for note in owner_notes
+    )
+    if not owner_notes:
+        yield CheckResult.build_ok("lock", "free")
+
+
+def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Differences between manifest and live object that `state accept` took for settled."""
+    field_names = [
+        f"{address}: {'.'.join(map(str, path))}"
+        for address, record in sorted(checkup.state.require_value().records.items())
+        for path in _iter_accepted_paths(record)
+    ]
+    undo_hint = "`synapse-apply state accept ADDRESS --undo` shows them in plans again"
+    yield CheckResult.build_ok(
+        "accepted",
+        f"{format_accepted_fields(field_names)} {undo_hint}" if field_names else "no difference",
+    )
+
+
+def _iter_accepted_paths(record: Record) -> Iterator[Path]:
+    """Accepted fields that differ as far as the record tells."""
+    kind = CATALOGUE.get(record.address.kind)
+    if record.accepted is None or kind is None:
+        return
+    applied_tree, seen_tree = unflatten(record.applied), unflatten(record.seen)
+    for path in record.accepted.paths:
+        rule = kind.rules.get(str(path[0]))
+        values = get_at(applied_tree, path), get_at(seen_tree, path)
+        is_hidden = isinstance(values[0], Mac) and not isinstance(values[1], Mac)
+        if not is_hidden and not is_same_value(*values, *((rule.compare,) if rule else ())):
+            yield path
+
+
+def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Calls whose outcome nobody knows yet, and those that only a file knows of."""
+    checkup.own_folder.require_value()
+    project, target = checkup.project.require_value(), checkup.target.require_value()
+    try:
+        keys = state_access.load_state_keys(project, target, checkup.invocation.environ)
+    except InputError:  # told by the check of the key
+        keys = StateKeys()
+    unrecorded_findings = build_journal_warnings(project, target, keys, _lineage_or_empty(checkup))
+    yield from (CheckResult.from_finding("calls", entry) for entry in unrecorded_findings)
+    intents = checkup.state.require_value().open_intents
+    if not intents:
+        if not unrecorded_findings:
+            yield CheckResult.build_ok("calls", "none of unknown outcome")
+        return
+    calls = ", ".join(
+        f"{entry.verb} of {entry.address} (sent {entry.sent_at})" for entry in intents
+    )
+    finding = warning_finding(
+        "The outcome of earlier calls is unknown",
+        f"{calls}.",
+        "The next apply looks them up first; `synapse-apply plan` tells what it would do.",
+    )
+    yield CheckResult.from_finding("calls", finding)
+
+
+def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
+    """Whether another live object has the natural key of a recorded one."""
+    records = checkup.state.require_value().records
+    checkup.answer_seconds.require_value()
+    marks = add_provider_marks(checkup.project.require_value().providers)
+    api, versions = checkup.backend.require_value().api, checkup.target.require_value().api
+    count = 0
+    for prefix, kind in CATALOGUE.items():
+        kind_records = {
+            record_address: record
+            for record_address, record in records.items()
+            if record_address.kind == prefix
+        }
+        binding = kind.select_binding(versions)
+        raw_objects: Sequence[Raw] = (list_if_supported(api, binding) or ()) if kind_records else ()
+        if kind_records and binding.list_objects is None and binding.list_members is not None:
+            parent = CATALOGUE[kind.rules[kind.series_field].references].select_binding(versions)
+            raw_objects = listed_of(
+                api, binding, owners_recorded(api, kind, parent, kind_records, marks)
+            )
+        for address, duplicates in find_twins(kind, binding, kind_records, raw_objects, marks):
+            count += 1
+            yield CheckResult.from_finding(
+                "twins", build_duplicate_warning(address, records[address], duplicates)
+            )
+    if not count:
+        yield CheckResult.build_ok(
+            "twins", "no second live object of a recorded name, as far as lists tell"
+        )
+
+
+def _lineage_or_empty(checkup: TargetCheckup) -> str:
+    """That of the state; "" where it cannot be read."""
+    try:
+        return checkup.state.require_value().lineage
+    except UncheckedError:
+        return ""
+
+
+def _has_no_state(checkup: TargetCheckup) -> bool:
+    """Whether there is none for sure; one that cannot be opened may be there."""
+    try:
+        return not checkup.store.require_value().exists()
+    except (UncheckedError, SynapseApplyError):
+        return False
+
+
+def _iter_used_key_ids(checkup: TargetCheckup) -> Iterator[str]:
+    """Ids of the keys that the state's digests were made with."""
+    try:
+        state_snapshot: State = checkup.state.require_value()
+    except UncheckedError:
+        return
+    for record in state_snapshot.records.values():
+        yield from _iter_mac_key_ids((*record.applied.values(), *record.seen.values()))
+
+
+def _iter_mac_key_ids(values: Iterable[object]) -> Iterator[str]:
+    return (value.key_id for value in values if isinstance(value, Mac))
+
+
+def _has_declared_secrets(checkup: TargetCheckup) -> bool:
+    try:
+        return state_access.has_declared_secrets(checkup.declared_target.require_value().desired)
+    except UncheckedError:
+        return False

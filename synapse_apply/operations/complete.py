@@ -1,0 +1,91 @@
+"""Use case: names that could be typed, as a shell completes them. Files alone, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from synapse_apply.manifests.decode.plugin import PREFIX
+from synapse_apply.manifests.project.targets import choose_target
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.project import EMBEDDED, Project, Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.invocation import Invocation
+
+
+def list_target_names(invocation: Invocation) -> list[str]:
+    """The project's targets, and the one that is always there."""
+    return list(dict.fromkeys((*configuration.load_project(invocation).targets, EMBEDDED)))
+
+
+def list_declared_addresses(invocation: Invocation) -> list[str]:
+    """What the manifests declare for the target that is meant, or for any where none is."""
+    return sorted({str(resource.address) for resource in _iter_declared_resources(invocation)})
+
+
+def list_recorded_addresses(invocation: Invocation) -> list[str]:
+    """What is recorded, or a call of it is open, in the states that are files here."""
+    project = configuration.load_project(invocation)
+    return sorted(
+        {
+            str(address)
+            for target in _list_matching_targets(invocation, project)
+            for address in _read_state_addresses(project, target)
+        }
+    )
+
+
+def list_plugin_names(invocation: Invocation) -> list[str]:
+    """The names that manifests give to plugins."""
+    return sorted(
+        {
+            resource.address.name
+            for resource in _iter_declared_resources(invocation)
+            if resource.address.kind == PREFIX
+        }
+    )
+
+
+def list_labels(invocation: Invocation) -> list[str]:
+    """Every label, as KEY=VALUE."""
+    return sorted(
+        {
+            f"{key}={value}"
+            for resource in _iter_declared_resources(invocation)
+            for key, value in resource.labels.items()
+        }
+    )
+
+
+def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
+    """What can be read of it: a manifest with an error hides no other."""
+    project = configuration.load_project(invocation)
+    for target in _list_matching_targets(invocation, project):
+        yield from configuration.load_target_manifests(invocation, project, target).desired.values()
+
+
+def _read_state_addresses(project: Project, target: Target) -> set[Address]:
+    # Here, not above: most of what is typed asks no state.
+    from synapse_apply.workspace.state_access import open_existing_store
+
+    url = target.state.url
+    if not isinstance(url, str) or is_postgres_url(url):
+        return set()
+    try:
+        with closing(open_existing_store(project, target, {})) as store:
+            state = store.read_state()
+    except SynapseApplyError:
+        return set()
+    return {*state.records, *(intent.address for intent in state.open_intents)}
+
+
+def _list_matching_targets(invocation: Invocation, project: Project) -> list[Target]:
+    try:
+        return [
+            choose_target(project, invocation.target, invocation.environ, invocation.on_terminal)
+        ]
+    except SynapseApplyError:
+        return list(project.targets.values())

@@ -1,0 +1,130 @@
+"""Use case: look at a target from all sides and say everything that is wrong at once."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import PurePath
+
+from synapse_apply.model.checkup import CheckResult, Checkup
+from synapse_apply.model.command import add_target_to_checkup
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import RemoteError, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.operations.checks import agents, backend, manifests, state
+from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
+from synapse_apply.workspace.invocation import Invocation
+
+
+@frozen
+class DoctorCheck:
+    """A function that yields rows, and the name that its row has where it cannot."""
+
+    name: str
+    iter_results: Callable[[TargetCheckup], Iterator[CheckResult]]
+
+
+# In the order in which one thing needs another. The clock comes last of what is asked of the
+# backend: it is told by the answers to all the rest.
+SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
+    (
+        "Project",
+        (
+            DoctorCheck("tool", manifests.check_tool_version),
+            DoctorCheck("project", manifests.check_project_file),
+            DoctorCheck("repository", manifests.check_repository),
+            DoctorCheck("target", manifests.check_target),
+            DoctorCheck("manifests", manifests.check_manifests),
+        ),
+    ),
+    (
+        "Backend",
+        (
+            DoctorCheck("url", backend.check_url),
+            DoctorCheck("hosts", backend.check_allowed_hosts),
+            DoctorCheck("token", backend.check_token),
+            DoctorCheck("backend", backend.check_backend_answer),
+            DoctorCheck("tenant", backend.check_tenant),
+            DoctorCheck("api", backend.check_api_versions),
+            DoctorCheck("capability", backend.check_capabilities),
+            DoctorCheck("agents", agents.check_target_agents),
+            DoctorCheck("clock", backend.check_clock),
+        ),
+    ),
+    (
+        "State",
+        (
+            DoctorCheck("folder", state.check_own_folder_trust),
+            DoctorCheck("state", state.check_state),
+            DoctorCheck("binding", state.check_state_identity),
+            DoctorCheck("lineage", state.check_lineage),
+            DoctorCheck("key", state.check_state_key),
+            DoctorCheck("lock", state.check_lock),
+            DoctorCheck("accepted", state.check_accepted_differences),
+            DoctorCheck("calls", state.check_open_calls),
+            DoctorCheck("twins", state.check_duplicates),
+        ),
+    ),
+)
+
+
+def run_all_checks(invocation: Invocation) -> Checkup:
+    """Every check, whatever becomes of the others. Nothing is changed; reads alone are sent.
+
+    Never raises for what is wrong with the target.
+    """
+    with ExitStack() as stack:
+        checkup = TargetCheckup(invocation, stack)
+        sections = tuple(
+            (title, tuple(result for check in checks for result in _run_check(check, checkup)))
+            for title, checks in SECTIONS
+        )
+        return add_target_to_checkup(
+            Checkup(_find_target_name(checkup), sections), invocation.target or ""
+        )
+
+
+def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:
+    """The rows of one check, those that came before it broke off among them."""
+    results: list[CheckResult] = []
+    try:
+        for result in check.iter_results(checkup):
+            results.append(result)  # noqa: PERF402 - what came before an exception is kept
+    except UncheckedError as missing:
+        results.append(CheckResult.build_unchecked(check.name, f"{missing}"))
+    except SynapseApplyError as problem:
+        results.extend(
+            CheckResult.from_finding(check.name, finding) for finding in problem.diagnostics
+        )
+    except RemoteError as failure:
+        finding = error_finding(
+            "A call to the backend failed", f"{failure}", request_id=failure.request_id
+        )
+        results.append(CheckResult.from_finding(check.name, finding))
+    except Exception as problem:  # noqa: BLE001 - a defect of one check must not hide the others
+        results.append(
+            CheckResult.from_finding(
+                check.name, error_finding("This check failed", _describe_defect(problem))
+            )
+        )
+    return results
+
+
+def _describe_defect(problem: Exception) -> str:
+    """Type and place alone: the text may hold anything."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    position_text = (
+        f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    )
+    reason = f": {problem.strerror}" if isinstance(problem, OSError) and problem.strerror else ""
+    return (
+        f"{type(problem).__qualname__}{position_text}{reason}. Please report it: it is our defect."
+    )
+
+
+def _find_target_name(checkup: TargetCheckup) -> str:
+    try:
+        return checkup.target.require_value().name
+    except UncheckedError:
+        return ""

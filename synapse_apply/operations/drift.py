@@ -1,0 +1,105 @@
+"""Use case: what moved outside. Reads state and backend, writes to neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.live.writable_fields import WritableFields
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.drift import Drift, Unmanaged
+from synapse_apply.model.errors import RemoteError, advise_on_failure
+from synapse_apply.model.state import State
+from synapse_apply.planning.drift import build_drift_report as drift_of
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+
+def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
+    """What to plan with: drift is seen as what apply would undo, and no run is looked for.
+
+    Also where the target keeps drift: only so the plan tells what could not be undone.
+    """
+    return PlanOptions(selected=selected, verify=False, revert_drift=True)
+
+
+def find_drift(
+    session: TargetSession, plan_result: PlanResult, *, unmanaged: bool = False
+) -> Drift:
+    """What differs live from what was recorded.
+
+    `unmanaged` also lists the live objects that no manifest declares and no record has. A read
+    that failed is an error among the diagnostics, never absence.
+    """
+    keeps_drift = session.target.on_drift == "hold"
+    report = drift_of(
+        plan_result.plan,
+        plan_result.resources,
+        keeps_drift=keeps_drift,
+        can_write=WritableFields(session),
+    )
+    report = replace(report, typed_target=session.typed_target)
+    return _with_unmanaged_objects(session, plan_result, report) if unmanaged else report
+
+
+def _with_unmanaged_objects(
+    session: TargetSession, plan_result: PlanResult, report: Drift
+) -> Drift:
+    known_objects = set(_iter_known_objects(plan_result, session.store.read_state()))
+    unmanaged_objects: list[Unmanaged] = []
+    unlistable_kinds: list[str] = []
+    unread_kinds: list[str] = []
+    problems: list[Diagnostic] = []
+    for prefix, kind in session.catalogue.items():
+        binding = kind.select_binding(session.target.api)
+        try:
+            raw_objects = list_if_supported(session.api, binding)
+        except RemoteError as failure:
+            unread_kinds.append(prefix)
+            problems.append(_build_list_failure_finding(prefix, failure))
+            continue
+        if raw_objects is None:
+            unlistable_kinds.append(prefix)
+        unmanaged_objects += [
+            Unmanaged(prefix, extract_remote_id(raw), binding.list_natural_keys(raw))
+            for raw in raw_objects or ()
+            if (prefix, binding.api, extract_remote_id(raw)) not in known_objects
+        ]
+    return replace(
+        report,
+        unmanaged=tuple(
+            sorted(
+                unmanaged_objects,
+                key=lambda unmanaged_object: (
+                    unmanaged_object.kind,
+                    unmanaged_object.keys,
+                    unmanaged_object.remote_id,
+                ),
+            )
+        ),
+        unlistable_kinds=tuple(unlistable_kinds),
+        unread_kinds=tuple(unread_kinds),
+        diagnostics=(*report.diagnostics, *add_target_to_findings(problems, session.typed_target)),
+    )
+
+
+def _iter_known_objects(plan_result: PlanResult, state: State) -> Iterator[tuple[str, str, str]]:
+    """Kind, API version and id of every object that is recorded, or found for what is declared."""
+    for address, record in state.records.items():
+        yield address.kind, record.api, record.remote_id
+    for address, resource in plan_result.resources.items():
+        if (observed := resource.lookup_result.observed) is not None:
+            yield address.kind, observed.api, observed.remote_id
+
+
+def _build_list_failure_finding(prefix: str, failure: RemoteError) -> Diagnostic:
+    return error_finding(
+        "Listing live objects failed",
+        f"{prefix}: {str(failure).removesuffix('.')}.",
+        advise_on_failure(failure, "run again", "Run again; nothing was changed."),
+        request_id=failure.request_id,
+    )

@@ -1,0 +1,53 @@
+"""The calls of a plan tried on its backend, and what is told of those that were not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from synapse_apply.applying.dry_run.dry_run import DryRunResult, dry_run_steps
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.ports import Progress
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+
+def run_dry_run(
+    session: TargetSession, plan_result: PlanResult, progress: Progress
+) -> DryRunResult:
+    """Send each call of a plan that can be tried as a dry run; nothing is written.
+
+    Where a guard speaks against the plan, only a backend that is known to make dry runs is asked.
+    """
+    tools = build_apply_tools(session, plan_result, progress)
+    with open_thread_pool(session.parallelism) as pool:
+        steps, has_guards = build_steps(plan_result), bool(plan_result.plan.guards)
+        return dry_run_steps(
+            steps, tools, collect_live_objects(plan_result), pool.map, needs_proof=has_guards
+        )
+
+
+def build_dry_run_findings(dry_run_result: DryRunResult) -> tuple[Diagnostic, ...]:
+    """What was found on the way, and one warning for all that was not tried."""
+    return (*dry_run_result.findings, *_iter_untried_warnings(dry_run_result))
+
+
+def _iter_untried_warnings(dry_run_result: DryRunResult) -> Iterator[Diagnostic]:
+    reasons: dict[str, list[str]] = {}
+    for dry_run_call, reason in dry_run_result.untried:
+        reasons.setdefault(reason, []).append(f"{dry_run_call.step.address}")
+    if not reasons:
+        return
+    counts = dry_run_result.dry_run_counts
+    calls_text = (
+        f"{counts.untried} of {counts.total_calls} call{'s' if counts.total_calls != 1 else ''}"
+    )
+    reasons_text = "; ".join(
+        f"{reason} ({format_short_list(addresses)})" for reason, addresses in reasons.items()
+    )
+    yield warning_finding(
+        "Not every call was tried on the backend",
+        f"{calls_text} not tried: {reasons_text}.",
+        "What the backend says to these shows when they are applied.",
+    )

@@ -1,0 +1,351 @@
+"""Use case: turn what is live into manifests and an inventory: a backend comes under Git."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.kinds.descriptor import ResourceType
+from synapse_apply.live.discovery import (
+    GatherQuery,
+    MissedObject,
+    ObjectGatherer,
+    describe_object,
+    owner_kind_prefix,
+)
+from synapse_apply.live.live_backend import LiveBackend, open_existing_state
+from synapse_apply.manifests.export.export_files import (
+    SCHEMA_FILE,
+    ExportLayout,
+    ExportResult,
+    write_export,
+)
+from synapse_apply.manifests.export.inventory import format_inventory
+from synapse_apply.manifests.export.manifest_names import make_unused_name
+from synapse_apply.manifests.export.manifest_of_object import Exporter, SecretVariable
+from synapse_apply.manifests.export.unseen_secrets import shows_secret
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.secrets.masked_text import contains_masked_text
+from synapse_apply.model.values import Reference
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.known_secrets import register_declared_secrets
+
+PUBLISHED_SOURCE = {"source": "published"}
+
+
+@frozen
+class ExportedObject:
+    """An object and the manifest that declares it.
+
+    `left_out_fields` are fields that it does not have.
+
+    `secrets` are those that it takes from variables: path and variable, and in words.
+    """
+
+    address: Address
+    remote_id: str
+    api: str
+    version: str
+    text: str
+    left_out_fields: tuple[str, ...] = ()
+    secrets: tuple[SecretVariable, ...] = ()
+
+
+@frozen
+class ExportReport:
+    """What became manifests, by address, and what could not; whether the target has a state."""
+
+    objects: tuple[ExportedObject, ...]
+    missed_objects: tuple[MissedObject, ...]
+    has_state: bool = True
+
+    @property
+    def inventory_rows(self) -> list[dict[str, str | None]]:
+        """Rows as `import -f` reads them."""
+        return [
+            {
+                "address": str(exported_object.address),
+                "id": exported_object.remote_id,
+                "api": exported_object.api,
+                "version": exported_object.version or None,
+            }
+            for exported_object in self.objects
+        ]
+
+
+def build_export(
+    live_backend: LiveBackend,
+    query: GatherQuery,
+    *,
+    only: Sequence[str] = (),
+    unmanaged: bool = False,
+) -> ExportReport:
+    """Manifests of what is live. Reads the backend and the state, writes nothing.
+
+    `only` are prefixes of kinds; `unmanaged` leaves out what the state records. RemoteError where
+    a list cannot be had; what concerns one object alone is among what was missed.
+    """
+    _register_manifest_secrets(live_backend)
+    recorded_addresses, has_state = _index_recorded_addresses(live_backend)
+    with open_thread_pool(live_backend.invocation.parallelism) as pool:
+        gatherer = ObjectGatherer(live_backend, query, pool)
+        gatherer.gather_objects()
+    chosen_kinds = set(only or live_backend.catalogue)
+    maker = _ManifestMaker(live_backend, gatherer, recorded_addresses, chosen_kinds)
+    for kind in sorted(live_backend.catalogue.values(), key=lambda kind: kind.rank):
+        maker.export_kind(kind)
+    excluded_addresses = set(recorded_addresses.values()) if unmanaged else set()
+    return ExportReport(
+        tuple(
+            entry
+            for entry in sorted(maker.exported_objects, key=lambda entry: entry.address)
+            if entry.address.kind in chosen_kinds and entry.address not in excluded_addresses
+        ),
+        tuple(entry for entry in maker.missed_objects if entry.prefix in chosen_kinds),
+        has_state,
+    )
+
+
+def _register_manifest_secrets(live_backend: LiveBackend) -> None:
+    """Have the secrets of the project's manifests masked, as far as these can be read."""
+    project, target, invocation = live_backend.project, live_backend.target, live_backend.invocation
+    allowed_sources = (target.allow_env, target.allow_files, project.reserved)
+    resolver = Resolver(project.root, invocation.environ, *allowed_sources)
+    with suppress(SynapseApplyError, OSError):
+        manifests = configuration.load_target_manifests(invocation, project, target)
+        redactor = live_backend.backend.redactor
+        register_declared_secrets(
+            redactor, manifests.desired.values(), manifests.marks, resolver.resolve_secret
+        )
+
+
+def _index_recorded_addresses(
+    live_backend: LiveBackend,
+) -> tuple[dict[tuple[str, str], Address], bool]:
+    """The addresses that the state has for live objects, by kind and id; whether there is a state.
+
+    Ids of another API version than the target's are none of its own.
+    """
+    with open_existing_state(live_backend) as store:
+        records, has_state = (store.read_state().records, True) if store else ({}, False)
+    api_by_kind = {
+        prefix: kind.select_binding(live_backend.target.api).api
+        for prefix, kind in live_backend.catalogue.items()
+    }
+    current_records = {
+        address: record
+        for address, record in records.items()
+        if record.api == api_by_kind.get(address.kind)
+    }
+    return {
+        (address.kind, record.remote_id): address for address, record in current_records.items()
+    }, has_state
+
+
+class _ManifestMaker:
+    """Gives every object its name and its manifest, or the reason why it has none."""
+
+    def __init__(
+        self,
+        live_backend: LiveBackend,
+        gatherer: ObjectGatherer,
+        recorded_addresses: Mapping[tuple[str, str], Address],
+        chosen_kinds: Collection[str],
+    ) -> None:
+        self._gatherer = gatherer
+        self._chosen_kinds = chosen_kinds
+        self._recorded_addresses = recorded_addresses
+        self._catalogue = live_backend.catalogue
+        live_specs = (
+            observed.spec
+            for prefix in live_backend.marks().kinds
+            for observed in gatherer.list_objects(prefix)
+        )
+        self._exporter = Exporter(
+            live_backend.project,
+            live_backend.target,
+            live_backend.marks(),
+            f"../{SCHEMA_FILE.as_posix()}",
+            shows_secret(live_specs),
+        )
+        self._used_names: dict[str, set[str]] = defaultdict(set)
+        for address in recorded_addresses.values():
+            self._used_names[address.kind].add(address.name)
+        self._addresses: dict[tuple[str, str], Address] = dict(recorded_addresses)
+        self.exported_objects: list[ExportedObject] = []
+        self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
+
+    def export_kind(self, kind: ResourceType) -> None:
+        """All of one kind; what its members belong to comes before."""
+        objects = self._gatherer.list_objects(kind.prefix)
+        objects_by_key = self._group_by_key(kind, objects)
+        for observed in objects:
+            same_key_objects = [
+                other_object
+                for other_object in objects_by_key[self._natural_key_or_id(kind, observed)]
+                if other_object is not observed
+            ]
+            reason = self._find_obstacle(kind, observed, same_key_objects)
+            if reason:
+                self._record_missed(kind, observed, reason)
+            else:
+                self._export_object(kind, observed, self._choose_address(kind, observed))
+
+    def _export_object(self, kind: ResourceType, observed: Observed, address: Address) -> None:
+        # A map that may be the package's own would be declared a second time.
+        spec: dict[str, Any] = {
+            name: value
+            for name, value in observed.spec.items()
+            if not (kind.rules[name].packaged and kind.rules[name].free_form)
+            and value != kind.rules[name].usual_value
+        }
+        if kind.series_field:
+            owner = address.name.rpartition("@")[0]
+            is_owner_id = owner.startswith("id=")
+            spec[kind.series_field] = (
+                {"id": _parse_id(owner.removeprefix("id="))}
+                if is_owner_id
+                else Reference(Address(owner_kind_prefix(kind), owner))
+            )
+        manifest = self._exporter.build_manifest(
+            address, spec, PUBLISHED_SOURCE if kind.carries_package else {}
+        )
+        left_out_fields = tuple(map(str, manifest.left_out))
+        if not manifest.text:
+            self._record_missed(
+                kind, observed, "; ".join(left_out_fields) or "no manifest can hold it"
+            )
+            return
+        self._addresses[kind.prefix, observed.remote_id] = address
+        self._used_names[address.kind].add(address.name)
+        version = str(observed.spec.get(kind.version_field, "")) if kind.series_field else ""
+        exported = ExportedObject(
+            address,
+            observed.remote_id,
+            observed.api,
+            version,
+            manifest.text,
+            left_out_fields,
+            manifest.secrets,
+        )
+        self.exported_objects.append(exported)
+
+    def _choose_address(self, kind: ResourceType, observed: Observed) -> Address:
+        """The recorded address, or one that is not taken; the same each time."""
+        recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
+        if recorded_address is not None:
+            return recorded_address
+        if kind.series_field:
+            owner = self._choose_owner_name(
+                (owner_kind_prefix(kind), str(observed.spec[kind.series_field]))
+            )
+            return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
+        text = self._natural_key_or_id(kind, observed).partition("=")[2]
+        used_names = self._used_names[kind.prefix]
+        return Address(
+            kind.prefix, make_unused_name(text, observed.remote_id, kind.prefix, used_names)
+        )
+
+    def _choose_owner_name(self, owner: tuple[str, str]) -> str:
+        """By its name, where a manifest can declare that; else by its id."""
+        is_declarable = owner in self._recorded_addresses or owner[0] in self._chosen_kinds
+        return self._addresses[owner].name if is_declarable else f"id={owner[1]}"
+
+    def _find_obstacle(
+        self, kind: ResourceType, observed: Observed, same_key_objects: Sequence[Observed]
+    ) -> str:
+        if kind.series_field:
+            owner = (owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+            recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
+            is_owner_chosen = owner[0] in self._chosen_kinds
+            if is_owner_chosen and owner not in self._addresses and recorded_address is None:
+                return f"its {owner[0]} (id {owner[1]}) was not exported"
+        if contains_masked_text(observed.spec):
+            return "a text of it repeats a secret, which no manifest may hold: change it there"
+        if same_key_objects:
+            form, _, text = self._natural_key_or_id(kind, observed).partition("=")
+            ids = ", ".join(other_object.remote_id for other_object in same_key_objects)
+            return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
+        return ""
+
+    def _group_by_key(
+        self, kind: ResourceType, objects: Sequence[Observed]
+    ) -> Mapping[str, list[Observed]]:
+        """Objects by natural key: a manifest could not say which of several it means."""
+        objects_by_key: dict[str, list[Observed]] = defaultdict(list)
+        for observed in objects:
+            objects_by_key[self._natural_key_or_id(kind, observed)].append(observed)
+        return objects_by_key
+
+    def _natural_key_or_id(self, kind: ResourceType, observed: Observed) -> str:
+        """The natural key; of what has none, one of its own."""
+        owner = None
+        if kind.series_field:
+            owners = self._gatherer.objects_by_id(owner_kind_prefix(kind))
+            owner = owners.get(str(observed.spec.get(kind.series_field)))
+        key = kind.derive_natural_key(
+            observed.spec, {kind.series_field: owner} if owner is not None else {}
+        )
+        if key or not kind.series_field:
+            return key or f"id={observed.remote_id}"
+        return (
+            f"version={observed.spec.get(kind.version_field)} of id "
+            f"{observed.spec.get(kind.series_field)}"
+        )
+
+    def _record_missed(self, kind: ResourceType, observed: Observed, reason: str) -> None:
+        name = describe_object(observed)
+        if kind.series_field:
+            owner = self._addresses.get(
+                (owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
+            )
+            name_prefix = f"{owner.name}@" if owner else ""
+            name = (
+                f"{name_prefix}{observed.spec.get(kind.version_field, '')} (id "
+                f"{observed.remote_id})"
+            )
+        self.missed_objects.append(MissedObject(kind.prefix, f"{kind.prefix} {name}", reason))
+
+
+def _parse_id(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def write_export_files(
+    report: ExportReport, folder: Path, inventory_path: Path, *, force: bool = False
+) -> ExportResult:
+    """Write a file an object under `folder`, the schema that they name, and the inventory.
+
+    All or nothing: InputError names every file that is there with other content, which only
+    `force` replaces, and every link in the way.
+    """
+    if not report.objects:
+        return ExportResult()
+    files = {folder / name: text for name, text in _build_file_texts(report.objects).items()}
+    return write_export(
+        ExportLayout(folder, inventory_path),
+        files,
+        format_inventory(report.inventory_rows),
+        force=force,
+    )
+
+
+def _build_file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
+    """Texts by file name; names stay apart where a file system takes A for a."""
+    files: dict[str, str] = {}
+    used_names: set[str] = set()
+    for exported_object in exported_objects:
+        name = f"{exported_object.address.kind}s/{exported_object.address.name}"
+        if name.lower() in used_names:
+            name += f".{exported_object.remote_id}"
+        used_names.add(name.lower())
+        files[f"{name}.yaml"] = exported_object.text
+    return files

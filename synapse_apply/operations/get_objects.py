@@ -1,0 +1,111 @@
+"""Use case: look at plugins, releases and storages as they are live; secrets come out wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.kinds.descriptor import Raw
+from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.live.live_backend import (
+    LiveBackend,
+    LiveObject,
+    decode_live_object,
+    find_live_object,
+    find_recorded_id,
+    parse_given_id,
+    read_raw_object,
+)
+from synapse_apply.model.errors import InputError, NotFound
+from synapse_apply.model.versions import version_sort_key
+
+
+def find_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:
+    """The object of a kind that is meant: by id, by a recorded name, or by its natural key."""
+    return find_live_object(live_backend, prefix, text)
+
+
+def read_owner(live_backend: LiveBackend, prefix: str, member: LiveObject) -> LiveObject | None:
+    """The object that a live one belongs to; None where it names none. InputError for none there.
+
+    It is read by its own call: what servers put into `expand` is of forms that differ.
+    """
+    kind = live_backend.find_kind_and_binding(prefix)[0]
+    owner = member.observed.spec.get(kind.series_field)
+    if owner is None:
+        return None
+    prefix = kind.rules[kind.series_field].references
+    return decode_live_object(
+        live_backend,
+        live_backend.find_kind_and_binding(prefix)[1],
+        read_raw_object(live_backend, prefix, str(owner)),
+    )
+
+
+def list_storages(live_backend: LiveBackend) -> list[LiveObject]:
+    """Every storage this token sees. The items of a list may be short of fields."""
+    _, binding = live_backend.find_kind_and_binding("storage")
+    return _decode_objects(
+        live_backend, "storage", list_if_supported(live_backend.api, binding) or ()
+    )
+
+
+def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
+    """The releases of a plugin, named by its code, its id, or the name that state knows it by.
+
+    The newest version first; what is no semantic version comes last.
+
+    Where releases are listed by the code, there are none also of a code that no plugin has: the API
+    does not tell; InputError for a plugin without a code.
+    """
+    list_by_owner = live_backend.find_kind_and_binding("release")[1].list_belonging
+    if list_by_owner is not None:
+        owner_id = find_live_object(live_backend, "plugin", plugin).observed.remote_id
+        return _sort_by_version(
+            _decode_objects(live_backend, "release", list_by_owner(live_backend.api, owner_id))
+        )
+    plugin_id = parse_given_id("plugin", plugin) or find_recorded_id(live_backend, "plugin", plugin)
+    code = (
+        plugin
+        if plugin_id is None
+        else _require_plugin_code(read_raw_object(live_backend, "plugin", plugin_id), plugin)
+    )
+    try:
+        raw_releases: Sequence[Raw] = live_backend.api.list_plugin_releases(code)
+    except NotFound:
+        raw_releases = ()
+    return _sort_by_version(_decode_objects(live_backend, "release", raw_releases))
+
+
+def _sort_by_version(live_objects: list[LiveObject]) -> list[LiveObject]:
+    keyed_objects = [
+        (version_sort_key(str(live_object.observed.spec.get("version"))), live_object)
+        for live_object in live_objects
+    ]
+    versioned_objects = [
+        (version_key, live_object)
+        for version_key, live_object in keyed_objects
+        if version_key is not None
+    ]
+    versioned_objects.sort(key=lambda pair: pair[0], reverse=True)
+    return [
+        *(live_object for _, live_object in versioned_objects),
+        *(live_object for version_key, live_object in keyed_objects if version_key is None),
+    ]
+
+
+def _require_plugin_code(raw: Raw, plugin: str) -> str:
+    code = raw.get("code")
+    if isinstance(code, str) and code:
+        return code
+    raise InputError.from_summary(
+        "This plugin has no code",
+        f"{plugin}: the API lists releases by the code of their plugin, and this one has none.",
+        "`synapse-apply state list` shows the releases that the state knows, with their ids.",
+    )
+
+
+def _decode_objects(
+    live_backend: LiveBackend, prefix: str, raws: Sequence[Raw]
+) -> list[LiveObject]:
+    _, binding = live_backend.find_kind_and_binding(prefix)
+    return [decode_live_object(live_backend, binding, raw) for raw in raws]

@@ -1,0 +1,123 @@
+"""Use case: what was done, by whom and when, as the audit of a state has it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.ports import StateStore
+from synapse_apply.model.state import AuditEntry
+from synapse_apply.workspace.state_access import build_missing_state_error
+from synapse_apply.workspace.target_session import StateSession
+
+_PAGE_SIZE = 1000
+
+
+@frozen
+class PastRun:
+    """The mutating calls of one plan, the oldest first; never empty."""
+
+    plan_id: str
+    calls: tuple[AuditEntry, ...]
+
+    @property
+    def ended_at(self) -> str:
+        """When its last call ended, RFC 3339 UTC."""
+        return self.calls[-1].at
+
+    @property
+    def actor_name(self) -> str:
+        return self.calls[0].who
+
+    @property
+    def run_url(self) -> str:
+        """The CI run's URL, "" where there was none."""
+        return self.calls[0].run
+
+    @property
+    def commit_id(self) -> str:
+        return self.calls[0].commit
+
+    @property
+    def command(self) -> str:
+        """What was typed (`apply`, `state accept`), "" where an earlier version did it."""
+        return self.calls[0].command
+
+    @property
+    def dirty_files(self) -> tuple[str, ...]:
+        """The first files of the checkout that were not the commit's."""
+        return self.calls[0].dirty
+
+    @property
+    def call_counts(self) -> dict[str, int]:
+        """How many calls of which verb there were, and how those ended that were not done.
+
+        The most frequent first: `{"create": 2, "update failed": 1}`.
+        """
+        counted = Counter(map(_format_verb_and_result, self.calls)).items()
+        return dict(sorted(counted, key=lambda row: (-row[1], row[0])))
+
+    @property
+    def result_counts(self) -> dict[str, int]:
+        """How many calls ended how, the most frequent first."""
+        return dict(Counter(call.result for call in self.calls).most_common())
+
+
+def _format_verb_and_result(call: AuditEntry) -> str:
+    verb = call.verb.partition(" to ")[0]  # a move names where to
+    return verb if call.result == "done" else f"{verb} {call.result}"
+
+
+def list_past_runs(session: StateSession, limit: int) -> list[PastRun]:
+    """The newest runs that called for a change, at most `limit`, the newest first."""
+    _require_state(session)
+    size = _PAGE_SIZE
+    while True:
+        entries = session.store.list_audit_entries(size)
+        runs = _group_by_plan(entries)
+        # One more run than was asked for is needed to know that the last one is whole.
+        if len(entries) < size or len(runs) > limit:
+            return runs[:limit]
+        size *= 4
+
+
+def find_past_run(session: StateSession, plan_id: str) -> PastRun:
+    """The run of a plan, named by its id or the beginning of it; InputError without one."""
+    _require_state(session)
+    matches = [
+        run
+        for run in _group_by_plan(_read_all_entries(session.store))
+        if run.plan_id.startswith(plan_id)
+    ]
+    exact_matches = [run for run in matches if run.plan_id == plan_id]
+    if len(exact_matches or matches) == 1:
+        return (exact_matches or matches)[0]
+    matching_ids = ", ".join(run.plan_id for run in matches[:5])
+    raise InputError.from_summary(
+        "Several plans begin so" if matches else "No plan of this id called for a change here",
+        f"{plan_id}: {matching_ids}."
+        if matches
+        else f"{plan_id} is not in the audit of this state.",
+        "Give more of the id." if matches else "`synapse-apply history` lists what is.",
+    )
+
+
+def _require_state(session: StateSession) -> None:
+    if not session.store.exists():
+        raise build_missing_state_error(session.target)
+
+
+def _read_all_entries(store: StateStore) -> list[AuditEntry]:
+    size = _PAGE_SIZE
+    while len(entries := store.list_audit_entries(size)) == size:
+        size *= 4
+    return entries
+
+
+def _group_by_plan(newest_first: Iterable[AuditEntry]) -> list[PastRun]:
+    calls: dict[str, list[AuditEntry]] = {}
+    for entry in newest_first:
+        calls.setdefault(entry.plan_id, []).append(entry)
+    return [PastRun(plan_id, tuple(reversed(plan_calls))) for plan_id, plan_calls in calls.items()]

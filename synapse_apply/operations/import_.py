@@ -1,0 +1,447 @@
+"""Use case: import what exists, so that it is ours: id and seen are recorded, nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from uuid import uuid4
+
+from synapse_apply.applying.records import flatten_live_fields
+from synapse_apply.applying.runs import with_unverified_run
+from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.live.open_intents import build_marks, require_not_recorded_as_done
+from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
+from synapse_apply.model.observed import Capabilities, Lookup, Observed
+from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, is_remote_id
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.secrets.secret_marks import SecretMarks
+from synapse_apply.model.state import IntentState, Record
+from synapse_apply.model.values import Reference, flatten
+from synapse_apply.model.verification import RUN_VERB
+from synapse_apply.workspace.inventory_rows import Inventory, InventoryRow
+from synapse_apply.workspace.target_session import TargetSession
+
+
+def import_objects(
+    session: TargetSession,
+    inventory: Inventory,
+    warn: Callable[[Diagnostic], None] = lambda _told: None,
+    *,
+    reads_bytes: bool = True,
+) -> list[Record]:
+    """Record live objects under addresses, all or none; InputError with every finding.
+
+    Published bytes are read where the server gives them, unless `reads_bytes` is false; what keeps
+    them from being read is a warning. A row's digest is recorded where nothing tells one.
+    Runs under the state's lock.
+    StateError when a file tells that an open call of one of them was done on another object.
+    """
+    with session.lock_state("import"):
+        state = session.store.read_state()
+        for intent in state.open_intents:
+            if intent.address in inventory and intent.verb != RUN_VERB:
+                remote_id = inventory[intent.address].remote_id
+                keys = session.signer.keys
+                require_not_recorded_as_done(
+                    session.project, session.target, state, intent, remote_id, keys=keys
+                )
+        lookup = _IdentityLookup(session, state.records, warn, reads_bytes=reads_bytes)
+        with open_thread_pool(session.parallelism) as pool:
+            results = list(pool.map(lookup.import_row_or_findings, inventory.items()))
+        findings = [
+            finding for result in results if isinstance(result, tuple) for finding in result
+        ]
+        if findings:
+            raise InputError(*findings)
+        records = [result for result in results if isinstance(result, Record)]
+        session.store.write_records(*records)
+        _record_import_audit(session, records)
+        _close_imported_intents(session, {record.address: record for record in records})
+    return records
+
+
+def _record_import_audit(session: TargetSession, records: Sequence[Record]) -> None:
+    moment, run_id, actor = session.clock.utc_now(), str(uuid4()), session.actor
+    session.store.append_audit_entries(
+        *(
+            actor.build_state_audit_entry(
+                record.address, "import", moment=moment, plan_id=run_id, remote_id=record.remote_id
+            )
+            for record in records
+        )
+    )
+
+
+_WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)
+
+
+class _IdentityLookup:
+    """Looks at many objects at once; each owner is read about once."""
+
+    def __init__(
+        self,
+        session: TargetSession,
+        records: Mapping[Address, Record],
+        warn: Callable[[Diagnostic], None],
+        *,
+        reads_bytes: bool,
+    ) -> None:
+        self._session = session
+        self._reads_bytes = reads_bytes
+        self._warn = warn
+        self._records = records
+        self._marks = build_marks(session, records)
+        self._address_by_object = {
+            (address.kind, record.api, record.remote_id): address
+            for address, record in records.items()
+        }
+        self._owner_cache: dict[tuple[str, str], Observed | None] = {}
+
+    def import_row_or_findings(
+        self, inventory_entry: tuple[Address, InventoryRow]
+    ) -> Record | tuple[Diagnostic, ...]:
+        """The record of an object, or why there can be none."""
+        address, row = inventory_entry
+        try:
+            return self._import_row(address, row)
+        except InputError as problem:
+            row_position = row.position
+            return tuple(
+                finding.with_changes(position=finding.position or row_position)
+                for finding in problem.diagnostics
+            )
+
+    def _import_row(self, address: Address, row: InventoryRow) -> Record:
+        session = self._session
+        kind = session.catalogue.get(address.kind)
+        if kind is None:
+            kind_names = ", ".join(session.catalogue)
+            raise InputError.from_summary(
+                "There is no such kind", f"{address}.", f"Kinds: {kind_names}."
+            )
+        binding = kind.select_binding(session.target.api)
+        if row.api and row.api != binding.api:
+            raise self._build_other_api_error(kind, binding, address, row.api)
+        if not is_remote_id(row.remote_id):
+            raise InputError.from_summary(
+                "This is no id of an object",
+                f"{address}: an id has {REMOTE_ID_RULE}.",
+                "`synapse-apply export` and the product show the ids that there are.",
+                address=str(address),
+            )
+        self._check_not_taken(address, row.remote_id, binding)
+        raw, observed = _read_object(
+            session, binding, address, row.remote_id, self._marks.for_address(address)
+        )
+        _check_address_version(kind, address, observed)
+        old_record = self._records.get(address)
+        digest = _resolve_digest(kind, address, row, observed, old_record)
+        published_bytes = self._read_published_bytes(binding, address, raw, old_record)
+        if published_bytes is not None and digest not in (None, published_bytes.digest):
+            raise _build_other_bytes_error(
+                address, row.remote_id, str(digest), published_bytes.digest
+            )
+        parents = self._read_parents(kind, observed)
+        record = _build_record(
+            session, kind, binding, address, observed, old_record, digest, parents
+        )
+        return record if published_bytes is None else _with_published_bytes(record, published_bytes)
+
+    def _read_published_bytes(
+        self, binding: ApiBinding, address: Address, raw: Raw, old_record: Record | None
+    ) -> PublishedBytes | None:
+        """What is published, unless it was read before, or cannot be, which is a warning."""
+        if not self._reads_bytes or (old_record is not None and old_record.proven):
+            return None
+        max_bytes = self._session.project.max_package_size
+        try:
+            return read_published_bytes(self._session.api, binding, raw, str(address), max_bytes)
+        except (RemoteError, InputError) as failure:
+            reason = str(failure)
+            if isinstance(failure, InputError):
+                reason = " ".join(diagnostic.detail for diagnostic in failure.diagnostics)
+            finding = warning_finding(
+                "The published bytes were not read",
+                f"{address}: {reason.removesuffix('.')}.",
+                f"`synapse-apply verify {address} --bytes` reads them later.",
+                address=str(address),
+            )
+            self._warn(finding)
+            return None
+
+    def _check_not_taken(self, address: Address, remote_id: str, binding: ApiBinding) -> None:
+        own_record = self._records.get(address)
+        if own_record is not None and own_record.remote_id != remote_id:
+            raise InputError.from_summary(
+                "The address is taken",
+                f"{address} is recorded with id {own_record.remote_id}, not {remote_id}.",
+                f"`synapse-apply state rm {address}` first, if {remote_id} is the right one.",
+                address=str(address),
+            )
+        other_address = self._address_by_object.get((address.kind, binding.api, remote_id), address)
+        if other_address != address:
+            raise InputError.from_summary(
+                "The object has an address already",
+                f"Id {remote_id} is recorded as {other_address}.",
+                f"Rename it: `synapse-apply state mv {other_address} {address}`.",
+                address=str(address),
+            )
+
+    def _build_other_api_error(
+        self, kind: ResourceType, binding: ApiBinding, address: Address, api: str
+    ) -> InputError:
+        """An id of another API version may be another object's here."""
+        hint = "Leave the row out: `synapse-apply apply --adopt` finds what is declared by its key."
+        if self._find_lookup_strength(kind, binding, address) is not Lookup.COMPLETE:
+            hint = (
+                f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
+                f"there. `synapse-apply export --ids {kind.prefix}=1-400` writes an inventory of "
+                "those that have such an id."
+            )
+        return InputError(
+            error_finding(
+                "The id is of another API version",
+                f"{address}: its id is one of API {api}, and target {self._session.target.name} "
+                f"uses {binding.api} for it. Ids of two versions are not one space.",
+                hint,
+                address=str(address),
+            )
+        )
+
+    def _find_lookup_strength(
+        self, kind: ResourceType, binding: ApiBinding, address: Address
+    ) -> Lookup:
+        """What a search for it proves here; where its key is not known, for the weakest form."""
+        session = self._session
+        list_capability, has_list = binding.list_capability, binding.probe_list
+        is_listable = has_list(session.api) if list_capability and has_list is not None else False
+        capabilities = Capabilities({list_capability: True} if is_listable else {})
+        desired = session.desired.get(address)
+        key = kind.derive_natural_key(desired.spec, {}) if desired else ""
+        keys = [key] if key else [f"{form}=" for form in binding.lookup]
+        lookups = {binding.lookup_proof(key, capabilities) for key in keys}
+        return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
+
+    def _read_parents(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
+        """Live owners, as far as they can be read: they only help to recognise a rename."""
+        parents = {}
+        for name, rule in kind.rules.items():
+            parent_id = observed.spec.get(name)
+            if rule.references and parent_id is not None:
+                owner = self._read_owner(rule.references, str(parent_id))
+                if owner is not None:
+                    parents[name] = owner
+        return parents
+
+    def _read_owner(self, prefix: str, remote_id: str) -> Observed | None:
+        object_key = (prefix, remote_id)
+        if object_key not in self._owner_cache:
+            binding = self._session.catalogue[prefix].select_binding(self._session.target.api)
+            try:
+                raw = binding.read_object(self._session.api, remote_id)
+                self._owner_cache[object_key] = binding.decode(raw, self._session.manifests.marks)
+            except RemoteError:
+                self._owner_cache[object_key] = None
+        return self._owner_cache[object_key]
+
+
+def _resolve_digest(
+    kind: ResourceType,
+    address: Address,
+    row: InventoryRow,
+    observed: Observed,
+    old_record: Record | None,
+) -> str | None:
+    """What is known of the published bytes: by the server, else by the record, else by the row.
+
+    InputError where a row says otherwise: what was published never changes.
+    """
+    live_digest = observed.extra.get("digest")
+    # The same object as before: what was published under it has not changed.
+    known_digest = live_digest or (old_record.digest if old_record else None)
+    if row.digest and not kind.carries_package:
+        raise InputError.from_summary(
+            "A digest of what has no package",
+            f"{address}: the inventory has the digest {row.digest}, and a {kind.prefix} has none.",
+            "Remove it from the row.",
+            address=str(address),
+        )
+    if row.digest and known_digest and known_digest != row.digest:
+        digest_source = "the server" if live_digest else "the state"
+        raise InputError.from_summary(
+            "The digest is another one",
+            f"{address} (id {row.remote_id}): the inventory has the digest {row.digest}, and "
+            f"{digest_source} has {known_digest}.",
+            "Check the id: it may be that of another object. If it is right, remove the digest "
+            "from the row.",
+            address=str(address),
+        )
+    return known_digest or row.digest or None
+
+
+def _build_other_bytes_error(
+    address: Address, remote_id: str, known_digest: str, published_digest: str
+) -> InputError:
+    return InputError(
+        error_finding(
+            "The published bytes are others",
+            f"{address} (id {remote_id}): the backend gives {published_digest}, and what is known "
+            f"of it "
+            f"is {known_digest}.",
+            "Check the id, and whether somebody replaced what is published. If it is right, remove "
+            "the digest from the row.",
+            address=str(address),
+        )
+    )
+
+
+def _with_published_bytes(record: Record, published_bytes: PublishedBytes) -> Record:
+    """The record with the bytes that were read."""
+    return replace(
+        record,
+        digest=published_bytes.digest,
+        files=record.files or published_bytes.files,
+        proven={"digest": published_bytes.digest, "at": record.updated_at},
+    )
+
+
+def _check_address_version(kind: ResourceType, address: Address, observed: Observed) -> None:
+    """A member of a series stands under OWNER@VERSION, and under its own version."""
+    owner, _, version = address.name.rpartition("@")
+    live_version = str(observed.spec.get(kind.version_field, "")) if kind.series_field else version
+    if kind.series_field and not (owner and version):
+        raise InputError.from_summary(
+            "An address without its version",
+            f"{address}: a {kind.prefix}'s address is {kind.prefix}/NAME@VERSION.",
+            f"Id {observed.remote_id} is version {live_version}.",
+            address=str(address),
+        )
+    if live_version != version:
+        raise InputError.from_summary(
+            "The object is another version",
+            f"Id {observed.remote_id} is version {live_version}, and the address says {version}.",
+            f"Check the id, or import it as {kind.prefix}/{owner}@{live_version}.",
+            address=str(address),
+        )
+
+
+def _read_object(
+    session: TargetSession,
+    binding: ApiBinding,
+    address: Address,
+    remote_id: str,
+    marks: SecretMarks,
+) -> tuple[Raw, Observed]:
+    try:
+        raw = binding.read_object(session.api, remote_id)
+        return raw, binding.decode(raw, marks)
+    except NotFound as missing:
+        raise InputError(
+            error_finding(
+                "There is no such object",
+                f"The backend has no {address.kind} with id {remote_id}, or hides it.",
+                "Check the id, the tenant and the token.",
+                address=str(address),
+                request_id=missing.request_id,
+            )
+        ) from None
+    except (Unauthorized, Unreachable):
+        raise  # whatever is read next would meet the same
+    except RemoteError as failure:
+        raise InputError(
+            error_finding(
+                "Reading the object failed",
+                f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
+                "Nothing was imported. Try again.",
+                address=str(address),
+                request_id=failure.request_id,
+            )
+        ) from None
+
+
+def _build_record(
+    session: TargetSession,
+    kind: ResourceType,
+    binding: ApiBinding,
+    address: Address,
+    observed: Observed,
+    old_record: Record | None,
+    digest: str | None,
+    parents: Mapping[str, Observed],
+) -> Record:
+    desired = session.desired.get(address)
+    salt = old_record.salt if old_record and old_record.salt else session.new_salt()
+    declared_fields = flatten(desired.spec) if desired else {}
+    series, version = _resolve_series(kind, address, observed, desired.spec if desired else {})
+    now = session.clock.utc_now()
+    record = Record(
+        address=address,
+        remote_id=observed.remote_id,
+        api=binding.api,
+        natural_key=kind.derive_natural_key(observed.spec, parents),
+        seen=flatten_live_fields(observed, declared_fields, salt, session.secrets),
+        salt=salt,
+        digest=digest,
+        files=old_record.files if old_record else {},
+        verification=old_record.verification if old_record else None,
+        protected=bool(desired and desired.lifecycle.prevent_destroy),
+        depends_on=_list_dependencies(desired, declared_fields),
+        series=series,
+        version=version,
+        created_at=old_record.created_at if old_record and old_record.created_at else now,
+        updated_at=now,
+    )
+    return record if old_record else with_unverified_run(record, kind, desired, now)
+
+
+def _list_dependencies(
+    desired: Desired | None, declared: Mapping[Path, object]
+) -> tuple[Address, ...]:
+    """What a manifest refers to or awaits: the order of deletes and renames rests on it."""
+    referenced_addresses = {
+        reference.address for reference in declared.values() if isinstance(reference, Reference)
+    }
+    return tuple(sorted(referenced_addresses | set(desired.depends_on if desired else ())))
+
+
+def _resolve_series(
+    kind: ResourceType, address: Address, observed: Observed, spec: Mapping[str, object]
+) -> tuple[str, str]:
+    """The record's series: by the manifest where there is one, else by the address."""
+    if spec:
+        return kind.locate_in_series(spec)
+    if not kind.series_field:
+        return "", ""
+    owner = address.name.rpartition("@")[0]
+    owner_reference = Reference(Address(kind.rules[kind.series_field].references, owner))
+    is_owner_id = owner.startswith("id=")
+    return kind.locate_in_series(
+        {
+            kind.series_field: owner.removeprefix("id=") if is_owner_id else owner_reference,
+            kind.version_field: observed.spec.get(kind.version_field, ""),
+        }
+    )
+
+
+def _close_imported_intents(session: TargetSession, records: Mapping[Address, Record]) -> None:
+    """An import answers the question an open create left: it was made, and this is it."""
+    for intent in session.store.read_state().open_intents:
+        record = records.get(intent.address)
+        if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell
+            continue
+        closed_intent = replace(intent, state=IntentState.DONE, remote_id=record.remote_id)
+        entry = session.actor.build_audit_entry(
+            closed_intent, "settled by hand: imported", moment=session.clock.utc_now()
+        )
+        own_record = replace(
+            record,
+            digest=intent.digest or record.digest,
+            files=intent.files or record.files,
+            # What we made ourselves is not taken over: its run is still to be made.
+            verification=None if intent.verb == "create" else record.verification,
+        )
+        session.store.close_intent(closed_intent, own_record, entry)

@@ -1,0 +1,319 @@
+"""Use case: write a project file and first manifests, so that nobody begins with an empty page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.manifests.edit.rewriting import build_existing_file_finding, write_new_file
+from synapse_apply.manifests.export.export_files import SCHEMA_FILE
+from synapse_apply.manifests.export.manifest_names import is_valid_name, make_name_from_text
+from synapse_apply.manifests.phrases import FILL_IN, suggest_known_word
+from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
+from synapse_apply.manifests.schema.schemas import (
+    bundle_schema,
+    format_schema,
+    list_missing_keys,
+    list_provider_names,
+)
+from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
+from synapse_apply.manifests.yaml.writing import format_schema_line
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.inspection import read_package_config
+
+MANIFESTS_FOLDER = "manifests"
+FIRST_VERSION = "0.1.0"
+
+PROJECT_TEXT = f"""\
+apiVersion: synapse-apply/v1
+kind: Project
+manifests: [{MANIFESTS_FOLDER}/]
+
+# The backend that is meant when no --target is given. The embedded one is always there.
+default_target: embedded
+
+# Your own backends. Tokens come from the environment, never from this file.
+# targets:
+#   prod:
+#     url: https://api.example.com
+#     tenant: acme
+#     token: {{env: SYNAPSE_PROD_TOKEN}}
+#     variables: {{bucket: acme-prod}}
+
+# What differs from target to target; a manifest says ${{var.bucket}}.
+# variables:
+#   bucket: {{default: acme-dev}}
+"""
+EXAMPLE_TEXT = """\
+# A first storage, to see plan and apply work. `synapse-apply new` writes more.
+apiVersion: synapse-apply/v1
+kind: Storage
+metadata: {name: example}
+spec:
+  name: Example
+  provider: file_system
+  category: internal
+  configuration:
+    base_path: /data/example
+"""
+
+
+@frozen
+class ProjectScaffold:
+    """Files by path, without the line that names their schema; `root` is the project's folder."""
+
+    root: Path
+    files: Mapping[Path, str]
+
+    def write_files(self) -> None:
+        """Write all of them, or none where one is there already (InputError).
+
+        Schemas are written where there are none yet, so that editors have them.
+        """
+        existing_paths = [path for path in self.files if path.exists()]
+        if existing_paths:
+            raise InputError(*map(build_existing_file_finding, existing_paths))
+        for path, text in self.files.items():
+            name = "project" if path.name == FILE_NAME else "manifest"
+            schema = find_schema_path(self.root, path, name)
+            write_new_file(path, with_schema_line(text, path, schema))
+            if not schema.exists() and not schema.parent.is_symlink():
+                write_new_file(schema, format_schema(name))
+
+
+def find_schema_path(root: Path, file: Path, name: str) -> Path:
+    """Where the schema of a file is, or shall be: beside it, or above it in the project.
+
+    Where there is none above, it goes into the folder of manifests, as `export` has it.
+    """
+    schema_name = Path(SCHEMA_FILE.parent, f"{name}.schema.json")
+    folder = Path(os.path.abspath(file)).parent  # noqa: PTH100 - links stay as they are written
+    project_root = Path(os.path.abspath(root))  # noqa: PTH100
+    for ancestor in (folder, *folder.parents):
+        if (ancestor / schema_name).is_file():
+            return ancestor / schema_name
+        if ancestor == project_root:
+            break
+    manifests_folder = project_root / MANIFESTS_FOLDER
+    is_outside_manifests = name == "manifest" and not folder.is_relative_to(manifests_folder)
+    return (folder if is_outside_manifests else manifests_folder) / schema_name
+
+
+def with_schema_line(text: str, file: Path, schema: Path) -> str:
+    """The text below a line that tells editors where its schema is, as seen from the file."""
+    relative_path = os.path.relpath(schema, os.path.abspath(file.parent))  # noqa: PTH100
+    return format_schema_line(Path(relative_path).as_posix()) + text
+
+
+def write_new_manifest(folder: Path, text: str, out: Path | None) -> str:
+    """Write a manifest to a file that is not there yet; gives its text, with its schema's line.
+
+    Without a file nothing is written: the text is one for the folder of manifests.
+    """
+    project_file = find_project_file(folder)
+    root = project_file.parent if project_file else folder
+    file = out if out is not None else root / MANIFESTS_FOLDER / "new.yaml"
+    if out is not None:
+        ProjectScaffold(root, {file: text}).write_files()
+    return with_schema_line(text, file, find_schema_path(root, file, "manifest"))
+
+
+def build_project_scaffold(folder: Path) -> ProjectScaffold:
+    """A project file and a first manifest; InputError inside another project."""
+    project_file = find_project_file(folder)
+    if project_file is not None:
+        raise InputError(
+            error_finding(
+                "There is a project already",
+                f"{project_file} is the project file here.",
+                "Add manifests with `synapse-apply new`, or `synapse-apply init --from FOLDER`.",
+            )
+        )
+    files = {folder / FILE_NAME: PROJECT_TEXT}
+    manifests_folder = folder / MANIFESTS_FOLDER
+    if not (manifests_folder.is_dir() and any(manifests_folder.iterdir())):
+        files[manifests_folder / "example.yaml"] = EXAMPLE_TEXT
+    return ProjectScaffold(folder, files)
+
+
+def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
+    """Manifests of a plugin folder and its first release, and a project file where none is.
+
+    InputError when the folder is not there, lies outside the project, or cannot be read.
+    """
+    project_file = find_project_file(folder)
+    root = project_file.parent if project_file else folder
+    source = _relative_plugin_path(root, plugin)
+    config_entry = read_package_config(PackageSource("folder", source), root, read_mapping)
+    config = config_entry[0] if config_entry else {}
+    plugin_code = config.get("code") or plugin.resolve().name
+    name = make_name_from_text(str(plugin_code))
+    files = {
+        root / MANIFESTS_FOLDER / f"{name}.yaml": _format_plugin_and_release(name, source, config)
+    }
+    if project_file is None:
+        files = {root / FILE_NAME: PROJECT_TEXT, **files}
+    return ProjectScaffold(root, files)
+
+
+def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> str:
+    """A manifest to fill in; `kind` is plugin, release (NAME or NAME@VERSION) or storage.
+
+    InputError for a name that cannot be one, or a provider nobody knows.
+    """
+    name, separator, version = name.partition("@")
+    if not is_valid_name(name) or (separator and kind != "release"):
+        raise InputError(
+            error_finding(
+                "This cannot be a name",
+                f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and "
+                f"`-`.",
+                f"For example `synapse-apply new {kind} {make_name_from_text(name)}`.",
+            )
+        )
+    if kind == "plugin":
+        return _format_plugin(name)
+    if kind == "release":
+        return _format_release(name, version or "1.0.0")
+    return _format_storage(name, provider)
+
+
+def _relative_plugin_path(root: Path, plugin: Path) -> str:
+    """The folder as manifests write it: relative to the project's root, with slashes."""
+    if not plugin.is_dir():
+        raise InputError(
+            error_finding(
+                "There is no such folder", f"{plugin} is not a folder.", "Name a plugin folder."
+            )
+        )
+    relative = os.path.relpath(plugin.resolve(), root.resolve())
+    if relative.startswith(".."):
+        raise InputError(
+            error_finding(
+                "The folder lies outside the project",
+                f"{plugin} is not inside {root}.",
+                "Run the command in a folder that holds both, or move the plugin.",
+            )
+        )
+    return Path(relative).as_posix()
+
+
+def _format_plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
+    """What config.yaml says is taken from there; only what it lacks is written here."""
+    path = _format_inline_string("./" + source if source != "." else ".")
+    lines = [
+        "apiVersion: synapse-apply/v1",
+        "kind: Plugin",
+        f"metadata: {{name: {_format_inline_string(name)}}}",
+        "spec:",
+        f"  from: {path}  # name, code, description and category come from its config.yaml",
+    ]
+    if not config.get("name"):
+        lines.append(f"  name: {_format_inline_string(name)}")
+    lines += [
+        "---",
+        "apiVersion: synapse-apply/v1",
+        "kind: Release",
+        "spec:",
+        f"  plugin: {_format_inline_string(name)}",
+    ]
+    if not config.get("version"):
+        lines.append(f'  version: "{FIRST_VERSION}"')
+    lines.append(f"  source: {path}  # zipped and published; a new version is a new release")
+    return "\n".join(lines) + "\n"
+
+
+def _format_plugin(name: str) -> str:
+    return f"""\
+apiVersion: synapse-apply/v1
+kind: Plugin
+metadata: {{name: {_format_inline_string(name)}}}
+spec:
+  name: {_format_inline_string(name)}
+  code: {_format_inline_string(name)}
+  description: {FILL_IN}
+  # version: "1.0.0"
+  # author: Your team
+  # category: image_processing
+  # configuration:
+  #   parameters: {{quality: {{type: float, default: 0.8}}}}
+"""
+
+
+def _format_release(name: str, version: str) -> str:
+    return f"""\
+apiVersion: synapse-apply/v1
+kind: Release
+spec:
+  plugin: {_format_inline_string(name)}  # a Plugin manifest's metadata.name
+  version: {json.dumps(version)}
+  # changelog: Initial release
+  # is_stable: true
+  source: ./plugins/{name}  # a folder; or file: dist/{name}.zip
+"""
+
+
+def _format_storage(name: str, provider: str) -> str:
+    if provider not in list_provider_names():
+        known_text = ", ".join(list_provider_names())
+        suggestion = suggest_known_word(provider, list_provider_names())
+        raise InputError(
+            error_finding(
+                "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
+            )
+        )
+    lines = [
+        "apiVersion: synapse-apply/v1",
+        "kind: Storage",
+        f"metadata: {{name: {_format_inline_string(name)}}}",
+        "spec:",
+        f"  name: {_format_inline_string(name)}",
+        f"  provider: {provider}",
+        "  category: external",
+        *_iter_configuration_lines(name, bundle_schema(f"providers/{provider}")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """A line a key, from the provider's schema: what is needed as it is, the rest commented."""
+    variable = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    if schema.get("x-secret"):
+        yield "  configuration: {}  # its keys are not documented; every value is secret:"
+        yield f"  #   password: {{valueFrom: {{env: {variable}_PASSWORD}}}}"
+        return
+    yield "  configuration:"
+    keys = schema["properties"]
+    other_keys = set(schema.get("x-vocabularies", {}).get("platform", ()))
+    required_keys = list_missing_keys(schema)
+    secret_keys = [key for key in keys if keys[key].get("x-secret") and key not in other_keys]
+    required_keys |= set() if required_keys & set(secret_keys) else set(secret_keys)
+    ordered_keys = [k for k in keys if k in required_keys] + [
+        k for k in keys if k not in required_keys
+    ]
+    for key in (key for key in ordered_keys if key not in other_keys):
+        value = FILL_IN
+        if key in secret_keys:
+            format_text = ", format: json" if "secretMap" in keys[key].get("$ref", "") else ""
+            value = f"{{valueFrom: {{env: {variable}_{key.upper()}{format_text}}}}}"
+        line_start = "    " if key in required_keys else "    # "
+        yield f"{line_start}{key}: {value}  # {_describe_key(keys[key])}"
+
+
+def _describe_key(key: Mapping[str, Any]) -> str:
+    """A key's description, without which vocabulary it is of: only one is written here."""
+    text = str(key.get("description", ""))
+    return text.removesuffix(".").removesuffix(", in the documented keys")
+
+
+def _format_inline_string(text: str) -> str:
+    """A YAML scalar that is a string, whatever it looks like."""
+    return format_inline_scalar(text, flow=True)

@@ -1,0 +1,322 @@
+"""Use case: jobs as the backend has them. Both vocabularies of servers are understood."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions
+from synapse_apply.applying.logs.tailing import LogListener, LogTailer
+from synapse_apply.kinds.job_lists import JobOwners, list_jobs_since
+from synapse_apply.kinds.wire import extract_remote_id
+from synapse_apply.live.live_backend import (
+    LiveBackend,
+    build_absent_error,
+    find_by_key,
+    find_recorded_id,
+    parse_given_id,
+    record_audit_entry,
+    resolve_run_plugin,
+)
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import (
+    Effect,
+    InputError,
+    Invalid,
+    NotFound,
+    OutcomeUnknown,
+    RemoteError,
+    describe_failure,
+)
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import PLATFORM_WORDS, Job, JobStatus, list_status_words, parse_job
+from synapse_apply.model.ports import JobCalls
+
+EXPANDABLE_FIELDS = ("logs", "metrics", "result")
+
+
+@frozen
+class JobFilter:
+    """Which jobs to list; what is left out does not matter. `plugin` is an id, name or code."""
+
+    status: JobStatus | None = None
+    plugin: str = ""
+    created_after: datetime | None = None
+    user: str = ""
+
+
+@frozen
+class JobReport:
+    """What to tell the backend about a job; None is left as it is."""
+
+    status: JobStatus | None = None
+    progress: float | None = None
+    result: Any = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@frozen
+class FollowSettings:
+    """How to follow: seconds between looks, and seconds until it is given up (None: never)."""
+
+    interval: float = POLL_INTERVAL
+    timeout: float | None = None
+
+    def to_follow_options(self) -> FollowOptions:
+        return FollowOptions(self.interval, self.timeout, time.sleep, time.monotonic)
+
+
+def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]:
+    """Every job that fits, page after page as they are taken, each once."""
+    query: dict[str, Any] = {}
+    plugin_id = _find_plugin_id(live_backend, job_filter.plugin) if job_filter.plugin else None
+    if job_filter.plugin:
+        query["plugin"] = (
+            resolve_run_plugin(live_backend, plugin_id) if plugin_id else job_filter.plugin
+        )
+        # Jobs are v1's: the id that they show is compared with an id of v1 alone.
+        plugin_id = plugin_id if query["plugin"] == plugin_id else None
+    if job_filter.user:
+        query["user"] = job_filter.user
+    owners = JobOwners(live_backend.api)
+    seen_ids: set[str] = set()
+    plugin_names: set[str] = set()
+    for raw in _iter_jobs_by_status(live_backend, query, job_filter):
+        job = _parse_job(raw)
+        # A server may pass over a filter it does not know, and a list moves while it is read.
+        if job.id in seen_ids or not _matches_filter(job, job_filter):
+            continue
+        job = owners.add_plugin_and_version(job)
+        if job_filter.plugin:
+            # A code that the API cannot look up is compared with those that jobs show.
+            if owners.runs_other_plugin(job, plugin_id or str(query["plugin"])):
+                continue
+            plugin_names.add(job.plugin_code or job.plugin)
+            if plugin_id is None and len(plugin_names) > 1:
+                raise _build_no_filter_error(job_filter.plugin)
+        seen_ids.add(job.id)
+        yield job
+
+
+def read_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:
+    """One job; InputError when there is none."""
+    params = {"expand": ",".join(expand)} if expand else None
+    with _explain_job_errors(job_id):
+        return JobOwners(live_backend.api).add_plugin_and_version(
+            _parse_job(_select_job_calls(live_backend, job_id).get_job(job_id, params))
+        )
+
+
+def show_log(
+    live_backend: LiveBackend, job_id: str, listener: LogListener, last_lines: int | None = None
+) -> None:
+    """The log as it is now, or its last lines; InputError when there is no such job."""
+    with _explain_job_errors(job_id):
+        LogTailer(
+            _select_job_calls(live_backend, job_id),
+            job_id,
+            FollowSettings().to_follow_options(),
+            listener,
+            last_lines,
+        ).show_current_log()
+
+
+def follow_log(
+    live_backend: LiveBackend,
+    job_id: str,
+    settings: FollowSettings,
+    listener: LogListener,
+    last_lines: int | None = None,
+) -> Job:
+    """The log until the job ends or the time is up; the job as it was last seen."""
+    with _explain_job_errors(job_id):
+        return LogTailer(
+            _select_job_calls(live_backend, job_id),
+            job_id,
+            settings.to_follow_options(),
+            listener,
+            last_lines,
+        ).follow_log()
+
+
+def update_job(
+    live_backend: LiveBackend, job_id: str, report: JobReport
+) -> tuple[Job, Diagnostic | None]:
+    """Report on a job in the words its server uses; the job after it, and a warning if there is.
+
+    InputError for what the server refuses, OutcomeUnknown when its answer was lost.
+    """
+    body = _build_update_body(read_job(live_backend, job_id), report)
+    try:
+        answer = live_backend.api.update_job(job_id, body)
+    except RemoteError as failure:
+        is_outcome_unknown = failure.effect is Effect.UNKNOWN
+        record_audit_entry(
+            live_backend,
+            "update",
+            f"job/{job_id}",
+            job_id,
+            "unknown" if is_outcome_unknown else "failed",
+        )
+        raise (
+            _build_lost_error(job_id, failure)
+            if is_outcome_unknown
+            else _build_refusal_error(failure)
+        ) from None
+    audit_warning = record_audit_entry(live_backend, "update", f"job/{job_id}", job_id, "done")
+    return (_parse_job(answer) if answer else read_job(live_backend, job_id)), audit_warning
+
+
+def _select_job_calls(live_backend: LiveBackend, job_id: str) -> JobCalls:
+    """The calls of the API version whose id this is."""
+    jobs_of = live_backend.find_kind_and_binding("release")[1].select_job_calls
+    return jobs_of(live_backend.api, job_id) if jobs_of is not None else live_backend.api
+
+
+@contextmanager
+def _explain_job_errors(job_id: str) -> Iterator[None]:
+    """An id that no job has, or that no job can have, in words."""
+    hint = "`synapse-apply jobs list` shows those there are."
+    try:
+        yield
+    except NotFound as failure:
+        raise build_absent_error("job", job_id, failure, hint) from None
+    except Invalid as failure:
+        if failure.status_code:
+            raise
+        raise InputError.from_summary(
+            "This is no id of a job", f"{job_id!r}: {failure}.", hint
+        ) from None
+
+
+def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
+    """The id of a plugin; None for a code that this API cannot look up."""
+    plugin_id = parse_given_id("plugin", text) or find_recorded_id(live_backend, "plugin", text)
+    if plugin_id is not None:
+        return plugin_id
+    matches = find_by_key(live_backend, live_backend.find_kind_and_binding("plugin")[1], text)
+    return extract_remote_id(matches[0]) if len(matches) == 1 else None
+
+
+def _build_no_filter_error(plugin: str) -> InputError:
+    return InputError(
+        error_finding(
+            "This backend does not list jobs by the code of their plugin",
+            f"It answers jobs of other plugins than {plugin!r}, too.",
+            "Give the plugin's id, as --plugin id=123.",
+        )
+    )
+
+
+def _iter_jobs_by_status(
+    live_backend: LiveBackend, query: Mapping[str, Any], job_filter: JobFilter
+) -> Iterator[Mapping[str, Any]]:
+    """Jobs by status, asked for in the page's word, and in the platform's where that finds none."""
+    since = job_filter.created_after
+    if job_filter.status is None:
+        yield from list_jobs_since(live_backend.api, query, since)
+        return
+    has_jobs, refusal = False, None
+    for word in list_status_words(job_filter.status):
+        try:
+            for raw in list_jobs_since(live_backend.api, {**query, "status": word}, since):
+                has_jobs = True
+                yield raw
+        except Invalid as failure:
+            if has_jobs or failure.status_code != 400:
+                raise
+            refusal = failure
+            continue
+        refusal = None
+        if has_jobs:
+            return
+    if refusal is not None:
+        raise refusal
+
+
+def _matches_filter(job: Job, job_filter: JobFilter) -> bool:
+    """Whether nothing that a job shows is against it, its plugin aside."""
+    if job_filter.status is not None and job.status is not job_filter.status:
+        return False
+    user = job.raw.get("user")
+    if job_filter.user and isinstance(user, str | int) and str(user) != job_filter.user:
+        return False
+    created_at = _parse_moment(job.created)
+    return not (
+        job_filter.created_after and created_at and created_at < _to_utc(job_filter.created_after)
+    )
+
+
+def _parse_moment(text: str) -> datetime | None:
+    try:
+        return _to_utc(datetime.fromisoformat(text))
+    except ValueError:
+        return None
+
+
+def _to_utc(moment: datetime) -> datetime:
+    """In UTC, which a server means that names no zone."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _parse_job(raw: object) -> Job:
+    try:
+        return parse_job(raw if isinstance(raw, Mapping) else {})
+    except ValueError as problem:
+        raise RemoteError(f"jobs: {problem}") from None
+
+
+def _build_update_body(job: Job, report: JobReport) -> dict[str, Any]:
+    """The body of an update: the page's fields, or the platform's for a server that speaks so.
+
+    The platform replaces whole objects and keeps facts of its own in them, so they are merged.
+    """
+    is_platform = str(job.raw.get("status", "")).isupper()
+    body: dict[str, Any] = {}
+    if report.status is not None:
+        body["status"] = PLATFORM_WORDS[report.status] if is_platform else report.status.value
+    if report.progress is not None and is_platform:
+        progress_record = _object_field(job.raw, "progress_record")
+        current = {**_object_field(progress_record, "current_progress"), "overall": report.progress}
+        body["progress_record"] = {**progress_record, "current_progress": current}
+    elif report.progress is not None:
+        body["progress"] = report.progress
+    if report.result is not None:
+        body["result"] = report.result
+    if report.metadata is not None and is_platform:
+        body["meta"] = {**_object_field(job.raw, "meta"), **report.metadata}
+    elif report.metadata is not None:
+        body["metadata"] = dict(report.metadata)
+    return body
+
+
+def _object_field(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = source.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _build_lost_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        error_finding(
+            "Nobody can tell whether the job was updated",
+            describe_failure(failure),
+            f"It is not sent again. Look: `synapse-apply jobs get {job_id}`.",
+            request_id=failure.request_id,
+        )
+    )
+
+
+def _build_refusal_error(failure: RemoteError) -> Exception:
+    if failure.status_code not in {400, 409, 422}:
+        return failure
+    return InputError(
+        error_finding(
+            "The backend refuses this update",
+            describe_failure(failure),
+            "An ended job stays as it ended; correct the values, then try again.",
+            request_id=failure.request_id,
+        )
+    )

@@ -1,0 +1,343 @@
+"""Use case: look at a package, write it to a file, compare it with what was published."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.draft import normalize_source_path
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.rules import build_flaw_finding
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired, Package, PackageSource
+from synapse_apply.model.state import Record
+from synapse_apply.model.versions import version_sort_key
+from synapse_apply.packages.build import build_package_zip as build_zip
+from synapse_apply.packages.diff import FileChange, list_file_changes
+from synapse_apply.packages.inspection import (
+    PackageListing,
+    inspect_source,
+    list_package_files,
+    read_package_config,
+)
+from synapse_apply.packages.source.open_source import PUBLISHED
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.package_findings import with_visible_path
+from synapse_apply.workspace.package_sources import build_package_linter
+from synapse_apply.workspace.selection import SelectableAddresses, find_matching_addresses
+from synapse_apply.workspace.state_access import build_missing_state_error
+from synapse_apply.workspace.target_session import open_state
+
+_VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+
+
+@frozen
+class PackageQuery:
+    """The package that was asked for: of a release that is declared, or any source."""
+
+    source: PackageSource
+    root: Path
+    max_size: int
+    allow_files: tuple[str, ...] = ()
+    release: Desired | None = None
+
+    @property
+    def release_address(self) -> str:
+        """The release's, "" for a mere source."""
+        return str(self.release.address) if self.release else ""
+
+    @property
+    def label(self) -> str:
+        """What to call it in a sentence."""
+        return self.release_address or str(self.source)
+
+
+@frozen
+class PackageDifference:
+    """What a package has become since one of its releases was published.
+
+    `are_files_known` is False where the state knows a digest and not the files behind it.
+    """
+
+    release: Desired
+    package: Package
+    compared_address: Address
+    published_digest: str
+    are_files_known: bool
+    changes: tuple[FileChange, ...]
+
+    @property
+    def is_different(self) -> bool:
+        return self.package.digest != self.published_digest
+
+
+def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQuery:
+    """The package that `name` names: a folder or a zip that is there, else a declared release.
+
+    With `ref` it is a folder at that Git ref. InputError when there is no such thing, or when the
+    manifests have errors.
+    """
+    path = invocation.directory / name
+    if ref:
+        return _build_query_at_ref(invocation, name, ref)
+    if os.path.lexists(path):
+        kind = "folder" if path.is_dir() else "file"
+        size = configuration.load_project(invocation).max_package_size
+        return PackageQuery(
+            PackageSource(kind, normalize_source_path(name)), invocation.directory, size, (name,)
+        )
+    project, target = configuration.load_project_and_target(invocation)
+    return _build_release_query(
+        project,
+        target,
+        _find_release(_read_declared_resources(invocation, project, target), name, path),
+    )
+
+
+def _build_query_at_ref(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
+    size = configuration.load_project(invocation).max_package_size
+    path = invocation.directory / folder
+    # The folder need not be there now; Git reads from the nearest one that is.
+    root = next(ancestor for ancestor in (path, *path.parents) if ancestor.is_dir())
+    relative_path = path.relative_to(root).as_posix()
+    return PackageQuery(PackageSource("git", relative_path, ref), root, size)
+
+
+def _read_declared_resources(
+    invocation: Invocation, project: Project, target: Target
+) -> Mapping[Address, Desired]:
+    manifests = configuration.load_target_manifests(invocation, project, target)
+    if manifests.has_errors:
+        raise InputError(*manifests.diagnostics)
+    return manifests.desired
+
+
+def _find_release(
+    resources: Mapping[Address, Desired], name: str, path: Path | None = None
+) -> Desired:
+    """The one release of this name: an address, or a series with one declared member."""
+    releases = {
+        address: resource
+        for address, resource in resources.items()
+        if CATALOGUE[address.kind].carries_package
+    }
+    matches = [
+        releases[address]
+        for address in find_matching_addresses(SelectableAddresses(releases), name)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        matches_text = ", ".join(str(resource.address) for resource in matches)
+        raise InputError(
+            error_finding(
+                "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
+            )
+        )
+    missing_path_text = f"nothing is at {path}, and " if path is not None else ""
+    suggestion = suggest_known_word(name, [str(address) for address in releases])
+    raise InputError(
+        error_finding(
+            "There is no such package" if path is not None else "There is no such release",
+            f"{name}: {missing_path_text}no manifest declares a release of this name.",
+            suggestion[:1].upper() + suggestion[1:]
+            or "Name a folder, a zip, or release/PLUGIN@VERSION.",
+        )
+    )
+
+
+def _build_release_query(project: Project, target: Target, release: Desired) -> PackageQuery:
+    source = release.source
+    if source is None or source.kind == PUBLISHED:
+        raise InputError(
+            error_finding(
+                "The bytes of this release are not ours",
+                f"{release.address} declares `source: published`: somebody else publishes it.",
+                "Name a release with a source: or a file:.",
+                address=str(release.address),
+                position=release.find_position(()),
+            )
+        )
+    size = project.max_package_size
+    return PackageQuery(source, project.root, size, target.allow_files, release)
+
+
+@dataclass(slots=True)
+class PackageInside:
+    """A package read and hashed; `file_sizes` are those of its files in bytes."""
+
+    package: Package
+    file_sizes: Mapping[str, int]
+    findings: list[Diagnostic] = field(default_factory=list)
+
+
+def read_package(query: PackageQuery) -> PackageInside:
+    """All of a package, read once more. InputError with every finding."""
+    findings: list[Diagnostic] = []
+    package = inspect_source(
+        query.source,
+        query.root,
+        query.max_size,
+        finding_context={"address": query.release_address or None},
+        allow_files=query.allow_files,
+        warn=findings.append,
+    )
+    return PackageInside(package, list_package_contents(query).included, findings)
+
+
+def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
+    """All that the platform would refuse or ignore, and what keeps the package from being built.
+
+    `strict` makes errors of warnings.
+    """
+    package_linter = build_package_linter(query.source)
+    findings: list[Diagnostic] = []
+    try:
+        inspect_source(
+            query.source,
+            query.root,
+            query.max_size,
+            finding_context={"address": query.release_address or None},
+            allow_files=query.allow_files,
+            watcher=package_linter,
+        )
+    except InputError as problem:
+        findings.extend(problem.diagnostics)
+    flaws = package_linter.list_flaws()
+    lint_findings = (*package_linter.config_findings, *map(build_flaw_finding, flaws))
+    findings = [*(with_visible_path(finding, query.root) for finding in lint_findings), *findings]
+    return tuple(
+        finding.with_strict_severity() if strict else finding for finding in dict.fromkeys(findings)
+    )
+
+
+def list_package_contents(query: PackageQuery) -> PackageListing:
+    """What goes into the zip, what does not and why; nothing is hashed."""
+    return list_package_files(query.source, query.root, allow_files=query.allow_files)
+
+
+def write_package_zip(query: PackageQuery, path: Path) -> PackageInside:
+    """Write the reproducible zip to a path; InputError where that cannot be."""
+    findings: list[Diagnostic] = []
+    package = build_zip(
+        query.source,
+        query.root,
+        path,
+        query.max_size,
+        allow_files=query.allow_files,
+        warn=findings.append,
+    )
+    return PackageInside(package, list_package_contents(query).included, findings)
+
+
+def suggest_zip_name(query: PackageQuery) -> str:
+    """`yolo-1.2.0.zip`: of the release, else of the folder and the version in its config.yaml."""
+    if query.release is not None:
+        name = query.release.address.name.replace("@", "-").replace("=", "-")
+        return f"{name}.zip"
+    version = ""
+    try:
+        config = read_package_config(
+            query.source, query.root, read_mapping, allow_files=query.allow_files
+        )
+        version = str(config[0].get("version", "")) if config else ""
+    except InputError:
+        pass  # what is wrong with config.yaml is no reason not to zip it
+    folder = (query.root / query.source.path).resolve()
+    name = folder.stem if query.source.kind == "file" else folder.name
+    omits_version = not _VERSION_PATTERN.fullmatch(version) or name.endswith(f"-{version}")
+    return f"{name}.zip" if omits_version else f"{name}-{version}.zip"
+
+
+def compare_with_published(
+    invocation: Invocation, name: str, compared_name: str = ""
+) -> PackageDifference:
+    """How the package of a declared release differs from a published one.
+
+    That is the same release, or the newest one of its series that is recorded; `compared_name`
+    names another, by address or version. InputError when the state does not know any bytes of it.
+    """
+    with open_state(invocation) as session:
+        has_state = session.store.exists()
+        if not has_state and not session.target.is_embedded:  # which begins with an empty one
+            raise build_missing_state_error(session.target)
+        release = _find_release(
+            _read_declared_resources(invocation, session.project, session.target), name
+        )
+        records = session.store.read_state().records if has_state else {}
+    record = _find_record_to_compare(records, release, compared_name)
+    if record.digest is None:
+        raise InputError(_build_unknown_bytes_finding(release, record))
+    package = read_package(_build_release_query(session.project, session.target, release)).package
+    changes = list_file_changes(record.files, package.files) if record.files else ()
+    are_files_known = bool(record.files) or record.digest == package.digest
+    return PackageDifference(
+        release, package, record.address, record.digest, are_files_known, changes
+    )
+
+
+def _find_record_to_compare(
+    records: Mapping[Address, Record], release: Desired, compared_name: str
+) -> Record:
+    address = release.address
+    if not compared_name and address in records:
+        return records[address]
+    kind = CATALOGUE[address.kind]
+    series, _ = kind.locate_in_series(release.spec)
+    series_records = [
+        record for record in records.values() if record.series and record.series == series
+    ]
+    if compared_name:
+        matches = [
+            record
+            for record in series_records
+            if compared_name in (str(record.address), record.version)
+        ]
+        if matches:
+            return matches[0]
+        versions = [record.version for record in series_records]
+        raise InputError(
+            error_finding(
+                "There is no such published release",
+                f"The state has no {compared_name} of the series of {address}.",
+                suggest_known_word(compared_name, versions)
+                or "`synapse-apply state list` shows what it has.",
+                address=str(address),
+            )
+        )
+    if not series_records:
+        raise InputError(
+            error_finding(
+                "Nothing was published yet",
+                f"The state knows no release that {address} could be compared with.",
+                f"`synapse-apply package show {address}` shows what is in it.",
+                address=str(address),
+            )
+        )
+    return _find_newest_record(series_records)
+
+
+def _find_newest_record(records: Iterable[Record]) -> Record:
+    return max(
+        records, key=lambda record: (version_sort_key(record.version) or (), record.created_at)
+    )
+
+
+def _build_unknown_bytes_finding(release: Desired, record: Record) -> Diagnostic:
+    return error_finding(
+        "The state does not know the published bytes",
+        f"{record.address} was imported or published by somebody else; no digest of its package "
+        "was ever recorded.",
+        "The files cannot be compared. A version published from here is known from then on.",
+        address=str(release.address),
+    )

@@ -1,0 +1,322 @@
+"""Use case: what would be done. Reads state and backend, writes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from synapse_apply.applying.settle import ResolvedIntent, apply_resolved_intents
+from synapse_apply.live.common_rules import find_declared_by_other_targets
+from synapse_apply.live.comparable_values import build_resources
+from synapse_apply.live.live_reader import LiveReader
+from synapse_apply.live.named_secrets import wrap_recorded_secrets
+from synapse_apply.live.open_intents import build_live_reader, build_marks, resolve_open_intents
+from synapse_apply.live.other_runs import find_concurrent_run_warnings
+from synapse_apply.live.published_versions import find_published_versions
+from synapse_apply.live.replaced_packages import build_commit_sources, with_replacements
+from synapse_apply.live.writable_fields import WritableFields
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import add_target_to_plan
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Plan, PlanBase
+from synapse_apply.model.ports import Progress
+from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.state import Record, State
+from synapse_apply.planning.moving import build_moved_records, find_removed_addresses
+from synapse_apply.planning.open_call_refusals import WAIT_HINT
+from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
+from synapse_apply.planning.planner import build_plan as make_plan
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.workspace.recovery_journal import find_done_calls
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+
+def plan(
+    session: TargetSession,
+    options: PlanOptions,
+    *,
+    dry_run_progress: Progress | None = None,
+    addresses_to_read: Collection[Address] = (),
+) -> PlanResult:
+    """A plan of the whole target as it stands now, held to the target's rules.
+
+    With `dry_run_progress`, which is told of each, every call that the backend can check without
+    acting on it is sent so; what it refuses is refused in the plan. Recorded addresses that are not
+    declared are read where a delete needs it, and where they are `addresses_to_read`. RemoteError
+    never leaves here: a read that failed is a finding of its address. StateError and InputError as
+    the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
+    """
+    observed_state = _observe_state(session, options, addresses_to_read)
+    if concurrent_run := find_concurrent_run_warnings(session.store, observed_state.serial):
+        # It may have ended by now; then this look tells of one moment.
+        observed_state = _observe_state(session, options, addresses_to_read)
+        concurrent_run = find_concurrent_run_warnings(session.store, observed_state.serial)
+    plan_input = replace(
+        observed_state.plan_input,
+        has_concurrent_run=bool(concurrent_run),
+        diagnostics=(
+            *session.diagnostics,
+            *(concurrent_run or _build_open_intent_warnings(observed_state.resolved_intents)),
+            *observed_state.plan_input.diagnostics,
+        ),
+    )
+    plan = make_plan(plan_input)
+    plan_result = PlanResult(
+        plan, plan_input.resources, observed_state.resolved_intents, plan_input.capabilities
+    )
+    plan = (
+        plan
+        if dry_run_progress is None
+        else _plan_with_dry_run(session, plan_result, plan_input, dry_run_progress)
+    )
+    # Without the lock nothing more was sent: what could not be read then says nothing.
+    session.store.require_lock()
+    return replace(plan_result, plan=_add_reader_details(session, plan, plan_input.resources))
+
+
+@frozen
+class _ObservedState:
+    """What state and backend were found to be; the state is that of `serial`."""
+
+    serial: int
+    plan_input: PlanInput
+    resolved_intents: tuple[ResolvedIntent, ...]
+
+
+def _observe_state(
+    session: TargetSession, options: PlanOptions, addresses_to_read: Collection[Address]
+) -> _ObservedState:
+    """Read the state, then all that is live of what it and the manifests name."""
+    state = session.store.read_state()
+    live_reader = build_live_reader(session, state)
+    resolved_intents = resolve_open_intents(session, state, live_reader)
+    open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
+    trusted_records, forged_addresses = session.signer.replace_forged_results(state.records)
+    moves = build_moved_records(
+        apply_resolved_intents(trusted_records, resolved_intents),
+        _list_moves(session),
+        open_intents,
+    )
+    records = moves.records
+    live_reader.marks = build_marks(session, records, state.open_intents)
+    desired, unnamed = wrap_recorded_secrets(
+        session.desired, records, session.manifests.marks, state.open_intents
+    )
+    live_reader.observe_declared(desired, records)
+    _observe_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
+    duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
+    live_versions, version_warnings = find_published_versions(
+        session, live_reader, records, options.selected
+    )
+    resources = build_resources(
+        session.catalogue, live_reader, desired, records, session.secrets, session.new_salt
+    )
+    plan_input = PlanInput(
+        plan_id=str(uuid.uuid4()),
+        created=session.clock.utc_now(),
+        tool_version=session.version,
+        base=_build_plan_base(session, state),
+        catalogue=session.catalogue,
+        resources=resources,
+        open_intents=open_intents,
+        seconds_until_resolvable=_list_seconds_until_resolvable(resolved_intents),
+        recovery_hints=_build_recovery_hints(session, state),
+        open_call_by_new_address=moves.open_call_by_new_address,
+        options=replace(options.with_target_rules(session.target), partial=session.partial),
+        capabilities=live_reader.capabilities,
+        diagnostics=(
+            *moves.diagnostics,
+            *unnamed,
+            *version_warnings,
+            *map(_build_forged_run_warning, forged_addresses),
+            *duplicate_warnings,
+        ),
+        other_targets=session.read_other_target_runs()
+        if any(map(_may_be_verified_elsewhere, resources.values()))
+        else {},
+        moved=moves.renames,
+        removed_addresses=find_removed_addresses(session.project.removed, records, session.desired),
+        published_versions=live_versions,
+        can_write=WritableFields(session),
+        declared_in_other_targets=find_declared_by_other_targets(session, resources),
+    )
+    return _ObservedState(state.serial, plan_input, tuple(resolved_intents))
+
+
+def _list_duplicate_warnings(
+    live_reader: LiveReader,
+    desired: Mapping[Address, Desired],
+    records: Mapping[Address, Record],
+    selected: Collection[Address] | None,
+) -> tuple[Diagnostic, ...]:
+    """Of what is planned alone."""
+    planned = {
+        address: resource
+        for address, resource in desired.items()
+        if selected is None or address in selected
+    }
+    return tuple(live_reader.iter_duplicate_warnings(planned, records))
+
+
+def _add_reader_details(
+    session: TargetSession, plan: Plan, resources: Mapping[Address, ResourceState]
+) -> Plan:
+    """The plan with what new packages replace, and with commands that name the target."""
+    root, allow_files = session.project.root, session.target.allow_files
+    detailed_plan = with_replacements(
+        plan, resources, build_commit_sources(session), root, allow_files
+    )
+    return add_target_to_plan(detailed_plan, session.typed_target)
+
+
+def _list_moves(session: TargetSession) -> tuple[MovedAddress, ...]:
+    """The project's moves; manifests of a Git ref may have the addresses of before."""
+    moves = session.project.moved
+    return orient_moves_to_declared(moves, session.desired) if session.revision else moves
+
+
+def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
+    return PlanBase(
+        target=session.target.name,
+        binding=state.binding,
+        lineage=state.lineage,
+        serial=state.serial,
+        manifests_digest=session.manifests.manifests_digest,
+        commit=session.actor.commit,
+        dirty=session.actor.dirty,
+        revision=session.revision,
+    )
+
+
+def _plan_with_dry_run(
+    session: TargetSession, plan_result: PlanResult, plan_input: PlanInput, progress: Progress
+) -> Plan:
+    """The plan of what is left when its calls were tried, and what was found by that."""
+    # Here, not above: a plan that tries nothing needs no more than it reads.
+    from synapse_apply.operations.dry_run import build_dry_run_findings, run_dry_run
+
+    dry_run_result = run_dry_run(session, plan_result, progress)
+    diagnostics = (*plan_input.diagnostics, *build_dry_run_findings(dry_run_result))
+    return make_plan(
+        replace(
+            plan_input,
+            dry_run_refusals=dry_run_result.refusals,
+            trial=dry_run_result.dry_run_counts,
+            diagnostics=diagnostics,
+        )
+    )
+
+
+def _list_seconds_until_resolvable(
+    resolved_intents: Iterable[ResolvedIntent],
+) -> dict[Address, float]:
+    """In how many seconds each open call can be told to have been lost, where it can be."""
+    return {
+        resolved.intent.address: resolved.seconds_until_resolvable
+        for resolved in resolved_intents
+        if resolved.is_open and resolved.seconds_until_resolvable is not None
+    }
+
+
+def _build_recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
+    """How to record open calls that were done, as files tell."""
+    journal_files = find_done_calls(session.project, session.target, state, session.signer.keys)
+    open_intents = (intent for intent in state.open_intents if intent.id in journal_files)
+    return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
+
+
+def _build_open_intent_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
+    """Why earlier calls are still open, which the refusals of their resources cannot know.
+
+    One warning for all calls of a verb that are open for one cause.
+    """
+    groups: dict[tuple[str, str], list[ResolvedIntent]] = defaultdict(list)
+    for resolved in resolved_intents:
+        if resolved.is_open:
+            cause = resolved.reason if resolved.seconds_until_resolvable is None else ""
+            groups[resolved.intent.verb, cause].append(resolved)
+    yield from map(_build_open_intent_warning, groups.values())
+
+
+def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
+    """The warning of calls with one cause; how long to wait is that of the last of them."""
+    last_resolved = max(
+        resolved_intents, key=lambda resolved: resolved.seconds_until_resolvable or 0.0
+    )
+    hint = "" if last_resolved.seconds_until_resolvable is None else f"{WAIT_HINT}."
+    first_intent = resolved_intents[0].intent
+    if len(resolved_intents) == 1:
+        return warning_finding(
+            "The outcome of an earlier call is still unknown",
+            f"{first_intent.verb} of {first_intent.address} was sent at {first_intent.sent_at}: "
+            f"{last_resolved.reason}.",
+            hint,
+            address=str(first_intent.address),
+        )
+    first_sent_at = min(resolved.intent.sent_at for resolved in resolved_intents)
+    addresses_text = format_short_list(resolved.intent.address for resolved in resolved_intents)
+    return warning_finding(
+        f"The outcome of {len(resolved_intents)} earlier calls is still unknown",
+        f"{first_intent.verb} of {addresses_text} (the first was sent at {first_sent_at}): "
+        f"{last_resolved.reason}.",
+        hint,
+    )
+
+
+def _build_forged_run_warning(address: Address) -> Diagnostic:
+    """The record of a run is not what this state's key signed."""
+    return warning_finding(
+        "The record of a run was changed outside of this tool",
+        f"What the state says of the last run of {address} is not what was signed with the state "
+        "key. It counts as not known.",
+        "Find out who can write to the state.",
+        address=str(address),
+    )
+
+
+def _may_be_verified_elsewhere(resource: ResourceState) -> bool:
+    """Whether it is to be made here, and could have been verified elsewhere before."""
+    is_new = resource.desired is not None and resource.lookup_result.observed is None
+    return is_new and resource.type.verification_spec is not None
+
+
+def _observe_undeclared(
+    session: TargetSession,
+    live_reader: LiveReader,
+    records: Mapping[Address, Record],
+    addresses_to_read: Collection[Address],
+    *,
+    prune: bool,
+) -> None:
+    """Look at what is recorded and not declared, where a delete or somebody wants to know."""
+    deletable = _list_deletable_addresses(session, session.desired, records) if prune else []
+    live_reader.observe_undeclared(
+        {*deletable, *_iter_undeclared(session, records, addresses_to_read)}, records
+    )
+
+
+def _iter_undeclared(
+    session: TargetSession, records: Mapping[Address, Record], addresses: Iterable[Address]
+) -> Iterator[Address]:
+    """Recorded addresses, of a kind this version knows, that no manifest declares."""
+    for address in addresses:
+        is_known = address in records and address.kind in session.catalogue
+        if is_known and address not in session.desired:
+            yield address
+
+
+def _list_deletable_addresses(
+    session: TargetSession, desired: Mapping[Address, object], records: Mapping[Address, Record]
+) -> list[Address]:
+    """Recorded addresses that a delete may concern, so that it is known what is there."""
+    addresses = []
+    for address, record in sorted(records.items()):
+        kind = session.catalogue.get(address.kind)
+        binding = kind.bindings.get(record.api) if kind else None
+        if address not in desired and binding is not None and binding.delete_object is not None:
+            addresses.append(address)
+    return addresses

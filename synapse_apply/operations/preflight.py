@@ -1,0 +1,50 @@
+"""Use case: what an apply looks at beside its plan, which proves the rest by its own reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+
+from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.operations.checks.agents import build_agents, check_agent_health
+from synapse_apply.operations.checks.clocks import build_clock_findings
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+
+class ApplyPreflight:
+    """One apply's checks, each made once, however often it is planned anew.
+
+    The agents that the target names are asked for their health; the clock is judged by the
+    answers that planning got anyway. A target without agents costs no request.
+    """
+
+    def __init__(self, session: TargetSession) -> None:
+        """Nothing is asked yet."""
+        self._session = session
+
+    def plan_with_checks(self, make_plan: Callable[[], PlanResult]) -> PlanResult:
+        """A plan with what was found among its diagnostics: with an error it is not applied."""
+        agent_findings = self._agent_findings
+        plan_result = make_plan()
+        check_findings = add_target_to_findings(
+            (*agent_findings, *self._clock_findings), self._session.typed_target
+        )
+        diagnostics = (*plan_result.plan.diagnostics, *check_findings)
+        return replace(plan_result, plan=replace(plan_result.plan, diagnostics=diagnostics))
+
+    @cached_property
+    def _agent_findings(self) -> tuple[Diagnostic, ...]:
+        session = self._session
+        target_agents = build_agents(session.target.agents)
+        if not target_agents:
+            return ()
+        results = check_agent_health(
+            target_agents, session.secrets.resolve_setting, session.api.health_check_agent
+        )
+        return tuple(finding for result in results for finding in result.findings)
+
+    @cached_property
+    def _clock_findings(self) -> tuple[Diagnostic, ...]:
+        return build_clock_findings(self._session.skew(), self._session.target)

@@ -1,0 +1,102 @@
+"""Use case: tell the state what an earlier run did and could not record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.state import Intent, IntentState, Record, State
+from synapse_apply.model.verification import RUN_VERB, LastRun
+from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent, read_journal_file
+from synapse_apply.workspace.target_session import StateSession
+
+
+@frozen
+class RecoveredCalls:
+    """`recorded_intents` are calls the state knows of now, `known_intents` those of before."""
+
+    recorded_intents: tuple[Intent, ...]
+    known_intents: tuple[Intent, ...]
+
+
+def read_recovery_file(session: StateSession, path: Path) -> JournalContent:
+    """What a file says; InputError when it is none that a run wrote, or was changed since."""
+    return read_journal_file(path, session.target.name, session.read_keys())
+
+
+def recover_calls(session: StateSession, path: Path, content: JournalContent) -> RecoveredCalls:
+    """Settle each call of the file, as `read_recovery_file` gave it, that is not settled yet.
+
+    Then remove it.
+
+    Under the state's lock, which is taken here. With nothing removed, InputError when the file is
+    of another state, StateError when it says something else than the state does. Whoever calls
+    this has asked about a file that the state key did not sign.
+    """
+    recorded_intents, known_intents = [], []
+    with session.lock_state("state recover"):
+        for ended_call in content.calls:
+            state = session.store.read_state()
+            _require_same_lineage(path, ended_call, state)
+            if _is_call_known(path, ended_call, state):
+                known_intents.append(ended_call.intent)
+                continue
+            if ended_call.intent.id not in {intent.id for intent in state.open_intents}:
+                session.store.write_intent(
+                    ended_call.intent
+                )  # a backup from before the call was restored
+            session.store.close_intent(ended_call.intent, ended_call.record, ended_call.audit_entry)
+            recorded_intents.append(ended_call.intent)
+    path.unlink(missing_ok=True)
+    return RecoveredCalls(tuple(recorded_intents), tuple(known_intents))
+
+
+def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> None:
+    if ended_call.lineage != state.lineage:
+        failure = InputError.from_summary(
+            "This file is of another state",
+            f"{path} belongs to lineage {ended_call.lineage}, this state is {state.lineage}.",
+            "Name the target whose apply wrote it.",
+        )
+        raise InputError(*failure.diagnostics)
+
+
+def _is_call_known(path: Path, ended_call: EndedCall, state: State) -> bool:
+    """Whether nothing is left to say of this call: it was settled, or it changed nothing."""
+    intent, record = ended_call.intent, state.records.get(ended_call.intent.address)
+    if intent.id in {open_intent.id for open_intent in state.open_intents}:
+        return False
+    if intent.state is not IntentState.DONE or ended_call.record is None:
+        return True
+    if intent.verb == RUN_VERB:
+        return record is None or _last_run_time(record) >= _last_run_time(ended_call.record)
+    if intent.verb != "create":
+        return True  # the next plan sees what an update left
+    if record is None:
+        return False
+    if record.remote_id != ended_call.record.remote_id:
+        raise _build_other_object_error(
+            path, intent.address, record.remote_id, ended_call.record.remote_id
+        )
+    return True
+
+
+def _last_run_time(record: Record) -> str:
+    last_run = LastRun.from_json(record.verification)
+    return last_run.at if last_run is not None else ""
+
+
+def _build_other_object_error(
+    path: Path, address: Address, recorded_id: str, made_id: str
+) -> StateError:
+    failure = StateError.from_summary(
+        "The state knows another object under this address",
+        f"{address} is recorded as id {recorded_id}; {path} says that id {made_id} was made.",
+        f"Look at both on the backend. To go on with {made_id}: `synapse-apply state rm "
+        f"{address}`, "
+        "then this command again.",
+        address=str(address),
+    )
+    return StateError(*failure.diagnostics)

@@ -1,0 +1,144 @@
+"""Use case: digest the recorded secrets under another state key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.files.opening import replace_own_file, stat_own_file
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Path as FieldPath
+from synapse_apply.model.errors import SecretUnavailable
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
+from synapse_apply.planning.refusals import changed_secrets_hint
+from synapse_apply.secrets.keys import StateKeys, create_key, has_key_variable
+from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
+from synapse_apply.secrets.store import SecretStore
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.target_session import TargetSession
+
+
+@frozen
+class RekeyResult:
+    """How many secrets are under the new key now, and which kept the old one and why.
+
+    `signed_count` are the runs that were signed anew.
+    """
+
+    key_id: str
+    rekeyed_count: int
+    kept_reasons: tuple[str, ...]
+    signed_count: int = 0
+    warnings: tuple[Diagnostic, ...] = ()
+
+
+def rekey_secrets(session: TargetSession, environ: Mapping[str, str]) -> RekeyResult:
+    """Digest every recorded secret anew; what cannot be resolved keeps its old key id.
+
+    The results of runs are signed anew where a key at hand signed them. With
+    SYNAPSE_APPLY_STATE_KEY (or that of the target) set that is the new key; else a new one is made
+    in the key file, the old one beside it as `.previous`, so that a run that is cut short can be
+    repeated.
+    """
+    with session.lock_state("state rekey"):
+        old_keys = state_access.load_state_keys(session.project, session.target, environ)
+        if not has_key_variable(environ, session.target.name):
+            _renew_key_file(state_access.state_key_path(session.project, session.target))
+        new_keys = state_access.load_state_keys(session.project, session.target, environ)
+        all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
+        secrets, signer = (
+            session.secrets_with_keys(all_keys),
+            RunSigner(all_keys, session.store.read_lineage()),
+        )
+        records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0
+        for record in session.store.read_state().records.values():
+            rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
+            status = signer.verify_record(record)
+            if status is SignatureStatus.EARLIER:
+                rekeyed_record = signer.sign_record(rekeyed_record)
+                signed_count += 1
+            elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
+                record_reasons.append(_explain_not_signed(record, status))
+            rekeyed_count += secret_count
+            kept_reasons += record_reasons
+            if rekeyed_record != record:
+                records.append(rekeyed_record)
+        if records:
+            session.store.write_records(*records)
+    unique_reasons = tuple(dict.fromkeys(kept_reasons))
+    return RekeyResult(
+        secrets.key_id, rekeyed_count, unique_reasons, signed_count, old_keys.warnings
+    )
+
+
+def _explain_not_signed(record: Record, status: SignatureStatus) -> str:
+    """Why the result of a run is not signed anew: that would vouch for what nobody can check."""
+    reason = (
+        "is of something else"
+        if status is SignatureStatus.FORGED
+        else "is of a key that is not here"
+    )
+    verify_command = f"`synapse-apply verify {record.address}`"
+    return f"{record.address}: the signature of its run {reason}; {verify_command} runs it again"
+
+
+def _renew_key_file(path: Path) -> None:
+    """A new key file; the old key stays readable until the next renewal."""
+    if stat_own_file(path) is not None:
+        replace_own_file(state_access.previous_key_path(path), path.name)
+    create_key(path)
+
+
+def _rekey_record(
+    session: TargetSession, secrets: SecretStore, record: Record
+) -> tuple[Record, int, list[str]]:
+    desired = session.desired.get(record.address)
+    refs = flatten(desired.spec) if desired else {}
+    reasons: list[str] = []
+    rekeyed_paths: set[FieldPath] = set()
+    kept_paths: set[FieldPath] = set()
+
+    def rekey_value(path: FieldPath, value: Any) -> Any:
+        if not isinstance(value, Mac) or value.key_id == secrets.key_id:
+            return value
+        new_mac = _rekey_mac(session, secrets, record, path, value, refs.get(path), reasons.append)
+        (kept_paths if new_mac is value else rekeyed_paths).add(path)
+        return new_mac
+
+    applied_fields = {path: rekey_value(path, value) for path, value in record.applied.items()}
+    observed_fields = {path: rekey_value(path, value) for path, value in record.seen.items()}
+    return (
+        replace(record, applied=applied_fields, seen=observed_fields),
+        len(rekeyed_paths - kept_paths),
+        reasons,
+    )
+
+
+def _rekey_mac(
+    session: TargetSession,
+    secrets: SecretStore,
+    record: Record,
+    path: FieldPath,
+    value: Mac,
+    ref: Any,
+    report_kept: Callable[[str], None],
+) -> Mac:
+    field_label = f"{record.address} {'.'.join(map(str, path))}"
+    if not isinstance(ref, SecretRef) or ref.source == "live":
+        report_kept(f"{field_label}: no manifest says where its value comes from")
+        return value
+    try:
+        secret: Sensitive = secrets.resolve_secret(ref)
+    except SecretUnavailable as failure:
+        report_kept(f"{field_label}: {failure.diagnostics[0].detail}")
+        return value
+    if secrets.matches_mac(value, record.salt, path, secret) is False:
+        binding = session.catalogue[record.address.kind].select_binding(session.target.api)
+        hint = changed_secrets_hint([(record.address, binding)])
+        report_kept(f"{field_label}: its value has changed since; {hint}")
+        return value
+    return secrets.compute_mac(record.salt, path, secret) or value

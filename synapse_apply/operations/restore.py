@@ -1,0 +1,153 @@
+"""Use case: put a backup in a state's place, once it is certain whose it is."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.ports import StateStore
+from synapse_apply.model.project import Target
+from synapse_apply.model.state import StateIdentity, StateProgress
+from synapse_apply.stores.backups import KEPT_FILE_SUFFIX
+from synapse_apply.stores.snapshot import StateOrigin
+from synapse_apply.stores.sqlite.sqlite_database import read_backup_origin
+from synapse_apply.workspace.state_access import (
+    EMBEDDED_URL,
+    describe_state_identity,
+    state_folder_path,
+)
+from synapse_apply.workspace.target_session import StateSession
+
+
+@frozen
+class StateExchange:
+    """A backup, and the state that it would replace; None where none can be read."""
+
+    backup: StateOrigin
+    current_state: StateOrigin | None
+
+    @property
+    def lineage_difference(self) -> str:
+        """In words, where the state is another one than that of which the backup is a copy."""
+        current_state, backup = self.current_state, self.backup
+        if current_state is None or current_state.lineage == backup.lineage:
+            return ""
+        return (
+            f"The state that is here is not the one of the backup: it has lineage "
+            f"{current_state.lineage} "
+            f"and {_format_object_count(current_state)}, the backup has lineage {backup.lineage} "
+            f"and {_format_object_count(backup)}."
+        )
+
+
+def prepare_restore(
+    session: StateSession, path: Path, state_identity: StateIdentity
+) -> StateExchange:
+    """What a restore would do; StateError where it must not: see `restore_backup`.
+
+    Nothing is written.
+    """
+    backup = read_backup_origin(str(path))
+    _require_restorable(path, session.target, state_identity, backup.binding, backup.lineage)
+    return StateExchange(backup, _read_current_origin(session.store))
+
+
+def restore_backup(session: StateSession, path: Path, state_identity: StateIdentity) -> str:
+    """Replace the state by a backup; where the one before is kept, "" where there was none.
+
+    StateError, and nothing replaced, for a backup that was made for something else than
+    `state_identity`, and for one of another lineage than the project file pins. Its serial ends
+    above all that was seen of it here: who restores means it to be the newest.
+    """
+    check_backup = partial(_require_restorable, path, session.target, state_identity)
+    kept_path = state_folder_path(session.project) / f"{session.target.name}.{KEPT_FILE_SUFFIX}"
+
+    def find_floor(lineage: str) -> StateProgress:
+        return session.last_seen_states.find_farthest(lineage).progress
+
+    return session.store.restore_backup(str(path), check_backup, str(kept_path), find_floor)
+
+
+def build_replaced_warnings(
+    state_exchange: StateExchange, kept_path: str, target: Target
+) -> tuple[Diagnostic, ...]:
+    """A warning where the state that was here was another than that of the backup."""
+    if not state_exchange.lineage_difference:
+        return ()
+    undo_command = f"synapse-apply state restore {shlex.quote(kept_path)} -t {target.name}"
+    return (
+        warning_finding(
+            "Another state was replaced",
+            state_exchange.lineage_difference.replace("that is here", "that was here"),
+            f"If that was wrong: `{undo_command}`." if kept_path else "",
+            target=target.name,
+        ),
+    )
+
+
+def _read_current_origin(store: StateStore) -> StateOrigin | None:
+    try:
+        state = store.read_state()
+    except StateError:
+        return None
+    return StateOrigin(state.binding, state.lineage, len(state.records))
+
+
+def _require_restorable(
+    path: Path,
+    target: Target,
+    state_identity: StateIdentity,
+    backup_identity: StateIdentity,
+    lineage: str,
+) -> None:
+    findings = (
+        *_check_backup_identity(path, target, state_identity, backup_identity),
+        *_check_backup_lineage(path, target, lineage),
+    )
+    if findings:
+        raise StateError(*findings)
+
+
+def _check_backup_identity(
+    path: Path, target: Target, state_identity: StateIdentity, backup_identity: StateIdentity
+) -> tuple[Diagnostic, ...]:
+    if backup_identity == state_identity:
+        return ()
+    hint = (
+        "If the backend moved and is the same one: restore while the target still has its former "
+        f"url and tenant, then change them and run `synapse-apply state rebind -t {target.name}`."
+    )
+    if state_identity.url == EMBEDDED_URL:
+        hint = "What another data set held is not in this one: `synapse-apply apply` makes it anew."
+    finding = error_finding(
+        "This backup belongs to another backend",
+        f"{path} was made for {describe_state_identity(backup_identity)}; target {target.name} is "
+        f"{describe_state_identity(state_identity)}. "
+        "Nothing was replaced.",
+        f"Name a backup of target {target.name}. {hint}",
+        position=target.position,
+    )
+    return (finding,)
+
+
+def _check_backup_lineage(path: Path, target: Target, lineage: str) -> tuple[Diagnostic, ...]:
+    pinned_lineage = target.state.lineage
+    if not pinned_lineage or lineage == pinned_lineage:
+        return ()
+    finding = error_finding(
+        "This backup is not of the state that the project file pins",
+        f"The project file pins lineage {pinned_lineage}, {path} has {lineage}. Nothing was "
+        f"replaced.",
+        "Name a backup of that state. If this is the right one: correct the pin, "
+        f"targets.{target.name}.state.lineage.",
+        position=target.position,
+    )
+    return (finding,)
+
+
+def _format_object_count(state: StateOrigin) -> str:
+    return "1 object" if state.record_count == 1 else f"{state.record_count} objects"

@@ -1,0 +1,261 @@
+"""Use case: run a plugin once, by hand. Never sent twice.
+
+A run makes a job, which no manifest declares and no record remembers, so there is no address that
+an open intent could hold up and nothing that the next apply would look up. What takes an intent's
+place: the job's id is given out the moment it is known; the call is noted in the history of the
+state, where there is one, without being in anybody's way for it; and an answer that was lost ends
+in words that say how to look for the job. Runs that a manifest asks for have intents.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from synapse_apply.applying.logs.following import FollowOptions, follow_ticket
+from synapse_apply.kinds.run_forms import describe_actions, list_action_names, list_missing_inputs
+from synapse_apply.live.live_backend import (
+    LiveBackend,
+    build_absent_error,
+    find_recorded_id,
+    parse_given_id,
+    read_raw_object,
+    record_audit_entry,
+    resolve_run_plugin,
+)
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import (
+    Effect,
+    InputError,
+    NotFound,
+    OutcomeUnknown,
+    RemoteError,
+    advise_on_failure,
+    describe_failure,
+)
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import Job, JobStatus, judge_run_result, parse_job
+from synapse_apply.model.remote.deferred_run import build_poll
+
+_PLUGIN_PREFIX = "plugin"
+# Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
+_CLOCK_TOLERANCE = timedelta(minutes=2)
+
+
+@frozen
+class RunRequest:
+    """A run as it was asked for.
+
+    `plugin` is an id, a name or an address that the state records, or a code. `action`, `agent`
+    and `version` are the platform's own; any of them makes its form of the call.
+    """
+
+    plugin: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    action: str = ""
+    agent: int | None = None
+    version: str = ""
+
+    def build_body(self) -> dict[str, Any]:
+        """What goes out: the API page's form, or the platform's where it was asked for."""
+        platform_fields = {"action": self.action, "agent": self.agent, "version": self.version}
+        given_fields = {
+            name: value for name, value in platform_fields.items() if value not in ("", None)
+        }
+        if not given_fields:
+            return {"parameters": dict(self.parameters), "context": dict(self.context)}
+        context = {"context": dict(self.context)} if self.context else {}
+        return {"params": dict(self.parameters), **context, **given_fields}
+
+
+@frozen
+class StartedRun:
+    """What a run answered: its job, or None where the server answered without one.
+
+    `status` says of an answer without a job how the run went; `plugin` and `body` are what was run.
+    """
+
+    job: Job | None
+    answer: Mapping[str, Any]
+    plugin: int | str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> JobStatus:
+        return self.job.status if self.job else judge_run_result(self.answer)
+
+    @property
+    def can_be_asked_for(self) -> bool:
+        """Whether the answer has a ticket that its result can be asked for with."""
+        return self.job is None and build_poll(self.body, self.answer) is not None
+
+
+def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
+    """Send the run. InputError for a plugin that is not there or a run the server refuses.
+
+    OutcomeUnknown when nobody can tell whether it started. The caller says the job's id, then
+    calls `record_run`.
+    """
+    plugin_id = parse_given_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
+        live_backend, _PLUGIN_PREFIX, request.plugin
+    )
+    request = _with_default_action(live_backend, request, plugin_id)
+    search_start = datetime.now(UTC) - _CLOCK_TOLERANCE
+    try:
+        plugin = resolve_run_plugin(live_backend, plugin_id) if plugin_id else request.plugin
+        body = request.build_body()
+        answer = live_backend.api.run_plugin(plugin, body)
+    except RemoteError as failure:
+        if failure.effect is Effect.UNKNOWN:
+            _record_run_call(live_backend, request, "", "unknown")
+            raise _build_lost_error(live_backend, request, failure, search_start) from None
+        _record_run_call(live_backend, request, "", "failed")
+        raise _build_refusal_error(request, failure) from None
+    try:
+        return StartedRun(parse_job(answer), answer, plugin, body)
+    except ValueError:
+        return StartedRun(None, answer, plugin, body)
+
+
+def await_result(
+    reach: LiveBackend, started: StartedRun, interval: float, timeout: float | None
+) -> StartedRun:
+    """The run with the result that its ticket is for, or as it was where none came in time.
+
+    RemoteError when the backend refuses to be asked.
+    """
+    answer = follow_ticket(
+        lambda question: reach.api.run_plugin(started.plugin, question),
+        started.body,
+        started.answer,
+        FollowOptions(interval, timeout, time.sleep, time.monotonic),
+    )
+    return replace(started, answer=answer)
+
+
+def _with_default_action(
+    live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
+) -> RunRequest:
+    """The run with the only action of the release that will run, where none was given.
+
+    InputError where it lists several. Where no release can be read, it is sent as it stands: then
+    the server decides.
+    """
+    if request.action:
+        return request
+    try:
+        actions = list_action_names(_read_release_config(live_backend, request, plugin_id))
+    except (RemoteError, InputError):
+        return request
+    if len(actions) > 1:
+        raise InputError.from_summary(
+            "Which action is meant?",
+            f"The release of {request.plugin} lists several: {describe_actions(actions)}.",
+            f"Say one of them, as --action {shlex.quote(actions[0])}.",
+        )
+    return replace(request, action=actions[0]) if actions else request
+
+
+def _read_release_config(
+    live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
+) -> object:
+    """The config of the release that a run will take; None where there is none."""
+    code = (
+        request.plugin
+        if plugin_id is None
+        else str(read_raw_object(live_backend, _PLUGIN_PREFIX, plugin_id).get("code") or "")
+    )
+    if not code or code.isdecimal():  # a server may take digits for an id
+        return None
+    if request.version:
+        lookup = f"{code}@{request.version}"
+        return live_backend.api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
+    releases = live_backend.api.list_plugin_releases(code)
+    return max(releases, key=_release_age_key).get("config") if releases else None
+
+
+def _release_age_key(release: Mapping[str, Any]) -> int:
+    """Greater for what was made later. The first of several without numbers is the newest."""
+    release_id = str(release.get("id"))
+    return int(release_id) if release_id.isdecimal() else 0
+
+
+def record_run(
+    live_backend: LiveBackend, request: RunRequest, started_run: StartedRun
+) -> Diagnostic | None:
+    """Note a run in the history of the state; a warning when that cannot be."""
+    return _record_run_call(
+        live_backend, request, started_run.job.id if started_run.job else "", "done"
+    )
+
+
+def _record_run_call(
+    live_backend: LiveBackend, request: RunRequest, job_id: str, result: str
+) -> Diagnostic | None:
+    plugin_name = request.plugin.removeprefix(f"{_PLUGIN_PREFIX}/")
+    version = f"@{request.version}" if request.version else ""
+    return record_audit_entry(
+        live_backend, "run", f"{_PLUGIN_PREFIX}/{plugin_name}{version}", job_id, result
+    )
+
+
+def _build_lost_error(
+    live_backend: LiveBackend, request: RunRequest, failure: RemoteError, since: datetime
+) -> OutcomeUnknown:
+    target = f" -t {live_backend.invocation.target}" if live_backend.invocation.target else ""
+    plugin = shlex.quote(request.plugin)
+    return OutcomeUnknown(
+        error_finding(
+            "Nobody can tell whether the run started",
+            describe_failure(failure),
+            "It is not sent again. Look whether there is a job of it:\n"
+            f"`synapse-apply jobs list --plugin {plugin} "
+            f"--created-after {since:%Y-%m-%dT%H:%M:%SZ}{target}`",
+            request_id=failure.request_id,
+        )
+    )
+
+
+def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception:
+    if isinstance(failure, NotFound):
+        return build_absent_error(
+            _PLUGIN_PREFIX,
+            request.plugin,
+            failure,
+            "Give a plugin's code, its id as id=123, or a name that "
+            "`synapse-apply state list` shows.",
+        )
+    if missing_names := list_missing_inputs(failure, request.build_body()):
+        names = " and ".join(f"an {name}" for name in missing_names)
+        options = " and ".join(f"--{name}" for name in missing_names)
+        return InputError(
+            error_finding(
+                f"This backend wants {names}",
+                describe_failure(failure),
+                f"Give {options}; the package's config.yaml lists the actions, and the product "
+                "shows the agents.",
+                request_id=failure.request_id,
+            )
+        )
+    if failure.status_code in {400, 409, 422}:
+        return InputError(
+            error_finding(
+                "The backend refuses this run",
+                describe_failure(failure),
+                "Correct the parameters, the context or the version, then run it again.",
+                request_id=failure.request_id,
+            )
+        )
+    return InputError(
+        error_finding(
+            "The run was not started",
+            describe_failure(failure),
+            advise_on_failure(failure, "run it again", "Run it again."),
+            request_id=failure.request_id,
+        )
+    )

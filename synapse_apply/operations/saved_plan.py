@@ -1,0 +1,443 @@
+"""Use case: keep a plan in a file, and carry out only what it says (design section 7).
+
+The file is a zip with plan.json in it: the plan, the options it was made with, and a signature
+over both. It is bound by content: what it was made from, and what each object it touches looked
+like. It holds no secret; url, token and allow-lists come from the checkout, never from it. It may
+carry packages, each under its digest, which the plan names, so that the signature covers them.
+
+Several reviewed plans are one apply: each is checked as if it were alone, and one plan that unites
+them stands for all. That nothing is done which none of them shows is decided where the plan of now
+is cut down to it (`planning/staleness/narrow.py`), as for one plan.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.json_values import Json
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.ports import StateStore
+from synapse_apply.model.values import Mac, Sensitive
+from synapse_apply.operations import saved_plan_file
+from synapse_apply.operations.saved_plan_packages import iter_upload_openers
+from synapse_apply.planning.plan_input import PlanOptions
+from synapse_apply.planning.staleness.narrow import narrow_plan
+from synapse_apply.planning.staleness.unite_plans import unite_plans
+from synapse_apply.workspace.package_sources import (
+    PackageCarrier,
+    source_content_from_json,
+    source_content_to_json,
+)
+from synapse_apply.workspace.state_access import describe_state_identity
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+FORMAT, FORMAT_WITH_PACKAGES = 1, 2
+# What changes the rows of a plan, as it is typed: plans of one apply agree on each.
+_OPTIONS_OF_ROWS: dict[str, Callable[[PlanOptions], str]] = {
+    "--prune": lambda choices: _yes_or_no(choices.prune),
+    "--adopt": lambda choices: _yes_or_no(choices.adopt),
+    "--recreate": lambda choices: _yes_or_no(choices.recreate),
+    "--resend-secrets": lambda choices: _yes_or_no(choices.resend_secrets),
+    "--no-verify": lambda choices: _yes_or_no(not choices.verify),
+    "--revert-drift": lambda choices: _yes_or_no(choices.revert_drift),
+    "--allow-locked": lambda choices: _yes_or_no(choices.allow_locked),
+    "--override-guard": lambda choices: ", ".join(sorted(choices.overridden)) or "none",
+}
+_SIGNATURE_PATH = ("plan",)
+_SIGNED_KEYS = ("plan", "choices", "sources")
+
+
+@frozen
+class SavedPlan:
+    """A plan as its file has it.
+
+    `options` are the options it was made with; the rules of the project file are not among them.
+    `signed_text` is the text that `mac`, its signature under a state key if it has one, is over.
+    `carrier` is its file where that carries packages.
+    """
+
+    file: Path
+    plan: Plan
+    options: PlanOptions
+    signed_text: str
+    mac: Mac | None
+    carrier: PackageCarrier | None = None
+
+    def build_replan_options(self, current_options: PlanOptions) -> PlanOptions:
+        """What to plan anew with: as it was planned, under the rules of now.
+
+        Guards may be overridden when it is applied, too.
+        """
+        return replace(
+            self.options,
+            recreate=self.options.recreate or current_options.recreate,
+            overridden=self.options.overridden | current_options.overridden,
+            guards=current_options.guards,
+            policy=current_options.policy,
+            on_drift=current_options.on_drift,
+        )
+
+
+@frozen
+class SaveResult:
+    """How a plan was saved: signed or not, and the bytes of each package by its digest."""
+
+    is_signed: bool
+    package_sizes: Mapping[str, int]
+
+
+def save_plan(
+    session: TargetSession,
+    plan: Plan,
+    options: PlanOptions,
+    path: Path,
+    *,
+    with_packages: bool = False,
+) -> SaveResult:
+    """Write a plan to a new file (0600), whole or not at all.
+
+    `with_packages` puts the packages it uploads in, and what apply needs to know of any source.
+    InputError when the file is there already, cannot be written, a package changed meanwhile, or
+    the plan has errors.
+    """
+    if plan.has_errors:
+        raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
+    body: Json = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
+    if with_packages:
+        body["sources"] = [source_content_to_json(content) for content in session.source_contents]
+    mac = _compute_signature(session, codec.format_canonical_json(body))
+    signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
+    format_number = FORMAT_WITH_PACKAGES if with_packages else FORMAT
+    text = json.dumps({"format": format_number, **body, "signature": signature}, sort_keys=True)
+    package_sizes = saved_plan_file.write_plan_file(
+        path, text, iter_upload_openers(session, plan) if with_packages else ()
+    )
+    return SaveResult(mac is not None, package_sizes)
+
+
+def read_saved_plan(path: Path) -> SavedPlan:
+    """The plan in a file; InputError when it is none, is damaged or of a newer version."""
+    contents = saved_plan_file.read_plan_file(path)
+    try:
+        return _decode_saved_plan(path, contents)
+    except saved_plan_file.DAMAGED_FILE_ERRORS:
+        raise saved_plan_file.build_damaged_error(path) from None
+
+
+def _decode_saved_plan(path: Path, contents: saved_plan_file.PlanFileContent) -> SavedPlan:
+    document = contents.document
+    format_number = document["format"]
+    if format_number not in (FORMAT, FORMAT_WITH_PACKAGES):
+        reason = "another version wrote it"
+        raise saved_plan_file.build_unusable_error(
+            path, reason, "Make the plan again with this version."
+        )
+    if format_number == FORMAT and contents.package_sizes:
+        reason = "it carries packages, and its plan was made without them"
+        raise saved_plan_file.build_unusable_error(
+            path, reason, "`synapse-apply plan --out FILE` makes one."
+        )
+    carrier, signature = None, document["signature"]
+    if format_number == FORMAT_WITH_PACKAGES:
+        source_contents = tuple(map(source_content_from_json, document["sources"]))
+        carrier = PackageCarrier(path, source_contents, contents.package_sizes)
+    return SavedPlan(
+        path,
+        codec.plan_from_json(document["plan"]),
+        _options_from_json(document["choices"]),
+        codec.format_canonical_json(
+            {name: document[name] for name in _SIGNED_KEYS if name in document}
+        ),
+        Mac(str(signature["key_id"]), str(signature["mac"])) if signature else None,
+        carrier,
+    )
+
+
+def unite_reviewed(plans: Sequence[SavedPlan]) -> SavedPlan:
+    """A plan that stands for all of them; one alone is given back as it is.
+
+    What only some of the addresses were planned for is planned for all of these. Stale where no
+    single apply could be what was reviewed, with all that is in the way.
+    """
+    if len(plans) == 1:
+        return plans[0]
+    problems = (*_repetitions(plans), *_states(plans), *_other_options(plans))
+    if problems:
+        raise Stale(*problems)
+    newest = plans[-1]
+    selections = [each.options.selected for each in plans]
+    chosen = [selection for selection in selections if selection is not None]
+    everything = len(chosen) < len(selections)
+    return replace(
+        newest,
+        plan=unite_plans([each.plan for each in plans]),
+        options=replace(
+            newest.options, selected=None if everything else frozenset().union(*chosen)
+        ),
+        carrier=None,
+    )
+
+
+def check_each(
+    context: TargetSession, plans: Sequence[SavedPlan], *, reviewed: bool, allow_unsigned: bool
+) -> tuple[Diagnostic, ...]:
+    """The warnings of all plans; Stale with what is wrong with any of them."""
+    warnings: list[Diagnostic] = []
+    problems: list[Diagnostic] = []
+    for each in plans:
+        try:
+            warnings += check_saved_plan(
+                context, each, reviewed=reviewed, allow_unsigned=allow_unsigned
+            )
+        except Stale as stale:
+            problems += [finding for finding in stale.diagnostics if finding not in problems]
+    if problems:
+        raise Stale(*problems)
+    return tuple(warnings)
+
+
+def check_saved_plan(
+    session: TargetSession, saved_plan: SavedPlan, *, reviewed: bool, allow_unsigned: bool
+) -> tuple[Diagnostic, ...]:
+    """Stale (exit 4) unless this plan is genuine, for this target, and was not applied yet.
+
+    A reviewed plan may be applied again. Gives the warnings of a plan that is let pass unsigned.
+    """
+    findings = find_state_mismatches(session.store, saved_plan, session.target.name)
+    # First whose plan it is: with another target's key nothing can be said of its signature.
+    if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
+        raise Stale(*findings)
+    warnings = _check_signature(session, saved_plan, allow_unsigned=allow_unsigned)
+    if findings and not reviewed:
+        raise Stale(*findings)
+    return warnings
+
+
+_APPLIED_SUMMARY = "This plan was applied already"
+_OTHER_TARGET_SUMMARY = "This plan is for another target"
+
+
+def find_state_mismatches(
+    store: StateStore, saved_plan: SavedPlan, target: str
+) -> tuple[Diagnostic, ...]:
+    """Why the state of a target would not take this plan; nothing when it would."""
+    base, current_identity = saved_plan.plan.base, store.read_identity()
+    if base.binding != current_identity or base.lineage != store.read_lineage():
+        current_text = f"target {target} is {describe_state_identity(current_identity)}"
+        if base.binding == current_identity:
+            current_text = "the state is another one now"
+        return (
+            error_finding(
+                _OTHER_TARGET_SUMMARY,
+                f"It was made for {describe_state_identity(base.binding)} ({base.target}); "
+                f"{current_text}.",
+                _build_other_target_hint(saved_plan, target),
+            ),
+        )
+    if store.was_plan_applied(saved_plan.plan.id):
+        return (
+            error_finding(
+                _APPLIED_SUMMARY,
+                f"Plan {saved_plan.plan.id} was started before; a plan is used once.",
+                "Plan again: what is left to do is in the new plan. "
+                f"`synapse-apply history show {saved_plan.plan.id}` tells what it did.",
+            ),
+        )
+    return ()
+
+
+def _build_other_target_hint(saved_plan: SavedPlan, target: str) -> str:
+    """What to do with a plan that another state is asked to take."""
+    own_target = saved_plan.plan.base.target
+    if own_target == target:
+        return "Apply it where that is the state or the backend of this target, or plan again."
+    return f"Apply it with -t {shlex.quote(own_target)}, the target it was made for, or plan again."
+
+
+def _check_signature(
+    session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
+) -> tuple[Diagnostic, ...]:
+    expected_mac = _compute_signature(session, saved_plan.signed_text)
+    if saved_plan.mac is None:
+        summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
+    elif expected_mac is None or expected_mac.key_id != saved_plan.mac.key_id:
+        summary = "The signature of this plan cannot be checked"
+        reason = (
+            f"{saved_plan.file} was signed with state key {saved_plan.mac.key_id}, which is "
+            f"not here."
+        )
+    elif expected_mac != saved_plan.mac:
+        reason = f"{saved_plan.file} is not what was signed: it was changed."
+        raise Stale(error_finding("The signature of this plan is wrong", reason, "Plan again."))
+    else:
+        return ()
+    if allow_unsigned:
+        return (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
+    hint = "Plan again where the state key is at hand, or pass --allow-unsigned."
+    raise Stale(error_finding(summary, reason, hint))
+
+
+def narrow_to_saved_plan(
+    saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool
+) -> PlanResult:
+    """A fresh plan cut down to the saved rows that are still true.
+
+    Stale when the manifests are not those that were planned; with `reviewed` they may differ, and
+    rows that the reviewed plan does not have are refused. Stale, too, when a record would be
+    renamed that the saved plan does not rename.
+    """
+    if not reviewed:
+        _require_same_manifests(saved_plan, plan_result)
+    _require_same_moves(saved_plan, plan_result)
+    return replace(
+        plan_result, plan=narrow_plan(saved_plan.plan, plan_result.plan, reviewed=reviewed)
+    )
+
+
+def _repetitions(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+    for plan_id, files in _group_files((each.plan.id, each) for each in plans).items():
+        if len(files) > 1:
+            yield error_finding(
+                "A reviewed plan is given more than once",
+                f"{', '.join(files)}: plan {plan_id}.",
+                "Give each plan once, in the order in which they were merged.",
+            )
+
+
+def _states(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+    groups = _group_files((_describe_base(each), each) for each in plans)
+    if len(groups) > 1:
+        yield error_finding(
+            "These plans were made for different targets",
+            f"{_list_groups(groups)}. One apply works on one target and its state.",
+            "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
+        )
+
+
+def _describe_base(plan: SavedPlan) -> str:
+    base = plan.plan.base
+    return f"{describe_state_identity(base.binding)} ({base.target}), state {base.lineage},"
+
+
+def _other_options(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+    for option, describe_choice in _OPTIONS_OF_ROWS.items():
+        groups = _group_files((describe_choice(each.options), each) for each in plans)
+        if len(groups) > 1:
+            yield error_finding(
+                "These plans were made with different options",
+                f"{option} is {_list_groups(groups)}. One apply has one choice, so that rows of it "
+                "would not be what was reviewed.",
+                "Apply each with an `apply --reviewed` of its own, older first, or plan again with "
+                "the same options.",
+            )
+
+
+def _group_files(plans: Iterable[tuple[str, SavedPlan]]) -> dict[str, list[str]]:
+    """The names of the plans' files by what is said of each."""
+    groups: dict[str, list[str]] = {}
+    for text, plan in plans:
+        groups.setdefault(text, []).append(str(plan.file))
+    return groups
+
+
+def _list_groups(groups: dict[str, list[str]]) -> str:
+    return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
+
+
+def _yes_or_no(choice: bool) -> str:
+    return "on" if choice else "off"
+
+
+def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
+    if saved_plan.plan.base.manifests_digest == plan_result.plan.base.manifests_digest:
+        return
+    saved_changes = {change.address: change for change in saved_plan.plan.changes}
+    new_changes = {change.address: change for change in plan_result.plan.changes}
+    differing_addresses = [
+        str(address)
+        for address in sorted({*saved_changes, *new_changes})
+        if _is_planned_differently(address, saved_changes, new_changes)
+    ]
+    differing_text = ", ".join(differing_addresses[:10]) + (
+        ", ..." if len(differing_addresses) > 10 else ""
+    )
+    raise Stale(
+        error_finding(
+            "The manifests changed since this plan was made",
+            f"What is declared is not what was "
+            f"planned{f': see {differing_text}' if differing_text else ''}.",
+            "Plan again. If only variables or files were left out, give the same --var, "
+            "--var-file, --file and --ref as for the plan. What is still the same can go: "
+            f"`synapse-apply apply --reviewed {saved_plan.file}`.",
+        )
+    )
+
+
+def _require_same_moves(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
+    saved_moves = {(move.old, move.new) for move in saved_plan.plan.moved}
+    new_moves = [move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves]
+    if new_moves:
+        moves_text = ", ".join(f"{move.old} to {move.new}" for move in new_moves[:10])
+        raise Stale(
+            error_finding(
+                "Addresses would be moved that this plan does not move",
+                f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
+                "Plan again: `moved:` of the project file changed since.",
+                position=new_moves[0].position,
+            )
+        )
+
+
+def _is_planned_differently(
+    address: Address, saved_changes: Mapping[Address, Any], new_changes: Mapping[Address, Any]
+) -> bool:
+    if address not in saved_changes or address not in new_changes:
+        return True
+    encoded_changes = [
+        codec.change_to_json(changes[address]) for changes in (saved_changes, new_changes)
+    ]
+    return bool(encoded_changes[0]["after"] != encoded_changes[1]["after"])
+
+
+def _options_to_json(options: PlanOptions) -> Json:
+    selected = options.selected
+    return {
+        "prune": options.prune,
+        "adopt": options.adopt,
+        "recreate": options.recreate,
+        "resend_secrets": options.resend_secrets,
+        "verify": options.verify,
+        "revert_drift": options.revert_drift,
+        "allow_locked": options.allow_locked,
+        "overridden": sorted(options.overridden),
+        "selected": None if selected is None else sorted(map(str, selected)),
+    }
+
+
+def _options_from_json(data: Mapping[str, Any]) -> PlanOptions:
+    selected = data["selected"]
+    return PlanOptions(
+        prune=data["prune"] is True,
+        adopt=data["adopt"] is True,
+        recreate=data["recreate"] is True,
+        resend_secrets=data["resend_secrets"] is True,
+        verify=data.get("verify", True) is True,
+        revert_drift=data.get("revert_drift", False) is True,
+        allow_locked=data.get("allow_locked", False) is True,
+        overridden=frozenset(map(str, data["overridden"])),
+        selected=None if selected is None else frozenset(map(Address.parse, selected)),
+    )
+
+
+def _compute_signature(session: TargetSession, signed_text: str) -> Mac | None:
+    return session.secrets.compute_mac("", _SIGNATURE_PATH, Sensitive(signed_text))

@@ -1,0 +1,239 @@
+"""The file of a saved plan: a zip of plan.json and of the packages that go with it.
+
+It is written whole or not at all, private, and never in the place of another. What is read is
+just what is written: an entry of another name, bytes of no entry, or JSON that two readers could
+read in two ways is somebody else's work, and the whole file is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.packages import carried_packages
+from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.write_aside import prepare_temporary_path
+
+PLAN_ENTRY = "plan.json"
+_PLAN_AGAIN_HINT = "`synapse-apply plan --out FILE` makes one."
+# Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.
+_MAX_PLAN_BYTES, _BOMB_RATIO, _BOMB_MIN_BYTES = 1024**3, 200, 16 * 1024**2
+# A header before an entry's bytes, with the lengths of its name and of what follows that.
+_LOCAL_HEADER = struct.Struct("<26x2H")
+_DESCRIPTOR_FLAG = 0x8
+# The last record of a zip: its mark, and that no comment follows.
+_END_RECORD = b"PK\x05\x06" + bytes(18)
+_ALLOWED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED_FLAG = 0x1
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
+# Among the RuntimeErrors are those of unknown zip features and of JSON nested too deeply.
+DAMAGED_FILE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
+
+
+@frozen
+class PlanFileContent:
+    """What a plan's file holds: plan.json as parsed, and the bytes of all else by its name."""
+
+    document: Any
+    package_sizes: Mapping[str, int]
+
+
+def require_unused_path(path: Path) -> None:
+    """InputError when there is something at this path: a plan never replaces a file."""
+    if path.exists() or path.is_symlink():
+        raise _build_exists_error(path)
+
+
+def write_plan_file(
+    path: Path,
+    text: str,
+    packages: Iterable[tuple[str, AbstractContextManager[BinaryIO]]] = (),
+) -> dict[str, int]:
+    """Write a new file (0600); gives the bytes of each package by its digest.
+
+    `packages` are digests and what opens each. InputError when the file is there already or
+    cannot be written, and what opening raises.
+    """
+    sizes = {}
+    temporary_path = prepare_temporary_path(path)
+    try:
+        with (
+            _create_private_file(temporary_path) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            archive.writestr(zipfile.ZipInfo(PLAN_ENTRY, _FIXED_TIME), text, zipfile.ZIP_DEFLATED)
+            for digest, package_opener in packages:
+                with package_opener as package:
+                    sizes[digest] = carried_packages.write_carried_package(archive, digest, package)
+        _link_into_place(temporary_path, path)
+    except FileExistsError:
+        raise _build_exists_error(path) from None
+    except OSError as problem:
+        reason = problem.strerror or "it cannot be written"
+        raise build_unusable_error(path, reason, "Choose another place for --out.") from None
+    finally:
+        _remove_if_possible(temporary_path)
+    return sizes
+
+
+def read_plan_file(path: Path) -> PlanFileContent:
+    """What a file holds; InputError when it is no plan or damaged. Packages are not looked at."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise build_unusable_error(path, "it is no plain file", "Check the path.")
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            if reason := _describe_foreign_entries(archive, infos) or _describe_stray_bytes(
+                file, archive, infos
+            ):
+                raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
+            document = _parse_plan_document(path, archive.read(PLAN_ENTRY))
+    except OSError as problem:
+        raise build_unusable_error(
+            path, problem.strerror or "it cannot be read", "Check the path."
+        ) from None
+    except DAMAGED_FILE_ERRORS:
+        raise build_damaged_error(path) from None
+    sizes = {info.filename: info.file_size for info in infos if info.filename != PLAN_ENTRY}
+    return PlanFileContent(document, sizes)
+
+
+def _describe_foreign_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
+    """What is said of entries that no plan has; "" where there is none."""
+    # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
+    names = [info.orig_filename for info in infos]
+    if len(set(names)) != len(names):
+        return "two things in it have one name"
+    for name in names:
+        if name != PLAN_ENTRY and not carried_packages.is_carried_name(name):
+            return f"{format_printable(name)} is in it, which no plan has"
+    if PLAN_ENTRY not in names:
+        return f"there is no {PLAN_ENTRY} in it"
+    if archive.comment or any(info.comment for info in infos):
+        return "it has a comment, which no plan has"
+    info = archive.getinfo(PLAN_ENTRY)
+    if any(info.flag_bits & _ENCRYPTED_FLAG for info in infos):
+        return "it is encrypted"
+    if info.compress_type not in _ALLOWED_METHODS:
+        return f"its plan is compressed by method {info.compress_type}, which no plan is"
+    is_bomb = info.file_size > _BOMB_MIN_BYTES and info.file_size > _BOMB_RATIO * info.compress_size
+    return "its plan is too large" if is_bomb or info.file_size > _MAX_PLAN_BYTES else ""
+
+
+def _describe_stray_bytes(
+    file: BinaryIO, archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
+) -> str:
+    """What is said of a file whose entries do not follow one another from its first byte."""
+    offset = 0
+    for info in sorted(infos, key=lambda entry: entry.header_offset):
+        if info.header_offset != offset or info.flag_bits & _DESCRIPTOR_FLAG:
+            break
+        file.seek(offset)
+        name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        offset += _LOCAL_HEADER.size + name_length + extra_length + info.compress_size
+    else:
+        file.seek(-len(_END_RECORD), os.SEEK_END)
+        end_record = file.read()
+        if offset == archive.start_dir and (end_record[:4], end_record[-2:]) == (
+            _END_RECORD[:4],
+            _END_RECORD[-2:],
+        ):
+            return ""
+    return "it has bytes that belong to nothing in it, or to two things"
+
+
+def _parse_plan_document(path: Path, data: bytes) -> Any:
+    def raise_unusable(reason: str) -> NoReturn:
+        raise build_unusable_error(path, f"{PLAN_ENTRY} in it {reason}", _PLAN_AGAIN_HINT)
+
+    def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        return members if len(members) == len(pairs) else raise_unusable("has one key twice")
+
+    try:
+        text = data.decode("utf-8")
+        return json.loads(
+            text,
+            object_pairs_hook=reject_duplicate_keys,
+            parse_constant=lambda name: raise_unusable(f"has {name}"),
+        )
+    except UnicodeDecodeError:
+        raise_unusable("is not UTF-8 text")
+    except RecursionError:
+        raise_unusable("nests too deeply")
+    except ValueError:
+        raise_unusable("is no JSON")
+
+
+def is_plan_file(path: Path) -> bool:
+    """Whether a file looks like a saved plan; a pipe is none, and is not read."""
+    try:
+        if not path.is_file():
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return PLAN_ENTRY in archive.namelist()
+    except (OSError, *DAMAGED_FILE_ERRORS):
+        return False
+
+
+def build_damaged_error(path: Path) -> InputError:
+    """What is said of a file that cannot be read as a plan."""
+    return build_unusable_error(path, "it is not a plan, or it is damaged", _PLAN_AGAIN_HINT)
+
+
+def build_unusable_error(path: Path, reason: str, hint: str) -> InputError:
+    """What is said of any file that cannot be used."""
+    return InputError(error_finding("This plan file cannot be used", f"{path}: {reason}.", hint))
+
+
+def _build_exists_error(path: Path) -> InputError:
+    return build_unusable_error(path, "it exists already", "Give another name, or remove it.")
+
+
+def _create_private_file(path: Path) -> BinaryIO:
+    """A new file that nobody else may read; FileExistsError when it is there."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _link_into_place(temporary_path: Path, path: Path) -> None:
+    """Give a finished file its name; unlike a rename, this never replaces a file."""
+    try:
+        path.hardlink_to(temporary_path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with temporary_path.open("rb") as temporary_file, _create_private_file(path) as file:
+            try:
+                shutil.copyfileobj(temporary_file, file, 1024 * 1024)
+            except OSError:
+                _remove_if_possible(path)
+                raise
+
+
+def _remove_if_possible(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # the file that was asked for is there, or its own error is being told

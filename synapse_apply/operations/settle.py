@@ -1,0 +1,51 @@
+"""Use case: settle what earlier runs left open, and do nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from synapse_apply.applying.settle import ResolvedIntent
+from synapse_apply.live.open_intents import (
+    build_live_reader,
+    build_no_open_call_error,
+    close_resolved_intents,
+    resolve_open_intents,
+)
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import State
+from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
+from synapse_apply.workspace.target_session import TargetSession
+
+
+def settle_open_calls(
+    session: TargetSession, addresses: Collection[Address] = ()
+) -> list[ResolvedIntent]:
+    """Look the open calls up (of these addresses, by default of all) and record what is known.
+
+    Under the state's lock, which is taken here. StateError for an address without an open call.
+    """
+    with session.lock_state("settle"):
+        state = _with_selected_intents(session.store.read_state(), addresses)
+        resolved_intents = resolve_open_intents(session, state, build_live_reader(session, state))
+        close_resolved_intents(session, resolved_intents)
+    return resolved_intents
+
+
+def choose_open_calls(state: State, names: Sequence[str]) -> list[Address]:
+    """What these names mean among what has a call open; what has none is named as a whole."""
+    open_addresses = {intent.address for intent in state.open_intents}
+    return choose_addresses(
+        build_state_selectable(state), names, open_addresses.__contains__, "has a call open"
+    )
+
+
+def _with_selected_intents(state: State, addresses: Collection[Address]) -> State:
+    open_addresses = {intent.address for intent in state.open_intents}
+    for address in addresses:
+        if address not in open_addresses:
+            raise build_no_open_call_error(address, state)
+    if not addresses:
+        return state
+    selected_intents = tuple(intent for intent in state.open_intents if intent.address in addresses)
+    return replace(state, open_intents=selected_intents)

@@ -1,0 +1,282 @@
+"""Use case: look after a state. None of it touches the backend."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from synapse_apply.applying.runs import close_started_run, list_recorded_jobs
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.live.open_intents import build_no_open_call_error, require_not_recorded_as_done
+from synapse_apply.manifests.export.manifest_names import explain_invalid_address
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.observed import Capabilities, Lookup
+from synapse_apply.model.refactoring import add_series_member_renames
+from synapse_apply.model.state import Intent, IntentState, Record, State, StateIdentity
+from synapse_apply.model.values import SecretRef
+from synapse_apply.model.verification import RUN_VERB
+from synapse_apply.secrets.signatures import RunSigner
+from synapse_apply.stores.inventory import build_inventory as inventory_of
+from synapse_apply.stores.migrate import migrate_state as migrate_store
+from synapse_apply.stores.state_messages import build_open_call_error
+from synapse_apply.workspace.state_access import (
+    describe_state_identity,
+    load_state_keys,
+    open_store,
+    open_store_at_url,
+)
+from synapse_apply.workspace.target_session import StateSession
+
+_EMPTY = "An empty state knows no object."
+EMPTY_STATE_WARNING = (
+    f"{_EMPTY} `plan` asks this backend for what exists: storages and "
+    "releases, and plugins where it lists them, are found by name and adopted. Where it does not "
+    "list them, import what `plan` would create and exists, or apply creates it a second time."
+)
+
+
+def describe_protection(listed: Iterable[str], unlisted: Iterable[str]) -> str:
+    """What an empty state cannot protect, of a backend that lists these kinds and not those.
+
+    With neither, what holds for every backend.
+    """
+    lists, lacks = (" and ".join(f"{kind}s" for kind in kinds) for kinds in (listed, unlisted))
+    if lacks:
+        return (
+            f"{_EMPTY} This backend does not list {lacks}: import those that `plan` would create "
+            "and that exist, or apply creates them a second time. All else is found by name and "
+            "adopted."
+        )
+    if lists:
+        return (
+            f"{_EMPTY} This backend lists {lists}, so `plan` finds what exists, by code or name, "
+            "and it is adopted."
+        )
+    return EMPTY_STATE_WARNING
+
+
+def create_state(
+    session: StateSession,
+    state_identity: StateIdentity,
+    environ: Mapping[str, str],
+    lineage: str = "",
+) -> str:
+    """Make an empty state and its key, and give its lineage.
+
+    StateError when there is a state, or a pinned lineage forbids an empty one.
+    """
+    pinned_lineage = session.target.state.lineage
+    if pinned_lineage and lineage != pinned_lineage:
+        failure = StateError.from_summary(
+            "The project file pins the lineage of this state",
+            f"Target {session.target.name} is pinned to lineage {pinned_lineage}: an empty state "
+            f"would "
+            "forget every object it remembers.",
+            "Restore it: `synapse-apply state restore FILE`; or import what exists after "
+            f"`synapse-apply state init --lineage {pinned_lineage}`, which makes an empty one "
+            f"anyway.",
+        )
+        raise StateError(*failure.diagnostics)
+    new_lineage = lineage or str(uuid.uuid4())
+    session.store.create_state(
+        state_identity, new_lineage, session.last_seen_states.find_farthest(new_lineage).progress
+    )
+    load_state_keys(session.project, session.target, environ, create=True)
+    return new_lineage
+
+
+def read_state(session: StateSession) -> State:
+    """The whole state."""
+    return session.store.read_state()
+
+
+def require_record(session: StateSession, address: Address) -> Record:
+    """One record; StateError that names near ones when there is none."""
+    record = session.store.find_record(address)
+    if record is None:
+        raise _build_unknown_address_error(session, address)
+    return record
+
+
+def forget_addresses(session: StateSession, addresses: list[Address]) -> None:
+    """Forget addresses; the live objects stay. StateError when one is unknown."""
+    with session.lock_state("state rm"):
+        for address in addresses:
+            if session.store.find_record(address) is None:
+                raise _build_unknown_address_error(session, address)
+        session.store.remove_records(*addresses)
+        _record_audit_entries(session, dict.fromkeys(addresses, "forget"))
+
+
+def rename_address(session: StateSession, old: Address, new: Address) -> dict[Address, Address]:
+    """Rename an address in the state, and the members of its series, which carry its name.
+
+    Gives all that was renamed; the live objects stay as they are.
+    """
+    if old.kind != new.kind:
+        raise InputError.from_summary(
+            "An address keeps its kind",
+            f"{old} cannot become {new}: they are of different kinds.",
+            "Give two addresses of one kind.",
+        )
+    if reason := explain_invalid_address(new):
+        raise InputError.from_summary(
+            "No manifest can have this address",
+            f"{new}: {reason}.",
+            "Give it the address that its manifest has.",
+        )
+    with session.lock_state("state mv"):
+        state = session.store.read_state()
+        renames = add_series_member_renames(state.records.values(), {old: new})
+        waiting_intents = [
+            i for i in state.open_intents if i.series == str(old) and i.address not in renames
+        ]
+        for intent in (
+            waiting_intents
+        ):  # a member that has no record yet would be recorded under the old name
+            raise build_open_call_error(intent.address, intent.verb)
+        session.store.rename_addresses(
+            renames, RunSigner(session.read_keys(), state.lineage).sign_moved_record
+        )
+        _record_audit_entries(
+            session,
+            {old_address: f"move to {new_address}" for old_address, new_address in renames.items()},
+        )
+    return renames
+
+
+def _record_audit_entries(session: StateSession, verb_by_address: Mapping[Address, str]) -> None:
+    """What was done to the records, as one run of the audit."""
+    moment, run_id, actor = session.clock.utc_now(), str(uuid.uuid4()), session.actor
+    session.store.append_audit_entries(
+        *(
+            actor.build_state_audit_entry(address, verb, moment=moment, plan_id=run_id)
+            for address, verb in verb_by_address.items()
+        )
+    )
+
+
+def rebind_state(session: StateSession, state_identity: StateIdentity) -> tuple[str, str]:
+    """Bind the state to the target as it is now; gives what it was bound to and is, in words."""
+    with session.lock_state("state rebind"):
+        old_identity = session.store.read_identity()
+        session.store.replace_identity(state_identity)
+    return describe_state_identity(old_identity), describe_state_identity(state_identity)
+
+
+def write_state_backup(session: StateSession, path: Path) -> None:
+    """A consistent copy of the whole state."""
+    session.store.write_backup(str(path))
+
+
+def migrate_state(session: StateSession, url: str | SecretRef, environ: Mapping[str, str]) -> State:
+    """Copy the whole state to the store at a url; StateError when there is one already."""
+    target = open_store_at_url(url, session.project, session.target, environ)
+    try:
+        source = open_store(session.project, session.target, environ)
+        try:
+            return migrate_store(source, target, session.patience)
+        finally:
+            source.close()
+    finally:
+        target.close()
+
+
+def build_inventory_rows(session: StateSession) -> list[dict[str, object]]:
+    """Address, id, version and digest of every record: what `import -f` reads."""
+    return [dict(row) for row in inventory_of(session.store.read_state())]
+
+
+def settle_as_not_done(session: StateSession, address: Address, *, moment: str) -> Intent:
+    """Close an open intent as not done, on the user's word.
+
+    StateError when none is open, or a file tells that it was done.
+    """
+    with session.lock_state("state settle"):
+        state = session.store.read_state()
+        intent = _require_open_intent(state, address)
+        require_not_recorded_as_done(
+            session.project, session.target, state, intent, keys=session.read_keys()
+        )
+        closed_intent = replace(intent, state=IntentState.ABSENT)
+        entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
+        session.store.close_intent(closed_intent, state.records.get(address), entry)
+    return closed_intent
+
+
+def settle_with_job(session: StateSession, address: Address, job_id: str, *, moment: str) -> Intent:
+    """Close an open run with the job that it started, which the next apply follows.
+
+    StateError when no run of the address is open, a file tells that it has another job, or the job
+    is known to be another run's: what passes here may be let into other targets.
+    """
+    with session.lock_state("state settle"):
+        state = session.store.read_state()
+        intent = _require_open_intent(state, address)
+        if intent.verb != RUN_VERB:
+            raise StateError.from_summary(
+                "The open call is no run",
+                f"An earlier {intent.verb} of {address} is open, which has no job.",
+                f"`synapse-apply import {address} ID` if it was done, "
+                f"`synapse-apply state settle {address} --absent` if not.",
+            )
+        require_not_recorded_as_done(
+            session.project, session.target, state, intent, job_id, keys=session.read_keys()
+        )
+        _require_unused_job(state, address, job_id)
+        closed_intent, record = close_started_run(
+            intent, state.records.get(address), job_id, moment
+        )
+        entry = session.actor.build_audit_entry(
+            closed_intent, f"settled by hand: job {job_id}", moment=moment
+        )
+        session.store.close_intent(closed_intent, record, entry)
+    return closed_intent
+
+
+def can_look_up_outcome(intent: Intent) -> bool:
+    """Whether the backend, whichever it is, can tell what became of an open call."""
+    kind = CATALOGUE.get(intent.address.kind)
+    binding = kind.bindings.get(intent.api) if kind else None
+    if binding is None or intent.verb != "create":
+        return binding is not None
+    return binding.lookup_proof(intent.natural_key, Capabilities()) is Lookup.COMPLETE
+
+
+def _require_unused_job(state: State, address: Address, job_id: str) -> None:
+    """StateError when a record has this job as the run that it remembers."""
+    other_address = list_recorded_jobs(state.records).get(job_id)
+    if other_address is not None:
+        owner_text = "an earlier run of it" if other_address == address else str(other_address)
+        raise StateError.from_summary(
+            "This job is another run's",
+            f"Job {job_id} is recorded as the run of {owner_text}.",
+            f"`synapse-apply jobs list` shows which there are. If none is that of {address}: "
+            f"`synapse-apply state settle {address} --absent`.",
+        )
+
+
+def _require_open_intent(state: State, address: Address) -> Intent:
+    intent = next((i for i in state.open_intents if i.address == address), None)
+    if intent is None:
+        raise build_no_open_call_error(address, state)
+    return intent
+
+
+def _build_unknown_address_error(session: StateSession, address: Address) -> StateError:
+    from difflib import get_close_matches
+
+    known_addresses = [
+        str(known_addresses) for known_addresses in session.store.read_state().records
+    ]
+    close_matches = get_close_matches(str(address), known_addresses, n=1)
+    hint = (
+        f"Did you mean {close_matches[0]}?"
+        if close_matches
+        else "`synapse-apply state list` shows what is there."
+    )
+    failure = StateError.from_summary("The state does not know this address", f"{address}.", hint)
+    return StateError(*failure.diagnostics)

@@ -1,0 +1,108 @@
+"""Use case: stop a job. API v2 alone can; the call is sent once."""
+
+from __future__ import annotations
+
+from synapse_apply.live.live_backend import LiveBackend, build_absent_error, record_audit_entry
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import (
+    Conflict,
+    Effect,
+    Forbidden,
+    InputError,
+    NotFound,
+    OutcomeUnknown,
+    RemoteError,
+    describe_failure,
+)
+from synapse_apply.model.job import Job, parse_job
+
+_NOT_SUPPORTED_STATUS = 405
+_AGENT_FAILURE_STATUSES = frozenset({502, 503, 504})
+_LIST_HINT = "`synapse-apply jobs list` shows those there are."
+
+
+def find_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
+    """The job that can be stopped; InputError where there is none, or this API stops none."""
+    jobs_of = live_backend.find_kind_and_binding("release")[1].select_job_calls
+    if jobs_of is None or jobs_of(live_backend.api, job_id) is live_backend.api:
+        detail = (
+            f"Target {live_backend.target.name} uses API v1, which has no call that stops a job."
+        )
+        if jobs_of is not None:
+            detail = f"{job_id!r} is an id of API v1, which has no call that stops a job."
+        raise InputError.from_summary(
+            "API v1 cannot stop a job",
+            f"{detail} A report of `stopped` would stop nothing.",
+            "Stop it in the product; or let the target say `api: v2` and give the job's UUID.",
+        )
+    try:
+        job = parse_job(live_backend.api.v2.get_job(job_id))
+    except NotFound as failure:
+        raise build_absent_error("job", job_id, failure, _LIST_HINT) from None
+    except ValueError as problem:
+        raise RemoteError(f"GET jobs/{job_id}/: {problem}") from None
+    if job.status.has_ended:
+        raise InputError.from_summary(
+            "The job has ended",
+            f"Job {job_id} {job.status.value}; there is nothing to stop.",
+            f"`synapse-apply jobs get {job_id}` shows how.",
+        )
+    return job
+
+
+def stop_job(live_backend: LiveBackend, job: Job) -> tuple[Job, Diagnostic | None]:
+    """Stop it; the job after that, and a warning if there is one.
+
+    InputError for what the server refuses, OutcomeUnknown where nobody can tell what became of it.
+    """
+    address = f"job/{job.id}"
+    try:
+        answer = live_backend.api.v2.stop_job(job.id)
+    except RemoteError as failure:
+        is_outcome_unknown = failure.effect is Effect.UNKNOWN
+        record_audit_entry(
+            live_backend, "stop", address, job.id, "unknown" if is_outcome_unknown else "failed"
+        )
+        raise (
+            _build_lost_error(job, failure)
+            if is_outcome_unknown
+            else _build_refusal_error(job, failure)
+        ) from None
+    audit_warning = record_audit_entry(live_backend, "stop", address, job.id, "done")
+    try:
+        return parse_job(answer), audit_warning
+    except ValueError:
+        return job, audit_warning
+
+
+def _build_lost_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
+    detail = describe_failure(failure)
+    if failure.status_code in _AGENT_FAILURE_STATUSES:
+        detail = f"The backend had trouble with the agent that runs it: {detail}"
+    return OutcomeUnknown(
+        error_finding(
+            "Nobody can tell whether the job was stopped",
+            detail,
+            f"It is not sent again. Look: `synapse-apply jobs get {job.id}`.",
+            request_id=failure.request_id,
+        )
+    )
+
+
+def _build_refusal_error(job: Job, failure: RemoteError) -> InputError:
+    summary, hint = "The job was not stopped", "Try again."
+    if isinstance(failure, Conflict):
+        summary, hint = "The job has ended", f"`synapse-apply jobs get {job.id}` shows how."
+    elif isinstance(failure, NotFound):
+        summary = "The job has no agent that could stop it"
+        hint = "The job is there, and no agent of it was found: look at its agent in the product."
+    elif isinstance(failure, Forbidden):
+        summary = "This token may not stop the job"
+        hint = "The job's owner may, and owners and administrators of the workspace."
+    elif failure.status_code == _NOT_SUPPORTED_STATUS:
+        summary, hint = "This backend stops no jobs", "It is too old for it: use the product."
+    elif failure.status_code in _AGENT_FAILURE_STATUSES:
+        summary, hint = "The agent of the job does not answer", "Look at the agent, then try again."
+    return InputError(
+        error_finding(summary, describe_failure(failure), hint, request_id=failure.request_id)
+    )

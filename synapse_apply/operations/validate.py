@@ -1,0 +1,67 @@
+"""Use case: check everything that is written, without backend, credentials or secret values."""
+
+from __future__ import annotations
+
+from synapse_apply.manifests.decode.loading import validate_targets as validate_manifests
+from synapse_apply.manifests.files.empty_folders import check_manifests_exist
+from synapse_apply.manifests.project.targets import select_targets_to_check
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
+from synapse_apply.views.text.findings import format_finding_counts
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.package_findings import lint_packages
+from synapse_apply.workspace.package_sources import PackageSources
+
+
+@frozen
+class ValidationResult:
+    """What was found; `counts` are the declared resources by target."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    counts: dict[str, int]
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        parts = [f"{count} resources for {name}" for name, count in self.counts.items()]
+        return f"Valid: {', '.join(parts)}{format_finding_counts(self.diagnostics)}."
+
+
+def validate(invocation: Invocation, *, every_target: bool = True) -> ValidationResult:
+    """Check every target, or the one that was named; InputError for what hides all the rest."""
+    project = configuration.load_project(invocation)
+    targets = select_targets_to_check(project, None if every_target else invocation.target)
+    sources = PackageSources(project, environ=invocation.environ, should_lint=True)
+    target_manifests, findings = validate_manifests(
+        project,
+        targets,
+        variables=configuration.read_variables(invocation, project),
+        strict=invocation.strict,
+        package_config_reader=sources.build_config_reader,
+        paths=[str(path) for path in invocation.paths],
+    )
+    unique_findings = dict.fromkeys((*project.findings, *findings))
+    counts = {}
+    for target, entry in zip(targets, target_manifests, strict=True):
+        checked_manifests = configuration.inspect_packages(target, entry, sources)
+        known_findings = set(entry.diagnostics)
+        unique_findings.update(
+            dict.fromkeys(
+                finding
+                for finding in checked_manifests.diagnostics
+                if finding not in known_findings
+            )
+        )
+        counts[target.name] = len(entry.desired)
+    emptiness_findings = check_manifests_exist(
+        project, target_manifests, [str(path) for path in invocation.paths]
+    )
+    lint_findings = (*emptiness_findings, *lint_packages(project.root, sources, target_manifests))
+    unique_findings.update(
+        dict.fromkeys(
+            entry.with_strict_severity() if invocation.strict else entry for entry in lint_findings
+        )
+    )
+    sources.save_digests()
+    return ValidationResult(tuple(unique_findings), counts)

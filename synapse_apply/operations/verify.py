@@ -1,0 +1,79 @@
+"""Use case: run releases now to see that they work, and do nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.plan import Action, Change
+from synapse_apply.planning.plan_input import PlanOptions, ResourceState
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+
+def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:
+    """What to plan with: the runs of these addresses are due, whatever their last one was."""
+    return PlanOptions(selected=selected, verify_now=selected).with_target_rules(session.target)
+
+
+def keep_only_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:
+    """The plan cut down to its runs: no other call is made and no record brought up to date.
+
+    `timeout` (seconds) goes before that of the manifests. InputError, with every finding, for what
+    is not published from here yet, and where nothing that was named can be run.
+    """
+    changes, findings = [], []
+    for change in plan_result.plan.changes:
+        finding = _find_obstacle(change, plan_result.resources.get(change.address))
+        if finding is None:
+            changes.append(_reduce_to_run(change, timeout))
+        else:
+            findings.append(finding)
+    problems = [diagnostic for diagnostic in plan_result.plan.diagnostics if diagnostic.is_error]
+    problems += [diagnostic for diagnostic in findings if diagnostic.is_error or not changes]
+    if problems:
+        raise InputError(
+            *(diagnostic.with_changes(severity=Severity.ERROR) for diagnostic in problems)
+        )
+    run_addresses = {str(change.address) for change in changes}
+    findings += [
+        diagnostic
+        for diagnostic in plan_result.plan.diagnostics
+        if diagnostic.address in run_addresses
+    ]
+    plan = replace(plan_result.plan, changes=tuple(changes), guards=(), diagnostics=tuple(findings))
+    return replace(plan_result, plan=plan)
+
+
+def _reduce_to_run(change: Change, timeout: float | None) -> Change:
+    verification = change.verification
+    if verification is not None and timeout is not None:
+        verification = replace(verification, timeout=timeout)
+    run_change = replace(change, fields=(), notes=(), rebase=False, after=change.before)
+    return (
+        replace(run_change, verification=verification) if verification is not None else run_change
+    )
+
+
+def _find_obstacle(change: Change, resource: ResourceState | None) -> Diagnostic | None:
+    """Why nothing can be run for it: an error where it should be, else a warning."""
+    address = str(change.address)
+    if any(refusal.outcome_unknown for refusal in change.refusals):
+        return None
+    if resource is None or resource.type.verification_spec is None or resource.desired is None:
+        detail = f"{address} is no declared resource that is verified by a run."
+        return warning_finding("Nothing to run", detail, "Name a release.", address=address)
+    if resource.desired.verify is None:
+        position, hint = resource.desired.position, "Add `verify:` to its spec."
+        detail = f"{address} does not say how it is verified."
+        return warning_finding("Nothing to run", detail, hint, address=address, position=position)
+    if change.action not in {Action.NO_OP, Action.UPDATE}:
+        detail = f"{address} is not published from here yet."
+        return error_finding(
+            "Not applied yet", detail, "`synapse-apply apply` first.", address=address
+        )
+    if change.verification is None and not change.is_refused:
+        detail = f"A newer version than {address} is declared: a run would show that one's work."
+        return warning_finding("Nothing to run", detail, "Name the newer one.", address=address)
+    return None

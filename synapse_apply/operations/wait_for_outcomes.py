@@ -1,0 +1,78 @@
+"""Use case: wait until it is certain what became of calls whose end nobody saw.
+
+Absence is believed once a call can no longer arrive. Until then only time helps, so nothing is
+asked of the backend and no lock is held while time passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+
+from synapse_apply.applying.settle import ResolvedIntent
+from synapse_apply.live.open_intents import (
+    build_live_reader,
+    close_resolved_intents,
+    resolve_open_intents,
+)
+from synapse_apply.model.address import Address
+from synapse_apply.model.state import State
+from synapse_apply.workspace.target_session import TargetSession
+
+# Lets so many seconds pass, and says for which calls.
+WaitCallback = Callable[[float, Sequence[ResolvedIntent]], None]
+
+
+def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
+    """Come back when no call that is open now is only too young to be settled; writes nothing."""
+    pending_ids = {intent.id for intent in session.store.read_state().open_intents}
+    while pending_ids:
+        state = _read_state_with_intents(session, pending_ids)
+        young_intents = _filter_too_young(
+            resolve_open_intents(session, state, build_live_reader(session, state))
+        )
+        if not young_intents:
+            return
+        wait(_max_wait_seconds(young_intents), young_intents)
+
+
+def wait_and_settle(
+    session: TargetSession, first_resolved: Iterable[ResolvedIntent], wait: WaitCallback
+) -> tuple[list[ResolvedIntent], tuple[Address, ...]]:
+    """Wait for what is too young among calls that were looked up, and settle it.
+
+    Also the addresses of calls that another run settled meanwhile: they are in no list.
+    """
+    resolved_by_id = {resolved.intent.id: resolved for resolved in first_resolved}
+    other_addresses: list[Address] = []
+    while young_intents := _filter_too_young(resolved_by_id.values()):
+        wait(_max_wait_seconds(young_intents), young_intents)
+        pending_ids = {resolved.intent.id for resolved in young_intents}
+        with session.lock_state("settle"):
+            state = _read_state_with_intents(session, pending_ids)
+            new_resolved = resolve_open_intents(session, state, build_live_reader(session, state))
+            close_resolved_intents(session, new_resolved)
+        resolved_by_id.update({resolved.intent.id: resolved for resolved in new_resolved})
+        missing_ids = pending_ids - {resolved.intent.id for resolved in new_resolved}
+        other_addresses.extend(
+            resolved_by_id.pop(intent_id).intent.address for intent_id in missing_ids
+        )
+    return list(resolved_by_id.values()), tuple(sorted(other_addresses))
+
+
+def _read_state_with_intents(session: TargetSession, ids: Collection[str]) -> State:
+    state = session.store.read_state()
+    open_intents = tuple(intent for intent in state.open_intents if intent.id in ids)
+    return replace(state, open_intents=open_intents)
+
+
+def _filter_too_young(resolved_intents: Iterable[ResolvedIntent]) -> list[ResolvedIntent]:
+    return [
+        resolved
+        for resolved in resolved_intents
+        if resolved.is_open and resolved.seconds_until_resolvable is not None
+    ]
+
+
+def _max_wait_seconds(young_intents: Iterable[ResolvedIntent]) -> float:
+    return max(resolved.seconds_until_resolvable or 0.0 for resolved in young_intents)

@@ -1,0 +1,170 @@
+"""Packages that another zip carries, a saved plan: each under the name of its content.
+
+They stand in it as they are sent, not compressed once more, and are never believed: whoever opens
+one gets the content that was planned, or Stale.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.model.packages.digest import DIGEST_PATTERN
+from synapse_apply.model.resource import Package
+from synapse_apply.packages.content import BLOCK, compute_package_digest, measure_files
+from synapse_apply.packages.inspection import MAX_SIZE
+from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
+from synapse_apply.packages.upload import make_private_copy
+
+CARRIED_FOLDER = "packages/"
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
+_ENCRYPTED = 0x1
+# RuntimeError: what the library says of features that it does not know.
+_DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+RETRY_HINT = "Nothing was sent. Fetch the plan's file anew, or plan again with --with-packages."
+
+
+def build_carried_name(digest: str) -> str:
+    """`packages/HEX.zip`; ValueError for what is no digest of a package."""
+    match = DIGEST_PATTERN.fullmatch(digest)
+    if match is None:
+        raise ValueError("this is no digest of a package")
+    return f"{CARRIED_FOLDER}{match[1]}.zip"
+
+
+def is_carried_name(name: str) -> bool:
+    """Whether a package could have this name in a plan's file."""
+    digest = name.removeprefix(CARRIED_FOLDER).removesuffix(".zip")
+    return (
+        bool(DIGEST_PATTERN.fullmatch(f"pkg1:sha256:{digest}"))
+        and name == f"{CARRIED_FOLDER}{digest}.zip"
+    )
+
+
+def write_carried_package(archive: zipfile.ZipFile, digest: str, package: BinaryIO) -> int:
+    """Add a package to a zip that is being written, a block at a time; gives its bytes."""
+    info = zipfile.ZipInfo(build_carried_name(digest), _FIXED_TIME)
+    info.compress_type = zipfile.ZIP_STORED
+    info.file_size = package.seek(0, 2)
+    package.seek(0)
+    with archive.open(info, "w") as entry:
+        shutil.copyfileobj(package, entry, BLOCK)
+    return info.file_size
+
+
+class CarriedPackages:
+    """The `Packages` port over a file that carries the packages of a plan.
+
+    `packages` are those that were planned. Stale where the file has another content for one, or
+    none; InputError where there is no room for the private copy that is handed out. Safe to use
+    from several threads.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        packages: Mapping[Address, Package],
+        *,
+        scratch: Path | None = None,
+        max_size: int = MAX_SIZE,
+    ) -> None:
+        """`max_size` in bytes; `scratch` as of `SourcePackages`."""
+        self._file = file
+        self._packages = dict(packages)
+        self._scratch = scratch
+        self._max_size = max_size
+
+    @contextmanager
+    def open_package(self, address: Address) -> Iterator[BinaryIO]:
+        """The zip as a file at its first byte; its content has the planned digest."""
+        package = self._packages.get(address)
+        if package is None or not DIGEST_PATTERN.fullmatch(package.digest):
+            raise Stale(
+                self._build_mismatch_finding("the plan tells no package for it").with_changes(
+                    address=str(address)
+                )
+            )
+        with make_private_copy(address, package, self._scratch, self._fill_copy) as copy:
+            yield copy
+
+    def _fill_copy(self, copy: BinaryIO, _address: Address, package: Package) -> None:
+        name = build_carried_name(package.digest)
+        if package.size > self._max_size:
+            raise Stale(
+                error_finding(
+                    "Package too large",
+                    f"{self._file}, {name}, unpacks to {package.size} bytes; max_package_size is "
+                    f"{self._max_size}.",
+                    "Nothing was sent. Raise max_package_size, or plan again with less in it.",
+                )
+            )
+        try:
+            with zipfile.ZipFile(self._file) as archive, self._open_entry(archive, name) as entry:
+                _copy_blocks(entry, copy)
+        except OSError as problem:
+            if problem.filename is None:  # the copy's own trouble
+                raise
+            raise Stale(self._build_mismatch_finding(str(problem.strerror))) from None
+        except _DAMAGE_ERRORS:
+            raise Stale(self._build_mismatch_finding("it is damaged or cut short", name)) from None
+        copy.seek(0)
+        if reason := _explain_difference(copy, name, package):
+            raise Stale(self._build_mismatch_finding(reason, name))
+
+    def _open_entry(self, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+        infos = [info for info in archive.infolist() if info.filename == name]
+        if len(infos) != 1:
+            raise Stale(
+                self._build_mismatch_finding(
+                    "it stands there twice" if infos else "it is not there", name
+                )
+            )
+        (info,) = infos
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
+            raise Stale(self._build_mismatch_finding("it is compressed or encrypted", name))
+        return archive.open(info)
+
+    def _build_mismatch_finding(self, reason: str, name: str = "") -> Diagnostic:
+        return error_finding(
+            "A package in the plan's file is not what was planned",
+            f"{self._file}{f', {name}' if name else ''}: {reason}.",
+            RETRY_HINT,
+        )
+
+
+def _copy_blocks(entry: IO[bytes], copy: BinaryIO) -> None:
+    """Trouble of the plan's file apart from that of the copy: only the first is the plan's."""
+    while True:
+        try:
+            block = entry.read(BLOCK)
+        except OSError as problem:
+            raise zipfile.BadZipFile(str(problem.strerror)) from None
+        if not block:
+            return
+        copy.write(block)
+
+
+def _explain_difference(copy: BinaryIO, name: str, package: Package) -> str:
+    """Why these bytes are not this package; "" when they are."""
+    try:
+        with open_zip(copy, name) as archive:
+            gathered = gather_zip(archive, size=package.size)
+            measured = measure_files(gathered.entries) if not gathered.findings else None
+    except InputError:
+        return "it is no zip"
+    findings = gathered.findings or (measured.findings if measured else [])
+    if findings:
+        finding = findings[0]
+        return f"its content cannot be used ({finding.summary}: {finding.detail.rstrip('.')})"
+    files = measured.files if measured else {}
+    if files != package.files or compute_package_digest(files) != package.digest:
+        return "it has other content than its name says"
+    return ""

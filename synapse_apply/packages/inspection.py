@@ -1,0 +1,193 @@
+"""A package source looked at: its content, its config.yaml, and what is left out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.packages.content import (
+    ContentWatcher,
+    GatheredFiles,
+    MeasuredPackage,
+    compute_package_digest,
+    measure_files,
+)
+from synapse_apply.packages.digest_cache import DigestCache
+from synapse_apply.packages.entry_names import find_windows_fault, format_printable
+from synapse_apply.packages.source.open_source import (
+    CONFIG_FILES,
+    FILE,
+    open_source,
+    read_config_text,
+)
+from synapse_apply.packages.zip_writer import write_zip_file
+
+MAX_SIZE = 4 * 1024**3
+_MAX_NAMES = 5
+
+# (text, name of the file for messages) -> (the mapping, its positions); raises InputError.
+ConfigReader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
+
+
+@frozen
+class PackageListing:
+    """`included` maps a path to its size in bytes; `excluded` holds (path, rule), by path.
+
+    A folder that was left out stands for all below it and ends in a slash.
+    """
+
+    included: Mapping[str, int]
+    excluded: tuple[tuple[str, str], ...]
+
+
+def inspect_source(
+    source: PackageSource,
+    root: Path,
+    max_size: int = MAX_SIZE,
+    *,
+    finding_context: Mapping[str, Any] | None = None,
+    allow_files: Sequence[str] = (),
+    warn: Callable[[Diagnostic], None] | None = None,
+    digests: DigestCache | None = None,
+    watcher: ContentWatcher | None = None,
+) -> Package:
+    """What a source holds now, read once and hashed, where `digests` does not know it.
+
+    `root` is the project's folder, `max_size` in bytes, `finding_context` what each finding is told
+    of its place (address, position, target ...), `allow_files` sources outside the project, `warn`
+    takes findings that are no error, `watcher` looks at what is read. A `published` source has no
+    digest and no files. InputError carries every finding.
+    """
+    finding_fields = {"position": source.position} | dict(finding_context or {})
+    try:
+        with open_source(source, root, allow_files) as gathered:
+            if watcher is not None:
+                watcher.begin_package(gathered)
+            measured = measure_within_limit(
+                gathered, max_size, source, digests=digests, watcher=watcher
+            )
+    except InputError as problem:
+        raise InputError(
+            *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
+        ) from None
+    if warn is not None:
+        for finding in iter_package_warnings(source, measured, is_linted=watcher is not None):
+            warn(finding.with_changes(**finding_fields))
+    digest = compute_package_digest(measured.files) if measured.files else ""
+    return Package(digest, measured.files, measured.size, source)
+
+
+def read_package_config(
+    source: PackageSource, root: Path, reader: ConfigReader, *, allow_files: Sequence[str] = ()
+) -> tuple[Mapping[str, Any], Mapping[Any, Any]] | None:
+    """The package's config.yaml (or synapse.yaml) as `reader` reads it; None without one.
+
+    InputError when the source cannot be read, and the reader's own.
+    """
+    config_source = read_config_text(source, root, allow_files)
+    return None if config_source is None else reader(*config_source)
+
+
+def list_package_files(
+    source: PackageSource, root: Path, *, allow_files: Sequence[str] = ()
+) -> PackageListing:
+    """What goes into the package and what does not, with the rule; nothing is hashed.
+
+    InputError carries every finding about names and links.
+    """
+    with open_source(source, root, allow_files) as gathered:
+        if gathered.findings:
+            raise InputError(*gathered.findings)
+        return PackageListing(
+            {entry.path: entry.size for entry in gathered.entries}, tuple(gathered.excluded)
+        )
+
+
+def measure_within_limit(
+    gathered: GatheredFiles,
+    max_size: int,
+    source: PackageSource,
+    out: IO[bytes] | None = None,
+    digests: DigestCache | None = None,
+    watcher: ContentWatcher | None = None,
+) -> MeasuredPackage:
+    """The content measured, and written to `out` as a zip; InputError with all that is wrong.
+
+    With `digests` what it knows is not read, unless it is to be written or `watcher` asks for it.
+    """
+    findings = [*gathered.findings, *_check_size(gathered, max_size, source)]
+    # An entry that was refused is never unpacked, and a zip of less than all is no use.
+    if findings and (source.kind == FILE or out is not None):
+        raise InputError(*findings)
+    if out is not None:
+        measured = write_zip_file(gathered.entries, out)
+    elif sum(entry.size for entry in gathered.entries) > max_size:
+        measured = MeasuredPackage()
+    else:
+        measured = (
+            digests.measure_gathered(gathered, watcher)
+            if digests
+            else measure_files(gathered.entries, watcher=watcher)
+        )
+    findings += measured.findings
+    if findings:
+        raise InputError(*findings)
+    return measured
+
+
+def _check_size(gathered: GatheredFiles, max_size: int, source: PackageSource) -> list[Diagnostic]:
+    total = sum(entry.size for entry in gathered.entries)
+    if total > max_size:
+        largest = max(gathered.entries, key=lambda entry: entry.size)
+        return [
+            error_finding(
+                "Package too large",
+                f"{source} holds {total} bytes; max_package_size is {max_size}. "
+                f"The largest file is {largest.path} ({largest.size} bytes).",
+                "Leave files out with .synapseignore, or raise max_package_size.",
+            )
+        ]
+    if not gathered.entries and not gathered.findings and source.kind != "published":
+        excluded_text = (
+            f" Left out by rules: {len(gathered.excluded)}." if gathered.excluded else ""
+        )
+        return [
+            error_finding(
+                "Package is empty",
+                f"{source} holds no file.{excluded_text}",
+                "Check the path and the lines of .synapseignore and .gitignore.",
+            )
+        ]
+    return []
+
+
+def iter_package_warnings(
+    source: PackageSource, measured: MeasuredPackage, *, is_linted: bool = False
+) -> Iterator[Diagnostic]:
+    """What is odd about a package and no error; what the lint tells by its rules is left to it."""
+    unfit_names = [(path, fault) for path in measured.files if (fault := find_windows_fault(path))]
+    if unfit_names:
+        names_text = ", ".join(
+            f"{format_printable(path)} {fault}" for path, fault in unfit_names[:_MAX_NAMES]
+        )
+        more_text = (
+            f" and {len(unfit_names) - _MAX_NAMES} more" if len(unfit_names) > _MAX_NAMES else ""
+        )
+        yield warning_finding(
+            "Names that Windows cannot have",
+            f"{source}: {names_text}{more_text}.",
+            "Agents on Windows cannot unpack the package. Rename the files, or leave them out with "
+            "a line in .synapseignore.",
+        )
+    if measured.files and not is_linted and not measured.files.keys() & set(CONFIG_FILES):
+        yield warning_finding(
+            "Package without config.yaml",
+            f"{source} has neither config.yaml nor synapse.yaml at its root.",
+            "The platform reads the plugin's actions from it. "
+            "Is this the plugin's own folder, and does no ignore rule leave the file out?",
+        )

@@ -1,0 +1,110 @@
+"""Which files of a checkout are not as the commit has them that is checked out.
+
+Plumbing only, as in `git.py`: nothing is written, and no filter runs. A file whose time stamps
+alone are others counts as changed only where its content is, and one that a filter converts (Git
+LFS) does not count, since only the filter could tell.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.source.repository import find_repository, run_git
+from synapse_apply.packages.source.unmodified import find_unmodified_files, read_filter_names
+
+MAX_FILES = 1000
+_MODIFIED_STATUS = b"M"
+
+
+def list_files_changed_since(
+    root: Path, commit: str, read_names: Collection[str], timeout: float
+) -> tuple[str, ...]:
+    """Files below `root` that differ from the commit, and of `read_names` those not in it.
+
+    Names are relative to `root`, safe to print, sorted, at most MOST. `read_names` are relative to
+    `root`, too. Empty where Git takes longer than `timeout` seconds. InputError as Git's errors.
+    """
+    repository = find_repository(root)
+    if repository is None:
+        return ()
+    arguments = ("diff-index", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=all")
+    filters = read_filter_names(repository.top)
+    if any("=" in name for name in filters):  # `-c` cannot switch it off
+        return ()
+    unfiltered = _build_no_filter_settings(filters)
+    code, out, _ = run_git(
+        root, repository, *unfiltered, *arguments, commit, "--", ".", timeout=timeout
+    )
+    if code:
+        return ()
+    prefix = repository.find_relative_path(root)
+    changed_names, uncertain_names = _split_changed_and_uncertain(
+        out.split(b"\0"), f"{prefix}/" if prefix else ""
+    )
+    untracked_names = _iter_untracked_names(root, read_names, timeout)
+    all_names = sorted(
+        {*changed_names, *_filter_really_changed(root, commit, uncertain_names), *untracked_names}
+    )
+    return tuple(map(format_printable, all_names[:MAX_FILES]))
+
+
+def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list[str], list[str]]:
+    """Files that have changed for sure, and those whose content is to be looked at."""
+    changed_names: list[str] = []
+    uncertain_names: list[str] = []
+    for entry_facts, name in zip(fields[::2], fields[1::2], strict=False):
+        old_mode, new_mode, _, _, status = entry_facts.split()
+        path = os.fsdecode(name).removeprefix(prefix)
+        is_same_mode = status == _MODIFIED_STATUS and old_mode.lstrip(b":") == new_mode
+        (uncertain_names if is_same_mode else changed_names).append(path)
+    return changed_names, uncertain_names
+
+
+def _filter_really_changed(root: Path, commit: str, names: list[str]) -> Iterable[str]:
+    if not names:
+        return ()
+    try:
+        unmodified_files = find_unmodified_files(
+            PackageSource("git", ".", commit), root, ".", names
+        )
+    except InputError:
+        return names
+    return [
+        name
+        for name in names
+        if name not in unmodified_files.unchanged and name not in unmodified_files.filtered
+    ]
+
+
+def _build_no_filter_settings(names: Collection[str]) -> list[str]:
+    """Settings with which Git runs none of these filters; it compares some files by content."""
+    settings = ("clean=", "process=", "required=false")
+    return [
+        argument
+        for name in names
+        for setting in settings
+        for argument in ("-c", f"filter.{name}.{setting}")
+    ]
+
+
+def _iter_untracked_names(root: Path, read_names: Collection[str], timeout: float) -> Iterator[str]:
+    """Those of the files that Git neither knows nor ignores."""
+    top = Path(os.path.realpath(root))
+    inside_names = [
+        name for name in read_names if Path(os.path.realpath(top / name)).is_relative_to(top)
+    ]
+    repository = find_repository(root)
+    if not inside_names or repository is None:
+        return
+    arguments = ("ls-files", "--others", "--exclude-standard", "-z", "--", ".")
+    code, out, _ = run_git(root, repository, *arguments, timeout=timeout)
+    candidate_names = {os.path.normpath(name).replace(os.sep, "/") for name in inside_names}
+    if not code:
+        yield from (
+            name for line in out.split(b"\0") if (name := os.fsdecode(line)) in candidate_names
+        )

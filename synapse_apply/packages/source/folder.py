@@ -1,0 +1,100 @@
+"""A folder on disk as a tree."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from synapse_apply.files.checkout import read_submodule_paths
+from synapse_apply.packages.content import BLOCK, UnreadableError
+from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.file_stamp import build_file_stamp
+from synapse_apply.packages.source.tree import EntryKind, TreeEntry
+
+
+class FolderTree:
+    """Reads a folder as it is now; nothing is followed by the system itself."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._submodules = _find_submodules(top)
+
+    def list_children(self, folder: str) -> list[TreeEntry]:
+        """What stands in a folder, by name."""
+        try:
+            names = sorted(os.listdir(self._top / folder))  # noqa: PTH208 - names, not paths
+        except OSError as problem:
+            raise _build_unreadable_error(folder or ".", problem) from None
+        nodes = (self.find_entry(f"{folder}/{name}" if folder else name) for name in names)
+        return [node for node in nodes if node is not None]
+
+    def find_entry(self, path: str) -> TreeEntry | None:
+        """What stands at a path, links as links; None where nothing does."""
+        try:
+            info = os.lstat(self._top / path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as problem:
+            raise _build_unreadable_error(path, problem) from None
+        if stat.S_ISLNK(info.st_mode):
+            return TreeEntry(path, EntryKind.LINK)
+        if stat.S_ISDIR(info.st_mode):
+            return TreeEntry(
+                path, EntryKind.SUBMODULE if self._is_unfilled_submodule(path) else EntryKind.FOLDER
+            )
+        if not stat.S_ISREG(info.st_mode):
+            return TreeEntry(path, EntryKind.SPECIAL)
+        is_executable = bool(info.st_mode & stat.S_IXUSR)
+        stamp = build_file_stamp(f"{self._top}/{path}", info)
+        return TreeEntry(path, EntryKind.FILE, info.st_size, is_executable, stamp=stamp)
+
+    def read_link_target(self, link: TreeEntry) -> str:
+        """Where a link points, as it is written."""
+        try:
+            return os.readlink(self._top / link.path)  # noqa: PTH115 - the text, not a path
+        except OSError as problem:
+            raise _build_unreadable_error(link.path, problem) from None
+
+    def blocks(self, file: TreeEntry) -> Iterator[bytes]:
+        """The file's content; a link that took its place since is not followed."""
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            with os.fdopen(os.open(self._top / file.path, flags), "rb") as content:
+                while block := content.read(BLOCK):
+                    yield block
+        except OSError as problem:
+            raise _build_unreadable_error(file.path, problem) from None
+
+    def _is_unfilled_submodule(self, path: str) -> bool:
+        """Whether a folder is a submodule that was never filled."""
+        folder = self._top / path
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - names, not paths
+        except OSError:
+            return False
+        if names == [".git"]:
+            return (folder / ".git").is_file()
+        return not names and Path(os.path.abspath(folder)) in self._submodules  # noqa: PTH100
+
+
+def _find_submodules(top: Path) -> frozenset[Path]:
+    """The folders that .gitmodules of the repository around `top` names."""
+    start = Path(os.path.abspath(top))  # noqa: PTH100 - links stay as they are
+    for folder in (start, *start.parents):
+        if (folder / ".git").exists():
+            try:
+                submodule_paths = read_submodule_paths(folder)
+            except OSError:
+                return frozenset()
+            return frozenset(folder / path for path in submodule_paths)
+    return frozenset()
+
+
+def _build_unreadable_error(path: str, problem: OSError) -> UnreadableError:
+    return UnreadableError(
+        "File of the package cannot be read",
+        f"{format_printable(path)}: {problem.strerror}.",
+        "Check its permissions, or leave it out with a line in .synapseignore.",
+    )

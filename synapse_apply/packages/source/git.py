@@ -1,0 +1,333 @@
+"""A folder at a Git ref as a tree, read from the object database alone.
+
+Plumbing only (`rev-parse`, `ls-tree`, `cat-file`): the work tree and the index are not touched,
+and no hook, filter, replacement or network fetch runs. `repository.py` says which repository
+answers, `revision.py` what a ref means in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NoReturn, Self
+
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.resource import shorten_git_ref
+from synapse_apply.packages.content import BLOCK, UnreadableError
+from synapse_apply.packages.entry_names import format_printable
+from synapse_apply.packages.source.git_ref import resolve_ref
+from synapse_apply.packages.source.ref_memory import remember_commit
+from synapse_apply.packages.source.repository import (
+    NO_REPOSITORY_TEXT,
+    Repository,
+    find_repository,
+    run_git,
+    start_git,
+)
+from synapse_apply.packages.source.tree import EntryKind, TreeEntry
+
+if TYPE_CHECKING:
+    import subprocess
+
+# The summary of what a clone lacks: no fault of the commit.
+OBJECT_MISSING = "Git object cannot be read"
+_FETCH_HINT = (
+    "A shallow or partial clone may lack it: git fetch --unshallow --tags "
+    "(on GitHub Actions: fetch-depth: 0)."
+)
+
+
+@frozen
+class GitCommit:
+    """A commit of the repository that a folder lies in.
+
+    `ref` is what it was asked for by, `short_id` names it for people, and no other object here.
+    """
+
+    root: Path
+    ref: str
+    id: str
+    short_id: str
+
+    def __str__(self) -> str:
+        return self.ref if self.id.startswith(self.ref) else f"{self.ref} ({self.short_id})"
+
+
+def resolve_commit(root: Path, ref: str) -> GitCommit:
+    """The commit that a ref names, for a folder of its repository; InputError."""
+    commit_id = _resolve_commit_id(root, ref)
+    short_id = run_plumbing(root, "rev-parse", "--short=7", commit_id)[1].decode().strip()
+    return GitCommit(root, ref, commit_id, short_id)
+
+
+def is_unborn_branch(root: Path, ref: str) -> bool:
+    """Whether a ref is the branch that is checked out, and that has no commit yet."""
+    code, out, _ = run_plumbing(root, "symbolic-ref", "--quiet", "HEAD")
+    branch = out.decode(errors="surrogateescape").strip()
+    if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
+        return False
+    return run_plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
+
+
+def locate_in_repository(root: Path) -> tuple[Path, str]:
+    """The top of a folder's repository, and where below it the folder lies ("" at the top)."""
+    repository = _require_repository(root)
+    return repository.top, repository.find_relative_path(root)
+
+
+def read_checked_out_commit(root: Path, timeout: float | None = None) -> str:
+    """The commit that is checked out, "" where there is none; InputError.
+
+    "" also where Git takes longer than `timeout` seconds.
+    """
+    repository = find_repository(root)
+    if repository is None:
+        return ""
+    arguments = ("show-ref", "--verify", "--hash", "HEAD")
+    return run_git(root, repository, *arguments, timeout=timeout)[1].decode().strip()
+
+
+def read_committed_file(commit: GitCommit, path: str) -> bytes | None:
+    """The content of a file of a commit, None where there is none.
+
+    `path` is relative to the commit's `root`. InputError for what is no plain file.
+    """
+    node = _find_committed_entry(commit, path)
+    if node is None:
+        return None
+    if node.kind is not EntryKind.FILE:
+        _raise_input_error(
+            "Not a file at that Git ref",
+            f"{path} at {commit.ref} is a {node.kind.value}.",
+            "Put the file itself there.",
+        )
+    reader = _BlobReader(commit.root)
+    try:
+        return b"".join(reader.iter_blob_blocks(node))
+    except UnreadableError as problem:
+        raise InputError(problem.finding) from None
+    finally:
+        reader.close()
+
+
+class GitTree:
+    """The tree of one folder in one commit; a context manager, for it keeps a process open."""
+
+    def __init__(self, root: Path, path: str, ref: str) -> None:
+        """`path` is relative to `root`; InputError when there is no such folder to read."""
+        self._root = root
+        commit = _resolve_commit_id(root, ref)
+        self._entries_by_path: dict[str, TreeEntry] = {}
+        self._entries_by_folder: dict[str, list[TreeEntry]] = {"": []}
+        for node in _iter_tree_entries(root, commit, path, shorten_git_ref(ref)):
+            self._entries_by_path[node.path] = node
+            self._entries_by_folder.setdefault(node.path.rpartition("/")[0], []).append(node)
+        self._reader = _BlobReader(root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self._reader.close()
+
+    def list_children(self, folder: str) -> list[TreeEntry]:
+        return self._entries_by_folder.get(folder, [])
+
+    def find_entry(self, path: str) -> TreeEntry | None:
+        return self._entries_by_path.get(path)
+
+    def read_link_target(self, link: TreeEntry) -> str:
+        return os.fsdecode(b"".join(self.blocks(link)))
+
+    def blocks(self, file: TreeEntry) -> Iterator[bytes]:
+        """The blob's content; read one to its end before the next."""
+        return self._reader.iter_blob_blocks(file)
+
+
+class _BlobReader:
+    """One `git cat-file --batch`, started when it is first needed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def iter_blob_blocks(self, file: TreeEntry) -> Iterator[bytes]:
+        request_pipe, answer_pipe = self._open_pipes()
+        request_pipe.write(file.key.encode("ascii") + b"\n")
+        request_pipe.flush()
+        header = answer_pipe.readline().split()
+        if len(header) != 3 or header[1] != b"blob":
+            raise UnreadableError(
+                OBJECT_MISSING,
+                f"{format_printable(file.path)} ({file.key[:12]}) is not in this clone.",
+                _FETCH_HINT,
+            )
+        remaining = int(header[2])
+        try:
+            while remaining:
+                block = answer_pipe.read(min(BLOCK, remaining))
+                if not block:
+                    raise UnreadableError(
+                        "Git object cannot be read",
+                        f"{format_printable(file.path)} ends too early.",
+                    )
+                remaining -= len(block)
+                yield block
+            answer_pipe.read(1)
+        finally:
+            if remaining:  # the rest would be taken for the answer to the next question
+                self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+
+    def _open_pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._process is None:
+            repository = _require_repository(self._root)
+            self._process = start_git(self._root, repository, "cat-file", "--batch")
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("git was started without pipes")
+        return self._process.stdin, self._process.stdout
+
+
+def _resolve_commit_id(root: Path, ref: str) -> str:
+    """The commit that a ref names, or InputError."""
+    if not ref or ref.startswith("-") or not ref.isprintable():
+        _raise_input_error(
+            "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
+        )
+    repository = _require_repository(root)
+    commit = remember_commit(repository.git_dir, ref, lambda: resolve_ref(repository, ref))
+    if not commit and is_unborn_branch(root, ref):
+        _raise_input_error(
+            "No commit yet", f"The branch that {ref!r} means has none.", "Commit first."
+        )
+    if not commit:
+        _raise_input_error(
+            "Unknown Git ref",
+            f"{ref!r} names no commit here.",
+            f"Check its spelling. {_FETCH_HINT}",
+        )
+    return commit
+
+
+def _require_repository(root: Path) -> Repository:
+    """The one that a folder belongs to, or InputError."""
+    repository = find_repository(root)
+    if repository is None:
+        _raise_input_error(
+            "Not a Git repository",
+            f"{root}: {NO_REPOSITORY_TEXT}",
+            "What has a Git ref is read from the repository that the project lies in. "
+            "A source without ref is taken as it is.",
+        )
+    return repository
+
+
+def _iter_tree_entries(root: Path, commit: str, path: str, ref: str) -> Iterator[TreeEntry]:
+    full_path = _build_path_from_top(root, path)
+    tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
+    code, out, error_text = run_plumbing(
+        root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name
+    )
+    if code:
+        _raise_folder_missing(root, commit, full_path, ref, error_text)
+    for line in out.split(b"\0"):
+        if line:
+            entry_facts, _, name = line.partition(b"\t")
+            yield _parse_tree_entry(
+                entry_facts.decode("ascii").split(), name.decode(errors="surrogateescape")
+            )
+
+
+def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
+    mode, _, key, size = entry_facts
+    if mode == "120000":
+        return TreeEntry(path, EntryKind.LINK, key=key)
+    if mode == "160000":
+        return TreeEntry(path, EntryKind.SUBMODULE, key=key)
+    if mode == "040000":
+        return TreeEntry(path, EntryKind.FOLDER, key=key)
+    return TreeEntry(
+        path, EntryKind.FILE, int(size) if size.isdigit() else 0, mode == "100755", key
+    )
+
+
+def _find_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
+    full_path = _build_path_from_top(commit.root, path)
+    arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
+    code, out, error_text = run_plumbing(commit.root, "ls-tree", *arguments)
+    if code:
+        _raise_input_error(
+            "Git cannot read the file", f"{path} at {commit.ref}: {error_text.strip()}", _FETCH_HINT
+        )
+    for line in out.split(b"\0"):
+        entry_facts, _, name = line.partition(b"\t")
+        if os.fsdecode(name) == full_path:
+            return _parse_tree_entry(entry_facts.decode("ascii").split(), path)
+    return None
+
+
+def _build_path_from_top(root: Path, path: str) -> str:
+    """A path below a folder as seen from the top of its repository."""
+    prefix = _require_repository(root).find_relative_path(root)
+    return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
+
+
+def _raise_folder_missing(
+    root: Path, commit: str, full_path: str, ref: str, error_text: str
+) -> NoReturn:
+    parts = full_path.split("/")
+    for depth in range(1, len(parts) + 1):
+        parent = "/".join(parts[:depth])
+        listing = run_plumbing(
+            root, "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){parent}"
+        )[1]
+        if listing.startswith(b"160000"):
+            _raise_input_error(
+                "Package lies in a Git submodule",
+                f"{parent} at {ref} is a submodule; its files are in another repository.",
+                "Leave out ref to take the checked-out folder, or build a zip (file:).",
+            )
+        if listing and depth == len(parts) and not listing.startswith(b"040000"):
+            _raise_input_error(
+                "Not a folder at that Git ref",
+                f"{full_path} at {ref} is a file.",
+                "Name the plugin's folder.",
+            )
+    if "not a tree object" in error_text or "Not a valid object name" in error_text:
+        _raise_input_error(
+            "Folder not in that Git ref",
+            f"{full_path} is not in {ref}.",
+            "Was the folder added or renamed later? The path is relative to the project's folder.",
+        )
+    _raise_input_error(
+        "Git cannot read the folder", f"{full_path} at {ref}: {error_text.strip()}", _FETCH_HINT
+    )
+
+
+def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> tuple[int, bytes, str]:
+    """(exit code, output, complaint) of one plumbing command, which reads what is `input_bytes`.
+
+    It is asked of the repository that the folder `root` belongs to: 128 where it belongs to none.
+    InputError where that one may not be believed, and without Git.
+    """
+    repository = find_repository(root)
+    if repository is None:
+        return 128, b"", f"fatal: {NO_REPOSITORY_TEXT}"
+    return run_git(root, repository, *arguments, input_bytes=input_bytes)
+
+
+def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
+    raise InputError(error_finding(summary, detail, hint))

@@ -1,0 +1,279 @@
+"""Which Git repository a folder belongs to, and how Git is asked about that one and no other.
+
+Git's own search takes a bare repository for an answer that lies in a folder of the checkout, where
+a pull request can commit one. So the search is ours: the nearest folder above with a `.git`, which
+no commit can hold, and which belongs to us. Git is told where it is and searches for none.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.packages.source.programs import Folders, build_child_environment, find_executable
+
+NO_REPOSITORY_TEXT = "not a git repository (or any of the parent directories)"
+_REFUSED_SUMMARY = "Git repository not used"
+# Settings that the configuration of a repository cannot overrule. Those that a version of Git does
+# not know it passes over; nothing depends on one alone.
+_SAFE_OPTIONS = (
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.pager=cat"),
+    *("-c", "safe.bareRepository=explicit"),
+    *("-c", "protocol.allow=never", "-c", "protocol.ext.allow=never"),
+    *("--no-pager", "--no-replace-objects"),
+)
+_SAFE_ENVIRONMENT = {
+    # Before any `protocol.NAME.allow` of the repository: no protocol has this name, so that an
+    # object that is not here is fetched by no version of Git.
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_GRAFT_FILE": os.devnull,
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+
+@frozen
+class Repository:
+    """A repository on this disk; all paths are real ones.
+
+    `top` is the folder that has `.git`. `git_dir` is what that is or names, `common_dir` what the
+    worktrees of one repository share.
+    """
+
+    top: Path
+    git_dir: Path
+    common_dir: Path
+
+    @property
+    def checkout_folders(self) -> Folders:
+        """The folders that commits of this repository, or of those it is a part of, fill."""
+        outer_tops = (folder.parent for folder in self.git_dir.parents if folder.name == ".git")
+        return (self.top, *outer_tops)
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether older commits were left out of the clone."""
+        return (self.common_dir / "shallow").exists()
+
+    def find_relative_path(self, folder: Path) -> str:
+        """Where a folder lies below the top, with forward slashes; "" for the top."""
+        relative_path = Path(os.path.realpath(folder)).relative_to(self.top).as_posix()
+        return "" if relative_path == "." else relative_path
+
+
+def find_repository(folder: Path) -> Repository | None:
+    """The repository that a folder belongs to, None outside of one.
+
+    As Git finds it, but for bare ones, and not across file systems. InputError for one that may
+    not be believed.
+    """
+    start = Path(os.path.realpath(folder))
+    devices = set()
+    for candidate in (start, *start.parents):
+        if candidate.exists():
+            devices.add(candidate.stat().st_dev)
+        if len(devices) > 1:
+            return None
+        repository = _read_trusted_repository(candidate)
+        if repository is not None:
+            return repository
+    return None
+
+
+def run_git(
+    folder: Path,
+    repository: Repository | None,
+    *arguments: str,
+    input_bytes: bytes = b"",
+    timeout: float | None = None,
+) -> tuple[int, bytes, str]:
+    """(exit code, output, complaint) of one command of Git, run in a folder of a repository.
+
+    Without a repository only the settings of the machine and the user are there. 124 where it
+    takes longer than `timeout` seconds. InputError without Git.
+    """
+    try:
+        completed = subprocess.run(
+            _build_git_command(folder, repository, *arguments),
+            env=_build_git_environment(folder, repository),
+            input=input_bytes,
+            capture_output=True,
+            check=False,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        return 124, b"", f"no answer in {timeout} s"
+    except OSError as problem:
+        _raise_git_not_started(problem)
+    return completed.returncode, completed.stdout, completed.stderr.decode(errors="replace")
+
+
+def start_git(folder: Path, repository: Repository, *arguments: str) -> subprocess.Popen[bytes]:
+    """One command of Git that is asked and answers through pipes; InputError without Git."""
+    try:
+        return subprocess.Popen(
+            _build_git_command(folder, repository, *arguments),
+            env=_build_git_environment(folder, repository),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as problem:
+        _raise_git_not_started(problem)
+
+
+def _build_git_command(
+    folder: Path, repository: Repository | None, *arguments: str
+) -> tuple[str, ...]:
+    program = find_executable("git", _find_checkout_folders(folder, repository))
+    return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments)
+
+
+def _build_git_environment(folder: Path, repository: Repository | None) -> dict[str, str]:
+    git_variables = {"GIT_DIR": os.devnull}
+    if repository is not None:
+        git_variables = {"GIT_DIR": str(repository.git_dir), "GIT_WORK_TREE": str(repository.top)}
+    return build_child_environment(
+        _find_checkout_folders(folder, repository), {**_SAFE_ENVIRONMENT, **git_variables}
+    )
+
+
+def _find_checkout_folders(folder: Path, repository: Repository | None) -> Folders:
+    return (Path(os.path.realpath(folder)),) if repository is None else repository.checkout_folders
+
+
+def _raise_git_not_started(problem: OSError) -> NoReturn:
+    _raise_input_error(
+        "Git cannot be started",
+        f"git: {problem.strerror}",
+        "Install git, or leave out ref to take the folder as it is.",
+    )
+
+
+def _read_trusted_repository(folder: Path) -> Repository | None:
+    """The repository whose `.git` a folder has; InputError where it may not be believed."""
+    try:
+        repository = _read_repository(folder)
+        if repository is not None:
+            _check_git_folders_outside(repository)
+            _check_repository_owner(repository)
+    except OSError as problem:
+        _raise_input_error(
+            _REFUSED_SUMMARY, f"{folder / '.git'}: {problem.strerror}.", "Check its permissions."
+        )
+    if repository is not None:
+        _check_not_tracked_by_outer(repository)
+    return repository
+
+
+def _read_repository(folder: Path) -> Repository | None:
+    """The repository whose `.git` a folder has, None where Git would look further up."""
+    entry = folder / ".git"
+    if entry.is_file():
+        git_dir = _find_git_file_target(entry)
+    elif entry.is_dir():
+        git_dir = Path(os.path.realpath(entry))
+    else:
+        return None
+    common_dir = git_dir
+    if (git_dir / "commondir").is_file():
+        common_text = (git_dir / "commondir").read_text(errors="surrogateescape").rstrip("\r\n")
+        common_dir = Path(os.path.realpath(git_dir / common_text))
+    is_usable = os.path.lexists(git_dir / "HEAD") and all(
+        (common_dir / name).is_dir() for name in ("objects", "refs")
+    )
+    if is_usable:
+        return Repository(folder, git_dir, common_dir)
+    if entry.is_file():
+        _raise_input_error(
+            _REFUSED_SUMMARY, f"{entry} names {git_dir}, which is no Git folder.", "Clone it again."
+        )
+    return None
+
+
+def _find_git_file_target(file: Path) -> Path:
+    """The folder that the `.git` file of a linked worktree or a submodule names."""
+    with file.open("rb") as stream:
+        text = os.fsdecode(stream.read(1 << 16)).rstrip("\r\n")
+    if not text.startswith("gitdir: ") or "\0" in text:
+        _raise_input_error(
+            _REFUSED_SUMMARY, f"{file} is a file that names no Git folder.", "Clone it again."
+        )
+    return Path(os.path.realpath(file.parent / text.removeprefix("gitdir: ")))
+
+
+def _check_git_folders_outside(repository: Repository) -> None:
+    """A folder of the checkout may hold what a pull request committed."""
+    own_git_folder = repository.top / ".git"
+    for folder in (repository.git_dir, repository.common_dir):
+        if folder.is_relative_to(repository.top) and not folder.is_relative_to(own_git_folder):
+            _raise_input_error(
+                _REFUSED_SUMMARY,
+                f"{own_git_folder} leads to {folder}, which lies in the checkout itself, where a "
+                f"commit could "
+                "have put it.",
+                "Clone it again; Git keeps its data in .git or outside of the checkout.",
+            )
+
+
+def _check_repository_owner(repository: Repository) -> None:
+    """As Git checks it, which it leaves out where it is told which repository to take."""
+    trusted_uids = {os.geteuid()}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        trusted_uids.add(int(os.environ["SUDO_UID"]))
+    top = repository.top
+    for path in (top / ".git", top, repository.git_dir, repository.common_dir):
+        owner = path.lstat().st_uid
+        if owner not in trusted_uids and not _is_declared_safe(top):
+            _raise_input_error(
+                _REFUSED_SUMMARY,
+                f"{path} belongs to another user (uid {owner}), who could answer for it.",
+                f"If that is meant: git config --global --add safe.directory {top}",
+            )
+
+
+def _is_declared_safe(top: Path) -> bool:
+    """Whether the machine's or the user's settings of Git list a folder under safe.directory."""
+    arguments = ("config", "--null", "--type=path", "--get-all", "safe.directory")
+    _, out, _ = run_git(top, None, *arguments)
+    is_safe = False
+    for text in os.fsdecode(out).split("\0")[:-1]:
+        if not text:
+            is_safe = False
+        elif text == "*":
+            is_safe = True
+        elif text.endswith("/*"):
+            is_safe = is_safe or top.is_relative_to(os.path.realpath(text[:-2]))
+        else:
+            is_safe = is_safe or (Path(text).is_absolute() and os.path.realpath(text) == str(top))
+    return is_safe
+
+
+def _check_not_tracked_by_outer(repository: Repository) -> None:
+    """A `.git` amid the files of a repository came with them, by a cache or an archive."""
+    top = repository.top
+    try:
+        outer = find_repository(top.parent) if top != top.parent else None
+    except InputError:
+        return
+    if outer is None:
+        return
+    relative_path = outer.find_relative_path(top)
+    _, out, _ = run_git(outer.top, outer, "ls-files", "-z", "--", f":(literal){relative_path}")
+    if any(name.startswith(f"{relative_path}/") for name in os.fsdecode(out).split("\0")):
+        _raise_input_error(
+            _REFUSED_SUMMARY,
+            f"{top} has a .git of its own, and its files are tracked by the repository of "
+            f"{outer.top}.",
+            f"Remove {top / '.git'} if nobody made it on purpose.",
+        )
+
+
+def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
+    raise InputError(error_finding(summary, detail, hint))

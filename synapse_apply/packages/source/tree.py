@@ -1,0 +1,263 @@
+"""A tree of files that a package is gathered from: by the rules, through links, checked."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from enum import Enum
+from typing import Protocol
+
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.packages.content import GatheredFiles, PackageFile, UnreadableError
+from synapse_apply.packages.entry_names import (
+    check_collisions,
+    check_name,
+    format_printable,
+    normalize_path,
+)
+from synapse_apply.packages.file_stamp import FileStamp
+from synapse_apply.packages.ignore import NEVER_PACKAGED, IgnoreRules, TooManyPatternsError
+
+_MAX_IGNORE_BYTES = 1024 * 1024
+_LEAVE_OUT_HINT = "Leave it out with a line in .synapseignore, or put a plain file there."
+
+
+class EntryKind(Enum):
+    """What stands at a path; a submodule is one whose files are not here."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    SUBMODULE = "submodule"
+    SPECIAL = "special"
+
+
+@frozen
+class TreeEntry:
+    """`path` as the tree spells it; `size` in bytes; `key` is the tree's own.
+
+    `stamp` is there for a file on disk.
+    """
+
+    path: str
+    kind: EntryKind
+    size: int = 0
+    is_executable: bool = False
+    key: str = ""
+    stamp: FileStamp | None = None
+
+
+class SourceTree(Protocol):
+    """Where files come from; every method raises UnreadableError."""
+
+    def list_children(self, folder: str) -> list[TreeEntry]: ...
+    def find_entry(self, path: str) -> TreeEntry | None: ...
+    def read_link_target(self, link: TreeEntry) -> str: ...
+    def blocks(self, file: TreeEntry) -> Iterator[bytes]: ...
+
+
+def gather_tree(tree: SourceTree) -> GatheredFiles:
+    """Every file that the ignore rules leave in, links followed; all findings, not the first."""
+    gathered = GatheredFiles()
+    try:
+        _gather_folders(tree, gathered)
+    except TooManyPatternsError as problem:
+        gathered.findings.append(problem.finding)
+    gathered.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+    gathered.excluded.sort()
+    gathered.findings += check_collisions(entry.path for entry in gathered.entries)
+    return gathered
+
+
+def _gather_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
+    def read_ignore_file(path: str) -> str | None:
+        return read_text_file(tree, path)
+
+    def read_root_ignore_file(path: str) -> str | None:
+        text = read_ignore_file(path)
+        if text is not None:
+            gathered.ignore_files[path] = text
+        return text
+
+    pending_folders = [("", IgnoreRules())]
+    while pending_folders:
+        folder, parent_rules = pending_folders.pop()
+        try:
+            rules = parent_rules.with_folder_files(
+                normalize_path(folder), read_ignore_file if folder else read_root_ignore_file
+            )
+            nodes = tree.list_children(folder)
+        except TooManyPatternsError:
+            raise
+        except UnreadableError as problem:
+            gathered.findings.append(problem.finding)
+            continue
+        for node in nodes:
+            is_folder_like = node.kind in (EntryKind.FOLDER, EntryKind.SUBMODULE)
+            rule = rules.find_excluding_rule(normalize_path(node.path), is_folder=is_folder_like)
+            if rule is not None:
+                slash = "/" if is_folder_like else ""
+                gathered.excluded.append(
+                    (format_printable(normalize_path(node.path)) + slash, rule)
+                )
+            elif node.kind is EntryKind.FOLDER:
+                pending_folders.append((node.path, rules))
+            else:
+                _add_file(tree, node, gathered)
+
+
+def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
+    """The rule that leaves a path out, or a folder above it; None when it would be taken."""
+    rules = IgnoreRules()
+    parts = path.split("/")
+    for depth in range(len(parts)):
+        folder = "/".join(parts[:depth])
+        rules = rules.with_folder_files(folder, lambda name: read_text_file(tree, name))
+        partial_path = "/".join(parts[: depth + 1])
+        rule = rules.find_excluding_rule(partial_path, is_folder=depth + 1 < len(parts))
+        if rule is not None:
+            return rule
+    return None
+
+
+def _add_file(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
+    gathered.findings += check_name(normalize_path(node.path))
+    try:
+        file_or_finding = resolve_file(tree, node)
+    except UnreadableError as problem:
+        file_or_finding = problem.finding
+    if isinstance(file_or_finding, Diagnostic):
+        gathered.findings.append(file_or_finding)
+        return
+    file = file_or_finding
+    name, stamp = normalize_path(node.path), file.stamp
+    gathered.entries.append(
+        PackageFile(name, file.is_executable, file.size, lambda: tree.blocks(file), stamp)
+    )
+
+
+def resolve_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
+    """The file that a node is, or that its link leads to inside the tree; else why it is none."""
+    name = format_printable(node.path)
+    if node.kind is EntryKind.LINK:
+        return _follow_link(tree, node)
+    if node.kind is EntryKind.SUBMODULE:
+        return error_finding(
+            "Submodule without its files",
+            f"{name} is a Git submodule whose files are not here.",
+            f"In a folder: git submodule update --init {name}. "
+            "At a Git ref its files cannot be read: use the folder, or a zip (file:).",
+        )
+    if node.kind is EntryKind.SPECIAL:
+        return error_finding(
+            "Special file in the package",
+            f"{name} is a device, a pipe or a socket.",
+            "Leave it out with a line in .synapseignore.",
+        )
+    return node
+
+
+def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
+    """The file that a link leads to, step by step inside the tree."""
+    seen_paths = {link.path}
+    current_entry = link
+    while current_entry.kind is EntryKind.LINK:
+        target = tree.read_link_target(current_entry)
+        target_path = posixpath.normpath(
+            posixpath.join(posixpath.dirname(current_entry.path), target)
+        )
+        if (
+            target.startswith("/")
+            or "\\" in target
+            or target_path == ".."
+            or target_path.startswith("../")
+        ):
+            return _build_link_finding(
+                link, f"leads out of the package (to {format_printable(target)})"
+            )
+        if any(part in NEVER_PACKAGED for part in target_path.split("/")):
+            return _build_link_finding(
+                link, f"leads to what is never part of a package ({target_path})"
+            )
+        if target_path in seen_paths:
+            return _build_link_finding(link, "leads back to itself")
+        seen_paths.add(target_path)
+        next_entry = _find_entry_without_links(tree, target_path)
+        if next_entry is None:
+            return _build_link_finding(link, f"leads nowhere (to {format_printable(target)})")
+        current_entry = next_entry
+    if current_entry.kind is not EntryKind.FILE:
+        return _build_link_finding(
+            link, f"leads to a {current_entry.kind.value}, and only links to files are followed"
+        )
+    return current_entry
+
+
+def _find_entry_without_links(tree: SourceTree, path: str) -> TreeEntry | None:
+    """The node at a path, None where there is none or a folder on the way is itself a link."""
+    parts = path.split("/")
+    for depth in range(1, len(parts)):
+        parent = tree.find_entry("/".join(parts[:depth]))
+        if parent is None or parent.kind is not EntryKind.FOLDER:
+            return None
+    return TreeEntry("", EntryKind.FOLDER) if path == "." else tree.find_entry(path)
+
+
+def _build_link_finding(link: TreeEntry, reason: str) -> Diagnostic:
+    return error_finding(
+        "Link cannot be followed", f"{format_printable(link.path)} {reason}.", _LEAVE_OUT_HINT
+    )
+
+
+def read_text_file(tree: SourceTree, path: str) -> str | None:
+    """The text of a small file of the tree, None where there is none; UnreadableError."""
+    node = tree.find_entry(path)
+    if node is None or node.kind is EntryKind.FOLDER:
+        return None
+    file_or_finding = resolve_file(tree, node)
+    if isinstance(file_or_finding, Diagnostic):
+        raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
+    return decode_text(path, file_or_finding.size, tree.blocks(file_or_finding))
+
+
+def read_file_bytes(tree: SourceTree, path: str) -> bytes:
+    """The content of a file of the tree, a link followed inside it; UnreadableError."""
+    node = tree.find_entry(path)
+    if node is None:
+        raise UnreadableError("File not found", f"There is no {format_printable(path)}.")
+    file_or_finding = resolve_file(tree, node)
+    if isinstance(file_or_finding, Diagnostic):
+        raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
+    return b"".join(tree.blocks(file_or_finding))
+
+
+def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:
+    """Whether a link ends at a folder of the tree."""
+    seen_paths: set[str] = set()
+    current_entry: TreeEntry | None = link
+    while (
+        current_entry is not None
+        and current_entry.kind is EntryKind.LINK
+        and current_entry.path not in seen_paths
+    ):
+        seen_paths.add(current_entry.path)
+        target_path = posixpath.normpath(
+            posixpath.join(
+                posixpath.dirname(current_entry.path), tree.read_link_target(current_entry)
+            )
+        )
+        current_entry = _find_entry_without_links(tree, target_path)
+    return current_entry is not None and current_entry.kind is EntryKind.FOLDER
+
+
+def decode_text(path: str, size: int, blocks: Iterator[bytes]) -> str:
+    """UTF-8 text of at most 1 MiB; UnreadableError for anything else."""
+    if size > _MAX_IGNORE_BYTES:
+        raise UnreadableError("File too large to be read as text", f"{path} is over 1 MiB.")
+    try:
+        return b"".join(blocks).decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise UnreadableError(
+            "File is not UTF-8 text", f"{path}, byte {problem.start}.", "Save it as UTF-8."
+        ) from None

@@ -1,0 +1,121 @@
+"""Which files of the checkout Git takes for those of a commit, whatever it made of their bytes.
+
+On the way out Git converts line ends (`.gitattributes`, core.autocrlf), `$Id$` and encodings, so
+that a file that nobody touched has other bytes than its blob.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.resource import PackageSource
+from synapse_apply.packages.content import UnreadableError
+from synapse_apply.packages.source.git import (
+    GitTree,
+    locate_in_repository,
+    resolve_commit,
+    run_plumbing,
+)
+from synapse_apply.packages.source.tree import resolve_file
+
+_CONVERTING_ATTRIBUTES = ("text", "crlf", "eol", "ident", "working-tree-encoding")
+_FILTER = "filter"
+
+
+@frozen
+class UnmodifiedFiles:
+    """`unchanged` are what Git has; of those `filtered` only a filter could tell."""
+
+    unchanged: frozenset[str] = frozenset()
+    filtered: frozenset[str] = frozenset()
+
+
+def find_unmodified_files(
+    ref_source: PackageSource, root: Path, folder: str, names: Collection[str]
+) -> UnmodifiedFiles:
+    """Which `names` in a folder of the checkout are, for Git, what `ref_source` has under them.
+
+    `ref_source` is a source at a Git ref, `folder` is relative to `root`. Nothing is written and no
+    filter runs. A file that is converted otherwise than at that ref is not among them. InputError
+    as reading the Git ref raises it.
+    """
+    top, _ = locate_in_repository(root)
+    paths_by_name = dict(_iter_repository_paths(top.resolve(), root / folder, names))
+    blob_ids = _find_blob_ids(ref_source, root, paths_by_name)
+    current_attributes = _read_attributes(top, paths_by_name.values())
+    commit = resolve_commit(root, ref_source.ref).id
+    ref_attributes = (
+        _read_attributes(top, paths_by_name.values(), "--source", commit) or current_attributes
+    )  # Git before 2.40
+    filters = read_filter_names(top)
+    filtered = frozenset(
+        name
+        for name, path in paths_by_name.items()
+        if current_attributes.get(path, {}).get(_FILTER) in filters
+    )
+    candidates = [
+        name
+        for name, path in paths_by_name.items()
+        if name in blob_ids
+        and name not in filtered
+        and current_attributes.get(path) == ref_attributes.get(path)
+    ]
+    input_text = "".join(f"{paths_by_name[name]}\n" for name in candidates)
+    _, out, _ = run_plumbing(
+        top, "hash-object", "--stdin-paths", input_bytes=os.fsencode(input_text)
+    )
+    ids = out.decode("ascii").split()
+    if len(ids) != len(candidates):  # a file went away meanwhile
+        ids = [""] * len(candidates)
+    unchanged_names = (
+        name for name, file_id in zip(candidates, ids, strict=True) if file_id == blob_ids[name]
+    )
+    return UnmodifiedFiles(frozenset(unchanged_names), filtered)
+
+
+def _iter_repository_paths(
+    top: Path, folder: Path, names: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Where the files are, from the top of the repository, links followed."""
+    for name in names:
+        path = os.path.relpath(os.path.realpath(folder / name), top).replace(os.sep, "/")
+        if not path.startswith(("../", '"')) and "\n" not in path:  # one a line, unquoted
+            yield name, path
+
+
+def _find_blob_ids(ref_source: PackageSource, root: Path, names: Collection[str]) -> dict[str, str]:
+    blob_ids = {}
+    with GitTree(root, ref_source.path or ".", ref_source.ref) as tree:
+        for name in names:
+            node = tree.find_entry(name)
+            try:
+                file = None if node is None else resolve_file(tree, node)
+            except UnreadableError:
+                continue
+            if file is not None and not isinstance(file, Diagnostic):
+                blob_ids[name] = file.key
+    return blob_ids
+
+
+def read_filter_names(top: Path) -> set[str]:
+    """The filters that Git is told how to run."""
+    arguments = ("config", "--null", "--name-only", "--get-regexp", "^filter\\.")
+    names = os.fsdecode(run_plumbing(top, *arguments)[1]).split("\0")
+    return {name.removeprefix("filter.").rpartition(".")[0] for name in names if name}
+
+
+def _read_attributes(top: Path, paths: Iterable[str], *source: str) -> dict[str, dict[str, str]]:
+    input_bytes = os.fsencode("".join(f"{path}\0" for path in paths))
+    arguments = ("check-attr", *source, "-z", "--stdin", *_CONVERTING_ATTRIBUTES, _FILTER)
+    code, out, _ = run_plumbing(top, *arguments, input_bytes=input_bytes)
+    if code:
+        return {}
+    fields = [os.fsdecode(field) for field in out.split(b"\0")[:-1]]
+    attributes: dict[str, dict[str, str]] = {}
+    for path, name, value in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
+        attributes.setdefault(path, {})[name] = value
+    return attributes

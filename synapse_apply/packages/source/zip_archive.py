@@ -1,0 +1,154 @@
+"""A zip built elsewhere: its entries, after the checks that unpacking it must never need."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.packages.content import BLOCK, GatheredFiles, PackageFile, UnreadableError
+from synapse_apply.packages.entry_names import (
+    check_collisions,
+    check_name,
+    format_printable,
+    normalize_path,
+)
+
+_ENCRYPTED = 0x1
+_UNIX = 3
+_LOCAL_HEADER = 30
+_COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+# Text packs to a twentieth; what packs to less than a two-hundredth is built to burst.
+_BOMB_RATIO, _BOMB_FROM = 200, 100 * 1024 * 1024
+
+_REBUILD_HINT = "Build the zip anew; `unzip -t` tests one."
+
+
+def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
+    """InputError when it is no zip; `name` is what to call it."""
+    try:
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as problem:
+        finding = error_finding(
+            "Not a usable zip", f"{name}: {str(problem).rstrip('.')}.", _REBUILD_HINT
+        )
+    raise InputError(finding)
+
+
+def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None) -> GatheredFiles:
+    """The files of a zip by path; all findings, not the first. Folders do not count.
+
+    `name` is what each finding calls the zip, "" where its reader does. `size` is what it is known
+    to unpack to, where that is known: how well it is packed then proves nothing, and another size
+    is a finding.
+    """
+    gathered = GatheredFiles()
+    infos = archive.infolist()
+    gathered.findings += _check_zip_bomb(infos) if size is None else _check_total_size(infos, size)
+    gathered.findings += _check_overlaps(archive, infos)
+    for info in infos:
+        findings = list(_check_entry(info))
+        gathered.findings += findings
+        if not info.is_dir() and not findings:
+            gathered.entries.append(_build_entry(archive, info, name))
+    gathered.entries.sort(key=lambda entry: entry.path.encode())
+    gathered.findings += check_collisions(entry.path for entry in gathered.entries)
+    if name:
+        gathered.findings = [
+            finding.with_changes(detail=f"{name}: {finding.detail}")
+            for finding in gathered.findings
+        ]
+    return gathered
+
+
+def _build_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> PackageFile:
+    is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
+    return PackageFile(
+        normalize_path(info.filename),
+        is_executable,
+        info.file_size,
+        lambda: _iter_entry_blocks(archive, info, name),
+    )
+
+
+def _iter_entry_blocks(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
+) -> Iterator[bytes]:
+    try:
+        with archive.open(info) as content:
+            while block := content.read(BLOCK):
+                yield block
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as problem:
+        label = (
+            f"{name}: {format_printable(info.filename)}"
+            if name
+            else format_printable(info.filename)
+        )
+        raise UnreadableError(
+            "Damaged entry in the zip", f"{label}: {problem}.", _REBUILD_HINT
+        ) from None
+
+
+def _check_entry(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
+    # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
+    name = info.orig_filename
+    yield from check_name(normalize_path(name.removesuffix("/") if info.is_dir() else name))
+    mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
+    file_type = stat.S_IFMT(mode)
+    if file_type and not (stat.S_ISREG(file_type) or stat.S_ISDIR(file_type)):
+        type_text = "a link" if stat.S_ISLNK(file_type) else "a special file"
+        yield error_finding(
+            "Link or special file in the zip",
+            f"{format_printable(name)} is {type_text}.",
+            "Put the file itself into the zip (zip does so without --symlinks).",
+        )
+    if info.flag_bits & _ENCRYPTED:
+        yield error_finding(
+            "Encrypted entry in the zip",
+            f"{format_printable(name)} needs a password, which the platform does not have.",
+            "Build the zip without encryption.",
+        )
+    elif info.compress_type not in _COMPRESSION_METHODS:
+        yield error_finding(
+            "Unusual compression in the zip",
+            f"{format_printable(name)} uses method {info.compress_type}.",
+            "Build the zip with deflate, which every system reads.",
+        )
+
+
+def _check_total_size(infos: list[zipfile.ZipInfo], size: int) -> Iterator[Diagnostic]:
+    total = sum(info.file_size for info in infos)
+    if total != size:
+        yield error_finding(
+            "Other size in the zip", f"It unpacks to {total} bytes, not to {size}.", _REBUILD_HINT
+        )
+
+
+def _check_zip_bomb(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+    total = sum(info.file_size for info in infos)
+    packed_size = sum(info.compress_size for info in infos)
+    if total > _BOMB_FROM and total > _BOMB_RATIO * max(packed_size, 1):
+        yield error_finding(
+            "Zip bomb",
+            f"{packed_size} bytes would unpack to {total}.",
+            "If this is meant, store the large file without compression.",
+        )
+
+
+def _check_overlaps(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+    next_start = archive.start_dir
+    for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
+        entry_end = info.header_offset + _LOCAL_HEADER + info.compress_size
+        if entry_end > next_start:
+            yield error_finding(
+                "Overlapping entries in the zip",
+                f"{format_printable(info.filename)} shares its bytes with another entry.",
+                _REBUILD_HINT,
+            )
+            return
+        next_start = info.header_offset

@@ -1,0 +1,190 @@
+"""Packages opened for upload: the bytes that were planned, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import InputError, Stale
+from synapse_apply.model.resource import Package
+from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
+from synapse_apply.packages.diff import compare_files
+from synapse_apply.packages.digest_cache import DigestCache
+from synapse_apply.packages.file_stamp import build_file_stamp
+from synapse_apply.packages.inspection import MAX_SIZE, measure_within_limit
+from synapse_apply.packages.original import OriginalFile
+from synapse_apply.packages.source.open_source import FILE, PUBLISHED, open_source, open_source_file
+from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
+
+_LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
+
+
+class SourcePackages:
+    """The `Packages` port over the sources of one plan.
+
+    `packages` are those that were planned, `root` is the project's folder, `scratch` the folder
+    for temporary files (when None: what TMPDIR names, else one on a disk). `digests` is what the
+    plan was made with. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        packages: Mapping[Address, Package],
+        root: Path,
+        *,
+        scratch: Path | None = None,
+        max_size: int = MAX_SIZE,
+        allow_files: Sequence[str] = (),
+        digests: DigestCache | None = None,
+    ) -> None:
+        self._packages = dict(packages)
+        self._root = root
+        self._scratch = scratch or find_folder_for_large_files()
+        self._max_size = max_size
+        self._allow_files = tuple(allow_files)
+        self._digests = digests
+
+    @contextmanager
+    def open_package(self, address: Address) -> Iterator[Any]:
+        """The zip as a file at its first byte; its content has the planned digest.
+
+        A zip built elsewhere that is as it was when its bytes were hashed for the plan is handed
+        out itself, hashed once more as it is read: its last byte comes only when all of them are
+        the planned ones. Anything else is a private copy (0600, without a name where the system
+        can do that, gone afterwards) that was checked. So nothing changes between the check and
+        the last byte sent. InputError when the source changed or cannot be read, from an original
+        also while it is read.
+        """
+        package = self._packages.get(address)
+        if package is None or package.source.kind == PUBLISHED:
+            raise InputError(
+                error_finding(
+                    "No package to upload",
+                    f"{address} declares no source whose bytes are ours.",
+                    "Give the release a source: or a file:.",
+                    address=str(address),
+                )
+            )
+        original = self._open_original(address, package)
+        with original or make_private_copy(
+            address, package, self._scratch, self._fill_copy
+        ) as file:
+            yield file
+
+    def _open_original(self, address: Address, package: Package) -> OriginalFile | None:
+        """The zip itself where its own bytes are known to be the plan's; it is open only once."""
+        source = package.source
+        if self._digests is None or source.kind != FILE or source.ref:
+            return None
+        try:
+            file = open_source_file(source, self._root, self._allow_files)
+        except InputError:
+            return None  # who copies it says why, and where
+        stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
+        zip_content = self._digests.find_zip_content(stamp)
+        if zip_content is None or compute_package_digest(zip_content.files) != package.digest:
+            file.close()
+            return None
+        return OriginalFile(
+            file, stamp.size, zip_content.sha256, _build_changed_while_read_error(address, package)
+        )
+
+    def _fill_copy(self, copy: BinaryIO, address: Address, package: Package) -> None:
+        measured = self._copy_package(copy, package)
+        if compute_package_digest(measured.files) != package.digest:
+            _raise_package_changed(address, package, measured)
+
+    def _copy_package(self, copy: BinaryIO, package: Package) -> MeasuredPackage:
+        source = package.source
+        if source.kind == FILE:
+            with open_source_file(source, self._root, self._allow_files) as file:
+                shutil.copyfileobj(file, copy, BLOCK)
+            copy.seek(0)
+            with open_zip(copy, source.path) as archive:
+                return measure_within_limit(
+                    gather_zip(archive, source.path), self._max_size, source
+                )
+        with open_source(source, self._root, self._allow_files) as gathered:
+            return measure_within_limit(gathered, self._max_size, source, copy)
+
+
+def find_folder_for_large_files() -> Path | None:
+    """A folder for large temporary files: /tmp is memory on many systems, /var/tmp never is."""
+    is_configured = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    is_writable = os.access(_LARGE_FILE_FOLDER, os.W_OK | os.X_OK)
+    return _LARGE_FILE_FOLDER if is_writable and not is_configured else None
+
+
+def make_private_copy(
+    address: Address,
+    package: Package,
+    scratch: Path | None,
+    fill: Callable[[BinaryIO, Address, Package], None],
+) -> BinaryIO:
+    """A temporary file that `fill` filled, at its first byte; findings get address and position.
+
+    InputError also where there is no room for it.
+    """
+    try:
+        copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - handed out
+        try:
+            fill(copy, address, package)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+    except (InputError, Stale) as problem:
+        finding_fields = {"address": str(address), "position": package.source.position}
+        raise type(problem)(
+            *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
+        ) from None
+    except OSError as problem:
+        raise InputError(
+            error_finding(
+                "Package cannot be written",
+                f"{package.source}: the temporary file: {problem.strerror}.",
+                "Make room on the disk, or point TMPDIR at a larger one.",
+                address=str(address),
+            )
+        ) from None
+    return copy
+
+
+def _raise_package_changed(
+    address: Address, package: Package, measured: MeasuredPackage
+) -> NoReturn:
+    added, removed, changed = compare_files(package.files, measured.files)
+    change_texts = [f"added {path}" for path in added]
+    change_texts += [f"removed {path}" for path in removed]
+    change_texts += [f"changed {path}" for path in changed]
+    more_text = f" and {len(change_texts) - 5} more" if len(change_texts) > 5 else ""
+    raise InputError(
+        error_finding(
+            "Package changed since it was planned",
+            f"{package.source} is not what was planned: {', '.join(change_texts[:5])}{more_text}.",
+            "Nothing was uploaded. Plan again; give the change a new version "
+            "if this one is published.",
+            address=str(address),
+            position=package.source.position,
+        )
+    )
+
+
+def _build_changed_while_read_error(address: Address, package: Package) -> InputError:
+    return InputError(
+        error_finding(
+            "Package changed while it was read",
+            f"{package.source} is no longer what was planned.",
+            "The upload was cut short, so nothing was published. Let whatever writes to the file "
+            "finish, then plan again.",
+            address=str(address),
+            position=package.source.position,
+        )
+    )

@@ -1,0 +1,151 @@
+"""Creates that make a member of another kind along with their own object: one call, two rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.values import Reference
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
+from synapse_apply.planning import missing_dependencies
+from synapse_apply.planning.decision import Decision, list_dependencies
+from synapse_apply.planning.plan_input import ResourceState
+
+CARRIES, CARRIED_BY = "carries", "carried_by"
+_CREATES = frozenset({Action.CREATE, Action.RECREATE})
+
+
+def find_companion_address(change: Change) -> Address | None:
+    """The address whose object the create of this row makes along with its own."""
+    text = change.extras.get(CARRIES)
+    return Address.parse(text) if isinstance(text, str) else None
+
+
+@dataclass(slots=True)
+class CreateCompanions:
+    """Which member goes along with which owner's create, as the rulings are made.
+
+    `decide_resource` gives what is to be done about one item by itself; `selected` limits the plan.
+    `predecessors` is what each owner comes after, as `add_member_dependencies` has it.
+    """
+
+    resources: Mapping[Address, ResourceState]
+    selected: frozenset[Address] | None
+    decide_resource: Callable[[ResourceState], Decision]
+    predecessors: Mapping[Address, Collection[Address]]
+    _owner_of_member: dict[Address, Address] = field(default_factory=dict)
+    _members_by_owner: dict[Address, list[ResourceState]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def __post_init__(self) -> None:
+        for resource in self.resources.values():
+            for value in resource.desired.spec.values() if resource.desired is not None else ():
+                if isinstance(value, Reference):
+                    self._members_by_owner[value.address].append(resource)
+
+    def add_companion(self, resource: ResourceState, decision: Decision) -> Decision:
+        """The ruling on an owner with its member, on a member with its owner."""
+        owner = self._owner_of_member.get(resource.address) if self._owner_of_member else None
+        if owner is not None:
+            return _with_companion_note(
+                decision, CARRIED_BY, owner, f"made by the call that creates {owner}"
+            )
+        bootstraps = resource.binding.bootstrap
+        if bootstraps is None or decision.is_blocked or decision.change.action not in _CREATES:
+            return decision
+        rejected: list[Decision] = []
+        members = self._members_by_owner[resource.address]
+        for member in sorted(members, key=_member_sort_key):
+            if member.address.kind != bootstraps.kind:
+                continue
+            member_decision = self.decide_resource(member)
+            if self._can_create_with_owner(resource, member, member_decision):
+                self._owner_of_member[member.address] = resource.address
+                note = f"its first {bootstraps.kind} {member.address} is made by the same call"
+                dependencies = {*decision.change.depends_on, *list_dependencies(member)} - {
+                    resource.address
+                }
+                change = replace(decision.change, depends_on=tuple(sorted(dependencies)))
+                return _with_companion_note(
+                    replace(decision, change=change), CARRIES, member.address, note
+                )
+            rejected.append(member_decision)
+        changes = [refused.change for refused in rejected]
+        return decision.with_refusals(
+            missing_dependencies.build_no_first_member_refusal(
+                resource, bootstraps.kind, changes, self._is_unselected
+            )
+        )
+
+    def _is_unselected(self, address: Address) -> bool:
+        return self.selected is not None and address not in self.selected
+
+    def _can_create_with_owner(
+        self, owner: ResourceState, member: ResourceState, decision: Decision
+    ) -> bool:
+        return (
+            decision.change.action in _CREATES
+            and not decision.is_blocked
+            and set(list_dependencies(member)) <= {owner.address, *self.predecessors[owner.address]}
+            and not self._is_unselected(member.address)
+        )
+
+
+def add_member_dependencies(
+    resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
+) -> dict[Address, Collection[Address]]:
+    """The graph in which an owner to be made also comes after what its first member needs."""
+    extended_graph = dict(graph)
+    first_members: dict[Address, ResourceState] = {}
+    for resource in resources.values():
+        for value in resource.desired.spec.values() if resource.desired is not None else ():
+            owner = resources.get(value.address) if isinstance(value, Reference) else None
+            if (
+                owner is None
+                or owner.lookup_result.observed is not None
+                or owner.address not in graph
+            ):
+                continue
+            bootstraps = owner.binding.bootstrap
+            if bootstraps is None or resource.address.kind != bootstraps.kind:
+                continue
+            current_first = first_members.get(owner.address)
+            if current_first is None or _member_sort_key(resource) < _member_sort_key(
+                current_first
+            ):
+                first_members[owner.address] = resource
+    for owner_address, member in first_members.items():
+        extended_graph[owner_address] = tuple(
+            dict.fromkeys(
+                (
+                    *graph[owner_address],
+                    *(need for need in list_dependencies(member) if need != owner_address),
+                )
+            )
+        )
+    return extended_graph
+
+
+def _member_sort_key(
+    resource: ResourceState,
+) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
+    """What needs nothing but its owner goes first, else the lowest version."""
+    return len(list_dependencies(resource)), _version_sort_key(resource)
+
+
+def _version_sort_key(resource: ResourceState) -> tuple[bool, VersionSortKey | tuple[()], Address]:
+    version = (
+        str(resource.desired.spec.get(resource.type.version_field, "")) if resource.desired else ""
+    )
+    parsed_version = version_sort_key(version)
+    return parsed_version is None, parsed_version or (), resource.address
+
+
+def _with_companion_note(decision: Decision, key: str, companion: Address, note: str) -> Decision:
+    change = decision.change
+    extras = {**change.extras, key: str(companion)}
+    return replace(decision, change=replace(change, extras=extras, notes=(*change.notes, note)))

@@ -1,0 +1,416 @@
+"""What is to be done about one declared resource."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+
+from synapse_apply.kinds.descriptor import UpdateMode
+from synapse_apply.kinds.sealing import is_final_call_change
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, is_at_or_below
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.plan import Action, Refusal
+from synapse_apply.model.state import CREATE_VERB, Intent, Record
+from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
+from synapse_apply.model.verification import OtherTargetRuns
+from synapse_apply.planning import held_drift, open_call_refusals, package, refusals
+from synapse_apply.planning.decision import Decision, build_change, build_no_op_change
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
+from synapse_apply.planning.diff.field_diff import ResourceDiff, diff_create, diff_resource
+from synapse_apply.planning.diff.unchanged import is_unchanged
+from synapse_apply.planning.identity import IdentityClaims, list_differing_identity_fields
+from synapse_apply.planning.plan_input import CanWrite, PlanOptions, ResourceState, can_always_write
+from synapse_apply.planning.sealed import was_recorded_sealed
+from synapse_apply.planning.series import SeriesMap
+from synapse_apply.planning.writable import can_write_live_values
+
+_CREATES_OR_ADOPTS = frozenset({Action.CREATE, Action.RECREATE, Action.ADOPT})
+_MUST_EXIST = "the backend must have it already: the manifest alone cannot create it"
+
+
+@frozen
+class PlanIndex:
+    """What is known across all addresses before any is decided.
+
+    `dependencies` has what each declared address depends on, `possible_creates` the open create of
+    another address that may have made its object.
+    """
+
+    dependencies: Mapping[Address, tuple[Address, ...]]
+    identity_claims: IdentityClaims
+    series: SeriesMap
+    open_intents: Mapping[Address, Intent]
+    options: PlanOptions
+    seconds_until_resolvable: Mapping[Address, float] = field(default_factory=dict)
+    recovery_hints: Mapping[Address, str] = field(default_factory=dict)
+    possible_creates: Mapping[Address, Intent] = field(default_factory=dict)
+    other_targets: Mapping[str, OtherTargetRuns] = field(default_factory=dict)
+    removed_addresses: frozenset[Address] = frozenset()
+    offline: bool = False
+    dry_run_refusals: Mapping[Address, Refusal] = field(default_factory=dict)
+    can_write: CanWrite = can_always_write
+    has_concurrent_run: bool = False
+
+    def build_open_intent_refusal(self, intent: Intent, *, is_new_address: bool = False) -> Refusal:
+        """Why an address waits.
+
+        This earlier call of it is open, or of what is `is_new_address` there.
+        """
+        address = intent.address
+        if self.has_concurrent_run:
+            return open_call_refusals.build_concurrent_call_refusal(
+                intent, is_new_address=is_new_address
+            )
+        return open_call_refusals.build_outcome_unknown_refusal(
+            intent,
+            self.seconds_until_resolvable.get(address),
+            self.recovery_hints.get(address, ""),
+            is_new_address=is_new_address,
+        )
+
+
+def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
+    """The ruling on a declared resource, without regard to what it depends on."""
+    errors = _collect_blocking_errors(resource, index)
+    if errors:
+        return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
+    if index.open_intents and resource.address in index.open_intents:
+        return _decide_open_intent(resource, index)
+    if resource.lookup_result.observed is None:
+        decision = (
+            _decide_create(resource, index)
+            if resource.record is None
+            else _decide_recreate(resource, index)
+        )
+    elif resource.record is None or _is_replacement_object(resource):
+        decision = _decide_adopt(resource, index)
+        if index.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
+            decision = decision.with_refusals(
+                open_call_refusals.build_concurrent_object_refusal(resource)
+            )
+    else:
+        decision = _decide_update_or_no_op(resource, resource.record, index)
+    decision = _with_final_call_note(resource, decision)
+    if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
+        open_create = index.possible_creates.get(resource.address)
+        if open_create is not None:
+            decision = decision.with_refusals(
+                index.build_open_intent_refusal(open_create, is_new_address=True)
+            )
+    if _is_other_object_on_api(resource):
+        decision = decision.with_refusals(refusals.build_other_api_object_refusal(resource))
+    rename = index.identity_claims.find_rename(resource.address)
+    return (
+        decision.with_refusals(refusals.build_rename_refusal(resource, *rename))
+        if rename
+        else decision
+    )
+
+
+def _is_other_object_on_api(resource: ResourceState) -> bool:
+    """Whether the same address was another object on the API version that made it."""
+    record = resource.record
+    if record is None or record.api == resource.binding.api:
+        return False
+    (recorded_form, _, recorded_key), (declared_form, _, declared_key) = (
+        key.partition("=") for key in (record.natural_key, resource.natural_key)
+    )
+    return (
+        bool(recorded_key and declared_key)
+        and recorded_form == declared_form
+        and recorded_key != declared_key
+    )
+
+
+def _with_final_call_note(resource: ResourceState, decision: Decision) -> Decision:
+    """The row says it where a call of it is never taken back."""
+    seal, change = resource.binding.final_call, decision.change
+    if seal is None or not any(is_final_call_change(seal, field) for field in change.fields):
+        return decision
+    return replace(decision, change=replace(change, notes=(*change.notes, seal.warning)))
+
+
+def _collect_blocking_errors(resource: ResourceState, index: PlanIndex) -> tuple[Diagnostic, ...]:
+    problem = (resource.lookup_result.problem,) if resource.lookup_result.problem else ()
+    conflicts = (
+        index.identity_claims.conflicts.get(resource.address, ())
+        if index.identity_claims.conflicts
+        else ()
+    )
+    return (*problem, *conflicts, *_find_unsupported_fields(resource))
+
+
+def _find_unsupported_fields(resource: ResourceState) -> tuple[Diagnostic, ...]:
+    """Declared fields that this API version has no place for."""
+    declared_names = {path[0] for path in resource.declared_fields}
+    if declared_names <= resource.binding.fields:
+        return ()
+    unknown = sorted(str(name) for name in declared_names - resource.binding.fields)
+    return tuple(
+        error_finding(
+            "Field not supported by this API version",
+            f"{resource.address}: API {resource.binding.api} cannot carry `{name}`.",
+            f"Remove it, or use an API version that has it. It has: "
+            f"{', '.join(sorted(resource.binding.fields))}.",
+            position=resource.desired.find_position((name,)) if resource.desired else None,
+            address=str(resource.address),
+            path=("spec", name),
+        )
+        for name in unknown
+    )
+
+
+def _decide_open_intent(resource: ResourceState, index: PlanIndex) -> Decision:
+    intent = index.open_intents[resource.address]
+    action = Action.CREATE if intent.verb == CREATE_VERB else Action.NO_OP
+    return Decision(build_change(resource, action)).with_refusals(
+        index.build_open_intent_refusal(intent)
+    )
+
+
+def _is_replacement_object(resource: ResourceState) -> bool:
+    """Whether the recorded object is gone and its natural key led to a new one."""
+    record, observed = resource.record, resource.lookup_result.observed
+    found_by_key = resource.lookup_result.found_by is FoundBy.KEY
+    return bool(record and observed and found_by_key and record.remote_id != observed.remote_id)
+
+
+def _decide_create(
+    resource: ResourceState, index: PlanIndex, action: Action = Action.CREATE
+) -> Decision:
+    change = build_change(resource, action, diff_create(resource).changes)
+    decision = Decision(replace(change, extras=package.build_package_extras(resource)))
+    found_refusals = []
+    if live_secrets := _find_unsent_secrets(resource, ()):
+        found_refusals.append(refusals.build_no_live_secret_refusal(resource, live_secrets))
+    if unaccepted := _list_unaccepted_fields(resource):
+        found_refusals.append(refusals.build_not_accepted_refusal(resource, unaccepted))
+    if (
+        resource.type.carries_package
+        and resource.desired is not None
+        and resource.desired.package is None
+    ):
+        found_refusals.append(refusals.build_no_package_refusal(resource))
+    if found_refusals and index.offline:  # nobody looked whether it is there
+        return replace(decision, change=replace(decision.change, notes=(_MUST_EXIST,)))
+    return decision.with_refusals(*found_refusals)
+
+
+def _list_unaccepted_fields(resource: ResourceState) -> list[str]:
+    """Fields whose declared values this API version makes nothing with."""
+    spec = resource.desired.spec if resource.desired else {}
+    return [
+        name
+        for name, constraint in resource.binding.create_constraints.items()
+        if (
+            not constraint.accepts_value(spec[name])
+            if name in spec
+            else constraint.required or constraint.required_to_create
+        )
+    ]
+
+
+def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
+    decision = _decide_create(resource, index, Action.RECREATE)
+    record = resource.record
+    notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
+    digest, extras = package.find_published_digest(resource), package.build_package_extras(resource)
+    if digest and extras and extras["package"]["digest"] != digest:
+        notes.append("its content is not what was published before under this version")
+    decision = replace(
+        decision, change=replace(decision.change, reason="missing", notes=tuple(notes))
+    )
+    return (
+        decision.with_refusals(refusals.build_sealed_refusal(resource))
+        if _was_sealed_with_same_identity(resource)
+        else decision
+    )
+
+
+def _was_sealed_with_same_identity(resource: ResourceState) -> bool:
+    """Whether what is gone was sealed: nothing with its identity is ever made again."""
+    record = resource.record
+    if record is None or not was_recorded_sealed(resource):
+        return False
+    return all(
+        resource.declared_fields.get((name,)) == record.seen.get((name,))
+        for name in resource.type.identity_fields
+    )
+
+
+def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
+    diff = diff_resource(resource, None, index.options.resend_secrets)
+    is_pinned = resource.lookup_result.found_by is FoundBy.PIN
+    notes = list(diff.notes)
+    extras = {}
+    if _is_replacement_object(resource) and resource.record is not None:
+        notes.insert(0, _describe_recorded_id(resource, resource.record))
+    if package.has_unverified_bytes(resource):
+        notes.append("its published bytes are unverified: nothing tells what they are")
+    digest = None if package.is_replaceable(resource) else package.find_published_digest(resource)
+    if resource.type.carries_package and digest:
+        extras["published_digest"] = digest
+    change = replace(
+        build_change(resource, Action.ADOPT, diff.changes),
+        notes=tuple(notes),
+        reason="pinned" if is_pinned else "found by natural key",
+        extras=extras,
+    )
+    decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
+    if resource.lookup_result.observed is not None and resource.lookup_result.observed.is_foreign:
+        return decision.with_refusals(refusals.build_platform_object_refusal(resource))
+    return _apply_unreleased_source_policy(
+        resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
+    )
+
+
+def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
+    if record.api != resource.binding.api:
+        return f"recorded as id {record.remote_id} of API {record.api}"
+    return f"recorded as id {record.remote_id}: it was made anew outside"
+
+
+def _decide_update_or_no_op(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
+    if names := list_differing_identity_fields(resource):
+        return Decision(build_change(resource, Action.NO_OP)).with_refusals(
+            refusals.build_other_object_refusal(resource, names)
+        )
+    options = index.options
+    if is_unchanged(resource, record) and not _is_record_outdated(resource, record):
+        return _apply_unreleased_source_policy(
+            resource,
+            Decision(build_no_op_change(resource, index.dependencies[resource.address])),
+            index,
+        )
+    diff = diff_resource(resource, record, options.resend_secrets, options.holds_drift)
+    action = Action.UPDATE if diff.changes else Action.NO_OP
+    change = replace(
+        build_change(resource, action, diff.changes),
+        notes=(
+            *diff.notes,
+            *held_drift.build_held_drift_notes(resource, diff.held_drift, index.can_write),
+        ),
+        held=tuple(diff.held_drift),
+        accepted=tuple(diff.accepted),
+        rebase=action is Action.NO_OP and (diff.rebase or _is_record_outdated(resource, record)),
+    )
+    decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
+    return _apply_unreleased_source_policy(
+        resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
+    )
+
+
+def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
+    """Whether the record lacks what the manifest says beside fields."""
+    desired = resource.desired
+    if desired is None:
+        return False
+    series_and_version = resource.type.locate_in_series(desired.spec)
+    return (
+        record.protected != desired.lifecycle.prevent_destroy
+        or record.api != resource.binding.api
+        or (record.series, record.version) != series_and_version
+        or (bool(desired.depends_on) and not set(desired.depends_on) <= set(record.depends_on))
+        or (bool(resource.natural_key) and record.natural_key != resource.natural_key)
+    )
+
+
+def _apply_unreleased_source_policy(
+    resource: ResourceState, decision: Decision, index: PlanIndex
+) -> Decision:
+    """Changed content under a published version: a note, or a refusal by policy."""
+    text = package.describe_unreleased_changes(resource, index.series)
+    if not text:
+        return decision
+    if index.options.policy.unreleased_source == "refuse":
+        return decision.with_refusals(refusals.build_unreleased_refusal(resource, text))
+    notes = (*decision.change.notes, f"{resource.address} has {text}")
+    return replace(decision, change=replace(decision.change, notes=notes))
+
+
+def _collect_update_refusals(
+    resource: ResourceState, diff: ResourceDiff, index: PlanIndex
+) -> list[Refusal]:
+    """Why the differences cannot be sent."""
+    unresettable = [
+        path for path in diff.unresettable_paths if resource.binding.update_object is not None
+    ]
+    seal = resource.binding.final_call
+    fixed_changes = [
+        change
+        for change in diff.changes
+        if not (seal is not None and is_final_call_change(seal, change))
+        and refusals.is_fixed_field(resource, change.path)
+    ]
+    fixed_paths = [change.path for change in fixed_changes]
+    if refusals.is_known_only_by_id(resource) and (
+        identity_paths := [path for path in fixed_paths if path[0] in resource.type.identity_fields]
+    ):
+        return [refusals.build_wrong_id_refusal(resource, identity_paths)]
+    found_refusals = []
+    if fixed_changes:
+        writable = can_write_live_values(resource, fixed_changes, index.can_write)
+        found_refusals.append(
+            refusals.build_fixed_fields_refusal(resource, fixed_changes, writable=writable)
+        )
+    if diff.changes and not found_refusals and (lost_secrets := _find_held_secrets(resource, diff)):
+        return [refusals.build_held_secret_refusal(resource, lost_secrets)]
+    if loose_paths := [path for path in unresettable if path not in fixed_paths]:
+        found_refusals.append(refusals.build_no_reset_refusal(resource, loose_paths))
+    if (
+        diff.changes
+        and not found_refusals
+        and (lost_secrets := _find_cleared_secrets(resource, diff))
+    ):
+        writable = can_write_live_values(resource, diff.changes, index.can_write)
+        found_refusals.append(
+            refusals.build_secret_cleared_refusal(
+                resource, lost_secrets, diff.changes, writable=writable
+            )
+        )
+    return found_refusals
+
+
+def _find_cleared_secrets(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
+    """Live secrets that an update would leave out although nobody dropped them.
+
+    A PUT replaces every field, a PATCH those whole top-level fields in which something changed.
+    """
+    ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
+    sent = {
+        path: value
+        for path, value in resource.declared_fields.items()
+        if not is_at_or_below(path, ignored)
+    }
+    declared_tree, changed_paths = unflatten(sent), {change.path for change in diff.changes}
+    changed_names = {path[0] for path in changed_paths}
+    replaces_all = resource.binding.update_mode is UpdateMode.PUT
+    lost_secrets = [
+        path
+        for path, value in sorted(resource.live_fields.items())
+        if holds_secret(value)
+        and path not in changed_paths
+        and get_at(declared_tree, path) is ABSENT
+    ]
+    unsent_secrets = sorted({*lost_secrets, *_find_unsent_secrets(resource, ignored)})
+    return [path for path in unsent_secrets if replaces_all or path[0] in changed_names]
+
+
+def _find_held_secrets(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
+    """Secrets that were changed outside, are kept so, and would be in the body of this update."""
+    changed_names = {change.path[0] for change in diff.changes}
+    replaces_all = resource.binding.update_mode is UpdateMode.PUT
+    secret_paths = [change.path for change in diff.held_drift if change.sensitive]
+    return [path for path in secret_paths if replaces_all or path[0] in changed_names]
+
+
+def _find_unsent_secrets(resource: ResourceState, ignored: Sequence[Path]) -> list[Path]:
+    """Declared secrets that an update never sends: the live value is to stay."""
+    return [
+        path
+        for path, value in sorted(resource.declared_fields.items())
+        if isinstance(value, DesiredSecret)
+        and (value.ref.source == "live" or is_at_or_below(path, ignored))
+    ]

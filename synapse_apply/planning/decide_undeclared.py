@@ -1,0 +1,176 @@
+"""What is to be done about a recorded object that is no longer declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action
+from synapse_apply.planning import missing_dependencies, refusals
+from synapse_apply.planning.decide_declared import PlanIndex
+from synapse_apply.planning.decision import Decision, build_change
+from synapse_apply.planning.identity import list_differing_identity_fields
+from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.planning.sealed import is_sealed
+from synapse_apply.planning.series import is_beyond_retention, is_superseded, list_declared_members
+
+_REMOVALS = frozenset({Action.DELETE, Action.FORGET})
+_CREATES = frozenset({Action.CREATE, Action.RECREATE})
+
+
+def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
+    """The ruling on a record without manifest, without regard to what depends on it."""
+    if resource.address in index.open_intents:
+        return Decision(build_change(resource, Action.NO_OP)).with_refusals(
+            index.build_open_intent_refusal(index.open_intents[resource.address])
+        )
+    if resource.address in index.identity_claims.held_records:
+        return _build_noted_decision(
+            resource, Action.NO_OP, "kept in state: its address was renamed in the manifests"
+        )
+    is_past_retention = resource.binding.delete_object is not None and is_beyond_retention(
+        resource, index.series
+    )
+    is_staying = (
+        not (is_past_retention and index.options.prune)
+        and resource.address not in index.removed_addresses
+    )
+    if is_superseded(resource, index.series) and is_staying:
+        return Decision(replace(build_change(resource, Action.NO_OP), superseded=True))
+    conflicts = index.identity_claims.conflicts.get(resource.address, ())
+    if conflicts:
+        return Decision(build_change(resource, Action.NO_OP), tuple(conflicts))
+    if index.options.partial:
+        return Decision(build_change(resource, Action.NO_OP))
+    if resource.address in index.removed_addresses:
+        return _build_noted_decision(
+            resource, Action.FORGET, "removed: in the project file; the object stays"
+        )
+    if resource.binding.delete_object is None:
+        return _build_noted_decision(
+            resource,
+            Action.FORGET,
+            "no longer declared; the object stays, this API cannot delete it",
+        )
+    return _decide_prune(resource, index)
+
+
+def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
+    if not index.options.prune:
+        return _build_noted_decision(
+            resource,
+            Action.NO_OP,
+            "no longer declared: --prune deletes it, "
+            f"`synapse-apply state rm {resource.address}` only forgets it",
+        )
+    if resource.lookup_result.problem is not None:
+        return Decision(build_change(resource, Action.NO_OP), (resource.lookup_result.problem,))
+    if resource.lookup_result.observed is None:
+        return _build_noted_decision(
+            resource, Action.FORGET, "no longer declared, and gone already"
+        )
+    reason = "no longer declared, and --prune was given"
+    if is_beyond_retention(resource, index.series):
+        reason = "older than what is retained, and --prune was given"
+    decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
+    if names := list_differing_identity_fields(resource):
+        return decision.with_refusals(refusals.build_other_object_refusal(resource, names))
+    if resource.record is not None and resource.record.protected:
+        return decision.with_refusals(refusals.build_prevent_destroy_refusal(resource))
+    return (
+        _refuse_or_note_sealed_delete(resource, decision, index)
+        if is_sealed(resource)
+        else decision
+    )
+
+
+def _refuse_or_note_sealed_delete(
+    resource: ResourceState, decision: Decision, index: PlanIndex
+) -> Decision:
+    """The delete of what can never be made again: it must be asked for, and names the loss."""
+    if not index.options.allow_locked:
+        return decision.with_refusals(refusals.build_delete_sealed_refusal(resource))
+    notes = (*decision.change.notes, refusals.describe_sealed_loss(resource))
+    return replace(decision, change=replace(decision.change, notes=notes))
+
+
+def _build_noted_decision(resource: ResourceState, action: Action, note: str) -> Decision:
+    return Decision(replace(build_change(resource, action), notes=(note,)))
+
+
+@dataclass(slots=True)
+class SeriesSuccessors:
+    """What the manifests have of a series in the stead of its members that go; told once each.
+
+    `declared_decisions` are the rulings on all that is declared.
+    """
+
+    index: PlanIndex
+    declared_decisions: Mapping[Address, Decision]
+    _successors_by_series: dict[tuple[str, str], tuple[list[Address], list[Address]]] = field(
+        default_factory=dict
+    )
+
+    def wait_for_successors(self, decision: Decision, resource: ResourceState) -> Decision:
+        """A member of a series goes once those are there that stand in its stead.
+
+        Where one of them cannot be, its record stays and nothing is deleted. What the project file
+        lets go by name waits for nobody.
+        """
+        if (
+            decision.change.action not in _REMOVALS
+            or resource.address in self.index.removed_addresses
+        ):
+            return decision
+        successors, unsolved = self._find_successors(resource)
+        if unsolved and decision.change.action is Action.FORGET and not decision.is_blocked:
+            return _build_noted_decision(
+                resource,
+                Action.NO_OP,
+                f"kept in state until {format_short_list(unsolved)} is there",
+            )
+        predecessors = tuple(sorted({*decision.change.depends_on, *successors}))
+        decision = replace(decision, change=replace(decision.change, depends_on=predecessors))
+        left_out = [
+            address for address in unsolved if not self.declared_decisions[address].is_blocked
+        ]
+        if left_out:
+            decision = decision.with_refusals(
+                missing_dependencies.build_not_selected_refusal(resource, left_out)
+            )
+        blocked = [address for address in unsolved if address not in left_out]
+        return (
+            decision.with_refusals(missing_dependencies.build_dependency_refusal(resource, blocked))
+            if blocked
+            else decision
+        )
+
+    def _find_successors(self, resource: ResourceState) -> tuple[list[Address], list[Address]]:
+        """Those of a series that are to be made or changed, and those among them that are not."""
+        series = (
+            resource.address.kind,
+            resource.record.series if resource.record is not None else "",
+        )
+        if series not in self._successors_by_series:
+            members = list_declared_members(resource, self.index.series)
+            decisions = {address: self.declared_decisions[address] for address in members}
+            changed = [
+                address
+                for address, member_decision in decisions.items()
+                if member_decision.change.changes_server or member_decision.is_blocked
+            ]
+            unsolved = [
+                address
+                for address in changed
+                if decisions[address].is_blocked or self._is_unselected_create(decisions[address])
+            ]
+            self._successors_by_series[series] = changed, unsolved
+        return self._successors_by_series[series]
+
+    def _is_unselected_create(self, decision: Decision) -> bool:
+        """Whether it is to be made, and not by this plan."""
+        selected = self.index.options.selected
+        is_unselected = selected is not None and decision.change.address not in selected
+        return is_unselected and decision.change.action in _CREATES

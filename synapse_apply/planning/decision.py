@@ -1,0 +1,127 @@
+"""A ruling: what the plan says of one address, and the findings that come with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
+from synapse_apply.model.values import KnownAfterApply, collect_references
+from synapse_apply.planning.diff.change_sides import (
+    EMPTY_SIDE,
+    ChangeSide,
+    build_change_side,
+    build_changed_side,
+)
+from synapse_apply.planning.diff.fingerprint import compute_fingerprint
+from synapse_apply.planning.identity import find_remote_id
+from synapse_apply.planning.plan_input import ResourceState
+
+_REMOVALS = frozenset({Action.DELETE, Action.FORGET})
+_CREATES = frozenset({Action.CREATE, Action.RECREATE})
+
+
+@frozen
+class Decision:
+    """`foreign_secrets` are secret fields that the present state key cannot compare.
+
+    `tolerated_rules` are rules of the policy that it is against, and that it may be as it stays.
+    """
+
+    change: Change
+    diagnostics: tuple[Diagnostic, ...] = ()
+    foreign_secrets: tuple[Path, ...] = ()
+    tolerated_rules: tuple[str, ...] = ()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing that needs it may go ahead."""
+        return self.change.is_refused or any(finding.is_error for finding in self.diagnostics)
+
+    def with_refusals(self, *refusals: Refusal) -> Decision:
+        """The same ruling with more refusals; what is refused records nothing either."""
+        if not refusals:
+            return self
+        all_refusals = (*self.change.refusals, *refusals)
+        change = replace(self.change, refusals=all_refusals, rebase=False, verification=None)
+        return replace(self, change=change)
+
+
+def build_change(
+    resource: ResourceState, action: Action, fields: Sequence[FieldChange] = ()
+) -> Change:
+    """A change with everything that follows from the item: ids, both sides, fingerprint."""
+    before, after = _build_change_sides(resource, action, fields)
+    return Change(
+        address=resource.address,
+        action=action,
+        fields=tuple(fields),
+        depends_on=list_dependencies(resource) if action not in _REMOVALS else (),
+        remote_id="" if action is Action.CREATE else find_remote_id(resource),
+        api=resource.binding.api,
+        before=before.tree,
+        after=after.tree,
+        before_sensitive=before.sensitive_paths,
+        after_sensitive=after.sensitive_paths,
+        after_unknown=after.unknown_paths,
+        fingerprint=compute_fingerprint(resource),
+        position=resource.desired.position if resource.desired else None,
+    )
+
+
+def build_no_op_change(resource: ResourceState, depends_on: tuple[Address, ...]) -> Change:
+    """The row of what stays as it is. Nothing carries it out, so that no fingerprint is needed.
+
+    A run that proves the thing may still be due, and with it the row.
+    """
+    live = build_change_side(resource.live_fields)
+    return Change(
+        address=resource.address,
+        action=Action.NO_OP,
+        depends_on=depends_on,
+        remote_id=find_remote_id(resource),
+        api=resource.binding.api,
+        before=live.tree,
+        after=live.tree,
+        before_sensitive=live.sensitive_paths,
+        after_sensitive=live.sensitive_paths,
+        after_unknown=live.unknown_paths,
+        fingerprint=compute_fingerprint(resource)
+        if resource.type.verification_spec is not None
+        else "",
+        position=resource.desired.position if resource.desired else None,
+    )
+
+
+def list_dependencies(resource: ResourceState) -> tuple[Address, ...]:
+    """What a declared resource depends on: said so, referred to, or awaited."""
+    if resource.desired is None:
+        return ()
+    addresses = [reference.address for reference in collect_references(resource.desired.spec)]
+    addresses += [
+        reference.address
+        for reference in resource.declared_fields.values()
+        if type(reference) is KnownAfterApply
+    ]
+    addresses += resource.desired.depends_on
+    return tuple(sorted(set(addresses))) if addresses else ()
+
+
+def _build_change_sides(
+    resource: ResourceState, action: Action, fields: Sequence[FieldChange]
+) -> tuple[ChangeSide, ChangeSide]:
+    live = (
+        build_change_side(resource.live_fields)
+        if resource.lookup_result.observed is not None
+        else EMPTY_SIDE
+    )
+    if action in _CREATES:
+        return EMPTY_SIDE, build_change_side(resource.declared_fields)
+    if action in _REMOVALS:
+        return live, EMPTY_SIDE
+    if not fields:
+        return live, live
+    return live, build_changed_side(resource.live_fields, resource.declared_fields, fields)

@@ -1,0 +1,1 @@
+"""How the declared, recorded and live sides of one object differ."""

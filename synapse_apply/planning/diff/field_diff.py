@@ -1,0 +1,410 @@
+"""The three-way difference of one live object, field by field: want and applied, live and seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.kinds.descriptor import FieldRule
+from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.plan import Cause, FieldChange
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, get_at
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
+from synapse_apply.planning.diff.list_diff import diff_list_paths
+from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.refusals import format_field_path, is_fixed_field
+
+NOT_SHOWN = "not checked: the server does not show it"
+NOT_COMPARED = "not compared: the server has its own, which may be the package's"
+_NO_RULE = FieldRule("")
+
+
+@dataclass(slots=True)
+class ResourceDiff:
+    """What differs, and what the record has yet to learn.
+
+    `rebase`: something moved to where the other side already is. `unresettable_paths` are dropped
+    fields without a reset value, `foreign_secrets` secrets recorded under another state key.
+    `held_drift` would be changes if drift were not kept. `drifted` is all that moved outside and is
+    not what is declared by now, from what the server answered last to what is live. `accepted` are
+    differences that `state accept` took for settled and that have not moved since, from live to
+    declared.
+    """
+
+    changes: list[FieldChange] = field(default_factory=list)
+    held_drift: list[FieldChange] = field(default_factory=list)
+    drifted: list[FieldChange] = field(default_factory=list)
+    accepted: list[FieldChange] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unresettable_paths: list[Path] = field(default_factory=list)
+    foreign_secrets: list[Path] = field(default_factory=list)
+    rebase: bool = False
+
+
+def diff_create(resource: ResourceState) -> ResourceDiff:
+    """Every declared field, for an object that is not there."""
+    diff = ResourceDiff()
+    for path, declared_value in sorted(resource.declared_fields.items()):
+        if isinstance(declared_value, DesiredSecret):
+            note = (
+                f"not checked: {declared_value.missing_reason}"
+                if declared_value.mac is None and declared_value.missing_reason
+                else "changed"
+            )
+            diff.changes.append(FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, note))
+        else:
+            diff.changes.append(FieldChange(path, ABSENT, declared_value, Cause.NONE))
+    return diff
+
+
+def diff_resource(
+    resource: ResourceState,
+    record: Record | None,
+    resend_secrets: bool = False,
+    keep_drift: bool = False,
+) -> ResourceDiff:
+    """How a live object differs; without `record` as an adoption sees it.
+
+    `keep_drift`: what only the live side moved is kept.
+    """
+    comparison = _FieldComparison(resource, record, resend_secrets, keep_drift)
+    for path, declared_value in sorted(resource.declared_fields.items()):
+        if not is_at_or_below(path, comparison.ignored):
+            comparison.compare_declared(path, declared_value)
+    comparison.compare_dropped_fields()
+    comparison.compare_owned_keys()
+    diff = comparison.diff
+    for field_changes in (diff.changes, diff.held_drift, diff.drifted, diff.accepted):
+        field_changes.sort(key=lambda change: change.path)
+    return diff
+
+
+class _FieldComparison:
+    """One object's four sides as nested maps, and the differences found so far."""
+
+    def __init__(
+        self, resource: ResourceState, record: Record | None, resend_secrets: bool, keep_drift: bool
+    ) -> None:
+        lifecycle = resource.desired.lifecycle if resource.desired else None
+        self.resource = resource
+        self.record = record
+        self.is_imported = record is not None and not record.applied
+        self.resend_secrets = resend_secrets
+        self.keep_drift = keep_drift
+        self.ignored = lifecycle.ignore_changes if lifecycle else ()
+        self.owned_pointers = lifecycle.own if lifecycle else ()
+        self.declared_fields = unflatten(resource.declared_fields)
+        self.live = unflatten(resource.live_fields)
+        self.applied = unflatten(record.applied if record else {})
+        self.last_seen = unflatten(record.seen if record else {})
+        self.accepted_paths = frozenset(record.accepted.paths if record and record.accepted else ())
+        self.diff = ResourceDiff()
+
+    def find_field_rule(self, path: Path) -> FieldRule:
+        return self.resource.type.rules.get(str(path[0]), _NO_RULE)
+
+    def add_change(self, path: Path, after: Any, cause: Cause, note: str = "") -> None:
+        """A difference that is to be sent, unless it is drift and drift is kept."""
+        is_held = self.keep_drift and cause is Cause.DRIFT
+        target_list = self.diff.held_drift if is_held else self.diff.changes
+        target_list.append(
+            self.build_field_change(path, get_at(self.live, path), after, cause, note)
+        )
+
+    def add_if_accepted(self, path: Path, after: Any) -> None:
+        """A difference that stays, where it is one that was accepted."""
+        if path in self.accepted_paths:
+            before = get_at(self.live, path)
+            self.diff.accepted.append(self.build_field_change(path, before, after, Cause.NONE))
+
+    def add_drift(self, path: Path, *, declared_moved: bool, before: Any = None) -> None:
+        """The live side moved; `before` where that is not what was seen last."""
+        before = get_at(self.last_seen, path) if before is None else before
+        cause = _cause_of_move(declared_moved, True)
+        self.diff.drifted.append(
+            self.build_field_change(path, before, get_at(self.live, path), cause)
+        )
+
+    def build_field_change(
+        self, path: Path, before: Any, after: Any, cause: Cause, note: str = ""
+    ) -> FieldChange:
+        """From one value to another; whatever is secret on any side leaves no value in it."""
+        sides = (before, after, get_at(self.applied, path), get_at(self.live, path))
+        if note or any(holds_secret(side) for side in sides):
+            return FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
+        return FieldChange(path, before, after, cause, inside=diff_list_paths(before, after))
+
+    def compare_declared(self, path: Path, declared_value: Any) -> None:
+        if isinstance(declared_value, DesiredSecret):
+            self.compare_secret(path, declared_value)
+        elif self.find_field_rule(path).write_only:
+            self.compare_write_only(path, declared_value)
+        else:
+            self.compare_plain_field(path, declared_value)
+
+    def compare_plain_field(self, path: Path, declared_value: Any) -> None:
+        if self.is_not_shown(path):
+            self.accept_unshown_field(path, declared_value)
+            return
+        compare = self.find_field_rule(path).compare
+        applied, live, last_seen = (
+            _empty_if_both_maps(declared_value, get_at(side, path))
+            for side in (self.applied, self.live, self.last_seen)
+        )
+        equal = is_same_value(declared_value, live, compare)
+        is_new = self.record is None or self.is_imported
+        if is_new and not equal and self.find_field_rule(path).packaged:
+            self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
+            self.diff.rebase = True
+            return
+        if self.record is None:
+            if not equal:
+                self.add_change(path, declared_value, Cause.NONE)
+            return
+        declared_moved = (
+            self.is_imported
+            or not is_same_value(declared_value, applied, compare)
+            or self.has_appeared_since_sent(path, live)
+        )
+        was_observed = applied is not ABSENT or last_seen is not ABSENT
+        drifted = was_observed and not is_same_value(
+            live, last_seen, compare
+        )  # what we never looked at cannot drift
+        has_server_value = self.find_field_rule(path).packaged and not is_same_value(
+            applied, last_seen, compare
+        )
+        if has_server_value and not self.is_accepted(path):
+            drifted = False  # the server never showed it as it was sent: it has its own
+        self.apply_three_way_rule(path, declared_value, declared_moved, drifted, equal)
+
+    def is_accepted(self, path: Path) -> bool:
+        """Whether `state accept` took the difference of this field for settled."""
+        accepted = self.record.accepted if self.record is not None else None
+        return accepted is not None and path in accepted.paths
+
+    def is_not_shown(self, path: Path) -> bool:
+        """Whether there is nothing to compare with: the server does not show it, or keeps none.
+
+        A field that was never sent may appear with the update that sends it; an object that is
+        taken over is not changed for it.
+        """
+        observed, name = self.resource.lookup_result.observed, path[0]
+        if observed is None or name in self.resource.type.identity_fields:
+            return False
+        if name in observed.partial_fields and get_at(self.live, path) is ABSENT:
+            return True
+        is_unkept = self.record is not None and name in self.record.unkept
+        is_taken_over = self.record is None or self.is_imported
+        return name in observed.missing_fields and (
+            is_taken_over or is_unkept or is_fixed_field(self.resource, path)
+        )
+
+    def accept_unshown_field(self, path: Path, declared_value: Any) -> None:
+        """What is declared is taken for what is there; said once."""
+        record = self.record
+        applied = get_at(self.applied, path)
+        if record is not None and not self.is_imported and is_same_value(declared_value, applied):
+            return
+        if record is None or path[0] not in record.unkept:
+            self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
+        self.diff.rebase = True
+
+    def has_appeared_since_sent(self, path: Path, live: Any) -> bool:
+        """Whether the backend has a field by now that it did not keep when it was sent."""
+        if self.record is None or path[0] not in self.record.unkept:
+            return False
+        return live is not ABSENT or not is_fixed_field(self.resource, path)
+
+    def apply_three_way_rule(
+        self, path: Path, declared_value: Any, declared_moved: bool, drifted: bool, is_equal: bool
+    ) -> None:
+        """The rule of the three-way comparison (design section 6)."""
+        if drifted and not is_equal:
+            self.add_drift(path, declared_moved=declared_moved)
+        if not declared_moved and not drifted:
+            if not is_equal:
+                self.add_if_accepted(path, declared_value)
+            return
+        if is_equal:
+            self.diff.rebase = True
+        else:
+            self.add_change(path, declared_value, _cause_of_move(declared_moved, drifted))
+
+    def compare_write_only(self, path: Path, declared_value: Any) -> None:
+        """Answers never show the field, so the record alone speaks."""
+        if self.record is None or self.is_imported:
+            self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
+            self.diff.rebase = True
+        elif not is_same_value(
+            declared_value, get_at(self.applied, path), self.find_field_rule(path).compare
+        ):
+            self.add_change(path, declared_value, Cause.GIT)
+
+    def compare_secret(self, path: Path, declared_value: DesiredSecret) -> None:
+        if declared_value.ref.source == "live":
+            return
+        if declared_value.mac is None:
+            self.compare_unresolved_secret(path)
+            note = f"not checked: {declared_value.missing_reason or 'no state key'}"
+            if self.resend_secrets:
+                self.add_change(path, declared_value, Cause.SECRET, note)
+            else:
+                self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {note})")
+            return
+        count_before = len(self.diff.changes)
+        self.compare_resolved_secret(path, declared_value, declared_value.mac)
+        if self.resend_secrets and len(self.diff.changes) == count_before:
+            self.add_change(path, declared_value, Cause.SECRET, "sent again")
+            self.diff.foreign_secrets = [
+                foreign_path for foreign_path in self.diff.foreign_secrets if foreign_path != path
+            ]
+
+    def compare_unresolved_secret(self, path: Path) -> None:
+        """A secret without a value here can still be seen to have moved, where answers show it."""
+        live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
+        is_shown = isinstance(live, Mac) and isinstance(last_seen, Mac)
+        if is_shown and live.key_id == last_seen.key_id and live != last_seen:
+            self.add_drift(path, declared_moved=False)
+
+    def compare_resolved_secret(self, path: Path, declared_value: DesiredSecret, mac: Mac) -> None:
+        applied, live, last_seen = (
+            get_at(side, path) for side in (self.applied, self.live, self.last_seen)
+        )
+        is_shown = isinstance(live, Mac)
+        if self.record is None or self.is_imported:
+            self.compare_first_secret(path, declared_value, is_shown, live == mac)
+            return
+        digests = (applied, last_seen) if is_shown else (applied,)
+        if any(isinstance(digest, Mac) and digest.key_id != mac.key_id for digest in digests):
+            self.diff.foreign_secrets.append(path)
+            return
+        declared_moved = applied != mac
+        drifted = is_shown and live != last_seen and not _is_plain(last_seen)
+        if self.find_field_rule(path).packaged and applied != last_seen:
+            drifted = False  # the server has its own, as of any such field
+        if not declared_moved and not drifted:
+            if is_shown and live != mac:
+                self.add_if_accepted(path, declared_value)
+            return
+        if is_shown and live == mac:
+            self.diff.rebase = True
+            return
+        if drifted:
+            self.add_drift(path, declared_moved=declared_moved)
+        cause = _cause_of_move(declared_moved, drifted) if drifted else Cause.SECRET
+        self.add_change(path, declared_value, cause, "changed")
+
+    def compare_first_secret(
+        self, path: Path, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
+    ) -> None:
+        """Nothing of ours was ever sent: only a live value that is shown can tell."""
+        self.diff.rebase = True
+        if not is_shown:
+            self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {NOT_SHOWN})")
+        elif not is_equal and self.find_field_rule(path).packaged:
+            self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
+        elif not is_equal:
+            cause = Cause.NONE if self.record is None else Cause.GIT
+            self.add_change(path, declared_value, cause, "changed")
+
+    def compare_dropped_fields(self) -> None:
+        """Fields we applied that the manifest no longer has."""
+        record = self.record
+        for path in sorted(record.applied if record else ()):
+            if not is_at_or_below(path, self.ignored) and not self.is_still_declared(path):
+                self.compare_dropped_field(path)
+
+    def is_still_declared(self, path: Path) -> bool:
+        """Declared as it was, as a map where it was a leaf, or as a leaf where it was a map."""
+        if get_at(self.declared_fields, path) is not ABSENT:
+            return True
+        above = (get_at(self.declared_fields, path[:end]) for end in range(1, len(path)))
+        return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
+
+    def compare_dropped_field(self, path: Path) -> None:
+        rule = self.find_field_rule(path)
+        live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
+        if rule.usual_value is not ABSENT:
+            self.diff.notes.append(f"{format_field_path(path)}: no longer declared, left as it is")
+            self.diff.rebase = True
+            return
+        is_hidden = rule.write_only or (
+            isinstance(get_at(self.applied, path), Mac) and not isinstance(last_seen, Mac)
+        )
+        is_foreign_map = isinstance(live, Mapping) and live and get_at(self.applied, path) == {}
+        if is_foreign_map or (live is ABSENT and not is_hidden):
+            # Gone already; or only the map was ours, and what stands in it is not.
+            self.diff.rebase = True
+            return
+        was_plain = isinstance(live, Mac) and _is_plain(
+            last_seen
+        )  # recorded before it was a secret
+        drifted = (
+            not is_hidden and not was_plain and not is_same_value(live, last_seen, rule.compare)
+        )
+        if drifted and (len(path) > 1 or rule.reset_value is ABSENT):
+            self.add_drift(path, declared_moved=True)
+        if len(path) > 1:
+            self.add_change(path, ABSENT, _cause_of_move(True, drifted))
+        elif rule.reset_value is ABSENT:
+            self.diff.unresettable_paths.append(path)
+            self.add_change(path, ABSENT, _cause_of_move(True, drifted))
+        else:
+            reset_moved = not is_same_value(
+                get_at(self.applied, path), rule.reset_value, rule.compare
+            )
+            is_equal = not is_hidden and is_same_value(
+                rule.reset_value, _empty_if_both_maps(rule.reset_value, live), rule.compare
+            )
+            # A reset that was sent and not taken is recorded as applied: silent from then on.
+            self.apply_three_way_rule(path, rule.reset_value, reset_moved, drifted, is_equal)
+
+    def compare_owned_keys(self) -> None:
+        """Live keys below an owned pointer that the manifest does not know."""
+        changed_paths = {change.path for change in self.diff.changes}
+        for path in sorted(self.resource.live_fields if self.owned_pointers else ()):
+            if (
+                path in changed_paths
+                or not is_at_or_below(path, self.owned_pointers)
+                or is_at_or_below(path, self.ignored)
+            ):
+                continue
+            if not self.is_still_declared(path):
+                self.add_undeclared_key_change(path)
+
+    def add_undeclared_key_change(self, path: Path) -> None:
+        """A key goes; a whole field cannot, it goes back to its reset value."""
+        reset = self.find_field_rule(path).reset_value if len(path) == 1 else ABSENT
+        if reset is not ABSENT and is_same_value(
+            reset, get_at(self.live, path), self.find_field_rule(path).compare
+        ):
+            return
+        live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
+        if path in self.accepted_paths and is_same_value(
+            live, last_seen, self.find_field_rule(path).compare
+        ):
+            self.add_if_accepted(path, reset)
+            return
+        if len(path) == 1 and reset is ABSENT and not self.keep_drift:
+            self.diff.unresettable_paths.append(path)
+        self.add_drift(path, declared_moved=False, before=reset)
+        self.add_change(path, reset, Cause.DRIFT)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value was recorded as it is: of a secret now, nothing tells whether it moved."""
+    return value is not ABSENT and not holds_secret(value)
+
+
+def _cause_of_move(declared_moved: bool, drifted: bool) -> Cause:
+    if declared_moved and drifted:
+        return Cause.BOTH
+    return Cause.GIT if declared_moved else Cause.DRIFT
+
+
+def _empty_if_both_maps(declared_value: Any, value: Any) -> Any:
+    """A declared empty map asks for a map only: any map satisfies it."""
+    return {} if isinstance(declared_value, Mapping) and isinstance(value, Mapping) else value

@@ -1,0 +1,45 @@
+"""What the comparator sees of an object, as one digest: a saved plan notices what moved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from synapse_apply.kinds.compare import format_comparable_json
+from synapse_apply.kinds.descriptor import Compare
+from synapse_apply.model.diagnostic import Path, format_json_pointer
+from synapse_apply.model.values import ABSENT, get_at
+from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
+from synapse_apply.planning.plan_input import ResourceState
+
+
+def compute_fingerprint(resource: ResourceState) -> str:
+    """SHA-256 (hex) over the id and the live values of declared and recorded fields.
+
+    Fields that are neither are not ours, so a change of theirs is no move. Without a record the
+    salt is new in every run: a secret then counts as present, not by its digest.
+    """
+    observed = resource.lookup_result.observed
+    live = unflatten(resource.live_fields)
+    managed_paths = sorted(
+        {*resource.declared_fields, *(resource.record.applied if resource.record else ())}
+    )
+    canonical_fields = {
+        format_json_pointer(path): _canonical_field_text(resource, path, get_at(live, path))
+        for path in managed_paths
+    }
+    document = {"id": observed.remote_id if observed else "", "fields": canonical_fields}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical_field_text(resource: ResourceState, path: Path, value: Any) -> str:
+    if resource.record is None and holds_secret(value):
+        return "secret"
+    rule = resource.type.rules.get(str(path[0]))
+    if rule is not None and rule.write_only:
+        value = ABSENT
+    if isinstance(value, dict) and resource.declared_fields.get(path) == {}:
+        value = {}
+    return format_comparable_json(value, rule.compare if rule is not None else Compare.EXACT)

@@ -1,0 +1,62 @@
+"""The usual case of a large target: nothing moved on any side, which is cheap to tell.
+
+What this is not sure of is left to the comparison field by field, which would say the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synapse_apply.kinds.compare import is_same_value
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import ABSENT, Fields
+from synapse_apply.planning.plan_input import ResourceState
+
+_SCALARS = (str, int, float, bool)
+
+
+def is_unchanged(resource: ResourceState, record: Record) -> bool:
+    """Whether declared equals applied and live equals seen, in every declared field.
+
+    False wherever more than equality decides: secrets, maps, what is ignored, owned or accepted.
+    """
+    desired = resource.desired
+    if (
+        desired is None
+        or record.accepted is not None
+        or desired.lifecycle.ignore_changes
+        or desired.lifecycle.own
+    ):
+        return False
+    observed = resource.lookup_result.observed
+    if record.unkept and not (observed and observed.missing_fields.issuperset(record.unkept)):
+        return False
+    declared_fields, live, last_seen = resource.declared_fields, resource.live_fields, record.seen
+    if not declared_fields or not _are_fields_equal(declared_fields, record.applied):
+        return False
+    if live == last_seen and _has_only_texts(live):
+        return all(map(live.__contains__, declared_fields))
+    return all(
+        _is_same_value(live.get(path, ABSENT), last_seen.get(path, ABSENT))
+        for path in declared_fields
+    )
+
+
+def _are_fields_equal(first_fields: Fields, second_fields: Fields) -> bool:
+    return first_fields == second_fields and (
+        _has_only_texts(first_fields)
+        or all(_is_same_value(value, second_fields[path]) for path, value in first_fields.items())
+    )
+
+
+def _has_only_texts(fields: Fields) -> bool:
+    """Equal texts are the same, which of other values equality does not tell."""
+    return {*map(type, fields.values())} == {str}
+
+
+def _is_same_value(first_value: Any, second_value: Any) -> bool:
+    kind = type(first_value)
+    if kind is not type(second_value) or first_value != second_value:
+        return False
+    # Equal lists may hold a true beside a 1, which are not the same.
+    return kind in _SCALARS or (kind is list and is_same_value(first_value, second_value))

@@ -1,0 +1,46 @@
+"""Drift that is kept (`on_drift: hold`): what the plan says of it, and the two ways out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synapse_apply.model.plan import FieldChange
+from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
+from synapse_apply.planning.refusals import (
+    drift_accept_command,
+    format_field_path,
+    format_short_list,
+    is_fixed_field,
+    is_sealed_field,
+)
+from synapse_apply.planning.writable import can_write_live_values
+
+
+def build_held_drift_notes(
+    resource: ResourceState,
+    held_fields: Sequence[FieldChange],
+    can_write: CanWrite = can_always_write,
+) -> tuple[str, ...]:
+    """One note for all fields of an object that are left as they are live."""
+    if not held_fields:
+        return ()
+    names = format_short_list(format_field_path(change.path) for change in held_fields)
+    past_verb, present_verb, pronoun = (
+        ("was", "is", "it") if len(held_fields) == 1 else ("were", "are", "them")
+    )
+    address, has_fixed = (
+        resource.address,
+        any(is_fixed_field(resource, change.path) for change in held_fields),
+    )
+    accept = f"{drift_accept_command(resource)} takes {pronoun} into the manifest"
+    if any(change.sensitive for change in held_fields):
+        accept = "a secret is taken over where its value is read from"
+    elif not can_write_live_values(resource, held_fields, can_write):
+        accept = f"taking {pronoun} over is an edit by hand where the declared value comes from"
+    revert = f"`synapse-apply apply --only {address} --revert-drift` undoes {pronoun}"
+    if has_fixed:
+        revert = f"changing {pronoun} back in the product undoes {pronoun}: this API cannot"
+    if any(is_sealed_field(resource, change.path) for change in held_fields):
+        revert = "nothing takes it back"
+    heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"
+    return (f"{heading}\n{accept},\n{revert}",)

@@ -1,0 +1,87 @@
+"""The words of refusals of what needs something else, which this plan does not bring about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Action, Change, Refusal
+from synapse_apply.planning.plan_input import ResourceState
+from synapse_apply.planning.refusals import format_short_list
+
+_MAX_OPTIONS = 5
+
+
+def build_no_first_member_refusal(
+    resource: ResourceState,
+    kind: str,
+    members: Sequence[Change],
+    is_left_out: Callable[[Address], bool],
+) -> Refusal:
+    """A create that makes a member of another kind along with it, and no member to make.
+
+    `is_left_out` tells what is not selected.
+    """
+    kind_name, api = resource.type.prefix, resource.binding.api
+    reason = f"API {api} makes a {kind_name} together with its first {kind}, and "
+    if members:
+        reason += (
+            f"none that is declared can be made with it: "
+            f"{format_short_list(map(_describe_hindrance, members))}"
+        )
+        unselected = [
+            address
+            for address in (change.address for change in members if not change.is_refused)
+            if is_left_out(address)
+        ]
+        unsolvable = [change.address for change in members if change.address not in unselected]
+        ways_out: tuple[str, ...] = (
+            (f"solve {format_short_list(unsolvable)} first",) if unsolvable else ()
+        )
+        ways_out += (_selection_hint(unselected),) if unselected else ()
+    else:
+        reason += "none is declared"
+        ways_out = (f"declare a {kind.capitalize()} of {resource.address.name}",)
+    if other_apis := sorted(set(resource.type.bindings) - {api}):
+        ways_out += (f"or let the target use another API version: `api: {other_apis[0]}`",)
+    return Refusal(
+        "no-first-member", reason, ways_out, resource.desired.position if resource.desired else None
+    )
+
+
+def _describe_hindrance(change: Change) -> str:
+    reason = change.refusals[0].reason if change.refusals else "it is not selected, or in error"
+    if not change.refusals and change.action is not Action.CREATE:
+        reason = f"{change.action.value} is due for it"
+    return f"{change.address} ({reason})"
+
+
+def build_dependency_refusal(
+    resource: ResourceState, missing_addresses: Sequence[Address]
+) -> Refusal:
+    """Something it needs is refused, in error, or does not exist."""
+    return Refusal(
+        "dependency",
+        f"it depends on {format_short_list(missing_addresses)}, which cannot be brought about in "
+        f"this plan",
+        (f"solve {format_short_list(missing_addresses)} first",),
+        resource.desired.position if resource.desired else None,
+    )
+
+
+def build_not_selected_refusal(
+    resource: ResourceState, missing_addresses: Sequence[Address]
+) -> Refusal:
+    """Something it needs is to be made first, and the selection leaves it out."""
+    return Refusal(
+        "dependency",
+        f"it depends on {format_short_list(missing_addresses)}, which is not there yet and is not "
+        f"selected",
+        (_selection_hint(missing_addresses),),
+        resource.desired.position if resource.desired else None,
+    )
+
+
+def _selection_hint(missing_addresses: Sequence[Address]) -> str:
+    options = " ".join(f"--only {address}" for address in missing_addresses[:_MAX_OPTIONS])
+    return f"select it as well: add `{options}`, or leave it out of --exclude"

@@ -1,0 +1,1 @@
+"""The rules of a policy, applied to resources and to the plan."""

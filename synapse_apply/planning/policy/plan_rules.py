@@ -1,0 +1,124 @@
+"""The rules of a policy that judge a plan as a whole: they stop an apply as guards do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Change, GuardViolation
+from synapse_apply.model.policy import PolicyRule
+from synapse_apply.planning.plan_input import PlanInput
+from synapse_apply.planning.policy.resource_rules import changes_live_object
+from synapse_apply.planning.refusals import format_short_list
+
+_TIME = "%a %Y-%m-%d %H:%M %Z"
+
+
+@frozen
+class _PolicyStop:
+    """What a rule stops: why, what to do instead, and the rows it counted."""
+
+    summary: str
+    detail: str
+    remedy: str
+    rows: tuple[Address, ...]
+    limit: int = 0
+
+
+def _check_freeze_window(
+    rule: PolicyRule, active_changes: Sequence[Change], now: datetime
+) -> _PolicyStop | None:
+    """No call that changes anything, runs among them, while a window is open."""
+    rows = _select_rows(rule, (change for change in active_changes if change.changes_server))
+    window = rule.window
+    opening = window.find_open_window(now) if rows and window else None
+    if opening is None or window is None:
+        return None
+    begin, end = (f"{moment:{_TIME}}" if moment else "" for moment in opening)
+    until = f"until {end}" if end else "with no end in sight"
+    return _PolicyStop(
+        f"Changes are frozen {until}",
+        f"The window of `{window.cron.text}` opened {begin}; it stops {format_short_list(rows)}.",
+        "Wait for its end." if end else "",
+        rows,
+    )
+
+
+def _check_max_changes(
+    rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
+) -> _PolicyStop | None:
+    """At most so many objects are made, changed or deleted at once."""
+    rows = _select_rows(rule, (change for change in active_changes if changes_live_object(change)))
+    if len(rows) <= rule.limit:
+        return None
+    objects = "1 object" if len(rows) == 1 else f"{len(rows)} objects"
+    return _PolicyStop(
+        "More changes at once than the policy allows",
+        f"{objects} would be made, changed or deleted, and the limit is {rule.limit}.",
+        "Apply them in parts, with --only." if rule.limit else "",
+        rows,
+        rule.limit,
+    )
+
+
+PlanCheck = Callable[[PolicyRule, Sequence[Change], datetime], _PolicyStop | None]
+PLAN_CHECKS: Mapping[str, PlanCheck] = {
+    "freeze": _check_freeze_window,
+    "max-changes": _check_max_changes,
+}
+
+
+def list_overridable_rules(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
+    """What `--override-guard` takes beside the names of guards."""
+    return tuple(rule.id for rule in rules if rule.check in PLAN_CHECKS and rule.is_denying)
+
+
+def check_plan_rules(
+    plan_input: PlanInput, changes: Iterable[Change]
+) -> tuple[tuple[GuardViolation, ...], tuple[Diagnostic, ...]]:
+    """The trips that stop an apply of these changes, and what is to be said of the others.
+
+    A rule that somebody overrides is told in any case.
+    """
+    rules = [rule for rule in plan_input.options.policy.rules if rule.check in PLAN_CHECKS]
+    if not rules:
+        return (), ()
+    now = datetime.fromisoformat(plan_input.created).astimezone(UTC)
+    active_changes = [
+        change for change in changes if not change.is_refused and not change.superseded
+    ]
+    violations, warnings = [], []
+    for rule in rules:
+        stop = PLAN_CHECKS[rule.check](rule, active_changes, now)
+        if stop is None:
+            continue
+        if rule.is_denying and rule.id not in plan_input.options.overridden:
+            violations.append(_build_guard_violation(rule, stop))
+        else:
+            warnings.append(_build_stop_warning(rule, stop))
+    return tuple(violations), tuple(warnings)
+
+
+def _build_guard_violation(rule: PolicyRule, stop: _PolicyStop) -> GuardViolation:
+    override = f"If this is meant: --override-guard {rule.id}"
+    detail = " ".join(filter(None, (stop.detail, stop.remedy, override)))
+    return GuardViolation(rule.id, stop.summary, detail, stop.rows, stop.limit)
+
+
+def _build_stop_warning(rule: PolicyRule, stop: _PolicyStop) -> Diagnostic:
+    detail = f"{stop.detail} (policy: {rule.name})"
+    if not rule.is_denying:
+        return warning_finding(stop.summary, detail, stop.remedy, position=rule.position)
+    return warning_finding(
+        f"Overridden: {stop.summary[0].lower()}{stop.summary[1:]}",
+        detail,
+        f"Apply goes on all the same: --override-guard {rule.id} was given.",
+        position=rule.position,
+    )
+
+
+def _select_rows(rule: PolicyRule, changes: Iterable[Change]) -> tuple[Address, ...]:
+    return tuple(change.address for change in changes if rule.applies_to(change.address))

@@ -1,0 +1,363 @@
+"""The rules of a policy that judge one resource: built-in checks over fields, as data.
+
+A rule is judged of what the plan would change: there it refuses or warns. What is against a rule
+that speaks of the declared resource and stays as it is, is told in one warning for the whole plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field, replace
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, warning_finding
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action, Change, Refusal
+from synapse_apply.model.policy import PolicyRule
+from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
+from synapse_apply.model.versions import VersionSortKey, version_sort_key
+from synapse_apply.planning.decision import Decision
+from synapse_apply.planning.plan_input import PublishedVersions, ResourceState
+from synapse_apply.planning.refusals import format_field_path, format_short_list
+
+SUMMARY = "Against the policy"
+_MAX_SHOWN = 60
+_SENT_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
+
+# By series the highest version that is there, and whose it is, in words.
+NewestVersions = Mapping[tuple[str, str], tuple[VersionSortKey, str]]
+
+
+def changes_live_object(change: Change) -> bool:
+    """Whether the live object would not be what it is: adopting it as it stands changes nothing."""
+    return change.action in _SENT_ACTIONS or (change.action is Action.ADOPT and bool(change.fields))
+
+
+@frozen
+class PolicyViolation:
+    """Why a resource is against a rule, what would mend it, and the field that shows it."""
+
+    reason: str
+    remedy: str = ""
+    path: Path = ()
+
+
+@frozen
+class PolicyRules:
+    """The rules that judge resources; `newest` is by series what is published already."""
+
+    rules: tuple[PolicyRule, ...] = ()
+    newest: NewestVersions = field(default_factory=dict)
+
+
+@frozen
+class PolicyCase:
+    """One resource before one rule."""
+
+    resource: ResourceState
+    rule: PolicyRule
+    newest: NewestVersions
+
+    def has_field(self, name: str) -> bool:
+        """Whether a manifest declares it, and its kind has such a field on this API."""
+        resource = self.resource
+        return (
+            resource.desired is not None
+            and name in resource.type.rules
+            and name in resource.binding.fields
+        )
+
+    def declared_value(self, name: str) -> Any:
+        """What is declared of a field, ABSENT where nothing is."""
+        return get_at(self.resource.desired.spec if self.resource.desired else {}, (name,))
+
+
+PolicyTest = Callable[[PolicyCase], PolicyViolation | None]
+
+
+def make_listed_value_test(name: str) -> PolicyTest:
+    """A declared field has one of the values that the rule lists."""
+
+    def check_listed_value(case: PolicyCase) -> PolicyViolation | None:
+        value, allowed = case.declared_value(name), case.rule.values
+        if not case.has_field(name) or value is ABSENT or value in allowed:
+            return None
+        return PolicyViolation(
+            f"{name} is {_format_short_value(value)}, and only {format_short_list(allowed)} may "
+            f"be used",
+            f"choose another {name}: {format_short_list(allowed)}",
+            (name,),
+        )
+
+    return check_listed_value
+
+
+def make_field_value_test(name: str, value: Any) -> PolicyTest:
+    """A field is declared with this value."""
+    text = json.dumps(value)
+
+    def check_field_value(case: PolicyCase) -> PolicyViolation | None:
+        if not case.has_field(name) or case.declared_value(name) is value:
+            return None
+        return PolicyViolation(f"{name} must be {text}", f"declare `{name}: {text}`", (name,))
+
+    return check_field_value
+
+
+def make_forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
+    """A field is not declared with this value."""
+    text = json.dumps(value)
+
+    def check_forbidden_value(case: PolicyCase) -> PolicyViolation | None:
+        if not case.has_field(name) or case.declared_value(name) is not value:
+            return None
+        return PolicyViolation(
+            f"{name} is {text}: {reason}", f"do not declare `{name}: {text}`", (name,)
+        )
+
+    return check_forbidden_value
+
+
+def make_nonempty_field_test(name: str) -> PolicyTest:
+    """A field is declared, and is more than an empty text."""
+
+    def check_nonempty_field(case: PolicyCase) -> PolicyViolation | None:
+        value = case.declared_value(name)
+        is_empty = value is ABSENT or (isinstance(value, str) and not value.strip())
+        if not case.has_field(name) or not is_empty:
+            return None
+        return PolicyViolation(f"it needs a {name}", f"declare `{name}:`", (name,))
+
+    return check_nonempty_field
+
+
+def check_no_literal_secret(case: PolicyCase) -> PolicyViolation | None:
+    """Nothing that is secret, or may be, stands in a manifest in plain text."""
+    plain_paths = [
+        path
+        for path, value in sorted(case.resource.declared_fields.items())
+        if isinstance(value, DesiredSecret) and value.ref.source == "literal"
+    ]
+    if not plain_paths:
+        return None
+    return PolicyViolation(
+        f"{format_short_list(map(format_field_path, plain_paths))} is secret, or may be, and is "
+        f"given as plain text, here or "
+        "by a variable",
+        "write {valueFrom: {env: NAME}} or {valueFrom: {file: PATH}}, and replace a secret that "
+        "was committed",
+        plain_paths[0],
+    )
+
+
+def check_required_labels(case: PolicyCase) -> PolicyViolation | None:
+    """A declared resource has every label that the rule lists, with a value."""
+    desired = case.resource.desired
+    labels = desired.labels if desired else {}
+    lacking = [label for label in case.rule.labels if not labels.get(label, "").strip()]
+    if desired is None or not lacking:
+        return None
+    example = ", ".join(f"{label}: ..." for label in lacking)
+    return PolicyViolation(
+        f"it has no label {format_short_list(lacking)}", f"declare metadata.labels: {{{example}}}"
+    )
+
+
+def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
+    """A new member of a series is newer than all that is recorded or live of it."""
+    resource = case.resource
+    if (
+        resource.desired is None
+        or resource.record is not None
+        or resource.lookup_result.observed is not None
+    ):
+        return None
+    series, version = resource.type.locate_in_series(resource.desired.spec)
+    if not series or (resource.address.kind, series) not in case.newest:
+        return None
+    newest, owner_text = case.newest[resource.address.kind, series]
+    parsed_version, name = version_sort_key(version), resource.type.version_field
+    if parsed_version is not None and parsed_version > newest:
+        return None
+    if parsed_version is None:
+        problem = f"{name} {version} is no semantic version: nothing tells that it is newer than"
+    else:
+        problem = f"{name} {version} is not newer than"
+    return PolicyViolation(f"{problem} {owner_text}", f"declare a higher {name}", (name,))
+
+
+def check_protected(_case: PolicyCase) -> PolicyViolation | None:
+    """Nothing is made, changed, deleted or forgotten."""
+    return PolicyViolation("it is protected, and nothing may be done to it")
+
+
+@frozen
+class PolicyCheck:
+    """A built-in; one that is `only_changes` has nothing to say of what stays as it is.
+
+    One `needs_series` judges what is new by all that is live of its series.
+    """
+
+    run_test: PolicyTest
+    only_changes: bool = False
+    needs_series: bool = False
+
+
+CHECKS: Mapping[str, PolicyCheck] = {
+    "no-plaintext-secret": PolicyCheck(check_no_literal_secret),
+    "stable-release": PolicyCheck(make_field_value_test("is_stable", value=True)),
+    "changelog": PolicyCheck(make_nonempty_field_test("changelog")),
+    "no-public-plugins": PolicyCheck(
+        make_forbidden_value_test("is_public", value=True, reason="every tenant would see it")
+    ),
+    "no-debug-releases": PolicyCheck(
+        make_forbidden_value_test(
+            "debug", value=True, reason="another upload would replace what is published"
+        )
+    ),
+    "allowed-providers": PolicyCheck(make_listed_value_test("provider")),
+    "allowed-categories": PolicyCheck(make_listed_value_test("category")),
+    "version-grows": PolicyCheck(check_version_grows, only_changes=True, needs_series=True),
+    "required-labels": PolicyCheck(check_required_labels),
+    "protected": PolicyCheck(check_protected, only_changes=True),
+}
+
+
+def _format_short_value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
+    return text if text and len(text) <= _MAX_SHOWN else "another"
+
+
+def select_series_rules(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
+    """Those rules that judge a new resource by all that is live of its series."""
+    return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
+
+
+def build_policy_rules(
+    resources: Iterable[ResourceState],
+    rules: Iterable[PolicyRule],
+    published_versions: PublishedVersions,
+) -> PolicyRules:
+    """The rules that judge resources, with what they must know of all of them."""
+    checked_rules = tuple(rule for rule in rules if rule.check in CHECKS)
+    return PolicyRules(
+        checked_rules, _find_newest_versions(resources, published_versions) if checked_rules else {}
+    )
+
+
+def _find_newest_versions(
+    resources: Iterable[ResourceState], published_versions: PublishedVersions
+) -> NewestVersions:
+    newest: dict[tuple[str, str], tuple[VersionSortKey, str]] = {}
+
+    def add_version(series_key: tuple[str, str], version: str, owner_text: str) -> None:
+        parsed_version = version_sort_key(version)
+        if parsed_version is not None and (
+            series_key not in newest or newest[series_key][0] < parsed_version
+        ):
+            newest[series_key] = (parsed_version, owner_text)
+
+    for resource in resources:
+        if not resource.type.series_field or (
+            resource.record is None and resource.lookup_result.observed is None
+        ):
+            continue
+        if resource.desired is not None:
+            series, version = resource.type.locate_in_series(resource.desired.spec)
+        elif resource.record is not None:
+            series, version = resource.record.series, resource.record.version
+        add_version(
+            (resource.address.kind, series), version, f"that of {resource.address}, which is there"
+        )
+    for series_key, versions in published_versions.items():
+        for version in versions:
+            add_version(series_key, version, f"{version}, which is live and not recorded")
+    return newest
+
+
+def apply_policy(
+    resource: ResourceState, decision: Decision, policy_rules: PolicyRules
+) -> Decision:
+    """The ruling with what the policy says of it."""
+    if any(finding.is_error for finding in decision.diagnostics):
+        return decision
+    is_change = changes_live_object(decision.change) or decision.change.action is Action.FORGET
+    for rule in policy_rules.rules:
+        check = CHECKS[rule.check]
+        if not rule.applies_to(resource.address) or (check.only_changes and not is_change):
+            continue
+        violation = check.run_test(PolicyCase(resource, rule, policy_rules.newest))
+        if violation is None:
+            continue
+        if not is_change:
+            decision = replace(decision, tolerated_rules=(*decision.tolerated_rules, rule.name))
+        elif rule.is_denying:
+            decision = decision.with_refusals(_build_policy_refusal(resource, rule, violation))
+        else:
+            diagnostics = (*decision.diagnostics, _build_policy_warning(resource, rule, violation))
+            decision = replace(decision, diagnostics=diagnostics)
+    return decision
+
+
+def _exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
+    if rule.is_default:
+        return (
+            f"allow it in the project file: `policy: {{rules: [{{rule: {rule.name}, severity: "
+            f"off}}]}}`, or `except: [{resource.address}]` in the place of the severity"
+        )
+    position_text = f" ({rule.position.file}:{rule.position.line})" if rule.position else ""
+    return f"add `except: [{resource.address}]` to rule {rule.name} of the policy{position_text}"
+
+
+def _build_policy_refusal(
+    resource: ResourceState, rule: PolicyRule, violation: PolicyViolation
+) -> Refusal:
+    ways_out = [
+        way_out for way_out in (violation.remedy, _exception_hint(resource, rule)) if way_out
+    ]
+    position = resource.desired.find_position(violation.path) if resource.desired else None
+    return Refusal(rule.id, f"{violation.reason} (policy: {rule.name})", tuple(ways_out), position)
+
+
+def _build_policy_warning(
+    resource: ResourceState, rule: PolicyRule, violation: PolicyViolation
+) -> Diagnostic:
+    ways_out = "; or ".join(
+        way_out for way_out in (violation.remedy, _exception_hint(resource, rule)) if way_out
+    )
+    return warning_finding(
+        SUMMARY,
+        f"{resource.address}: {violation.reason} (policy: {rule.name}).",
+        f"{ways_out[0].upper()}{ways_out[1:]}.",
+        position=resource.desired.find_position(violation.path) if resource.desired else None,
+        address=str(resource.address),
+        path=("spec", *violation.path) if violation.path else None,
+    )
+
+
+def build_tolerated_warnings(
+    decisions: Mapping[Address, Decision], policy_rules: PolicyRules
+) -> tuple[Diagnostic, ...]:
+    """One warning a plan for all that is against the policy and stays as it is."""
+    addresses_by_rule: dict[str, list[Address]] = {rule.name: [] for rule in policy_rules.rules}
+    for address in sorted(
+        address_key for address_key, decision in decisions.items() if decision.tolerated_rules
+    ):
+        for name in decisions[address].tolerated_rules:
+            addresses_by_rule[name].append(address)
+    summary = "; ".join(
+        f"{name}: {format_short_list(addresses)}"
+        for name, addresses in addresses_by_rule.items()
+        if addresses
+    )
+    if not summary:
+        return ()
+    return (
+        warning_finding(
+            "Unchanged resources are against the policy",
+            f"{summary}.",
+            "They are let be until they change; mend them, or name them under `except:`.",
+        ),
+    )

@@ -1,0 +1,61 @@
+"""Addresses in a policy that are of nothing: a mistyped one protects nothing, excepts nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.policy import PolicyRule
+from synapse_apply.planning.plan_input import PlanInput
+from synapse_apply.planning.refusals import format_short_list
+
+_PATTERN = re.compile(r"[*?\[]")
+
+
+def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
+    """A warning for each rule that names what is neither declared nor recorded.
+
+    A pattern, and a kind, may be meant for what is still to come, and a rule that several targets
+    share for what only one of them has. Nothing is known where only some
+    of the manifests were read.
+    """
+    rules = plan_input.options.policy.rules
+    if not rules or plan_input.options.partial:
+        return
+    known_addresses = {str(address) for address in plan_input.resources}
+    known_addresses |= {str(intent.address) for intent in plan_input.open_intents}
+    known_addresses |= plan_input.declared_in_other_targets
+    for rule in rules:
+        named = list_named_addresses(rule, plan_input.catalogue)
+        unknown_names = [name for name in named if name not in known_addresses]
+        if unknown_names:
+            yield warning_finding(
+                "A rule of the policy names what is not there",
+                f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
+                f"declares nor has "
+                "recorded.",
+                _suggest_close_names(unknown_names, sorted(known_addresses)),
+                position=rule.position,
+            )
+
+
+def list_named_addresses(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
+    """The addresses that a rule spells out: neither kinds nor patterns."""
+    named = dict.fromkeys((*rule.only, *rule.excepted))
+    return [name for name in named if name not in catalogue and not _PATTERN.search(name)]
+
+
+def _suggest_close_names(unknown_names: Sequence[str], known_addresses: Sequence[str]) -> str:
+    # Here, not above: most policies name what is there.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    suggestions = [
+        suggestion
+        for name in unknown_names
+        for suggestion in get_close_matches(name, known_addresses, n=1, cutoff=0.8)
+    ]
+    if suggestions:
+        return f"Did you mean {format_short_list(dict.fromkeys(suggestions))}?"
+    return "Correct the address, or take it out of the rule if its resource is gone."

@@ -1,0 +1,1 @@
+"""A saved plan beside a fresh one: what is still true."""

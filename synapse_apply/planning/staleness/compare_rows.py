@@ -1,0 +1,235 @@
+"""A planned row against the same row planned anew: still true, or changed and how.
+
+Rows are compared by content, never by serials or times: what nobody touched is never stale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.coding.codec import format_field_value
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
+from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at
+from synapse_apply.model.verification import Verification
+from synapse_apply.planning.create_companions import CARRIES
+from synapse_apply.planning.package import read_uploaded_digest
+from synapse_apply.planning.refusals import format_field_path, format_short_list
+
+STALE, UNREVIEWED = "stale", "unreviewed"
+_PLAN_AGAIN = ("plan again",)
+_REVIEW_AGAIN = ("review a new plan",)
+_MAX_MOVES = 20
+_MAX_VALUE_LENGTH = 60
+
+
+def is_same_change(before: Change, now: Change) -> bool:
+    """Whether carrying out `now` is what was planned, on an object that has not moved.
+
+    Whether a secret could be checked when it was planned does not count: its value is no part of
+    a plan.
+    """
+    return (
+        before.action is now.action
+        and before.remote_id == now.remote_id
+        and before.fingerprint == now.fingerprint
+        and [_field_effect(field) for field in before.fields]
+        == [_field_effect(field) for field in now.fields]
+        and _change_content(before) == _change_content(now)
+        and is_same_run(before, now)
+    )
+
+
+def is_same_run(before: Change, now: Change) -> bool:
+    """Whether the same is run, under the same rules; a job that is followed already is no other."""
+    return _comparable_run(before) == _comparable_run(now)
+
+
+def _comparable_run(change: Change) -> Verification | None:
+    due = change.verification
+    return replace(due, reason="", job="") if due is not None else None
+
+
+def resolve_known_ids(before: Change, now: Change | None, ids: Mapping[Address, str]) -> Change:
+    """The planned row with the ids that only a made object has, where those are there by now.
+
+    An apply that ended half-way made them: what refers to them is still what was planned.
+    """
+    fresh = {field.path: field.after for field in now.fields} if now else {}
+
+    def resolve_field(field: FieldChange) -> FieldChange:
+        after, value = field.after, fresh.get(field.path)
+        is_known = isinstance(after, KnownAfterApply) and value == ids.get(after.address)
+        return replace(field, after=value) if is_known and value else field
+
+    return replace(before, fields=tuple(map(resolve_field, before.fields)))
+
+
+def build_stale_row(before: Change, now: Change, *, reviewed: bool = False) -> Change:
+    """The row as it is now, refused alone: planned / was / is now, for each field that moved."""
+    reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
+    lines = "\n".join((reason, *(f"  {move}" for move in _list_differences(before, now))))
+    staleness = Refusal(STALE, lines, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
+    refusals = (staleness, *now.refusals)
+    # Notes and fields say what apply would do now; this row says what was planned.
+    base_row = replace(now, action=before.action, fields=(), notes=())
+    return replace(base_row, refusals=refusals, rebase=False, verification=None)
+
+
+def build_gone_row(before: Change, *, reviewed: bool = False) -> Change:
+    """A planned row whose address is neither declared nor recorded now."""
+    reason = "it is neither declared nor recorded now"
+    ways_out = _REVIEW_AGAIN if reviewed else _PLAN_AGAIN
+    return _with_single_refusal(before, Refusal(STALE, reason, ways_out))
+
+
+def build_unreviewed_row(now: Change) -> Change:
+    """A row nobody reviewed."""
+    refusal = Refusal(UNREVIEWED, "no reviewed plan has it", _REVIEW_AGAIN, now.position)
+    return _with_single_refusal(now, refusal)
+
+
+def build_dependent_row(now: Change, needs: Iterable[Address], *, reviewed: bool = False) -> Change:
+    """A row that is still true and needs one that will not be done."""
+    reason = f"it needs {format_short_list(sorted(needs))}, which will not be done"
+    return _with_single_refusal(
+        now, Refusal(STALE, reason, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
+    )
+
+
+def _with_single_refusal(row: Change, refusal: Refusal) -> Change:
+    return replace(row, refusals=(refusal,), rebase=False, verification=None)
+
+
+def _field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
+    return (
+        field.path,
+        field.sensitive,
+        format_field_value(field.before),
+        format_field_value(field.after),
+    )
+
+
+def _change_content(change: Change) -> tuple[str, Any, Any]:
+    extras = change.extras
+    return read_uploaded_digest(change), extras.get("published_digest"), extras.get(CARRIES)
+
+
+def _list_differences(before: Change, now: Change) -> Iterator[str]:
+    differences = list(_iter_differences(before, now))
+    yield from differences[:_MAX_MOVES]
+    if len(differences) > _MAX_MOVES:
+        yield f"and {len(differences) - _MAX_MOVES} more"
+
+
+def _iter_differences(before: Change, now: Change) -> Iterator[str]:
+    if before.is_refused:
+        yield f"it was refused when it was planned, now it would be {now.action.value}"
+        return
+    if before.action is not now.action:
+        yield f"planned {before.action.value}, now {_describe_current_action(now)}"
+    if before.remote_id != now.remote_id:
+        yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
+    if before.action is now.action or now.action is Action.UPDATE:
+        yield from _iter_field_differences(before, now)
+    if before.action is now.action and _change_content(before) != _change_content(now):
+        is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
+        yield (
+            "another is made along with it"
+            if is_other_companion
+            else "its package has other content"
+        )
+    if before.action is now.action and not is_same_run(before, now):
+        yield _describe_run_difference(before, now)
+
+
+def _describe_run_difference(before: Change, now: Change) -> str:
+    if before.verification is None:
+        return "it would be verified now, which was not planned"
+    if now.verification is None:
+        return "it would not be verified now, as was planned"
+    return "it would be verified in another way than was planned"
+
+
+def _describe_current_action(now: Change) -> str:
+    words = {
+        Action.NO_OP: "there is nothing to do",
+        Action.RECREATE: "it is missing",
+        Action.ADOPT: "it exists outside this state",
+    }
+    return words.get(now.action, f"it would be {now.action.value}")
+
+
+def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
+    planned = {field.path: field for field in before.fields}
+    fresh = {field.path: field for field in now.fields}
+    paths = sorted({*planned, *fresh}, key=lambda field_path: [str(part) for part in field_path])
+    texts = [
+        _describe_field_difference(path, planned.get(path), fresh.get(path), before, now)
+        for path in paths
+    ]
+    other_moves = (
+        [] if now.action is Action.CREATE else list(_iter_unplanned_moves(before, now, set(paths)))
+    )
+    differences = [*filter(None, texts), *other_moves]
+    yield from differences
+    is_comparable = before.action is now.action and before.remote_id == now.remote_id
+    if not differences and is_comparable and before.fingerprint != now.fingerprint:
+        yield "a secret of it changed, or it was planned with another state key"
+
+
+def _describe_field_difference(
+    path: Path, planned: FieldChange | None, fresh: FieldChange | None, before: Change, now: Change
+) -> str:
+    if planned is not None and fresh is not None and _field_effect(planned) == _field_effect(fresh):
+        return ""
+    name = format_field_path(path)
+    if any(field is not None and field.sensitive for field in (planned, fresh)):
+        return (
+            f"{name}: (sensitive), {_describe_sensitive_field(planned)}, "
+            f"{_describe_sensitive_field(fresh, 'now ')}"
+        )
+    planned_value = planned.after if planned else get_at(before.after, path)
+    old_value = planned.before if planned else get_at(before.before, path)
+    current_value = fresh.before if fresh else get_at(now.before, path)
+    text = (
+        f"{name}: planned {_format_short_value(planned_value)}, was "
+        f"{_format_short_value(old_value)}, is now {_format_short_value(current_value)}"
+    )
+    if fresh is not None and format_field_value(fresh.after) != format_field_value(planned_value):
+        text += f" and would become {_format_short_value(fresh.after)}"
+    return text
+
+
+def _describe_sensitive_field(field: FieldChange | None, prefix: str = "planned ") -> str:
+    return f"{prefix}{'left alone' if field is None else 'sent'}"
+
+
+def _iter_unplanned_moves(before: Change, now: Change, reported: set[Path]) -> Iterator[str]:
+    """Live fields that moved although the plan does not change them."""
+    old_fields, new_fields = flatten(before.before or {}), flatten(now.before or {})
+    for path in sorted(
+        {*old_fields, *new_fields}, key=lambda field_path: [str(part) for part in field_path]
+    ):
+        old, new = old_fields.get(path, ABSENT), new_fields.get(path, ABSENT)
+        if path not in reported and format_field_value(old) != format_field_value(new):
+            yield (
+                f"{format_field_path(path)}: was {_format_short_value(old)}, is now "
+                f"{_format_short_value(new)}"
+            )
+
+
+def _format_short_value(value: Any) -> str:
+    if value is ABSENT:
+        return "absent"
+    try:
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    except TypeError:
+        text = str(value)
+    except ValueError:  # an integer too long for decimal
+        text = format_field_value(value)
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."

@@ -1,0 +1,33 @@
+"""Which row of an address counts where several plans were reviewed for one apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.plan import Change, Plan
+from synapse_apply.planning.staleness.narrow import is_due
+
+
+def unite_plans(plans: Sequence[Plan]) -> Plan:
+    """One plan with the rows of all, given older first; what is no row stands as in the newest.
+
+    An address has the row of the newest plan that does something about it or refuses to. A plan
+    that leaves an address as it is, or does not list it, takes no row of an older plan away: it
+    was most likely made without the older change, and what is done is a row that was reviewed
+    all the same. Renames are those of all plans.
+    """
+    rows: dict[Address, Change] = {}
+    for plan in plans:
+        for change in plan.changes:
+            older = rows.get(change.address)
+            if older is None or _has_something_to_say(change) or not _has_something_to_say(older):
+                rows[change.address] = change
+    moves = {(move.old, move.new): move for plan in plans for move in plan.moved}
+    return replace(plans[-1], changes=tuple(rows.values()), moved=tuple(moves.values()))
+
+
+def _has_something_to_say(change: Change) -> bool:
+    """Whether a reader saw more of it than that it stays as it is."""
+    return is_due(change) or change.is_refused

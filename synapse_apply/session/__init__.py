@@ -1,1 +1,0 @@
-"""The composition root: wires a target's parts and runs one use case."""

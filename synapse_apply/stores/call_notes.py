@@ -1,0 +1,172 @@
+"""What the state notes of calls, begun or ended, of several threads in a few statements.
+
+Around each statement the interpreter goes to other threads and has to be got back. With eleven
+statements for a call, transactions waited longer for that than for the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from synapse_apply.model.errors import StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.state import Intent, Record
+from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores.database import Row, SqlRunner
+
+# Of more the statements would have more parameters than some databases take.
+MAX_NOTES = 100
+
+
+class NotCombinable(Exception):
+    """They cannot be noted together; nothing was written."""
+
+
+@frozen
+class CallNote:
+    """What is noted of one call; as work by itself, it raises StateError where it is wrong.
+
+    `intent_text` is the text of an intent that begins. Of one that ended: the record and its
+    `record_row`, or that it `drops_record` the record, and the row of the audit.
+    """
+
+    intent: Intent
+    intent_text: str = ""
+    record: Record | None = None
+    record_row: tuple[Any, ...] = ()
+    drops_record: bool = False
+    audit_row: tuple[str, str, str] | tuple[()] = ()
+
+    def __call__(self, run: SqlRunner) -> None:
+        """Note this one alone."""
+        _write_notes(run, [self])
+
+    @property
+    def changed_address(self) -> str:
+        """The address whose record it writes or drops, "" for none."""
+        return str(self.intent.address) if self.record_row or self.drops_record else ""
+
+
+def write_notes_if_combinable(
+    works: Sequence[Callable[[SqlRunner], object]], run: SqlRunner
+) -> bool:
+    """Note all that came together; False, with nothing written, where each must go by itself."""
+    notes = [work for work in works if isinstance(work, CallNote)]
+    if len(notes) < len(works) or len(notes) > MAX_NOTES:
+        return False
+    try:
+        _write_notes(run, notes)
+    except NotCombinable:
+        return False
+    return True
+
+
+def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
+    """First all that could be in the way, then all that is written."""
+    stored_texts = _check_and_read_texts(run, notes)
+    changed_notes = [
+        note
+        for note in notes
+        if note.record_row and stored_texts.get(note.record_row[0]) != note.record_row[-1]
+    ]
+    _require_unused_remote_ids(run, notes, changed_notes)
+    # Old rows go first, so that two records may exchange their ids.
+    deleted_addresses = [
+        note.record_row[0] for note in changed_notes if note.record_row[0] in stored_texts
+    ]
+    deleted_addresses += [note.changed_address for note in notes if note.drops_record]
+    closed_intent_ids = [note.intent.id for note in notes if not note.intent_text]
+    opening_notes = [note for note in notes if note.intent_text]
+    audit_rows = [note.audit_row for note in notes if note.audit_row]
+    ((last_intent_number, last_audit_number),) = run(schema.GET_LAST_NUMBERS, ())
+    _run_for_rows(
+        run,
+        partial(schema.append_in_clause, schema.DROP_RECORDS),
+        [(address,) for address in deleted_addresses],
+    )
+    _run_for_rows(
+        run,
+        partial(schema.build_insert_many, "records"),
+        [note.record_row for note in changed_notes],
+    )
+    _run_for_rows(
+        run,
+        partial(schema.append_in_clause, schema.DROP_INTENTS),
+        [(intent_id,) for intent_id in closed_intent_ids],
+    )
+    intent_rows = [
+        (note.intent.id, number, str(note.intent.address), note.intent_text)
+        for number, note in enumerate(opening_notes, last_intent_number + 1)
+    ]
+    _run_for_rows(run, partial(schema.build_insert_many, "intents"), intent_rows)
+    _run_for_rows(
+        run,
+        partial(schema.build_insert_many, "audit"),
+        [
+            (number, *audit_row)
+            for number, audit_row in enumerate(audit_rows, last_audit_number + 1)
+        ],
+    )
+    run(schema.ADD_TO_SERIAL, (len(notes),))
+
+
+def _check_and_read_texts(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str]:
+    """The texts of the records that are written, as they are; what is wrong is raised."""
+    intent_keys = [(note.intent.id,) for note in notes]
+    changed_addresses = [note.changed_address for note in notes if note.changed_address]
+    if len(set(intent_keys)) < len(intent_keys) or len(set(changed_addresses)) < len(
+        changed_addresses
+    ):
+        raise NotCombinable
+    open_keys = set(
+        _run_for_rows(
+            run, partial(schema.append_in_clause, schema.SELECT_INTENTS_BY_ID), intent_keys
+        )
+    )
+    for note in notes:
+        if bool(note.intent_text) is ((note.intent.id,) in open_keys):
+            build_error = (
+                state_messages.build_duplicate_intent_error
+                if note.intent_text
+                else state_messages.build_no_open_intent_error
+            )
+            raise _select_error_to_raise(notes, build_error(note.intent))
+    address_keys = [(note.record_row[0],) for note in notes if note.record_row]
+    return dict(
+        _run_for_rows(
+            run, partial(schema.append_in_clause, schema.SELECT_RECORDS_BY_ADDRESS), address_keys
+        )
+    )
+
+
+def _require_unused_remote_ids(
+    run: SqlRunner, notes: Sequence[CallNote], changed_notes: Sequence[CallNote]
+) -> None:
+    """No object may come under a second address."""
+    notes_by_remote_key = {note.record_row[1:4]: note for note in changed_notes}
+    if len(notes_by_remote_key) < len(changed_notes):
+        raise NotCombinable
+    for owner_address, *remote_key in _run_for_rows(
+        run, schema.build_select_remote_ids, [*notes_by_remote_key]
+    ):
+        note = notes_by_remote_key[tuple(remote_key)]
+        if owner_address != note.record_row[0] and note.record is not None:
+            raise _select_error_to_raise(
+                notes, state_messages.build_duplicate_remote_id_error(note.record, owner_address)
+            )
+
+
+def _select_error_to_raise(notes: Sequence[CallNote], note_error: StateError) -> Exception:
+    """What is wrong with one of several is found when each goes by itself."""
+    return note_error if len(notes) == 1 else NotCombinable()
+
+
+def _run_for_rows(
+    run: SqlRunner, build_statement: Callable[[int], str], rows: Sequence[tuple[Any, ...]]
+) -> list[Row]:
+    """One statement for so many rows; none for no row."""
+    if not rows:
+        return []
+    return run(build_statement(len(rows)), [value for row in rows for value in row])

@@ -1,0 +1,211 @@
+"""Taking a state's lock, waiting for it, and removing one whose holder is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores.database import Database, SqlRunner
+from synapse_apply.stores.lock.lease import Lease, LeaseTiming
+from synapse_apply.stores.lock.lock_owner import (
+    LockOwner,
+    LockProcess,
+    describe_this_process,
+    has_certainly_ended,
+)
+from synapse_apply.stores.state_messages import StoreBusyError
+
+MID_WRITE = "A process that is in the middle of a write, or was stopped there,"
+
+
+@dataclass(frozen=True)
+class LockRunner:
+    """What a lock says of who takes it; `target` is the one that commands in messages name.
+
+    Tests put other processes and other times here.
+    """
+
+    run_url: str = ""
+    target: str = ""
+    process: LockProcess = field(default_factory=describe_this_process)
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+
+
+class LeaseLock:
+    """The lock of one state, as this process sees it."""
+
+    def __init__(self, database: Database, runner: LockRunner, now: Callable[[], str]) -> None:
+        self._database = database
+        self._runner = runner
+        self._now = now
+
+    @contextmanager
+    def hold_lease(
+        self, operation: str, timeout: float, *, repair: bool = False
+    ) -> Iterator[Lease]:
+        """Hold it for the block; LockHeld when it is not free within `timeout` seconds.
+
+        With `repair` a state that cannot be read is no obstacle.
+        """
+        with ExitStack() as stack:
+            lease = self._acquire_within(operation, timeout, repair, stack)
+            try:
+                yield lease
+            finally:
+                lease.release_lock()
+
+    def read_owner(self) -> LockOwner | None:
+        """Who holds it now."""
+        return self._database.read_in_snapshot(_read_lock_owner)
+
+    def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
+        """What whoever wants it now would be told; nothing where the holder certainly has ended."""
+        lock_owner = self.read_owner()
+        if lock_owner is None or has_certainly_ended(lock_owner.process, self._runner.process):
+            return ()
+        return self._build_lock_held_error(lock_owner).diagnostics
+
+    def remove_lock(self, lock_id: str) -> None:
+        """Take it from its holder, whose next write fails; StateError when another holds it."""
+
+        def delete_lock_row(run: SqlRunner) -> None:
+            lock_owner = _read_lock_owner(run)
+            if lock_owner is None or lock_owner.lock_id != lock_id:
+                unlock_command = self._format_unlock_command(lock_owner) if lock_owner else ""
+                raise state_messages.build_wrong_lock_id_error(
+                    self._database.location, lock_id, lock_owner, unlock_command
+                )
+            run(schema.DROP_LOCK, ())
+
+        self._database.write_in_transaction(delete_lock_row)
+
+    def _acquire_within(
+        self, operation: str, timeout: float, repair: bool, stack: ExitStack
+    ) -> Lease:
+        timing, owner_watch = self._runner.timing, _OwnerWatch(self._runner.timing)
+        deadline = timing.monotonic() + timeout
+        pause_seconds = timing.shortest_pause
+        while True:
+            try:
+                lease = self._try_to_acquire(operation, owner_watch, repair, stack)
+            except (LockHeld, StoreBusyError) as problem:
+                seconds_left = deadline - timing.monotonic()
+                if seconds_left <= 0 and isinstance(problem, StoreBusyError):
+                    # Its rows cannot be read: the file system gives the file to it alone.
+                    raise state_messages.build_lock_held_error(
+                        self._database.location, MID_WRITE
+                    ) from None
+                if seconds_left <= 0:
+                    raise
+                timing.sleep_for(min(pause_seconds, seconds_left))
+                pause_seconds = min(2 * pause_seconds, timing.longest_pause)
+            else:
+                if lease is not None:
+                    return lease
+
+    def _try_to_acquire(
+        self, operation: str, owner_watch: _OwnerWatch, repair: bool, stack: ExitStack
+    ) -> Lease | None:
+        """None where it is worth another look at once."""
+        if not self._database.exists():
+            return self._acquire_without_state(operation, repair, stack)
+        try:
+            return self._acquire_by_row(operation, owner_watch)
+        except (StoreBusyError, LockHeld):
+            raise
+        except StateError:
+            if repair:
+                return self._acquire_without_state(operation, repair, stack)
+            raise
+
+    def _acquire_by_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
+        read_at = self._runner.timing.monotonic()
+        current_owner = self.read_owner()
+        if current_owner is not None and not self._may_take_over(
+            current_owner, owner_watch, read_at
+        ):
+            owner_watch.record_owner(current_owner)
+            raise self._build_lock_held_error(current_owner)
+        return self._write_lease(operation, current_owner)
+
+    def _acquire_without_state(
+        self, operation: str, repair: bool, stack: ExitStack
+    ) -> Lease | None:
+        with ExitStack() as creation_lock_stack:
+            creation_lock_stack.enter_context(self._database.hold_creation_lock(operation))
+            if not repair and self._database.exists():
+                return None  # made while we came in
+            stack.push(creation_lock_stack.pop_all())
+        return Lease(self._database, self._runner.timing, self._build_new_owner(operation))
+
+    def _may_take_over(
+        self, current_owner: LockOwner, owner_watch: _OwnerWatch, read_at: float
+    ) -> bool:
+        has_ended = has_certainly_ended(current_owner.process, self._runner.process)
+        return has_ended or owner_watch.is_silent_for_lease(current_owner, read_at)
+
+    def _write_lease(self, operation: str, expected_owner: LockOwner | None) -> Lease:
+        new_owner = self._build_new_owner(operation)
+
+        def replace_lock_row(run: SqlRunner) -> LockOwner:
+            current_owner = _read_lock_owner(run)
+            if current_owner is not None and current_owner != expected_owner:
+                raise self._build_lock_held_error(current_owner)
+            meta_rows = run(schema.GET_META, ())
+            if not meta_rows:
+                raise state_messages.build_damaged_state_error(
+                    self._database.location, "its first row is missing"
+                )
+            numbered_owner = replace(new_owner, token=int(meta_rows[0][schema.FENCE_INDEX]) + 1)
+            run(schema.SET_FENCE, (numbered_owner.token,))
+            run(schema.DROP_LOCK, ())
+            run(schema.ADD_LOCK, numbered_owner.to_row())
+            return numbered_owner
+
+        lease = Lease(self._database, self._runner.timing, new_owner)
+        written_at = self._runner.timing.boottime()
+        lease.mark_stored(self._database.write_in_transaction(replace_lock_row), written_at)
+        return lease
+
+    def _build_lock_held_error(self, lock_owner: LockOwner) -> LockHeld:
+        return state_messages.build_lock_held_error(
+            self._database.location, str(lock_owner), self._format_unlock_command(lock_owner)
+        )
+
+    def _format_unlock_command(self, lock_owner: LockOwner) -> str:
+        target_option = f" -t {self._runner.target}" if self._runner.target else ""
+        return f"synapse-apply unlock {lock_owner.lock_id}{target_option}"
+
+    def _build_new_owner(self, operation: str) -> LockOwner:
+        runner = self._runner
+        return LockOwner(str(uuid4()), 0, 0, runner.process, operation, runner.run_url, self._now())
+
+
+class _OwnerWatch:
+    """Sees a holder's counter stand still, by the watcher's own clock alone."""
+
+    def __init__(self, timing: LeaseTiming) -> None:
+        self._timing = timing
+        self._last_owner: LockOwner | None = None
+        self._unchanged_since = 0.0
+
+    def record_owner(self, lock_owner: LockOwner) -> None:
+        if lock_owner != self._last_owner:
+            # After the answer: the counter was so at the latest now.
+            self._last_owner, self._unchanged_since = lock_owner, self._timing.monotonic()
+
+    def is_silent_for_lease(self, lock_owner: LockOwner, read_at: float) -> bool:
+        """Whether it is unchanged in an answer that was asked for a lease later."""
+        return (
+            lock_owner == self._last_owner
+            and read_at - self._unchanged_since >= self._timing.lease_seconds
+        )
+
+
+def _read_lock_owner(run: SqlRunner) -> LockOwner | None:
+    return next((LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())), None)

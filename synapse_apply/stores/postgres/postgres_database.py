@@ -1,0 +1,357 @@
+"""The state store in PostgreSQL, for teams and CI runners: one schema a state.
+
+Everything a transaction needs is set inside it, so that a pooler may stand between. Writers stand
+in line at an advisory lock, as they do at a SQLite file. A connection that breaks is made anew;
+where it broke in a commit, our own row among the clients tells what became of that transaction.
+(Its number would not: a server that crashed gives the number of what it lost to another.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from uuid import uuid4
+from zlib import crc32
+
+import psycopg
+from psycopg import pq, sql
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores.database import Row, SqlRunner, Statement, T
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.postgres import postgres_messages
+from synapse_apply.stores.postgres.postgres_messages import MissingTable, PostgresUnreachable
+from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
+from synapse_apply.stores.postgres.postgres_url import StateLocation, parse_state_url
+from synapse_apply.stores.postgres.postgres_watch import MAX_SECONDS, limit_connection_time
+from synapse_apply.stores.snapshot import read_insert_statements
+from synapse_apply.stores.sql import SqlStore, utc_now
+from synapse_apply.stores.sqlite import sqlite_messages
+from synapse_apply.stores.sqlite.sqlite_database import make_sqlite_runner as sqlite_runner
+from synapse_apply.stores.sqlite.sqlite_database import open_backup, write_state_file
+
+Connection = psycopg.Connection[Row]
+
+# The first halves of our advisory locks: "SynA" in ASCII, and the number after it.
+WRITERS_LOCK, MAKERS_LOCK = 0x53796E41, 0x53796E42
+
+# A stopped client's transaction is ended by the server before the next writer gives up waiting.
+_BEGIN_READ = """
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL search_path TO {schema};
+SET LOCAL idle_in_transaction_session_timeout TO '20s'
+"""
+_BEGIN_WRITE = """
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+SET LOCAL search_path TO {schema};
+SET LOCAL idle_in_transaction_session_timeout TO '20s';
+SET LOCAL lock_timeout TO '30s';
+SELECT pg_advisory_xact_lock({writers}, {key}),
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+"""
+_CREATE_CLIENTS_TABLE = """
+CREATE TABLE IF NOT EXISTS clients (
+    client TEXT PRIMARY KEY,
+    mark BIGINT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL
+)
+"""
+_UPSERT_MARK = """
+INSERT INTO clients (client, mark, at) VALUES ({client}, {mark}, now())
+    ON CONFLICT (client) DO UPDATE SET mark = EXCLUDED.mark, at = EXCLUDED.at;
+DELETE FROM clients WHERE {first} AND at < now() - INTERVAL '7 days'
+"""
+
+
+def open_postgres(
+    url: str,
+    target: str,
+    *,
+    tool_version: str = "",
+    now: Callable[[], str] = utc_now,
+    runner: LockRunner | None = None,
+) -> SqlStore:
+    """The store that a URL names for a target; nothing is connected yet. InputError in words."""
+    return SqlStore(PostgresDatabase(parse_state_url(url, target)), tool_version, now, runner)
+
+
+class PostgresDatabase:
+    """A Database (stores/database.py): one connection, one thread at a time.
+
+    For `patience` seconds a connection that was there before is tried again. No answer is waited
+    for longer than `longest` seconds.
+    """
+
+    def __init__(
+        self,
+        state_location: StateLocation,
+        patience: float = 10.0,
+        max_seconds: float = MAX_SECONDS,
+    ) -> None:
+        """InputError for a URL that the client library does not understand."""
+        self._state_location = state_location
+        self._parameters = build_connection_parameters(state_location)
+        self._patience = patience
+        self._max_seconds = max_seconds
+        self._client_id = str(uuid4())
+        self._last_mark = 0
+        self._template_values = {
+            "schema": sql.Identifier(state_location.schema),
+            "writers": sql.Literal(WRITERS_LOCK),
+            "makers": sql.Literal(MAKERS_LOCK),
+            "key": sql.Literal(crc32(state_location.schema.encode()) - 2**31),
+            "client": sql.Literal(self._client_id),
+        }
+        self._connection_lock = RLock()
+        self._connection: Connection | None = None
+        self._was_reached = False
+
+    @property
+    def location(self) -> str:
+        return self._state_location.display_url
+
+    def exists(self) -> bool:
+        return self.read_in_snapshot(self._has_meta_table)
+
+    def create_database(self, statements: Sequence[Statement]) -> None:
+        def create_tables(run: SqlRunner) -> None:
+            if self._has_meta_table(run):
+                raise state_messages.build_existing_state_error(self.location)
+            self._ensure_schema(run)
+            _run_statements(statements, run)
+
+        self._write_with_mark(create_tables, has_clients_table=False)
+
+    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
+        return self._retry_while_unreachable(
+            lambda: self._run_transaction(_BEGIN_READ, work, "Reading")
+        )
+
+    def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
+        return self._write_with_mark(work, has_clients_table=True)
+
+    @contextmanager
+    def hold_creation_lock(self, operation: str) -> Iterator[None]:
+        """By a transaction of its own that ends with its connection."""
+        with closing(self._open_connection()) as connection:
+            with self._translate_errors(connection, f"Locking for {operation}"):
+                connection.execute("BEGIN")
+                connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
+                lock_query = self._format_sql("SELECT pg_try_advisory_xact_lock({makers}, {key})")
+                result_rows = _make_postgres_runner(connection)(lock_query, ())
+            if result_rows != [(True,)]:
+                raise state_messages.build_lock_held_error(
+                    self.location, "Another process that makes or restores a state"
+                )
+            yield
+
+    def write_backup(self, path: str) -> None:
+        if Path(path).exists():
+            raise state_messages.build_backup_exists_error(path)
+        write_state_file(self.read_in_snapshot(read_insert_statements), Path(path))
+
+    def replace_from_backup(
+        self,
+        source: str,
+        check_backup: Callable[[SqlRunner], Sequence[Statement]],
+        kept_path: str = "",
+    ) -> str:
+        """What was here is kept as a backup is, unless it cannot be read."""
+        with open_backup(source) as connection, sqlite_messages.translate_errors(source, "Reading"):
+            run_on_backup = sqlite_runner(connection, source)
+            statements = [*read_insert_statements(run_on_backup), *check_backup(run_on_backup)]
+
+        saved_path = (
+            str(write_state_file(old_rows, Path(kept_path)))
+            if kept_path and (old_rows := self._read_rows_if_readable())
+            else ""
+        )
+
+        def replace_tables(run: SqlRunner) -> None:
+            if self._has_meta_table(run):
+                run("SELECT format, lineage FROM meta", ())  # not another program's
+            self._ensure_schema(run)
+            for table in schema.TABLE_COLUMNS:
+                run(f"DROP TABLE IF EXISTS {table}", ())
+            for table in schema.CREATE_STATEMENTS:
+                run(table, ())
+            _run_statements(statements, run)
+
+        self._write_with_mark(replace_tables, has_clients_table=False)
+        return saved_path
+
+    def _read_rows_if_readable(self) -> list[Statement]:
+        """All rows that are here, none where they cannot be read: a restore is for that, too."""
+        try:
+            return self.read_in_snapshot(read_insert_statements)
+        except PostgresUnreachable:
+            raise
+        except StateError:
+            return []
+
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
+        return ()
+
+    def close(self) -> None:
+        with self._connection_lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _has_meta_table(self, run: SqlRunner) -> bool:
+        name = sql.Identifier(self._state_location.schema, "meta").as_string(None)
+        return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
+
+    def _ensure_schema(self, run: SqlRunner) -> None:
+        # CREATE SCHEMA IF NOT EXISTS asks for the right to make one also where it exists.
+        if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._state_location.schema,)):
+            run(self._format_sql("CREATE SCHEMA {schema}"), ())
+        run(_CREATE_CLIENTS_TABLE, ())
+
+    def _retry_while_unreachable(self, attempt: Callable[[], T]) -> T:
+        """Again and again while the server is away, where nothing of an attempt was kept."""
+        deadline = time.monotonic() + self._patience
+        pause_seconds = 0.05
+        with self._connection_lock:
+            while True:
+                try:
+                    return attempt()
+                except PostgresUnreachable:
+                    self.close()
+                    if not self._was_reached or time.monotonic() + pause_seconds > deadline:
+                        # Who has waited in vain once does not wait again, to give a lock back.
+                        self._was_reached = False
+                        raise
+                time.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, 1.0)
+
+    def _write_with_mark(self, work: Callable[[SqlRunner], T], *, has_clients_table: bool) -> T:
+        """With `has_clients_table` the table of our mark is there before the work begins."""
+
+        def work_and_mark(run: SqlRunner) -> T:
+            result = work(run)
+            run(self._format_sql(_UPSERT_MARK), ())
+            return result
+
+        def attempt_write() -> T:
+            self._last_mark += 1
+            if has_clients_table:
+                return self._run_transaction(
+                    f"{_BEGIN_WRITE}; {_UPSERT_MARK}", work, "Writing", self._last_mark
+                )
+            return self._run_transaction(_BEGIN_WRITE, work_and_mark, "Writing", self._last_mark)
+
+        with self._connection_lock:
+            return self._retry_while_unreachable(attempt_write)
+
+    def _format_sql(self, template: str) -> str:
+        mark, first = sql.Literal(self._last_mark), sql.Literal(self._last_mark == 1)
+        composed = sql.SQL(template).format(**self._template_values, mark=mark, first=first)
+        return composed.as_string(None)
+
+    def _run_transaction(
+        self, begin_template: str, work: Callable[[SqlRunner], T], activity: str, mark: int = 0
+    ) -> T:
+        connection = self._ensure_connection()
+        try:
+            with self._translate_errors(connection, activity):
+                run = _make_postgres_runner(connection)
+                run(self._format_sql(begin_template), ())
+                result = work(run)
+        except MissingTable:
+            self._roll_back(connection)
+            if self.exists():
+                raise
+            raise state_messages.build_missing_state_error(self.location) from None
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        self._commit_transaction(connection, mark, activity)
+        self._was_reached = True
+        return result
+
+    def _commit_transaction(self, connection: Connection, mark: int, activity: str) -> None:
+        try:
+            with self._translate_errors(connection, activity):
+                connection.execute("COMMIT")
+        except PostgresUnreachable:
+            self.close()
+            # Of a snapshot all was read.
+            if mark and not self._was_committed(mark):
+                raise
+        except BaseException:
+            self._roll_back(connection)
+            raise
+
+    def _was_committed(self, mark: int) -> bool:
+        """Whether a transaction whose end we did not hear of was committed. Waits for its end."""
+
+        def is_mark_stored(run: SqlRunner) -> bool:
+            if not self._has_meta_table(run):
+                return False
+            mark_rows = run("SELECT mark FROM clients WHERE client = ?", (self._client_id,))
+            return mark_rows == [(mark,)]
+
+        try:
+            return self._retry_while_unreachable(
+                lambda: self._run_transaction(_BEGIN_WRITE, is_mark_stored, "Reading")
+            )
+        except StateError:
+            raise postgres_messages.build_unknown_commit_error(self.location) from None
+
+    def _roll_back(self, connection: Connection) -> None:
+        with suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            self.close()
+
+    def _ensure_connection(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._open_connection()
+        return self._connection
+
+    def _open_connection(self) -> Connection:
+        try:
+            # A pooler may give each transaction another server process: nothing is prepared.
+            return psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as problem:
+            finding = postgres_messages.build_connection_error(problem, self.location)
+        raise finding
+
+    @contextmanager
+    def _translate_errors(self, connection: Connection, activity: str) -> Iterator[None]:
+        try:
+            with limit_connection_time(connection, self._max_seconds):
+                yield
+        except psycopg.Error as problem:
+            if connection.closed or postgres_messages.has_ended_connection(problem):
+                finding: StateError = postgres_messages.build_connection_lost_error(
+                    self.location, activity
+                )
+            else:
+                finding = postgres_messages.build_statement_error(problem, self.location, activity)
+            raise finding from None
+        except UnicodeEncodeError:
+            raise state_messages.build_unstorable_value_error(
+                self.location, "a text is not valid Unicode"
+            ) from None
+
+
+def _make_postgres_runner(connection: Connection) -> SqlRunner:
+    def run_statement(statement: str, values: Sequence[Any]) -> list[Row]:
+        cursor = connection.execute(statement.replace("?", "%s").encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+    return run_statement
+
+
+def _run_statements(statements: Sequence[Statement], run: SqlRunner) -> None:
+    for statement, values in statements:
+        run(statement, values)

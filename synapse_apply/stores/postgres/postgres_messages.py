@@ -1,0 +1,164 @@
+"""PostgreSQL's errors in words: what happened, where, and what to do. Never a password."""
+
+from __future__ import annotations
+
+import psycopg
+
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import StateError
+from synapse_apply.stores import state_messages
+
+NOTHING_LOST_NOTE = "What was recorded before is kept."
+
+# A server that is about to answer again (PostgreSQL, appendix A: 57P03).
+STARTING_TEXTS = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
+
+# By what the server says of a connection it refuses. There is no code for it.
+_REFUSAL_MESSAGES = (
+    (
+        ("password authentication failed", "no password supplied", "authentication failed"),
+        "The database refuses the login",
+        "Check user and password in the state's url (or PGUSER, PGPASSWORD).",
+    ),
+    (
+        ("no pg_hba.conf entry", "no encryption", "SSL"),
+        "The database refuses the connection",
+        "Check the parameters ssl... of the state's url, and the server's pg_hba.conf.",
+    ),
+)
+
+
+class PostgresUnreachable(StateError):
+    """No connection; another attempt may succeed."""
+
+
+class MissingTable(StateError):
+    """A table is missing: there is no state, or it is damaged."""
+
+
+def build_connection_error(problem: psycopg.Error, location: str) -> StateError:
+    """A connection that was not made."""
+    server_message = _extract_reason(problem)
+    if any(word in server_message for word in STARTING_TEXTS):
+        return build_unreachable_error(location, server_message)
+    for words, summary, hint in _REFUSAL_MESSAGES:
+        if any(word in server_message for word in words):
+            return StateError(error_finding(summary, f"{location}: {server_message}.", hint))
+    if "does not exist" in server_message and "database" in server_message:
+        return StateError(
+            error_finding(
+                "The database does not exist",
+                f"{location}: {server_message}.",
+                "Create it (createdb NAME), or correct the state's url.",
+            )
+        )
+    if "does not exist" in server_message or "permission denied" in server_message:
+        return StateError(
+            error_finding(
+                "The database refuses the login",
+                f"{location}: {server_message}.",
+                "Check the user in the state's url, and its right to CONNECT.",
+            )
+        )
+    return build_unreachable_error(location, server_message)
+
+
+def build_unreachable_error(location: str, reason: str) -> PostgresUnreachable:
+    return PostgresUnreachable(
+        error_finding(
+            "The state's database cannot be reached",
+            f"{location}: {reason}.",
+            f"Check host, port and network, and whether the server runs. {NOTHING_LOST_NOTE}",
+        )
+    )
+
+
+def build_connection_lost_error(location: str, activity: str) -> PostgresUnreachable:
+    return PostgresUnreachable(
+        error_finding(
+            "The connection to the state's database was lost",
+            f"{activity} {location}: the server ended the connection.",
+            f"See whether the server runs, then try again. {NOTHING_LOST_NOTE}",
+        )
+    )
+
+
+def build_unknown_commit_error(location: str) -> StateError:
+    return StateError(
+        error_finding(
+            "Whether the last write was recorded is not known",
+            f"The connection to {location} broke while it was committed, and the server did not"
+            " tell afterwards.",
+            "When the server runs again: `synapse-apply apply`. It looks up what was under way.",
+        )
+    )
+
+
+def has_ended_connection(problem: psycopg.Error) -> bool:
+    """Whether the server, or somebody between, has ended the connection with it."""
+    code = problem.sqlstate or ""
+    return (
+        code.startswith(("08", "57P"))
+        or code == "25P03"
+        or (not code and _is_connection_problem(problem))
+    )
+
+
+def _is_connection_problem(problem: psycopg.Error) -> bool:
+    return isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def build_statement_error(problem: psycopg.Error, location: str, activity: str) -> StateError:
+    """An error of a statement on a connection that stands."""
+    code = problem.sqlstate or ""
+    reason = problem.diag.message_primary or "no reason was given"
+    if code == "42P01":
+        return MissingTable(*state_messages.build_damaged_state_error(location, reason).diagnostics)
+    if code in ("42703", "42P07"):
+        return state_messages.build_foreign_file_error(
+            location, f"has tables of another program ({reason})"
+        )
+    if code == "42501":
+        return StateError(
+            error_finding(
+                "The database does not permit this",
+                f"{activity} {location}: {reason}.",
+                "Grant the user CREATE on the database, or let an administrator make the schema"
+                " for it: CREATE SCHEMA NAME AUTHORIZATION USER.",
+            )
+        )
+    if code == "25006" or "recovery" in reason:
+        return StateError(
+            error_finding(
+                "The database is read-only",
+                f"{activity} {location}: {reason}.",
+                "Name the primary server; target_session_attrs=read-write picks it of several.",
+            )
+        )
+    if code in ("55P03", "40P01", "57014"):
+        hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
+        return state_messages.build_busy_error(location, activity, reason, hint)
+    if code in ("53100", "53200", "53400"):
+        return StateError(
+            error_finding(
+                "The database has no room",
+                f"{activity} {location}: {reason}. {NOTHING_LOST_NOTE}",
+                "Make some there.",
+            )
+        )
+    if isinstance(problem, psycopg.DataError) or code == "54000":
+        return state_messages.build_unstorable_value_error(
+            location, problem.diag.message_primary or str(problem)
+        )
+    return StateError(
+        error_finding(
+            "The state cannot be used", f"{activity} {location} failed: {reason} ({code})."
+        )
+    )
+
+
+def _extract_reason(problem: psycopg.Error) -> str:
+    """The first reason the client library gives, without its preamble."""
+    lines = [line.strip() for line in str(problem).splitlines()]
+    line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])
+    return line.rpartition("failed: ")[2].removeprefix("FATAL:").strip().rstrip(".")

@@ -1,0 +1,122 @@
+"""A whole state with its history: what moves when a state moves to another store."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+from synapse_apply.model.address import sort_addresses
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.runtime.paused_collection import pause_gc
+from synapse_apply.model.state import STATE_FORMAT, AuditEntry, State, StateIdentity
+from synapse_apply.stores import row_texts, schema, state_messages
+from synapse_apply.stores.database import Row, SqlRunner, Statement
+
+
+@frozen
+class StateSnapshot:
+    """Everything but the lock. `plans` are (plan id, when applied); `audit` the oldest first.
+
+    `fence` is the number of the last holding of its lock; a copy goes on counting from there.
+    """
+
+    state: State
+    plans: tuple[tuple[str, str], ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+    fence: int = field(default=0, compare=False)
+
+
+# The answers to GET_META, ALL_RECORDS and ALL_INTENTS.
+StateRows = tuple[Row, list[Row], list[Row]]
+# As in Contents: plans and audit.
+StateHistory = tuple[tuple[tuple[str, str], ...], tuple[AuditEntry, ...]]
+
+
+def build_state(rows: StateRows, location: str) -> State:
+    """The rows as values; StateError (damaged) where they are not what a store writes."""
+    meta_row, record_rows, intent_rows = rows
+    with pause_gc():
+        records = [
+            row_texts.decode_record(text, location, address) for address, text in record_rows
+        ]
+    records_by_address = {record.address: record for record in records}
+    return State(
+        lineage=meta_row[1],
+        serial=meta_row[schema.SERIAL_INDEX],
+        binding=StateIdentity(*meta_row[schema.IDENTITY_SLICE]),
+        records={
+            address: records_by_address[address] for address in sort_addresses(records_by_address)
+        },
+        open_intents=tuple(
+            row_texts.decode_intent(text, location, intent_id) for intent_id, text in intent_rows
+        ),
+    )
+
+
+def read_history(run: SqlRunner, location: str) -> StateHistory:
+    """Used plans by id, and the audit."""
+    plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
+    audit = (
+        row_texts.decode_audit_entry(text, location, "audit")
+        for (text,) in run(schema.ALL_AUDIT, ())
+    )
+    return tuple(plans), tuple(audit)
+
+
+def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[Statement]:
+    """What fills a new state whose tables and first row are there."""
+    state = state_snapshot.state
+    fill_statements: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
+    for address, record in state.records.items():
+        record_cells = (
+            address.kind,
+            record.api,
+            record.remote_id,
+            row_texts.encode_record(record, location),
+        )
+        fill_statements.append((schema.ADD_RECORD, (str(address), *record_cells)))
+    for intent in state.open_intents:
+        text = row_texts.encode_intent(intent, location)
+        fill_statements.append((schema.ADD_INTENT, (intent.id, str(intent.address), text)))
+    fill_statements.extend((schema.ADD_PLAN, plan_row) for plan_row in state_snapshot.plans)
+    for entry in state_snapshot.audit:
+        text = row_texts.encode_audit_entry(entry, location)
+        fill_statements.append((schema.ADD_AUDIT, (entry.at, entry.address, text)))
+    return fill_statements
+
+
+@frozen
+class StateOrigin:
+    """Which state it is: whose, its lineage, and how many objects it remembers."""
+
+    binding: StateIdentity
+    lineage: str
+    record_count: int
+
+
+def read_origin(run: SqlRunner, location: str) -> StateOrigin:
+    """StateError as `read_meta_row`."""
+    meta_row = read_meta_row(run, location)
+    ((record_count,),) = run(schema.COUNT_RECORDS, ())
+    return StateOrigin(
+        StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]), record_count
+    )
+
+
+def read_meta_row(run: SqlRunner, location: str) -> Row:
+    """The answer to GET_META; StateError without one, or from a newer version."""
+    rows = run(schema.GET_META, ())
+    if not rows:
+        raise state_messages.build_damaged_state_error(location, "its first row is missing")
+    if rows[0][0] > STATE_FORMAT:
+        raise state_messages.build_newer_format_error(location, rows[0][0])
+    return rows[0]
+
+
+def read_insert_statements(run: SqlRunner) -> list[Statement]:
+    """Statements that write every row but the lock's into new tables."""
+    return [
+        (schema.build_insert(table), row)
+        for table in schema.TABLE_COLUMNS
+        if table != "lock"
+        for row in run(schema.build_select_all(table), ())
+    ]

@@ -1,0 +1,362 @@
+"""The state store in one SQLite file, for one machine.
+
+A missing file is never made by looking at it, a new one appears under its name only when it is
+whole, and what another process put in its place is noticed at the next use.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import RLock
+from urllib.parse import quote
+from uuid import uuid4
+
+from synapse_apply.files import opening
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.state import STATE_FORMAT
+from synapse_apply.stores import schema, state_messages
+from synapse_apply.stores.backups import KEPT_FILE_SUFFIX, iter_numbered_paths, link_under_free_name
+from synapse_apply.stores.database import Row, SqlRunner, Statement, T
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.lock.lockfile import hold_lock_file
+from synapse_apply.stores.private_files import create_folders, create_own_file, sync_folder
+from synapse_apply.stores.snapshot import StateOrigin, read_origin
+from synapse_apply.stores.sql import SqlStore, utc_now
+from synapse_apply.stores.sqlite import sqlite_messages
+from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, build_network_warnings
+
+# "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
+APPLICATION_ID = 0x53796E41
+
+# How long a write waits for a reader of another process, in seconds.
+BUSY_TIMEOUT_SECONDS = 30.0
+
+
+def open_sqlite(
+    path: str | Path,
+    *,
+    tool_version: str = "",
+    run_url: str = "",
+    now: Callable[[], str] = utc_now,
+    runner: LockRunner | None = None,
+) -> SqlStore:
+    """The store at a path; nothing is read or made yet. `run_url` is shown to who waits."""
+    database = SqliteDatabase(Path(path))
+    return SqlStore(database, tool_version, now, runner or LockRunner(run_url))
+
+
+class SqliteDatabase:
+    """A Database (stores/database.py): one file, one connection, one thread at a time."""
+
+    def __init__(self, path: Path, mounts_file: str = MOUNTS_FILE) -> None:
+        """Links above our own folder are followed once; below it there may be none."""
+        self._path = opening.resolve_base_links(path)
+        self._mounts_file = mounts_file
+        self._connection_lock = RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._opened_stat: os.stat_result | None = None
+
+    @property
+    def location(self) -> str:
+        return str(self._path)
+
+    def exists(self) -> bool:
+        with sqlite_messages.translate_errors(self.location, "Reading"):
+            return opening.stat_own_file(self._path) is not None
+
+    def create_database(self, statements: Sequence[Statement]) -> None:
+        if self.exists():
+            raise state_messages.build_existing_state_error(self.location)
+        with (
+            self._connection_lock,
+            _create_file_then_rename(self._path) as new_path,
+            _connect_for_writing(new_path) as connection,
+        ):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {STATE_FORMAT}")
+            _execute_statements(statements, connection)
+            connection.execute("COMMIT")
+
+    def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
+        with self._run_transaction("BEGIN", "Reading") as run:
+            return work(run)
+
+    def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
+        with self._run_transaction("BEGIN IMMEDIATE", "Writing") as run:
+            return work(run)
+
+    @contextmanager
+    def hold_creation_lock(self, operation: str) -> Iterator[None]:
+        """By a lock file: rows need a state. The system gives it back however a process ends."""
+        with sqlite_messages.translate_errors(self.location, "Locking"):
+            create_folders(self._path.parent)
+        with hold_lock_file(f"{self._path}.lock", self.location, operation):
+            yield
+
+    def write_backup(self, path: str) -> None:
+        target_path = opening.resolve_base_links(Path(path))
+        if os.path.lexists(target_path):
+            raise state_messages.build_backup_exists_error(path)
+        with self._connection_lock, sqlite_messages.translate_errors(self.location, "Copying"):
+            source_connection = self._ensure_connection()
+            with (
+                _create_file_then_rename(target_path) as new_path,
+                _connect_for_writing(new_path) as copy_connection,
+            ):
+                source_connection.backup(copy_connection)
+                copy_connection.execute(schema.DROP_LOCK)
+
+    def replace_from_backup(
+        self,
+        source: str,
+        check_backup: Callable[[SqlRunner], Sequence[Statement]],
+        kept_path: str = "",
+    ) -> str:
+        """The file that was here is kept as `<name>.before-restore`, a file whatever is in it."""
+        del kept_path  # a link must lie beside it
+        saved_paths: list[Path] = []
+        with self._connection_lock, open_backup(source) as backup_connection:
+            with sqlite_messages.translate_errors(source, "Reading"):
+                statements = check_backup(make_sqlite_runner(backup_connection, source))
+            with (
+                _create_file_then_rename(
+                    self._path, lambda: self._set_old_file_aside(saved_paths)
+                ) as new_path,
+                _connect_for_writing(new_path) as copy_connection,
+            ):
+                backup_connection.backup(copy_connection)
+                copy_connection.execute("BEGIN IMMEDIATE")
+                _execute_statements(statements, copy_connection)
+                copy_connection.execute("COMMIT")
+        return str(saved_paths[0]) if saved_paths else ""
+
+    def _set_old_file_aside(self, saved_paths: list[Path]) -> None:
+        """What the old file leaves behind must not meet the new one."""
+        self.close()
+        if self.exists():
+            saved_paths.append(
+                link_under_free_name(
+                    self._path, self._path.with_name(f"{self._path.name}.{KEPT_FILE_SUFFIX}")
+                )
+            )
+        # SQLite would play the old file's journal into the new one.
+        opening.remove_own_file(_build_companion_path(self._path, "-journal"))
+
+    def list_warnings(self) -> tuple[Diagnostic, ...]:
+        return (
+            *build_network_warnings(self._path, self._mounts_file),
+            *self._build_hard_link_warnings(),
+        )
+
+    def _build_hard_link_warnings(self) -> tuple[Diagnostic, ...]:
+        """A warning where the file has two names: what one of two projects writes, both read."""
+        file_stat = opening.stat_own_file(self._path)
+        if file_stat is None or file_stat.st_nlink == 1:
+            return ()
+        return (
+            warning_finding(
+                "The state file has a second name",
+                f"{self._path} is a hard link: {file_stat.st_nlink} names lead to this file. "
+                f"Whoever "
+                "has another one can change this state, and SQLite's journal goes by the name.",
+                f"Find it: `find / -xdev -inum {file_stat.st_ino}`. Remove the other name, or copy "
+                "the file to a new one and put that in its place.",
+            ),
+        )
+
+    def close(self) -> None:
+        with self._connection_lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _run_transaction(self, begin_statement: str, activity: str) -> Iterator[SqlRunner]:
+        with self._connection_lock, sqlite_messages.translate_errors(self.location, activity):
+            connection = self._ensure_connection()
+            connection.execute(begin_statement)
+            try:
+                yield make_sqlite_runner(connection, self.location)
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself where the disk was full.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _ensure_connection(self) -> sqlite3.Connection:
+        """The connection to the file that has the name now."""
+        file_stat = opening.stat_own_file(self._path)
+        if file_stat is None:
+            self.close()
+            raise state_messages.build_missing_state_error(self.location)
+        if self._opened_stat is not None and not os.path.samestat(file_stat, self._opened_stat):
+            self.close()
+        if self._connection is None:
+            self._connection = self._open_connection(file_stat)
+            self._opened_stat = file_stat
+        return self._connection
+
+    def _open_connection(self, file_stat: os.stat_result) -> sqlite3.Connection:
+        """A connection to the file that was found.
+
+        SQLite opens by the path alone and cannot be told to follow no link. So the file and what
+        SQLite keeps beside it are looked at before, and it is read only when the name still means
+        the same file afterwards. SQLite would play a journal that lies there into the state.
+        """
+        for suffix in ("-journal", "-wal", "-shm"):
+            opening.stat_own_file(_build_companion_path(self._path, suffix))
+        with sqlite_messages.translate_errors(self.location, "Opening"):
+            connection = _connect_in_mode(self._path, "rw")
+            try:
+                _require_same_file(self._path, file_stat)
+                _require_readable_state(connection, self.location)
+                _require_same_file(self._path, file_stat)
+                connection.execute("PRAGMA journal_mode = DELETE")
+                # EXTRA is FULL and also flushes the folder once the journal is gone: with FULL a
+                # power loss could bring the journal back and undo a commit we acknowledged.
+                connection.execute("PRAGMA synchronous = EXTRA")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+
+@contextmanager
+def _create_file_then_rename(
+    path: Path, before_rename: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
+    """A private file beside `path` that takes its name when the block ends well."""
+    new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
+    with sqlite_messages.translate_errors(str(path), "Making"):
+        create_folders(path.parent)
+        create_own_file(new_path)
+        try:
+            yield new_path
+            before_rename()
+            opening.replace_own_file(path, new_path.name)
+            sync_folder(path.parent)
+        finally:
+            opening.remove_own_file(new_path)
+
+
+def _build_companion_path(path: Path, suffix: str) -> Path:
+    """A file that SQLite keeps beside a database."""
+    return path.with_name(f"{path.name}{suffix}")
+
+
+def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
+    """UntrustedFileError where the name means another file now."""
+    current_stat = opening.stat_own_file(path)
+    if current_stat is None or not os.path.samestat(current_stat, expected_stat):
+        raise opening.build_untrusted_error(path, "was replaced while it was opened")
+
+
+def _connect_in_mode(path: Path, mode: str) -> sqlite3.Connection:
+    """`mode` is rw or ro: neither makes a file that is missing."""
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _connect_for_writing(path: Path) -> closing[sqlite3.Connection]:
+    return closing(_connect_in_mode(path, "rw"))
+
+
+@contextmanager
+def open_backup(source: str) -> Iterator[sqlite3.Connection]:
+    """A backup, read only; StateError unless it is a whole state that this version can read."""
+    path = Path(source)
+    if opening.is_below_own_folder(path):
+        # A person may name a link elsewhere; what restores leave here are plain files.
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            opening.stat_own_file(_build_companion_path(path, suffix))
+    if not path.is_file():
+        raise state_messages.build_not_a_backup_error(source, "does not exist")
+    with sqlite_messages.translate_errors(source, "Opening"):
+        connection = _connect_in_mode(Path(source), "ro")
+    with closing(connection):
+        with sqlite_messages.translate_errors(source, "Reading"):
+            _require_intact_state(connection, source)
+        yield connection
+
+
+def read_backup_origin(source: str) -> StateOrigin:
+    """Which state a backup is of; StateError as `open_backup`."""
+    with open_backup(source) as connection, sqlite_messages.translate_errors(source, "Reading"):
+        return read_origin(make_sqlite_runner(connection, source), source)
+
+
+def write_state_file(statements: Sequence[Statement], first_path: Path) -> Path:
+    """A new state file with these rows, at this path or the next one that nothing has."""
+    path = next(
+        candidate for candidate in iter_numbered_paths(first_path) if not candidate.exists()
+    )
+    with closing(SqliteDatabase(path)) as new_database:
+        new_database.create_database(
+            [*((table, ()) for table in schema.CREATE_STATEMENTS), *statements]
+        )
+    return path
+
+
+def make_sqlite_runner(connection: sqlite3.Connection, location: str) -> SqlRunner:
+    """How work runs its statements on a connection; StateError for a cell of another type.
+
+    Columns of SQLite take values of any type, whatever they were declared as.
+    """
+
+    def run_statement(statement: str, values: Sequence[object]) -> list[Row]:
+        # One that failed half way holds the file's lock until it is closed.
+        with closing(connection.execute(statement, values)) as cursor:
+            rows: list[Row] = cursor.fetchall()
+            if rows:
+                _check_cell_types([column for column, *_ in cursor.description], rows, location)
+        return rows
+
+    return run_statement
+
+
+def _check_cell_types(columns: Sequence[str], rows: Sequence[Row], location: str) -> None:
+    types_by_column = [schema.list_cell_types(column) for column in columns]
+    for row in rows:
+        for column, allowed_types, cell in zip(columns, types_by_column, row, strict=True):
+            if type(cell) not in allowed_types or (
+                type(cell) is int and abs(cell) > schema.LARGEST_NUMBER
+            ):
+                raise state_messages.build_damaged_state_error(
+                    location, f"a cell of column {column} is not what a state has"
+                )
+
+
+def _execute_statements(statements: Sequence[Statement], connection: sqlite3.Connection) -> None:
+    for statement in statements:
+        connection.execute(*statement)
+
+
+def _require_readable_state(connection: sqlite3.Connection, location: str) -> None:
+    """StateError unless this is a state of ours that this version can read."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (format_number,) = connection.execute("PRAGMA user_version").fetchone()
+    (table_count,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if application_id != APPLICATION_ID:
+        description = "is an SQLite database of another program" if table_count else "is empty"
+        raise state_messages.build_foreign_file_error(location, description)
+    if format_number > STATE_FORMAT:
+        raise state_messages.build_newer_format_error(location, format_number)
+
+
+def _require_intact_state(connection: sqlite3.Connection, location: str) -> None:
+    """Also every page: a damaged backup must not take the place of anything."""
+    _require_readable_state(connection, location)
+    (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if check_result != "ok":
+        raise state_messages.build_damaged_state_error(location, str(check_result))

@@ -1,0 +1,1 @@
+"""What CI systems read: annotations, outputs of a step, code quality."""

@@ -1,0 +1,174 @@
+"""What a reviewer must see at a line of a file: findings, refusals, guards, in one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from synapse_apply.model.diagnostic import Diagnostic, Position
+from synapse_apply.model.drift import Drift
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.report import Report, Result
+from synapse_apply.model.verification import RunStatus
+from synapse_apply.views.grammar import format_refused_action
+from synapse_apply.views.text.drift import format_drift_heading
+from synapse_apply.views.text.findings import format_field_path, format_finding_location
+from synapse_apply.views.text.outcomes import collect_outcome_findings
+
+
+@frozen
+class Annotation:
+    """`rule` and `subject` are the same for the same finding in another run; texts are raw."""
+
+    level: str
+    rule: str
+    title: str
+    text: str
+    subject: str = ""
+    position: Position | None = None
+
+
+def build_plan_annotations(plan: Plan) -> list[Annotation]:
+    """Errors and warnings, what is refused, and the guards that would stop the apply."""
+    positions = _declared_positions(plan.changes)
+    guards = [
+        Annotation(
+            "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
+        )
+        for guard in plan.guards
+    ]
+    return [
+        *_iter_finding_annotations(plan.diagnostics, positions),
+        *_iter_refusal_annotations(plan.refused_changes),
+        *guards,
+    ]
+
+
+def build_touched_annotations(plan: Plan) -> list[Annotation]:
+    """The same without what is said of rows that stay as they are, unless it is an error.
+
+    For annotations: who reviews a change is shown what the change touches.
+    """
+    unchanged_addresses = {
+        str(change.address)
+        for change in plan.changes
+        if change.action is Action.NO_OP and not change.is_refused and change.verification is None
+    }
+    relevant_findings = [
+        finding
+        for finding in plan.diagnostics
+        if finding.is_error or finding.address not in unchanged_addresses
+    ]
+    return build_plan_annotations(replace(plan, diagnostics=tuple(relevant_findings)))
+
+
+def build_report_annotations(report: Report) -> list[Annotation]:
+    """What went wrong in an apply, with what the plan had said."""
+    unskipped_outcomes = (
+        outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
+    )
+    run_findings = [
+        finding
+        for result in report.verification_results
+        if result.status is not RunStatus.SKIPPED
+        for finding in result.diagnostics
+    ]
+    all_findings = [
+        *report.plan.diagnostics,
+        *collect_outcome_findings(unskipped_outcomes),
+        *run_findings,
+    ]
+    return [
+        *_iter_finding_annotations(all_findings, _declared_positions(report.plan.changes)),
+        *_iter_refusal_annotations(report.plan.refused_changes),
+    ]
+
+
+def build_drift_annotations(drift: Drift) -> list[Annotation]:
+    """What drifted, where it is declared, with what could not be looked at."""
+    positions = {
+        str(object_drift.address): object_drift.position
+        for object_drift in drift.objects
+        if object_drift.position is not None
+    }
+    drift_annotations = [
+        Annotation(
+            "warning",
+            "drift",
+            format_drift_heading(object_drift),
+            ", ".join(format_field_path(field.path) for field in object_drift.fields),
+            str(object_drift.address),
+            object_drift.position,
+        )
+        for object_drift in drift.objects
+    ]
+    return [*_iter_finding_annotations(drift.diagnostics, positions), *drift_annotations]
+
+
+def build_finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
+    """Findings that stand alone."""
+    return list(_iter_finding_annotations(findings, {}))
+
+
+def _declared_positions(changes: Iterable[Change]) -> dict[str, Position]:
+    """Where each resource is declared."""
+    return {str(c.address): c.position for c in changes if c.position is not None}
+
+
+def _iter_finding_annotations(
+    findings: Iterable[Diagnostic], positions: Mapping[str, Position]
+) -> Iterator[Annotation]:
+    for finding in findings:
+        hint = f"Hint: {finding.hint}" if finding.hint else ""
+        is_request_told = not finding.request_id or finding.request_id in finding.detail
+        request_text = "" if is_request_told else f"Request id: {finding.request_id}"
+        subject = " ".join(
+            part
+            for part in (
+                finding.address or "",
+                format_field_path(finding.path or ()),
+                finding.target or "",
+            )
+            if part
+        )
+        location = format_finding_location(finding.with_changes(position=None)).removeprefix(
+            "with "
+        )
+        yield Annotation(
+            finding.severity.value,
+            finding.rule or finding.summary,
+            finding.summary,
+            "\n".join(part for part in (finding.detail, hint, location, request_text) if part),
+            subject,
+            finding.position or positions.get(finding.address or ""),
+        )
+
+
+def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]:
+    for change in changes:
+        for refusal in change.refusals:
+            yield Annotation(
+                "error",
+                f"refused: {refusal.rule}",
+                f"{change.address} {format_refused_action(change.action)}",
+                "\n".join(
+                    [refusal.reason, *(f"Way out: {way_out}" for way_out in refusal.ways_out)]
+                ),
+                str(change.address),
+                refusal.position or change.position,
+            )
+
+
+def with_forge_files(
+    file_annotations: Iterable[Annotation], files: Mapping[str, str]
+) -> list[Annotation]:
+    """The same with files named as the forge knows them; `files` leads from ours to theirs."""
+    return [
+        replace(
+            annotation, position=replace(annotation.position, file=files[annotation.position.file])
+        )
+        if annotation.position is not None and annotation.position.file in files
+        else annotation
+        for annotation in file_annotations
+    ]

@@ -1,0 +1,87 @@
+"""What GitLab shows in a merge request: the counts of its Terraform widget, and code quality.
+
+https://docs.gitlab.com/user/infrastructure/iac/mr_integration and
+https://docs.gitlab.com/ci/testing/code_quality
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+from synapse_apply.model.drift import Drift
+from synapse_apply.model.plan import Plan
+from synapse_apply.model.report import Report
+from synapse_apply.views.ci.annotations import Annotation
+from synapse_apply.views.markdown.markup import shorten_text
+from synapse_apply.views.sanitize import sanitize, sanitize_lines
+from synapse_apply.views.text.outcomes import OutcomeCounts
+
+_SEVERITY_BY_LEVEL = {"error": "critical", "warning": "minor", "note": "info"}
+_MAX_DESCRIPTION_LENGTH = 2000
+# The widget says of a report without the three counts that it could not be made: so it was.
+NO_COUNTS: dict[str, int] = {}
+
+
+def count_plan_changes(plan: Plan) -> dict[str, int]:
+    """The counts of the `Plan:` line; none of a plan that is incomplete, or compares nothing."""
+    if plan.has_errors or not plan.base.compared:
+        return NO_COUNTS
+    counts = plan.summary
+    return {"create": counts.add, "update": counts.change, "delete": counts.destroy}
+
+
+def count_drift_changes(drift: Drift) -> dict[str, int]:
+    """What an apply that reverts drift would do; none where it could not be told."""
+    if drift.has_errors:
+        return NO_COUNTS
+    return {"create": len(drift.missing_objects), "update": len(drift.changed_objects), "delete": 0}
+
+
+def count_report_changes(report: Report) -> dict[str, int]:
+    """The counts of what was done."""
+    counts = OutcomeCounts.from_report(report)
+    return {"create": counts.added, "update": counts.changed, "delete": counts.destroyed}
+
+
+def build_code_quality_issues(file_annotations: Iterable[Annotation]) -> list[dict[str, Any]]:
+    """An issue for each remark that has a line in a file.
+
+    A fingerprint depends on what was found about what, not on the line: an issue that only moved
+    is the same issue.
+    """
+    occurrences: Counter[str] = Counter()
+    issues = []
+    for annotation in file_annotations:
+        if annotation.position is None:
+            continue
+        key = json.dumps(
+            [annotation.rule, annotation.subject, annotation.title, annotation.position.file]
+        )
+        occurrences[key] += 1
+        issues.append(
+            {
+                "description": _format_description(annotation),
+                "check_name": shorten_text(sanitize(annotation.rule), 200),
+                "fingerprint": sha256(f"{key} {occurrences[key]}".encode()).hexdigest(),
+                "severity": _SEVERITY_BY_LEVEL[annotation.level],
+                "location": {
+                    "path": sanitize(annotation.position.file),
+                    "lines": {"begin": annotation.position.line},
+                },
+            }
+        )
+    return issues
+
+
+def _format_description(annotation: Annotation) -> str:
+    """GitLab shows it as plain text on one line."""
+    text = " ".join(sanitize_lines(shorten_text(annotation.text, _MAX_DESCRIPTION_LENGTH)))
+    return (
+        f"{shorten_text(sanitize(annotation.title), 400)}: {text}"
+        if text
+        else sanitize(annotation.title)
+    )

@@ -1,0 +1,184 @@
+"""The dependency graph as SVG: what is needed stands to the right of what needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import frozen
+from synapse_apply.views.graph import GraphNode
+from synapse_apply.views.html.parts import escape_html
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.cells import count_cells
+
+MAX_DRAWN_NODES = 150
+_MAX_LABEL_CELLS, _CELL_WIDTH, _BOX_HEIGHT, _ROW_HEIGHT, _COLUMN_GAP, _MARGIN = (
+    30,
+    7.3,
+    28,
+    40,
+    70,
+    8,
+)
+
+
+@frozen
+class _NodePosition:
+    x: float
+    y: float
+    width: float
+
+
+def render_graph_svg(
+    nodes: Iterable[GraphNode], row_ids: Mapping[str, str], target: str = ""
+) -> str:
+    """What is planned and what it needs; "" where nothing needs anything.
+
+    `row_ids` leads from an address to the id of its row on the page. `target` is what a command
+    names.
+    """
+    node_by_address = {node.address: node for node in nodes}
+    near_planned = {
+        address
+        for node in node_by_address.values()
+        for address in (node.address, *node.needs)
+        if node.planned_action
+        or any(node_by_address.get(need, node).planned_action for need in node.needs)
+    }
+    needs = {
+        a: sorted(near_planned & set(node_by_address[a].needs)) if a in node_by_address else []
+        for a in sorted(near_planned)
+    }
+    linked_addresses = {a for a in needs if needs[a]} | set(chain.from_iterable(needs.values()))
+    needs = {a: dependencies for a, dependencies in needs.items() if a in linked_addresses}
+    if not needs:
+        return ""
+    if len(needs) > MAX_DRAWN_NODES:
+        target_option = f" -t {escape_html(target)}" if target else ""
+        return (
+            f"<p>{len(needs):,} resources are too many to draw here: "
+            f"<code>synapse-apply graph --plan --format dot{target_option}</code> writes them for "
+            "Graphviz.</p>"
+        )
+    planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
+    return _render_svg(needs, planned_actions, row_ids)
+
+
+def _arrange_columns(needs: Mapping[Address, Sequence[Address]]) -> list[list[Address]]:
+    """By the longest way from a resource that nothing needs; a circle ends where it closes."""
+    level = dict.fromkeys(needs, 0)
+    for _ in needs:
+        has_changed = False
+        for user, dependencies in needs.items():
+            for need in dependencies:
+                if level[need] <= level[user] < len(needs):
+                    level[need] = level[user] + 1
+                    has_changed = True
+        if not has_changed:
+            break
+    columns: dict[int, list[Address]] = {}
+    for address, column_level in level.items():
+        columns.setdefault(column_level, []).append(address)
+    return _order_columns([columns[column_level] for column_level in sorted(columns)], needs)
+
+
+def _order_columns(
+    columns: list[list[Address]], needs: Mapping[Address, Sequence[Address]]
+) -> list[list[Address]]:
+    """What is needed stands near the middle of what needs it."""
+    users: dict[Address, list[Address]] = {}
+    for dependent, dependencies in needs.items():
+        for need in dependencies:
+            users.setdefault(need, []).append(dependent)
+    row_positions: dict[Address, float] = {}
+
+    def average_user_position(address: Address) -> tuple[float, Address]:
+        user_positions = [
+            row_positions[user] for user in users.get(address, ()) if user in row_positions
+        ]
+        return (sum(user_positions) / len(user_positions) if user_positions else 0.0, address)
+
+    ordered = []
+    for column in columns:
+        ordered.append(sorted(column, key=average_user_position))
+        row_positions.update({address: float(n) for n, address in enumerate(ordered[-1])})
+    return ordered
+
+
+def _render_svg(
+    needs: Mapping[Address, Sequence[Address]],
+    planned_actions: Mapping[Address, str],
+    row_ids: Mapping[str, str],
+) -> str:
+    positions: dict[Address, _NodePosition] = {}
+    x: float = _MARGIN
+    columns = _arrange_columns(needs)
+    tallest = max(map(len, columns))
+    for column in columns:
+        width = max(count_cells(_shorten_label(a)) for a in column) * _CELL_WIDTH + 20
+        top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
+        positions |= {
+            a: _NodePosition(x, top + n * _ROW_HEIGHT, width) for n, a in enumerate(column)
+        }
+        x += width + _COLUMN_GAP
+    lines = "".join(
+        _render_edge(positions[a], positions[b])
+        for a, dependencies in needs.items()
+        for b in dependencies
+    )
+    boxes = "".join(
+        _render_node(a, position, planned_actions.get(a, ""), row_ids)
+        for a, position in positions.items()
+    )
+    width, height = (
+        x - _COLUMN_GAP + _MARGIN,
+        tallest * _ROW_HEIGHT - (_ROW_HEIGHT - _BOX_HEIGHT) + 2 * _MARGIN,
+    )
+    return (
+        f'<div class="graph" tabindex="0" role="group" aria-label="Dependency graph">'
+        f'<svg width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
+        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>'
+        f"{lines}{boxes}</svg></div>"
+    )
+
+
+def _render_edge(source: _NodePosition, dependency: _NodePosition) -> str:
+    start_x, start_y = source.x + source.width, source.y + _BOX_HEIGHT / 2
+    end_x, end_y = dependency.x, dependency.y + _BOX_HEIGHT / 2
+    bend = max(_COLUMN_GAP / 2, (end_x - start_x) / 2)
+    return (
+        f'<path class="edge" marker-end="url(#arrow)" d="M{start_x:.0f} '
+        f"{start_y:.0f}C{start_x + bend:.0f} {start_y:.0f} "
+        f'{end_x - bend:.0f} {end_y:.0f} {end_x:.0f} {end_y:.0f}"/>'
+    )
+
+
+def _render_node(
+    address: Address, position: _NodePosition, planned_action: str, row_ids: Mapping[str, str]
+) -> str:
+    title = f"{escape_html(address)}{f': {escape_html(planned_action)}' if planned_action else ''}"
+    shapes = (
+        f"<title>{title}</title>"
+        f'<rect x="{position.x:.0f}" y="{position.y:.0f}" width="{position.width:.0f}" '
+        f'height="{_BOX_HEIGHT}" rx="5"/>'
+        f'<text x="{position.x + 10:.0f}" '
+        f'y="{position.y + 18:.0f}">{escape_html(_shorten_label(address))}</text>'
+    )
+    style = f"node {planned_action or 'same'}"
+    row_id = row_ids.get(str(address))
+    if row_id:
+        return f'<a class="{style}" href="#{row_id}">{shapes}</a>'
+    return f'<g class="{style}">{shapes}</g>'
+
+
+def _shorten_label(address: Address) -> str:
+    full_label = sanitize(str(address)[:200])
+    label, width = "", 0
+    for char in full_label:
+        width += count_cells(char)
+        if width > _MAX_LABEL_CELLS:
+            return f"{label}…"
+        label += char
+    return label

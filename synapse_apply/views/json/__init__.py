@@ -1,0 +1,1 @@
+"""Renderings as JSON documents and JSON lines."""

@@ -1,0 +1,357 @@
+"""Plans, reports and findings as JSON documents, with Terraform's field names where they fit.
+
+Shapes: schemas/v1/plan.schema.json and schemas/v1/report.schema.json. No document holds a secret:
+null stands where Terraform would print one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from synapse_apply.model.coding.codec import trial_to_json
+from synapse_apply.model.diagnostic import Diagnostic, Position, format_json_pointer
+from synapse_apply.model.packages.replacement import REPLACES_KEY, parse_replacement
+from synapse_apply.model.plan import (
+    Action,
+    Cause,
+    Change,
+    FieldChange,
+    Plan,
+    PlanBase,
+    PlanSummary,
+    Refusal,
+)
+from synapse_apply.model.report import Outcome, Report
+from synapse_apply.model.values import KnownAfterApply
+from synapse_apply.views.json.redaction import (
+    build_flag_tree,
+    iter_unknown_paths,
+    redact_change_fields,
+    redact_object,
+    to_plain_json,
+    unflatten_values,
+)
+from synapse_apply.views.sanitize import escape_unsafe_json, strip_url_credentials
+from synapse_apply.views.text.accepted import build_accepted_documents, count_accepted_fields
+from synapse_apply.views.text.outcomes import OutcomeCounts, collect_outcome_findings, is_complete
+from synapse_apply.views.text.verification import build_planned_run_documents, build_run_documents
+
+FORMAT_VERSION = "1.0"
+
+_TERRAFORM_ACTIONS = {
+    Action.CREATE: "create",
+    Action.RECREATE: "create",
+    Action.UPDATE: "update",
+    Action.DELETE: "delete",
+    Action.FORGET: "forget",
+    Action.NO_OP: "no-op",
+}
+_OPTIONAL_BASE_FIELDS = ("revision", "against")
+_REASON_BY_ACTION = {
+    Action.RECREATE: "create_because_missing",
+    Action.DELETE: "delete_because_no_resource_config",
+    Action.FORGET: "forget_because_no_resource_config",
+}
+
+
+def format_json_document(document: Mapping[str, Any] | Sequence[Any]) -> str:
+    """A document as UTF-8-safe JSON text that ends with a newline; the same input, the same text.
+
+    Control characters, bidi marks and lone surrogates stand as escapes.
+    """
+    text = json.dumps(to_plain_json(document), ensure_ascii=False, indent=2, allow_nan=False)
+    return escape_unsafe_json(text) + "\n"
+
+
+def format_json_line(document: Mapping[str, Any]) -> str:
+    """The same on one line, for outputs of many documents."""
+    return (
+        escape_unsafe_json(json.dumps(to_plain_json(document), ensure_ascii=False, allow_nan=False))
+        + "\n"
+    )
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The document of `plan --json` (plan.schema.json)."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": plan.tool_version,
+        "timestamp": plan.created,
+        "plan_id": plan.id,
+        "errored": plan.has_errors,
+        "applyable": plan.is_applyable,
+        "complete": not plan.has_errors and not plan.refused_changes and plan.base.compared,
+        **({"offline": True} if plan.base.is_offline else {}),
+        "base": base_document(plan.base),
+        "summary": _build_plan_summary(plan),
+        **({"server_dry_run": trial_to_json(plan.trial)} if plan.trial is not None else {}),
+        "moved": _build_move_documents(plan),
+        "resource_changes": [_build_resource_change(change) for change in plan.changes],
+        "verifications": build_planned_run_documents(plan),
+        "resource_drift": [
+            _build_drift_document(change) for change in plan.changes if has_drifted(change)
+        ],
+        "accepted_differences": build_accepted_documents(plan.changes_with_accepted),
+        "guards": [
+            {"name": guard.name, "summary": guard.summary, "detail": guard.detail}
+            for guard in plan.guards
+        ],
+        "capabilities": dict(sorted(plan.capabilities.facts.items())),
+        "diagnostics": [finding.to_json() for finding in plan.diagnostics],
+    }
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """The document of `apply --json` (report.schema.json)."""
+    run_findings = (
+        finding for result in report.verification_results for finding in result.diagnostics
+    )
+    all_findings = [
+        *report.plan.diagnostics,
+        *collect_outcome_findings(report.outcomes),
+        *run_findings,
+    ]
+    overridden_guards = report.extras.get("guards_overridden", ())
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": report.plan.tool_version,
+        "plan": {
+            "id": report.plan.id,
+            "timestamp": report.plan.created,
+            "base": base_document(report.plan.base),
+            "summary": _build_plan_summary(report.plan),
+        },
+        "moved": _build_move_documents(report.plan),
+        "complete": is_complete(report),
+        "exit_code": report.exit_code,
+        "stopped": report.stop_signal,
+        "lock_lost": report.lock_lost,
+        "counts": asdict(OutcomeCounts.from_report(report)),
+        "outcomes": [_build_outcome_document(outcome) for outcome in report.outcomes],
+        "verifications": build_run_documents(report.verification_results),
+        "refusals": [
+            {
+                **_build_resource_identity(change),
+                "refusals": [_build_refusal_document(r) for r in change.refusals],
+            }
+            for change in report.plan.refused_changes
+        ],
+        "guards_overridden": sorted(map(str, overridden_guards)),
+        "diagnostics": [finding.to_json() for finding in all_findings],
+    }
+
+
+def diagnostics_document(
+    diagnostics: Iterable[Diagnostic], *, tool_version: str = ""
+) -> dict[str, Any]:
+    """The document of `validate --json`, and of a command that ends before it has a plan."""
+    all_findings = list(diagnostics)
+    errors = sum(finding.is_error for finding in all_findings)
+    notes = sum(finding.is_note for finding in all_findings)
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": tool_version,
+        "valid": not errors,
+        "error_count": errors,
+        "warning_count": len(all_findings) - errors - notes,
+        "note_count": notes,
+        "diagnostics": [finding.to_json() for finding in all_findings],
+    }
+
+
+def _build_move_documents(plan: Plan) -> list[dict[str, str]]:
+    return [{"from": str(move.old), "to": str(move.new)} for move in plan.moved]
+
+
+def base_document(base: PlanBase) -> dict[str, Any]:
+    """What a document was made from."""
+    return {
+        "target": base.target,
+        "url": strip_url_credentials(base.binding.url),
+        "tenant": base.binding.tenant,
+        "data_set": base.binding.data_set,
+        "lineage": base.lineage,
+        "serial": base.serial,
+        "manifests_digest": base.manifests_digest,
+        "commit": base.commit,
+        **{name: text for name in _OPTIONAL_BASE_FIELDS if (text := getattr(base, name))},
+        **({} if base.compared else {"compared": False}),
+        **({"dirty_files": list(base.dirty)} if base.dirty else {}),
+    }
+
+
+def _build_plan_summary(plan: Plan) -> dict[str, int]:
+    accepted_count = count_accepted_fields(plan.changes_with_accepted)
+    return build_summary_counts(
+        plan.summary, run_count=len(plan.verified_changes), accepted_count=accepted_count
+    )
+
+
+def build_summary_counts(
+    summary: PlanSummary, *, run_count: int, accepted_count: int = 0
+) -> dict[str, int]:
+    """`summary` of a document.
+
+    What is to be done with resources, and how many runs are `run_count`.
+
+    `accepted_count` fields differ by agreement.
+    """
+    counts = {name.removesuffix("_"): count for name, count in asdict(summary).items()}
+    return {**counts, "verify": run_count, "accepted_differences": accepted_count}
+
+
+def _build_resource_identity(change: Change | Outcome) -> dict[str, Any]:
+    return {
+        "address": str(change.address),
+        "mode": "managed",
+        "type": change.address.kind,
+        "name": change.address.name,
+    }
+
+
+def _build_resource_change(change: Change) -> dict[str, Any]:
+    planned_actions, kept_fields = (
+        _list_terraform_actions(change),
+        redact_change_fields(change, change.held),
+    )
+    replacement = parse_replacement(change.extras)
+    return {
+        **_build_resource_identity(change),
+        "change": _build_change_document(
+            change, ["no-op"] if change.is_refused else planned_actions
+        ),
+        "refused_actions": planned_actions if change.is_refused else [],
+        "action_reason": action_reason_code(change),
+        "reason": change.reason,
+        "cause": summarize_cause(change),
+        "id": change.remote_id or None,
+        "api": change.api,
+        "fields": [_build_field_document(item) for item in redact_change_fields(change)],
+        "refusals": [_build_refusal_document(refusal) for refusal in change.refusals],
+        "notes": list(change.notes),
+        "depends_on": [str(address) for address in change.depends_on],
+        "rebase": change.rebase,
+        "superseded": change.superseded,
+        **({"held": [_build_field_document(item) for item in kept_fields]} if kept_fields else {}),
+        **({REPLACES_KEY: replacement.to_json()} if replacement is not None else {}),
+    }
+
+
+def action_reason_code(change: Change) -> str | None:
+    """Why it has its action, as a word for programs; None where that needs no reason."""
+    return "superseded" if change.superseded else _REASON_BY_ACTION.get(change.action)
+
+
+def _list_terraform_actions(change: Change) -> list[str]:
+    if change.action is Action.ADOPT:
+        return ["update" if change.fields else "no-op"]
+    return [_TERRAFORM_ACTIONS[change.action]]
+
+
+def _build_change_document(change: Change, actions: list[str]) -> dict[str, Any]:
+    secret_paths = {field.path for field in redact_change_fields(change) if field.sensitive}
+    before_secret = secret_paths | set(change.before_sensitive)
+    after_secret = secret_paths | set(change.after_sensitive)
+    unknown_values = {*change.after_unknown, *iter_unknown_paths(change.fields)}
+    document = {
+        "actions": actions,
+        "before": redact_object(change.before, before_secret),
+        "after": redact_object(change.after, after_secret | unknown_values),
+        "after_unknown": build_flag_tree(unknown_values),
+        "before_sensitive": build_flag_tree(before_secret) if change.before is not None else {},
+        "after_sensitive": build_flag_tree(after_secret) if change.after is not None else {},
+    }
+    if change.action is Action.ADOPT:
+        document["importing"] = {"id": change.remote_id}
+    return document
+
+
+def _build_field_document(change: FieldChange) -> dict[str, Any]:
+    return {
+        "path": format_json_pointer(change.path),
+        "cause": change.cause.value,
+        "sensitive": change.sensitive,
+        "before": None if change.sensitive else to_plain_json(change.before),
+        "after": None if change.sensitive else to_plain_json(change.after),
+        "known": not isinstance(change.after, KnownAfterApply),
+        "note": change.note,
+        "inside": [format_json_pointer(path) for path in change.inside],
+    }
+
+
+def summarize_cause(change: Change) -> str | None:
+    """One word for why a resource changes: git, drift, both, secret, or None."""
+    causes = change.field_causes - {Cause.NONE}
+    if not causes:
+        return None
+    has_drift = bool(causes & {Cause.DRIFT, Cause.BOTH})
+    has_git_change = bool(causes & {Cause.GIT, Cause.BOTH})
+    if has_drift and (has_git_change or Cause.SECRET in causes):
+        return Cause.BOTH.value
+    if has_drift:
+        return Cause.DRIFT.value
+    return Cause.GIT.value if has_git_change else Cause.SECRET.value
+
+
+def _build_refusal_document(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "rule": refusal.rule,
+        "reason": refusal.reason,
+        "ways_out": list(refusal.ways_out),
+        "outcome_unknown": refusal.outcome_unknown,
+        "range": _build_range_document(refusal.position),
+    }
+
+
+def _build_range_document(position: Position | None) -> dict[str, Any] | None:
+    if position is None:
+        return None
+    start = {"line": position.line, "column": position.column}
+    return {"filename": position.file, "start": start}
+
+
+def has_drifted(change: Change) -> bool:
+    """Whether it was changed or deleted outside."""
+    has_drifted_fields = bool(change.field_causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
+    return change.action is Action.RECREATE or has_drifted_fields
+
+
+def _build_drift_document(change: Change) -> dict[str, Any]:
+    """What moved outside: from what was recorded, where that is known, to what is live."""
+    fields = redact_change_fields(change, (*change.fields, *change.held))
+    drifted_fields = [field for field in fields if field.cause in {Cause.DRIFT, Cause.BOTH}]
+    visible_fields = [field for field in drifted_fields if not field.sensitive]
+    is_missing = change.action is Action.RECREATE
+    secret_tree = build_flag_tree({field.path for field in drifted_fields if field.sensitive})
+    # Where only the live side moved, what is declared is still what was recorded.
+    recorded_values = [(f.path, f.after) for f in visible_fields if f.cause is Cause.DRIFT]
+    return {
+        **_build_resource_identity(change),
+        "change": {
+            "actions": ["delete"] if is_missing else ["update"],
+            "before": unflatten_values(recorded_values),
+            "after": None
+            if is_missing
+            else unflatten_values((f.path, f.before) for f in visible_fields),
+            "after_unknown": {},
+            "before_sensitive": secret_tree,
+            "after_sensitive": {} if is_missing else secret_tree,
+        },
+        "cause": Cause.DRIFT.value,
+        "paths": [format_json_pointer(field.path) for field in drifted_fields],
+    }
+
+
+def _build_outcome_document(outcome: Outcome) -> dict[str, Any]:
+    return {
+        **_build_resource_identity(outcome),
+        "action": outcome.action.value,
+        "result": outcome.result.value,
+        "id": outcome.remote_id or None,
+        "request_id": outcome.request_id or None,
+        "unrecorded_in": outcome.recovery_file or None,
+        "seconds": round(max(0.0, outcome.seconds), 3),
+    }

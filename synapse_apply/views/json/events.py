@@ -1,0 +1,236 @@
+"""`--json-lines`: an apply as JSON objects, one a line, while it goes on; as Terraform's `-json`.
+
+Shape: schemas/v1/events.schema.json. The first line is of type `version`, the last of type `report`
+holds the document of `--json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.job import Job
+from synapse_apply.model.plan import Action, Change, Plan
+from synapse_apply.model.report import Report
+from synapse_apply.views.grammar import format_plan_line
+from synapse_apply.views.json.documents import (
+    action_reason_code,
+    build_summary_counts,
+    format_json_line,
+    has_drifted,
+)
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.ongoing_calls import REPORT_INTERVAL, OngoingCall, OngoingCalls
+from synapse_apply.views.text.outcomes import OutcomeCounts, format_report_totals
+from synapse_apply.views.text.progress import (
+    SUCCESS_RESULTS,
+    ForgivingStream,
+    format_ending,
+    progress_words_for,
+)
+from synapse_apply.views.text.style import Style
+
+Event = dict[str, Any]
+UI_VERSION = "1.0"
+
+# Terraform's words for what is done with a resource.
+_TERRAFORM_ACTIONS = {
+    Action.CREATE.value: "create",
+    Action.RECREATE.value: "create",
+    Action.ADOPT.value: "import",
+    Action.UPDATE.value: "update",
+    Action.DELETE.value: "delete",
+    Action.FORGET.value: "forget",
+    Action.NO_OP.value: "noop",
+}
+_LEVEL_BY_SEVERITY = {"error": "error", "warning": "warn"}
+
+
+def build_version_event(tool_version: str) -> Event:
+    """The first line: which version writes, and the version of what it writes."""
+    message = f"synapse-apply {tool_version}"
+    return _build_event("version", message, tool_version=tool_version, ui=UI_VERSION)
+
+
+def iter_plan_events(plan: Plan) -> Iterator[Event]:
+    """What drifted, what is planned and refused, and the counts; what stays has no line."""
+    for change in plan.changes:
+        if has_drifted(change):
+            is_missing = change.action is Action.RECREATE
+            yield _build_change_event(
+                "resource_drift", change, "delete" if is_missing else "update", "Drift"
+            )
+    for change in plan.changes:
+        action = _TERRAFORM_ACTIONS[change.action.value]
+        if change.is_refused:
+            yield _build_change_event("planned_change", change, action, "Refused", level="warn")
+        elif change.action is not Action.NO_OP:
+            yield _build_change_event("planned_change", change, action, f"Plan to {action}")
+    counts = build_summary_counts(plan.summary, run_count=len(plan.verified_changes))
+    counts["remove"] = counts.pop("destroy")
+    yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")
+
+
+def iter_report_events(report: Report) -> Iterator[Event]:
+    """What the apply came to, in counts."""
+    counts = asdict(OutcomeCounts.from_report(report))
+    for count_name, verb in _VERB_BY_COUNT.items():
+        counts[verb] = counts.pop(count_name)
+    lines = format_report_totals(report, Style(False)).splitlines()
+    message = next((line for line in lines if line.startswith("Apply ")), lines[0] if lines else "")
+    yield _build_summary_event(message, counts, str(report.extras.get("operation", "apply")))
+
+
+def iter_closing_events(
+    document: Mapping[str, Any], reported_keys: Collection[str] = ()
+) -> Iterator[Event]:
+    """The findings of a document that no line has `reported_keys`, and the document itself."""
+    for finding in document["diagnostics"]:
+        if serialize_finding(finding) not in reported_keys:
+            yield build_finding_event(finding)
+    message = f"Ended with exit code {document['exit_code']}"
+    yield _build_event("report", message, report=document)
+
+
+def build_finding_event(finding: Mapping[str, Any]) -> Event:
+    """A line on a finding, given as JSON documents have it."""
+    severity = str(finding["severity"])
+    message = f"{severity.capitalize()}: {finding['summary']}"
+    return _build_event(
+        "diagnostic", message, _LEVEL_BY_SEVERITY.get(severity, "info"), diagnostic=finding
+    )
+
+
+def serialize_finding(finding: Mapping[str, Any]) -> str:
+    """What tells whether two findings are the same."""
+    return json.dumps(finding, sort_keys=True, default=str)
+
+
+class EventWriter:
+    """Writes a line as each call begins and ends, and every 10 s one on each that goes on.
+
+    A stream that cannot be written to is left alone from then on; nothing is written after the end
+    of `with`, whatever threads may still wait for.
+    """
+
+    def __init__(self, stream: TextIO, interval: float = REPORT_INTERVAL) -> None:
+        """The first line, of type `version`, is the caller's."""
+        self._stream = ForgivingStream(stream)
+        self._ongoing_calls = OngoingCalls(self._write_ongoing_event, interval)
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        self._ongoing_calls.start_reporting()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_closed = True
+        self._ongoing_calls.stop_reporting()
+
+    def report_start(self, address: Address, verb: str) -> None:
+        """`apply_start`."""
+        self._ongoing_calls.add_call(address, verb)
+        self._write_event(
+            "apply_start", address, verb, f"{progress_words_for(verb).ongoing_text}..."
+        )
+
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
+        """Bytes of an upload; they stand in the next `apply_progress`."""
+        self._ongoing_calls.set_call_facts(
+            address, {"sent_bytes": sent_bytes, "total_bytes": total_bytes}
+        )
+
+    def report_job(self, address: Address, job: Job) -> None:
+        """How a job stands, for the next `apply_progress`."""
+        status = {"job": job.id, "job_status": job.status.value}
+        percent = {} if job.progress is None else {"percent": job.progress}
+        self._ongoing_calls.set_call_facts(address, {**status, **percent})
+
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """`apply_complete`, or `apply_errored` for any other result than what was asked for."""
+        self._ongoing_calls.remove_call(address)
+        is_success = result in SUCCESS_RESULTS
+        kind, level = ("apply_complete", "info") if is_success else ("apply_errored", "error")
+        id_fields = {"id_key": "id", "id_value": remote_id} if remote_id else {}
+        facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
+        text = format_ending(verb, result, seconds, remote_id)
+        self._write_event(kind, address, verb, text, level=level, **facts)
+
+    def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
+        text = f"Still {progress_words_for(call.verb).ongoing_text.lower()}..."
+        elapsed_seconds = round(seconds, 3)
+        self._write_event(
+            "apply_progress", call.address, call.verb, text,
+            elapsed_seconds=elapsed_seconds, **call.facts,
+        )  # fmt: skip
+
+    def _write_event(
+        self, kind: str, address: Address, verb: str, text: str, level: str = "info", **facts: Any
+    ) -> None:
+        hook = {
+            "resource": _build_resource_fields(address),
+            "action": _TERRAFORM_ACTIONS.get(verb, verb),
+            **facts,
+        }
+        event = _build_event(kind, f"{address}: {text}", level, hook=hook)
+        if not self._is_closed:
+            self._stream.write_line(format_json_line(event))
+
+
+_VERB_BY_COUNT = {
+    "added": "add",
+    "changed": "change",
+    "destroyed": "remove",
+    "imported": "import",
+    "forgotten": "forget",
+}
+
+
+def _build_event(kind: str, message: str, level: str = "info", **fields: Any) -> Event:
+    timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        "@level": level,
+        "@message": sanitize(message),
+        "@module": "synapse-apply",
+        "@timestamp": timestamp,
+        "type": kind,
+        **fields,
+    }
+
+
+def _build_resource_fields(address: Address) -> dict[str, str]:
+    return {
+        "addr": str(address),
+        "resource_type": address.kind,
+        "resource_name": address.name,
+    }
+
+
+def _build_change_event(
+    kind: str, change: Change, action: str, message: str, level: str = "info"
+) -> Event:
+    change_fields: Event = {"resource": _build_resource_fields(change.address), "action": action}
+    if (reason := action_reason_code(change)) is not None:
+        change_fields["reason"] = reason
+    if change.action is Action.ADOPT:
+        change_fields["importing"] = {"id": change.remote_id}
+    if kind == "planned_change" and change.is_refused:
+        refusals = [{"rule": refusal.rule, "reason": refusal.reason} for refusal in change.refusals]
+        change_fields["refusals"] = refusals
+    return _build_event(kind, f"{change.address}: {message}", level, change=change_fields)
+
+
+def _build_summary_event(message: str, counts: Mapping[str, int], operation: str) -> Event:
+    return _build_event("change_summary", message, changes={**counts, "operation": operation})

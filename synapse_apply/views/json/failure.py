@@ -1,0 +1,126 @@
+"""JSON documents of commands that did nothing: their usual shape, with findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.plan import Plan, PlanSummary
+from synapse_apply.model.report import Report
+from synapse_apply.views.json.documents import (
+    FORMAT_VERSION,
+    build_summary_counts,
+    diagnostics_document,
+    report_document,
+)
+from synapse_apply.views.text.outcomes import OutcomeCounts
+
+Document = dict[str, Any]
+
+
+def failure_document(
+    command: str,
+    diagnostics: Iterable[Diagnostic],
+    exit_code: int,
+    *,
+    tool_version: str,
+    plan: Plan | None = None,
+) -> Document:
+    """The document of a `command` that found out nothing but `diagnostics`, and perhaps a `plan`.
+
+    It passes the schema of what the command prints when it goes well, so that a program that reads
+    that can read this: nothing is planned, done or drifted, and what is not known is null. A
+    command without a schema of its own gives the findings alone. With the plan that an apply was
+    not to carry out, it is the report of one that did nothing.
+    """
+    findings = list(diagnostics)
+    if plan is not None:
+        plan_findings = [finding for finding in plan.diagnostics if finding not in findings]
+        return {
+            **report_document(Report(plan)),
+            "moved": [],
+            "complete": False,
+            "exit_code": exit_code,
+            "diagnostics": [finding.to_json() for finding in [*plan_findings, *findings]],
+        }
+    if (build_empty_fields := _EMPTY_FIELDS_BY_COMMAND.get(command)) is None:
+        document = diagnostics_document(findings, tool_version=tool_version)
+        return {**document, "exit_code": exit_code}
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": tool_version,
+        **build_empty_fields(),
+        "exit_code": exit_code,
+        "diagnostics": [finding.to_json() for finding in findings],
+    }
+
+
+def _empty_plan_fields() -> Document:
+    return {
+        "timestamp": None,
+        "plan_id": None,
+        "errored": True,
+        "applyable": False,
+        "complete": False,
+        "base": None,
+        "summary": build_summary_counts(PlanSummary(), run_count=0),
+        "moved": [],
+        "resource_changes": [],
+        "verifications": [],
+        "resource_drift": [],
+        "accepted_differences": [],
+        "guards": [],
+        "capabilities": {},
+    }
+
+
+def _empty_report_fields() -> Document:
+    return {
+        "plan": None,
+        "moved": [],
+        "complete": False,
+        "stopped": 0,
+        "lock_lost": False,
+        "counts": asdict(
+            OutcomeCounts(
+                **dict.fromkeys((count_field.name for count_field in fields(OutcomeCounts)), 0)
+            )
+        ),
+        "outcomes": [],
+        "verifications": [],
+        "refusals": [],
+        "guards_overridden": [],
+    }
+
+
+def _empty_drift_fields() -> Document:
+    return {
+        "timestamp": None,
+        "errored": True,
+        "drifted": False,
+        "base": None,
+        "on_drift": None,
+        "summary": {
+            "changed": 0,
+            "gone": 0,
+            "waiting": 0,
+            "unmanaged": None,
+            "accepted_differences": 0,
+        },
+        "resource_drift": [],
+        "waiting": [],
+        "unmanaged": None,
+        "not_listed": [],
+        "accepted_differences": [],
+        "accepted": [],
+    }
+
+
+_EMPTY_FIELDS_BY_COMMAND: Mapping[str, Callable[[], Document]] = {
+    "plan": _empty_plan_fields,
+    "apply": _empty_report_fields,
+    "verify": _empty_report_fields,
+    "drift": _empty_drift_fields,
+}

@@ -1,0 +1,1 @@
+"""Renderings as Markdown, for a comment or a step summary."""

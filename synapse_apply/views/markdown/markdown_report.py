@@ -1,0 +1,366 @@
+"""Plans, reports and findings as Markdown, for a comment or a step summary, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.drift import Drift
+from synapse_apply.model.plan import Action, Change, Plan, PlanBase
+from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.views.grammar import format_plan_line, pluralize
+from synapse_apply.views.markdown import report_sections
+from synapse_apply.views.markdown.budget import (
+    COMMENT_BUDGET,
+    SizeBudget,
+    SizedSection,
+    fit_sections_to_budget,
+)
+from synapse_apply.views.markdown.markup import (
+    MAX_NAME_LENGTH,
+    encode_marker_name,
+    format_code_span,
+    format_hidden_marker,
+    format_link,
+    format_prose,
+)
+from synapse_apply.views.text.accepted import format_accepted_line
+from synapse_apply.views.text.drift import (
+    format_drift_totals,
+    format_natural_keys,
+    format_pending_line,
+    format_unmanaged_line,
+    iter_unlisted_lines,
+    iter_ways_out,
+)
+from synapse_apply.views.text.findings import merge_similar_findings
+from synapse_apply.views.text.outcomes import (
+    collect_outcome_findings,
+    format_report_totals,
+    should_show_outcome,
+)
+from synapse_apply.views.text.plan import format_plan_totals as plan_totals
+from synapse_apply.views.text.plan import format_target_line, has_action_block
+from synapse_apply.views.text.style import Style
+
+_PLAIN = Style(color=False)
+_DRIFT_INTRO = (
+    "Somebody or something changed these outside of Git. Apply makes them again what is declared."
+)
+_ADOPTED_INTRO = "These exist already and were not recorded."
+
+
+def render_plan_markdown(
+    plan: Plan, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = "", command: str = "plan"
+) -> str:
+    """A plan: the counts and what stands in the way first, then a block a resource.
+
+    It takes the place of the comment of the `command` that made it and went no further.
+    Fits `budget`; what does not fit is counted, and `run_url` is where all of it can be seen.
+    """
+    plan_parts = report_sections.PlanParts.from_changes(
+        c for c in plan.changes if has_action_block(c) or _is_forgotten(c)
+    )
+    blocks = _build_change_sections("This change", plan_parts.own_changes, "", budget)
+    blocks += _build_change_sections(
+        "Drift, not from this change", plan_parts.drift_changes, _DRIFT_INTRO, budget
+    )
+    blocks += _build_change_sections("Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget)
+    passive_changes = [c for c in plan.changes if not (has_action_block(c) or _is_forgotten(c))]
+    sections = [
+        *_iter_blocking_sections(plan, budget),
+        *blocks,
+        *_build_line_sections(
+            "To be verified",
+            plan.verified_changes,
+            report_sections.iter_due_run_entries(plan.verified_changes),
+        ),
+        *_build_line_sections("Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)),
+        *_build_line_sections(
+            "Forgotten",
+            plan_parts.forgotten_changes,
+            report_sections.iter_forget_entries(plan_parts.forgotten_changes),
+        ),
+        *_build_line_sections(
+            "Notes",
+            [n for c in passive_changes for n in c.notes],
+            report_sections.iter_note_entries(passive_changes),
+        ),
+        *_build_finding_sections("Warnings", [f for f in plan.diagnostics if not f.is_error]),
+    ]
+    heading = _format_plan_heading(plan, command)
+    see_command = f"synapse-apply plan -t {plan.base.target[:MAX_NAME_LENGTH]}"
+    return fit_sections_to_budget(
+        heading,
+        sections,
+        _make_footer_builder(see_command, run_url, f"Plan {format_code_span(plan.id)}"),
+        budget,
+    )
+
+
+def _format_plan_heading(plan: Plan, command: str) -> str:
+    """The comment's marker, a title, the counts, and where and of what the plan is."""
+    failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
+    title = f"## {failure_prefix}Plan for {format_code_span(plan.base.target, MAX_NAME_LENGTH)}"
+    if plan.base.is_offline:
+        relation = "against" if plan.base.compared else "not compared with"
+        title += (
+            f" {relation} {format_code_span(plan.base.against, MAX_NAME_LENGTH)}; the "
+            f"backend was not asked"
+        )
+    facts = format_prose(format_target_line(plan.base, _PLAIN, plan.trial), 2 * MAX_NAME_LENGTH)
+    kind = "" if command == "plan" else command
+    return "\n\n".join(
+        [
+            _format_comment_marker(plan.base, kind),
+            title,
+            *map(_format_bold, _format_count_lines(plan)),
+            facts,
+        ]
+    )
+
+
+def render_report_markdown(
+    report: Report, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
+) -> str:
+    """What an apply did: the counts and what went wrong first, what was done last."""
+    by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
+    done_outcomes, skipped_outcomes = (
+        [outcome for outcome in by_result[result] if should_show_outcome(outcome)]
+        for result in (Result.DONE, Result.SKIPPED)
+    )
+    total_lines = format_report_totals(report, _PLAIN).splitlines()[
+        bool(report.plan.refused_changes) :
+    ]
+    findings = [*report.plan.diagnostics, *collect_outcome_findings(by_result[Result.DONE])]
+    headline_end = 1 + next(
+        (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0
+    )
+    run_entries = report_sections.iter_run_entries(report, budget)
+    sections = [
+        *_build_next_step_sections(total_lines[headline_end:]),
+        *_build_outcome_sections("Outcome unknown", by_result[Result.UNKNOWN]),
+        *_build_outcome_sections("Failed", by_result[Result.FAILED]),
+        *_build_line_sections("Verification", report.verification_results, run_entries),
+        *_iter_blocking_sections(report.plan, budget, with_guards=False),
+        *_build_line_sections(
+            "Skipped",
+            skipped_outcomes,
+            report_sections.iter_outcome_entries(skipped_outcomes, with_findings=False),
+        ),
+        *_build_line_sections(
+            "Moved", report.plan.moved, report_sections.iter_moved_entries(report.plan.moved)
+        ),
+        *_build_line_sections(
+            "Done",
+            done_outcomes,
+            report_sections.iter_outcome_entries(done_outcomes, with_findings=False),
+        ),
+        *_build_finding_sections(
+            "Warnings", [finding for finding in findings if not finding.is_error]
+        ),
+    ]
+    base = report.plan.base
+    heading_parts = [
+        _format_comment_marker(base, "apply"),
+        f"## Apply for {format_code_span(base.target, MAX_NAME_LENGTH)}",
+    ]
+    refused_text = f"Refused: {len(report.plan.refused_changes)}."
+    totals_text = " ".join(total_lines[:headline_end])
+    heading_parts += [
+        _format_bold(
+            f"{refused_text} {totals_text}" if report.plan.refused_changes else totals_text
+        )
+    ]
+    heading_parts += [format_prose(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH)]
+    see_command = f"synapse-apply history show {report.plan.id} -t {base.target[:MAX_NAME_LENGTH]}"
+    footer = _make_footer_builder(see_command, run_url, f"Plan {format_code_span(report.plan.id)}")
+    return fit_sections_to_budget(
+        "\n\n".join(part for part in heading_parts if part), sections, footer, budget
+    )
+
+
+def render_drift_markdown(
+    drift: Drift, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
+) -> str:
+    """What moved outside: the count first, what could not be looked at, a block an object."""
+    unmanaged_objects = drift.unmanaged or ()
+    rows = (
+        f"- {format_code_span(unmanaged.kind)} {format_code_span(unmanaged.remote_id)} "
+        f"{format_code_span(format_natural_keys(unmanaged))}"
+        for unmanaged in unmanaged_objects
+    )
+    drifted_objects = drift.objects
+    intro = " ".join(map(format_prose, iter_ways_out(drift)))
+    opening = f"### Changed outside ({len(drifted_objects):,})\n\n{intro}"
+    blocks = SizedSection(
+        opening, report_sections.iter_drift_entries(drifted_objects, budget), len(drifted_objects)
+    )
+    sections = [
+        *_build_finding_sections(
+            "Errors", [finding for finding in drift.diagnostics if finding.is_error]
+        ),
+        *([blocks] if drifted_objects else []),
+        *_build_line_sections("Unmanaged", unmanaged_objects, rows),
+        *_build_finding_sections(
+            "Warnings", [finding for finding in drift.diagnostics if not finding.is_error]
+        ),
+    ]
+    heading_parts = [
+        _format_comment_marker(drift.base, "drift"),
+        f"## Drift of {format_code_span(drift.base.target, MAX_NAME_LENGTH)}",
+    ]
+    heading_parts += [_format_bold(format_drift_totals(drift))]
+    if drift.unmanaged is not None:
+        heading_parts += [
+            format_prose(format_unmanaged_line(drift)),
+            *map(format_prose, iter_unlisted_lines(drift)),
+        ]
+    heading_parts += [format_prose(format_pending_line(drift))] if drift.pending_addresses else []
+    heading_parts += (
+        [format_prose(line)] if (line := format_accepted_line(drift.changes_with_accepted)) else []
+    )
+    heading_parts += [format_prose(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)]
+    see_command = f"synapse-apply drift -t {drift.base.target[:MAX_NAME_LENGTH]}"
+    return fit_sections_to_budget(
+        "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
+    )
+
+
+def render_findings_markdown(
+    findings: Sequence[Diagnostic],
+    command: str,
+    *,
+    target: str,
+    budget: SizeBudget = COMMENT_BUDGET,
+    run_url: str = "",
+) -> str:
+    """Findings that are all there is to show: those that ended a command, or of `validate`.
+
+    They take the place of the command's own comment.
+    """
+    errors = [finding for finding in findings if finding.is_error]
+    kind = "" if command == "plan" else f" {command}"
+    name = f" for {format_code_span(target, MAX_NAME_LENGTH)}" if target else ""
+    outcome_text = "failed" if errors else "found nothing wrong"
+    heading_parts = [
+        format_hidden_marker(f"target={encode_marker_name(target)}{kind}"),
+        f"## {command.capitalize()} {outcome_text}{name}",
+    ]
+    heading_parts += [_format_bold(f"{pluralize(len(errors), 'error')}.")]
+    sections = [
+        *_build_finding_sections("Errors", errors),
+        *_build_finding_sections(
+            "Warnings", [finding for finding in findings if finding.is_warning]
+        ),
+        *_build_finding_sections("Notes", [finding for finding in findings if finding.is_note]),
+    ]
+    see_command = f"synapse-apply {command}" + (f" -t {target[:MAX_NAME_LENGTH]}" if target else "")
+    return fit_sections_to_budget(
+        "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
+    )
+
+
+def _iter_blocking_sections(
+    plan: Plan, budget: SizeBudget, *, with_guards: bool = True
+) -> Iterator[SizedSection]:
+    if with_guards:
+        yield from _build_line_sections(
+            "Apply will stop", plan.guards, report_sections.iter_guard_entries(plan.guards)
+        )
+        yield from _build_finding_sections(
+            "Errors", [finding for finding in plan.diagnostics if finding.is_error]
+        )
+    refused_changes = plan.refused_changes
+    if refused_changes:  # HTML ends at an empty line, so there is one after each
+        opening = f"### Refused ({len(refused_changes):,})"
+        yield SizedSection(
+            opening,
+            report_sections.iter_refusal_entries(refused_changes, budget),
+            len(refused_changes),
+        )
+
+
+def _format_count_lines(plan: Plan) -> list[str]:
+    """Where there is anything to do, the line that tools know, with the refused beside it."""
+    if plan.refused_changes and not plan.has_errors:
+        line = format_accepted_line(plan.changes_with_accepted)
+        return [
+            f"Refused: {len(plan.refused_changes)}. {format_plan_line(plan.summary)}",
+            *([line] if line else []),
+        ]
+    return plan_totals(plan, _PLAIN).split("\n")
+
+
+def _build_change_sections(
+    title: str, changes: Sequence[Change], intro: str, budget: SizeBudget
+) -> list[SizedSection]:
+    if not changes:
+        return []
+    opening = f"### {title} ({len(changes):,})" + (f"\n\n{intro}" if intro else "")
+    return [
+        SizedSection(opening, report_sections.iter_change_entries(changes, budget), len(changes))
+    ]
+
+
+def _build_line_sections(
+    title: str, items: Sequence[object], lines: Iterable[str]
+) -> list[SizedSection]:
+    count = len(items)
+    return [SizedSection(f"### {title} ({count:,})", lines, count, separator="\n")] if items else []
+
+
+def _build_finding_sections(title: str, findings: Sequence[Diagnostic]) -> list[SizedSection]:
+    merged_findings = merge_similar_findings(findings)
+    return _build_line_sections(
+        title, merged_findings, report_sections.iter_finding_entries(merged_findings)
+    )
+
+
+def _build_next_step_sections(step_lines: Sequence[str]) -> list[SizedSection]:
+    steps = (f"- {format_prose(line)}" for line in step_lines)
+    return (
+        [SizedSection("### What to do now", steps, len(step_lines), separator="\n")]
+        if step_lines
+        else []
+    )
+
+
+def _build_outcome_sections(title: str, outcomes: Sequence[Outcome]) -> list[SizedSection]:
+    return _build_line_sections(
+        title, outcomes, report_sections.iter_outcome_entries(outcomes, with_findings=True)
+    )
+
+
+def _is_forgotten(change: Change) -> bool:
+    return change.action is Action.FORGET and not change.is_refused
+
+
+def _format_comment_marker(base: PlanBase, kind: str = "") -> str:
+    return format_hidden_marker(
+        f"target={encode_marker_name(base.target)}{f' {kind}' if kind else ''}"
+    )
+
+
+def _format_bold(text: str) -> str:
+    return f"**{format_prose(text)}**"
+
+
+def _make_footer_builder(see_command: str, run_url: str, *facts: str) -> Callable[[int], str]:
+    """The last line: what it is about, the run, and where to look for what is left out."""
+    run = format_link("this run", run_url) if run_url else ""
+
+    def format_footer(hidden_count: int) -> str:
+        source_texts = " or ".join(part for part in (run, format_code_span(see_command)) if part)
+        hidden_note = (
+            f"**{hidden_count:,} not shown here:** {source_texts} has all of it."
+            if hidden_count
+            else ""
+        )
+        facts_text = ", ".join(chain(facts, [run] if run and not hidden_count else []))
+        return " ".join(
+            part for part in (hidden_note, f"<sub>{facts_text}</sub>" if facts_text else "") if part
+        )
+
+    return format_footer

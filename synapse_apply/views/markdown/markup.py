@@ -1,0 +1,122 @@
+"""Text from manifests and servers put into Markdown: none of it is markup, a mention or a link.
+
+GitHub and GitLab look for references in what Markdown has made of a text, so an entity hides
+nothing from them. A `<span>` around one character does: what they look for is then not one text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from urllib.parse import quote as percent
+
+from synapse_apply.views.sanitize import sanitize, sanitize_lines
+
+# What is longer is told in part: a text, a line of a block, a name in a heading.
+MAX_MARKDOWN_TEXT = 400
+MAX_CODE_LINE = 1000
+MAX_NAME_LENGTH = 100
+_CODE_PATTERN = re.compile(r"`([^`]+)`")
+_BACKTICKS = re.compile("`+")
+# References (@user, #1, !1, $1, %1, &1, ~label, GH-1), links (http://x, www.x), :emoji:, what
+# begins a list, a heading or a command where it stands first, and GitLab's {+ marks +}.
+_REFERENCE_CHARS = re.compile(
+    r"[@#!%&~](?=\S)|[$]|:(?=[/\w+-])|(?<=[A-Za-z])-(?=\d)|(?i:(?<=www)\.)|^[-+=/#]|[{](?=[+-])"
+)
+# An underscore inside a word means nothing.
+_MARKUP_CHARS = re.compile(r"[\\*\[\]|^]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_LIST_NUMBER = re.compile(r"^(\d+)(?=[.)])")
+
+
+def format_prose(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+    """A text as part of a sentence: words in backticks become code, nothing else is markup.
+
+    It may stand where a line of Markdown begins, and has no line break.
+    """
+    parts = _CODE_PATTERN.split(
+        " ".join(sanitize_lines(shorten_text(str(text).strip(), max_length))).strip()
+    )
+    return "".join(
+        format_code_span(part) if index % 2 else _escape_plain_text(part)
+        for index, part in enumerate(parts)
+    )
+
+
+def _escape_plain_text(text: str) -> str:
+    number = _LIST_NUMBER.match(text)  # of a list, if it stood where a line begins
+    prefix = f"{number.group()}\\" if number else ""
+    return prefix + "".join(
+        map(_escape_piece, _split_at_reference_chars(text[number.end() :] if number else text))
+    )
+
+
+def _split_at_reference_chars(text: str) -> Iterable[tuple[str, bool]]:
+    """The text in pieces, those that are to be split off marked."""
+    position = 0
+    for match in _REFERENCE_CHARS.finditer(text):
+        yield text[position : match.start()], False
+        yield match.group(), True
+        position = match.end()
+    yield text[position:], False
+
+
+def _escape_piece(piece: tuple[str, bool]) -> str:
+    text, is_reference = piece
+    escaped = escape(_MARKUP_CHARS.sub(r"\\\g<0>", text), quote=False).replace("`", "&#96;")
+    return f"<span>{escaped}</span>" if is_reference else escaped
+
+
+def format_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+    """A text as a code span, in which nothing is markup; "" for an empty one."""
+    line = sanitize(shorten_text(str(text), max_length))
+    ticks = "`" * (_longest_backtick_run([line]) + 1)
+    padding = " " if line.startswith(("`", " ")) or line.endswith(("`", " ")) else ""
+    return f"{ticks}{padding}{line}{padding}{ticks}" if line else ""
+
+
+def format_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
+    """A text as code inside a line of HTML, such as a `<summary>`."""
+    return f"<code>{escape(sanitize(shorten_text(str(text), max_length)))}</code>"
+
+
+def format_fenced_block(lines: Sequence[str], info: str) -> str:
+    """Clean lines as a block of code; its fence is longer than any run of backticks in them."""
+    shown_lines = [shorten_text(line, MAX_CODE_LINE) for line in lines]
+    ticks = "`" * max(3, _longest_backtick_run(shown_lines) + 1)
+    return "\n".join([f"{ticks}{info}", *shown_lines, ticks])
+
+
+def format_collapsible(summary: str, body: str) -> str:
+    """A collapsible block; `summary` is a line of HTML, `body` is Markdown."""
+    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def format_hidden_marker(text: str) -> str:
+    """A hidden line by which a bot finds its comment again; `text` cannot end it."""
+    return f"<!-- synapse-apply: {text} -->"
+
+
+def encode_marker_name(name: str) -> str:
+    """A name as a marker holds it: as it is where it is plain, else percent-encoded."""
+    return percent(sanitize(name[:MAX_NAME_LENGTH]), safe="").replace("--", "%2D%2D")
+
+
+def format_link(label: str, url: str) -> str:
+    """A link to a place of ours; the words alone where the url is none."""
+    if not re.fullmatch(r"https?://[\w.~:/?#@!$&+,;=%-]+", url):
+        return label
+    return f"[{label}](<{url}>)"
+
+
+def shorten_text(text: str, max_length: int) -> str:
+    """A text, with what is left out at its end told."""
+    return (
+        text
+        if len(text) <= max_length
+        else f"{text[:max_length]}... ({len(text) - max_length} more characters)"
+    )
+
+
+def _longest_backtick_run(lines: Iterable[str]) -> int:
+    return max((len(run) for line in lines for run in _BACKTICKS.findall(line)), default=0)

@@ -1,0 +1,298 @@
+"""Entries of a Markdown report: a change as a collapsible diff, a refusal, a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.drift import ObjectDrift
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange, GuardViolation
+from synapse_apply.model.refactoring import MovedAddress
+from synapse_apply.model.report import Outcome, Report
+from synapse_apply.model.verification import RunStatus
+from synapse_apply.views.grammar import (
+    ACTION_SYMBOLS,
+    PLANNED_PHRASES,
+    format_refused_action,
+    pluralize,
+)
+from synapse_apply.views.json.redaction import redact_change_fields, redact_object
+from synapse_apply.views.markdown.budget import SizeBudget
+from synapse_apply.views.markdown.markup import (
+    format_code_span,
+    format_collapsible,
+    format_fenced_block,
+    format_html_code,
+    format_prose,
+)
+from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_diff_lines
+from synapse_apply.views.text.drift import format_drift_heading, render_object_drift
+from synapse_apply.views.text.findings import format_finding_location, format_position
+from synapse_apply.views.text.outcomes import collect_outcome_findings, format_outcome_row
+from synapse_apply.views.text.plan_rows import ChangeBlocks
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.verification import format_run_rows, sanitize_log_lines
+
+_DEFAULT_WIDTH = 110
+_PLAIN = Style(color=False)
+# What an apply of this change would undo, not bring about.
+_DRIFT_CAUSES = frozenset({Cause.DRIFT})
+_MAX_PROSE_LENGTH = 2000  # what a detail or a hint may take
+_ALSO_DRIFTED_NOTE = "also changed outside: see Drift"
+
+
+@frozen
+class PlanParts:
+    """The changes of a plan by where they come from; each field of an update in one of them."""
+
+    own_changes: tuple[Change, ...]
+    drift_changes: tuple[Change, ...]
+    adopted_changes: tuple[Change, ...]
+    forgotten_changes: tuple[Change, ...]
+
+    @classmethod
+    def from_changes(cls, changes: Iterable[Change]) -> PlanParts:
+        """Part what will be done; refused and superseded changes are not for here."""
+        own_changes, drift_changes, adopted_changes, forgotten_changes = [], [], [], []
+        for change in changes:
+            if change.action is Action.ADOPT:
+                adopted_changes.append(change)
+            elif change.action is Action.FORGET:
+                forgotten_changes.append(change)
+            elif change.action is Action.RECREATE:
+                drift_changes.append(change)
+            else:
+                # Veiled first: a part of a change has only the marks of its own fields.
+                fields = redact_change_fields(change)
+                drifted_fields = [field for field in fields if field.cause in _DRIFT_CAUSES]
+                own_fields = [field for field in fields if field.cause not in _DRIFT_CAUSES]
+                if drifted_fields:
+                    drift_changes.append(_with_only_fields(change, drifted_fields, own_fields))
+                if own_fields or not drifted_fields:
+                    own_changes.append(
+                        _with_only_fields(change, own_fields, drifted_fields)
+                        if drifted_fields
+                        else change
+                    )
+        return cls(
+            tuple(own_changes),
+            tuple(drift_changes),
+            tuple(adopted_changes),
+            tuple(forgotten_changes),
+        )
+
+
+def _with_only_fields(
+    change: Change, kept_fields: list[FieldChange], omitted_fields: list[FieldChange]
+) -> Change:
+    """The change with some of its fields; the others do not count as unchanged either."""
+    if not omitted_fields:
+        return change
+    omitted_paths = {field.path for field in omitted_fields}
+    notes = (
+        change.notes
+        if kept_fields[0].cause in _DRIFT_CAUSES
+        else (*change.notes, _ALSO_DRIFTED_NOTE)
+    )
+    return replace(
+        change,
+        fields=tuple(kept_fields),
+        after=redact_object(change.after or {}, omitted_paths),
+        after_sensitive=tuple(path for path in change.after_sensitive if path not in omitted_paths),
+        notes=notes,
+    )
+
+
+def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
+    """A collapsible block a change, its diff cut by lines where it is very long."""
+    blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
+    for change in changes:
+        adopts_as_is = change.action is Action.ADOPT and not change.fields
+        symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
+        name = format_html_code(f"{symbol} {change.address}".strip())
+        field_count_text = (
+            f" ({pluralize(len(change.fields), 'field')})" if _is_partial_change(change) else ""
+        )
+        summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
+        yield format_folded_diff(summary, blocks.render_change_block(change), budget)
+
+
+def iter_drift_entries(objects: Iterable[ObjectDrift], budget: SizeBudget) -> Iterator[str]:
+    """A collapsible block an object that is not as it was left."""
+    for object_drift in objects:
+        yield format_folded_diff(
+            format_html_code(format_drift_heading(object_drift)),
+            render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH),
+            budget,
+        )
+
+
+def format_folded_diff(summary: str, block: str, budget: SizeBudget) -> str:
+    """A block that was written with a DiffPen as a collapsible diff; `summary` is HTML."""
+    lines = list(iter_diff_lines(block))
+    return format_collapsible(
+        summary,
+        format_fenced_block(_cut_lines_to_room(lines, budget.max_entry_size, budget), "diff"),
+    )
+
+
+def _is_partial_change(change: Change) -> bool:
+    return change.action in {Action.UPDATE, Action.ADOPT} and bool(change.fields)
+
+
+def _cut_lines_to_room(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
+    """As many of the lines as fit, and how many more there are."""
+    for count, line in enumerate(lines):
+        # A longer line is shortened to some thousand characters by the block around it.
+        room -= min(budget.measure(line), 4500) + 1
+        if room < 0:
+            return [*lines[:count], f"# ({len(lines) - count} more lines not shown here)"]
+    return lines
+
+
+def iter_moved_entries(moves: Iterable[MovedAddress]) -> Iterator[str]:
+    """A line a rename."""
+    for move in moves:
+        yield f"- {format_code_span(str(move.old))} has moved to {format_code_span(str(move.new))}"
+
+
+def iter_forget_entries(changes: Iterable[Change]) -> Iterator[str]:
+    """A line a change: its object stays."""
+    for change in changes:
+        reason = "; ".join(change.notes) or change.reason or "no longer declared"
+        yield (
+            f"- {format_code_span(change.address)}: {format_prose(reason)}; the object itself stays"
+        )
+
+
+def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
+    """A `!` row a change: why, the ways out, and what was wanted."""
+    blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
+    for change in changes:
+        lines: list[str] = []
+        for refusal in change.refusals:
+            position = refusal.position or change.position
+            position_text = f" ({format_code_span(format_position(position))})" if position else ""
+            subject = (
+                f"- **{format_code_span(change.address)} {format_refused_action(change.action)}**"
+            )
+            lines.append(f"{subject}: {format_prose(refusal.reason)}{position_text}")
+            # An empty item of a list would be read as the line under a heading.
+            lines += [
+                f"  - {way_text}"
+                for way_out in refusal.ways_out
+                if (way_text := format_prose(way_out))
+            ]
+        if wanted_lines := blocks.render_wanted_fields(change):
+            rows = list(iter_diff_lines("\n".join(wanted_lines)))
+            shown_lines = _cut_lines_to_room(rows, budget.max_entry_size, budget)
+            lines += [
+                "",
+                format_collapsible("What was wanted", format_fenced_block(shown_lines, "diff")),
+            ]
+        yield "\n".join(lines)
+
+
+def iter_guard_entries(guards: Iterable[GuardViolation]) -> Iterator[str]:
+    """A line a guard that would stop the apply."""
+    for guard in guards:
+        option = f"--override-guard {guard.name}"
+        hint = (
+            ""
+            if option in guard.detail
+            else f" If this is meant, apply with {format_code_span(option)}."
+        )
+        detail = f" {_format_sentence(guard.detail)}" if guard.detail else ""
+        yield f"- {_format_bold_sentence(guard.summary)}{detail}{hint}"
+
+
+def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
+    """A line a note of what asks for nothing now."""
+    for change in changes:
+        name = str(change.address)
+        for note in change.notes:
+            yield (
+                f"- {format_code_span(name)}: {format_prose(note.removeprefix(name).lstrip(' :'))}"
+            )
+
+
+def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
+    """A line a finding: what, why, where, what to do, and the server's request id."""
+    for finding in findings:
+        yield f"- {format_finding_paragraph(finding)}"
+
+
+def format_finding_paragraph(finding: Diagnostic) -> str:
+    """A finding as one paragraph."""
+    parts = [_format_bold_sentence(finding.summary)]
+    parts += [_format_sentence(finding.detail)] if finding.detail else []
+    parts += [f"*Hint:* {_format_sentence(finding.hint)}"] if finding.hint else []
+    if location := format_finding_location(finding).removeprefix("on ").removeprefix("with "):
+        parts.append(f"({format_code_span(location)})")
+    if finding.request_id and finding.request_id not in finding.detail:
+        parts.append(f"Request id {format_code_span(finding.request_id)}.")
+    return " ".join(parts)
+
+
+def _format_bold_sentence(summary: str) -> str:
+    """A terse summary at the head of a paragraph."""
+    return f"**{_format_sentence(summary)}**"
+
+
+def _format_sentence(text: str) -> str:
+    end = "" if text.rstrip().endswith((".", "?", "!", ":")) else "."
+    return f"{format_prose(text, _MAX_PROSE_LENGTH)}{end}"
+
+
+def iter_due_run_entries(changes: Iterable[Change]) -> Iterator[str]:
+    """A line a run that apply will make or follow, and why it is due."""
+    for change in changes:
+        if change.verification is not None:
+            yield (
+                f"- {format_code_span(change.address)} will be verified: "
+                f"{format_prose(change.verification.reason)}"
+            )
+
+
+def iter_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
+    """A line a run; below it what was found, and the last lines of its job's log."""
+    for result in report.verification_results:
+        row = "\n".join(
+            format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
+        )
+        lines = [f"- {format_code_span(row.strip())}"]
+        if result.status is not RunStatus.SKIPPED:
+            lines += [f"  - {format_finding_paragraph(finding)}" for finding in result.diagnostics]
+        if result.logs:
+            shown_lines = _cut_lines_to_room(
+                sanitize_log_lines(result.logs), budget.max_entry_size, budget
+            )
+            # What stands below a tag without an empty line between them is HTML as well.
+            lines += [
+                "",
+                format_collapsible(
+                    "The last lines of its log", format_fenced_block(shown_lines, "text")
+                ),
+                "",
+            ]
+        yield "\n".join(lines)
+
+
+def iter_outcome_entries(outcomes: Iterable[Outcome], *, with_findings: bool) -> Iterator[str]:
+    """A line an outcome.
+
+    `with_findings`: below it what was found, each finding with its request id.
+    """
+    for outcome in outcomes:
+        lines = [f"- {format_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
+        lines += (
+            [
+                f"  - {format_finding_paragraph(finding)}"
+                for finding in collect_outcome_findings([outcome])
+            ]
+            if with_findings
+            else []
+        )
+        yield "\n".join(lines)

@@ -1,0 +1,86 @@
+"""The words for differences that `state accept` took for settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from synapse_apply.model.diagnostic import format_json_pointer
+from synapse_apply.model.plan import Change, FieldChange
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.json.redaction import to_plain_json
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
+from synapse_apply.views.text.findings import format_field_path
+from synapse_apply.views.text.style import Style
+
+_DEFAULT_WIDTH = 110
+_INDENT = 4
+_MAX_LISTED = 5
+
+
+def count_accepted_fields(changes: Iterable[Change]) -> int:
+    """How many fields of these resources differ by agreement."""
+    return sum(len(change.accepted) for change in changes)
+
+
+def format_accepted_line(changes: Sequence[Change]) -> str:
+    """The line that counts and names them, "" where there are none."""
+    fields = [
+        f"{sanitize(change.address)}: {sanitize(format_field_path(field.path))}"
+        for change in changes
+        for field in change.accepted
+    ]
+    return format_accepted_fields(fields)
+
+
+def format_accepted_fields(fields: Sequence[str]) -> str:
+    """The same of fields named as ADDRESS: FIELD."""
+    if not fields:
+        return ""
+    remainder = f" and {len(fields) - _MAX_LISTED} more" if len(fields) > _MAX_LISTED else ""
+    return (
+        f"{pluralize(len(fields), 'accepted difference')} "
+        f"({', '.join(fields[:_MAX_LISTED])}{remainder})."
+    )
+
+
+def build_accepted_documents(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """The same as JSON, an entry a field; null stands for what is secret."""
+    return [
+        {
+            "address": str(change.address),
+            "path": format_json_pointer(field.path),
+            "sensitive": field.sensitive,
+            "live": None if field.sensitive else to_plain_json(field.before),
+            "declared": None if field.sensitive else to_plain_json(field.after),
+        }
+        for change in changes
+        for field in change.accepted
+    ]
+
+
+def render_differing_fields(
+    address: object,
+    differing_fields: Sequence[FieldChange],
+    accepted_fields: Sequence[FieldChange],
+    notes: Sequence[str],
+    *,
+    color: bool,
+    width: int | None = None,
+) -> str:
+    """What accepting a resource settles: a row a field, from live to declared."""
+    style = Style(color)
+    lines: list[str] = []
+    for title, fields in (
+        ("differs", differing_fields),
+        ("differs, accepted before", accepted_fields),
+    ):
+        if fields:
+            heading = f"{sanitize(address)} {title} (live -> declared):"
+            rows = RowLayout(style, width or _DEFAULT_WIDTH).format_rows(
+                build_field_tree(fields), _INDENT
+            )
+            lines += [style(heading, "bold"), *rows]
+    lines += [f"  . {sanitize(note)}" for note in notes]
+    return escape_ci_commands("".join(f"{line}\n" for line in lines))

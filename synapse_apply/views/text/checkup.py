@@ -1,0 +1,172 @@
+"""What was looked at and what is wrong, as text for people and JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from synapse_apply.model.checkup import CheckResult, CheckStatus, Checkup
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.json.documents import FORMAT_VERSION
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_detail_lines
+from synapse_apply.views.text.cells import count_cells, pad_to_width
+from synapse_apply.views.text.findings import indent_lines
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH, render_table
+
+_STATUS_STYLES = {
+    CheckStatus.OK: "done",
+    CheckStatus.WARNING: "warning",
+    CheckStatus.PROBLEM: "error",
+    CheckStatus.UNCHECKED: "dim",
+}
+_HEALTH_TEXTS = {
+    CheckStatus.OK: "healthy",
+    CheckStatus.WARNING: "healthy",
+    CheckStatus.PROBLEM: "not healthy",
+    CheckStatus.UNCHECKED: "not checked",
+}
+_GAP = "  "
+_MIN_JOINED = 3
+
+
+def render_checkup(checkup: Checkup, *, color: bool) -> str:
+    """A line a row by section, the findings' details below theirs, and a last line that counts."""
+    style = Style(color)
+    status_width = max(count_cells(status.value) for status in CheckStatus)
+    name_width = max((count_cells(sanitize(result.check)) for result in checkup.results), default=0)
+    name_width = min(name_width, MAX_COLUMN_WIDTH)
+    lines: list[str] = []
+    for title, results in checkup.sections:
+        lines.append(style(sanitize(title), "bold"))
+        for result in _join_unchecked_results(results):
+            lines += _format_result_lines(result, status_width, name_width, style)
+        lines.append("")
+    lines.append(_format_checkup_totals(checkup, style))
+    return escape_ci_commands("\n".join(lines) + "\n")
+
+
+def render_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
+    """The rows of one section, under its title."""
+    pen, section = Style(color), list(rows)
+    words = max((count_cells(row.status.value) for row in section), default=0)
+    names = min(
+        max((count_cells(sanitize(row.check)) for row in section), default=0), MAX_COLUMN_WIDTH
+    )
+    lines = (line for row in section for line in _format_result_lines(row, words, names, pen))
+    return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
+
+
+def section_document(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
+    """The rows of one section as `doctor --json` has them."""
+    head = {"section": title.lower()}
+    return [
+        {**head, "check": row.check, "subject": row.subject, **_build_result_fields(row)}
+        for row in rows
+    ]
+
+
+def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
+    """The document of `doctor --json` (doctor.schema.json)."""
+    return {
+        **_build_document_header(checkup, tool_version),
+        "counts": {
+            status.value.replace(" ", "_"): checkup.count_results(status) for status in CheckStatus
+        },
+        "checks": [
+            result
+            for title, results in checkup.sections
+            for result in section_document(title, results)
+        ],
+    }
+
+
+def render_agents_table(checkup: Checkup, *, color: bool) -> str:
+    """A table with a line an agent."""
+    rows = [
+        (result.subject, _HEALTH_TEXTS[result.status], result.detail or result.summary)
+        for result in checkup.results
+    ]
+    return render_table(("name", "health", "detail"), rows, color=color)
+
+
+def agents_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
+    """The document of `agents check --json` (agents.schema.json)."""
+    return {
+        **_build_document_header(checkup, tool_version),
+        "agents": [
+            {
+                "name": result.subject,
+                "healthy": result.status in {CheckStatus.OK, CheckStatus.WARNING},
+                **_build_result_fields(result),
+            }
+            for result in checkup.results
+        ],
+    }
+
+
+def _build_document_header(checkup: Checkup, tool_version: str) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": tool_version,
+        "target": checkup.target or None,
+        "healthy": checkup.is_healthy,
+        "exit_code": checkup.exit_code,
+    }
+
+
+def _build_result_fields(result: CheckResult) -> dict[str, Any]:
+    return {
+        "status": result.status.value.replace(" ", "_"),
+        "summary": result.summary,
+        "detail": result.detail,
+        "hint": result.hint,
+        "request_id": result.first_request_id or None,
+    }
+
+
+def _join_unchecked_results(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
+    """Rows that were not checked for one reason as one row, where they are many."""
+    for (status, reason), group in groupby(results, lambda result: (result.status, result.summary)):
+        similar_results = list(group)
+        if status is not CheckStatus.UNCHECKED or len(similar_results) < _MIN_JOINED:
+            yield from similar_results
+        else:
+            check_names = ", ".join(dict.fromkeys(result.check for result in similar_results))
+            yield CheckResult.build_unchecked(
+                f"{len(similar_results)} checks", f"{reason}: {check_names}"
+            )
+
+
+def _format_result_lines(
+    result: CheckResult, status_width: int, name_width: int, style: Style
+) -> Iterator[str]:
+    status_text = style(
+        pad_to_width(result.status.value, status_width), _STATUS_STYLES[result.status]
+    )
+    name = pad_to_width(sanitize(result.check), name_width)
+    subject = f"{result.subject}: " if result.subject else ""
+    yield f"{_GAP}{status_text}{_GAP}{name}{_GAP}{sanitize(subject + result.summary)}".rstrip()
+    detail_indent = status_width + name_width + 3 * len(_GAP)
+    yield from indent_lines(result.detail, detail_indent)
+    if result.hint:
+        first_line, *continuation = sanitize_detail_lines(result.hint)
+        yield f"{' ' * detail_indent}Hint: {first_line}"
+        yield from (f"{' ' * detail_indent}      {line}".rstrip() for line in continuation)
+    if result.first_request_id and result.first_request_id not in result.detail:
+        yield " " * detail_indent + style(f"Request id: {sanitize(result.first_request_id)}", "dim")
+
+
+def _format_checkup_totals(checkup: Checkup, style: Style) -> str:
+    problems, warnings, unchecked = (
+        checkup.count_results(status)
+        for status in (CheckStatus.PROBLEM, CheckStatus.WARNING, CheckStatus.UNCHECKED)
+    )
+    parts = [pluralize(problems, "problem")] if problems else []
+    parts += [pluralize(warnings, "warning")] if warnings else []
+    parts += [f"{unchecked} not checked"] if unchecked else []
+    if problems:
+        return style(f"{', '.join(parts)}.", "error")
+    counts_text = f" ({', '.join(parts)})" if parts else ""
+    return style(f"Nothing is wrong{counts_text}.", "done")

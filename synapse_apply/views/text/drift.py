@@ -1,0 +1,332 @@
+"""Drift as text and as a JSON document (schemas/v1/drift.schema.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from synapse_apply.model.command import add_options_to_commands, add_target_to_commands
+from synapse_apply.model.diagnostic import format_json_pointer
+from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
+from synapse_apply.model.plan import Cause, FieldChange
+from synapse_apply.model.values import ABSENT
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.json.documents import FORMAT_VERSION, base_document
+from synapse_apply.views.json.redaction import to_plain_json
+from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines
+from synapse_apply.views.text.accepted import (
+    build_accepted_documents,
+    count_accepted_fields,
+    format_accepted_line,
+)
+from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
+from synapse_apply.views.text.findings import format_field_path, format_finding_blocks
+from synapse_apply.views.text.plan import format_target_line
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH
+from synapse_apply.views.text.values import format_inline
+
+NO_DRIFT = "No drift. Live objects are as they were recorded."
+_HEADER = "Objects have changed outside of synapse-apply:"
+_DEFAULT_WIDTH = 110
+_INDENT = 6
+
+
+def render_drift(drift: Drift, *, color: bool, width: int | None = None, options: str = "") -> str:
+    """What moved outside, as text that ends with a newline.
+
+    `width` is the terminal's; the commands it names have `options`, too.
+    """
+    style = Style(color)
+    blocks = [
+        render_object_drift(object_drift, style, width or _DEFAULT_WIDTH)
+        for object_drift in drift.objects
+    ]
+    parts = [format_target_line(drift.base, style)]
+    parts += [_HEADER, *blocks] if blocks else []
+    parts.append("\n".join([*_iter_unmanaged_lines(drift, style)]))
+    parts.append("\n".join([*_iter_total_lines(drift, style, options)]))
+    parts += format_finding_blocks(drift.diagnostics, style)
+    return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
+
+
+def render_accepted_edits(
+    drift: Drift, *, color: bool, is_written: bool, show_hints: bool, options: str = ""
+) -> str:
+    """What was written into the files: where, which field, from what to what.
+
+    The commands it names have `options`, too.
+    """
+    if not drift.accepted_edits:
+        return "Nothing to edit: the files say what is live already.\n"
+    style = Style(color)
+    lines: list[str] = []
+    for address in dict.fromkeys(edit.address for edit in drift.accepted_edits):
+        lines.append(style(sanitize(address), "bold"))
+        lines += [
+            f"  {format_edit_row(edit)}" for edit in drift.accepted_edits if edit.address == address
+        ]
+    if not is_written:
+        lines += ["", "Nothing was written (--dry-run)."]
+    elif show_hints:
+        has_pending = any(edit.address in drift.pending_addresses for edit in drift.accepted_edits)
+        absence_text = (
+            "no drift for it, only what Git changes besides" if has_pending else "no change for it"
+        )
+        next_step = (
+            f"`synapse-apply plan` shows {absence_text}; `synapse-apply apply` records that."
+        )
+        lines += ["", f"Next: {add_options_to_commands(next_step, options)}"]
+    return escape_ci_commands("\n".join(lines) + "\n")
+
+
+def format_edit_row(edit: Edited) -> str:
+    """Where it stands now, the field, and the value before and now."""
+    old, new = (_format_side_value(side) for side in (edit.field.before, edit.field.after))
+    name = format_field_path(("spec", *edit.field.path))
+    return f"{sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}"
+
+
+def _format_side_value(value: Any) -> str:
+    return "(not there)" if value is ABSENT else format_inline(value)
+
+
+def format_drift_heading(object_drift: ObjectDrift) -> str:
+    """What became of an object, in a sentence without its end."""
+    if object_drift.is_missing:
+        return f"{object_drift.address} is gone"
+    if object_drift.replacement_id:
+        return f"{object_drift.address} was made anew outside"
+    return f"{object_drift.address} has changed"
+
+
+def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> str:
+    """An object that is not as it was left: heading, and a row a field."""
+    symbol = "-" if object_drift.is_missing else "~"
+    lines = [f"  # {sanitize(format_drift_heading(object_drift))}"]
+    if object_drift.replacement_id:
+        lines.append(
+            f"  # (recorded as id {sanitize(object_drift.remote_id)}, now "
+            f"{sanitize(object_drift.replacement_id)})"
+        )
+    if object_drift.blocked_reason:
+        lines += [
+            f"  # (apply cannot undo it: {line})"
+            for line in sanitize_lines(object_drift.blocked_reason)
+        ]
+    root = build_field_tree(object_drift.all_field_changes)
+    if object_drift.is_missing:
+        root = build_field_tree([FieldChange(("id",), object_drift.remote_id, ABSENT, Cause.NONE)])
+    elif object_drift.remote_id:
+        root.add_unchanged_field(
+            ("id",), object_drift.replacement_id or object_drift.remote_id, is_shown=True
+        )
+    return "\n".join(
+        [
+            *(style(line, "bold") for line in lines),
+            (
+                f"  {style.format_symbol(symbol)}{sanitize(object_drift.address.kind)} "
+                f"{quote_string(object_drift.address.name)} {{"
+            ),
+            *RowLayout(style, width).format_rows(root, _INDENT),
+            "    }",
+        ]
+    )
+
+
+def _iter_total_lines(drift: Drift, style: Style, options: str) -> Iterator[str]:
+    yield style(
+        format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
+    )
+    if drift.objects:
+        yield from (add_options_to_commands(way_out, options) for way_out in iter_ways_out(drift))
+    if drift.pending_addresses:
+        yield add_options_to_commands(format_pending_line(drift), options)
+    if accepted_text := format_accepted_line(drift.changes_with_accepted):
+        yield accepted_text
+
+
+def format_drift_totals(drift: Drift) -> str:
+    """The line that says what it comes to."""
+    if drift.has_errors:
+        count = pluralize(sum(finding.is_error for finding in drift.diagnostics), "error")
+        return f"Drift incomplete: {count}. What could be seen is shown."
+    if not drift.objects:
+        return NO_DRIFT
+    return f"Drift: {len(drift.changed_objects)} changed, {len(drift.missing_objects)} gone."
+
+
+def iter_ways_out(drift: Drift) -> Iterator[str]:
+    """What can be done about it, a sentence each; words in backticks are commands."""
+    return (
+        add_target_to_commands(text, drift.typed_target)
+        for text in _iter_ways_out_without_target(drift)
+    )
+
+
+def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
+    blocked_objects = [
+        object_drift for object_drift in drift.objects if object_drift.blocked_reason
+    ]
+    if len(blocked_objects) == len(drift.objects):
+        yield "Apply cannot undo it: `synapse-apply plan --revert-drift` tells the ways out."
+    elif not drift.is_drift_kept:
+        yield "`synapse-apply apply` makes it again what is declared."
+    else:
+        yield "`synapse-apply apply` keeps it (on_drift: hold); with `--revert-drift` it undoes it."
+        if drift.missing_objects:
+            yield "What is gone is made again in any case."
+    if 0 < len(blocked_objects) < len(drift.objects):
+        share_text = f"{len(blocked_objects)} of {len(drift.objects)}"
+        yield (
+            f"Apply cannot undo {share_text}: `synapse-apply plan --revert-drift` tells the "
+            f"ways out."
+        )
+    writable_objects = [
+        object_drift for object_drift in drift.changed_objects if object_drift.is_writable
+    ]
+    if writable_objects:
+        scope_text = (
+            ""
+            if len(writable_objects) == len(drift.changed_objects)
+            else f" (of {_join_addresses(writable_objects)})"
+        )
+        yield (
+            f"`synapse-apply drift --accept ADDRESS` writes live values{scope_text} into the "
+            f"manifests."
+        )
+
+
+def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
+    remainder = f" and {len(objects) - max_listed} more" if len(objects) > max_listed else ""
+    return ", ".join(str(object_drift.address) for object_drift in objects[:max_listed]) + remainder
+
+
+def format_pending_line(drift: Drift) -> str:
+    """What is no drift: what Git has and nobody applied yet."""
+    count = len(drift.pending_addresses)
+    verb = "waits" if count == 1 else "wait"
+    text = f"{pluralize(count, 'declared change')} {verb} to be applied: see `synapse-apply plan`."
+    return add_target_to_commands(text, drift.typed_target)
+
+
+def _iter_unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
+    if drift.unmanaged is None:
+        return
+    unmanaged_objects = drift.unmanaged
+    yield style(format_unmanaged_line(drift), "bold")
+    kind_width = max((len(unmanaged.kind) for unmanaged in unmanaged_objects), default=0)
+    id_width = min(
+        max((len(unmanaged.remote_id) for unmanaged in unmanaged_objects), default=0),
+        MAX_COLUMN_WIDTH,
+    )
+    for unmanaged in unmanaged_objects:
+        row = (
+            f"  ? {unmanaged.kind:{kind_width}}  id {sanitize(unmanaged.remote_id):{id_width}}  "
+            f"{sanitize(format_natural_keys(unmanaged))}"
+        )
+        yield row.rstrip()
+    yield from (f"  ({line})" for line in iter_unlisted_lines(drift))
+
+
+def iter_unlisted_lines(drift: Drift) -> Iterator[str]:
+    """Of which kinds nobody knows what is unmanaged, and why."""
+    if drift.unread_kinds:
+        yield (
+            f"not known: {', '.join(map(sanitize, drift.unread_kinds))}, whose list could not "
+            f"be read"
+        )
+    if drift.unlistable_kinds:
+        unlisted_kinds = ", ".join(map(sanitize, drift.unlistable_kinds))
+        yield f"not looked for: {unlisted_kinds}, which this backend does not list"
+
+
+def format_unmanaged_line(drift: Drift) -> str:
+    """How many live objects nobody looks after."""
+    count = pluralize(len(drift.unmanaged or ()), "live object")
+    if drift.unread_kinds and not drift.unmanaged:
+        return "Unmanaged: none among what could be listed."
+    if drift.unread_kinds:
+        count = f"at least {count}"
+    return f"Unmanaged: {count} that nothing declares or records."
+
+
+def format_natural_keys(unmanaged: Unmanaged) -> str:
+    """What an unmanaged object is known by."""
+    return ", ".join(unmanaged.keys)
+
+
+def drift_document(drift: Drift) -> dict[str, Any]:
+    """The document of `drift --json`."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "tool_version": drift.tool_version,
+        "timestamp": drift.created,
+        "errored": drift.has_errors,
+        "drifted": bool(drift.objects),
+        "base": base_document(drift.base),
+        "on_drift": "hold" if drift.is_drift_kept else "revert",
+        "summary": {
+            "changed": len(drift.changed_objects),
+            "gone": len(drift.missing_objects),
+            "waiting": len(drift.pending_addresses),
+            "unmanaged": drift.unmanaged_count,
+            "accepted_differences": count_accepted_fields(drift.changes_with_accepted),
+        },
+        "resource_drift": [_build_object_document(entry) for entry in drift.objects],
+        "waiting": [str(address) for address in drift.pending_addresses],
+        "unmanaged": None
+        if drift.unmanaged is None
+        else list(map(_build_unmanaged_document, drift.unmanaged)),
+        "not_listed": sorted((*drift.unlistable_kinds, *drift.unread_kinds)),
+        "accepted_differences": build_accepted_documents(drift.changes_with_accepted),
+        "accepted": [_build_edit_document(entry) for entry in drift.accepted_edits],
+        "diagnostics": [finding.to_json() for finding in drift.diagnostics],
+    }
+
+
+def _build_object_document(object_drift: ObjectDrift) -> dict[str, Any]:
+    position = object_drift.position
+    return {
+        "address": str(object_drift.address),
+        "mode": "managed",
+        "type": object_drift.address.kind,
+        "name": object_drift.address.name,
+        "id": object_drift.remote_id or None,
+        "gone": object_drift.is_missing,
+        "remade_as": object_drift.replacement_id or None,
+        "cannot_be_undone": object_drift.blocked_reason or None,
+        "fields": [_build_field_document(field) for field in object_drift.all_field_changes],
+        "range": position
+        and {
+            "filename": position.file,
+            "start": {"line": position.line, "column": position.column},
+        },
+    }
+
+
+def _build_field_document(field: FieldChange) -> dict[str, Any]:
+    return {
+        "path": format_json_pointer(field.path),
+        "cause": field.cause.value,
+        "sensitive": field.sensitive,
+        "recorded": None if field.sensitive else to_plain_json(field.before),
+        "live": None if field.sensitive else to_plain_json(field.after),
+        "note": field.note,
+        "inside": [format_json_pointer(path) for path in field.inside],
+    }
+
+
+def _build_unmanaged_document(unmanaged: Unmanaged) -> dict[str, Any]:
+    return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}
+
+
+def _build_edit_document(edit: Edited) -> dict[str, Any]:
+    return {
+        "address": str(edit.address),
+        "path": format_json_pointer(edit.field.path),
+        "file": edit.file,
+        "line": edit.line,
+        "before": to_plain_json(edit.field.before),
+        "after": to_plain_json(edit.field.after),
+    }

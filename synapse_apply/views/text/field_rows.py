@@ -1,0 +1,247 @@
+"""The body of a block: field changes as a tree of aligned rows, secrets and unknowns told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Cause, FieldChange
+from synapse_apply.model.values import ABSENT, KnownAfterApply, is_map
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.cells import count_cells, pad_to_width
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.value_diff import format_value_change
+from synapse_apply.views.text.values import (
+    SECRET_TYPES,
+    SENSITIVE_TEXT,
+    format_inline,
+    format_key,
+    format_value_lines,
+    key_sort_key,
+)
+
+_CAUSE_COMMENTS = {
+    Cause.DRIFT: "# drift: changed outside",
+    Cause.BOTH: "# changed in Git and outside",
+}
+_MIN_VALUE_WIDTH = 30
+
+
+@frozen
+class FieldRow:
+    """One leaf.
+
+    A change, or a value that stays and is `is_shown` when it helps to know the object.
+    """
+
+    symbol: str
+    change: FieldChange | None = None
+    value: Any = None
+    is_shown: bool = True
+
+
+@dataclass(slots=True)
+class FieldNode:
+    """A place in the tree: the rows right here, and what lies below.
+
+    Both are there when a scalar becomes a map.
+    """
+
+    rows: list[FieldRow] = field(default_factory=list)
+    children: dict[str | int, FieldNode] = field(default_factory=dict)
+
+    def ensure_node_at(self, path: Path) -> FieldNode:
+        """The node at a path, made when it is not there."""
+        node = self
+        for part in path:
+            child = node.children.get(part)
+            if child is None:
+                child = node.children[part] = FieldNode()
+            node = child
+        return node
+
+    def add_unchanged_field(self, path: Path, value: Any, *, is_shown: bool) -> None:
+        """Add a field that stays as it is, unless the path is one that changes."""
+        node = self.ensure_node_at(path)
+        if not node.rows and not node.children:
+            node.rows.append(FieldRow(" ", value=value, is_shown=is_shown))
+
+    def overall_symbol(self) -> str:
+        """`+`, `-` or `~` when everything in it is that or mixed; a space when nothing moves."""
+        symbols = {row.symbol for row in self.rows}
+        symbols |= {node.overall_symbol() for node in self.children.values()}
+        return symbols.pop() if len(symbols) == 1 else ("~" if symbols - {" "} else " ")
+
+    def is_visible(self) -> bool:
+        """Whether anything is printed for it."""
+        return any(row.is_shown for row in self.rows) or any(
+            node.is_visible() for node in self.children.values()
+        )
+
+    def count_hidden_fields(self) -> int:
+        """How many unchanged fields in it are not printed."""
+        own_count = sum(not row.is_shown for row in self.rows)
+        return own_count + sum(node.count_hidden_fields() for node in self.children.values())
+
+
+def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -> FieldNode:
+    """The tree of these changes; `hidden_symbol` marks secrets, which have no before and after."""
+    root = FieldNode()
+    for change in changes:
+        for part in split_into_leaf_changes(change):
+            root.ensure_node_at(part.path).rows.append(
+                FieldRow(choose_change_symbol(part, hidden_symbol), part)
+            )
+    return root
+
+
+def choose_change_symbol(change: FieldChange, hidden_symbol: str) -> str:
+    """`+`, `-`, `~`, or a space where nothing would be sent."""
+    if is_secret_change(change):
+        # Only what apply would send is a change; a secret nobody could check is told, not marked.
+        is_untouched = hidden_symbol == "~" and change.note.startswith(("unchanged", "not checked"))
+        return " " if is_untouched else hidden_symbol
+    if change.before is ABSENT:
+        return "+"
+    return "-" if change.after is ABSENT else "~"
+
+
+def is_secret_change(change: FieldChange) -> bool:
+    """Whether its value must not be shown."""
+    return (
+        change.sensitive
+        or isinstance(change.before, SECRET_TYPES)
+        or isinstance(change.after, SECRET_TYPES)
+    )
+
+
+def split_into_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
+    """A field whose value is a whole map as one change for each leaf that differs."""
+    if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
+        yield change
+        return
+    parts = list(_iter_differing_leaves(change))
+    yield from parts or [change]
+
+
+def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
+    before, after = change.before, change.after
+    if not (_is_nonempty_map(before) or _is_nonempty_map(after)):
+        if _values_differ(before, after):
+            yield change
+        return
+    old, new = (dict(side) if isinstance(side, Mapping) else {} for side in (before, after))
+    scalar_sides = [ABSENT if isinstance(side, Mapping) else side for side in (before, after)]
+    if any(side is not ABSENT for side in scalar_sides):
+        yield _with_path_and_values(change, change.path, scalar_sides[0], scalar_sides[1])
+    for key in {**old, **new}:
+        path = (*change.path, key)
+        yield from _iter_differing_leaves(
+            _with_path_and_values(change, path, old.get(key, ABSENT), new.get(key, ABSENT))
+        )
+
+
+def _with_path_and_values(change: FieldChange, path: Path, before: Any, after: Any) -> FieldChange:
+    return FieldChange(path, before, after, change.cause, note=change.note)
+
+
+def _is_nonempty_map(value: Any) -> bool:
+    return bool(value) and is_map(value)
+
+
+def _values_differ(before: Any, after: Any) -> bool:
+    is_one_absent = (before is ABSENT) != (after is ABSENT)
+    return is_one_absent or format_inline(before) != format_inline(after) or before != after
+
+
+@frozen
+class RowLayout:
+    """How rows are laid out; `width` is the number of cells a line may take."""
+
+    style: Style
+    width: int
+    noun: str = "fields"
+
+    def format_rows(self, node: FieldNode, indent: int) -> list[str]:
+        """The lines of everything below a node, its keys aligned in one column."""
+        visible_children = {
+            key: child for key, child in node.children.items() if child.is_visible()
+        }
+        names = {key: format_key(key) for key in visible_children}
+        column = max(map(count_cells, names.values()), default=0)
+        lines: list[str] = []
+        for key in sorted(visible_children, key=_id_and_name_first_key):
+            lines += self._format_node(
+                visible_children[key], pad_to_width(names[key], column), indent
+            )
+        hidden_count = sum(
+            hidden_child.count_hidden_fields()
+            for key, hidden_child in node.children.items()
+            if key not in visible_children
+        )
+        if hidden_count:
+            noun = self.noun if hidden_count > 1 else self.noun.removesuffix("s")
+            lines.append(
+                f"{' ' * (indent + 2)}"
+                + self._style_dim(f"# ({hidden_count} unchanged {noun} hidden)")
+            )
+        return lines
+
+    def _format_node(self, node: FieldNode, name: str, indent: int) -> list[str]:
+        lines: list[str] = []
+        for row in node.rows:
+            if row.is_shown:
+                lines += self._format_leaf(row, name, indent)
+        if any(child.is_visible() for child in node.children.values()):
+            symbol = FieldNode(children=node.children).overall_symbol()
+            lines.append(f"{' ' * indent}{self.style.format_symbol(symbol)}{name} = {{")
+            lines += self.format_rows(node, indent + 4)
+            lines.append(f"{' ' * (indent + 2)}}}")
+        return lines
+
+    def _format_leaf(self, row: FieldRow, name: str, indent: int) -> list[str]:
+        room = max(_MIN_VALUE_WIDTH, self.width - indent - count_cells(name) - 5)
+        first_line, *continuation = self._format_value(row, room)
+        prefix = f"{' ' * indent}{self.style.format_symbol(row.symbol)}{name} = "
+        comment = self._format_comment(row.change) if row.change else ""
+        indent_text = " " * (indent + 2)
+        if len(continuation) == 1 and continuation[0].startswith(" -> "):
+            indent_text = " " * (indent + count_cells(name) + 1)
+            continuation[0] = continuation[0] + comment
+            comment = ""
+        return [prefix + first_line + comment, *(indent_text + line for line in continuation)]
+
+    def _format_value(self, row: FieldRow, room: int) -> list[str]:
+        change = row.change
+        if change is None:
+            return format_value_lines(row.value, room)
+        if is_secret_change(change):
+            note = sanitize(change.note)
+            return [f"({f'sensitive, {note}' if note else SENSITIVE_TEXT[1:-1]})"]
+        if change.before is ABSENT:
+            return format_value_lines(change.after, room)
+        if change.after is ABSENT:
+            lines = format_value_lines(change.before, room)
+            return [*lines[:-1], lines[-1] + " -> null"] if len(lines) == 1 else lines
+        return format_value_change(change.before, change.after, room, self.style)
+
+    def _format_comment(self, change: FieldChange) -> str:
+        comment = _CAUSE_COMMENTS.get(change.cause, "")
+        if isinstance(change.after, KnownAfterApply):
+            comment = f"# from {sanitize(change.after.address)}"
+        elif change.note and not change.sensitive:
+            comment = (
+                f"{comment}, {sanitize(change.note)}" if comment else f"# {sanitize(change.note)}"
+            )
+        return " " + self._style_dim(comment) if comment else ""
+
+    def _style_dim(self, text: str) -> str:
+        return self.style(text, "dim")
+
+
+def _id_and_name_first_key(key: str | int) -> tuple[int, tuple[bool, int, str]]:
+    rank_by_key = {"id": 0, "name": 1}
+    return rank_by_key.get(str(key), 2), key_sort_key(key)

@@ -1,0 +1,153 @@
+"""Diagnostics as blocks of text: what, where, why, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_detail_lines
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.values import format_key
+
+# From so many on, findings of one cause are told once.
+_MIN_MERGED = 4
+_MAX_LISTED = 5
+
+
+def render_diagnostics(diagnostics: Iterable[Diagnostic], *, color: bool) -> str:
+    """Every finding as an `Error: `, `Warning: ` or `Note: ` block, one empty line between them.
+
+    "" when there are none; else the text ends with a newline.
+    """
+    blocks = format_finding_blocks(diagnostics, Style(color))
+    return escape_ci_commands("\n\n".join(blocks) + "\n") if blocks else ""
+
+
+def format_finding_counts(diagnostics: Iterable[Diagnostic]) -> str:
+    """`, 2 warnings, 1 note`, for the end of a sentence; "" where there are none."""
+    findings = list(diagnostics)
+    counts = {
+        "warning": sum(finding.is_warning for finding in findings),
+        "note": sum(finding.is_note for finding in findings),
+    }
+    return "".join(
+        f", {count:,} {word}{'s' if count != 1 else ''}" for word, count in counts.items() if count
+    )
+
+
+def format_finding_blocks(diagnostics: Iterable[Diagnostic], style: Style) -> list[str]:
+    """A block a finding, without the empty lines around it; equal causes share one."""
+    return [
+        "\n".join(_format_finding_block(finding, style))
+        for finding in merge_similar_findings(diagnostics)
+    ]
+
+
+def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The findings, where many have one cause as one that counts what they are about.
+
+    To say the same of each address would hide what else is there.
+    """
+    groups: dict[tuple[object, ...], list[Diagnostic]] = {}
+    for number, finding in enumerate(diagnostics):
+        anonymous_texts = (
+            _remove_address(text, finding)
+            for text in (finding.summary, finding.detail, finding.hint)
+        )
+        group_key = (finding.severity, *anonymous_texts, finding.path, finding.target, finding.rule)
+        groups.setdefault(group_key if finding.address else (number,), []).append(finding)
+    merged: list[Diagnostic] = []
+    for similar_findings in groups.values():
+        if similar_findings[0].of_backend and len(similar_findings) > 1:
+            merged.append(_merge_backend_findings(similar_findings))
+        else:
+            merged += (
+                similar_findings
+                if len(similar_findings) < _MIN_MERGED
+                else [_merge_findings(similar_findings)]
+            )
+    return merged
+
+
+def _remove_address(text: str, finding: Diagnostic) -> str:
+    """A text of a finding as it would be for any other address."""
+    return text.replace(finding.address, "\0") if finding.address else text
+
+
+def _merge_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
+    first_finding = similar_findings[0]
+    addresses = list(dict.fromkeys(str(finding.address) for finding in similar_findings))
+    listed_addresses, hidden_count = addresses[:_MAX_LISTED], len(addresses) - _MAX_LISTED
+    address_list = ", ".join(listed_addresses) + (
+        f" and {hidden_count:,} more" if hidden_count > 0 else ""
+    )
+    resources_text = f"{len(addresses):,} resources: {address_list}."
+    detail = f"{first_finding.detail}\n{resources_text}" if first_finding.detail else resources_text
+    return first_finding.with_changes(detail=detail, address=None, position=None)
+
+
+def _merge_backend_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
+    """One fact of a backend, with how many resources met it: `... of a plugin (3 plugins).`."""
+    kinds = Counter(
+        address.partition("/")[0]
+        for address in {str(finding.address) for finding in similar_findings}
+    )
+    counts = ", ".join(
+        f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in sorted(kinds.items())
+    )
+    detail = f"{similar_findings[0].detail.rstrip('.')} ({counts})."
+    return similar_findings[0].with_changes(detail=detail, address=None, position=None)
+
+
+def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
+    word = finding.severity.value
+    lines = [style(f"{word.title()}: ", word) + style(sanitize(finding.summary), "bold")]
+    if location := format_finding_location(finding):
+        lines.append(f"  {location}")
+    lines += indent_lines(finding.detail)
+    if finding.hint:
+        first_line, *continuation = sanitize_detail_lines(finding.hint)
+        lines += [f"  Hint: {first_line}", *(f"        {line}".rstrip() for line in continuation)]
+    if finding.request_id and finding.request_id not in finding.detail:
+        lines.append("  " + style(f"Request id: {sanitize(finding.request_id)}", "dim"))
+    return lines
+
+
+def indent_lines(text: str, indent: int = 2) -> list[str]:
+    """Lines of prose under a heading; none for an empty text."""
+    return (
+        [f"{' ' * indent}{line}".rstrip() for line in sanitize_detail_lines(text)] if text else []
+    )
+
+
+def format_finding_location(finding: Diagnostic) -> str:
+    """`on FILE:LINE:COLUMN, with ADDRESS, field PATH, target NAME, rule ID`, as far as known."""
+    parts = []
+    if finding.position is not None:
+        parts.append(f"on {format_position(finding.position)}")
+    if finding.address:
+        parts.append(f"with {sanitize(finding.address)}")
+    if finding.path:
+        parts.append(f"field {format_field_path(finding.path)}")
+    if finding.target:
+        parts.append(f"target {sanitize(finding.target)}")
+    if finding.rule:
+        parts.append(f"rule {sanitize(finding.rule)}")
+    return ", ".join(parts)
+
+
+def format_position(position: Position) -> str:
+    """`file:line:column`, which editors and terminals make clickable."""
+    return sanitize(position)
+
+
+def format_field_path(path: Path) -> str:
+    """A field's path as people write it: `spec.configuration.region`, `steps[0].name`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + format_key(part)
+    return text

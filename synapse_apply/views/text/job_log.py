@@ -1,0 +1,32 @@
+"""Lines of a job's log, as people read them and as programs do."""
+
+from __future__ import annotations
+
+from synapse_apply.model.remote.log_lines import LogLine
+from synapse_apply.views.json.documents import format_json_line
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.style import Style
+
+_LEVEL_STYLES = {
+    "error": "error",
+    "critical": "error",
+    "danger": "error",
+    "warning": "warning",
+    "debug": "dim",
+}
+
+
+def format_log_line(line: LogLine, *, color: bool) -> str:
+    """`[time] level: message`, as the API page prints it, without what the server did not give."""
+    level = Style(color)(sanitize(line.level), _LEVEL_STYLES.get(line.level, ""))
+    head = f"[{sanitize(line.timestamp)}] " if line.timestamp else ""
+    # A tab is what indents a traceback, not what steers a terminal.
+    message = sanitize(line.message.expandtabs(4))
+    return escape_ci_commands(f"{head}{level}{': ' if line.level else ''}{message}\n")
+
+
+def format_log_json(line: LogLine) -> str:
+    """One JSON object on one line."""
+    fields = {"timestamp": line.timestamp, "level": line.level, "message": line.message}
+    present_fields = {name: value for name, value in fields.items() if value or name == "message"}
+    return format_json_line(present_fields)

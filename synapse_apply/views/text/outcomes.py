@@ -1,0 +1,264 @@
+"""What an apply did, as text: a row an outcome, each failure with its reason, the counts last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from synapse_apply.model.diagnostic import Diagnostic, Severity
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.plan import Action
+from synapse_apply.model.report import Outcome, Report, Result
+from synapse_apply.model.verification import RunStatus, VerificationResult
+from synapse_apply.views.grammar import (
+    ACTION_SYMBOLS,
+    PAST_PARTICIPLES,
+    format_duration,
+    format_moved_lines,
+    format_refused_action,
+)
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.findings import format_finding_blocks
+from synapse_apply.views.text.refusals import format_refusal_rows, format_refused_count
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.verification import (
+    format_run_blocks,
+    format_run_counts,
+    format_run_rows,
+)
+
+_SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
+_RESULTS_BY_SEVERITY = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNOWN)
+
+
+@frozen
+class OutcomeCounts:
+    """What an apply came to: in resources, and in runs that passed and runs that did not."""
+
+    added: int
+    changed: int
+    destroyed: int
+    imported: int
+    forgotten: int
+    failed: int
+    skipped: int
+    unknown: int
+    refused: int
+    verified: int
+    not_verified: int
+
+    @classmethod
+    def from_report(cls, report: Report) -> OutcomeCounts:
+        """Count the outcomes of a report; an import that also changed fields counts as both."""
+        addresses_with_fields = {c.address for c in report.plan.changes if c.fields}
+        changed_imports = sum(
+            o.action is Action.ADOPT
+            and o.result is Result.DONE
+            and o.address in addresses_with_fields
+            for o in report.outcomes
+        )
+        passed_count = sum(
+            result.status is RunStatus.PASSED for result in report.verification_results
+        )
+        return cls(
+            added=report.count_done_changes(Action.CREATE, Action.RECREATE),
+            changed=report.count_done_changes(Action.UPDATE) + changed_imports,
+            destroyed=report.count_done_changes(Action.DELETE),
+            imported=report.count_done_changes(Action.ADOPT),
+            forgotten=report.count_done_changes(Action.FORGET),
+            failed=report.count_outcomes(Result.FAILED),
+            skipped=sum(
+                o.result is Result.SKIPPED and should_show_outcome(o) for o in report.outcomes
+            ),
+            unknown=report.count_outcomes(Result.UNKNOWN),
+            refused=len(report.plan.refused_changes),
+            verified=passed_count,
+            not_verified=len(report.verification_results) - passed_count,
+        )
+
+    @property
+    def resources_text(self) -> str:
+        """`N added, N changed, N destroyed`, with what else there was, in Terraform's order."""
+        imported = f"{self.imported} imported, " if self.imported else ""
+        forgotten = f", {self.forgotten} forgotten" if self.forgotten else ""
+        return (
+            f"{imported}{self.added} added, {self.changed} changed, "
+            f"{self.destroyed} destroyed{forgotten}"
+        )
+
+
+def is_complete(report: Report) -> bool:
+    """Whether all has been done: nothing failed, was skipped or was refused."""
+    return _is_done_except_refused(report) and not report.plan.refused_changes
+
+
+def _is_done_except_refused(report: Report) -> bool:
+    """Whether all that was not refused has been done."""
+    all_done = all(outcome.result is Result.DONE for outcome in report.outcomes)
+    all_acceptable = all(result.is_acceptable for result in report.verification_results)
+    return all_done and all_acceptable and not report.stop_signal and not report.lock_lost
+
+
+def render_report(report: Report, *, color: bool) -> str:
+    """What was done, what was not and why, as text that ends with a newline."""
+    style = Style(color)
+    rows = [
+        format_outcome_row(outcome, style)
+        for outcome in report.outcomes
+        if should_show_outcome(outcome)
+    ]
+    moves = format_moved_lines(report.plan.moved)
+    parts = ["\n".join([*moves, *rows, *format_run_rows(report, style)])]
+    parts += [
+        "\n".join(format_refusal_rows(change, style)) for change in report.plan.refused_changes
+    ]
+    unskipped_outcomes = (
+        outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
+    )
+    parts += format_finding_blocks(collect_outcome_findings(unskipped_outcomes), style)
+    parts += format_run_blocks(report.verification_results, style)
+    parts.append(format_report_totals(report, style))
+    return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
+
+
+def should_show_outcome(outcome: Outcome) -> bool:
+    """Whether there is something to say: a record brought up to date, or not yet, is nothing."""
+    is_uneventful = outcome.result in {Result.DONE, Result.SKIPPED}
+    return outcome.action is not Action.NO_OP or not is_uneventful
+
+
+def format_outcome_row(outcome: Outcome, style: Style) -> str:
+    """One line on what became of a change."""
+    is_done = outcome.result is Result.DONE
+    if outcome.result is Result.SKIPPED:
+        return (
+            f"  {style.format_symbol('.')}{sanitize(outcome.address)} was "
+            f"skipped{_format_skip_reasons(outcome)}"
+        )
+    symbol = ACTION_SYMBOLS[outcome.action] if is_done else "!"
+    facts = [f"id {sanitize(outcome.remote_id)}"] if outcome.remote_id else []
+    facts += [format_duration(outcome.seconds)] if outcome.seconds else []
+    facts_text = style(f" ({', '.join(facts)})", "dim") if facts else ""
+    return (
+        f"  {style.format_symbol(symbol)}{sanitize(outcome.address)} "
+        f"{_format_outcome_phrase(outcome)}{facts_text}"
+    )
+
+
+def _format_outcome_phrase(outcome: Outcome) -> str:
+    past = PAST_PARTICIPLES[outcome.action]
+    if outcome.result is Result.UNKNOWN and outcome.recovery_file is not None:
+        return f"{past}, and could not be recorded"
+    if outcome.result is Result.FAILED:
+        return f"could not be {format_refused_action(outcome.action).removeprefix('cannot be ')}"
+    return past if outcome.result is Result.DONE else f"may have been {past}: nobody can tell yet"
+
+
+def _format_skip_reasons(outcome: Outcome) -> str:
+    # A row, not a block: one failure may skip a hundred, and it is the failure one must read.
+    reasons = [sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
+    # A sentence of its own elsewhere, here the end of one.
+    return (
+        f": {'; '.join(f'{reason[:1].lower()}{reason[1:]}' for reason in reasons)}"
+        if reasons
+        else ""
+    )
+
+
+def collect_outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
+    """Every finding of these outcomes: warnings first, the worst last, each with its address."""
+    sorted_outcomes = sorted(
+        outcomes, key=lambda outcome: _RESULTS_BY_SEVERITY.index(outcome.result)
+    )
+    all_findings = [
+        finding for outcome in sorted_outcomes for finding in _iter_outcome_findings(outcome)
+    ]
+    return [f for f in all_findings if not f.is_error] + [f for f in all_findings if f.is_error]
+
+
+def _iter_outcome_findings(outcome: Outcome) -> Iterable[Diagnostic]:
+    address = str(outcome.address)
+    for finding in outcome.diagnostics:
+        changed_fields = {"address": finding.address or address}
+        if outcome.request_id and outcome.result is not Result.DONE:
+            changed_fields["request_id"] = finding.request_id or outcome.request_id
+        yield finding.with_changes(**changed_fields)
+    if not outcome.diagnostics and outcome.result in {Result.FAILED, Result.UNKNOWN}:
+        yield Diagnostic(
+            Severity.ERROR,
+            f"{outcome.address} {_format_outcome_phrase(outcome)}",
+            address=address,
+            request_id=outcome.request_id or None,
+        )
+
+
+def format_report_totals(report: Report, style: Style) -> str:
+    """The lines that say what an apply came to, and what to do about the rest."""
+    counts = OutcomeCounts.from_report(report)
+    lines = [format_refused_count(counts.refused, style)] if counts.refused else []
+    lines += format_run_counts(report, style)
+    if report.extras.get("operation") == "verify":
+        return "\n".join([*lines, *_explain_early_end(report)])
+    if is_complete(report):
+        lines.append(style(f"Apply complete! Resources: {counts.resources_text}.", "done"))
+        return "\n".join(lines)
+    only_refused_left = _is_done_except_refused(report)
+    result_names = () if only_refused_left else ("failed", "skipped", "unknown")
+    remaining_texts = [f"{getattr(counts, name)} {name}" for name in result_names]
+    remaining_texts += [f"{counts.refused} refused"] if counts.refused else []
+    summary = f"Apply incomplete! Resources: {counts.resources_text}; {', '.join(remaining_texts)}."
+    lines.append(style(summary, "error"))
+    # Running it again does nothing about a refusal: its row has the ways out.
+    return "\n".join([*lines, *([] if only_refused_left else _list_next_steps(report))])
+
+
+def _list_next_steps(report: Report) -> list[str]:
+    has_recovery_file = any(
+        ended_result.recovery_file for ended_result in _list_outcomes_and_runs(report)
+    )
+    instruction = "Only then run apply again" if has_recovery_file else "Run apply again"
+    retry_hint = f"{instruction} to do the rest; what is done is not done twice."
+    return [*_explain_early_end(report), retry_hint]
+
+
+def _explain_early_end(report: Report) -> list[str]:
+    lines = []
+    outcomes_and_runs, target = _list_outcomes_and_runs(report), sanitize(report.plan.base.target)
+    unrecorded_results = [
+        ended_result for ended_result in outcomes_and_runs if ended_result.recovery_file is not None
+    ]
+    if report.stop_signal:
+        name = _SIGNAL_NAMES.get(report.stop_signal, f"signal {report.stop_signal}")
+        begun_text = "what had begun was finished" + ("" if unrecorded_results else " and recorded")
+        if any(o.result is Result.UNKNOWN and o.recovery_file is None for o in report.outcomes):
+            begun_text = "not all that had begun could end"
+        lines.append(f"It was stopped by {name}; {begun_text}.")
+    if report.lock_lost:
+        lines.append("The lock on the state was lost to another run; nothing was started after.")
+    for file in sorted(
+        {
+            ended_result.recovery_file
+            for ended_result in unrecorded_results
+            if ended_result.recovery_file
+        }
+    ):
+        lines.append(f"What could not be recorded is kept in {sanitize(file)}.")
+        lines.append(
+            f"Once the state can be written, `synapse-apply state recover FILE -t {target}` "
+            "records it."
+        )
+    if any(
+        _is_unknown(ended_result) and not ended_result.recovery_file
+        for ended_result in outcomes_and_runs
+    ):
+        lines.append("The next run looks up what is unknown before it does anything else.")
+    return lines
+
+
+def _list_outcomes_and_runs(report: Report) -> list[Outcome | VerificationResult]:
+    return [*report.outcomes, *report.verification_results]
+
+
+def _is_unknown(ended_result: Outcome | VerificationResult) -> bool:
+    if isinstance(ended_result, Outcome):
+        return ended_result.result is Result.UNKNOWN
+    return ended_result.status is RunStatus.UNKNOWN

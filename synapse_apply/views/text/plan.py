@@ -1,0 +1,194 @@
+"""A plan as text, in Terraform's grammar, so that eyes and tools that know it read it."""
+
+from __future__ import annotations
+
+from synapse_apply.model.plan import Action, Change, GuardViolation, Plan, PlanBase
+from synapse_apply.model.remote.dry_run_counts import DryRunCounts
+from synapse_apply.views.grammar import (
+    format_moved_lines,
+    format_plan_line,
+    pluralize,
+    shorten_commit,
+)
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize, strip_url_credentials
+from synapse_apply.views.text.accepted import format_accepted_line
+from synapse_apply.views.text.findings import (
+    format_finding_blocks,
+    indent_lines,
+    render_diagnostics,
+)
+from synapse_apply.views.text.outcomes import render_report
+from synapse_apply.views.text.plan_rows import ChangeBlocks
+from synapse_apply.views.text.refusals import format_refused_count
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.verification import format_planned_run_counts
+
+__all__ = ["render_diagnostics", "render_plan", "render_report"]
+
+_HEADER = "synapse-apply will perform the following actions:"
+_OFFLINE_HEADER = "If {} is what is live, synapse-apply will perform the following actions:"
+_NOT_COMPARED_HEADER = "What is declared, as if nothing of it were there yet:"
+_INCOMPLETE_HEADER = "synapse-apply planned the following actions, but then met a problem:"
+_NO_CHANGES = "No changes. Live state matches the configuration."
+_NO_OTHER_CHANGES = "No changes. What was accepted aside, live state matches the configuration."
+_EMPTY_PLAN = "No changes. No resource is in this plan."
+_ONLY_KEPT_DRIFT = "No changes. What was changed outside is kept (on_drift: hold)."
+_NO_OFFLINE_CHANGES = "No changes. If {} is what is live, there is nothing to do."
+_CHANGES_LEFT_OUT = "No changes. What differs now is not in this plan."
+# Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
+_DEFAULT_WIDTH = 110
+
+
+def render_plan(
+    plan: Plan, *, color: bool, width: int | None = None, show_unchanged: bool = False
+) -> str:
+    """What apply would do, as text that ends with a newline.
+
+    `width` is the terminal's, in cells, None off a terminal. `show_unchanged` also shows fields
+    and resources that stay as they are.
+    """
+    style = Style(color)
+    blocks = ChangeBlocks(style, width or _DEFAULT_WIDTH, show_unchanged=show_unchanged)
+    parts = [
+        *_format_action_blocks(plan, blocks),
+        *_format_forgets_and_notes(plan, blocks),
+        *_format_refusals(plan, blocks),
+    ]
+    if show_unchanged:
+        parts.append(
+            "\n".join(blocks.render_unchanged_line(c) for c in plan.changes if _is_unchanged(c))
+        )
+    if any(parts) or plan.guards or plan.base.revision or plan.base.is_offline:
+        parts.insert(0, format_target_line(plan.base, style, plan.trial))
+    parts.append(format_plan_totals(plan, style))
+    parts += [_format_guard(guard, style) for guard in plan.guards]
+    parts += format_finding_blocks(plan.diagnostics, style)
+    return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _format_action_blocks(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+    rows = [
+        row
+        for change in plan.changes
+        for row in (
+            *([blocks.render_change_block(change)] if has_action_block(change) else []),
+            *(
+                [blocks.render_verification_run(change)]
+                if change.verification and not change.is_refused
+                else []
+            ),
+        )
+    ]
+    moves = ["\n".join(format_moved_lines(plan.moved))] if plan.moved else []
+    if not (rows or moves):
+        return []
+    return [_INCOMPLETE_HEADER if plan.has_errors else _choose_header(plan.base), *moves, *rows]
+
+
+def _choose_header(base: PlanBase) -> str:
+    if not base.compared:
+        return _NOT_COMPARED_HEADER
+    return _OFFLINE_HEADER.format(sanitize(base.against)) if base.is_offline else _HEADER
+
+
+def _format_forgets_and_notes(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+    lines: list[str] = []
+    for change in plan.changes:
+        if change.action is Action.FORGET and not change.is_refused:
+            lines.append(blocks.render_forget_row(change))
+        elif not has_action_block(change):
+            lines += blocks.render_note_rows(change)
+    return ["\n".join(lines)] if lines else []
+
+
+def _format_refusals(plan: Plan, blocks: ChangeBlocks) -> list[str]:
+    return [blocks.render_refusal(change) for change in plan.refused_changes]
+
+
+def has_action_block(change: Change) -> bool:
+    """Whether a change has a block of its own, as what will be done."""
+    is_passive = change.action in {Action.NO_OP, Action.FORGET}
+    return not (is_passive or change.is_refused or change.superseded)
+
+
+def _is_unchanged(change: Change) -> bool:
+    return (change.action is Action.NO_OP or change.superseded) and not change.is_refused
+
+
+def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = None) -> str:
+    """Which backend a plan is for, from which commit, and whether its calls were tried there."""
+    url = strip_url_credentials(base.binding.url)
+    facts = ["the embedded backend" if url == "embedded:" else url]
+    if base.is_offline:
+        commit = f"commit {shorten_commit(base.commit)} " if base.commit else ""
+        return style(f"Target {sanitize(base.target)}: {commit}{describe_comparison(base)}", "dim")
+    if base.binding.tenant:
+        facts.append(f"tenant {sanitize(base.binding.tenant)}")
+    if base.revision:
+        facts.append(f"manifests as of {sanitize(base.revision)}")
+    elif base.commit:
+        facts.append(f"commit {shorten_commit(base.commit)}")
+    if dry_run is not None and dry_run.total_calls:
+        facts.append(
+            f"{dry_run.tried} of {pluralize(dry_run.total_calls, 'call')} tried there by a dry run"
+        )
+    return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
+
+
+def describe_comparison(base: PlanBase) -> str:
+    """What a plan says of itself that asked nobody."""
+    if not base.compared:
+        return f"not compared with {sanitize(base.against)}; the backend was not asked"
+    return f"against {sanitize(base.against)}; the backend was not asked"
+
+
+def format_plan_totals(plan: Plan, style: Style) -> str:
+    """The lines that say what a plan comes to."""
+    accepted_text = format_accepted_line(plan.changes_with_accepted)
+    return "\n".join(
+        [
+            _format_conclusion(plan, style),
+            *([style(accepted_text, "bold")] if accepted_text else []),
+        ]
+    )
+
+
+def _format_conclusion(plan: Plan, style: Style) -> str:
+    if plan.has_errors:
+        count = pluralize(sum(finding.is_error for finding in plan.diagnostics), "error")
+        return style(f"Plan incomplete: {count}. It cannot be applied.", "bold")
+    if not (plan.has_changes or plan.refused_changes):
+        if plan.base.is_offline:
+            return style(_NO_OFFLINE_CHANGES.format(sanitize(plan.base.against)), "done")
+        if not plan.changes:  # nothing is declared, or all of it is left out
+            return style(_EMPTY_PLAN, "done")
+        has_left_out = any("left_out" in change.extras for change in plan.changes)
+        no_changes_text = _NO_OTHER_CHANGES if plan.changes_with_accepted else _NO_CHANGES
+        conclusion = (
+            _ONLY_KEPT_DRIFT if any(change.held for change in plan.changes) else no_changes_text
+        )
+        return style(_CHANGES_LEFT_OUT if has_left_out else conclusion, "done")
+    lead_lines = (
+        [format_refused_count(len(plan.refused_changes), style)] if plan.refused_changes else []
+    )
+    if not plan.base.compared:
+        note = (
+            f"Not compared with {sanitize(plan.base.against)}: all that is declared counts as new."
+        )
+        lead_lines.insert(0, style(note, "bold"))
+    return "\n".join(
+        [
+            *lead_lines,
+            *format_planned_run_counts(plan, style),
+            style(format_plan_line(plan.summary), "bold"),
+        ]
+    )
+
+
+def _format_guard(guard: GuardViolation, style: Style) -> str:
+    head = style("Warning: ", "warning") + style(
+        f"Apply will stop: {sanitize(guard.summary)}", "bold"
+    )
+    name = f"--override-guard {sanitize(guard.name)}"
+    hint_lines = [] if name in guard.detail else [f"  Hint: if this is meant, apply with {name}"]
+    return "\n".join([head, *indent_lines(guard.detail), *hint_lines])

@@ -1,0 +1,243 @@
+"""One change of a plan as a block, a dotted row or a `!` row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeGuard
+
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.replacement import Replacement, parse_replacement
+from synapse_apply.model.plan import Action, Cause, Change, FieldChange
+from synapse_apply.model.values import ABSENT, WithheldSecret, flatten, get_at, is_map
+from synapse_apply.views.grammar import ACTION_SYMBOLS, PLANNED_PHRASES, format_byte_size, pluralize
+from synapse_apply.views.json.redaction import redact_change_fields, redact_object
+from synapse_apply.views.sanitize import (
+    quote_string,
+    sanitize,
+    sanitize_detail_lines,
+    sanitize_lines,
+)
+from synapse_apply.views.text.field_rows import FieldNode, RowLayout, build_field_tree
+from synapse_apply.views.text.refusals import format_refusal_rows
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.verification import render_planned_run
+
+_INDENT = 6
+# How much of a package's difference a block has; pages and documents have more.
+_MAX_FILES = 20
+_MAX_DIFF_LINES = 40
+FILE_VERB_SYMBOLS = {"added": "+", "changed": "~", "removed": "-"}
+_CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
+
+
+@frozen
+class ChangeBlocks:
+    """Shows changes; `width` in cells. `show_unchanged` hides no field."""
+
+    style: Style
+    width: int
+    show_unchanged: bool
+
+    def render_change_block(self, change: Change) -> str:
+        """A change that will be made: its heading, its reason and its fields."""
+        symbol = ACTION_SYMBOLS[change.action]
+        if change.action is Action.ADOPT and not change.fields:
+            symbol = " "
+        kind, name = sanitize(change.address.kind), quote_string(change.address.name)
+        return "\n".join(
+            [
+                *self._format_heading(change),
+                f"  {self.style.format_symbol(symbol)}{kind} {name} {{",
+                *self._format_fields(change, symbol),
+                "    }",
+            ]
+        )
+
+    def _format_heading(self, change: Change) -> list[str]:
+        lines = [f"  # {sanitize(change.address)} {PLANNED_PHRASES[change.action]}"]
+        if change.action is Action.ADOPT and change.remote_id:
+            lines.append(f"  # (imported from {quote_string(change.remote_id)})")
+        for fact in (heading_reason(change), format_package_summary(change), *change.notes):
+            lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
+        lines += [f"  # {line}".rstrip() for line in format_replacement_lines(change)]
+        return [self.style(line, "bold") for line in lines]
+
+    def _format_fields(self, change: Change, symbol: str) -> list[str]:
+        root = build_field_tree(list_shown_fields(change), hidden_symbol=symbol)
+        if symbol not in {"+", "-"}:
+            self._add_unchanged_fields(root, change)
+        return RowLayout(self.style, self.width).format_rows(root, _INDENT)
+
+    def _add_unchanged_fields(self, root: FieldNode, change: Change) -> None:
+        if change.remote_id:
+            root.add_unchanged_field(("id",), change.remote_id, is_shown=True)
+        full_object = change.after if change.after is not None else change.before
+        for path, value in flatten(
+            redact_object(full_object or {}, change.after_sensitive)
+        ).items():
+            root.add_unchanged_field(path, value, is_shown=self.show_unchanged or path == ("name",))
+        for path in change.after_sensitive:
+            root.add_unchanged_field(path, WithheldSecret("omitted"), is_shown=self.show_unchanged)
+
+    def render_verification_run(self, change: Change) -> str:
+        """The run that shows that it works: a row of its own."""
+        verification = change.verification
+        return (
+            render_planned_run(change, verification, RowLayout(self.style, self.width), self.style)
+            if verification
+            else ""
+        )
+
+    def render_forget_row(self, change: Change) -> str:
+        """A row for what leaves the state while the object stays."""
+        reason = sanitize("; ".join(change.notes) or change.reason)
+        reason = reason or "no longer declared; the object itself stays"
+        return (
+            f"  {self.style.format_symbol('.')}{sanitize(change.address)} "
+            f"{PLANNED_PHRASES[Action.FORGET]}: {reason}"
+        )
+
+    def render_note_rows(self, change: Change) -> list[str]:
+        """Rows that ask for nothing now; a note may begin with its address or be what follows."""
+        name = sanitize(change.address)
+        lines = []
+        for note in change.notes:
+            first_line, *continuation = sanitize_detail_lines(note)
+            text = first_line if first_line.startswith(name) else f"{name}: {first_line}"
+            lines.append(f"  {self.style.format_symbol('.')}{text}")
+            lines += [f"      {line}".rstrip() for line in continuation]
+        return lines
+
+    def render_refusal(self, change: Change) -> str:
+        """What cannot be done, with the fields that were wanted."""
+        return "\n".join(format_refusal_rows(change, self.style, self.render_wanted_fields(change)))
+
+    def render_wanted_fields(self, change: Change) -> list[str]:
+        """The fields of a refused change, as lines; none for what would be new."""
+        field_changes = (
+            redact_change_fields(change, iter_fields_with_replaced_values(change))
+            if change.action not in _CREATE_ACTIONS
+            else ()
+        )
+        return RowLayout(self.style, self.width).format_rows(
+            build_field_tree(field_changes), _INDENT + 2
+        )
+
+    def render_unchanged_line(self, change: Change) -> str:
+        """One line for a resource that stays as it is."""
+        status_text = "is superseded" if change.superseded else PLANNED_PHRASES[Action.NO_OP]
+        if change.reason:
+            status_text += f" ({sanitize(change.reason)})"
+        if change.rebase:
+            status_text += " (its record will be brought up to date)"
+        return self.style(f"  # {sanitize(change.address)} {status_text}", "dim")
+
+
+def heading_reason(change: Change) -> str:
+    """The reason under a heading; "" where the heading says it."""
+    # The heading of a recreate says already that the object is missing.
+    return "" if change.reason == "missing" else change.reason
+
+
+def format_package_summary(change: Change) -> str:
+    """What a create uploads, from the change's extras."""
+    package = change.extras.get("package")
+    if not isinstance(package, Mapping):
+        return ""
+    source, files, size = (package.get(name) for name in ("source", "files", "size"))
+    parts = [f"package {source}" if isinstance(source, str) else "package"]
+    if _is_valid_count(files):
+        parts.append(pluralize(files, "file"))
+    if _is_valid_count(size):
+        parts.append(format_byte_size(size))
+    return ", ".join(parts)
+
+
+def format_replacement_summary(replacement: Replacement) -> str:
+    """`supersedes 1.0.0: 1 file added, 2 changed`."""
+    head = f"supersedes {replacement.version}"
+    if replacement.counts is None:
+        return f"{head}, whose files are not recorded"
+    counts = [(verb, count) for verb, count in replacement.counts.items() if count]
+    count_texts = [
+        f"{count if index else pluralize(count, 'file')} {verb}"
+        for index, (verb, count) in enumerate(counts)
+    ]
+    return f"{head}: {', '.join(count_texts) or 'the same files'}"
+
+
+def format_replacement_lines(change: Change) -> list[str]:
+    """What a new member of a series replaces: a line a file, with what is known of its lines."""
+    replacement = parse_replacement(change.extras)
+    if replacement is None:
+        return []
+    lines, remaining_lines = (
+        [f"({sanitize(format_replacement_summary(replacement))})"],
+        _MAX_DIFF_LINES,
+    )
+    for changed_file in replacement.files[:_MAX_FILES]:
+        note = f" ({sanitize(changed_file.note)})" if changed_file.note else ""
+        lines.append(
+            f"  {FILE_VERB_SYMBOLS[changed_file.verb]} {sanitize(changed_file.path)}{note}"
+        )
+        lines += [f"      {sanitize(line)}" for line in changed_file.diff[:remaining_lines]]
+        if len(changed_file.diff) > remaining_lines:
+            lines.append(f"      ({len(changed_file.diff) - remaining_lines} more lines)")
+        remaining_lines = max(0, remaining_lines - len(changed_file.diff))
+    if hidden_count := max(0, len(replacement.files) - _MAX_FILES) + replacement.unlisted_count:
+        lines.append(f"  ({pluralize(hidden_count, 'more file')})")
+    return lines
+
+
+def _is_valid_count(value: Any) -> TypeGuard[int]:
+    """Whether it can be a number of things; extras are whatever stands in a saved plan."""
+    return isinstance(value, int) and 0 <= value < 2**63
+
+
+def list_shown_fields(change: Change) -> Iterable[FieldChange]:
+    """The fields of a change; of a whole object where the plan lists none."""
+    if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
+        return redact_change_fields(change, iter_fields_with_replaced_values(change))
+    is_delete = change.action is Action.DELETE
+    full_object = (change.before if is_delete else change.after) or {}
+    secret_paths = set(change.before_sensitive if is_delete else change.after_sensitive)
+    object_fields = _iter_object_fields(
+        redact_object(full_object, secret_paths) or {}, is_delete=is_delete
+    )
+    return [*object_fields, *(_build_secret_change(path) for path in sorted(secret_paths, key=str))]
+
+
+def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
+    """The fields, and what each map takes the place of: a text or a list of the whole object.
+
+    A plan compares declared fields one by one, and nothing is declared where that stands.
+    """
+    listed_paths = {field.path for field in change.fields}
+    secret_paths = {*change.before_sensitive, *change.after_sensitive}
+    secret_paths |= {field.path for field in change.fields if field.sensitive}
+    for field in change.fields:
+        for end in range(1, len(field.path)):
+            path = field.path[:end]
+            if path in listed_paths:
+                continue
+            value = get_at(change.before or {}, path)
+            if value is not ABSENT and not is_map(value) and value != {}:
+                listed_paths.add(path)
+                # Where a map holds a secret, a text in its place may be one.
+                if any(secret_path[:end] == path for secret_path in secret_paths):
+                    yield replace(_build_secret_change(path), cause=field.cause)
+                else:
+                    yield FieldChange(path, value, ABSENT, field.cause)
+        yield field
+
+
+def _iter_object_fields(tree: Mapping[str, Any], *, is_delete: bool) -> Iterable[FieldChange]:
+    for path, value in flatten(tree).items():
+        before, after = (value, ABSENT) if is_delete else (ABSENT, value)
+        yield FieldChange(path, before, after, Cause.NONE)
+
+
+def _build_secret_change(path: Path) -> FieldChange:
+    return FieldChange(path, ABSENT, ABSENT, Cause.NONE, sensitive=True)

@@ -1,0 +1,409 @@
+"""What an apply is doing right now, on stderr: bars on a terminal, a log off it. Home of rich."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.job import Job
+from synapse_apply.views.grammar import format_byte_size, format_duration
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.ongoing_calls import REPORT_INTERVAL, OngoingCall, OngoingCalls
+from synapse_apply.views.text.style import Style
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+
+@frozen
+class ProgressWords:
+    """How one verb is told while it goes on, when it ended well and when not."""
+
+    ongoing_text: str
+    success_text: str
+
+
+_WORDS_BY_VERB = {
+    "create": ProgressWords("Creating", "Creation complete"),
+    "recreate-missing": ProgressWords("Creating", "Creation complete"),
+    "update": ProgressWords("Modifying", "Modifications complete"),
+    "delete": ProgressWords("Destroying", "Destruction complete"),
+    "adopt": ProgressWords("Importing", "Import complete"),
+    "forget": ProgressWords("Forgetting", "Removed from state"),
+    "no-op": ProgressWords("Recording", "Record up to date"),
+    "try": ProgressWords("Trying", "Trial complete"),
+    "verify": ProgressWords("Verifying", "Verification passed"),
+}
+_REPORT_STEP = 0.25
+# The results of calls that came to what was asked for.
+SUCCESS_RESULTS = frozenset({"done", "passed"})
+
+
+def progress_words_for(verb: str) -> ProgressWords:
+    """The words of a verb; a verb nobody foresaw speaks for itself."""
+    return _WORDS_BY_VERB.get(verb) or ProgressWords(
+        sanitize(verb).capitalize(), f"{sanitize(verb).capitalize()} done"
+    )
+
+
+def format_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
+    """How a resource's line ends: `Creation complete after 1.2s [id=7]`."""
+    duration_text = f"after {format_duration(seconds)}"
+    if result in SUCCESS_RESULTS:
+        id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
+        return f"{progress_words_for(verb).success_text} {duration_text}{id_text}"
+    if result == "refused":
+        return f"Refused {duration_text}"
+    if result == "skipped":
+        return "Skipped"
+    if result == "unknown":
+        return f"No answer {duration_text}: nobody can tell yet whether it was done"
+    if result in {"running", "timed-out"}:
+        return f"Still running {duration_text}"
+    return f"Failed {duration_text}"
+
+
+def _format_job_status(job: Job) -> str:
+    return (
+        f"{progress_words_for('verify').ongoing_text}... job {sanitize(job.id)} {job.status.value}"
+    )
+
+
+def _format_job_percent(job: Job) -> str:
+    return "" if job.progress is None else f", {job.progress:.0f}%"
+
+
+class Display(Protocol):
+    """A Progress (model.ports) that takes and gives back the terminal."""
+
+    def report_start(self, address: Address, verb: str) -> None: ...
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None: ...
+    def report_job(self, address: Address, job: Job) -> None: ...
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def open_progress(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
+    """The display that fits: bars on a capable terminal, lines on a dumb one, a log elsewhere."""
+    if silent:
+        return SilentProgress()
+    if not _is_terminal(stream):
+        return LogProgress(stream, color=color)
+    return LiveProgress(stream) if color else LineProgress(stream)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    with suppress(OSError, ValueError, AttributeError):
+        return stream.isatty()
+    return False
+
+
+class ForgivingStream:
+    """A text stream that drops what cannot be written.
+
+    Rich answers a broken pipe by ending the program, which must not happen in the middle of an
+    apply; so it never sees one.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """The stream stays its owner's."""
+        self._stream = stream
+        self._is_broken = False
+        self._line_lock = threading.Lock()
+
+    def write_line(self, line: str) -> None:
+        """A line from any thread, whole and at once."""
+        with self._line_lock:
+            self.write(line)
+            self.flush()
+
+    def write(self, text: str) -> int:
+        """All of the text, or nothing from the first failure on."""
+        if not self._is_broken:
+            try:
+                self._stream.write(text)
+            except (OSError, ValueError):
+                self._is_broken = True
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is said where that fails."""
+        if not self._is_broken:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._is_broken = True
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return _is_terminal(self._stream)
+
+    def fileno(self) -> int:
+        """For asking the terminal's size."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """What the stream writes."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    def report_start(self, address: Address, verb: str) -> None:
+        """Nothing."""
+
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
+        """Nothing."""
+
+    def report_job(self, address: Address, job: Job) -> None:
+        """Nothing."""
+
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to give back."""
+
+
+class LineProgress(SilentProgress):
+    """A line when a resource starts and ends, at each quarter of an upload or of a job.
+
+    Progress never ends an apply: a stream that cannot be written to is left alone from then on.
+    """
+
+    def __init__(self, stream: TextIO, *, color: bool = False) -> None:
+        """Lines come from several threads; each is written whole."""
+        self._stream = ForgivingStream(stream)
+        self._style = Style(color)
+        self._lock = threading.Lock()
+        self._reported_shares: dict[Address, float] = {}
+        self._reported_jobs: dict[Address, tuple[str, int]] = {}
+
+    def report_start(self, address: Address, verb: str) -> None:
+        """`plugin/yolo: Creating...`."""
+        self._write_resource_line(address, f"{progress_words_for(verb).ongoing_text}...")
+
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
+        """`release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
+        share = sent_bytes / total_bytes if total_bytes > 0 else 1.0
+        with self._lock:
+            reported_share = self._reported_shares.get(address, 0.0)
+            if share < reported_share:  # sent anew
+                self._reported_shares[address] = reported_share = 0.0
+            is_due = share - reported_share >= _REPORT_STEP and share < 1
+            if is_due:
+                self._reported_shares[address] = share
+        if is_due:
+            self._write_resource_line(
+                address, f"Uploading... {share:.0%} of {format_byte_size(total_bytes)}"
+            )
+
+    def report_job(self, address: Address, job: Job) -> None:
+        """`release/yolo@1.2.0: Verifying... job 12 running, 50%`."""
+        job_progress = (job.status.value, int((job.progress or 0.0) / 100 / _REPORT_STEP))
+        with self._lock:
+            is_due = self._reported_jobs.get(address) != job_progress and not job.status.has_ended
+            self._reported_jobs[address] = job_progress
+        if is_due:
+            self._write_resource_line(
+                address, f"{_format_job_status(job)}{_format_job_percent(job)}"
+            )
+
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
+        self._write_resource_line(address, format_ending(verb, result, seconds, remote_id))
+
+    def _write_resource_line(self, address: Address, text: str) -> None:
+        self._stream.write_line(
+            escape_ci_commands(f"{self._style(sanitize(address), 'bold')}: {text}\n")
+        )
+
+
+class LogProgress(LineProgress):
+    """A line as each call ends, for a log that is read later; every 10 s one on what goes on.
+
+    A record that was only brought up to date gets none, as it has no row in the report.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        color: bool = False,
+        interval: float = REPORT_INTERVAL,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """What takes long is reported by itself only in `with`."""
+        super().__init__(stream, color=color)
+        self._ongoing_calls = OngoingCalls(self._write_ongoing_line, interval, now)
+
+    def __enter__(self) -> Self:
+        self._ongoing_calls.start_reporting()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ongoing_calls.stop_reporting()
+
+    def report_overdue_calls(self) -> None:
+        """Write a line on each call that has gone on for another interval."""
+        self._ongoing_calls.report_overdue_calls()
+
+    def report_start(self, address: Address, verb: str) -> None:
+        """No line: its end has one."""
+        self._ongoing_calls.add_call(address, verb)
+
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
+        """No line: it stands in that on a call that takes long."""
+        self._ongoing_calls.set_call_facts(
+            address, {"": f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"}
+        )
+
+    def report_job(self, address: Address, job: Job) -> None:
+        """`release/yolo@1.2.0: Verifying... job 12 queued`, once a job."""
+        status = f"job {sanitize(job.id)} {job.status.value}{_format_job_percent(job)}"
+        self._ongoing_calls.set_call_facts(address, {"": status})
+        with self._lock:
+            is_new = self._reported_jobs.get(address) != (job.id, 0)
+            self._reported_jobs[address] = (job.id, 0)
+        if is_new:
+            self._write_resource_line(address, _format_job_status(job))
+
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
+        self._ongoing_calls.remove_call(address)
+        if verb != "no-op" or result not in SUCCESS_RESULTS:
+            super().report_end(address, verb, result, seconds, remote_id)
+
+    def _write_ongoing_line(self, call: OngoingCall, seconds: float) -> None:
+        facts = ", ".join([f"{format_duration(seconds)} elapsed", *map(str, call.facts.values())])
+        self._write_resource_line(
+            call.address, f"Still {progress_words_for(call.verb).ongoing_text.lower()}... [{facts}]"
+        )
+
+
+class LiveProgress(LineProgress):
+    """A line for each resource that ended, and below them a bar for each that is going on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Nothing is drawn before `with`."""
+        super().__init__(stream, color=True)
+        self._progress_bars: Bars | None = None
+        self._task_ids: dict[Address, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        with suppress(Exception):
+            self._progress_bars = _build_progress_bars(self._stream)
+            self._progress_bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        bars, self._progress_bars = self._progress_bars, None
+        if bars is not None:
+            with suppress(Exception):
+                bars.stop()
+
+    def report_start(self, address: Address, verb: str) -> None:
+        """A bar that moves until it is known how much there is to send."""
+        if self._progress_bars is None:
+            super().report_start(address, verb)
+            return
+        with suppress(Exception), self._lock:
+            text = f"{sanitize(address)}: {progress_words_for(verb).ongoing_text}..."
+            self._task_ids[address] = self._progress_bars.add_task(text, total=None, sent="")
+
+    def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
+        """The bar of an upload, and how much of it has gone: `12.1 MiB of 1.0 GiB`."""
+        with suppress(Exception), self._lock:
+            if self._progress_bars is not None and address in self._task_ids:
+                text = f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"
+                self._progress_bars.update(
+                    self._task_ids[address],
+                    completed=sent_bytes,
+                    total=max(total_bytes, 1),
+                    sent=text,
+                )
+
+    def report_job(self, address: Address, job: Job) -> None:
+        """The bar of a job, which moves until it is known how far the job is."""
+        if self._progress_bars is None:
+            super().report_job(address, job)
+            return
+        with suppress(Exception), self._lock:
+            if address in self._task_ids:
+                text = f"{sanitize(address)}: {_format_job_status(job)}"
+                total = None if job.progress is None else 100.0
+                percent_done = job.progress or 0.0
+                self._progress_bars.update(
+                    self._task_ids[address], description=text, completed=percent_done, total=total
+                )
+
+    def report_end(
+        self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
+    ) -> None:
+        """The bar makes room for a line that stays."""
+        with suppress(Exception), self._lock:
+            task_id = self._task_ids.pop(address, None)
+            if self._progress_bars is not None and task_id is not None:
+                self._progress_bars.remove_task(task_id)
+        if self._progress_bars is None:
+            super().report_end(address, verb, result, seconds, remote_id)
+            return
+        with suppress(Exception):
+            line = f"{sanitize(address)}: {format_ending(verb, result, seconds, remote_id)}"
+            self._progress_bars.console.print(line, markup=False, highlight=False, emoji=False)
+
+
+def _build_progress_bars(stream: ForgivingStream) -> Bars:
+    # Imported here: only a terminal that draws bars pays for rich.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[sent]}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(file=cast("TextIO", stream)),
+        transient=True,
+    )

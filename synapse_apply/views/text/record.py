@@ -1,0 +1,170 @@
+"""A record of state or a live object as a block of text or JSON; never a secret, never its MAC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.observed import Observed
+from synapse_apply.model.state import Record
+from synapse_apply.model.values import Fields, flatten
+from synapse_apply.views.grammar import pluralize
+from synapse_apply.views.json.redaction import build_flag_tree, to_plain_json, unflatten_values
+from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize
+from synapse_apply.views.text.field_rows import FieldNode, RowLayout
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.values import SECRET_TYPES
+from synapse_apply.views.text.verification import format_last_run
+
+_DEFAULT_WIDTH = 110
+_INDENT = 2
+
+
+def render_record(record: Record, *, color: bool, width: int | None = None) -> str:
+    """What state remembers of an address: what was sent, or seen where nothing was sent."""
+    style = Style(color)
+    notes = [] if record.applied else ["imported: as it was last seen, nothing was sent yet"]
+    if record.protected:
+        notes.append("protected: prevent_destroy")
+    body = _format_resource_block(
+        record.address, _recorded_fields(record), record.remote_id, width, style
+    )
+    facts = [
+        f"# {name}: {sanitize(value)}" for name, value in _collect_record_facts(record).items()
+    ]
+    heading = [f"# {sanitize(record.address)}", *(f"# ({note})" for note in notes)]
+    fact_lines = [style(fact, "dim") for fact in facts]
+    return escape_ci_commands(
+        "\n".join([*(style(line, "bold") for line in heading), *body, *fact_lines]) + "\n"
+    )
+
+
+def render_object(
+    address: Address, observed: Observed, *, color: bool, width: int | None = None
+) -> str:
+    """A live object as the backend answered it, its secrets as `(sensitive)`."""
+    style = Style(color)
+    heading = style(f"# {sanitize(address)} (live, API {sanitize(observed.api)})", "bold")
+    fields = flatten(observed.spec)
+    body = _format_resource_block(address, fields, observed.remote_id, width, style)
+    return escape_ci_commands("\n".join([heading, *body]) + "\n")
+
+
+def render_object_without_address(
+    kind: str, name: str, observed: Observed, *, color: bool, width: int | None = None
+) -> str:
+    """A live object that was asked for by hand, so that it needs no address."""
+    heading = f"{kind} {observed.remote_id} (API {observed.api})"
+    fields = flatten(observed.spec)
+    return render_fields_block(
+        heading, (kind, name, observed.remote_id), fields, color=color, width=width
+    )
+
+
+def render_fields_block(
+    heading: str,
+    identity: tuple[str, str, str],
+    fields: Mapping[Path, Any],
+    *,
+    color: bool,
+    width: int | None = None,
+) -> str:
+    """Any object as a block under a heading; `identity` are what it is, its name and its id."""
+    style = Style(color)
+    kind, name, remote_id = identity
+    body = _format_fields_block(kind, name, fields, remote_id, width, style)
+    return escape_ci_commands("\n".join([style(f"# {sanitize(heading)}", "bold"), *body]) + "\n")
+
+
+def record_document(record: Record) -> dict[str, Any]:
+    """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
+    fields = _recorded_fields(record)
+    return {
+        "address": str(record.address),
+        "type": record.address.kind,
+        "name": record.address.name,
+        "id": record.remote_id,
+        "imported": not record.applied,
+        "values": unflatten_values((path, to_plain_json(value)) for path, value in fields.items()),
+        "sensitive_values": build_flag_tree(_list_secret_paths(fields.items())),
+        "protected": record.protected,
+        "digest": record.digest,
+        "files": dict(sorted(record.files.items())),
+        "proven": dict(record.proven) or None,
+        "verification": to_plain_json(record.verification),
+        "depends_on": [str(address) for address in record.depends_on],
+        "api": record.api,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def object_document(address: Address, observed: Observed) -> dict[str, Any]:
+    """A live object as JSON: null at every sensitive path, which `sensitive_values` marks."""
+    identity = {"address": str(address), "type": address.kind, "name": address.name}
+    return identity | object_document_without_address(address.kind, observed)
+
+
+def object_document_without_address(kind: str, observed: Observed) -> dict[str, Any]:
+    """The same of an object that was asked for by hand, without an address."""
+    fields = flatten(observed.spec)
+    return {
+        "type": kind,
+        "id": observed.remote_id,
+        "api": observed.api,
+        "values": unflatten_values((path, to_plain_json(value)) for path, value in fields.items()),
+        "sensitive_values": build_flag_tree(_list_secret_paths(fields.items())),
+    }
+
+
+def _recorded_fields(record: Record) -> Fields:
+    return record.applied or record.seen
+
+
+def _list_secret_paths(fields: Iterable[tuple[Path, Any]]) -> list[Path]:
+    return [path for path, value in fields if isinstance(value, SECRET_TYPES)]
+
+
+def _format_resource_block(
+    address: Address, fields: Mapping[Path, Any], remote_id: str, width: int | None, style: Style
+) -> list[str]:
+    return _format_fields_block(address.kind, address.name, fields, remote_id, width, style)
+
+
+def _format_fields_block(
+    kind: str,
+    name: str,
+    fields: Mapping[Path, Any],
+    remote_id: str,
+    width: int | None,
+    style: Style,
+) -> list[str]:
+    root = FieldNode()
+    root.add_unchanged_field(("id",), remote_id, is_shown=True)
+    for path, value in fields.items():
+        root.add_unchanged_field(path, value, is_shown=True)
+    rows = RowLayout(style, width or _DEFAULT_WIDTH).format_rows(root, _INDENT)
+    return [f"{sanitize(kind)} {quote_string(name)} {{", *rows, "}"]
+
+
+def _bytes_read_time(record: Record) -> str:
+    """When the published bytes were read, if they are those that are recorded."""
+    is_same = record.proven.get("digest") == record.digest
+    return record.proven.get("at", "") if is_same else ""
+
+
+def _collect_record_facts(record: Record) -> dict[str, str]:
+    """What a record knows beside fields, without what is empty."""
+    files = f" ({pluralize(len(record.files), 'file')})" if record.files else ""
+    facts = {
+        "api": record.api,
+        "depends on": ", ".join(map(str, record.depends_on)),
+        "package": f"{record.digest}{files}" if record.digest else "",
+        "bytes read": _bytes_read_time(record),
+        "verified": format_last_run(record.verification),
+        "created": record.created_at,
+        "updated": record.updated_at,
+    }
+    return {name: value for name, value in facts.items() if value}

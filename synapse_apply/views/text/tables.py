@@ -1,0 +1,82 @@
+"""Tables for terminals, aligned by cells, so that Korean names do not push columns about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+
+from synapse_apply.views.sanitize import escape_ci_commands, sanitize
+from synapse_apply.views.text.cells import count_cells, pad_to_width
+from synapse_apply.views.text.style import Style
+
+_COLUMN_GAP = "  "
+# A cell that is wider pushes its own line: no text may make a thousand others as long as itself.
+MAX_COLUMN_WIDTH = 120
+
+
+def render_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    color: bool = False,
+    right_columns: Collection[int] = (),
+) -> str:
+    """A table that ends with a newline: upper-case headers, then a line a row.
+
+    `right_columns` are the columns aligned on the right. A row may be shorter than the headers.
+    Nothing is cut, so that what stands in a column can be copied.
+    """
+    header_texts = [sanitize(header).upper() for header in headers]
+    body = [_build_row_cells(row, len(header_texts)) for row in rows]
+    widths = _column_widths(header_texts, body)
+    lines = [Style(color)(_format_row(header_texts, widths, right_columns), "bold")]
+    lines += [_format_row(row, widths, right_columns) for row in body]
+    return escape_ci_commands("\n".join(lines) + "\n")
+
+
+def stream_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    color: bool = False,
+    right_columns: Collection[int] = (),
+    sample_size: int = 100,
+) -> Iterator[str]:
+    """The same in pieces, for rows that are still to come: nothing at all when there are none.
+
+    The first `sample_size` rows decide how wide columns are; a wider cell later pushes its own
+    line.
+    """
+    header_texts = [sanitize(header).upper() for header in headers]
+    body = (_build_row_cells(row, len(header_texts)) for row in rows)
+    first_rows = list(islice(body, sample_size))
+    if not first_rows:
+        return
+    widths = _column_widths(header_texts, first_rows)
+    lines = [_format_row(row, widths, right_columns) for row in first_rows]
+    yield escape_ci_commands(
+        "\n".join([Style(color)(_format_row(header_texts, widths, right_columns), "bold"), *lines])
+        + "\n"
+    )
+    for row in body:
+        yield escape_ci_commands(_format_row(row, widths, right_columns) + "\n")
+
+
+def _build_row_cells(row: Sequence[object], column_count: int) -> list[str]:
+    texts = [sanitize("" if cell is None else cell) for cell in row]
+    return [*texts, *[""] * (column_count - len(texts))][:column_count]
+
+
+def _column_widths(header_texts: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        min(max(map(count_cells, column)), MAX_COLUMN_WIDTH)
+        for column in zip(header_texts, *body, strict=True)
+    ]
+
+
+def _format_row(row: Sequence[str], widths: Sequence[int], right_columns: Collection[int]) -> str:
+    padded = (
+        pad_to_width(cell, width, align_right=index in right_columns)
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return _COLUMN_GAP.join(padded).rstrip()

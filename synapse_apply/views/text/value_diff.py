@@ -1,0 +1,109 @@
+"""How one value became another: side by side, or line by line where that reads better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from synapse_apply.views.text.cells import count_cells
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.values import (
+    MAX_VALUE_LENGTH,
+    clip_text_around,
+    format_gutter_line,
+    format_inline,
+    format_value_lines,
+    split_clean_lines,
+)
+
+_ARROW = " -> "
+_CONTEXT_LINES = 2
+# SequenceMatcher is quadratic at worst; beyond this, values are shown whole, one after the other.
+_MAX_COMPARED_LINES = 2000
+
+
+def format_value_change(before: Any, after: Any, room: int, style: Style) -> list[str]:
+    """Lines of `before -> after`; the first goes after `name = `."""
+    if isinstance(before, str) and isinstance(after, str):
+        return _format_text_change(before, after, room, style)
+    before_text, after_text = format_inline(before), format_inline(after)
+    if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
+        return [f"{before_text}{_ARROW}{after_text}"]
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        return _format_list_change(before, after, style)
+    return _format_stacked_values(format_value_lines(before, room), format_value_lines(after, room))
+
+
+def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
+    if "\n" in before.strip("\n") or "\n" in after.strip("\n"):
+        old, new = split_clean_lines(before), split_clean_lines(after)
+        if old != new:
+            return _format_sequence_diff(old, new, "lines", format_gutter_line, style)
+    if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
+        position = _find_first_difference(before, after)
+        return _format_stacked_values(
+            [clip_text_around(before, position)], [clip_text_around(after, position)]
+        )
+    before_text, after_text = format_inline(before), format_inline(after)
+    if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
+        return [f"{before_text}{_ARROW}{after_text}"]
+    return _format_stacked_values([before_text], [after_text])
+
+
+def _find_first_difference(before: str, after: str) -> int:
+    shorter = min(len(before), len(after))
+    return next(
+        (position for position in range(shorter) if before[position] != after[position]), shorter
+    )
+
+
+def _format_stacked_values(before_lines: list[str], after_lines: list[str]) -> list[str]:
+    first_line, *continuation = after_lines
+    return [*before_lines, f" -> {first_line}", *(f"    {line}" for line in continuation)]
+
+
+def _format_list_change(before: Sequence[Any], after: Sequence[Any], style: Style) -> list[str]:
+    old, new = [format_inline(item) for item in before], [format_inline(item) for item in after]
+    return ["[", *_format_sequence_diff(old, new, "items", _format_list_item, style)[1:], "]"]
+
+
+def _format_list_item(line: str, mark: str = " ") -> str:
+    return f"  {mark} {line},"
+
+
+def _format_sequence_diff(
+    old: list[str], new: list[str], noun: str, format_line: Callable[[str, str], str], style: Style
+) -> list[str]:
+    """A head with counts, then the lines: gone, come, and a little of what stays."""
+    if len(old) + len(new) > _MAX_COMPARED_LINES:
+        blocks = [("replace", 0, len(old), 0, len(new))]
+    else:
+        blocks = list(SequenceMatcher(None, old, new, autojunk=False).get_opcodes())
+    body: list[str] = []
+    for index, (tag, old_from, old_to, new_from, new_to) in enumerate(blocks):
+        if tag == "equal":
+            equal_lines = [format_line(line, " ") for line in old[old_from:old_to]]
+            body += _shorten_equal_lines(
+                equal_lines, noun, is_first=index == 0, is_last=index == len(blocks) - 1
+            )
+            continue
+        body += [style(format_line(line, "-"), "-") for line in old[old_from:old_to]]
+        body += [style(format_line(line, "+"), "+") for line in new[new_from:new_to]]
+    count = f"{len(old)} -> {len(new)}" if len(old) != len(new) else str(len(old))
+    return [f"({count} {noun})", *body]
+
+
+def _shorten_equal_lines(
+    equal_lines: list[str], noun: str, *, is_first: bool, is_last: bool
+) -> list[str]:
+    head = [] if is_first else equal_lines[:_CONTEXT_LINES]
+    remaining_lines = equal_lines[len(head) :]
+    tail = [] if is_last or not remaining_lines else remaining_lines[-_CONTEXT_LINES:]
+    hidden_count = len(remaining_lines) - len(tail)
+    note = (
+        [f"    # ({hidden_count} unchanged {noun} hidden)"]
+        if hidden_count > 1
+        else remaining_lines[:hidden_count]
+    )
+    return [*head, *note, *tail]

@@ -1,0 +1,163 @@
+"""JSON values and our markers as people read them in a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_apply.model.values import (
+    ABSENT,
+    DesiredSecret,
+    KnownAfterApply,
+    Mac,
+    Reference,
+    SecretRef,
+    Sensitive,
+    WithheldSecret,
+)
+from synapse_apply.views.sanitize import quote_string, sanitize, sanitize_lines
+from synapse_apply.views.text.cells import count_cells
+
+SENSITIVE_TEXT = "(sensitive)"
+SECRET_TYPES = (Sensitive, SecretRef, DesiredSecret, Mac, WithheldSecret)
+# A longer string is shown in part: a plan is read by people, JSON has the whole.
+MAX_VALUE_LENGTH = 400
+MAX_TEXT_LINES = 24
+MAX_ITEMS = 50
+_MAX_DEPTH = 30
+_BARE_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+
+
+def format_key(part: str | int) -> str:
+    """A map's key: bare where that cannot be misread, else quoted."""
+    text = str(part)
+    is_bare = bool(text) and (set(text) <= _BARE_KEY_CHARS or text.isalnum())
+    return text if is_bare else quote_string(text)
+
+
+def format_inline(value: Any, depth: int = 0) -> str:
+    """A value on one line; a secret as `(sensitive)`, a map as `{ a = 1 }`."""
+    if isinstance(value, SECRET_TYPES):
+        return SENSITIVE_TEXT
+    if value is None or value is ABSENT:
+        return "null"
+    if isinstance(value, str):
+        return quote_string(value) if len(value) <= MAX_VALUE_LENGTH else clip_text_around(value, 0)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping | list | tuple):
+        return _format_nested(value, depth)
+    return _format_other_value(value)
+
+
+def _format_nested(value: Any, depth: int) -> str:
+    if not value:
+        return "{}" if isinstance(value, Mapping) else "[]"
+    if depth >= _MAX_DEPTH:
+        return "{ ... }" if isinstance(value, Mapping) else "[ ... ]"
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{format_key(key)} = {format_inline(item, depth + 1)}"
+            for key, item in sort_map_items(value)
+        )
+        return "{ " + ", ".join(pairs) + " }"
+    return "[" + ", ".join(format_inline(item, depth + 1) for item in value) + "]"
+
+
+def _format_other_value(value: Any) -> str:
+    if isinstance(value, KnownAfterApply):
+        return str(value)
+    if isinstance(value, Reference):
+        return sanitize(value.address)
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else repr(value).replace("inf", "Infinity")
+    if isinstance(value, int):
+        return format_integer(value)
+    # A type nobody foresaw may hold anything, so only its name is safe to print.
+    return f"({type(value).__name__})"
+
+
+def format_integer(value: int) -> str:
+    """An integer in full; hexadecimal where it is too long for Python to write in decimal."""
+    return str(value) if value.bit_length() < 10_000 else hex(value)
+
+
+def sort_map_items(tree: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    """A map's items in the order of their keys, so that a plan never depends on file order."""
+    return sorted(tree.items(), key=lambda item: key_sort_key(item[0]))
+
+
+def key_sort_key(part: str | int) -> tuple[bool, int, str]:
+    """Numbers before names, each in their own order."""
+    return (False, part, "") if isinstance(part, int) else (True, 0, str(part))
+
+
+def clip_text_around(text: str, position: int) -> str:
+    """The part of a long string around a place, with what is left out told."""
+    start = max(0, position - MAX_VALUE_LENGTH // 4)
+    end = min(len(text), start + MAX_VALUE_LENGTH)
+    before = f"({start} characters) ..." if start else ""
+    after = f"... ({len(text) - end} more characters)" if end < len(text) else ""
+    return before + quote_string(text[start:end]) + after
+
+
+def format_value_lines(value: Any, room: int) -> list[str]:
+    """A value as lines: the first goes after `name = `, the others below the name.
+
+    Short values take one line; text of several lines is a block, long lists and maps take a line
+    an item.
+    """
+    if isinstance(value, str) and "\n" in value.strip("\n"):
+        return format_text_block(value)
+    line = format_inline(value)
+    if count_cells(line) <= room or not isinstance(value, Mapping | list | tuple) or not value:
+        return [line]
+    return _format_expanded_lines(value, room)
+
+
+def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
+    line = format_inline(value, depth)
+    nested = isinstance(value, Mapping | list | tuple) and bool(value)
+    if count_cells(line) <= room or not nested or depth >= _MAX_DEPTH:
+        return [line]
+    is_map = isinstance(value, Mapping)
+    body: list[str] = []
+    items = sort_map_items(value) if is_map else [("", item) for item in value]
+    for name, item in items[:MAX_ITEMS]:
+        first_line, *continuation = _format_expanded_lines(item, max(20, room - 4), depth + 1)
+        prefix = f"{format_key(name)} = " if is_map else ""
+        body += ["    " + line for line in (prefix + first_line, *continuation)]
+        body[-1] += "" if is_map else ","
+    if len(items) > MAX_ITEMS:
+        body.append(f"    # ({len(items) - MAX_ITEMS} more)")
+    return ["{" if is_map else "[", *body, "}" if is_map else "]"]
+
+
+def format_text_block(text: str) -> list[str]:
+    """Text of several lines behind a gutter, so that none of it can pass for a row of the plan."""
+    lines = split_clean_lines(text)
+    head = f"({len(lines)} lines)"
+    hidden_count = len(lines) - MAX_TEXT_LINES
+    tail = [f"# ({hidden_count} more lines)"] if hidden_count > 0 else []
+    return [
+        head,
+        *(format_gutter_line(line) for line in lines[:MAX_TEXT_LINES]),
+        *("    " + t for t in tail),
+    ]
+
+
+def split_clean_lines(text: str) -> list[str]:
+    """The clean lines of a text, each cut where it is very long."""
+    lines = sanitize_lines(text.removesuffix("\n"))
+    return [
+        line
+        if len(line) <= MAX_VALUE_LENGTH
+        else f"{line[:MAX_VALUE_LENGTH]}... ({len(line) - MAX_VALUE_LENGTH} more)"
+        for line in lines
+    ]
+
+
+def format_gutter_line(line: str, mark: str = " ") -> str:
+    """One line of a text block."""
+    return f"  {mark} | {line}".rstrip()

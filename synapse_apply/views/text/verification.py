@@ -1,0 +1,164 @@
+"""Runs that show that a release works: planned ones, and what became of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from synapse_apply.model.plan import Change, Plan
+from synapse_apply.model.report import Report, Result
+from synapse_apply.model.values import flatten
+from synapse_apply.model.verification import LastRun, RunStatus, Verification, VerificationResult
+from synapse_apply.views.grammar import format_duration
+from synapse_apply.views.json.redaction import to_plain_json
+from synapse_apply.views.sanitize import sanitize
+from synapse_apply.views.text.field_rows import FieldNode, RowLayout
+from synapse_apply.views.text.findings import format_finding_blocks, indent_lines
+from synapse_apply.views.text.style import Style
+from synapse_apply.views.text.values import split_clean_lines
+
+_INDENT = 8
+_STATUS_PHRASES = {
+    RunStatus.PASSED: "was verified",
+    RunStatus.FAILED: "did not pass its verification",
+    RunStatus.TIMED_OUT: "was not verified in time",
+    RunStatus.RUNNING: "is still being verified; the next run follows its job",
+    RunStatus.UNKNOWN: "may have been run: nobody can tell yet",
+}
+
+
+def render_planned_run(
+    change: Change, verification: Verification, layout: RowLayout, style: Style
+) -> str:
+    """A run that apply will make or follow, with what is sent."""
+    root = FieldNode()
+    for path, value in flatten(verification.body).items():
+        if value != {}:
+            root.add_unchanged_field(path, value, is_shown=True)
+    rows = layout.format_rows(root, _INDENT - 2)
+    head = [
+        f"  # {sanitize(change.address)} will be verified",
+        f"  # ({sanitize(verification.reason)})",
+    ]
+    body = ["    run {", *rows, "    }"] if rows else ["    run {}"]
+    return "\n".join([*(style(line, "bold") for line in head), *body])
+
+
+def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
+    """The line before `Plan:` that tells how many runs there will be; none without one."""
+    verifications = [
+        change.verification for change in plan.verified_changes if change.verification is not None
+    ]
+    if not verifications:
+        return []
+    followed_count = sum(bool(verification.job) for verification in verifications)
+    text = f"Verify: {len(verifications) - followed_count} to run" + (
+        f", {followed_count} to follow" * bool(followed_count)
+    )
+    return [style(f"{text}.", "bold")]
+
+
+def format_run_rows(report: Report, style: Style) -> list[str]:
+    """A row for each run; one that was not tried because its release was not is not told twice."""
+    unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
+    return [
+        _format_run_row(result, style)
+        for result in report.verification_results
+        if result.status is not RunStatus.SKIPPED or result.address not in unfinished_addresses
+    ]
+
+
+def _format_run_row(result: VerificationResult, style: Style) -> str:
+    address = sanitize(result.address)
+    if result.status is RunStatus.SKIPPED:
+        reason = "; ".join(sanitize(finding.detail).rstrip(".") for finding in result.diagnostics)
+        lowercase_reason = f"{reason[:1].lower()}{reason[1:]}"
+        return (
+            f"  {style.format_symbol('.')}the verification of {address} was skipped: "
+            f"{lowercase_reason}"
+        )
+    facts = [f"job {sanitize(result.job)}"] if result.job else []
+    facts += [format_duration(result.seconds)] if result.seconds else []
+    facts_text = style(f" ({', '.join(facts)})", "dim") if facts else ""
+    is_neutral = result.is_acceptable or result.status is RunStatus.RUNNING
+    symbol = " " if result.status is RunStatus.PASSED else "." if is_neutral else "!"
+    return f"  {style.format_symbol(symbol)}{address} {_STATUS_PHRASES[result.status]}{facts_text}"
+
+
+def format_run_blocks(results: Iterable[VerificationResult], style: Style) -> list[str]:
+    """The findings of runs, each after the last lines of its job's log."""
+    blocks: list[str] = []
+    for result in results:
+        if result.logs:
+            head = (
+                f"Last lines of the log of {sanitize(result.address)} (job {sanitize(result.job)}):"
+            )
+            blocks.append(
+                "\n".join([head, *indent_lines("\n".join(sanitize_log_lines(result.logs)))])
+            )
+        if result.status is not RunStatus.SKIPPED:
+            blocks += format_finding_blocks(result.diagnostics, style)
+    return blocks
+
+
+def sanitize_log_lines(lines: Sequence[str]) -> list[str]:
+    """The server's text, safe to print; a line that holds several is several lines."""
+    return [line for text in lines for line in split_clean_lines(text)]
+
+
+def format_run_counts(report: Report, style: Style) -> list[str]:
+    """`Verified: 2 passed, 1 failed.`; none where nothing was to be verified."""
+    counts = Counter(result.status for result in report.verification_results)
+    if not counts:
+        return []
+    parts = [f"{counts.pop(RunStatus.PASSED, 0)} passed"]
+    parts += [f"{counts[status]} {status.value}" for status in RunStatus if counts[status]]
+    return [style(f"Verified: {', '.join(parts)}.", "bold")]
+
+
+def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
+    """`verifications` of a plan's document."""
+    return [
+        {
+            "address": str(change.address),
+            "type": change.address.kind,
+            "name": change.address.name,
+            "reason": verification.reason,
+            "run": to_plain_json(verification.body),
+            "parameters_digest": verification.parameters,
+            "job": verification.job or None,
+            "timeout": verification.timeout,
+            "on_failure": verification.on_failure,
+        }
+        for change in plan.verified_changes
+        if (verification := change.verification) is not None
+    ]
+
+
+def build_run_documents(results: Iterable[VerificationResult]) -> list[dict[str, Any]]:
+    """`verifications` of a report's document."""
+    return [
+        {
+            "address": str(result.address),
+            "type": result.address.kind,
+            "name": result.address.name,
+            "result": result.status.value,
+            "tolerated": result.tolerated,
+            "job": result.job or None,
+            "request_id": result.request_id or None,
+            "unrecorded_in": result.recovery_file or None,
+            "seconds": round(max(0.0, result.seconds), 3),
+            "logs": list(result.logs),
+        }
+        for result in results
+    ]
+
+
+def format_last_run(data: Mapping[str, Any] | None) -> str:
+    """What a record knows of its last run: `passed (job 12) 2026-01-01T00:00:00Z`."""
+    last_run = LastRun.from_json(data)
+    if last_run is None:
+        return ""
+    job = f" (job {last_run.job})" if last_run.job else ""
+    return f"{(data or {}).get('result', '')}{job} {last_run.at}".rstrip()

@@ -1,0 +1,226 @@
+"""What a commit declared, for a plan that asks nobody else what was there before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import field, replace
+from pathlib import Path
+
+from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.manifests.project.project import parse_command_line_variables
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Severity, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired, Package
+from synapse_apply.model.state import Record
+from synapse_apply.packages.source.git import (
+    OBJECT_MISSING,
+    GitCommit,
+    is_unborn_branch,
+    resolve_commit,
+)
+from synapse_apply.packages.source.ref_memory import fix_refs
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.git_revision import open_folder_at_commit
+from synapse_apply.workspace.invocation import Invocation
+
+
+@frozen
+class ComparisonBase:
+    """What was declared, under the name that views call it by, and what is to be said of it.
+
+    `is_usable` is False where it cannot be used, so that nothing is known of it.
+    """
+
+    label: str
+    declared_resources: Mapping[Address, Desired] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    is_usable: bool = True
+
+
+def read_base_at_ref(
+    invocation: Invocation, project: Project, target: Target, ref: str
+) -> ComparisonBase:
+    """What a Git ref declares by its own project file.
+
+    InputError where the ref cannot be read: what it holds may then be right.
+    """
+    with fix_refs():
+        return _before_at(invocation, project, target, ref)
+
+
+def _before_at(where: Invocation, project: Project, target: Target, ref: str) -> ComparisonBase:
+    if is_unborn_branch(project.root, ref):
+        told = warning_finding("Everything counts as new", f"{ref} has no commit yet.")
+        return ComparisonBase(f"git:{ref} (no commit yet)", {}, (told,))
+    commit = resolve_commit(project.root, ref)
+    try:
+        found, doubts = _read_declared_at(where, project, target, commit)
+    except InputError as problem:
+        if any(one.summary == OBJECT_MISSING for one in problem.diagnostics):
+            raise
+        return ComparisonBase(
+            f"git:{commit}", {}, _build_not_compared_warnings(commit, problem), is_usable=False
+        )
+    return ComparisonBase(f"git:{commit}", found, doubts)
+
+
+def _build_not_compared_warnings(commit: GitCommit, problem: InputError) -> tuple[Diagnostic, ...]:
+    """What is wrong there is no fault of the checkout, which may be what mends it."""
+    first_warning = warning_finding(
+        "Nothing was compared",
+        f"What is declared at {commit} cannot be used, so that everything counts as new.",
+        "What is declared here is valid. If it mends the findings below, plans compare again "
+        "once it is committed; a commit that is valid can be named now: --against git:REF.",
+    )
+    return first_warning, *(
+        finding.with_changes(severity=Severity.WARNING) for finding in problem.diagnostics
+    )
+
+
+def _read_declared_at(
+    invocation: Invocation, project: Project, target: Target, commit: GitCommit
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """What a commit declares, and what is to be said of it; InputError with what is wrong."""
+    base_project: Project | None = project
+    if project.file is not None:
+        base_project = configuration.read_project_at(commit, project.file)
+    if base_project is None:
+        name = configuration.format_path(project.file or project.root)
+        return {}, (_build_all_new_warning(f"{name} is not in {commit.ref}."),)
+    base_target = base_project.targets.get(target.name)
+    if base_target is None:
+        return {}, (_build_all_new_warning(f"{commit.ref} has no target `{target.name}`."),)
+    base_invocation = replace(
+        invocation,
+        as_of=commit.ref,
+        strict=False,
+        paths=_list_paths_in_commit(invocation, project, commit),
+    )
+    if invocation.paths and not base_invocation.paths:
+        return {}, ()
+    variables, _ = parse_command_line_variables(
+        base_project,
+        [f"{name}={value}" for name, value in invocation.variables.items()],
+        _read_variable_files(invocation),
+    )
+    declared_target = configuration.read_declared_target(
+        base_invocation, base_project, base_target, variables=variables
+    )
+    if declared_target.manifests.has_errors:
+        raise InputError(
+            *(finding for finding in declared_target.manifests.diagnostics if finding.is_error)
+        )
+    manifest_findings = set(declared_target.manifests.diagnostics)
+    new_findings = [
+        finding
+        for finding in declared_target.diagnostics
+        if finding not in manifest_findings and finding not in base_project.findings
+    ]
+    return declared_target.desired, tuple(
+        finding.with_changes(severity=Severity.WARNING) for finding in new_findings
+    )
+
+
+def _build_all_new_warning(reason: str) -> Diagnostic:
+    return warning_finding(
+        "Everything counts as new", reason, "Compare with a Git ref that has it."
+    )
+
+
+def _list_paths_in_commit(
+    invocation: Invocation, project: Project, commit: GitCommit
+) -> tuple[Path, ...]:
+    """The named manifests that a commit has: the others are new."""
+    if not invocation.paths:
+        return ()
+    root = project.root.resolve()
+    with open_folder_at_commit(commit) as tree:
+        return tuple(
+            path
+            for path in invocation.paths
+            if tree.find_entry(os.path.relpath(path, root)) is not None
+        )
+
+
+def _read_variable_files(invocation: Invocation) -> list[tuple[str, bytes]]:
+    return [(str(path), read_command_line_file(path)) for path in invocation.variable_files]
+
+
+def with_checkout_files(
+    records: Mapping[Address, Record],
+    base_resources: Mapping[Address, Desired],
+    current_resources: Mapping[Address, Desired],
+    root: Path,
+) -> tuple[dict[Address, Record], tuple[Diagnostic, ...]]:
+    """The records with package files as a checkout of their commit would have them.
+
+    A file that Git takes for what was committed counts as the checkout has it: Git may have
+    converted its line ends, and an upload sends what is there.
+    """
+    new_records, findings = dict(records), []
+    for address, record in records.items():
+        old_package, new_package = (
+            _package_or_none(base_resources.get(address)),
+            _package_or_none(current_resources.get(address)),
+        )
+        if (
+            old_package is not None
+            and new_package is not None
+            and old_package.digest != new_package.digest
+        ):
+            new_records[address], filtered_paths = _with_converted_files(
+                record, old_package, new_package, root
+            )
+            if filtered_paths:
+                findings.append(_build_filtered_warning(address, filtered_paths, new_package))
+    return new_records, tuple(findings)
+
+
+def _package_or_none(resource: Desired | None) -> Package | None:
+    return None if resource is None else resource.package
+
+
+def _with_converted_files(
+    record: Record, old_package: Package, new_package: Package, root: Path
+) -> tuple[Record, frozenset[str]]:
+    # Here, not above: few packages differ from what was committed.
+    from synapse_apply.packages.content import compute_package_digest
+    from synapse_apply.packages.source.open_source import FOLDER, GIT
+    from synapse_apply.packages.source.unmodified import find_unmodified_files
+
+    differing_paths = [
+        path
+        for path in old_package.files.keys() & new_package.files.keys()
+        if _bytes_differ(path, old_package, new_package)
+    ]
+    if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
+        return record, frozenset()
+    comparison = find_unmodified_files(
+        old_package.source, root, new_package.source.path, sorted(differing_paths)
+    )
+    unchanged_paths = comparison.unchanged | comparison.filtered
+    files = {**old_package.files, **{path: new_package.files[path] for path in unchanged_paths}}
+    return replace(record, files=files, digest=compute_package_digest(files)), comparison.filtered
+
+
+def _bytes_differ(path: str, old_package: Package, new_package: Package) -> bool:
+    """Whether the content alone differs: another executable bit is a change whatever Git says."""
+    old_entry, new_entry = old_package.files[path], new_package.files[path]
+    return old_entry != new_entry and old_entry.endswith(" x") == new_entry.endswith(" x")
+
+
+def _build_filtered_warning(
+    address: Address, names: frozenset[str], package: Package
+) -> Diagnostic:
+    return warning_finding(
+        "Files behind a Git filter were not compared",
+        f"{', '.join(sorted(names))}: the checkout has what the filter made of them, Git what it "
+        "was made from.",
+        "A plan that asks the backend compares what was published.",
+        address=str(address),
+        position=package.source.position,
+    )

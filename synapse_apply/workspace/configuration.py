@@ -1,0 +1,292 @@
+"""What is declared: the project, the target that is meant, its manifests and packages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.manifests.decode.draft import ReadPackageConfig
+from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests, load_manifests
+from synapse_apply.manifests.files.committed import CommittedFolder
+from synapse_apply.manifests.project.pinned_settings import apply_pinned_settings
+from synapse_apply.manifests.project.project import (
+    build_default_project,
+    find_project_file,
+    parse_command_line_variables,
+    read_project,
+)
+from synapse_apply.manifests.project.targets import choose_target
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired, Package
+from synapse_apply.model.secrets.login import Login
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.package_sources import PackageSources, SourceContent
+
+if TYPE_CHECKING:
+    from synapse_apply.packages.digest_cache import DigestCache
+    from synapse_apply.packages.source.git import GitCommit
+
+
+@frozen
+class DeclaredTarget:
+    """What one target declares; with an error among the diagnostics it must not be used.
+
+    `source_contents` is what its package sources held, `digests` what is known of files on disk,
+    `commit` whose manifests they are where it is not the checkout.
+    """
+
+    manifests: LoadedManifests
+    desired: Mapping[Address, Desired]
+    packages: Mapping[Address, Package]
+    diagnostics: tuple[Diagnostic, ...]
+    source_contents: tuple[SourceContent, ...] = ()
+    commit: GitCommit | None = None
+    digests: DigestCache | None = None
+
+
+def load_project(invocation: Invocation) -> Project:
+    """The project file's content, or what stands in for it; InputError with every finding."""
+    file = invocation.project or find_project_file(invocation.directory)
+    if file is None and invocation.project_from:
+        raise InputError.from_summary(
+            "No project file",
+            f"--project-from takes settings from synapse-apply.yaml as of "
+            f"{invocation.project_from}, "
+            "and there is none here or above.",
+            "Run it in the project's folder, or say --project FILE.",
+        )
+    if file is None:
+        return build_default_project(invocation.directory)
+    project = _read_project_file(file)
+    return _with_pinned_settings(project, file, invocation) if invocation.project_from else project
+
+
+def _read_project_file(file: Path) -> Project:
+    try:
+        project, findings = read_project(file, format_path(file))
+    except OSError as problem:
+        raise InputError.from_summary(
+            "The project file cannot be read",
+            f"{format_path(file)}: {problem.strerror}.",
+            "Check the path given with --project.",
+        ) from None
+    if project is None:
+        raise InputError(*findings)
+    return project
+
+
+def _with_pinned_settings(project: Project, file: Path, invocation: Invocation) -> Project:
+    """The project under the settings that its file has at another revision."""
+    ref = invocation.project_from
+    # Here, not above: who names no Git ref needs no reader of one.
+    from synapse_apply.packages.source.git import resolve_commit
+
+    pinned_project = read_project_at(resolve_commit(file.parent, ref), file)
+    if pinned_project is None:
+        raise InputError.from_summary(
+            "No project file at that Git ref",
+            f"{format_path(file)} is not in {ref}.",
+            "Was it added or renamed later? Merge it first, then take settings from there.",
+        )
+    own_target = project.targets.get(invocation.target or "")
+    if own_target is not None and own_target.name not in pinned_project.targets:
+        raise InputError.from_summary(
+            "Target not declared at that Git ref",
+            f"{format_path(file)} at {ref} has no target `{own_target.name}`.",
+            "A target takes effect once it is merged; name another one.",
+            position=own_target.position,
+        )
+    return apply_pinned_settings(project, pinned_project, ref)
+
+
+def _open_committed_folder(commit: GitCommit) -> AbstractContextManager[CommittedFolder]:
+    from synapse_apply.workspace.git_revision import open_folder_at_commit
+
+    return open_folder_at_commit(commit)
+
+
+def _resolve_commit(project: Project, ref: str) -> GitCommit:
+    from synapse_apply.packages.source.git import resolve_commit
+
+    return resolve_commit(project.root, ref)
+
+
+def read_project_at(commit: GitCommit, file: Path) -> Project | None:
+    """The project file as a commit has it, None where it has none; InputError."""
+    from synapse_apply.packages.source.git import read_committed_file
+
+    data = read_committed_file(commit, file.name)
+    if data is None:
+        return None
+    project, findings = read_project(file, f"{commit.ref}:{format_path(file)}", data)
+    if project is None:
+        raise InputError(*findings)
+    return project
+
+
+def load_project_and_target(invocation: Invocation) -> tuple[Project, Target]:
+    """The project and the target a command means, its holes filled from the environment."""
+    project = load_project(invocation)
+    return project, resolve_target(project, invocation)
+
+
+def resolve_target(project: Project, invocation: Invocation) -> Target:
+    """The target that a command means, its holes filled from the environment and a login."""
+
+    @cache
+    def find_login() -> Login | None:
+        # Here, not above: most targets have no hole that a login could fill.
+        from synapse_apply.secrets.login import read_login
+
+        return read_login(invocation.environ)
+
+    return choose_target(
+        project, invocation.target, invocation.environ, invocation.on_terminal, find_login
+    )
+
+
+def read_variables(invocation: Invocation, project: Project) -> dict[str, Any]:
+    """The variables of the command line; InputError with every finding."""
+    files = []
+    for path in invocation.variable_files:
+        try:
+            files.append((format_path(path), read_command_line_file(path, project.root)))
+        except OSError as problem:
+            raise InputError.from_summary(
+                "A variable file cannot be read",
+                f"{format_path(path)}: {problem.strerror}.",
+                "Check the path given with --var-file.",
+            ) from None
+    variables, findings = parse_command_line_variables(
+        project, [f"{name}={value}" for name, value in invocation.variables.items()], files
+    )
+    if findings:
+        raise InputError(*findings)
+    return variables
+
+
+def read_declared_target(
+    invocation: Invocation,
+    project: Project,
+    target: Target,
+    known_contents: Iterable[SourceContent] = (),
+    *,
+    variables: Mapping[str, Any] | None = None,
+) -> DeclaredTarget:
+    """Manifests and packages of one target, with every finding.
+
+    `known_contents` is what a saved plan knows of package sources, which are not read then. With
+    `where.as_of` all is as that Git ref has it. `variables` are variables in place of those of the
+    command line.
+    """
+    commit = _resolve_commit(project, invocation.as_of) if invocation.as_of else None
+    sources = PackageSources(
+        project, known_contents, commit.id if commit else "", invocation.environ
+    )
+    reader = sources.build_config_reader(target)
+    with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:
+        manifests = load_target_manifests(
+            invocation,
+            project,
+            target,
+            package_config=reader,
+            committed_folder=committed_folder,
+            variables=variables,
+        )
+    declared_target = inspect_packages(target, manifests, sources)
+    findings = (*project.findings, *declared_target.diagnostics)
+    return replace(
+        declared_target, diagnostics=findings, commit=commit, digests=sources.save_digests()
+    )
+
+
+def load_target_manifests(
+    invocation: Invocation,
+    project: Project,
+    target: Target,
+    *,
+    file_cache: FileCache | None = None,
+    package_config: ReadPackageConfig | None = None,
+    committed_folder: CommittedFolder | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> LoadedManifests:
+    """The manifests of one target, with every finding; no package is looked at.
+
+    `file_cache` has files that were read already, `package_config` another reader of config.yaml,
+    `committed_folder` the project's folder in a commit, `variables` other variables than the
+    command line's.
+    """
+    paths = [str(path) for path in invocation.paths]
+    if committed_folder is not None:
+        paths = [os.path.relpath(path, project.root.resolve()) for path in paths]
+    return load_manifests(
+        project,
+        target,
+        variables=read_variables(invocation, project) if variables is None else variables,
+        strict=invocation.strict,
+        read_package_config=package_config or PackageSources(project).build_config_reader(target),
+        paths=paths,
+        file_cache=file_cache,
+        commit_folder=committed_folder,
+    )
+
+
+def inspect_packages(
+    target: Target, manifests: LoadedManifests, sources: PackageSources
+) -> DeclaredTarget:
+    """The same with every package inspected and put on its resource."""
+    findings = list(manifests.diagnostics)
+    packages: dict[Address, Package] = {}
+    desired = dict(manifests.desired)
+    for address, resource in manifests.desired.items():
+        if resource.source is None or resource.source.kind == "published":
+            continue
+        package, package_findings = sources.inspect_package(resource.source, target)
+        addressed_findings = [
+            finding.with_changes(address=str(address)) for finding in package_findings
+        ]
+        findings.extend(
+            finding.with_changes(position=resource.source.position)
+            for finding in addressed_findings
+        )
+        if package is not None:
+            # Read as of a Git ref, a source is another one than the manifest names.
+            source = replace(package.source, position=resource.source.position)
+            packages[address] = replace(package, source=source)
+            desired[address] = replace(resource, package=packages[address])
+    source_contents = sources.list_source_contents(target)
+    return DeclaredTarget(
+        manifests, desired, packages, tuple(dict.fromkeys(findings)), source_contents
+    )
+
+
+def format_path(path: Path) -> str:
+    """A path as people follow it: relative to the working folder where it lies inside."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except (ValueError, RuntimeError):  # outside, or a link in a circle
+        return str(path)
+
+
+def iter_read_files(project: Project, declared_target: DeclaredTarget) -> Iterator[str]:
+    """The files that what is declared was read from, as seen from the project's folder."""
+    if project.file is not None:
+        yield project.file.name
+    for desired in declared_target.desired.values():
+        if desired.position is not None:
+            yield os.path.relpath(project.root / desired.position.file, project.root)
+        source, package = desired.source, desired.package
+        if source is not None and source.kind == "file":
+            yield source.path
+        elif source is not None and source.kind == "folder" and package is not None:
+            yield from (f"{source.path}/{name}" for name in package.files)

@@ -1,0 +1,170 @@
+"""The embedded backend as a target: started for a run, or the one that is served already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from synapse_apply.files.opening import (
+    LOOK_FIRST,
+    NOT_OURS,
+    OWN_FOLDER,
+    create_folders,
+    has_own_folder,
+)
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import LockHeld, StateError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import Sensitive
+from synapse_apply.workspace.own_folder import check_own_folder, explain_read_errors
+
+if TYPE_CHECKING:
+    from synapse_apply.emulator.core.place import DataSetPlaceError
+    from synapse_apply.emulator.data_set import RunningServer
+
+
+@frozen
+class EmbeddedBackend:
+    """A running embedded backend and a token that it takes.
+
+    `is_new` when nothing was ever made in its data set.
+    """
+
+    url: str
+    data_set: str
+    is_new: bool
+    token: Sensitive
+
+
+def data_folder_path(root: Path) -> Path:
+    """Where the embedded backend of a project keeps its data."""
+    return root / OWN_FOLDER / "embedded"
+
+
+def require_trusted_data_folder(root: Path) -> Path:
+    """The same, to be opened; StateError where it, or one of its files, is not ours."""
+    from synapse_apply.emulator.core import place
+
+    data_path = data_folder_path(root)
+    with explain_read_errors(data_path):
+        if check_own_folder(root) and has_own_folder(data_path):
+            try:
+                place.check_folder(data_path)
+            except place.DataSetPlaceError as failure:
+                raise _build_untrusted_error(failure) from None
+    return data_path
+
+
+def find_data_set_id(root: Path) -> str:
+    """The UUID of the data set of a project, served or not; "" where it has none. StateError."""
+    from synapse_apply.emulator.data_set import read_data_set_id
+
+    data_path = require_trusted_data_folder(root)
+    server = _find_running_server(data_path)
+    return server.data_set if server is not None else read_data_set_id(data_path)
+
+
+@contextmanager
+def open_embedded_backend(
+    root: Path, *, read_only: bool = False, profile: str = ""
+) -> Iterator[EmbeddedBackend]:
+    """The embedded backend of a project; StateError when its data cannot be used.
+
+    `profile` is that of a data set that is started here, which keeps it; else it has its own.
+
+    With `read_only` nothing is left behind: where there is no data yet, it serves a data set as new
+    ones are, in a folder that goes with it. One without a state would look like a state lost.
+    """
+    from synapse_apply.emulator.core.place import DATABASE
+    from synapse_apply.emulator.data_set import is_untouched
+
+    data_path = require_trusted_data_folder(root)
+    server = _find_running_server(data_path)
+    if server is not None:
+        token = Sensitive(server.token)
+        yield EmbeddedBackend(
+            server.url, server.data_set, is_new=is_untouched(data_path), token=token
+        )
+        return
+    has_no_data = not (data_path / DATABASE).exists()
+    if read_only and has_no_data:
+        with (
+            TemporaryDirectory(prefix="synapse-apply-") as folder,
+            _start_server(Path(folder)) as temporary_backend,
+        ):
+            yield temporary_backend
+        return
+    _make_data_folder(data_path.parent)
+    with _start_server(
+        data_path, is_new=has_no_data or is_untouched(data_path), profile=profile
+    ) as backend:
+        yield backend
+
+
+def _find_running_server(data_path: Path) -> RunningServer | None:
+    from synapse_apply.emulator.core.place import DataSetPlaceError
+    from synapse_apply.emulator.data_set import EndpointError, find_running_server
+
+    try:
+        return find_running_server(data_path)
+    except DataSetPlaceError as failure:
+        raise _build_untrusted_error(failure) from None
+    except EndpointError as failure:
+        raise StateError.from_summary(
+            "The embedded backend that is served here is not used",
+            f"{failure.reason}. A token is sent only to a server of this project's own data.",
+            "Stop the server that has the data set, and remove that file.",
+        ) from None
+
+
+def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
+    return StateError(error_finding(NOT_OURS, f"{failure.reason}. It was not opened.", LOOK_FIRST))
+
+
+def _make_data_folder(folder: Path) -> None:
+    try:
+        create_folders(folder)
+    except OSError as problem:
+        raise StateError.from_summary(
+            "The embedded backend cannot start",
+            f"Cannot keep a data set in {folder}: {problem.strerror}.",
+            "Make that folder writable, or work in a copy of the project.",
+        ) from None
+
+
+@contextmanager
+def _start_server(
+    data_path: Path, *, is_new: bool = True, profile: str = ""
+) -> Iterator[EmbeddedBackend]:
+    from synapse_apply.emulator.core.backend import DataSetBusyError
+    from synapse_apply.emulator.core.place import DataSetPlaceError
+    from synapse_apply.emulator.core.store import DataSetError
+    from synapse_apply.emulator.serve import EmbeddedServer, ServeError
+
+    try:
+        server = EmbeddedServer(data_path, profile=profile)
+        server.__enter__()
+    except DataSetBusyError as failure:
+        raise LockHeld.from_summary(
+            "The embedded backend is in use",
+            f"{failure.reason[:1].upper()}{failure.reason[1:]}.",
+            "Wait until the other run has ended, or begin with `synapse-apply emulator serve`, "
+            "which several runs can use.",
+        ) from None
+    except DataSetPlaceError as failure:
+        raise StateError.from_summary(
+            "The embedded backend cannot start",
+            f"{failure.reason[:1].upper()}{failure.reason[1:]}.",
+            "Make that folder writable, or work in a copy of the project.",
+        ) from None
+    except (DataSetError, ServeError) as failure:
+        raise StateError.from_summary("The embedded backend cannot start", f"{failure}.") from None
+    try:
+        yield EmbeddedBackend(
+            server.url, server.data_set, is_new=is_new, token=Sensitive(server.token)
+        )
+    finally:
+        server.close()

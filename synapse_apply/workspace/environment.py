@@ -1,0 +1,169 @@
+"""What a run is told by the machine it runs on: time, who, which CI run, which hosts."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from synapse_apply.applying.step import Actor
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
+from synapse_apply.stores.lock.boot_clock import read_boottime
+from synapse_apply.stores.sql import utc_now
+
+# Seconds that a label is waited for.
+_LABEL_TIMEOUT = 5
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def utc_now(self) -> str:
+        return utc_now()
+
+    def monotonic_seconds(self) -> float:
+        return time.monotonic()
+
+
+def read_uptime() -> Uptime:
+    """How long this machine has been up."""
+    return Uptime(_read_boot_id(), read_boottime())
+
+
+@functools.cache
+def _read_boot_id() -> str:
+    """This boot and, since a container may count from its own zero, the space of its clocks."""
+    clock_space = ""
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    with suppress(OSError):  # a system without such spaces has one zero for all
+        clock_space = str(Path("/proc/self/ns/time").readlink())
+    return f"{boot_id} {clock_space}"
+
+
+def build_actor(environ: Mapping[str, str], root: Path) -> Actor:
+    """Who runs this: user@host, the CI run's URL and the commit, where there are any."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid{os.getuid()}"
+    return Actor(f"{user}@{socket.gethostname()}", find_run_url(environ), read_head_commit(root))
+
+
+@frozen
+class CheckoutState:
+    """What is checked out: a commit, "" where there is none, and the files that are not its own."""
+
+    commit: str = ""
+    dirty: tuple[str, ...] = ()
+
+    @property
+    def commit_label(self) -> str:
+        """The commit; marked where what is read is not what it holds."""
+        return f"{self.commit}{DIRTY_SUFFIX}" if self.dirty else self.commit
+
+
+def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
+    """What is checked out in a folder.
+
+    New files count where they are among those that are `read_paths`.
+
+    A label as the commit alone: what Git does not tell in time is left out.
+    """
+    commit = read_head_commit(root)
+    if not commit:
+        return CheckoutState()
+    from synapse_apply.packages.source.dirty_files import list_files_changed_since
+
+    try:
+        return CheckoutState(
+            commit, list_files_changed_since(root, commit, set(read_paths), _LABEL_TIMEOUT)
+        )
+    except (InputError, OSError):
+        return CheckoutState(commit)
+
+
+def find_run_url(environ: Mapping[str, str]) -> str:
+    """The URL of the CI run, "" outside CI."""
+    if environ.get("CI_JOB_URL"):
+        return environ["CI_JOB_URL"]
+    parts = [environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")]
+    run_number = environ.get("GITHUB_RUN_ID", "")
+    return f"{parts[0]}/{parts[1]}/actions/runs/{run_number}" if all((*parts, run_number)) else ""
+
+
+def find_repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The repository's address that a pipeline names, and what stands there before `blob`."""
+    if environ.get("CI_PROJECT_URL"):
+        return environ["CI_PROJECT_URL"], "/-"
+    parts = [environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")]
+    return ("/".join(parts) if all(parts) else ""), ""
+
+
+def find_workspace(environ: Mapping[str, str]) -> str:
+    """The folder that a pipeline has checked the repository out to, "" outside of one."""
+    return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
+
+
+def require_allowed_host(url: str, environ: Mapping[str, str]) -> None:
+    """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list it.
+
+    Set but blank is an error, too: a CI variable that does not exist expands to that, and a limit
+    that nobody wrote must not read as no limit.
+    """
+    hosts_text = environ.get("SYNAPSE_APPLY_HOSTS")
+    if hosts_text is None:
+        return
+    allowed = [host for host in (part.strip().lower() for part in hosts_text.split(",")) if host]
+    if not allowed:
+        raise InputError.from_summary(
+            "SYNAPSE_APPLY_HOSTS is set but names no host",
+            "It limits where a token may go, and as it is it allows no host at all.",
+            "List the hosts (host[:port], comma-separated), or unset it for no limit.",
+        )
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if host in allowed or (port and f"{host}:{port}" in allowed):
+        return
+    raise InputError.from_summary(
+        "The token may not go to this host",
+        f"{host}{f':{port}' if port else ''} is not listed in SYNAPSE_APPLY_HOSTS "
+        f"({', '.join(allowed)}).",
+        "Check the target's url; if it is right, add the host to SYNAPSE_APPLY_HOSTS.",
+    )
+
+
+def normalize_base_url(url: str) -> str:
+    """A base URL as state keeps it: lower-case scheme and host, without the last slash."""
+    parts = urlsplit(url)
+    return parts._replace(
+        scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/")
+    ).geturl()
+
+
+def read_head_commit(root: Path) -> str:
+    """The commit that is checked out, "" outside Git: a label, nothing depends on it."""
+    real_root = root.resolve()
+    if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
+        return ""
+    # Here, not above: outside Git there is nothing to ask.
+    from synapse_apply.packages.source.git import read_checked_out_commit
+
+    try:
+        return read_checked_out_commit(root, timeout=_LABEL_TIMEOUT)
+    except (InputError, OSError):
+        return ""

@@ -1,0 +1,128 @@
+"""The rows of an inventory: what `state inventory` prints and `export` writes, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from synapse_apply.manifests.yaml.reader import describe_value_kind
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.digest import DIGEST_RULE as DIGEST_WORDS
+from synapse_apply.model.packages.digest import is_package_digest
+from synapse_apply.model.remote.remote_ids import parse_remote_id
+
+_ROW_FORM_HINT = (
+    "A row has `address: KIND/NAME` and `id: ID`, as `synapse-apply state inventory` prints it."
+)
+
+
+@frozen
+class InventoryRow:
+    """The server's id, of which API version it is, and the digest of a package; "" if not said.
+
+    `number` counts from 1; `position` is the row's place in its file.
+    """
+
+    remote_id: str
+    api: str = ""
+    digest: str = ""
+    number: int = 0
+    position: Position | None = None
+
+
+Inventory = Mapping[Address, InventoryRow]
+
+
+def parse_inventory(
+    rows: Sequence[object], source_name: str, positions: Mapping[Path, Position] | None = None
+) -> Inventory:
+    """The rows of a file by address; InputError with every finding.
+
+    The same row may stand twice; two that differ are a finding, since one of them is wrong.
+    """
+    rows_by_address: dict[Address, InventoryRow] = {}
+    findings: list[Diagnostic] = []
+    for number, raw in enumerate(rows, start=1):
+        position = positions.get(("inventory", number - 1)) if positions is not None else None
+        try:
+            address, row = _parse_row(raw, number, position)
+        except (TypeError, ValueError) as problem:
+            summary = "A row of the inventory cannot be used"
+            detail = f"row {number} of {source_name}{_format_address_suffix(raw)}: {problem}."
+            findings.append(error_finding(summary, detail, _ROW_FORM_HINT, position=position))
+            continue
+        first_row = rows_by_address.setdefault(address, row)
+        if differences := _describe_differences(first_row, row):
+            findings.append(
+                _build_duplicate_finding(address, first_row, row, differences, source_name)
+            )
+    if findings:
+        raise InputError(*findings)
+    return rows_by_address
+
+
+def _format_address_suffix(raw: object) -> str:
+    address = raw.get("address") if isinstance(raw, Mapping) else None
+    return f" ({address})" if isinstance(address, str) and address else ""
+
+
+def _parse_row(raw: object, number: int, position: Position | None) -> tuple[Address, InventoryRow]:
+    """The address and what is said of it; TypeError or ValueError says what is wrong."""
+    if not isinstance(raw, Mapping):
+        shown_text = f", {raw!r}" if isinstance(raw, str) else ""
+        raise TypeError(
+            f"it is {describe_value_kind(raw)}{shown_text}, where address and id are expected"
+        )
+    address = Address.parse(_read_text_field(raw, "address"))
+    remote_id = parse_remote_id(raw["id"]) if _read_text_field(raw, "id") else ""
+    digest = _read_text_field(raw, "digest", is_required=False)
+    if digest and not is_package_digest(digest):
+        raise ValueError(f"the digest {digest!r} is none: one is {DIGEST_WORDS}")
+    api = _read_text_field(raw, "api", is_required=False)
+    return address, InventoryRow(remote_id, api, digest, number, position)
+
+
+def _read_text_field(raw: Mapping[object, object], name: str, *, is_required: bool = True) -> str:
+    """A text, or a whole number as one; "" for what is not there and need not be."""
+    value = raw.get(name)
+    if value in (None, "") and is_required:
+        raise ValueError(f"it has no {name}")
+    if value is None:
+        return ""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    raise TypeError(f"its {name} is {describe_value_kind(value)}")
+
+
+def _describe_differences(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
+    pairs = {
+        "id": (first_row.remote_id, second_row.remote_id),
+        "api": (first_row.api, second_row.api),
+        "digest": (first_row.digest, second_row.digest),
+    }
+    return [
+        f"{name} {first_value or '(none)'} and {second_value or '(none)'}"
+        for name, (first_value, second_value) in pairs.items()
+        if first_value != second_value
+    ]
+
+
+def _build_duplicate_finding(
+    address: Address,
+    first_row: InventoryRow,
+    second_row: InventoryRow,
+    differences: Sequence[str],
+    source_name: str,
+) -> Diagnostic:
+    line_suffix = f" (line {first_row.position.line})" if first_row.position else ""
+    return error_finding(
+        "An address stands in the inventory twice",
+        f"{address} is in row {first_row.number}{line_suffix} and in row {second_row.number} of "
+        f"{source_name}, with "
+        f"{', '.join(differences)}.",
+        "Remove the row that is wrong.",
+        position=second_row.position,
+        address=str(address),
+    )

@@ -1,0 +1,158 @@
+"""Which releases the state of another target vouches for, and when it is believed.
+
+It must be the state of that target: of the url, the tenant and the data set that it has now, and
+of the lineage that the project file pins. A run must be signed with the key in use for it: a state
+is a file that whoever can write to the checkout could have written, a signature is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.model.errors import StateError, SynapseApplyError
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import Record, State, StateIdentity
+from synapse_apply.model.verification import LastRun, OtherTargetRuns, RunDoubt, RunStatus
+from synapse_apply.secrets.keys import StateKeys, key_variable_name
+from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_key_id
+from synapse_apply.workspace import state_access
+from synapse_apply.workspace.embedded import find_data_set_id
+from synapse_apply.workspace.environment import normalize_base_url
+from synapse_apply.workspace.last_seen import build_last_seen_states
+
+
+def read_other_target_runs(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> dict[str, OtherTargetRuns]:
+    """By name, the targets in which releases must have been verified before they are made here.
+
+    Nothing is raised: a state that cannot be read vouches for nothing, and says why.
+    """
+    return {
+        name: _read_runs_of_target(project, project.targets[name], environ)
+        for name in target.require_verified
+    }
+
+
+def _read_runs_of_target(
+    project: Project, target: Target, environ: Mapping[str, str]
+) -> OtherTargetRuns:
+    try:
+        with closing(state_access.open_store(project, target, environ)) as store:
+            if not store.exists():
+                return OtherTargetRuns(missing=True)
+            state = store.read_state()
+            require_state_of_target(project, target, state)
+            last_seen_states = build_last_seen_states(project, target, environ)
+            if last_seen_states.build_older_state_findings(
+                store, state.lineage, store.read_progress(), target
+            ):
+                raise StateError.from_summary(
+                    "This state is older than the last one seen here",
+                    "it is older than the last one seen here",
+                )
+        return _collect_target_runs(
+            state, target, state_access.load_state_keys(project, target, environ)
+        )
+    except SynapseApplyError as failure:
+        return OtherTargetRuns(problem="; ".join(_list_reasons(failure)) or str(failure))
+
+
+def _list_reasons(failure: SynapseApplyError) -> list[str]:
+    return [
+        (diagnostic.detail or diagnostic.summary).rstrip(".") for diagnostic in failure.diagnostics
+    ]
+
+
+def require_state_of_target(project: Project, target: Target, state: State) -> None:
+    """StateError where a state is not that of a target which this run does not connect to.
+
+    What the project file leaves open (a url, a tenant) is compared with nothing: the environment
+    fills holes of the target of a run alone.
+    """
+    pinned_lineage = target.state.lineage
+    if pinned_lineage and state.lineage != pinned_lineage:
+        raise StateError.from_summary(
+            "This state is not the one that the project file pins",
+            f"the project file pins lineage {pinned_lineage}, and it has {state.lineage}",
+        )
+    recorded_identity, expected_identity = (
+        state.binding,
+        _build_other_identity(project, target, state.binding),
+    )
+    if recorded_identity != expected_identity:
+        raise StateError.from_summary(
+            "This state belongs to another backend",
+            f"it was made for {state_access.describe_state_identity(recorded_identity)}, and "
+            f"target "
+            f"{target.name} is "
+            f"{state_access.describe_state_identity(expected_identity)}",
+        )
+
+
+def _build_other_identity(
+    project: Project, target: Target, recorded_identity: StateIdentity
+) -> StateIdentity:
+    if target.is_embedded:
+        return StateIdentity(state_access.EMBEDDED_URL, "", find_data_set_id(project.root))
+    url = normalize_base_url(target.url) if target.url else recorded_identity.url
+    return StateIdentity(url, target.tenant or recorded_identity.tenant)
+
+
+def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> OtherTargetRuns:
+    records = {
+        address: record
+        for address, record in state.records.items()
+        if (kind := CATALOGUE.get(address.kind)) is not None and kind.verification_spec is not None
+    }
+    runs = {address: LastRun.from_json(record.verification) for address, record in records.items()}
+    passed_addresses = [
+        passed_address
+        for passed_address, run in runs.items()
+        if run and run.result is RunStatus.PASSED
+    ]
+    signer = RunSigner(keys, state.lineage)
+    doubts = {
+        address: _find_run_doubt(signer, records[address], target) for address in passed_addresses
+    }
+    return OtherTargetRuns(
+        digests={address: record.digest or "" for address, record in records.items()},
+        runs={address: run for address, run in runs.items() if run is not None},
+        doubts={address: doubt for address, doubt in doubts.items() if doubt is not None},
+    )
+
+
+def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
+    """Why the record of a run that passed is not believed; None where it is."""
+    status, target_name = signer.verify_record(record), target.name
+    if status is SignatureStatus.GENUINE:
+        return None
+    if status is SignatureStatus.UNSIGNED:
+        return RunDoubt(
+            "the record of its run there is not signed: an earlier version made it, or the state "
+            f"key of target {target_name} was not at hand"
+        )
+    if status is SignatureStatus.FORGED:
+        return RunDoubt(
+            "the signature of its run there is of something else: the record was changed, or "
+            "copied from another one"
+        )
+    last_run = LastRun.from_json(record.verification)
+    key_id = parse_key_id(last_run.signature) if last_run else ""
+    current_key = signer.keys.current_key
+    current_text = (
+        f"the key here is {current_key.key_id} from {current_key.origin}"
+        if current_key
+        else "none is here"
+    )
+    return RunDoubt(
+        f"its run there is signed with state key {key_id}, and {current_text}",
+        (
+            (
+                f"give the state key of target {target_name}, "
+                f"as {key_variable_name(target_name)} for example"
+            ),
+        ),
+    )

@@ -1,0 +1,232 @@
+"""Whether our folder and the files in it are trusted: the rule for all below `.synapse-apply`.
+
+A checkout is somebody else's: a pull request can commit a state, a key or a link beside the
+project. What is ours is therefore used only when
+
+- neither it nor a folder on the way to it is a link, a pipe or a repository of its own, and all of
+  it belongs to us (`files/opening.py`, which also opens it), and
+- Git tracks nothing of it, in whatever case it is spelled (here). The repository is the one that
+  `packages/source/repository.py` finds, so no other folder of the checkout can answer. It is asked
+  once as long as its index stays the same.
+
+A state that the project file puts elsewhere is looked at in the same way. Folders outside of the
+checkout may be links: those are the machine's, not a commit's. A link is followed only when we or
+root made it, since in a shared folder others can make some, too.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synapse_apply.files.opening import (
+    IGNORE_FILE,
+    OWN_FOLDER,
+    UntrustedFileError,
+    build_untrusted_error,
+    has_own_folder,
+    is_ignored_by_git,
+)
+from synapse_apply.model.errors import InputError, StateError, SynapseApplyError
+from synapse_apply.packages.entry_names import format_printable
+
+if TYPE_CHECKING:
+    from synapse_apply.packages.source.repository import Repository
+
+# What SQLite and this tool keep beside a state, under its name.
+_COMPANION_SUFFIXES = ("", "-journal", "-wal", "-shm", ".lock")
+_MAX_LINKS = 40
+_tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
+
+
+def check_own_folder(root: Path) -> bool:
+    """Whether the project in `root` has a folder of ours; StateError where it is not trusted."""
+    folder = root / OWN_FOLDER
+    with explain_read_errors(folder):
+        if not has_own_folder(folder):
+            return False
+        _require_untracked(folder, (folder,))
+    return True
+
+
+@contextmanager
+def explain_read_errors(folder: Path) -> Iterator[None]:
+    """Turn what keeps the block from looking into a folder of ours into a StateError."""
+    try:
+        yield
+    except OSError as problem:
+        raise StateError.from_summary(
+            "The folder of states and keys cannot be read",
+            f"{problem.filename or folder}: {problem.strerror or problem}.",
+            "Check who owns it (`ls -la`): a run as another user, or with sudo, may have made it.",
+        ) from None
+
+
+def resolve_trusted_state_path(path: Path, root: Path) -> Path:
+    """The path of a state file that the project file names, without links; StateError.
+
+    `root` is the project's folder.
+    """
+    root = root.absolute()
+    path = root / path
+    if Path(os.path.normpath(path)).is_relative_to(root / OWN_FOLDER):
+        check_own_folder(root)
+        return path
+    with explain_read_errors(path.parent):
+        path = _resolve_links(path, root)
+        if OWN_FOLDER in path.parts:
+            has_own_folder(path.parent)
+        companion_paths = tuple(
+            path.with_name(f"{path.name}{ending}") for ending in _COMPANION_SUFFIXES
+        )
+        if any(os.path.lexists(companion) for companion in companion_paths):
+            _require_untracked(path, companion_paths)
+        return path
+
+
+def is_own_folder_ignored(root: Path) -> bool:
+    """Whether the folder of the project in `root`, if there is one, has Git ignore it."""
+    folder = root / OWN_FOLDER
+    return not has_own_folder(folder) or is_ignored_by_git(folder)
+
+
+def _resolve_links(path: Path, root: Path) -> Path:
+    """The path with the links in it followed; StateError for one that is not followed."""
+    resolved, remaining_parts = Path(path.anchor), list(reversed(path.parts[1:]))
+    if path.is_relative_to(root):  # the way to the project is that of whoever runs us
+        resolved, remaining_parts = (
+            Path(os.path.realpath(root)),
+            list(reversed(path.relative_to(root).parts)),
+        )
+    root = Path(os.path.realpath(root))
+    for _ in range(_MAX_LINKS):
+        while remaining_parts:
+            name = remaining_parts.pop()
+            if name == "..":
+                resolved = resolved.parent
+                continue
+            candidate = resolved / name
+            if candidate.is_symlink():
+                break
+            resolved = candidate
+        else:
+            return resolved
+        _require_trusted_link(candidate, root)
+        target = candidate.readlink()
+        resolved = Path("/") if target.is_absolute() else resolved
+        remaining_parts += [part for part in reversed(target.parts) if part != "/"]
+    raise build_untrusted_error(path, "is behind links that lead in a circle")
+
+
+def _require_trusted_link(link: Path, root: Path) -> None:
+    """StateError for a link that a commit or another user may have made."""
+    if link.is_relative_to(root) or _find_repository(link) is not None:
+        raise build_untrusted_error(
+            link,
+            "is a link in a checkout",
+            "A commit may have put it there. Name the file itself as the target's state.url.",
+        )
+    owner = link.lstat().st_uid
+    if owner not in (os.geteuid(), 0):
+        raise build_untrusted_error(link, f"is a link of another user (uid {owner})")
+
+
+def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
+    """StateError when Git tracks one of these paths, or something below it."""
+    tracked_paths = [
+        tracked_path
+        for tracked_path in _find_tracked_paths(own_path, paths)
+        if not _is_ignore_file(own_path, tracked_path)
+    ]
+    if not tracked_paths:
+        return
+    tracked_text = format_printable(tracked_paths[0]) + (
+        f" and {len(tracked_paths) - 1} more" if len(tracked_paths) > 1 else ""
+    )
+    name = (
+        OWN_FOLDER if own_path.name == OWN_FOLDER else format_printable(Path(tracked_paths[0]).name)
+    )
+    raise build_untrusted_error(
+        own_path,
+        f"is in Git's index ({tracked_text})",
+        "What is recorded must come from no commit. If nobody attacked you, take them out of "
+        f"Git and keep them: `git rm -r --cached {shlex.quote(name)}` in {own_path.parent}, then "
+        "commit. Else remove them.",
+    )
+
+
+def _is_ignore_file(folder: Path, tracked_path: str) -> bool:
+    """Whether it is the file that has Git ignore our folder, and it does."""
+    name = f"{OWN_FOLDER}/{IGNORE_FILE}"
+    is_ignore_path = tracked_path == name or tracked_path.endswith(f"/{name}")
+    return is_ignore_path and folder.name == OWN_FOLDER and is_ignored_by_git(folder)
+
+
+def _find_tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
+    """What Git tracks of these paths, as paths from the top of the repository."""
+    real_folder = Path(os.path.realpath(own_path.parent))
+    repository = _find_repository(real_folder / own_path.name)
+    if repository is None:
+        return ()
+    names = tuple(
+        (real_folder / path.name).relative_to(repository.top).as_posix() for path in paths
+    )
+    cache_key = (repository, names, _fingerprint_index(repository))
+    if cache_key not in _tracked_by_index:
+        _tracked_by_index[cache_key] = _list_tracked_paths(repository, names)
+    return _tracked_by_index[cache_key]
+
+
+def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple[str, ...]:
+    from synapse_apply.packages.source.repository import run_git
+
+    # Where file systems take A for a, `.Synapse-Apply` of a commit is our folder.
+    specs = (f":(top,icase,literal){name}" for name in names)
+    try:
+        code, out, error_text = run_git(repository.top, repository, "ls-files", "-z", "--", *specs)
+    except InputError as problem:
+        raise _build_git_failure_error(repository.top / names[0], problem) from None
+    if code:
+        failure = InputError.from_summary("", error_text.strip().removeprefix("fatal: "))
+        raise _build_git_failure_error(repository.top / names[0], failure)
+    return tuple(os.fsdecode(name) for name in out.split(b"\0") if name)
+
+
+def _find_repository(path: Path) -> Repository | None:
+    """The repository that a path lies in; StateError for one that may not be believed."""
+    # Here, not above: many commands find no folder of ours, and need no Git.
+    from synapse_apply.packages.source.repository import find_repository
+
+    try:
+        return find_repository(path.parent)
+    except InputError as problem:
+        raise _build_git_failure_error(path, problem) from None
+
+
+def _build_git_failure_error(path: Path, problem: SynapseApplyError) -> UntrustedFileError:
+    reason = "; ".join(finding.detail.rstrip(".") for finding in problem.diagnostics)
+    return build_untrusted_error(
+        path,
+        f"may come from a commit: Git cannot tell ({reason})",
+        "Install git, and see that `git status` works here. If the repository is another user's "
+        "on purpose: `git config --global --add safe.directory FOLDER`.",
+    )
+
+
+def _fingerprint_index(repository: Repository) -> tuple[int, ...]:
+    """What tells one index from a later one; nothing where nothing was ever added."""
+    try:
+        index_stat = (repository.git_dir / "index").stat()
+    except FileNotFoundError:
+        return ()
+    return (
+        index_stat.st_dev,
+        index_stat.st_ino,
+        index_stat.st_size,
+        index_stat.st_mtime_ns,
+        index_stat.st_ctime_ns,
+    )

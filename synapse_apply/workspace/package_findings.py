@@ -1,0 +1,140 @@
+"""What is said of the packages that targets declare, and of what these need: rules to findings.
+
+A package for the embedded backend alone gets warnings where others get errors: that backend takes
+what the platform's own tools refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.manifests.decode.draft import ConfigWithPositions
+from synapse_apply.manifests.decode.loading import LoadedManifests
+from synapse_apply.manifests.decode.package_needs import iter_unmet_needs
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, Severity
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.packages.rules import PackageFlaw, build_flaw_finding
+from synapse_apply.model.project import Target
+from synapse_apply.model.resource import Desired, PackageSource
+from synapse_apply.model.secrets.credentials import hide_secret
+from synapse_apply.planning.order import sort_by_dependencies
+from synapse_apply.workspace.configuration import format_path
+from synapse_apply.workspace.package_sources import PackageSources
+
+_PUBLISHED_KIND = "published"
+
+
+def lint_packages(
+    root: Path, sources: PackageSources, target_manifests: Sequence[LoadedManifests]
+) -> tuple[Diagnostic, ...]:
+    """The findings about all packages of some targets; what several share is said once.
+
+    `root` is the project's folder; `sources` has read the packages.
+    """
+    findings_by_key: dict[Diagnostic, list[Diagnostic]] = {}
+    for manifests in target_manifests:
+        for finding in _iter_target_findings(root, sources, manifests):
+            finding_key = finding.with_changes(severity=Severity.NOTE, target=None)
+            findings_by_key.setdefault(finding_key, []).append(finding)
+    return tuple(map(_merge_alike_findings, findings_by_key.values()))
+
+
+def _merge_alike_findings(findings: Sequence[Diagnostic]) -> Diagnostic:
+    """One of findings that differ in their target and in how they weigh."""
+    severest = next((finding for finding in findings if finding.is_error), findings[0])
+    return (
+        severest
+        if len({finding.target for finding in findings}) == 1
+        else severest.with_changes(target=None)
+    )
+
+
+def with_visible_path(finding: Diagnostic, root: Path) -> Diagnostic:
+    """A finding in a package of a project's folder, at the place seen from the working folder."""
+    position = finding.position
+    return (
+        finding
+        if position is None
+        else finding.with_changes(
+            position=replace(position, file=format_path(root / position.file))
+        )
+    )
+
+
+def _iter_target_findings(
+    root: Path, sources: PackageSources, manifests: LoadedManifests
+) -> Iterator[Diagnostic]:
+    target = manifests.target
+    # Also those of documents that have errors of their own, and of plugins without a release.
+    for source in sources.list_read_sources(target):
+        for flaw in sources.list_flaws(source, target):
+            if (replace(source, position=None), flaw.rule) in manifests.reported_flaws:
+                continue
+            yield with_visible_path(build_flaw_finding(flaw, embedded=target.is_embedded), root)
+    yield from _iter_unmet_needs(root, sources, manifests)
+    yield from iter_cycle_findings(manifests.desired)
+    if not target.is_embedded:
+        yield from _iter_platform_limit_findings(target, manifests.desired.values())
+
+
+def _iter_unmet_needs(
+    root: Path, sources: PackageSources, manifests: LoadedManifests
+) -> Iterator[Diagnostic]:
+    config_reader = sources.build_config_reader(manifests.target)
+
+    def read_source_config(source: PackageSource) -> ConfigWithPositions:
+        try:
+            config = None if source.kind == _PUBLISHED_KIND else config_reader(source)
+        except InputError:  # told already
+            config = None
+        return config or ({}, {})
+
+    from synapse_apply.packages.lint import redact_flaw
+
+    for resource, flaw in iter_unmet_needs(manifests.desired, read_source_config):
+        finding = with_visible_path(
+            build_flaw_finding(redact_flaw(flaw), embedded=manifests.target.is_embedded), root
+        )
+        yield finding.with_changes(address=str(resource.address), target=manifests.target.name)
+
+
+def iter_cycle_findings(resources: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
+    """A finding for each circle of resources that need each other."""
+    graph = {address: resource.depends_on for address, resource in resources.items()}
+    _, dependency_cycles = sort_by_dependencies(graph, lambda _address: 0)
+    for cycle in dependency_cycles:
+        first_resource = resources[cycle[0]]
+        detail = " needs ".join(str(address) for address in reversed(cycle))
+        flaw = PackageFlaw("package:dependency-cycle", detail, "take one of these dependencies out")
+        yield build_flaw_finding(flaw).with_changes(
+            position=first_resource.position, address=str(first_resource.address)
+        )
+
+
+def _iter_platform_limit_findings(
+    target: Target, resources: Iterable[Desired]
+) -> Iterator[Diagnostic]:
+    """Values that the API page leaves free, and the platform's own service does not."""
+    for resource in resources:
+        kind = CATALOGUE[resource.address.kind]
+        for name, constraint in kind.select_binding(target.api).platform_constraints.items():
+            value = resource.spec.get(name)
+            if value is not None and constraint.accepts_value(value):
+                continue
+            description = (
+                f"has no `{name}`" if value is None else f"has {name} {hide_secret(value)}"
+            )
+            flaw = PackageFlaw(
+                f"package:{kind.prefix}-{name}",
+                f"{resource.address} {description}, which the platform's own service does not take",
+                f"write {constraint.description}",
+                resource.find_position((name,)),
+                ("spec", name),
+            )
+            yield build_flaw_finding(flaw).with_changes(
+                address=str(resource.address), target=target.name
+            )

@@ -1,0 +1,222 @@
+"""Package sources: each read once for all that ask, or told by a saved plan and never read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synapse_apply.manifests.decode.draft import ConfigWithPositions
+from synapse_apply.manifests.yaml.reader import read_mapping
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Package, PackageSource
+
+if TYPE_CHECKING:
+    from synapse_apply.packages.digest_cache import DigestCache
+    from synapse_apply.packages.lint import PackageLint
+    from synapse_apply.workspace.digest_cache import DigestCacheFile
+
+_SourceKey = tuple[PackageSource, tuple[str, ...]]
+
+
+@frozen
+class ConfigText:
+    """A package's config.yaml, and how messages call it."""
+
+    text: str
+    name: str
+
+
+@frozen
+class SourceContent:
+    """What a source held when it was read; `package` is None where only its config was needed."""
+
+    source: PackageSource
+    config: ConfigText | None = None
+    package: Package | None = None
+
+
+@frozen
+class PackageCarrier:
+    """A file that carries packages: what it tells of sources, and its entries' bytes by name."""
+
+    file: Path
+    source_contents: tuple[SourceContent, ...]
+    package_sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+class PackageSources:
+    """The package sources of a project. What `told` has is believed and not looked at.
+
+    With `ref` folders and zips are read as that Git ref has them. `environ` says whether what
+    files held is kept for the next run. With `linted` packages are looked into while they are read.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        known_contents: Iterable[SourceContent] = (),
+        ref: str = "",
+        environ: Mapping[str, str] | None = None,
+        *,
+        should_lint: bool = False,
+    ) -> None:
+        self._project = project
+        self._should_lint = should_lint
+        self._flaws: dict[_SourceKey, list[PackageFlaw]] = {}
+        self._ref = ref
+        self._environ = environ
+        self._digest_cache: DigestCacheFile | None = None
+        self._known_contents = {content.source: content for content in known_contents}
+        self._configs: dict[_SourceKey, ConfigText | None] = {}
+        self._packages: dict[_SourceKey, tuple[Package | None, list[Diagnostic]]] = {}
+
+    def build_config_reader(
+        self, target: Target
+    ) -> Callable[[PackageSource], ConfigWithPositions | None]:
+        """Reads the config.yaml of a source for one target; InputError."""
+
+        def read_config(source: PackageSource) -> ConfigWithPositions | None:
+            config = self._find_config(*self._source_key(source, target))
+            return None if config is None else read_mapping(config.text, config.name)
+
+        return read_config
+
+    def inspect_package(
+        self, source: PackageSource, target: Target
+    ) -> tuple[Package | None, list[Diagnostic]]:
+        """A source's content and what is to be said of it; None where it cannot be used."""
+        key = self._source_key(source, target)
+        if key not in self._packages:
+            content = self._known_contents.get(key[0])
+            known_package = content.package if content else None
+            self._packages[key] = (
+                (known_package, []) if known_package else self._inspect_source(key)
+            )
+        return self._packages[key]
+
+    def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
+        """What a source is against; it is read where nobody has asked for it."""
+        self.inspect_package(source, target)
+        return self._flaws.get(self._source_key(source, target), [])
+
+    def list_read_sources(self, target: Target) -> tuple[PackageSource, ...]:
+        """The sources whose config.yaml one target needed, for whatever document."""
+        return tuple(
+            source for source, allowed_files in self._configs if allowed_files == target.allow_files
+        )
+
+    def save_digests(self) -> DigestCache | None:
+        """Write down what files held; what is known of them, None where nobody was asked."""
+        return None if self._digest_cache is None else self._digest_cache.save_digests()
+
+    def list_source_contents(self, target: Target) -> tuple[SourceContent, ...]:
+        """All that one target asked for, for a plan that is to need no source again."""
+        keys = dict.fromkeys((*self._configs, *self._packages))
+        return tuple(
+            SourceContent(key[0], self._configs.get(key), self._packages.get(key, (None, []))[0])
+            for key in sorted(keys, key=str)
+            if key[1] == target.allow_files
+        )
+
+    def _find_config(
+        self, source: PackageSource, allow_files: tuple[str, ...]
+    ) -> ConfigText | None:
+        key = (source, allow_files)
+        if key not in self._configs:
+            content = self._known_contents.get(source)
+            self._configs[key] = (
+                content.config if content else self._read_config_text(source, allow_files)
+            )
+        return self._configs[key]
+
+    def _source_key(self, source: PackageSource, target: Target) -> _SourceKey:
+        plain_source = replace(source, position=None)
+        if self._ref:
+            from synapse_apply.packages.source.open_source import with_ref
+
+            plain_source = with_ref(plain_source, self._ref)
+        return plain_source, target.allow_files
+
+    def _is_uncommitted_zip(self, source: PackageSource) -> bool:
+        """Whether it is a zip that was built and never committed, of a commit that is read."""
+        from synapse_apply.packages.source.open_source import FILE, is_zip_committed
+
+        is_zip = source.kind == FILE and bool(source.ref)
+        return is_zip and not is_zip_committed(source, self._project.root)
+
+    def _read_config_text(
+        self, source: PackageSource, allow_files: tuple[str, ...]
+    ) -> ConfigText | None:
+        # Here, not above: a project of storages alone needs no package reader.
+        from synapse_apply.packages.source.open_source import read_config_text
+
+        if self._is_uncommitted_zip(source):
+            return None
+        text_and_name = read_config_text(source, self._project.root, allow_files)
+        return None if text_and_name is None else ConfigText(*text_and_name)
+
+    def _inspect_source(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
+        from synapse_apply.packages.inspection import inspect_source
+        from synapse_apply.workspace.digest_cache import open_digest_cache
+
+        findings: list[Diagnostic] = []
+        source, allow_files = key
+        if self._digest_cache is None and self._environ is not None:
+            self._digest_cache = open_digest_cache(self._project, self._environ)
+        if self._is_uncommitted_zip(source):
+            return None, [_build_uncommitted_warning(source)]
+        package_linter = build_package_linter(source) if self._should_lint else None
+        try:
+            package = inspect_source(
+                source,
+                self._project.root,
+                self._project.max_package_size,
+                allow_files=allow_files,
+                warn=findings.append,
+                digests=self._digest_cache.digests if self._digest_cache else None,
+                watcher=package_linter,
+            )
+        except InputError as problem:
+            return None, [*findings, *problem.diagnostics]
+        finally:
+            if package_linter is not None:
+                self._flaws[key] = package_linter.list_flaws()
+        return package, findings
+
+
+def build_package_linter(source: PackageSource) -> PackageLint:
+    """What looks into a package while it is read."""
+    from synapse_apply.manifests.decode.package_config import read_package_config
+    from synapse_apply.packages.lint import PackageLint
+
+    return PackageLint(source, read_package_config)
+
+
+def _build_uncommitted_warning(source: PackageSource) -> Diagnostic:
+    return warning_finding(
+        "Package file not in that Git ref",
+        f"{source.path} is not in {source.short_ref}, so its content is not known.",
+        "What is published already is compared by its fields alone; nothing can be published.",
+    )
+
+
+def source_content_to_json(content: SourceContent) -> dict[str, Any]:
+    """As a saved plan has it."""
+    from synapse_apply.model.coding.json_shapes import build_coder
+
+    encoded: dict[str, Any] = build_coder(SourceContent).encode(content)
+    return encoded
+
+
+def source_content_from_json(data: Any) -> SourceContent:
+    """The inverse of held_to_json; ValueError for any other shape."""
+    from synapse_apply.model.coding.json_shapes import build_coder
+
+    decoded: SourceContent = build_coder(SourceContent).decode(data)
+    return decoded

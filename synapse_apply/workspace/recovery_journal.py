@@ -1,0 +1,498 @@
+"""What was done and the state could not be told: kept in a file until it can (design section 7).
+
+One line a call, as JSON: the intent as it ended, the record it leads to, and the line of history.
+Like a state it holds digests in place of secrets.
+
+Each line ends in a signature under the state key, over the line, its number and the signature
+before it: no line can be changed, left out before another, put elsewhere or taken from another
+file. A last line that is missing shows as an open call. Whoever can write to the checkout could
+write such a file, so one that the key in use did not sign is nothing that a plan speaks of.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shlex
+import stat
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from synapse_apply.files.opening import UntrustedFileError, open_own_file
+from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.json_values import Json
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.state import AuditEntry, Intent, IntentState, Record, State
+from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.secrets.signatures import (
+    SignatureStatus,
+    parse_key_id,
+    sign_document,
+    verify_signature,
+)
+from synapse_apply.stores.private_files import create_folders, create_own_file
+from synapse_apply.workspace.own_folder import check_own_folder
+
+FILE_FORMAT = 1
+_FILE_PREFIX = "unrecorded"
+_PLAN_ID_PATTERN = "[0-9a-f-]{36}"
+_SIGNED_PURPOSE = "line of what a run did"
+_SIGNATURE_KEY = "signature"
+_MAX_BYTES = 256 * 1024**2
+
+
+@frozen
+class EndedCall:
+    """A call that has ended, and what the state is to say of it.
+
+    `target` and `plan_id` are those of the run that wrote it; "" in files of earlier versions.
+    """
+
+    lineage: str
+    intent: Intent
+    record: Record | None
+    audit_entry: AuditEntry
+    target: str = ""
+    plan_id: str = ""
+
+
+@frozen
+class JournalContent:
+    """The calls in a file, in their order, and what their signatures show.
+
+    `reason` says of a file that the key in use did not sign what is wrong, as the end of a
+    sentence.
+    """
+
+    calls: tuple[EndedCall, ...]
+    signature_status: SignatureStatus = SignatureStatus.GENUINE
+    reason: str = ""
+
+    @property
+    def is_genuine(self) -> bool:
+        """Whether a run that had the state key wrote all of it."""
+        return self.signature_status is SignatureStatus.GENUINE
+
+
+class RecoveryJournal:
+    """The file of one run. It is made when the first call cannot be recorded; any thread writes."""
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        target: str,
+        lineage: str,
+        plan_id: str,
+        keys: StateKeys | None = None,
+    ) -> None:
+        """`folders` are tried in their order: the disk of the state may be the full one."""
+        self._folders = list(folders)
+        self._name = f"{_FILE_PREFIX}-{target}-{plan_id}.jsonl"
+        self._run_identity = {"lineage": lineage, "target": target, "plan": plan_id}
+        self._keys = keys or StateKeys()
+        self._lock = Lock()
+
+    def record_call(self, intent: Intent, record: Record | None, entry: AuditEntry) -> str:
+        """Write a call down, durably; gives the file's path, "" where it could not be kept."""
+        line = {
+            "format": FILE_FORMAT,
+            **self._run_identity,
+            "intent": codec.intent_to_json(intent),
+            "record": codec.record_to_json(record) if record else None,
+            "entry": codec.audit_entry_to_json(entry),
+        }
+        with self._lock:
+            for folder in self._folders:
+                with suppress(OSError, UntrustedFileError):
+                    path = folder / self._name
+                    signed_line = {**line, **self._sign_line(path, line)}
+                    return str(_append_line(path, codec.format_canonical_json(signed_line)))
+        return ""
+
+    def _sign_line(self, path: Path, line: Json) -> Json:
+        """The signature of the next line of a file, by its key; nothing where it bears none.
+
+        A reviewed plan is applied again under its id: its file goes on as it began. OSError for
+        one that cannot go on.
+        """
+        line_count, last_signature = _read_line_count_and_signature(path)
+        if line_count and not last_signature:
+            return {}
+        signature = sign_document(
+            self._keys,
+            _SIGNED_PURPOSE,
+            _build_signed_document(line_count + 1, last_signature, line),
+        )
+        if line_count and not signature:
+            raise OSError(errno.EEXIST, "what is there is signed, and there is no key")
+        return {_SIGNATURE_KEY: signature} if signature else {}
+
+
+def _build_signed_document(number: int, previous_signature: str, line: Mapping[str, Any]) -> Json:
+    """What the signature of a line is over; `previous_signature` is that of the line before it."""
+    return {"number": number, "before": previous_signature, "line": dict(line)}
+
+
+def _read_trusted_lines(path: Path) -> list[str]:
+    """UntrustedFileError for a link or another user's file."""
+    with os.fdopen(open_own_file(path, os.O_RDONLY), encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def _read_line_count_and_signature(path: Path) -> tuple[int, str]:
+    """How many lines a file has, and the signature of the last; OSError for what is none."""
+    try:
+        lines = _read_trusted_lines(path)
+        return len(lines), str(json.loads(lines[-1]).get(_SIGNATURE_KEY, "")) if lines else ""
+    except FileNotFoundError:
+        return 0, ""
+    except (ValueError, AttributeError, RecursionError):
+        raise OSError(errno.EEXIST, "something else is there") from None
+
+
+def _append_line(path: Path, line: str) -> Path:
+    """A whole line or none, on the disk when this returns."""
+    create_folders(path.parent)
+    with suppress(FileExistsError):
+        create_own_file(path)
+    with os.fdopen(open_own_file(path, os.O_RDWR), "r+b") as file:
+        end_offset = file.seek(0, os.SEEK_END)
+        try:
+            file.write(f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end_offset)
+            raise
+    return path
+
+
+def list_journal_folders(project: Project) -> tuple[Path, Path]:
+    """Beside the project, else where the system keeps temporary files."""
+    return _own_folder_path(project), Path(tempfile.gettempdir())
+
+
+def _own_folder_path(project: Project) -> Path:
+    return project.root / ".synapse-apply"
+
+
+def build_unrecorded_warnings(
+    project: Project, target: Target, keys: StateKeys, lineage: str = ""
+) -> tuple[Diagnostic, ...]:
+    """A warning for each such file that nobody has given to the state yet.
+
+    Only what the key in use signed counts; where others put files, too, only what this user wrote
+    for the state of this lineage.
+    """
+    return tuple(
+        warning_finding(
+            "An earlier run could not record what it did",
+            f"{path} tells which calls were done; the state does not know of them yet.",
+            f"Before you apply: `{_format_recover_command(target, path)}`.",
+            target=target.name,
+        )
+        for path in _list_journal_files(project, target, lineage)
+        if (content := _read_journal_or_none(path, target, keys)) is not None and content.is_genuine
+    )
+
+
+def build_journal_warnings(
+    project: Project, target: Target, keys: StateKeys, lineage: str = ""
+) -> tuple[Diagnostic, ...]:
+    """The same, and a warning for each file of such a name that the key in use did not sign.
+
+    For commands that look after a state; no plan speaks of the latter.
+    """
+    genuine_warnings = build_unrecorded_warnings(project, target, keys, lineage)
+    return genuine_warnings + tuple(
+        warning_finding(
+            "A file tells of calls, and the state key did not sign it",
+            f"{path}: {content.reason if content else 'it is not what a run writes'}. Nothing is "
+            "done with it.",
+            f"If the report of a run of yours named it: `{_format_recover_command(target, path)}` "
+            f"shows all that it says, and asks. If not, remove it, and find out who put it there.",
+            target=target.name,
+        )
+        for path in _list_journal_files(project, target, lineage)
+        if (content := _read_journal_or_none(path, target, keys)) is None or not content.is_genuine
+    )
+
+
+def _read_journal_or_none(path: Path, target: Target, keys: StateKeys) -> JournalContent | None:
+    """None where it cannot be used."""
+    try:
+        return read_journal_file(path, target.name, keys)
+    except InputError:
+        return None
+
+
+@frozen
+class JournalFile:
+    """A file that tells that an open call was done; `ended_intent` is the call as it ended.
+
+    `is_genuine`: the state key signed it.
+    """
+
+    path: Path
+    ended_intent: Intent
+    recover_command: str
+    is_genuine: bool = True
+
+    @property
+    def description(self) -> str:
+        """What the file tells, as a part of a sentence."""
+        id_text = f" (id {self.ended_intent.remote_id})" if self.ended_intent.remote_id else ""
+        return (
+            f"{self.path} tells that the {self.ended_intent.verb} of "
+            f"{self.ended_intent.address} was done{id_text}"
+        )
+
+    @property
+    def recovery_hint(self) -> str:
+        return f"{self.description}: `{self.recover_command}` records it"
+
+
+def find_done_calls(
+    project: Project, target: Target, state: State, keys: StateKeys
+) -> Mapping[str, JournalFile]:
+    """Which open calls were done, as files of this state tell: by the id of the intent.
+
+    A file that cannot be read, or that the key in use did not sign, tells nothing here.
+    """
+    files_by_intent = find_unverified_done_calls(project, target, state, keys)
+    return {
+        intent_id: journal_file
+        for intent_id, journal_file in files_by_intent.items()
+        if journal_file.is_genuine
+    }
+
+
+def find_unverified_done_calls(
+    project: Project, target: Target, state: State, keys: StateKeys
+) -> Mapping[str, JournalFile]:
+    """The same, of files that nobody signed, too."""
+    files_by_intent: dict[str, JournalFile] = {}
+    open_by_id = {intent.id: intent for intent in state.open_intents}
+    # In a run that this state does not know of, the same object was made under another intent.
+    open_creates = {
+        intent.address: intent
+        for intent in state.open_intents
+        if intent.verb == "create" and intent.address not in state.records
+    }
+    for path in _list_journal_files(project, target, state.lineage) if open_by_id else ():
+        content = _read_journal_or_none(path, target, keys)
+        for ended_call in _list_done_calls(content, state.lineage):
+            ended_intent = ended_call.intent
+            create_intent = (
+                open_creates.get(ended_intent.address) if ended_intent.verb == "create" else None
+            )
+            for intent in {
+                candidate.id: candidate
+                for candidate in (open_by_id.get(ended_intent.id), create_intent)
+                if candidate
+            }:
+                is_genuine = content is not None and content.is_genuine
+                if is_genuine or intent not in files_by_intent:
+                    files_by_intent[intent] = JournalFile(
+                        path, ended_intent, _format_recover_command(target, path), is_genuine
+                    )
+    return files_by_intent
+
+
+def _list_done_calls(content: JournalContent | None, lineage: str) -> list[EndedCall]:
+    all_calls = content.calls if content is not None else ()
+    done_calls = [
+        ended_call for ended_call in all_calls if ended_call.intent.state is IntentState.DONE
+    ]
+    return [ended_call for ended_call in done_calls if ended_call.lineage == lineage]
+
+
+def _format_recover_command(target: Target, path: Path) -> str:
+    return f"synapse-apply state recover -t {target.name} {shlex.quote(str(path))}"
+
+
+def _list_journal_files(project: Project, target: Target, lineage: str) -> list[Path]:
+    """Files that nobody has given to the state yet."""
+    own_folder, shared_folder = list_journal_folders(project)
+    check_own_folder(project.root)
+    own_paths = _list_target_files(own_folder, target.name)
+    return own_paths + [
+        path
+        for path in _list_target_files(shared_folder, target.name)
+        if _belongs_to_lineage(path, lineage)
+    ]
+
+
+def _list_target_files(folder: Path, target: str) -> list[Path]:
+    return sorted(
+        path for path in folder.glob(f"{_FILE_PREFIX}-*.jsonl") if _is_target_file(path, target)
+    )
+
+
+def _is_target_file(path: Path, target: str) -> bool:
+    """Whether a file is named after a run on this target, and not on prod-eu where it is prod."""
+    return (
+        re.fullmatch(f"{_FILE_PREFIX}-{re.escape(target)}-{_PLAN_ID_PATTERN}\\.jsonl", path.name)
+        is not None
+    )
+
+
+def _belongs_to_lineage(path: Path, lineage: str) -> bool:
+    """Whether a file is this user's, and is of this state."""
+    try:
+        if not lineage or path.is_symlink() or path.stat().st_uid != os.getuid():
+            return False
+        return any(ended_call.lineage == lineage for ended_call in read_journal_file(path).calls)
+    except (OSError, InputError):
+        return False
+
+
+def read_journal_file(
+    path: Path, target: str = "", keys: StateKeys | None = None
+) -> JournalContent:
+    """What is in a file; InputError when it is none of ours, or a line has not its own signature.
+
+    A file of a run on `target` may be empty: the disk was full before its first line was written.
+    """
+    try:
+        file_status = path.lstat()
+        if not stat.S_ISREG(file_status.st_mode):
+            raise _build_unusable_error(
+                path, "it is a folder, a link or a device, not a plain file"
+            )
+        if file_status.st_size > _MAX_BYTES:
+            raise _build_unusable_error(path, "it is larger than what any run does")
+        lines = _read_trusted_lines(path)
+    except UntrustedFileError as failure:
+        raise InputError(*failure.diagnostics) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "it is not text"
+        raise _build_unusable_error(path, reason) from None
+    if not lines and not (target and _is_target_file(path, target)):
+        raise _build_unusable_error(path, "it is empty")
+    documents = [_parse_json_line(path, number, line) for number, line in enumerate(lines, start=1)]
+    calls = tuple(
+        _decode_call(path, number, entry) for number, entry in enumerate(documents, start=1)
+    )
+    _require_one_run(path, calls)
+    signature_status, reason = _find_signature_status(path, documents, keys or StateKeys())
+    if signature_status is SignatureStatus.GENUINE and any(
+        entry.target != target for entry in calls if target
+    ):
+        raise _build_unusable_error(path, f"a run on target {calls[0].target} wrote it")
+    return JournalContent(calls, signature_status, reason)
+
+
+def _parse_json_line(path: Path, number: int, line: str) -> Json:
+    try:
+        document: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise _build_bad_line_error(path, number)
+    return document
+
+
+def _decode_call(path: Path, number: int, document: Json) -> EndedCall:
+    try:
+        if document["format"] != FILE_FORMAT:
+            raise _build_unusable_error(path, "another version wrote it")
+        call = EndedCall(
+            str(document["lineage"]),
+            codec.intent_from_json(document["intent"]),
+            codec.record_from_json(document["record"]) if document["record"] else None,
+            codec.audit_entry_from_json(document["entry"]),
+            str(document.get("target", "")),
+            str(document.get("plan", "")),
+        )
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise _build_bad_line_error(path, number) from None
+    addresses = {call.intent.address, call.record.address if call.record else None}
+    if len(addresses - {None}) != 1:
+        raise _build_bad_line_error(path, number)
+    return call
+
+
+def _require_one_run(path: Path, calls: Sequence[EndedCall]) -> None:
+    """A file is that of one run."""
+    for number, call in enumerate(calls, start=1):
+        first_call = calls[0]
+        if (call.lineage, call.target, call.plan_id) != (
+            first_call.lineage,
+            first_call.target,
+            first_call.plan_id,
+        ):
+            raise _build_unusable_error(path, f"line {number} is of another run than line 1")
+
+
+def _find_signature_status(
+    path: Path, documents: Iterable[Json], keys: StateKeys
+) -> tuple[SignatureStatus, str]:
+    """What the signatures of all lines show; InputError where one is not that of its line."""
+    signature_status: SignatureStatus | None = None
+    previous_signature = ""
+    for number, document in enumerate(documents, start=1):
+        line = {name: value for name, value in document.items() if name != _SIGNATURE_KEY}
+        signature = str(document.get(_SIGNATURE_KEY, ""))
+        try:
+            line_status = verify_signature(
+                keys,
+                _SIGNED_PURPOSE,
+                _build_signed_document(number, previous_signature, line),
+                signature,
+            )
+        except (ValueError, RecursionError):
+            raise _build_bad_line_error(path, number) from None
+        if line_status is SignatureStatus.FORGED:
+            raise _build_forged_error(path, number, "bears a signature that is not its own")
+        if signature_status is not None and line_status is not signature_status:
+            raise _build_forged_error(path, number, "is not signed as the lines before it are")
+        if number > 1 and parse_key_id(signature) != parse_key_id(previous_signature):
+            raise _build_forged_error(
+                path, number, "is signed with another key than the lines before it"
+            )
+        signature_status, previous_signature = line_status, signature
+    return signature_status or SignatureStatus.GENUINE, _explain_status(
+        signature_status, previous_signature
+    )
+
+
+def _explain_status(status: SignatureStatus | None, signature: str) -> str:
+    if status is SignatureStatus.UNSIGNED:
+        return "it is not signed: an earlier version wrote it, or a run without the state key"
+    if status in {SignatureStatus.STRANGE, SignatureStatus.EARLIER}:
+        return f"it is signed with state key {parse_key_id(signature)}, which is not the one in use"
+    return ""
+
+
+def _build_bad_line_error(path: Path, number: int) -> InputError:
+    return _build_unusable_error(path, f"line {number} is not what a run writes")
+
+
+def _build_forged_error(path: Path, number: int, reason: str) -> InputError:
+    failure = InputError.from_summary(
+        "This file was changed after a run wrote it",
+        f"{path}: line {number} {reason}. Nothing of it is recorded.",
+        "Look at the backend for what it says. Without the file the next apply looks up what is "
+        "open; find out who can write there, then remove it.",
+    )
+    return InputError(*failure.diagnostics)
+
+
+def _build_unusable_error(path: Path, reason: str) -> InputError:
+    failure = InputError.from_summary(
+        "This file does not tell what a run did",
+        f"{path}: {reason}.",
+        "Give the file that the report of the run names.",
+    )
+    return InputError(*failure.diagnostics)

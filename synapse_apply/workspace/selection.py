@@ -1,0 +1,285 @@
+"""What names on a command line stand for: one spelling for every command.
+
+A name is an address; a series, as `release/yolo`, which is its declared members, or those that are
+recorded where none is declared; a kind; a label as KEY=VALUE; a bare name such as `yolo` or
+`yolo@1.2.0` where only one kind has it; or any of these with `*` for whatever stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import field
+from typing import Protocol
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.manifests.phrases import suggest_known_word
+from synapse_apply.model.address import Address, is_pattern, matches_pattern, sort_addresses
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import InputError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.state import State
+
+_MAX_LISTED = 10
+
+KnownAddresses = Mapping[Address, None]
+"""All addresses there are, in order."""
+
+
+class Selectable(Protocol):
+    """What addresses are chosen from."""
+
+    @property
+    def desired(self) -> Mapping[Address, Desired]: ...
+    @property
+    def catalogue(self) -> Catalogue: ...
+    def list_recorded_addresses(self) -> Iterable[Address]: ...
+
+
+@frozen
+class SelectableAddresses:
+    """What is chosen from where there is no whole context: a state alone, or manifests alone."""
+
+    desired: Mapping[Address, Desired] = field(default_factory=dict)
+    addresses: Collection[Address] = ()
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
+
+    def list_recorded_addresses(self) -> Iterable[Address]:
+        """The addresses beside those that are declared."""
+        return self.addresses
+
+
+def build_state_selectable(state: State) -> SelectableAddresses:
+    """What a state knows: its records, and what has a call open."""
+    return SelectableAddresses(
+        {}, {*state.records, *(intent.address for intent in state.open_intents)}
+    )
+
+
+def select_addresses(
+    selectable: Selectable,
+    only: Sequence[str],
+    exclude: Sequence[str],
+    kinds: Collection[str] = (),
+) -> frozenset[Address] | None:
+    """The selected addresses, None for all; InputError with every name that fits nothing.
+
+    What `exclude` names is taken out of what `only` names, or of all. `kinds` are those that a
+    bare name can be of, by default every one.
+    """
+    if not only and not exclude:
+        return None
+    known_addresses = _list_known_addresses(selectable)
+    findings: list[Diagnostic] = []
+
+    def resolve_names(names: Iterable[str]) -> set[Address]:
+        addresses: set[Address] = set()
+        for name in names:
+            matches = find_matching_addresses(selectable, name, kinds, known_addresses)
+            matched_kinds = _collect_kinds(matches) if _is_bare_name(selectable, name) else ()
+            if not matches:
+                findings.append(_build_no_match_finding(name, known_addresses, selectable))
+            elif len(matched_kinds) > 1:
+                findings.append(_build_ambiguous_finding(name, matches))
+            else:
+                addresses.update(matches)
+        return addresses
+
+    selected = (resolve_names(only) if only else set(known_addresses)) - resolve_names(exclude)
+    if findings:
+        raise InputError(*findings)
+    return frozenset(selected)
+
+
+def choose_address(
+    selectable: Selectable,
+    name: str,
+    kinds: Collection[str] = (),
+    known_addresses: KnownAddresses | None = None,
+) -> Address:
+    """The one address that is meant; InputError where none or several fit.
+
+    A whole address is taken as it stands, also where nothing has it: the command knows what that
+    means.
+    """
+    known_addresses = (
+        _list_known_addresses(selectable) if known_addresses is None else known_addresses
+    )
+    matches = find_matching_addresses(selectable, name, kinds, known_addresses)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError(_build_ambiguous_finding(name, matches))
+    return _parse_address(name, known_addresses, selectable)
+
+
+def choose_addresses(
+    selectable: Selectable,
+    names: Iterable[str],
+    is_suitable: Callable[[Address], bool] = lambda _address: True,
+    condition_text: str = "is declared or recorded",
+) -> list[Address]:
+    """The address of each name, and all that a name with `*` fits; InputError as of one.
+
+    `is_suitable` says which of these the command can be about, `condition_text` says so to people.
+    """
+    known_addresses = _list_known_addresses(selectable)
+    chosen_addresses: dict[Address, None] = {}
+    for name in names:
+        if not is_pattern(name) or _is_known_address(name, known_addresses):
+            chosen_addresses[choose_address(selectable, name, (), known_addresses)] = None
+            continue
+        matches = find_matching_addresses(selectable, name, (), known_addresses)
+        if not matches:
+            raise InputError(_build_no_match_finding(name, known_addresses, selectable))
+        suitable = [address for address in matches if is_suitable(address)]
+        if not suitable:
+            raise InputError.from_summary(
+                "The selection fits nothing", f"Nothing that `{name}` fits {condition_text}."
+            )
+        chosen_addresses.update(dict.fromkeys(suitable))
+    return list(chosen_addresses)
+
+
+def find_matching_addresses(
+    selectable: Selectable,
+    name: str,
+    kinds: Collection[str] = (),
+    known_addresses: KnownAddresses | None = None,
+) -> list[Address]:
+    """All that a name may mean, in order; of several kinds where a bare name does."""
+    known_addresses = (
+        _list_known_addresses(selectable) if known_addresses is None else known_addresses
+    )
+    if _is_known_address(name, known_addresses):
+        return [Address.parse(name)]
+    matches = _find_series_members(name, known_addresses, selectable)
+    if matches or "=" in name:  # keys of labels may have a `/`, names of addresses a `=`
+        matches = matches or [
+            address
+            for address, resource in selectable.desired.items()
+            if _has_label(resource, name)
+        ]
+        if matches or not is_pattern(name):
+            return matches
+    matched_kinds = _find_kinds_by_name(name, selectable.catalogue)
+    if matched_kinds:
+        return [address for address in known_addresses if address.kind in matched_kinds]
+    if is_pattern(name):
+        return [
+            address
+            for address in known_addresses
+            if matches_pattern(str(address) if "/" in name else address.name, name)
+        ]
+    return _find_by_bare_name(name, known_addresses, selectable, kinds) if "/" not in name else []
+
+
+def _list_known_addresses(selectable: Selectable) -> KnownAddresses:
+    return dict.fromkeys(
+        sort_addresses({*selectable.desired, *selectable.list_recorded_addresses()})
+    )
+
+
+def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
+    kind, _, address_name = name.partition("/")
+    return Address(kind, address_name) in known_addresses
+
+
+def _find_series_members(
+    name: str, known_addresses: KnownAddresses, selectable: Selectable
+) -> list[Address]:
+    """The declared members of a series, else the recorded ones."""
+    members = [
+        address
+        for address in known_addresses
+        if _belongs_to_series(address, selectable) and _series_name(address) == name
+    ]
+    return [address for address in members if address in selectable.desired] or members
+
+
+def _find_by_bare_name(
+    name: str, known_addresses: KnownAddresses, selectable: Selectable, kinds: Collection[str]
+) -> list[Address]:
+    candidates = dict.fromkeys(
+        address for address in known_addresses if not kinds or address.kind in kinds
+    )
+    matches = [address for address in candidates if address.name == name]
+    for kind in sorted(_collect_kinds(candidates) - _collect_kinds(matches)):
+        kind_addresses = dict.fromkeys(address for address in candidates if address.kind == kind)
+        matches += _find_series_members(f"{kind}/{name}", kind_addresses, selectable)
+    return matches
+
+
+def _belongs_to_series(address: Address, selectable: Selectable) -> bool:
+    kind = selectable.catalogue.get(address.kind)
+    return kind is not None and bool(kind.series_field)
+
+
+def _is_bare_name(selectable: Selectable, name: str) -> bool:
+    is_kind = bool(_find_kinds_by_name(name, selectable.catalogue))
+    return not is_kind and not is_pattern(name) and "/" not in name and "=" not in name
+
+
+def _collect_kinds(addresses: Iterable[Address]) -> set[str]:
+    return {address.kind for address in addresses}
+
+
+def _has_label(resource: Desired, name: str) -> bool:
+    return any(f"{key}={value}" == name for key, value in resource.labels.items())
+
+
+def _find_kinds_by_name(name: str, catalogue: Catalogue) -> set[str]:
+    return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
+
+
+def _series_name(address: Address) -> str:
+    return f"{address.kind}/{address.name.rpartition('@')[0]}"
+
+
+def _parse_address(name: str, known_addresses: KnownAddresses, selectable: Selectable) -> Address:
+    if is_pattern(name):
+        raise InputError(_build_no_match_finding(name, known_addresses, selectable))
+    try:
+        return Address.parse(name)
+    except ValueError:
+        raise InputError(_build_no_match_finding(name, known_addresses, selectable)) from None
+
+
+def _build_ambiguous_finding(name: str, matches: Sequence[Address]) -> Diagnostic:
+    matches_text = ", ".join(map(str, matches[:_MAX_LISTED]))
+    ellipsis_text = ", ..." if len(matches) > _MAX_LISTED else ""
+    return error_finding(
+        "Which one?", f"`{name}` may be {matches_text}{ellipsis_text}", "write the whole address"
+    )
+
+
+def _build_no_match_finding(
+    name: str, known_addresses: KnownAddresses, selectable: Selectable
+) -> Diagnostic:
+    if _find_kinds_by_name(name, selectable.catalogue):
+        return _build_none_of_kind_finding(name, known_addresses)
+    words: set[str] = set()
+    if "/" in name:
+        words.update(map(str, known_addresses))
+    if "=" in name:
+        label_items = (resource.labels.items() for resource in selectable.desired.values())
+        words.update(f"{key}={value}" for labels in label_items for key, value in labels)
+    if "/" not in name and "=" not in name:
+        words.update(selectable.catalogue, (address.name for address in known_addresses))
+    return error_finding(
+        "The selection fits nothing",
+        f"`{name}` is no address, name, kind or label of what is declared or recorded",
+        suggest_known_word(name, sorted(words))
+        or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
+    )
+
+
+def _build_none_of_kind_finding(name: str, known_addresses: KnownAddresses) -> Diagnostic:
+    other_kinds = ", ".join(sorted({address.kind for address in known_addresses}))
+    return error_finding(
+        "The selection fits nothing",
+        f"nothing of kind `{name}` is declared or recorded for this target",
+        "declare it in a manifest first"
+        + (f", or choose from: {other_kinds}" if other_kinds else ""),
+    )

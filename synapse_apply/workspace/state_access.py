@@ -1,0 +1,300 @@
+"""Which state belongs to a target, and whether it is the right one (design section 5)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from synapse_apply import __version__
+from synapse_apply.model.address import Address
+from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.errors import InputError, StateError
+from synapse_apply.model.ports import StateStore
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.model.state import StateIdentity
+from synapse_apply.model.values import SecretRef, flatten
+from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, key_variable_name, load_keys
+from synapse_apply.secrets.resolve import Resolver
+from synapse_apply.stores.lock.lease_lock import LockRunner
+from synapse_apply.stores.postgres.postgres_url import is_postgres_url
+from synapse_apply.stores.sql import SqlStore
+from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
+from synapse_apply.workspace.embedded import EmbeddedBackend
+from synapse_apply.workspace.environment import find_run_url
+from synapse_apply.workspace.own_folder import check_own_folder, resolve_trusted_state_path
+
+EMBEDDED_URL = "embedded:"
+NO_STATE_TEXT = "has objects, but there is no state that remembers them"
+OTHER_DATA_TEXT = "is another data set than the one this state remembers"
+
+
+def state_folder_path(project: Project) -> Path:
+    """Where the local states of a project are kept."""
+    return project.root / ".synapse-apply" / "state"
+
+
+def state_key_path(project: Project, target: Target) -> Path:
+    """The file of a target's state key."""
+    return state_folder_path(project) / f"{target.name}.key"
+
+
+def previous_key_path(path: Path) -> Path:
+    """Where the key before this one is kept, to check what it digested."""
+    return path.with_name(path.name + ".previous")
+
+
+def load_state_keys(
+    project: Project, target: Target, environ: Mapping[str, str], *, create: bool = False
+) -> StateKeys:
+    """The state keys of a target: the one in use first, then those that can still check."""
+    path = state_key_path(project, target)
+    check_own_folder(project.root)
+    previous = previous_key_path(path)
+    return load_keys(environ, path, target=target.name, create=create, previous=previous)
+
+
+def build_key_findings(
+    keys: StateKeys, project: Project, target: Target, desired: Mapping[Address, Desired]
+) -> tuple[Diagnostic, ...]:
+    """The key's own warnings, and one where there is no key at all for what needs one."""
+    findings = list(keys.warnings)
+    if keys.current_key is None and has_declared_secrets(desired):
+        findings.append(build_no_key_warning(project, target))
+    if keys.current_key is None and _has_runs_required_elsewhere(project, target, desired):
+        findings.append(_build_unsigned_runs_warning(project, target))
+    return tuple(findings)
+
+
+def _has_runs_required_elsewhere(
+    project: Project, target: Target, desired: Mapping[Address, Desired]
+) -> bool:
+    """Whether runs are declared here which another target requires."""
+    required_lists = (other_target.require_verified for other_target in project.targets.values())
+    is_required = any(target.name in names for names in required_lists)
+    return is_required and any(resource.verify is not None for resource in desired.values())
+
+
+def _build_unsigned_runs_warning(project: Project, target: Target) -> Diagnostic:
+    """The runs of a target are required by another, and no key signs them."""
+    return warning_finding(
+        "There is no state key: the results of runs are not signed",
+        f"Neither {key_variable_name(target.name)}, {KEY_VARIABLE} nor "
+        f"{state_key_path(project, target)} holds "
+        f"a key. Targets that require_verified {target.name} believe no run without a signature.",
+        "Restore the key, or make one and keep it where all runs get it: openssl rand -base64 32. "
+        "What was verified before: `synapse-apply verify`.",
+        target=target.name,
+    )
+
+
+def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
+    """There are secrets, and no key at all that could digest them."""
+    return warning_finding(
+        "There is no state key: secrets are not compared",
+        f"Neither {KEY_VARIABLE} nor {state_key_path(project, target)} holds the key that this "
+        f"state's "
+        "secrets were digested with.",
+        "Restore the key. If it is lost: `synapse-apply state rekey` digests anew what can be "
+        "resolved.",
+        target=target.name,
+    )
+
+
+def has_declared_secrets(desired: Mapping[Address, Desired]) -> bool:
+    """Whether a secret is declared."""
+    specs = (resource.spec for resource in desired.values())
+    return any(isinstance(value, SecretRef) for spec in specs for value in flatten(spec).values())
+
+
+def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
+    """The store of a target; nothing is created or read yet.
+
+    StateError where a file of the checkout stands in the state's place.
+    """
+    return open_store_at_url(target.state.url, project, target, environ)
+
+
+def open_existing_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
+    """The same; StateError without a state, also where one could be made: who looks makes none."""
+    store = open_store(project, target, environ)
+    if store.exists():
+        return store
+    store.close()
+    if not target.is_embedded:
+        raise build_missing_state_error(target)
+    failure = StateError.from_summary(
+        "There is no state for this target",
+        f"Nothing was applied to target {target.name} yet, so nothing is recorded.",
+        "`synapse-apply apply` makes its state.",
+    )
+    raise StateError(*failure.diagnostics)
+
+
+def open_store_at_url(
+    url: str | SecretRef, project: Project, target: Target, environ: Mapping[str, str]
+) -> SqlStore:
+    """The store at a url, which may hold a password; empty means the local default file.
+
+    InputError for a url that no store understands; it repeats nothing of it but the scheme.
+    """
+    if isinstance(url, SecretRef):
+        url = str(Resolver(project.root, environ).resolve_setting(url).reveal())
+    runner = LockRunner(find_run_url(environ), target.name)
+    if is_postgres_url(url):
+        return _open_postgres_store(url, target, runner)
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme not in ("sqlite", "file"):
+        raise InputError.from_summary(
+            "There is no such store for state",
+            f"state.url of target {target.name} begins with {scheme}://.",
+            "Use a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE.",
+            position=target.position,
+        )
+    path = resolve_local_path(url, project) or state_folder_path(project) / f"{target.name}.db"
+    path = resolve_trusted_state_path(path, project.root)
+    return open_sqlite(path, tool_version=__version__, runner=runner)
+
+
+def resolve_local_path(url: str, project: Project) -> Path | None:
+    """The file that a url of a state names; None where it is empty, or names another store."""
+    if is_postgres_url(url):
+        return None
+    path = url.removeprefix("sqlite:///").removeprefix("file://")
+    return project.root / path if path else None
+
+
+def _open_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlStore:
+    try:
+        from synapse_apply.stores.postgres.postgres_database import open_postgres
+    except ImportError:
+        raise InputError.from_summary(
+            "State in PostgreSQL needs one more package",
+            f"Target {target.name} keeps its state in PostgreSQL; psycopg is not installed.",
+            "pip install 'synapse-apply[postgres]'",
+            position=target.position,
+        ) from None
+    return open_postgres(url, target.name, tool_version=__version__, runner=runner)
+
+
+def build_state_identity(
+    url: str, target: Target, embedded_backend: EmbeddedBackend | None
+) -> StateIdentity:
+    """What the state of this target must be bound to."""
+    if embedded_backend is not None:
+        return StateIdentity(EMBEDDED_URL, "", embedded_backend.data_set)
+    return StateIdentity(url, target.tenant)
+
+
+def ensure_state(
+    store: StateStore,
+    target: Target,
+    state_identity: StateIdentity,
+    embedded_backend: EmbeddedBackend | None,
+) -> bool:
+    """The state is there and is this target's, or StateError says how to get there.
+
+    The state of a fresh embedded data set is made here, nothing can be lost by it; True then.
+    """
+    if not store.exists():
+        if embedded_backend is None:
+            raise build_missing_state_error(target)
+        if not embedded_backend.is_new:
+            raise build_mismatched_pair_error(target, NO_STATE_TEXT)
+        store.create_state(state_identity, target.state.lineage or str(uuid.uuid4()))
+        return True
+    if embedded_backend is not None and store.read_identity().data_set != state_identity.data_set:
+        raise build_mismatched_pair_error(target, OTHER_DATA_TEXT)
+    require_state_identity(store, target, state_identity)
+    return False
+
+
+def require_state_identity(
+    store: StateStore, target: Target, state_identity: StateIdentity
+) -> None:
+    """StateError when this state belongs to another backend, tenant or lineage."""
+    findings = (
+        *build_other_backend_findings(store.read_identity(), target, state_identity),
+        *build_other_lineage_findings(store.read_lineage(), target),
+    )
+    if findings:
+        raise StateError(*findings)
+
+
+def build_other_backend_findings(
+    recorded_identity: StateIdentity, target: Target, state_identity: StateIdentity
+) -> tuple[Diagnostic, ...]:
+    """An error where a state is bound to something else than the target is now."""
+    if recorded_identity == state_identity:
+        return ()
+    finding = error_finding(
+        "This state belongs to another backend",
+        f"It was made for {describe_state_identity(recorded_identity)}; target {target.name} is "
+        f"{describe_state_identity(state_identity)}.",
+        "Correct the target's url or tenant. If the backend moved and is the same one: "
+        f"`synapse-apply state rebind -t {target.name}`.",
+        position=target.position,
+    )
+    return (finding,)
+
+
+def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple[Diagnostic, ...]:
+    """An error where a state is not the one that the project file pins."""
+    pinned_lineage = target.state.lineage
+    if not pinned_lineage or recorded_lineage == pinned_lineage:
+        return ()
+    finding = error_finding(
+        "This state is not the one that the project file pins",
+        f"The project file pins lineage {pinned_lineage}, this state has {recorded_lineage}.",
+        "Restore the right one: `synapse-apply state restore FILE`.",
+        position=target.position,
+    )
+    return (finding,)
+
+
+def build_missing_state_error(target: Target) -> StateError:
+    """There is no state, and making one silently could make second copies."""
+    pinned_lineage = target.state.lineage
+    target_option = f"-t {target.name}"
+    init_command = (
+        f"`synapse-apply state "
+        f"init{f' --lineage {pinned_lineage}' if pinned_lineage else ''} {target_option}`"
+    )
+    failure = StateError.from_summary(
+        "There is no state for this target",
+        f"Target {target.name} has no state here. Without one, objects that exist already could "
+        "be made a second time.",
+        f"If there was one: `synapse-apply state restore FILE {target_option}`. If objects exist "
+        f"already: "
+        f"{init_command}, then `synapse-apply import -f inventory.yaml {target_option}` with the "
+        f"inventory that "
+        f"`synapse-apply state inventory` or `export` wrote, or `synapse-apply import ADDRESS ID "
+        f"{target_option}` for each. "
+        f"If this is a new target: {init_command}.",
+        position=target.position,
+    )
+    return StateError(*failure.diagnostics)
+
+
+def build_mismatched_pair_error(target: Target, mismatch_text: str) -> StateError:
+    """The embedded backend and its state are no pair.
+
+    `mismatch_text` ends a sentence about the first.
+    """
+    failure = StateError.from_summary(
+        "The embedded backend and its state do not belong together",
+        f"The embedded backend {mismatch_text}.",
+        "Start both over: `synapse-apply emulator reset`. It removes the embedded objects and "
+        f"the state of target {target.name}, nothing else.",
+    )
+    return StateError(*failure.diagnostics)
+
+
+def describe_state_identity(state_identity: StateIdentity) -> str:
+    """A binding in words."""
+    if state_identity.url == EMBEDDED_URL:
+        return f"the embedded data set {state_identity.data_set}"
+    return f"{state_identity.url}" + (
+        f" (tenant {state_identity.tenant})" if state_identity.tenant else ""
+    )
