@@ -65,7 +65,7 @@ def test_the_first_signal_drains_and_reports(project: Path, number: int, code: i
 
 def test_the_second_signal_stops_at_once(project: Path) -> None:
     """It does not wait for what is under way, names it, and the next run settles it."""
-    with started(project, "emulator", "serve", "--latency", "600") as server:
+    with started(project, "emulator", "serve", "--latency", "2000") as server:
         assert server.stdout is not None
         server.stdout.readline()
         with started(project, "apply", "--auto-approve") as apply:
