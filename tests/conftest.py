@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from postgres.server import PostgresServer
@@ -17,6 +19,16 @@ sys.dont_write_bytecode = False
 
 # A shell starts what it puts in the background with SIGINT ignored, and commands inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# `.ci/run` asks for the names of failed tests, a line each, to run these once more by themselves.
+FAILED_TESTS = os.environ.get("SYNAPSE_APPLY_TEST_FAILED", "")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed and FAILED_TESTS and "PYTEST_XDIST_WORKER" not in os.environ:
+        with Path(FAILED_TESTS).open("a", encoding="utf-8") as file:
+            file.write(f"{report.nodeid}\n")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fault.commands import applying, ended, reaches
-from fault.convergence import command, on_api, some
+from fault.convergence import Row, command, converge, on_api, some
 from fault.site import Server, Site, pending, tally
 
 _RECOVER = re.compile(r"`synapse-apply (state recover [^`]+)`")
@@ -110,7 +110,8 @@ def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server:
     (site.root / "lost.db").replace(state_of(site))
     command(site, f"state recover -t site {one_file(site)}")
     assert set(site.records()) == made
-    assert site.apply().code == 0
+    # A call that was announced and never sent is unknown: a plugin of v1 is settled by hand.
+    converge(site, None, Row("many calls at once"))
     converged(site, server)
 
 
