@@ -78,7 +78,7 @@ def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
     try:
         seconds = checkup.answer_seconds.get_value()
     except RemoteError as failure:
-        yield CheckResult.from_finding("backend", refused(failure, checkup))
+        yield CheckResult.from_finding("backend", build_refusal_finding(failure, checkup))
         return
     is_token_sent = checkup.token.require_value() and not checkup.target.require_value().is_embedded
     token_text = " and takes the token" if is_token_sent else ""
@@ -192,13 +192,11 @@ _FOREIGN_API_TEXT = (
 )
 
 
-def refused(failure: RemoteError, patient: TargetCheckup) -> Diagnostic:
+def build_refusal_finding(failure: RemoteError, checkup: TargetCheckup) -> Diagnostic:
     """What a failure of the one cheap read means, and what to do."""
-    found = ((summary, hint) for kind, summary, hint in _REFUSAL_TEXTS if isinstance(failure, kind))
-    summary, hint = next(found, _FOREIGN_API_TEXT)
-    target = patient.target.require_value()
-    source = TOKEN_VARIABLE
-    if target.token is not None:
-        source = target.token.name
-    told = hint.format(token=source, tenant=target.tenant or "none named")
-    return error_finding(summary, f"{failure}", told, request_id=failure.request_id)
+    known_texts = (text[1:] for text in _REFUSAL_TEXTS if isinstance(failure, text[0]))
+    summary, hint = next(known_texts, _FOREIGN_API_TEXT)
+    target = checkup.target.require_value()
+    token_variable = TOKEN_VARIABLE if target.token is None else target.token.name
+    hint = hint.format(token=token_variable, tenant=target.tenant or "none named")
+    return error_finding(summary, f"{failure}", hint, request_id=failure.request_id)

@@ -29,14 +29,16 @@ class BackendOffer:
 def ask_for_offer(where: Invocation) -> BackendOffer:
     """Ask the target's backend; reads alone are sent, and no error is raised for what they meet."""
     with ExitStack() as stack:
-        patient = TargetCheckup(where, stack, reads_manifests=False)
+        checkup = TargetCheckup(where, stack, reads_manifests=False)
         try:
-            patient.answer_seconds.get_value()
-            rows = (*backend.check_api_versions(patient), *backend.check_capabilities(patient))
+            checkup.answer_seconds.get_value()
+            rows = (*backend.check_api_versions(checkup), *backend.check_capabilities(checkup))
         except RemoteError as failure:
             return BackendOffer(
                 unasked=_sentence(
-                    CheckResult.from_finding("backend", backend.refused(failure, patient))
+                    CheckResult.from_finding(
+                        "backend", backend.build_refusal_finding(failure, checkup)
+                    )
                 )
             )
         except SynapseApplyError as problem:
@@ -55,7 +57,7 @@ def ask_for_offer(where: Invocation) -> BackendOffer:
         unlisted: list[str] = []
         for kind in CATALOGUE.values():
             if any(binding.list_capability for binding in kind.bindings.values()):
-                needs = kind.select_binding(patient.target.require_value().api).list_capability
+                needs = kind.select_binding(checkup.target.require_value().api).list_capability
                 (listed if not needs or needs in lists else unlisted).append(kind.prefix)
         return BackendOffer(rows, listed=tuple(listed), unlisted=tuple(unlisted))
 

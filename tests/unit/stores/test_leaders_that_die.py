@@ -123,10 +123,16 @@ def hurry(monkeypatch):
 @pytest.mark.parametrize("stopped_leads", [True, False], ids=["leader", "follower"])
 @pytest.mark.parametrize("again", [0, 1, 2, 3], ids="stopped again {} later".format)
 def test_a_thread_stopped_at_any_place_leaves_nobody_waiting(stopped_leads, again):
-    """One run for each place; the run in which none is reached is the last."""
+    """One run for each place; where none is reached in several runs, there is none left.
+
+    A follower whose write is done by the time it looks passes fewer places than one that waits.
+    """
     for place in range(1, 200):
-        profiler = StopAt(place, again)
-        disk, group, ended = scene(profiler, stopped_leads=stopped_leads)
+        for _ in range(5):
+            profiler = StopAt(place, again)
+            disk, group, ended = scene(profiler, stopped_leads=stopped_leads)
+            if profiler.fired:
+                break
         if not profiler.fired:
             break
         check(disk, group, ended)
