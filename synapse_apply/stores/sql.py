@@ -1,6 +1,6 @@
 """The state store over any SQL database: its rules and its statements, once.
 
-Every public write is one piece of work inside `_write` (locked.py).
+Every public write is one piece of work inside `_write_change` (lock/locked_store.py).
 """
 
 from __future__ import annotations

@@ -51,10 +51,11 @@ class PackageCarrier:
 
 
 class PackageSources:
-    """The package sources of a project. What `told` has is believed and not looked at.
+    """The package sources of a project. What `known_contents` has is not read again.
 
     With `ref` folders and zips are read as that Git ref has them. `environ` says whether what
-    files held is kept for the next run. With `linted` packages are looked into while they are read.
+    files held is kept for the next run. With `should_lint` packages are checked while they are
+    read.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ def iter_merge_cuts(
     allow_literals: bool,
     in_list: bool = False,
 ) -> Iterator[Cut]:
-    """Cuts that make a value another one; `allow_literals` as `scalar_instead` has them."""
+    """Cuts that make a value another one; `allow_literals` as `iter_scalar_cuts` has them."""
     node = slot.node
     if format_normalized_json(slot.value, in_list=in_list) == format_normalized_json(
         value, in_list=in_list

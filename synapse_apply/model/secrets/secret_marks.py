@@ -98,7 +98,7 @@ class KindMarks:
 
 
 def _is_at_or_below(path: Path, roots: frozenset[Path]) -> bool:
-    """As `lies_in`, most often by one look."""
+    """As `is_at_or_below`, most often by one look."""
     return path in roots or (bool(roots) and is_at_or_below(path, roots))
 
 

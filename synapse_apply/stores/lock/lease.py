@@ -40,7 +40,7 @@ class LeaseTiming:
 
 
 class Lease:
-    """A lock that this process holds. While there is no state yet it is `unseated`: no rows."""
+    """A lock that this process holds; `is_stored` is False while no state has a row for it."""
 
     def __init__(self, database: Database, timing: LeaseTiming, lock_owner: LockOwner) -> None:
         """Not kept alive before `mark_stored`."""
