@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 from contract.stores.samples import BINDING, LINEAGE
+from memory_store import MemoryStore
 
-from synapse_apply.stores.memory import MemoryStore
 from synapse_apply.stores.postgres.postgres_database import open_postgres
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from contract.stores.samples import BINDING, LINEAGE, entry, intent, record
+from memory_store import MemoryStore
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.state import IntentState
 from synapse_apply.stores.inventory import build_inventory
-from synapse_apply.stores.memory import MemoryStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite, read_backup_origin
 
 

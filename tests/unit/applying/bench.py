@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from memory_store import MemoryStore
 from unit.applying.scripted import ScriptedApi
 
 from synapse_apply.applying.step import Actor
@@ -35,7 +36,6 @@ from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
-from synapse_apply.stores.memory import MemoryStore
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 FIELDS = frozenset({"name", "serial", "note", "size", "parent", "configuration"})

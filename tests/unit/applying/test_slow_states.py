@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from memory_store import MemoryStore
 from unit.applying.bench import Bench, outcome, plugin, release, widget
 from unit.applying.test_verifying import PAGE
 
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.report import Result
 from synapse_apply.model.state import Intent
-from synapse_apply.stores.memory import MemoryStore
 
 
 class Slow(MemoryStore):

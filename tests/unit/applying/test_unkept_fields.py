@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from memory_store import MemoryStore
 from unit.applying.bench import Bench, outcome, plugin, release, told
 from unit.applying.scripted import lost
 
@@ -14,7 +15,6 @@ from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Result
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import SecretRef
-from synapse_apply.stores.memory import MemoryStore
 from synapse_apply.views.text.outcomes import render_report
 
 AT = "release/yolo@1.0.0"

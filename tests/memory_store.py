@@ -1,4 +1,4 @@
-"""The state store for tests: the same rules, kept in this process."""
+"""A state store in the memory of the test process, with the rules of the real ones."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class MemoryStore:
         )
 
     @contextmanager
-    def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:  # noqa: ARG002
+    def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
         """Nobody else can hold it: there is nothing to wait for."""
         with self._rows_lock:
             if self._is_locked:
