@@ -12,7 +12,7 @@ JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 # which takes longer than what the command does, and each worker compiles every test.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser bench golden lock docs fix dist clean
+.PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser bench golden lock docs picture fix dist clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ $(VENV)/.lock: $(READY)
 
 docs: $(READY) ## Rewrite the pages that are made from the code
 	$(BIN)/python docs/generate.py
+
+picture: $(READY) ## Rewrite docs/plan.png, the HTML page of a plan as a browser shows it
+	@CHROMIUM=$$(bash tests/browser/chromium.sh) && export CHROMIUM && $(BIN)/python docs/picture.py
 
 fix: $(READY) ## Format and mend what can be mended
 	$(BIN)/ruff format .

@@ -134,7 +134,7 @@ def mentions(text: str) -> Iterator[tuple[str, list[str]]]:
     lines = re.findall(r"^(?:\s*(?:- run: |\$ )?)(synapse-apply [^\n]+)$", text, re.MULTILINE)
     isolated = re.findall(r"python3? -I -m (synapse_apply [a-z][^\n]+)", text)
     for line in (*spans, *lines, *isolated):
-        yield line, re.sub(r"\{[^}]*\}|\s#.*", " ", line).split()[1:]
+        yield line, re.sub(r"\{[^}]*\}|\s[#|].*", " ", line).split()[1:]
 
 
 @pytest.mark.parametrize("path", SAYING, ids=shown)
@@ -166,6 +166,21 @@ def test_files_that_pages_name_exist(page: Path) -> None:
     for name in named:
         if "NAME" not in name and name not in {"manifests/", "secrets/raw-data.key"}:
             assert (ROOT / name).exists() or (ROOT / "synapse_apply" / name).exists(), name
+
+
+def test_the_index_has_every_page_once() -> None:
+    """docs/README.md leads to each page of docs/, with a line on what is there."""
+    text = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[[^]]+\]\(([^)/]+\.md)\): \S", text, re.MULTILINE)
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md", "library.md"}
+    assert sorted(listed) == sorted(pages)
+
+
+def test_the_picture_of_the_readme_is_small() -> None:
+    """A PNG of at most 150 kB, so that a clone stays light."""
+    picture = (ROOT / "docs" / "plan.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(picture) <= 150_000
 
 
 def test_the_architecture_page_names_every_part() -> None:

@@ -239,4 +239,4 @@ def test_the_base_branch_is_named_in_full() -> None:
     short = [path.name for path in pages if "git:origin/" in path.read_text(encoding="utf-8")]
     assert short == []
     full = [path.name for path in pages if "git:refs/remotes/origin/" in path.read_text("utf-8")]
-    assert {"README.md", "pull-request.yml", ".gitlab-ci.yml", "ci.md"} <= set(full)
+    assert {"pull-requests.md", "pull-request.yml", ".gitlab-ci.yml", "ci.md"} <= set(full)

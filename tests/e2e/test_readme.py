@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands are run and its output is compared."""
+"""README and the pages it leads to tell the truth: commands are run, output is compared."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from installed import ROOT, environment, run
+from installed import ROOT, copied, environment, run
 
 from synapse_apply.cli.registry import EXITS
 from synapse_apply.model.errors import Exit
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARYING = (
     (re.compile(r"\d+\.\ds\b"), "N.Ns"),
     (re.compile(r"\bid \d+"), "id N"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
+    (re.compile(r"\bops@\S+"), "ops@HOST"),  # whose width is that of the column
+    (re.compile(r"\bWHO +COMMIT\b"), "WHO  COMMIT"),
     # On a terminal bars stand there, and calls that are made side by side end in any order.
     (re.compile(r"^[a-z]+/\S+: [A-Z][a-z ]+ after N\.Ns( \[id=[^]]+\])?\n", re.MULTILINE), ""),
 )
@@ -37,8 +40,14 @@ class Block:
     text: str
 
 
-def blocks(*languages: str) -> list[Block]:
-    return [Block(*found) for found in FENCE.findall(README) if found[0] in languages]
+def blocks(*languages: str, text: str = README) -> list[Block]:
+    """The fenced blocks of a page in some languages, in order."""
+    return [Block(*match) for match in FENCE.findall(text) if match[0] in languages]
+
+
+def page(name: str) -> str:
+    """The text of a page of docs/."""
+    return (DOCS / name).read_text(encoding="utf-8")
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
@@ -96,17 +105,19 @@ SECRETS = {"RAW_DATA_KEY_ID": "AKIAEXAMPLE", "RAW_DATA_SECRET": "made-up"}
 
 
 def test_the_files_shown_are_valid(tmp_path: Path) -> None:
-    """The manifests and the project file of the README belong together and validate strictly."""
-    names = [write(block, tmp_path).name for block in blocks("yaml")]
+    """The README's manifests fit the project file of docs/project.md and validate strictly."""
+    shown = [*blocks("yaml"), *blocks("yaml", text=page("project.md"))]
+    names = [write(block, tmp_path).name for block in shown]
     assert names == ["vision.yaml", "synapse-apply.yaml"]
     assert run("validate --strict", tmp_path, {}).stdout == "Valid: 2 resources for prod.\n"
 
 
 def test_the_commands_for_pull_requests_work(tmp_path: Path) -> None:
-    """The two lines of the CI section pass on the README's own manifests."""
+    """The first two lines of docs/ci.md pass on the README's own manifests."""
     write(blocks("yaml")[0], tmp_path)
     (tmp_path / "synapse-apply.yaml").write_text("apiVersion: synapse-apply/v1\nkind: Project\n")
-    block = next(block for block in blocks("sh") if "validate --strict" in block.text)
+    block = blocks("sh", text=page("ci.md"))[0]
+    assert "validate --strict" in block.text
     printed = shell(f"set -e\n{block.text}printf '{MARK}'\n", tmp_path)
     assert len(printed) == 1
     assert printed[0].startswith("Valid: 2 resources for embedded.\n")
@@ -117,10 +128,18 @@ def test_the_first_project_commands_work(tmp_path: Path) -> None:
     """init, new and what they write can be planned at once on the embedded backend."""
     block = next(block for block in blocks("sh") if "synapse-apply new" in block.text)
     lines = [line.partition("#")[0].strip() for line in block.text.splitlines()]
-    assert lines[0] == "synapse-apply init"
+    first, from_folder, new = [line.removeprefix("synapse-apply ") for line in lines[1:]]
+    assert (first, new.split()[0]) == ("init", "new")
+    plugin = ROOT / "examples" / "quickstart" / "plugins" / "image-processing"
+    copied(plugin, tmp_path / "other" / "plugins").rename(
+        tmp_path / "other" / "plugins" / "my-plugin"
+    )
+    run(from_folder, tmp_path / "other", {})
+    run("validate", tmp_path / "other", {})
     run("init", tmp_path, {})
     run("plan -t embedded", tmp_path, {})
-    assert "kind: Storage" in run("new storage raw-data", tmp_path, {}).stdout
+    run(new, tmp_path, {})
+    assert "kind: Storage" in (tmp_path / "manifests" / "raw-data.yaml").read_text()
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=["session", "client"])
@@ -140,8 +159,8 @@ def test_the_python_blocks_run(block: Block, tmp_path: Path) -> None:
 
 
 def test_the_exit_codes_are_those_of_the_help() -> None:
-    """The table has the codes of `--help`, and their precedence is the model's."""
-    section = README.partition("## Exit codes")[2].partition("\n## ")[0]
+    """The table of docs/exit-codes.md has the codes of `--help`, and the model's precedence."""
+    section = page("exit-codes.md")
     rows = re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE)
     assert rows == [codes for codes, _ in EXITS]
     order = re.search(r"the first of ([\d, ]+) counts", section)
