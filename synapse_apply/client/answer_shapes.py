@@ -39,7 +39,7 @@ class AnswerShape:
         """The same of an answer that may leave fields out, as that of a dry run."""
         return replace(self, required_fields=())
 
-    def find_fault(self, value: Mapping[str, Any]) -> str:
+    def describe_first_fault(self, value: Mapping[str, Any]) -> str:
         """What is wrong with an object; "" when nothing is."""
         for name in self.required_fields:
             if value.get(name) is None:
@@ -48,7 +48,7 @@ class AnswerShape:
             field_value = value.get(name)
             if isinstance(field_value, Mapping) and name in self.owner_fields:
                 field_value = field_value.get("id")
-            if field_value is not None and (reason := _find_id_fault(field_value)):
+            if field_value is not None and (reason := _describe_id_fault(field_value)):
                 return f"its {name} cannot be used: {reason}"
         for names, expected_type, type_text in (
             (self.text_fields, str, "a text"),
@@ -79,7 +79,7 @@ class AnswerShape:
         )
 
 
-def _find_id_fault(value: Any) -> str:
+def _describe_id_fault(value: Any) -> str:
     if isinstance(value, MaskedText):
         return "it repeats a secret that was sent"
     try:

@@ -74,7 +74,7 @@ class BackendClient(IntegrationClientMixin):
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
         credentials = _build_credentials(
-            _select_token(api_token, access_token), tenant, agent_token
+            _require_single_token(api_token, access_token), tenant, agent_token
         )
         redactor = redactor or Redactor()
         for token in (credentials.token, credentials.agent_token):
@@ -165,7 +165,7 @@ def _normalize_credential(name: str, value: str | None) -> str | None:
     return text or None
 
 
-def _select_token(api_token: str | None, access_token: str | None) -> str | None:
+def _require_single_token(api_token: str | None, access_token: str | None) -> str | None:
     api_token, access_token = (
         _normalize_credential("api_token", api_token),
         _normalize_credential("access_token", access_token),

@@ -43,22 +43,22 @@ def read_complete_list(
     previous_ids: set[Any] | None = None
     for number in range(_MAX_READINGS):
         max_parallel = list_query.max_parallel if number < _PARALLEL_READINGS else 1
-        page_reader = _read_pages(
+        reading = _read_all_pages(
             limit_total_weight(replace(list_query, max_parallel=max_parallel), max_weight),
             max_pages,
         )
-        if not page_reader.is_sound:
+        if not reading.is_sound:
             previous_ids = None
         elif (
-            page_reader.page_count == 1
-            or not page_reader.ids
-            or (previous_ids is not None and previous_ids <= page_reader.ids)
+            reading.page_count == 1
+            or not reading.ids
+            or (previous_ids is not None and previous_ids <= reading.ids)
         ):
-            return page_reader.items
+            return reading.items
         else:
-            previous_ids = page_reader.ids
+            previous_ids = reading.ids
     problem = "it changes while it is read, or has fewer items than it says; try again later"
-    raise failures.build_unexpected_answer_error(*page_reader.last_exchange, problem)
+    raise failures.build_unexpected_answer_error(*reading.last_exchange, problem)
 
 
 def read_list_once(
@@ -73,7 +73,9 @@ def read_list_once(
     items.
     """
     try:
-        return _read_pages(limit_total_weight(list_query, max_weight), max_pages, is_useful).items
+        return _read_all_pages(
+            limit_total_weight(list_query, max_weight), max_pages, is_useful
+        ).items
     except _ListNotUsefulError:
         return None
 
@@ -83,7 +85,7 @@ class _ListNotUsefulError(Exception):
 
 
 @dataclass(slots=True)
-class _PageReader:
+class _ListReading:
     """One look at all pages; `last_exchange` is the last page's request."""
 
     last_exchange: tuple[ClientCall, Answer]
@@ -94,50 +96,51 @@ class _PageReader:
 
     def add_page(self, page: ListPage) -> None:
         self.page_count += 1
-        self.items += [item for item in page.items if _is_new_item(item, self.ids)]
+        self.items += [item for item in page.items if _remember_if_new_item(item, self.ids)]
 
 
-def _read_pages(
+def _read_all_pages(
     list_query: ListQuery, max_pages: int, is_useful: Callable[[Sequence[Any]], bool] | None = None
-) -> _PageReader:
+) -> _ListReading:
     exchanges: list[tuple[ClientCall, Answer]] = []
 
-    def fetch_recorded(call: ClientCall) -> Answer:
+    def fetch_and_remember_exchange(call: ClientCall) -> Answer:
         answer = list_query.fetch(call)
         exchanges[:] = [(call, answer)]
         return answer
 
-    pages = iter_pages(replace(list_query, fetch=fetch_recorded), max_pages)
+    pages = iter_pages(replace(list_query, fetch=fetch_and_remember_exchange), max_pages)
     first_page = next(pages)
-    page_reader = _PageReader(exchanges[-1])
-    page_reader.add_page(first_page)
-    page_numbers = _find_page_numbers(list_query, first_page)
+    reading = _ListReading(exchanges[-1])
+    reading.add_page(first_page)
+    page_numbers = _compute_later_page_numbers(list_query, first_page)
     if is_useful is not None and (
         len(page_numbers) >= max_pages or not is_useful(first_page.items)
     ):
         raise _ListNotUsefulError
     try:
         if page_numbers and len(page_numbers) < max_pages and list_query.max_parallel > 1:
-            _read_pages_in_parallel(
-                page_reader, replace(list_query, fetch=fetch_recorded), first_page, page_numbers
+            _add_pages_in_parallel(
+                reading,
+                replace(list_query, fetch=fetch_and_remember_exchange),
+                first_page,
+                page_numbers,
             )
         else:
             page = first_page
             for page in pages:
-                page_reader.add_page(page)
-                if is_useful is not None and page_reader.page_count >= max_pages:
+                reading.add_page(page)
+                if is_useful is not None and reading.page_count >= max_pages:
                     raise _ListNotUsefulError
-            page_reader.is_sound = (
-                page.total_count is None or len(page_reader.items) >= page.total_count
-            )
+            reading.is_sound = page.total_count is None or len(reading.items) >= page.total_count
     except NotFound:
         # A page that was announced: enough was deleted meanwhile.
-        page_reader.is_sound = False
-    page_reader.last_exchange = exchanges[-1]
-    return page_reader
+        reading.is_sound = False
+    reading.last_exchange = exchanges[-1]
+    return reading
 
 
-def _find_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
+def _compute_later_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
     """The numbers of the pages after the first, where they have numbers and the count is known."""
     page_param = list_query.dialect.page_number_param
     if (
@@ -155,8 +158,8 @@ def _find_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
     return range(2, -(-first_page.total_count // len(first_page.items)) + 1)
 
 
-def _read_pages_in_parallel(
-    page_reader: _PageReader, list_query: ListQuery, first_page: ListPage, page_numbers: range
+def _add_pages_in_parallel(
+    reading: _ListReading, list_query: ListQuery, first_page: ListPage, page_numbers: range
 ) -> None:
     def fetch_page(number: int) -> ListPage:
         query = {**list_query.first_page_query, list_query.dialect.page_number_param: str(number)}
@@ -166,15 +169,15 @@ def _read_pages_in_parallel(
     with open_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
         pages = list(pool.map(fetch_page, page_numbers))
     for page in pages:
-        page_reader.add_page(page)
+        reading.add_page(page)
     is_count_stable = all(page.total_count == first_page.total_count for page in pages)
     is_complete = pages[-1].next_query is None
-    page_reader.is_sound = (
-        is_count_stable and is_complete and len(page_reader.items) >= (first_page.total_count or 0)
+    reading.is_sound = (
+        is_count_stable and is_complete and len(reading.items) >= (first_page.total_count or 0)
     )
 
 
-def _is_new_item(item: Any, seen_ids: set[Any]) -> bool:
+def _remember_if_new_item(item: Any, seen_ids: set[Any]) -> bool:
     identity = item.get("id") if isinstance(item, Mapping) else None
     if not isinstance(identity, str | int):
         return True

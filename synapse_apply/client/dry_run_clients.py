@@ -57,11 +57,11 @@ class DryRunV2(PlatformV2):
             _require_dry_run_answer(call, answer)
         return answer
 
-    def _choose_expected_shape(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
+    def _relax_shape_of_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
         return (
             shape.without_required_fields()
             if call.mutates
-            else super()._choose_expected_shape(call, shape)
+            else super()._relax_shape_of_dry_run(call, shape)
         )
 
 

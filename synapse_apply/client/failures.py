@@ -68,7 +68,7 @@ def build_error_from_exception(
     reason = _explain_causes(causes)
     if is_late or any(_is_timeout_error(cause) for cause in causes):
         client_error: ClientError = ClientTimeoutError(
-            _format_lost_call(
+            _format_unanswered_call(
                 call, f"no {'whole answer' if sent else 'connection'} in time", effect, sent
             ),
             effect=effect,
@@ -77,14 +77,16 @@ def build_error_from_exception(
         error_class = (
             IncompleteAnswerError if _is_incomplete_answer(failure) else ClientConnectionError
         )
-        client_error = error_class(_format_lost_call(call, reason, effect, sent), effect=effect)
+        client_error = error_class(
+            _format_unanswered_call(call, reason, effect, sent), effect=effect
+        )
     elif sent:
         client_error = IncompleteAnswerError(
-            _format_lost_call(call, reason, effect, sent), effect=effect
+            _format_unanswered_call(call, reason, effect, sent), effect=effect
         )
     else:
         return NotSentError(f"{call}: not sent: {reason}")
-    client_error.transient = not _is_permanent(causes)
+    client_error.transient = not _is_untrusted_certificate(causes)
     return client_error
 
 
@@ -92,7 +94,7 @@ def build_cut_off_error(call: ClientCall, reason: str, *, sent: bool) -> ClientE
     """The error for a call that was ended, or not let out, on this side."""
     effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
     text = (
-        _format_lost_call(call, f"no answer: {reason}", effect, sent)
+        _format_unanswered_call(call, f"no answer: {reason}", effect, sent)
         if sent
         else f"{call}: not sent: {reason}"
     )
@@ -113,7 +115,7 @@ def build_error_from_status(call: ClientCall, answer: Answer) -> ClientError:
     # Only a 4xx says for certain that nothing was done.
     is_effect_unknown = not 400 <= status < 500 and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
-    explanation = _explain_answer(call, answer)
+    explanation = _explain_error_answer(call, answer)
     if is_foreign:
         explanation += "; this is not the API's own 404: check the URL of the backend"
     client_error = error_class(
@@ -181,30 +183,30 @@ def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -
             is_withheld = True
     if is_withheld:
         parts.append("(words of the server are withheld, since the request carried secrets)")
-    return shorten_text("; ".join(parts))
+    return to_short_printable_line("; ".join(parts))
 
 
-def shorten_text(text: str) -> str:
+def to_short_printable_line(text: str) -> str:
     """One printable line: control characters of a server must not reach a terminal."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
 
 
-def _explain_answer(call: ClientCall, answer: Answer) -> str:
+def _explain_error_answer(call: ClientCall, answer: Answer) -> str:
     if answer.parsed is not None:
         return format_field_errors(call, parse_field_errors(answer.parsed))
     if call.sensitive is not None or not answer.body:
         return ""
-    return describe_body(answer)
+    return describe_non_json_body(answer)
 
 
-def describe_body(answer: Answer) -> str:
+def describe_non_json_body(answer: Answer) -> str:
     """What a body that is not JSON seems to be."""
     text = answer.text
     if "html" in answer.content_type or re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
         title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
-        return "an HTML page" + (f' "{shorten_text(title[1])[:80]}"' if title else "")
-    return shorten_text(text)
+        return "an HTML page" + (f' "{to_short_printable_line(title[1])[:80]}"' if title else "")
+    return to_short_printable_line(text)
 
 
 def _format_answer_error(call: ClientCall, answer: Answer, explanation: str, effect: Effect) -> str:
@@ -216,7 +218,7 @@ def _format_answer_error(call: ClientCall, answer: Answer, explanation: str, eff
     return f"{text}. {MAY_HAVE_ACTED_TEXT}" if effect is Effect.UNKNOWN else text
 
 
-def _format_lost_call(call: ClientCall, reason: str, effect: Effect, sent: bool) -> str:
+def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent: bool) -> str:
     text = f"{call}: {reason}."
     if effect is Effect.UNKNOWN:
         return f"{text} {MAY_HAVE_ACTED_TEXT}"
@@ -276,7 +278,7 @@ def _is_incomplete_answer(failure: Exception) -> bool:
     return isinstance(failure, _INCOMPLETE_ERRORS)
 
 
-def _is_permanent(causes: list[BaseException]) -> bool:
+def _is_untrusted_certificate(causes: list[BaseException]) -> bool:
     """A certificate that is not trusted will not be trusted in a second either."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 
@@ -285,7 +287,7 @@ def _explain_causes(causes: list[BaseException]) -> str:
     """Why, in words that hold nothing of the request (the libraries' own texts quote URLs)."""
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            detail = shorten_text(cause.verify_message)
+            detail = to_short_printable_line(cause.verify_message)
             return f"the server's certificate is not trusted ({detail}); a CA bundle may be needed"
         if isinstance(cause, socket.gaierror):
             return "the host name cannot be resolved"
@@ -299,10 +301,10 @@ def _explain_causes(causes: list[BaseException]) -> str:
             return "the TLS connection failed; the URL's scheme may be wrong"
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return cause.strerror[:1].lower() + cause.strerror[1:]
-    return _explain_by_class(*causes)
+    return _explain_by_exception_class(*causes)
 
 
-def _explain_by_class(*causes: BaseException) -> str:
+def _explain_by_exception_class(*causes: BaseException) -> str:
     reasons: tuple[tuple[Any, str], ...] = (
         ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "the proxy failed"),
         (_INCOMPLETE_ERRORS, "the answer stopped half-way or cannot be decoded"),

@@ -95,7 +95,7 @@ class IntegrationClientMixin(ApiOperations):
         value = self._unwrap_answer(call, answer)
         if not isinstance(value, dict):
             return {"result": value}
-        if fault := JOB.find_fault(value):
+        if fault := JOB.describe_first_fault(value):
             raise failures.build_unexpected_answer_error(
                 call, answer, f"it is answered with {fault}"
             )

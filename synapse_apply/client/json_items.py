@@ -83,7 +83,7 @@ class JsonItems:
                 if char not in _BLANKS:
                     return char
                 self._position += 1
-            if not self._read_blocks():
+            if not self._read_more_blocks():
                 raise NotItemsError("no JSON: it stops half-way")
 
     def _parse_value(self) -> Any:
@@ -95,23 +95,23 @@ class JsonItems:
                 raise NotItemsError(f"no JSON that can be read: {problem}") from None
             except ValueError:
                 value, end = None, len(self._buffer)
-                if self._read_rest_of_item():
+                if self._read_more_of_item():
                     continue
                 raise NotItemsError("no JSON") from None
             # A number may go on in the next block: 2.5e is followed by no comma yet.
-            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_blocks():
+            if self._buffer[end : end + 1] in _VALUE_ENDS or not self._read_more_blocks():
                 self._position = end
                 return value
 
-    def _read_rest_of_item(self) -> bool:
+    def _read_more_of_item(self) -> bool:
         """Read on for an item that has not ended; a long one half as far again.
 
         It is parsed anew from its beginning, which must not happen at each of many small blocks.
         """
         pending = len(self._buffer) - self._position
-        return self._read_blocks(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
+        return self._read_more_blocks(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
 
-    def _read_blocks(self, min_chars: int = 1) -> bool:
+    def _read_more_blocks(self, min_chars: int = 1) -> bool:
         """Read another block, or so many that they have `min_chars` characters; False at the end.
 
         What was taken makes room.

@@ -186,7 +186,7 @@ class ApiOperations:
             raise failures.build_unexpected_answer_error(call, answer, "an object was expected")
         if not (value or shape.required_fields):
             return value
-        if fault := self._choose_expected_shape(call, shape).find_fault(value):
+        if fault := self._relax_shape_of_dry_run(call, shape).describe_first_fault(value):
             raise failures.build_unexpected_answer_error(
                 call, answer, f"it is answered with {fault}"
             )
@@ -196,7 +196,7 @@ class ApiOperations:
             )
         return value
 
-    def _choose_expected_shape(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
+    def _relax_shape_of_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
         """What the answer of a call has: that of a dry run may be short."""
         return (
             shape.without_required_fields()
@@ -211,7 +211,9 @@ class ApiOperations:
             return {}
         problem = "the answer is not JSON" if answer.body.strip() else "the answer is empty"
         if answer.body.strip() and call.sensitive is None and "html" in answer.content_type:
-            problem += f" but {failures.describe_body(answer)}; check the URL of the backend"
+            problem += (
+                f" but {failures.describe_non_json_body(answer)}; check the URL of the backend"
+            )
         if answer.body.strip() and answer.parse_fault:
             problem += (
                 f" that can be used: {answer.parse_fault}" if answer.parse_fault != NOT_JSON else ""

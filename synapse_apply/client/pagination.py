@@ -60,7 +60,7 @@ def parse_page(
             raise failures.build_unexpected_answer_error(
                 call, answer, "the list holds items that are no objects"
             )
-        if fault := shape.find_fault(item):
+        if fault := shape.describe_first_fault(item):
             raise failures.build_unexpected_answer_error(
                 call, answer, f"of an item in the list: {fault}"
             )
@@ -71,7 +71,7 @@ def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
     """The listing, with a bound on what all its pages weigh; see `Answer.weight`."""
     lock, total_weight = Lock(), 0
 
-    def fetch_weighed(call: ClientCall) -> Answer:
+    def fetch_within_weight(call: ClientCall) -> Answer:
         nonlocal total_weight
         answer = list_query.fetch(call)
         with lock:
@@ -86,7 +86,7 @@ def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
             raise failures.build_unexpected_answer_error(call, answer, problem)
         return answer
 
-    return replace(list_query, fetch=fetch_weighed)
+    return replace(list_query, fetch=fetch_within_weight)
 
 
 def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:

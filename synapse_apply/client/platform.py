@@ -72,8 +72,8 @@ class PlatformV2(ApiOperations):
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
         `idempotency_key` is as in v1.
         """
-        fields, upload_file = _split_file(data, file)
-        path, query = self._build_path("plugins"), _build_query(dry_run)
+        fields, upload_file = _split_off_file(data, file)
+        path, query = self._build_path("plugins"), _build_dry_run_query(dry_run)
         if upload_file is None:
             return self._write_object(
                 "POST",
@@ -104,7 +104,7 @@ class PlatformV2(ApiOperations):
     ) -> Object:
         """The plugin after a PATCH of its name, its description, or both: all that may change."""
         path = self._build_path("plugins", pk)
-        query = _build_query(dry_run)
+        query = _build_dry_run_query(dry_run)
         return self._write_object(
             "PATCH", path, data, sensitive, shape=PLUGIN_V2, query=query, expected_id=pk
         )
@@ -142,7 +142,7 @@ class PlatformV2(ApiOperations):
         where it stands. It is read once before, for its `sha256`, unless the data has that; bytes
         that then differ are not sent to their end.
         """
-        fields, upload_file = _split_file(data, file)
+        fields, upload_file = _split_off_file(data, file)
         path = self._build_path(_RELEASES_PATH)
         if upload_file is None:
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
@@ -152,14 +152,14 @@ class PlatformV2(ApiOperations):
             upload_file,
             sensitive,
             shape=RELEASE_V2,
-            query=_build_query(dry_run),
+            query=_build_dry_run_query(dry_run),
             digest_field=_DIGEST_FIELD,
             idempotency_key=idempotency_key,
         )
 
     def lock_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> Object:
         """The release, locked. Cannot be taken back; a second time changes nothing."""
-        return self._send_action(
+        return self._post_action(
             self._build_path(_RELEASES_PATH, pk, "release"), RELEASE_V2, pk, dry_run=dry_run
         )
 
@@ -167,7 +167,9 @@ class PlatformV2(ApiOperations):
         """Delete a release; ConflictError while it is in use."""
         path = self._build_path(_RELEASES_PATH, pk)
         self._send(
-            ClientCall("DELETE", path, query=_build_query(dry_run), mutates=True, empty_ok=True)
+            ClientCall(
+                "DELETE", path, query=_build_dry_run_query(dry_run), mutates=True, empty_ok=True
+            )
         )
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
@@ -189,14 +191,14 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
     ) -> Object:
         """The job after a report; each value sent replaces the old one as a whole."""
-        path, query = self._build_path("jobs", pk), _build_query(dry_run)
+        path, query = self._build_path("jobs", pk), _build_dry_run_query(dry_run)
         return self._write_object(
             "PATCH", path, data, sensitive, shape=JOB, query=query, expected_id=pk
         )
 
     def stop_job(self, pk: Pk, *, dry_run: bool = False) -> Object:
         """The job, stopped; ConflictError when it has ended. A dry run answers no job."""
-        return self._send_action(self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
+        return self._post_action(self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
 
     def list_job_console_logs(self, pk: Pk) -> list[Any]:
         """The lines a job wrote, as texts."""
@@ -210,8 +212,8 @@ class PlatformV2(ApiOperations):
         self, pk: Pk, data: Data, *, file: Any = None, dry_run: bool = False
     ) -> Object:
         """A log with its `id`, of `event`, `data`, `datetime`, maybe a file. Never sent twice."""
-        fields, upload_file = _split_file(data, file)
-        path, query = self._build_path("jobs", pk, "logs"), _build_query(dry_run)
+        fields, upload_file = _split_off_file(data, file)
+        path, query = self._build_path("jobs", pk, "logs"), _build_dry_run_query(dry_run)
         if upload_file is None:
             return self._write_object("POST", path, fields, None, query=query)
         return self._upload_file(path, fields, upload_file, None, query=query)
@@ -222,7 +224,7 @@ class PlatformV2(ApiOperations):
         """Up to 1000 logs of a job, all or none, with their ids. Never sent twice."""
         path = self._build_path("jobs", pk, "logs", "bulk")
         call = build_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
-        call = replace(call, query=_build_query(dry_run))
+        call = replace(call, query=_build_dry_run_query(dry_run))
         answer = self._send(call)
         created_logs = self._unwrap_answer(call, answer)
         if not isinstance(created_logs, list):
@@ -239,18 +241,18 @@ class PlatformV2(ApiOperations):
         """What a job writes, as it writes it; see v1. Of a job that is not there, an `error`."""
         return self._stream_events(self._build_path("jobs", pk, "tail_console_logs"), max_seconds)
 
-    def _send_action(self, path: str, shape: AnswerShape, pk: Pk, *, dry_run: bool) -> Object:
+    def _post_action(self, path: str, shape: AnswerShape, pk: Pk, *, dry_run: bool) -> Object:
         call = ClientCall(
-            "POST", path, query=_build_query(dry_run), content_type=JSON, mutates=True
+            "POST", path, query=_build_dry_run_query(dry_run), content_type=JSON, mutates=True
         )
         return self._send_for_object(call, shape, expected_id=pk)
 
 
-def _build_query(dry_run: bool) -> Query:
+def _build_dry_run_query(dry_run: bool) -> Query:
     return DRY_RUN if dry_run else ()
 
 
-def _split_file(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
+def _split_off_file(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
     """The fields of a form, and its file."""
     fields = {key: value for key, value in data.items() if key != "file"}
     return fields, data.get("file") if file is None else file

@@ -103,7 +103,7 @@ class ReachableNetworks:
     def allows_address(self, address: str) -> bool:
         return classify_network(address) in self.networks
 
-    def find_url_fault(self, url: str) -> str:
+    def describe_url_fault(self, url: str) -> str:
         """Why a URL is not fetched, without quoting it; "" when it may be tried."""
         try:
             parts = urlsplit(url)
@@ -192,7 +192,7 @@ class FetchOptions:
         reachable = ReachableNetworks.from_backend(self.route.base_url)
         url, redirect_count = _join_url(self.route.base_url, url), 0
         while True:
-            if fault := reachable.find_url_fault(url):
+            if fault := reachable.describe_url_fault(url):
                 subject = (
                     "The server's URL of the file"
                     if not redirect_count
@@ -210,7 +210,9 @@ class FetchOptions:
     def _download_once(self, url: str, out: BinaryIO, reachable: ReachableNetworks) -> str:
         """Write the body, or give where a redirect leads."""
         origin, url = extract_origin(url), requote_uri(url.partition("#")[0])
-        proxies = {} if is_loopback(urlsplit(url).hostname or "") else _find_proxies(url)
+        proxies = (
+            {} if is_loopback(urlsplit(url).hostname or "") else _read_environment_proxies(url)
+        )
         is_direct = not requests.utils.select_proxy(url, proxies)
         adapter = _GuardedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))
         attempt = Attempt(
@@ -231,9 +233,9 @@ class FetchOptions:
             with closing_response(
                 adapter.send_request("GET", url, _HEADERS, None, timeout)
             ) as response:
-                return self._write_body_or_find_redirect(response, origin, out)
+                return self._write_body_or_return_redirect(response, origin, out)
         except failures.LIBRARY_ERRORS as caught:
-            failure = _failure_of(origin, caught, late=self.deadline.is_passed)
+            failure = _build_fetch_error(origin, caught, is_late=self.deadline.is_passed)
         finally:
             attempt.close_response()
             for variable, token in tokens:
@@ -243,7 +245,7 @@ class FetchOptions:
         # Libraries quote the URL: their own error goes no further.
         raise failure
 
-    def _write_body_or_find_redirect(
+    def _write_body_or_return_redirect(
         self, response: BaseHTTPResponse, origin: str, out: BinaryIO
     ) -> str:
         status = response.status
@@ -283,21 +285,21 @@ def _join_url(base: str, location: str) -> str:
         return ""
 
 
-def _find_proxies(url: str) -> dict[str, Any]:
+def _read_environment_proxies(url: str) -> dict[str, Any]:
     proxies: dict[str, Any] = requests.utils.get_environ_proxies(url, None)
     return proxies
 
 
-def _failure_of(origin: str, failure: Exception, *, late: bool) -> FailedFetchError:
+def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
     """The error for an exception of a library below, without the library's words."""
-    chain = _chain_of(failure)
-    words, transient = _explain_failure(chain, is_late=late)
+    chain = _list_exception_chain(failure)
+    words, transient = _explain_exception_chain(chain, is_late=is_late)
     error = FailedFetchError(f"GET {origin}: {words}")
     error.transient = transient and any(isinstance(cause, _CONNECTION) for cause in chain)
     return error
 
 
-def _chain_of(failure: BaseException) -> list[BaseException]:
+def _list_exception_chain(failure: BaseException) -> list[BaseException]:
     chain: list[BaseException] = []
     link: BaseException | None = failure
     while link is not None and len(chain) < 8:
@@ -308,7 +310,7 @@ def _chain_of(failure: BaseException) -> list[BaseException]:
     return chain
 
 
-def _explain_failure(chain: list[BaseException], *, is_late: bool) -> tuple[str, bool]:
+def _explain_exception_chain(chain: list[BaseException], *, is_late: bool) -> tuple[str, bool]:
     """What went wrong, and whether it may be otherwise in a moment."""
     names = " ".join(type(cause).__name__ for cause in chain)
     if any(isinstance(cause, _RefusedAddressError) for cause in chain):

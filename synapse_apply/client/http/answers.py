@@ -66,7 +66,7 @@ class Answer:
             value = (parse_lenient_json if self.is_display_text else parse_strict_json)(text)
         except OddJsonError as problem:
             return None, str(problem)
-        return self.redactor.mask_parsed(value, text), ""
+        return self.redactor.mask_parsed_json(value, text), ""
 
     @property
     def detail(self) -> Any:

@@ -79,7 +79,7 @@ class Attempt:
         self.sent = False
         self.response: http.client.HTTPResponse | None = None
 
-    def mark_sent(self, sock: Any) -> None:
+    def mark_sent_unless_refused(self, sock: Any) -> None:
         """Bytes are about to leave on this socket; CutOffError where they may not."""
         self._socket = sock  # before the question, so that `cut` misses nothing
         if refusal := self._find_refusal():
@@ -104,13 +104,13 @@ class Attempt:
 
     def next_write_timeout(self) -> float:
         """Seconds the next write may take; TimeoutError when there are none left."""
-        return self._limit_timeout(self._write_timeout)
+        return self._cap_at_deadline(self._write_timeout)
 
     def next_read_timeout(self) -> float:
         """Seconds the next read may take; TimeoutError when there are none left."""
-        return self._limit_timeout(self._read_timeout)
+        return self._cap_at_deadline(self._read_timeout)
 
-    def _limit_timeout(self, timeout: float) -> float:
+    def _cap_at_deadline(self, timeout: float) -> float:
         remaining = min(timeout, self._deadline.remaining_seconds())
         if remaining <= 0:
             raise TimeoutError("the call's total time is over")
@@ -173,7 +173,7 @@ class _TimedResponse(http.client.HTTPResponse):
         super().__init__(sock, debuglevel, method, url)
         attempt = CURRENT_ATTEMPT.get()
         self._reader: _TimedReader | None = None
-        self.leftover = _TrailingBytes()
+        self.trailing_bytes = _TrailingBytes()
         if attempt is not None:
             attempt.response = self
             self._reader = _TimedReader(self.fp.detach(), sock, attempt)
@@ -192,7 +192,7 @@ class _TimedResponse(http.client.HTTPResponse):
         stream: Any = self.fp
         if self._reader is not None and stream is not None and not stream.closed:
             self._reader.is_finished = True
-            self.leftover.is_present = self.leftover.is_present or bool(stream.peek(1))
+            self.trailing_bytes.is_present = self.trailing_bytes.is_present or bool(stream.peek(1))
         self._reader = None  # the connection keeps this answer, and the reader has the client
         super()._close_conn()  # type: ignore[misc]
 
@@ -203,7 +203,7 @@ class TimedConnection(HTTPConnection):
     response_class = _TimedResponse
     _is_connecting = False
     _last_used_at = 0.0
-    _leftover: _TrailingBytes | None = None  # of the answer before
+    _trailing_bytes: _TrailingBytes | None = None  # of the answer before
 
     def connect(self) -> None:
         self._is_connecting = True  # what a proxy tunnel sends is not the request
@@ -222,13 +222,13 @@ class TimedConnection(HTTPConnection):
                 self.close()
                 raise SpokeFirstError
             self.sock.settimeout(attempt.next_write_timeout())
-            attempt.mark_sent(self.sock)
+            attempt.mark_sent_unless_refused(self.sock)
         super().send(data)
 
     def getresponse(self) -> Any:
         response = super().getresponse()
         self._last_used_at = time.monotonic()
-        self._leftover = getattr(response._original_response, "leftover", None)  # noqa: SLF001
+        self._trailing_bytes = getattr(response._original_response, "trailing_bytes", None)  # noqa: SLF001
         return response
 
     @property
@@ -237,7 +237,9 @@ class TimedConnection(HTTPConnection):
         idle_seconds = time.monotonic() - self._last_used_at
         if attempt is not None and not attempt.repeatable and idle_seconds > FRESH_SECONDS:
             return False
-        if (self._leftover and self._leftover.is_present) or has_unread_bytes(self.sock):
+        if (self._trailing_bytes and self._trailing_bytes.is_present) or has_unread_bytes(
+            self.sock
+        ):
             return False
         return super().is_connected
 

@@ -12,7 +12,7 @@ from synapse_apply.model.frozen import frozen
 
 # Of the three forms the longest has 33 characters.
 _MAX_DATE_LENGTH = 64
-_MOST_LIMITED = 30
+_MAX_FREE_REPEATS = 30
 
 Clock = Callable[[], float]
 
@@ -73,7 +73,7 @@ class Backoff:
     max_server_wait: float = 60.0
     jitter: Callable[[], float] = random.random
 
-    def compute_wait(self, attempt: int, server_wait: float | None = None) -> float:
+    def compute_wait_seconds(self, attempt: int, server_wait: float | None = None) -> float:
         """Seconds to wait after this attempt (1 is the first); `server_wait` is Retry-After."""
         full_wait = min(self.max_own_wait, self.first_wait * 2.0 ** min(attempt - 1, 16))
         own_wait = full_wait * (0.5 + self.jitter() / 2)
@@ -92,35 +92,37 @@ class Repeats:
         backoff: Backoff,
         deadline: Deadline,
         *,
-        counts_limits: bool = False,
-        patience: float = math.inf,
+        rate_limits_count: bool = False,
+        max_total_wait: float = math.inf,
     ) -> None:
-        """`counts_limits`: a 429 costs a repeat, as for a call without a total time.
+        """`rate_limits_count`: a 429 costs a repeat, as for a call without a total time.
 
-        `patience` bounds all waits together, in seconds.
+        `max_total_wait` bounds all waits together, in seconds.
         """
         self._backoff = backoff
         self._deadline = deadline
-        self._patience = patience
-        self._counts_limits = counts_limits
-        self._limited = 0
+        self._remaining_wait = max_total_wait
+        self._rate_limits_count = rate_limits_count
+        self._free_repeats = 0
         self.attempt = 1
 
-    def wait_after_failure(self, *, is_limited: bool, asked: float | None) -> float | None:
+    def next_wait_after_failure(
+        self, *, is_rate_limited: bool, retry_after: float | None
+    ) -> float | None:
         """Seconds to wait before the next attempt; None when this one was the last.
 
-        `is_limited`: it was answered 429, which says when to come again and so costs patience, not
-        one of the few repeats. `asked` is Retry-After.
+        `is_rate_limited`: it was answered 429, which says when to come again and so costs patience, not
+        one of the few repeats. `retry_after` is Retry-After.
         """
-        self._limited += is_limited and not self._counts_limits
-        others = self.attempt - self._limited
+        self._free_repeats += is_rate_limited and not self._rate_limits_count
+        others = self.attempt - self._free_repeats
         most = self._backoff.max_repeats
-        if others > most or self._limited > _MOST_LIMITED or most == 0:
+        if others > most or self._free_repeats > _MAX_FREE_REPEATS or most == 0:
             return None
-        wait = self._backoff.compute_wait(self.attempt, asked)
-        if wait >= min(self._deadline.remaining_seconds(), self._patience):
+        wait = self._backoff.compute_wait_seconds(self.attempt, retry_after)
+        if wait >= min(self._deadline.remaining_seconds(), self._remaining_wait):
             return None
-        self._patience -= wait
+        self._remaining_wait -= wait
         self.attempt += 1
         return wait
 

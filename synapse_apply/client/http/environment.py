@@ -44,7 +44,7 @@ def build_route(base_url: str, verify: bool | str | None = None) -> BackendRoute
     is_local = is_loopback(urlsplit(base).hostname or "")
     # A proxy cannot reach this machine's loopback, so asking one would only fail.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
-    return BackendRoute(base, proxies, _find_ca_bundle(verify))
+    return BackendRoute(base, proxies, _resolve_tls_verification(verify))
 
 
 def is_loopback(host: str) -> bool:
@@ -78,7 +78,7 @@ def _normalize_base_url(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
-def _find_ca_bundle(verify: bool | str | None) -> bool | str:
+def _resolve_tls_verification(verify: bool | str | None) -> bool | str:
     if verify is None:
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     if isinstance(verify, str) and not Path(verify).exists():

@@ -45,14 +45,14 @@ class MultipartBody:
             if digest_field and fields.get(digest_field) is None:
                 fields = {
                     **fields,
-                    digest_field: self._find_known_digest(file) or self._compute_file_digest(),
+                    digest_field: self._read_declared_digest(file) or self._compute_file_digest(),
                 }
             self._expected_digest = str(fields[digest_field]).lower() if digest_field else ""
             self._head = b"".join(self._encode_field(key, value) for key, value in fields.items())
         except BaseException:
             self.close()
             raise
-        self._head += self._encode_file_head(name, _choose_file_name(file))
+        self._head += self._encode_file_head(name, _choose_upload_file_name(file))
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
         self._position = 0
 
@@ -100,14 +100,14 @@ class MultipartBody:
             return self._read_file_block(min(size, self._size - offset))
         offset -= self._size
         if offset == 0:
-            self._check_whole_file()
+            self._require_unchanged_file()
         return self._tail[offset : offset + size]
 
     def _read_file_block(self, size: int) -> bytes:
         try:
             block = self._file.read(size)
         except (OSError, ValueError) as failure:
-            raise UnreadableBodyError(_explain_failure(failure)) from None
+            raise UnreadableBodyError(_explain_file_error(failure)) from None
         if not isinstance(block, bytes):
             raise UnreadableBodyError("the file is open as text; open it in binary mode ('rb')")
         if not block:
@@ -116,14 +116,14 @@ class MultipartBody:
             self._sent_hash.update(block)
         return block
 
-    def _check_whole_file(self) -> None:
+    def _require_unchanged_file(self) -> None:
         """Before the last bytes leave: without them the server takes nothing."""
-        if self._has_surplus_bytes():
+        if self._has_bytes_past_size():
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
 
-    def _find_known_digest(self, file: Any) -> str:
+    def _read_declared_digest(self, file: Any) -> str:
         """The SHA-256 that a file of ours knows of all its bytes; "" for any other."""
         digest = getattr(file, "sha256", "")
         return digest if isinstance(digest, str) and not self._start else ""
@@ -137,7 +137,7 @@ class MultipartBody:
         self.rewind()
         return digest
 
-    def _has_surplus_bytes(self) -> bool:
+    def _has_bytes_past_size(self) -> bool:
         try:
             return bool(self._file.read(1))
         except (OSError, ValueError):
@@ -183,7 +183,7 @@ def _quote_header_name(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _choose_file_name(file: Any) -> str:
+def _choose_upload_file_name(file: Any) -> str:
     name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", None)
     return Path(name).name or "package.zip" if isinstance(name, str | Path) else "package.zip"
 
@@ -205,7 +205,7 @@ def _open_upload_file(file: Any) -> tuple[BinaryIO, int, int]:
         else:
             start, size = 0, len(stream)
     except (OSError, ValueError, TypeError) as failure:
-        raise UnreadableBodyError(_explain_failure(failure)) from None
+        raise UnreadableBodyError(_explain_file_error(failure)) from None
     return stream, start, size
 
 
@@ -216,10 +216,10 @@ def _rewind_file(file: Any, start: int) -> None:
         else:
             file.rewind()
     except (OSError, ValueError, AttributeError) as failure:
-        raise UnreadableBodyError(_explain_failure(failure)) from None
+        raise UnreadableBodyError(_explain_file_error(failure)) from None
 
 
-def _explain_failure(failure: Exception) -> str:
+def _explain_file_error(failure: Exception) -> str:
     if isinstance(failure, FileNotFoundError):
         return f"there is no file {failure.filename}"
     if isinstance(failure, OSError) and failure.strerror:

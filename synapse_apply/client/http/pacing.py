@@ -32,7 +32,7 @@ class RequestPacer:
         """How many calls may be under way now."""
         return int(self._allowed_calls)
 
-    def compute_delay(self) -> float:
+    def seconds_until_resume(self) -> float:
         """Seconds until the host wants to hear of anybody again."""
         return max(0.0, self._paused_until - self._clock())
 

@@ -102,7 +102,7 @@ class Redactor:
     def add_secret(self, value: Any) -> None:
         """A secret: a text, a number, or JSON with secrets in it."""
         with self._lock:
-            for part in _iter_secret_texts(value):
+            for part in _iter_maskable_texts(value):
                 if part in self._secrets:
                     continue
                 self._secrets.add(part)
@@ -117,17 +117,17 @@ class Redactor:
 
     def mask_text(self, text: str) -> str:
         """The text with its secrets masked, the same object when it has none."""
-        search = self._read_current_search()
+        search = self._rebuild_search_if_stale()
         return text if search is None else self._mask_string(text, search)
 
     def mask_json(self, value: Any) -> Any:
         """A parsed value with the secrets of its texts, keys and numbers masked."""
-        search = self._read_current_search()
+        search = self._rebuild_search_if_stale()
         return value if search is None else self._mask_value(value, search, 0)
 
-    def mask_parsed(self, value: Any, text: str) -> Any:
+    def mask_parsed_json(self, value: Any, text: str) -> Any:
         """The same for a value whose JSON text is at hand: mostly the text shows it has none."""
-        search = self._read_current_search()
+        search = self._rebuild_search_if_stale()
         if search is None:
             return value
         # What is escaped otherwise than JSON must be is not seen in the text.
@@ -172,7 +172,7 @@ class Redactor:
             search.clean_texts.add(text)
         return text
 
-    def _read_current_search(self) -> _SecretSearch | None:
+    def _rebuild_search_if_stale(self) -> _SecretSearch | None:
         if self._is_stale:
             with self._lock:
                 if self._is_stale:
@@ -181,14 +181,14 @@ class Redactor:
         return self._search
 
 
-def _iter_secret_texts(value: Any) -> Iterator[str]:
+def _iter_maskable_texts(value: Any) -> Iterator[str]:
     """The texts of a secret that each count by themselves."""
     if isinstance(value, dict):
         for child in value.values():
-            yield from _iter_secret_texts(child)
+            yield from _iter_maskable_texts(child)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _iter_secret_texts(item)
+            yield from _iter_maskable_texts(item)
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
@@ -204,7 +204,7 @@ def _iter_quotable_texts(text: str) -> Iterator[str]:
     """What a server may quote of a longer secret: values of a document, lines, a URL's password."""
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):
-            yield from _iter_secret_texts(json.loads(text))
+            yield from _iter_maskable_texts(json.loads(text))
     elif scheme_match := _SCHEME.match(text):
         yield from (
             candidate for candidate in (text[scheme_match.end() :],) if _is_long_enough(candidate)
@@ -235,17 +235,17 @@ def _is_long_enough(text: str) -> bool:
     )
 
 
-def _find_prefix_length(text: str) -> int:
+def _min_masked_prefix_length(text: str) -> int:
     """How many leading characters of a value count as the value."""
     if text[0] in "{[":
         return min(len(text), _MIN_DOCUMENT_RUN_LENGTH)
-    length = max(_MIN_RUN_LENGTH, _measure_public_prefix(text))
+    length = max(_MIN_RUN_LENGTH, _min_length_past_common_prefix(text))
     if _WORDS.fullmatch(text[:length]):
         length = max(length, _MIN_LENGTH_OF_WORDS)
     return min(length, len(text))
 
 
-def _measure_public_prefix(text: str) -> int:
+def _min_length_past_common_prefix(text: str) -> int:
     """The length of what many values begin with, and of the characters after it that are needed."""
     if match := _TOKEN_HEADER.match(text) or _PEM_HEADER.match(text):
         return match.end() + _MIN_RUN_LENGTH
@@ -262,7 +262,7 @@ def _measure_public_prefix(text: str) -> int:
 
 def _iter_secret_forms(text: str) -> Iterator[_SecretForm]:
     """The forms of a value with their leading parts, which begin as the leading part's do."""
-    length = _find_prefix_length(text)
+    length = _min_masked_prefix_length(text)
     needs_boundary = len(text) < _MIN_RUN_LENGTH or (
         length == len(text) and bool(_WORDS.fullmatch(text))
     )
@@ -351,7 +351,9 @@ def _find_secret_end(text: str, position: int, search: _SecretSearch) -> int:
     for length in search.prefix_lengths:
         for form in search.forms_by_prefix.get(text[position : position + length], ()):
             form_end = position + _count_common_chars(text, position, form.full_text, length)
-            if form.needs_word_boundary and not _is_separate_word(text, position, form_end, form):
+            if form.needs_word_boundary and not _is_full_form_as_own_word(
+                text, position, form_end, form
+            ):
                 continue
             end = max(end, form_end)
     return end
@@ -367,7 +369,7 @@ def _count_common_chars(text: str, position: int, full_text: str, length: int) -
     return length
 
 
-def _is_separate_word(text: str, position: int, end: int, form: _SecretForm) -> bool:
+def _is_full_form_as_own_word(text: str, position: int, end: int, form: _SecretForm) -> bool:
     if end - position < len(form.full_text):
         return False
     before, after = text[position - 1 : position], text[end : end + 1]

@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from synapse_apply.client.http.answers import Answer
 
 
-def resolve_redirect(url: str, answer: Answer) -> str:
+def resolve_redirect_url(url: str, answer: Answer) -> str:
     """Where a redirect leads; "" when it does not say."""
     location = answer.headers.get("Location", "")
     try:

@@ -41,7 +41,7 @@ def iter_events(blocks: Iterable[bytes]) -> Iterator[Event]:
             if name == "data":
                 data.append(value.removeprefix(" "))
                 size += len(value) + 1
-                _check_event_size(size)
+                _require_bounded_size(size)
         elif data:
             yield _parse_event("\n".join(data))
             data, size = [], 0
@@ -71,15 +71,15 @@ def _iter_lines(blocks: Iterable[bytes]) -> Iterator[str]:
         after_cr = text.endswith("\r")
         partial_line.append(first)
         size += len(first)
-        _check_event_size(size)
+        _require_bounded_size(size)
         if next_parts:
             yield "".join(partial_line)
             *complete_lines, last = next_parts
             yield from complete_lines
             partial_line, size = [last], len(last)
-            _check_event_size(size)
+            _require_bounded_size(size)
 
 
-def _check_event_size(size: int) -> None:
+def _require_bounded_size(size: int) -> None:
     if size > MAX_EVENT_LENGTH:
         raise OversizedEventError(f"an event has more than {MAX_EVENT_LENGTH} characters")

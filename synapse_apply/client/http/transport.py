@@ -33,7 +33,7 @@ from synapse_apply.client.http.multipart import MultipartBody
 from synapse_apply.client.http.options import Options
 from synapse_apply.client.http.pacing import RequestPacer
 from synapse_apply.client.http.redaction import Redactor
-from synapse_apply.client.http.redirects import extract_origin, resolve_redirect
+from synapse_apply.client.http.redirects import extract_origin, resolve_redirect_url
 from synapse_apply.client.storage_files import FailedFetchError, FetchOptions
 from synapse_apply.model.frozen import frozen
 
@@ -147,41 +147,41 @@ class Transport:
             if result.answer is not None and "html" in result.answer.content_type:
                 explanation = "the answer is an HTML page; check the URL of the backend"
                 raise failures.build_unexpected_answer_error(call, result.answer, explanation)
-            while piece := _read_piece(call, body, deadline):
+            while piece := _read_arrived_bytes(call, body, deadline):
                 yield piece
 
     def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         # For a stream there is no total time that would bound its waits.
-        repeats = Repeats(self._options.backoff, deadline, counts_limits=bool(call.accept))
+        repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
         while True:
-            result = self._send_paced(call, deadline, repeats.attempt)
+            result = self._send_once_when_host_allows(call, deadline, repeats.attempt)
             if result.error is None or not self._can_repeat(call, result):
                 return result
-            wait = repeats.wait_after_failure(
-                is_limited=isinstance(result.error, RateLimitError),
-                asked=result.answer.retry_after if result.answer else None,
+            wait = repeats.next_wait_after_failure(
+                is_rate_limited=isinstance(result.error, RateLimitError),
+                retry_after=result.answer.retry_after if result.answer else None,
             )
             if wait is None:
                 return result
             self._sleep(wait)
 
-    def _send_paced(
+    def _send_once_when_host_allows(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         """One attempt, begun when the host bears it. Who waits for a log to be written is idle."""
         if call.accept:
-            return self._send_observed(call, deadline, attempt_number)
+            return self._send_once_and_notify(call, deadline, attempt_number)
 
         def should_stop() -> bool:
             return bool(self._find_refusal()) or deadline.is_passed
 
         # Who was told to wait has waited already.
-        if attempt_number == 1 and (delay := self._pacer.compute_delay()):
+        if attempt_number == 1 and (delay := self._pacer.seconds_until_resume()):
             self._sleep(min(delay, deadline.remaining_seconds()))
         acquired_at = self._pacer.acquire_slot(should_stop)
         is_answered = False
         try:
-            result = self._send_observed(call, deadline, attempt_number)
+            result = self._send_once_and_notify(call, deadline, attempt_number)
             if isinstance(result.error, RateLimitError):
                 max_wait = self._options.backoff.max_server_wait
                 self._pacer.record_rate_limit(
@@ -217,7 +217,7 @@ class Transport:
         )
         deadline = Deadline(timing.clock, seconds)
         # A large file has long to arrive, which is no reason to wait long for it to begin.
-        repeats = Repeats(self._options.backoff, deadline, patience=self.limits.total_timeout)
+        repeats = Repeats(self._options.backoff, deadline, max_total_wait=self.limits.total_timeout)
         fetching = FetchOptions(
             self._route, self.limits, deadline, self._find_refusal, max_bytes, timing.now
         )
@@ -231,9 +231,9 @@ class Transport:
                 return
             wait = None
             if failure.transient and not self._find_refusal():
-                wait = repeats.wait_after_failure(
-                    is_limited=failure.status_code == http.client.TOO_MANY_REQUESTS,
-                    asked=failure.retry_after,
+                wait = repeats.next_wait_after_failure(
+                    is_rate_limited=failure.status_code == http.client.TOO_MANY_REQUESTS,
+                    retry_after=failure.retry_after,
                 )
             if wait is None:
                 raise failure
@@ -249,12 +249,12 @@ class Transport:
         while not self._find_refusal() and (remaining := end - time.monotonic()) > 0:
             time.sleep(min(remaining, _POLL_SECONDS))
 
-    def _send_observed(
+    def _send_once_and_notify(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
         options = self._options
         started, started_at = options.timing.clock(), options.timing.now()
-        result = self._send_once(call, deadline)
+        result = self._attempt_unless_refused(call, deadline)
         error, answer = result.error, result.answer
         if isinstance(error, RateLimitError) and options.on_rate_limit is not None:
             _notify_observer(options.on_rate_limit, error.retry_after)
@@ -274,7 +274,7 @@ class Transport:
             _notify_observer(options.on_request, event)
         return result
 
-    def _send_once(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
+    def _attempt_unless_refused(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
         """One attempt, redirects of a harmless call included."""
         if reason := self._find_refusal():
             return _AttemptResult(
@@ -283,16 +283,16 @@ class Transport:
         attempt = self._build_attempt(call, deadline)
         self._attempts.add(attempt)
         try:
-            return self._follow_redirects(call, attempt, deadline)
+            return self._send_following_redirects(call, attempt, deadline)
         finally:
             self._attempts.discard(attempt)
 
-    def _follow_redirects(
+    def _send_following_redirects(
         self, call: ClientCall, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
         url, query, redirect_count = self._route.base_url + call.path, call.query, 0
         while True:
-            result = self._send_request(call, url, query, attempt, deadline)
+            result = self._send_to_url(call, url, query, attempt, deadline)
             answer = result.answer
             if answer is None or result.error is not None or 200 <= answer.status < 300:
                 return result
@@ -301,7 +301,7 @@ class Transport:
                     answer, failures.build_error_from_status(call, answer), attempt.sent
                 )
             url, query, redirect_count = (
-                requote_uri(resolve_redirect(url, answer)),
+                requote_uri(resolve_redirect_url(url, answer)),
                 (),
                 redirect_count + 1,
             )
@@ -328,17 +328,17 @@ class Transport:
             repeatable=call.repeatable,
         )
 
-    def _send_request(
+    def _send_to_url(
         self, call: ClientCall, url: str, query: Query, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
         context_token = CURRENT_ATTEMPT.set(attempt)
         answer: Answer | None = None
         failure: Exception
         try:
-            response = self._open_response(call, url, query, deadline)
+            response = self._send_and_read_head(call, url, query, deadline)
             # The status line is here; what comes after it can only add to it.
             answer = self._build_answer(call, response, b"", complete=False)
-            return self._read_response(call, response, attempt)
+            return self._read_body_or_leave_stream(call, response, attempt)
         except failures.LIBRARY_ERRORS as caught:
             failure = caught
             attempt.close_response()
@@ -354,7 +354,7 @@ class Transport:
         )
         return _AttemptResult(None, error, attempt.sent)
 
-    def _open_response(
+    def _send_and_read_head(
         self, call: ClientCall, url: str, query: Query, deadline: Deadline
     ) -> BaseHTTPResponse:
         headers = {**self._headers, **self._auth_headers[call.api_version]}
@@ -381,7 +381,7 @@ class Transport:
             call.method, _append_query(url, query), headers, call.body, timeout
         )
 
-    def _read_response(
+    def _read_body_or_leave_stream(
         self, call: ClientCall, response: BaseHTTPResponse, attempt: Attempt
     ) -> _AttemptResult:
         if call.accept and 200 <= response.status < 300:
@@ -444,7 +444,7 @@ def _find_unexpected_encoding(response: BaseHTTPResponse) -> str:
     return ""
 
 
-def _read_piece(call: ClientCall, body: BaseHTTPResponse, deadline: Deadline) -> bytes:
+def _read_arrived_bytes(call: ClientCall, body: BaseHTTPResponse, deadline: Deadline) -> bytes:
     """What has arrived, waiting for it if there is nothing yet; empty at the end."""
     failure: Exception
     try:

@@ -126,7 +126,7 @@ def test_keys_and_values_at_every_depth():
 def test_text_with_escapes_is_not_believed_to_be_clean():
     """A server can escape every letter of a JSON text."""
     text = '{"a": "' + "".join(f"\\u{ord(c):04x}" for c in SECRET) + '"}'
-    assert Redactor([SECRET]).mask_parsed(json.loads(text), text) == {"a": MASK}
+    assert Redactor([SECRET]).mask_parsed_json(json.loads(text), text) == {"a": MASK}
 
 
 def test_public_texts_stay():

@@ -47,7 +47,7 @@ def test_calls_that_were_under_way_together_complain_once():
     for one in entered:
         pace.record_rate_limit(one, 2.0)
         pace.release_slot(one, is_answered=False)
-    assert (pace.allowed_calls, pace.compute_delay()) == (8, 2.0)
+    assert (pace.allowed_calls, pace.seconds_until_resume()) == (8, 2.0)
 
 
 def test_no_more_than_allowed_are_under_way():

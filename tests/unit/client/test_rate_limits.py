@@ -75,5 +75,9 @@ def test_retry_after_forms(value, seconds):
 
 def test_backoff_grows_to_its_cap_with_jitter():
     """Between half and the whole of a doubling step."""
-    assert [Backoff(jitter=lambda: 0.0).compute_wait(n) for n in (1, 2, 3)] == [0.25, 0.5, 1.0]
-    assert Backoff(jitter=lambda: 1.0).compute_wait(99) == 8.0
+    assert [Backoff(jitter=lambda: 0.0).compute_wait_seconds(n) for n in (1, 2, 3)] == [
+        0.25,
+        0.5,
+        1.0,
+    ]
+    assert Backoff(jitter=lambda: 1.0).compute_wait_seconds(99) == 8.0
