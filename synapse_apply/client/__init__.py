@@ -1,4 +1,7 @@
-"""Calls to a Synapse backend over HTTP; the home of requests, and nothing that decides."""
+"""The HTTP client of a Synapse backend: sends calls and reads answers; makes no decision of a plan.
+
+`requests` is imported in this folder only.
+"""
 
 from synapse_apply.client.backend import BackendClient
 from synapse_apply.client.errors import ClientError

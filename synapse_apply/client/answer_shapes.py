@@ -1,6 +1,6 @@
-"""What the objects of the API must have: a server's answer is checked before anything uses it.
+"""Which fields an answered object must have, and of which type, before anything uses it.
 
-A field that is not named here is the kind's business. Null counts as left out.
+Fields not named here are checked by the kind, if at all. A null value counts as a missing one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ _Names = tuple[str, ...]
 
 @frozen
 class AnswerShape:
-    """Names of fields.
+    """What one kind of object must look like; every attribute is a tuple of field names.
 
-    `required_fields` have a value, `id_fields` hold ids, `owner_fields` an id or an object with
-    one.
-
-    `text_fields` hold texts, `bool_fields` true or false. `identity_fields` are the names, the
-    first that is there, of the field that tells which object was answered.
+    `required_fields` have a value that is not null, `id_fields` an id (`parse_remote_id`),
+    `owner_fields` an id or an object with an `id`, `text_fields` a string, `bool_fields` a
+    boolean. The first of `identity_fields` that is present names the object that was answered.
     """
 
     required_fields: _Names = ()
@@ -36,11 +34,11 @@ class AnswerShape:
     identity_fields: _Names = ("id",)
 
     def without_required_fields(self) -> AnswerShape:
-        """The same of an answer that may leave fields out, as that of a dry run."""
+        """A copy that accepts missing fields: the answer to a dry run may be short."""
         return replace(self, required_fields=())
 
     def describe_first_fault(self, value: Mapping[str, Any]) -> str:
-        """What is wrong with an object; "" when nothing is."""
+        """What is wrong with an object, as a phrase for an error message; "" if nothing is."""
         for name in self.required_fields:
             if value.get(name) is None:
                 return f"an object without {name} ({describe_field_names(value)})"
@@ -60,10 +58,7 @@ class AnswerShape:
         return ""
 
     def is_other_object(self, value: Mapping[str, Any], requested_id: int | str) -> bool:
-        """Whether an object says that it is not the one that was asked for by this id.
-
-        Some servers take a code in an id's place; then the object has to show that code.
-        """
+        """Whether an answered object is another one than the one requested by this id or code."""
         object_id = next(
             (value[name] for name in self.identity_fields if value.get(name) is not None),
             requested_id,
@@ -71,6 +66,8 @@ class AnswerShape:
         requested_text = str(requested_id).casefold()
         if str(object_id).casefold() == requested_text:
             return False
+        # Some servers accept a code in the path in place of an id and answer with the numeric id:
+        # then the object is the requested one if it has that code.
         code = value.get("code")
         return (
             requested_text.isdecimal()
@@ -80,6 +77,7 @@ class AnswerShape:
 
 
 def _describe_id_fault(value: Any) -> str:
+    # A masked id is no longer the server's id: a URL built of it would reach another object.
     if isinstance(value, MaskedText):
         return "it repeats a secret that was sent"
     try:
@@ -89,7 +87,7 @@ def _describe_id_fault(value: Any) -> str:
     return ""
 
 
-# An object, or what need not even be one.
+# Compared by identity (`is`): OBJECT is any JSON object, ANYTHING need not be an object at all.
 OBJECT, ANYTHING = AnswerShape(), AnswerShape()
 PLUGIN = AnswerShape(required_fields=("id",), id_fields=("id",), text_fields=("name", "code"))
 RELEASE = AnswerShape(
@@ -105,4 +103,5 @@ RELEASE_V2 = AnswerShape(
     text_fields=("version",),
     bool_fields=("is_released",),
 )
+# A started run is answered with `job_id`, a job that is read with `id` (API page, "Jobs").
 JOB = AnswerShape(id_fields=("id", "job_id"), identity_fields=("id", "job_id"))

@@ -1,4 +1,4 @@
-"""BackendClient: one backend, one token, all its operations."""
+"""`BackendClient`: how its arguments become limits, credentials and one transport."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class BackendClient(IntegrationClientMixin):
     ) -> None:
         """Nothing is sent yet. InputError for a URL or a token that cannot be used.
 
-        `api_token` and `access_token` are two names of one thing. Timeouts are seconds;
-        `total_timeout` bounds a whole call, its repeats included, and an upload gets `size /
-        upload_rate` (bytes per second) more: see `max_call_seconds`. A log that is taken as it
-        arrives ends when nothing comes for `idle_timeout` instead. `retries` are repeats of reads;
-        what changes the server is repeated only when it was not sent, or was answered 429 (unless
-        `resend_rate_limited` is off). `verify` is True, False or a CA bundle's path. `refusal` is
-        asked before bytes leave; what it gives, unless "", is why they must not. `redactor` masks
-        the secrets it knows in what the server says; tokens are added to it.
+        `api_token` and `access_token` are two names for the same token. Timeouts are seconds;
+        `total_timeout` bounds one call with its retries, and an upload gets `size / upload_rate`
+        (bytes per second) in addition: see `max_call_seconds`. A streamed log has no total time;
+        it ends when nothing arrives for `idle_timeout`. `retries` is the number of retries of a
+        read; a call that changes the server is retried only if no byte was sent, or if it was
+        answered 429 (unless `resend_rate_limited` is off). `verify` is True, False or the path of
+        a CA bundle. `refusal` is called before bytes leave: a text other than "" is the reason
+        why they must not. `redactor` masks the secrets it knows in answers; the tokens are added.
         """
         timeouts = (connect_timeout, read_timeout, total_timeout, upload_rate)
         self._limits = Limits(*timeouts, max_answer_size, max_pages, idle_timeout)
@@ -92,7 +92,7 @@ class BackendClient(IntegrationClientMixin):
 
     @property
     def tenant(self) -> str:
-        """Whose objects are meant, "" where the server knows by the token."""
+        """The tenant that is sent with each call; "" if the token alone tells the server."""
         return self._tenant
 
     @property
@@ -102,22 +102,25 @@ class BackendClient(IntegrationClientMixin):
 
     @property
     def dry_run(self) -> Api:
-        """The same, unable to act: what changes the server is a dry run, or is not sent."""
+        """A client over the same connections that cannot change the server.
+
+        Its mutating calls are dry runs where the API has them (v2), else they raise NotSentError.
+        """
         return DryRunV1(self._transport, self.tenant)
 
     def max_call_seconds(self, upload_size: int = 0) -> float:
-        """Seconds after which a call has surely ended, one way or the other."""
+        """The upper bound, in seconds, of one call with an upload of `upload_size` bytes."""
         return self._limits.compute_call_timeout(upload_size)
 
     def hang_up(self, reason: str) -> None:
-        """End calls under way without their answers; from now on calls fail, saying `reason`.
+        """Abort running calls; every later call fails with EndedError and this `reason`.
 
         May be called from another thread or a signal handler.
         """
         self._transport.hang_up(reason)
 
     def close(self) -> None:
-        """Close the connections; calls under way end, and calls fail from now on."""
+        """Abort running calls and close the connections; later calls fail."""
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -153,7 +156,10 @@ def _build_auth_headers(credentials: Credentials) -> dict[str, dict[str, str]]:
 
 
 def _normalize_credential(name: str, value: str | None) -> str | None:
-    """The credential as a header can carry it, without the prefix some write before it."""
+    """The credential without blanks around it and without a `Token ` prefix; None if empty.
+
+    InputError for characters that a header cannot carry.
+    """
     if value is None:
         return None
     text = str(value).strip().removeprefix("Token ").strip()
@@ -166,6 +172,7 @@ def _normalize_credential(name: str, value: str | None) -> str | None:
 
 
 def _require_single_token(api_token: str | None, access_token: str | None) -> str | None:
+    """The one token that is given under either name; InputError for two different ones."""
     api_token, access_token = (
         _normalize_credential("api_token", api_token),
         _normalize_credential("access_token", access_token),

@@ -1,4 +1,4 @@
-"""One call as a value: method, path, query, body, and what its failure may mean and show."""
+"""One call as a value: method, path, query, body, whether it may be repeated, what it may show."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _AGENT_TOKEN_PATH = re.compile(r"(agents/)[^/?\s\"']+")
 
 
 def mask_agent_token(text: str) -> str:
-    """The text with every `agents/{token}` path in it masked: the token is a credential."""
+    """The text with the token of every `agents/TOKEN` path in it replaced by `***`."""
     return _AGENT_TOKEN_PATH.sub(r"\1***", text)
 
 
 def build_path(*parts: int | str, safe_chars: str = "") -> str:
-    """A path below the base URL, ending in '/'; `safe_chars` are characters left as they are.
+    """The parts, percent-encoded, as a path relative to the base URL that ends in '/'.
 
-    A part is one segment whatever it holds. NotSentError for one that servers or libraries would
-    read as more than that: many decode %2F and %2E before they look at the path.
+    `safe_chars` are not encoded. NotSentError for a part that is empty or has a slash or dots.
     """
     return "".join(f"{_quote_segment(part, safe_chars)}/" for part in parts)
 
 
 def _quote_segment(part: int | str, safe_chars: str) -> str:
     text = str(part)
+    # Encoding would not help here: many servers decode %2F and %2E before they route the path.
     is_unusable = not text.strip() or text in {".", ".."} or any(char in text for char in "/\\")
     if isinstance(part, bool) or is_unusable or not text.isprintable():
         raise NotSentError("not sent: an id in the path is empty or has characters no id has")
@@ -42,27 +42,29 @@ def _quote_segment(part: int | str, safe_chars: str) -> str:
 
 
 def is_always_sensitive(_path: Path) -> bool:
-    """All that is said of a request is sensitive: its path holds a credential."""
+    """The check for a call whose path holds a credential: any error text may quote it."""
     return True
 
 
 def build_sensitive_check(*field_names: str) -> IsSensitive:
-    """Sensitive is what stands under these top-level fields."""
+    """A check that is true for each path below one of these top-level fields."""
     return lambda path: bool(path) and path[0] in field_names
 
 
 @frozen
 class ClientCall:
-    """One call.
+    """One HTTP call, not sent yet; its repr shows only method and path.
 
-    `mutates`: the server may change, so a lost answer leaves the effect unknown. `repeatable`:
-    sending it again after it may have arrived does no harm. `send_once`: not even a 429 lets it be
-    sent again. `empty_ok`: success may have no body. `body_fields`: top-level names a body has.
-    `sensitive`: None when the body carries no secret. `accept`: the content type asked for where
-    the answer is taken as it arrives, else "". `api_version`: the version whose header forms go
-    with it. `is_display_text`: what is answered is only shown to people. `idempotency_key`: what
-    makes a repeat of a create known as one (`Idempotency-Key`), else "". A repr shows method and
-    path alone.
+    - `mutates`: it may change the server, so that a lost answer leaves its effect unknown.
+    - `repeatable`: it may be sent again even if it may have arrived.
+    - `send_once`: it is not sent again even after a 429.
+    - `empty_ok`: a success may have no body.
+    - `body_fields`: the top-level field names of the body.
+    - `sensitive`: which paths of the body hold secrets; None if none do.
+    - `accept`: the content type of an answer that is streamed, else "".
+    - `api_version`: selects the headers that carry the credentials.
+    - `is_display_text`: the answer is only shown to people and may be lenient JSON.
+    - `idempotency_key`: sent as `Idempotency-Key`, by which a server recognises a second create.
     """
 
     method: str
@@ -94,7 +96,10 @@ class ClientCall:
 
     @property
     def secret_bytes(self) -> bytes:
-        """What may hold a credential: a path with an agent token, any body but an upload."""
+        """The bytes that may hold a credential: the path if it has an agent token, and the body.
+
+        An upload is left out: it is streamed and never held as a whole.
+        """
         path = unquote(self.path).encode() if self.path != self.masked_path else b""
         body = self.body if isinstance(self.body, bytes) else b""
         return path + b"\n" + body if path else body

@@ -1,7 +1,8 @@
-"""Whole lists, although they may change between two of their pages.
+"""When a paginated list counts as read completely, although it may change between two pages.
 
-A list that changes while it is read can hide an item behind the seam of two pages, and a missing
-item is read as one to create. So who must know what is absent reads twice and compares.
+An item inserted or deleted meanwhile moves others across page boundaries, where a reader misses
+them. A plan takes a missing item for one to create, so that complete lists are read twice and
+compared.
 """
 
 from __future__ import annotations
@@ -20,25 +21,27 @@ from synapse_apply.model.errors import NotFound
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 
 _MAX_READINGS = 6
-# From here on page after page: a busy server may never give one count for all pages.
+# After this many readings pages are read one after the other: on a busy server parallel pages may
+# never all report the same count.
 _PARALLEL_READINGS = 3
 
 
 def read_complete_list(
     list_query: ListQuery, max_pages: int, max_weight: int = MAX_LIST_WEIGHT
 ) -> list[Any]:
-    """All items of a list, each once by its `id`. At most `max_pages` pages of this weight in all.
+    """All items of a list, each `id` once, from at most `max_pages` pages of `max_weight` in all.
 
-    A list of several pages is read until a reading has all that a sound one before it had:
+    A list of several pages is read again until a reading has every item of the sound reading
+    before it. Why that is enough:
 
-    - Page after page, only a deletion hides an item: it moves one to a page that was read already.
-      The deleted one was read, too, so the next reading lacks it.
-    - Side by side, an insertion hides as well. A reading is sound when all its pages tell one
-      count and it has so many items: then as many came as went, and if an item is hidden, one
-      that went is among those that were read. Again the next reading lacks it.
+    - Pages in sequence: only a deletion hides an item, by moving it to a page already read. The
+      deleted item was read as well, so the next reading lacks it.
+    - Pages in parallel: an insertion can hide an item, too. A reading is sound if all pages report
+      the same count and it has that many items. Then inserted and deleted items are equal in
+      number, and a hidden item implies a deleted one that was read: the next reading lacks it.
 
-    UnexpectedAnswerError when no reading follows a sound one so, or when there are always fewer
-    items than the server counts.
+    UnexpectedAnswerError if no two such readings follow each other, or if there are always fewer
+    items than the server reports.
     """
     previous_ids: set[Any] | None = None
     for number in range(_MAX_READINGS):
@@ -66,11 +69,11 @@ def read_list_once(
     max_pages: int,
     is_useful: Callable[[Sequence[Any]], bool],
     max_weight: int = MAX_LIST_WEIGHT,
-) -> Any:
-    """The items of one reading: what it has is there, what it lacks may be there, too.
+) -> list[Any] | None:
+    """The items of a single reading: each of them exists, but others may have been missed.
 
-    None when the list has more than `max_pages` pages, or `is_useful` says no to the first one's
-    items.
+    None if the list has more than `max_pages` pages, or if `is_useful` is false for the items of
+    the first page.
     """
     try:
         return _read_all_pages(
@@ -81,12 +84,15 @@ def read_list_once(
 
 
 class _ListNotUsefulError(Exception):
-    """The first page showed that the list is of no use."""
+    """`is_useful` was false, or the list has too many pages."""
 
 
 @dataclass(slots=True)
 class _ListReading:
-    """One look at all pages; `last_exchange` is the last page's request."""
+    """One reading of all pages. `last_exchange`: call and answer of the page read last, for errors.
+
+    `is_sound`: its item count agrees with the count that the server reports.
+    """
 
     last_exchange: tuple[ClientCall, Answer]
     items: list[Any] = field(default_factory=list)
@@ -102,6 +108,7 @@ class _ListReading:
 def _read_all_pages(
     list_query: ListQuery, max_pages: int, is_useful: Callable[[Sequence[Any]], bool] | None = None
 ) -> _ListReading:
+    """Read each page once. _ListNotUsefulError as `read_list_once` says."""
     exchanges: list[tuple[ClientCall, Answer]] = []
 
     def fetch_and_remember_exchange(call: ClientCall) -> Answer:
@@ -134,14 +141,14 @@ def _read_all_pages(
                     raise _ListNotUsefulError
             reading.is_sound = page.total_count is None or len(reading.items) >= page.total_count
     except NotFound:
-        # A page that was announced: enough was deleted meanwhile.
+        # The first page promised this page: so many items were deleted meanwhile that it is gone.
         reading.is_sound = False
     reading.last_exchange = exchanges[-1]
     return reading
 
 
 def _compute_later_page_numbers(list_query: ListQuery, first_page: ListPage) -> range:
-    """The numbers of the pages after the first, where they have numbers and the count is known."""
+    """The numbers of the pages after the first; empty if they cannot be read by number."""
     page_param = list_query.dialect.page_number_param
     if (
         not page_param
@@ -150,22 +157,28 @@ def _compute_later_page_numbers(list_query: ListQuery, first_page: ListPage) -> 
         or first_page.next_query is None
     ):
         return range(0)
+    # Only a `next` link that is our own query plus `page=2` shows that the server counts pages as
+    # we would.
     if {**list_query.first_page_query, **dict(first_page.next_query)} != {
         **list_query.first_page_query,
         page_param: "2",
     }:
         return range(0)
+    # Divided and rounded up.
     return range(2, -(-first_page.total_count // len(first_page.items)) + 1)
 
 
 def _add_pages_in_parallel(
     reading: _ListReading, list_query: ListQuery, first_page: ListPage, page_numbers: range
 ) -> None:
+    """Read the pages of these numbers at the same time, and add them in order."""
+
     def fetch_page(number: int) -> ListPage:
         query = {**list_query.first_page_query, list_query.dialect.page_number_param: str(number)}
         call = ClientCall("GET", list_query.path, query=query, repeatable=True)
         return parse_page(list_query.dialect, call, list_query.fetch(call), list_query.shape)
 
+    # All pages before any is added: `is_sound` compares the counts of all of them.
     with open_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
         pages = list(pool.map(fetch_page, page_numbers))
     for page in pages:
@@ -178,6 +191,7 @@ def _add_pages_in_parallel(
 
 
 def _remember_if_new_item(item: Any, seen_ids: set[Any]) -> bool:
+    """Whether the item's id is not in `seen_ids`, to which it is added. True without an id."""
     identity = item.get("id") if isinstance(item, Mapping) else None
     if not isinstance(identity, str | int):
         return True

@@ -1,7 +1,7 @@
-"""The same client, unable to act: what would change the server is a dry run, or is not sent.
+"""Clients that cannot change the server: a mutating call is a dry run (v2) or is not sent (v1).
 
-A server that does not know `dry_run` acts all the same. So an answer must say that it was a dry
-run; one that does not is an error whose effect is unknown, although its status is a success.
+A server that does not know `dry_run` carries the call out. So an answer must state that it was a
+dry run; one that does not is an error with unknown effect, although its status is a success.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from synapse_apply.model.errors import Effect
 
 
 class DryRunV1(IntegrationClientMixin):
-    """The reads of API v1. It has no dry run, so that its mutations are never sent."""
+    """The reads of API v1. A mutating call raises NotSentError, since v1 has no dry run."""
 
     def __init__(self, transport: Transport, tenant: str = "") -> None:
         self._transport = transport
@@ -30,12 +30,12 @@ class DryRunV1(IntegrationClientMixin):
 
     @property
     def v2(self) -> DryRunV2:
-        """API v2, over the same connections, unable to act as well."""
+        """The dry-run client of API v2, over the same connections."""
         return DryRunV2(self._transport)
 
     @property
     def dry_run(self) -> DryRunV1:
-        """This."""
+        """The same object: it is the dry-run client already."""
         return self
 
     def _send(self, call: ClientCall) -> Answer:
@@ -45,14 +45,14 @@ class DryRunV1(IntegrationClientMixin):
 
 
 class DryRunV2(PlatformV2):
-    """The operations of API v2, each mutation with `dry_run=true` whatever the caller says."""
+    """The operations of API v2; each mutating call is sent with `dry_run=true`."""
 
     def _send(self, call: ClientCall) -> Answer:
         if not call.mutates:
             return super()._send(call)
         call = replace(call, query={**dict(call.query), **dict(DRY_RUN)})
         answer = super()._send(call)
-        # A delete is answered without a body and cannot say it.
+        # A delete is answered without a body, so that it cannot state anything.
         if answer.body.strip() or not call.empty_ok:
             _require_dry_run_answer(call, answer)
         return answer
@@ -66,6 +66,7 @@ class DryRunV2(PlatformV2):
 
 
 def _require_dry_run_answer(call: ClientCall, answer: Answer) -> None:
+    """UnconfirmedError, effect unknown, unless the answer states that it was a dry run."""
     if is_dry_run_answer(answer.parsed):
         return
     raise UnconfirmedError(
@@ -77,7 +78,7 @@ def _require_dry_run_answer(call: ClientCall, answer: Answer) -> None:
 
 
 def is_dry_run_answer(answer: Any) -> bool:
-    """Whether an answer says it was one: in its `meta`, or in what was answered itself."""
+    """Whether a parsed answer has `dry_run: true`: at its top, in `meta` or in `data`."""
     if not isinstance(answer, Mapping):
         return False
     candidates = (answer, answer.get("meta"), answer.get("data"))

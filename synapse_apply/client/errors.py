@@ -1,4 +1,6 @@
-"""ClientError and what is under it: each is also the model's class for what a caller can do.
+"""Which exception class each failure of a call is.
+
+Every class is also one of the model's, which callers outside of the client catch.
 
 ClientError               every failure of a call
   NotSentError            refused on this side: nothing left this machine
@@ -35,16 +37,16 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.remote.error_body import parse_field_errors
 
-# Anything else may be an echo of what was sent.
+# A code of any other form may be a value of the request that the server quotes.
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class ClientError(RemoteError):
     """A call failed (API page, "Error Handling").
 
-    `status_code` is 0 when no HTTP answer arrived, `effect` says whether the server may have
-    acted, `transient` whether the same call may succeed when it is sent again later. The text
-    never holds a value the request carried; `detail` and `response` may, when the server echoes.
+    `status_code` is 0 if no HTTP answer arrived; `effect` says whether the server may have acted;
+    `transient` whether the same call may succeed later. The error's text never has a value of the
+    request in it; `detail` and `response` may, if the server quotes it.
     """
 
     transient: bool = False
@@ -56,7 +58,7 @@ class ClientError(RemoteError):
 
     @property
     def code(self) -> str:
-        """The server's own word for what is wrong (API v2: CONFLICT, INVALID_STATE); or ""."""
+        """The server's error code (API v2: CONFLICT, INVALID_STATE, ...); "" if it has none."""
         error_object = self.response.get("error") if isinstance(self.response, Mapping) else None
         error_code = error_object.get("code") if isinstance(error_object, Mapping) else None
         return (
@@ -64,7 +66,7 @@ class ClientError(RemoteError):
         )
 
     def field_errors(self) -> dict[Path, tuple[str, ...]]:
-        """The server's texts by the path of the field they are about; () is the whole request."""
+        """The server's messages by the path of their field; () is the whole request."""
         return parse_field_errors(self.response)
 
 
@@ -135,7 +137,7 @@ _CLASS_BY_STATUS: dict[int, type[ClientError]] = {
 
 
 def find_error_class(status: int) -> type[ClientError]:
-    """The class for an HTTP status that is an error."""
+    """The exception class for an HTTP status; UnexpectedAnswerError below 400."""
     if status in _CLASS_BY_STATUS:
         return _CLASS_BY_STATUS[status]
     if status >= 500:

@@ -1,4 +1,4 @@
-"""What observers are told about a call: never a value of a body, never a token."""
+"""What an observer of calls learns: metadata of each attempt, never a body and never a token."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from synapse_apply.model.frozen import frozen
 class RequestEvent:
     """One attempt of one call, reported when it has ended.
 
-    `path` has no query and no agent token; `status` is 0 without an answer; `failure` names the
-    error class; `attempt` starts at 1. `started_at` is when it began by this machine's clock,
-    `server_date` what the server's clock said while it lasted (its Date header, None without
-    one); both in seconds since the epoch.
+    `path` has no query and no agent token; `status` is 0 without an answer; `seconds` is the
+    duration; `failure` is the name of the error class; `attempt` starts at 1. `started_at` is the
+    start by this machine's clock, `server_date` the answer's Date header (None without one), both
+    in seconds since the epoch.
     """
 
     method: str
@@ -30,5 +30,5 @@ class RequestEvent:
 
 
 OnRequest = Callable[[RequestEvent], None]
-# Told the seconds of Retry-After (None when the server gave none) at every 429.
+# Called at every 429 with the seconds of Retry-After, None if the server sent none.
 OnRateLimit = Callable[[float | None], None]

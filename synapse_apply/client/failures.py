@@ -1,4 +1,8 @@
-"""From what went wrong below, or what the server said, to a ClientError that tells a person."""
+"""Which ClientError an exception, a status or an unusable answer becomes, and its message.
+
+The message never quotes a value of the request. `effect` is UNKNOWN wherever the server may have
+acted on a mutating call.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,8 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.remote.error_body import format_field_name, parse_field_errors
 
-# Everything the libraries below are known to raise; anything else is a bug and keeps its traceback.
+# All that requests, urllib3, http.client and socket raise; anything else is a bug of this program
+# and keeps its traceback.
 LIBRARY_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -49,16 +54,17 @@ CUT_SHORT_TEXT = "Only a part of the upload was sent, so nothing was done with i
 
 _MAX_LINE_LENGTH = 400
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
-# These ask for the same request elsewhere, so that it was not acted on here.
+# 307 and 308 ask for the same request elsewhere (RFC 9110, 15.4.8 and 15.4.9): this server did not
+# act on it. After a 301, 302 or 303 it may have.
 _NOT_ACTED_REDIRECTS = frozenset({307, 308})
 
 
 def build_error_from_exception(
     call: ClientCall, failure: Exception, *, sent: bool, is_late: bool
 ) -> ClientError:
-    """The error for an exception of a library below.
+    """The error for an exception raised by an HTTP library.
 
-    `sent`: bytes of the request have left. `is_late`: the call's total time is over.
+    `sent`: at least one byte of the request has left. `is_late`: the call's total time is over.
     """
     if isinstance(failure, UnreadableBodyError):
         return NotSentError(f"{call}: not sent: {failure}")
@@ -81,6 +87,7 @@ def build_error_from_exception(
             _format_unanswered_call(call, reason, effect, sent), effect=effect
         )
     elif sent:
+        # After the request has left, any other exception comes from reading the answer.
         client_error = IncompleteAnswerError(
             _format_unanswered_call(call, reason, effect, sent), effect=effect
         )
@@ -91,7 +98,7 @@ def build_error_from_exception(
 
 
 def build_cut_off_error(call: ClientCall, reason: str, *, sent: bool) -> ClientError:
-    """The error for a call that was ended, or not let out, on this side."""
+    """The error for a call that this program aborted, or did not send, for this reason."""
     effect = Effect.UNKNOWN if sent and call.mutates else Effect.NONE
     text = (
         _format_unanswered_call(call, f"no answer: {reason}", effect, sent)
@@ -102,7 +109,7 @@ def build_cut_off_error(call: ClientCall, reason: str, *, sent: bool) -> ClientE
 
 
 def is_upload_cut_short(call: ClientCall) -> bool:
-    """Whether the call's body did not leave whole: no server can act on such a request."""
+    """Whether only a part of the upload was sent: no server can act on such a request."""
     return isinstance(call.body, MultipartBody) and not call.body.is_fully_read
 
 
@@ -110,9 +117,11 @@ def build_error_from_status(call: ClientCall, answer: Answer) -> ClientError:
     """The error for an answer whose status is not a success."""
     status = answer.status
     parsed = answer.parsed
+    # A 404 whose body is not JSON comes from a web server in front of the API, or from another
+    # site: as a plain "not found" it would make a plan create everything again.
     is_foreign = status == 404 and parsed is None and bool(answer.body.strip())
     error_class = UnexpectedAnswerError if is_foreign else find_error_class(status)
-    # Only a 4xx says for certain that nothing was done.
+    # Only a 4xx is certain: after a 5xx a proxy may have passed the request on.
     is_effect_unknown = not 400 <= status < 500 and call.mutates and not is_upload_cut_short(call)
     effect = Effect.UNKNOWN if is_effect_unknown else Effect.NONE
     explanation = _explain_error_answer(call, answer)
@@ -132,7 +141,7 @@ def build_error_from_status(call: ClientCall, answer: Answer) -> ClientError:
 
 
 def build_redirect_error(call: ClientCall, answer: Answer, origin: str) -> ClientError:
-    """The error for a redirect that is not followed; `origin` is where it leads."""
+    """The error for a redirect that is not followed; `origin` is its target's scheme and host."""
     effect = Effect.NONE
     if call.mutates and answer.status not in _NOT_ACTED_REDIRECTS:
         effect = Effect.UNKNOWN
@@ -153,7 +162,7 @@ def build_redirect_error(call: ClientCall, answer: Answer, origin: str) -> Clien
 def build_unexpected_answer_error(
     call: ClientCall, answer: Answer, explanation: str
 ) -> ClientError:
-    """The error for a success whose body is not what the API answers."""
+    """The error for a successful status whose body is not what the API answers."""
     effect = Effect.UNKNOWN if call.mutates else Effect.NONE
     return UnexpectedAnswerError(
         _format_answer_error(call, answer, explanation, effect),
@@ -165,11 +174,10 @@ def build_unexpected_answer_error(
 
 
 def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -> str:
-    """The texts that may be printed, as `path: text; ...`.
+    """The server's messages that may be printed, as `path: text; ...`.
 
-    When the request carried secrets, only texts about known fields that hold none: words about
-    the whole request, or under a name nobody knows, may quote any of it (design section 5). Of
-    other fields the name is shown.
+    If the request carried secrets, these are only the messages about its non-sensitive fields:
+    any other may quote a secret. Of the withheld ones the field's name is shown.
     """
     parts, is_withheld = [], False
     for path, texts in errors.items():
@@ -187,7 +195,10 @@ def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -
 
 
 def to_short_printable_line(text: str) -> str:
-    """One printable line: control characters of a server must not reach a terminal."""
+    """The text as one line of at most 400 printable characters.
+
+    Control characters in a server's answer must not reach a terminal.
+    """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _MAX_LINE_LENGTH else line[: _MAX_LINE_LENGTH - 1] + "…"
 
@@ -201,7 +212,7 @@ def _explain_error_answer(call: ClientCall, answer: Answer) -> str:
 
 
 def describe_non_json_body(answer: Answer) -> str:
-    """What a body that is not JSON seems to be."""
+    """A body that is not JSON as a phrase for an error: an HTML page's title, else its text."""
     text = answer.text
     if "html" in answer.content_type or re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
         title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
@@ -228,7 +239,7 @@ def _format_unanswered_call(call: ClientCall, reason: str, effect: Effect, sent:
 
 
 def _iter_causes(failure: BaseException) -> Iterator[BaseException]:
-    """The exception and all it wraps: the libraries put the cause in args, reason or the chain."""
+    """The exception and all it wraps: libraries put a cause in `args`, `reason` or `__cause__`."""
     pending: list[Any] = [failure]
     seen_ids: set[int] = set()
     while pending:
@@ -279,12 +290,13 @@ def _is_incomplete_answer(failure: Exception) -> bool:
 
 
 def _is_untrusted_certificate(causes: list[BaseException]) -> bool:
-    """A certificate that is not trusted will not be trusted in a second either."""
+    """Whether a certificate was not trusted, which a retry cannot change."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 
 
 def _explain_causes(causes: list[BaseException]) -> str:
-    """Why, in words that hold nothing of the request (the libraries' own texts quote URLs)."""
+    """The reason as a phrase without anything of the request (libraries quote URLs)."""
+    # The innermost cause comes last and is the most exact.
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
             detail = to_short_printable_line(cause.verify_message)

@@ -1,4 +1,7 @@
-"""The operations of the API page, under its names, and the few more that a reconciler needs."""
+"""Which HTTP call each operation of API v1 is, under the names of the API page.
+
+Some are added that a reconciler needs: lists of plugins and storages, partial lists, files.
+"""
 
 from __future__ import annotations
 
@@ -28,24 +31,24 @@ from synapse_apply.client.operations import (
 )
 
 _IS_IN_CONFIGURATION = build_sensitive_check("configuration")
-# What a storage has (API page, "Storage data structure"): errors may name one that was not sent.
+# API page, "Storage data structure": an error may be about a field that was not sent.
 _STORAGE_FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
 class IntegrationClientMixin(ApiOperations):
     """Plugins, releases, jobs, agents and storages of a Synapse backend, API v1.
 
-    Every method raises ClientError, and nothing else for what goes wrong on the way. Ids are
-    integers or text. `sensitive` of a call that carries a body says which paths of it hold
-    secrets; the error's text then leaves out what the server says about them.
+    Every method raises ClientError and no other exception for a failed call. Ids are integers or
+    text. `sensitive` tells which paths of a body hold secrets: messages of the server about them
+    are left out of an error's text.
     """
 
     _dialect = v1.DIALECT
 
     def health_check_agent(self, token: str) -> Object:
-        """Health of an agent. A POST on the wire that only reads; sent once, also after a 429.
+        """The health of the agent with this token: a POST that only reads, and is never repeated.
 
-        The path holds the token, so nothing of what the server says of an error is told.
+        The path holds the token, so that an error's text has nothing of the server's message.
         """
         path = build_path("agents", token, "connect")
         call = ClientCall(
@@ -56,11 +59,12 @@ class IntegrationClientMixin(ApiOperations):
             empty_ok=True,
             sensitive=is_always_sensitive,
         )
+        # The token is an argument of this call only; a server may quote the path.
         self._transport.redactor.add_secret(token)
         return self._send_for_object(call)
 
     def get_plugin(self, pk: Pk) -> Object:
-        """The plugin: id, name and whatever else the server keeps."""
+        """The plugin as the server answers it: `id`, `name`, and fields of its own."""
         return self._get_object(build_path("plugins", pk), shape=PLUGIN, expected_id=pk)
 
     def create_plugin(
@@ -70,9 +74,9 @@ class IntegrationClientMixin(ApiOperations):
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
     ) -> Object:
-        """A new plugin with its `id`. Never sent twice: v1 would make two.
+        """Create a plugin and return it with its `id`. Never repeated: v1 would create two.
 
-        A server that knows `idempotency_key` takes a second create with it for the first one.
+        A server that supports `idempotency_key` answers a second create with the first object.
         """
         path = build_path("plugins")
         return self._write_object(
@@ -80,15 +84,15 @@ class IntegrationClientMixin(ApiOperations):
         )
 
     def update_plugin(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
-        """The plugin as the server has it after a PUT of these fields."""
+        """PUT these fields; returns the plugin as the server has it afterwards."""
         return self._write_object(
             "PUT", build_path("plugins", pk), data, sensitive, shape=PLUGIN, expected_id=pk
         )
 
     def run_plugin(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
-        """The started job, `job_id` in it; `pk` may be the plugin's code.
+        """Start a run; returns the job with its `job_id`. `pk` may be the plugin's code.
 
-        A server that answers the run's direct result instead of an object: `{"result": ...}`.
+        An answer that is no object is the run's direct result, returned as `{"result": ...}`.
         """
         call = build_json_call("POST", build_path("plugins", pk, "run"), data, sensitive)
         answer = self._send(call)
@@ -102,18 +106,18 @@ class IntegrationClientMixin(ApiOperations):
         return value
 
     def list_plugins(self) -> list[Object]:
-        """All plugins, where the server lists them; a v1 server may answer 404 or 405."""
+        """All plugins, of all pages; a v1 server that does not list them answers 404 or 405."""
         return self._list_objects(build_path("plugins"), shape=PLUGIN)
 
     def list_plugins_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
-        """Plugins of one reading of their list: what changes meanwhile may be missing.
+        """Plugins of a single reading of the list, which may have missed some.
 
-        None for more than `max_pages`, or when `is_useful` says no to the first page's items.
+        None for more than `max_pages` pages, or if `is_useful` is false for the first page's items.
         """
         return self._list_partially(build_path("plugins"), PLUGIN, max_pages, is_useful)
 
     def can_list_plugins(self) -> bool:
-        """Whether the server lists plugins: 200 is yes, 404 and 405 are no, else ClientError."""
+        """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else ClientError."""
         path = build_path("plugins")
         try:
             self._send(ClientCall("GET", path, query={"page_size": 1}, repeatable=True))
@@ -124,23 +128,24 @@ class IntegrationClientMixin(ApiOperations):
         return True
 
     def get_plugin_release(self, pk: Pk, params: Data | None = None) -> Object:
-        """The release; with `{"expand": "plugin"}` its plugin is an object instead of an id."""
+        """The release with this id; `{"expand": "plugin"}` makes its plugin an object."""
         return self._get_object(
             build_path("plugin_releases", pk), params, shape=RELEASE, expected_id=pk
         )
 
     def get_plugin_release_by_lookup(self, lookup: str, expand: str | None = "plugin") -> Object:
-        """The release at `code@version`, or with this id as `get_plugin_release` gives it."""
+        """The release that is looked up by `CODE@VERSION`, or by its id."""
         params = {"expand": expand} if expand else None
         path = build_path("plugin_releases", lookup, safe_chars="@")
         code, _, version = str(lookup).rpartition("@")
         if not code:
             return self._get_object(path, params, shape=RELEASE, expected_id=lookup)
+        # The id of the release is not known here; its version must be the requested one.
         shape = replace(RELEASE, identity_fields=("version",))
         return self._get_object(path, params, shape=shape, expected_id=version)
 
     def list_plugin_releases(self, plugin_code: str) -> list[Object]:
-        """All releases of the plugin with this code."""
+        """All releases of the plugin with this code, of all pages."""
         return self._list_objects(build_path("plugin_releases"), {"plugin": plugin_code}, RELEASE)
 
     def create_plugin_release(
@@ -151,10 +156,10 @@ class IntegrationClientMixin(ApiOperations):
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
     ) -> Object:
-        """A new release with its `id`.
+        """Create a release and return it with its `id`.
 
-        `file`, here or in the data, is a path or an open, seekable binary file, sent from where it
-        stands and streamed; without one the data goes as JSON. The caller's file stays open.
+        `file`, here or in the data, is a path or an open, seekable binary file, streamed from its
+        current position; without one the data is sent as JSON. The caller's file stays open.
         """
         fields = {key: value for key, value in data.items() if key != "file"}
         upload_file = data.get("file") if file is None else file
@@ -168,20 +173,19 @@ class IntegrationClientMixin(ApiOperations):
         )
 
     def fetch_release_file(self, url: str, out: BinaryIO, max_bytes: int) -> None:
-        """Write the file of a release, at the URL that its answer has.
+        """Download the file of a release from the URL in its answer, without our headers.
 
-        None of our headers are sent. RemoteError, in whose text no URL is, for what is not there,
-        has more than `max_bytes` bytes, or lies where this backend has nothing to name
-        (storage_files).
+        RemoteError, without the URL in its text, for a file that is missing, has more than
+        `max_bytes` bytes, or is in a network that this backend may not refer to (storage_files).
         """
         self._transport.fetch_file(url, out, max_bytes)
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
-        """The job; `{"expand": "logs,metrics,result"}` asks for more of it."""
+        """The job with this id; `{"expand": "logs,metrics,result"}` adds these fields."""
         return self._get_object(build_path("jobs", pk), params, shape=JOB, expected_id=pk)
 
     def list_jobs(self, params: Data | None = None) -> tuple[list[Object], int]:
-        """The requested page of jobs and the server's count of all that match."""
+        """One page of jobs, and the server's count of all jobs that match."""
         call = ClientCall("GET", build_path("jobs"), query=dict(params or {}), repeatable=True)
         answer = self._send(call)
         page = pagination.parse_page(self._dialect, call, answer, JOB)
@@ -190,14 +194,14 @@ class IntegrationClientMixin(ApiOperations):
     def iterate_jobs(
         self, params: Data | None = None, *, is_last_page: PageCheck | None = None
     ) -> Iterator[Object]:
-        """All jobs that match, page after page as they are taken.
+        """All jobs that match; each page is requested when it is needed.
 
-        `is_last_page` is asked with a page's items whether no other page is wanted.
+        No further page is requested once `is_last_page` is true for the items of a page.
         """
         return self.iterate("jobs", params, JOB, is_last_page)
 
     def update_job(self, pk: Pk, data: Data, *, sensitive: IsSensitive | None = None) -> Object:
-        """The job as the server has it after a PATCH of these fields."""
+        """PATCH these fields; returns the job as the server has it afterwards."""
         return self._write_object(
             "PATCH",
             build_path("jobs", pk),
@@ -209,9 +213,10 @@ class IntegrationClientMixin(ApiOperations):
         )
 
     def list_job_console_logs(self, pk: Pk) -> list[Any]:
-        """Log entries as the server writes them.
+        """All log entries of a job.
 
-        The API page has objects with timestamp, level and message, other servers lines of text.
+        On the API page they are objects with timestamp, level and message; other servers answer
+        lines of text.
         """
         path = build_path("jobs", pk, "console_logs")
         call = ClientCall("GET", path, repeatable=True, is_display_text=True)
@@ -220,10 +225,11 @@ class IntegrationClientMixin(ApiOperations):
         if isinstance(logs, list):
             return logs
         page = pagination.parse_page(self._dialect, call, answer)
+        # A list in several pages is read anew, as consistent lists need it.
         return self._list_values(call.path) if page.next_query is not None else page.items
 
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
-        """The same entries one by one as they arrive: of a long log, never all at a time."""
+        """The log entries one by one as they arrive, without holding a long log in memory."""
         path = build_path("jobs", pk, "console_logs")
         items = pagination.stream_list_items(
             self._transport.stream_body, path, ("logs", "results"), self._transport.limits.max_pages
@@ -233,12 +239,12 @@ class IntegrationClientMixin(ApiOperations):
     def tail_job_console_logs(
         self, pk: Pk, *, max_seconds: float | None = None
     ) -> Iterator[Object]:
-        """What a job writes, as it writes it: objects with a `type`, until the stream ends.
+        """The events of a running job's log as they arrive, until the stream ends.
 
-        `connected`, `log` (with `data`), `complete`, `error` (with `message`) as the server sends
-        them, and `heartbeat` for its signs of life. `max_seconds` is a bound in seconds. Nothing
-        tells where a second stream begins: servers have no resume. A stream that breaks off, or is
-        silent for too long, is a ClientError; a server without it answers 404 or 405.
+        Each has a `type`: `connected`, `log` (with `data`), `complete` or `error` (with `message`)
+        as the server sends them, or `heartbeat`. The stream lasts at most `max_seconds`. It cannot
+        be resumed: a second stream does not tell where it begins. ClientError if it breaks off or
+        is silent for too long; a server without streams answers 404 or 405.
         """
         return self._stream_events(build_path("jobs", pk, "tail_console_logs"), max_seconds)
 
@@ -247,11 +253,11 @@ class IntegrationClientMixin(ApiOperations):
         return self._list_objects(build_path("storages"), shape=STORAGE)
 
     def list_storages_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
-        """Storages of one reading of their list, as `list_plugins_partially`."""
+        """Storages of a single reading of the list, as `list_plugins_partially`."""
         return self._list_partially(build_path("storages"), STORAGE, max_pages, is_useful)
 
     def get_storage(self, pk: Pk) -> Object:
-        """The storage with its configuration, which may hold secrets in plain."""
+        """The storage with its configuration, which may hold secrets in plain text."""
         return self._get_object(
             build_path("storages", pk),
             {"with_configuration": "true"},
@@ -266,7 +272,7 @@ class IntegrationClientMixin(ApiOperations):
         sensitive: IsSensitive | None = _IS_IN_CONFIGURATION,
         idempotency_key: str = "",
     ) -> Object:
-        """A new storage with its `id`. Never sent twice: v1 would make two."""
+        """Create a storage and return it with its `id`. Never repeated: v1 would create two."""
         call = build_json_call("POST", build_path("storages"), data, sensitive)
         call = replace(
             call, body_fields=call.body_fields | _STORAGE_FIELDS, idempotency_key=idempotency_key

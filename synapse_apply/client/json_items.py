@@ -1,7 +1,6 @@
-"""The items of a JSON list one by one, while the text is still arriving.
+"""How the items of a JSON list are parsed one by one while the text is still arriving.
 
-A log of a hundred thousand lines is tens of megabytes once it is parsed; nobody needs all of it at
-a time.
+A parsed log of a hundred thousand lines takes tens of megabytes, which no caller needs at once.
 """
 
 from __future__ import annotations
@@ -19,17 +18,18 @@ _VALUE_ENDS = frozenset(",]}:" + _BLANKS)
 
 
 class NotItemsError(ValueError):
-    """The text is no JSON, no list and no object with one, or an item is too large."""
+    """The text is not JSON, neither a list nor an object with one, or an item is too large."""
 
 
 class JsonItems:
-    """The items of `[...]`, or of the list under one of `names` in an object.
+    """Iterates over the items of `[...]`, or of the list under one of `names` in an object.
 
-    `other_values` has the object's other values once all items were taken.
+    After the last item `other_values` holds the object's other values. NotItemsError from the
+    iteration.
     """
 
     def __init__(self, blocks: Iterable[bytes], names: tuple[str, ...]) -> None:
-        """Nothing is read yet."""
+        """`blocks` are pieces of UTF-8 text; none is read before the iteration."""
         self._blocks = iter(blocks)
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("strict")
         self._buffer = ""
@@ -76,7 +76,7 @@ class JsonItems:
         self._position += 1
 
     def _peek_char(self) -> str:
-        """The next character that is no blank, not taken yet."""
+        """The next character that is not a blank, without consuming it."""
         while True:
             while self._position < len(self._buffer):
                 char = self._buffer[self._position]
@@ -104,17 +104,18 @@ class JsonItems:
                 return value
 
     def _read_more_of_item(self) -> bool:
-        """Read on for an item that has not ended; a long one half as far again.
+        """Read more of an item that is incomplete; False at the end of the text.
 
-        It is parsed anew from its beginning, which must not happen at each of many small blocks.
+        The item is parsed again from its start each time. Reading half of its length in addition
+        keeps the total work linear.
         """
         pending = len(self._buffer) - self._position
         return self._read_more_blocks(pending // 2 if pending > _LONG_ITEM_LENGTH else 1)
 
     def _read_more_blocks(self, min_chars: int = 1) -> bool:
-        """Read another block, or so many that they have `min_chars` characters; False at the end.
+        """Append blocks of at least `min_chars` characters to the buffer; False if there are none.
 
-        What was taken makes room.
+        The consumed part of the buffer is dropped. NotItemsError for an item that is too long.
         """
         if len(self._buffer) - self._position > MAX_ITEM_LENGTH:
             raise NotItemsError(f"an item has more than {MAX_ITEM_LENGTH} characters")

@@ -1,4 +1,4 @@
-"""What the operations of every API version share: bodies, answers, whole lists."""
+"""How the operations of every API version build bodies and check that an answer is usable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synapse_apply.model.coding.server_json import NOT_JSON
 Object = dict[str, Any]
 Data = Mapping[str, Any]
 Pk = int | str
-# Whether a list is worth reading on, by the items of its first page.
+# A decision about a list (is it useful, was it the last page) by the items of one page.
 PageCheck = Callable[[Sequence[Object]], bool]
 
 JSON = "application/json"
@@ -29,7 +29,7 @@ DRY_RUN = (("dry_run", "true"),)
 
 
 class ApiOperations:
-    """Sends calls in one dialect. Every method raises ClientError."""
+    """Base of the clients: sends calls in one dialect. Every method raises ClientError."""
 
     _dialect: ClassVar[Dialect]
     _transport: Transport
@@ -41,9 +41,9 @@ class ApiOperations:
         shape: AnswerShape = ANYTHING,
         is_last_page: PageCheck | None = None,
     ) -> Iterator[Any]:
-        """The items of any list of the API, page after page as they are taken.
+        """The items of the list at `path`; each page is requested when it is needed.
 
-        `is_last_page` is asked with a page's items whether no other page is wanted.
+        No further page is requested once `is_last_page` is true for the items of a page.
         """
         full_path = self._build_path(*path.strip("/").split("/"))
         list_query = self._build_list_query(full_path, params, shape)
@@ -82,13 +82,10 @@ class ApiOperations:
     def _list_partially(
         self, path: str, shape: AnswerShape, max_pages: int, is_useful: PageCheck
     ) -> list[Object] | None:
-        """One reading of a list, None where it is not worth it; see `readings.once`."""
+        """A single reading of a list, None if it is not useful; see `read_list_once`."""
         max_weight = self._transport.limits.max_weight
         list_query = self._build_list_query(path, shape=shape)
-        items: list[Object] | None = consistent_lists.read_list_once(
-            list_query, max_pages, is_useful, max_weight
-        )
-        return items
+        return consistent_lists.read_list_once(list_query, max_pages, is_useful, max_weight)
 
     def _get_object(
         self,
@@ -114,9 +111,9 @@ class ApiOperations:
         expected_id: Pk | None = None,
         idempotency_key: str = "",
     ) -> Object:
-        """A body sent to a path.
+        """Send a JSON body with a mutating method; returns the answered object, checked.
 
-        `expected_id` is the id of the object that it changes, `idempotency_key` a create's.
+        `expected_id` is the id that the answered object must have.
         """
         call = build_json_call(method, path, data, sensitive, empty_ok=empty_ok)
         return self._send_for_object(
@@ -137,7 +134,10 @@ class ApiOperations:
         digest_field: str = "",
         idempotency_key: str = "",
     ) -> Object:
-        """A POST of a form with a file; `digest_field` names the field for the file's SHA-256."""
+        """POST a form with a file; returns the answered object, checked.
+
+        `digest_field` names the form field for the file's SHA-256, "" for none.
+        """
         try:
             body = MultipartBody(fields, file, digest_field=digest_field)
         except (UnreadableBodyError, TypeError, ValueError) as failure:
@@ -162,7 +162,7 @@ class ApiOperations:
             body.close()
 
     def _stream_events(self, path: str, max_seconds: float | None) -> Iterator[Object]:
-        """The events of a stream; `max_seconds` is a bound in seconds."""
+        """The server-sent events at `path`, masked, for at most `max_seconds` (None: no limit)."""
         content_type = "text/event-stream"
         call = ClientCall(
             "GET", path, repeatable=True, accept=content_type, api_version=self._dialect.api_version
@@ -179,11 +179,15 @@ class ApiOperations:
     def _send_for_object(
         self, call: ClientCall, shape: AnswerShape = OBJECT, *, expected_id: Pk | None = None
     ) -> Object:
-        """The object that is answered, of this shape; `expected_id` is the id that it must have."""
+        """Send a call and return the answered object, which has this shape and `expected_id`.
+
+        UnexpectedAnswerError for an answer that is something else.
+        """
         answer = self._send(call)
         value = self._unwrap_answer(call, answer)
         if not isinstance(value, dict):
             raise failures.build_unexpected_answer_error(call, answer, "an object was expected")
+        # An empty object, as for an empty body, has neither fields nor an id to be checked.
         if not (value or shape.required_fields):
             return value
         if fault := self._relax_shape_of_dry_run(call, shape).describe_first_fault(value):
@@ -197,7 +201,7 @@ class ApiOperations:
         return value
 
     def _relax_shape_of_dry_run(self, call: ClientCall, shape: AnswerShape) -> AnswerShape:
-        """What the answer of a call has: that of a dry run may be short."""
+        """The shape, without its required fields for a dry run, whose answer may be short."""
         return (
             shape.without_required_fields()
             if DRY_RUN[0] in tuple(dict(call.query).items())
@@ -205,6 +209,10 @@ class ApiOperations:
         )
 
     def _unwrap_answer(self, call: ClientCall, answer: Answer) -> Any:
+        """The parsed answer without its envelope, {} for an empty one that is allowed to be so.
+
+        UnexpectedAnswerError for a body that is not JSON.
+        """
         if answer.parsed is not None:
             return self._dialect.unwrap(answer.parsed)
         if call.empty_ok and not answer.body.strip():
@@ -229,7 +237,7 @@ def build_json_call(
     *,
     empty_ok: bool = False,
 ) -> ClientCall:
-    """A call that changes the server, its body JSON. NotSentError for data that is none."""
+    """A mutating call with a JSON body. NotSentError for data that JSON cannot represent."""
     try:
         body = json.dumps(dict(data), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as failure:
@@ -247,7 +255,7 @@ def build_json_call(
 
 
 def explain_unusable_data(failure: Exception) -> str:
-    """Why, without the value: only a TypeError's text is known to name types alone."""
+    """Why data cannot be sent, without quoting it: a TypeError's text names types only."""
     if isinstance(failure, UnreadableBodyError):
         return str(failure)
     if isinstance(failure, TypeError):

@@ -1,4 +1,4 @@
-"""Lists that come in pages, walked without trust in the links they carry."""
+"""How the pages of a list are followed: by the query of each link, without circles, bounded."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from synapse_apply.model.frozen import frozen
 
 Params = Mapping[str, Any]
 Fetch = Callable[[ClientCall], Answer]
-# The body of an answer as it arrives; its head is told to the second argument.
+# Gives the body of an answer as it arrives; its second argument is called with the answer's head.
 Stream = Callable[[ClientCall, Callable[[Answer], None]], Iterator[bytes]]
 
 
 @frozen
 class ListQuery:
-    """A list to be read: how, in which dialect, where, narrowed by what; pages at a time.
+    """A list to be read: `fetch` sends a call, `params` filter the list at `path`.
 
-    Its items have this `shape`; ANYTHING also where they need not be objects.
+    `max_parallel` is how many pages may be requested at the same time, `shape` what each item must
+    look like (ANYTHING: not even objects).
     """
 
     fetch: Fetch
@@ -38,14 +39,14 @@ class ListQuery:
 
     @property
     def first_page_query(self) -> dict[str, Any]:
-        """What is asked of the first page."""
+        """The query of the first page: page size and filters."""
         return {**dict(self.dialect.page_size_query), **self.params}
 
 
 def parse_page(
     dialect: Dialect, call: ClientCall, answer: Answer, shape: AnswerShape = ANYTHING
 ) -> ListPage:
-    """The page an answer is; UnexpectedAnswerError for none, or for items of another shape."""
+    """The page in an answer; UnexpectedAnswerError for anything else, or items of another shape."""
     if answer.parse_fault and answer.body.strip():
         raise failures.build_unexpected_answer_error(
             call, answer, f"the answer cannot be read: {answer.parse_fault}"
@@ -68,7 +69,10 @@ def parse_page(
 
 
 def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
-    """The listing, with a bound on what all its pages weigh; see `Answer.weight`."""
+    """The same query, whose `fetch` fails once its pages together exceed `max_weight` bytes.
+
+    See `Answer.parsed_weight`. UnexpectedAnswerError from `fetch`.
+    """
     lock, total_weight = Lock(), 0
 
     def fetch_within_weight(call: ClientCall) -> Answer:
@@ -90,9 +94,9 @@ def limit_total_weight(list_query: ListQuery, max_weight: int) -> ListQuery:
 
 
 def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
-    """Every page of a list, at most `max_pages`.
+    """Each page of a list, requested when it is needed.
 
-    UnexpectedAnswerError when the links go in a circle.
+    UnexpectedAnswerError for more than `max_pages` pages, or if the links form a circle.
     """
     query = list_query.first_page_query
     seen_queries: set[tuple[tuple[str, str], ...]] = set()
@@ -104,7 +108,8 @@ def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
         yield page
         if page.next_query is None:
             return
-        # Our own filters stay: a `next` without them would lead into another list.
+        # Our own filters are kept: some servers leave them out of `next`, which would then lead to
+        # the unfiltered list.
         query = {**query, **dict(page.next_query)}
         if _build_query_key(query) in seen_queries:
             raise failures.build_unexpected_answer_error(call, answer, "its pages go in a circle")
@@ -117,10 +122,10 @@ def iter_pages(list_query: ListQuery, max_pages: int) -> Iterator[ListPage]:
 def stream_list_items(
     stream: Stream, path: str, names: tuple[str, ...], max_pages: int
 ) -> Iterator[Any]:
-    """The items of a list as they arrive, of every page if it has several.
+    """The items of the list at `path` as they arrive, of all its pages.
 
-    `names` are those that the list may have in an object; `max_pages` bounds its pages.
-    UnexpectedAnswerError for what is none.
+    `names` are the keys under which an object may hold the list. UnexpectedAnswerError for more
+    than `max_pages` pages, links in a circle, or an answer that is no list.
     """
     query: tuple[tuple[str, str], ...] | None = ()
     seen_queries: set[tuple[tuple[str, str], ...]] = set()

@@ -1,4 +1,4 @@
-"""API v2: the operations of the platform as it is today."""
+"""Which HTTP call each operation of API v2 is (synapse-api.md, section b)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _DIGEST_FIELD = "sha256"
 class PlatformV2(ApiOperations):
     """Plugins, plugin releases and jobs of a Synapse backend, API v2.
 
-    Every method raises ClientError, and nothing else for what goes wrong on the way. Answers are
-    the server's objects without their envelopes. `dry_run` asks the server to check and to change
-    nothing; a server that does not know the word changes all the same, so such a call is never
-    taken for a harmless one. `sensitive` is as in v1.
+    Every method raises ClientError and no other exception for a failed call. Answers are the
+    server's objects without their envelopes. `dry_run` asks the server to check the call and change
+    nothing; since a server that does not know it acts all the same, such a call counts as a
+    mutating one. `sensitive` is as in v1.
     """
 
     _dialect = v2.DIALECT
@@ -47,15 +47,15 @@ class PlatformV2(ApiOperations):
         return self._list_objects(self._build_path("plugins"), params, PLUGIN_V2)
 
     def list_plugins_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
-        """Plugins of one reading of their list, without their descriptions; as in v1."""
+        """Plugins of a single reading of the list, without their descriptions; as in v1."""
         return self._list_partially(self._build_path("plugins"), PLUGIN_V2, max_pages, is_useful)
 
     def iterate_plugins(self, params: Data | None = None) -> Iterator[Object]:
-        """The same as they are taken, of one reading: proof of what is there, of no absence."""
+        """Plugins page by page, of a single reading: one that is missing may exist all the same."""
         return self.iterate("plugins", params, PLUGIN_V2)
 
     def get_plugin(self, pk: Pk) -> Object:
-        """The plugin by its integer id; there is no look-up by code."""
+        """The plugin with this integer id; v2 has no look-up by code."""
         return self._get_object(self._build_path("plugins", pk), shape=PLUGIN_V2, expected_id=pk)
 
     def create_plugin(
@@ -67,7 +67,7 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
     ) -> Object:
-        """A new plugin with its `id`, and its first `release`. Never sent twice.
+        """Create a plugin; returns it with its `id` and its first `release`. Never repeated.
 
         `file`, here or in the data, is what `source: file` needs; see `create_plugin_release`.
         `idempotency_key` is as in v1.
@@ -102,7 +102,7 @@ class PlatformV2(ApiOperations):
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
     ) -> Object:
-        """The plugin after a PATCH of its name, its description, or both: all that may change."""
+        """PATCH name or description (nothing else may change); returns the plugin afterwards."""
         path = self._build_path("plugins", pk)
         query = _build_dry_run_query(dry_run)
         return self._write_object(
@@ -110,19 +110,19 @@ class PlatformV2(ApiOperations):
         )
 
     def list_plugin_releases(self, params: Data | None = None) -> list[Object]:
-        """All releases, of all pages; filters `plugin` (an id), `debug`. Without their config."""
+        """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
         return self._list_objects(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
 
     def list_plugin_releases_partially(
         self, max_pages: int, is_useful: PageCheck
     ) -> list[Object] | None:
-        """Releases of one reading of their list, as `list_plugins_partially`."""
+        """Releases of a single reading of the list, as `list_plugins_partially`."""
         return self._list_partially(
             self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_useful
         )
 
     def get_plugin_release(self, pk: Pk) -> Object:
-        """The release by its integer id, its plugin an object in it."""
+        """The release with this integer id; its plugin is an object."""
         return self._get_object(
             self._build_path(_RELEASES_PATH, pk), shape=RELEASE_V2, expected_id=pk
         )
@@ -136,14 +136,15 @@ class PlatformV2(ApiOperations):
         sensitive: IsSensitive | None = None,
         idempotency_key: str = "",
     ) -> Object:
-        """A new release of `plugin` (an id) and `version`, with its `id`. Never sent twice.
+        """Create a release of `plugin` (an id) and `version`; returns it with its `id`.
 
-        `file`, here or in the data, is a path or an open, seekable binary file, streamed from
-        where it stands. It is read once before, for its `sha256`, unless the data has that; bytes
-        that then differ are not sent to their end.
+        Never repeated. `file`, here or in the data, is a path or an open, seekable binary file,
+        streamed from its current position. Unless the data has its `sha256`, it is read once
+        before to compute it. NotSentError without a file, or if the file changes meanwhile.
         """
         fields, upload_file = _split_off_file(data, file)
         path = self._build_path(_RELEASES_PATH)
+        # v1 accepts a release as JSON; v2 answers that with 415 (API page, section b).
         if upload_file is None:
             raise NotSentError(f"POST {path}: not sent: a release of API v2 needs its file")
         return self._upload_file(
@@ -158,7 +159,7 @@ class PlatformV2(ApiOperations):
         )
 
     def lock_plugin_release(self, pk: Pk, *, dry_run: bool = False) -> Object:
-        """The release, locked. Cannot be taken back; a second time changes nothing."""
+        """Lock the release for ever and return it. Locking it again changes nothing."""
         return self._post_action(
             self._build_path(_RELEASES_PATH, pk, "release"), RELEASE_V2, pk, dry_run=dry_run
         )
@@ -173,13 +174,13 @@ class PlatformV2(ApiOperations):
         )
 
     def get_job(self, pk: Pk, params: Data | None = None) -> Object:
-        """The job by its UUID. It is whole: there are no parameters to ask for more of it."""
+        """The job with this UUID, with all its fields; NotSentError for any `params`."""
         if params:
             raise NotSentError("GET jobs: not sent: API v2 shows a job whole and takes no expand")
         return self._get_object(self._build_path("jobs", pk), shape=JOB, expected_id=pk)
 
     def iterate_jobs(self, params: Data | None = None) -> Iterator[Object]:
-        """All jobs that match, page after page as they are taken; filters `status`, `action`."""
+        """All jobs that match, each page requested when needed; filters `status`, `action`."""
         return self.iterate("jobs", params, JOB)
 
     def update_job(
@@ -190,18 +191,18 @@ class PlatformV2(ApiOperations):
         dry_run: bool = False,
         sensitive: IsSensitive | None = None,
     ) -> Object:
-        """The job after a report; each value sent replaces the old one as a whole."""
+        """PATCH these fields, each of which is replaced as a whole; returns the job afterwards."""
         path, query = self._build_path("jobs", pk), _build_dry_run_query(dry_run)
         return self._write_object(
             "PATCH", path, data, sensitive, shape=JOB, query=query, expected_id=pk
         )
 
     def stop_job(self, pk: Pk, *, dry_run: bool = False) -> Object:
-        """The job, stopped; ConflictError when it has ended. A dry run answers no job."""
+        """Stop the job and return it; ConflictError if it has ended. A dry run answers no job."""
         return self._post_action(self._build_path("jobs", pk, "stop"), JOB, pk, dry_run=dry_run)
 
     def list_job_console_logs(self, pk: Pk) -> list[Any]:
-        """The lines a job wrote, as texts."""
+        """The log lines of a job, as texts."""
         path = self._build_path("jobs", pk, "console_logs")
         logs = self._send_for_object(
             ClientCall("GET", path, repeatable=True, is_display_text=True)
@@ -211,7 +212,7 @@ class PlatformV2(ApiOperations):
     def create_job_log(
         self, pk: Pk, data: Data, *, file: Any = None, dry_run: bool = False
     ) -> Object:
-        """A log with its `id`, of `event`, `data`, `datetime`, maybe a file. Never sent twice."""
+        """Add a log of `event`, `data`, `datetime`, maybe a file; returns it. Never repeated."""
         fields, upload_file = _split_off_file(data, file)
         path, query = self._build_path("jobs", pk, "logs"), _build_dry_run_query(dry_run)
         if upload_file is None:
@@ -221,7 +222,7 @@ class PlatformV2(ApiOperations):
     def create_job_logs(
         self, pk: Pk, logs: Sequence[Data], *, dry_run: bool = False
     ) -> list[Object]:
-        """Up to 1000 logs of a job, all or none, with their ids. Never sent twice."""
+        """Add up to 1000 logs to a job, all or none; returns them with ids. Never repeated."""
         path = self._build_path("jobs", pk, "logs", "bulk")
         call = build_json_call("POST", path, {"logs": [dict(log) for log in logs]}, None)
         call = replace(call, query=_build_dry_run_query(dry_run))
@@ -232,13 +233,13 @@ class PlatformV2(ApiOperations):
         return created_logs
 
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
-        """The same one by one; v2 answers them in one piece."""
+        """The log lines one by one, although v2 answers them as a whole."""
         yield from self.list_job_console_logs(pk)
 
     def tail_job_console_logs(
         self, pk: Pk, *, max_seconds: float | None = None
     ) -> Iterator[Object]:
-        """What a job writes, as it writes it; see v1. Of a job that is not there, an `error`."""
+        """The events of a running job's log, as in v1. An `error` event for an unknown job."""
         return self._stream_events(self._build_path("jobs", pk, "tail_console_logs"), max_seconds)
 
     def _post_action(self, path: str, shape: AnswerShape, pk: Pk, *, dry_run: bool) -> Object:
@@ -253,6 +254,6 @@ def _build_dry_run_query(dry_run: bool) -> Query:
 
 
 def _split_off_file(data: Data, file: Any) -> tuple[dict[str, Any], Any]:
-    """The fields of a form, and its file."""
+    """The fields without `file`, and the file: the argument, else the data's, else None."""
     fields = {key: value for key, value in data.items() if key != "file"}
     return fields, data.get("file") if file is None else file

@@ -1,8 +1,8 @@
-"""Files that a server names by a URL of a storage: which URLs are fetched, and how.
+"""Which storage URLs in a server's answers are fetched, and how.
 
-The server is not trusted with where we connect to. None of our headers go along, names are looked
-up here, and addresses of this machine and of private networks are refused unless the backend
-itself is there. Such a URL is a credential: nothing but its origin is ever told.
+The server must not choose freely where this machine connects to. None of our headers are sent,
+host names are resolved here, and addresses of this machine and of private networks are refused
+unless the backend itself is in such a network. The URL is a credential: only its origin is shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests.utils
@@ -42,16 +42,24 @@ from synapse_apply.model.frozen import frozen
 MAX_REDIRECTS = 5
 _MAX_URL_LENGTH = 16 * 1024
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+# Uncompressed, so that `max_bytes` and Content-Length count the bytes of the file itself.
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "synapse-apply"}
 _CONNECTION = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 _GLOBAL, _PRIVATE, _LINK_LOCAL, _LOOPBACK = "public", "private", "link-local", "loopback"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class FailedFetchError(RemoteError):
-    """A file that could not be fetched; in its text is no URL.
+class _FetchFailure(NamedTuple):
+    """Why a fetch failed, as a phrase, and whether a repeat may succeed."""
 
-    `transient`: the same fetch may succeed later, after `retry_after` seconds where those are told.
+    reason: str
+    is_transient: bool
+
+
+class FailedFetchError(RemoteError):
+    """A file could not be fetched; the text has no URL in it.
+
+    `transient`: the same fetch may succeed later. `retry_after`: seconds the server asks to wait.
     """
 
     transient: bool = False
@@ -59,19 +67,21 @@ class FailedFetchError(RemoteError):
 
 
 class _RefusedAddressError(OSError):
-    """A connection that ended at an address where it must not."""
+    """The connection was opened to an address that is not allowed."""
 
 
-# Whether a connection may be to an address; None where it is to a proxy.
+# Decides whether a connection may be to an address; None for a connection to a proxy, which is
+# chosen by the user. A context variable, since urllib3 creates the connections.
 _MAY_REACH: ContextVar[Callable[[str], bool] | None] = ContextVar("may_reach", default=None)
 
 
 def classify_network(address: str) -> str:
-    """Which kind of network an address is of: public, private, link-local or loopback."""
+    """The kind of network of an IP address: public, private, link-local or loopback."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return _PRIVATE
+    # An IPv4 address inside of an IPv6 one (mapped, 6to4, NAT64) is where packets end up.
     if isinstance(ip, ipaddress.IPv6Address):
         embedded_ip = ip.ipv4_mapped or ip.sixtofour
         if ip in _NAT64:
@@ -87,14 +97,14 @@ def classify_network(address: str) -> str:
 
 @frozen
 class ReachableNetworks:
-    """What files may be fetched from: `networks` beside the public ones, and whether by http."""
+    """From where files may be fetched: `networks` are results of `classify_network`."""
 
     networks: frozenset[str]
     allows_http: bool
 
     @classmethod
     def from_backend(cls, base_url: str) -> ReachableNetworks:
-        """As the backend is reached itself."""
+        """Public networks, and those that the backend's own host resolves to."""
         parts = urlsplit(base_url)
         host = parts.hostname or ""
         backend_networks = frozenset(map(classify_network, _resolve_addresses(host)))
@@ -104,7 +114,7 @@ class ReachableNetworks:
         return classify_network(address) in self.networks
 
     def describe_url_fault(self, url: str) -> str:
-        """Why a URL is not fetched, without quoting it; "" when it may be tried."""
+        """Why a URL must not be fetched, without quoting it; "" if it may. Resolves its host."""
         try:
             parts = urlsplit(url)
             host, _port = parts.hostname or "", parts.port
@@ -130,7 +140,7 @@ class ReachableNetworks:
 
 
 def _resolve_addresses(host: str) -> list[str]:
-    """What a name stands for here; nothing where it cannot be looked up, as behind a proxy."""
+    """The IP addresses of a host; empty if it cannot be resolved here, as behind a proxy."""
     try:
         results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -139,7 +149,7 @@ def _resolve_addresses(host: str) -> list[str]:
 
 
 class _GuardedConnection(TimedConnection):
-    """Asks where it ended, since a name may stand for another address by now."""
+    """Checks the peer's address: the name may resolve to another one now (DNS rebinding)."""
 
     def _new_conn(self) -> socket.socket:
         return _require_reachable_peer(super()._new_conn())
@@ -151,6 +161,7 @@ class _GuardedTlsConnection(TimedTlsConnection):
 
 
 def _require_reachable_peer(sock: socket.socket) -> socket.socket:
+    """The socket, if its peer is at an allowed address; else closes it, _RefusedAddressError."""
     may_reach = _MAY_REACH.get()
     if may_reach is not None and not may_reach(str(sock.getpeername()[0])):
         sock.close()
@@ -175,9 +186,10 @@ class _GuardedAdapter(TimedAdapter):
 
 @frozen
 class FetchOptions:
-    """How one file is fetched: at most so many bytes, until the deadline.
+    """How one file is fetched: at most `max_bytes`, until the deadline.
 
-    `now` is wall-clock seconds since the epoch.
+    `find_refusal` gives the reason why nothing may be sent, "" while it may; `now` gives
+    wall-clock seconds since the epoch.
     """
 
     route: BackendRoute
@@ -188,8 +200,12 @@ class FetchOptions:
     now: Clock
 
     def download_file(self, url: str, out: BinaryIO) -> None:
-        """Write what a URL gives, in one attempt; FailedFetchError, else RemoteError."""
+        """Write the file at a URL to `out`, in one attempt.
+
+        FailedFetchError for a connection or storage that failed, else RemoteError.
+        """
         reachable = ReachableNetworks.from_backend(self.route.base_url)
+        # Some servers give a URL relative to their own.
         url, redirect_count = _join_url(self.route.base_url, url), 0
         while True:
             if fault := reachable.describe_url_fault(url):
@@ -208,12 +224,13 @@ class FetchOptions:
             url = _join_url(url, next_location)
 
     def _download_once(self, url: str, out: BinaryIO, reachable: ReachableNetworks) -> str:
-        """Write the body, or give where a redirect leads."""
+        """Send one request; writes the body and returns "", or returns a redirect's Location."""
         origin, url = extract_origin(url), requote_uri(url.partition("#")[0])
         proxies = (
             {} if is_loopback(urlsplit(url).hostname or "") else _read_environment_proxies(url)
         )
         is_direct = not requests.utils.select_proxy(url, proxies)
+        # An adapter for this fetch alone: connections in the backend's pool check no address.
         adapter = _GuardedAdapter(1, BackendRoute(self.route.base_url, proxies, self.route.verify))
         attempt = Attempt(
             self.deadline,
@@ -242,7 +259,8 @@ class FetchOptions:
                 variable.reset(token)  # type: ignore[arg-type]
             with suppress(OSError):
                 adapter.close()
-        # Libraries quote the URL: their own error goes no further.
+        # Raised outside of the handler, so that the library's exception, which quotes the URL, is
+        # not chained to it.
         raise failure
 
     def _write_body_or_return_redirect(
@@ -262,6 +280,7 @@ class FetchOptions:
             raise RemoteError(f"GET {origin}: the file is encoded in a way that was not asked for")
         size_problem = f"GET {origin}: the file has more than {self.max_bytes} bytes"
         length = response.headers.get("Content-Length", "")
+        # Twenty digits are enough for any size; int() refuses very long texts (CPython 3.11).
         if length.isdecimal() and int(length[:20]) > self.max_bytes:
             raise RemoteError(size_problem)
         total_size = 0
@@ -278,7 +297,7 @@ class FetchOptions:
 
 
 def _join_url(base: str, location: str) -> str:
-    """Where a place leads from a URL; "" for what is no URL."""
+    """The absolute URL of a Location header relative to `base`; "" if it is no URL."""
     try:
         return urljoin(base, location)
     except ValueError:
@@ -291,15 +310,18 @@ def _read_environment_proxies(url: str) -> dict[str, Any]:
 
 
 def _build_fetch_error(origin: str, failure: Exception, *, is_late: bool) -> FailedFetchError:
-    """The error for an exception of a library below, without the library's words."""
+    """The error for an exception of an HTTP library, without that exception's text."""
     chain = _list_exception_chain(failure)
-    words, transient = _explain_exception_chain(chain, is_late=is_late)
-    error = FailedFetchError(f"GET {origin}: {words}")
-    error.transient = transient and any(isinstance(cause, _CONNECTION) for cause in chain)
+    fetch_failure = _explain_exception_chain(chain, is_late=is_late)
+    error = FailedFetchError(f"GET {origin}: {fetch_failure.reason}")
+    error.transient = fetch_failure.is_transient and any(
+        isinstance(cause, _CONNECTION) for cause in chain
+    )
     return error
 
 
 def _list_exception_chain(failure: BaseException) -> list[BaseException]:
+    """The exception and its causes, outermost first, at most eight."""
     chain: list[BaseException] = []
     link: BaseException | None = failure
     while link is not None and len(chain) < 8:
@@ -310,16 +332,20 @@ def _list_exception_chain(failure: BaseException) -> list[BaseException]:
     return chain
 
 
-def _explain_exception_chain(chain: list[BaseException], *, is_late: bool) -> tuple[str, bool]:
-    """What went wrong, and whether it may be otherwise in a moment."""
+def _explain_exception_chain(chain: list[BaseException], *, is_late: bool) -> _FetchFailure:
+    # By class name: urllib3, ssl and socket have timeout and TLS errors without a common base.
     names = " ".join(type(cause).__name__ for cause in chain)
     if any(isinstance(cause, _RefusedAddressError) for cause in chain):
-        words = "its host is at an address of a network where the backend is not; nothing was sent"
-        return words, False
+        reason = "its host is at an address of a network where the backend is not; nothing was sent"
+        return _FetchFailure(reason, is_transient=False)
     if any(isinstance(cause, CutOffError) for cause in chain):
-        return "it was given up, since this run ends", False
+        return _FetchFailure("it was given up, since this run ends", is_transient=False)
     if is_late or "Timeout" in names:
-        return "the file did not arrive in time", not is_late
+        return _FetchFailure("the file did not arrive in time", is_transient=not is_late)
     if "SSL" in names or "Cert" in names:
-        return "the certificate of the storage is not trusted", "Cert" not in names
-    return "the connection failed before the whole file had arrived", True
+        return _FetchFailure(
+            "the certificate of the storage is not trusted", is_transient="Cert" not in names
+        )
+    return _FetchFailure(
+        "the connection failed before the whole file had arrived", is_transient=True
+    )

@@ -1,1 +1,1 @@
-"""What differs on the wire between API versions: header forms, envelopes and the shape of lists."""
+"""What differs between API versions on the wire: credential headers, envelopes, list pages."""

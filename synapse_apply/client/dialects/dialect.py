@@ -1,4 +1,4 @@
-"""What a dialect is, and what a page of a list is in each."""
+"""Which properties describe an API version on the wire, and how a linked list page is parsed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Query = tuple[tuple[str, str], ...]
 class ListPage:
     """One page of a list.
 
-    `total_count` is the server's count of the whole list (None when it gave none), `next_query` the
-    query of the next page (None on the last one).
+    `total_count` is the number of items in the complete list as the server reports it (None if it
+    reports none), `next_query` the query of the next page (None on the last one).
     """
 
     items: list[Any]
@@ -27,7 +27,7 @@ class ListPage:
 
 @frozen
 class Credentials:
-    """Who calls, as plain texts; None is not sent."""
+    """The texts that identify the caller, in plain; None is not sent."""
 
     token: str | None = None
     tenant: str | None = None
@@ -38,10 +38,10 @@ class Credentials:
 class Dialect:
     """One API version on the wire.
 
-    `prefix` stands before every path, `page_size_query` is the query that asks for large pages,
-    `page_number_param` the query that names a page by its number ("" where only the page before
-    names one), `read_page` reads a page (None for what is none), `unwrap` takes the value out of an
-    answer, `build_auth_headers` says who calls.
+    `prefix` precedes every path; `page_size_query` requests large pages; `page_number_param` is
+    the query parameter for a page number ("" if pages are only reachable by the link of the page
+    before); `read_page` parses a page (None for anything else); `unwrap` removes the envelope of
+    an answer; `build_auth_headers` gives the headers with the credentials.
     """
 
     api_version: str
@@ -54,13 +54,16 @@ class Dialect:
 
 
 def parse_link_query(link: str) -> Query:
-    """Only the query of a link: behind a proxy its host is one that must not get the token."""
-    # A link is no text for people: masked, it would lead to another list.
+    """The query of a link as pairs; its host and path are ignored.
+
+    Behind a proxy the host is often an internal one, which must not receive the token.
+    """
+    # Not masked: with a mask in its query the link would lead to another list.
     return tuple(parse_qsl(urlsplit(unmask_value(link)).query, keep_blank_values=True))
 
 
 def parse_linked_page(answer: Any, parse_next_query: Callable[[str], Query]) -> ListPage | None:
-    """The page in `{count, next, previous, results}`; None for anything else."""
+    """The page in an object `{count, next, previous, results}`; None for anything else."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("results"), list):
         return None
     next_link = answer.get("next")

@@ -14,7 +14,7 @@ from synapse_apply.client.dialects.dialect import (
 
 
 def build_auth_headers(credentials: Credentials) -> dict[str, str]:
-    """The headers that say who calls; what is not given is not sent."""
+    """One header for each credential that is set, its value preceded by `Token `."""
     tokens = {
         "Synapse-Access-Token": credentials.token,
         "Synapse-Tenant": credentials.tenant,
@@ -24,7 +24,7 @@ def build_auth_headers(credentials: Credentials) -> dict[str, str]:
 
 
 def read_page(answer: Any) -> ListPage | None:
-    """The page in an answer: `{count, next, previous, results}` or a bare list; else None."""
+    """The page in an answer: `{count, next, previous, results}` or a plain list; else None."""
     return (
         ListPage(answer)
         if isinstance(answer, list)

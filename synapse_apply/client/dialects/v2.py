@@ -19,7 +19,7 @@ _CURSOR = "cursor"
 
 
 def build_auth_headers(credentials: Credentials) -> dict[str, str]:
-    """The headers that say who calls; v2 knows no agents."""
+    """One header for each credential that is set, as it is; v2 has no agent tokens."""
     header_values = {
         "SYNAPSE-ACCESS-TOKEN": credentials.token,
         "SYNAPSE-Tenant": credentials.tenant,
@@ -28,18 +28,18 @@ def build_auth_headers(credentials: Credentials) -> dict[str, str]:
 
 
 def unwrap_envelope(answer: Any) -> Any:
-    """What is in an envelope `{data, meta}`; anything else as it is."""
+    """The `data` of an envelope `{data, meta}`; any other answer unchanged."""
     if isinstance(answer, Mapping) and "data" in answer and answer.keys() <= {"data", "meta"}:
         return answer["data"]
     return answer
 
 
 def read_page(answer: Any) -> ListPage | None:
-    """The page in an answer; None for what is none.
+    """The page in an answer; None for anything else.
 
-    Either an envelope whose `meta.pagination` has `next_cursor`, or `{next, previous, results}`,
-    bare or in an envelope. A list that does not say whether more follows is no page: what is
-    behind its end would be taken for absent.
+    A page is an envelope whose `meta.pagination` has `next_cursor`, or `{next, previous, results}`
+    with or without an envelope. A list that does not say whether more follows is not accepted as
+    a page: items after its end would be taken for absent.
     """
     content = unwrap_envelope(answer)
     if not isinstance(content, list):
@@ -55,7 +55,7 @@ def read_page(answer: Any) -> ListPage | None:
 
 
 def _parse_next_query(link_or_cursor: str) -> Query:
-    """The query of the next page: of a link that has a cursor, else the text is the cursor."""
+    """The query of the next page, from a link with a `cursor` in it or from a bare cursor."""
     query = parse_link_query(link_or_cursor) if "?" in link_or_cursor else ()
     return query if _CURSOR in dict(query) else ((_CURSOR, unmask_value(link_or_cursor)),)
 

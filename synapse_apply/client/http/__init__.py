@@ -1,1 +1,1 @@
-"""HTTP: connections, deadlines, retries, bodies, redaction. Home of requests and urllib3."""
+"""HTTP: connections, deadlines, retries, bodies, redaction. requests and urllib3 belong here."""

@@ -1,4 +1,4 @@
-"""An HTTP answer as a value, its body parsed without trust."""
+"""What is read from an HTTP answer: status, parsed body, request id, Retry-After, all redacted."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from synapse_apply.model.coding.server_json import (
     parse_strict_json,
 )
 
-# What servers and proxies give as ids; anything else may be an echo of what was sent.
+# The characters of request ids of common servers and proxies; any other text may be a value of the
+# request that the server quotes.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_TEXT_LENGTH = 20_000
+# Bytes assumed for each parsed value as a Python object, beside those of its text.
 _VALUE_WEIGHT = 40
 
 
 @dataclass(frozen=True, repr=False)
 class Answer:
-    """Status, headers and the whole body (empty when `complete` is False: it was lost).
+    """Status, headers and body (empty if `complete` is False: it was not read or was lost).
 
-    `now` is wall-clock seconds since the epoch, against which a Retry-After date is read.
-    `secret_bytes` is what of the request may hold a credential: a piece of it that comes back is no
-    id. All that is read of the answer, but for `body` and `headers`, has been through `redactor`.
-    `is_display_text`: the body is only shown to people.
+    `now` gives wall-clock seconds since the epoch, to which a Retry-After date is compared.
+    `secret_bytes` is the part of the request that may hold a credential: a request id that occurs
+    in it is not shown. All properties, but not `body` and `headers`, are masked by `redactor`.
+    `is_display_text`: the body is only shown to people, and may be lenient JSON.
     """
 
     status: int
@@ -45,18 +47,18 @@ class Answer:
 
     @property
     def parsed_weight(self) -> int:
-        """About what the parsed body takes: its bytes, and an object for each value in it."""
+        """The memory that the parsed body takes, in bytes, estimated without parsing it."""
         value_count = sum(map(self.body.count, (b",", b"[", b"{")))
         return len(self.body) + _VALUE_WEIGHT * value_count
 
     @cached_property
     def parsed(self) -> Any:
-        """The JSON value, None when the body is none (or is `null`, which no call answers)."""
+        """The JSON value, masked; None if the body is not JSON (or `null`, which no call gives)."""
         return self._parse_result[0]
 
     @property
     def parse_fault(self) -> str:
-        """Why the body is no JSON that can be used; "" where it is."""
+        """Why the body is not usable JSON; "" if it is."""
         return self._parse_result[1]
 
     @cached_property
@@ -82,7 +84,7 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """The status in words, from the registry: the server's own may hold anything."""
+        """The registered phrase of the status; the server's own phrase is never shown."""
         try:
             return http.HTTPStatus(self.status).phrase
         except ValueError:
@@ -94,7 +96,7 @@ class Answer:
 
     @property
     def request_id(self) -> str | None:
-        """X-Request-ID, else `meta.request_id` of the body."""
+        """X-Request-ID, else `meta.request_id` of the body; None if it may contain a secret."""
         meta = self.parsed.get("meta") if isinstance(self.parsed, Mapping) else None
         candidate = self.headers.get("X-Request-ID")
         if not candidate and isinstance(meta, Mapping):
@@ -103,6 +105,7 @@ class Answer:
             return None
         if not _REQUEST_ID.fullmatch(candidate) or candidate.encode() in self.secret_bytes:
             return None
+        # `mask_text` returns the same object if there is nothing to mask.
         return candidate if self.redactor.mask_text(candidate) is candidate else None
 
     @property
@@ -112,8 +115,8 @@ class Answer:
 
     @property
     def server_date(self) -> float | None:
-        """What the server's clock said, in seconds since the epoch; None where nobody can tell.
+        """The Date header in seconds since the epoch; None if there is none or it is a cache's.
 
-        A cache's answer (RFC 9111, 5.1) tells when the server spoke, not when this was sent.
+        An answer with an Age header comes from a cache (RFC 9111, 5.1): its Date is an older one.
         """
         return None if "Age" in self.headers else parse_http_date(self.headers.get("Date"))

@@ -1,7 +1,7 @@
-"""Connections that keep a call's deadline on every read and write, and know whether it was sent.
+"""How connections keep a call's deadline on each read and write, and record whether it was sent.
 
-A socket timeout bounds one read; a server that drips a byte now and then would hold a call for
-ever. So each read and write gets what is left of the call's time.
+A socket timeout bounds one read only: a server that sends a byte now and then would hold a call
+for ever. So each read and write gets the remaining time of the call as its timeout.
 """
 
 from __future__ import annotations
@@ -38,24 +38,26 @@ from synapse_apply.client.http.environment import BackendRoute
 from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.model.frozen import frozen
 
-# A server closes connections that idle; a POST on one that it just closed is lost with its fate
-# unknown. After this many seconds a call that must not be repeated gets a new connection.
+# Servers close idle connections, and a POST sent at that moment has an unknown outcome. After this
+# many idle seconds a call that must not be repeated gets a new connection.
 FRESH_SECONDS = 2.0
 _BLOCK = 64 * 1024
+# The only 1xx that is a final answer (RFC 9110, 15.2.2).
 _SWITCHING_PROTOCOLS = http.client.SWITCHING_PROTOCOLS
+# Bytes read at once of a compressed body; see `iter_body_blocks`.
 _COMPRESSED_BLOCK = 8 * 1024
 
 
 class CutOffError(Exception):
-    """Nothing may leave any more, for the reason in its text."""
+    """No more bytes may be sent; the text is the reason."""
 
 
 class SpokeFirstError(ConnectionError):
-    """There are bytes to be read on a connection on which nothing was asked yet."""
+    """The server sent bytes on a connection before a request was sent on it."""
 
 
 class Attempt:
-    """One attempt on its way: its time, and whether any byte of it has left."""
+    """One attempt of a call while it runs: its timeouts, and whether any byte of it has left."""
 
     def __init__(
         self,
@@ -66,9 +68,9 @@ class Attempt:
         read_timeout: float,
         repeatable: bool,
     ) -> None:
-        """`write_timeout` and `read_timeout` are the longest waits, in seconds, of one call.
+        """`write_timeout` and `read_timeout` bound one write and one read, in seconds.
 
-        `find_refusal` gives why nothing may leave any more, "" while it may.
+        `find_refusal` gives the reason why no more bytes may be sent, "" while they may.
         """
         self._deadline = deadline
         self._find_refusal = find_refusal
@@ -80,24 +82,24 @@ class Attempt:
         self.response: http.client.HTTPResponse | None = None
 
     def mark_sent_unless_refused(self, sock: Any) -> None:
-        """Bytes are about to leave on this socket; CutOffError where they may not."""
-        self._socket = sock  # before the question, so that `cut` misses nothing
+        """Record that bytes are about to leave on this socket; CutOffError if they may not."""
+        self._socket = sock  # first, so that an `abort` at this moment reaches the socket
         if refusal := self._find_refusal():
             raise CutOffError(refusal)
         self.sent = True
 
     def abort(self) -> None:
-        """Wake whoever waits for the answer; it will not come. Safe in a signal handler."""
+        """Shut the socket down, which wakes the waiting thread. Safe in a signal handler."""
         raw_socket = getattr(
             self._socket, "socket", self._socket
         )  # TLS inside TLS wraps its socket
         if isinstance(raw_socket, socket.socket):
             with suppress(OSError):
-                # The class's own: that of TLS forgets its session while another thread reads.
+                # Not SSLSocket.shutdown, which drops the TLS session while another thread reads.
                 socket.socket.shutdown(raw_socket, socket.SHUT_RDWR)
 
     def close_response(self) -> None:
-        """Close an answer that nobody takes: a head that cannot be read holds its socket."""
+        """Close the answer of a failed attempt: one with an unreadable head keeps its socket."""
         if self.response is not None:
             with suppress(OSError, ValueError):
                 self.response.close()
@@ -117,19 +119,20 @@ class Attempt:
         return remaining
 
 
-CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("flight", default=None)
-# Set while a URL is fetched that is a credential itself: libraries log nothing of it.
-IS_LOGGING_SUPPRESSED: ContextVar[bool] = ContextVar("unlogged", default=False)
+# A context variable, since urllib3 creates and calls the connections: no argument reaches them.
+CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("current_attempt", default=None)
+# True while a URL is fetched that is itself a credential: the libraries then log nothing.
+IS_LOGGING_SUPPRESSED: ContextVar[bool] = ContextVar("is_logging_suppressed", default=False)
 
 
 class _TimedReader(io.RawIOBase):
-    """The bytes of a socket, each read bounded by the flight it belongs to."""
+    """The bytes of a socket; each read has the timeout of the attempt it belongs to."""
 
     def __init__(self, raw: Any, sock: socket.socket, attempt: Attempt) -> None:
         self._raw = raw
         self._sock = sock
         self._attempt = attempt
-        self.is_finished = False  # the answer is: what is read from now on is none of it
+        self.is_finished = False  # True after the last byte of the answer
 
     def readable(self) -> bool:
         return True
@@ -152,10 +155,10 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TrailingBytes:
-    """Whether bytes came behind an answer: the server says what nobody has asked for.
+    """Whether the server sent bytes after the end of an answer.
 
-    Shared by the answer, which finds out, and its connection. A connection that kept the answer
-    itself would be kept by urllib3's registry of pools, and with it the client, for ever.
+    Shared by the answer, which detects them, and its connection. If the connection referred to the
+    answer itself, urllib3's registry of pools would keep both, and the client, alive for ever.
     """
 
     def __init__(self) -> None:
@@ -180,7 +183,7 @@ class _TimedResponse(http.client.HTTPResponse):
             self.fp = io.BufferedReader(self._reader, _BLOCK)
 
     def _read_status(self) -> tuple[str, int, str]:
-        """The final status: what a server says before it (103 Early Hints) is no answer."""
+        """The status line of the final answer; interim ones (103 Early Hints) are skipped."""
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if not http.client.CONTINUE < status < http.client.OK or status == _SWITCHING_PROTOCOLS:
@@ -188,12 +191,12 @@ class _TimedResponse(http.client.HTTPResponse):
             http.client.parse_headers(self.fp)
 
     def _close_conn(self) -> None:
-        """The answer was read to its end, or is given up."""
+        """Called by http.client when the answer was read to its end, or is given up."""
         stream: Any = self.fp
         if self._reader is not None and stream is not None and not stream.closed:
             self._reader.is_finished = True
             self.trailing_bytes.is_present = self.trailing_bytes.is_present or bool(stream.peek(1))
-        self._reader = None  # the connection keeps this answer, and the reader has the client
+        self._reader = None  # breaks the reference from the kept answer to the client
         super()._close_conn()  # type: ignore[misc]
 
 
@@ -206,7 +209,7 @@ class TimedConnection(HTTPConnection):
     _trailing_bytes: _TrailingBytes | None = None  # of the answer before
 
     def connect(self) -> None:
-        self._is_connecting = True  # what a proxy tunnel sends is not the request
+        self._is_connecting = True  # a CONNECT to a proxy is not yet the request
         try:
             super().connect()
         finally:
@@ -218,7 +221,7 @@ class TimedConnection(HTTPConnection):
             if self.sock is None:
                 self.connect()
             if not attempt.sent and not attempt.repeatable and has_unread_bytes(self.sock):
-                # It would be taken for the answer to what is sent now.
+                # http.client would take these bytes for the answer to this request.
                 self.close()
                 raise SpokeFirstError
             self.sock.settimeout(attempt.next_write_timeout())
@@ -245,10 +248,10 @@ class TimedConnection(HTTPConnection):
 
 
 def has_unread_bytes(sock: Any) -> bool:
-    """Whether there is anything to be read on a connection, its end included.
+    """Whether an idle connection has bytes to read, or was closed by the server.
 
-    Of TLS what counts is what was sent inside: a server may send tickets for later sessions. What
-    is found is taken out, so that the connection is of no more use.
+    With TLS only decrypted bytes count, since a server may send session tickets at any time. That
+    test reads a byte: a connection for which this is true cannot be used any more.
     """
     if not isinstance(sock, socket.socket) or sock.fileno() < 0:
         return False
@@ -289,7 +292,7 @@ def _use_timed_pools(manager: PoolManager) -> None:
 
 @frozen
 class _OriginRoute:
-    """How an origin is reached; `uses_full_url`: its proxy is told whole URLs."""
+    """The pool for an origin; `uses_full_url`: an HTTP proxy needs the full URL as the target."""
 
     pool: HTTPConnectionPool
     uses_full_url: bool
@@ -299,7 +302,7 @@ class TimedAdapter(HTTPAdapter):
     """requests' adapter on timed connections; it never repeats a request by itself."""
 
     def __init__(self, connections: int, route: BackendRoute) -> None:
-        """`connections` are kept open at most; more may be in use."""
+        """`connections` is how many are kept open; more may be in use at the same time."""
         self._route = route
         self._routes_by_origin: dict[tuple[str, str], _OriginRoute] = {}
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
@@ -307,19 +310,22 @@ class TimedAdapter(HTTPAdapter):
     def send_request(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
     ) -> BaseHTTPResponse:
-        """Send one request and give its answer, the body still to come; as `send` raises.
+        """Send one request and return its answer with the body unread; raises as `send` does.
 
-        `send` prepares each request from scratch and makes an object of each answer, which takes
-        as long as urllib3 does for the request. How an origin is reached is requests' knowledge
-        (proxies, certificates), and is asked for once.
+        requests' `send` prepares each request anew and wraps each answer, which takes as long as
+        the request itself in urllib3. Only proxies and certificates are left to requests, once
+        for each origin.
         """
         scheme, host = urlsplit(url)[:2]
         origin_route = self._routes_by_origin.get((scheme, host))
         if origin_route is None:
             origin_route = self._routes_by_origin[scheme, host] = self._build_origin_route(url)
+        # Sliced, not put together again: the URL must be sent exactly as it was built.
         path_and_query = url[len(scheme) + len("://") + len(host) :]
         target = path_and_query if path_and_query.startswith("/") else f"/{path_and_query}"
         try:
+            # No retries, redirects or decoding here: the transport decides on repeats, checks each
+            # redirect's origin, and bounds the decompressed size.
             return origin_route.pool.urlopen(
                 method,
                 url if origin_route.uses_full_url else target,
@@ -360,7 +366,7 @@ class TimedAdapter(HTTPAdapter):
 
 @contextmanager
 def closing_response(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
-    """Of an answer that was not read to its end the connection is of no more use."""
+    """Close the answer on exit; a connection with unread bytes of it is not used again."""
     try:
         yield response
     finally:
@@ -369,21 +375,21 @@ def closing_response(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
 
 
 def iter_body_blocks(response: BaseHTTPResponse) -> Iterator[bytes]:
-    """The body, decoded; what breaks it is no broken connection: the status had come."""
+    """The decoded body in blocks. ChunkedEncodingError, not ConnectionError, if it breaks off."""
     try:
-        # A block may inflate to a thousand times its size before anybody counts it.
+        # One compressed block may inflate to a thousand times its size before it can be counted.
         size = _COMPRESSED_BLOCK if response.headers.get("Content-Encoding") else _BLOCK
         yield from response.stream(size, decode_content=True)
     except ProtocolError as failure:
         raise requests.exceptions.ChunkedEncodingError(failure) from None
 
 
-# Those of the clients that are in use; urllib3's loggers are the process's.
+# urllib3's loggers are global to the process, so that the redactors of all live clients apply.
 _REDACTORS: weakref.WeakSet[Redactor] = weakref.WeakSet()
 
 
 def register_log_redactor(redactor: Redactor) -> None:
-    """Mask the secrets that it knows in what urllib3 logs, as long as it is in use."""
+    """Mask the secrets of this redactor in urllib3's log records, as long as the redactor lives."""
     _REDACTORS.add(redactor)
 
 
@@ -406,7 +412,7 @@ def _install_log_filters() -> None:
     names = ("connection", "connectionpool", "poolmanager", "response", "util.retry")
     for name in names:
         logging.getLogger(f"urllib3.{name}").addFilter(_SecretsFilter())
-    # Fewer kept connections than workers costs a handshake, which is no news for a user.
+    # More workers than kept connections only costs a handshake: not a warning for a user.
     logging.getLogger("urllib3.connectionpool").addFilter(
         lambda record: not str(record.msg).startswith("Connection pool is full")
     )

@@ -1,4 +1,4 @@
-"""How long a call may take, and how long to wait before it is sent again."""
+"""How long a call may take, whether it is repeated, and how long to wait before that."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from datetime import UTC
 
 from synapse_apply.model.frozen import frozen
 
-# Of the three forms the longest has 33 characters.
+# The longest of the three forms (RFC 9110, 5.6.7) has 33 characters.
 _MAX_DATE_LENGTH = 64
+# Repeats after a 429 that are allowed beside those of the backoff.
 _MAX_FREE_REPEATS = 30
 
 Clock = Callable[[], float]
@@ -23,10 +24,10 @@ MAX_LIST_WEIGHT = 256 * 1024 * 1024
 class Limits:
     """Times in seconds, sizes in bytes, rates in bytes per second.
 
-    `max_answer_size` is of one body once it is inflated; `max_weight` bounds what one answer, or
-    all pages of one list, take once they are parsed (`Answer.weight`). `total_timeout` covers a
-    whole call, its repeats and waits; an upload gets `size / upload_rate` more. An answer that is
-    taken as it arrives has no total: it ends when nothing comes for `idle_timeout`.
+    `max_answer_size` bounds one decompressed body; `max_weight` the memory of one parsed answer, or
+    of all pages of a list (`Answer.parsed_weight`). `total_timeout` covers a call with its repeats
+    and waits; an upload gets `size / upload_rate` in addition. A streamed answer has no total time:
+    it ends when nothing arrives for `idle_timeout`.
     """
 
     connect_timeout: float = 5.0
@@ -39,7 +40,7 @@ class Limits:
     max_weight: int = MAX_LIST_WEIGHT
 
     def compute_call_timeout(self, upload_size: int) -> float:
-        """The total time of a call with a body of this size."""
+        """Seconds for a call, its repeats included, with an upload of this many bytes."""
         return self.total_timeout + upload_size / self.upload_rate
 
 
@@ -47,7 +48,7 @@ class Deadline:
     """A point in time on a monotonic clock."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
-        """`seconds` from now."""
+        """A deadline `seconds` from now."""
         self._clock = clock
         self._end = clock() + seconds
 
@@ -62,10 +63,7 @@ class Deadline:
 
 @frozen
 class Backoff:
-    """Exponential waits with jitter.
-
-    What the server asks for is honoured up to `max_server_wait`.
-    """
+    """Exponential waits with jitter; a Retry-After is honoured up to `max_server_wait` seconds."""
 
     max_repeats: int = 3
     first_wait: float = 0.5
@@ -75,6 +73,7 @@ class Backoff:
 
     def compute_wait_seconds(self, attempt: int, server_wait: float | None = None) -> float:
         """Seconds to wait after this attempt (1 is the first); `server_wait` is Retry-After."""
+        # At least half of the full wait: with full jitter a repeat could follow at once.
         full_wait = min(self.max_own_wait, self.first_wait * 2.0 ** min(attempt - 1, 16))
         own_wait = full_wait * (0.5 + self.jitter() / 2)
         return (
@@ -85,7 +84,7 @@ class Backoff:
 
 
 class Repeats:
-    """Decides after each attempt of one call whether another one follows, and when."""
+    """Decides after each failed attempt of one call whether another one follows, and when."""
 
     def __init__(
         self,
@@ -95,9 +94,9 @@ class Repeats:
         rate_limits_count: bool = False,
         max_total_wait: float = math.inf,
     ) -> None:
-        """`rate_limits_count`: a 429 costs a repeat, as for a call without a total time.
+        """`rate_limits_count`: a 429 uses up a repeat, as for calls that have no total time.
 
-        `max_total_wait` bounds all waits together, in seconds.
+        `max_total_wait` bounds the sum of all waits, in seconds.
         """
         self._backoff = backoff
         self._deadline = deadline
@@ -111,13 +110,17 @@ class Repeats:
     ) -> float | None:
         """Seconds to wait before the next attempt; None when this one was the last.
 
-        `is_rate_limited`: it was answered 429, which says when to come again and so costs patience, not
-        one of the few repeats. `retry_after` is Retry-After.
+        Counts the attempt. `is_rate_limited`: it was answered 429; `retry_after`: the seconds of
+        the Retry-After header.
         """
+        # A 429 was not acted on and states when to come again. It uses up waiting time, but none
+        # of the few repeats, unless the caller wants that.
         self._free_repeats += is_rate_limited and not self._rate_limits_count
-        others = self.attempt - self._free_repeats
-        most = self._backoff.max_repeats
-        if others > most or self._free_repeats > _MAX_FREE_REPEATS or most == 0:
+        counted_attempts = self.attempt - self._free_repeats
+        max_repeats = self._backoff.max_repeats
+        if counted_attempts > max_repeats or max_repeats == 0:
+            return None
+        if self._free_repeats > _MAX_FREE_REPEATS:
             return None
         wait = self._backoff.compute_wait_seconds(self.attempt, retry_after)
         if wait >= min(self._deadline.remaining_seconds(), self._remaining_wait):
@@ -134,7 +137,7 @@ def parse_retry_after(value: str | None, now: Clock) -> float | None:
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return float(text[:9])  # thirty years at most: float() of a long text takes long
     date_seconds = parse_http_date(text)
     return None if date_seconds is None else max(0.0, date_seconds - now())
 
@@ -147,5 +150,5 @@ def parse_http_date(value: str | None) -> float | None:
         date = email.utils.parsedate_to_datetime(value)
         seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, ArithmeticError, TypeError, LookupError):
-        return None  # whatever a date holds, the answer beside it counts
+        return None  # an unusable date must not make a usable answer an error
     return seconds if seconds >= 0 else None

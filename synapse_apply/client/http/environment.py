@@ -1,4 +1,4 @@
-"""Where calls go and through what: base URL, proxies and CA bundle, resolved once."""
+"""By which base URL, proxies and CA bundle a backend is reached, from arguments and environment."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SCHEMES = frozenset({"http", "https"})
 
 @frozen
 class BackendRoute:
-    """`base_url` ends in '/'.
+    """How a backend is reached; `base_url` ends in '/'.
 
-    `verify` is True, False or a CA bundle's path, as requests takes it.
+    `proxies` is URL by scheme; `verify` is True, False or the path of a CA bundle (as in requests).
     """
 
     base_url: str
@@ -30,25 +30,25 @@ class BackendRoute:
     verify: bool | str
 
     def is_same_origin(self, url: str) -> bool:
-        """Whether a URL is on the origin that may have the token."""
+        """Whether a URL has the base URL's scheme, host and port, and so may get the token."""
         return have_same_origin(url, self.base_url)
 
 
 def build_route(base_url: str, verify: bool | str | None = None) -> BackendRoute:
-    """The route to a backend, with the environment's proxies and CA bundle.
+    """The route to a backend, with proxies and CA bundle taken from the environment.
 
-    `verify` None: what REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, else requests' own bundle.
-    InputError for a URL that cannot be one of a backend, or a bundle that is not there.
+    `verify` None means the bundle of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else requests' own.
+    InputError for a URL that cannot be a backend's, or a bundle that does not exist.
     """
     base = _normalize_base_url(base_url)
     is_local = is_loopback(urlsplit(base).hostname or "")
-    # A proxy cannot reach this machine's loopback, so asking one would only fail.
+    # A proxy's loopback is another machine's, so that the call would fail or go astray.
     proxies: dict[str, Any] = {} if is_local else requests.utils.get_environ_proxies(base, None)
     return BackendRoute(base, proxies, _resolve_tls_verification(verify))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine's loopback."""
+    """Whether a host is a loopback address, `localhost` or below it (RFC 6761, 6.3)."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -56,6 +56,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _normalize_base_url(base_url: str) -> str:
+    """The URL without blanks around it, with one '/' at its end; InputError if it is unusable."""
     text = str(base_url).strip()
     hint = "write it as https://HOST or https://HOST/PREFIX"
     try:
@@ -79,6 +80,7 @@ def _normalize_base_url(base_url: str) -> str:
 
 
 def _resolve_tls_verification(verify: bool | str | None) -> bool | str:
+    """`verify` as requests takes it, None from the environment; InputError for a missing bundle."""
     if verify is None:
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     if isinstance(verify, str) and not Path(verify).exists():

@@ -1,4 +1,4 @@
-"""A multipart/form-data body (RFC 7578): streamed from its file, its length known beforehand."""
+"""How a form with a file is sent as multipart/form-data (RFC 7578): streamed, of known length."""
 
 from __future__ import annotations
 
@@ -9,34 +9,45 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 _BLOCK = 64 * 1024
 
 
 class UnreadableBodyError(Exception):
-    """The file cannot be read, or is not the size it had.
+    """The file cannot be read, or changed while it was sent.
 
-    Not an OSError, which would look like a broken connection to the libraries below.
+    Not an OSError, which the HTTP libraries would take for a broken connection.
     """
 
 
-class MultipartBody:
-    """A file-like body: sized, readable once, rewindable. Close it; the caller's file stays open.
+class _UploadFile(NamedTuple):
+    """An open file, the position where its content begins, and the bytes from there to its end."""
 
-    Form values as the platform's own client sends them (synapse-api.md, "Multipart form"):
-    booleans `True`/`False`, lists as repeated parts, maps as JSON text, null left out.
+    stream: BinaryIO
+    start: int
+    size: int
+
+
+class MultipartBody:
+    """A file-like body of known length that can be read again after `rewind`.
+
+    `close` closes a file that was opened here; an open file of the caller stays open. Form values
+    are written as the platform's own client does (synapse-api.md, "Multipart form"): booleans
+    `True`/`False`, lists as repeated parts, maps as JSON text, null left out.
     """
 
     def __init__(
         self, fields: Mapping[str, Any], file: Any, name: str = "file", *, digest_field: str = ""
     ) -> None:
-        """`file` is a path or an open binary file, sent from where it stands to its end.
+        """`file` is a path or an open binary file, sent from its current position to its end.
 
-        `digest_field` names a field that holds the file's SHA-256 in hex: given in `fields`, told
-        by the file itself (`sha256`), or else found by reading it once. Bytes that do not have it
-        are not sent to their end.
+        `digest_field` names a form field for the file's SHA-256 in hex. The digest is taken from
+        `fields`, else from the file's attribute `sha256`, else computed by reading the file once.
+        While sending, the last bytes are withheld from a file that has another digest.
+        UnreadableBodyError for a file that cannot be opened or read.
         """
+        # Random, so that the file need not be searched for it (RFC 2046, 5.1.1).
         self._boundary = secrets.token_hex(16)
         self._owns_file = isinstance(file, str | os.PathLike)
         self._file, self._start, self._size = _open_upload_file(file)
@@ -62,7 +73,7 @@ class MultipartBody:
 
     @property
     def is_fully_read(self) -> bool:
-        """Whether all of it was read: a server that got less has no request to act on."""
+        """Whether the last byte was read; a server that received less cannot act on it."""
         return self._position >= len(self)
 
     def __len__(self) -> int:
@@ -73,14 +84,14 @@ class MultipartBody:
             yield block
 
     def rewind(self) -> None:
-        """Back to the first byte, for another attempt."""
+        """Go back to the first byte, for another attempt; UnreadableBodyError if impossible."""
         self._position = 0
         if self._sent_hash is not None:
             self._sent_hash = hashlib.sha256()
         _rewind_file(self._file, self._start)
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, fewer than asked at the seams; UnreadableBodyError for a changed file."""
+        """The next at most `size` bytes, b"" at the end; UnreadableBodyError for a changed file."""
         size = _BLOCK if size < 0 else size
         block = self._read_next_bytes(size)
         self._position += len(block)
@@ -117,19 +128,22 @@ class MultipartBody:
         return block
 
     def _require_unchanged_file(self) -> None:
-        """Before the last bytes leave: without them the server takes nothing."""
+        """UnreadableBodyError if the file grew, or does not have the digest stated in the form.
+
+        Called before the closing boundary is sent: without it a server takes nothing.
+        """
         if self._has_bytes_past_size():
             raise UnreadableBodyError("the file grew while it was sent")
         if self._sent_hash is not None and self._sent_hash.hexdigest() != self._expected_digest:
             raise UnreadableBodyError("the file does not have the SHA-256 that was said of it")
 
     def _read_declared_digest(self, file: Any) -> str:
-        """The SHA-256 that a file of ours knows of all its bytes; "" for any other."""
+        """The SHA-256 in the file object's `sha256`; "" without one, or if not sent from byte 0."""
         digest = getattr(file, "sha256", "")
         return digest if isinstance(digest, str) and not self._start else ""
 
     def _compute_file_digest(self) -> str:
-        """The SHA-256 of the file, which then stands at its start again."""
+        """The SHA-256 of the file in hex; rewinds it afterwards."""
         remaining = self._size
         while remaining > 0:
             remaining -= len(self._read_file_block(min(_BLOCK, remaining)))
@@ -179,7 +193,7 @@ def _format_field_value(value: Any) -> str:
 
 
 def _quote_header_name(name: str) -> str:
-    """As browsers write it: a name must not end the header it stands in."""
+    """The name escaped as browsers do (WHATWG HTML), so that it cannot end its header."""
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -188,8 +202,8 @@ def _choose_upload_file_name(file: Any) -> str:
     return Path(name).name or "package.zip" if isinstance(name, str | Path) else "package.zip"
 
 
-def _open_upload_file(file: Any) -> tuple[BinaryIO, int, int]:
-    """The file, where its part begins, and how many bytes follow."""
+def _open_upload_file(file: Any) -> _UploadFile:
+    """Open a path, or measure an open file; UnreadableBodyError for a text file or no file."""
     try:
         stream: Any = Path(file).open("rb") if isinstance(file, str | os.PathLike) else file  # noqa: SIM115
         if isinstance(stream, io.TextIOBase):
@@ -203,10 +217,11 @@ def _open_upload_file(file: Any) -> tuple[BinaryIO, int, int]:
             size = stream.seek(0, os.SEEK_END) - start
             stream.seek(start)
         else:
+            # A stream of ours that is generated: it has a length and `rewind` instead of `seek`.
             start, size = 0, len(stream)
     except (OSError, ValueError, TypeError) as failure:
         raise UnreadableBodyError(_explain_file_error(failure)) from None
-    return stream, start, size
+    return _UploadFile(stream, start, size)
 
 
 def _rewind_file(file: Any, start: int) -> None:

@@ -1,4 +1,4 @@
-"""How calls are sent, as whoever makes a client chooses."""
+"""Which choices the creator of a client has about how its calls are sent."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from synapse_apply.model.frozen import frozen
 
 @frozen
 class TransportTiming:
-    """Time as the transport sees it; tests bring their own.
+    """The clocks of the transport: `clock` is monotonic, `now` in seconds since the epoch.
 
-    Without a `sleep` it waits in slices, so that who hangs up is not kept waiting.
+    Without a `sleep` the transport waits in short slices, so that `hang_up` ends a wait soon.
     """
 
     clock: Clock = time.monotonic
@@ -26,10 +26,10 @@ class TransportTiming:
 
 @frozen
 class Options:
-    """How calls are sent. `resend_rate_limited`: a 429, which was not acted on, is sent again.
+    """How calls are sent. `resend_rate_limited`: a call answered 429 is sent again, even a POST.
 
-    `find_refusal` gives why nothing may be sent any more, "" while it may. `redactor` takes secrets
-    out of what a server says.
+    `find_refusal` gives the reason why nothing may be sent any more, "" while calls may be sent.
+    `redactor` masks secrets in answers.
     """
 
     limits: Limits = field(default_factory=Limits)

@@ -1,7 +1,7 @@
-"""How many calls are under way at one host, as it bears them: fewer after a 429, then more again.
+"""How many calls may run at the same time against one host, and when to pause after a 429.
 
-Additive increase, multiplicative decrease, as TCP has it (RFC 5681, 3.1): a 429 halves what may be
-under way, and each round of answers without one allows one more.
+Additive increase, multiplicative decrease, as in TCP (RFC 5681, 3.1): a 429 halves the number of
+calls, and each round of answers without one adds one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from threading import Condition
 
 from synapse_apply.client.http.deadlines import Clock
 
-_POLL_SECONDS = 0.25  # seconds between two looks at whether there is any use in waiting
+_POLL_SECONDS = 0.25  # between two checks of `should_stop`
 
 
 class RequestPacer:
-    """The calls of all threads to one host."""
+    """Limits the calls of all threads to one host."""
 
     def __init__(self, max_calls: int, clock: Clock) -> None:
-        """`max_calls` may be under way while the host complains of nothing."""
+        """`max_calls` is the limit while the host answers no 429."""
         self._max_calls = float(max(1, max_calls))
         self._clock = clock
         self._condition = Condition()
@@ -29,15 +29,18 @@ class RequestPacer:
 
     @property
     def allowed_calls(self) -> int:
-        """How many calls may be under way now."""
+        """How many calls may run at the same time now."""
         return int(self._allowed_calls)
 
     def seconds_until_resume(self) -> float:
-        """Seconds until the host wants to hear of anybody again."""
+        """Seconds until the pause that a Retry-After asked for is over; 0 without one."""
         return max(0.0, self._paused_until - self._clock())
 
     def acquire_slot(self, should_stop: Callable[[], bool]) -> float:
-        """Wait for a place, or until there is no use in it; when that was, for `release_slot`."""
+        """Wait for a free slot or until `should_stop`; returns the clock's time for `release_slot`.
+
+        A slot is taken in both cases, so that each call must release it.
+        """
         with self._condition:
             while self._running_calls >= self.allowed_calls and not should_stop():
                 self._condition.wait(_POLL_SECONDS)
@@ -45,9 +48,10 @@ class RequestPacer:
             return self._clock()
 
     def release_slot(self, acquired_at: float, *, is_answered: bool) -> None:
-        """A call has ended; `is_answered`: by something else than a 429 or silence."""
+        """Give the slot back; `is_answered`: the call got an answer that shows no overload."""
         with self._condition:
             self._running_calls -= 1
+            # Calls that began before the last 429 say nothing about the lower limit.
             if is_answered and acquired_at > self._rate_limited_at:
                 self._allowed_calls = min(
                     self._max_calls, self._allowed_calls + 1 / self._allowed_calls
@@ -56,9 +60,9 @@ class RequestPacer:
             self._condition.notify()
 
     def record_rate_limit(self, acquired_at: float, retry_after: float) -> None:
-        """The host answered 429 and asked for `retry_after` seconds. Told before `release_slot`.
+        """Lower the limit after a 429 and pause `retry_after` seconds. Call before `release_slot`.
 
-        Calls that were under way together are one complaint, however many of them are refused.
+        Several 429s of calls that ran at the same time lower the limit once.
         """
         with self._condition:
             now = self._clock()

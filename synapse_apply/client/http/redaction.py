@@ -1,8 +1,8 @@
-"""Secrets in a server's words: which forms and which leading parts of a value count as one.
+"""Which texts in a server's answer count as a secret that was sent, and are masked.
 
-A server may quote what it was sent, and its words go into terminals, reports, files and the
-state. So each text, key and id of an answer is masked right after it is parsed. This adds to the
-redaction by path: what stands at a secret place is wrapped there, whatever it is.
+A server may quote what it was sent, and its answers end up in terminals, reports, files and the
+state. So each text, key and id of an answer is masked right after it is parsed. This is in
+addition to the redaction by path, which wraps every value at a path that is known to be secret.
 
 - A value counts in each form of `encode_secret_forms` and `_encode_escaped_forms`. So does a
   leading part of it, because servers shorten what they quote: 8 characters, or 4 after a prefix
@@ -50,7 +50,8 @@ _PLAIN_CHARS = re.compile(r"[A-Za-z0-9._-]+")
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _URL_SAFE = str.maketrans("+/", "-_")
 _MIXED_CHARS = re.compile(r"(?=.*[A-Za-z]).*[^A-Za-z\s]")
-# Names that the client looks for in answers: masked, an answer could not be read.
+# Names that the client looks up in answers: if a secret equals one, masking it would make the
+# answer unreadable.
 _PROTOCOL_NAMES = """
     count code configuration created cursor data description detail dry_run error errors field
     is_active job_id message meta next next_cursor pagination password previous provider
@@ -59,17 +60,18 @@ _PROTOCOL_NAMES = """
 
 
 class _SecretForm(NamedTuple):
-    """A secret in one form: its shortest leading part that counts, and all of it."""
+    """A secret in one encoding: the shortest leading part that is masked, and the full text."""
 
     prefix: str
     full_text: str
-    needs_word_boundary: bool  # counts only as a word of its own
+    needs_word_boundary: bool  # masked only where no letter, digit or `_` is next to it
 
 
 class _SecretSearch(NamedTuple):
-    """What texts are searched with: `run_pattern` finds where any of `keys` could be.
+    """The index for a search: every form begins with one of `keys`, each of `key_length`.
 
-    `clean_texts` are short texts that were searched.
+    `run_pattern` finds the runs of characters in which a key can be; `prefix_lengths` are in
+    descending order. `clean_texts` caches short texts in which no secret was found.
     """
 
     key_length: int
@@ -81,9 +83,9 @@ class _SecretSearch(NamedTuple):
 
 
 class Redactor:
-    """The secrets of a run, and the mask that takes them out of a server's words.
+    """Holds the secrets of a run and masks them in texts and parsed answers.
 
-    Safe for many threads. Values may be added at any time and count from then on.
+    Safe for many threads. A value may be added at any time and is masked from then on.
     """
 
     def __init__(self, values: Iterable[str | None] = ()) -> None:
@@ -100,7 +102,7 @@ class Redactor:
         return f"<Redactor of {len(self._secrets)} values>"
 
     def add_secret(self, value: Any) -> None:
-        """A secret: a text, a number, or JSON with secrets in it."""
+        """Mask this from now on: a text, a number, or a tree whose texts are all secrets."""
         with self._lock:
             for part in _iter_maskable_texts(value):
                 if part in self._secrets:
@@ -111,7 +113,7 @@ class Redactor:
                     self._is_stale = True
 
     def allow_public_texts(self, texts: Iterable[str]) -> None:
-        """Texts that are public: an answer's text or key that equals one is left as it is."""
+        """From now on leave a text or key of an answer alone if it equals one of these."""
         with self._lock:
             self._public_texts.update(texts)
 
@@ -126,11 +128,11 @@ class Redactor:
         return value if search is None else self._mask_value(value, search, 0)
 
     def mask_parsed_json(self, value: Any, text: str) -> Any:
-        """The same for a value whose JSON text is at hand: mostly the text shows it has none."""
+        """As `mask_json` for a value parsed from `text`; faster if the text has no secret."""
         search = self._rebuild_search_if_stale()
         if search is None:
             return value
-        # What is escaped otherwise than JSON must be is not seen in the text.
+        # A `\u` escape may hide a secret from a search in the text.
         if "\\u" not in text and next(_iter_secret_spans(text, search), None) is None:
             return value
         return self._mask_value(value, search, 0)
@@ -147,7 +149,7 @@ class Redactor:
             digits = str(value) if value.bit_length() < 10_000 else ""
             masked = self._mask_string(digits, search)
             return MaskedText.from_original(MASK, value) if masked is not digits else value
-        # Nothing that the engine reads lies so deep.
+        # A container below _MAX_DEPTH, where no value of this API is.
         return MASK if kind in (dict, list) else value
 
     def _mask_mapping(
@@ -156,13 +158,14 @@ class Redactor:
         masked_mapping: dict[str, Any] = {}
         for key, child in value.items():
             name = self._mask_string(key, search)
+            # Two keys may become equal when they are masked; neither value may be lost.
             while name in masked_mapping:
                 name = MaskedText.from_original(f"{name}*", key)
             masked_mapping[name] = self._mask_value(child, search, depth + 1)
         return masked_mapping
 
     def _mask_string(self, text: str, search: _SecretSearch) -> str:
-        # Keys, and values such as a provider, stand in every object.
+        # The same keys, and values such as a provider, occur in every object of a list.
         if text in search.clean_texts:
             return text
         masked = None if text in self._public_texts else _mask_if_secret(text, search)
@@ -173,6 +176,8 @@ class Redactor:
         return text
 
     def _rebuild_search_if_stale(self) -> _SecretSearch | None:
+        """The index over all secrets added until now; None while there are none."""
+        # Checked again under the lock, so that only one of several threads rebuilds it.
         if self._is_stale:
             with self._lock:
                 if self._is_stale:
@@ -182,7 +187,7 @@ class Redactor:
 
 
 def _iter_maskable_texts(value: Any) -> Iterator[str]:
-    """The texts of a secret that each count by themselves."""
+    """The texts of a secret value, each of which is masked by itself, if long enough."""
     if isinstance(value, dict):
         for child in value.values():
             yield from _iter_maskable_texts(child)
@@ -201,7 +206,11 @@ def _iter_maskable_texts(value: Any) -> Iterator[str]:
 
 
 def _iter_quotable_texts(text: str) -> Iterator[str]:
-    """What a server may quote of a longer secret: values of a document, lines, a URL's password."""
+    """The parts of a longer secret that a server may quote alone.
+
+    These are the values of a JSON document, the credential after `Bearer`, long lines, and the
+    password of a URL.
+    """
     if text[0] in "{[":
         with suppress(ValueError, RecursionError):
             yield from _iter_maskable_texts(json.loads(text))
@@ -229,15 +238,16 @@ def _iter_quotable_texts(text: str) -> Iterator[str]:
 
 
 def _is_long_enough(text: str) -> bool:
-    """Whether a value is long enough to be looked for."""
+    """Whether a value is long enough to be masked without hitting common words."""
     return len(text) >= _MIN_SECRET_LENGTH or (
         len(text) >= _MIN_MIXED_LENGTH and _MIXED_CHARS.match(text) is not None
     )
 
 
 def _min_masked_prefix_length(text: str) -> int:
-    """How many leading characters of a value count as the value."""
+    """How many leading characters of a secret suffice for a text to be masked."""
     if text[0] in "{[":
+        # Documents of one kind begin alike: `{"type": "service_account", ...`.
         return min(len(text), _MIN_DOCUMENT_RUN_LENGTH)
     length = max(_MIN_RUN_LENGTH, _min_length_past_common_prefix(text))
     if _WORDS.fullmatch(text[:length]):
@@ -246,7 +256,10 @@ def _min_masked_prefix_length(text: str) -> int:
 
 
 def _min_length_past_common_prefix(text: str) -> int:
-    """The length of what many values begin with, and of the characters after it that are needed."""
+    """The length of a prefix that many values share, plus the characters needed after it.
+
+    0 if the text has no such prefix (`syn_`, `https://host/`, `Bearer `, a JWT or PEM header).
+    """
     if match := _TOKEN_HEADER.match(text) or _PEM_HEADER.match(text):
         return match.end() + _MIN_RUN_LENGTH
     if match := _URL.match(text):
@@ -261,7 +274,7 @@ def _min_length_past_common_prefix(text: str) -> int:
 
 
 def _iter_secret_forms(text: str) -> Iterator[_SecretForm]:
-    """The forms of a value with their leading parts, which begin as the leading part's do."""
+    """The encodings of a secret, each with the encoding of its leading part."""
     length = _min_masked_prefix_length(text)
     needs_boundary = len(text) < _MIN_RUN_LENGTH or (
         length == len(text) and bool(_WORDS.fullmatch(text))
@@ -271,7 +284,7 @@ def _iter_secret_forms(text: str) -> Iterator[_SecretForm]:
         full_forms += _encode_escaped_forms(text)
         prefixes += _encode_escaped_forms(text[:length])
     for full_form, prefix in zip(full_forms, prefixes, strict=True):
-        # What is as short as a word in another form is one, too.
+        # An encoding that is shorter than a maskable text would hit common words.
         if full_form and len(prefix) >= min(length, _MIN_RUN_LENGTH):
             yield _SecretForm(
                 prefix,
@@ -281,10 +294,10 @@ def _iter_secret_forms(text: str) -> Iterator[_SecretForm]:
 
 
 def encode_secret_forms(text: str) -> list[str]:
-    """A value as texts, JSON, URLs, HTML, hexadecimal and base64 write it.
+    """A value as it is, in hexadecimal (both cases) and in base64 (both alphabets), in fixed order.
 
-    The forms come in one order for all texts of one alphabet. In base64 they are the characters
-    that stay the same whatever stands before and after.
+    In base64 a form is the characters that do not depend on what precedes and follows the value,
+    for each of the three offsets in a group of bytes.
     """
     data = text.encode("utf-8", "surrogatepass")
     forms = [text, data.hex(), data.hex().upper()]
@@ -296,7 +309,7 @@ def encode_secret_forms(text: str) -> list[str]:
 
 
 def _encode_escaped_forms(text: str) -> list[str]:
-    """The same for the forms that differ only where a text has other than plain characters."""
+    """A value as JSON, URLs and HTML escape it, in fixed order."""
     data = text.encode("utf-8", "surrogatepass")
     in_json = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
     in_url = (quote(data, safe=""), quote(data), quote_plus(data), quote(data, safe="/:@"))
@@ -333,7 +346,7 @@ def _build_search(forms: dict[str, set[_SecretForm]]) -> _SecretSearch | None:
 
 
 def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, int]]:
-    """Where secrets stand in a text: begin and end, in order, none in another."""
+    """Start and end of each secret in a text, in order and without overlaps."""
     length, keys, end = search.key_length, search.keys, 0
     for run in search.run_pattern.finditer(text):
         run_start, run_end = run.span()
@@ -346,7 +359,7 @@ def _iter_secret_spans(text: str, search: _SecretSearch) -> Iterator[tuple[int, 
 
 
 def _find_secret_end(text: str, position: int, search: _SecretSearch) -> int:
-    """Where the longest secret that begins here ends; `position` when none does."""
+    """The end of the longest secret that begins at `position`; `position` itself if none does."""
     end = position
     for length in search.prefix_lengths:
         for form in search.forms_by_prefix.get(text[position : position + length], ()):
@@ -360,7 +373,10 @@ def _find_secret_end(text: str, position: int, search: _SecretSearch) -> int:
 
 
 def _count_common_chars(text: str, position: int, full_text: str, length: int) -> int:
-    """How many characters of a form stand here; `length` of them are known to."""
+    """How many leading characters of a form are in the text at `position`.
+
+    The first `length` of them are known to be.
+    """
     if text.startswith(full_text, position):
         return len(full_text)
     max_length = min(len(full_text), len(text) - position)
@@ -370,6 +386,7 @@ def _count_common_chars(text: str, position: int, full_text: str, length: int) -
 
 
 def _is_full_form_as_own_word(text: str, position: int, end: int, form: _SecretForm) -> bool:
+    """Whether `text[position:end]` is the complete form, with no word character next to it."""
     if end - position < len(form.full_text):
         return False
     before, after = text[position - 1 : position], text[end : end + 1]
@@ -377,7 +394,7 @@ def _is_full_form_as_own_word(text: str, position: int, end: int, form: _SecretF
 
 
 def _mask_if_secret(text: str, search: _SecretSearch) -> str | None:
-    """The masked text, None where there is nothing to mask."""
+    """The text with its secrets masked; None if there are none."""
     pieces, end = [], 0
     for secret_start, secret_end in _iter_secret_spans(text, search):
         pieces += [text[end:secret_start], MASK]

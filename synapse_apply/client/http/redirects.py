@@ -1,4 +1,4 @@
-"""Where a redirect leads, read without trust."""
+"""Which URL a redirect leads to, and what of that URL may be shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from synapse_apply.client.http.answers import Answer
 
 
 def resolve_redirect_url(url: str, answer: Answer) -> str:
-    """Where a redirect leads; "" when it does not say."""
+    """The absolute URL in the Location header of an answer to `url`; "" without a usable one."""
     location = answer.headers.get("Location", "")
     try:
         return urljoin(url, location) if location else ""
@@ -17,7 +17,7 @@ def resolve_redirect_url(url: str, answer: Answer) -> str:
 
 
 def extract_origin(url: str) -> str:
-    """Scheme and host alone: the rest may quote the request."""
+    """Scheme, host and port of a URL, "" if it has none: the rest may quote the request."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""

@@ -1,4 +1,4 @@
-"""What the server's clock shows, learnt from the Date of answers that were asked for anyway."""
+"""How far the server's clock is from ours, from the Date headers of answers to other calls."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from threading import Lock
 from synapse_apply.client.events import RequestEvent
 from synapse_apply.model.remote.clock_skew import ClockSkew
 
-# An HTTP date has whole seconds (RFC 9110, 5.6.7): the rest is cut off.
+# Seconds. An HTTP date is truncated to whole seconds (RFC 9110, 5.6.7).
 _DATE_RESOLUTION = 1.0
 
 
 class ServerClock:
-    """Hears of every request of a run, on any thread, and narrows down how the clocks differ.
+    """Narrows down the clock skew with each request event, on any thread.
 
-    The server wrote the date at some moment between the request's beginning and its end, so each
-    answer gives a span; what all of them allow is the skew.
+    The server wrote its Date at some moment between start and end of the request, so that each
+    answer bounds the skew from both sides; the skew is the intersection of these ranges.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,11 @@ class ServerClock:
 
     @property
     def skew(self) -> ClockSkew | None:
-        """None while no answer had a date."""
+        """The possible range of the skew; None until an answer has a date."""
         return self._skew
 
     def record_event(self, event: RequestEvent) -> None:
-        """Take an attempt's answer into account."""
+        """Narrow the skew by the date of one attempt's answer."""
         if event.server_date is None:
             return
         ended_at = event.started_at + event.seconds
@@ -39,7 +39,7 @@ class ServerClock:
             common_skew = (
                 answer_skew if self._skew is None else _intersect_skews(self._skew, answer_skew)
             )
-            # Nothing in common: one of the clocks was set meanwhile, and now counts.
+            # No common range: one of the clocks was set meanwhile, so that only the new one counts.
             self._skew = common_skew if common_skew.low <= common_skew.high else answer_skew
 
 

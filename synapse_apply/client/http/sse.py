@@ -1,7 +1,7 @@
-"""Server-sent events (WHATWG HTML, 9.2) as they arrive, in constant memory.
+"""How a stream of server-sent events (WHATWG HTML, 9.2) is parsed as it arrives.
 
-Of an event only its data counts here: no server of this API names events, gives ids, or can
-resume. Comments are told too, since they are the signs of life of a stream that is silent.
+Of an event only its data is used: servers of this API give no event names or ids and cannot
+resume a stream. Comments are reported as heartbeats: they show that a silent stream is alive.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class OversizedEventError(ValueError):
-    """An event that does not end: held in memory it would grow without bound."""
+    """An event has more than MAX_EVENT_LENGTH characters."""
 
 
 def iter_events(blocks: Iterable[bytes]) -> Iterator[Event]:
     """Each event as an object with a `type`; a comment is `{"type": "heartbeat"}`.
 
-    An event that is no JSON object, or has no type, is a line: `{"type": "log", "data": ...}`. One
-    that the stream breaks off in is never told. OversizedEventError for one that is too large.
+    An event that is no JSON object, or has no type, becomes `{"type": "log", "data": ...}`. An
+    incomplete event at the end of the stream is dropped. OversizedEventError for one too large.
     """
     data: list[str] = []
     size = 0
@@ -58,7 +58,8 @@ def _parse_event(text: str) -> Event:
 
 
 def _iter_lines(blocks: Iterable[bytes]) -> Iterator[str]:
-    """Lines without their ends, which are LF, CR or CRLF; what follows the last end is dropped."""
+    """Complete lines without their ends (LF, CR or CRLF); an incomplete last line is dropped."""
+    # A leading byte order mark is dropped and invalid UTF-8 replaced, as the standard demands.
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
     partial_line: list[str] = []
     size, after_cr = 0, False
@@ -66,7 +67,7 @@ def _iter_lines(blocks: Iterable[bytes]) -> Iterator[str]:
         text = decoder.decode(block)
         if not text:
             continue
-        # A CR at the very end of a piece was a whole end of line, or half of a CRLF.
+        # A block that ends in CR may have ended inside of a CRLF.
         first, *next_parts = _LINE_END.split(text.removeprefix("\n") if after_cr else text)
         after_cr = text.endswith("\r")
         partial_line.append(first)
@@ -81,5 +82,6 @@ def _iter_lines(blocks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _require_bounded_size(size: int) -> None:
+    """OversizedEventError for an event that would fill the memory if it never ended."""
     if size > MAX_EVENT_LENGTH:
         raise OversizedEventError(f"an event has more than {MAX_EVENT_LENGTH} characters")

@@ -1,4 +1,9 @@
-"""Sends calls: deadlines, repeats where a repeat is harmless, redirects, answers read whole."""
+"""Whether and when a call is sent again, which redirects it follows, and what of an answer is read.
+
+A call is repeated only if it did not reach the server, was refused before it was acted on, or is
+harmless to repeat. A redirect is followed only to the backend's own origin, and only for calls
+that may be repeated.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +46,16 @@ _log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _MAX_REDIRECTS = 5
 _ACCEPTED_ENCODINGS = frozenset(("gzip", "x-gzip", "deflate", "identity"))
-# A file of this size or more, in bytes, has no longer to arrive than one of it has.
+# Bytes. Larger files get no more time than one of this size.
 _TIMEOUT_SIZE_CAP = 256 * 1024**2
-_POLL_SECONDS = 0.25  # seconds between two looks at whether there is any use in waiting
+_POLL_SECONDS = 0.25  # between two checks whether a wait has become pointless
 
 
 @frozen
 class _AttemptResult:
-    """How one attempt ended: with an answer or an error, and whether it had left.
+    """The end of one attempt: an answer or an error; `sent`: bytes of the request have left.
 
-    `body` is what is still to come of an answer that is taken as it arrives.
+    `body` is the unread body of a streamed answer.
     """
 
     answer: Answer | None
@@ -65,11 +70,11 @@ class Transport:
     def __init__(
         self, route: BackendRoute, headers: Mapping[str, Mapping[str, str]], options: Options
     ) -> None:
-        """`headers` say who calls, by API version; they go to the route's origin, to no other."""
+        """`headers`: the credential headers by API version, sent to the route's origin only."""
         self._route = route
         self._headers = {
             "Accept": "application/json",
-            # Else the platform answers in Korean.
+            # Without it the platform's messages are in Korean.
             "Accept-Language": "en",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": "synapse-apply",
@@ -79,6 +84,7 @@ class Transport:
         self._pacer = RequestPacer(options.max_connections, options.timing.clock)
         self._end_reason = ""
         self._attempts: set[Attempt] = set()
+        # No requests.Session: it would add cookies, and credentials of a .netrc file.
         self._adapter = TimedAdapter(options.max_connections, route)
         register_log_redactor(options.redactor)
 
@@ -92,25 +98,26 @@ class Transport:
 
     @property
     def max_parallel_calls(self) -> int:
-        """How many calls are worth sending at a time: so many connections are kept."""
+        """How many calls are worth sending at the same time: the number of kept connections."""
         return self._options.max_connections
 
     def close(self) -> None:
-        """Calls under way end, and others fail from now on."""
+        """Abort running calls and close the connections; later calls fail."""
         self.hang_up(self._end_reason or "the client is closed")
         self._adapter.close()
 
     def hang_up(self, reason: str) -> None:
-        """End what is under way without its answer, and send nothing more: `reason` says so.
+        """Abort running calls and refuse all later ones, both with this `reason`.
 
         Safe in a signal handler.
         """
         self._end_reason = reason
+        # A copy, since other threads add and remove attempts at the same time.
         for attempt in list(self._attempts):
             attempt.abort()
 
     def send(self, call: ClientCall) -> Answer:
-        """The successful answer (2xx). ClientError for everything else."""
+        """Send a call, repeated within its deadline; returns its 2xx answer, else ClientError."""
         seconds = self.limits.compute_call_timeout(call.upload_size)
         result = self._send_with_repeats(call, Deadline(self._options.timing.clock, seconds))
         if result.error is not None:
@@ -127,10 +134,8 @@ class Transport:
     ) -> Iterator[bytes]:
         """The body of a successful answer as it arrives, in pieces that are never empty.
 
-        `on_answer` gets the answer's head before the first of them.
-
-        It may go on without end, as long as something comes now and then; `max_seconds` is a bound
-        in seconds for the whole of it. ClientError as for `send`, and where it breaks off half-way.
+        `on_answer` is called with the answer's head before the first piece. The stream has no
+        total time unless `max_seconds` gives one. ClientError as for `send`, and if it breaks off.
         """
         seconds = math.inf if max_seconds is None else max_seconds
         deadline = Deadline(self._options.timing.clock, seconds)
@@ -144,6 +149,7 @@ class Transport:
                 on_answer(result.answer)
             if result.answer is not None and (problem := _find_unexpected_encoding(body)):
                 raise failures.build_unexpected_answer_error(call, result.answer, problem)
+            # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
             if result.answer is not None and "html" in result.answer.content_type:
                 explanation = "the answer is an HTML page; check the URL of the backend"
                 raise failures.build_unexpected_answer_error(call, result.answer, explanation)
@@ -151,7 +157,7 @@ class Transport:
                 yield piece
 
     def _send_with_repeats(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
-        # For a stream there is no total time that would bound its waits.
+        # A stream has no total time to bound the waits after 429s, so that they count as repeats.
         repeats = Repeats(self._options.backoff, deadline, rate_limits_count=bool(call.accept))
         while True:
             result = self._send_once_when_host_allows(call, deadline, repeats.attempt)
@@ -168,14 +174,17 @@ class Transport:
     def _send_once_when_host_allows(
         self, call: ClientCall, deadline: Deadline, attempt_number: int
     ) -> _AttemptResult:
-        """One attempt, begun when the host bears it. Who waits for a log to be written is idle."""
+        """One attempt, begun when the pacer has a free slot; a stream takes none.
+
+        A stream mostly waits for a log to be written, which is no load for the host.
+        """
         if call.accept:
             return self._send_once_and_notify(call, deadline, attempt_number)
 
         def should_stop() -> bool:
             return bool(self._find_refusal()) or deadline.is_passed
 
-        # Who was told to wait has waited already.
+        # A later attempt has already waited for the server's Retry-After.
         if attempt_number == 1 and (delay := self._pacer.seconds_until_resume()):
             self._sleep(min(delay, deadline.remaining_seconds()))
         acquired_at = self._pacer.acquire_slot(should_stop)
@@ -194,7 +203,7 @@ class Transport:
         return result
 
     def _can_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
-        """What may have reached the server is repeated only when a repeat does no harm."""
+        """Whether a failed call may be sent again: it is harmless, or was not acted on."""
         if result.error is None or not result.error.transient or self._find_refusal():
             return False
         if isinstance(result.error, RateLimitError):
@@ -202,21 +211,21 @@ class Transport:
         return call.repeatable or not result.sent or failures.is_upload_cut_short(call)
 
     def _find_refusal(self) -> str:
-        """Why nothing may be sent any more, "" while it may."""
+        """The reason why nothing may be sent any more; "" while calls may be sent."""
         return self._end_reason or self._options.find_refusal()
 
     def fetch_file(self, url: str, out: BinaryIO, max_bytes: int) -> None:
-        """Write at most so many bytes of a file elsewhere, without our headers; RemoteError.
+        """Download a file of at most `max_bytes` from a storage, without any of our headers.
 
-        Repeated as any read is, from the first URL and the first byte: what a redirect led to may
-        have been signed for one use.
+        RemoteError if it cannot be fetched. Each repeat starts again at the first URL: the target
+        of a redirect may have been signed for a single use. `out` is cut back to its start.
         """
         seconds, timing = (
             self.limits.compute_call_timeout(min(max_bytes, _TIMEOUT_SIZE_CAP)),
             self._options.timing,
         )
         deadline = Deadline(timing.clock, seconds)
-        # A large file has long to arrive, which is no reason to wait long for it to begin.
+        # The deadline grows with the file's size; the waits between attempts need not.
         repeats = Repeats(self._options.backoff, deadline, max_total_wait=self.limits.total_timeout)
         fetching = FetchOptions(
             self._route, self.limits, deadline, self._find_refusal, max_bytes, timing.now
@@ -238,6 +247,7 @@ class Transport:
             if wait is None:
                 raise failure
             self._sleep(wait)
+            # The failed attempt may have written a part of the file.
             out.seek(begin)
             out.truncate()
 
@@ -245,6 +255,7 @@ class Transport:
         if self._options.timing.sleep is not None:
             self._options.timing.sleep(seconds)
             return
+        # Not the injected clock: without an injected `sleep` real time has to pass.
         end = time.monotonic() + seconds
         while not self._find_refusal() and (remaining := end - time.monotonic()) > 0:
             time.sleep(min(remaining, _POLL_SECONDS))
@@ -275,7 +286,7 @@ class Transport:
         return result
 
     def _attempt_unless_refused(self, call: ClientCall, deadline: Deadline) -> _AttemptResult:
-        """One attempt, redirects of a harmless call included."""
+        """One attempt with its redirects; an error without sending if calls are refused."""
         if reason := self._find_refusal():
             return _AttemptResult(
                 None, failures.build_cut_off_error(call, reason, sent=False), sent=False
@@ -290,6 +301,7 @@ class Transport:
     def _send_following_redirects(
         self, call: ClientCall, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
+        """Send to the call's URL and on; a redirect that is not followed is an error."""
         url, query, redirect_count = self._route.base_url + call.path, call.query, 0
         while True:
             result = self._send_to_url(call, url, query, attempt, deadline)
@@ -314,7 +326,7 @@ class Transport:
                 return _AttemptResult(answer, error, attempt.sent)
 
     def _build_attempt(self, call: ClientCall, deadline: Deadline) -> Attempt:
-        # A server that has a large package to store may say nothing for long.
+        # A server that stores a large upload may be silent for longer than a usual read timeout.
         read_timeout = (
             deadline.remaining_seconds() if call.upload_size else self.limits.read_timeout
         )
@@ -336,7 +348,7 @@ class Transport:
         failure: Exception
         try:
             response = self._send_and_read_head(call, url, query, deadline)
-            # The status line is here; what comes after it can only add to it.
+            # Kept for the case that the body breaks off: the status alone settles a 4xx or 5xx.
             answer = self._build_answer(call, response, b"", complete=False)
             return self._read_body_or_leave_stream(call, response, attempt)
         except failures.LIBRARY_ERRORS as caught:
@@ -344,6 +356,8 @@ class Transport:
             attempt.close_response()
         finally:
             CURRENT_ATTEMPT.reset(context_token)
+        # The body of an error broke off. For a call that must not be repeated the status tells
+        # more than the broken connection does.
         if answer is not None and answer.status >= 400 and not call.repeatable:
             return _AttemptResult(answer, None, attempt.sent)
         if self._end_reason or isinstance(failure, CutOffError):
@@ -360,7 +374,7 @@ class Transport:
         headers = {**self._headers, **self._auth_headers[call.api_version]}
         if call.accept:
             headers["Accept"] = f"{call.accept}, application/json;q=0.5"
-            # What is compressed comes in blocks, and so late.
+            # Compression would hold lines back until a block is full.
             headers["Accept-Encoding"] = "identity"
         if call.idempotency_key:
             headers["Idempotency-Key"] = call.idempotency_key
@@ -368,8 +382,10 @@ class Transport:
             headers["Content-Type"] = call.content_type
         if isinstance(call.body, MultipartBody):
             call.body.rewind()
-            # Else it would go out in chunks, which not every server takes.
+            # Without it urllib3 would use chunked encoding, which not every server accepts.
             headers["Content-Length"] = str(len(call.body))
+        # urllib3 refuses a timeout of 0. Each read and write sets its own timeout afterwards, see
+        # `connections`; this one covers only what happens before.
         remaining = max(
             min(
                 deadline.remaining_seconds(), self.limits.idle_timeout if call.accept else math.inf
@@ -408,6 +424,7 @@ class Transport:
                         attempt.sent,
                     )
         answer = self._build_answer(call, response, bytes(body), complete=True)
+        # A body of one block cannot be too heavy, so that most answers are not counted.
         if len(body) > _BLOCK and answer.parsed_weight > self.limits.max_weight:
             answer = self._build_answer(call, response, b"", complete=False)
             explanation = "the answer holds more values than any answer of this API"
@@ -433,9 +450,9 @@ def _append_query(url: str, query: Query) -> str:
 
 
 def _find_unexpected_encoding(response: BaseHTTPResponse) -> str:
-    """Why a body is not decoded, "" where it may be.
+    """Why a body is not decoded, as a phrase; "" if it may be.
 
-    A body that was compressed several times over can inflate to anything within one block.
+    Only one layer of compression is accepted: of several, one block could inflate without bound.
     """
     header_parts = response.headers.get("Content-Encoding", "").lower().split(",")
     encodings = [name.strip() for name in header_parts if name.strip()]
@@ -445,7 +462,7 @@ def _find_unexpected_encoding(response: BaseHTTPResponse) -> str:
 
 
 def _read_arrived_bytes(call: ClientCall, body: BaseHTTPResponse, deadline: Deadline) -> bytes:
-    """What has arrived, waiting for it if there is nothing yet; empty at the end."""
+    """The bytes that have arrived, after waiting for the first one; b"" at the end of the body."""
     failure: Exception
     try:
         piece: bytes | None = body.read1(_BLOCK, decode_content=True)
@@ -457,7 +474,7 @@ def _read_arrived_bytes(call: ClientCall, body: BaseHTTPResponse, deadline: Dead
 
 
 def _notify_observer(observer: Callable[[Any], None], notice: Any) -> None:
-    """An observer that fails must not make a call that succeeded look failed."""
+    """Call an observer; its exceptions are logged, since the observed call is not at fault."""
     try:
         observer(notice)
     except Exception:  # noqa: BLE001 - whatever it raises
