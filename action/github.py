@@ -47,6 +47,9 @@ class TooManyMerges(UnreviewedCommit):
     hint = "Apply the plan of each by hand, oldest first, and let fewer be merged at a time."
 
 
+# The forge is asked by this script and not by the command: a comment and an artifact belong to the
+# pipeline, with its token; the command writes files. No library, and neither curl nor jq, because
+# only the Python that the command needs is certain to be there.
 def main(what: str) -> int:
     """Do one of the two; gives the exit code."""
     return {"comment": comment, "reviewed": reviewed}[what]()
@@ -140,6 +143,9 @@ def _find_plans(workflow: str, name: str) -> list[dict[str, Any]]:
     return plans
 
 
+# By first parents: each of these commits was a state of the branch, and a commit that came in by
+# a merge was none. Where they do not lead back to BEFORE, the last commit counts alone: a guess
+# could take a plan for reviewed that this push did not merge.
 def _list_commits() -> list[str]:
     """The commits that this push put on the branch, each on top of the one before it.
 
@@ -211,6 +217,8 @@ def _find_only_plan(pulls: list[dict[str, Any]], workflow: str, name: str) -> di
     raise problem or UnreviewedCommit("No pull request was merged.")
 
 
+# By the number in the artifact's name: GitHub's list of a run's pull requests is made of what has
+# the same head, and is empty after some merges, so it cannot tell whose plan it was.
 def _find_plan(pull: dict[str, Any], workflow: str, name: str) -> dict[str, Any]:
     """The newest plan that a run of the workflow kept for this pull request's last commit."""
     number, head = int(pull["number"]), pull["head"]["sha"]

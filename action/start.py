@@ -27,6 +27,8 @@ def main(words: list[str]) -> NoReturn:
     except UnreadableSecrets as problem:
         sys.stdout.write(f"::error title=The input secrets cannot be read::{problem}\n")
         sys.exit(USAGE)
+    # -I, because PYTHON* variables and files of the checkout must add no code. The secrets come by
+    # an input, because `env` of a step that uses an action is seen by every step inside it.
     command = [sys.executable, "-I", "-m", "synapse_apply", *words]
     os.execve(sys.executable, command, environment)  # noqa: S606 - without a shell, on purpose
 

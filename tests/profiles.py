@@ -1,6 +1,7 @@
 """The profile of the embedded backend that laws, faults and scenarios run against.
 
-`SYNAPSE_APPLY_TEST_PROFILE=vendor pytest tests/fault` runs them all against another one.
+`SYNAPSE_APPLY_TEST_PROFILE=vendor pytest tests/fault` runs them all against another one;
+a share of the vendor's is in every run.
 """
 
 from __future__ import annotations

@@ -140,6 +140,9 @@ def record_failed_call(
     return settle_call(tools, closed, step.record, entry, outcome)
 
 
+# When a call has ended and the state cannot be written (a full disk, a database that is gone, a
+# lost lock), its outcome goes to a file beside the project, else to the folder for temporary files.
+# It matters most for plugins of API v1, which cannot be looked up.
 def settle_call(
     tools: ApplyTools, intent: Intent, record: Record | None, entry: AuditEntry, outcome: Outcome
 ) -> Outcome:

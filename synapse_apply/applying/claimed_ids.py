@@ -23,6 +23,8 @@ def build_owner_index(records: Mapping[Address, Record]) -> dict[_ObjectKey, Add
     }
 
 
+# A wrong answer could give one object to two addresses; an id that another address has is never
+# recorded.
 class ClaimedIds:
     """The ids that are recorded, and those that calls of this run were answered; thread-safe."""
 

@@ -52,6 +52,11 @@ class SerialExecutor:
         self._queue.clear()
 
 
+# A slot is for calls, not for the disk: it is held from before a call is sent until its answer is
+# there; announcing and recording happen outside of it. At most as many pieces wait as there are
+# slots, so up to twice as many intents may be open. Only a create whose outcome a search can tell
+# for certain is announced before it has its slot, and only while calls are brief: what waits when a
+# run is killed is then looked up, not left unknown.
 class ThreadedExecutor:
     """`size` pieces may call the backend at once, and as many wait for the state or for a place.
 

@@ -29,6 +29,9 @@ def list_identifying_fields(step: Step, intent: Intent) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*step.type.identity_fields, *step.type.confirming_fields, form)))
 
 
+# An answer is not believed to be ours: a create must show its natural key and identity fields
+# (case, blanks and hyphens are the server's). Otherwise the object is read by the id that was
+# answered, then looked up by its key.
 def iter_mismatched_fields(
     step: Step, intent: Intent, sent: Mapping[Path, Any], observed: Observed
 ) -> Iterator[str]:

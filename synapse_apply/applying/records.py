@@ -234,6 +234,9 @@ def build_agreed_record(
     )
 
 
+# Fields that a backend does not have, as the answer to our own write showed by not naming them.
+# They are no difference while answers lack them, and are compared again once an answer names them.
+# What one backend lacks is a fact about it: `Diagnostic.of_backend`, reported once.
 def list_unkept_fields(
     kind: ResourceType, paths: Iterable[Path], observed: Observed
 ) -> tuple[str, ...]:
@@ -395,6 +398,8 @@ def is_dropped_field_live(step: Step, observed: Observed, path: Path) -> bool:
     return not (len(path) == 1 and is_same_value(rule.reset_value, answered, rule.compare))
 
 
+# Otherwise the next plan would not see it. An update of the same object carries the live value;
+# what both sides changed is sent, because Git has spoken last.
 def _restore_held_drift(
     step: Step, record: Record | None, applied: dict[Path, Any], last_seen: dict[Path, Any]
 ) -> None:

@@ -92,6 +92,8 @@ def list_created_steps(step: Step) -> tuple[Step, ...]:
 _MAX_DIRTY_FILES = 20
 
 
+# Both entries are built here, of calls and of changes of the state alone (moves, imports, adopted
+# and forgotten objects): an auditor asks for both.
 @frozen
 class Actor:
     """Who applies: `who` is user@host; CI run's URL and commit where there are any.

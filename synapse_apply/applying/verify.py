@@ -193,6 +193,8 @@ class _VerificationRun:
             lambda question: self.proof.send_run(api, owner, question), body, answer, self._pace()
         )
 
+    # The job is recorded before it is followed. A lost one is searched for by its mark, and a job
+    # that nothing shows to be another's stops the release instead of starting a second run.
     def _record_job_and_follow(
         self, intent: Intent, job: str, request_id: str, *diagnostics: Diagnostic
     ) -> VerificationResult:

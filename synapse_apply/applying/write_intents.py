@@ -11,9 +11,14 @@ from synapse_apply.model.state import Intent, IntentState
 
 # A call begins so many seconds after the time its intents have at the latest; the next run counts
 # the call's age from that time.
+# Where the slot came later than this, the intent is closed and made again: the next run counts the
+# age of a call from its intent. A run that ends closes the intents of what was not sent.
 MAX_SECONDS_TO_START = 5.0
 
 
+# A create is not idempotent, and the API has no idempotency key. So the call is written down first,
+# and an unknown outcome is looked up, never sent again. The intent's id is sent as
+# `Idempotency-Key` for servers that know it; nothing relies on that.
 def write_intents(
     tools: ApplyTools, *intents: Intent, before_slot: bool = False
 ) -> tuple[Intent, ...]:

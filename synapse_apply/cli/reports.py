@@ -130,6 +130,7 @@ class Reports:
         """Write what drifted; gives the code to end with, as for a plan."""
         return self._write_or_fail(self._build_drift_source(drift, code), code)
 
+    # A report never changes the exit code of an apply.
     def write_apply_report(self, report: Report) -> None:
         """Write what was done. What cannot be written is told, and hides nothing of it."""
         self._write_or_warn(self._build_apply_source(report))

@@ -39,6 +39,8 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
 
+# readline cuts words at `@`, `=` and `:`. So the script sends the line as it stands and returns
+# what takes the place of readline's own word.
 class WholeLineBashComplete(BashComplete):
     """bash, which sends its line up to the cursor."""
 

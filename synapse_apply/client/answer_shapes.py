@@ -17,6 +17,9 @@ from synapse_apply.model.secrets.masked_text import MaskedText
 _Names = tuple[str, ...]
 
 
+# All answers pass here before anything uses them: ids that are none, or an object without what its
+# kind needs, are an error with the request id. After a 2xx to a mutation the effect is then
+# unknown.
 @frozen
 class AnswerShape:
     """What one kind of object must look like; every attribute is a tuple of field names.

@@ -19,6 +19,9 @@ Query = Mapping[str, Any] | tuple[tuple[str, str], ...]
 _AGENT_TOKEN_PATH = re.compile(r"(agents/)[^/?\s\"']+")
 
 
+# An agent's token stands in the path of its health check. So the path is masked everywhere, the
+# server's words about it are withheld, an id that repeats it is dropped, and the check is sent
+# once, also after a 429.
 def mask_agent_token(text: str) -> str:
     """The text with the token of every `agents/TOKEN` path in it replaced by `***`."""
     return _AGENT_TOKEN_PATH.sub(r"\1***", text)
@@ -46,6 +49,8 @@ def is_always_sensitive(_path: Path) -> bool:
     return True
 
 
+# An error body may echo the request, so of what a server says only the texts of declared fields
+# that are not secret are printed.
 def build_sensitive_check(*field_names: str) -> IsSensitive:
     """A check that is true for each path below one of these top-level fields."""
     return lambda path: bool(path) and path[0] in field_names

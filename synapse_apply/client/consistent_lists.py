@@ -26,6 +26,8 @@ _MAX_READINGS = 6
 _PARALLEL_READINGS = 3
 
 
+# Absence needs two readings, the second with all that a sound first one had: objects move between
+# pages while the list is read.
 def read_complete_list(
     list_query: ListQuery, max_pages: int, max_weight: int = MAX_LIST_WEIGHT
 ) -> list[Any]:

@@ -44,6 +44,9 @@ class DryRunV1(IntegrationClientMixin):
         return super()._send(call)
 
 
+# A client that cannot act: it adds `dry_run` to every mutation, and DryRunV1 sends none, so that
+# each ApiBinding's own calls can be used. To the client a dry run is still a mutation: a server
+# that does not know `dry_run` acts, so it is never repeated and a lost answer is unknown.
 class DryRunV2(PlatformV2):
     """The operations of API v2; each mutating call is sent with `dry_run=true`."""
 

@@ -41,6 +41,8 @@ from synapse_apply.model.remote.error_body import parse_field_errors
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
+# Subclasses of the model's RemoteError: planning and applying decide by NotFound, Conflict or
+# `effect`, and know no HTTP library.
 class ClientError(RemoteError):
     """A call failed (API page, "Error Handling").
 

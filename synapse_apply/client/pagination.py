@@ -43,6 +43,8 @@ class ListQuery:
         return {**dict(self.dialect.page_size_query), **self.params}
 
 
+# A v2 list that does not say whether more follows is refused: what lies behind its end would be
+# taken for absent.
 def parse_page(
     dialect: Dialect, call: ClientCall, answer: Answer, shape: AnswerShape = ANYTHING
 ) -> ListPage:

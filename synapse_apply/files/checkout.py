@@ -56,6 +56,10 @@ def read_command_line_file(
         return _read_limited_bytes(file, max_bytes)
 
 
+# Findings quote what they are about, and the author of a pull request makes the links, so it counts
+# for little that the pipeline named the path. Manifests stay inside the project; the project file
+# and files named on the command line inside the repository around them. A path outside of a
+# checkout is the user's word.
 def require_inside_folder(path: Path, folder: Path) -> None:
     """NotPlain where a link leads a path of a folder out of it."""
     if leads_outside_folder(path, folder):

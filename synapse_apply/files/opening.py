@@ -113,6 +113,8 @@ def has_own_folder(path: Path) -> bool:
         return False
 
 
+# Files are opened through folder descriptors, so that a swap after the check changes nothing.
+# SQLite opens by path; its file is therefore compared before and after.
 def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
     """A descriptor of a file of ours, opened with `flags`; OSError as `os.open`."""
     with _open_parent(path) as entry:
@@ -290,6 +292,9 @@ def _require_own_entry(
         )
 
 
+# Root's files are trusted, and root trusts those of the project's owner: volumes belong to root,
+# and containers run as root in a runner's checkout. Others' files are refused, as by Git's
+# `safe.directory`.
 def _is_trusted_owner(owner: int, base_owner: int) -> bool:
     current_uid = os.geteuid()
     return owner in (current_uid, 0) or (current_uid == 0 and owner == base_owner)

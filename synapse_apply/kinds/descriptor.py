@@ -99,6 +99,7 @@ class Bootstrap:
     extract_member: Callable[[Raw], Raw | None]
 
 
+# It comes after the run, so that nothing unverified is locked; the verb of its intent is its own.
 @frozen
 class FinalCall:
     """The last call of an object, made when all else of it is done, that nothing takes back.

@@ -50,6 +50,7 @@ class _ItemCoverage:
     fields: frozenset[str]
 
 
+# One reading of a list proves presence only; what it lacks is read by its id.
 class ListCache:
     """The lists of one run, by kind."""
 

@@ -41,6 +41,8 @@ def list_jobs_since(api: Api, params: Raw, since: datetime | None) -> Iterator[R
     yield from api.iterate_jobs(query, is_last_page=build_last_page_check(since))
 
 
+# A list is left early only behind a page that is in order: a job that is missed would be started a
+# second time.
 def build_last_page_check(since: datetime) -> Callable[[Sequence[Raw]], bool]:
     """Asked with page after page: whether what follows is older than a time.
 

@@ -29,6 +29,9 @@ def extract_version(body: Mapping[str, Any]) -> str:
     return str(body.get(_VERSION_KEY, ""))
 
 
+# The platform's form of a run, which has no context, is used where actions are listed, because only
+# a plugin with actions can be run there. The digest of what was sent changes with the form: such a
+# release is verified once more.
 def add_run_mark(body: Mapping[str, Any], run: str) -> dict[str, Any]:
     """The body with our mark in its context, where its form has one."""
     if _CONTEXT_KEY not in body:

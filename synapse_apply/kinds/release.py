@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, JobCalls
 _BAD_FILTER_STATUS = 400
 # In `meta`, and in a release's free config, the digest of what we published travels along.
+# A package's digest is sent in the release's `config` only where the manifest declares `config`:
+# the field is the user's. The platform stores `meta` and shows it beside the package's own config.
+# What `replaceable_if` marks (debug releases) has bytes that anybody may replace, so no digest of
+# it is proof.
 DIGEST_KEY = "x-synapse-apply-digest"
 
 

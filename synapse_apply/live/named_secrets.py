@@ -39,6 +39,9 @@ def find_secret_paths(*sides: Fields) -> frozenset[Path]:
     )
 
 
+# A record's digests count for its id, so that no edit of a manifest, move or pin shows a live
+# value. Kinds whose schemas mark fields have no others. Plain values declared at such a place are
+# wrapped before anything is compared; the state stays as it is until the next apply.
 def add_named_secrets(
     marks: SecretMarks,
     catalogue: Catalogue,

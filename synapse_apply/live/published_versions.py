@@ -20,6 +20,9 @@ from synapse_apply.workspace.target_session import TargetSession
 VersionWarnings = tuple[Diagnostic, ...]
 
 
+# `version-grows` must know releases that nobody recorded. They are listed only for a new member
+# under such a rule, once per plugin; on v2 the list that had no release with its key has them all.
+# Where a backend has no such list, the plan says so.
 def find_published_versions(
     session: TargetSession,
     live_reader: LiveReader,

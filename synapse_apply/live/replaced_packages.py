@@ -178,6 +178,9 @@ def _diff_files(
     return changed_files
 
 
+# Of the commit that the audit names, then of the one at hand, the bytes of a file are used where
+# their SHA-256 is the recorded one, so that no wrong base is ever shown. Bounds keep difflib, which
+# is quadratic, brief.
 def _read_matching_files(
     source: PackageSource,
     paths: Iterable[str],

@@ -74,6 +74,9 @@ class Acceptance:
     seen: Fields = field(default_factory=dict)
 
 
+# What was sent (`applied`) and what the server answered (`seen`) are kept apart, per field. So a
+# server that normalises a value causes no endless difference, and a change made outside can be told
+# from a change in Git. `seen` is only ever compared, never shown as the truth.
 @frozen
 class Record:
     """What we know of one address.
@@ -127,6 +130,8 @@ class IntentState(Enum):
     ABSENT = "absent"
 
 
+# The age of a call is uptime where the boot is the same, and the wall clocks elsewhere: nobody can
+# set uptime.
 @frozen
 class Uptime:
     """How long a machine has been up, in seconds: no wall clock, so nobody can set it.

@@ -120,6 +120,8 @@ def accept_differences(
     return record
 
 
+# Remembered with what it took the place of, so that it can be told from what a server merely
+# normalised, and be undone. It ends for a field when `applied` or `seen` of it changes.
 def _build_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
     """What is accepted from now on; of a field accepted before, its undo stays the first one's."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]

@@ -172,6 +172,9 @@ def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any
     )
 
 
+# Written where the declared value stands, in the target's overlay where other targets read the
+# manifest. Everything is read again before the first file is replaced, and compared as a plan does
+# it. Drift is a set of leaves, so the highest place that must change is found first.
 def _iter_live_edits(
     session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
 ) -> Iterator[_LiveEdit]:

@@ -243,6 +243,8 @@ def _raise_no_version(
 _Edits = dict[tuple[Path, str], list[tuple[Edit, Any]]]
 
 
+# A Plugin's `version` that equals the release's is raised as well: who kept them the same means
+# them to be the same.
 def _collect_edits(
     bump_project: _BumpProject,
     document: WrittenDocument,

@@ -27,6 +27,8 @@ def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
     return PlanOptions(selected=selected, verify=False, revert_drift=True)
 
 
+# Looking never records: live is compared with what was seen, and a refresh that recorded live as
+# seen would end drift without anybody being told.
 def find_drift(
     session: TargetSession, plan_result: PlanResult, *, unmanaged: bool = False
 ) -> Drift:

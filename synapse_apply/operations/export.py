@@ -199,6 +199,8 @@ class _ManifestMaker:
             else:
                 self._export_object(kind, observed, self._choose_address(kind, observed))
 
+    # An exported manifest is decoded again: what does not validate, or reads back differently, is
+    # left out and reported.
     def _export_object(self, kind: ResourceType, observed: Observed, address: Address) -> None:
         # A map that may be the package's own would be declared a second time.
         spec: dict[str, Any] = {

@@ -176,6 +176,8 @@ def load_offline_against_inventory(
     )
 
 
+# By the same planner: what was declared becomes records and live fields, secrets become digests of
+# their references under a key of one run. What only a backend could tell is a note, not a refusal.
 def plan_offline(offline: OfflineTarget, options: PlanOptions) -> Plan:
     """What the manifests would change, were all that they are compared with live as declared."""
     resources = _build_resources(offline)

@@ -87,6 +87,9 @@ class _ObservedState:
     resolved_intents: tuple[ResolvedIntent, ...]
 
 
+# A plan is of one moment: where the serial moved while the backend was read, or another run holds
+# the lock, everything is read once more. If it still moves, what lacks a record is refused instead
+# of imported: the other run may be between its call and its record.
 def _observe_state(
     session: TargetSession, options: PlanOptions, addresses_to_read: Collection[Address]
 ) -> _ObservedState:

@@ -134,6 +134,10 @@ def _check_backup_identity(
     return (finding,)
 
 
+# A backup of another backend is refused, and so is another lineage than the pinned one. Without a
+# pin the right backup must be able to replace a state that was made by mistake, so a changed
+# lineage is only a warning that names both and the way back. What is replaced is kept, and a kept
+# state never takes the place of another.
 def _check_backup_lineage(path: Path, target: Target, lineage: str) -> tuple[Diagnostic, ...]:
     pinned_lineage = target.state.lineage
     if not pinned_lineage or lineage == pinned_lineage:

@@ -95,6 +95,9 @@ class StartedRun:
         return self.job is None and build_poll(self.body, self.answer) is not None
 
 
+# Without an intent: its job has no address that an open intent could hold up. The job's id is
+# printed at once, the call is noted in the audit, and a lost answer is exit code 7 with the command
+# that looks for the job.
 def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
     """Send the run. InputError for a plugin that is not there or a run the server refuses.
 

@@ -98,6 +98,8 @@ def write_plan_file(
     return sizes
 
 
+# Exactly what `plan --out` writes: a zip that two readers could read in two ways is refused as a
+# whole, before its signature is checked.
 def read_plan_file(path: Path) -> PlanFileContent:
     """What a file holds; InputError when it is no plan or damaged. Packages are not looked at."""
     if path.exists() and not (path.is_file() or path.is_dir()):

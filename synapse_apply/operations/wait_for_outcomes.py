@@ -36,6 +36,9 @@ def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
         wait(_max_wait_seconds(young_intents), young_intents)
 
 
+# Waiting holds no lock and asks nobody: the intents tell how long a call may still arrive; then one
+# look settles all. Open creates of a kind share one list, read after the moment by which their age
+# is judged.
 def wait_and_settle(
     session: TargetSession, first_resolved: Iterable[ResolvedIntent], wait: WaitCallback
 ) -> tuple[list[ResolvedIntent], tuple[Address, ...]]:

@@ -31,6 +31,8 @@ def normalize_path(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
+# Names that deceive are errors, because they pass a review; names that Windows cannot have are
+# warnings, because they concern only agents that most do not have.
 def check_name(path: str) -> Iterator[Diagnostic]:
     """What makes a path unfit or dangerous to unpack; nothing for a good one."""
     for fault in _iter_name_faults(path):

@@ -115,6 +115,7 @@ class SourcePackages:
             return measure_within_limit(gathered, self._max_size, source, copy)
 
 
+# /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.
 def find_folder_for_large_files() -> Path | None:
     """A folder for large temporary files: /tmp is memory on many systems, /var/tmp never is."""
     is_configured = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))

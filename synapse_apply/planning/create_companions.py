@@ -24,6 +24,8 @@ def find_companion_address(change: Change) -> Address | None:
     return Address.parse(text) if isinstance(text, str) else None
 
 
+# One call may create two objects. Each has an intent before the call and is settled by its own key,
+# so recovery needs nothing new.
 @dataclass(slots=True)
 class CreateCompanions:
     """Which member goes along with which owner's create, as the rulings are made.

@@ -95,6 +95,9 @@ def find_remote_id(resource: ResourceState) -> str:
     return resource.record.remote_id if resource.record is not None else ""
 
 
+# Ids of two API versions are not one space. A record of another version is found by its natural key
+# and keeps what it proves (digest, last run). Runs are v1's and name a v2 plugin by its code. The
+# emulator's `v2_ids=own` tests it.
 def _object_key(resource: ResourceState) -> tuple[str, str, str]:
     """Kind, API version and id of what an address stands for: ids of two versions say nothing."""
     observed = resource.lookup_result.observed

@@ -32,6 +32,8 @@ class MovedRecords:
     open_call_by_new_address: Mapping[Address, Address] = field(default_factory=dict)
 
 
+# Moves happen whatever is selected, under the lock, in one transaction before the first call; a
+# saved plan that lacks one is stale.
 def build_moved_records(
     records: Mapping[Address, Record], moves: Sequence[MovedAddress], open_intents: Sequence[Intent]
 ) -> MovedRecords:

@@ -94,6 +94,8 @@ def is_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
     return not members.is_retained(version)
 
 
+# A delete or forget of a superseded member waits for the declared members that are still to be
+# created: a version that is a typing error supersedes nothing, and would have removed all others.
 def list_declared_members(resource: ResourceState, series: SeriesMap) -> tuple[Address, ...]:
     """The declared members of the series that an undeclared record belongs to."""
     record = resource.record

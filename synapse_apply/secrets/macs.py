@@ -21,6 +21,8 @@ def generate_salt() -> str:
     return secrets.token_hex(16)
 
 
+# Keyed, and salted for each record: equal secrets do not look equal, and a stolen state cannot be
+# searched by guessing. Without the key the answer is "not checked", never a change.
 def compute_mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
     """HMAC-SHA256 of a value in one field of one record.
 

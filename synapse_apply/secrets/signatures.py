@@ -81,6 +81,10 @@ def _derive_sub_key(key: StateKey, purpose: str) -> bytes:
     return hmac.digest(key.reveal(), _SUB_KEY_DOMAIN + purpose.encode(), "sha256")
 
 
+# What a state says to another target counts only if it is signed, and only under the key in use: a
+# key file could lie in the checkout beside the state. Its own target accepts an unsigned result,
+# because it believes every id of that state as well; a changed one counts as unknown and is run
+# again.
 @frozen
 class RunSigner:
     """Signs what the records of one state remember of their last runs, and checks it."""

@@ -49,6 +49,9 @@ class CallNote:
         return str(self.intent.address) if self.record_row or self.drops_record else ""
 
 
+# A few statements for all calls of a commit: around each statement other threads get the
+# interpreter, and a commit waited longer for that than for the disk. What the merged statements
+# cannot decide is done call by call.
 def write_notes_if_combinable(
     works: Sequence[Callable[[SqlRunner], object]], run: SqlRunner
 ) -> bool:

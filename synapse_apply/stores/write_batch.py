@@ -22,6 +22,8 @@ from synapse_apply.stores.database import Row, SqlRunner
 SqlWork = Callable[[SqlRunner], object]
 
 # Seconds after which who waits looks whether anybody leads at all.
+# The leader holds a lock, since the interpreter releases a lock wherever a thread is interrupted.
+# With events alone, everybody waited for a leader that was gone.
 _LEADER_CHECK_SECONDS = 0.25
 
 
@@ -35,6 +37,9 @@ class PendingWrite:
         self.wake_event = Event()  # it has ended, or its thread is the next to lead
 
 
+# Group commit: a commit waits for the disk, and intents would wait in line. Writes that arrive
+# during a commit share the next one; none returns before it is durable. A piece that fails by
+# itself is left out, and the rest is done again.
 class WriteBatch:
     """Writes by one transaction at a time; any number of threads."""
 

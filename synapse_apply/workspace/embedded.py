@@ -67,6 +67,8 @@ def find_data_set_id(root: Path) -> str:
     return server.data_set if server is not None else read_data_set_id(data_path)
 
 
+# A thread of the run, which ends with it; a data set that is served already is used instead. It is
+# a real server over real HTTP, so that nothing is tested against a stand-in.
 @contextmanager
 def open_embedded_backend(
     root: Path, *, read_only: bool = False, profile: str = ""
@@ -104,6 +106,9 @@ def open_embedded_backend(
         yield backend
 
 
+# `SYNAPSE_APPLY_HOSTS` does not list the embedded backend. What `endpoint.json` says is checked
+# instead (numeric loopback, our process, its lock, its data set), and its token is of no use
+# elsewhere.
 def _find_running_server(data_path: Path) -> RunningServer | None:
     from synapse_apply.emulator.core.place import DataSetPlaceError
     from synapse_apply.emulator.data_set import EndpointError, find_running_server

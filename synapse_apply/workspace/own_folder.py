@@ -122,6 +122,8 @@ def _resolve_links(path: Path, root: Path) -> Path:
     raise build_untrusted_error(path, "is behind links that lead in a circle")
 
 
+# A `state.url` may lead through a link that we or root made outside of a checkout; inside one, a
+# commit may have made it.
 def _require_trusted_link(link: Path, root: Path) -> None:
     """StateError for a link that a commit or another user may have made."""
     if link.is_relative_to(root) or _find_repository(link) is not None:
@@ -135,6 +137,8 @@ def _require_trusted_link(link: Path, root: Path) -> None:
         raise build_untrusted_error(link, f"is a link of another user (uid {owner})")
 
 
+# What Git cannot answer is refused, also where Git is missing. Git is asked once per index, and
+# only where the folder exists.
 def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
     """StateError when Git tracks one of these paths, or something below it."""
     tracked_paths = [

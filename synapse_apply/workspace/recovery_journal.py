@@ -137,6 +137,8 @@ class RecoveryJournal:
         return {_SIGNATURE_KEY: signature} if signature else {}
 
 
+# Each signature covers the one before, so that no line can be changed, dropped or moved. The end
+# cannot be sealed, because a run may be killed; a call that a cut hides is still open in the state.
 def _build_signed_document(number: int, previous_signature: str, line: Mapping[str, Any]) -> Json:
     """What the signature of a line is over; `previous_signature` is that of the line before it."""
     return {"number": number, "before": previous_signature, "line": dict(line)}

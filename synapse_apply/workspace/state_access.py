@@ -253,6 +253,7 @@ def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple
     return (finding,)
 
 
+# An error, not an empty state: an emptied CI workspace must not create everything a second time.
 def build_missing_state_error(target: Target) -> StateError:
     """There is no state, and making one silently could make second copies."""
     pinned_lineage = target.state.lineage

@@ -3,7 +3,8 @@
 Run it when a format changes in a way that old files may have; never to change a generation that is
 there: its files are what earlier versions wrote, and users still have such files. It refuses a
 folder that exists. `samples.py` has the values, `test_read.py` what every version must make of
-them.
+them. A program that writes and reads with one mistake agrees with itself; only files that an earlier
+version wrote can show it.
 """
 
 from __future__ import annotations

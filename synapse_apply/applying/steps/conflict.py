@@ -37,6 +37,9 @@ from synapse_apply.model.state import IntentState
 _INVALID_STATUSES = frozenset({BAD_REQUEST, 422})
 
 
+# A 409 is done where the object's digest is ours. With `--adopt` an object is taken over that shows
+# every field as it was sent. One that differs, hides a secret, or would be run or locked, needs a
+# plan that shows it.
 def resolve_create_conflict(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:

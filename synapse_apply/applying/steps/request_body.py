@@ -62,6 +62,8 @@ class PendingObject:
     preferred_forms: Mapping[str, Any] = field(default_factory=dict)
 
 
+# The digest of a release is sent where the platform stores and shows it (`x-synapse-apply-digest`);
+# where an answer does not show it, the record has it.
 def build_pending_objects(
     step: Step, live: LiveObjects, resolve: ResolveSecret
 ) -> list[PendingObject]:
@@ -141,6 +143,9 @@ def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
             yield path, value
 
 
+# Observed values overlaid by desired ones: a field that nobody declared keeps its value, and a
+# server gives the same result whether it treats PUT as a whole or as a part. Secrets are never sent
+# back; where leaving one out would clear it, the update is refused.
 def build_put_body(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects
 ) -> tuple[dict[str, Any], dict[Path, Any]]:

@@ -34,6 +34,8 @@ class Credentials:
     agent_token: str | None = None
 
 
+# Data, not code: header forms, envelope and pages of one API version. The operations of both
+# versions share one client and its connections.
 @frozen
 class Dialect:
     """One API version on the wire.

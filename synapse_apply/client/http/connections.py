@@ -52,6 +52,8 @@ class CutOffError(Exception):
     """No more bytes may be sent; the text is the reason."""
 
 
+# Bytes behind an answer, or before the first request, end the connection: they would be taken for
+# the answer to a create.
 class SpokeFirstError(ConnectionError):
     """The server sent bytes on a connection before a request was sent on it."""
 
@@ -81,6 +83,8 @@ class Attempt:
         self.sent = False
         self.response: http.client.HTTPResponse | None = None
 
+    # The lock is checked here, at the socket: a process can be stopped between two instructions,
+    # and after a check before the call alone, a continued process would still send it.
     def mark_sent_unless_refused(self, sock: Any) -> None:
         """Record that bytes are about to leave on this socket; CutOffError if they may not."""
         self._socket = sock  # first, so that an `abort` at this moment reaches the socket
@@ -307,6 +311,9 @@ class TimedAdapter(HTTPAdapter):
         self._routes_by_origin: dict[tuple[str, str], _OriginRoute] = {}
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
 
+    # requests finds the way (proxy, certificates, connection pool of an origin) once; urllib3
+    # sends. Preparing a request and wrapping an answer by requests took more than half of a call's
+    # processor time.
     def send_request(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
     ) -> BaseHTTPResponse:

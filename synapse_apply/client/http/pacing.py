@@ -14,6 +14,8 @@ from synapse_apply.client.http.deadlines import Clock
 _POLL_SECONDS = 0.25  # between two checks of `should_stop`
 
 
+# Additive increase, multiplicative decrease, shared by all kinds. A 429 costs time, not one of the
+# call's repeats.
 class RequestPacer:
     """Limits the calls of all threads to one host."""
 

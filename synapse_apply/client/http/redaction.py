@@ -82,6 +82,10 @@ class _SecretSearch(NamedTuple):
     clean_texts: set[str]
 
 
+# Words are masked where the answer arrives, after parsing: each text, key and id, for all declared
+# secrets and tokens, in every form and by their leading characters. The secrets are registered
+# before the first call (workspace/known_secrets.py), because a server may quote today what it was
+# sent last week.
 class Redactor:
     """Holds the secrets of a run and masks them in texts and parsed answers.
 
@@ -112,6 +116,7 @@ class Redactor:
                     self._forms_by_prefix.setdefault(form.prefix, set()).add(form)
                     self._is_stale = True
 
+    # Otherwise a password that is also a user's name would be drift for ever.
     def allow_public_texts(self, texts: Iterable[str]) -> None:
         """From now on leave a text or key of an answer alone if it equals one of these."""
         with self._lock:

@@ -11,6 +11,10 @@ from synapse_apply.model.remote.clock_skew import ClockSkew
 _DATE_RESOLUTION = 1.0
 
 
+# Each answer's `Date`, with when its request began and ended, gives a span; all spans together give
+# the skew, without a request of its own. More than `settle_after` (5 s at least) stops an apply:
+# the age of a lost create is told by the clocks of the machines that share a state. The lease is no
+# measure, because it is kept by clocks that only count.
 class ServerClock:
     """Narrows down the clock skew with each request event, on any thread.
 

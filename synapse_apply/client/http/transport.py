@@ -202,6 +202,8 @@ class Transport:
             self._pacer.release_slot(acquired_at, is_answered=is_answered)
         return result
 
+    # An upload that did not leave completely was not acted on: its length is announced and its last
+    # boundary is missing. It is sent again; a complete one without an answer never is.
     def _can_repeat(self, call: ClientCall, result: _AttemptResult) -> bool:
         """Whether a failed call may be sent again: it is harmless, or was not acted on."""
         if result.error is None or not result.error.transient or self._find_refusal():

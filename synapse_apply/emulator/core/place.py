@@ -47,6 +47,7 @@ def make_folder(data: Path) -> None:
         _write_gitignore(data)
 
 
+# The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
 def check_folder(data: Path) -> None:
     """Raises DataSetPlaceError when something in the folder is not this program's."""
     _check_no_links(data)

@@ -301,6 +301,9 @@ SWITCHES: tuple[Switch, ...] = (
 _BY_NAME = {switch.name: switch for switch in SWITCHES}
 
 
+# A profile is data: values of switches, each with a mark of its source. The data set keeps its
+# profile, because objects made under one are read wrongly under another; the project file has none,
+# because `embedded` always exists and is always the same target.
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A named set of switch values; what it does not name has its default."""

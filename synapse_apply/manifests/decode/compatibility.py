@@ -130,6 +130,8 @@ class FittedDeclarations:
                 binding, "retain", retaining, owner, retaining[0].find_position(("retain",))
             )
 
+    # Only a warning when validating: an object made elsewhere may have such values. Creating one
+    # with them is refused in the plan.
     def _check_values(
         self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
     ) -> Iterator[Diagnostic]:

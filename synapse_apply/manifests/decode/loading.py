@@ -171,6 +171,8 @@ def validate_targets(
     )
 
 
+# An inventory in a listed folder is no manifest and is passed over, recognised by its one key; a
+# file that is listed itself is read as one.
 def _read_documents(
     context: DecodeContext, paths: Sequence[str], file_cache: FileCache
 ) -> list[Document]:

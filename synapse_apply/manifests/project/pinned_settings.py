@@ -11,6 +11,8 @@ from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.project import Project, Target
 
 # What says what is declared is the change itself; all else of a target rules on it.
+# All settings but these come from the other revision, so that a setting that is added later is safe
+# by default.
 _DECLARING_FIELDS = ("manifests", "variables", "variable_places", "overlays")
 _NON_SETTING_FIELDS = {"name", "position", *_DECLARING_FIELDS}
 _PROJECT_SETTINGS = ("default_target", "max_package_size", "providers")

@@ -55,6 +55,8 @@ class Edit:
     allow_collections: bool = False
 
 
+# Cut at offsets of the parser's marks, never by writing a document anew. An edit counts only when
+# reading the text again shows that change and no other; anchors, aliases and tags are refused.
 def apply_edits(text: str, name: str, edits: Iterable[Edit]) -> str:
     """The text with all edits made, its style, comments and line ends kept.
 

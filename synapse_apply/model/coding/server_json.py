@@ -27,6 +27,7 @@ class OddJsonError(ValueError):
     """The text is no JSON, or holds a value that no program could keep; its text never quotes."""
 
 
+# Strict for what the program uses; logs are parsed leniently, because people read them.
 def parse_strict_json(text: str | bytes) -> Any:
     """The value of a text in UTF-8, strictly; OddJsonError says what is wrong."""
     return _parse_with_decoder(decode_utf8(text), _STRICT_DECODER, _STRICT_LONG_DECODER)

@@ -52,6 +52,9 @@ class PackageFlaw:
 
 _ERROR, _REFUSED, _WARNING, _NOTE = Level.ERROR, Level.REFUSED, Level.WARNING, Level.NOTE
 
+# `schemas/v1/package-config.schema.json` names the rule of each keyword (`x-lint`); the weights
+# stand here. What the platform's tools refuse is an error, but a warning for the embedded backend,
+# which accepts it: a check must not stop people whom it does not concern.
 _ALL_RULES = (
     # The file itself.
     PackageRule("no-config", _WARNING, "Package without config.yaml",

@@ -31,6 +31,8 @@ def is_pending(answer: Mapping[str, Any]) -> bool:
     return is_deferred(answer) and answer.get("status") == _PENDING
 
 
+# Only after the vendor's mark: to an action that does not know such questions, one would be a
+# second run.
 def build_poll(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any] | None:
     """The run that asks for the result of the run of `body`; None where nothing can be asked."""
     ticket, params = answer.get("ticket"), body.get("params")

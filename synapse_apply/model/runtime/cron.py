@@ -59,6 +59,8 @@ _CRON_FIELDS = (
 )
 
 
+# Our own: five fields and "did it begin within the last DURATION" are one small pure function. The
+# time is passed in, so that planning stays pure.
 @frozen
 class Cron:
     """When something begins, as crontab(5) has it: minute, hour, day, month, day of the week.

@@ -35,6 +35,8 @@ class _CollectionDebt:
 _COLLECTION_DEBT = _CollectionDebt()
 
 
+# A plan makes many small values that all stay, and the cyclic collector would examine them again
+# and again. A process that plans repeatedly collects once it has made as many objects as it keeps.
 @contextmanager
 def pause_gc() -> Iterator[None]:
     """No garbage collection while many small values are made that all stay."""

@@ -42,6 +42,9 @@ class _CredentialForm:
     is_certain: bool = True
 
 
+# A table of our own: detect-secrets takes 0.2 s to import and 0.5 ms a line, 40 times what all else
+# of `validate` takes, keeps its settings in globals, and its entropy rules report every hash. Its
+# comment is understood.
 _FORMS = (
     _CredentialForm("a private key", ("PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"),
           r"-----BEGIN (?:[A-Z]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?-----"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 
+# The original is kept for three readers alone: a comparison at a secret place, a request back to
+# that server, and the link to a next page. An id that is masked is no id: a call that answered one
+# is unknown.
 class MaskedText(str):
     """A server's text with secrets masked in it; every reader of the text sees the mask.
 

@@ -129,6 +129,9 @@ class NamedSecrets:
         return own | next(by_key, frozenset()) | self.anywhere.get(kind, frozenset())
 
 
+# What we know is redacted by path, from the marks in the provider schemas; searching texts for
+# values is only for a server's words (client/http/redaction.py), since a server may quote a request
+# anywhere.
 @frozen
 class SecretMarks:
     """Marks of all kinds, by the kind's prefix; a kind without marks has no secret field.

@@ -50,6 +50,8 @@ FORBIDDEN_ENV = (
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 
 
+# Closed for all targets and for both revisions of `--project-from`: otherwise a manifest could send
+# prod's token to staging's backend.
 @frozen
 class ReservedVariables:
     """What the targets of a project take their own credentials from, which no manifest may read.

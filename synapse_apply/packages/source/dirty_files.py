@@ -21,6 +21,8 @@ MAX_FILES = 1000
 _MODIFIED_STATUS = b"M"
 
 
+# By plumbing commands: `git status` runs filters. A new file counts only where it was read, or each
+# report beside the manifests would make a checkout dirty.
 def list_files_changed_since(
     root: Path, commit: str, read_names: Collection[str], timeout: float
 ) -> tuple[str, ...]:

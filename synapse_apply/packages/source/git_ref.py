@@ -46,6 +46,8 @@ class RefMeaning:
         return f"{self.name} ({self.commit[:12] or 'no commit of this clone'})"
 
 
+# Every place of gitrevisions(7) is looked at, and two different meanings are refused; within the
+# tool a commit goes by its full id.
 def resolve_ref(repository: Repository, ref: str) -> str:
     """The id of the one commit that a ref means, "" where it means none; InputError."""
     steps_match = _STEPS_START.search(ref)

@@ -27,6 +27,7 @@ def find_executable(name: str, checkouts: Folders) -> str:
     raise FileNotFoundError(2, "not found in an absolute folder of PATH outside of the checkout")
 
 
+# Built from nothing, in this one place, so that no variable of the parent steers Git.
 def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> dict[str, str]:
     """All variables of a child process: PATH, HOME, the locale, and `settings`.
 

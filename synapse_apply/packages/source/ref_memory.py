@@ -16,6 +16,8 @@ _MEMORY: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar(
 )
 
 
+# A fetch that runs beside the command would otherwise give the project file of one commit and the
+# manifests of another.
 @contextmanager
 def fix_refs() -> Iterator[None]:
     """Let each ref mean the same commit within the block; within another one, as outside of it."""

@@ -128,6 +128,10 @@ def start_git(folder: Path, repository: Repository, *arguments: str) -> subproce
         _raise_git_not_started(problem)
 
 
+# Git answers for the repository that we found: its own search accepts a bare repository that a pull
+# request committed, while the nearest `.git` above cannot be committed. Told by GIT_DIR where the
+# repository is, Git no longer checks whose it is, so we do, by its rules. `safe.bareRepository` and
+# its like come on top: older Gits do not know them.
 def _build_git_command(
     folder: Path, repository: Repository | None, *arguments: str
 ) -> tuple[str, ...]:

@@ -34,6 +34,9 @@ class UnmodifiedFiles:
     filtered: frozenset[str] = frozenset()
 
 
+# Where the bytes of a checkout are not those of a commit, Git is asked for the blob that it would
+# make of them: converting a blob instead would need Git's rules for line ends, and filters might
+# run.
 def find_unmodified_files(
     ref_source: PackageSource, root: Path, folder: str, names: Collection[str]
 ) -> UnmodifiedFiles:

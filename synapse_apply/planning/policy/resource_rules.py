@@ -205,6 +205,10 @@ class PolicyCheck:
     needs_series: bool = False
 
 
+# Rows over generic tests: `allowed-providers` is `make_listed_value_test("provider")` for every
+# kind that has the field, so that the engine names no kind. Changes are judged; what stays as it is
+# gets one warning, so that a new rule stops nobody's unrelated change. Labels make no exception: a
+# manifest could write itself one.
 CHECKS: Mapping[str, PolicyCheck] = {
     "no-plaintext-secret": PolicyCheck(check_no_literal_secret),
     "stable-release": PolicyCheck(make_field_value_test("is_stable", value=True)),

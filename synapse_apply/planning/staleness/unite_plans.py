@@ -10,6 +10,9 @@ from synapse_apply.model.plan import Change, Plan
 from synapse_apply.planning.staleness.narrow import is_due
 
 
+# By address, the later row counting. "No change" takes no row away: most plans were made without
+# the other merge, and what is applied is always a row that a reader saw, complete and unchanged. A
+# refusal in a later plan does take it away, because its reader saw that nothing would be done.
 def unite_plans(plans: Sequence[Plan]) -> Plan:
     """One plan with the rows of all, given older first; what is no row stands as in the newest.
 

@@ -39,6 +39,11 @@ class LeaseTiming:
     sleep_for: Callable[[float], None] = time.sleep
 
 
+# The lock is a row in the state itself, with a counter as a sign of life and a fencing token that
+# only grows. Every write checks in its own transaction that the row still names its holder. The
+# holder measures time by the boot-time clock, whoever waits by the monotonic clock: a suspended
+# machine neither holds nor watches, and the wall clock decides nothing. The lock file
+# (`TARGET.db.lock`) only keeps two processes from creating one state.
 class Lease:
     """A lock that this process holds; `is_stored` is False while no state has a row for it."""
 

@@ -202,6 +202,9 @@ class SqliteDatabase:
             self._opened_stat = file_stat
         return self._connection
 
+    # Rollback journal with synchronous=EXTRA: with FULL a power loss could bring the journal file
+    # back and undo a commit that was acknowledged; EXTRA also syncs the folder. Not the write-ahead
+    # log: a state is one file, so that a copy of the file is a copy of the state.
     def _open_connection(self, file_stat: os.stat_result) -> sqlite3.Connection:
         """A connection to the file that was found.
 

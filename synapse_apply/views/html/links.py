@@ -26,6 +26,8 @@ def render_anchor(url: str, html: str) -> str:
     return f'<a href="{escape_html(url)}" rel="noopener noreferrer">{html}</a>'
 
 
+# A page leads where the pipeline runs, and nowhere else: the forge's address is of the run's
+# environment, file names are quoted, and all else is text.
 @frozen
 class ForgeLinks:
     """What is known of the forge that a page is made on.

@@ -40,6 +40,8 @@ class PageSection:
         return len(self.rows) or self.count
 
 
+# Written by Python; the script only filters, so that the page reads without one. All escaping is in
+# views/html/parts.py; the page's policy allows its own style and script alone, by hash.
 @frozen
 class HtmlPage:
     """What one page holds. `title` is raw; `headlines`, `facts` and the foot are HTML.

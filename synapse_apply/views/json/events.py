@@ -86,6 +86,8 @@ def iter_report_events(report: Report) -> Iterator[Event]:
     yield _build_summary_event(message, counts, str(report.extras.get("operation", "apply")))
 
 
+# `--json-lines` ends with the document of `--json`, on every exit, so that a program that follows
+# the events need not add them up. `--json` itself leaves stderr silent; the log is for people.
 def iter_closing_events(
     document: Mapping[str, Any], reported_keys: Collection[str] = ()
 ) -> Iterator[Event]:

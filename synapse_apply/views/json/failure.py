@@ -20,6 +20,8 @@ from synapse_apply.views.text.outcomes import OutcomeCounts
 Document = dict[str, Any]
 
 
+# A command that ends before its plan prints the document that it always prints, empty but for
+# findings and exit code, and never two of them.
 def failure_document(
     command: str,
     diagnostics: Iterable[Diagnostic],

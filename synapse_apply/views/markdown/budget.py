@@ -92,6 +92,8 @@ def _take_fitting_entries(
     return entries, sizes
 
 
+# Budgets share: small sections are complete, large ones share the rest, and an entry is never cut
+# in two.
 def _divide_room(wanted_sizes: Sequence[int], room: int) -> list[int]:
     """What each may take of the room: nobody less than an equal share, unless it wants less."""
     shares = [0] * len(wanted_sizes)

@@ -43,6 +43,8 @@ def format_prose(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     )
 
 
+# Split by `<span>`: forges look for mentions in what Markdown has made of a text, so an entity
+# hides nothing; an element in between does, and the text can still be copied.
 def _escape_plain_text(text: str) -> str:
     number = _LIST_NUMBER.match(text)  # of a list, if it stood where a line begins
     prefix = f"{number.group()}\\" if number else ""

@@ -191,6 +191,8 @@ def _iter_outcome_findings(outcome: Outcome) -> Iterable[Diagnostic]:
         )
 
 
+# `Apply complete!` means that Git is live. Beside a refused row it is `Apply incomplete!`, because
+# tools that read Terraform's text take the first for success.
 def format_report_totals(report: Report, style: Style) -> str:
     """The lines that say what an apply came to, and what to do about the rest."""
     counts = OutcomeCounts.from_report(report)
