@@ -16,8 +16,8 @@ from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, Raw, ResourceT
 from synapse_apply.kinds.search import list_if_supported, read_whole_objects
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.named_secrets import add_named_secrets, hide_free_form_fields
-from synapse_apply.manifests.files.quoted_refs import list_references
-from synapse_apply.manifests.schema.schemas import add_provider_marks
+from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
+from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, NotFound, StateError, SynapseApplyError
@@ -84,7 +84,7 @@ def _read_marks(reach: LiveBackend) -> SecretMarks:
 
     Where the state cannot be read, no free-form field is shown. Manifests may be broken.
     """
-    of_kinds = add_provider_marks(reach.project.providers)
+    of_kinds = build_marks_with_project_providers(reach.project.providers)
     try:
         with open_existing_state(reach) as store:
             state = store.read_state() if store else None
@@ -105,9 +105,9 @@ def _mask_references(
     """Mask what the project's files name for secrets, in all that the backend says."""
     allowed = (target.allow_env, target.allow_files, project.reserved)
     resolver = Resolver(project.root, where.environ, *allowed)
-    references = list_references(project, target)
+    references = scan_secret_refs(project, target)
     at_hand = (r for r in references if r.source != "env" or r.name in where.environ)
-    marks = add_provider_marks(project.providers)
+    marks = build_marks_with_project_providers(project.providers)
     know_references(backend.redactor, at_hand, marks, resolver.resolve_secret)
 
 

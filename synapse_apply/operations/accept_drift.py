@@ -11,11 +11,11 @@ from typing import Any
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.live.manifest_comparison import ManifestComparison, build_takeover_edits
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
-from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.source_map import DocumentSpot, FieldOrigins
 from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
 from synapse_apply.manifests.phrases import format_dotted_path, suggest_known_word
-from synapse_apply.manifests.project.project import read_project
+from synapse_apply.manifests.project.project import read_and_check_project
 from synapse_apply.manifests.project.targets import list_declared_targets
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
@@ -140,7 +140,7 @@ def write_live_values(
     new_manifests = editor.check_result(rewrites, live_edits)
     _check_no_remaining_drift(session, plan_result, new_manifests, addresses)
     if write:
-        rewrite_files(rewrites)
+        rewrite_all_or_none(rewrites)
     return replace(drift, accepted_edits=tuple(_iter_accepted_edits(live_edits, rewrites)))
 
 
@@ -315,7 +315,9 @@ class _ProjectEditor:
         )
         for entry in rewrites:
             if entry.file == project.file:
-                reloaded_project, findings = read_project(entry.file, entry.name, entry.new_content)
+                reloaded_project, findings = read_and_check_project(
+                    entry.file, entry.name, entry.new_content
+                )
                 if reloaded_project is None:
                     raise InputError(*findings)
                 project = reloaded_project

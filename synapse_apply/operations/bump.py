@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit import raise_version
-from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
 from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.project.targets import select_targets_to_check
@@ -106,9 +106,9 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     ]
     document, resources = _find_release_document(bump_project, request.plugin)
     release = resources[0]
-    raise_version.require_written_version(document, release)
-    new_address = raise_version.raise_version(release, request.part, request.exact_version)
-    raise_version.require_undeclared(new_address, bump_project.target_manifests)
+    raise_version.require_version_without_variable(document, release)
+    new_address = raise_version.compute_raised_address(release, request.part, request.exact_version)
+    raise_version.require_address_undeclared(new_address, bump_project.target_manifests)
     keys = ("version", "changelog") if request.changelog is not None else ("version",)
     raise_version.require_no_overlay_conflict(
         bump_project.targets, release.address, new_address, keys
@@ -117,7 +117,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     rewrites = tuple(_build_rewrites(edits))
     _check_bumped_manifests(bump_project, rewrites, new_address)
     if write:
-        rewrite_files(rewrites)
+        rewrite_all_or_none(rewrites)
     changelog = (
         request.changelog
         if request.changelog is not None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from synapse_apply.manifests.decode.plugin import PREFIX
-from synapse_apply.manifests.project.targets import choose_target
+from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import EMBEDDED, Project, Target
@@ -85,7 +85,9 @@ def _read_state_addresses(project: Project, target: Target) -> set[Address]:
 def _list_matching_targets(invocation: Invocation, project: Project) -> list[Target]:
     try:
         return [
-            choose_target(project, invocation.target, invocation.environ, invocation.on_terminal)
+            choose_and_fill_target(
+                project, invocation.target, invocation.environ, invocation.on_terminal
+            )
         ]
     except SynapseApplyError:
         return list(project.targets.values())

@@ -26,7 +26,7 @@ from synapse_apply.manifests.export.export_files import (
 from synapse_apply.manifests.export.inventory import format_inventory
 from synapse_apply.manifests.export.manifest_names import make_unused_name
 from synapse_apply.manifests.export.manifest_of_object import Exporter, SecretVariable
-from synapse_apply.manifests.export.unseen_secrets import shows_secret
+from synapse_apply.manifests.export.unseen_secrets import has_any_secret
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -174,7 +174,7 @@ class _ManifestMaker:
             live_backend.target,
             live_backend.marks(),
             f"../{SCHEMA_FILE.as_posix()}",
-            shows_secret(live_specs),
+            has_any_secret(live_specs),
         )
         self._used_names: dict[str, set[str]] = defaultdict(set)
         for address in recorded_addresses.values():

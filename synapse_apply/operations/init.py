@@ -11,14 +11,14 @@ from typing import Any
 
 from synapse_apply.manifests.edit.rewriting import build_existing_file_finding, write_new_file
 from synapse_apply.manifests.export.export_files import SCHEMA_FILE
-from synapse_apply.manifests.export.manifest_names import is_valid_name, make_name_from_text
+from synapse_apply.manifests.export.manifest_names import is_valid_name, normalize_to_name
 from synapse_apply.manifests.phrases import FILL_IN, suggest_known_word
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
 from synapse_apply.manifests.schema.schemas import (
     bundle_schema,
     format_schema,
     list_missing_keys,
-    list_provider_names,
+    list_provider_schemas,
 )
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
@@ -155,7 +155,7 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
     config_entry = read_package_config(PackageSource("folder", source), root, read_mapping)
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
-    name = make_name_from_text(str(plugin_code))
+    name = normalize_to_name(str(plugin_code))
     files = {
         root / MANIFESTS_FOLDER / f"{name}.yaml": _format_plugin_and_release(name, source, config)
     }
@@ -176,7 +176,7 @@ def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> st
                 "This cannot be a name",
                 f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and "
                 f"`-`.",
-                f"For example `synapse-apply new {kind} {make_name_from_text(name)}`.",
+                f"For example `synapse-apply new {kind} {normalize_to_name(name)}`.",
             )
         )
     if kind == "plugin":
@@ -262,9 +262,9 @@ spec:
 
 
 def _format_storage(name: str, provider: str) -> str:
-    if provider not in list_provider_names():
-        known_text = ", ".join(list_provider_names())
-        suggestion = suggest_known_word(provider, list_provider_names())
+    if provider not in list_provider_schemas():
+        known_text = ", ".join(list_provider_schemas())
+        suggestion = suggest_known_word(provider, list_provider_schemas())
         raise InputError(
             error_finding(
                 "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."

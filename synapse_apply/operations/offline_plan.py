@@ -26,7 +26,7 @@ from synapse_apply.live.supposed_state import (
     compute_natural_key,
 )
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.project.targets import choose_target
+from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import add_target_to_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -241,7 +241,7 @@ def _load_checkout(invocation: Invocation) -> tuple[Project, Target, configurati
 
 def _choose_offline_target(project: Project, invocation: Invocation) -> Target:
     try:
-        return choose_target(project, invocation.target, {}, is_interactive=True)
+        return choose_and_fill_target(project, invocation.target, {}, is_interactive=True)
     except InputError as problem:
         if invocation.target or not invocation.environ.get("PRE_COMMIT"):
             raise

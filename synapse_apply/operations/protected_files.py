@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from synapse_apply.manifests.decode.loading import has_manifests
+from synapse_apply.manifests.decode.loading import contains_manifest
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.manifest_files import find_manifest_files, would_read_file
 from synapse_apply.manifests.project.project import find_project_file
@@ -119,7 +119,7 @@ def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> b
             listing = find_manifest_files(project, target, selection)
             if any(_is_same_file(path, file) for file in listing.files):
                 reading = read_documents(path.read_bytes(), path.name)
-                has_documents = not listing.implicit or has_manifests(reading)
+                has_documents = not listing.implicit or contains_manifest(reading)
                 return has_documents and not is_inventory_file(reading)
     return False
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from synapse_apply.manifests.decode.loading import validate_targets as validate_manifests
-from synapse_apply.manifests.files.empty_folders import check_manifests_exist
+from synapse_apply.manifests.decode.loading import load_targets as validate_manifests
+from synapse_apply.manifests.files.empty_folders import build_no_manifest_findings
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
@@ -54,7 +54,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
             )
         )
         counts[target.name] = len(entry.desired)
-    emptiness_findings = check_manifests_exist(
+    emptiness_findings = build_no_manifest_findings(
         project, target_manifests, [str(path) for path in invocation.paths]
     )
     lint_findings = (*emptiness_findings, *lint_packages(project.root, sources, target_manifests))

@@ -19,9 +19,9 @@ from synapse_apply.manifests.project.project import (
     build_default_project,
     find_project_file,
     parse_command_line_variables,
-    read_project,
+    read_and_check_project,
 )
-from synapse_apply.manifests.project.targets import choose_target
+from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
@@ -73,7 +73,7 @@ def load_project(invocation: Invocation) -> Project:
 
 def _read_project_file(file: Path) -> Project:
     try:
-        project, findings = read_project(file, format_path(file))
+        project, findings = read_and_check_project(file, format_path(file))
     except OSError as problem:
         raise InputError.from_summary(
             "The project file cannot be read",
@@ -128,7 +128,7 @@ def read_project_at(commit: GitCommit, file: Path) -> Project | None:
     data = read_committed_file(commit, file.name)
     if data is None:
         return None
-    project, findings = read_project(file, f"{commit.ref}:{format_path(file)}", data)
+    project, findings = read_and_check_project(file, f"{commit.ref}:{format_path(file)}", data)
     if project is None:
         raise InputError(*findings)
     return project
@@ -150,7 +150,7 @@ def resolve_target(project: Project, invocation: Invocation) -> Target:
 
         return read_login(invocation.environ)
 
-    return choose_target(
+    return choose_and_fill_target(
         project, invocation.target, invocation.environ, invocation.on_terminal, find_login
     )
 

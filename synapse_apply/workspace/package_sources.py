@@ -193,10 +193,10 @@ class PackageSources:
 
 def build_package_linter(source: PackageSource) -> PackageLint:
     """What looks into a package while it is read."""
-    from synapse_apply.manifests.decode.package_config import read_package_config
+    from synapse_apply.manifests.decode.package_config import parse_and_check_config
     from synapse_apply.packages.lint import PackageLint
 
-    return PackageLint(source, read_package_config)
+    return PackageLint(source, parse_and_check_config)
 
 
 def _build_uncommitted_warning(source: PackageSource) -> Diagnostic:

@@ -11,7 +11,10 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.params.invocation_options import format_location_options
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.manifests.export.export_files import ExportResult
-from synapse_apply.manifests.files.manifest_files import is_folder_read, list_manifest_paths
+from synapse_apply.manifests.files.manifest_files import (
+    is_folder_read_by_default,
+    list_manifest_paths,
+)
 from synapse_apply.model.command import add_options_to_commands
 from synapse_apply.operations.export import ExportReport
 from synapse_apply.views.grammar import pluralize
@@ -75,7 +78,7 @@ def _iter_import_steps(inventory: Path) -> Iterator[str]:
 def _iter_manifest_steps(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
     """What is recorded and not read looks as if it were declared no more."""
     project, target = live_backend.project, live_backend.target
-    if is_folder_read(project, target, folder):
+    if is_folder_read_by_default(project, target, folder):
         return
     file = project.file.name if project.file else "a project file"
     relative_folder = os.path.relpath(folder.resolve(), project.root.resolve())

@@ -20,13 +20,15 @@ from synapse_apply.model.resource import Desired
 
 
 @dataclass(slots=True)
-class FittedDeclarations:
+class ApiCompatibility:
     """Everything a target declares as its API versions can carry it, and every finding."""
 
     target: Target
     findings: list[Diagnostic] = field(default_factory=list)
 
-    def fit_resources(self, declared: Mapping[Address, Desired]) -> dict[Address, Desired]:
+    def check_and_drop_unsupported_fields(
+        self, declared: Mapping[Address, Desired]
+    ) -> dict[Address, Desired]:
         """The same resources without the fields that cannot be carried."""
         fitted = dict(declared)
         by_kind: dict[str, list[Desired]] = {}
@@ -35,17 +37,17 @@ class FittedDeclarations:
         for kind in CATALOGUE.values():
             if resources := by_kind.get(kind.prefix, []):
                 binding = kind.select_binding(self.target.api)
-                self.findings.extend(self._check_reference_versions(kind, binding, resources))
+                self.findings.extend(self._iter_mixed_api_version_errors(kind, binding, resources))
                 self.findings.extend(self._check_unsupported_fields(kind, binding, resources))
                 self.findings.extend(self._check_retain_supported(kind, binding, declared))
-                self.findings.extend(self._check_values(kind, binding, resources))
+                self.findings.extend(self._check_create_constraints(kind, binding, resources))
                 fitted.update(
                     (resource.address, _drop_unsupported_fields(binding, resource))
                     for resource in _select_with_unsupported_fields(binding, resources)
                 )
         return fitted
 
-    def _check_reference_versions(
+    def _iter_mixed_api_version_errors(
         self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
         """Ids of two API versions are not one space: who refers and who is referred to go along."""
@@ -132,7 +134,7 @@ class FittedDeclarations:
 
     # Only a warning when validating: an object made elsewhere may have such values. Creating one
     # with them is refused in the plan.
-    def _check_values(
+    def _check_create_constraints(
         self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
     ) -> Iterator[Diagnostic]:
         """What is missing is told for each; a value that nothing is made with once for all."""

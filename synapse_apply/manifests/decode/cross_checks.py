@@ -24,7 +24,7 @@ from synapse_apply.model.versions import VersionSortKey, version_sort_key
 _MAX_SUGGESTIONS = 20
 
 
-def build_duplicate_finding(
+def build_declared_twice_error(
     address: Address, first_position: Position | None, second_position: Position | None
 ) -> Diagnostic:
     """Two documents declare one address."""
@@ -37,7 +37,7 @@ def build_duplicate_finding(
     )
 
 
-def check_undeclared_references(
+def iter_undeclared_reference_errors(
     declared: Mapping[Address, Desired], known_addresses: Collection[Address]
 ) -> Iterable[Diagnostic]:
     """References to what is not declared.
@@ -49,7 +49,7 @@ def check_undeclared_references(
         for name, value in resource.spec.items() if resource.depends_on else ():
             if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
-                hint = _suggest_missing_address(value.address, known_addresses, hints)
+                hint = _suggest_similar_address(value.address, known_addresses, hints)
                 yield error_finding(
                     f"Missing {kind}",
                     f"no manifest declares {value.address}",
@@ -60,17 +60,17 @@ def check_undeclared_references(
                 )
 
 
-def _suggest_missing_address(
-    missing: Address, known_addresses: Collection[Address], hints: dict[Address, str]
+def _suggest_similar_address(
+    missing: Address, known_addresses: Collection[Address], hint_cache: dict[Address, str]
 ) -> str:
     """What was probably meant; looked for a few times only, since it compares with every name."""
-    if missing not in hints and len(hints) < _MAX_SUGGESTIONS:
+    if missing not in hint_cache and len(hint_cache) < _MAX_SUGGESTIONS:
         names = [address.name for address in known_addresses if address.kind == missing.kind]
-        hints[missing] = suggest_known_word(missing.name, names)
-    return hints.get(missing) or "declare it"
+        hint_cache[missing] = suggest_known_word(missing.name, names)
+    return hint_cache.get(missing) or "declare it"
 
 
-def check_shared_sources(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
+def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
     """Releases that publish one and the same source: only the newest can be what is there."""
     by_source: dict[tuple[str, str, str], list[Desired]] = defaultdict(list)
     for resource in declared.values():
@@ -104,7 +104,7 @@ def _build_shared_source_warning(older_release: Desired, newest_release: Desired
     )
 
 
-def check_plugin_codes(
+def iter_plugin_code_mismatches(
     context: DecodeContext, declared: Mapping[Address, Desired]
 ) -> Iterable[Diagnostic]:
     """A package whose config.yaml names another code than the plugin it is released for."""
@@ -112,7 +112,7 @@ def check_plugin_codes(
         owner = declared.get(resource.depends_on[0]) if resource.depends_on else None
         if owner is None or resource.source is None:
             continue
-        config, positions = context.read_config(resource.source)
+        config, positions = context.read_config_or_report(resource.source)
         manifest_code, package_code = owner.spec.get("code"), config.get("code")
         if manifest_code is not None and package_code is not None and manifest_code != package_code:
             code_position = positions.get(("code",))
@@ -128,7 +128,7 @@ def check_plugin_codes(
             )
 
 
-def check_unused_overlays(
+def iter_unused_overlay_findings(
     overlays: Iterable[Overlay],
     used_patterns: Collection[str],
     declared_addresses: Collection[Address],

@@ -13,13 +13,13 @@ from synapse_apply.manifests.decode.overlays import (
     LayeredPositions,
     Overlay,
     apply_merge_patch,
-    remove_at_path,
+    copy_without_field,
 )
 from synapse_apply.manifests.decode.secret_fields import (
     SENSITIVE,
-    check_named_secret,
-    find_marks,
-    wrap_secrets,
+    may_be_sensitive_or_report,
+    replace_and_report_secrets,
+    select_secret_marks,
 )
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
 from synapse_apply.manifests.phrases import FILL_IN, format_dotted_path, suggest_known_word
@@ -49,7 +49,7 @@ def map_kinds_to_prefixes() -> dict[str, str]:
     return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
 
 
-def draft_document(
+def build_draft_with_variables(
     context: DecodeContext, document: Document, values: VariableValues
 ) -> Draft | None:
     """The document of a known kind with its variables replaced; None when there is none.
@@ -67,16 +67,16 @@ def draft_document(
             f"begin with `apiVersion: {API_VERSION}`",
         )
         return None
-    schema = _resolve_kind_prefix(context, draft)
+    schema = _resolve_kind_prefix_or_report(context, draft)
     if schema is None:
         return None
     draft.schema = schema
     if document.source.has_variables:
-        draft.value = _substitute_draft_variables(context, draft, values)
+        draft.value = _substitute_outside_address(context, draft, values)
     return draft
 
 
-def _resolve_kind_prefix(context: DecodeContext, draft: Draft) -> str | None:
+def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str | None:
     version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
     if version == API_VERSION:
         for prefix, resource_type in CATALOGUE.items():
@@ -118,7 +118,7 @@ def _resolve_kind_prefix(context: DecodeContext, draft: Draft) -> str | None:
     return None
 
 
-def _substitute_draft_variables(
+def _substitute_outside_address(
     context: DecodeContext, draft: Draft, values: VariableValues
 ) -> Any:
     """Variables have values everywhere but in what an address is made of."""
@@ -146,7 +146,7 @@ def _substitute_draft_variables(
 
 def _hide_secret_detail(context: DecodeContext, draft: Draft, path: Path, detail: str) -> str:
     """What is said of a reference, without the text around it where that may be a secret."""
-    if find_marks(context, draft).is_secret(path[1:]):
+    if select_secret_marks(context, draft).is_secret(path[1:]):
         return f"`{format_dotted_path(path)}` holds a reference that is no declared variable"
     return detail
 
@@ -158,7 +158,7 @@ def set_draft_address(context: DecodeContext, draft: Draft) -> None:
     )
 
 
-def apply_overlay(
+def apply_overlay_keeping_address(
     context: DecodeContext, draft: Draft, overlay: Overlay, values: VariableValues
 ) -> None:
     """Lay one overlay over the draft; an overlay that changes the address is refused."""
@@ -200,12 +200,12 @@ def apply_overlay(
     draft.unknown_paths |= unknown_paths
 
 
-def fits_kind_schema(context: DecodeContext, draft: Draft) -> bool:
+def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
     """Whether the draft fits its kind's schema; reports why not, but for what is not known."""
     count_before = len(context.findings)
     if not schemas.compile_validator(draft.schema).is_valid(draft.value):
         address = str(draft.address) if draft.address else None
-        for finding in build_schema_findings(draft.schema, _build_subject(context, draft)):
+        for finding in build_schema_findings(draft.schema, _build_schema_subject(context, draft)):
             if draft.is_unknown(finding.path or ()):
                 continue
             overlaid_here = finding.position and finding.position.file != draft.document.source.file
@@ -222,7 +222,7 @@ def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
     """
     count_before = len(context.findings)
     resource = None
-    if fits_kind_schema(context, draft) and _remove_unfit_values(context, draft):
+    if fits_schema_or_report(context, draft) and _fits_after_removing_misfits(context, draft):
         resource = decode_desired(context, draft)
     context.findings[count_before:] = [
         finding
@@ -237,20 +237,20 @@ def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
     return replace(resource, spec=spec)
 
 
-def _remove_unfit_values(context: DecodeContext, draft: Draft) -> bool:
+def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
     """Take out what is not known and does not fit as it is written; whether the rest fits."""
     is_valid = schemas.compile_validator(draft.schema).is_valid
     if not is_valid(draft.value):
-        misfits = build_schema_findings(draft.schema, _build_subject(context, draft))
+        misfits = build_schema_findings(draft.schema, _build_schema_subject(context, draft))
         if len(misfits) > _MAX_REMOVED:  # each copies what it stands in
             return False
         for finding in misfits:
-            draft.value = remove_at_path(draft.value, finding.path or ())
+            draft.value = copy_without_field(draft.value, finding.path or ())
     return bool(is_valid(draft.value))
 
 
-def _build_subject(context: DecodeContext, draft: Draft) -> Subject:
-    source, marks = draft.document.source, find_marks(context, draft)
+def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
+    source, marks = draft.document.source, select_secret_marks(context, draft)
 
     def is_hidden(path: Path) -> bool:
         return path[:1] == ("spec",) and marks.is_secret(path[1:])
@@ -268,15 +268,15 @@ def _build_subject(context: DecodeContext, draft: Draft) -> Subject:
 def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
     """The Desired of a draft that fits; None when its address cannot be told (reported)."""
     if draft.address is None:
-        release.report_missing_version(context, draft)
+        release.report_missing_or_malformed_version(context, draft)
         return None
     _report_unfilled_values(context, draft)
     spec = _SPEC_DECODERS.get(draft.schema, named_documents.decode_named_spec)(context, draft)
     if draft.schema not in context.marks.kinds:
-        spec = wrap_secrets(context, draft, spec)
+        spec = replace_and_report_secrets(context, draft, spec)
     carries_package = CATALOGUE[draft.schema].carries_package
     source = release.parse_release_source(context, draft) if carries_package else None
-    if context.is_unreadable_package(source):
+    if context.is_known_unreadable(source):
         return None  # reported; who inspects packages need not stumble over it again
     depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
     pinned_id = draft.metadata.get("id")
@@ -343,6 +343,6 @@ def _decode_field_pointers(
                 if path
                 else "point to a field, for example /description",
             )
-        elif key != SENSITIVE or check_named_secret(context, draft, path, pointer_path):
+        elif key != SENSITIVE or may_be_sensitive_or_report(context, draft, path, pointer_path):
             paths.append(path)
     return tuple(paths)

@@ -83,7 +83,7 @@ class DecodeContext:
         default_factory=dict
     )
     _sources_without_config: set[tuple[str, str, str]] = field(default_factory=set)
-    _inside_by_path: dict[str, bool] = field(default_factory=dict)
+    _allowed_by_path: dict[str, bool] = field(default_factory=dict)
     _readable_by_variable: dict[str, bool] = field(default_factory=dict)
     _readable_by_file: dict[str, bool] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class DecodeContext:
         """Report a warning about a field of a document."""
         self.report_finding(draft, path, summary, detail, hint, Severity.WARNING)
 
-    def read_config(
+    def read_config_or_report(
         self, source: PackageSource | None, draft: Draft | None = None
     ) -> ConfigWithPositions:
         """The package's config.yaml, read once; what is wrong with it is reported once."""
@@ -119,18 +119,18 @@ class DecodeContext:
             return {}, {}
         key = (source.kind, source.path, source.ref)
         if key not in self._config_by_source:
-            self._config_by_source[key] = self._read_config_or_report(
+            self._config_by_source[key] = self._read_config_uncached(
                 source, self.read_package_config, draft
             )
         return self._config_by_source[key] or ({}, {})
 
-    def is_unreadable_package(self, source: PackageSource | None) -> bool:
+    def is_known_unreadable(self, source: PackageSource | None) -> bool:
         """Whether the package could not be read, which was reported."""
         if source is None:
             return False
         return self._config_by_source.get((source.kind, source.path, source.ref), ()) is None
 
-    def has_no_config_file(self, source: PackageSource) -> bool:
+    def is_known_without_config(self, source: PackageSource) -> bool:
         """Whether a package that was asked for its config.yaml has none."""
         return (source.kind, source.path, source.ref) in self._sources_without_config
 
@@ -139,10 +139,10 @@ class DecodeContext:
         if source is not None:
             self.reported_flaws.add((replace(source, position=None), rule))
 
-    def _is_inside_project(self, path: str) -> bool:
-        if path not in self._inside_by_path:
-            self._inside_by_path[path] = is_allowed_project_path(self.project, self.target, path)
-        return self._inside_by_path[path]
+    def _is_allowed_path(self, path: str) -> bool:
+        if path not in self._allowed_by_path:
+            self._allowed_by_path[path] = is_allowed_project_path(self.project, self.target, path)
+        return self._allowed_by_path[path]
 
     def may_read_variable(self, name: str) -> bool:
         """Whether valueFrom may read a variable; asked for the same few names all the time."""
@@ -162,7 +162,7 @@ class DecodeContext:
             self._readable_by_file[name] = not reserved and allowed
         return self._readable_by_file[name]
 
-    def _read_config_or_report(
+    def _read_config_uncached(
         self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None
     ) -> ConfigWithPositions | None:
         """None when it cannot be read."""
@@ -203,14 +203,14 @@ class DecodeContext:
         path = value.get("path") if isinstance(value, dict) else value
         if not isinstance(path, str) or not path or not isinstance(ref, str):
             return None
-        if not self._is_inside_project(path):
+        if not self._is_allowed_path(path):
             return None
         kind = "file" if key == "file" else ("git" if ref else "folder")
         return PackageSource(kind, normalize_source_path(path), ref, position)
 
-    def check_path_inside(self, draft: Draft, path: Path, text: Any) -> None:
+    def report_path_outside_project(self, draft: Draft, path: Path, text: Any) -> None:
         """Report a path that leaves the project."""
-        if isinstance(text, str) and not self._is_inside_project(text):
+        if isinstance(text, str) and not self._is_allowed_path(text):
             finding = build_outside_finding(text, self.project)
             self.report_finding(draft, path, finding.summary, finding.detail, finding.hint)
 

@@ -13,27 +13,27 @@ from typing import Any
 
 from synapse_apply.files.checkout import read_plain_file
 from synapse_apply.manifests.decode import cross_checks
-from synapse_apply.manifests.decode.compatibility import FittedDeclarations
+from synapse_apply.manifests.decode.compatibility import ApiCompatibility
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
-    apply_overlay,
+    apply_overlay_keeping_address,
+    build_draft_with_variables,
     decode_desired,
     decode_known_part,
-    draft_document,
-    fits_kind_schema,
+    fits_schema_or_report,
     set_draft_address,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext, ReadPackageConfig
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.decode.package_needs import add_need_dependencies
+from synapse_apply.manifests.decode.package_needs import add_package_dependencies
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.committed import CommittedFolder, read_committed_manifests
 from synapse_apply.manifests.files.manifest_files import find_manifest_files, format_display_path
 from synapse_apply.manifests.project.refactoring import (
-    check_moved_undeclared,
-    check_moved_undeclared_at_ref,
-    list_current_names,
+    iter_moved_but_declared,
+    iter_moved_but_declared_at_ref,
+    list_names_after_moves,
 )
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
@@ -64,10 +64,14 @@ class LoadedManifests:
     def manifests_digest(self) -> str:
         """`sha256:HEX` over what is declared, whatever files it stands in; no secret value."""
         encoded_resources = [
-            _encode_resource(self.desired[address]) for address in sort_addresses(self.desired)
+            _encode_resource_for_digest(self.desired[address])
+            for address in sort_addresses(self.desired)
         ]
         text = json.dumps(
-            encoded_resources, sort_keys=True, separators=(",", ":"), default=_encode_marker
+            encoded_resources,
+            sort_keys=True,
+            separators=(",", ":"),
+            default=_encode_marker_for_digest,
         )
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -78,7 +82,7 @@ class FileCache:
 
     readings: dict[FilePath, ReadResult] = field(default_factory=dict)
 
-    def read_file(self, file: FilePath, name: str) -> ReadResult:
+    def read_documents_once(self, file: FilePath, name: str) -> ReadResult:
         if file not in self.readings:
             try:
                 self.readings[file] = read_documents(read_plain_file(file), name)
@@ -111,11 +115,14 @@ def load_manifests(
     relative to the project's folder. Raises nothing for what a user wrote.
     """
     context = DecodeContext(
-        project, target, schemas.add_provider_marks(project.providers), read_package_config
+        project,
+        target,
+        schemas.build_marks_with_project_providers(project.providers),
+        read_package_config,
     )
     with pause_gc():
         values = VariableValues(project, target, variables or {})
-        values.check_values()
+        values.report_invalid_values()
         if commit_folder is None:
             documents = _read_documents(context, paths, file_cache or FileCache())
         else:
@@ -135,7 +142,7 @@ def load_manifests(
     )
 
 
-def validate_targets(
+def load_targets(
     project: Project,
     targets: Iterable[Target],
     *,
@@ -181,8 +188,8 @@ def _read_documents(
     documents: list[Document] = []
     folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
     for file in listing.files:
-        reading = file_cache.read_file(file, format_display_path(file, folder))
-        if listing.implicit and not has_manifests(reading):
+        reading = file_cache.read_documents_once(file, format_display_path(file, folder))
+        if listing.implicit and not contains_manifest(reading):
             continue
         if file not in listing.listed_files and is_inventory_file(reading):
             continue
@@ -200,14 +207,14 @@ def _read_committed_documents(
     context.findings.extend(committed_files.findings)
     documents: list[Document] = []
     for reading in committed_files.readings:
-        if committed_files.implicit and not has_manifests(reading):
+        if committed_files.implicit and not contains_manifest(reading):
             continue
         context.findings.extend(reading.diagnostics)
         documents.extend(reading.documents)
     return documents
 
 
-def has_manifests(reading: ReadResult) -> bool:
+def contains_manifest(reading: ReadResult) -> bool:
     """Whether a file nobody named is ours: other YAML lies about in a working folder too."""
     version_family = API_VERSION.partition("/")[0]
     return any(
@@ -225,17 +232,17 @@ def _decode_documents(
     declared: dict[Address, Desired] = {}
     partly_known: dict[Address, Desired] = {}
     for document in documents:
-        draft = draft_document(context, document, values)
+        draft = build_draft_with_variables(context, document, values)
         if draft is None:
             continue
         set_draft_address(context, draft)
         if draft.address is not None:
-            for overlay in overlays.select_matching(draft.address):
-                apply_overlay(context, draft, overlay, values)
+            for overlay in overlays.select_and_mark_used(draft.address):
+                apply_overlay_keeping_address(context, draft, overlay, values)
             if draft.address in position_by_address:
                 first_position = position_by_address[draft.address]
                 context.findings.append(
-                    cross_checks.build_duplicate_finding(
+                    cross_checks.build_declared_twice_error(
                         draft.address, first_position, draft.position
                     )
                 )
@@ -245,30 +252,34 @@ def _decode_documents(
             resource = decode_known_part(context, draft)
             if resource is not None:
                 partly_known[resource.address] = resource
-        elif fits_kind_schema(context, draft):
+        elif fits_schema_or_report(context, draft):
             resource = decode_desired(context, draft)
             if resource is not None:
                 declared[resource.address] = resource
     context.findings.extend(
-        cross_checks.check_undeclared_references({**declared, **partly_known}, position_by_address)
+        cross_checks.iter_undeclared_reference_errors(
+            {**declared, **partly_known}, position_by_address
+        )
     )
-    context.findings.extend(cross_checks.check_shared_sources(declared))
-    context.findings.extend(cross_checks.check_plugin_codes(context, declared))
-    context.findings.extend(overlays.check_unused(position_by_address))
-    context.findings.extend(_check_moves_and_removals(context, position_by_address, ref))
-    fitting = FittedDeclarations(context.target, context.findings)
-    return fitting.fit_resources(add_need_dependencies(declared, context.read_config))
+    context.findings.extend(cross_checks.iter_shared_source_warnings(declared))
+    context.findings.extend(cross_checks.iter_plugin_code_mismatches(context, declared))
+    context.findings.extend(overlays.iter_unused_findings(position_by_address))
+    context.findings.extend(_iter_move_and_removal_findings(context, position_by_address, ref))
+    fitting = ApiCompatibility(context.target, context.findings)
+    return fitting.check_and_drop_unsupported_fields(
+        add_package_dependencies(declared, context.read_config_or_report)
+    )
 
 
-def _check_moves_and_removals(
+def _iter_move_and_removal_findings(
     context: DecodeContext, declared_addresses: Collection[Address], ref: str
 ) -> Iterable[Diagnostic]:
     project, target = context.project, context.target.name
     if ref:
-        return check_moved_undeclared_at_ref(
+        return iter_moved_but_declared_at_ref(
             ref, project.moved, project.removed, declared_addresses, target
         )
-    return check_moved_undeclared(project.moved, project.removed, declared_addresses, target)
+    return iter_moved_but_declared(project.moved, project.removed, declared_addresses, target)
 
 
 class TargetOverlays:
@@ -284,25 +295,25 @@ class TargetOverlays:
         self._moves = context.project.moved if ref else ()
         self._used_patterns: set[str] = set()
 
-    def select_matching(self, address: Address) -> list[Overlay]:
+    def select_and_mark_used(self, address: Address) -> list[Overlay]:
         """Those that fit an address, in the order of the project file."""
         if not self._overlays:
             return []
-        names = list_current_names(address, self._moves) if self._moves else (str(address),)
+        names = list_names_after_moves(address, self._moves) if self._moves else (str(address),)
         matching = [
             overlay for overlay in self._overlays if any(map(overlay.matches_address, names))
         ]
         self._used_patterns.update(overlay.pattern for overlay in matching)
         return matching
 
-    def check_unused(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
+    def iter_unused_findings(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
         """Those that fitted nothing."""
-        return cross_checks.check_unused_overlays(
+        return cross_checks.iter_unused_overlay_findings(
             self._overlays, self._used_patterns, declared_addresses, self._target, self._ref
         )
 
 
-def _encode_resource(resource: Desired) -> dict[str, Any]:
+def _encode_resource_for_digest(resource: Desired) -> dict[str, Any]:
     return {
         "address": str(resource.address),
         "spec": resource.spec,
@@ -317,7 +328,7 @@ def _encode_resource(resource: Desired) -> dict[str, Any]:
     }
 
 
-def _encode_marker(value: Any) -> Any:
+def _encode_marker_for_digest(value: Any) -> Any:
     if isinstance(value, SecretRef):
         return {"$secret": [value.source, value.name, value.format]}
     if isinstance(value, Reference):

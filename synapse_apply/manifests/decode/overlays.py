@@ -52,13 +52,13 @@ def apply_merge_patch(value: Any, patch: Any) -> Any:
     return result
 
 
-def remove_at_path(value: Any, path: Path) -> Any:
+def copy_without_field(value: Any, path: Path) -> Any:
     """A copy without the key that a path leads to; a list that it leads into goes as a whole."""
     if not path or not isinstance(value, Mapping) or path[0] not in value:
         return value
     key, child = path[0], value[path[0]]
     if len(path) > 1 and isinstance(child, Mapping):
-        return {**value, key: remove_at_path(child, path[1:])}
+        return {**value, key: copy_without_field(child, path[1:])}
     return {name: item_value for name, item_value in value.items() if name != key}
 
 

@@ -1,7 +1,7 @@
 """A package's config.yaml as the platform reads it: what it would refuse, and what it ignores.
 
 The shape is data: schemas/v1/package-config.schema.json names the rule that each of its keywords
-stands for. What no schema can say is a row of `_FURTHER_CHECKS`.
+stands for. What no schema can say is a row of `_CHECKS_BEYOND_SCHEMA`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PackageConfig:
     flaws: tuple[PackageFlaw, ...] = ()
 
 
-def read_package_config(data: bytes | str, file: str) -> PackageConfig:
+def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
     """A config.yaml, whatever its bytes are; its flaws may quote what it holds."""
     reading = read_documents(data, file)
     findings = [*reading.diagnostics, *iter_extra_document_findings(reading, file)]
@@ -74,13 +74,13 @@ def read_package_config(data: bytes | str, file: str) -> PackageConfig:
     if findings:
         value = document.value if isinstance(document.value, dict) else {}
         return PackageConfig(value, document.positions, tuple(findings))
-    flaws = dict.fromkeys((*_iter_schema_flaws(document), *_iter_further_flaws(document)))
+    flaws = dict.fromkeys((*_iter_schema_flaws(document), *_iter_flaws_beyond_schema(document)))
     return PackageConfig(
-        document.value, document.positions, (), tuple(sorted(flaws, key=flaw_position_key))
+        document.value, document.positions, (), tuple(sorted(flaws, key=flaw_sort_key_by_position))
     )
 
 
-def flaw_position_key(flaw: PackageFlaw) -> tuple[str, int, int]:
+def flaw_sort_key_by_position(flaw: PackageFlaw) -> tuple[str, int, int]:
     """The order of the file."""
     position = flaw.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
@@ -106,8 +106,8 @@ def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
         )
 
 
-def _iter_further_flaws(document: Document) -> Iterator[PackageFlaw]:
-    for rule, iter_violations in _FURTHER_CHECKS.items():
+def _iter_flaws_beyond_schema(document: Document) -> Iterator[PackageFlaw]:
+    for rule, iter_violations in _CHECKS_BEYOND_SCHEMA.items():
         for path, detail, hint in iter_violations(document):
             yield PackageFlaw(
                 f"package:{rule}",
@@ -152,7 +152,7 @@ def _iter_self_dependencies(document: Document) -> _Violations:
         yield ("dependencies", code), f"`dependencies` of {code} names {code}", "take the line out"
 
 
-def _iter_refused_categories(document: Document) -> _Violations:
+def _iter_categories_refused_by_sdk(document: Document) -> _Violations:
     if document.value.get("category") == "converter":
         detail = (
             "the backend knows `category: converter`, but the platform's SDK, with which its "
@@ -165,7 +165,7 @@ def _iter_refused_categories(document: Document) -> _Violations:
         )
 
 
-def _iter_unread_fields(document: Document) -> _Violations:
+def _iter_smart_tool_type_uses(document: Document) -> _Violations:
     if "smart_tool_type" in document.value:
         detail = "`smart_tool_type` is written by the platform's templates and read by nothing"
         yield ("smart_tool_type",), detail, "write `smart_tool:`"
@@ -185,11 +185,11 @@ def _iter_shared_dockerfiles(document: Document) -> _Violations:
 
 def _iter_yaml11_conflicts(document: Document) -> _Violations:
     """Unquoted texts that are none to YAML 1.1, in which the platform reads the file."""
-    if not any(mark in document.source.text for mark in _yaml11_traps()):
+    if not any(mark in document.source.text for mark in _list_yaml11_traps()):
         return
     for pattern in _TEXT_PATHS:
         for path, text in _iter_matching_texts(document.value, pattern):
-            kind = _describe_yaml11_type(text)
+            kind = _describe_yaml11_non_text(text)
             if kind and _is_unquoted(document, path, text):
                 detail = (
                     f"`{format_dotted_path(path)}` is {kind} to the platform, which reads YAML 1.1"
@@ -198,7 +198,7 @@ def _iter_yaml11_conflicts(document: Document) -> _Violations:
 
 
 @cache
-def _yaml11_traps() -> tuple[str, ...]:
+def _list_yaml11_traps() -> tuple[str, ...]:
     return ("yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF",
             *(f"{digit}{mark}" for digit in "0123456789" for mark in "-:_"), " =")  # fmt: skip
 
@@ -211,7 +211,7 @@ _YAML11_TYPE_LABELS = {
 }
 
 
-def _describe_yaml11_type(text: str) -> str:
+def _describe_yaml11_non_text(text: str) -> str:
     if len(text) > _MAX_SHOWN_LENGTH:
         return ""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], ())
@@ -232,11 +232,11 @@ def _is_unquoted(document: Document, path: Path, text: str) -> bool:
     return value_text.strip().startswith(text)
 
 
-_FURTHER_CHECKS: dict[str, Callable[[Document], _Violations]] = {
-    "category-converter": _iter_refused_categories,
+_CHECKS_BEYOND_SCHEMA: dict[str, Callable[[Document], _Violations]] = {
+    "category-converter": _iter_categories_refused_by_sdk,
     "dependency-itself": _iter_self_dependencies,
     "specifier": _iter_bad_specifiers,
-    "smart-tool-type": _iter_unread_fields,
+    "smart-tool-type": _iter_smart_tool_type_uses,
     "dockerfile": _iter_shared_dockerfiles,
     "yaml-1.1": _iter_yaml11_conflicts,
 }

@@ -37,7 +37,7 @@ class PackageNeed:
     position: Position | None
 
 
-def parse_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
+def parse_package_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
     """Those of a config.yaml; what is malformed there is told elsewhere."""
     value, positions = config
     dependencies = value.get(_DEPENDENCIES_FIELD)
@@ -69,7 +69,7 @@ class DeclaredPlugins:
     plugin_by_code: dict[str, Address] = field(default_factory=dict)
     releases_by_code: dict[str, list[Desired]] = field(default_factory=lambda: defaultdict(list))
 
-    def find_fitting(self, need: PackageNeed) -> Address | None:
+    def find_newest_release_or_plugin(self, need: PackageNeed) -> Address | None:
         """The newest declared release that fits, or the plugin where it has none that does."""
         fitting_releases = [
             release
@@ -83,7 +83,7 @@ class DeclaredPlugins:
     def is_declared(self, code: str) -> bool:
         return code in self.plugin_by_code or code in self.releases_by_code
 
-    def list_versions(self, code: str) -> list[str]:
+    def list_declared_versions(self, code: str) -> list[str]:
         return sorted(
             str(release.spec.get("version", "")) for release in self.releases_by_code.get(code, ())
         )
@@ -95,7 +95,7 @@ def _version_order_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[(
     return sort_key is not None, sort_key or (), version
 
 
-def _collect_needs(
+def _collect_plugins_and_needs(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> tuple[DeclaredPlugins, list[ReleaseNeeds]]:
     declared_plugins, release_needs = DeclaredPlugins(), []
@@ -113,7 +113,7 @@ def _collect_needs(
             declared_plugins.releases_by_code[code].append(resource)
             if plugin is not None:
                 declared_plugins.plugin_by_code.setdefault(code, plugin.address)
-        if needs := parse_needs(config):
+        if needs := parse_package_needs(config):
             release_needs.append(
                 ReleaseNeeds(resource, code if isinstance(code, str) else "", needs)
             )
@@ -123,15 +123,15 @@ def _collect_needs(
 # As `Desired.depends_on`, like a reference: order, graph, refusals and records need nothing new. On
 # v2 a plugin that is created with its first release waits for what that needs. Cycles are searched
 # in strongly connected components alone, because a checkout may hold thousands.
-def add_need_dependencies(
+def add_package_dependencies(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> dict[Address, Desired]:
     """The same resources, each depending on what its package needs as well."""
     resources = dict(declared)
-    declared_plugins, releases = _collect_needs(declared, read_config)
+    declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
     for release_needs in releases:
         needed_addresses = (
-            declared_plugins.find_fitting(need)
+            declared_plugins.find_newest_release_or_plugin(need)
             for need in release_needs.needs
             if need.code != release_needs.code
         )
@@ -148,7 +148,7 @@ def iter_unmet_needs(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> Iterator[tuple[Desired, PackageFlaw]]:
     """What packages need and no manifest offers, or offers in another version."""
-    declared_plugins, releases = _collect_needs(declared, read_config)
+    declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
     for release_needs in releases:
         for need in release_needs.needs:
             need_name = f"`{format_dotted_path(need.path)}` of {release_needs.release.address}"
@@ -167,10 +167,10 @@ def iter_unmet_needs(
                     ),
                 )
             elif (
-                versions := declared_plugins.list_versions(need.code)
-            ) and declared_plugins.find_fitting(need) == declared_plugins.plugin_by_code.get(
-                need.code
-            ):
+                versions := declared_plugins.list_declared_versions(need.code)
+            ) and declared_plugins.find_newest_release_or_plugin(
+                need
+            ) == declared_plugins.plugin_by_code.get(need.code):
                 versions_text = ", ".join(versions)
                 yield (
                     release_needs.release,

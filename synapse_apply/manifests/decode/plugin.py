@@ -24,18 +24,18 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     if source is None:
         value = draft.spec["from"]
         path = value.get("path") if isinstance(value, dict) else value
-        context.check_path_inside(draft, ("spec", "from"), path)
+        context.report_path_outside_project(draft, ("spec", "from"), path)
         return fields
-    config = context.read_config(source, draft)
+    config = context.read_config_or_report(source, draft)
     for key in _CONFIG_FIELDS:
         config_value = config[0].get(key)
         if config_value is None or not isinstance(config_value, str):
             continue
         if key in fields:
-            check_agrees_with_config(context, draft, key, config, source)
+            report_conflict_with_config(context, draft, key, config, source)
         else:
             fields[key] = config_value
-    if context.has_no_config_file(source):
+    if context.is_known_without_config(source):
         context.mark_flaw_reported(source, "package:no-config")
         context.report_finding(
             draft,
@@ -48,7 +48,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     elif (
         "name" not in fields
         and context.read_package_config
-        and not context.is_unreadable_package(source)
+        and not context.is_known_unreadable(source)
     ):
         context.report_finding(
             draft,
@@ -60,7 +60,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     return fields
 
 
-def check_agrees_with_config(
+def report_conflict_with_config(
     context: DecodeContext,
     draft: Draft,
     key: str,

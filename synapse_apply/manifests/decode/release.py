@@ -15,8 +15,8 @@ from synapse_apply.kinds.run_forms import (
 )
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext, Draft
 from synapse_apply.manifests.decode.plugin import PREFIX as PLUGIN
-from synapse_apply.manifests.decode.plugin import check_agrees_with_config
-from synapse_apply.manifests.decode.secret_fields import wrap_secrets
+from synapse_apply.manifests.decode.plugin import report_conflict_with_config
+from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
 from synapse_apply.manifests.schema.named_documents import extract_remote_id, parse_reference
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.address import Address
@@ -33,13 +33,13 @@ def parse_release_source(context: DecodeContext, draft: Draft) -> PackageSource 
     return context.parse_package_source(draft, "file" if "file" in draft.spec else "source")
 
 
-def resolve_version(context: DecodeContext, draft: Draft) -> str | None:
+def resolve_release_version(context: DecodeContext, draft: Draft) -> str | None:
     """The declared version, else the one in the package's config.yaml."""
     declared = draft.spec.get("version")
     if declared is None:
-        declared = context.read_config(parse_release_source(context, draft), draft)[0].get(
-            "version"
-        )
+        declared = context.read_config_or_report(parse_release_source(context, draft), draft)[
+            0
+        ].get("version")
         if contains_known_secret(
             str(declared)
         ):  # it would be part of an address, which is shown everywhere
@@ -52,7 +52,7 @@ def build_release_address(context: DecodeContext, draft: Draft) -> Address | Non
     plugin = draft.spec.get("plugin")
     remote_plugin_id = extract_remote_id(plugin)
     owner = f"id={remote_plugin_id}" if remote_plugin_id else plugin
-    release_version = resolve_version(context, draft)
+    release_version = resolve_release_version(context, draft)
     if not isinstance(owner, str) or not owner or release_version is None:
         return None
     return Address(PREFIX, f"{owner}@{release_version}")
@@ -63,11 +63,11 @@ def decode_release_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     fields["plugin"] = parse_reference(PLUGIN, draft.spec["plugin"])
     source = parse_release_source(context, draft)
-    config = context.read_config(source, draft)
-    _check_source_paths(context, draft)
+    config = context.read_config_or_report(source, draft)
+    _report_source_paths_outside_project(context, draft)
     if "version" in fields:
-        check_agrees_with_config(context, draft, "version", config, source)
-    elif config_version := resolve_version(context, draft):
+        report_conflict_with_config(context, draft, "version", config, source)
+    elif config_version := resolve_release_version(context, draft):
         fields["version"] = config_version
     return fields
 
@@ -80,7 +80,9 @@ def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, An
     verify = draft.spec.get("verify")
     if verify is None:
         return None
-    block: Mapping[str, Any] = wrap_secrets(context, draft, {"verify": verify})["verify"]
+    block: Mapping[str, Any] = replace_and_report_secrets(context, draft, {"verify": verify})[
+        "verify"
+    ]
     page_keys, platform_keys = (
         [key for key in form if key in verify] for form in (PAGE_FORM, PLATFORM_FORM)
     )
@@ -95,7 +97,7 @@ def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, An
         )
         return block
     actions = _list_package_actions(context, draft)
-    action = _select_action(context, draft, actions) if actions else None
+    action = _select_action_or_report(context, draft, actions) if actions else None
     if action is None:
         return block
     if context.target.is_embedded and not platform_keys:
@@ -106,11 +108,13 @@ def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, An
 
 def _list_package_actions(context: DecodeContext, draft: Draft) -> tuple[str, ...]:
     """The actions that the package lists, else those of the declared `config`."""
-    config = context.read_config(parse_release_source(context, draft), draft)[0]
+    config = context.read_config_or_report(parse_release_source(context, draft), draft)[0]
     return list_action_names(config) or list_action_names(draft.spec.get("config"))
 
 
-def _select_action(context: DecodeContext, draft: Draft, actions: tuple[str, ...]) -> str | None:
+def _select_action_or_report(
+    context: DecodeContext, draft: Draft, actions: tuple[str, ...]
+) -> str | None:
     """The action to run; None where none can be told, which is reported."""
     verify = draft.spec["verify"]
     declared = verify.get("action")
@@ -143,23 +147,23 @@ def _select_action(context: DecodeContext, draft: Draft, actions: tuple[str, ...
     return None
 
 
-def _check_source_paths(context: DecodeContext, draft: Draft) -> None:
+def _report_source_paths_outside_project(context: DecodeContext, draft: Draft) -> None:
     for key in ("source", "file"):
         value = draft.spec.get(key)
         if value != PUBLISHED:
             path = value.get("path") if isinstance(value, dict) else value
-            context.check_path_inside(draft, ("spec", key), path)
+            context.report_path_outside_project(draft, ("spec", key), path)
 
 
-def report_missing_version(context: DecodeContext, draft: Draft) -> None:
+def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) -> None:
     """Report why a release has no version; every other reason was reported by the schema."""
     if draft.spec.get("version") is not None:
         return
     source = parse_release_source(context, draft)
-    if source is None or context.is_unreadable_package(source):
-        _check_source_paths(context, draft)
+    if source is None or context.is_known_unreadable(source):
+        _report_source_paths_outside_project(context, draft)
         return
-    config, positions = context.read_config(source)
+    config, positions = context.read_config_or_report(source)
     config_version = config.get("version")
     if config_version is None:
         source_text = (

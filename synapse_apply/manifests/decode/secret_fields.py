@@ -34,7 +34,7 @@ from synapse_apply.model.values import SecretRef, Sensitive
 SENSITIVE = "sensitive"
 _ABSENT = object()
 # To look for what was meant takes long: a hostile document may have thousands of wrong paths.
-_MOST_SUGGESTIONS = 20
+_MAX_SUGGESTIONS = 20
 
 
 @cache
@@ -43,7 +43,7 @@ def list_free_form_fields(schema: str) -> tuple[str, ...]:
     return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
 
 
-def find_named_secrets(draft: Draft) -> frozenset[Path]:
+def list_sensitive_paths(draft: Draft) -> frozenset[Path]:
     """The fields that a document names as secrets, however the rest of it is."""
     block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
     texts = block.get(SENSITIVE) if isinstance(block, dict) else None
@@ -54,41 +54,45 @@ def find_named_secrets(draft: Draft) -> frozenset[Path]:
     return frozenset(path for path in pointers if path[0] in list_free_form_fields(draft.schema))
 
 
-def find_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
+def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
     """The secret fields of a document: its kind's, or those that it names."""
     of_kind = context.marks.kinds.get(draft.schema)
     if of_kind is not None:
         return of_kind.select_spec_marks(draft.spec)
-    named = find_named_secrets(draft) if "lifecycle" in draft.value else frozenset()
+    named = list_sensitive_paths(draft) if "lifecycle" in draft.value else frozenset()
     return UNMARKED.with_named(named) if named else UNMARKED
 
 
-def wrap_secrets(context: DecodeContext, draft: Draft, spec: Mapping[str, Any]) -> dict[str, Any]:
+def replace_and_report_secrets(
+    context: DecodeContext, draft: Draft, spec: Mapping[str, Any]
+) -> dict[str, Any]:
     """The spec with SecretRef in every secret field; the literals there are reported."""
-    walk = _SpecWalk(context, draft, find_marks(context, draft))
+    walk = _SpecWalk(context, draft, select_secret_marks(context, draft))
     names = {path[0] for path in walk.marks.named} if walk.marks.named else ()
     wrapped = {
         # A text outside of the container is neither secret nor a reference.
         key: value
         if type(value) is str and key != walk.marks.container and key not in names
-        else walk.wrap_value(value, (key,))
+        else walk.replace_secrets(value, (key,))
         for key, value in spec.items()
     }
     _report_plain_text_secrets(context, draft, walk.literals)
     if draft.schema not in context.marks.kinds:
         for name in list_free_form_fields(draft.schema):
-            _report_lookalikes(context, draft, wrapped.get(name), (name,))
+            _report_secret_lookalikes(context, draft, wrapped.get(name), (name,))
     return wrapped
 
 
-def check_named_secret(context: DecodeContext, draft: Draft, path: Path, at: Path) -> bool:
+def may_be_sensitive_or_report(
+    context: DecodeContext, draft: Draft, path: Path, pointer_path: Path
+) -> bool:
     """Whether `lifecycle.sensitive` may name this field; reports why not, and what is not there."""
     free = list_free_form_fields(draft.schema)
     if draft.schema in context.marks.kinds:
         selector = context.marks.kinds[draft.schema].selector
         context.report_finding(
             draft,
-            at,
+            pointer_path,
             "Secrets of this kind are known",
             f"which fields of a {draft.schema} are secret follows from its {selector}",
             f"take it out; keys of an own {selector} are described in the project file",
@@ -97,18 +101,20 @@ def check_named_secret(context: DecodeContext, draft: Draft, path: Path, at: Pat
     if path[0] not in free:
         context.report_finding(
             draft,
-            at,
+            pointer_path,
             "Not a free-form field",
             f"`{format_json_pointer(path)}` is never a secret: "
             f"{format_dotted_path(('spec', path[0]))} is no free-form map",
             f"name a field inside of {', '.join(f'/{name}' for name in free)}",
         )
         return False
-    _report_nothing_there(context, draft, path, at)
+    _report_absent_sensitive_path(context, draft, path, pointer_path)
     return True
 
 
-def _report_nothing_there(context: DecodeContext, draft: Draft, path: Path, at: Path) -> None:
+def _report_absent_sensitive_path(
+    context: DecodeContext, draft: Draft, path: Path, pointer_path: Path
+) -> None:
     value: Any = draft.spec
     for end, part in enumerate(path):
         below = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
@@ -117,28 +123,28 @@ def _report_nothing_there(context: DecodeContext, draft: Draft, path: Path, at: 
             continue
         text, above = format_json_pointer(path), format_dotted_path(("spec", *path[:end]))
         detail = f"`{text}` names no field of spec: {above} has no `{part}`"
-        is_early = int(at[-1]) < _MOST_SUGGESTIONS
+        is_early = int(pointer_path[-1]) < _MAX_SUGGESTIONS
         hint = suggest_known_word(str(part), value) if isinstance(value, dict) and is_early else ""
         if isinstance(value, dict) and is_early and (near := find_closest_word(str(part), value)):
             hint = f"did you mean `{format_json_pointer((*path[:end], near, *path[end + 1 :]))}`?"
         elif isinstance(value, list):
             detail = f"`{text}` names a part of {above}, which is a list: a list is one value"
             hint = f"name `{format_json_pointer(path[:end])}`: all of the list is secret"
-        context.report_warning(draft, at, "Sensitive path names nothing", detail, hint)
+        context.report_warning(draft, pointer_path, "Sensitive path names nothing", detail, hint)
         return
 
 
-def _report_lookalikes(context: DecodeContext, draft: Draft, value: Any, path: Path) -> None:
+def _report_secret_lookalikes(context: DecodeContext, draft: Draft, value: Any, path: Path) -> None:
     """A warning for each free-form value that looks like a secret and is not named as one."""
     if isinstance(value, dict):
         for key, below in value.items():
             if isinstance(below, str | list | dict):
-                _report_lookalikes(context, draft, below, (*path, key))
+                _report_secret_lookalikes(context, draft, below, (*path, key))
         return
-    kind = describe_lookalike(path, value)
-    if not kind or _is_allowed(draft, ("spec", *path)):
+    kind = describe_secret_lookalike(path, value)
+    if not kind or _is_allowed_by_comment(draft, ("spec", *path)):
         return
-    source = f"env: {build_variable_name(path)}"
+    source = f"env: {suggest_variable_name(path)}"
     if isinstance(value, list):
         source += ", format: json"
     context.report_warning(
@@ -154,43 +160,45 @@ def _report_lookalikes(context: DecodeContext, draft: Draft, value: Any, path: P
     )
 
 
-def describe_lookalike(path: Path, value: Any) -> str:
+def describe_secret_lookalike(path: Path, value: Any) -> str:
     """What a free-form value, or a part of a list, looks like; "" where it is like no secret."""
     name = str(path[-1])
     if isinstance(value, str):
         return classify_setting_value(name, value)
     if isinstance(value, list):
-        return next((kind for item in value if (kind := describe_lookalike((name,), item))), "")
+        return next(
+            (kind for item in value if (kind := describe_secret_lookalike((name,), item))), ""
+        )
     if isinstance(value, dict):
-        pairs = (describe_lookalike((key,), below) for key, below in value.items())
+        pairs = (describe_secret_lookalike((key,), below) for key, below in value.items())
         return next((kind for kind in pairs if kind), "")
     return ""
 
 
-def build_variable_name(path: Path) -> str:
+def suggest_variable_name(path: Path) -> str:
     """The last name of a path as that of an environment variable."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", str(path[-1])).upper()
     return f"_{name}" if name[:1].isdigit() else name
 
 
-def _is_allowed(draft: Draft, path: Path) -> bool:
+def _is_allowed_by_comment(draft: Draft, path: Path) -> bool:
     """Whether a comment in the manifest says that this value is no secret."""
     place, source = draft.find_position(path), draft.document.source
     if place is None or place.file != source.file:
         return False
-    return has_allow_comment(source.line_and_the_one_above(place.line), 2)
+    return has_allow_comment(source.get_line_and_preceding(place.line), 2)
 
 
 def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: list[Path]) -> None:
     if draft.schema not in context.marks.kinds:
         for path in literals:
-            _report_literal(context, draft, path)
+            _report_plain_text_secret(context, draft, path)
         return
     if not literals:
         return
     provider = draft.spec.get(context.marks.kinds[draft.schema].selector)
     is_described = provider in context.marks.kinds[draft.schema].secret_paths_by_value
-    if not is_described and provider not in schemas.list_provider_names():
+    if not is_described and provider not in schemas.list_provider_schemas():
         return  # said once, of the provider
     if not is_described:
         # Any of them may be harmless: one finding, not one for each.
@@ -205,11 +213,11 @@ def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: l
         )
         return
     for path in literals:
-        _report_literal(context, draft, path)
+        _report_plain_text_secret(context, draft, path)
 
 
-def _report_literal(context: DecodeContext, draft: Draft, path: Path) -> None:
-    name = build_variable_name(path)
+def _report_plain_text_secret(context: DecodeContext, draft: Draft, path: Path) -> None:
+    name = suggest_variable_name(path)
     context.report_warning(
         draft,
         ("spec", *path),
@@ -231,18 +239,18 @@ class _SpecWalk:
     marks: SpecMarks
     literals: list[Path] = field(default_factory=list)
 
-    def wrap_value(self, value: Any, path: Path) -> Any:
+    def replace_secrets(self, value: Any, path: Path) -> Any:
         """The value with SecretRef in place of secrets."""
         if value is None:
             return None
         is_secret = self.marks.is_secret(path)
         if is_secret and _is_value_from(value):
-            return _decode_value_from(self.context, self.draft, value[VALUE_FROM], path)
+            return _decode_value_from_or_report(self.context, self.draft, value[VALUE_FROM], path)
         if isinstance(value, dict) and value and not self.marks.is_whole_secret(path):
             if not is_secret and _is_value_from(value):
                 _report_misplaced_value_from(self.context, self.draft, path)
                 return None
-            return {key: self.wrap_value(child, (*path, key)) for key, child in value.items()}
+            return {key: self.replace_secrets(child, (*path, key)) for key, child in value.items()}
         if isinstance(value, list):
             for reference_path in _iter_value_from_paths(value, path):
                 _report_misplaced_value_from(self.context, self.draft, reference_path, in_list=True)
@@ -288,7 +296,7 @@ def _report_misplaced_value_from(
     context.report_finding(draft, ("spec", *path), ONLY_FOR_SECRETS, detail, hint)
 
 
-def _decode_value_from(
+def _decode_value_from_or_report(
     context: DecodeContext, draft: Draft, source_block: Any, path: Path
 ) -> SecretRef | None:
     block_path = ("spec", *path, VALUE_FROM)
@@ -324,13 +332,13 @@ def _decode_value_from(
         )
         return None
     if source == "env":
-        _check_variable_allowed(context, draft, (*block_path, source), name)
+        _report_forbidden_variable(context, draft, (*block_path, source), name)
     else:
-        _check_file_allowed(context, draft, (*block_path, source), name)
+        _report_forbidden_file(context, draft, (*block_path, source), name)
     return SecretRef(source, name, source_block.get("format", "text"))
 
 
-def _check_variable_allowed(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
+def _report_forbidden_variable(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
     if context.may_read_variable(name):
         return
     if is_forbidden_variable(name):
@@ -362,7 +370,7 @@ def _check_variable_allowed(context: DecodeContext, draft: Draft, path: Path, na
     )
 
 
-def _check_file_allowed(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
+def _report_forbidden_file(context: DecodeContext, draft: Draft, path: Path, name: str) -> None:
     if context.may_read_file(name):
         return
     if setting := context.project.reserved.find_setting_by_file(name, context.project.root):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
-from synapse_apply.manifests.decode.secret_fields import wrap_secrets
+from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
 from synapse_apply.manifests.phrases import find_closest_word, suggest_known_word
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.project import Provider
@@ -18,22 +18,27 @@ def decode_storage_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     provider = draft.spec["provider"]
     provider_description = context.project.providers.get(provider)
     if provider_description is not None:
-        _check_configuration_keys(context, draft, provider_description)
+        _report_wrong_configuration_keys(context, draft, provider_description)
         # Whatever is not described would be taken for a secret, and told once more.
         configuration = draft.spec.get("configuration", {})
         known_configuration = {
             key: value for key, value in configuration.items() if key in provider_description.keys
         }
-        return wrap_secrets(context, draft, {**draft.spec, "configuration": known_configuration})
-    if provider not in schemas.list_provider_names() and provider not in context.unknown_providers:
+        return replace_and_report_secrets(
+            context, draft, {**draft.spec, "configuration": known_configuration}
+        )
+    if (
+        provider not in schemas.list_provider_schemas()
+        and provider not in context.unknown_providers
+    ):
         context.unknown_providers.add(provider)
         _warn_of_unknown_provider(context, draft, provider)
-    return wrap_secrets(context, draft, draft.spec)
+    return replace_and_report_secrets(context, draft, draft.spec)
 
 
 def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: str) -> None:
     closest_name = find_closest_word(
-        provider, (*schemas.list_provider_names(), *context.project.providers)
+        provider, (*schemas.list_provider_schemas(), *context.project.providers)
     )
     describe_hint = (
         f"describe its keys under `providers: {{{provider}: {{keys: ...}}}}` of the project file"
@@ -50,7 +55,9 @@ def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: st
     )
 
 
-def _check_configuration_keys(context: DecodeContext, draft: Draft, provider: Provider) -> None:
+def _report_wrong_configuration_keys(
+    context: DecodeContext, draft: Draft, provider: Provider
+) -> None:
     """The keys of a configuration against those that the project file lists."""
     configuration = draft.spec.get("configuration", {})
     for key in configuration:

@@ -122,12 +122,12 @@ class VariableValues:
         self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
         return False
 
-    def check_values(self) -> None:
+    def report_invalid_values(self) -> None:
         """Report what is wrong with the values themselves, used or not."""
         declared = self.project.variables
         for name in self.command_line_values:
             if name not in declared:
-                self.findings.append(_build_undeclared_finding(name, declared))
+                self.findings.append(_build_undeclared_variable_finding(name, declared))
         for name in declared:
             if self._find_raw_value(declared[name]) is not MISSING:
                 self._resolve_or_missing(name)
@@ -141,7 +141,9 @@ class VariableValues:
 
     def _resolve_or_missing(self, name: str) -> Any:
         if name not in self._resolved_values:
-            self._resolved_values[name] = self._resolve_variable(self.project.variables[name])
+            self._resolved_values[name] = self._compute_value_or_report(
+                self.project.variables[name]
+            )
         return self._resolved_values[name]
 
     def _find_raw_value(self, variable: Variable) -> Any:
@@ -151,7 +153,7 @@ class VariableValues:
             return self.target.variables[variable.name]
         return variable.default if variable.has_default else MISSING
 
-    def _resolve_variable(self, variable: Variable) -> Any:
+    def _compute_value_or_report(self, variable: Variable) -> Any:
         if variable.name in self._resolving:
             cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
             self._report_finding(
@@ -184,9 +186,9 @@ class VariableValues:
             if finding is not None:
                 self.findings.append(finding)
                 return MISSING
-        return self._check_type(variable, self._expand_variables(variable, raw))
+        return self._value_of_type_or_report(variable, self._substitute_or_report(variable, raw))
 
-    def _expand_variables(self, variable: Variable, raw: Any) -> Any:
+    def _substitute_or_report(self, variable: Variable, raw: Any) -> Any:
         """The value with the variables it holds; a cycle under way is left in `_resolving`."""
         findings: list[tuple[str, str, str]] = []
         self._resolving.append(variable.name)
@@ -218,7 +220,7 @@ class VariableValues:
             self._report_finding(variable, summary, f"variable `{variable.name}`: {detail}", hint)
         return value
 
-    def _check_type(self, variable: Variable, value: Any) -> Any:
+    def _value_of_type_or_report(self, variable: Variable, value: Any) -> Any:
         if value is MISSING:
             return MISSING
         if not is_of_variable_type(variable.type, value):
@@ -248,7 +250,7 @@ class VariableValues:
 
 def _is_too_large(value: Any) -> bool:
     characters = 0
-    for nodes, (node, depth) in enumerate(_iter_nodes(value), start=1):
+    for nodes, (node, depth) in enumerate(_iter_nodes_with_depth(value), start=1):
         characters += len(node) if isinstance(node, str) else 0
         if nodes > _MAX_NODES or characters > _MAX_CHARACTERS or depth > _MAX_DEPTH:
             return True
@@ -258,11 +260,12 @@ def _is_too_large(value: Any) -> bool:
 def _estimate_cost(value: Any) -> int:
     """What a value takes in a document, in characters of text."""
     return sum(
-        _NODE_COST + (len(node) if isinstance(node, str) else 0) for node, _ in _iter_nodes(value)
+        _NODE_COST + (len(node) if isinstance(node, str) else 0)
+        for node, _ in _iter_nodes_with_depth(value)
     )
 
 
-def _iter_nodes(value: Any) -> Iterator[tuple[Any, int]]:
+def _iter_nodes_with_depth(value: Any) -> Iterator[tuple[Any, int]]:
     """Everything in a value with its depth, itself at 0."""
     pending = [(value, 0)]
     while pending:
@@ -273,7 +276,7 @@ def _iter_nodes(value: Any) -> Iterator[tuple[Any, int]]:
             pending.extend((child, depth + 1) for child in children)
 
 
-def _build_undeclared_finding(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
+def _build_undeclared_variable_finding(name: str, declared: Mapping[str, Variable]) -> Diagnostic:
     return error_finding(
         "Undeclared variable",
         f"--var {name}: no variable `{name}` is declared",

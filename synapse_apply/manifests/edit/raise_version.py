@@ -18,7 +18,7 @@ VERSION_PATH = ("spec", "version")
 _VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 
-def require_written_version(document: WrittenDocument, release: Desired) -> None:
+def require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
     """InputError for a version that a variable gives: there is nothing here to edit."""
     written_version = document.get_value(*VERSION_PATH)
     if isinstance(written_version, str) and "${" in written_version:
@@ -31,7 +31,7 @@ def require_written_version(document: WrittenDocument, release: Desired) -> None
         )
 
 
-def raise_version(release: Desired, part: str, requested_version: str = "") -> Address:
+def compute_raised_address(release: Desired, part: str, requested_version: str = "") -> Address:
     """The address with the next version of a part, or with `requested_version`.
 
     InputError if it is not higher.
@@ -68,7 +68,7 @@ def raise_version(release: Desired, part: str, requested_version: str = "") -> A
     return Address(release.address.kind, f"{release.address.name.rpartition('@')[0]}@{new_version}")
 
 
-def require_undeclared(new_address: Address, loaded: Iterable[LoadedManifests]) -> None:
+def require_address_undeclared(new_address: Address, loaded: Iterable[LoadedManifests]) -> None:
     """InputError when the new version is declared already."""
     for loaded_target in loaded:
         if new_address in loaded_target.desired:
@@ -88,10 +88,10 @@ def require_no_overlay_conflict(
         overlays: Iterable[Overlay] = target.overlays.values()
         for overlay in overlays:
             if overlay.matches_address(str(old_address)):
-                _require_compatible_overlay(overlay, target, old_address, new_address, keys)
+                _require_overlay_compatible(overlay, target, old_address, new_address, keys)
 
 
-def _require_compatible_overlay(
+def _require_overlay_compatible(
     overlay: Overlay,
     target: Target,
     old_address: Address,

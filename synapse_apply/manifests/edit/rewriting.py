@@ -24,7 +24,7 @@ class Rewrite:
     new_content: bytes = field(repr=False)
 
 
-def rewrite_files(changes: Sequence[Rewrite]) -> None:
+def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
     """Write every file, a link's target where it is one. InputError leaves them as they were.
 
     A file that is not writable, or that changed since it was read, is not replaced.
@@ -38,22 +38,22 @@ def rewrite_files(changes: Sequence[Rewrite]) -> None:
             prepared.append((change, real_path, temporary_path))
             _write_temporary_file(change, real_path, temporary_path)
         for change, real_path, temporary_path in prepared:
-            _require_content(change, real_path, change.old_content)
+            _require_file_content(change, real_path, change.old_content)
             temporary_path.replace(real_path)
             done.append(change)
-            _require_content(change, real_path, change.new_content)
+            _require_file_content(change, real_path, change.new_content)
     except OSError as problem:
-        _restore_files(done)
+        _restore_old_contents(done)
         raise InputError(_build_unwritable_finding(prepared[-1][0], problem)) from None
     except InputError:
-        _restore_files(done)
+        _restore_old_contents(done)
         raise
     finally:
         for _, _, temporary_path in prepared:
             with suppress(OSError):
                 temporary_path.unlink()
     for folder in {real_path.parent for _, real_path, _ in prepared}:
-        _sync_folder(folder)
+        _fsync_folder(folder)
 
 
 def write_new_file(path: FilePath, text: str) -> None:
@@ -97,18 +97,18 @@ def _write_temporary_file(change: Rewrite, real_path: FilePath, temporary_path: 
         os.fsync(file.fileno())
 
 
-def _require_content(change: Rewrite, real_path: FilePath, content: bytes) -> None:
+def _require_file_content(change: Rewrite, real_path: FilePath, content: bytes) -> None:
     if real_path.read_bytes() != content:
         raise InputError(_build_changed_finding(change))
 
 
-def _restore_files(done: Sequence[Rewrite]) -> None:
+def _restore_old_contents(done: Sequence[Rewrite]) -> None:
     for change in done:
         with suppress(OSError):
             change.file.resolve().write_bytes(change.old_content)
 
 
-def _sync_folder(folder: FilePath) -> None:
+def _fsync_folder(folder: FilePath) -> None:
     """The new names outlive a power failure; a system that cannot do that does without."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

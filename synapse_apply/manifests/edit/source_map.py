@@ -53,23 +53,23 @@ class FieldOrigins:
         A value that a variable or a package's config.yaml gives is not written at the field.
         """
         full_path = ("spec", *path)
-        overlay = self._find_setting_overlay(full_path)
+        overlay = self._find_last_overlay_setting(full_path)
         if overlay is not None:
             if overlay.is_pattern:
-                raise InputError(self._build_pattern_refusal(overlay, full_path))
-            edit_spot = self._require_project_spot((*overlay.prefix, *full_path))
+                raise InputError(self._build_pattern_overlay_refusal(overlay, full_path))
+            edit_spot = self._require_spot_in_project_file((*overlay.prefix, *full_path))
         elif self.is_shared:
-            self._require_written_value(full_path, path)
-            edit_spot = self._require_project_spot(
+            self._require_value_in_manifest(full_path, path)
+            edit_spot = self._require_spot_in_project_file(
                 ("targets", self.target.name, "overlays", str(self.resource.address), *full_path)
             )
         else:
-            self._require_written_value(full_path, path)
+            self._require_value_in_manifest(full_path, path)
             return DocumentSpot(self.document, full_path)
         self._require_no_variable(edit_spot)
         return edit_spot
 
-    def _find_setting_overlay(self, full_path: Path) -> Overlay | None:
+    def _find_last_overlay_setting(self, full_path: Path) -> Overlay | None:
         """The overlay whose word on this field is the last one."""
         overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
         matching = [
@@ -84,7 +84,7 @@ class FieldOrigins:
             None,
         )
 
-    def _require_project_spot(self, path: Path) -> DocumentSpot:
+    def _require_spot_in_project_file(self, path: Path) -> DocumentSpot:
         if self.project is None or self.target.position is None:
             raise InputError(
                 self._build_refusal(
@@ -96,7 +96,7 @@ class FieldOrigins:
             )
         return DocumentSpot(self.project, path)
 
-    def _require_written_value(self, full_path: Path, path: Path) -> None:
+    def _require_value_in_manifest(self, full_path: Path, path: Path) -> None:
         self._require_no_variable(DocumentSpot(self.document, full_path))
         written_value = get_at(self.document.document.value, full_path)
         if written_value is ABSENT and get_at(self.resource.spec, path) is not ABSENT:
@@ -139,7 +139,7 @@ class FieldOrigins:
         of_target: Path = ("targets", self.target.name, "variables", name)
         return positions.get(of_target, positions.get(("variables", name)))
 
-    def _build_pattern_refusal(self, overlay: Overlay, full_path: Path) -> Diagnostic:
+    def _build_pattern_overlay_refusal(self, overlay: Overlay, full_path: Path) -> Diagnostic:
         position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
         return self._build_refusal(
             f"{format_dotted_path(full_path)} is set by the overlay {overlay.pattern}, which is "

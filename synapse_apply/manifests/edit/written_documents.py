@@ -57,6 +57,8 @@ def iter_written_documents(
     for target in targets:
         files.update(dict.fromkeys(find_manifest_files(project, target, paths).files))
     for file in files:
-        reading = file_cache.read_file(file, format_display_path(file, str(FilePath.cwd())))
+        reading = file_cache.read_documents_once(
+            file, format_display_path(file, str(FilePath.cwd()))
+        )
         for index, document in enumerate(reading.documents):
             yield WrittenDocument(file, document.source.file, index, document)

@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 from synapse_apply.manifests.edit.rewriting import (
     Rewrite,
     build_existing_file_finding,
-    rewrite_files,
+    rewrite_all_or_none,
     write_new_file,
 )
 from synapse_apply.manifests.schema.schemas import format_schema
@@ -55,7 +55,7 @@ def write_export(
     InputError with every file that cannot be written, or is there with other content and must not
     be replaced; then nothing was written.
     """
-    findings = [*_iter_obstacles(layout, manifests)]
+    findings = [*_iter_obstacle_findings(layout, manifests)]
     if findings:
         raise InputError(*findings)
     result = ExportResult()
@@ -79,7 +79,7 @@ def write_export(
         )
     if not layout.schema_file.exists():
         new_texts[layout.schema_file] = format_schema("manifest")
-    rewrite_files(rewrites)
+    rewrite_all_or_none(rewrites)
     for path, text in new_texts.items():
         write_new_file(path, text)
     result.files += sorted(
@@ -88,7 +88,9 @@ def write_export(
     return result
 
 
-def _iter_obstacles(layout: ExportLayout, manifests: Collection[FilePath]) -> Iterator[Diagnostic]:
+def _iter_obstacle_findings(
+    layout: ExportLayout, manifests: Collection[FilePath]
+) -> Iterator[Diagnostic]:
     """What a file would be written through, or in place of; each told once."""
     files = (*manifests, layout.schema_file)
     if _normalize_real_path(layout.inventory) in set(map(_normalize_real_path, files)):
@@ -99,8 +101,8 @@ def _iter_obstacles(layout: ExportLayout, manifests: Collection[FilePath]) -> It
             "Nothing was written. Name another file with --inventory.",
         )
     for folder in dict.fromkeys((layout.folder, *(file.parent for file in files))):
-        yield from _check_folder_usable(folder, "--out", may_link=folder == layout.folder)
-    yield from _check_folder_usable(layout.inventory.parent, "--inventory", may_link=True)
+        yield from _iter_folder_obstacles(folder, "--out", may_link=folder == layout.folder)
+    yield from _iter_folder_obstacles(layout.inventory.parent, "--inventory", may_link=True)
     for file in files:
         if file.is_symlink():
             yield _build_link_finding(file, "--out")
@@ -113,7 +115,9 @@ def _normalize_real_path(path: FilePath) -> str:
     return os.path.realpath(path).lower()
 
 
-def _check_folder_usable(folder: FilePath, option: str, *, may_link: bool) -> Iterator[Diagnostic]:
+def _iter_folder_obstacles(
+    folder: FilePath, option: str, *, may_link: bool
+) -> Iterator[Diagnostic]:
     """Why no file can be written there; a folder that is not there is made."""
     if folder.is_symlink() and not (may_link and folder.is_dir()):
         yield _build_link_finding(folder, option)

@@ -37,7 +37,7 @@ def explain_invalid_address(address: Address) -> str:
     return "" if is_valid_name(name) else f"a name has {_NAME_RULE}"
 
 
-def make_name_from_text(text: str, fallback: str = "plugin") -> str:
+def normalize_to_name(text: str, fallback: str = "plugin") -> str:
     """The nearest name to a text; `fallback` where nothing of it can stay."""
     candidate = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
     return candidate[:_MAX_NAME_LENGTH].rstrip("-._") or fallback
@@ -48,13 +48,13 @@ def make_unused_name(text: str, number: str, kind: str, used_names: Collection[s
 
     `number` is the object's id, so that the same objects are called the same each time.
     """
-    fallback = make_name_from_text(f"{kind}-{number}", kind)
-    base_name = make_name_from_text(text, fallback)
+    fallback = normalize_to_name(f"{kind}-{number}", kind)
+    base_name = normalize_to_name(text, fallback)
     if base_name not in used_names:
         return base_name
     return next(
         name
-        for name in _iter_numbered_names(base_name, make_name_from_text(number, "id"))
+        for name in _iter_numbered_names(base_name, normalize_to_name(number, "id"))
         if name not in used_names
     )
 

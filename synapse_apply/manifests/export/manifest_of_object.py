@@ -11,15 +11,15 @@ from typing import Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.decode import (
     API_VERSION,
+    build_draft_with_variables,
     decode_desired,
-    draft_document,
-    fits_kind_schema,
+    fits_schema_or_report,
     set_draft_address,
 )
 from synapse_apply.manifests.decode.draft import DecodeContext
 from synapse_apply.manifests.decode.secret_fields import (
     SENSITIVE,
-    describe_lookalike,
+    describe_secret_lookalike,
     list_free_form_fields,
 )
 from synapse_apply.manifests.decode.variables import VariableValues
@@ -134,7 +134,9 @@ class Exporter:
         if address.kind not in self.marks.kinds:
             for name in list_free_form_fields(address.kind):
                 if name in fields:
-                    fields[name] = self._replace_secrets(address, fields[name], (name,), secrets)
+                    fields[name] = self._replace_secrets_with_variables(
+                        address, fields[name], (name,), secrets
+                    )
         tree: dict[str, Any] = _to_manifest_value(fields, (), left_out)
         self._add_live_secret_references(address.kind, tree)
         tree |= extra_fields
@@ -149,31 +151,33 @@ class Exporter:
             if not findings:
                 left_out += self._iter_unseen_secrets(address.kind, spec, tree)
                 return ExportedManifest(address, text, tuple(left_out), written_secrets)
-            removed = [problem for problem in findings if _remove_field(tree, problem.path[1:])]
+            removed = [
+                problem for problem in findings if _remove_field_or_its_list(tree, problem.path[1:])
+            ]
             left_out += [LeftOutField(problem.path[1:], problem.reason) for problem in removed]
             if not removed:
                 return ExportedManifest(address, "", (*left_out, *findings))
         return ExportedManifest(address, "", tuple(left_out))
 
-    def _replace_secrets(
+    def _replace_secrets_with_variables(
         self, address: Address, value: Any, path: Path, secrets: list[SecretVariable]
     ) -> Any:
         """A free-form value with references in place of what is secret, or looks so."""
         if isinstance(value, Mapping):
             return {
-                key: self._replace_secrets(address, below, (*path, key), secrets)
+                key: self._replace_secrets_with_variables(address, below, (*path, key), secrets)
                 for key, below in sorted(value.items())
             }
         is_secret = isinstance(value, Sensitive | WithheldSecret)
-        if not is_secret and not describe_lookalike(path, value):
+        if not is_secret and not describe_secret_lookalike(path, value):
             return value
         bare = value.reveal() if isinstance(value, Sensitive) else value
         is_json = not isinstance(bare, str | WithheldSecret)
-        secret = SecretVariable(path, self._name_variable(address, path), is_json)
+        secret = SecretVariable(path, self._reserve_variable_name(address, path), is_json)
         secrets.append(secret)
         return secret.reference
 
-    def _name_variable(self, address: Address, path: Path) -> str:
+    def _reserve_variable_name(self, address: Address, path: Path) -> str:
         """A name that no other secret has, and that no rule of CI tokens forbids."""
         parts = (address.kind, address.name, *(path[1:] or path))
         name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
@@ -209,7 +213,7 @@ class Exporter:
                 - configuration.keys()
             ):
                 set_at(tree, (marks.container, key), _build_live_reference())
-        if provider not in schemas.list_provider_names():
+        if provider not in schemas.list_provider_schemas():
             return
         schema = schemas.bundle_schema(f"providers/{provider}")
         for key in sorted(
@@ -236,12 +240,12 @@ class Exporter:
         if reading.diagnostics or len(reading.documents) != 1:
             return [_to_left_out_field(finding) for finding in reading.diagnostics]
         context = DecodeContext(self.project, self.target, self.marks)
-        draft = draft_document(
+        draft = build_draft_with_variables(
             context, reading.documents[0], VariableValues(self.project, self.target)
         )
         if draft is not None and not draft.has_unknown_values:
             set_draft_address(context, draft)
-            if fits_kind_schema(context, draft):
+            if fits_schema_or_report(context, draft):
                 decode_desired(context, draft)
         errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
         if errors or draft is None:
@@ -302,11 +306,11 @@ def _explain_unwritable_value(value: Any, depth_left: int) -> str:
     if isinstance(value, list | Mapping) and depth_left < 0:
         return "it stands too deep inside other values"
     return next(
-        (reason for reason in _iter_unwritable_reasons(value, depth_left - 1) if reason), ""
+        (reason for reason in _iter_unwritable_child_reasons(value, depth_left - 1) if reason), ""
     )
 
 
-def _iter_unwritable_reasons(value: Any, depth_left: int) -> Iterator[str]:
+def _iter_unwritable_child_reasons(value: Any, depth_left: int) -> Iterator[str]:
     if isinstance(value, list):
         yield from (_explain_unwritable_value(child, depth_left) for child in value)
     elif isinstance(value, Mapping):
@@ -330,7 +334,7 @@ def _explain_unwritable_text(text: str) -> str:
     return ""
 
 
-def _remove_field(tree: dict[str, Any], path: Path) -> bool:
+def _remove_field_or_its_list(tree: dict[str, Any], path: Path) -> bool:
     """Remove a field, the whole list where it stands in one; False where there is none."""
     names: list[str | int] = []
     for part in path:

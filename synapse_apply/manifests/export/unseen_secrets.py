@@ -10,7 +10,7 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import Sensitive, WithheldSecret, flatten
 
 
-def shows_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
+def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
     """Whether any of these live specs has a secret, masked or not: then none is left out."""
     return any(
         isinstance(value, Sensitive | WithheldSecret)

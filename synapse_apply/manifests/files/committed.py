@@ -14,7 +14,7 @@ from synapse_apply.manifests.files.manifest_files import (
     is_ignored_name,
     is_manifest_name,
 )
-from synapse_apply.manifests.project.project import find_text_position
+from synapse_apply.manifests.project.project import get_text_position
 from synapse_apply.manifests.yaml.reader import ReadResult, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
@@ -93,7 +93,7 @@ def read_committed_manifests(
     visited: set[str] = set()
     for text in listed_paths:
         if not paths and not is_allowed_project_path(project, target, text):
-            result.findings.append(build_outside_finding(text, project, find_text_position(text)))
+            result.findings.append(build_outside_finding(text, project, get_text_position(text)))
             continue
         for path in _iter_manifest_paths(text, commit_folder, result):
             if path not in visited:
@@ -110,8 +110,8 @@ def _iter_manifest_paths(
     path = posixpath.normpath(text)
     is_outside = not commit_folder.contains_path(path)
     entry = None if is_outside else commit_folder.find_entry(path)
-    if entry is None and find_text_position(text) is not None and not is_outside:
-        result.findings.append(_build_not_yet_warning(text, commit_folder))
+    if entry is None and get_text_position(text) is not None and not is_outside:
+        result.findings.append(_build_absent_at_ref_warning(text, commit_folder))
     elif entry is None or entry.unreadable_reason:
         result.findings.append(
             _build_missing_finding(text, commit_folder, entry, is_outside=is_outside)
@@ -130,7 +130,7 @@ def _walk_commit_folder(
         if is_ignored_name(name):
             continue
         if entry.unreadable_reason:
-            result.findings.append(_build_unfit_finding(entry, commit_folder))
+            result.findings.append(_build_unreadable_entry_finding(entry, commit_folder))
         elif entry.is_folder:
             yield from _walk_commit_folder(entry.path, commit_folder, result)
         elif is_manifest_name(name):
@@ -152,8 +152,8 @@ def _build_missing_finding(
     text: str, commit_folder: CommittedFolder, entry: CommittedEntry | None, *, is_outside: bool
 ) -> Diagnostic:
     if entry is not None:
-        return _build_unfit_finding(entry, commit_folder).with_changes(
-            position=find_text_position(text)
+        return _build_unreadable_entry_finding(entry, commit_folder).with_changes(
+            position=get_text_position(text)
         )
     reason = f"is not in {commit_folder.name}"
     hint = "choose another Git ref, or another path"
@@ -164,21 +164,23 @@ def _build_missing_finding(
         "No such file or folder at that Git ref",
         f"`{text}` {reason}",
         hint,
-        position=find_text_position(text),
+        position=get_text_position(text),
     )
 
 
-def _build_not_yet_warning(text: str, commit_folder: CommittedFolder) -> Diagnostic:
+def _build_absent_at_ref_warning(text: str, commit_folder: CommittedFolder) -> Diagnostic:
     """A list of the project file may be younger than the commit."""
     return warning_finding(
         "Listed manifests that are not in that Git ref",
         f"`{text}` is not in {commit_folder.name}, so nothing was declared in it",
         "check that it only came later: what it holds now counts as no longer declared",
-        position=find_text_position(text),
+        position=get_text_position(text),
     )
 
 
-def _build_unfit_finding(entry: CommittedEntry, commit_folder: CommittedFolder) -> Diagnostic:
+def _build_unreadable_entry_finding(
+    entry: CommittedEntry, commit_folder: CommittedFolder
+) -> Diagnostic:
     return error_finding(
         "Manifests that cannot be read at a Git ref",
         f"{entry.path} in {commit_folder.name} {entry.unreadable_reason}",

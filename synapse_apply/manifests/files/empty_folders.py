@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from synapse_apply.manifests.decode.loading import LoadedManifests
-from synapse_apply.manifests.files.manifest_files import find_empty_folders
-from synapse_apply.manifests.project.project import FILE_NAME, find_text_position
+from synapse_apply.manifests.files.manifest_files import list_folders_without_manifests
+from synapse_apply.manifests.project.project import FILE_NAME, get_text_position
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.project import Project
 
@@ -17,7 +17,7 @@ _HOW_TO_BEGIN = (
 )
 
 
-def check_manifests_exist(
+def build_no_manifest_findings(
     project: Project, targets: Iterable[LoadedManifests], paths: Sequence[str] = ()
 ) -> tuple[Diagnostic, ...]:
     """The findings for what was to be checked and holds no manifest.
@@ -29,21 +29,23 @@ def check_manifests_exist(
     if project.file is None and not any(loaded.desired for loaded in readable):
         return (_build_wrong_folder_finding(project, paths),) if readable else ()
     findings = [
-        finding for loaded in readable for finding in _iter_target_warnings(project, loaded, paths)
+        finding
+        for loaded in readable
+        for finding in _iter_no_manifest_warnings(project, loaded, paths)
     ]
     return tuple(dict.fromkeys(findings))
 
 
-def _iter_target_warnings(
+def _iter_no_manifest_warnings(
     project: Project, loaded: LoadedManifests, paths: Sequence[str]
 ) -> Iterator[Diagnostic]:
-    folders = find_empty_folders(project, loaded.target, paths)
+    folders = list_folders_without_manifests(project, loaded.target, paths)
     for text in folders:
         yield warning_finding(
             _NO_MANIFEST,
             f"`{text}` is to be read and holds no manifest",
             _HOW_TO_BEGIN,
-            position=find_text_position(text),
+            position=get_text_position(text),
         )
     if not loaded.desired and not folders:
         yield warning_finding(

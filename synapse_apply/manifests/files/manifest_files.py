@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 
 from synapse_apply.files.checkout import is_written_below, leads_outside_folder
 from synapse_apply.manifests.files.submodules import is_missing_submodule
-from synapse_apply.manifests.project.project import FILE_NAME, find_text_position
+from synapse_apply.manifests.project.project import FILE_NAME, get_text_position
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.project import Project, Target
 
@@ -45,9 +45,9 @@ def find_manifest_files(
     visited: set[FilePath] = set()
     for text, path in entries:
         if not paths and listed_paths and not is_allowed_project_path(project, target, text):
-            result.findings.append(build_outside_finding(text, project, find_text_position(text)))
+            result.findings.append(build_outside_finding(text, project, get_text_position(text)))
             continue
-        if link_finding := _check_links_stay_inside(
+        if link_finding := _find_link_leading_outside(
             project, target, path, text, is_typed=bool(paths)
         ):
             result.findings.append(link_finding)
@@ -59,7 +59,9 @@ def find_manifest_files(
     return result
 
 
-def find_empty_folders(project: Project, target: Target, paths: Sequence[str] = ()) -> list[str]:
+def list_folders_without_manifests(
+    project: Project, target: Target, paths: Sequence[str] = ()
+) -> list[str]:
     """The folders that are to be read and have no file that could be a manifest, as written."""
     return [
         text
@@ -75,7 +77,7 @@ def list_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
     return ("manifests/",) if (project.root / "manifests").is_dir() else (".",)
 
 
-def is_folder_read(project: Project, target: Target, folder: FilePath) -> bool:
+def is_folder_read_by_default(project: Project, target: Target, folder: FilePath) -> bool:
     """Whether what lies in this folder is read without being named."""
     real_folder = os.path.realpath(folder)
     for text in list_manifest_paths(project, target):
@@ -121,7 +123,7 @@ def is_manifest_name(name: str) -> bool:
     return name.endswith(_MANIFEST_SUFFIXES) and name != FILE_NAME
 
 
-def _check_links_stay_inside(
+def _find_link_leading_outside(
     project: Project, target: Target, path: FilePath, text: str, *, is_typed: bool
 ) -> Diagnostic | None:
     """The finding for a path whose links leave the project, though it lies there as it is written.
@@ -149,7 +151,7 @@ def _check_links_stay_inside(
     ):
         return None
     return _build_outside_link_finding(str(path), project).with_changes(
-        position=find_text_position(text)
+        position=get_text_position(text)
     )
 
 
@@ -162,19 +164,21 @@ def _iter_entry_files(
         result.listed_files.add(path)
         yield path
     elif is_folder:
-        yield from _walk_folder(str(path), project, result)
+        yield from _walk_manifest_files(str(path), project, result)
     else:
         result.findings.append(
             error_finding(
                 "No such file or folder",
                 f"`{text}` is listed as manifests and does not exist",
                 "make it, or remove it from the list",
-                position=find_text_position(text),
+                position=get_text_position(text),
             )
         )
 
 
-def _walk_folder(folder: str, project: Project, result: ManifestFiles) -> Iterator[FilePath]:
+def _walk_manifest_files(
+    folder: str, project: Project, result: ManifestFiles
+) -> Iterator[FilePath]:
     folder_entries = _scan_folder(folder, result)
     if not folder_entries and is_missing_submodule(FilePath(folder)):
         result.findings.append(_build_submodule_finding(folder))
@@ -182,7 +186,7 @@ def _walk_folder(folder: str, project: Project, result: ManifestFiles) -> Iterat
         if is_ignored_name(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk_folder(entry.path, project, result)
+            yield from _walk_manifest_files(entry.path, project, result)
         elif entry.is_symlink() and _is_link_to_folder(entry):
             result.findings.append(_build_linked_folder_finding(entry.path))
         elif is_manifest_name(entry.name):

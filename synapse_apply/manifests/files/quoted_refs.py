@@ -21,7 +21,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
 
 # What stands behind a key is near it; a bound keeps the search linear whatever a file holds.
-_NEAR = 1000
+_MAX_DISTANCE = 1000
 _KEY = r"""(?:^|[\s{,"'])%s["']?[ \t]*:\s*"""
 _PLAIN = r"""[^\s"',{}\[\]#](?:\{[^}\n]*\}|[^,}\]#\n])*"""
 _SCALAR = rf"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|{_PLAIN})"""
@@ -31,7 +31,7 @@ _AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
 
 # For commands without manifests: reading 1,000 manifests takes 0.4 s, searching their text a tenth
 # of it. One reference too many does no harm, because it only adds to what is masked.
-def list_references(project: Project, target: Target) -> set[SecretRef]:
+def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
     """The variables and files that the project's files name for secrets of one target.
 
     Files that cannot be read are passed over. Without a project file there is the embedded backend
@@ -42,13 +42,13 @@ def list_references(project: Project, target: Target) -> set[SecretRef]:
     files = [project.file, *find_manifest_files(project, target).files]
     values = VariableValues(project, target, {})
     return {
-        SecretRef(source, _expand(name, values), form)
+        SecretRef(source, _substitute_or_keep(name, values), form)
         for file in files
-        for source, name, form in _references_in(_text_of(file))
+        for source, name, form in _iter_references_in_text(_read_text_with_value_from(file))
     }
 
 
-def _text_of(file: Path) -> str:
+def _read_text_with_value_from(file: Path) -> str:
     with suppress(OSError):
         content = read_plain_file(file)
         if VALUE_FROM.encode() in content:
@@ -56,17 +56,17 @@ def _text_of(file: Path) -> str:
     return ""
 
 
-def _references_in(text: str) -> Iterator[tuple[str, str, str]]:
+def _iter_references_in_text(text: str) -> Iterator[tuple[str, str, str]]:
     """(source, name, format) of each reference of a text."""
     for piece in text.split(VALUE_FROM)[1:]:
-        near = piece[:_NEAR]
+        near = piece[:_MAX_DISTANCE]
         if match := _SOURCE.search(near):
-            yield match[1], _plain(match[2]), "text"
+            yield match[1], _unquote_scalar(match[2]), "text"
             if _AS_JSON.search(near):
-                yield match[1], _plain(match[2]), "json"
+                yield match[1], _unquote_scalar(match[2]), "json"
 
 
-def _plain(scalar: str) -> str:
+def _unquote_scalar(scalar: str) -> str:
     """The text of a scalar of YAML, quoted or not."""
     if scalar.startswith('"'):
         with suppress(ValueError):
@@ -75,7 +75,7 @@ def _plain(scalar: str) -> str:
     return scalar[1:-1].replace("''", "'") if scalar.startswith("'") else scalar.strip()
 
 
-def _expand(name: str, values: VariableValues) -> str:
+def _substitute_or_keep(name: str, values: VariableValues) -> str:
     """A name with the project's variables in it; as it stands where they have no value here."""
     if "${" not in name:
         return name

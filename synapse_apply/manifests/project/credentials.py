@@ -33,14 +33,14 @@ ReadLogin = Callable[[], Login | None]
 
 
 @frozen
-class _CredentialLookup:
+class _SettingLookup:
     """A setting, and every place that was looked at for it."""
 
     value: str
     offers: tuple[SettingOffer, ...]
 
 
-def fill_target_settings(
+def fill_url_token_and_tenant(
     target: Target, environ: Mapping[str, str], read_login: ReadLogin
 ) -> Target:
     """The target with its holes filled, and what was looked at for each.
@@ -58,7 +58,7 @@ def fill_target_settings(
     )
 
 
-def describes_backend(environ: Mapping[str, str], read_login: ReadLogin) -> bool:
+def environment_or_login_has_host(environ: Mapping[str, str], read_login: ReadLogin) -> bool:
     """Whether a backend is described without a project file."""
     stored_login = None if environ.get(HOST_VARIABLE) else read_login()
     return bool(
@@ -69,11 +69,11 @@ def describes_backend(environ: Mapping[str, str], read_login: ReadLogin) -> bool
 
 def _resolve_url(
     target: Target, environ: Mapping[str, str], read_login: ReadLogin
-) -> _CredentialLookup:
-    declared_url, variable_url = target.url, "" if target.url else read_host_url(environ)
+) -> _SettingLookup:
+    declared_url, variable_url = target.url, "" if target.url else read_valid_host_url(environ)
     if declared_url:
         other_url = environ.get(HOST_VARIABLE, "").rstrip("/")
-        return _CredentialLookup(
+        return _SettingLookup(
             declared_url,
             (
                 SettingOffer("url of the target"),
@@ -82,11 +82,11 @@ def _resolve_url(
         )
     offers = [SettingOffer("url of the target", _NOT_SET)]
     if variable_url:
-        return _CredentialLookup(variable_url, (*offers, SettingOffer(HOST_VARIABLE)))
+        return _SettingLookup(variable_url, (*offers, SettingOffer(HOST_VARIABLE)))
     offers.append(SettingOffer(HOST_VARIABLE, _NOT_SET))
     stored_login = read_login()
     reason = _explain_unusable_login(stored_login)
-    return _CredentialLookup(
+    return _SettingLookup(
         stored_login.url if stored_login and not reason else "",
         (*offers, _build_login_offer(stored_login, reason)),
     )
@@ -130,22 +130,20 @@ def _resolve_token(
 
 def _resolve_tenant(
     target: Target, token: SecretRef | None, environ: Mapping[str, str], read_login: ReadLogin
-) -> _CredentialLookup:
+) -> _SettingLookup:
     """A login's tenant is that of its token, and says nothing of another."""
     variable_tenant = environ.get(TENANT_VARIABLE, "")
     if target.tenant:
         variable_offer = _build_overridden_offer(TENANT_VARIABLE, variable_tenant, target.tenant)
-        return _CredentialLookup(
-            target.tenant, (SettingOffer("tenant of the target"), variable_offer)
-        )
+        return _SettingLookup(target.tenant, (SettingOffer("tenant of the target"), variable_offer))
     offers = [SettingOffer("tenant of the target", _NOT_SET)]
     if variable_tenant:
-        return _CredentialLookup(variable_tenant, (*offers, SettingOffer(TENANT_VARIABLE)))
+        return _SettingLookup(variable_tenant, (*offers, SettingOffer(TENANT_VARIABLE)))
     offers.append(SettingOffer(TENANT_VARIABLE, _NOT_SET))
     stored_login = read_login() if token is not None and token.source == "login" else None
     if stored_login is None or not stored_login.tenant:
-        return _CredentialLookup("", tuple(offers))
-    return _CredentialLookup(stored_login.tenant, (*offers, SettingOffer(stored_login.file_label)))
+        return _SettingLookup("", tuple(offers))
+    return _SettingLookup(stored_login.tenant, (*offers, SettingOffer(stored_login.file_label)))
 
 
 def _build_overridden_offer(name: str, variable_value: str, used_value: str) -> SettingOffer:
@@ -176,7 +174,7 @@ def _build_login_offer(login: Login | None, reason: str) -> SettingOffer:
     )
 
 
-def read_host_url(environ: Mapping[str, str]) -> str:
+def read_valid_host_url(environ: Mapping[str, str]) -> str:
     """The URL of the environment: what the project file may not hold, it may not either."""
     url = environ.get(HOST_VARIABLE, "").rstrip("/")
     if url and not schemas.is_valid_target_url(url):

@@ -50,7 +50,7 @@ def add_default_rules(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
     return (*common, *(rule for rule in DEFAULT_RULES if rule.name not in names))
 
 
-def merge_target_rules(
+def merge_rules_for_target(
     common: Sequence[PolicyRule],
     own: Sequence[PolicyRule],
     target_path: Path,

@@ -15,9 +15,9 @@ from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.project.policy import (
     add_default_rules,
     decode_rules,
-    merge_target_rules,
+    merge_rules_for_target,
 )
-from synapse_apply.manifests.project.refactoring import RefactoringReader
+from synapse_apply.manifests.project.refactoring import RefactoringDecoder
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
 from synapse_apply.manifests.schema.unsupported import iter_unsupported_settings
@@ -51,7 +51,7 @@ class PlacedText(str):
     position: Position | None
 
 
-def find_text_position(text: str) -> Position | None:
+def get_text_position(text: str) -> Position | None:
     """Where a text of the project file stands; None for one from elsewhere."""
     return getattr(text, "position", None)
 
@@ -74,7 +74,7 @@ def build_default_project(root: FilePath) -> Project:
     return Project(root=root, file=None, targets={EMBEDDED: Target(EMBEDDED)})
 
 
-def read_project(
+def read_and_check_project(
     file: FilePath, display_name: str, data: bytes | None = None
 ) -> tuple[Project | None, tuple[Diagnostic, ...]]:
     """The project of a file, or None and why it cannot be used.
@@ -138,10 +138,10 @@ class _ProjectDecoder:
         }
         targets = {name: self._decode_target(name) for name in value.get("targets", {})}
         targets.setdefault(EMBEDDED, self._build_target(EMBEDDED, {}, None))
-        self._check_target_variables(variables)
-        self._check_required_targets(targets)
-        refactoring = RefactoringReader(value, self.positions, self._report_finding)
-        moved = refactoring.read_moves()
+        self._report_undeclared_target_variables(variables)
+        self._report_wrong_required_targets(targets)
+        refactoring = RefactoringDecoder(value, self.positions, self._report_finding)
+        moved = refactoring.decode_moves()
         default = value.get("default_target", "")
         if default and default not in targets:
             self._report_finding(
@@ -153,13 +153,13 @@ class _ProjectDecoder:
         return Project(
             root=file.parent,
             file=file,
-            manifests=self._list_manifest_texts(("manifests",), value),
+            manifests=self._list_texts_with_positions(("manifests",), value),
             variables=variables,
             targets=targets,
             reserved=collect_reserved_sources(targets),
             default_target=default,
             moved=moved,
-            removed=refactoring.read_removals(moved),
+            removed=refactoring.decode_removals(moved),
             max_package_size=value.get("max_package_size", 4 * 1024**3),
             providers=self._decode_providers(),
         )
@@ -167,7 +167,7 @@ class _ProjectDecoder:
     def _decode_providers(self) -> dict[str, Provider]:
         providers = {}
         for name, description in self.value.get("providers", {}).items():
-            if name in schemas.list_described_providers():
+            if name in schemas.list_providers_with_known_secrets():
                 self._report_finding(
                     ("providers", name),
                     "Provider is known already",
@@ -190,7 +190,9 @@ class _ProjectDecoder:
             error_finding(summary, detail, hint, position=self.positions.get(path), path=path)
         )
 
-    def _list_manifest_texts(self, path: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    def _list_texts_with_positions(
+        self, path: Path, settings: Mapping[str, Any]
+    ) -> tuple[str, ...]:
         texts = []
         for index, text in enumerate(settings.get("manifests", ())):
             placed_text = PlacedText(text)
@@ -198,7 +200,7 @@ class _ProjectDecoder:
             texts.append(placed_text)
         return tuple(texts)
 
-    def _check_target_variables(self, declared: Mapping[str, Variable]) -> None:
+    def _report_undeclared_target_variables(self, declared: Mapping[str, Variable]) -> None:
         for target, settings in self.value.get("targets", {}).items():
             for name in settings.get("variables", {}):
                 if name not in declared:
@@ -209,7 +211,7 @@ class _ProjectDecoder:
                         suggest_known_word(name, declared) or "declare it under `variables:`",
                     )
 
-    def _check_required_targets(self, targets: Mapping[str, Target]) -> None:
+    def _report_wrong_required_targets(self, targets: Mapping[str, Target]) -> None:
         for name, target in targets.items():
             for index, required_name in enumerate(target.require_verified):
                 field_path: Path = ("targets", name, "require_verified", index)
@@ -279,7 +281,7 @@ class _ProjectDecoder:
                 variable: self.positions[(*target_path, "variables", variable)]
                 for variable in settings.get("variables", {})
             },
-            manifests=self._list_manifest_texts(("targets", name, "manifests"), settings),
+            manifests=self._list_texts_with_positions(("targets", name, "manifests"), settings),
             overlays={
                 pattern: Overlay(
                     pattern,
@@ -298,7 +300,7 @@ class _ProjectDecoder:
             guards=GuardSettings(**guards),
             policy=Policy(
                 policy.get("unreleased_source", "note"),
-                merge_target_rules(common, rules, target_path, self._report_finding),
+                merge_rules_for_target(common, rules, target_path, self._report_finding),
             ),
             unsupported_fields=settings.get("unsupported_fields", "error"),
             position=position,

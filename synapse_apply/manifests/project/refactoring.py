@@ -21,7 +21,7 @@ ReportFinding = Callable[[Path, str, str, str], None]
 """Told where in the project file, and summary, detail and hint."""
 
 
-class RefactoringReader:
+class RefactoringDecoder:
     """Reads both lists of a project file that fits its schema; what is wrong goes to `find`."""
 
     def __init__(
@@ -34,7 +34,7 @@ class RefactoringReader:
         self._positions = positions
         self._report_finding = report_finding
 
-    def read_moves(self) -> tuple[MovedAddress, ...]:
+    def decode_moves(self) -> tuple[MovedAddress, ...]:
         """Every rename in the order of the file; a chain is several of them."""
         moves: list[MovedAddress] = []
         sources: set[Address] = set()
@@ -65,10 +65,10 @@ class RefactoringReader:
                 moves.append(MovedAddress(old, new, self._positions.get(row_path)))
             sources.add(old)
             targets.add(new)
-        self._report_cycles(moves)
+        self._report_move_cycles(moves)
         return tuple(moves)
 
-    def read_removals(self, moves: Sequence[MovedAddress]) -> tuple[RemovedAddress, ...]:
+    def decode_removals(self, moves: Sequence[MovedAddress]) -> tuple[RemovedAddress, ...]:
         """Every address that is let go; one that is also moved is a contradiction."""
         removal_by_address: dict[Address, RemovedAddress] = {}
         sources = {move.old for move in moves}
@@ -96,7 +96,7 @@ class RefactoringReader:
         self._report_finding(path, "Malformed address", f"`{text}` is no address", hint)
         return None
 
-    def _report_cycles(self, moves: Iterable[MovedAddress]) -> None:
+    def _report_move_cycles(self, moves: Iterable[MovedAddress]) -> None:
         """Each cycle once, at its first row."""
         new_by_old = {move.old: move.new for move in moves}
         reported: set[Address] = set()
@@ -117,7 +117,7 @@ class RefactoringReader:
         return Address(kind, name)
 
 
-def check_moved_undeclared(
+def iter_moved_but_declared(
     moves: Iterable[MovedAddress],
     removals: Iterable[RemovedAddress],
     declared_addresses: Collection[Address],
@@ -146,7 +146,7 @@ def check_moved_undeclared(
             )
 
 
-def check_moved_undeclared_at_ref(
+def iter_moved_but_declared_at_ref(
     ref: str,
     moves: Iterable[MovedAddress],
     removals: Iterable[RemovedAddress],
@@ -183,7 +183,7 @@ def check_moved_undeclared_at_ref(
             )
 
 
-def list_current_names(address: Address, moves: Iterable[MovedAddress]) -> tuple[str, ...]:
+def list_names_after_moves(address: Address, moves: Iterable[MovedAddress]) -> tuple[str, ...]:
     """An address and those that moves gave it since, or its owner, as overlays name it today."""
     new_by_old = {move.old: move.new for move in moves}
     names, current = [str(address)], address
@@ -194,6 +194,6 @@ def list_current_names(address: Address, moves: Iterable[MovedAddress]) -> tuple
     owner_name, separator, version = address.name.rpartition("@")
     if kind is not None and kind.series_field and separator:
         owner_address = Address(kind.rules[kind.series_field].references, owner_name)
-        owner_names = list_current_names(owner_address, moves)[1:]
+        owner_names = list_names_after_moves(owner_address, moves)[1:]
         names += (f"{address.kind}/{name.partition('/')[2]}@{version}" for name in owner_names)
     return tuple(names)

@@ -10,8 +10,8 @@ from synapse_apply.manifests.project.credentials import (
     HOST_VARIABLE,
     TOKEN_VARIABLE,
     ReadLogin,
-    describes_backend,
-    fill_target_settings,
+    environment_or_login_has_host,
+    fill_url_token_and_tenant,
 )
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import EMBEDDED, Project, Target
@@ -28,7 +28,7 @@ def read_no_login() -> None:
     """No login."""
 
 
-def choose_target(
+def choose_and_fill_target(
     project: Project,
     name: str | None,
     environ: Mapping[str, str],
@@ -39,7 +39,7 @@ def choose_target(
 
     InputError when the name is unknown or none was given and more than one could be meant.
     """
-    return fill_target_settings(
+    return fill_url_token_and_tenant(
         _choose_unfilled_target(project, name, environ, is_interactive, read_login),
         environ,
         read_login,
@@ -97,7 +97,7 @@ def _require_named_target(
     if (
         _NAME_PATTERN.fullmatch(name)
         and not list_declared_targets(project)
-        and describes_backend(environ, read_login)
+        and environment_or_login_has_host(environ, read_login)
     ):
         # Without a project file the environment alone describes a backend; the name is its own.
         return Target(name)

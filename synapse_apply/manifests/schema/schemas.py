@@ -91,12 +91,12 @@ def format_schema(name: str) -> str:
     return json.dumps(bundle_schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
-def _remove_templates(node: Any) -> Any:
+def _remove_variable_templates(node: Any) -> Any:
     if isinstance(node, list):
-        return [_remove_templates(item) for item in node]
+        return [_remove_variable_templates(item) for item in node]
     if not isinstance(node, dict):
         return node
-    cleaned = {key: _remove_templates(value) for key, value in node.items()}
+    cleaned = {key: _remove_variable_templates(value) for key, value in node.items()}
     options = cleaned.get("anyOf")
     if isinstance(options, list):
         remaining = [
@@ -111,7 +111,7 @@ def _remove_templates(node: Any) -> Any:
 @cache
 def build_strict_schema(name: str) -> dict[str, Any]:
     """A bundled schema as values must fit it once variables have theirs."""
-    strict_schema: dict[str, Any] = _remove_templates(bundle_schema(name))
+    strict_schema: dict[str, Any] = _remove_variable_templates(bundle_schema(name))
     return strict_schema
 
 
@@ -128,7 +128,7 @@ def is_valid_target_url(text: str) -> bool:
 
 
 @cache
-def list_provider_names() -> tuple[str, ...]:
+def list_provider_schemas() -> tuple[str, ...]:
     """The storage providers whose keys are described."""
     return tuple(
         name.partition("/")[2] for name in list_schema_names() if name.startswith("providers/")
@@ -155,7 +155,7 @@ def read_secret_marks() -> SecretMarks:
     A provider whose schema is secret as a whole is left out: then every leaf is secret.
     """
     by_value, described = {}, {}
-    for provider in list_provider_names():
+    for provider in list_provider_schemas():
         schema = _read_schema("providers/" + provider)
         if schema.get("x-secret"):
             continue
@@ -171,12 +171,12 @@ def read_secret_marks() -> SecretMarks:
 
 
 @cache
-def list_described_providers() -> frozenset[str]:
+def list_providers_with_known_secrets() -> frozenset[str]:
     """The storage providers of which it is known what their keys are."""
     return frozenset(read_secret_marks().kinds["storage"].secret_paths_by_value)
 
 
-def add_provider_marks(project_providers: Mapping[str, Provider]) -> SecretMarks:
+def build_marks_with_project_providers(project_providers: Mapping[str, Provider]) -> SecretMarks:
     """The same with the providers that a project describes."""
     if not project_providers:
         return read_secret_marks()

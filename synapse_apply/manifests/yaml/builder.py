@@ -142,7 +142,7 @@ class Builder:
 
     def _read_tagged_scalar(self, event: Any, value_mark: Mark) -> str:
         if event.tag not in _STRING_TAGS:
-            self._check_tag(event.tag, value_mark)
+            self._report_unsupported_tag(event.tag, value_mark)
         text: str = event.value
         return text
 
@@ -177,7 +177,7 @@ class Builder:
         )
         return _MERGE_KEY
 
-    def _check_tag(self, tag: str, value_mark: Mark) -> None:
+    def _report_unsupported_tag(self, tag: str, value_mark: Mark) -> None:
         if tag not in _CORE_TAGS:
             is_core = tag.startswith(_YAML_TAG_PREFIX)
             tag_text = "!!" + tag.removeprefix(_YAML_TAG_PREFIX) if is_core else tag
@@ -244,19 +244,19 @@ class Builder:
 
     def _open_map(self, event: Any) -> None:
         self._stack.append(
-            _OpenCollection({}, {}, True, self._check_collection_start(event), event.anchor)
+            _OpenCollection({}, {}, True, self._check_and_pack_start(event), event.anchor)
         )
 
     def _open_list(self, event: Any) -> None:
         self._stack.append(
-            _OpenCollection([], [], False, self._check_collection_start(event), event.anchor)
+            _OpenCollection([], [], False, self._check_and_pack_start(event), event.anchor)
         )
 
-    def _check_collection_start(self, event: Any) -> Mark:
+    def _check_and_pack_start(self, event: Any) -> Mark:
         start = event.start_mark
         start_mark: Mark = start.line + self._first_line << COLUMN_BITS | start.column
         if event.tag is not None and event.tag != "!":
-            self._check_tag(event.tag, start_mark)
+            self._report_unsupported_tag(event.tag, start_mark)
         if len(self._stack) >= MAX_DEPTH:
             self._report(
                 "Nested too deeply",
@@ -279,7 +279,7 @@ class Builder:
 
     def _add_alias(self, event: Any) -> None:
         alias_mark = self._pack_event_mark(event)
-        value, tree, size = self._find_anchored_value(event.anchor, alias_mark)
+        value, tree, size = self._find_anchored_or_report(event.anchor, alias_mark)
         self._aliased_count += size
         if self._aliased_count > MAX_ALIASED_NODES:
             self._report(
@@ -297,7 +297,9 @@ class Builder:
                 return
         self._add_value(value, tree if type(tree) is tuple else alias_mark, alias_mark)
 
-    def _find_anchored_value(self, name: str, alias_mark: Mark) -> tuple[Any, PositionTree, int]:
+    def _find_anchored_or_report(
+        self, name: str, alias_mark: Mark
+    ) -> tuple[Any, PositionTree, int]:
         anchored = self._anchors.get(name)
         if anchored is None:
             is_open = any(frame.anchor == name for frame in self._stack)

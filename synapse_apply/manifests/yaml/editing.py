@@ -73,12 +73,15 @@ def apply_edits(text: str, name: str, edits: Iterable[Edit]) -> str:
 def _apply_edit(text: str, name: str, edit: Edit) -> str:
     request = _EditRequest(text, name, edit)
     candidates = list(request.iter_candidate_texts())
-    expected_content = request.expected_content()
+    expected_content = request.compute_expected_content()
     if expected_content == request.current_content:
         return text
     for candidate in candidates:
         reading = read_documents(candidate, name)
-        if not reading.diagnostics and request.comparable_content(reading) == expected_content:
+        if (
+            not reading.diagnostics
+            and request.compute_comparable_content(reading) == expected_content
+        ):
             return candidate
     reason, hint = "changing it would change more than it", "It may be shared through an alias."
     if request.lost_comments:
@@ -106,17 +109,17 @@ class _EditRequest:
         if edit.document >= len(roots):
             raise IndexError(f"{name} has no document {edit.document}")
         self._root = ValueSlot(roots[edit.document], reading.documents[edit.document].value)
-        self.current_content = self.comparable_content(reading)
+        self.current_content = self.compute_comparable_content(reading)
         self.lost_comments: list[str] = []
 
-    def comparable_content(self, reading: ReadResult) -> str:
+    def compute_comparable_content(self, reading: ReadResult) -> str:
         """What a text says; equal for two that differ in nothing that counts.
 
         Outside of the edit the order of keys counts, and 1 is not 1.0.
         """
-        return self._format_comparable_content(_copy_document_values(reading.documents))
+        return self._format_for_comparison(_copy_document_values(reading.documents))
 
-    def expected_content(self) -> str:
+    def compute_expected_content(self) -> str:
         """What is said after the edit."""
         values = _copy_document_values(self._documents)
         container: Any = values[self._edit.document]
@@ -137,9 +140,9 @@ class _EditRequest:
             pairs.insert(insert_index, (last_part, self._edit.value))
             container.clear()
             container.update(pairs)
-        return self._format_comparable_content(values)
+        return self._format_for_comparison(values)
 
-    def _format_comparable_content(self, values: list[Any]) -> str:
+    def _format_for_comparison(self, values: list[Any]) -> str:
         edit, edited_value = self._edit, ""
         if is_collection(edit.value) and edit.document < len(values):
             container: Any = values[edit.document]

@@ -79,11 +79,11 @@ def _pair_equal_in_long_lists(old_texts: Sequence[str], new_texts: Sequence[str]
     """
     if len(old_texts) * len(new_texts) <= _MAX_COMPARED:
         return []
-    index_by_item = {item: n for n, item in enumerate(_number_repetitions(old_texts))}
+    index_by_item = {item: n for n, item in enumerate(_number_equal_items(old_texts))}
     moved = _find_longest_rising_pairs(
         [
             (index_by_item[item], n)
-            for n, item in enumerate(_number_repetitions(new_texts))
+            for n, item in enumerate(_number_equal_items(new_texts))
             if item in index_by_item
         ]
     )
@@ -92,7 +92,7 @@ def _pair_equal_in_long_lists(old_texts: Sequence[str], new_texts: Sequence[str]
     return stayed if len(old_texts) == len(new_texts) and len(stayed) >= len(moved) else moved
 
 
-def _number_repetitions(items: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _number_equal_items(items: Sequence[str]) -> Iterator[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for item in items:
         counts[item] += 1
@@ -171,7 +171,7 @@ class _SharedContent:
                 )
                 / max_length
             )
-        if _classify_collection(old_item) is not _classify_collection(new_item):
+        if _collection_type_or_str(old_item) is not _collection_type_or_str(new_item):
             return 0.0
         old_counts, new_counts = self._counts
         keys = (
@@ -196,12 +196,12 @@ def _list_comparable_parts(item: Any) -> list[tuple[str, str]]:
         ]
     return (
         [("", format_normalized_json(child, in_list=True)) for child in item]
-        if _classify_collection(item) is list
+        if _collection_type_or_str(item) is list
         else []
     )
 
 
-def _classify_collection(value: Any) -> type:
+def _collection_type_or_str(value: Any) -> type:
     if isinstance(value, Mapping):
         return dict
     return list if isinstance(value, list | tuple) else str

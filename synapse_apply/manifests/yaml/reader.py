@@ -62,7 +62,7 @@ class SourceText:
                 return candidate_text
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    def line_and_the_one_above(self, number: int) -> str:
+    def get_line_and_preceding(self, number: int) -> str:
         """A line of the text (from 1), behind the one above it, which is empty for the first."""
         lines = ["", *_split_lines(self.text)[max(number - 2, 0) : number]]
         return "\n".join(lines[-2:])
@@ -114,7 +114,7 @@ def read_documents(data: bytes | str, file: str) -> ReadResult:
         return ReadResult((), tuple(findings))
     reader = _YamlReader(SourceText(file, text, "${" in text, FILL_IN in text))
     with pause_gc():
-        reader.read_all()
+        reader.read_all_documents()
     return ReadResult(tuple(reader.documents), (*findings, *reader.findings))
 
 
@@ -204,7 +204,7 @@ class _YamlReader:
         self.documents: list[Document] = []
         self.findings: list[Diagnostic] = []
 
-    def read_all(self) -> None:
+    def read_all_documents(self) -> None:
         text = self.source.text
         start = 0
         for _ in range(_MAX_RESTARTS):
@@ -234,7 +234,7 @@ class _YamlReader:
     def _read_until_broken(self, text: str, first_line: int) -> int | None:
         """Read documents until the end (None) or what is broken (its line, from 0)."""
         if not text.isascii() or "\x00" in text or "\x1b" in text:
-            text = self._replace_control_characters(text, first_line)
+            text = self._replace_and_report_control_characters(text, first_line)
         last_mark = pack_mark(first_line, 0)
 
         def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
@@ -249,7 +249,7 @@ class _YamlReader:
         except UnreadableDocument:
             return unpack_mark(last_mark)[0] - 1
         except yaml.reader.ReaderError:
-            cleaned = self._replace_control_characters(text, first_line)
+            cleaned = self._replace_and_report_control_characters(text, first_line)
             return self._read_until_broken(cleaned, first_line) if cleaned != text else first_line
         except yaml.MarkedYAMLError as problem:
             finding, line = build_syntax_finding(
@@ -273,7 +273,7 @@ class _YamlReader:
         position = LazyPositions(self.source.file, finding_mark)[()]
         self.findings.append(error_finding(summary, detail, hint, position=position))
 
-    def _replace_control_characters(self, text: str, first_line: int) -> str:
+    def _replace_and_report_control_characters(self, text: str, first_line: int) -> str:
         match = re.search(_CONTROL_CHARACTER, text)
         if match is None:
             return text

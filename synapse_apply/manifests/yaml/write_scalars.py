@@ -50,12 +50,12 @@ def _can_be_plain(text: str, *, flow: bool) -> bool:
         core_value = read_scalars.parse_plain_scalar(text)
     except read_scalars.NotJsonNumber:
         return False
-    yaml11_tag = _yaml11_resolver().resolve(yaml.ScalarNode, text, (True, False))
+    yaml11_tag = _build_yaml11_resolver().resolve(yaml.ScalarNode, text, (True, False))
     return isinstance(core_value, str) and yaml11_tag == _STRING_TAG
 
 
 @lru_cache(maxsize=1)
-def _yaml11_resolver() -> Any:
+def _build_yaml11_resolver() -> Any:
     """YAML 1.1, by which other programs may read the same file: `no` is a boolean there."""
     return yaml.resolver.Resolver()
 

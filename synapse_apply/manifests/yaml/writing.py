@@ -34,7 +34,7 @@ def _iter_map_lines(value: Mapping[str, Any]) -> Iterator[str]:
 def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
     """A key with what stands under it."""
     if key in _INLINE_KEYS or _is_inline_value(value):
-        yield f"{line_head} {_format_flow_value(value)}"
+        yield f"{line_head} {_format_escaped_flow_value(value)}"
     elif isinstance(value, Mapping):
         yield line_head
         yield from _indent_lines(_iter_map_lines(value))
@@ -60,12 +60,14 @@ def _iter_list_lines(values: list[Any]) -> Iterator[str]:
 
 def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
     """A text of lines as such, anything else on one line."""
-    text = _escape_references(value)
+    text = _escape_variable_marks(value)
     block = (
         format_block_scalar(text, _INDENT, "\n") if isinstance(text, str) and "\n" in text else None
     )
     if block is None:
-        inline_text = format_inline_scalar(text) if _is_scalar(value) else _format_flow_value(value)
+        inline_text = (
+            format_inline_scalar(text) if _is_scalar(value) else _format_escaped_flow_value(value)
+        )
         yield f"{line_head} {inline_text}"
     else:
         yield f"{line_head} {block[0]}"
@@ -83,21 +85,21 @@ def _is_inline_value(value: Any) -> bool:
     return isinstance(value, list) and not value
 
 
-def _format_flow_value(value: Any) -> str:
+def _format_escaped_flow_value(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = (
-            f"{format_inline_scalar(key, flow=True)}: {_format_flow_value(child)}"
+            f"{format_inline_scalar(key, flow=True)}: {_format_escaped_flow_value(child)}"
             for key, child in value.items()
         )
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_format_flow_value, value)) + "]"
-    return format_inline_scalar(_escape_references(value), flow=True)
+        return "[" + ", ".join(map(_format_escaped_flow_value, value)) + "]"
+    return format_inline_scalar(_escape_variable_marks(value), flow=True)
 
 
 def _is_scalar(value: Any) -> bool:
     return not isinstance(value, Mapping | list)
 
 
-def _escape_references(value: Any) -> Any:
+def _escape_variable_marks(value: Any) -> Any:
     return value.replace("${", "$${") if isinstance(value, str) else value

@@ -11,7 +11,7 @@ from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.search import list_if_supported
 from synapse_apply.live.duplicates import build_duplicate_warning, listed_of, owners_recorded
 from synapse_apply.live.duplicates import iter_duplicates as find_twins
-from synapse_apply.manifests.schema.schemas import add_provider_marks
+from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.diagnostic import Path, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
@@ -214,7 +214,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether another live object has the natural key of a recorded one."""
     records = checkup.state.require_value().records
     checkup.answer_seconds.require_value()
-    marks = add_provider_marks(checkup.project.require_value().providers)
+    marks = build_marks_with_project_providers(checkup.project.require_value().providers)
     api, versions = checkup.backend.require_value().api, checkup.target.require_value().api
     count = 0
     for prefix, kind in CATALOGUE.items():

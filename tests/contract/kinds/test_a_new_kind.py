@@ -31,7 +31,7 @@ CACHED = (
     "bundle_schema",
     "build_strict_schema",
     "compile_validator",
-    "list_provider_names",
+    "list_provider_schemas",
     "read_secret_marks",
 )
 

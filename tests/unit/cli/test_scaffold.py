@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from synapse_apply.cli.main import run
-from synapse_apply.manifests.schema.schemas import bundle_schema, list_provider_names
+from synapse_apply.manifests.schema.schemas import bundle_schema, list_provider_schemas
 from synapse_apply.model.errors import InputError
 from synapse_apply.operations import init
 from synapse_apply.operations.validate import validate
@@ -162,7 +162,7 @@ def test_a_folder_that_is_not_there_is_named(
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize("provider", list_provider_names())
+@pytest.mark.parametrize("provider", list_provider_schemas())
 def test_a_new_storage_is_valid(here: Path, provider: str) -> None:
     """Each provider's manifest passes its own schema once filled in, secrets by reference."""
     out = here / "manifests" / "it.yaml"

@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synapse_apply.manifests.decode.loading import validate_targets
+from synapse_apply.manifests.decode.loading import load_targets
 from synapse_apply.manifests.project.project import (
     FILE_NAME,
     build_default_project,
     find_project_file,
     parse_command_line_variables,
-    read_project,
+    read_and_check_project,
 )
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.reader import read_mapping
@@ -91,7 +91,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
     findings: list[Diagnostic] = []
     project = build_default_project(folder)
     if file is not None:
-        read, problems = read_project(file, FILE_NAME)
+        read, problems = read_and_check_project(file, FILE_NAME)
         if read is None:
             return list(problems)
         project = read
@@ -101,7 +101,7 @@ def findings_of(case: Case, folder: Path) -> list[Diagnostic]:
         targets = select_targets_to_check(project, case.target)
     except InputError as problem:
         return [*findings, *problem.diagnostics]
-    _, found = validate_targets(
+    _, found = load_targets(
         project,
         targets,
         variables=given,

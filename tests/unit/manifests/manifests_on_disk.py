@@ -7,7 +7,11 @@ from typing import Any
 
 from synapse_apply.manifests.decode.draft import ReadPackageConfig
 from synapse_apply.manifests.decode.loading import LoadedManifests, load_manifests
-from synapse_apply.manifests.project.project import FILE_NAME, build_default_project, read_project
+from synapse_apply.manifests.project.project import (
+    FILE_NAME,
+    build_default_project,
+    read_and_check_project,
+)
 from synapse_apply.model.project import EMBEDDED, Project
 
 HEAD = "apiVersion: synapse-apply/v1\n"
@@ -19,7 +23,7 @@ def project_of(folder: Path, text: str = "") -> Project:
     if not text:
         return build_default_project(folder)
     data = f"{HEAD}kind: Project\n{text}".encode()
-    project, findings = read_project(folder / FILE_NAME, FILE_NAME, data)
+    project, findings = read_and_check_project(folder / FILE_NAME, FILE_NAME, data)
     assert project is not None, findings
     return project
 

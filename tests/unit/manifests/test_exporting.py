@@ -14,8 +14,8 @@ from synapse_apply.kinds.plugin import V1 as PLUGIN
 from synapse_apply.kinds.storage import V1 as STORAGE
 from synapse_apply.manifests.export.manifest_names import (
     is_valid_name,
-    make_name_from_text,
     make_unused_name,
+    normalize_to_name,
 )
 from synapse_apply.manifests.export.manifest_of_object import ExportedManifest, Exporter
 from synapse_apply.manifests.project.project import build_default_project
@@ -154,7 +154,7 @@ def test_names_are_near_to_what_things_are_called() -> None:
     assert make_unused_name("raw data", "8", "storage", {"raw-data"}) == "raw-data-8"
     assert make_unused_name("저장소", "9", "storage", ()) == "storage-9"
     assert make_unused_name("a" * 90, "12", "storage", {"a" * 63}) == "a" * 60 + "-12"
-    assert make_name_from_text("Ünï", "x") == "n"
+    assert normalize_to_name("Ünï", "x") == "n"
 
 
 def test_no_two_secrets_share_a_variable() -> None:

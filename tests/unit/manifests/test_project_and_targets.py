@@ -11,7 +11,7 @@ from unit.manifests.manifests_on_disk import project_of
 
 from synapse_apply.manifests.project.project import build_default_project, find_project_file
 from synapse_apply.manifests.project.targets import (
-    choose_target,
+    choose_and_fill_target,
     list_declared_targets,
     select_targets_to_check,
 )
@@ -118,7 +118,7 @@ def test_the_target_that_is_meant(
     chosen: str,
 ) -> None:
     """By name, by default, by being the only one, or the embedded one on a terminal."""
-    target = choose_target(project_of(tmp_path, text), name, environ, terminal)
+    target = choose_and_fill_target(project_of(tmp_path, text), name, environ, terminal)
     assert target.name == chosen
 
 
@@ -145,7 +145,7 @@ def test_a_target_that_cannot_be_told(
 ) -> None:
     """Never a guess: the message says what to say."""
     with pytest.raises(InputError) as caught:
-        choose_target(project_of(tmp_path, text), name, environ, terminal)
+        choose_and_fill_target(project_of(tmp_path, text), name, environ, terminal)
     assert hint in caught.value.diagnostics[0].hint
 
 
@@ -153,9 +153,9 @@ def test_the_environment_fills_only_holes(tmp_path: Path) -> None:
     """What the project file says is final; the embedded target takes nothing."""
     text = WHOLE + "  bare: {}\n"
     project = project_of(tmp_path, text)
-    prod = choose_target(project, "prod", HOST, False)
-    bare = choose_target(project, "bare", HOST, False)
-    embedded = choose_target(project, "embedded", HOST, False)
+    prod = choose_and_fill_target(project, "prod", HOST, False)
+    bare = choose_and_fill_target(project, "bare", HOST, False)
+    embedded = choose_and_fill_target(project, "embedded", HOST, False)
     assert (prod.url, prod.tenant) == ("https://api.synapse.sh", "acme")
     assert prod.token == SecretRef("env", "SYNAPSE_PROD_TOKEN")
     assert (bare.url, bare.tenant) == ("https://env", "e")
@@ -169,7 +169,7 @@ def test_the_environment_fills_only_holes(tmp_path: Path) -> None:
 def test_a_host_of_the_environment_that_is_no_url(tmp_path: Path, url: str) -> None:
     """Refused before anything is recorded under it, and never repeated: it may hold a password."""
     with pytest.raises(InputError, match="SYNAPSE_HOST cannot be used") as caught:
-        choose_target(project_of(tmp_path, ""), "any", {"SYNAPSE_HOST": url}, False)
+        choose_and_fill_target(project_of(tmp_path, ""), "any", {"SYNAPSE_HOST": url}, False)
     assert "hunter2" not in str(caught.value.diagnostics)
 
 

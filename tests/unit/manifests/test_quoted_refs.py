@@ -10,8 +10,8 @@ import pytest
 from installed import ROOT
 
 from synapse_apply.manifests.decode.loading import load_manifests
-from synapse_apply.manifests.files.quoted_refs import list_references
-from synapse_apply.manifests.project.project import build_default_project, read_project
+from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
+from synapse_apply.manifests.project.project import build_default_project, read_and_check_project
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef, is_map
 
@@ -29,10 +29,10 @@ def found_in(folder: Path, text: str, project: str = PROJECT) -> set[tuple[str, 
     (folder / "manifests" / "a.yaml").write_text(text, encoding="utf-8")
     file = folder / "synapse-apply.yaml"
     file.write_text(project, encoding="utf-8")
-    read, _ = read_project(file, str(file))
+    read, _ = read_and_check_project(file, str(file))
     assert read is not None
     return {
-        (ref.source, ref.name, ref.format) for ref in list_references(read, read.targets["prod"])
+        (ref.source, ref.name, ref.format) for ref in scan_secret_refs(read, read.targets["prod"])
     }
 
 
@@ -85,7 +85,7 @@ def test_a_folder_without_a_project_is_not_searched(tmp_path: Path) -> None:
     """Nobody said that its YAML is ours, and it may be a home folder."""
     (tmp_path / "a.yaml").write_text("k: {valueFrom: {env: RAW_KEY}}", encoding="utf-8")
     project = build_default_project(tmp_path)
-    assert list_references(project, next(iter(project.targets.values()), Target("x"))) == set()
+    assert scan_secret_refs(project, next(iter(project.targets.values()), Target("x"))) == set()
 
 
 def references_of(tree: Any) -> set[SecretRef]:
@@ -100,13 +100,13 @@ def references_of(tree: Any) -> set[SecretRef]:
 )
 def test_no_reference_of_an_example_is_missed(example: Path) -> None:
     """Against what the manifests are really read as."""
-    project, _ = read_project(example / "synapse-apply.yaml", "x")
+    project, _ = read_and_check_project(example / "synapse-apply.yaml", "x")
     assert project is not None
     for target in project.targets.values():
         declared = load_manifests(project, target).desired.values()
         wanted = references_of([desired.spec for desired in declared])
         wanted = {ref for ref in wanted if ref.source in {"env", "file"}}
-        assert wanted <= list_references(project, target)
+        assert wanted <= scan_secret_refs(project, target)
 
 
 @pytest.mark.parametrize(

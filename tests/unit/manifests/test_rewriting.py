@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_files
+from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.model.errors import InputError
 
 
@@ -27,7 +27,7 @@ def test_modes_and_links_stay(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").chmod(0o604)
     link = tmp_path / "link.yaml"
     link.symlink_to("a.yaml")
-    rewrite_files([Rewrite(link, "link.yaml", b"old", b"new"), changes[1]])
+    rewrite_all_or_none([Rewrite(link, "link.yaml", b"old", b"new"), changes[1]])
     assert link.is_symlink()
     assert [(tmp_path / name).read_bytes() for name in ("a.yaml", "b.yaml")] == [b"new"] * 2
     assert stat.S_IMODE((tmp_path / "a.yaml").stat().st_mode) == 0o604
@@ -56,7 +56,7 @@ def test_one_that_cannot_be_written_stops_all(
     spoil(tmp_path)
     there = sorted(tmp_path.iterdir())
     with pytest.raises(InputError) as caught:
-        rewrite_files(changes)
+        rewrite_all_or_none(changes)
     assert caught.value.diagnostics[0].detail.startswith("b.yaml")
     assert (tmp_path / "a.yaml").read_bytes() == b"old"
     assert sorted(tmp_path.iterdir()) == there
