@@ -1,4 +1,4 @@
-"""Small pieces of messages: did you mean, lists of names, paths as people read them."""
+"""How messages suggest a similar name, list known names, and write the path of a field."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from difflib import get_close_matches
 from synapse_apply.model.diagnostic import Path
 
 VALUE_FROM = "valueFrom"
-FILL_IN = "CHANGE-ME"  # where `new` leaves a value to the user
+FILL_IN = "CHANGE-ME"  # `synapse-apply new` writes it where the user has to give a value
 ONLY_FOR_SECRETS = "valueFrom is only for secret fields"
 _MAX_LISTED = 12
 _MIN_PREFIX_LENGTH = 3
 
 
 def suggest_known_word(word: str, known_words: Iterable[str]) -> str:
-    """A hint with the closest known word, or the known words when none is close."""
+    """A hint with the closest known word, or listing known words when none is close.
+
+    "" for none.
+    """
     words = [str(known_word) for known_word in known_words]
     if not words:
         return ""
@@ -28,7 +31,7 @@ def suggest_known_word(word: str, known_words: Iterable[str]) -> str:
 
 
 def find_closest_word(word: str, words: Iterable[str]) -> str:
-    """The known word that was probably meant, or ""."""
+    """The word that shares a prefix with `word` or is spelled most like it; "" for none."""
     lowered = {candidate.lower(): candidate for candidate in words}
     for key, candidate in lowered.items():
         if min(len(key), len(word)) >= _MIN_PREFIX_LENGTH and (
@@ -40,7 +43,7 @@ def find_closest_word(word: str, words: Iterable[str]) -> str:
 
 
 def format_dotted_path(path: Path) -> str:
-    """`spec.configuration.items[2]`, as fields are named in messages."""
+    """A path as messages write it, such as `spec.configuration.items[2]`."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""What the API versions of a target take of what is declared, and what they cannot carry."""
+"""Which declared fields and values a target's API versions accept; what they cannot is dropped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synapse_apply.model.resource import Desired
 
 @dataclass(slots=True)
 class ApiCompatibility:
-    """Everything a target declares as its API versions can carry it, and every finding."""
+    """Checks what a target declares against its API versions; appends to `findings`."""
 
     target: Target
     findings: list[Diagnostic] = field(default_factory=list)
@@ -29,7 +29,8 @@ class ApiCompatibility:
     def check_and_drop_unsupported_fields(
         self, declared: Mapping[Address, Desired]
     ) -> dict[Address, Desired]:
-        """The same resources without the fields that cannot be carried."""
+        """The same resources without the fields that their API version does not have."""
+        # Findings are built per kind, so resources are grouped first: one pass, not one per kind.
         fitted = dict(declared)
         by_kind: dict[str, list[Desired]] = {}
         for resource in declared.values():
@@ -50,7 +51,10 @@ class ApiCompatibility:
     def _iter_mixed_api_version_errors(
         self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
-        """Ids of two API versions are not one space: who refers and who is referred to go along."""
+        """An error where a kind and one it refers to by id are reached through different versions.
+
+        Each API version numbers its objects on its own, so an id of one means nothing in another.
+        """
         for rule in kind.rules.values():
             referred_type = CATALOGUE.get(rule.references)
             referred_api = (
@@ -60,6 +64,7 @@ class ApiCompatibility:
                 (resource for resource in resources if rule.name in resource.spec), None
             )
             if referred_type and resource and referred_api != binding.api:
+                # Suggested as the fix; `v2` sorts after `v1`, so the text comparison is enough.
                 newest = max(kind.bindings.keys() & referred_type.bindings.keys())
                 yield error_finding(
                     "Two API versions for what belongs together",
@@ -74,7 +79,7 @@ class ApiCompatibility:
     def _check_unsupported_fields(
         self, kind: ResourceType, binding: ApiBinding, resources: Iterable[Desired]
     ) -> Iterator[Diagnostic]:
-        """One finding for all resources of a kind; the place is that of the first such field."""
+        """One finding for all resources of a kind, at the position of the first such field."""
         affected = _select_with_unsupported_fields(binding, resources)
         if not affected:
             return
@@ -120,7 +125,9 @@ class ApiCompatibility:
     def _check_retain_supported(
         self, kind: ResourceType, binding: ApiBinding, declared: Mapping[Address, Desired]
     ) -> Iterator[Diagnostic]:
-        """To keep only the newest of a series asks for a delete."""
+        """A finding where `retain` is declared and the API version cannot delete such objects."""
+        # `retain` is declared on the owner of a series (a plugin) and deletes members (its
+        # releases).
         owner = kind.rules[kind.series_field].references if kind.series_field else ""
         retaining = [
             resource
@@ -137,13 +144,19 @@ class ApiCompatibility:
     def _check_create_constraints(
         self, kind: ResourceType, binding: ApiBinding, resources: Sequence[Desired]
     ) -> Iterator[Diagnostic]:
-        """What is missing is told for each; a value that nothing is made with once for all."""
+        """Findings for fields that a create needs or refuses.
+
+        A required field that is missing is an error for each resource; anything else is one warning
+        for all resources with the same value.
+        """
         for name, constraint in binding.create_constraints.items():
             by_value: dict[str, list[Desired]] = {}
             for resource in resources:
                 value = resource.spec.get(name)
                 if value is None and constraint.required:
                     yield self._build_constraint_finding(kind, binding, name, [resource])
+                # Only a create is refused: an object that exists may have the value, so this is a
+                # warning.
                 elif (
                     constraint.required_to_create
                     if value is None
@@ -156,7 +169,7 @@ class ApiCompatibility:
     def _build_constraint_finding(
         self, kind: ResourceType, binding: ApiBinding, name: str, resources: Sequence[Desired]
     ) -> Diagnostic:
-        """The place is that of the first."""
+        """The finding for resources with the same value, at the position of the first of them."""
         constraint, first, value = (
             binding.create_constraints[name],
             resources[0],
@@ -179,6 +192,7 @@ class ApiCompatibility:
             value_text = value if value != "" else '""'
             detail = f"{detail_start}with {name} {value_text}"
             hint = f"it takes {constraint.description}; what is there already may be as it is"
+        # `required_to_create` alone is a warning: the object may exist already and need no create.
         build_finding = error_finding if value is None and constraint.required else warning_finding
         return build_finding(
             "Not taken by the API version",
@@ -199,6 +213,6 @@ def _select_with_unsupported_fields(
 
 
 def _drop_unsupported_fields(binding: ApiBinding, resource: Desired) -> Desired:
-    """The resource with the fields that the API version has."""
+    """A copy of the resource with only the fields that the API version has."""
     spec = {name: value for name, value in resource.spec.items() if name in binding.fields}
     return replace(resource, spec=spec)

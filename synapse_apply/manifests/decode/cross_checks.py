@@ -1,4 +1,4 @@
-"""What only shows when all documents are seen together: duplicates, references, shared sources."""
+"""Checks across all documents of a target: duplicates, missing references, shared sources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_SUGGESTIONS = 20
 def build_declared_twice_error(
     address: Address, first_position: Position | None, second_position: Position | None
 ) -> Diagnostic:
-    """Two documents declare one address."""
+    """The error for two documents that declare one address, at the second of them."""
     return error_finding(
         "Declared twice",
         f"{address} is declared here and at {first_position}",
@@ -40,12 +40,15 @@ def build_declared_twice_error(
 def iter_undeclared_reference_errors(
     declared: Mapping[Address, Desired], known_addresses: Collection[Address]
 ) -> Iterable[Diagnostic]:
-    """References to what is not declared.
+    """An error for each reference to an address that no manifest declares.
 
-    `known_addresses` holds also what could not be decoded.
+    `known_addresses` includes addresses whose documents could not be decoded: a broken document
+    must not cause a second error at everything that refers to it.
     """
     hints: dict[Address, str] = {}
     for resource in declared.values():
+        # `depends_on` is empty without a Reference in the spec, which spares the walk for most
+        # resources.
         for name, value in resource.spec.items() if resource.depends_on else ():
             if isinstance(value, Reference) and value.address not in known_addresses:
                 kind = value.address.kind
@@ -63,7 +66,11 @@ def iter_undeclared_reference_errors(
 def _suggest_similar_address(
     missing: Address, known_addresses: Collection[Address], hint_cache: dict[Address, str]
 ) -> str:
-    """What was probably meant; looked for a few times only, since it compares with every name."""
+    """A hint naming the most similar address of the kind.
+
+    Searches for the first `_MAX_SUGGESTIONS` missing addresses only, since each search compares
+    with every declared name; results are remembered in `hint_cache`.
+    """
     if missing not in hint_cache and len(hint_cache) < _MAX_SUGGESTIONS:
         names = [address.name for address in known_addresses if address.kind == missing.kind]
         hint_cache[missing] = suggest_known_word(missing.name, names)
@@ -71,10 +78,14 @@ def _suggest_similar_address(
 
 
 def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable[Diagnostic]:
-    """Releases that publish one and the same source: only the newest can be what is there."""
+    """A warning for each release whose source a newer declared release takes, too.
+
+    A folder or a Git ref has one content, so only one release can be published from it.
+    """
     by_source: dict[tuple[str, str, str], list[Desired]] = defaultdict(list)
     for resource in declared.values():
         source = resource.source
+        # A published package has no source of its own to share.
         if source is not None and source.kind != PUBLISHED:
             by_source[source.kind, source.path, source.ref].append(resource)
     for releases in by_source.values():
@@ -107,7 +118,7 @@ def _build_shared_source_warning(older_release: Desired, newest_release: Desired
 def iter_plugin_code_mismatches(
     context: DecodeContext, declared: Mapping[Address, Desired]
 ) -> Iterable[Diagnostic]:
-    """A package whose config.yaml names another code than the plugin it is released for."""
+    """An error for each package whose config.yaml has another code than its plugin's manifest."""
     for resource in declared.values():
         owner = declared.get(resource.depends_on[0]) if resource.depends_on else None
         if owner is None or resource.source is None:
@@ -135,9 +146,9 @@ def iter_unused_overlay_findings(
     target: str,
     ref: str = "",
 ) -> Iterable[Diagnostic]:
-    """Overlays that fit nothing: an error for an address, a warning for a pattern.
+    """Findings for overlays that matched nothing: an error for an address, a warning for a pattern.
 
-    Manifests of a Git ref may not have the address yet, which is a warning, too.
+    With `ref`, the manifests are an older commit's and may lack the address: then a warning, too.
     """
     for overlay in overlays:
         if overlay.pattern in used_patterns:

@@ -1,4 +1,4 @@
-"""One document to one Desired: envelope, variables, overlays, schema, fields."""
+"""How one document becomes one Desired: kind, variables, overlays, schema, fields, lifecycle."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ _SPEC_DECODERS: dict[str, Callable[[DecodeContext, Draft], dict[str, Any]]] = {
 
 
 def map_kinds_to_prefixes() -> dict[str, str]:
-    """The prefix of addresses by the name of each kind."""
+    """The address prefix of each kind by its name, such as `Storage` to `storage`."""
     return {kind.kind: prefix for prefix, kind in sorted(CATALOGUE.items())}
 
 
 def build_draft_with_variables(
     context: DecodeContext, document: Document, values: VariableValues
 ) -> Draft | None:
-    """The document of a known kind with its variables replaced; None when there is none.
+    """A draft of the document with its variables replaced; None (reported) if its kind is unknown.
 
-    Where a variable could not be, the text stays as it was written, and the draft is `broken`.
+    A text whose variable has no value stays as written, and its path is in `unknown_paths`.
     """
     value = document.value
     draft = Draft("", value, document.positions, document, document.position)
@@ -121,12 +121,17 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
 def _substitute_outside_address(
     context: DecodeContext, draft: Draft, values: VariableValues
 ) -> Any:
-    """Variables have values everywhere but in what an address is made of."""
+    """The draft's value with variables replaced, except in the fields that make up its address.
+
+    An address must be the same on every target, so `apiVersion`, `kind`, `metadata.name` and
+    `spec.plugin` take no variables.
+    """
 
     def report_unresolved(path: Path, summary: str, detail: str, hint: str) -> None:
         safe_detail = _hide_secret_detail(context, draft, path, detail)
         context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
 
+    # Taken out before the substitution and put back in front, so that the order of keys stays.
     fixed_fields = {key: draft.value[key] for key in ("apiVersion", "kind") if key in draft.value}
     name, owner = draft.metadata.get("name"), draft.spec.get("plugin")
     substitutable = {key: value for key, value in draft.value.items() if key not in fixed_fields}
@@ -145,14 +150,17 @@ def _substitute_outside_address(
 
 
 def _hide_secret_detail(context: DecodeContext, draft: Draft, path: Path, detail: str) -> str:
-    """What is said of a reference, without the text around it where that may be a secret."""
+    """The detail as it is, or one that quotes nothing where the field may hold a secret."""
     if select_secret_marks(context, draft).is_secret(path[1:]):
         return f"`{format_dotted_path(path)}` holds a reference that is no declared variable"
     return detail
 
 
 def set_draft_address(context: DecodeContext, draft: Draft) -> None:
-    """Work out the draft's address; None stays where the schema will say why."""
+    """Set the draft's address from its fields.
+
+    None where they are unfit, which the schema reports.
+    """
     draft.address = _ADDRESS_BUILDERS.get(draft.schema, named_documents.build_named_address)(
         context, draft
     )
@@ -161,15 +169,21 @@ def set_draft_address(context: DecodeContext, draft: Draft) -> None:
 def apply_overlay_keeping_address(
     context: DecodeContext, draft: Draft, overlay: Overlay, values: VariableValues
 ) -> None:
-    """Lay one overlay over the draft; an overlay that changes the address is refused."""
+    """Apply one overlay to the draft in place; one that would change the address is an error.
+
+    After such an error the draft is as it was.
+    """
     prefix = overlay.prefix
 
     def report_unresolved(path: Path, summary: str, detail: str, hint: str) -> None:
+        # The text stands in the project file, not in the manifest that report_finding would name.
         position = overlay.positions.get((*prefix, *path), overlay.position)
         safe_detail = _hide_secret_detail(context, draft, path, detail)
         context.report_finding(draft, path, summary, safe_detail, hint, target=context.target.name)
         context.findings[-1] = context.findings[-1].with_changes(position=position)
 
+    # An overlay with a pattern is copied into every document it matches, so it is charged each
+    # time.
     if not values.charge_if_affordable(
         overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()
     ):
@@ -201,7 +215,7 @@ def apply_overlay_keeping_address(
 
 
 def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
-    """Whether the draft fits its kind's schema; reports why not, but for what is not known."""
+    """Whether the draft fits its kind's schema; reports each misfit at a known value."""
     count_before = len(context.findings)
     if not schemas.compile_validator(draft.schema).is_valid(draft.value):
         address = str(draft.address) if draft.address else None
@@ -215,10 +229,10 @@ def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
 
 
 def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
-    """Report what is wrong with the known part of a draft.
+    """Decode a draft some of whose variables have no value, reporting what is wrong elsewhere.
 
-    As `fits_kind_schema` and `decode_desired` do. Gives what that part declares, for its
-    references alone; None where it fits no schema.
+    Returns what its known values declare, used only to check its references; None where these fit
+    no schema.
     """
     count_before = len(context.findings)
     resource = None
@@ -238,7 +252,10 @@ def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
 
 
 def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
-    """Take out what is not known and does not fit as it is written; whether the rest fits."""
+    """Whether the draft fits its schema once misfits are removed from it.
+
+    An unreplaced `${var.X}` where a number is needed does not fit, and says nothing of the rest.
+    """
     is_valid = schemas.compile_validator(draft.schema).is_valid
     if not is_valid(draft.value):
         misfits = build_schema_findings(draft.schema, _build_schema_subject(context, draft))
@@ -257,6 +274,7 @@ def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
 
     def find_scalar_text(position: Position, value: Any) -> str:
         overlays: Iterable[Overlay] = context.target.overlays.values()
+        # A value may come from an overlay, whose text is the project file's.
         for text in (source, *(overlay.source for overlay in overlays)):
             if text.file == position.file:
                 return text.find_scalar_text(position, value)
@@ -266,18 +284,22 @@ def _build_schema_subject(context: DecodeContext, draft: Draft) -> Subject:
 
 
 def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
-    """The Desired of a draft that fits; None when its address cannot be told (reported)."""
+    """The Desired of a draft that fits its schema.
+
+    None (reported) without a version or a package.
+    """
     if draft.address is None:
         release.report_missing_or_malformed_version(context, draft)
         return None
     _report_unfilled_values(context, draft)
     spec = _SPEC_DECODERS.get(draft.schema, named_documents.decode_named_spec)(context, draft)
+    # Kinds in `marks` (storages) have their secrets replaced by their own decoder.
     if draft.schema not in context.marks.kinds:
         spec = replace_and_report_secrets(context, draft, spec)
     carries_package = CATALOGUE[draft.schema].carries_package
     source = release.parse_release_source(context, draft) if carries_package else None
     if context.is_known_unreadable(source):
-        return None  # reported; who inspects packages need not stumble over it again
+        return None
     depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
     pinned_id = draft.metadata.get("id")
     return Desired(
@@ -296,7 +318,11 @@ def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
 
 
 def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
-    """What `new` left open would be sent as it stands, and perhaps never be changed again."""
+    """Report values that still hold the placeholder of `synapse-apply new`.
+
+    Sent as they are, they could end up in a field that can never be changed again.
+    """
+    # Known from one search of the text: the walk over all values is needed for few documents.
     if not draft.document.source.has_fill_in:
         return
     for path, value in flatten(draft.spec).items():

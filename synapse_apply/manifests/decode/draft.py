@@ -1,4 +1,4 @@
-"""A manifest on its way to a Desired, and what its decoding may ask for."""
+"""The draft of a manifest while it is decoded, and what decoding may read: packages, secrets."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ PUBLISHED = "published"
 
 @dataclass(slots=True)
 class Draft:
-    """One document for one target; `schema` is also the prefix of its kind's addresses.
+    """One document while it is decoded for one target.
 
-    `unknown_paths` are the paths whose variables have no value: what is written there says nothing.
+    `schema` names its schema, and is its kind's address prefix. `unknown_paths` are those of
+    texts whose variables have no value, so that nothing can be said of them.
     """
 
     schema: str
@@ -47,11 +48,11 @@ class Draft:
 
     @property
     def has_unknown_values(self) -> bool:
-        """Whether it declares nothing, since it is not known as a whole."""
+        """Whether some text has a variable without a value; such a draft declares nothing."""
         return bool(self.unknown_paths)
 
     def is_unknown(self, path: Path) -> bool:
-        """Whether what stands at a path, or above it, is not known."""
+        """Whether the value at a path, or one that contains it, is not known."""
         return any(path[:length] in self.unknown_paths for length in range(len(path) + 1))
 
     @property
@@ -70,7 +71,11 @@ class Draft:
 
 @dataclass(slots=True)
 class DecodeContext:
-    """What decoding for one target shares; `findings` grow in the order of the files."""
+    """What the decoding of all documents for one target shares.
+
+    `findings` grow in the order of the files. Answers about packages, variables and files are
+    remembered, since thousands of documents ask for the same few.
+    """
 
     project: Project
     target: Target
@@ -97,7 +102,7 @@ class DecodeContext:
         severity: Severity = Severity.ERROR,
         target: str | None = None,
     ) -> None:
-        """Report something about a field of a document."""
+        """Append a finding about the field at `path`, at its position in the text."""
         address = str(draft.address) if draft.address else None
         self.findings.append(
             Diagnostic(
@@ -108,13 +113,16 @@ class DecodeContext:
     def report_warning(
         self, draft: Draft, path: Path, summary: str, detail: str, hint: str = ""
     ) -> None:
-        """Report a warning about a field of a document."""
+        """As `report_finding`, as a warning."""
         self.report_finding(draft, path, summary, detail, hint, Severity.WARNING)
 
     def read_config_or_report(
         self, source: PackageSource | None, draft: Draft | None = None
     ) -> ConfigWithPositions:
-        """The package's config.yaml, read once; what is wrong with it is reported once."""
+        """A package's config.yaml and positions; empty where it has none or cannot be read.
+
+        Each source is read once, and its problems are reported once.
+        """
         if source is None or source.kind == PUBLISHED or self.read_package_config is None:
             return {}, {}
         key = (source.kind, source.path, source.ref)
@@ -125,18 +133,20 @@ class DecodeContext:
         return self._config_by_source[key] or ({}, {})
 
     def is_known_unreadable(self, source: PackageSource | None) -> bool:
-        """Whether the package could not be read, which was reported."""
+        """Whether an earlier `read_config_or_report` failed to read this package."""
         if source is None:
             return False
+        # None was stored by a failed read; () means that nobody has asked for this source yet.
         return self._config_by_source.get((source.kind, source.path, source.ref), ()) is None
 
     def is_known_without_config(self, source: PackageSource) -> bool:
-        """Whether a package that was asked for its config.yaml has none."""
+        """Whether an earlier `read_config_or_report` found no config.yaml in this package."""
         return (source.kind, source.path, source.ref) in self._sources_without_config
 
     def mark_flaw_reported(self, source: PackageSource | None, rule: str) -> None:
-        """Note that what was found says what a rule of package_rules says of a package."""
+        """Note that a finding already says what this lint rule would say of the package."""
         if source is not None:
+            # Without its position, one source is equal wherever it is named.
             self.reported_flaws.add((replace(source, position=None), rule))
 
     def _is_allowed_path(self, path: str) -> bool:
@@ -145,7 +155,10 @@ class DecodeContext:
         return self._allowed_by_path[path]
 
     def may_read_variable(self, name: str) -> bool:
-        """Whether valueFrom may read a variable; asked for the same few names all the time."""
+        """Whether `valueFrom` may read an environment variable.
+
+        `allow_env` must allow it, and no setting may name it for a credential.
+        """
         if name not in self._readable_by_variable:
             reserved = self.project.reserved.find_setting_by_variable(name)
             self._readable_by_variable[name] = not reserved and is_variable_allowed(
@@ -154,7 +167,10 @@ class DecodeContext:
         return self._readable_by_variable[name]
 
     def may_read_file(self, name: str) -> bool:
-        """Whether valueFrom may name a file."""
+        """Whether `valueFrom` may read a file.
+
+        It is allowed, and no setting names it for a credential.
+        """
         if name not in self._readable_by_file:
             root = self.project.root
             reserved = self.project.reserved.find_setting_by_file(name, root)
@@ -165,7 +181,10 @@ class DecodeContext:
     def _read_config_uncached(
         self, source: PackageSource, read_package_config: ReadPackageConfig, draft: Draft | None
     ) -> ConfigWithPositions | None:
-        """None when it cannot be read."""
+        """The config of a package, empty where it has none.
+
+        None (reported) where it cannot be read.
+        """
         try:
             config_or_finding = read_package_config(source)
         except InputError as problem:
@@ -185,6 +204,7 @@ class DecodeContext:
         address = str(draft.address) if draft and draft.address else None
         for finding in findings:
             position = finding.position or source.position
+            # A config.yaml may quote a value that this run knows as a secret.
             if contains_known_secret(f"{finding.detail} {finding.hint} {finding.path}"):
                 finding = finding.with_changes(detail=NOT_SHOWN_TEXT, hint="", path=None)  # noqa: PLW2901
             self.findings.append(
@@ -192,7 +212,10 @@ class DecodeContext:
             )
 
     def parse_package_source(self, draft: Draft, key: str) -> PackageSource | None:
-        """The package source in a spec field; None when it is absent or malformed."""
+        """The package source in a spec field.
+
+        None when absent, malformed, unknown or not allowed.
+        """
         value = draft.spec.get(key)
         if any(draft.is_unknown(("spec", key, *suffix)) for suffix in ((), ("path",), ("ref",))):
             return None
@@ -209,13 +232,16 @@ class DecodeContext:
         return PackageSource(kind, normalize_source_path(path), ref, position)
 
     def report_path_outside_project(self, draft: Draft, path: Path, text: Any) -> None:
-        """Report a path that leaves the project."""
+        """Report a path that leaves the project and is not listed under `allow_files`."""
         if isinstance(text, str) and not self._is_allowed_path(text):
             finding = build_outside_finding(text, self.project)
             self.report_finding(draft, path, finding.summary, finding.detail, finding.hint)
 
 
 def normalize_source_path(path: str) -> str:
-    """A path as addresses of sources compare it: forward slashes, no `./`, no last slash."""
+    """A source's path in the form in which sources are compared.
+
+    `/` only, no `./`, no last slash.
+    """
     parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
     return ("/" if path.startswith("/") else "") + "/".join(parts) or "."

@@ -1,4 +1,4 @@
-"""Everything a target's manifests say: files to Desired, every finding in one run."""
+"""How all manifests of a target become Desired resources, with every finding of one run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from synapse_apply.model.values import Reference, SecretRef
 
 @dataclass(frozen=True)
 class LoadedManifests:
-    """What one target declares. With an error among the diagnostics it must not be used."""
+    """What one target declares; must not be used when `has_errors`."""
 
     target: Target
     desired: Mapping[Address, Desired]
@@ -62,7 +62,10 @@ class LoadedManifests:
 
     @cached_property
     def manifests_digest(self) -> str:
-        """`sha256:HEX` over what is declared, whatever files it stands in; no secret value."""
+        """`sha256:HEX` over what is declared, whatever files declare it.
+
+        Secrets only by reference.
+        """
         encoded_resources = [
             _encode_resource_for_digest(self.desired[address])
             for address in sort_addresses(self.desired)
@@ -78,7 +81,7 @@ class LoadedManifests:
 
 @dataclass(slots=True)
 class FileCache:
-    """Files read once, for several targets."""
+    """Remembers the documents of each file, since several targets read the same ones."""
 
     readings: dict[FilePath, ReadResult] = field(default_factory=dict)
 
@@ -108,11 +111,11 @@ def load_manifests(
     file_cache: FileCache | None = None,
     commit_folder: CommittedFolder | None = None,
 ) -> LoadedManifests:
-    """What the manifests declare for one target, and every finding.
+    """Read and decode the manifests of one target.
 
-    `variables` are those of the command line; `paths` replace the listed manifests; `strict` makes
-    errors of warnings. With `commit_folder` the manifests are those of a commit, and `paths` are
-    relative to the project's folder. Raises nothing for what a user wrote.
+    `variables` are those of the command line; `paths` replace the listed manifests; `strict` turns
+    warnings into errors. With `commit_folder` the manifests are those of a commit, and `paths` are
+    relative to the project's folder. Mistakes in manifests are findings, never exceptions.
     """
     context = DecodeContext(
         project,
@@ -120,6 +123,7 @@ def load_manifests(
         schemas.build_marks_with_project_providers(project.providers),
         read_package_config,
     )
+    # Decoding allocates many small objects that all stay: collections would find nothing.
     with pause_gc():
         values = VariableValues(project, target, variables or {})
         values.report_invalid_values()
@@ -151,9 +155,9 @@ def load_targets(
     package_config_reader: Callable[[Target], ReadPackageConfig] | None = None,
     paths: Sequence[str] = (),
 ) -> tuple[tuple[LoadedManifests, ...], tuple[Diagnostic, ...]]:
-    """Every target loaded, and the findings of all: one that several share stands once.
+    """Load every target; returns the results and all findings, those shared by targets once.
 
-    `package_config_reader` gives the reader of one target, whose lists of allowed files differ.
+    `package_config_reader` builds the reader of one target, since their `allow_files` differ.
     """
     file_cache = FileCache()
     results = tuple(
@@ -168,6 +172,7 @@ def load_targets(
         )
         for target in targets
     )
+    # Without its target, a finding that two targets share is equal, and shown without naming one.
     findings_by_text: dict[Diagnostic, list[Diagnostic]] = {}
     for result in results:
         for finding in result.diagnostics:
@@ -186,6 +191,7 @@ def _read_documents(
     listing = find_manifest_files(context.project, context.target, paths)
     context.findings.extend(listing.findings)
     documents: list[Document] = []
+    # Once for all files: asking the system for each costs more than reading a small one.
     folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
     for file in listing.files:
         reading = file_cache.read_documents_once(file, format_display_path(file, folder))
@@ -215,7 +221,11 @@ def _read_committed_documents(
 
 
 def contains_manifest(reading: ReadResult) -> bool:
-    """Whether a file nobody named is ours: other YAML lies about in a working folder too."""
+    """Whether any document has our `apiVersion`.
+
+    Asked where no folder of manifests is configured and the project's folder is read: it holds
+    other YAML, too.
+    """
     version_family = API_VERSION.partition("/")[0]
     return any(
         isinstance(document.value, dict)
@@ -239,6 +249,8 @@ def _decode_documents(
         if draft.address is not None:
             for overlay in overlays.select_and_mark_used(draft.address):
                 apply_overlay_keeping_address(context, draft, overlay, values)
+            # A duplicate is skipped: the first document wins, so that later checks see one of the
+            # two.
             if draft.address in position_by_address:
                 first_position = position_by_address[draft.address]
                 context.findings.append(
@@ -247,6 +259,7 @@ def _decode_documents(
                     )
                 )
                 continue
+            # Noted before the schema is checked: also a broken document declares its address.
             position_by_address[draft.address] = draft.position
         if draft.has_unknown_values:
             resource = decode_known_part(context, draft)
@@ -265,6 +278,7 @@ def _decode_documents(
     context.findings.extend(cross_checks.iter_plugin_code_mismatches(context, declared))
     context.findings.extend(overlays.iter_unused_findings(position_by_address))
     context.findings.extend(_iter_move_and_removal_findings(context, position_by_address, ref))
+    # Last, on decoded values: what an API version cannot carry is still checked above.
     fitting = ApiCompatibility(context.target, context.findings)
     return fitting.check_and_drop_unsupported_fields(
         add_package_dependencies(declared, context.read_config_or_report)
@@ -283,9 +297,10 @@ def _iter_move_and_removal_findings(
 
 
 class TargetOverlays:
-    """The overlays of a target, and which of them fitted something.
+    """The overlays of a target, and which of them have matched an address.
 
-    Manifests of a Git ref may have an address that was moved since: its overlay goes along.
+    Manifests of a Git ref may use an address that was moved since; an overlay for the new address
+    then applies to the old one.
     """
 
     def __init__(self, context: DecodeContext, ref: str) -> None:
@@ -296,7 +311,7 @@ class TargetOverlays:
         self._used_patterns: set[str] = set()
 
     def select_and_mark_used(self, address: Address) -> list[Overlay]:
-        """Those that fit an address, in the order of the project file."""
+        """The overlays that match an address, in the order of the project file."""
         if not self._overlays:
             return []
         names = list_names_after_moves(address, self._moves) if self._moves else (str(address),)
@@ -307,7 +322,7 @@ class TargetOverlays:
         return matching
 
     def iter_unused_findings(self, declared_addresses: Collection[Address]) -> Iterable[Diagnostic]:
-        """Those that fitted nothing."""
+        """Findings for the overlays that matched no address so far."""
         return cross_checks.iter_unused_overlay_findings(
             self._overlays, self._used_patterns, declared_addresses, self._target, self._ref
         )

@@ -1,4 +1,4 @@
-"""Overlays: merge patches (RFC 7386) a target lays over the manifests it shares with others."""
+"""How a target's overlays, JSON merge patches (RFC 7386), change a manifest and its positions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from synapse_apply.model.frozen import frozen
 
 @frozen
 class Overlay:
-    """A patch for the addresses that fit a pattern; `positions` are the project file's.
+    """A patch for the addresses that match a pattern; `positions` are the project file's.
 
-    `prefix` is where the patch stands in that file. Its repr shows no value: a patch may hold a
+    `prefix` is the path of the patch in that file. The repr shows no value: a patch may hold a
     secret in plain text.
     """
 
@@ -35,12 +35,12 @@ class Overlay:
         return self.positions.get(self.prefix)
 
     def matches_address(self, address: str) -> bool:
-        """Whether an address, as text, is meant; only `*` is special."""
+        """Whether the pattern matches an address, given as text; only `*` is special."""
         return matches_pattern(address, self.pattern)
 
 
 def apply_merge_patch(value: Any, patch: Any) -> Any:
-    """A value with a merge patch applied; both stay as they are."""
+    """A copy of a value with a merge patch applied (RFC 7386); null removes a key."""
     if not isinstance(patch, Mapping):
         return patch
     result = dict(value) if isinstance(value, Mapping) else {}
@@ -53,7 +53,7 @@ def apply_merge_patch(value: Any, patch: Any) -> Any:
 
 
 def copy_without_field(value: Any, path: Path) -> Any:
-    """A copy without the key that a path leads to; a list that it leads into goes as a whole."""
+    """A copy without the key at a path; a path into a list removes the whole list."""
     if not path or not isinstance(value, Mapping) or path[0] not in value:
         return value
     key, child = path[0], value[path[0]]
@@ -64,7 +64,7 @@ def copy_without_field(value: Any, path: Path) -> Any:
 
 @frozen
 class LayeredPositions(Mapping[Path, Position]):
-    """Positions of a patched document: what an overlay wrote stands in the project file."""
+    """Positions in a patched document: a value that the overlay set is in the project file."""
 
     overlay: Overlay
     base_positions: Mapping[Path, Position]
@@ -84,6 +84,7 @@ class LayeredPositions(Mapping[Path, Position]):
             if part not in node:
                 return False
             node = node[part]
+        # A map of the patch is merged into one that was there, which keeps its own position.
         return not isinstance(node, Mapping) or path not in self.base_positions
 
     def __iter__(self) -> Iterator[Path]:
@@ -99,5 +100,6 @@ class LayeredPositions(Mapping[Path, Position]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    # Without this, a test for truth would count every position through __len__.
     def __bool__(self) -> bool:
         return bool(self.base_positions) or bool(self.overlay.positions)

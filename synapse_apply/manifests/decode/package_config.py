@@ -1,4 +1,4 @@
-"""A package's config.yaml as the platform reads it: what it would refuse, and what it ignores.
+"""What the platform would refuse or ignore in a package's config.yaml.
 
 The shape is data: schemas/v1/package-config.schema.json names the rule that each of its keywords
 stands for. What no schema can say is a row of `_CHECKS_BEYOND_SCHEMA`.
@@ -43,9 +43,9 @@ _MAX_SHOWN_LENGTH = 80
 
 @frozen
 class PackageConfig:
-    """What a config.yaml says and where; `findings` are those of its YAML, `flaws` of its fields.
+    """A parsed config.yaml; `findings` are about its YAML, `flaws` about its fields.
 
-    A value that is no map counts as an empty one.
+    `value` is empty where the file holds no mapping.
     """
 
     value: Mapping[str, Any]
@@ -55,7 +55,10 @@ class PackageConfig:
 
 
 def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
-    """A config.yaml, whatever its bytes are; its flaws may quote what it holds."""
+    """Parse a config.yaml and check its fields; raises nothing, whatever the bytes are.
+
+    Flaws may quote values of the file.
+    """
     reading = read_documents(data, file)
     findings = [*reading.diagnostics, *iter_extra_document_findings(reading, file)]
     if not reading.documents:
@@ -71,6 +74,7 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
         findings.append(
             error_finding("Not a mapping", detail, "begin with a key", position=document.position)
         )
+    # Field checks on a half-read file would report what the YAML finding already explains.
     if findings:
         value = document.value if isinstance(document.value, dict) else {}
         return PackageConfig(value, document.positions, tuple(findings))
@@ -81,7 +85,7 @@ def parse_and_check_config(data: bytes | str, file: str) -> PackageConfig:
 
 
 def flaw_sort_key_by_position(flaw: PackageFlaw) -> tuple[str, int, int]:
-    """The order of the file."""
+    """Sorts flaws by file, line and column."""
     position = flaw.position
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 
@@ -91,7 +95,7 @@ def _build_empty_config_flaws(file: str) -> tuple[PackageFlaw, ...]:
 
 
 def _iter_schema_flaws(document: Document) -> Iterator[PackageFlaw]:
-    """What does not fit the schema, each by the rule that the schema names."""
+    """A flaw for each misfit, with the rule that the schema names in `x-lint`."""
     value = document.value
     if schemas.compile_validator(SCHEMA_NAME).is_valid(value):
         return
@@ -122,7 +126,7 @@ _Violations = Iterator[tuple[Path, str, str]]
 
 
 def _iter_matching_texts(value: Any, pattern: Path, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """The texts at the paths that fit a pattern."""
+    """The texts at the paths that match a pattern, with their paths; `*` is any key or index."""
     if not pattern:
         if isinstance(value, str):
             yield path, value
@@ -178,13 +182,15 @@ def _iter_shared_dockerfiles(document: Document) -> _Violations:
         for block in blocks
         if isinstance(block, dict) and block.get("enabled")
     ]
+    # A server that is not enabled builds nothing, so its Dockerfile may be the same.
     if len(files) == 2 and isinstance(files[0], str) and files[0] and files[0] == files[1]:
         detail = f"`container` and `code_server` are both built from {files[0]}"
         yield ("code_server", "dockerfile"), detail, "give the code server a Dockerfile of its own"
 
 
 def _iter_yaml11_conflicts(document: Document) -> _Violations:
-    """Unquoted texts that are none to YAML 1.1, in which the platform reads the file."""
+    """Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type."""
+    # A quick search of the raw text; the walk below is needed for few files.
     if not any(mark in document.source.text for mark in _list_yaml11_traps()):
         return
     for pattern in _TEXT_PATHS:
@@ -211,6 +217,7 @@ _YAML11_TYPE_LABELS = {
 }
 
 
+# PyYAML's implicit resolvers are those of YAML 1.1, keyed by a scalar's first character.
 def _describe_yaml11_non_text(text: str) -> str:
     if len(text) > _MAX_SHOWN_LENGTH:
         return ""
@@ -222,7 +229,7 @@ def _describe_yaml11_non_text(text: str) -> str:
 
 
 def _is_unquoted(document: Document, path: Path, text: str) -> bool:
-    """Whether a text stands there without quotes."""
+    """Whether the text at a path is written without quotes."""
     position = document.positions.get(path)
     lines = document.source.text.split("\n")
     if position is None or position.line > len(lines):

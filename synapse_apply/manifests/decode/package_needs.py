@@ -1,7 +1,7 @@
-"""What a package's config.yaml says of other plugins, as edges between what is declared.
+"""Which declared releases a package depends on, read from `dependencies` of its config.yaml.
 
-A release comes after the newest declared release of the plugin that fits, else after the plugin.
-What no manifest offers may be on the backend: that is a finding, and no edge.
+A release is applied after the newest declared release that fits, else after the plugin.
+What no manifest declares may exist on the backend: that is a finding and no dependency.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PackageNeed:
 
 
 def parse_package_needs(config: ConfigWithPositions) -> tuple[PackageNeed, ...]:
-    """Those of a config.yaml; what is malformed there is told elsewhere."""
+    """The needs of a config.yaml; malformed ones are skipped, since package_config reports them."""
     value, positions = config
     dependencies = value.get(_DEPENDENCIES_FIELD)
     return tuple(
@@ -64,13 +64,13 @@ class ReleaseNeeds:
 
 @dataclass(slots=True)
 class DeclaredPlugins:
-    """What is declared of each plugin, by its code: the plugin, and its releases."""
+    """The declared plugins and their releases, by the plugin's code."""
 
     plugin_by_code: dict[str, Address] = field(default_factory=dict)
     releases_by_code: dict[str, list[Desired]] = field(default_factory=lambda: defaultdict(list))
 
     def find_newest_release_or_plugin(self, need: PackageNeed) -> Address | None:
-        """The newest declared release that fits, or the plugin where it has none that does."""
+        """The newest declared release that fits, else the plugin; None if neither is declared."""
         fitting_releases = [
             release
             for release in self.releases_by_code.get(need.code, ())
@@ -126,13 +126,14 @@ def _collect_plugins_and_needs(
 def add_package_dependencies(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> dict[Address, Desired]:
-    """The same resources, each depending on what its package needs as well."""
+    """The same resources, with what each package needs added to `depends_on`."""
     resources = dict(declared)
     declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
     for release_needs in releases:
         needed_addresses = (
             declared_plugins.find_newest_release_or_plugin(need)
             for need in release_needs.needs
+            # A package that needs itself would make a cycle.
             if need.code != release_needs.code
         )
         dependencies = dict.fromkeys(
@@ -147,14 +148,15 @@ def add_package_dependencies(
 def iter_unmet_needs(
     declared: Mapping[Address, Desired], read_config: ReadConfig
 ) -> Iterator[tuple[Desired, PackageFlaw]]:
-    """What packages need and no manifest offers, or offers in another version."""
+    """Each release with a need that no manifest declares, or declares in no fitting version."""
     declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
     for release_needs in releases:
         for need in release_needs.needs:
             need_name = f"`{format_dotted_path(need.path)}` of {release_needs.release.address}"
             specifier_text = f" {need.specifier}" if need.specifier else ""
+            # A package that needs itself is a flaw of its own, which package_config reports.
             if need.code == release_needs.code:
-                continue  # told of the package itself
+                continue
             if not declared_plugins.is_declared(need.code):
                 yield (
                     release_needs.release,

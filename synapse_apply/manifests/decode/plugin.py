@@ -1,4 +1,4 @@
-"""Plugin documents: fields, and what `from` takes out of the package's config.yaml."""
+"""How a plugin document is decoded, and which fields `from` takes from a package's config.yaml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NON_FIELD_KEYS = frozenset(("from", "retain"))
 
 
 def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
-    """The plugin's fields; what `from` gives is filled in, what contradicts it reported."""
+    """The plugin's fields, the missing ones taken from `from`; contradictions are reported."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     if "from" not in draft.spec:
         return fields
@@ -29,6 +29,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
     config = context.read_config_or_report(source, draft)
     for key in _CONFIG_FIELDS:
         config_value = config[0].get(key)
+        # A value of another type is a flaw of the package, reported when the package is checked.
         if config_value is None or not isinstance(config_value, str):
             continue
         if key in fields:

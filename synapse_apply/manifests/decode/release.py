@@ -1,4 +1,4 @@
-"""Release documents: the plugin they belong to, their version and where their bytes are."""
+"""How a release document is decoded: its plugin, version, package source and `verify` block."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _NON_FIELD_KEYS = frozenset(("source", "file", "verify"))
 
 
 def parse_release_source(context: DecodeContext, draft: Draft) -> PackageSource | None:
-    """Where the bytes come from; None when that is missing or wrong."""
+    """Where the release's package comes from; None when absent or malformed."""
     return context.parse_package_source(draft, "file" if "file" in draft.spec else "source")
 
 
 def resolve_release_version(context: DecodeContext, draft: Draft) -> str | None:
-    """The declared version, else the one in the package's config.yaml."""
+    """The declared version, else the package's; None where it has no valid form."""
     declared = draft.spec.get("version")
     if declared is None:
         declared = context.read_config_or_report(parse_release_source(context, draft), draft)[
@@ -48,7 +48,7 @@ def resolve_release_version(context: DecodeContext, draft: Draft) -> str | None:
 
 
 def build_release_address(context: DecodeContext, draft: Draft) -> Address | None:
-    """release/PLUGIN@VERSION or release/id=123@VERSION, where both are known."""
+    """`release/PLUGIN@VERSION` or `release/id=123@VERSION`; None where a part is not known."""
     plugin = draft.spec.get("plugin")
     remote_plugin_id = extract_remote_id(plugin)
     owner = f"id={remote_plugin_id}" if remote_plugin_id else plugin
@@ -59,7 +59,7 @@ def build_release_address(context: DecodeContext, draft: Draft) -> Address | Non
 
 
 def decode_release_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
-    """The release's fields; `plugin` is a Reference, or the literal remote id as text."""
+    """The release's fields; `plugin` is a Reference, or the remote id as text."""
     fields = {key: value for key, value in draft.spec.items() if key not in _NON_FIELD_KEYS}
     fields["plugin"] = parse_reference(PLUGIN, draft.spec["plugin"])
     source = parse_release_source(context, draft)
@@ -73,9 +73,10 @@ def decode_release_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
 
 
 def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, Any] | None:
-    """The `verify:` block; None without one. It holds no secret, and one form of a run.
+    """The `verify:` block in the form in which the run is started; None without one.
 
-    A plugin that lists actions is run in the platform's form, which names one of them.
+    A plugin that lists actions is run in the platform's form, which names one of them. Mixing both
+    forms, and an action that is not listed, are reported.
     """
     verify = draft.spec.get("verify")
     if verify is None:
@@ -107,7 +108,7 @@ def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, An
 
 
 def _list_package_actions(context: DecodeContext, draft: Draft) -> tuple[str, ...]:
-    """The actions that the package lists, else those of the declared `config`."""
+    """The names of the actions in the package's config.yaml, else in the declared `config`."""
     config = context.read_config_or_report(parse_release_source(context, draft), draft)[0]
     return list_action_names(config) or list_action_names(draft.spec.get("config"))
 
@@ -115,7 +116,7 @@ def _list_package_actions(context: DecodeContext, draft: Draft) -> tuple[str, ..
 def _select_action_or_report(
     context: DecodeContext, draft: Draft, actions: tuple[str, ...]
 ) -> str | None:
-    """The action to run; None where none can be told, which is reported."""
+    """The action to run; None (reported) where it is not listed, or not named among several."""
     verify = draft.spec["verify"]
     declared = verify.get("action")
     if declared in actions:
@@ -156,7 +157,7 @@ def _report_source_paths_outside_project(context: DecodeContext, draft: Draft) -
 
 
 def report_missing_or_malformed_version(context: DecodeContext, draft: Draft) -> None:
-    """Report why a release has no version; every other reason was reported by the schema."""
+    """Report why no version is known; a declared one that is malformed the schema has reported."""
     if draft.spec.get("version") is not None:
         return
     source = parse_release_source(context, draft)

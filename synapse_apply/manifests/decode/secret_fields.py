@@ -1,9 +1,9 @@
-"""Secret fields of a spec: `valueFrom` to SecretRef, literals wrapped at once.
+"""Which fields of a spec are secret, what `valueFrom` may name, and what looks like a secret.
 
-They are those that the kind's schema marks and those that the manifest names in
+Secret fields are those that the kind's schema marks and those that the manifest names in
 `lifecycle.sensitive`. A free-form value beside them that looks like a secret is a warning.
 
-The text of a literal is in no finding: only its path is.
+Findings name the path of a literal secret and never quote its text.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from synapse_apply.model.values import SecretRef, Sensitive
 
 SENSITIVE = "sensitive"
 _ABSENT = object()
-# To look for what was meant takes long: a hostile document may have thousands of wrong paths.
+# Searching for a similar name is slow, and a hostile document may have thousands of wrong paths.
 _MAX_SUGGESTIONS = 20
 
 
 @cache
 def list_free_form_fields(schema: str) -> tuple[str, ...]:
-    """The fields of a kind that hold free-form maps."""
+    """The names of a kind's fields that hold free-form maps."""
     return tuple(name for name, rule in CATALOGUE[schema].rules.items() if rule.free_form)
 
 
 def list_sensitive_paths(draft: Draft) -> frozenset[Path]:
-    """The fields that a document names as secrets, however the rest of it is."""
+    """The paths in `lifecycle.sensitive` of a document that need not fit its schema."""
     block = draft.value.get("lifecycle") if isinstance(draft.value, dict) else None
     texts = block.get(SENSITIVE) if isinstance(block, dict) else None
     texts = texts if isinstance(texts, list) else ()
@@ -55,7 +55,7 @@ def list_sensitive_paths(draft: Draft) -> frozenset[Path]:
 
 
 def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
-    """The secret fields of a document: its kind's, or those that it names."""
+    """Which fields of a document are secret: as its kind says, else as the document names them."""
     of_kind = context.marks.kinds.get(draft.schema)
     if of_kind is not None:
         return of_kind.select_spec_marks(draft.spec)
@@ -66,7 +66,7 @@ def select_secret_marks(context: DecodeContext, draft: Draft) -> SpecMarks:
 def replace_and_report_secrets(
     context: DecodeContext, draft: Draft, spec: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The spec with SecretRef in every secret field; the literals there are reported."""
+    """The spec with a SecretRef in every secret field; secrets in plain text are reported."""
     walk = _SpecWalk(context, draft, select_secret_marks(context, draft))
     names = {path[0] for path in walk.marks.named} if walk.marks.named else ()
     wrapped = {
@@ -86,7 +86,11 @@ def replace_and_report_secrets(
 def may_be_sensitive_or_report(
     context: DecodeContext, draft: Draft, path: Path, pointer_path: Path
 ) -> bool:
-    """Whether `lifecycle.sensitive` may name this field; reports why not, and what is not there."""
+    """Whether `lifecycle.sensitive` may name this field; reports why not.
+
+    A path at which nothing stands is allowed, with a warning. `pointer_path` is where the document
+    names it.
+    """
     free = list_free_form_fields(draft.schema)
     if draft.schema in context.marks.kinds:
         selector = context.marks.kinds[draft.schema].selector
@@ -135,7 +139,7 @@ def _report_absent_sensitive_path(
 
 
 def _report_secret_lookalikes(context: DecodeContext, draft: Draft, value: Any, path: Path) -> None:
-    """A warning for each free-form value that looks like a secret and is not named as one."""
+    """Warn of each free-form value that looks like a secret and is not marked as one."""
     if isinstance(value, dict):
         for key, below in value.items():
             if isinstance(below, str | list | dict):
@@ -161,7 +165,7 @@ def _report_secret_lookalikes(context: DecodeContext, draft: Draft, value: Any, 
 
 
 def describe_secret_lookalike(path: Path, value: Any) -> str:
-    """What a free-form value, or a part of a list, looks like; "" where it is like no secret."""
+    """What kind of secret a free-form value, or a part of a list, looks like; "" for none."""
     name = str(path[-1])
     if isinstance(value, str):
         return classify_setting_value(name, value)
@@ -176,13 +180,13 @@ def describe_secret_lookalike(path: Path, value: Any) -> str:
 
 
 def suggest_variable_name(path: Path) -> str:
-    """The last name of a path as that of an environment variable."""
+    """The last key of a path as a name of an environment variable, such as `API_TOKEN`."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", str(path[-1])).upper()
     return f"_{name}" if name[:1].isdigit() else name
 
 
 def _is_allowed_by_comment(draft: Draft, path: Path) -> bool:
-    """Whether a comment in the manifest says that this value is no secret."""
+    """Whether a comment at or above the value's line says that it is no secret."""
     place, source = draft.find_position(path), draft.document.source
     if place is None or place.file != source.file:
         return False
@@ -197,9 +201,10 @@ def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: l
     if not literals:
         return
     provider = draft.spec.get(context.marks.kinds[draft.schema].selector)
+    # A provider that the project describes is in these marks as well.
     is_described = provider in context.marks.kinds[draft.schema].secret_paths_by_value
     if not is_described and provider not in schemas.list_provider_schemas():
-        return  # said once, of the provider
+        return  # the unknown provider itself was reported, once
     if not is_described:
         # Any of them may be harmless: one finding, not one for each.
         names = ", ".join(format_dotted_path(path[1:]) for path in literals)
@@ -232,7 +237,7 @@ def _report_plain_text_secret(context: DecodeContext, draft: Draft, path: Path) 
 
 @dataclass(slots=True)
 class _SpecWalk:
-    """One spec being looked through; `literals` are the places of secrets in plain text."""
+    """One walk over a spec; `literals` collects the paths of secrets in plain text."""
 
     context: DecodeContext
     draft: Draft
@@ -240,7 +245,7 @@ class _SpecWalk:
     literals: list[Path] = field(default_factory=list)
 
     def replace_secrets(self, value: Any, path: Path) -> Any:
-        """The value with SecretRef in place of secrets."""
+        """A copy of the value with SecretRef in place of secrets; reports misplaced `valueFrom`."""
         if value is None:
             return None
         is_secret = self.marks.is_secret(path)
@@ -256,6 +261,7 @@ class _SpecWalk:
                 _report_misplaced_value_from(self.context, self.draft, reference_path, in_list=True)
         if not is_secret and not (self.marks.named and self.marks.holds_named(path)):
             return value
+        # Wrapped even in plain text, so that no view, state or log can show it.
         self.literals.append(path)
         return SecretRef("literal", literal=Sensitive(value))
 

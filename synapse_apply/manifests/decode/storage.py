@@ -1,4 +1,4 @@
-"""Storage documents: the provider, and its configuration with the secrets wrapped."""
+"""How a storage document is decoded: its provider, and the secrets of its configuration."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PREFIX = "storage"
 
 
 def decode_storage_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
-    """The storage's fields; a provider that nobody describes is a warning, once a target."""
+    """The storage's fields with secrets replaced; an unknown provider is one warning a target."""
     provider = draft.spec["provider"]
     provider_description = context.project.providers.get(provider)
     if provider_description is not None:
         _report_wrong_configuration_keys(context, draft, provider_description)
-        # Whatever is not described would be taken for a secret, and told once more.
+        # A key that is not described would be treated as a secret, and reported a second time.
         configuration = draft.spec.get("configuration", {})
         known_configuration = {
             key: value for key, value in configuration.items() if key in provider_description.keys
@@ -58,7 +58,7 @@ def _warn_of_unknown_provider(context: DecodeContext, draft: Draft, provider: st
 def _report_wrong_configuration_keys(
     context: DecodeContext, draft: Draft, provider: Provider
 ) -> None:
-    """The keys of a configuration against those that the project file lists."""
+    """Report keys that the project file's description of the provider lacks or requires."""
     configuration = draft.spec.get("configuration", {})
     for key in configuration:
         if key not in provider.keys:

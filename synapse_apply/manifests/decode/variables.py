@@ -1,4 +1,4 @@
-"""Variables: their values for one target, and `${var.NAME}` in the strings of a document.
+"""Which value a variable has on one target, and how `${var.NAME}` in a document is replaced.
 
 Only declared variables exist. A string that is one `${var.X}` takes the variable's type, `$${`
 writes `${`. A variable's value may hold other variables; a cycle is an error that names it.
@@ -18,7 +18,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_fin
 from synapse_apply.model.project import Project, Target, Variable
 
 ReportFinding = Callable[[Path, str, str, str], None]
-"""Told where in the document, and summary, detail and hint."""
+"""Called with the path in the document, and summary, detail and hint of a finding."""
 
 _REFERENCE_PATTERN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")
 _VARIABLE_NAME = re.compile(r"var\.([A-Za-z_][A-Za-z0-9_-]*)")
@@ -53,18 +53,18 @@ _NODE_COST = 100
 
 
 class _Unresolvable(Exception):
-    """A value that cannot be had; the finding was reported where it belongs."""
+    """The variable has no usable value; its finding was reported already."""
 
 
 def is_of_variable_type(type_name: str, value: Any) -> bool:
-    """Whether a value is of a variable's type; true is no number."""
+    """Whether a value is of a variable's type; booleans are no numbers, though Python's bool is."""
     if isinstance(value, bool) and type_name != "boolean":
         return False
     return isinstance(value, _PYTHON_TYPES[type_name])
 
 
 def parse_variable_text(variable: Variable, text: str) -> tuple[Any, Diagnostic | None]:
-    """The text of `--var NAME=TEXT` as the variable's type, or why it is none.
+    """The text of `--var NAME=TEXT` parsed as the variable's type, or the finding why it cannot be.
 
     Lists and maps are written as YAML or JSON.
     """
@@ -85,7 +85,10 @@ def parse_variable_text(variable: Variable, text: str) -> tuple[Any, Diagnostic 
 
 @dataclass(slots=True)
 class VariableValues:
-    """The values of a project's variables on one target, worked out when first asked for."""
+    """The values of a project's variables on one target, each computed at its first use.
+
+    A value comes from the command line, else the target, else the default. `findings` grow.
+    """
 
     project: Project
     target: Target
@@ -99,9 +102,9 @@ class VariableValues:
     def charge_if_affordable(
         self, value: Any, name: str, report: ReportFinding, path: Path
     ) -> bool:
-        """Whether a value may be put into a document once more; the first that may not is reported.
+        """Add a value's size to what was put into documents; False (reported once) above the limit.
 
-        `name` tells what it is the value of, which is worked out once.
+        `name` identifies the value, so that its size is computed once.
         """
         if name not in self._cost_by_name:
             self._cost_by_name[name] = _estimate_cost(value)
@@ -119,11 +122,12 @@ class VariableValues:
                 f"documents",
                 "use a large value in fewer places, or shorten it",
             )
+        # Stays above the limit, so that the finding is not repeated for every later use.
         self._spent_cost = max(self._spent_cost, _MAX_TOTAL_COST + 1)
         return False
 
     def report_invalid_values(self) -> None:
-        """Report what is wrong with the values themselves, used or not."""
+        """Compute every variable that has a value, used or not, to report what is wrong with it."""
         declared = self.project.variables
         for name in self.command_line_values:
             if name not in declared:
@@ -133,7 +137,7 @@ class VariableValues:
                 self._resolve_or_missing(name)
 
     def resolve_value(self, name: str) -> Any:
-        """The value; _Unresolvable when there is none (reported once)."""
+        """The value of a declared variable; raises _Unresolvable without one (reported once)."""
         value = self._resolve_or_missing(name)
         if value is MISSING:
             raise _Unresolvable
@@ -189,13 +193,17 @@ class VariableValues:
         return self._value_of_type_or_report(variable, self._substitute_or_report(variable, raw))
 
     def _substitute_or_report(self, variable: Variable, raw: Any) -> Any:
-        """The value with the variables it holds; a cycle under way is left in `_resolving`."""
+        """A variable's value with the variables in it replaced; MISSING (reported) where it fails.
+
+        `_resolving` holds the names that are being computed, by which a cycle is noticed.
+        """
         findings: list[tuple[str, str, str]] = []
         self._resolving.append(variable.name)
         try:
             value = substitute_variables(
                 raw, self, lambda _path, *finding: findings.append(finding)
             )
+        # A chain of variables with nested values can exceed Python's recursion limit.
         except RecursionError:
             value = MISSING
             findings.append(
@@ -236,7 +244,7 @@ class VariableValues:
         return value
 
     def _find_value_position(self, variable: Variable) -> Position | None:
-        """Where the value stands that is used, else where the variable is declared."""
+        """The position of the value that is used, else of the variable's declaration."""
         if variable.name in self.command_line_values:
             return variable.position
         return self.target.variable_places.get(variable.name, variable.position)
@@ -244,6 +252,7 @@ class VariableValues:
     def _report_finding(self, variable: Variable, summary: str, detail: str, hint: str) -> None:
         position = self._find_value_position(variable)
         finding = error_finding(summary, detail, hint, position=position, target=self.target.name)
+        # A variable that several others use is asked for several times.
         if finding not in self.findings:
             self.findings.append(finding)
 
@@ -258,7 +267,7 @@ def _is_too_large(value: Any) -> bool:
 
 
 def _estimate_cost(value: Any) -> int:
-    """What a value takes in a document, in characters of text."""
+    """The size of a value in a document, in characters of text."""
     return sum(
         _NODE_COST + (len(node) if isinstance(node, str) else 0)
         for node, _ in _iter_nodes_with_depth(value)
@@ -266,7 +275,10 @@ def _estimate_cost(value: Any) -> int:
 
 
 def _iter_nodes_with_depth(value: Any) -> Iterator[tuple[Any, int]]:
-    """Everything in a value with its depth, itself at 0."""
+    """Every value inside a value, with its depth; the value itself is at 0.
+
+    A loop, not a recursion, so that no depth overflows the stack.
+    """
     pending = [(value, 0)]
     while pending:
         node, depth = pending.pop()
@@ -291,11 +303,11 @@ def substitute_variables(
     path: Path = (),
     unreplaced_paths: set[Path] | None = None,
 ) -> Any:
-    """A value with its variables replaced, copied only where something changes.
+    """A value with its variables replaced.
 
-    What cannot be replaced becomes MISSING as a whole value: its finding is reported, and
-    nothing that follows from it should be. With a set `unreplaced_paths` only the texts that cannot
-    be replaced stay as they are written, and their paths are added to it.
+    Where one cannot be, the whole result is MISSING: its finding is reported, and
+    consequences of it should not be. With a set `unreplaced_paths`, texts that cannot
+    be replaced stay as written instead, and their paths are added to the set.
     """
     if isinstance(value, str):
         if "${" not in value:
@@ -342,6 +354,7 @@ def _substitute_in_text(
     text: str, values: VariableValues, report: ReportFinding, path: Path
 ) -> Any:
     full_match = _REFERENCE_PATTERN.fullmatch(text)
+    # A text that is one reference takes the variable's type; anything else becomes text.
     if full_match and full_match[1] is not None:
         return _resolve_reference(full_match, values, report, path)
     pieces: list[str] = []

@@ -1,4 +1,4 @@
-"""Whether a declared version may be raised, and to what."""
+"""Whether a declared release version may be raised, and to which version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 
 def require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
-    """InputError for a version that a variable gives: there is nothing here to edit."""
+    """Raise InputError where the written version holds a variable: there is no text to edit."""
     written_version = document.get_value(*VERSION_PATH)
     if isinstance(written_version, str) and "${" in written_version:
         raise InputError.from_summary(
@@ -32,9 +32,9 @@ def require_version_without_variable(document: WrittenDocument, release: Desired
 
 
 def compute_raised_address(release: Desired, part: str, requested_version: str = "") -> Address:
-    """The address with the next version of a part, or with `requested_version`.
+    """The release's address with the next version, or with `requested_version`.
 
-    InputError if it is not higher.
+    `part` is major, minor or patch. Raises InputError where the version is malformed or not higher.
     """
     version = str(release.spec["version"])
     new_version = requested_version or bump_version(version, part)
@@ -55,6 +55,7 @@ def compute_raised_address(release: Desired, part: str, requested_version: str =
             f"{new_version!r} has characters that no version has, or is too long.",
             "Use letters, digits, `.`, `_`, `+` and `-`, at most 64.",
         )
+    # Versions without an order (None) cannot be compared: only an equal one is refused.
     old_key, new_key = version_sort_key(version), version_sort_key(new_version)
     if new_version == version or (
         old_key is not None and new_key is not None and new_key <= old_key
@@ -69,7 +70,7 @@ def compute_raised_address(release: Desired, part: str, requested_version: str =
 
 
 def require_address_undeclared(new_address: Address, loaded: Iterable[LoadedManifests]) -> None:
-    """InputError when the new version is declared already."""
+    """Raise InputError where any target declares the new address already."""
     for loaded_target in loaded:
         if new_address in loaded_target.desired:
             raise InputError.from_summary(
@@ -83,7 +84,10 @@ def require_address_undeclared(new_address: Address, loaded: Iterable[LoadedMani
 def require_no_overlay_conflict(
     targets: Iterable[Target], old_address: Address, new_address: Address, keys: Sequence[str]
 ) -> None:
-    """InputError for an overlay that would win over an edit of these fields, or lose its object."""
+    """Raise InputError for an overlay that sets a field of `keys`, or matches only the old address.
+
+    The first would undo the edit, the second would no longer apply after it.
+    """
     for target in targets:
         overlays: Iterable[Overlay] = target.overlays.values()
         for overlay in overlays:

@@ -1,4 +1,4 @@
-"""Files written: new ones, and old ones in place, all or none, each whole, with its mode."""
+"""How files are written: new ones never over old ones, old ones all or none, with their mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synapse_apply.model.frozen import frozen
 
 @frozen
 class Rewrite:
-    """A file, what stood in it when it was read, and what shall stand in it; `name` is shown."""
+    """A file to replace: its content when it was read, its new content, its `name` in messages."""
 
     file: FilePath
     name: str
@@ -25,22 +25,25 @@ class Rewrite:
 
 
 def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
-    """Write every file, a link's target where it is one. InputError leaves them as they were.
+    """Replace the content of every file, following links; on InputError all are as they were.
 
     A file that is not writable, or that changed since it was read, is not replaced.
     """
     prepared: list[tuple[Rewrite, FilePath, FilePath]] = []
     done: list[Rewrite] = []
     try:
+        # All temporary files are written before the first is renamed: a full disk changes nothing.
         for change in changes:
             real_path = change.file.resolve()
             temporary_path = real_path.with_name(f".{real_path.name}.{os.getpid()}.part")
             prepared.append((change, real_path, temporary_path))
             _write_temporary_file(change, real_path, temporary_path)
         for change, real_path, temporary_path in prepared:
+            # Checked right before the rename: an editor may have saved the file meanwhile.
             _require_file_content(change, real_path, change.old_content)
             temporary_path.replace(real_path)
             done.append(change)
+            # Read back: another writer may have replaced the file in between.
             _require_file_content(change, real_path, change.new_content)
     except OSError as problem:
         _restore_old_contents(done)
@@ -57,7 +60,7 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
 
 
 def write_new_file(path: FilePath, text: str) -> None:
-    """Write a file that is not there yet, folders on the way too; InputError if it cannot be."""
+    """Write a file that must not exist yet, and its parent folders; raises InputError otherwise."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="\n") as file:
@@ -73,7 +76,7 @@ def write_new_file(path: FilePath, text: str) -> None:
 
 
 def build_existing_file_finding(path: FilePath, hint: str = "") -> Diagnostic:
-    """The finding for a file that is not to be overwritten."""
+    """The finding for a file that exists and is not to be overwritten."""
     return error_finding(
         "The file is there already",
         f"{path} is left as it is.",
@@ -82,14 +85,16 @@ def build_existing_file_finding(path: FilePath, hint: str = "") -> Diagnostic:
 
 
 def _write_temporary_file(change: Rewrite, real_path: FilePath, temporary_path: FilePath) -> None:
-    """The new content beside the file, on disk, as the file's owner and mode have it."""
+    """Write the new content beside the file, synced, with the file's owner and mode."""
     file_stat = real_path.stat()
     if not os.access(real_path, os.W_OK):
         raise PermissionError(13, "it is not writable")
+    # O_EXCL follows no link that somebody put at this name.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with os.fdopen(os.open(temporary_path, flags, 0o600), "wb") as file:
         file.write(change.new_content)
         file.flush()
+        # Another owner needs a privilege: without it the file belongs to who runs the command.
         if hasattr(os, "fchown"):
             with suppress(OSError):
                 os.fchown(file.fileno(), file_stat.st_uid, file_stat.st_gid)
@@ -109,7 +114,10 @@ def _restore_old_contents(done: Sequence[Rewrite]) -> None:
 
 
 def _fsync_folder(folder: FilePath) -> None:
-    """The new names outlive a power failure; a system that cannot do that does without."""
+    """Flush a folder's entries, so that renames survive a power failure.
+
+    Ignored where unsupported.
+    """
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

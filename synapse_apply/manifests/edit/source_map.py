@@ -1,4 +1,4 @@
-"""Where the value of a declared field is written, and so where another one would have to stand."""
+"""In which document, and at which path, a declared field's value is written or would be."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _VARIABLE_PATTERN = re.compile(r"\$\{var\.([^}]*)\}")
 
 @frozen
 class DocumentSpot:
-    """A place in a document, whether something stands there yet or not."""
+    """A path in a document, whether a value stands there yet or not."""
 
     document: WrittenDocument
     path: Path
 
     @property
     def written_value(self) -> Any:
-        """What is written there now."""
+        """The value that stands there now, or ABSENT."""
         return get_at(self.document.document.value, self.path)
 
 
 @frozen
 class FieldOrigins:
-    """Where the fields of one resource come from on one target.
+    """Where the values of one resource's fields come from on one target.
 
     `document` is its manifest, `project` the project file where there is one. `is_shared`: other
-    targets read the same document, so that what is of this one alone goes into its overlay.
+    targets read the same document, so that a change for this one alone goes into its overlay.
     """
 
     target: Target
@@ -48,9 +48,10 @@ class FieldOrigins:
     is_shared: bool
 
     def find_edit_spot(self, path: Path) -> DocumentSpot:
-        """Where a field of the spec has to be written; InputError, with the place, where it cannot.
+        """Where to write a spec field's new value; raises InputError where none can be written.
 
-        A value that a variable or a package's config.yaml gives is not written at the field.
+        None can where a variable or a package's config.yaml gives it, or an overlay of several
+        addresses does. The error names the position of what does.
         """
         full_path = ("spec", *path)
         overlay = self._find_last_overlay_setting(full_path)
@@ -70,7 +71,7 @@ class FieldOrigins:
         return edit_spot
 
     def _find_last_overlay_setting(self, full_path: Path) -> Overlay | None:
-        """The overlay whose word on this field is the last one."""
+        """The overlay that sets this field; of several the last, whose value wins."""
         overlays: Sequence[Overlay] = tuple(self.target.overlays.values())
         matching = [
             overlay for overlay in overlays if overlay.matches_address(str(self.resource.address))
@@ -112,6 +113,7 @@ class FieldOrigins:
 
     def _require_no_variable(self, spot: DocumentSpot) -> None:
         value, document = spot.document.document.value, spot.document.document
+        # A variable may give a whole map, of which the field is only a part.
         ancestors = (get_at(value, spot.path[:end]) for end in range(len(spot.path)))
         names = [
             name
@@ -132,7 +134,7 @@ class FieldOrigins:
             )
 
     def _find_variable_position(self, name: str) -> Position | None:
-        """Where the value of a variable stands, as far as the project file has it."""
+        """The position of a variable's value or declaration in the project file, if it is there."""
         if self.project is None:
             return None
         positions = self.project.document.positions
@@ -159,7 +161,7 @@ class FieldOrigins:
 
 
 def _patch_sets_path(patch: Any, path: Path) -> bool:
-    """Whether a merge patch has a word on a path: a value, a null, or one that replaces a map."""
+    """Whether a merge patch sets a path, removes it, or replaces a value that contains it."""
     node = patch
     for part in path:
         if not isinstance(node, Mapping):
@@ -171,7 +173,7 @@ def _patch_sets_path(patch: Any, path: Path) -> bool:
 
 
 def _iter_variable_names(value: Any) -> Iterator[str]:
-    """The variables in a value as it is written; `$${` is none."""
+    """The names of the variables in a value as written; `$${` is an escape, not a variable."""
     if isinstance(value, str):
         yield from _VARIABLE_PATTERN.findall(value.replace("$${", ""))
     elif isinstance(value, Mapping):

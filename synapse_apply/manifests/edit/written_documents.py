@@ -1,4 +1,4 @@
-"""Manifests as they are written: before variables, overlays and schemas, with their place."""
+"""The manifests of targets as written, before variables, overlays and schemas, for editing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from synapse_apply.model.project import Project, Target
 
 @frozen
 class WrittenDocument:
-    """One document of a file; `index` counts those of the file that are not empty, from 0."""
+    """One document of a file; `index` is its number among the file's non-empty ones, from 0."""
 
     file: FilePath
     name: str
@@ -27,7 +27,7 @@ class WrittenDocument:
 
     @property
     def address_prefix(self) -> str:
-        """The prefix of the kind's addresses; "" for a document that is no manifest."""
+        """The address prefix of the document's kind; "" for a document that is no manifest."""
         value = self.document.value
         if not isinstance(value, Mapping) or value.get("apiVersion") != API_VERSION:
             return ""
@@ -38,7 +38,7 @@ class WrittenDocument:
         return self.document.position
 
     def get_value(self, *path: str) -> Any:
-        """What stands at a path of keys; None where nothing does."""
+        """The value at a path of keys; None where there is none."""
         node = self.document.value
         for part in path:
             node = node.get(part) if isinstance(node, Mapping) else None
@@ -48,7 +48,7 @@ class WrittenDocument:
 def iter_written_documents(
     project: Project, targets: Iterable[Target], paths: Sequence[str] = ()
 ) -> Iterator[WrittenDocument]:
-    """Every document of the manifests of these targets, each once; raises nothing.
+    """Read the manifests of these targets and yield each document once; raises nothing.
 
     `paths` replace the listed manifests.
     """

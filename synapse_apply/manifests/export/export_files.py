@@ -1,4 +1,4 @@
-"""The files of an export: all are looked at before the first is written, through no link."""
+"""Which files an export may write: none through a link, none over other content without force."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ExportLayout:
 
 @dataclass(slots=True)
 class ExportResult:
-    """Files that were written, and those that were there with just this content."""
+    """The files that were written, and those that had this content already."""
 
     files: list[FilePath] = field(default_factory=list)
     unchanged: list[FilePath] = field(default_factory=list)
@@ -50,10 +50,10 @@ class ExportResult:
 def write_export(
     layout: ExportLayout, manifests: Mapping[FilePath, str], inventory_text: str, *, force: bool
 ) -> ExportResult:
-    """Write the texts by their paths, the inventory's text, and the schema where there is none.
+    """Write manifests by path, the inventory, and the schema file if it is missing.
 
-    InputError with every file that cannot be written, or is there with other content and must not
-    be replaced; then nothing was written.
+    Raises InputError with every file that cannot be written, or has other content and must not
+    be replaced (`force`); then nothing was written.
     """
     findings = [*_iter_obstacle_findings(layout, manifests)]
     if findings:
@@ -91,7 +91,7 @@ def write_export(
 def _iter_obstacle_findings(
     layout: ExportLayout, manifests: Collection[FilePath]
 ) -> Iterator[Diagnostic]:
-    """What a file would be written through, or in place of; each told once."""
+    """A finding for each link, or file in the place of a folder, that is in the way of a write."""
     files = (*manifests, layout.schema_file)
     if _normalize_real_path(layout.inventory) in set(map(_normalize_real_path, files)):
         yield error_finding(
@@ -111,17 +111,18 @@ def _iter_obstacle_findings(
 
 
 def _normalize_real_path(path: FilePath) -> str:
-    """The same for two spellings of one file, also where the system takes A for a."""
+    """A path's real path in lower case: equal for two spellings, also where case is ignored."""
     return os.path.realpath(path).lower()
 
 
 def _iter_folder_obstacles(
     folder: FilePath, option: str, *, may_link: bool
 ) -> Iterator[Diagnostic]:
-    """Why no file can be written there; a folder that is not there is made."""
+    """Findings for why no file can be written in a folder; one that is missing will be created."""
     if folder.is_symlink() and not (may_link and folder.is_dir()):
         yield _build_link_finding(folder, option)
         return
+    # lexists, not exists: a dangling link is in the way, too.
     existing = next(ancestor for ancestor in (folder, *folder.parents) if os.path.lexists(ancestor))
     if existing.is_dir():
         return

@@ -1,4 +1,4 @@
-"""An inventory as text: addresses with the server's ids, beside the manifests or among them."""
+"""How an inventory (addresses with the server's ids) is written, and told from a manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from synapse_apply.manifests.yaml.reader import ReadResult
 
 
 def is_inventory_file(reading: ReadResult) -> bool:
-    """Whether a file holds an inventory and nothing else: found in a folder, it is no manifest."""
+    """Whether a file holds an inventory and nothing else; in a folder it is skipped."""
     if reading.diagnostics or len(reading.documents) != 1:
         return False
     value = reading.documents[0].value
@@ -17,7 +17,7 @@ def is_inventory_file(reading: ReadResult) -> bool:
 
 
 def format_inventory(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows of an inventory as YAML, for `import -f`."""
+    """Inventory rows as YAML text, which `import -f` reads; fields that are None are left out."""
     lines = ["# synapse-apply inventory: read by `synapse-apply import -f`", "inventory:"]
     for row in rows:
         present_fields = [(key, value) for key, value in row.items() if value is not None]

@@ -1,4 +1,4 @@
-"""Names that manifests can have, made of texts that may be anything."""
+"""Which names and addresses a manifest may have, and how a server's text becomes one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MAX_NAME_LENGTH = 63
 
 
 def is_valid_name(text: str) -> bool:
-    """Whether `metadata.name` may be this."""
+    """Whether a text is allowed as `metadata.name`."""
     return _NAME_PATTERN.fullmatch(text) is not None
 
 
 def explain_invalid_address(address: Address) -> str:
-    """Why no manifest can have an address; "" where one can."""
+    """Why no manifest can declare an address; "" where one can."""
     kind = CATALOGUE.get(address.kind)
     if kind is None:
         return f"the kinds are {', '.join(sorted(CATALOGUE))}"
@@ -38,15 +38,15 @@ def explain_invalid_address(address: Address) -> str:
 
 
 def normalize_to_name(text: str, fallback: str = "plugin") -> str:
-    """The nearest name to a text; `fallback` where nothing of it can stay."""
+    """A valid name made of a text's allowed characters; `fallback` where it has none."""
     candidate = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
     return candidate[:_MAX_NAME_LENGTH].rstrip("-._") or fallback
 
 
 def make_unused_name(text: str, number: str, kind: str, used_names: Collection[str]) -> str:
-    """A name near a text that is not taken yet; `number` tells apart what would be called alike.
+    """A valid name made of a text, with `number` behind it where `used_names` has it already.
 
-    `number` is the object's id, so that the same objects are called the same each time.
+    `number` is the object's id, so that an object gets the same name each time.
     """
     fallback = normalize_to_name(f"{kind}-{number}", kind)
     base_name = normalize_to_name(text, fallback)
@@ -60,6 +60,7 @@ def make_unused_name(text: str, number: str, kind: str, used_names: Collection[s
 
 
 def _iter_numbered_names(base_name: str, number: str) -> Iterator[str]:
+    # A long id is cut at its front, so that one character of the name still fits.
     suffix = f"-{number}"[-_MAX_NAME_LENGTH + 1 :]
     yield base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix
     count = 2

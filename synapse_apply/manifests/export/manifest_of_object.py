@@ -1,4 +1,4 @@
-"""A live object as the manifest that declares it: what is left out, and why, is told."""
+"""How a live object becomes the manifest that declares it; what is left out is listed with why."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from synapse_apply.model.values import (
 )
 
 _MAX_ROUNDS = 10
-# YAML takes no longer text for a key.
+# YAML readers refuse a longer implicit key (YAML 1.2.2, 7.4: 1024 characters).
 _MAX_KEY_LENGTH = 1000
 _MAX_DEPTH = 40
 _MAX_SHOWN_LENGTH = 120
@@ -55,7 +55,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 
 @frozen
 class LeftOutField:
-    """A field that the manifest does not have although it is live, and why."""
+    """A field that is live and not in the manifest, and why."""
 
     path: Path
     reason: str
@@ -68,7 +68,7 @@ class LeftOutField:
 
 @frozen
 class SecretVariable:
-    """A secret of a free-form field: the manifest names the variable that is to have its value."""
+    """A secret in a free-form field, which the manifest reads from an environment variable."""
 
     path: Path
     variable: str
@@ -83,16 +83,16 @@ class SecretVariable:
 
     @property
     def reference(self) -> dict[str, Any]:
-        """What stands in the manifest."""
+        """The `valueFrom` that stands in the manifest."""
         form = {"format": "json"} if self.is_json else {}
         return {VALUE_FROM: {"env": self.variable, **form}}
 
 
 @frozen
 class ExportedManifest:
-    """A document that validates and reads back as what is live; "" where none does.
+    """The text of a document that is valid and reads back as what is live; "" where none does.
 
-    `left_out` is what it does not hold; without a text, why there is none. `secrets` are the
+    `left_out` is what it lacks; without a text, why there is none. `secrets` are the
     free-form fields that take their values from variables.
     """
 
@@ -104,11 +104,11 @@ class ExportedManifest:
 
 @frozen
 class Exporter:
-    """Makes manifests that are valid on one target; `schema` is what their first line names.
+    """Builds manifests that are valid on one target; `schema` is named in their first line.
 
-    Where the server does not show secrets (`shows_secrets`), what may lack is left out, and told.
-    `variables` are the names that manifests have by now, so that no two secrets share one, each
-    with how many were made of it.
+    Where the server shows no secrets (`shows_secrets`), those that may be missing are listed.
+    `variables` are the names that manifests use so far, so that no two secrets share one, each
+    with how many names were derived from it.
     """
 
     project: Project
@@ -140,6 +140,8 @@ class Exporter:
         tree: dict[str, Any] = _to_manifest_value(fields, (), left_out)
         self._add_live_secret_references(address.kind, tree)
         tree |= extra_fields
+        # Removing one misfit may reveal the next, so the text is written and read back until it
+        # fits.
         for _ in range(_MAX_ROUNDS):
             written_secrets = tuple(
                 item for item in secrets if get_at(tree, item.path) == item.reference
@@ -162,7 +164,10 @@ class Exporter:
     def _replace_secrets_with_variables(
         self, address: Address, value: Any, path: Path, secrets: list[SecretVariable]
     ) -> Any:
-        """A free-form value with references in place of what is secret, or looks so."""
+        """A free-form value with `valueFrom` in place of secrets and of what looks like one.
+
+        Appends each to `secrets`.
+        """
         if isinstance(value, Mapping):
             return {
                 key: self._replace_secrets_with_variables(address, below, (*path, key), secrets)
@@ -178,7 +183,7 @@ class Exporter:
         return secret.reference
 
     def _reserve_variable_name(self, address: Address, path: Path) -> str:
-        """A name that no other secret has, and that no rule of CI tokens forbids."""
+        """An unused variable name for a secret, which is noted as used."""
         parts = (address.kind, address.name, *(path[1:] or path))
         name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
         while name in self.variables:
@@ -200,7 +205,7 @@ class Exporter:
         return {**head, **(lifecycle if secrets else {}), "spec": dict(tree)}
 
     def _add_live_secret_references(self, kind: str, tree: dict[str, Any]) -> None:
-        """A secret that must stand and is not in the answer is the server's to keep, too."""
+        """Add `valueFrom: {live: true}` for required secrets that the server's answer lacks."""
         marks = self.marks.kinds.get(kind)
         provider = tree.get(marks.selector) if marks is not None else None
         if marks is None or provider is None:
@@ -235,7 +240,7 @@ class Exporter:
     def _find_round_trip_problems(
         self, address: Address, text: str, tree: Mapping[str, Any]
     ) -> list[LeftOutField]:
-        """Why this text is not what was meant, at paths of the document."""
+        """Why reading the text does not give `tree` back, each at a path of the document."""
         reading = read_documents(text.encode(), str(address))
         if reading.diagnostics or len(reading.documents) != 1:
             return [_to_left_out_field(finding) for finding in reading.diagnostics]
@@ -272,7 +277,7 @@ def _build_live_reference() -> dict[str, Any]:
 
 
 def _to_manifest_value(value: Any, path: Path, left_out: list[LeftOutField]) -> Any:
-    """A value as a manifest writes it; what it cannot hold is left out."""
+    """A value as a manifest writes it; what it cannot hold is appended to `left_out`."""
     if isinstance(value, Sensitive | WithheldSecret | SecretRef):
         return _build_live_reference()
     if isinstance(value, Reference):
@@ -296,7 +301,10 @@ def _to_manifest_value(value: Any, path: Path, left_out: list[LeftOutField]) -> 
 
 
 def _explain_unwritable_value(value: Any, depth_left: int) -> str:
-    """Why no manifest can hold a value at a depth that leaves so much room; "" where one can."""
+    """Why no manifest can hold a value, with `depth_left` levels allowed below.
+
+    "" where one can.
+    """
     if isinstance(value, str):
         return _explain_unwritable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -335,7 +343,7 @@ def _explain_unwritable_text(text: str) -> str:
 
 
 def _remove_field_or_its_list(tree: dict[str, Any], path: Path) -> bool:
-    """Remove a field, the whole list where it stands in one; False where there is none."""
+    """Remove a field, or the outermost list that contains it; False where there is none."""
     names: list[str | int] = []
     for part in path:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""Secrets that an object may have and its server does not show: a manifest lacks them unnoticed."""
+"""Which secrets an exported manifest may lack because the server shows none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from synapse_apply.model.values import Sensitive, WithheldSecret, flatten
 
 
 def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether any of these live specs has a secret, masked or not: then none is left out."""
+    """Whether any of these live specs holds a secret, masked or not.
+
+    If so, the server does show secrets, and none is missing elsewhere.
+    """
     return any(
         isinstance(value, Sensitive | WithheldSecret)
         for spec in specs
@@ -22,9 +25,9 @@ def has_any_secret(specs: Iterable[Mapping[str, Any]]) -> bool:
 def describe_unseen_secrets(
     kind: str, spec: Mapping[str, Any], marks: SecretMarks, manifest_fields: Mapping[str, Any]
 ) -> str:
-    """Which secrets a live object may have that stand in no manifest of it; "" if there are none.
+    """A sentence naming secrets that a live object may have and its manifest lacks; "" for none.
 
-    For a server that shows none at all. `manifest_fields` is what the manifest has.
+    Only for a server that shows no secrets at all. `manifest_fields` are the manifest's.
     """
     kind_marks = marks.kinds.get(kind)
     if kind_marks is None:

@@ -1,4 +1,4 @@
-"""The manifests of one target as a commit has them, not as the folder does."""
+"""Which manifests of a target a Git commit holds, and how they are read from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from synapse_apply.model.project import Project, Target
 
 @frozen
 class CommittedEntry:
-    """One name in a folder of a commit: a file, a folder, or what neither is (and why).
+    """One entry of a folder in a commit: a file, a folder, or neither, with the reason.
 
     `path` is relative to the project's folder.
     """
@@ -42,7 +42,7 @@ class CommittedFolder(Protocol):
 
     @property
     def name(self) -> str:
-        """How messages call the commit."""
+        """The name of the commit in messages."""
         ...
 
     def contains_path(self, path: str) -> bool:
@@ -50,24 +50,24 @@ class CommittedFolder(Protocol):
         ...
 
     def find_entry(self, path: str) -> CommittedEntry | None:
-        """What stands at a path, or what is on the way to it and has nothing below that is known.
+        """The entry at a path, or one on the way to it whose content the commit does not hold.
 
-        None only where it is certain that nothing stood there.
+        A submodule is such an entry. None only where it is certain that nothing stood there.
         """
         ...
 
     def list_folder(self, folder: str) -> list[CommittedEntry]:
-        """What a folder holds, by name."""
+        """The entries of a folder, sorted by name."""
         ...
 
     def read_content(self, path: str) -> bytes:
-        """The bytes of a file, a link followed; InputError."""
+        """The bytes of a file, links followed; raises InputError where they cannot be read."""
         ...
 
 
 @dataclass(slots=True)
 class CommittedFiles:
-    """What was read; `implicit` when nobody named a folder."""
+    """What was read of a commit; `implicit` when no folder of manifests is configured."""
 
     readings: list[ReadResult] = field(default_factory=list)
     findings: list[Diagnostic] = field(default_factory=list)
@@ -79,7 +79,7 @@ class CommittedFiles:
 def read_committed_manifests(
     project: Project, target: Target, paths: Sequence[str], commit_folder: CommittedFolder
 ) -> CommittedFiles:
-    """The readings of a target's manifests, in the order in which the folder would be read.
+    """Read a target's manifests from a commit, in the order in which a folder is read.
 
     `paths` when given (relative to the project's folder), else the project's and the target's,
     else `manifests/` or the project's folder.
@@ -169,7 +169,7 @@ def _build_missing_finding(
 
 
 def _build_absent_at_ref_warning(text: str, commit_folder: CommittedFolder) -> Diagnostic:
-    """A list of the project file may be younger than the commit."""
+    """The warning for a listed path that the commit lacks: the list may be younger than it."""
     return warning_finding(
         "Listed manifests that are not in that Git ref",
         f"`{text}` is not in {commit_folder.name}, so nothing was declared in it",

@@ -1,4 +1,4 @@
-"""What is said where a check finds no manifest: an error for a wrong folder, else a warning."""
+"""Which finding a check gives where there is no manifest: an error outside a project, a warning."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _HOW_TO_BEGIN = (
 def build_no_manifest_findings(
     project: Project, targets: Iterable[LoadedManifests], paths: Sequence[str] = ()
 ) -> tuple[Diagnostic, ...]:
-    """The findings for what was to be checked and holds no manifest.
+    """Findings for folders and targets without a manifest; an error without any project.
 
-    `paths` are those of the command line. A target with errors is passed over: what it would
+    `paths` are those of the command line. A target with errors is skipped: what it would
     declare is not known.
     """
     readable = [loaded for loaded in targets if not loaded.has_errors]

@@ -1,4 +1,4 @@
-"""Which files hold manifests: folders (recursive, sorted) and single files, inside the project."""
+"""Which files are read as manifests: listed files and folders, recursive, inside the project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IGNORED_NAMES = frozenset(("node_modules", "__pycache__"))
 
 @dataclass(slots=True)
 class ManifestFiles:
-    """The files of one target, each once; `implicit` when nobody named a folder.
+    """The files of one target, each once; `implicit` when no folder of manifests is configured.
 
     `listed_files` are those that were listed themselves, not found in a folder.
     """
@@ -33,7 +33,7 @@ class ManifestFiles:
 def find_manifest_files(
     project: Project, target: Target, paths: Sequence[str] = ()
 ) -> ManifestFiles:
-    """The manifests of a target, in order.
+    """Find the manifest files of a target, in order, with findings for those that are refused.
 
     `paths` when given (relative to the working folder), else the project's and the target's,
     else `manifests/` or the project's folder.
@@ -62,7 +62,7 @@ def find_manifest_files(
 def list_folders_without_manifests(
     project: Project, target: Target, paths: Sequence[str] = ()
 ) -> list[str]:
-    """The folders that are to be read and have no file that could be a manifest, as written."""
+    """The configured folders, as written, in which no file has a manifest's name."""
     return [
         text
         for text, path in _resolve_entries(project, target, paths)
@@ -71,14 +71,14 @@ def list_folders_without_manifests(
 
 
 def list_manifest_paths(project: Project, target: Target) -> tuple[str, ...]:
-    """What is read without being named, as the project file has it or leaves it out."""
+    """The configured manifest paths as written, else the default one."""
     if listed_paths := (*project.manifests, *target.manifests):
         return listed_paths
     return ("manifests/",) if (project.root / "manifests").is_dir() else (".",)
 
 
 def is_folder_read_by_default(project: Project, target: Target, folder: FilePath) -> bool:
-    """Whether what lies in this folder is read without being named."""
+    """Whether a manifest in this folder would be read without naming it on the command line."""
     real_folder = os.path.realpath(folder)
     for text in list_manifest_paths(project, target):
         listed_folder = os.path.realpath(project.root / text)
@@ -94,7 +94,7 @@ def is_folder_read_by_default(project: Project, target: Target, folder: FilePath
 def _resolve_entries(
     project: Project, target: Target, paths: Sequence[str]
 ) -> list[tuple[str, FilePath]]:
-    """The folders and files to look in, each as it is written and where it is."""
+    """The folders and files to read, each as written and as a path."""
     if paths:
         return [(text, FilePath.cwd() / text) for text in paths]
     return [(text, project.root / text) for text in list_manifest_paths(project, target)]
@@ -103,7 +103,7 @@ def _resolve_entries(
 def would_read_file(
     path: FilePath, project: Project, target: Target, paths: Sequence[str] = ()
 ) -> bool:
-    """Whether a new file at this path, links followed, would be read as a manifest."""
+    """Whether a new file at this real path would be read as a manifest."""
     if not is_manifest_name(path.name):
         return False
     for _, folder in _resolve_entries(project, target, paths):
@@ -114,23 +114,23 @@ def would_read_file(
 
 
 def is_ignored_name(name: str) -> bool:
-    """Whether a file or folder of this name is not looked at where nobody named it."""
+    """Whether a file or folder of this name is skipped inside of a folder."""
     return name.startswith(".") or name in _IGNORED_NAMES
 
 
 def is_manifest_name(name: str) -> bool:
-    """Whether a file of this name in a folder of manifests is read."""
+    """Whether a file of this name inside of a folder is read as a manifest."""
     return name.endswith(_MANIFEST_SUFFIXES) and name != FILE_NAME
 
 
 def _find_link_leading_outside(
     project: Project, target: Target, path: FilePath, text: str, *, is_typed: bool
 ) -> Diagnostic | None:
-    """The finding for a path whose links leave the project, though it lies there as it is written.
+    """The finding for a path inside the project whose links lead outside; None where they do not.
 
-    One that is typed may lie elsewhere, and then leads where it leads; so may one that is listed
-    outside the project under allow_files. A name listed there that lies inside counts for nothing
-    here: a pull request can make it a link to anywhere.
+    A path typed on the command line may lie outside as written; so may one that is listed
+    outside the project under allow_files. A name listed there that lies inside does not count
+    here: a pull request could turn it into a link to anywhere.
     """
     try:
         lies_outside = not is_written_below(path, project.root)
@@ -208,7 +208,7 @@ def _scan_folder(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
 def _is_link_to_folder(link: os.DirEntry[str]) -> bool:
     try:
         return link.is_dir()
-    except OSError:  # a link in a circle: reading it tells why
+    except OSError:  # a link that leads to itself: reading it reports why
         return False
 
 
@@ -223,7 +223,10 @@ def _build_outside_link_finding(path: str, project: Project) -> Diagnostic:
 
 
 def _build_linked_folder_finding(path: str) -> Diagnostic:
-    """Following it could lead in circles; passing it over would forget what it declares."""
+    """The error for a linked folder.
+
+    Following it could loop, and skipping it would take what it declares for removed.
+    """
     return error_finding(
         "A linked folder among the manifests",
         f"{format_display_path(FilePath(path), str(FilePath.cwd()))} is a link to a folder, "
@@ -233,7 +236,10 @@ def _build_linked_folder_finding(path: str) -> Diagnostic:
 
 
 def _build_submodule_finding(folder: str) -> Diagnostic:
-    """What it declares must not be taken for removed."""
+    """The error for a submodule that is not checked out.
+
+    Its manifests must not count as removed.
+    """
     return error_finding(
         "A Git submodule that is not checked out",
         f"{format_display_path(FilePath(folder), str(FilePath.cwd()))} is empty, and .gitmodules "
@@ -243,7 +249,7 @@ def _build_submodule_finding(folder: str) -> Diagnostic:
 
 
 def _build_unreadable_finding(folder: str, problem: OSError) -> Diagnostic:
-    """What such a folder declares must not be taken for removed."""
+    """The error for an unreadable folder: its manifests must not count as removed."""
     return error_finding(
         "Unreadable folder",
         f"{format_display_path(FilePath(folder), str(FilePath.cwd()))}: {problem.strerror}",
@@ -277,6 +283,6 @@ def build_outside_finding(
 
 
 def format_display_path(path: FilePath, folder: str) -> str:
-    """A file's name as people can follow it: relative to the working folder where inside it."""
+    """A file's path for messages: relative to the working folder `folder` where inside it."""
     text = str(path)
     return text[len(folder) + 1 :] if text.startswith(folder + os.sep) else text

@@ -1,8 +1,8 @@
-"""Which `valueFrom` stand in a project's files, told from their text: nothing is parsed or checked.
+"""Which `valueFrom` a project's files hold, found by searching their text without parsing it.
 
-For commands that need no manifests and still must not show what a server quotes of their secrets.
-A reference too many does no harm: the allow-lists decide what is read, and a value that is known
-is only masked. One that is spelled with escapes or built of aliases is not seen.
+For commands that read no manifests and still must mask their secrets in what a server answers.
+A reference too many does no harm: the allow-lists decide what is read, and a known value
+is only masked. One that is written with escapes or through aliases is missed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.values import SecretRef
 
-# What stands behind a key is near it; a bound keeps the search linear whatever a file holds.
+# The name follows `valueFrom` closely; a bound keeps the search linear whatever a file holds.
 _MAX_DISTANCE = 1000
 _KEY = r"""(?:^|[\s{,"'])%s["']?[ \t]*:\s*"""
 _PLAIN = r"""[^\s"',{}\[\]#](?:\{[^}\n]*\}|[^,}\]#\n])*"""
@@ -32,10 +32,10 @@ _AS_JSON = re.compile(_KEY % "format" + r"""["']?json\b""")
 # For commands without manifests: reading 1,000 manifests takes 0.4 s, searching their text a tenth
 # of it. One reference too many does no harm, because it only adds to what is masked.
 def scan_secret_refs(project: Project, target: Target) -> set[SecretRef]:
-    """The variables and files that the project's files name for secrets of one target.
+    """The variables and files that the project's files seem to name for secrets of one target.
 
-    Files that cannot be read are passed over. Without a project file there is the embedded backend
-    alone, and nobody said which of the folder's files are ours.
+    Files that cannot be read are skipped. Without a project file there is the embedded backend
+    alone, and nothing says which of the folder's files are manifests.
     """
     if project.file is None:
         return set()
@@ -67,7 +67,7 @@ def _iter_references_in_text(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _unquote_scalar(scalar: str) -> str:
-    """The text of a scalar of YAML, quoted or not."""
+    """The text of a YAML scalar without its quotes; escapes as JSON has them."""
     if scalar.startswith('"'):
         with suppress(ValueError):
             return str(json.loads(scalar))
@@ -76,7 +76,7 @@ def _unquote_scalar(scalar: str) -> str:
 
 
 def _substitute_or_keep(name: str, values: VariableValues) -> str:
-    """A name with the project's variables in it; as it stands where they have no value here."""
+    """A name with its variables replaced; unchanged where one has no value on this target."""
     if "${" not in name:
         return name
     expanded = substitute_variables(name, values, lambda *_finding: None, ())

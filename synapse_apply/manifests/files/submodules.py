@@ -1,4 +1,4 @@
-"""Git submodules among the manifests that are not checked out: empty folders, to the eye."""
+"""Whether an empty folder among the manifests is a Git submodule that is not checked out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from synapse_apply.files.checkout import read_submodule_paths
 def is_missing_submodule(empty_folder: Path) -> bool:
     """Whether an empty folder is where the checkout above it has a submodule.
 
-    Git tracks no empty folder, and leaves one in the place of a submodule that was not asked for.
-    `.gitmodules` tells its path (gitmodules(5)).
+    Git tracks no empty folder, and leaves one in the place of a submodule that is not checked out.
+    `.gitmodules` lists its path (gitmodules(5)).
     """
     folder = empty_folder.resolve()
     for parent in folder.parents:

@@ -1,7 +1,7 @@
-"""What fills the holes that the project file leaves in a target: the environment, then a login.
+"""Where a target's url, token and tenant come from: project file, environment, stored login.
 
-The project file is final. A token is sent only to the host that it was kept for: that of the
-login file to the file's own host, SYNAPSE_ACCESS_TOKEN to SYNAPSE_HOST where that is set.
+The project file wins. A token is sent only to the host that it was stored for: that of the
+login file to the file's host, SYNAPSE_ACCESS_TOKEN to SYNAPSE_HOST where that is set.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ReadLogin = Callable[[], Login | None]
 
 @frozen
 class _SettingLookup:
-    """A setting, and every place that was looked at for it."""
+    """A setting's value ("" for none), and every source that was looked at for it."""
 
     value: str
     offers: tuple[SettingOffer, ...]
@@ -43,9 +43,9 @@ class _SettingLookup:
 def fill_url_token_and_tenant(
     target: Target, environ: Mapping[str, str], read_login: ReadLogin
 ) -> Target:
-    """The target with its holes filled, and what was looked at for each.
+    """The target with missing settings filled in; `looked_at` lists the sources of each.
 
-    The login file is looked at only for what nothing else gives.
+    The login file is read only for what nothing else gives. An embedded target stays as it is.
     """
     if target.is_embedded:
         return target
@@ -59,7 +59,7 @@ def fill_url_token_and_tenant(
 
 
 def environment_or_login_has_host(environ: Mapping[str, str], read_login: ReadLogin) -> bool:
-    """Whether a backend is described without a project file."""
+    """Whether SYNAPSE_HOST or a usable stored login names a backend."""
     stored_login = None if environ.get(HOST_VARIABLE) else read_login()
     return bool(
         environ.get(HOST_VARIABLE)
@@ -110,6 +110,7 @@ def _resolve_token(
         return target.token, (target_offer, unused_offer) if unused_offer else (target_offer,)
     offers = [SettingOffer("token of the target", _NOT_SET)]
     token_host = environ.get(HOST_VARIABLE, "")
+    # SYNAPSE_HOST names whose token this is; sent elsewhere, it would be given away.
     if variable_token and (not token_host or have_same_origin(token_host, url)):
         return SecretRef("env", TOKEN_VARIABLE), (*offers, SettingOffer(TOKEN_VARIABLE))
     reason = f"is kept for {HOST_VARIABLE}, which is another host" if variable_token else _NOT_SET
@@ -131,7 +132,7 @@ def _resolve_token(
 def _resolve_tenant(
     target: Target, token: SecretRef | None, environ: Mapping[str, str], read_login: ReadLogin
 ) -> _SettingLookup:
-    """A login's tenant is that of its token, and says nothing of another."""
+    """The tenant of the target, the environment, or the login whose token is used."""
     variable_tenant = environ.get(TENANT_VARIABLE, "")
     if target.tenant:
         variable_offer = _build_overridden_offer(TENANT_VARIABLE, variable_tenant, target.tenant)
@@ -140,6 +141,7 @@ def _resolve_tenant(
     if variable_tenant:
         return _SettingLookup(variable_tenant, (*offers, SettingOffer(TENANT_VARIABLE)))
     offers.append(SettingOffer(TENANT_VARIABLE, _NOT_SET))
+    # A login's tenant belongs to its token, and says nothing of another token.
     stored_login = read_login() if token is not None and token.source == "login" else None
     if stored_login is None or not stored_login.tenant:
         return _SettingLookup("", tuple(offers))
@@ -147,7 +149,7 @@ def _resolve_tenant(
 
 
 def _build_overridden_offer(name: str, variable_value: str, used_value: str) -> SettingOffer:
-    """What a variable says while the project file is final."""
+    """What is said of a variable where the project file gives the setting."""
     if not variable_value:
         return SettingOffer(name, _NOT_SET)
     return SettingOffer(
@@ -158,7 +160,7 @@ def _build_overridden_offer(name: str, variable_value: str, used_value: str) -> 
 
 
 def _explain_unusable_login(login: Login | None) -> str:
-    """Why nothing of a login can be used, "" where it can; never what stands in it."""
+    """Why nothing of a login can be used, "" where it can; quotes nothing of the file."""
     if login is None:
         return "is not there"
     if login.problem:
@@ -175,7 +177,10 @@ def _build_login_offer(login: Login | None, reason: str) -> SettingOffer:
 
 
 def read_valid_host_url(environ: Mapping[str, str]) -> str:
-    """The URL of the environment: what the project file may not hold, it may not either."""
+    """SYNAPSE_HOST without a last slash, "" if unset; raises InputError for an invalid URL.
+
+    The rules are those of the project file's `url`.
+    """
     url = environ.get(HOST_VARIABLE, "").rstrip("/")
     if url and not schemas.is_valid_target_url(url):
         raise InputError.from_summary(

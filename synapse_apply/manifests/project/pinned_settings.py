@@ -1,4 +1,4 @@
-"""A project whose rules are those of another revision, so that a change cannot rule on itself."""
+"""Which settings come from a pinned revision, so that a change cannot loosen its own rules."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from synapse_apply.manifests.files.manifest_files import format_display_path
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.project import Project, Target
 
-# What says what is declared is the change itself; all else of a target rules on it.
 # All settings but these come from the other revision, so that a setting that is added later is safe
 # by default.
+# These declare resources, so they are the change itself; all other settings restrict it.
 _DECLARING_FIELDS = ("manifests", "variables", "variable_places", "overlays")
 _NON_SETTING_FIELDS = {"name", "position", *_DECLARING_FIELDS}
 _PROJECT_SETTINGS = ("default_target", "max_package_size", "providers")
 
 
 def apply_pinned_settings(project: Project, rules: Project, revision: str) -> Project:
-    """What `project` declares under the settings of `rules`, its file as of a revision.
+    """The declarations of `project` under the settings of `rules`, its file at a revision.
 
-    A target is there when both have it. Settings that differ are told in `findings`. What either
-    names for credentials is reserved: a change must not open one by no longer naming it.
+    Targets are those that both have. Settings that differ are a warning in `findings`. What either
+    names for credentials is reserved: a change must not make one readable by no longer naming it.
     """
     shared = {
         name: own_target for name, own_target in project.targets.items() if name in rules.targets
@@ -68,7 +68,7 @@ def _iter_ignored_setting_warnings(
 def _iter_differing_settings(
     project: Project, rules: Project
 ) -> Iterator[tuple[str, Position | None]]:
-    """The names of settings that are not the same, and the place of their target here."""
+    """The name of each setting that differs, and the position of its target in `project`."""
     for name in _PROJECT_SETTINGS:
         if getattr(project, name) != getattr(rules, name):
             yield name, None

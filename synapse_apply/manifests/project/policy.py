@@ -1,4 +1,4 @@
-"""The rules under `policy:` decoded: the project's, with those of a target beside or over them."""
+"""How `policy:` rules are decoded, and which of the project's a target keeps or replaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 from synapse_apply.model.runtime.cron import Cron, Window
 
-# What takes the place, summary, detail and hint of a finding.
+# Called with the path in the project file, and summary, detail and hint of a finding.
 ReportFinding = Callable[[Path, str, str, str], None]
 _SECONDS_BY_UNIT = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60}
 _MAX_DURATION = timedelta(days=366)
@@ -25,9 +25,9 @@ def decode_rules(
     positions: Mapping[Path, Position],
     report_finding: ReportFinding,
 ) -> tuple[PolicyRule, ...]:
-    """The rules of one `policy:` block that fits its schema.
+    """The rules of the `policy:` block in `settings`, which fits its schema.
 
-    `owner_path` is where the block's owner is.
+    `owner_path` is the path of `settings` in the project file. Two rules of one name are reported.
     """
     rules: dict[str, PolicyRule] = {}
     for index, block in enumerate(settings.get("policy", {}).get("rules", ())):
@@ -45,7 +45,7 @@ def decode_rules(
 
 
 def add_default_rules(common: Sequence[PolicyRule]) -> tuple[PolicyRule, ...]:
-    """The common rules, and those that hold where none of the same name is written."""
+    """The common rules, and each default rule whose name none of them has."""
     names = {rule.name for rule in common}
     return (*common, *(rule for rule in DEFAULT_RULES if rule.name not in names))
 
@@ -56,7 +56,10 @@ def merge_rules_for_target(
     target_path: Path,
     report_finding: ReportFinding,
 ) -> tuple[PolicyRule, ...]:
-    """The rules that hold for a target: one of its own takes the place of a common namesake."""
+    """The rules of a target: its own replace common ones of the same name; `off` removes them.
+
+    `off` for a name that no common rule has is reported.
+    """
     names = [rule.name for rule in common]
     for index, rule in enumerate(own):
         if rule.severity == OFF and rule.name not in names:
@@ -121,14 +124,15 @@ def _decode_window(
 
 
 def _parse_duration(text: str) -> timedelta | None:
-    """The length that `2d12h` says; None for none, and for more than a year."""
+    """The length of a duration such as `2d12h`; None for zero, and for more than 366 days."""
     parts = re.findall(r"([0-9]+)([wdhm])", text)
     seconds = sum(int(number) * _SECONDS_BY_UNIT[unit] for number, unit in parts)
     return timedelta(seconds=seconds) if 0 < seconds <= _MAX_DURATION.total_seconds() else None
 
 
 def _load_time_zone(name: str, zone_path: Path, report_finding: ReportFinding) -> tzinfo | None:
-    """The time zone of a name; without a file of the system's for UTC."""
+    """The time zone of an IANA name; None (reported) for an unknown one."""
+    # UTC needs no time zone database, which minimal containers lack.
     if name == "UTC":
         return UTC
     import zoneinfo  # noqa: PLC0415 - only a project with a window pays

@@ -1,4 +1,4 @@
-"""The project file: found, read, checked, decoded to the model's Project."""
+"""Where the project file is found, whether it can be used, and how it becomes a Project."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ FILE_NAME = "synapse-apply.yaml"
 
 
 class PlacedText(str):
-    """A text of the project file that knows where it stands."""
+    """A text of the project file, with its position."""
 
     __slots__ = ("position",)
     position: Position | None
 
 
 def get_text_position(text: str) -> Position | None:
-    """Where a text of the project file stands; None for one from elsewhere."""
+    """The position of a text that comes from the project file; None for any other text."""
     return getattr(text, "position", None)
 
 
 def find_project_file(start: FilePath) -> FilePath | None:
-    """The project file in a folder or in the nearest parent that has something of that name.
+    """The project file in a folder, or in the nearest parent that has an entry of its name.
 
-    What is no file there is given, too: reading it says what is wrong, and passing it over would
-    take another project for this one.
+    Also an entry that is no file: reading it reports what is wrong, and skipping it would
+    use another project in its place.
     """
     start_folder = start.resolve()
     for folder in (start_folder, *start_folder.parents):
@@ -70,18 +70,18 @@ def find_project_file(start: FilePath) -> FilePath | None:
 
 
 def build_default_project(root: FilePath) -> Project:
-    """What stands in where there is no project file: the embedded target alone."""
+    """The project that is used without a project file: it has the embedded target alone."""
     return Project(root=root, file=None, targets={EMBEDDED: Target(EMBEDDED)})
 
 
 def read_and_check_project(
     file: FilePath, display_name: str, data: bytes | None = None
 ) -> tuple[Project | None, tuple[Diagnostic, ...]]:
-    """The project of a file, or None and why it cannot be used.
+    """The project of a file, or None with the findings why it cannot be used.
 
-    `display_name` is the file's name in findings; `data` its text when it comes from elsewhere
-    (another revision). Raises OSError as reading a file does, also for one that a link leads out of
-    the checkout (of its folder, where there is no repository around it).
+    `display_name` is the file's name in findings; `data` its content when it is not read from disk
+    (another revision's). Raises OSError if it cannot be read, also where a link leads out of
+    the checkout (out of its folder, where there is no repository).
     """
     if data is None:
         data = read_command_line_file(file, file.parent)
@@ -114,7 +114,7 @@ def read_and_check_project(
 
 
 class _ProjectDecoder:
-    """Decodes a project file that fits its schema."""
+    """Decodes a project file that fits its schema; collects `findings` of what no schema checks."""
 
     def __init__(self, document: Document) -> None:
         self.value: Mapping[str, Any] = document.value
@@ -137,6 +137,7 @@ class _ProjectDecoder:
             for name, declared in value.get("variables", {}).items()
         }
         targets = {name: self._decode_target(name) for name in value.get("targets", {})}
+        # The embedded target is there without being declared; it may be declared to be configured.
         targets.setdefault(EMBEDDED, self._build_target(EMBEDDED, {}, None))
         self._report_undeclared_target_variables(variables)
         self._report_wrong_required_targets(targets)
@@ -257,9 +258,11 @@ class _ProjectDecoder:
         self, name: str, settings: Mapping[str, Any], position: Position | None
     ) -> Target:
         api = settings.get("api", "v1")
+        # A target's settings win over the project's, key by key.
         policy = {**self.value.get("policy", {}), **settings.get("policy", {})}
         target_path: Path = ("targets", name)
         rules = decode_rules(settings, target_path, self.positions, self._report_finding)
+        # The default rules protect shared backends; the embedded one is the user's own.
         common = self.rules if name == EMBEDDED else add_default_rules(self.rules)
         guards = {**self.value.get("guards", {}), **settings.get("guards", {})}
         state = settings.get("state", {})
@@ -316,9 +319,9 @@ def parse_command_line_variables(
     assignments: Sequence[str] = (),
     files: Sequence[tuple[str, bytes]] = (),
 ) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
-    """The variables of `--var NAME=VALUE` and `--var-file` (name shown and content).
+    """The variables of `--var NAME=VALUE` and of each `--var-file` (its name and content).
 
-    Later files win over earlier ones, and --var over both.
+    Later files win over earlier ones, and `--var` over all. Returns the values and the findings.
     """
     values: dict[str, Any] = {}
     findings: list[Diagnostic] = []

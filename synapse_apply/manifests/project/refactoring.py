@@ -1,4 +1,4 @@
-"""`moved:` and `removed:` of a project file: read, and checked against what is declared."""
+"""How `moved:` and `removed:` are decoded, and whether they contradict what is declared."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from synapse_apply.model.diagnostic import (
 from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
 
 ReportFinding = Callable[[Path, str, str, str], None]
-"""Told where in the project file, and summary, detail and hint."""
+"""Called with the path in the project file, and summary, detail and hint of a finding."""
 
 
 class RefactoringDecoder:
-    """Reads both lists of a project file that fits its schema; what is wrong goes to `find`."""
+    """Decodes both lists of a project file that fits its schema; contradictions are reported."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class RefactoringDecoder:
         self._report_finding = report_finding
 
     def decode_moves(self) -> tuple[MovedAddress, ...]:
-        """Every rename in the order of the file; a chain is several of them."""
+        """The valid moves in the order of the file; a chain A to B to C is two of them."""
         moves: list[MovedAddress] = []
         sources: set[Address] = set()
         targets: set[Address] = set()
@@ -69,7 +69,7 @@ class RefactoringDecoder:
         return tuple(moves)
 
     def decode_removals(self, moves: Sequence[MovedAddress]) -> tuple[RemovedAddress, ...]:
-        """Every address that is let go; one that is also moved is a contradiction."""
+        """The removed addresses, each once; one that is also moved is reported."""
         removal_by_address: dict[Address, RemovedAddress] = {}
         sources = {move.old for move in moves}
         for index, row in enumerate(self._value.get("removed", ())):
@@ -97,7 +97,7 @@ class RefactoringDecoder:
         return None
 
     def _report_move_cycles(self, moves: Iterable[MovedAddress]) -> None:
-        """Each cycle once, at its first row."""
+        """Report each cycle of moves once, at its first row."""
         new_by_old = {move.old: move.new for move in moves}
         reported: set[Address] = set()
         for index, move in enumerate(self._value.get("moved", ())):
@@ -123,7 +123,7 @@ def iter_moved_but_declared(
     declared_addresses: Collection[Address],
     target: str,
 ) -> Iterable[Diagnostic]:
-    """Addresses that are moved away or let go, and still declared on a target."""
+    """An error for each address that is moved away or removed, and still declared."""
     for move in moves:
         if move.old in declared_addresses:
             yield error_finding(
@@ -153,10 +153,10 @@ def iter_moved_but_declared_at_ref(
     declared_addresses: Collection[Address],
     target: str,
 ) -> Iterable[Diagnostic]:
-    """The same for manifests of an earlier time, which nobody can change any more.
+    """As `iter_moved_but_declared`, for the manifests of a Git ref, which cannot be changed.
 
-    What they declare counts as not removed, and moves go towards what they declare; only where
-    they declare both ends of a move does nobody know which of the two the record is.
+    What they declare counts as not removed, and moves lead to what they declare. Only where
+    they declare both ends of a move is it unknown which of the two a record belongs to.
     """
     for chain, addresses in iter_move_chains(moves):
         declared_in_chain = [address for address in addresses if address in declared_addresses]
@@ -184,7 +184,7 @@ def iter_moved_but_declared_at_ref(
 
 
 def list_names_after_moves(address: Address, moves: Iterable[MovedAddress]) -> tuple[str, ...]:
-    """An address and those that moves gave it since, or its owner, as overlays name it today."""
+    """An address, and those that moves gave it or its owner since, by which overlays name it."""
     new_by_old = {move.old: move.new for move in moves}
     names, current = [str(address)], address
     while current in new_by_old:

@@ -1,4 +1,4 @@
-"""Which target a command means, and the holes the environment fills."""
+"""Which target a command uses where none, one or several are declared."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def list_declared_targets(project: Project) -> tuple[Target, ...]:
-    """The targets the project file names, in its order."""
+    """The targets that the project file declares, in its order."""
     return tuple(target for target in project.targets.values() if target.position is not None)
 
 
 def read_no_login() -> None:
-    """No login."""
+    """Return None: the login reader of commands that use no stored login."""
 
 
 def choose_and_fill_target(
@@ -35,9 +35,9 @@ def choose_and_fill_target(
     is_interactive: bool,
     read_login: ReadLogin = read_no_login,
 ) -> Target:
-    """The target of a command, its holes filled from the environment and from a login.
+    """The target of a command, missing settings filled from the environment and a login.
 
-    InputError when the name is unknown or none was given and more than one could be meant.
+    Raises InputError where the name is unknown, or none was given and the choice is not clear.
     """
     return fill_url_token_and_tenant(
         _choose_unfilled_target(project, name, environ, is_interactive, read_login),
@@ -47,7 +47,7 @@ def choose_and_fill_target(
 
 
 def select_targets_to_check(project: Project, name: str | None) -> tuple[Target, ...]:
-    """What validate checks: the named target, else all declared ones, else the embedded one."""
+    """The targets that `validate` checks: the named one, else the declared ones, else embedded."""
     if name:
         return (_require_named_target(project, name, {}),)
     return list_declared_targets(project) or (_require_named_target(project, EMBEDDED, {}),)
@@ -77,6 +77,7 @@ def _choose_unfilled_target(
     set_variables = [
         variable for variable in (HOST_VARIABLE, TOKEN_VARIABLE) if environ.get(variable)
     ]
+    # Set variables mean that a real backend was intended, and a pipeline must never guess.
     if is_interactive and not set_variables:
         return _require_named_target(project, EMBEDDED, environ)
     reason = f"{' and '.join(set_variables)} set" if set_variables else "not on a terminal"
@@ -99,7 +100,8 @@ def _require_named_target(
         and not list_declared_targets(project)
         and environment_or_login_has_host(environ, read_login)
     ):
-        # Without a project file the environment alone describes a backend; the name is its own.
+        # Without declared targets the environment describes the backend; any name may be given to
+        # it.
         return Target(name)
     known_names = [*(target.name for target in list_declared_targets(project)), EMBEDDED]
     raise InputError.from_summary(

@@ -1,6 +1,6 @@
-"""Why a document does not fit its schema, in words, at the place of the key that is wrong.
+"""How a misfit between a document and its schema is explained, and at which position.
 
-jsonschema is imported here, when there is something to explain: a fitting document never pays.
+jsonschema is slow to import and used only when there is a misfit to explain.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _TYPE_EXAMPLES = {
 
 @frozen
 class Subject:
-    """A value under examination.
+    """A value that is checked against a schema.
 
-    `is_hidden` tells whether what stands at a path must not be shown; `scalar_text` gives the
-    source text of a scalar at a position; `path` is where the value stands in its document.
+    `is_hidden` says whether the value at a path must not be shown; `scalar_text` gives the
+    source text of a scalar at a position; `path` is the path of the value in its document.
     """
 
     value: Any = field(repr=False)
@@ -71,7 +71,7 @@ def _build_explaining_validator(name: str) -> Any:
 
 
 def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]:
-    """The findings of one value against one schema, none twice, in the order of the file."""
+    """A finding for each misfit of a value, without repetitions, in the order of the file."""
     findings: dict[Diagnostic, None] = {}
     for problem in _build_explaining_validator(name).iter_errors(subject.value):
         rule_ids = _iter_rule_ids(problem, schemas.build_strict_schema(name))
@@ -85,10 +85,10 @@ def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]
 
 
 def _iter_rule_ids(problem: Any, root_schema: Mapping[str, Any]) -> Iterator[str | None]:
-    """The id of the rule of each finding that a problem comes to, where the schema names rules.
+    """The rule id of each finding of a problem, endlessly; None where the schema names no rule.
 
-    `x-lint` of a subschema names them by keyword; `null` there, or `x-lint-null` of the whole,
-    stands for null where something else is needed.
+    `x-lint` of a subschema maps keywords to rules; `null` there, or `x-lint-null` of the schema,
+    is for a null where another type is needed.
     """
     schema = problem.schema if isinstance(problem.schema, dict) else {}
     by_keyword = schema.get("x-lint", {})
@@ -113,7 +113,7 @@ def _position_sort_key(finding: Diagnostic) -> tuple[Any, ...]:
 
 
 def _iter_fallback_findings(name: str, subject: Subject) -> Iterator[Diagnostic]:
-    """The fast validator refused what the other takes: say at least where."""
+    """Findings that name only the path, for misfits that jsonschema-rs alone sees."""
     for problem in schemas.compile_validator(name).iter_errors(subject.value):
         path = tuple(problem.instance_path)
         yield _build_finding(
@@ -152,7 +152,7 @@ def _describe_schema(problem: Any) -> str:
 
 
 def _format_showable_value(problem: Any, subject: Subject, path: Path) -> str:
-    """The value as text, or "" when it must not, or need not, be shown."""
+    """The value as text; "" for a hidden, long, null or collection value."""
     value = problem.instance
     must_hide = subject.is_hidden(path) or problem.schema.get("x-hidden", False)
     if isinstance(value, (dict, list)) or value is None or must_hide:
@@ -214,6 +214,7 @@ def _build_type_finding(
         return _build_finding(
             subject, path, ONLY_FOR_SECRETS, f"{subject_name} is not a secret field", hint
         )
+    # A text of the wrong type is not quoted: it may be a secret in the wrong field.
     value_text = "" if isinstance(value, str) else _format_showable_value(problem, subject, path)
     actual_text = describe_value_kind(value) + (f" ({value_text})" if value_text else "")
     detail = f"{subject_name} is {actual_text} where {expected_text} is needed"
@@ -223,7 +224,7 @@ def _build_type_finding(
 
 
 def _suggest_correction(problem: Any, value: Any, names: list[str], value_text: str) -> str:
-    """What to write instead of a value of the wrong type."""
+    """A hint what to write instead of a value of the wrong type."""
     schema = problem.schema if isinstance(problem.schema, dict) else {}
     rule = schema.get("x-rule")
     if "string" in names and isinstance(value, (bool, int, float)):
@@ -308,7 +309,10 @@ def _explain_out_of_range(problem: Any, subject: Subject, path: Path) -> Iterato
 
 
 def _explain_field_choice(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
-    """OneOf and anyOf: here they only say which keys go together."""
+    """A finding for `oneOf` or `anyOf`.
+
+    Our schemas use both only to say which keys go together.
+    """
     required_sets = [option.get("required", []) for option in problem.validator_value]
     keys = [key for option in required_sets for key in option]
     present_keys = [
@@ -357,7 +361,7 @@ def _build_two_vocabularies_finding(subject: Subject, path: Path) -> Diagnostic:
 
 
 def _explain_forbidden_value(problem: Any, subject: Subject, path: Path) -> Iterator[Diagnostic]:
-    """`not`: {} forbids a key beside others, anything else forbids null."""
+    """A finding for `not`: our schemas write `{}` for a key beside others, else it forbids null."""
     if problem.validator_value == {}:
         yield _build_two_vocabularies_finding(subject, path)
     else:

@@ -1,4 +1,4 @@
-"""Documents of any kind: named in their metadata, with the fields that their spec has."""
+"""How a document without rules of its own gets its address and its spec's references."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from synapse_apply.model.values import Reference
 
 
 def build_named_address(_context: DecodeContext, draft: Draft) -> Address | None:
-    """PREFIX/NAME, where there is a name."""
+    """The address KIND/NAME of `metadata.name`; None without a name."""
     name = draft.metadata.get("name")
     return Address(draft.schema, name) if isinstance(name, str) and name else None
 
 
 def decode_named_spec(_context: DecodeContext, draft: Draft) -> dict[str, Any]:
-    """The fields, each that names another object as what it refers to."""
+    """The spec's fields; one that refers to another object is a Reference, or a remote id."""
     fields = dict(draft.spec)
     for name, rule in CATALOGUE[draft.schema].rules.items():
         if rule.references and name in fields:
@@ -26,11 +26,12 @@ def decode_named_spec(_context: DecodeContext, draft: Draft) -> dict[str, Any]:
 
 
 def parse_reference(kind: str, value: Any) -> str | Reference:
-    """What a field names: an object by its manifest's name, or `{id: 123}` by its remote id."""
+    """A Reference to the address of a name, or the remote id of `{id: 123}` as text."""
     return extract_remote_id(value) or Reference(Address(kind, value))
 
 
 def extract_remote_id(value: Any) -> str | None:
-    """The remote id of `{id: 123}` as text."""
+    """The remote id of `{id: 123}` as text; None for anything else."""
+    # bool is an int in Python, and `{id: true}` names no object.
     raw_id = value.get("id") if isinstance(value, dict) else None
     return str(raw_id) if raw_id is not None and not isinstance(raw_id, bool) else None

@@ -1,7 +1,7 @@
-"""The JSON Schemas: where they are, as one self-contained document each, and compiled.
+"""Where the JSON Schemas are, how one is bundled and compiled, and which fields they call secret.
 
-In an editor a variable may stand where a number does; once variables have their values it may
-not, so what is compiled here has no room for one.
+The published schemas allow a variable where a number is needed, for editors. Once variables
+are replaced none may be left, so the compiled ones do not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SCHEMA_SUFFIX = ".schema.json"
 
 
 def find_schema_folder() -> FilePath:
-    """The schemas of this version: packaged, else those of the checkout."""
+    """The folder of the schemas: inside the installed package, else of the checkout."""
     package_folder = FilePath(__file__).resolve().parents[2]
     packaged = package_folder / "_schemas" / SCHEMA_VERSION
     return packaged if packaged.is_dir() else package_folder.parent / "schemas" / SCHEMA_VERSION
@@ -32,7 +32,7 @@ def find_schema_folder() -> FilePath:
 
 @cache
 def list_schema_names() -> tuple[str, ...]:
-    """The schemas there are, such as `manifest` or `providers/amazon_s3`."""
+    """The names of all schemas, such as `manifest` or `providers/amazon_s3`."""
     root = find_schema_folder()
     schema_paths = (path.relative_to(root).as_posix() for path in root.rglob("*" + _SCHEMA_SUFFIX))
     return tuple(sorted(name.removesuffix(_SCHEMA_SUFFIX) for name in schema_paths))
@@ -45,7 +45,7 @@ def _read_schema(name: str) -> Any:
 
 @cache
 def bundle_schema(name: str) -> dict[str, Any]:
-    """A schema with every file it refers to under its own `$defs`."""
+    """A schema with every file that it refers to copied into its `$defs`."""
     definitions: dict[str, Any] = {}
 
     def inline_references(node: Any, file: str, prefix: str) -> Any:
@@ -68,6 +68,7 @@ def bundle_schema(name: str) -> dict[str, Any]:
         referred_name = path.removesuffix(_SCHEMA_SUFFIX)
         key = referred_name.replace("/", ".")
         if key not in definitions:
+            # Entered before its content: schemas may refer to each other in a cycle.
             definitions[key] = {}
             definitions[key].update(
                 inline_references(_read_schema(referred_name), referred_name, f"/$defs/{key}")
@@ -81,7 +82,7 @@ def bundle_schema(name: str) -> dict[str, Any]:
 
 
 def format_schema(name: str) -> str:
-    """A schema as one self-contained JSON text, for editors; InputError for an unknown name."""
+    """A bundled schema as JSON text, for editors; raises InputError for an unknown name."""
     if name not in list_schema_names():
         raise InputError.from_summary(
             "Unknown schema",
@@ -110,33 +111,33 @@ def _remove_variable_templates(node: Any) -> Any:
 
 @cache
 def build_strict_schema(name: str) -> dict[str, Any]:
-    """A bundled schema as values must fit it once variables have theirs."""
+    """A bundled schema without the alternatives that allow a variable."""
     strict_schema: dict[str, Any] = _remove_variable_templates(bundle_schema(name))
     return strict_schema
 
 
 @cache
 def compile_validator(name: str) -> Draft202012Validator:
-    """The fast yes or no for one schema, compiled once."""
+    """The jsonschema-rs validator of a strict schema, compiled once."""
     return Draft202012Validator(build_strict_schema(name))
 
 
 def is_valid_target_url(text: str) -> bool:
-    """Whether a target may have this URL, as the project file's schema says."""
+    """Whether the project file's schema allows a text as a target's `url`."""
     target = _read_schema("project")["properties"]["targets"]["additionalProperties"]
     return Draft202012Validator(target["properties"]["url"]).is_valid(text)
 
 
 @cache
 def list_provider_schemas() -> tuple[str, ...]:
-    """The storage providers whose keys are described."""
+    """The storage providers that have a schema of their own."""
     return tuple(
         name.partition("/")[2] for name in list_schema_names() if name.startswith("providers/")
     )
 
 
 def list_missing_keys(schema: Mapping[str, Any], present_keys: Collection[str] = ()) -> set[str]:
-    """Keys that must stand beside those given; of several ways the first, where none is taken."""
+    """The required keys that are missing; of several alternatives (`anyOf`) those of the first."""
     alternatives = [
         frozenset(alternative.get("required", ())) for alternative in schema.get("anyOf", ())
     ]
@@ -150,9 +151,9 @@ def list_missing_keys(schema: Mapping[str, Any], present_keys: Collection[str] =
 
 @cache
 def read_secret_marks() -> SecretMarks:
-    """Which fields hold secrets, read from the `x-secret` of the provider schemas.
+    """Which storage fields hold secrets, read from `x-secret` of the provider schemas.
 
-    A provider whose schema is secret as a whole is left out: then every leaf is secret.
+    A provider whose schema itself is `x-secret` is left out, so that every leaf is secret.
     """
     by_value, described = {}, {}
     for provider in list_provider_schemas():
@@ -172,12 +173,12 @@ def read_secret_marks() -> SecretMarks:
 
 @cache
 def list_providers_with_known_secrets() -> frozenset[str]:
-    """The storage providers of which it is known what their keys are."""
+    """The storage providers whose schema lists their keys and which of these are secret."""
     return frozenset(read_secret_marks().kinds["storage"].secret_paths_by_value)
 
 
 def build_marks_with_project_providers(project_providers: Mapping[str, Provider]) -> SecretMarks:
-    """The same with the providers that a project describes."""
+    """The marks of `read_secret_marks`, with the providers that the project describes."""
     if not project_providers:
         return read_secret_marks()
     marks = read_secret_marks().kinds["storage"]
@@ -189,5 +190,5 @@ def build_marks_with_project_providers(project_providers: Mapping[str, Provider]
 
 
 def list_spec_fields(name: str) -> tuple[str, ...]:
-    """The fields of `spec` that a kind's schema knows."""
+    """The names of the fields in the `spec` of a kind's schema."""
     return tuple(_read_schema(name)["properties"]["spec"]["properties"])

@@ -1,4 +1,4 @@
-"""Fields the format has from the start and this version does not carry out yet."""
+"""Which settings of the project file's format this version does not support."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUPPORTED_POLICY_KEYS = frozenset(("unreleased_source", "rules"))
 def iter_unsupported_settings(
     value: Mapping[str, Any], positions: Mapping[Path, Position]
 ) -> Iterator[Diagnostic]:
-    """The settings of a project file that this version cannot honour."""
+    """An error for each setting of a project file that this version does not support."""
     yield from _iter_unsupported_policy_keys(value, (), positions)
     targets = value.get("targets")
     for name, target in targets.items() if isinstance(targets, Mapping) else ():

@@ -1,4 +1,4 @@
-"""Cuts in a list or a map in brackets: parts go and come, with their commas and comments."""
+"""How entries are added to and removed from a flow list or map, with commas and comments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def iter_bracket_cuts(
     added_after: dict[int, list[Any]],
     line_break: str,
 ) -> Iterator[Cut]:
-    """Cuts that leave the parts that stay and put `added_after` behind them, -1 for the start."""
+    """Cuts that remove all entries but `kept_indexes`, and insert new ones.
+
+    `added_after` has the new values by the index of the entry before them, -1 for the start.
+    """
     container = _BracketedContainer(text, slot, entries, kept_indexes, line_break)
     first_kept = min(kept_indexes, default=len(entries))
     new_texts = [
@@ -68,7 +71,7 @@ class _BracketedContainer:
         self._quote = find_common_quote(names or texts)
 
     def format_entry(self, value: Any) -> str:
-        """An item, or a pair of key and value, quoted as the others are."""
+        """The text of a list item, or of a pair of key and value, quoted as the entries are."""
         if not self._node.is_map:
             return format_flow_value(value, self._quote)
         key, pair_value = value
@@ -79,7 +82,7 @@ class _BracketedContainer:
         )
 
     def iter_cuts_removing_all(self, new_texts: list[str]) -> Iterator[Cut]:
-        """Cuts where no part stays; comments on lines of their own do."""
+        """Cuts that replace all entries by new ones; comments on lines of their own stay."""
         entries = self._entries
         start, end = self._find_content_start(), self._node.end - 1
         if not entries:
@@ -89,6 +92,7 @@ class _BracketedContainer:
             yield *replaced_range, self._entry_separator(0).join(new_texts)
         elif new_texts:
             yield entries[0].start, entries[0].end, ", ".join(new_texts)
+            # The first entry's place holds the new text, so only the others are removed.
             self._kept_indexes = {0}
             yield from self.iter_removal_cuts(last_has_additions=False)
         else:
@@ -97,7 +101,7 @@ class _BracketedContainer:
             yield from cuts if "#" in remaining_text else [(start, end, "")]
 
     def iter_insertions_before(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
-        """Cuts that put new parts before one that stays."""
+        """Cuts that insert new entries before the one at an index."""
         start = self._entries[index].start
         yield (
             start,
@@ -106,7 +110,7 @@ class _BracketedContainer:
         )
 
     def iter_insertions_after(self, index: int, new_texts: list[str]) -> Iterator[Cut]:
-        """Cuts that put new parts behind one that stays: on lines of their own where it is."""
+        """Cuts that insert new entries behind one, on lines of their own if that one is."""
         text, entry = self._text, self._entries[index]
         if not self._has_own_lines(index):
             yield entry.end, entry.end, "".join(f", {new_text}" for new_text in new_texts)
@@ -119,7 +123,7 @@ class _BracketedContainer:
         yield end, end, self._entry_separator(index)[1:] + lines
 
     def iter_removal_cuts(self, *, last_has_additions: bool) -> Iterator[Cut]:
-        """Cuts for the parts that go, run by run."""
+        """Cuts that remove the entries that are not kept, one run of neighbours after another."""
         entries, kept_indexes = self._entries, self._kept_indexes
         kept_in_order = sorted(kept_indexes)
         for previous, following in zip(
@@ -147,12 +151,16 @@ class _BracketedContainer:
                         "",
                     )
                 continue
+            # The comma before a removed last entry would be left over.
             if at_end and not own_lines:
                 yield start - 1, start, ""
             yield from (self._build_removal_cut(index) for index in range(previous + 1, following))
 
     def _build_removal_cut(self, index: int) -> Cut:
-        """The cut for one part that goes: its lines, with its comments, or itself."""
+        """The cut that removes one entry.
+
+        Its whole lines with their comments, or the entry alone.
+        """
         text, entry = self._text, self._entries[index]
         if self._has_own_lines(index):
             start = find_line_start(text, entry.start)
@@ -178,25 +186,29 @@ class _BracketedContainer:
         return start, end, ""
 
     def _has_own_lines(self, index: int) -> bool:
-        """Whether a part has its lines for itself."""
+        """Whether no other entry stands on the lines of this one."""
         text, entry = self._text, self._entries[index]
         end = max(entry.end, entry.comma_offset + 1)
         line_rest = text[end : find_line_end(text, end)].strip(" \t")
         return (not line_rest or line_rest.startswith("#")) and is_first_in_line(text, entry.start)
 
     def _entry_separator(self, index: int) -> str:
-        """What stands between two parts."""
+        """The text between this entry and the next.
+
+        A comma and a space, or a comma and a line break.
+        """
         start = self._entries[index].start
         if not self._has_own_lines(index):
             return ", "
         return f",{self._line_break}{' ' * count_column(self._text, start)}"
 
     def _find_content_start(self) -> int:
-        """Where the inside of the brackets begins."""
+        """The offset behind the opening bracket."""
         return self._text.index("{" if self._node.is_map else "[", self._node.start) + 1
 
     def _has_comment_between(self, start: int, end: int, entries: Sequence[SlotEntry]) -> bool:
-        """Whether a comment stands between two places, in none of the parts there."""
+        """Whether a comment stands between two offsets, outside of the entries there."""
         text = self._text
         gaps = [start, *(offset for entry in entries for offset in (entry.start, entry.end)), end]
+        # Between entries stand only blanks, commas and comments, so any `#` begins a comment.
         return any("#" in text[a:b] for a, b in zip(gaps[::2], gaps[1::2], strict=True))

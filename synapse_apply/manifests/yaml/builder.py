@@ -1,7 +1,7 @@
-"""YAML events to values, with the place of every key and item.
+"""How YAML events become values and positions, and which YAML constructs are refused.
 
-The builder refuses what has no business in a manifest (tags, merge keys, keys that are not
-strings, alias bombs) but reads on, so that every finding is reported.
+Refused are constructs that no manifest needs (tags, merge keys, keys that are not
+strings, alias bombs); the builder reads on after them, so that every finding is reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from synapse_apply.manifests.yaml.positions import (
 )
 
 MAX_DEPTH = 100
-# A bomb of 300 bytes expands to millions of nodes; no honest file comes near this.
+# An alias bomb of 300 bytes expands to millions of nodes ("billion laughs").
 MAX_ALIASED_NODES = 100_000
 _YAML_TAG_PREFIX = "tag:yaml.org,2002:"
 _CORE_TAGS = frozenset(
@@ -31,22 +31,22 @@ _CORE_TAGS = frozenset(
 _STRING_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
 
 ReportAtMark = Callable[[str, str, str, Mark], None]
-"""Told a finding: summary, detail, hint and where."""
+"""Called with summary, detail, hint and mark of a finding."""
 
 
-# The key of what is dropped once it was reported.
+# Stands for a `<<` key, which was reported, and whose value is dropped.
 _MERGE_KEY: Any = object()
 _MAX_DIGITS_SHOWN = 20
 
 
 class UnreadableDocument(Exception):
-    """The document cannot be read on from here."""
+    """The rest of this document cannot be read; the reason was reported."""
 
 
 class _OpenCollection:
-    """A map or list that is being read.
+    """A map or list whose end event has not come yet.
 
-    `nested_size` is that of what stands below its own items.
+    `nested_size` counts the values below its own items; `key` waits for its value.
     """
 
     __slots__ = (
@@ -92,7 +92,10 @@ class Builder:
         self._result: tuple[Any, PositionTree] = (None, 0)
 
     def build_document(self) -> tuple[Any, PositionTree]:
-        """The next document, after its start event; Broken or yaml.YAMLError when it cannot."""
+        """The value and position tree of the next document, whose start event was read.
+
+        Raises UnreadableDocument, or yaml.YAMLError for a syntax error.
+        """
         self._anchors.clear()
         self._stack.clear()
         event_handlers, read_event, stack = self._event_handlers, self._read_event, self._stack
@@ -111,9 +114,12 @@ class Builder:
                 continue
             # Nearly every event is a scalar in a map, so this case is written out.
             start, text = event.start_mark, event.value
+            # pack_mark written out: this line runs for every scalar, and a call would slow down
+            # reading.
             value_mark = start.line + first_line << COLUMN_BITS | start.column
             if event.tag is not None:
                 value = self._read_tagged_scalar(event, value_mark)
+            # Most plain scalars begin with a letter that no number or keyword begins with.
             elif not event.style and (not text or text[0] in first_chars):
                 value = self._read_plain_scalar(text, value_mark)
             else:
@@ -129,6 +135,7 @@ class Builder:
                 elif text == "<<" and not event.style:
                     value = self._refuse_merge_key(value_mark)
                 frame.key, frame.key_mark = value, value_mark
+            # _add_value reports the duplicate key, or drops the value of a merge key.
             elif frame.key in frame.value or frame.key is _MERGE_KEY:
                 self._add_value(value, value_mark, value_mark)
             else:
@@ -228,6 +235,7 @@ class Builder:
             "write a text; quote one that begins with { or [",
             key_mark,
         )
+        # A made-up key keeps keys and values in step, so that reading can go on.
         frame.key, frame.key_mark = f"(key {len(frame.value)})", key_mark
 
     def _refuse_duplicate_key(self, frame: _OpenCollection, key: str) -> None:
@@ -280,6 +288,7 @@ class Builder:
     def _add_alias(self, event: Any) -> None:
         alias_mark = self._pack_event_mark(event)
         value, tree, size = self._find_anchored_or_report(event.anchor, alias_mark)
+        # Counted by expanded size: a value that an alias names may hold aliases of its own.
         self._aliased_count += size
         if self._aliased_count > MAX_ALIASED_NODES:
             self._report(
@@ -314,8 +323,9 @@ class Builder:
             return f"*{name}", alias_mark, 1
         return anchored
 
-    # Of the class: an instance that held its own bound methods would live on, with its parser,
-    # until somebody searches for circles.
+    # On the class: an instance that held its own bound methods would be a reference cycle, and live
+    # on
+    # with its parser until a garbage collection.
     _event_handlers: ClassVar[Mapping[type, Callable[[Builder, Any], None]]] = {
         events.MappingStartEvent: _open_map,
         events.SequenceStartEvent: _open_list,
@@ -332,7 +342,7 @@ def _describe_key_type(value: Any) -> str:
 
 
 def create_yaml_parser(text: str) -> Any:
-    """Libyaml's parser where PyYAML was built with it, else the pure Python one (15x slower)."""
+    """An event parser of a text: libyaml's where PyYAML has it, else pure Python's (15x slower)."""
     try:
         from yaml.cyaml import CParser  # type: ignore[attr-defined]  # noqa: PLC0415
     except ImportError:  # PyYAML built without libyaml

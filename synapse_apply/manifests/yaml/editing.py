@@ -1,4 +1,4 @@
-"""Edits of a YAML text in place: one value changes, every other byte stays as it is.
+"""How a value in a YAML text is changed in place, with every other byte left as it is.
 
 A text is changed by cutting at offsets, never by writing a document anew, and an edit counts only
 when reading it again shows the very change that was asked for and no other.
@@ -41,11 +41,11 @@ _BOM = "\ufeff"
 
 @frozen
 class Edit:
-    """A JSON value that shall stand at a path of a document; ABSENT takes the key out.
+    """A JSON value to write at a path of a document; ABSENT removes the key.
 
-    `document` counts those of a text that are not empty, from 0. A key that is not there is made in
-    its map, behind the key `after_key`, or at the end. `allow_collections`: a list or a map may
-    become another one, or be made; else only scalars are edited.
+    `document` is its number among the text's non-empty ones, from 0. A missing key is added to
+    its map, behind the key `after_key`, or at the end. With `allow_collections` a list or a map may
+    be changed or added; else only scalars are edited.
     """
 
     path: Path
@@ -58,10 +58,10 @@ class Edit:
 # Cut at offsets of the parser's marks, never by writing a document anew. An edit counts only when
 # reading the text again shows that change and no other; anchors, aliases and tags are refused.
 def apply_edits(text: str, name: str, edits: Iterable[Edit]) -> str:
-    """The text with all edits made, its style, comments and line ends kept.
+    """The text with all edits applied, its style, comments and line ends kept.
 
-    `name` is the file's in findings. InputError for a text with errors, and for an edit that
-    cannot be made so that it changes nothing else.
+    `name` is the file's in findings. Raises InputError for a text with errors, and for an edit that
+    cannot be made without changing anything else.
     """
     bom = _BOM if text.startswith(_BOM) else ""
     edited_text = text.removeprefix(_BOM)
@@ -90,12 +90,13 @@ def _apply_edit(text: str, name: str, edit: Edit) -> str:
 
 
 def _copy_document_values(documents_read: Sequence[Document]) -> list[Any]:
-    """The values of documents, by way of JSON: what aliases share must not change in two places."""
+    """Deep copies of the documents' values, in which aliases share nothing."""
+    # copy.deepcopy would keep the sharing, and an edit would change both places.
     return list(json.loads(json.dumps([document.value for document in documents_read])))
 
 
 class _EditRequest:
-    """One edit of one text: what is expected of it, and the ways to write it."""
+    """One edit of one text: the content that it should lead to, and candidate texts for it."""
 
     def __init__(self, text: str, name: str, edit: Edit) -> None:
         self._text = text
@@ -113,14 +114,14 @@ class _EditRequest:
         self.lost_comments: list[str] = []
 
     def compute_comparable_content(self, reading: ReadResult) -> str:
-        """What a text says; equal for two that differ in nothing that counts.
+        """The content of a read text as JSON, equal for two texts that mean the same.
 
-        Outside of the edit the order of keys counts, and 1 is not 1.0.
+        Outside of the edited value the order of keys counts, and 1 is not 1.0.
         """
         return self._format_for_comparison(_copy_document_values(reading.documents))
 
     def compute_expected_content(self) -> str:
-        """What is said after the edit."""
+        """The comparable content that the edited text must have."""
         values = _copy_document_values(self._documents)
         container: Any = values[self._edit.document]
         last_part: Any = self._edit.path[-1]
@@ -150,13 +151,15 @@ class _EditRequest:
                 for part in edit.path[:-1]:
                     container = container[part]
                 edited_value = format_normalized_json(container[edit.path[-1]])
+                # Taken out and compared apart, since inside of the edited value the order of keys
+                # is free.
                 container[edit.path[-1]] = None
             except (KeyError, IndexError, TypeError):
                 pass  # it is not there
         return json.dumps(values) + edited_value
 
     def iter_candidate_texts(self) -> Iterator[str]:
-        """Texts that may be what is wanted, the one that keeps most of the style first."""
+        """Candidate texts with the edit made, the one that keeps most of the style first."""
         parent, slot = self._find_slots()
         value = self._edit.value
         if value is ABSENT:
@@ -197,7 +200,10 @@ class _EditRequest:
             yield apply_cuts(self._text, cuts)
 
     def _find_slots(self) -> tuple[ValueSlot, ValueSlot | None]:
-        """What the value stands in, and the value; refused where there is no such thing."""
+        """The slots of the containing map or list, and of the value (None for a new key).
+
+        Raises InputError where there is no container, or it cannot be edited.
+        """
         parent = self._root
         for part in self._edit.path[:-1]:
             self._require_editable(parent.node, "what it stands in")
@@ -212,7 +218,7 @@ class _EditRequest:
         return parent, value_slot
 
     def _find_child_slot(self, slot: ValueSlot, part: str | int) -> ValueSlot | None:
-        """The value of a key, or an item; None where there is none."""
+        """The slot of a key's value, or of an item; None where there is none."""
         child_slots = (entry.slot for entry in list_entries(self._text, slot) if entry.key == part)
         return next(child_slots, None)
 
@@ -261,16 +267,16 @@ class _EditRequest:
         yield line_head + format_inline_scalar(value) + text[end:]
 
     def _find_line_break(self, offset: int = 0) -> str:
-        """The line break at or behind an offset, else the first of the text."""
+        """The next line break at or behind an offset, else the first of the text, else LF."""
         match = LINE_BREAK.search(self._text, offset) or LINE_BREAK.search(self._text)
         return match.group() if match else "\n"
 
     def raise_refusal(self, reason: str, hint: str = "") -> NoReturn:
-        """InputError: this edit cannot be made."""
+        """Raise InputError with the refusal of this edit."""
         raise InputError(self.build_refusal(reason, hint))
 
     def build_refusal(self, reason: str, hint: str = "") -> Diagnostic:
-        """What is told of an edit that cannot be made."""
+        """The finding for an edit that cannot be made."""
         positions = self._documents[self._edit.document].positions
         path = self._edit.path
         while path and path not in positions:

@@ -1,4 +1,4 @@
-"""Which items of a list became which: equal ones first, then those that are most alike."""
+"""Which items of an old list became which of a new one: equal ones first, then the most similar."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 IndexPairs = list[tuple[int, int]]
 
-# Items times items that are compared with one another; longer stretches pair by their order.
+# Limit of pairs that are compared, as it is quadratic; longer stretches pair by their order.
 _MAX_COMPARED = 2500
-# Any item may have become any other, if nothing speaks for another pair.
+# Above 0, so that two items without anything in common still pair where no better pair exists.
 _BASE_SCORE = 0.01
 
 
 def format_normalized_json(value: Any, *, in_list: bool = False) -> str:
-    """JSON text that is equal for values that are the same where they stand.
+    """JSON text that is equal for values that a plan treats as the same.
 
-    The order of keys counts for nothing, 1 is 1.0, and inside of lists, which a plan compares as
+    The order of keys does not count, 1 is 1.0, and inside of lists, which a plan compares as
     one value each, null is absent.
     """
     return json.dumps(_normalize_value(value, in_list=in_list), sort_keys=True)
@@ -35,9 +35,9 @@ def _normalize_value(value: Any, *, in_list: bool) -> Any:
 
 
 def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> IndexPairs:
-    """Places of items of two lists that belong together, in the order of both.
+    """Index pairs of items that belong together, rising in both lists.
 
-    An old item without a pair is gone, a new one without is added.
+    An old item without a pair was removed, a new one without was added.
     """
     old_texts, new_texts = [
         [format_normalized_json(item, in_list=True) for item in items]
@@ -57,7 +57,7 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
 
 
 def _pair_equal_items(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
-    """Equal items: all at both ends, and in between many that are in the order of both."""
+    """Index pairs of equal items: all at both ends, and in between those of long lists."""
     max_length = min(len(old_texts), len(new_texts))
     head = next((n for n in range(max_length) if old_texts[n] != new_texts[n]), max_length)
     tail = next(
@@ -72,10 +72,10 @@ def _pair_equal_items(old_texts: Sequence[str], new_texts: Sequence[str]) -> Ind
 
 
 def _pair_equal_in_long_lists(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
-    """Equal items of long lists, in the order of both, at no more cost than sorting.
+    """Index pairs of equal items of long lists, rising in both, in O(n log n).
 
-    Those that stayed in their places, or where that keeps more, the longest run of those that are
-    the n-th of their value on both sides.
+    Those that kept their index, or if it gives more, the longest rising sequence of those that are
+    the n-th of their value on both sides. Short lists give none: they are compared in full.
     """
     if len(old_texts) * len(new_texts) <= _MAX_COMPARED:
         return []
@@ -100,7 +100,10 @@ def _number_equal_items(items: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def _find_longest_rising_pairs(pairs: IndexPairs) -> IndexPairs:
-    """The longest part of pairs, which are in order of the second, that is so of the first too."""
+    """The longest subsequence of pairs, sorted by the second index, that rises in the first, too.
+
+    Patience sorting, O(n log n).
+    """
     ends: list[int] = []
     end_indexes: list[int] = []
     predecessors: list[int] = []
@@ -123,7 +126,11 @@ def _pair_similar_items(
     old_texts: Sequence[str],
     new_texts: Sequence[str],
 ) -> IndexPairs:
-    """Pairs, in the order of both, that have most in common."""
+    """Index pairs, rising in both lists, with the highest total similarity.
+
+    A table of best scores, filled from the ends (as for an edit distance); pairs by order above
+    `_MAX_COMPARED`.
+    """
     if len(old_items) * len(new_items) > _MAX_COMPARED or len(old_items) == len(new_items) == 1:
         return [(n, n) for n in range(min(len(old_items), len(new_items)))]
     shared_content = _SharedContent(old_items, new_items)
@@ -149,7 +156,10 @@ def _pair_similar_items(
 
 
 class _SharedContent:
-    """How much two items have in common; what many have counts for less."""
+    """Scores how much an old and a new item have in common.
+
+    Parts that many items have count less.
+    """
 
     def __init__(self, old_items: Sequence[Any], new_items: Sequence[Any]) -> None:
         self._items = old_items, new_items
@@ -159,7 +169,7 @@ class _SharedContent:
         self._counts = [Counter(part for item in side for part in item) for side in self._parts]
 
     def score_pair(self, i: int, j: int) -> float:
-        """What speaks for an old item having become a new one."""
+        """A similarity from 0: of texts by prefix and suffix, of maps by common pairs and keys."""
         old_item, new_item = self._items[0][i], self._items[1][j]
         if isinstance(old_item, str) and isinstance(new_item, str):
             max_length = max(len(old_item), len(new_item), 1)
@@ -184,7 +194,7 @@ class _SharedContent:
 
 
 def _count_common_prefix(first_text: str, second_text: str) -> int:
-    """How many characters two texts begin with are the same."""
+    """The length of the common prefix of two texts."""
     pairs = enumerate(zip(first_text, second_text, strict=False))
     return next((n for n, (a, b) in pairs if a != b), min(len(first_text), len(second_text)))
 

@@ -1,7 +1,7 @@
-"""A value of a YAML text made another one from within: what stays the same is not touched.
+"""How a list or map in a YAML text becomes another one, without touching what stays the same.
 
-Maps change key by key and lists item by item, and so does all below them. What goes takes the
-comment on its line along, an item also the comment lines right above it; those above the first
+Maps change key by key and lists item by item, at every depth. A removed entry takes the
+comment on its line with it, an item also the comment lines right above it; those above the first
 item of a list stay, since they may be about all of it.
 """
 
@@ -38,10 +38,10 @@ from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 
 @dataclass(slots=True)
 class ContainerChanges:
-    """What becomes of the keys or items of a list or a map.
+    """Which entries of a list or map stay, with which value, and which are new.
 
-    `kept_values` pairs those that are there with what they shall be, `added_after` has new ones by
-    the number of the entry that they come behind, -1 for the start: items, or pairs of key and
+    `kept_values` has the new value of each entry that stays, by index; `added_after` new ones by
+    the index of the entry that they follow, -1 for the start: items, or pairs of key and
     value.
     """
 
@@ -60,7 +60,7 @@ class ContainerChanges:
 def compute_container_changes(
     text: str, slot: ValueSlot, value: Any, *, in_list: bool
 ) -> ContainerChanges:
-    """How a list or a map becomes another one of its kind; inside of a list null is absent."""
+    """The changes by which a list or map becomes `value`; inside of a list a null key is absent."""
     result = ContainerChanges(list_entries(text, slot))
     entries = result.entries
     if isinstance(value, Mapping):
@@ -92,7 +92,7 @@ def iter_merge_cuts(
     allow_literals: bool,
     in_list: bool = False,
 ) -> Iterator[Cut]:
-    """Cuts that make a value another one; `allow_literals` as `iter_scalar_cuts` has them."""
+    """Cuts that turn a value into another one; `allow_literals` as in `iter_scalar_cuts`."""
     node = slot.node
     if format_normalized_json(slot.value, in_list=in_list) == format_normalized_json(
         value, in_list=in_list
@@ -133,7 +133,7 @@ def iter_merge_cuts(
 
 
 def _can_merge_parts(text: str, slot: ValueSlot, value: Any) -> bool:
-    """Whether both are lists or both are maps, and written so that a part can change alone."""
+    """Whether both are lists or both maps, and the old one's entries can be edited one by one."""
     node = slot.node
     if node.is_scalar or node.alias or not is_collection(value):
         return False
@@ -143,7 +143,7 @@ def _can_merge_parts(text: str, slot: ValueSlot, value: Any) -> bool:
 
 
 class _LineCuts:
-    """Cuts in a list or a map that has a line or more for each key or item."""
+    """Cuts in a block list or map, in which each entry has its own lines."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class _LineCuts:
         self._allow_literals = allow_literals
         self._item_style: tuple[str, int] | None = None
         self._indent_width = count_column(text, changes.entries[0].start)
-        # Whether the first key or item stands behind the dash that holds it.
+        # Whether the first entry stands on the line of the dash of the list item that it is in.
         self._is_inline = (
             not is_first_in_line(text, changes.entries[0].start) or slot.base_column < 0
         )
@@ -179,6 +179,7 @@ class _LineCuts:
         early_lines = [
             line for index in sorted(new_lines) if index < first_kept for line in new_lines[index]
         ]
+        # The first entry's indentation is on the line already, so the new lines bring their own.
         if early_lines and first_kept == 0:
             start = self._entries[0].start
             lines = [*early_lines, " " * self._indent_width]
@@ -193,7 +194,7 @@ class _LineCuts:
             yield from self._iter_entry_cuts(index, new_lines.get(index, []))
 
     def _iter_entry_cuts(self, index: int, new_lines: list[str]) -> Iterator[Cut]:
-        """Cuts for one key or item: it goes, or others come behind it, or in its place."""
+        """Cuts for one entry: removed, replaced by new lines, or followed by them."""
         text, entry = self._text, self._entries[index]
         if index in self._changes.kept_values:
             if new_lines:
@@ -211,7 +212,7 @@ class _LineCuts:
             yield find_previous_line_end(text, start), end, ""
 
     def _iter_leading_removal_cuts(self, first_kept: int) -> Iterator[Cut]:
-        """Cuts for those that go at the start, where nothing comes in their place."""
+        """Cuts that remove the entries before the first kept one."""
         text, entries = self._text, self._entries
         if is_first_in_line(text, entries[0].start):
             for index in range(first_kept):
@@ -233,7 +234,7 @@ class _LineCuts:
             yield from self._iter_entry_cuts(index, [])
 
     def _iter_emptying_cuts(self) -> Iterator[Cut]:
-        """Cuts that leave empty brackets; comments on lines of their own stay."""
+        """Cuts that replace all entries by empty brackets; comments on lines of their own stay."""
         entry = self._entries[0]
         brackets = "{}" if self._slot.node.is_map else "[]"
         if self._is_inline:
@@ -245,7 +246,7 @@ class _LineCuts:
             yield from self._iter_entry_cuts(index, [])
 
     def _find_entry_start(self, index: int) -> int:
-        """Where the lines of a key or an item begin, with the comment that belongs to an item."""
+        """Where an entry's lines begin, including the comment lines above an item but the first."""
         text = self._text
         start = find_line_start(text, self._entries[index].start)
         if self._slot.node.is_map or not index:
@@ -260,7 +261,10 @@ class _LineCuts:
         return start
 
     def _find_entry_end(self, index: int) -> int:
-        """Where the last line of a key or an item ends; comments deeper than a dash are inside."""
+        """Where an entry's last line ends.
+
+        Comments that are indented deeper than a dash belong to it.
+        """
         text = self._text
         end = find_line_end(text, self._entries[index].end)
         while not self._slot.node.is_map and end < len(text):
@@ -271,7 +275,7 @@ class _LineCuts:
         return end
 
     def _format_new_entries(self, values: list[Any]) -> list[str]:
-        """New keys or items as lines, written as those are that are there."""
+        """The lines of new entries, in the style of those that are there."""
         indent = " " * self._indent_width
         if self._slot.node.is_map:
             name = find_common_quote([name for name, _ in self._slot.node.pairs])
@@ -294,7 +298,7 @@ class _LineCuts:
         return lines
 
     def _detect_item_style(self) -> tuple[str, int]:
-        """The quote of items, and how far behind its dash an item with lines begins; else 0."""
+        """The items' quote, and the columns between a dash and its block item (0 without any)."""
         quote = find_common_quote(
             [entry.slot.node for entry in self._entries if isinstance(entry.slot.value, str)]
         )

@@ -1,4 +1,4 @@
-"""Where every key and item of a document stands, kept small: a tree of marks beside the value."""
+"""How the positions of keys and items are stored: a tree of packed integers beside the value."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from synapse_apply.model.diagnostic import Path, Position
 
-# A mark packs line and column (both from 0) into one integer; a place is a mark, or for a map or
-# a list the pair of its mark and the places inside.
+# A mark packs line and column (both from 0) into one integer. A position tree is a mark, or for a
+# map or list the pair of its mark and the trees inside. Small integers keep large files cheap.
 Mark = int
 PositionTree = Any
 COLUMN_BITS = 32
@@ -21,23 +21,23 @@ def pack_mark(line: int, column: int) -> Mark:
 
 
 def unpack_mark(packed: Mark) -> tuple[int, int]:
-    """Line and column of a mark, both from 1."""
+    """Line and column of a mark, both from 1, as Position has them."""
     return (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1
 
 
 def build_position(file: str, tree: PositionTree) -> Position:
-    """Where a place is in a file."""
+    """The Position of the root of a position tree."""
     packed = tree[0] if type(tree) is tuple else tree
     return Position(file, (packed >> COLUMN_BITS) + 1, (packed & _COLUMN_MASK) + 1)
 
 
 class LazyPositions(Mapping[Path, Position]):
-    """Path to Position, worked out when asked: most documents are never asked."""
+    """Maps a path to its Position, which is built when asked for: most never are."""
 
     __slots__ = ("_file", "_root")
 
     def __init__(self, file: str, root: PositionTree) -> None:
-        """`root` is the document's place."""
+        """`root` is the document's position tree."""
         self._file = file
         self._root = root
 
@@ -64,7 +64,7 @@ class LazyPositions(Mapping[Path, Position]):
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        # A document always has a place. Without this a test for truth counts all of them.
+        # Never empty; without this, a test for truth would count all positions through __len__.
         return True
 
 
@@ -73,7 +73,7 @@ def _is_valid_index(part: str | int, children: Sequence[PositionTree]) -> bool:
 
 
 def find_nearest_position(positions: Mapping[Path, Position], path: Path) -> Position | None:
-    """The position of a path, or of the nearest thing above it that has one."""
+    """The position of a path, or of the nearest path above it that has one."""
     while path:
         if path in positions:
             return positions[path]

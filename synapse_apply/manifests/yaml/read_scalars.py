@@ -1,6 +1,6 @@
-"""Plain scalars by the YAML 1.2 core schema, read the careful way.
+"""Which unquoted scalars are numbers, booleans or null: YAML 1.2 core schema, only clear cases.
 
-`no`, `on`, `0755`, `1_000`, `12:30:45` and dates stay strings: only what nobody can mean otherwise
+`no`, `on`, `0755`, `1_000`, `12:30:45` and dates stay strings: only what has one meaning
 becomes a number. Integers are exact.
 """
 
@@ -30,7 +30,7 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _BASED_INTEGER = re.compile(r"0o([0-7]+)|0x([0-9a-fA-F]+)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-# Python refuses to read longer integers in one go; nothing a manifest holds comes near.
+# Python refuses int() of more than 4300 digits (sys.set_int_max_str_digits), which is quadratic.
 MAX_NUMBER_LENGTH = 1000
 
 
@@ -39,11 +39,14 @@ class NotJsonNumber(ValueError):
 
 
 class TooManyDigits(NotJsonNumber):
-    """A number that nobody would read as one, and that is no text either without quotes."""
+    """A number of more than MAX_NUMBER_LENGTH characters."""
 
 
 def parse_plain_scalar(text: str) -> Any:
-    """The value of an unquoted scalar; NotJson for infinities, NaN and endless numbers."""
+    """The value of an unquoted scalar.
+
+    Raises NotJsonNumber for infinities, NaN and long numbers.
+    """
     if text in _KEYWORD_VALUES:
         return _KEYWORD_VALUES[text]
     return _parse_number_or_text(text) if text[0] in _NUMERIC_FIRST_CHARS else text
@@ -62,6 +65,7 @@ def _parse_number_or_text(text: str) -> Any:
         raise NotJsonNumber(text)
     if _FLOAT.fullmatch(text):
         value = float(text)
+        # Such as 1e400, which is finite in YAML and infinite as a float.
         if math.isinf(value):
             raise NotJsonNumber(text)
         return value

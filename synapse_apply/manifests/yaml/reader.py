@@ -1,4 +1,4 @@
-"""YAML text to documents with positions; whatever the bytes are, the answer is diagnostics.
+"""How YAML text becomes documents with positions, or findings; no input raises an exception.
 
 YAML 1.2 core scalars. Refused, each with a place and a hint: text that is not UTF-8, control
 characters, tabs as indentation, tags, merge keys, duplicate keys, keys that are not strings,
@@ -33,7 +33,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
 
-# Not compiled before a text asks for it: that takes longer than to read the usual file.
+# Compiled at its first use: that takes longer than reading a usual file.
 _CONTROL_CHARACTER = (
     r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -44,7 +44,7 @@ _BOM = "\ufeff"
 
 @frozen
 class SourceText:
-    """A text, the name its findings carry, and whether `${` and FILL_IN stand in it at all."""
+    """A text, its file name in findings, and whether `${` and FILL_IN occur in it at all."""
 
     file: str
     text: str = field(repr=False)
@@ -52,7 +52,10 @@ class SourceText:
     has_fill_in: bool = False
 
     def find_scalar_text(self, position: Position, value: Any) -> str:
-        """How an unquoted scalar was written at a key's (or item's) position, if it shows."""
+        """How a scalar value at a key's or item's position is written.
+
+        Its usual text where unclear.
+        """
         lines = _split_lines(self.text)
         line = lines[position.line - 1] if position.line <= len(lines) else ""
         line_rest = line[position.column - 1 :]
@@ -63,14 +66,14 @@ class SourceText:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     def get_line_and_preceding(self, number: int) -> str:
-        """A line of the text (from 1), behind the one above it, which is empty for the first."""
+        """The line before a line (empty for the first) and the line, which is counted from 1."""
         lines = ["", *_split_lines(self.text)[max(number - 2, 0) : number]]
         return "\n".join(lines[-2:])
 
 
 @lru_cache(maxsize=2)
 def _split_lines(text: str) -> list[str]:
-    """A file's lines, kept for the next finding: a large file may have thousands."""
+    """A text's lines, cached for the next finding: a large file may have thousands of them."""
     return text.split("\n")
 
 
@@ -84,7 +87,7 @@ def _parses_to(text: str, value: Any) -> bool:
 
 @frozen
 class Document:
-    """One document of a file: JSON values, and the place of each."""
+    """One document of a file: a JSON value, and the positions of its parts."""
 
     value: Any = field(repr=False)
     position_tree: PositionTree = field(repr=False)
@@ -101,14 +104,14 @@ class Document:
 
 @frozen
 class ReadResult:
-    """What a text held: its documents (empty ones left out) and the findings."""
+    """The documents of a text (without empty ones) and the findings."""
 
     documents: tuple[Document, ...]
     diagnostics: tuple[Diagnostic, ...]
 
 
 def read_documents(data: bytes | str, file: str) -> ReadResult:
-    """Every document of a text; raises nothing."""
+    """Read every document of a text; problems are in the result, and nothing is raised."""
     text, findings = _decode_text(data, file)
     if text is None:
         return ReadResult((), tuple(findings))
@@ -119,9 +122,9 @@ def read_documents(data: bytes | str, file: str) -> ReadResult:
 
 
 def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mapping[Path, Position]]:
-    """The one mapping of a text, empty when there is none, and its positions.
+    """The mapping of a text that holds one document, empty for an empty text, and its positions.
 
-    InputError carries every finding. Other layers get this as their YAML reader.
+    Raises InputError with every finding. Other layers are given this as their YAML reader.
     """
     value, positions, findings = parse_mapping(data, file)
     if findings:
@@ -132,7 +135,7 @@ def read_mapping(data: bytes | str, file: str) -> tuple[Mapping[str, Any], Mappi
 def parse_mapping(
     data: bytes | str, file: str
 ) -> tuple[Mapping[str, Any], Mapping[Path, Position], tuple[Diagnostic, ...]]:
-    """As `read_mapping`, with the findings beside what could be read."""
+    """As `read_mapping`, returning the findings in place of raising them."""
     reading = read_documents(data, file)
     findings = list(reading.diagnostics)
     findings.extend(iter_extra_document_findings(reading, file))
@@ -149,7 +152,7 @@ def parse_mapping(
 
 
 def iter_extra_document_findings(reading: ReadResult, file: str) -> Iterator[Diagnostic]:
-    """A finding when a text that should hold one document holds more."""
+    """An error at the second document of a text that should hold one."""
     for second in reading.documents[1:2]:
         yield error_finding(
             "More than one document",
@@ -160,7 +163,7 @@ def iter_extra_document_findings(reading: ReadResult, file: str) -> Iterator[Dia
 
 
 def describe_value_kind(value: Any) -> str:
-    """What a value is, in words for a message."""
+    """The type of a JSON value in words, such as `a list`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -176,6 +179,7 @@ def _decode_text(data: bytes | str, file: str) -> tuple[str | None, list[Diagnos
     if isinstance(data, str):
         text = data
         if not text.isascii():
+            # A str may hold lone surrogates, which libyaml cannot take.
             text = text.encode("utf-8", "replace").decode("utf-8")
         return text.removeprefix(_BOM), []
     try:
@@ -197,7 +201,7 @@ def _decode_text(data: bytes | str, file: str) -> tuple[str | None, list[Diagnos
 
 
 class _YamlReader:
-    """Reads one source, starting again behind what is broken."""
+    """Reads one text, starting again at the next document behind a broken one."""
 
     def __init__(self, source: SourceText) -> None:
         self.source = source
@@ -232,7 +236,8 @@ class _YamlReader:
         return match.start() if match else None
 
     def _read_until_broken(self, text: str, first_line: int) -> int | None:
-        """Read documents until the end (None) or what is broken (its line, from 0)."""
+        """Read documents to the end (None), or to a broken one (the problem's line, from 0)."""
+        # A quick test: the pattern is searched only in texts that may hold such a character.
         if not text.isascii() or "\x00" in text or "\x1b" in text:
             text = self._replace_and_report_control_characters(text, first_line)
         last_mark = pack_mark(first_line, 0)
@@ -250,6 +255,7 @@ class _YamlReader:
             return unpack_mark(last_mark)[0] - 1
         except yaml.reader.ReaderError:
             cleaned = self._replace_and_report_control_characters(text, first_line)
+            # Characters were replaced by U+FFFD, so the second attempt cannot fail in the same way.
             return self._read_until_broken(cleaned, first_line) if cleaned != text else first_line
         except yaml.MarkedYAMLError as problem:
             finding, line = build_syntax_finding(

@@ -1,4 +1,4 @@
-"""Values as lines or in brackets, and cuts that put one in the place of quite another value."""
+"""How a value is written in block or flow style, and how it replaces an unrelated value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_collection(value: Any) -> bool:
 
 
 def format_flow_value(value: Any, quote: str = "") -> str:
-    """A JSON value on one line, lists and maps in brackets; `quote` for keys and texts."""
+    """A JSON value on one line, lists and maps in brackets; `quote` is used for keys and texts."""
     if isinstance(value, Mapping):
         pairs = (
             f"{format_inline_scalar(str(k), quote, flow=True)}: {format_flow_value(v, quote)}"
@@ -47,9 +47,9 @@ def format_flow_value(value: Any, quote: str = "") -> str:
 def format_block_lines(
     value: Any, indent: str, *, allow_literals: bool = False, key_quote: str = ""
 ) -> list[str]:
-    """A list or a map with something in it as lines, each with its indentation; items in one.
+    """The indented lines of a list or map that is not empty; each list item is on one line.
 
-    `allow_literals`: texts of several lines below a key are block scalars; `key_quote` is the quote
+    With `allow_literals`, texts of several lines are block scalars; `key_quote` is the quote
     of keys.
     """
     if not isinstance(value, Mapping):
@@ -77,9 +77,9 @@ def _format_inline_value(value: Any) -> str:
 def iter_scalar_cuts(
     text: str, slot: ValueSlot, value: Any, line_break: str, *, allow_literals: bool
 ) -> Iterator[Cut]:
-    """Cuts that put a scalar in the place of another one, in its style where that can hold it.
+    """Cuts that replace a scalar, in the style of the old one where that can hold the new one.
 
-    `allow_literals`: a text of several lines becomes a block scalar, where one can stand.
+    With `allow_literals`, a text of several lines becomes a block scalar where one is possible.
     """
     node = slot.node
     end = find_value_end(text, node)
@@ -104,7 +104,7 @@ def iter_scalar_cuts(
 
 
 def _format_value_prefix(text: str, slot: ValueSlot) -> str:
-    """What has to stand between a key or a dash and a value where there was none."""
+    """The colon or blank that is missing before a value where there was none; mostly ""."""
     if not slot.has_indicator:
         return ": "
     start = slot.node.start
@@ -112,7 +112,7 @@ def _format_value_prefix(text: str, slot: ValueSlot) -> str:
 
 
 def _find_block_scalar_indent(text: str, slot: ValueSlot) -> str:
-    """The indentation of a block scalar's lines: those it has, else two more than its key."""
+    """The indentation of a block scalar's lines, else two columns more than its key's."""
     node = slot.node
     for line in LINE_BREAK.split(text[node.start : node.end])[1:]:
         if line.strip() and node.style in {"|", ">"}:
@@ -129,9 +129,9 @@ def iter_replacement_cuts(
     allow_block: bool,
     allow_literals: bool = True,
 ) -> Iterator[Cut]:
-    """Cuts that put a value in the place of one that nothing is kept of.
+    """Cuts that replace a value of which nothing stays.
 
-    `allow_block`: a list or a map may have lines of its own where there are lines now.
+    With `allow_block`, a list or map may be written on lines of its own where the old one is.
     """
     node = slot.node
     if slot.is_block_collection:
@@ -157,7 +157,7 @@ def iter_replacement_cuts(
 def _iter_block_replacement_cuts(
     text: str, slot: ValueSlot, value: Any, line_break: str
 ) -> Iterator[Cut]:
-    """Cuts for lines of a list or a map: others, or a value behind the key or dash above them."""
+    """Cuts that replace the lines of a block list or map, by lines or by a value on one line."""
     start, last = find_content_start(text, slot.node), find_value_end(text, slot.node)
     is_on_own_line = is_first_in_line(text, start)
     if line_break:
@@ -186,7 +186,7 @@ def _iter_block_replacement_cuts(
             "",
         )
         return
-    # The comment on the line of a dash is the item's.
+    # A comment on the line of a dash belongs to that item, and stays behind the new value.
     end, first_entry_end = find_line_end(text, start), list_entries(text, slot)[0].end
     if end == find_line_end(text, last):
         yield start, last, value_text
@@ -196,12 +196,12 @@ def _iter_block_replacement_cuts(
 
 
 def find_value_offset(text: str, slot: ValueSlot) -> int:
-    """Where a value can stand behind the key or dash of lines that hold one, and its anchor."""
+    """Where a value can be written behind its key or dash, and behind its anchor or tag."""
     return find_properties_end(text, slot.node) if slot.node.properties else slot.value_offset
 
 
 def find_common_quote(nodes: list[SourceNode]) -> str:
-    """The quote that all of these scalars are written in; "" where they are not."""
+    """The quote in which all of these scalars are written; "" where they differ or have none."""
     styles = {node.style for node in nodes if node.is_scalar}
     (style,) = styles if len(styles) == 1 else ("",)
     return style if style in {"'", '"'} else ""

@@ -1,4 +1,4 @@
-"""Where values stand in a YAML text: behind which key or dash, in which lines, in what brackets."""
+"""Where in a YAML text the entries of a list or map begin and end, and where their comments are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synapse_apply.manifests.yaml.spans import (
     find_value_end,
 )
 
-# A part of a text and what takes its place.
+# A range of a text and its replacement: start and end offset, new text.
 Cut = tuple[int, int, str]
 
 _PROPERTIES_PATTERN = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]*)+")
@@ -27,10 +27,10 @@ _BLOCK_STYLES = frozenset("|>")
 
 @dataclass(slots=True)
 class ValueSlot:
-    """A value as it is written and what it says.
+    """A value: how it is written (`node`) and what it means (`value`).
 
-    `value_offset` is where a value can stand behind the key or dash, `base_column` the column of
-    that key or dash; in brackets (`flow`) columns are not looked at. `has_indicator`: there is a
+    `value_offset` is where a value can be written behind key or dash, `base_column` the column of
+    that key or dash; in brackets (`flow`) columns do not count. `has_indicator`: there is a
     colon or a dash.
     """
 
@@ -43,13 +43,16 @@ class ValueSlot:
 
     @property
     def is_block_collection(self) -> bool:
-        """Whether this is a list or a map with a line for each key or item."""
+        """Whether this is a list or map in block style, with lines for each entry."""
         return not (self.node.is_scalar or self.node.flow or self.node.alias)
 
 
 @dataclass(slots=True)
 class SlotEntry:
-    """A key of a map with its value, or an item: it begins with the key or dash at `start`."""
+    """A key with its value, or an item; `start` is the offset of the key or dash.
+
+    `comma_offset` is that of the comma behind it in brackets, -1 without one.
+    """
 
     key: str | int
     start: int
@@ -59,7 +62,7 @@ class SlotEntry:
 
 
 def list_entries(text: str, slot: ValueSlot) -> list[SlotEntry]:
-    """The keys or items of a list or a map, in order."""
+    """The entries of a list or map, in order."""
     node = slot.node
     slot_entries = list(
         _iter_map_entries(text, slot) if node.is_map else _iter_list_entries(text, slot)
@@ -78,7 +81,7 @@ def _iter_map_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
     for index, (name, value) in enumerate(slot.node.pairs):
         start = name.start
         if not slot.node.flow:
-            # A key may stand behind a question mark.
+            # An explicit key (`? key`) begins at its question mark.
             width = count_column(text, start)
             line_prefix = text[start - width : start].rstrip()
             start = start - width + len(line_prefix) - 1 if line_prefix.endswith("?") else start
@@ -108,7 +111,7 @@ def _iter_list_entries(text: str, slot: ValueSlot) -> Iterator[SlotEntry]:
 
 
 def find_content_start(text: str, node: SourceNode) -> int:
-    """Where a node begins behind its anchor and tag."""
+    """The offset of a node's content, behind its anchor and tag."""
     if not node.properties:
         return node.start
     match = _BLANKS_AND_COMMENTS.match(text, find_properties_end(text, node))
@@ -116,36 +119,36 @@ def find_content_start(text: str, node: SourceNode) -> int:
 
 
 def find_properties_end(text: str, node: SourceNode) -> int:
-    """Where the anchor and the tag of a node end."""
+    """The offset behind a node's anchor and tag; its start where it has none."""
     match = _PROPERTIES_PATTERN.match(text, node.start)
     return node.start + len(match.group().rstrip()) if match else node.start
 
 
 def find_line_start(text: str, offset: int) -> int:
-    """Where the line around an offset begins."""
+    """The offset of the start of the line that contains an offset."""
     return offset - count_column(text, offset)
 
 
 def find_previous_line_end(text: str, start: int) -> int:
-    """Where the line before one that begins at an offset ends; the offset where there is none."""
+    """The offset of the end of the line before the one that begins at `start`; 0 for the first."""
     if text[max(start - 2, 0) : start] == "\r\n":
         return start - 2
     return max(start - 1, 0)
 
 
 def find_next_line_start(text: str, end: int) -> int:
-    """Where the line behind one that ends at an offset begins."""
+    """The offset of the start of the line behind the one that ends at `end`."""
     match = LINE_BREAK.match(text, end)
     return match.end() if match else end
 
 
 def is_first_in_line(text: str, offset: int) -> bool:
-    """Whether nothing stands before an offset in its line."""
+    """Whether only blanks stand before an offset in its line."""
     return not text[find_line_start(text, offset) : offset].strip(" \t")
 
 
 def is_comment_line(text: str, start: int, width: int, *, deeper: bool = False) -> bool:
-    """Whether a line that begins at an offset is a comment in that column, or in a later one."""
+    """Whether the line at `start` is a comment indented by `width`, or with `deeper` by more."""
     line = text[start : find_line_end(text, start)]
     stripped_line = line.lstrip(" \t")
     indent = len(line) - len(stripped_line)
@@ -153,7 +156,7 @@ def is_comment_line(text: str, start: int, width: int, *, deeper: bool = False) 
 
 
 def list_comments(text: str, node: SourceNode) -> list[str]:
-    """The comments inside of a value."""
+    """The comments inside of a value, as written."""
     comments: list[str] = []
     position = node.start
     for leaf in _iter_leaves(node):
@@ -167,7 +170,7 @@ def list_comments(text: str, node: SourceNode) -> list[str]:
 
 
 def format_block_header_comment(text: str, node: SourceNode) -> str:
-    """What stands behind the header of a block scalar: a comment, with the space before it."""
+    """The comment behind a block scalar's header, with the blank before it; "" for none."""
     if node.style not in _BLOCK_STYLES:
         return ""
     start = find_content_start(text, node)
@@ -185,7 +188,7 @@ def _iter_leaves(node: SourceNode) -> Iterator[SourceNode]:
 
 
 def apply_cuts(text: str, cuts: Iterable[Cut]) -> str:
-    """A text with parts of it replaced; of insertions at one place the first comes first."""
+    """The text with all cuts made; insertions at one offset stay in their order."""
     pieces: list[str] = []
     position = 0
     for start, end, replacement in sorted(cuts, key=lambda change: change[:2]):

@@ -1,4 +1,4 @@
-"""Where every value of a YAML text begins and ends, as offsets: what editing in place needs."""
+"""Where every value of a YAML text begins and ends, as offsets, for editing in place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yaml import events
 from synapse_apply.manifests.yaml import read_scalars
 from synapse_apply.manifests.yaml.builder import create_yaml_parser
 
-# What ends a line for the parser.
+# YAML 1.1's line breaks, at which PyYAML and libyaml end a line.
 LINE_BREAK_CHARS = "\n\r\x85\u2028\u2029"
 LINE_BREAK = re.compile(f"\r\n|[{LINE_BREAK_CHARS}]")
 _BLANK_LINES = re.compile(f"(?:(?:{LINE_BREAK.pattern})[ \t]*)+\\Z")
@@ -22,7 +22,7 @@ _KEEP_HEADER = re.compile(r"[|>][0-9]?\+")
 
 @dataclass(slots=True)
 class SourceNode:
-    """A scalar, an alias, a list or a map as it is written: `text[start:end]`.
+    """A scalar, an alias, a list or a map as written: `text[start:end]`.
 
     `style` is a scalar's quote (`'`, `"`, `|`, `>`, "" for none), `flow` says that a list or a map
     stands in brackets, `properties` holds its anchor or tag. `pairs` are a map's, `items` a list's.
@@ -51,9 +51,9 @@ class SourceNode:
 
 
 def parse_document_nodes(text: str) -> list[SourceNode]:
-    """The root of each document that is not empty, as the reader counts them.
+    """The root node of each document that is not empty, counted as the reader counts them.
 
-    The text must be one that the reader takes without an error.
+    The text must be one that the reader reads without an error.
     """
     next_event: Callable[[], Any] = create_yaml_parser(text).get_event
     roots = []
@@ -66,7 +66,7 @@ def parse_document_nodes(text: str) -> list[SourceNode]:
 
 
 def find_value_end(text: str, node: SourceNode) -> int:
-    """Where the last character of a value stands, and no blank line or comment after it.
+    """The offset behind a value's last character, without blank lines and comments behind it.
 
     Blank lines that a block scalar keeps (`|+`) are part of it.
     """
@@ -76,6 +76,7 @@ def find_value_end(text: str, node: SourceNode) -> int:
         return node.start + len(
             (_LAST_LINE_BREAK if keeps_blank_lines else _BLANK_LINES).sub("", source_text)
         )
+    # The parser's end mark of a block collection is at the next token, behind blank lines.
     if node.flow or node.is_scalar or node.alias:
         return node.end
     children = [value for _, value in node.pairs] or node.items
@@ -83,13 +84,13 @@ def find_value_end(text: str, node: SourceNode) -> int:
 
 
 def find_line_end(text: str, offset: int) -> int:
-    """Where the line around an offset ends, its line break not counted."""
+    """The offset of the end of the line that contains an offset, before its line break."""
     match = LINE_BREAK.search(text, offset)
     return match.start() if match else len(text)
 
 
 def count_column(text: str, offset: int) -> int:
-    """How many characters stand before an offset in its line."""
+    """The column of an offset: how many characters stand before it in its line."""
     start = offset
     while start and text[start - 1] not in LINE_BREAK_CHARS:
         start -= 1

@@ -1,4 +1,4 @@
-"""The parser's complaints in words for people."""
+"""How a syntax error of the YAML parser is explained, and at which position."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ _KNOWN_MESSAGES = (
 def build_syntax_finding(
     problem: yaml.MarkedYAMLError, file: str, text: str, first_line: int
 ) -> tuple[Diagnostic, int]:
-    """The finding and its line (from 0) in the whole text."""
+    """The finding for a syntax error, and its line (from 0) in the whole text.
+
+    `first_line` is the line at which the parsed part of the text begins.
+    """
     mark = problem.problem_mark or problem.context_mark
     line = (mark.line if mark else 0) + first_line
     column = mark.column if mark else 0
@@ -93,7 +96,7 @@ def build_syntax_finding(
 
 
 def _describe_construct_start(problem: yaml.MarkedYAMLError, first_line: int) -> str:
-    """Where the thing began that the parser was still reading."""
+    """A phrase naming the line where the unfinished construct began; "" on the same line."""
     start_mark, end_mark = problem.context_mark, problem.problem_mark
     if start_mark is None or end_mark is None or start_mark.line == end_mark.line:
         return ""
@@ -101,7 +104,10 @@ def _describe_construct_start(problem: yaml.MarkedYAMLError, first_line: int) ->
 
 
 def _explain_bad_escape(escape: str) -> tuple[str, str]:
-    """An escape that names none; JSON writes each character above U+FFFF as two of them."""
+    """Detail and hint for an escape that is no character, such as half of a surrogate pair.
+
+    JSON writes a character above U+FFFF as two escapes (RFC 8259, 7), which YAML does not allow.
+    """
     pair = re.match(_SURROGATE_PAIR, escape)
     if pair is not None:
         high, low = (int(half, 16) for half in pair.groups())

@@ -1,4 +1,4 @@
-"""Values written as YAML scalars that every reader, of YAML 1.1 too, takes for the same value."""
+"""In which style a scalar is written so that YAML 1.1 and 1.2 readers read the same value."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r
 
 
 def format_inline_scalar(value: Any, style: str = "", *, flow: bool = False) -> str:
-    """A JSON scalar in a style (`'`, `"`, "" for none), in double quotes where that cannot hold it.
+    """A scalar in a style (`'`, `"`, "" for plain), or in double quotes where that cannot hold it.
 
-    `flow`: it stands inside brackets.
+    `flow` says that it stands inside brackets, where plain text may hold fewer characters.
     """
     if not isinstance(value, str):
         return json.dumps(value)
@@ -31,7 +31,7 @@ def format_inline_scalar(value: Any, style: str = "", *, flow: bool = False) -> 
 
 
 def format_block_scalar(value: Any, indent: str, line_break: str) -> tuple[str, str] | None:
-    """A text of lines as a block scalar (header, lines below it); None where it cannot be one."""
+    """Header and lines of a text as a block scalar; None for what cannot be one."""
     if not isinstance(value, str) or not value or value[0] in " \t\n" or value.endswith("\n\n"):
         return None
     lines = value.removesuffix("\n").split("\n")
@@ -56,7 +56,10 @@ def _can_be_plain(text: str, *, flow: bool) -> bool:
 
 @lru_cache(maxsize=1)
 def _build_yaml11_resolver() -> Any:
-    """YAML 1.1, by which other programs may read the same file: `no` is a boolean there."""
+    """A resolver of YAML 1.1, in which other programs may read the file.
+
+    `no` is a boolean there.
+    """
     return yaml.resolver.Resolver()
 
 

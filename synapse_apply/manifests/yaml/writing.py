@@ -1,4 +1,4 @@
-"""A document as YAML that reads back as the same values, here and in readers of YAML 1.1."""
+"""How a new document is written as YAML: block style, key order kept, `${` escaped."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, format_inline_scalar
 
 _INDENT = "  "
-# What people write on one line.
+# Written on one line, as people and our examples do.
 _INLINE_KEYS = frozenset(("metadata", "valueFrom"))
 
 
 def format_schema_line(schema: str) -> str:
-    """The first line by which editors find the schema of a file."""
+    """The comment line by which editors find a file's schema (yaml-language-server)."""
     return f"# yaml-language-server: $schema={schema}\n"
 
 
 def format_document(document: Mapping[str, Any], schema: str = "") -> str:
-    """The document in block style, keys in the order they come, `${` escaped in its texts.
+    """The text of a document of JSON values, which reads back as the same values.
 
-    `schema` is named in a first line that editors understand. Values are JSON.
+    `schema` is named in a first line for editors. `${` is escaped, since it would be a variable.
     """
     schema_comment = format_schema_line(schema) if schema else ""
     return schema_comment + "".join(f"{line}\n" for line in _iter_map_lines(document))
@@ -32,7 +32,7 @@ def _iter_map_lines(value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _iter_entry_lines(line_head: str, key: str, value: Any) -> Iterator[str]:
-    """A key with what stands under it."""
+    """The lines of a key and its value; `line_head` is the key with its colon."""
     if key in _INLINE_KEYS or _is_inline_value(value):
         yield f"{line_head} {_format_escaped_flow_value(value)}"
     elif isinstance(value, Mapping):
@@ -59,7 +59,7 @@ def _iter_list_lines(values: list[Any]) -> Iterator[str]:
 
 
 def _iter_scalar_lines(line_head: str, value: Any) -> Iterator[str]:
-    """A text of lines as such, anything else on one line."""
+    """A text of several lines as a block scalar, anything else on one line."""
     text = _escape_variable_marks(value)
     block = (
         format_block_scalar(text, _INDENT, "\n") if isinstance(text, str) and "\n" in text else None
@@ -79,7 +79,7 @@ def _indent_lines(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _is_inline_value(value: Any) -> bool:
-    """Empty, or a reference to where a value comes from."""
+    """Whether a value is empty, or a `valueFrom`, which are written on one line."""
     if isinstance(value, Mapping):
         return not value or value.keys() == {"valueFrom"}
     return isinstance(value, list) and not value
