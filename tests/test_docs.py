@@ -164,7 +164,10 @@ def test_files_that_pages_name_exist(page: Path) -> None:
     if page.is_relative_to(ROOT / "examples"):
         named = []  # their manifests/ and plugins/ are their own
     for name in named:
-        if "NAME" not in name and name not in {"manifests/", "secrets/raw-data.key"}:
+        if not {"NAME", "KIND"} & set(re.findall("[A-Z]{4}", name)) and name not in {
+            "manifests/",
+            "secrets/raw-data.key",
+        }:
             assert (ROOT / name).exists() or (ROOT / "synapse_apply" / name).exists(), name
 
 
@@ -189,6 +192,25 @@ def test_the_architecture_page_names_every_part() -> None:
     folders = {path.parent.name for path in (ROOT / "synapse_apply").glob("*/**/__init__.py")}
     assert len(folders) > 40
     assert not [name for name in folders if f"{name}/" not in page]
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md"])
+def test_first_pages_are_short(page: str) -> None:
+    """Who reads a page at one sitting reads it at all: 200 lines."""
+    assert (ROOT / page).read_text(encoding="utf-8").count("\n") <= 200
+
+
+def test_the_classes_of_the_glossary_exist() -> None:
+    """A class that ARCHITECTURE.md names is one of the package, by that name."""
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", page))
+    defined = {
+        name
+        for path in (ROOT / "synapse_apply").rglob("*.py")
+        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 20
+    assert named - defined == set()
 
 
 def test_the_kinds_of_the_readme_are_those_of_the_catalogue() -> None:

@@ -1,0 +1,142 @@
+"""CONTRIBUTING.md names every file to touch for a kind, a field, a source, a report, a command.
+
+Its lists are held to one thing of each sort that is there already. A name that a file holds as a
+whole string, or a module that it imports, shows that the file would have to be touched.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from installed import ROOT
+
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "synapse_apply"
+# What is said of storages alone and would not be said of another kind, and why.
+STORAGES_ALONE = {
+    "synapse_apply/manifests/schema/schemas.py": "providers, which other kinds do not have",
+    "synapse_apply/client/storage_files.py": "files of releases in a storage of the platform",
+    "synapse_apply/emulator/storages/errors.py": "what a wrong configuration is answered",
+    "synapse_apply/emulator/jobs/responses.py": "where the platform keeps the files of jobs",
+}
+# Commands that show single objects of a kind: by choice, and not by being a kind.
+OBJECT_COMMANDS = (
+    "synapse_apply/cli/commands/storages/",
+    "synapse_apply/cli/commands/get.py",
+    "synapse_apply/cli/registry.py",
+    "synapse_apply/operations/get_objects.py",
+)
+
+
+def list_paths(heading: str, **names: str) -> set[str]:
+    """The files of one list, with the names put in."""
+    section = PAGE.partition(f"\n### {heading}")[2].partition("\n##")[0]
+    rows = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert len(rows) >= 3, heading
+    for name, value in names.items():
+        rows = [row.replace(name, value) for row in rows]
+    return set(rows)
+
+
+@cache
+def list_modules() -> list[tuple[str, ast.Module]]:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return [(str(path.relative_to(ROOT)), ast.parse(path.read_bytes())) for path in paths]
+
+
+def find_modules(is_about: Callable[[ast.AST], bool]) -> set[str]:
+    """The modules with a part that is about a thing."""
+    return {name for name, tree in list_modules() if any(is_about(node) for node in ast.walk(tree))}
+
+
+def is_string(node: ast.AST, *texts: str) -> bool:
+    return isinstance(node, ast.Constant) and node.value in texts
+
+
+def iter_imported_modules(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield str(node.module)
+
+
+def find_schemas(word: str) -> set[str]:
+    """Schemas that have this word as a whole word of a text or a name."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "schemas" / "v1").glob("*.json")
+        if re.search(rf'"{word}(?:\.schema\.json)?"|[(|]{word}[|)]', path.read_text("utf-8"))
+    }
+
+
+def require_complete(listed: set[str], needed: set[str], word: str) -> None:
+    """Each file that needs a change is listed, and each listed one is there and has the word."""
+    assert needed - listed == set(), "CONTRIBUTING.md does not list them"
+    for path in listed:
+        assert (ROOT / path).is_file(), path
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(word, f"{Path(path).name}\n{text}", re.IGNORECASE), path
+
+
+def test_the_files_of_a_kind() -> None:
+    """All that names storages, by their name, their module or their calls."""
+
+    def is_about_storages(node: ast.AST) -> bool:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            return re.search(r"(?:^|_)storages?(?:_|$)", node.name) is not None
+        names = set(iter_imported_modules(node))
+        return is_string(node, "storage", "Storage", "storages") or any(
+            re.search(r"\.(?:kinds|decode|emulator)\.storages?(?:$|\.urls$)", name)
+            for name in names
+        )
+
+    needed = find_modules(is_about_storages) | find_schemas("(?:storage|Storage)")
+    needed = {path for path in needed if not path.startswith(OBJECT_COMMANDS)}
+    listed = list_paths("Add a kind", NAME="storage")
+    require_complete(listed, needed - set(STORAGES_ALONE), "storage")
+
+
+def test_the_files_of_a_field() -> None:
+    """All that names a field which nothing treats in a way of its own."""
+    needed = find_modules(lambda node: is_string(node, "requirements"))
+    needed |= find_schemas("requirements")
+    require_complete(list_paths("Add a field", KIND="release"), needed, "requirements")
+
+
+def test_the_files_of_a_source_of_secrets() -> None:
+    """All that asks a reference whether its source is a file."""
+
+    def asks_for_file(node: ast.AST) -> bool:
+        return (
+            isinstance(node, ast.Compare)
+            and isinstance(node.left, ast.Attribute)
+            and node.left.attr == "source"
+            and any(is_string(part, "file") for part in ast.walk(node))
+        )
+
+    needed = find_modules(asks_for_file) | {"schemas/v1/parts.schema.json"}
+    require_complete(list_paths("Add a source of secrets"), needed, r"\bfile\b")
+
+
+def test_the_files_of_a_kind_of_report() -> None:
+    """All that names it, and what is imported to render it."""
+    needed = find_modules(lambda node: is_string(node, "codequality"))
+    needed |= {"synapse_apply/views/ci/gitlab.py"}
+    require_complete(list_paths("Add a kind of report"), needed, "code.?quality")
+
+
+def test_the_files_of_a_command() -> None:
+    """All that names it, and every module that is called as it is."""
+    needed = find_modules(lambda node: is_string(node, "history"))
+    needed |= {name for name, _ in list_modules() if name.endswith("/history.py")}
+    require_complete(list_paths("Add a command", NAME="history"), needed, "history")
+
+
+@pytest.mark.parametrize("path", STORAGES_ALONE)
+def test_exceptions_are_of_use(path: str) -> None:
+    """What is no part of the list of a kind is there."""
+    assert (ROOT / path).is_file()
