@@ -146,7 +146,7 @@ class MemoryStore:
     def is_lock_lost(self) -> bool:
         return self._is_locked and not self._lock_id
 
-    def require_lock(self) -> None:
+    def require_lock_not_lost(self) -> None:
         if self.is_lock_lost():
             raise state_messages.build_lock_taken_error(MEMORY_LOCATION, "")
 
@@ -287,7 +287,7 @@ class MemoryStore:
         """Rows to change; who writes checks everything before changing anything."""
         if not self._is_locked:
             raise state_messages.build_not_locked_error(MEMORY_LOCATION)
-        self.require_lock()
+        self.require_lock_not_lost()
         with self._rows_lock:
             yield self._require_rows()
 

@@ -190,7 +190,7 @@ class StateStore(Protocol):
         """Whether this process holds a lock that it has lost: it may start no request then."""
         ...
 
-    def require_lock(self) -> None:
+    def require_lock_not_lost(self) -> None:
         """LockLost, in the words that a write would have, where `is_lock_lost`."""
         ...
 

@@ -74,7 +74,7 @@ def plan(
         else _plan_with_dry_run(session, plan_result, plan_input, dry_run_progress)
     )
     # Without the lock nothing more was sent: what could not be read then says nothing.
-    session.store.require_lock()
+    session.store.require_lock_not_lost()
     return replace(plan_result, plan=_add_reader_details(session, plan, plan_input.resources))
 
 

@@ -20,7 +20,7 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.stores.inventory import build_inventory as inventory_of
-from synapse_apply.stores.migrate import migrate_state as migrate_store
+from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.workspace.state_access import (
     describe_state_identity,
@@ -178,7 +178,7 @@ def migrate_state(session: StateSession, url: str | SecretRef, environ: Mapping[
     try:
         source = open_store(session.project, session.target, environ)
         try:
-            return migrate_store(source, target, session.patience)
+            return copy_and_verify_state(source, target, session.patience)
         finally:
             source.close()
     finally:

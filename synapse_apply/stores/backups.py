@@ -26,7 +26,7 @@ def iter_numbered_paths(first_path: Path) -> Iterator[Path]:
         yield first_path.with_name(f"{first_path.name}-{number}")
 
 
-def link_under_free_name(path: Path, first_path: Path) -> Path:
+def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
     """The file under one more name: a link, or a copy on a file system without links."""
     for candidate in iter_numbered_paths(first_path):
         try:

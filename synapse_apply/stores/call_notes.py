@@ -68,7 +68,7 @@ def write_notes_if_combinable(
 
 def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     """First all that could be in the way, then all that is written."""
-    stored_texts = _check_and_read_texts(run, notes)
+    stored_texts = _require_consistent_intents_and_read_records(run, notes)
     changed_notes = [
         note
         for note in notes
@@ -84,17 +84,17 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     opening_notes = [note for note in notes if note.intent_text]
     audit_rows = [note.audit_row for note in notes if note.audit_row]
     ((last_intent_number, last_audit_number),) = run(schema.GET_LAST_NUMBERS, ())
-    _run_for_rows(
+    _run_one_statement_for_rows(
         run,
         partial(schema.append_in_clause, schema.DROP_RECORDS),
         [(address,) for address in deleted_addresses],
     )
-    _run_for_rows(
+    _run_one_statement_for_rows(
         run,
         partial(schema.build_insert_many, "records"),
         [note.record_row for note in changed_notes],
     )
-    _run_for_rows(
+    _run_one_statement_for_rows(
         run,
         partial(schema.append_in_clause, schema.DROP_INTENTS),
         [(intent_id,) for intent_id in closed_intent_ids],
@@ -103,8 +103,8 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
         (note.intent.id, number, str(note.intent.address), note.intent_text)
         for number, note in enumerate(opening_notes, last_intent_number + 1)
     ]
-    _run_for_rows(run, partial(schema.build_insert_many, "intents"), intent_rows)
-    _run_for_rows(
+    _run_one_statement_for_rows(run, partial(schema.build_insert_many, "intents"), intent_rows)
+    _run_one_statement_for_rows(
         run,
         partial(schema.build_insert_many, "audit"),
         [
@@ -115,7 +115,9 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
     run(schema.ADD_TO_SERIAL, (len(notes),))
 
 
-def _check_and_read_texts(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str, str]:
+def _require_consistent_intents_and_read_records(
+    run: SqlRunner, notes: Sequence[CallNote]
+) -> dict[str, str]:
     """The texts of the records that are written, as they are; what is wrong is raised."""
     intent_keys = [(note.intent.id,) for note in notes]
     changed_addresses = [note.changed_address for note in notes if note.changed_address]
@@ -124,7 +126,7 @@ def _check_and_read_texts(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str
     ):
         raise NotCombinable
     open_keys = set(
-        _run_for_rows(
+        _run_one_statement_for_rows(
             run, partial(schema.append_in_clause, schema.SELECT_INTENTS_BY_ID), intent_keys
         )
     )
@@ -135,10 +137,10 @@ def _check_and_read_texts(run: SqlRunner, notes: Sequence[CallNote]) -> dict[str
                 if note.intent_text
                 else state_messages.build_no_open_intent_error
             )
-            raise _select_error_to_raise(notes, build_error(note.intent))
+            raise _choose_own_error_or_not_combinable(notes, build_error(note.intent))
     address_keys = [(note.record_row[0],) for note in notes if note.record_row]
     return dict(
-        _run_for_rows(
+        _run_one_statement_for_rows(
             run, partial(schema.append_in_clause, schema.SELECT_RECORDS_BY_ADDRESS), address_keys
         )
     )
@@ -151,22 +153,24 @@ def _require_unused_remote_ids(
     notes_by_remote_key = {note.record_row[1:4]: note for note in changed_notes}
     if len(notes_by_remote_key) < len(changed_notes):
         raise NotCombinable
-    for owner_address, *remote_key in _run_for_rows(
+    for owner_address, *remote_key in _run_one_statement_for_rows(
         run, schema.build_select_remote_ids, [*notes_by_remote_key]
     ):
         note = notes_by_remote_key[tuple(remote_key)]
         if owner_address != note.record_row[0] and note.record is not None:
-            raise _select_error_to_raise(
+            raise _choose_own_error_or_not_combinable(
                 notes, state_messages.build_duplicate_remote_id_error(note.record, owner_address)
             )
 
 
-def _select_error_to_raise(notes: Sequence[CallNote], note_error: StateError) -> Exception:
+def _choose_own_error_or_not_combinable(
+    notes: Sequence[CallNote], note_error: StateError
+) -> Exception:
     """What is wrong with one of several is found when each goes by itself."""
     return note_error if len(notes) == 1 else NotCombinable()
 
 
-def _run_for_rows(
+def _run_one_statement_for_rows(
     run: SqlRunner, build_statement: Callable[[int], str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Row]:
     """One statement for so many rows; none for no row."""

@@ -21,7 +21,9 @@ class MovableStore(Protocol):
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None: ...
 
 
-def migrate_state(source: MovableStore, target: MovableStore, timeout: float = 0.0) -> State:
+def copy_and_verify_state(
+    source: MovableStore, target: MovableStore, timeout: float = 0.0
+) -> State:
     """Copy everything but the lock and compare the copy; gives the state that was moved.
 
     StateError when there is a state at the target already, or the copy differs. The source is

@@ -94,7 +94,7 @@ LARGEST_NUMBER = 2**62
 
 
 @cache
-def list_cell_types(column: str) -> frozenset[type]:
+def list_allowed_cell_types(column: str) -> frozenset[type]:
     """The types that a cell of a column may have, by its name in an answer; else numbers."""
     types: set[type] = {int} if column in _NUMBER_COLUMNS or not column.isidentifier() else {str}
     if column in _NULLABLE_COLUMNS:

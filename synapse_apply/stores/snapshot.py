@@ -31,7 +31,7 @@ StateRows = tuple[Row, list[Row], list[Row]]
 StateHistory = tuple[tuple[tuple[str, str], ...], tuple[AuditEntry, ...]]
 
 
-def build_state(rows: StateRows, location: str) -> State:
+def decode_state(rows: StateRows, location: str) -> State:
     """The rows as values; StateError (damaged) where they are not what a store writes."""
     meta_row, record_rows, intent_rows = rows
     with pause_gc():
@@ -112,7 +112,7 @@ def read_meta_row(run: SqlRunner, location: str) -> Row:
     return rows[0]
 
 
-def read_insert_statements(run: SqlRunner) -> list[Statement]:
+def read_rows_as_insert_statements(run: SqlRunner) -> list[Statement]:
     """Statements that write every row but the lock's into new tables."""
     return [
         (schema.build_insert(table), row)

@@ -1,6 +1,6 @@
 """The state store over any SQL database: its rules and its statements, once.
 
-Every public write is one piece of work inside `_write_change` (lock/locked_store.py).
+Every public write is one piece of work of `_write_durably_counting_serial` (locked_store.py).
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class SqlStore(LockedStore):
         return StateProgress(int(meta_row[schema.SERIAL_INDEX]), int(meta_row[schema.FENCE_INDEX]))
 
     def read_state(self) -> State:
-        return snapshot.build_state(self._database.read_in_snapshot(self._read_rows), self.where)
+        return snapshot.decode_state(
+            self._database.read_in_snapshot(self._read_state_rows), self.where
+        )
 
     def find_record(self, address: Address) -> Record | None:
         def read_record_rows(run: SqlRunner) -> list[Row]:
@@ -120,7 +122,7 @@ class SqlStore(LockedStore):
             return False
 
         if audit_rows:
-            self._write_change(insert_entries)
+            self._write_durably_counting_serial(insert_entries)
 
     def write_intent(self, intent: Intent) -> None:
         self._write_batch.write_durably(
@@ -143,7 +145,7 @@ class SqlStore(LockedStore):
     def write_records(self, *records: Record) -> None:
         records_by_address = {record.address: record for record in records}
         rows = [(record, self._build_record_row(record)) for record in records_by_address.values()]
-        self._write_change(lambda run: self._write_changed_rows(run, rows))
+        self._write_durably_counting_serial(lambda run: self._write_changed_rows(run, rows))
 
     def remove_records(self, *addresses: Address) -> None:
         """An address that is not recorded is left out silently."""
@@ -158,7 +160,7 @@ class SqlStore(LockedStore):
                 run(schema.DROP_RECORD, (address,))
             return bool(stored_addresses)
 
-        self._write_change(delete_records)
+        self._write_durably_counting_serial(delete_records)
 
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = use_renamed_record
@@ -187,7 +189,7 @@ class SqlStore(LockedStore):
                 run, [(record, self._build_record_row(record)) for record in renamed_records]
             )
 
-        self._write_change(rename_records)
+        self._write_durably_counting_serial(rename_records)
 
     def replace_identity(self, binding: StateIdentity) -> None:
         def update_identity(run: SqlRunner) -> bool:
@@ -196,7 +198,7 @@ class SqlStore(LockedStore):
             run(schema.SET_IDENTITY, (binding.url, binding.tenant, binding.data_set))
             return True
 
-        self._write_change(update_identity)
+        self._write_durably_counting_serial(update_identity)
 
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
         def read_newest_rows(run: SqlRunner) -> list[Row]:
@@ -215,7 +217,7 @@ class SqlStore(LockedStore):
             run(schema.ADD_PLAN, (plan_id, self._now()))
             return False
 
-        self._write_change(insert_plan)
+        self._write_durably_counting_serial(insert_plan)
 
     def was_plan_applied(self, plan_id: str) -> bool:
         def has_plan_row(run: SqlRunner) -> bool:
@@ -247,30 +249,30 @@ class SqlStore(LockedStore):
             check_backup(StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
             new_serial = max(int(meta_row[schema.SERIAL_INDEX]), serial, seen_progress.serial) + 1
-            lock_owner, lock_statements = lease.build_lock_statements(
+            lock_owner, lock_statements = lease.build_new_lock_row(
                 max(int(meta_row[schema.FENCE_INDEX]), seen_progress.fence)
             )
             lock_owners.append(lock_owner)
             return [(schema.SET_SERIAL, (new_serial,)), *lock_statements]
 
         lock_owners: list[LockOwner] = []
-        with self._ensure_lock_held("state restore", repair=True) as lease:
+        with self._hold_lock_if_not_held("state restore", repair=True) as lease:
             lease.require_valid()
             serial = self._read_serial_or_zero()
             written_at = self._runner.timing.boottime()
             saved_path = self._database.replace_from_backup(source, check_and_adjust, kept_path)
-            lease.mark_stored(lock_owners[-1], written_at)
+            lease.record_stored_and_renew(lock_owners[-1], written_at)
         return saved_path
 
     def read_snapshot(self) -> StateSnapshot:
         """The state with its history, as one snapshot."""
 
         def read_rows_and_history(run: SqlRunner) -> tuple[StateRows, StateHistory]:
-            return self._read_rows(run), snapshot.read_history(run, self.where)
+            return self._read_state_rows(run), snapshot.read_history(run, self.where)
 
         rows, (plans, audit) = self._database.read_in_snapshot(read_rows_and_history)
         fence = int(rows[0][schema.FENCE_INDEX])
-        return StateSnapshot(snapshot.build_state(rows, self.where), plans, audit, fence)
+        return StateSnapshot(snapshot.decode_state(rows, self.where), plans, audit, fence)
 
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
         """Make a state of these contents; StateError when there is one already."""
@@ -288,8 +290,8 @@ class SqlStore(LockedStore):
             self._tool_version,
             0,
         )
-        with self._ensure_lock_held("state init") as lease:
-            lock_owner, lock_statements = lease.build_lock_statements(state_snapshot.fence)
+        with self._hold_lock_if_not_held("state init") as lease:
+            lock_owner, lock_statements = lease.build_new_lock_row(state_snapshot.fence)
             statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
             statements.append((schema.ADD_META, meta_row))
             statements += [
@@ -298,9 +300,9 @@ class SqlStore(LockedStore):
             ]
             written_at = self._runner.timing.boottime()
             self._database.create_database(statements)
-            lease.mark_stored(lock_owner, written_at)
+            lease.record_stored_and_renew(lock_owner, written_at)
 
-    def _read_rows(self, run: SqlRunner) -> StateRows:
+    def _read_state_rows(self, run: SqlRunner) -> StateRows:
         return self._read_meta_row(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:

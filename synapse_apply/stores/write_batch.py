@@ -72,18 +72,18 @@ class WriteBatch:
                 is_leader = not self._has_leader
                 self._has_leader = True
             if not is_leader:
-                self._wait_for_turn(pending_write)
+                self._wait_until_done_or_leader(pending_write)
             if not pending_write.is_done:
                 with self._leadership:
                     if not pending_write.is_done:
                         self._commit_as_leader(pending_write)
         except BaseException:
-            self._remove_from_queue(pending_write)
+            self._withdraw_write(pending_write)
             raise
         if pending_write.failure is not None:
             raise _copy_state_error(pending_write.failure)
 
-    def _wait_for_turn(self, pending_write: PendingWrite) -> None:
+    def _wait_until_done_or_leader(self, pending_write: PendingWrite) -> None:
         """Until the piece has ended or its thread is to lead, which it also is where nobody does.
 
         Two that want to lead do no harm: the lock lets one in, and the other finds its work done.
@@ -92,7 +92,7 @@ class WriteBatch:
             if not self._leadership.locked():
                 return
 
-    def _remove_from_queue(self, pending_write: PendingWrite) -> None:
+    def _withdraw_write(self, pending_write: PendingWrite) -> None:
         """An interrupt: the piece is not written any more, and another one may have to lead."""
         with self._mutex:
             if pending_write in self._queue:
@@ -112,15 +112,15 @@ class WriteBatch:
             pending_writes, self._queue = self._queue, []
         try:
             if own_write not in pending_writes:
-                own_write.failure, own_write.is_done = _build_abandoned_error(), True
+                own_write.failure, own_write.is_done = _build_interrupted_write_error(), True
             if pending_writes:
-                self._commit_without_failing(pending_writes)
+                self._commit_dropping_failed_writes(pending_writes)
         except BaseException as failure:
             self.has_failed_write = True
             is_ordinary_error = isinstance(failure, Exception)
             for pending_write in pending_writes:
                 pending_write.failure = pending_write.failure or (
-                    failure if is_ordinary_error else _build_abandoned_error()
+                    failure if is_ordinary_error else _build_interrupted_write_error()
                 )
             if not is_ordinary_error:
                 raise
@@ -131,7 +131,7 @@ class WriteBatch:
             with self._mutex:
                 self._wake_next_leader()
 
-    def _commit_without_failing(self, pending_writes: Sequence[PendingWrite]) -> None:
+    def _commit_dropping_failed_writes(self, pending_writes: Sequence[PendingWrite]) -> None:
         """What fails by itself is left out, and the rest is done again without it."""
         remaining_writes = list(pending_writes)
         while remaining_writes:
@@ -189,7 +189,7 @@ def _copy_state_error(failure: BaseException) -> BaseException:
     return failure
 
 
-def _build_abandoned_error() -> StateError:
+def _build_interrupted_write_error() -> StateError:
     """What is said of a write whose leader was interrupted: its transaction may be durable."""
     return StateError(
         error_finding(

@@ -48,7 +48,7 @@ class Lease:
     """A lock that this process holds; `is_stored` is False while no state has a row for it."""
 
     def __init__(self, database: Database, timing: LeaseTiming, lock_owner: LockOwner) -> None:
-        """Not kept alive before `mark_stored`."""
+        """Not kept alive before `record_stored_and_renew`."""
         self.lock_owner = lock_owner
         self.is_stored = False
         self._database = database
@@ -73,7 +73,7 @@ class Lease:
         if self._lost_error is not None:
             raise LockLost(*self._lost_error.diagnostics)
 
-    def require_named_in_row(self, run: SqlRunner, lock_id: str | None, token: int | None) -> None:
+    def require_still_owner(self, run: SqlRunner, lock_id: str | None, token: int | None) -> None:
         """LockLost where the rows, read in the transaction that is to write, name another."""
         if (lock_id, token) == (self.lock_owner.lock_id, self.lock_owner.token):
             return
@@ -83,7 +83,7 @@ class Lease:
         )
         raise self._lost_error
 
-    def build_lock_statements(self, fence: int) -> tuple[LockOwner, list[Statement]]:
+    def build_new_lock_row(self, fence: int) -> tuple[LockOwner, list[Statement]]:
         """The holder as it is to be written into a new state, and the statements that do it.
 
         `fence` is the greatest token the new state knows. Rows that come anew count on: a counter
@@ -97,7 +97,7 @@ class Lease:
             (schema.ADD_LOCK, new_owner.to_row()),
         ]
 
-    def mark_stored(self, lock_owner: LockOwner, written_at: float) -> None:
+    def record_stored_and_renew(self, lock_owner: LockOwner, written_at: float) -> None:
         """The rows name this holding since `written_at` (boot time) or a little later."""
         self.lock_owner = lock_owner
         self.is_stored = True
@@ -108,7 +108,7 @@ class Lease:
             )
             self._renewal_thread.start()
 
-    def release_lock(self) -> None:
+    def stop_renewal_and_release(self) -> None:
         """Whoever comes next need not wait; a holding that was lost leaves the other's alone."""
         self._stop_event.set()
         if self._renewal_thread is not None:
@@ -139,16 +139,16 @@ class Lease:
     def _send_heartbeat(self) -> None:
         self.require_valid()
         sent_at = self._timing.boottime()
-        counter = self._database.write_in_transaction(self._increment_counter)
+        counter = self._database.write_in_transaction(self._increment_stored_counter)
         self.require_valid()  # an answer after the lease does not bring back what has ended
         self.lock_owner = replace(self.lock_owner, counter=counter)
         self._renewed_at = sent_at
 
-    def _increment_counter(self, run: SqlRunner) -> int:
+    def _increment_stored_counter(self, run: SqlRunner) -> int:
         lock_owners = [LockOwner.from_row(row) for row in run(schema.GET_LOCK, ())]
         lock_id, token = (
             (lock_owners[0].lock_id, lock_owners[0].token) if lock_owners else (None, None)
         )
-        self.require_named_in_row(run, lock_id, token)
+        self.require_still_owner(run, lock_id, token)
         run(schema.COUNT_HEARTBEAT, (self.lock_owner.lock_id,))
         return lock_owners[0].counter + 1

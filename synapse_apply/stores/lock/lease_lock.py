@@ -53,11 +53,11 @@ class LeaseLock:
         With `repair` a state that cannot be read is no obstacle.
         """
         with ExitStack() as stack:
-            lease = self._acquire_within(operation, timeout, repair, stack)
+            lease = self._acquire_before_timeout(operation, timeout, repair, stack)
             try:
                 yield lease
             finally:
-                lease.release_lock()
+                lease.stop_renewal_and_release()
 
     def read_owner(self) -> LockOwner | None:
         """Who holds it now."""
@@ -70,7 +70,7 @@ class LeaseLock:
             return ()
         return self._build_lock_held_error(lock_owner).diagnostics
 
-    def remove_lock(self, lock_id: str) -> None:
+    def remove_lock_with_id(self, lock_id: str) -> None:
         """Take it from its holder, whose next write fails; StateError when another holds it."""
 
         def delete_lock_row(run: SqlRunner) -> None:
@@ -84,7 +84,7 @@ class LeaseLock:
 
         self._database.write_in_transaction(delete_lock_row)
 
-    def _acquire_within(
+    def _acquire_before_timeout(
         self, operation: str, timeout: float, repair: bool, stack: ExitStack
     ) -> Lease:
         timing, owner_watch = self._runner.timing, _OwnerWatch(self._runner.timing)
@@ -92,7 +92,7 @@ class LeaseLock:
         pause_seconds = timing.shortest_pause
         while True:
             try:
-                lease = self._try_to_acquire(operation, owner_watch, repair, stack)
+                lease = self._acquire_or_none_to_retry(operation, owner_watch, repair, stack)
             except (LockHeld, StoreBusyError) as problem:
                 seconds_left = deadline - timing.monotonic()
                 if seconds_left <= 0 and isinstance(problem, StoreBusyError):
@@ -108,32 +108,32 @@ class LeaseLock:
                 if lease is not None:
                     return lease
 
-    def _try_to_acquire(
+    def _acquire_or_none_to_retry(
         self, operation: str, owner_watch: _OwnerWatch, repair: bool, stack: ExitStack
     ) -> Lease | None:
         """None where it is worth another look at once."""
         if not self._database.exists():
-            return self._acquire_without_state(operation, repair, stack)
+            return self._acquire_unless_state_appeared(operation, repair, stack)
         try:
-            return self._acquire_by_row(operation, owner_watch)
+            return self._acquire_by_lock_row(operation, owner_watch)
         except (StoreBusyError, LockHeld):
             raise
         except StateError:
             if repair:
-                return self._acquire_without_state(operation, repair, stack)
+                return self._acquire_unless_state_appeared(operation, repair, stack)
             raise
 
-    def _acquire_by_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
+    def _acquire_by_lock_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
         read_at = self._runner.timing.monotonic()
         current_owner = self.read_owner()
         if current_owner is not None and not self._may_take_over(
             current_owner, owner_watch, read_at
         ):
-            owner_watch.record_owner(current_owner)
+            owner_watch.record_if_changed(current_owner)
             raise self._build_lock_held_error(current_owner)
-        return self._write_lease(operation, current_owner)
+        return self._replace_lock_row(operation, current_owner)
 
-    def _acquire_without_state(
+    def _acquire_unless_state_appeared(
         self, operation: str, repair: bool, stack: ExitStack
     ) -> Lease | None:
         with ExitStack() as creation_lock_stack:
@@ -147,9 +147,9 @@ class LeaseLock:
         self, current_owner: LockOwner, owner_watch: _OwnerWatch, read_at: float
     ) -> bool:
         has_ended = has_certainly_ended(current_owner.process, self._runner.process)
-        return has_ended or owner_watch.is_silent_for_lease(current_owner, read_at)
+        return has_ended or owner_watch.was_unchanged_for_lease(current_owner, read_at)
 
-    def _write_lease(self, operation: str, expected_owner: LockOwner | None) -> Lease:
+    def _replace_lock_row(self, operation: str, expected_owner: LockOwner | None) -> Lease:
         new_owner = self._build_new_owner(operation)
 
         def replace_lock_row(run: SqlRunner) -> LockOwner:
@@ -169,7 +169,9 @@ class LeaseLock:
 
         lease = Lease(self._database, self._runner.timing, new_owner)
         written_at = self._runner.timing.boottime()
-        lease.mark_stored(self._database.write_in_transaction(replace_lock_row), written_at)
+        lease.record_stored_and_renew(
+            self._database.write_in_transaction(replace_lock_row), written_at
+        )
         return lease
 
     def _build_lock_held_error(self, lock_owner: LockOwner) -> LockHeld:
@@ -194,12 +196,12 @@ class _OwnerWatch:
         self._last_owner: LockOwner | None = None
         self._unchanged_since = 0.0
 
-    def record_owner(self, lock_owner: LockOwner) -> None:
+    def record_if_changed(self, lock_owner: LockOwner) -> None:
         if lock_owner != self._last_owner:
             # After the answer: the counter was so at the latest now.
             self._last_owner, self._unchanged_since = lock_owner, self._timing.monotonic()
 
-    def is_silent_for_lease(self, lock_owner: LockOwner, read_at: float) -> bool:
+    def was_unchanged_for_lease(self, lock_owner: LockOwner, read_at: float) -> bool:
         """Whether it is unchanged in an answer that was asked for a lease later."""
         return (
             lock_owner == self._last_owner

@@ -93,7 +93,11 @@ def describe_this_process() -> LockProcess:
     """The process that asks."""
     host = socket.gethostname()
     return LockProcess(
-        host, _read_boot_id(), os.getpid(), _read_start_ticks("self"), f"{_find_user_name()}@{host}"
+        host,
+        _read_boot_and_pid_namespace(),
+        os.getpid(),
+        _read_start_ticks_or_ended("self"),
+        f"{_find_user_name_or_id()}@{host}",
     )
 
 
@@ -110,11 +114,11 @@ def has_certainly_ended(process: LockProcess, own_process: LockProcess) -> bool:
         return True
     except (OSError, OverflowError):  # it runs as somebody else, or the row is odd
         pass
-    start_ticks = _read_start_ticks(str(process.pid))
+    start_ticks = _read_start_ticks_or_ended(str(process.pid))
     return bool(start_ticks) and start_ticks != process.start_ticks
 
 
-def _read_boot_id() -> str:
+def _read_boot_and_pid_namespace() -> str:
     """This boot and, since containers of one host share it, the space its pids are from."""
     boot_text = _read_text_or_empty("/proc/sys/kernel/random/boot_id")
     try:
@@ -124,7 +128,7 @@ def _read_boot_id() -> str:
     return f"{boot_text} {pid_namespace}" if boot_text else ""
 
 
-def _read_start_ticks(pid: str) -> str:
+def _read_start_ticks_or_ended(pid: str) -> str:
     """`ended` for a process that only waits to be collected, "" where it cannot be told."""
     stat_fields = _read_text_or_empty(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(stat_fields) <= 19:
@@ -132,7 +136,7 @@ def _read_start_ticks(pid: str) -> str:
     return "ended" if stat_fields[0] in ("Z", "X") else stat_fields[19]
 
 
-def _find_user_name() -> str:
+def _find_user_name_or_id() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name

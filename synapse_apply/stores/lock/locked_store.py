@@ -31,7 +31,7 @@ class LockedStore:
         self._lock = LeaseLock(database, runner, now)
         self._lease: Lease | None = None
         self.was_locked_here = False
-        self._write_batch = WriteBatch(self._commit_batch, write_notes_if_combinable)
+        self._write_batch = WriteBatch(self._commit_batch_under_lock, write_notes_if_combinable)
 
     @property
     def where(self) -> str:
@@ -45,7 +45,7 @@ class LockedStore:
         LockLost in place of an error that ends the work when the lock is lost by then: what could
         not be read or sent any more is only a consequence.
         """
-        with self._hold_lock(operation, timeout) as lease:
+        with self._acquire_and_hold_lock(operation, timeout) as lease:
             try:
                 yield
             except (SynapseApplyError, RemoteError):
@@ -63,7 +63,7 @@ class LockedStore:
         """Whether the lock that this process holds is another's by now, or may be."""
         return self._lease is not None and not self._lease.is_valid
 
-    def require_lock(self) -> None:
+    def require_lock_not_lost(self) -> None:
         if self._lease is not None:
             self._lease.require_valid()
 
@@ -77,19 +77,19 @@ class LockedStore:
 
     def unlock(self, lock_id: str) -> None:
         """Remove the lock with this id, else StateError; its holder's next write fails."""
-        self._lock.remove_lock(lock_id)
+        self._lock.remove_lock_with_id(lock_id)
 
     def close(self) -> None:
         self._database.close()
 
-    def _write_change(self, work: ChangingWork) -> None:
+    def _write_durably_counting_serial(self, work: ChangingWork) -> None:
         """Do a piece of work, durably; the serial moves by one when it changed something.
 
         Pieces of several threads that come together share one transaction.
         """
         self._write_batch.write_durably(lambda run: work(run) and run(schema.ADD_TO_SERIAL, (1,)))
 
-    def _commit_batch(self, run_batch: Callable[[SqlRunner], object]) -> None:
+    def _commit_batch_under_lock(self, run_batch: Callable[[SqlRunner], object]) -> None:
         """One transaction of the pieces that came together, by the holder of the lock."""
         lease = self._lease
         if lease is None:
@@ -100,7 +100,7 @@ class LockedStore:
             # Another version may have changed the format since this process looked.
             meta_row = self._read_meta_row(run)
             if lease.is_stored:
-                lease.require_named_in_row(run, *meta_row[schema.OWNER_SLICE])
+                lease.require_still_owner(run, *meta_row[schema.OWNER_SLICE])
             run_batch(run)
 
         self._database.write_in_transaction(run_batch_under_lock)
@@ -109,7 +109,7 @@ class LockedStore:
         return read_meta_row(run, location or self.where)
 
     @contextmanager
-    def _hold_lock(
+    def _acquire_and_hold_lock(
         self, operation: str, timeout: float = 0.0, *, repair: bool = False
     ) -> Iterator[Lease]:
         if self._lease is not None:
@@ -124,9 +124,9 @@ class LockedStore:
                 self._lease = None
 
     @contextmanager
-    def _ensure_lock_held(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
+    def _hold_lock_if_not_held(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
         if self._lease is not None:
             yield self._lease
         else:
-            with self._hold_lock(operation, repair=repair) as lease:
+            with self._acquire_and_hold_lock(operation, repair=repair) as lease:
                 yield lease

@@ -20,14 +20,14 @@ from synapse_apply.stores import state_messages
 @contextmanager
 def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
     """Hold the lock file at `path`, whose folder exists; LockHeld when another holds it."""
-    descriptor = _open_and_lock_file(path, location, operation)
+    descriptor = _open_locked_descriptor(path, location, operation)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _open_and_lock_file(path: str, location: str, operation: str) -> int:
+def _open_locked_descriptor(path: str, location: str, operation: str) -> int:
     try:
         descriptor = open_own_file(Path(path), os.O_RDWR | os.O_CREAT)
         try:

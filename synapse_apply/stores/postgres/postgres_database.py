@@ -30,11 +30,11 @@ from synapse_apply.stores.postgres.postgres_messages import MissingTable, Postgr
 from synapse_apply.stores.postgres.postgres_parameters import build_connection_parameters
 from synapse_apply.stores.postgres.postgres_url import StateLocation, parse_state_url
 from synapse_apply.stores.postgres.postgres_watch import MAX_SECONDS, limit_connection_time
-from synapse_apply.stores.snapshot import read_insert_statements
+from synapse_apply.stores.snapshot import read_rows_as_insert_statements
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
 from synapse_apply.stores.sqlite.sqlite_database import make_sqlite_runner as sqlite_runner
-from synapse_apply.stores.sqlite.sqlite_database import open_backup, write_state_file
+from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, write_new_state_file
 
 Connection = psycopg.Connection[Row]
 
@@ -124,10 +124,10 @@ class PostgresDatabase:
         def create_tables(run: SqlRunner) -> None:
             if self._has_meta_table(run):
                 raise state_messages.build_existing_state_error(self.location)
-            self._ensure_schema(run)
+            self._create_schema_if_missing(run)
             _run_statements(statements, run)
 
-        self._write_with_mark(create_tables, has_clients_table=False)
+        self._write_with_commit_mark(create_tables, has_clients_table=False)
 
     def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
         return self._retry_while_unreachable(
@@ -135,13 +135,13 @@ class PostgresDatabase:
         )
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
-        return self._write_with_mark(work, has_clients_table=True)
+        return self._write_with_commit_mark(work, has_clients_table=True)
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
         """By a transaction of its own that ends with its connection."""
         with closing(self._open_connection()) as connection:
-            with self._translate_errors(connection, f"Locking for {operation}"):
+            with self._limit_time_and_translate_errors(connection, f"Locking for {operation}"):
                 connection.execute("BEGIN")
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
                 lock_query = self._format_sql("SELECT pg_try_advisory_xact_lock({makers}, {key})")
@@ -155,7 +155,7 @@ class PostgresDatabase:
     def write_backup(self, path: str) -> None:
         if Path(path).exists():
             raise state_messages.build_backup_exists_error(path)
-        write_state_file(self.read_in_snapshot(read_insert_statements), Path(path))
+        write_new_state_file(self.read_in_snapshot(read_rows_as_insert_statements), Path(path))
 
     def replace_from_backup(
         self,
@@ -164,33 +164,39 @@ class PostgresDatabase:
         kept_path: str = "",
     ) -> str:
         """What was here is kept as a backup is, unless it cannot be read."""
-        with open_backup(source) as connection, sqlite_messages.translate_errors(source, "Reading"):
+        with (
+            open_intact_backup(source) as connection,
+            sqlite_messages.translate_errors(source, "Reading"),
+        ):
             run_on_backup = sqlite_runner(connection, source)
-            statements = [*read_insert_statements(run_on_backup), *check_backup(run_on_backup)]
+            statements = [
+                *read_rows_as_insert_statements(run_on_backup),
+                *check_backup(run_on_backup),
+            ]
 
         saved_path = (
-            str(write_state_file(old_rows, Path(kept_path)))
-            if kept_path and (old_rows := self._read_rows_if_readable())
+            str(write_new_state_file(old_rows, Path(kept_path)))
+            if kept_path and (old_rows := self._read_insert_statements_if_readable())
             else ""
         )
 
         def replace_tables(run: SqlRunner) -> None:
             if self._has_meta_table(run):
                 run("SELECT format, lineage FROM meta", ())  # not another program's
-            self._ensure_schema(run)
+            self._create_schema_if_missing(run)
             for table in schema.TABLE_COLUMNS:
                 run(f"DROP TABLE IF EXISTS {table}", ())
             for table in schema.CREATE_STATEMENTS:
                 run(table, ())
             _run_statements(statements, run)
 
-        self._write_with_mark(replace_tables, has_clients_table=False)
+        self._write_with_commit_mark(replace_tables, has_clients_table=False)
         return saved_path
 
-    def _read_rows_if_readable(self) -> list[Statement]:
+    def _read_insert_statements_if_readable(self) -> list[Statement]:
         """All rows that are here, none where they cannot be read: a restore is for that, too."""
         try:
-            return self.read_in_snapshot(read_insert_statements)
+            return self.read_in_snapshot(read_rows_as_insert_statements)
         except PostgresUnreachable:
             raise
         except StateError:
@@ -209,7 +215,7 @@ class PostgresDatabase:
         name = sql.Identifier(self._state_location.schema, "meta").as_string(None)
         return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
-    def _ensure_schema(self, run: SqlRunner) -> None:
+    def _create_schema_if_missing(self, run: SqlRunner) -> None:
         # CREATE SCHEMA IF NOT EXISTS asks for the right to make one also where it exists.
         if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._state_location.schema,)):
             run(self._format_sql("CREATE SCHEMA {schema}"), ())
@@ -232,7 +238,9 @@ class PostgresDatabase:
                 time.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, 1.0)
 
-    def _write_with_mark(self, work: Callable[[SqlRunner], T], *, has_clients_table: bool) -> T:
+    def _write_with_commit_mark(
+        self, work: Callable[[SqlRunner], T], *, has_clients_table: bool
+    ) -> T:
         """With `has_clients_table` the table of our mark is there before the work begins."""
 
         def work_and_mark(run: SqlRunner) -> T:
@@ -259,9 +267,9 @@ class PostgresDatabase:
     def _run_transaction(
         self, begin_template: str, work: Callable[[SqlRunner], T], activity: str, mark: int = 0
     ) -> T:
-        connection = self._ensure_connection()
+        connection = self._connect_if_needed()
         try:
-            with self._translate_errors(connection, activity):
+            with self._limit_time_and_translate_errors(connection, activity):
                 run = _make_postgres_runner(connection)
                 run(self._format_sql(begin_template), ())
                 result = work(run)
@@ -273,24 +281,24 @@ class PostgresDatabase:
         except BaseException:
             self._roll_back(connection)
             raise
-        self._commit_transaction(connection, mark, activity)
+        self._commit_or_look_up_outcome(connection, mark, activity)
         self._was_reached = True
         return result
 
-    def _commit_transaction(self, connection: Connection, mark: int, activity: str) -> None:
+    def _commit_or_look_up_outcome(self, connection: Connection, mark: int, activity: str) -> None:
         try:
-            with self._translate_errors(connection, activity):
+            with self._limit_time_and_translate_errors(connection, activity):
                 connection.execute("COMMIT")
         except PostgresUnreachable:
             self.close()
             # Of a snapshot all was read.
-            if mark and not self._was_committed(mark):
+            if mark and not self._was_mark_committed(mark):
                 raise
         except BaseException:
             self._roll_back(connection)
             raise
 
-    def _was_committed(self, mark: int) -> bool:
+    def _was_mark_committed(self, mark: int) -> bool:
         """Whether a transaction whose end we did not hear of was committed. Waits for its end."""
 
         def is_mark_stored(run: SqlRunner) -> bool:
@@ -312,7 +320,7 @@ class PostgresDatabase:
         if connection.info.transaction_status != pq.TransactionStatus.IDLE:
             self.close()
 
-    def _ensure_connection(self) -> Connection:
+    def _connect_if_needed(self) -> Connection:
         if self._connection is None:
             self._connection = self._open_connection()
         return self._connection
@@ -326,7 +334,9 @@ class PostgresDatabase:
         raise finding
 
     @contextmanager
-    def _translate_errors(self, connection: Connection, activity: str) -> Iterator[None]:
+    def _limit_time_and_translate_errors(
+        self, connection: Connection, activity: str
+    ) -> Iterator[None]:
         try:
             with limit_connection_time(connection, self._max_seconds):
                 yield

@@ -38,7 +38,7 @@ class MissingTable(StateError):
 
 def build_connection_error(problem: psycopg.Error, location: str) -> StateError:
     """A connection that was not made."""
-    server_message = _extract_reason(problem)
+    server_message = _extract_libpq_reason(problem)
     if any(word in server_message for word in STARTING_TEXTS):
         return build_unreachable_error(location, server_message)
     for words, summary, hint in _REFUSAL_MESSAGES:
@@ -157,7 +157,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
     )
 
 
-def _extract_reason(problem: psycopg.Error) -> str:
+def _extract_libpq_reason(problem: psycopg.Error) -> str:
     """The first reason the client library gives, without its preamble."""
     lines = [line.strip() for line in str(problem).splitlines()]
     line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])

@@ -54,7 +54,7 @@ def parse_state_url(url: str, target: str) -> StateLocation:
     pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
     schema_names = [unquote(value) for name, _, value in pairs if name == "schema"]
     schema = schema_names[-1] if schema_names else f"{SCHEMA_PREFIX}{target}"
-    _check_schema_name(schema)
+    _require_valid_schema_name(schema)
     # As it came: how the rest is written is for the client library to judge.
     query = "&".join("".join(pair) for pair in pairs if pair[0] != "schema")
     database = unquote(parts.path.removeprefix("/"))
@@ -65,7 +65,7 @@ def parse_state_url(url: str, target: str) -> StateLocation:
     )
 
 
-def _check_schema_name(schema: str) -> None:
+def _require_valid_schema_name(schema: str) -> None:
     if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
         raise _build_url_error(
             f"{schema!r} is no name for a schema",

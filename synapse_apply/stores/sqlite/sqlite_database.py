@@ -19,7 +19,11 @@ from synapse_apply.files import opening
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.state import STATE_FORMAT
 from synapse_apply.stores import schema, state_messages
-from synapse_apply.stores.backups import KEPT_FILE_SUFFIX, iter_numbered_paths, link_under_free_name
+from synapse_apply.stores.backups import (
+    KEPT_FILE_SUFFIX,
+    iter_numbered_paths,
+    link_or_copy_under_free_name,
+)
 from synapse_apply.stores.database import Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lockfile import hold_lock_file
@@ -74,7 +78,7 @@ class SqliteDatabase:
         with (
             self._connection_lock,
             _create_file_then_rename(self._path) as new_path,
-            _connect_for_writing(new_path) as connection,
+            _open_for_writing(new_path) as connection,
         ):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -103,10 +107,10 @@ class SqliteDatabase:
         if os.path.lexists(target_path):
             raise state_messages.build_backup_exists_error(path)
         with self._connection_lock, sqlite_messages.translate_errors(self.location, "Copying"):
-            source_connection = self._ensure_connection()
+            source_connection = self._connect_to_current_file()
             with (
                 _create_file_then_rename(target_path) as new_path,
-                _connect_for_writing(new_path) as copy_connection,
+                _open_for_writing(new_path) as copy_connection,
             ):
                 source_connection.backup(copy_connection)
                 copy_connection.execute(schema.DROP_LOCK)
@@ -120,14 +124,14 @@ class SqliteDatabase:
         """The file that was here is kept as `<name>.before-restore`, a file whatever is in it."""
         del kept_path  # a link must lie beside it
         saved_paths: list[Path] = []
-        with self._connection_lock, open_backup(source) as backup_connection:
+        with self._connection_lock, open_intact_backup(source) as backup_connection:
             with sqlite_messages.translate_errors(source, "Reading"):
                 statements = check_backup(make_sqlite_runner(backup_connection, source))
             with (
                 _create_file_then_rename(
-                    self._path, lambda: self._set_old_file_aside(saved_paths)
+                    self._path, lambda: self._keep_old_file_and_drop_journal(saved_paths)
                 ) as new_path,
-                _connect_for_writing(new_path) as copy_connection,
+                _open_for_writing(new_path) as copy_connection,
             ):
                 backup_connection.backup(copy_connection)
                 copy_connection.execute("BEGIN IMMEDIATE")
@@ -135,12 +139,12 @@ class SqliteDatabase:
                 copy_connection.execute("COMMIT")
         return str(saved_paths[0]) if saved_paths else ""
 
-    def _set_old_file_aside(self, saved_paths: list[Path]) -> None:
+    def _keep_old_file_and_drop_journal(self, saved_paths: list[Path]) -> None:
         """What the old file leaves behind must not meet the new one."""
         self.close()
         if self.exists():
             saved_paths.append(
-                link_under_free_name(
+                link_or_copy_under_free_name(
                     self._path, self._path.with_name(f"{self._path.name}.{KEPT_FILE_SUFFIX}")
                 )
             )
@@ -178,7 +182,7 @@ class SqliteDatabase:
     @contextmanager
     def _run_transaction(self, begin_statement: str, activity: str) -> Iterator[SqlRunner]:
         with self._connection_lock, sqlite_messages.translate_errors(self.location, activity):
-            connection = self._ensure_connection()
+            connection = self._connect_to_current_file()
             connection.execute(begin_statement)
             try:
                 yield make_sqlite_runner(connection, self.location)
@@ -189,7 +193,7 @@ class SqliteDatabase:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _ensure_connection(self) -> sqlite3.Connection:
+    def _connect_to_current_file(self) -> sqlite3.Connection:
         """The connection to the file that has the name now."""
         file_stat = opening.stat_own_file(self._path)
         if file_stat is None:
@@ -198,14 +202,14 @@ class SqliteDatabase:
         if self._opened_stat is not None and not os.path.samestat(file_stat, self._opened_stat):
             self.close()
         if self._connection is None:
-            self._connection = self._open_connection(file_stat)
+            self._connection = self._open_connection_to_same_file(file_stat)
             self._opened_stat = file_stat
         return self._connection
 
     # Rollback journal with synchronous=EXTRA: with FULL a power loss could bring the journal file
     # back and undo a commit that was acknowledged; EXTRA also syncs the folder. Not the write-ahead
     # log: a state is one file, so that a copy of the file is a copy of the state.
-    def _open_connection(self, file_stat: os.stat_result) -> sqlite3.Connection:
+    def _open_connection_to_same_file(self, file_stat: os.stat_result) -> sqlite3.Connection:
         """A connection to the file that was found.
 
         SQLite opens by the path alone and cannot be told to follow no link. So the file and what
@@ -271,12 +275,12 @@ def _connect_in_mode(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _connect_for_writing(path: Path) -> closing[sqlite3.Connection]:
+def _open_for_writing(path: Path) -> closing[sqlite3.Connection]:
     return closing(_connect_in_mode(path, "rw"))
 
 
 @contextmanager
-def open_backup(source: str) -> Iterator[sqlite3.Connection]:
+def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
     """A backup, read only; StateError unless it is a whole state that this version can read."""
     path = Path(source)
     if opening.is_below_own_folder(path):
@@ -294,12 +298,15 @@ def open_backup(source: str) -> Iterator[sqlite3.Connection]:
 
 
 def read_backup_origin(source: str) -> StateOrigin:
-    """Which state a backup is of; StateError as `open_backup`."""
-    with open_backup(source) as connection, sqlite_messages.translate_errors(source, "Reading"):
+    """Which state a backup is of; StateError as `open_intact_backup`."""
+    with (
+        open_intact_backup(source) as connection,
+        sqlite_messages.translate_errors(source, "Reading"),
+    ):
         return read_origin(make_sqlite_runner(connection, source), source)
 
 
-def write_state_file(statements: Sequence[Statement], first_path: Path) -> Path:
+def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> Path:
     """A new state file with these rows, at this path or the next one that nothing has."""
     path = next(
         candidate for candidate in iter_numbered_paths(first_path) if not candidate.exists()
@@ -322,14 +329,16 @@ def make_sqlite_runner(connection: sqlite3.Connection, location: str) -> SqlRunn
         with closing(connection.execute(statement, values)) as cursor:
             rows: list[Row] = cursor.fetchall()
             if rows:
-                _check_cell_types([column for column, *_ in cursor.description], rows, location)
+                _require_allowed_cell_types(
+                    [column for column, *_ in cursor.description], rows, location
+                )
         return rows
 
     return run_statement
 
 
-def _check_cell_types(columns: Sequence[str], rows: Sequence[Row], location: str) -> None:
-    types_by_column = [schema.list_cell_types(column) for column in columns]
+def _require_allowed_cell_types(columns: Sequence[str], rows: Sequence[Row], location: str) -> None:
+    types_by_column = [schema.list_allowed_cell_types(column) for column in columns]
     for row in rows:
         for column, allowed_types, cell in zip(columns, types_by_column, row, strict=True):
             if type(cell) not in allowed_types or (

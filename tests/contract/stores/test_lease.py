@@ -262,11 +262,11 @@ def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
     """What could not be read or sent then is a consequence; while it is held an error is itself."""
     store, other = open_store(shared, runner=quick(lease=30, beat=0.01)), open_store(shared)
     store.create_state(BINDING, LINEAGE)
-    store.require_lock()
+    store.require_lock_not_lost()
 
     def work(problem, *, unlocked):
         with store.lock("apply"):
-            store.require_lock()
+            store.require_lock_not_lost()
             if unlocked:
                 other.unlock(store._lease.lock_owner.lock_id)
                 eventually(store.is_lock_lost)
@@ -280,8 +280,8 @@ def test_what_fails_without_the_lock_is_told_as_its_loss(open_store, shared):
         other.unlock(store._lease.lock_owner.lock_id)
         eventually(store.is_lock_lost)
         with pytest.raises(LockLost, match="lost"):
-            store.require_lock()
-    store.require_lock()
+            store.require_lock_not_lost()
+    store.require_lock_not_lost()
 
 
 def test_two_that_come_at_once_are_one_after_the_other(open_store, shared):

@@ -42,7 +42,7 @@ store = open_sqlite(sys.argv[1])
 with store.lock("apply"):
     store.write_records(record())
     database = store._database
-    database._ensure_connection().execute("PRAGMA cache_size = 1")
+    database._connect_to_current_file().execute("PRAGMA cache_size = 1")
 
     def work(run):
         run("UPDATE records SET record = 'torn'", ())

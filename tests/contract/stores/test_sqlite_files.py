@@ -192,7 +192,7 @@ def test_a_full_disk_loses_nothing_recorded(sqlite):
     """The write fails as a whole and says so."""
     with sqlite.lock("test"):
         sqlite.write_records(record())
-        sqlite._database._ensure_connection().execute("PRAGMA max_page_count = 1")
+        sqlite._database._connect_to_current_file().execute("PRAGMA max_page_count = 1")
         with pytest.raises(StateError) as caught:
             sqlite.write_records(record("big", "2", series="x" * 100_000))
         assert "The disk is full" in finding(caught)
@@ -290,7 +290,7 @@ def test_each_write_costs_the_same(sqlite):
     """The number of statements of a write does not grow with the state."""
     seen = []
     with sqlite.lock("test"):
-        sqlite._database._ensure_connection().set_trace_callback(seen.append)
+        sqlite._database._connect_to_current_file().set_trace_callback(seen.append)
         counts = []
         for number in range(200):
             seen.clear()
@@ -303,7 +303,7 @@ def test_ten_thousand_records_are_one_transaction(sqlite):
     """A large import is one durable write, and a fixed number of statements each."""
     seen = []
     with sqlite.lock("test"):
-        sqlite._database._ensure_connection().set_trace_callback(seen.append)
+        sqlite._database._connect_to_current_file().set_trace_callback(seen.append)
         sqlite.write_records(*(record(f"p{number}", str(number)) for number in range(10_000)))
         assert seen.count("COMMIT") == 1
     assert len(seen) <= 10_000 * 4 + 10
@@ -312,6 +312,6 @@ def test_ten_thousand_records_are_one_transaction(sqlite):
 
 def test_every_commit_is_flushed(sqlite):
     """A rollback journal, and everything on disk before a call returns."""
-    connection = sqlite._database._ensure_connection()
+    connection = sqlite._database._connect_to_current_file()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] >= 2
