@@ -1,1 +1,1 @@
-"""Where state is kept, behind one protocol."""
+"""The stores of a state (SQLite, PostgreSQL) behind the protocol `StateStore` of model/ports.py."""

@@ -1,4 +1,4 @@
-"""Keeps what a restore replaces, under a name that nothing has: an earlier copy is never lost."""
+"""Under which name a restore keeps the replaced state file: a free one, so that no file is lost."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from synapse_apply.files.opening import (
     remove_own_file,
 )
 
-# What the first name ends with.
+# Appended to the name of the replaced state file.
 KEPT_FILE_SUFFIX = "before-restore"
 
 
 def iter_numbered_paths(first_path: Path) -> Iterator[Path]:
-    """The first name, then the same with a number, without end."""
+    """`first_path`, then the same name with -2, -3, ... appended, without end."""
     yield first_path
     for number in count(2):
         yield first_path.with_name(f"{first_path.name}-{number}")
 
 
 def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
-    """The file under one more name: a link, or a copy on a file system without links."""
+    """Give a file a second name, the first free one; returns that path.
+
+    It is a hard link, or a copy on a file system without links.
+    """
     for candidate in iter_numbered_paths(first_path):
         try:
             link_own_file(candidate, path.name)
@@ -40,6 +43,8 @@ def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
 
 
 def _copy_under_free_name(path: Path, first_path: Path) -> Path:
+    """Copy a file, flushed to disk, to the first free name; removes a partial copy on failure."""
+    # Creating the file claims the name, since `create_own_file` fails for an existing one.
     for copy_path in iter_numbered_paths(first_path):
         try:
             create_own_file(copy_path)

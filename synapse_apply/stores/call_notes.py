@@ -1,7 +1,7 @@
-"""What the state notes of calls, begun or ended, of several threads in a few statements.
+"""How begun and ended calls of several threads are written to the state in a few statements.
 
-Around each statement the interpreter goes to other threads and has to be got back. With eleven
-statements for a call, transactions waited longer for that than for the disk.
+Each statement releases the interpreter lock and has to acquire it again. With eleven statements
+for a call, transactions spent more time on that than on the disk.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from synapse_apply.model.state import Intent, Record
 from synapse_apply.stores import schema, state_messages
 from synapse_apply.stores.database import Row, SqlRunner
 
-# Of more the statements would have more parameters than some databases take.
+# With more, a statement would exceed the number of parameters that some databases accept.
 MAX_NOTES = 100
 
 
 class NotCombinable(Exception):
-    """They cannot be noted together; nothing was written."""
+    """The notes cannot be written in one set of statements; nothing was written."""
 
 
 @frozen
 class CallNote:
-    """What is noted of one call; as work by itself, it raises StateError where it is wrong.
+    """What is written to the state when a call begins or ends.
 
-    `intent_text` is the text of an intent that begins. Of one that ended: the record and its
-    `record_row`, or that it `drops_record` the record, and the row of the audit.
+    `intent_text` is the stored text of an intent that is opened, "" if the call ended. Then the
+    intent is closed, `record_row` replaces the record or `drops_record` deletes it, and
+    `audit_row` is appended. Called by itself, it writes only this note.
     """
 
     intent: Intent
@@ -40,12 +41,12 @@ class CallNote:
     audit_row: tuple[str, str, str] | tuple[()] = ()
 
     def __call__(self, run: SqlRunner) -> None:
-        """Note this one alone."""
+        """Write this note alone; StateError if it does not fit the stored rows."""
         _write_notes(run, [self])
 
     @property
     def changed_address(self) -> str:
-        """The address whose record it writes or drops, "" for none."""
+        """The address whose record is written or dropped, "" for none."""
         return str(self.intent.address) if self.record_row or self.drops_record else ""
 
 
@@ -55,7 +56,10 @@ class CallNote:
 def write_notes_if_combinable(
     works: Sequence[Callable[[SqlRunner], object]], run: SqlRunner
 ) -> bool:
-    """Note all that came together; False, with nothing written, where each must go by itself."""
+    """Write all works in one set of statements; False, with nothing written, if that is impossible.
+
+    Each must then be done by itself: some are no CallNotes, there are too many, or one is faulty.
+    """
     notes = [work for work in works if isinstance(work, CallNote)]
     if len(notes) < len(works) or len(notes) > MAX_NOTES:
         return False
@@ -67,7 +71,7 @@ def write_notes_if_combinable(
 
 
 def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
-    """First all that could be in the way, then all that is written."""
+    """Check all notes, then write them; StateError or NotCombinable before anything is written."""
     stored_texts = _require_consistent_intents_and_read_records(run, notes)
     changed_notes = [
         note
@@ -75,7 +79,7 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
         if note.record_row and stored_texts.get(note.record_row[0]) != note.record_row[-1]
     ]
     _require_unused_remote_ids(run, notes, changed_notes)
-    # Old rows go first, so that two records may exchange their ids.
+    # Old rows are deleted first: two records may exchange their ids, which are unique.
     deleted_addresses = [
         note.record_row[0] for note in changed_notes if note.record_row[0] in stored_texts
     ]
@@ -118,7 +122,11 @@ def _write_notes(run: SqlRunner, notes: Sequence[CallNote]) -> None:
 def _require_consistent_intents_and_read_records(
     run: SqlRunner, notes: Sequence[CallNote]
 ) -> dict[str, str]:
-    """The texts of the records that are written, as they are; what is wrong is raised."""
+    """The stored record texts by address, of the records that the notes replace.
+
+    StateError or NotCombinable if an intent to be opened is open already, or one to be closed is
+    not. NotCombinable if two notes are about one intent or one record.
+    """
     intent_keys = [(note.intent.id,) for note in notes]
     changed_addresses = [note.changed_address for note in notes if note.changed_address]
     if len(set(intent_keys)) < len(intent_keys) or len(set(changed_addresses)) < len(
@@ -149,7 +157,7 @@ def _require_consistent_intents_and_read_records(
 def _require_unused_remote_ids(
     run: SqlRunner, notes: Sequence[CallNote], changed_notes: Sequence[CallNote]
 ) -> None:
-    """No object may come under a second address."""
+    """StateError if a changed record has a remote id that another address has already."""
     notes_by_remote_key = {note.record_row[1:4]: note for note in changed_notes}
     if len(notes_by_remote_key) < len(changed_notes):
         raise NotCombinable
@@ -166,14 +174,17 @@ def _require_unused_remote_ids(
 def _choose_own_error_or_not_combinable(
     notes: Sequence[CallNote], note_error: StateError
 ) -> Exception:
-    """What is wrong with one of several is found when each goes by itself."""
+    """The error of a single note, else NotCombinable.
+
+    Of several notes only the faulty one may fail: each is then written by itself.
+    """
     return note_error if len(notes) == 1 else NotCombinable()
 
 
 def _run_one_statement_for_rows(
     run: SqlRunner, build_statement: Callable[[int], str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Row]:
-    """One statement for so many rows; none for no row."""
+    """Run one statement with the values of all rows; returns its result, [] for no rows."""
     if not rows:
         return []
     return run(build_statement(len(rows)), [value for row in rows for value in row])

@@ -1,4 +1,4 @@
-"""The seam between the store's SQL and a database; a dialect is one class that fills it."""
+"""What a database must offer to the SQL store: transactions, creation, backup, restore."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Statement = tuple[str, tuple[Any, ...]]
 
-# Runs one statement with `?` as the placeholder and gives its rows.
+# Runs one statement with `?` as the placeholder and returns its rows.
 SqlRunner = Callable[[str, Sequence[Any]], list[Row]]
 
 
 class Database(Protocol):
-    """Connects, isolates and keeps. Every method raises StateError in words for people.
+    """One database that can hold one state. Every method raises StateError for what goes wrong.
 
-    Work is run again where a connection broke and it is certain that nothing of it was kept: it
-    must do nothing but run statements.
+    The `work` of a transaction is run again if the connection broke and nothing was committed, so
+    that it must do nothing but run statements.
     """
 
     @property
     def location(self) -> str:
-        """The place as a person names it; without a password."""
+        """Path or URL for messages, without a password."""
         ...
 
-    def exists(self) -> bool: ...
+    def exists(self) -> bool:
+        """Whether there is a state, readable or not."""
+        ...
+
     def create_database(self, statements: Sequence[Statement]) -> None:
-        """Make the database by these statements, wholly or not at all; it must not exist yet."""
+        """Create the state with these statements, atomically; StateError if there is one."""
         ...
 
     def read_in_snapshot(self, work: Callable[[SqlRunner], T]) -> T:
-        """Do the work on one consistent snapshot."""
+        """Run the work on one consistent snapshot and return its result."""
         ...
 
     def write_in_transaction(self, work: Callable[[SqlRunner], T]) -> T:
-        """Do the work as one transaction, alone among all writers.
+        """Run the work as one transaction, serialised with all other writers.
 
-        Durable when this returns, undone when the work raises.
+        It is durable when this returns, and rolled back if the work raises.
         """
         ...
 
     def hold_creation_lock(self, operation: str) -> AbstractContextManager[None]:
-        """Keep others out where there is no state whose rows could; LockHeld at once if busy."""
+        """Exclude other processes while there is no state with a lock row; LockHeld if one is in.
+
+        `operation` names the command for messages.
+        """
         ...
 
     def write_backup(self, path: str) -> None:
-        """A consistent copy, as a SQLite file, at a path that does not exist yet."""
+        """Write a consistent copy as an SQLite file; StateError if the path exists."""
         ...
 
     def replace_from_backup(
@@ -58,16 +64,17 @@ class Database(Protocol):
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
         kept_path: str = "",
     ) -> str:
-        """Become a copy of a backup in one step; where what was here is kept, "" where it is not.
+        """Replace the state by a copy of a backup, atomically; returns where the old one is kept.
 
-        `check_backup` sees the backup, may refuse it, and gives statements to carry out on the
-        copy. What was here is kept beside a file, else at the path `kept_path`, where one is given.
-        Nothing that has a name already is overwritten: the next one gets a number.
+        `check_backup` reads the backup, may raise, and returns statements to run on the copy. The
+        replaced state is kept beside its file (SQLite), or at `kept_path` (other databases, "":
+        not at all); "" is returned if none is kept. An existing file is never replaced: the name
+        gets a number.
         """
         ...
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        """What is risky about this place."""
+        """Warnings about where the state is stored, such as a network file system."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The short list from which a lost state is built again."""
+"""What an inventory has of each record: enough to import all objects again after a lost state."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from synapse_apply.model.state import State
 
 
 def build_inventory(state: State) -> list[dict[str, str | None]]:
-    """Per record, by address: address, id, api, version and digest (None where it has none).
+    """An object with `address`, `id`, `api`, `version` and `digest` for each record, by address.
 
-    `api` is the API version whose id it is.
+    `version` and `digest` may be None; `api` is the API version that the id belongs to.
     """
     return [
         {

@@ -1,4 +1,4 @@
-"""Moving a state from one store to another."""
+"""How a state is copied to another store, and when the copy counts as equal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synapse_apply.stores.snapshot import StateSnapshot
 
 
 class MovableStore(Protocol):
-    """What every store can do to move its state."""
+    """The methods of a store that a copy of its state needs."""
 
     @property
     def where(self) -> str: ...
@@ -24,11 +24,10 @@ class MovableStore(Protocol):
 def copy_and_verify_state(
     source: MovableStore, target: MovableStore, timeout: float = 0.0
 ) -> State:
-    """Copy everything but the lock and compare the copy; gives the state that was moved.
+    """Copy all of a state except its lock, and compare the copy; returns the copied state.
 
-    StateError when there is a state at the target already, or the copy differs. The source is
-    held meanwhile (LockHeld after `timeout` seconds) and stays as it is: whoever calls this says
-    where the state is from now on.
+    StateError if the target has a state already, or the copy differs. The source is locked
+    meanwhile (LockHeld after `timeout` seconds) and not changed.
     """
     with source.lock("state migrate", timeout):
         if target.exists():

@@ -1,8 +1,9 @@
-"""A whole state with its history: what moves when a state moves to another store."""
+"""What a complete state consists of, and how its rows are read, decoded and written again."""
 
 from __future__ import annotations
 
 from dataclasses import field
+from typing import NamedTuple
 
 from synapse_apply.model.address import sort_addresses
 from synapse_apply.model.frozen import frozen
@@ -14,9 +15,9 @@ from synapse_apply.stores.database import Row, SqlRunner, Statement
 
 @frozen
 class StateSnapshot:
-    """Everything but the lock. `plans` are (plan id, when applied); `audit` the oldest first.
+    """All of a state except its lock. `plans` are (plan id, when applied); `audit` is oldest first.
 
-    `fence` is the number of the last holding of its lock; a copy goes on counting from there.
+    `fence` is the token of the last lock owner; the tokens of a copy continue from there.
     """
 
     state: State
@@ -25,15 +26,25 @@ class StateSnapshot:
     fence: int = field(default=0, compare=False)
 
 
-# The answers to GET_META, ALL_RECORDS and ALL_INTENTS.
-StateRows = tuple[Row, list[Row], list[Row]]
-# As in Contents: plans and audit.
-StateHistory = tuple[tuple[tuple[str, str], ...], tuple[AuditEntry, ...]]
+class StateRows(NamedTuple):
+    """The rows of GET_META, ALL_RECORDS and ALL_INTENTS."""
+
+    meta_row: Row
+    record_rows: list[Row]
+    intent_rows: list[Row]
+
+
+class StateHistory(NamedTuple):
+    """Used plans and audit entries as in `StateSnapshot`."""
+
+    plans: tuple[tuple[str, str], ...]
+    audit: tuple[AuditEntry, ...]
 
 
 def decode_state(rows: StateRows, location: str) -> State:
-    """The rows as values; StateError (damaged) where they are not what a store writes."""
+    """The rows as values; StateError (damaged) if they are not what a store writes."""
     meta_row, record_rows, intent_rows = rows
+    # Thousands of new objects without garbage among them would trigger many collections.
     with pause_gc():
         records = [
             row_texts.decode_record(text, location, address) for address, text in record_rows
@@ -53,7 +64,7 @@ def decode_state(rows: StateRows, location: str) -> State:
 
 
 def read_history(run: SqlRunner, location: str) -> StateHistory:
-    """Used plans by id, and the audit."""
+    """Used plans, sorted by id, and all audit entries, oldest first."""
     plans = sorted((plan_id, applied_at) for plan_id, applied_at in run(schema.ALL_PLANS, ()))
     audit = (
         row_texts.decode_audit_entry(text, location, "audit")
@@ -63,7 +74,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
 
 
 def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[Statement]:
-    """What fills a new state whose tables and first row are there."""
+    """The statements that fill a new state, whose tables and meta row exist already."""
     state = state_snapshot.state
     fill_statements: list[Statement] = [(schema.SET_SERIAL, (state.serial,))]
     for address, record in state.records.items():
@@ -86,7 +97,7 @@ def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[
 
 @frozen
 class StateOrigin:
-    """Which state it is: whose, its lineage, and how many objects it remembers."""
+    """Which state a backup is of: backend identity, lineage, and number of records."""
 
     binding: StateIdentity
     lineage: str
@@ -94,7 +105,7 @@ class StateOrigin:
 
 
 def read_origin(run: SqlRunner, location: str) -> StateOrigin:
-    """StateError as `read_meta_row`."""
+    """The origin of the state at `location`; StateError as `read_meta_row`."""
     meta_row = read_meta_row(run, location)
     ((record_count,),) = run(schema.COUNT_RECORDS, ())
     return StateOrigin(
@@ -103,7 +114,7 @@ def read_origin(run: SqlRunner, location: str) -> StateOrigin:
 
 
 def read_meta_row(run: SqlRunner, location: str) -> Row:
-    """The answer to GET_META; StateError without one, or from a newer version."""
+    """The row of GET_META; StateError if it is missing or was written by a newer version."""
     rows = run(schema.GET_META, ())
     if not rows:
         raise state_messages.build_damaged_state_error(location, "its first row is missing")
@@ -113,7 +124,7 @@ def read_meta_row(run: SqlRunner, location: str) -> Row:
 
 
 def read_rows_as_insert_statements(run: SqlRunner) -> list[Statement]:
-    """Statements that write every row but the lock's into new tables."""
+    """All rows, except the lock's, as statements that insert them into new tables."""
     return [
         (schema.build_insert(table), row)
         for table in schema.TABLE_COLUMNS

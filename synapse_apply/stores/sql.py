@@ -1,4 +1,4 @@
-"""The state store over any SQL database: its rules and its statements, once.
+"""Which SQL statements each operation of a state store is, and which rules it keeps.
 
 Every public write is one piece of work of `_write_durably_counting_serial` (locked_store.py).
 """
@@ -45,12 +45,12 @@ from synapse_apply.stores.snapshot import StateHistory, StateRows, StateSnapshot
 
 
 def utc_now() -> str:
-    """RFC 3339 UTC with microseconds."""
+    """The current time in RFC 3339 form, in UTC with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class SqlStore(LockedStore):
-    """A StateStore (model/ports.py) whose rows live in a Database."""
+    """A StateStore (model/ports.py, which documents its methods) over any Database."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class SqlStore(LockedStore):
         now: Callable[[], str] = utc_now,
         runner: LockRunner | None = None,
     ) -> None:
-        """Touches nothing: a state is looked for when it is first used."""
+        """Opens nothing: the database is opened at its first use."""
         super().__init__(database, runner or LockRunner(), now)
         self._tool_version = tool_version
         self._now = now
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        """What is risky about where this state is kept."""
+        """Warnings about where this state is stored."""
         return self._database.list_warnings()
 
     def exists(self) -> bool:
@@ -74,7 +74,10 @@ class SqlStore(LockedStore):
     def create_state(
         self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
     ) -> None:
-        """Also without the lock: it is taken for the moment then."""
+        """Create an empty state; takes the lock for the moment if it is not held.
+
+        Serial and fence begin above those of `floor`: a state of this lineage may have existed.
+        """
         first_progress = floor.next_progress()
         self.create_from_snapshot(
             StateSnapshot(
@@ -130,7 +133,11 @@ class SqlStore(LockedStore):
         )
 
     def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
-        """An intent that is not open is a StateError, one whose `state` is OPEN a ValueError."""
+        """Close an open intent, store or drop its record, and append the audit entry.
+
+        A record of None drops the stored one if the intent is DONE. StateError if the intent is
+        not open in the state; ValueError if `intent.state` is OPEN.
+        """
         if intent.state is IntentState.OPEN:
             raise ValueError("settling an intent says how it ended")
         call_note = CallNote(
@@ -148,7 +155,7 @@ class SqlStore(LockedStore):
         self._write_durably_counting_serial(lambda run: self._write_changed_rows(run, rows))
 
     def remove_records(self, *addresses: Address) -> None:
-        """An address that is not recorded is left out silently."""
+        """Delete the records at these addresses; one that is not recorded is ignored."""
 
         def delete_records(run: SqlRunner) -> bool:
             stored_addresses = [
@@ -165,7 +172,11 @@ class SqlStore(LockedStore):
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = use_renamed_record
     ) -> None:
-        """What depends on an old address depends on the new; an open call on it refuses all."""
+        """Rename records, and the addresses in the dependencies of all records.
+
+        StateError, with nothing renamed, for an unknown old address, a taken new one, or an open
+        call on an old one.
+        """
 
         def rename_records(run: SqlRunner) -> bool:
             for old, new in renames.items():
@@ -209,7 +220,7 @@ class SqlStore(LockedStore):
         return [row_texts.decode_audit_entry(text, self.where, "audit") for (text,) in rows]
 
     def mark_plan_applied(self, plan_id: str) -> None:
-        """Use up a saved plan; StateError when it was used before. The serial stays."""
+        """Mark a saved plan as used; StateError if it was before. Does not change the serial."""
 
         def insert_plan(run: SqlRunner) -> bool:
             if run(schema.GET_PLAN, (plan_id,)):
@@ -227,8 +238,8 @@ class SqlStore(LockedStore):
         return self._database.read_in_snapshot(has_plan_row)
 
     def write_backup(self, path: str) -> None:
-        """Needs no lock; an existing file is a StateError."""
-        self.read_serial()
+        """Write a copy of the state as an SQLite file; needs no lock. StateError if it exists."""
+        self.read_serial()  # raises for a state that is missing or newer than this version
         self._database.write_backup(path)
 
     def restore_backup(
@@ -238,10 +249,11 @@ class SqlStore(LockedStore):
         kept_path: str = "",
         find_floor: ProgressFloor = no_known_progress,
     ) -> str:
-        """Also without the lock: it is taken for the moment then.
+        """Replace the state by a backup; returns where the old one is kept, "" if nowhere.
 
-        The serial ends above both, so that no plan made before fits by accident, and above what
-        was seen of it.
+        Takes the lock for the moment if it is not held. The new serial is greater than that of
+        the old state, of the backup, and of what `find_floor` gives for its lineage, so that no
+        saved plan of an earlier time matches by accident.
         """
 
         def check_and_adjust(run: SqlRunner) -> list[Statement]:
@@ -249,12 +261,13 @@ class SqlStore(LockedStore):
             check_backup(StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
             new_serial = max(int(meta_row[schema.SERIAL_INDEX]), serial, seen_progress.serial) + 1
-            lock_owner, lock_statements = lease.build_new_lock_row(
+            lock_row = lease.build_new_lock_row(
                 max(int(meta_row[schema.FENCE_INDEX]), seen_progress.fence)
             )
-            lock_owners.append(lock_owner)
-            return [(schema.SET_SERIAL, (new_serial,)), *lock_statements]
+            lock_owners.append(lock_row.owner)
+            return [(schema.SET_SERIAL, (new_serial,)), *lock_row.statements]
 
+        # The last one counts: the check may run again if the connection breaks.
         lock_owners: list[LockOwner] = []
         with self._hold_lock_if_not_held("state restore", repair=True) as lease:
             lease.require_valid()
@@ -265,17 +278,21 @@ class SqlStore(LockedStore):
         return saved_path
 
     def read_snapshot(self) -> StateSnapshot:
-        """The state with its history, as one snapshot."""
+        """The state with its history, read in one transaction."""
 
         def read_rows_and_history(run: SqlRunner) -> tuple[StateRows, StateHistory]:
             return self._read_state_rows(run), snapshot.read_history(run, self.where)
 
-        rows, (plans, audit) = self._database.read_in_snapshot(read_rows_and_history)
-        fence = int(rows[0][schema.FENCE_INDEX])
-        return StateSnapshot(snapshot.decode_state(rows, self.where), plans, audit, fence)
+        rows, history = self._database.read_in_snapshot(read_rows_and_history)
+        return StateSnapshot(
+            snapshot.decode_state(rows, self.where),
+            history.plans,
+            history.audit,
+            int(rows.meta_row[schema.FENCE_INDEX]),
+        )
 
     def create_from_snapshot(self, state_snapshot: StateSnapshot) -> None:
-        """Make a state of these contents; StateError when there is one already."""
+        """Create a state with these contents; StateError if there is one already."""
         if self.exists():
             raise state_messages.build_existing_state_error(self.where)
         state = state_snapshot.state
@@ -291,19 +308,21 @@ class SqlStore(LockedStore):
             0,
         )
         with self._hold_lock_if_not_held("state init") as lease:
-            lock_owner, lock_statements = lease.build_new_lock_row(state_snapshot.fence)
+            lock_row = lease.build_new_lock_row(state_snapshot.fence)
             statements: list[Statement] = [(table, ()) for table in schema.CREATE_STATEMENTS]
             statements.append((schema.ADD_META, meta_row))
             statements += [
                 *snapshot.build_fill_statements(state_snapshot, self.where),
-                *lock_statements,
+                *lock_row.statements,
             ]
             written_at = self._runner.timing.boottime()
             self._database.create_database(statements)
-            lease.record_stored_and_renew(lock_owner, written_at)
+            lease.record_stored_and_renew(lock_row.owner, written_at)
 
     def _read_state_rows(self, run: SqlRunner) -> StateRows:
-        return self._read_meta_row(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
+        return StateRows(
+            self._read_meta_row(run), run(schema.ALL_RECORDS, ()), run(schema.ALL_INTENTS, ())
+        )
 
     def _build_record_row(self, record: Record) -> tuple[Any, ...]:
         address = record.address
@@ -313,12 +332,16 @@ class SqlStore(LockedStore):
     def _write_changed_rows(
         self, run: SqlRunner, rows: list[tuple[Record, tuple[Any, ...]]]
     ) -> bool:
-        """Old rows go first, so that two records of one call may exchange their ids."""
+        """Write the rows whose text differs from the stored one; whether there were any.
+
+        StateError for a remote id that another address has.
+        """
         changed_rows = [
             (record, row)
             for record, row in rows
             if run(schema.GET_RECORD, (row[0],)) != [(row[-1],)]
         ]
+        # All old rows are deleted first: two records may exchange their ids, which are unique.
         for _, row in changed_rows:
             run(schema.DROP_RECORD, (row[0],))
         for record, row in changed_rows:
@@ -328,7 +351,7 @@ class SqlStore(LockedStore):
         return bool(changed_rows)
 
     def _read_serial_or_zero(self) -> int:
-        """A state that is damaged or gone is just what a restore is for."""
+        """The serial, 0 for a state that is damaged or missing: both are reasons to restore."""
         try:
             return self.read_serial()
         except StateError:

@@ -1,1 +1,1 @@
-"""The lock of a state: who holds it, for how long, and how it is taken over."""
+"""The lock of a state: its lease, its owner, and when another process may take it over."""

@@ -1,4 +1,4 @@
-"""A clock that counts from the boot of the machine, through its suspensions too."""
+"""The clock that also counts while the machine is suspended."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def read_boottime() -> float:
-    """Seconds that also pass while the machine is suspended, where the system counts them."""
+    """Seconds since boot, including suspensions where the system has CLOCK_BOOTTIME (Linux)."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

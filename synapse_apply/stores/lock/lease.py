@@ -1,8 +1,8 @@
-"""One holding of a lock, kept alive by a thread until it is given back or lost.
+"""When a held lock counts as lost, and how a thread renews it until it is released.
 
-The rows are the authority: a write looks in its own transaction whether the holding is still the
-one that they name. The clock comes before: a process that was suspended stops by itself, also
-where nobody has taken its place yet.
+The lock row is authoritative: each write checks in its own transaction that the row still names
+this process. In addition a process that was suspended for a lease stops by its own clock, even if
+no other process has taken the lock yet.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Thread
+from typing import NamedTuple
 
 from synapse_apply.model.errors import LockLost, StateError
 from synapse_apply.model.frozen import frozen
@@ -23,11 +24,11 @@ from synapse_apply.stores.lock.lock_owner import LockOwner
 
 @frozen
 class LeaseTiming:
-    """How long a lease lasts, and the clocks; all in seconds.
+    """Durations of a lease, in seconds, and the clocks.
 
-    Who waits for a lock looks after `shortest_pause` and then less and less often. A lease is
-    watched by the monotonic clock, since a watcher that was suspended has not watched, and kept
-    by the boot-time clock, since a holder that was suspended has not held.
+    A waiting process retries after `shortest_pause`, then up to `longest_pause`. It observes the
+    owner by the monotonic clock: while it was suspended itself, it did not observe. The owner
+    measures its own silence by the boot-time clock: while suspended, it did not renew.
     """
 
     lease_seconds: float = 30.0
@@ -39,6 +40,13 @@ class LeaseTiming:
     sleep_for: Callable[[float], None] = time.sleep
 
 
+class NewLockRow(NamedTuple):
+    """The owner as the lock row of a new state names it, and the statements that write the row."""
+
+    owner: LockOwner
+    statements: list[Statement]
+
+
 # The lock is a row in the state itself, with a counter as a sign of life and a fencing token that
 # only grows. Every write checks in its own transaction that the row still names its holder. The
 # holder measures time by the boot-time clock, whoever waits by the monotonic clock: a suspended
@@ -48,7 +56,7 @@ class Lease:
     """A lock that this process holds; `is_stored` is False while no state has a row for it."""
 
     def __init__(self, database: Database, timing: LeaseTiming, lock_owner: LockOwner) -> None:
-        """Not kept alive before `record_stored_and_renew`."""
+        """A lease that is not renewed before `record_stored_and_renew` is called."""
         self.lock_owner = lock_owner
         self.is_stored = False
         self._database = database
@@ -60,11 +68,11 @@ class Lease:
 
     @property
     def is_valid(self) -> bool:
-        """Whether work may go on, as far as can be told without asking the database."""
+        """Whether the lock is still held, judged by the clock and without a query."""
         return self._lost_error is None and not self._has_expired()
 
     def require_valid(self) -> None:
-        """LockLost where this process was silent for a lease or has lost the lock before."""
+        """LockLost if this process did not renew for a lease, or lost the lock before."""
         if self._lost_error is None and self._has_expired():
             silent_seconds = self._timing.boottime() - self._renewed_at
             self._lost_error = state_messages.build_lease_expired_error(
@@ -73,9 +81,11 @@ class Lease:
         if self._lost_error is not None:
             raise LockLost(*self._lost_error.diagnostics)
 
-    def require_still_owner(self, run: SqlRunner, lock_id: str | None, token: int | None) -> None:
-        """LockLost where the rows, read in the transaction that is to write, name another."""
-        if (lock_id, token) == (self.lock_owner.lock_id, self.lock_owner.token):
+    def require_still_owner(
+        self, run: SqlRunner, stored_lock_id: str | None, stored_token: int | None
+    ) -> None:
+        """LockLost if the lock row, as read in the transaction that writes, is not this lease's."""
+        if (stored_lock_id, stored_token) == (self.lock_owner.lock_id, self.lock_owner.token):
             return
         other_owner = next((str(LockOwner.from_row(row)) for row in run(schema.GET_LOCK, ())), "")
         self._lost_error = state_messages.build_lock_taken_error(
@@ -83,22 +93,26 @@ class Lease:
         )
         raise self._lost_error
 
-    def build_new_lock_row(self, fence: int) -> tuple[LockOwner, list[Statement]]:
-        """The holder as it is to be written into a new state, and the statements that do it.
+    def build_new_lock_row(self, fence: int) -> NewLockRow:
+        """The statements that write this lease into the tables of a new or restored state.
 
-        `fence` is the greatest token the new state knows. Rows that come anew count on: a counter
-        that went back could look as if it had stood still.
+        `fence` is the greatest token that the new state has seen. The counter goes on from its
+        present value: a counter that went back could look unchanged to a waiting process.
         """
         token = self.lock_owner.token if self.is_stored else fence + 1
         new_owner = replace(self.lock_owner, token=token, counter=self.lock_owner.counter + 1)
-        return new_owner, [
+        statements: list[Statement] = [
             (schema.SET_FENCE, (max(fence, token),)),
             (schema.DROP_LOCK, ()),
             (schema.ADD_LOCK, new_owner.to_row()),
         ]
+        return NewLockRow(new_owner, statements)
 
     def record_stored_and_renew(self, lock_owner: LockOwner, written_at: float) -> None:
-        """The rows name this holding since `written_at` (boot time) or a little later."""
+        """Take note that the lock row names this lease, and start the thread that renews it.
+
+        `written_at` is the boot time just before the row was written.
+        """
         self.lock_owner = lock_owner
         self.is_stored = True
         self._renewed_at = written_at
@@ -109,12 +123,12 @@ class Lease:
             self._renewal_thread.start()
 
     def stop_renewal_and_release(self) -> None:
-        """Whoever comes next need not wait; a holding that was lost leaves the other's alone."""
+        """Stop renewing and delete the lock row, unless it is another process's by now."""
         self._stop_event.set()
         if self._renewal_thread is not None:
             self._renewal_thread.join()
         if self.is_stored:
-            # What cannot be given back now runs out by itself.
+            # If the row cannot be deleted now, the lease expires by itself.
             with suppress(StateError):
                 self._database.write_in_transaction(
                     lambda run: run(schema.RELEASE_LOCK, (self.lock_owner.lock_id,))
@@ -133,15 +147,16 @@ class Lease:
             except LockLost:
                 return
             except StateError:
-                # The database may be back before the lease is over.
+                # Retried sooner: the database may be back before the lease expires.
                 wait_seconds = self._timing.heartbeat_seconds / 4
 
     def _send_heartbeat(self) -> None:
         self.require_valid()
         sent_at = self._timing.boottime()
         counter = self._database.write_in_transaction(self._increment_stored_counter)
-        self.require_valid()  # an answer after the lease does not bring back what has ended
+        self.require_valid()  # an answer that came after the lease does not revive it
         self.lock_owner = replace(self.lock_owner, counter=counter)
+        # The time before the write: another process may count from any moment after it.
         self._renewed_at = sent_at
 
     def _increment_stored_counter(self, run: SqlRunner) -> int:

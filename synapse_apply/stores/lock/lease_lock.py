@@ -1,4 +1,4 @@
-"""Taking a state's lock, waiting for it, and removing one whose holder is gone."""
+"""When the lock of a state may be taken, taken over from a silent owner, or removed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from synapse_apply.stores.lock.lock_owner import (
 )
 from synapse_apply.stores.state_messages import StoreBusyError
 
+# The subject of a sentence, where the lock row cannot be read.
 MID_WRITE = "A process that is in the middle of a write, or was stopped there,"
 
 
 @dataclass(frozen=True)
 class LockRunner:
-    """What a lock says of who takes it; `target` is the one that commands in messages name.
+    """Who takes a lock: the CI run's URL, this process, and the timing.
 
-    Tests put other processes and other times here.
+    `target` is named by the commands in messages. Tests replace process and timing.
     """
 
     run_url: str = ""
@@ -48,9 +49,9 @@ class LeaseLock:
     def hold_lease(
         self, operation: str, timeout: float, *, repair: bool = False
     ) -> Iterator[Lease]:
-        """Hold it for the block; LockHeld when it is not free within `timeout` seconds.
+        """Hold the lock during the block; LockHeld if it is not free within `timeout` seconds.
 
-        With `repair` a state that cannot be read is no obstacle.
+        With `repair` a state that cannot be read is locked as one that does not exist.
         """
         with ExitStack() as stack:
             lease = self._acquire_before_timeout(operation, timeout, repair, stack)
@@ -60,18 +61,18 @@ class LeaseLock:
                 lease.stop_renewal_and_release()
 
     def read_owner(self) -> LockOwner | None:
-        """Who holds it now."""
+        """The owner that the lock row names now, None without a row."""
         return self._database.read_in_snapshot(_read_lock_owner)
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
-        """What whoever wants it now would be told; nothing where the holder certainly has ended."""
+        """The findings a run would get that wants the lock now; () if it could take it at once."""
         lock_owner = self.read_owner()
         if lock_owner is None or has_certainly_ended(lock_owner.process, self._runner.process):
             return ()
         return self._build_lock_held_error(lock_owner).diagnostics
 
     def remove_lock_with_id(self, lock_id: str) -> None:
-        """Take it from its holder, whose next write fails; StateError when another holds it."""
+        """Delete the lock row with this id; StateError for another one. Its owner's writes fail."""
 
         def delete_lock_row(run: SqlRunner) -> None:
             lock_owner = _read_lock_owner(run)
@@ -87,6 +88,7 @@ class LeaseLock:
     def _acquire_before_timeout(
         self, operation: str, timeout: float, repair: bool, stack: ExitStack
     ) -> Lease:
+        """Try again with growing pauses until the timeout; then LockHeld. `stack` as below."""
         timing, owner_watch = self._runner.timing, _OwnerWatch(self._runner.timing)
         deadline = timing.monotonic() + timeout
         pause_seconds = timing.shortest_pause
@@ -96,7 +98,7 @@ class LeaseLock:
             except (LockHeld, StoreBusyError) as problem:
                 seconds_left = deadline - timing.monotonic()
                 if seconds_left <= 0 and isinstance(problem, StoreBusyError):
-                    # Its rows cannot be read: the file system gives the file to it alone.
+                    # Another process has locked the file itself, so that no row can be read.
                     raise state_messages.build_lock_held_error(
                         self._database.location, MID_WRITE
                     ) from None
@@ -111,7 +113,10 @@ class LeaseLock:
     def _acquire_or_none_to_retry(
         self, operation: str, owner_watch: _OwnerWatch, repair: bool, stack: ExitStack
     ) -> Lease | None:
-        """None where it is worth another look at once."""
+        """Take the lock; LockHeld or StoreBusyError if it is not free, None to try again at once.
+
+        `stack` keeps the creation lock, where one is needed, until the lease ends.
+        """
         if not self._database.exists():
             return self._acquire_unless_state_appeared(operation, repair, stack)
         try:
@@ -119,11 +124,14 @@ class LeaseLock:
         except (StoreBusyError, LockHeld):
             raise
         except StateError:
+            # A restore must be possible when the rows of the lock cannot be read.
             if repair:
                 return self._acquire_unless_state_appeared(operation, repair, stack)
             raise
 
     def _acquire_by_lock_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
+        """Take a free lock, or that of an owner that ended or was silent for a lease; else LockHeld."""
+        # Before the read: the row was in the state that is read at some moment after this.
         read_at = self._runner.timing.monotonic()
         current_owner = self.read_owner()
         if current_owner is not None and not self._may_take_over(
@@ -136,10 +144,14 @@ class LeaseLock:
     def _acquire_unless_state_appeared(
         self, operation: str, repair: bool, stack: ExitStack
     ) -> Lease | None:
+        """Take the creation lock in place of a row; None if another process made a state meanwhile.
+
+        LockHeld if another process holds the creation lock.
+        """
         with ExitStack() as creation_lock_stack:
             creation_lock_stack.enter_context(self._database.hold_creation_lock(operation))
             if not repair and self._database.exists():
-                return None  # made while we came in
+                return None  # another process created it before we had the lock
             stack.push(creation_lock_stack.pop_all())
         return Lease(self._database, self._runner.timing, self._build_new_owner(operation))
 
@@ -150,6 +162,7 @@ class LeaseLock:
         return has_ended or owner_watch.was_unchanged_for_lease(current_owner, read_at)
 
     def _replace_lock_row(self, operation: str, expected_owner: LockOwner | None) -> Lease:
+        """Write a new lock row in place of the expected one; LockHeld if another is there now."""
         new_owner = self._build_new_owner(operation)
 
         def replace_lock_row(run: SqlRunner) -> LockOwner:
@@ -189,7 +202,10 @@ class LeaseLock:
 
 
 class _OwnerWatch:
-    """Sees a holder's counter stand still, by the watcher's own clock alone."""
+    """Detects that an owner's counter stands still, by the clock of this process alone.
+
+    The clocks of two machines may differ, so that times written by the owner are not compared.
+    """
 
     def __init__(self, timing: LeaseTiming) -> None:
         self._timing = timing
@@ -198,11 +214,11 @@ class _OwnerWatch:
 
     def record_if_changed(self, lock_owner: LockOwner) -> None:
         if lock_owner != self._last_owner:
-            # After the answer: the counter was so at the latest now.
+            # The time after the read: the row had this counter at the latest now.
             self._last_owner, self._unchanged_since = lock_owner, self._timing.monotonic()
 
     def was_unchanged_for_lease(self, lock_owner: LockOwner, read_at: float) -> bool:
-        """Whether it is unchanged in an answer that was asked for a lease later."""
+        """Whether a row read at `read_at` equals the one that was first seen a lease before."""
         return (
             lock_owner == self._last_owner
             and read_at - self._unchanged_since >= self._timing.lease_seconds

@@ -1,4 +1,4 @@
-"""Who holds a lock, and whether that process still runs."""
+"""How the owner of a lock is identified, and when its process has certainly ended."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from synapse_apply.stores.database import Row
 
 @frozen
 class LockProcess:
-    """A process that can be told from every other one, also after a reboot.
+    """Identifies a process among all hosts, also after a reboot or when its pid is used again.
 
-    `boot_id` is empty where the system does not tell one; `start_ticks` is in clock ticks since
-    boot (proc_pid_stat(5), field 22).
+    `boot_id` is "" where the system has none; `start_ticks` is in clock ticks since boot
+    (proc_pid_stat(5), field 22).
     """
 
     host: str
@@ -28,10 +28,10 @@ class LockProcess:
 
 @frozen
 class LockOwner:
-    """One holding of a lock, as its row tells it.
+    """The owner of a lock as its row has it.
 
-    `lock_id` (a UUID) is new for each holding, `token` greater than that of every holding before,
-    and `counter` moves with each sign of life.
+    Each time the lock is taken, `lock_id` is a new UUID and `token` greater than all before;
+    `counter` grows with each renewal. `since` is RFC 3339 in UTC.
     """
 
     lock_id: str
@@ -44,7 +44,7 @@ class LockOwner:
 
     @classmethod
     def from_row(cls, row: Row) -> LockOwner:
-        """A row with the columns of schema.COLUMNS["lock"]."""
+        """The owner in a row with the columns of schema.TABLE_COLUMNS["lock"]."""
         (
             _,
             lock_id,
@@ -63,6 +63,7 @@ class LockOwner:
         return cls(lock_id, token, counter, process, operation, run_url, since)
 
     def to_row(self) -> Row:
+        """The row with the columns of schema.TABLE_COLUMNS["lock"]; its `id` is always 1."""
         process = self.process
         return (
             *(
@@ -79,7 +80,7 @@ class LockOwner:
         )
 
     def __str__(self) -> str:
-        """Who, where, doing what, since when, in which run: the subject of a sentence."""
+        """User, process, command, time and CI run as the subject of a sentence, with its comma."""
         process = self.process
         host_text = (
             "" if process.user_at_host.endswith(f"@{process.host}") else f" on {process.host}"
@@ -90,7 +91,7 @@ class LockOwner:
 
 
 def describe_this_process() -> LockProcess:
-    """The process that asks."""
+    """The process that calls this."""
     host = socket.gethostname()
     return LockProcess(
         host,
@@ -102,7 +103,10 @@ def describe_this_process() -> LockProcess:
 
 
 def has_certainly_ended(process: LockProcess, own_process: LockProcess) -> bool:
-    """Whether it certainly has ended. False where that cannot be told, as of another host."""
+    """Whether a process has certainly ended; False if that is unknown, as for another host.
+
+    `own_process` is the caller's.
+    """
     if not own_process.boot_id or (process.host, process.boot_id) != (
         own_process.host,
         own_process.boot_id,
@@ -112,14 +116,18 @@ def has_certainly_ended(process: LockProcess, own_process: LockProcess) -> bool:
         os.kill(process.pid, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it runs as somebody else, or the row is odd
+    except (OSError, OverflowError):  # another user's process, or a pid that none can have
         pass
+    # A process that has the pid now but began at another time is another one.
     start_ticks = _read_start_ticks_or_ended(str(process.pid))
     return bool(start_ticks) and start_ticks != process.start_ticks
 
 
 def _read_boot_and_pid_namespace() -> str:
-    """This boot and, since containers of one host share it, the space its pids are from."""
+    """The id of this boot and of the pid namespace, "" if the system tells neither.
+
+    Containers of one host share the boot id, but a pid means another process in each.
+    """
     boot_text = _read_text_or_empty("/proc/sys/kernel/random/boot_id")
     try:
         pid_namespace = str(Path("/proc/self/ns/pid").readlink())
@@ -129,7 +137,8 @@ def _read_boot_and_pid_namespace() -> str:
 
 
 def _read_start_ticks_or_ended(pid: str) -> str:
-    """`ended` for a process that only waits to be collected, "" where it cannot be told."""
+    """When a process started, in clock ticks since boot; "ended" for a zombie, "" if unknown."""
+    # The second field is the program's name in parentheses, which may contain blanks and `)`.
     stat_fields = _read_text_or_empty(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(stat_fields) <= 19:
         return ""
@@ -139,7 +148,7 @@ def _read_start_ticks_or_ended(pid: str) -> str:
 def _find_user_name_or_id() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
+    except (OSError, KeyError):  # in a container a user may have no entry in passwd
         return str(os.getuid())
 
 

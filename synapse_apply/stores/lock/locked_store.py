@@ -1,4 +1,4 @@
-"""The lock on a state in a database, and writing under it: nothing is written without it."""
+"""When a write to a state is allowed: only under its lock, checked in the same transaction."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from synapse_apply.stores.lock.lease_lock import LeaseLock, LockRunner
 from synapse_apply.stores.snapshot import read_meta_row
 from synapse_apply.stores.write_batch import WriteBatch
 
-# Tells whether it changed what a read of the state gives.
+# Returns whether it changed what `read_state` gives, and so the serial.
 ChangingWork = Callable[[SqlRunner], bool]
 
 
 class LockedStore:
-    """What a store over a Database is under its lock; SqlStore is the rest of it.
+    """The locking half of SqlStore: lock, unlock, and transactions that need the lock.
 
-    `was_locked_here`: it was held in this process, so the state may have changed.
+    `was_locked_here`: this process has held the lock, so that it may have changed the state.
     """
 
     def __init__(self, database: Database, runner: LockRunner, now: Callable[[], str]) -> None:
@@ -35,15 +35,15 @@ class LockedStore:
 
     @property
     def where(self) -> str:
-        """The place of this state, for messages."""
+        """Path or URL of this state for messages, without a password."""
         return self._database.location
 
     @contextmanager
     def lock(self, operation: str, timeout: float = 0.0) -> Iterator[None]:
-        """Every thread of this process may write while it is held.
+        """Hold the lock during the block, in which every thread of this process may write.
 
-        LockLost in place of an error that ends the work when the lock is lost by then: what could
-        not be read or sent any more is only a consequence.
+        LockHeld if it is not free within `timeout` seconds. If the lock is lost when the block
+        raises, LockLost replaces that error, which is only a consequence.
         """
         with self._acquire_and_hold_lock(operation, timeout) as lease:
             try:
@@ -53,51 +53,52 @@ class LockedStore:
                 raise
 
     def holds_lock(self) -> bool:
-        """Whether a request may be started: the lock is held and this process was not silent.
+        """Whether a request may be started: the lock is held and its lease has not expired.
 
-        Asks no database. What others did is noticed at the next write or sign of life.
+        Judged without a query: a lock that was removed is noticed at the next write or renewal.
         """
         return self._lease is not None and self._lease.is_valid
 
     def is_lock_lost(self) -> bool:
-        """Whether the lock that this process holds is another's by now, or may be."""
+        """Whether this process took the lock and its lease has expired or was taken over."""
         return self._lease is not None and not self._lease.is_valid
 
     def require_lock_not_lost(self) -> None:
+        """LockLost if `is_lock_lost`; nothing without a lock that was taken."""
         if self._lease is not None:
             self._lease.require_valid()
 
     def has_failed_write(self) -> bool:
-        """Whether a write failed under the lock that is held, and not for what it wanted."""
+        """Whether a transaction failed under the present lock for another reason than its input."""
         return self._write_batch.has_failed_write
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
-        """Who holds the lock, as a run that wants it would be told; nothing where it is free."""
+        """The findings a run would get that wants the lock now; () if it is free."""
         return self._lock.describe_lock_owner()
 
     def unlock(self, lock_id: str) -> None:
-        """Remove the lock with this id, else StateError; its holder's next write fails."""
+        """Remove the lock with this id; StateError for another one. Its owner's writes fail."""
         self._lock.remove_lock_with_id(lock_id)
 
     def close(self) -> None:
         self._database.close()
 
     def _write_durably_counting_serial(self, work: ChangingWork) -> None:
-        """Do a piece of work, durably; the serial moves by one when it changed something.
+        """Run the work in a transaction; adds one to the serial if the work returns True.
 
-        Pieces of several threads that come together share one transaction.
+        Works of several threads at the same time share one transaction.
         """
         self._write_batch.write_durably(lambda run: work(run) and run(schema.ADD_TO_SERIAL, (1,)))
 
     def _commit_batch_under_lock(self, run_batch: Callable[[SqlRunner], object]) -> None:
-        """One transaction of the pieces that came together, by the holder of the lock."""
+        """Run a batch in one transaction; StateError without the lock, LockLost if it was lost."""
         lease = self._lease
         if lease is None:
             raise state_messages.build_not_locked_error(self.where)
         lease.require_valid()
 
         def run_batch_under_lock(run: SqlRunner) -> None:
-            # Another version may have changed the format since this process looked.
+            # A newer version may have changed the format since this process read it.
             meta_row = self._read_meta_row(run)
             if lease.is_stored:
                 lease.require_still_owner(run, *meta_row[schema.OWNER_SLICE])
@@ -112,6 +113,7 @@ class LockedStore:
     def _acquire_and_hold_lock(
         self, operation: str, timeout: float = 0.0, *, repair: bool = False
     ) -> Iterator[Lease]:
+        """Take the lock for the block; StateError if this store holds it already."""
         if self._lease is not None:
             raise state_messages.build_locked_here_error(self.where, operation)
         with self._lock.hold_lease(operation, timeout, repair=repair) as lease:
@@ -125,6 +127,7 @@ class LockedStore:
 
     @contextmanager
     def _hold_lock_if_not_held(self, operation: str, *, repair: bool = False) -> Iterator[Lease]:
+        """The lease that is held, else the lock is taken for the block."""
         if self._lease is not None:
             yield self._lease
         else:

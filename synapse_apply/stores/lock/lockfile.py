@@ -1,8 +1,8 @@
-"""A lock that the operating system releases when its process ends, however it ends.
+"""How processes exclude each other while a state is created or restored: flock(2) on a lock file.
 
-The lock is flock(2) on a file that stays. It is never removed: a second process could then lock a
-file that the third no longer sees. It keeps processes apart where there is no state whose rows
-could; it is not the lock of a state, since a suspended process would keep it for ever.
+The system releases the lock when the process ends in any way. The file is never removed: otherwise
+one process could hold a lock on a removed file while another locks a new one. It is not the lock
+of a state, since a suspended process would keep it for ever.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from synapse_apply.stores import state_messages
 
 @contextmanager
 def hold_lock_file(path: str, location: str, operation: str) -> Iterator[None]:
-    """Hold the lock file at `path`, whose folder exists; LockHeld when another holds it."""
+    """Hold the lock file at `path`, whose folder exists; LockHeld if another process has it.
+
+    `location` and `operation` are for messages.
+    """
     descriptor = _open_locked_descriptor(path, location, operation)
     try:
         yield
@@ -32,7 +35,7 @@ def _open_locked_descriptor(path: str, location: str, operation: str) -> int:
         descriptor = open_own_file(Path(path), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Somebody may have removed the file; a lock on what has no name keeps nobody out.
+            # If the file was removed before it was locked, other processes lock a new file.
             if os.path.samestat(os.fstat(descriptor), Path(path).lstat()):
                 return descriptor
         except BlockingIOError:
