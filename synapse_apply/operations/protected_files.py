@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from synapse_apply.files.opening import OWN_FOLDER
 from synapse_apply.manifests.decode.loading import contains_manifest
 from synapse_apply.manifests.export.inventory import is_inventory_file
 from synapse_apply.manifests.files.manifest_files import find_manifest_files, would_read_file
@@ -16,7 +17,6 @@ from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.project import Project
 from synapse_apply.operations.saved_plan_file import is_plan_file
-from synapse_apply.stores.private_files import OWN_FOLDER
 from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
 

@@ -1,4 +1,4 @@
-"""Values as the JSON texts that rows hold."""
+"""How records, intents and audit entries are encoded as the JSON texts in rows, and decoded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 def encode_record(record: Record, location: str) -> str:
-    """TypeError for a secret, StateError for what is too deep to be stored."""
+    """The canonical JSON of a record; TypeError for a secret, StateError if nested too deep."""
     return _encode_json(codec.record_to_json, record, location)
 
 
 def decode_record(text: str, location: str, row_label: str) -> Record:
-    """StateError (damaged) when the text is not what record_to writes.
+    """The record in a row's text; StateError (damaged) if it is not what `encode_record` writes.
 
-    `row_label` says which row.
+    `row_label` names the row in messages.
     """
     return _decode_json(codec.record_from_json, text, location, row_label)
 

@@ -1,6 +1,6 @@
-"""The tables of a state, in SQL that SQLite and PostgreSQL share.
+"""Which tables, columns and SQL statements a state consists of, for SQLite and PostgreSQL alike.
 
-Values are JSON texts (model/coding/codec.py); beside them stand only the columns that SQL looks at.
+Values are JSON texts (model/coding/codec.py); only what SQL has to select by has its own column.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ CREATE_STATEMENTS = (
     """,
 )
 
-# Every table with its columns, in an order in which rows can be copied one table at a time.
+# Every table with its columns, in the order in which rows are copied table by table.
 TABLE_COLUMNS = {
     "meta": (
         *("id", "format", "lineage", "serial", "url", "tenant", "data_set"),
@@ -86,16 +86,19 @@ TABLE_COLUMNS = {
 }
 
 
-# What cells hold that are no texts. A lock's are NULL beside `meta` where nobody holds it.
+# Columns that hold integers. Those of the lock are NULL in GET_META while nobody holds it.
 _NUMBER_COLUMNS = frozenset(("format", "serial", "fence", "token", "counter", "pid", "seq"))
 _NULLABLE_COLUMNS = frozenset(("owner", "token"))
-# One more must still be a number to every database.
+# The greatest accepted integer; a BIGINT has room above it, so that adding one never overflows.
 LARGEST_NUMBER = 2**62
 
 
 @cache
 def list_allowed_cell_types(column: str) -> frozenset[type]:
-    """The types that a cell of a column may have, by its name in an answer; else numbers."""
+    """The Python types that a cell of this result column may have.
+
+    A name that is no identifier is an expression such as COUNT(*), which gives an integer.
+    """
     types: set[type] = {int} if column in _NUMBER_COLUMNS or not column.isidentifier() else {str}
     if column in _NULLABLE_COLUMNS:
         types.add(NoneType)
@@ -105,13 +108,13 @@ def list_allowed_cell_types(column: str) -> frozenset[type]:
 
 
 def build_select_all(table: str) -> str:
-    """Every row of a table, columns as in COLUMNS."""
+    """The SELECT of all rows of a table, with the columns of TABLE_COLUMNS."""
     return f"SELECT {', '.join(TABLE_COLUMNS[table])} FROM {table}"  # noqa: S608 - names of our own
 
 
 @cache
 def build_insert_many(table: str, count: int) -> str:
-    """So many rows with a value for each of COLUMNS."""
+    """The INSERT of `count` rows with the columns of TABLE_COLUMNS."""
     columns = TABLE_COLUMNS[table]
     row_placeholders = f"({', '.join('?' * len(columns))})"
     all_placeholders = ", ".join([row_placeholders] * count)
@@ -119,19 +122,19 @@ def build_insert_many(table: str, count: int) -> str:
 
 
 def build_insert(table: str) -> str:
-    """One row with a value for each of COLUMNS."""
+    """The INSERT of one row with the columns of TABLE_COLUMNS."""
     return build_insert_many(table, 1)
 
 
 @cache
 def append_in_clause(statement_head: str, count: int) -> str:
-    """A statement about so many values of the column that its head ends with."""
+    """The statement with `IN (?, ...)` for `count` values of the column that its head ends with."""
     return f"{statement_head} IN ({', '.join('?' * count)})"
 
 
 @cache
 def build_select_remote_ids(count: int) -> str:
-    """Address, kind, API version and id of those that have one of so many (kind, api, id)."""
+    """The SELECT of address, kind, API version and id by `count` triples (kind, api, id)."""
     condition = "(kind = ? AND api = ? AND remote_id = ?)"
     return (
         "SELECT address, kind, api, remote_id FROM records WHERE "  # noqa: S608
@@ -140,16 +143,16 @@ def build_select_remote_ids(count: int) -> str:
 
 
 ADD_META = build_insert("meta")
-# One row tells all that a write checks: format, binding, and who holds the lock.
+# One row has all that a write checks: format, identity, and the owner of the lock.
 GET_META = (
     "SELECT format, lineage, serial, url, tenant, data_set, fence, owner, token"
     " FROM meta LEFT JOIN lock ON lock.id = meta.id WHERE meta.id = 1"
 )
-# Where those stand in its row.
+# Where they are in that row.
 SERIAL_INDEX, IDENTITY_SLICE, FENCE_INDEX, OWNER_SLICE = 2, slice(3, 6), 6, slice(7, 9)
 SET_IDENTITY = "UPDATE meta SET url = ?, tenant = ?, data_set = ? WHERE id = 1"
 ADD_TO_SERIAL = "UPDATE meta SET serial = serial + ? WHERE id = 1"
-# Of intents and of the audit: a look at the end of an index each.
+# The last numbers of intents and audit entries; each is read at the end of an index.
 GET_LAST_NUMBERS = (
     "SELECT (SELECT COALESCE(MAX(seq), 0) FROM intents), (SELECT COALESCE(MAX(seq), 0) FROM audit)"
 )
@@ -160,14 +163,14 @@ ADD_LOCK = build_insert("lock")
 DROP_LOCK = "DELETE FROM lock"
 RELEASE_LOCK = "DELETE FROM lock WHERE owner = ?"
 COUNT_HEARTBEAT = "UPDATE lock SET counter = counter + 1 WHERE id = 1 AND owner = ?"
-# The number of the last holding ever, also while nobody holds the lock.
+# The token of the last lock owner, which stays while nobody holds the lock.
 SET_FENCE = "UPDATE meta SET fence = ? WHERE id = 1"
 
-# Unordered: each database has its own idea of the order of texts.
+# Without ORDER BY: the collations of databases differ, so that addresses are sorted in Python.
 ALL_RECORDS = "SELECT address, record FROM records"
 COUNT_RECORDS = "SELECT COUNT(*) FROM records"
 GET_RECORD = "SELECT record FROM records WHERE address = ?"
-# To be ended by `among`.
+# Completed by `append_in_clause`.
 SELECT_INTENTS_BY_ID, DROP_INTENTS = (
     "SELECT id FROM intents WHERE id",
     "DELETE FROM intents WHERE id",

@@ -70,7 +70,7 @@ def read_history(run: SqlRunner, location: str) -> StateHistory:
         row_texts.decode_audit_entry(text, location, "audit")
         for (text,) in run(schema.ALL_AUDIT, ())
     )
-    return tuple(plans), tuple(audit)
+    return StateHistory(tuple(plans), tuple(audit))
 
 
 def build_fill_statements(state_snapshot: StateSnapshot, location: str) -> list[Statement]:

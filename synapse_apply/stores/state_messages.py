@@ -1,4 +1,4 @@
-"""What can be wrong with a state, in words: one place, so that every store says the same."""
+"""What each error of a state store says, the same for every store."""
 
 from __future__ import annotations
 
@@ -80,9 +80,10 @@ def build_locked_here_error(location: str, operation: str) -> StateError:
 
 
 def build_lock_held_error(location: str, owner_text: str, unlock_command: str = "") -> LockHeld:
-    """`owner_text` is the subject of a sentence.
+    """The error for a lock of another process.
 
-    `unlock_command` the command that removes this very lock.
+    `owner_text` is the subject of a sentence; `unlock_command` removes this lock, "" if it has
+    no id.
     """
     wait_hint = "Wait until it has ended and try again."
     unlock_hint = f" If it is gone for good: {unlock_command}." if unlock_command else ""
@@ -111,7 +112,7 @@ def build_lease_expired_error(
 
 
 def build_lock_taken_error(location: str, other_owner: str) -> LockLost:
-    """`other_owner` is the subject of a sentence, "" where the lock was removed."""
+    """The error for a lock that was lost to `other_owner` (a subject; "": it was removed)."""
     explanation = (
         f"{other_owner} has taken {location} over."
         if other_owner
@@ -155,9 +156,9 @@ def build_differing_copy_error(location: str, copy_location: str) -> StateError:
 
 
 class StoreBusyError(StateError):
-    """Another process was in the middle of a write for as long as anybody waits for that.
+    """The database stayed locked by another process for as long as a write waits.
 
-    It may be a run of ours that was stopped there: the system gives the file to it alone.
+    That may be a suspended run, to which the system still grants the file's lock.
     """
 
     exit_code = Exit.LOCKED
@@ -170,7 +171,10 @@ def build_busy_error(location: str, activity: str, blocker: str, hint: str) -> S
 
 
 def build_unusable_state_error(location: str, activity: str, reason: str) -> StateError:
-    """`activity` is Reading, Opening, Writing, ...: the beginning of a sentence."""
+    """The error for a file that cannot be read or written.
+
+    `activity` begins the message: Reading, Opening, Writing, ...
+    """
     verb = "read" if activity in ("Reading", "Opening") else "written"
     return StateError(
         error_finding(
@@ -182,7 +186,7 @@ def build_unusable_state_error(location: str, activity: str, reason: str) -> Sta
 
 
 def build_duplicate_remote_id_error(record: Record, other_address: str) -> StateError:
-    """One remote id under two addresses would let two manifests fight over one object."""
+    """The error for a remote id that another address has: two manifests would manage one object."""
     return StateError(
         error_finding(
             "One object under two addresses",

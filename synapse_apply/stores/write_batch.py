@@ -1,12 +1,11 @@
-"""Group commit: the writes of many threads as few transactions, and who leads each of them.
+"""Group commit: which writes of several threads share a transaction, and which thread commits it.
 
-A commit waits for the disk, and so many writes would wait in line. Who comes while a commit is
-under way shares the next one with everybody else who came. Nobody's write returns before the
-commit that holds it is durable, so a shared commit promises what one alone does.
+A commit waits for the disk. Writes that arrive during a commit share the next one. No write
+returns before the transaction that contains it is durable, as if it had been committed alone.
 
-Who leads holds a lock, which the interpreter gives back however the thread leaves it. Events only
-make the usual way fast: who waits for one also looks, now and then, whether the lock is free. So
-a leader that is interrupted at any place, even while it hands over, leaves nobody waiting.
+The leader of a commit holds a lock, which is released however its thread ends. Events only speed
+up the usual case: a waiting thread also checks periodically whether the lock is free. So a leader
+that is interrupted at any point, even while handing over, leaves no thread waiting.
 """
 
 from __future__ import annotations
@@ -18,53 +17,53 @@ from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.database import Row, SqlRunner
 
-# Done again where its transaction is: it must do nothing but run statements.
+# Run again if its transaction is retried: it must do nothing but run statements.
 SqlWork = Callable[[SqlRunner], object]
 
-# Seconds after which who waits looks whether anybody leads at all.
+# Seconds between two checks of a waiting thread whether there still is a leader.
 # The leader holds a lock, since the interpreter releases a lock wherever a thread is interrupted.
 # With events alone, everybody waited for a leader that was gone.
 _LEADER_CHECK_SECONDS = 0.25
 
 
 class PendingWrite:
-    """One thread's part of a transaction. `is_done` tells that it is durable or has failed."""
+    """The write of one thread. `is_done`: it is durable, or has failed with `failure`."""
 
     def __init__(self, work: SqlWork) -> None:
         self.work = work
         self.failure: BaseException | None = None
         self.is_done = False
-        self.wake_event = Event()  # it has ended, or its thread is the next to lead
+        self.wake_event = Event()  # set when it is done, or when its thread is the next leader
 
 
 # Group commit: a commit waits for the disk, and intents would wait in line. Writes that arrive
 # during a commit share the next one; none returns before it is durable. A piece that fails by
 # itself is left out, and the rest is done again.
 class WriteBatch:
-    """Writes by one transaction at a time; any number of threads."""
+    """Combines the writes of any number of threads into one transaction at a time."""
 
     def __init__(
         self,
         commit: Callable[[SqlWork], None],
         run_combined: Callable[[Sequence[SqlWork], SqlRunner], bool] = lambda _works, _run: False,
     ) -> None:
-        """`commit` does work in one transaction: durable when it returns, undone when it raises.
+        """`commit` runs work in one transaction: durable when it returns, undone if it raises.
 
-        `run_combined` does several works at once, or tells that each must be done by itself
-        (False); then it has done nothing.
+        `run_combined` runs several works at once, or does nothing and returns False if each must
+        run by itself.
         """
         self._commit = commit
         self._run_combined = run_combined
         self._mutex = Lock()
         self._leadership = Lock()
         self._queue: list[PendingWrite] = []
-        # Whether somebody leads or was told to. Only a hint: that thread may be gone.
+        # Whether a thread leads or was woken to lead. Only a hint: it may have been interrupted.
         self._has_leader = False
-        # A transaction failed, and not for what a piece of it wanted.
+        # A transaction failed for another reason than the input of one of its writes.
         self.has_failed_write = False
 
     def write_durably(self, work: SqlWork) -> None:
-        """Do one piece of work and wait until it is durable; raises what it raised."""
+        """Run the work in a transaction and wait until it is durable; raises what it raised."""
         pending_write = PendingWrite(work)
         try:
             with self._mutex:
@@ -84,16 +83,17 @@ class WriteBatch:
             raise _copy_state_error(pending_write.failure)
 
     def _wait_until_done_or_leader(self, pending_write: PendingWrite) -> None:
-        """Until the piece has ended or its thread is to lead, which it also is where nobody does.
+        """Wait until the write is done, this thread is to lead, or there is no leader.
 
-        Two that want to lead do no harm: the lock lets one in, and the other finds its work done.
+        Two threads may conclude that they lead: the lock admits one, and the other then finds its
+        write done.
         """
         while not pending_write.wake_event.wait(_LEADER_CHECK_SECONDS):
             if not self._leadership.locked():
                 return
 
     def _withdraw_write(self, pending_write: PendingWrite) -> None:
-        """An interrupt: the piece is not written any more, and another one may have to lead."""
+        """Drop a write whose thread is interrupted, and wake another leader if there is none."""
         with self._mutex:
             if pending_write in self._queue:
                 self._queue.remove(pending_write)
@@ -101,13 +101,16 @@ class WriteBatch:
                     self._wake_next_leader()
 
     def _wake_next_leader(self) -> None:
-        """Let the first of those who wait lead, if there is one. The mutex is held."""
+        """Wake the first waiting thread to lead, if there is one. Called with the mutex held."""
         self._has_leader = bool(self._queue)
         if self._queue:
             self._queue[0].wake_event.set()
 
     def _commit_as_leader(self, own_write: PendingWrite) -> None:
-        """Write what is waiting, our own piece among it, and let the next one lead."""
+        """Commit all waiting writes, and wake the next leader.
+
+        A write that is no longer waiting was taken by a leader that was interrupted: it fails.
+        """
         with self._mutex:
             pending_writes, self._queue = self._queue, []
         try:
@@ -132,7 +135,7 @@ class WriteBatch:
                 self._wake_next_leader()
 
     def _commit_dropping_failed_writes(self, pending_writes: Sequence[PendingWrite]) -> None:
-        """What fails by itself is left out, and the rest is done again without it."""
+        """Commit the writes; one that fails by its own input is dropped, the rest run again."""
         remaining_writes = list(pending_writes)
         while remaining_writes:
             attempt = _BatchAttempt(remaining_writes, self._run_combined)
@@ -147,7 +150,7 @@ class WriteBatch:
 
 
 class _BatchAttempt:
-    """One transaction of several pieces; it may be carried out more than once."""
+    """The work of one transaction of several writes; it may be called more than once."""
 
     def __init__(
         self,
@@ -176,21 +179,25 @@ class _BatchAttempt:
             try:
                 pending_write.work(run_noting_failure)
             except Exception as failure:
-                # What a statement raised is the database's: it concerns every piece alike.
+                # An error raised by a statement is the database's and concerns all writes. Any
+                # other one is about the input of this write alone.
                 if not statement_failures:
                     pending_write.failure, self.failed_write = failure, pending_write
                 raise
 
 
 def _copy_state_error(failure: BaseException) -> BaseException:
-    """An exception that several threads raise must not be one object: it keeps tracebacks."""
+    """A copy of a StateError for each thread that raises it: a raised exception keeps a traceback.
+
+    Other exceptions are returned as they are.
+    """
     if isinstance(failure, StateError):
         return type(failure)(*failure.diagnostics)
     return failure
 
 
 def _build_interrupted_write_error() -> StateError:
-    """What is said of a write whose leader was interrupted: its transaction may be durable."""
+    """The error for a write whose leader was interrupted: its transaction may be durable or not."""
     return StateError(
         error_finding(
             "A write of the state was interrupted",

@@ -24,7 +24,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from synapse_apply.files.opening import UntrustedFileError, open_own_file
+from synapse_apply.files.opening import (
+    UntrustedFileError,
+    create_folders,
+    create_own_file,
+    open_own_file,
+)
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.json_values import Json
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -39,7 +44,6 @@ from synapse_apply.secrets.signatures import (
     sign_document,
     verify_signature,
 )
-from synapse_apply.stores.private_files import create_folders, create_own_file
 from synapse_apply.workspace.own_folder import check_own_folder
 
 FILE_FORMAT = 1

@@ -130,7 +130,7 @@ class LeaseLock:
             raise
 
     def _acquire_by_lock_row(self, operation: str, owner_watch: _OwnerWatch) -> Lease:
-        """Take a free lock, or that of an owner that ended or was silent for a lease; else LockHeld."""
+        """Take a free lock, or that of an owner that ended or is silent; else LockHeld."""
         # Before the read: the row was in the state that is read at some moment after this.
         read_at = self._runner.timing.monotonic()
         current_owner = self.read_owner()

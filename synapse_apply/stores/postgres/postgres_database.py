@@ -1,9 +1,9 @@
-"""The state store in PostgreSQL, for teams and CI runners: one schema a state.
+"""How a state is stored in PostgreSQL: one schema for each state, and how a lost commit is settled.
 
-Everything a transaction needs is set inside it, so that a pooler may stand between. Writers stand
-in line at an advisory lock, as they do at a SQLite file. A connection that breaks is made anew;
-where it broke in a commit, our own row among the clients tells what became of that transaction.
-(Its number would not: a server that crashed gives the number of what it lost to another.)
+All settings of a transaction are made inside it, so that a connection pooler may be used. Writers
+queue at an advisory lock. A broken connection is opened again; if it broke during a commit, this
+client's row in the table `clients` tells whether the transaction was committed. (A transaction id
+would not: a server that crashed gives the id of a lost transaction to another one.)
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ from synapse_apply.stores.sqlite.sqlite_database import open_intact_backup, writ
 
 Connection = psycopg.Connection[Row]
 
-# The first halves of our advisory locks: "SynA" in ASCII, and the number after it.
+# The first keys of our advisory locks: "SynA" in ASCII, and that number plus one. The second key
+# is derived from the schema's name.
 WRITERS_LOCK, MAKERS_LOCK = 0x53796E41, 0x53796E42
 
-# A stopped client's transaction is ended by the server before the next writer gives up waiting.
+# The server ends a stopped client's transaction (20 s) before a waiting writer gives up (30 s).
+# `synchronous_commit` is raised from off to on, since a commit that returns must be durable.
 _BEGIN_READ = """
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL search_path TO {schema};
@@ -78,16 +80,12 @@ def open_postgres(
     now: Callable[[], str] = utc_now,
     runner: LockRunner | None = None,
 ) -> SqlStore:
-    """The store that a URL names for a target; nothing is connected yet. InputError in words."""
+    """The store at a URL for a target, not connected yet; InputError for an unusable URL."""
     return SqlStore(PostgresDatabase(parse_state_url(url, target)), tool_version, now, runner)
 
 
 class PostgresDatabase:
-    """A Database (stores/database.py): one connection, one thread at a time.
-
-    For `patience` seconds a connection that was there before is tried again. No answer is waited
-    for longer than `longest` seconds.
-    """
+    """A Database (stores/database.py, which documents its methods): one connection at a time."""
 
     def __init__(
         self,
@@ -95,7 +93,11 @@ class PostgresDatabase:
         patience: float = 10.0,
         max_seconds: float = MAX_SECONDS,
     ) -> None:
-        """InputError for a URL that the client library does not understand."""
+        """InputError for a URL that libpq does not understand.
+
+        After a connection was lost, it is tried again for `patience` seconds. A transaction that
+        takes longer than `max_seconds` is aborted.
+        """
         self._state_location = state_location
         self._parameters = build_connection_parameters(state_location)
         self._patience = patience
@@ -139,9 +141,10 @@ class PostgresDatabase:
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
-        """By a transaction of its own that ends with its connection."""
+        """Hold an advisory lock in a transaction on a connection of its own, which ends it."""
         with closing(self._open_connection()) as connection:
             with self._limit_time_and_translate_errors(connection, f"Locking for {operation}"):
+                # The lock belongs to a transaction, not to a session, which a pooler would share.
                 connection.execute("BEGIN")
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
                 lock_query = self._format_sql("SELECT pg_try_advisory_xact_lock({makers}, {key})")
@@ -163,7 +166,7 @@ class PostgresDatabase:
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
         kept_path: str = "",
     ) -> str:
-        """What was here is kept as a backup is, unless it cannot be read."""
+        """The replaced state is written to `kept_path` as a backup, unless it cannot be read."""
         with (
             open_intact_backup(source) as connection,
             sqlite_messages.translate_errors(source, "Reading"),
@@ -182,7 +185,8 @@ class PostgresDatabase:
 
         def replace_tables(run: SqlRunner) -> None:
             if self._has_meta_table(run):
-                run("SELECT format, lineage FROM meta", ())  # not another program's
+                # Fails if `meta` is a table of another program, which must not be dropped.
+                run("SELECT format, lineage FROM meta", ())
             self._create_schema_if_missing(run)
             for table in schema.TABLE_COLUMNS:
                 run(f"DROP TABLE IF EXISTS {table}", ())
@@ -194,7 +198,10 @@ class PostgresDatabase:
         return saved_path
 
     def _read_insert_statements_if_readable(self) -> list[Statement]:
-        """All rows that are here, none where they cannot be read: a restore is for that, too."""
+        """All rows as INSERT statements; [] if they are unreadable, which a restore may repair.
+
+        PostgresUnreachable is raised: the rows may be intact.
+        """
         try:
             return self.read_in_snapshot(read_rows_as_insert_statements)
         except PostgresUnreachable:
@@ -216,13 +223,17 @@ class PostgresDatabase:
         return run("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
     def _create_schema_if_missing(self, run: SqlRunner) -> None:
-        # CREATE SCHEMA IF NOT EXISTS asks for the right to make one also where it exists.
+        # CREATE SCHEMA IF NOT EXISTS needs the right to create one even if it exists.
         if not run("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self._state_location.schema,)):
             run(self._format_sql("CREATE SCHEMA {schema}"), ())
         run(_CREATE_CLIENTS_TABLE, ())
 
     def _retry_while_unreachable(self, attempt: Callable[[], T]) -> T:
-        """Again and again while the server is away, where nothing of an attempt was kept."""
+        """Run the attempt again while the server is unreachable, for `patience` seconds.
+
+        Not before a first success: a wrong host is reported at once. An attempt raises
+        PostgresUnreachable only if nothing of it was committed.
+        """
         deadline = time.monotonic() + self._patience
         pause_seconds = 0.05
         with self._connection_lock:
@@ -232,7 +243,7 @@ class PostgresDatabase:
                 except PostgresUnreachable:
                     self.close()
                     if not self._was_reached or time.monotonic() + pause_seconds > deadline:
-                        # Who has waited in vain once does not wait again, to give a lock back.
+                        # The lock's release, which follows, must not wait in vain a second time.
                         self._was_reached = False
                         raise
                 time.sleep(pause_seconds)
@@ -241,7 +252,11 @@ class PostgresDatabase:
     def _write_with_commit_mark(
         self, work: Callable[[SqlRunner], T], *, has_clients_table: bool
     ) -> T:
-        """With `has_clients_table` the table of our mark is there before the work begins."""
+        """Run the work in a transaction that also stores a new mark in this client's row.
+
+        The mark is stored first, in the same round trip as BEGIN, unless the work itself creates
+        the table (`has_clients_table` False).
+        """
 
         def work_and_mark(run: SqlRunner) -> T:
             result = work(run)
@@ -267,6 +282,10 @@ class PostgresDatabase:
     def _run_transaction(
         self, begin_template: str, work: Callable[[SqlRunner], T], activity: str, mark: int = 0
     ) -> T:
+        """Begin, run the work and commit; rolled back if the work raises.
+
+        `mark` is the number that the transaction stores, 0 if it only reads.
+        """
         connection = self._connect_if_needed()
         try:
             with self._limit_time_and_translate_errors(connection, activity):
@@ -275,6 +294,7 @@ class PostgresDatabase:
                 result = work(run)
         except MissingTable:
             self._roll_back(connection)
+            # Without any table there is no state; with some of them it is damaged.
             if self.exists():
                 raise
             raise state_messages.build_missing_state_error(self.location) from None
@@ -286,12 +306,13 @@ class PostgresDatabase:
         return result
 
     def _commit_or_look_up_outcome(self, connection: Connection, mark: int, activity: str) -> None:
+        """Commit; if the connection breaks meanwhile, raise only if nothing was committed."""
         try:
             with self._limit_time_and_translate_errors(connection, activity):
                 connection.execute("COMMIT")
         except PostgresUnreachable:
             self.close()
-            # Of a snapshot all was read.
+            # A read (mark 0) has all its results already.
             if mark and not self._was_mark_committed(mark):
                 raise
         except BaseException:
@@ -299,7 +320,11 @@ class PostgresDatabase:
             raise
 
     def _was_mark_committed(self, mark: int) -> bool:
-        """Whether a transaction whose end we did not hear of was committed. Waits for its end."""
+        """Whether the transaction that stores this mark was committed.
+
+        Takes the writers' lock, and so waits until that transaction has ended. StateError if the
+        server cannot be asked.
+        """
 
         def is_mark_stored(run: SqlRunner) -> bool:
             if not self._has_meta_table(run):
@@ -315,6 +340,7 @@ class PostgresDatabase:
             raise postgres_messages.build_unknown_commit_error(self.location) from None
 
     def _roll_back(self, connection: Connection) -> None:
+        """Roll back; closes a connection on which that fails."""
         with suppress(psycopg.Error):
             connection.execute("ROLLBACK")
         if connection.info.transaction_status != pq.TransactionStatus.IDLE:
@@ -327,16 +353,18 @@ class PostgresDatabase:
 
     def _open_connection(self) -> Connection:
         try:
-            # A pooler may give each transaction another server process: nothing is prepared.
+            # No prepared statements: a pooler may use another server process for each transaction.
             return psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as problem:
             finding = postgres_messages.build_connection_error(problem, self.location)
+        # Outside of the handler: the library's exception, which is not chained, may quote the URL.
         raise finding
 
     @contextmanager
     def _limit_time_and_translate_errors(
         self, connection: Connection, activity: str
     ) -> Iterator[None]:
+        """Turn errors of the block into StateErrors; abort it after `max_seconds`."""
         try:
             with limit_connection_time(connection, self._max_seconds):
                 yield

@@ -1,4 +1,7 @@
-"""PostgreSQL's errors in words: what happened, where, and what to do. Never a password."""
+"""Which StateError each error of PostgreSQL becomes, and which of them are worth a retry.
+
+No message contains a password.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from synapse_apply.stores import state_messages
 
 NOTHING_LOST_NOTE = "What was recorded before is kept."
 
-# A server that is about to answer again (PostgreSQL, appendix A: 57P03).
+# Messages of a server that will soon accept connections (PostgreSQL, appendix A: 57P03). libpq
+# gives no SQLSTATE for a failed connection.
 STARTING_TEXTS = ("starting up", "shutting down", "in recovery mode", "not yet accepting")
 
-# By what the server says of a connection it refuses. There is no code for it.
+# Texts in a refusal of a connection, with summary and hint; there is no code to go by.
 _REFUSAL_MESSAGES = (
     (
         ("password authentication failed", "no password supplied", "authentication failed"),
@@ -29,15 +33,15 @@ _REFUSAL_MESSAGES = (
 
 
 class PostgresUnreachable(StateError):
-    """No connection; another attempt may succeed."""
+    """There is no connection, and nothing was committed: another attempt may succeed."""
 
 
 class MissingTable(StateError):
-    """A table is missing: there is no state, or it is damaged."""
+    """A table is missing: there is no state, or the state is damaged."""
 
 
 def build_connection_error(problem: psycopg.Error, location: str) -> StateError:
-    """A connection that was not made."""
+    """The error for a connection that could not be opened."""
     server_message = _extract_libpq_reason(problem)
     if any(word in server_message for word in STARTING_TEXTS):
         return build_unreachable_error(location, server_message)
@@ -95,7 +99,8 @@ def build_unknown_commit_error(location: str) -> StateError:
 
 
 def has_ended_connection(problem: psycopg.Error) -> bool:
-    """Whether the server, or somebody between, has ended the connection with it."""
+    """Whether the connection has ended with this error, by the server or a pooler."""
+    # Class 08: connection exceptions; 57P: shutdown; 25P03: idle in a transaction for too long.
     code = problem.sqlstate or ""
     return (
         code.startswith(("08", "57P"))
@@ -109,16 +114,16 @@ def _is_connection_problem(problem: psycopg.Error) -> bool:
 
 
 def build_statement_error(problem: psycopg.Error, location: str, activity: str) -> StateError:
-    """An error of a statement on a connection that stands."""
+    """The error for a failed statement on an intact connection (SQLSTATE: appendix A)."""
     code = problem.sqlstate or ""
     reason = problem.diag.message_primary or "no reason was given"
-    if code == "42P01":
+    if code == "42P01":  # undefined_table
         return MissingTable(*state_messages.build_damaged_state_error(location, reason).diagnostics)
-    if code in ("42703", "42P07"):
+    if code in ("42703", "42P07"):  # undefined_column, duplicate_table
         return state_messages.build_foreign_file_error(
             location, f"has tables of another program ({reason})"
         )
-    if code == "42501":
+    if code == "42501":  # insufficient_privilege
         return StateError(
             error_finding(
                 "The database does not permit this",
@@ -127,7 +132,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
                 " for it: CREATE SCHEMA NAME AUTHORIZATION USER.",
             )
         )
-    if code == "25006" or "recovery" in reason:
+    if code == "25006" or "recovery" in reason:  # read_only_sql_transaction, or a standby
         return StateError(
             error_finding(
                 "The database is read-only",
@@ -135,9 +140,11 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
                 "Name the primary server; target_session_attrs=read-write picks it of several.",
             )
         )
+    # lock_not_available, deadlock_detected, query_canceled
     if code in ("55P03", "40P01", "57014"):
         hint = "See who keeps it locked (SELECT * FROM pg_stat_activity), and try again."
         return state_messages.build_busy_error(location, activity, reason, hint)
+    # disk_full, out_of_memory, configuration_limit_exceeded
     if code in ("53100", "53200", "53400"):
         return StateError(
             error_finding(
@@ -146,7 +153,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
                 "Make some there.",
             )
         )
-    if isinstance(problem, psycopg.DataError) or code == "54000":
+    if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded
         return state_messages.build_unstorable_value_error(
             location, problem.diag.message_primary or str(problem)
         )
@@ -158,7 +165,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
 
 
 def _extract_libpq_reason(problem: psycopg.Error) -> str:
-    """The first reason the client library gives, without its preamble."""
+    """The reason in libpq's text, of the first host if there are several, without its prefix."""
     lines = [line.strip() for line in str(problem).splitlines()]
     line = next((line for line in lines if "failed: " in line and "attempts" not in line), lines[0])
     return line.rpartition("failed: ")[2].removeprefix("FATAL:").strip().rstrip(".")

@@ -1,4 +1,4 @@
-"""What the PostgreSQL client library is told to make a connection."""
+"""Which connection parameters libpq gets: those of the URL before our own defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.stores.postgres.postgres_url import StateLocation
 
-# So that a connection that went silent is noticed well before a lease is over.
+# A silent connection must be detected well before a lease expires (LeaseTiming, 30 seconds).
 DEFAULT_PARAMETERS = {
     "application_name": "synapse-apply",
     "connect_timeout": "10",
@@ -23,12 +23,13 @@ DEFAULT_PARAMETERS = {
 
 
 def build_connection_parameters(state_location: StateLocation) -> dict[str, Any]:
-    """The URL's own come first; InputError for a URL that the library does not understand."""
+    """The parameters for psycopg.connect; InputError for a URL that libpq does not understand."""
     try:
         url_parameters = conninfo.conninfo_to_dict(state_location.url.reveal())
     except psycopg.Error:
         url_parameters = None
-    if url_parameters is None:  # its message may repeat a part of the URL
+    # Raised here, since libpq's message may quote a part of the URL with its password.
+    if url_parameters is None:
         raise InputError(
             error_finding(
                 "The state's url cannot be used",

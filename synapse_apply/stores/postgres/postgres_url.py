@@ -1,4 +1,7 @@
-"""The address of a state in PostgreSQL. A URL may hold a password: no message here repeats it."""
+"""How a `postgresql://` URL of a state is parsed: schema, connection string, text for messages.
+
+A URL may hold a password, so that no message quotes it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from synapse_apply.model.values import Sensitive
 
 SCHEMES = ("postgresql", "postgres")
 SCHEMA_PREFIX = "synapse_apply_"
-# PostgreSQL cuts longer names off, so that two could become one.
+# PostgreSQL truncates longer names (NAMEDATALEN), so that two could become the same.
 MAX_NAME_LENGTH = 63
 
 _USER_INFO_PATTERN = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[A-Za-z0-9._~!$&'()*+,;=%-]*)?")
@@ -23,7 +26,7 @@ _SCHEMA_PATTERN = re.compile(r"[A-Za-z0-9_.-]+")
 
 @frozen
 class StateLocation:
-    """Where a state is: `url` for the client library, `schema`, and `display_url` for people."""
+    """Where a state is: `url` for libpq, `schema`, and `display_url` without user and password."""
 
     url: Sensitive = field(repr=False)
     schema: str
@@ -31,14 +34,14 @@ class StateLocation:
 
 
 def is_postgres_url(url: str) -> bool:
-    """Whether a state's url names a database of this sort."""
+    """Whether the scheme of a state's URL is postgresql or postgres."""
     return url.partition(":")[0].lower() in SCHEMES
 
 
 def parse_state_url(url: str, target: str) -> StateLocation:
-    """The place a URL (RFC 3986; libpq, "Connection URIs") names; InputError in words.
+    """Parse a state's URL (RFC 3986; libpq, "Connection URIs"); InputError if it is unusable.
 
-    `?schema=` names the schema, one a state; without it the target's name does.
+    The schema is `?schema=`, else `synapse_apply_TARGET`.
     """
     parts = urlsplit(url)
     user_info, _, hosts = parts.netloc.rpartition("@")
@@ -55,7 +58,7 @@ def parse_state_url(url: str, target: str) -> StateLocation:
     schema_names = [unquote(value) for name, _, value in pairs if name == "schema"]
     schema = schema_names[-1] if schema_names else f"{SCHEMA_PREFIX}{target}"
     _require_valid_schema_name(schema)
-    # As it came: how the rest is written is for the client library to judge.
+    # The rest is passed on as written, for libpq to parse. `schema` is our own parameter.
     query = "&".join("".join(pair) for pair in pairs if pair[0] != "schema")
     database = unquote(parts.path.removeprefix("/"))
     return StateLocation(
@@ -66,6 +69,7 @@ def parse_state_url(url: str, target: str) -> StateLocation:
 
 
 def _require_valid_schema_name(schema: str) -> None:
+    """InputError for a name that needs quoting, is reserved by PostgreSQL, or is too long."""
     if not _SCHEMA_PATTERN.fullmatch(schema) or schema.startswith("pg_"):
         raise _build_url_error(
             f"{schema!r} is no name for a schema",

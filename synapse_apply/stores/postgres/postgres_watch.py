@@ -1,4 +1,4 @@
-"""Ends the wait for a database that has stopped to answer, and whose machine has not."""
+"""How long a database that does not answer is waited for, although its machine still does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psycopg
 
 from synapse_apply.stores.database import Row
 
-# In seconds: more than a lease, and than the server lets us stand in line for a lock.
+# Seconds: longer than a lease (30 s) and than the server's lock_timeout (30 s).
 MAX_SECONDS = 45.0
 
 
@@ -20,12 +20,12 @@ MAX_SECONDS = 45.0
 def limit_connection_time(
     connection: psycopg.Connection[Row], max_seconds: float
 ) -> Iterator[None]:
-    """Break the connection when what is done with it takes longer than so many seconds.
+    """Shut the connection down if the block takes longer than `max_seconds`.
 
-    TCP notices a peer that is gone. A server process that stands still answers on that level, and
-    the client library would wait for it without end.
+    TCP keepalives detect a lost peer. They do not detect a server process that hangs, for which
+    libpq would wait for ever.
     """
-    # A descriptor of our own: the library's may be closed, and its number another's by then.
+    # A duplicate descriptor: libpq may close its own, whose number may then be another file's.
     with socket.socket(fileno=os.dup(connection.fileno())) as connection_socket:
         timer = Timer(max_seconds, _shut_down_socket, (connection_socket,))
         timer.daemon = True

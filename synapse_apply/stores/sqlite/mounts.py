@@ -1,4 +1,4 @@
-"""On which sort of file system a path lies."""
+"""Which file systems are unsafe for a state, and on which one a path is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NETWORK_FILE_SYSTEMS = {
 
 
 def build_network_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[Diagnostic, ...]:
-    """A warning where the path lies on a network file system; nothing where nobody can tell."""
+    """A warning for a path on a network file system; () if it is none, or unknown."""
     system_type = find_file_system_type(path, mounts_file)
     if system_type not in NETWORK_FILE_SYSTEMS:
         return ()
@@ -34,7 +34,7 @@ def build_network_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[
 
 
 def find_file_system_type(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
-    """The type of the mount that holds the path (proc_pid_mounts(5)), "" where unknown."""
+    """The file system type at a path, from the mount table (proc_pid_mounts(5)); "" if unknown."""
     try:
         lines = Path(mounts_file).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -43,10 +43,11 @@ def find_file_system_type(path: Path, mounts_file: str = MOUNTS_FILE) -> str:
     for _, escaped_mount_point, mount_type, *_ in (
         line.split(" ") for line in lines if line.count(" ") >= 3
     ):
+        # Blanks and backslashes in a mount point are written as octal escapes.
         mount_point = Path(
             re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped_mount_point)
         )
-        # Of two mounts at one point the later covers the earlier.
+        # Of two mounts at the same point the later one hides the earlier one.
         if path.is_relative_to(mount_point) and len(mount_point.parts) >= deepest:
             deepest, system_type = len(mount_point.parts), mount_type
     return system_type

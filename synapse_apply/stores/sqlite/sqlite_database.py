@@ -1,7 +1,7 @@
-"""The state store in one SQLite file, for one machine.
+"""How a state is stored in one SQLite file: created atomically, opened safely, replaced as a whole.
 
-A missing file is never made by looking at it, a new one appears under its name only when it is
-whole, and what another process put in its place is noticed at the next use.
+Opening never creates a file. A new file gets its name only when it is complete. If another process
+has replaced the file, the next use opens the new one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from synapse_apply.stores.backups import (
 from synapse_apply.stores.database import Row, SqlRunner, Statement, T
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.lock.lockfile import hold_lock_file
-from synapse_apply.stores.private_files import create_folders, create_own_file, sync_folder
 from synapse_apply.stores.snapshot import StateOrigin, read_origin
 from synapse_apply.stores.sql import SqlStore, utc_now
 from synapse_apply.stores.sqlite import sqlite_messages
@@ -36,7 +35,7 @@ from synapse_apply.stores.sqlite.mounts import MOUNTS_FILE, build_network_warnin
 # "SynA" in ASCII, in the header of every state file (sqlite.org/fileformat2, offset 68).
 APPLICATION_ID = 0x53796E41
 
-# How long a write waits for a reader of another process, in seconds.
+# Seconds that a write waits for a reader in another process.
 BUSY_TIMEOUT_SECONDS = 30.0
 
 
@@ -48,16 +47,19 @@ def open_sqlite(
     now: Callable[[], str] = utc_now,
     runner: LockRunner | None = None,
 ) -> SqlStore:
-    """The store at a path; nothing is read or made yet. `run_url` is shown to who waits."""
+    """The store at a path, not opened yet. `run_url` is shown to who waits for the lock."""
     database = SqliteDatabase(Path(path))
     return SqlStore(database, tool_version, now, runner or LockRunner(run_url))
 
 
 class SqliteDatabase:
-    """A Database (stores/database.py): one file, one connection, one thread at a time."""
+    """A Database (stores/database.py, which documents its methods) in one file.
+
+    It has one connection, which one thread uses at a time.
+    """
 
     def __init__(self, path: Path, mounts_file: str = MOUNTS_FILE) -> None:
-        """Links above our own folder are followed once; below it there may be none."""
+        """Links above our own folder are resolved now; below it no link is followed."""
         self._path = opening.resolve_base_links(path)
         self._mounts_file = mounts_file
         self._connection_lock = RLock()
@@ -96,9 +98,9 @@ class SqliteDatabase:
 
     @contextmanager
     def hold_creation_lock(self, operation: str) -> Iterator[None]:
-        """By a lock file: rows need a state. The system gives it back however a process ends."""
+        """Hold a lock file, since there is no lock row without a state; see `lockfile`."""
         with sqlite_messages.translate_errors(self.location, "Locking"):
-            create_folders(self._path.parent)
+            opening.create_folders(self._path.parent)
         with hold_lock_file(f"{self._path}.lock", self.location, operation):
             yield
 
@@ -121,8 +123,8 @@ class SqliteDatabase:
         check_backup: Callable[[SqlRunner], Sequence[Statement]],
         kept_path: str = "",
     ) -> str:
-        """The file that was here is kept as `<name>.before-restore`, a file whatever is in it."""
-        del kept_path  # a link must lie beside it
+        """The replaced file is kept as `NAME.before-restore`, readable or not."""
+        del kept_path  # a hard link must be on the same file system, and so beside the file
         saved_paths: list[Path] = []
         with self._connection_lock, open_intact_backup(source) as backup_connection:
             with sqlite_messages.translate_errors(source, "Reading"):
@@ -140,7 +142,7 @@ class SqliteDatabase:
         return str(saved_paths[0]) if saved_paths else ""
 
     def _keep_old_file_and_drop_journal(self, saved_paths: list[Path]) -> None:
-        """What the old file leaves behind must not meet the new one."""
+        """Link the old file to a free name, added to `saved_paths`; delete its journal."""
         self.close()
         if self.exists():
             saved_paths.append(
@@ -148,7 +150,7 @@ class SqliteDatabase:
                     self._path, self._path.with_name(f"{self._path.name}.{KEPT_FILE_SUFFIX}")
                 )
             )
-        # SQLite would play the old file's journal into the new one.
+        # SQLite would roll the old file's journal back into the new file.
         opening.remove_own_file(_build_companion_path(self._path, "-journal"))
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
@@ -158,7 +160,7 @@ class SqliteDatabase:
         )
 
     def _build_hard_link_warnings(self) -> tuple[Diagnostic, ...]:
-        """A warning where the file has two names: what one of two projects writes, both read."""
+        """A warning if the file has several names: two projects may share it by mistake."""
         file_stat = opening.stat_own_file(self._path)
         if file_stat is None or file_stat.st_nlink == 1:
             return ()
@@ -188,13 +190,13 @@ class SqliteDatabase:
                 yield make_sqlite_runner(connection, self.location)
                 connection.execute("COMMIT")
             except BaseException:
-                # SQLite has rolled back by itself where the disk was full.
+                # If the disk was full, SQLite has rolled back already.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
 
     def _connect_to_current_file(self) -> sqlite3.Connection:
-        """The connection to the file that has the name now."""
+        """The connection to the file that has the path now; StateError if there is none."""
         file_stat = opening.stat_own_file(self._path)
         if file_stat is None:
             self.close()
@@ -210,11 +212,11 @@ class SqliteDatabase:
     # back and undo a commit that was acknowledged; EXTRA also syncs the folder. Not the write-ahead
     # log: a state is one file, so that a copy of the file is a copy of the state.
     def _open_connection_to_same_file(self, file_stat: os.stat_result) -> sqlite3.Connection:
-        """A connection to the file that was found.
+        """Open the file with this stat; StateError if the path means another one by now.
 
-        SQLite opens by the path alone and cannot be told to follow no link. So the file and what
-        SQLite keeps beside it are looked at before, and it is read only when the name still means
-        the same file afterwards. SQLite would play a journal that lies there into the state.
+        SQLite opens by path only, and would follow a link. So the file and its companions are
+        checked before, and the file's identity again afterwards. Companions are checked since
+        SQLite applies a journal that lies beside the file.
         """
         for suffix in ("-journal", "-wal", "-shm"):
             opening.stat_own_file(_build_companion_path(self._path, suffix))
@@ -238,39 +240,39 @@ class SqliteDatabase:
 def _create_file_then_rename(
     path: Path, before_rename: Callable[[], None] = lambda: None
 ) -> Iterator[Path]:
-    """A private file beside `path` that takes its name when the block ends well."""
+    """A new private file that replaces `path`, durably, if the block succeeds; else is removed."""
     new_path = path.with_name(f"{path.name}.{uuid4().hex[:12]}.new")
     with sqlite_messages.translate_errors(str(path), "Making"):
-        create_folders(path.parent)
-        create_own_file(new_path)
+        opening.create_folders(path.parent)
+        opening.create_own_file(new_path)
         try:
             yield new_path
             before_rename()
             opening.replace_own_file(path, new_path.name)
-            sync_folder(path.parent)
+            opening.sync_folder(path.parent)
         finally:
             opening.remove_own_file(new_path)
 
 
 def _build_companion_path(path: Path, suffix: str) -> Path:
-    """A file that SQLite keeps beside a database."""
+    """The path of SQLite's file beside a database; `suffix` is -journal, -wal or -shm."""
     return path.with_name(f"{path.name}{suffix}")
 
 
 def _require_same_file(path: Path, expected_stat: os.stat_result) -> None:
-    """UntrustedFileError where the name means another file now."""
+    """UntrustedFileError if the path means another file than the expected one now."""
     current_stat = opening.stat_own_file(path)
     if current_stat is None or not os.path.samestat(current_stat, expected_stat):
         raise opening.build_untrusted_error(path, "was replaced while it was opened")
 
 
 def _connect_in_mode(path: Path, mode: str) -> sqlite3.Connection:
-    """`mode` is rw or ro: neither makes a file that is missing."""
+    """Connect with `mode` rw or ro, neither of which creates a missing file."""
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
-        isolation_level=None,
+        isolation_level=None,  # no implicit transactions: BEGIN and COMMIT are written out
         check_same_thread=False,
     )
 
@@ -281,10 +283,10 @@ def _open_for_writing(path: Path) -> closing[sqlite3.Connection]:
 
 @contextmanager
 def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
-    """A backup, read only; StateError unless it is a whole state that this version can read."""
+    """Open a backup read-only; StateError unless it is an intact state of a known format."""
     path = Path(source)
     if opening.is_below_own_folder(path):
-        # A person may name a link elsewhere; what restores leave here are plain files.
+        # Elsewhere a user may name a link. In our own folder restores leave plain files only.
         for suffix in ("", "-journal", "-wal", "-shm"):
             opening.stat_own_file(_build_companion_path(path, suffix))
     if not path.is_file():
@@ -298,7 +300,7 @@ def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
 
 
 def read_backup_origin(source: str) -> StateOrigin:
-    """Which state a backup is of; StateError as `open_intact_backup`."""
+    """Which state a backup is of; StateError as for `open_intact_backup`."""
     with (
         open_intact_backup(source) as connection,
         sqlite_messages.translate_errors(source, "Reading"),
@@ -307,7 +309,7 @@ def read_backup_origin(source: str) -> StateOrigin:
 
 
 def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> Path:
-    """A new state file with these rows, at this path or the next one that nothing has."""
+    """Write these rows to a new state file at the first free name; returns its path."""
     path = next(
         candidate for candidate in iter_numbered_paths(first_path) if not candidate.exists()
     )
@@ -319,13 +321,14 @@ def write_new_state_file(statements: Sequence[Statement], first_path: Path) -> P
 
 
 def make_sqlite_runner(connection: sqlite3.Connection, location: str) -> SqlRunner:
-    """How work runs its statements on a connection; StateError for a cell of another type.
+    """A function that runs statements on the connection and checks the types of result cells.
 
-    Columns of SQLite take values of any type, whatever they were declared as.
+    SQLite columns accept values of any type, whatever their declaration. StateError (damaged) for
+    a cell of a wrong type.
     """
 
     def run_statement(statement: str, values: Sequence[object]) -> list[Row]:
-        # One that failed half way holds the file's lock until it is closed.
+        # Closed explicitly: a failed statement keeps the file's lock until its cursor is closed.
         with closing(connection.execute(statement, values)) as cursor:
             rows: list[Row] = cursor.fetchall()
             if rows:
@@ -355,7 +358,7 @@ def _execute_statements(statements: Sequence[Statement], connection: sqlite3.Con
 
 
 def _require_readable_state(connection: sqlite3.Connection, location: str) -> None:
-    """StateError unless this is a state of ours that this version can read."""
+    """StateError unless this is a state file (by application id) of a known format."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (format_number,) = connection.execute("PRAGMA user_version").fetchone()
     (table_count,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
@@ -367,7 +370,7 @@ def _require_readable_state(connection: sqlite3.Connection, location: str) -> No
 
 
 def _require_intact_state(connection: sqlite3.Connection, location: str) -> None:
-    """Also every page: a damaged backup must not take the place of anything."""
+    """As `_require_readable_state`, and StateError for damaged pages (PRAGMA quick_check)."""
     _require_readable_state(connection, location)
     (check_result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if check_result != "ok":

@@ -1,4 +1,4 @@
-"""SQLite's and the file system's errors in words: what happened, where, and what to do."""
+"""Which StateError each error of SQLite and of the file system becomes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ PRIMARY_CODE_MASK = 0xFF  # extended result codes keep the primary one in the lo
 
 @contextmanager
 def translate_errors(location: str, activity: str) -> Iterator[None]:
-    """Turn an error of the block into a StateError that names the place."""
+    """Turn errors of the block into StateErrors that name `location`.
+
+    `activity` begins the message: Reading, Opening, Writing, ...
+    """
     try:
         yield
     except sqlite3.Error as problem:
@@ -52,6 +55,7 @@ def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) ->
         )
     if code == sqlite3.SQLITE_IOERR:
         return _build_io_error(location, activity, str(problem))
+    # "no such table" and "no such column" have only the general code SQLITE_ERROR.
     if str(problem).startswith("no such "):
         return state_messages.build_damaged_state_error(location, str(problem))
     return StateError(
@@ -60,7 +64,7 @@ def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) ->
 
 
 def _build_io_error(location: str, activity: str, reason: str) -> StateError:
-    """A quota and a limit on the size of files come as this, not as a full disk."""
+    """The error for SQLITE_IOERR, which also stands for a quota or a limit on file sizes."""
     return StateError(
         error_finding(
             "The disk does not take or give the state",
