@@ -48,6 +48,7 @@ class Console:
         """The face that a command's options ask for."""
         as_lines, as_events = bool(options.get("as_lines")), bool(options.get("as_events"))
         as_json = as_lines or as_events or bool(options.get("as_json"))
+        as_json = as_json or options.get("output_format") == "json"
         color, typed_target = options.get("color") or "auto", options.get("target") or ""
         return cls(
             as_json, color, as_lines=as_lines, typed_target=typed_target, as_events=as_events

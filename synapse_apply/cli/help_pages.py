@@ -27,6 +27,22 @@ class CommandEntry:
     section: str = "Commands"
 
 
+@frozen
+class RenamedCommand:
+    """What a name of before runs: the command `name` of `module`, with `first_arguments` in front.
+
+    `name` is what takes its place, as it is typed now.
+    """
+
+    module: str
+    name: str
+    first_arguments: tuple[str, ...] = ()
+
+    @property
+    def new_words(self) -> str:
+        return " ".join((self.name, *self.first_arguments))
+
+
 class Terminated(BaseException):
     """SIGTERM or SIGHUP: unwinds as Ctrl-C does, so that locks and servers are given back."""
 
@@ -112,12 +128,17 @@ class LazyGroup(click.Group):
         *args: Any,
         entries: Mapping[str, CommandEntry],
         sections: Mapping[str, TextPairs] | None = None,
+        renamed: Mapping[str, RenamedCommand] | None = None,
         **settings: Any,
     ) -> None:
-        """`sections` are further headings of the help page."""
+        """`sections` are further headings of the help page.
+
+        `renamed` are names of before, of one or two words; they work and are not listed.
+        """
         settings["context_settings"] = _CONTEXT_SETTINGS
         super().__init__(*args, **settings)
         self.entries = entries
+        self._renamed = renamed or {}
         self._sections = sections or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click has it
@@ -146,14 +167,38 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a near name where there is one."""
+        """As click does, with a near name where there is one.
+
+        A name of before runs what takes its place, and warns on stderr.
+        """
+        for word_count in (1, 2):
+            old_name = " ".join(args[:word_count])
+            if (renamed := self._renamed.get(old_name)) is not None:
+                click.echo(
+                    f"Warning: `{old_name}` is now `{renamed.new_words}`\n"
+                    "  The old name works in this version alone.\n",
+                    err=True,
+                )
+                command: click.Command = import_module(renamed.module).command
+                return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
+            self._reject_renamed_group(ctx, args[0])
             from difflib import get_close_matches
 
             close_names = get_close_matches(args[0], self.entries, n=1)
             hint = f" Did you mean {close_names[0]!r}?" if close_names else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _reject_renamed_group(self, ctx: click.Context, name: str) -> None:
+        """A usage error for a group of before that says what its commands are called now."""
+        successors = [
+            f"`{old_name}` is now `{renamed.new_words}`"
+            for old_name, renamed in self._renamed.items()
+            if old_name.startswith(f"{name} ")
+        ]
+        if successors:
+            raise click.UsageError(f"There is no command {name!r}: {', '.join(successors)}.", ctx)
 
     def format_commands(
         self,

@@ -27,6 +27,7 @@ FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
 @click.group(
     cls=LazyGroup,
     entries=registry.COMMANDS,
+    renamed=registry.RENAMED_COMMANDS,
     sections={"Exit codes": registry.EXITS, "Environment": registry.ENVIRONMENT},
 )
 @click.version_option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synapse_apply.cli.help_pages import CommandEntry
+from synapse_apply.cli.help_pages import CommandEntry, RenamedCommand
 
 _START_SECTION, _MAIN_SECTION, _DETAIL_SECTION, _FURTHER_SECTION = (
     "Getting started",
@@ -69,18 +69,12 @@ COMMANDS = {
     "agents": _build_entry(
         "commands.agents.group", "Check the health of a target's agents.", _DETAIL_SECTION
     ),
+    "get": _build_entry(
+        "commands.get", "Show or list plugins, releases, storages as live.", _LIVE_SECTION
+    ),
     "run": _build_entry("commands.run", "Run a plugin, and follow its job.", _LIVE_SECTION),
     "jobs": _build_entry(
         "commands.jobs.group", "List, show, follow, stop and update jobs.", _LIVE_SECTION
-    ),
-    "plugins": _build_entry(
-        "commands.plugins.group", "Show a plugin as it is live.", _LIVE_SECTION
-    ),
-    "releases": _build_entry(
-        "commands.releases.group", "Show and list releases as they are live.", _LIVE_SECTION
-    ),
-    "storages": _build_entry(
-        "commands.storages.group", "Show and list storages, without their secrets.", _LIVE_SECTION
     ),
     "emulator": _build_entry(
         "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
@@ -129,15 +123,6 @@ JOBS = {
     "stop": _build_entry("commands.jobs.stop", "Stop a job (API v2)."),
     "update": _build_entry("commands.jobs.update", "Report on a job: status, progress, result."),
 }
-PLUGINS = {"get": _build_entry("commands.plugins.get", "Show a plugin.")}
-RELEASES = {
-    "list": _build_entry("commands.releases.listing", "List the releases of a plugin."),
-    "get": _build_entry("commands.releases.get", "Show a release."),
-}
-STORAGES = {
-    "list": _build_entry("commands.storages.listing", "List the storages."),
-    "get": _build_entry("commands.storages.get", "Show a storage."),
-}
 PACKAGE = {
     "check": _build_entry(
         "commands.package.check", "Say what the platform would refuse or ignore in it."
@@ -160,9 +145,21 @@ EMULATOR = {
 AGENTS = {
     "check": _build_entry("commands.agents.check", "Check the health of agents."),
 }
-GROUPS = frozenset(
-    {"package", "state", "agents", "jobs", "plugins", "releases", "storages", "emulator"}
-)
+GROUPS = frozenset({"package", "state", "agents", "jobs", "emulator"})
+
+
+def _build_renamed(name: str, *first_arguments: str, module: str) -> RenamedCommand:
+    return RenamedCommand(f"{_CLI_PACKAGE}.{module}", name, first_arguments)
+
+
+# Names of before, which work for one more version: no help lists them, and each warns.
+RENAMED_COMMANDS = {
+    "plugins get": _build_renamed("get", "plugin", module="commands.get"),
+    "releases get": _build_renamed("get", "release", module="commands.get"),
+    "releases list": _build_renamed("get releases --plugin", module="commands.releases_list"),
+    "storages get": _build_renamed("get", "storage", module="commands.get"),
+    "storages list": _build_renamed("get", "storages", module="commands.get"),
+}
 
 EXITS = (
     ("0", "fine"),

@@ -41,11 +41,23 @@ def read_owner(live_backend: LiveBackend, prefix: str, member: LiveObject) -> Li
     )
 
 
-def list_storages(live_backend: LiveBackend) -> list[LiveObject]:
-    """Every storage this token sees. The items of a list may be short of fields."""
-    _, binding = live_backend.find_kind_and_binding("storage")
-    return _decode_objects(
-        live_backend, "storage", list_if_supported(live_backend.api, binding) or ()
+def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
+    """Every object of a kind that this token sees. The items of a list may be short of fields.
+
+    InputError where this backend has no such list.
+    """
+    kind, binding = live_backend.find_kind_and_binding(prefix)
+    raws = list_if_supported(live_backend.api, binding)
+    if raws is not None:
+        return _decode_objects(live_backend, prefix, raws)
+    name, owner = kind.kind.lower(), kind.series_field
+    raise InputError.from_summary(
+        f"This backend has no list of {name}s",
+        f"API {binding.api} of target {live_backend.target.name} cannot list every {name}.",
+        f"`synapse-apply get {prefix}s --{owner} NAME` lists those of one {owner}."
+        if owner
+        else f"`synapse-apply get {prefix} NAME` shows one, and `synapse-apply state list` lists "
+        "those that are recorded.",
     )
 
 

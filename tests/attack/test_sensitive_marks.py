@@ -112,8 +112,8 @@ def views(place: Workplace) -> list[Ran]:
 def views_by_hand(place: Workplace) -> list[Ran]:
     """What is live, asked for without a look at what is declared."""
     return [
-        place.run("plugins", "get", "id=1", code=0),
-        place.run("plugins", "get", "id=1", "--json", code=0),
+        place.run("get", "plugin", "id=1", code=0),
+        place.run("get", "plugin", "id=1", "--json", code=0),
     ]
 
 
@@ -206,7 +206,7 @@ def test_a_manifest_that_no_longer_names_it(
 
 @pytest.mark.parametrize("manifest", ["gone", "broken", "no state"])
 def test_objects_by_hand_where_little_is_known(place: Workplace, manifest: str) -> None:
-    """`plugins get` goes by the record, by the manifest, or by what either of them still tells."""
+    """`get plugin` goes by the record, by the manifest, or by what either of them still tells."""
     hide_variables(place)
     if manifest == "gone":
         (place.root / "manifests/plugins.yaml").unlink()
@@ -224,7 +224,7 @@ def test_objects_by_hand_where_the_state_is_of_another_backend(place: Workplace)
     rules = json.loads((place.root / "synapse-apply.yaml").read_text(encoding="utf-8"))
     rules["targets"]["prod"]["tenant"] = ""
     place.write("synapse-apply.yaml", json.dumps(rules))
-    shown = place.run("plugins", "get", "id=1", code=0)
+    shown = place.run("get", "plugin", "id=1", code=0)
     assert "quality = (sensitive)" in shown.out
     assert_hidden(place, shown)
 

@@ -33,11 +33,11 @@ COMMANDS = (
     "jobs logs {job} --follow",
     "jobs update {job} --progress 5",
     "doctor",
-    "plugins get plugin-0",
-    "releases list plugin-0",
-    "releases get plugin-0@1.0.0",
-    "storages list",
-    "storages get storage-0",
+    "get plugin plugin-0",
+    "get releases --plugin plugin-0",
+    "get release plugin-0@1.0.0",
+    "get storages",
+    "get storage storage-0",
 )
 
 
@@ -129,7 +129,7 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("command", ["plan --parallelism 1", "storages get storage-0"])
+@pytest.mark.parametrize("command", ["plan --parallelism 1", "get storage storage-0"])
 @pytest.mark.parametrize("body", UNREADABLE)
 def test_what_cannot_be_read_is_told_with_the_request_id(
     bench: Bench, command: str, body: str

@@ -230,9 +230,9 @@ BY_HAND: list[list[str]] = [
     ["jobs", "get", "j-1", "--json"],
     ["jobs", "logs", "j-1"],
     ["jobs", "logs", "j-1", "--follow", "--timeout=0.3"],
-    ["storages", "list"],
-    ["storages", "list", "--json"],
-    ["plugins", "get", "yolo", "--json"],
+    ["get", "storages"],
+    ["get", "storages", "--json"],
+    ["get", "plugin", "yolo", "--json"],
 ]
 
 

@@ -40,8 +40,8 @@ e: [broken
 """
 COMMANDS = [
     ("jobs", "list"), ("jobs", "list", "--json"), ("jobs", "get", "7"), ("jobs", "logs", "7"),
-    ("storages", "get", "id=3"), ("storages", "get", "id=3", "--json"), ("storages", "list"),
-    ("run", "yolo"), ("run", "yolo", "--json"), ("plugins", "get", "id=1"),
+    ("get", "storage", "id=3"), ("get", "storage", "id=3", "--json"), ("get", "storages"),
+    ("run", "yolo"), ("run", "yolo", "--json"), ("get", "plugin", "id=1"),
 ]  # fmt: skip
 
 

@@ -43,9 +43,9 @@ _COMMANDS = (
     ("jobs", "show", "1", "--json"),
     ("export", "--all", "--to", "out"),
     ("show", "storage/raw-data"),
-    ("storages", "list"),
-    ("plugins", "show", "1"),
-    ("releases", "list", "1"),
+    ("get", "storages"),
+    ("get", "plugin", "1"),
+    ("get", "releases", "--plugin", "1"),
     ("settle",),
     ("import", "--all"),
 )

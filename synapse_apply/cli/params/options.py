@@ -24,7 +24,10 @@ CommandBody = Callable[..., int]
 
 
 def add_json_options(body: CommandBody) -> CommandBody:
-    """--json, --color and --no-color; the body is called with `console`."""
+    """--json, --color and --no-color; the body is called with `console`.
+
+    A command that has `add_output_format_option` below this takes `-o json`, too.
+    """
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @click.option(
@@ -34,10 +37,22 @@ def add_json_options(body: CommandBody) -> CommandBody:
     )
     @click.option("--no-color", "color", flag_value="never", help="The same as --color=never.")
     @functools.wraps(body)
-    def call_with_console(*, as_json: bool, color: str | None, **parameters: Any) -> int:
-        return body(console=Console(as_json, color or "auto"), **parameters)
+    def call_with_console(
+        *, as_json: bool, color: str | None, output_format: str | None = None, **parameters: Any
+    ) -> int:
+        is_json = as_json or output_format == "json"
+        return body(console=Console(is_json, color or "auto"), **parameters)
 
     return call_with_console
+
+
+add_output_format_option = click.option(
+    "-o",
+    "--output",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    help="`json` is the same as --json.",
+)
 
 
 def add_event_options(body: CommandBody) -> CommandBody:

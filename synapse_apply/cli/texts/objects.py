@@ -15,6 +15,12 @@ from synapse_apply.views.text.record import (
 from synapse_apply.views.text.tables import render_table
 from synapse_apply.views.text.values import SECRET_TYPES, SENSITIVE_TEXT
 
+_COLUMNS = {
+    "plugin": ("name", "code", "version"),
+    "release": ("version", "is_stable", "changelog"),
+    "storage": ("name", "provider", "category"),
+}
+
 
 def show_live_object(
     console: Console,
@@ -55,9 +61,12 @@ def show_live_object(
 
 
 def list_live_objects(
-    console: Console, kind: str, live_objects: Sequence[LiveObject], fields: Sequence[str]
+    console: Console, kind: str, live_objects: Sequence[LiveObject], absent_text: str = ""
 ) -> int:
-    """A row an object, with some of its fields."""
+    """A row an object, with some of its fields; `absent_text` on stderr where there is none."""
+    fields = _COLUMNS[kind]
+    if not live_objects:
+        console.write_stderr(f"{absent_text or f'There is no {kind}.'}\n")
     if console.as_json:
         console.write_document(
             {f"{kind}s": [_build_live_document(kind, live_object) for live_object in live_objects]}

@@ -62,7 +62,7 @@ def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> N
         "FOO=1 synapse-apply nothing --x", "synapse-apply completion ",
     )  # fmt: skip
     assert list(found.values()) == [
-        ["plan", "plugins"],
+        ["plan"],
         ["rebind", "rekey", "restore", "recover"],
         ["--no-verify", "--no-adopt", "--no-color"],
         [],

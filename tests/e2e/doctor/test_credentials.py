@@ -102,11 +102,11 @@ def test_what_is_missing_is_told_with_all_that_was_looked_at(laptop: Laptop) -> 
     for source in ("url of the target", "SYNAPSE_HOST", "config.json is not there"):
         assert source in said
     laptop.write("../home/.synapse/config.json", "{")
-    said = laptop.run("plugins", "get", "id=1", code=1).err
+    said = laptop.run("get", "plugin", "id=1", code=1).err
     assert f"{PLACE} cannot be used: it is no JSON object (line 1, column 2)" in said
     assert "Set targets.NAME.url in the project file, or SYNAPSE_HOST" in said
     laptop.login(host="https://backend.invalid", user_token="any")
-    said = laptop.run("plugins", "get", "id=1", code=1).err
+    said = laptop.run("get", "plugin", "id=1", code=1).err
     assert f"{PLACE} has no access_token, only a user_token" in said
 
 

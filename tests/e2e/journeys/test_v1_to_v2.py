@@ -129,7 +129,7 @@ def test_ids_of_v1_lead_nowhere_on_v2(
     there.apply()
     kept = there.write("inventory.yaml", there.run("state", "inventory", code=0).out)
     there.edit("synapse-apply.yaml", V1, V2)
-    assert "# plugin 500001 (API v2)" in there.run("plugins", "get", "plugin/yolo", code=0).text
+    assert "# plugin 500001 (API v2)" in there.run("get", "plugin", "plugin/yolo", code=0).text
     drift = there.run("drift", "--unmanaged", "--json", code=1).document
     assert (drift["drifted"], drift["summary"]["changed"]) == (False, 0)
     assert [one["id"] for one in drift["unmanaged"]] == ["500002"]

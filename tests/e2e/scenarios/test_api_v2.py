@@ -202,9 +202,9 @@ def test_commands_by_hand_know_both_versions(there: Workplace, server: Server) -
     """Plugins and releases are shown as v2 has them; runs and jobs are v1's, by the code."""
     declare(there, PLUGIN, RELEASE, NEWER)
     there.apply()
-    listed = there.run("releases", "list", "yolo", "--json", code=0).document
+    listed = there.run("get", "releases", "--plugin", "yolo", "--json", code=0).document
     assert [one["values"]["version"] for one in listed["releases"]] == ["1.1.0", "1.0.0"]
-    assert "API v2" in there.run("plugins", "get", "plugin/yolo", code=0).out
+    assert "API v2" in there.run("get", "plugin", "plugin/yolo", code=0).out
     there.run("run", "plugin/yolo", code=0)
     assert server.call("GET", "_emulator/requests/")["last"][-1]["path"] == "/plugins/yolo/run/"
     assert "1.1.0" in there.run("jobs", "list", "--plugin", "plugin/yolo", code=0).out

@@ -27,9 +27,9 @@ def bare(tmp_path: Path) -> Callable[..., Workplace]:
 def test_a_plugin_by_id_code_and_recorded_name(applied: Workplace, server: Server) -> None:
     """As text, and the same as a document."""
     for named in ("1", "id=1", "yolo", "plugin/yolo"):
-        ran = applied.run("plugins", "get", named, code=0)
+        ran = applied.run("get", "plugin", named, code=0)
         assert ran.out.startswith('# plugin 1 (API v1)\nplugin "Yolo" {\n    id ')
-    document = applied.run("plugins", "get", "yolo", "--json", code=0).document
+    document = applied.run("get", "plugin", "yolo", "--json", code=0).document
     assert (document["id"], document["values"]["code"]) == ("1", "yolo")
     assert document["sensitive_values"] == {}
 
@@ -39,11 +39,11 @@ def test_without_state_a_plugin_is_found_by_its_code(
 ) -> None:
     """Through its releases; by its name only where the backend lists plugins."""
     place = bare(server)
-    assert place.run("plugins", "get", "yolo", "--json", code=0).document["id"] == "1"
-    ran = place.run("plugins", "get", "Yolo", code=1)
+    assert place.run("get", "plugin", "yolo", "--json", code=0).document["id"] == "1"
+    ran = place.run("get", "plugin", "Yolo", code=1)
     assert "No plugin 'Yolo' is recorded in the state or found on target prod" in ran.err
     server.switch(plugin_list="list")
-    assert place.run("plugins", "get", "Yolo", "--json", code=0).document["id"] == "1"
+    assert place.run("get", "plugin", "Yolo", "--json", code=0).document["id"] == "1"
     assert not (place.root / ".synapse-apply").exists()
 
 
@@ -51,32 +51,34 @@ def test_releases(applied: Workplace, server: Server, bare: Callable[..., Workpl
     """Listed by code, name or id of their plugin; shown by id, or by code and version."""
     for place in (applied, bare(server)):
         for named in ("yolo", "id=1"):
-            lines = place.run("releases", "list", named, code=0).out.splitlines()
+            lines = place.run("get", "releases", "--plugin", named, code=0).out.splitlines()
             assert lines[0].split() == ["ID", "VERSION", "IS_STABLE", "CHANGELOG", "CREATED"]
             assert lines[1].split()[:4] == ["1", "1.0.0", "yes", "First"]
         for named in ("1", "yolo@1.0.0"):
-            found = place.run("releases", "get", named, "--json", code=0).document
+            found = place.run("get", "release", named, "--json", code=0).document
             assert (found["id"], found["values"]["version"]) == ("1", "1.0.0")
-    ran = applied.run("releases", "list", "nobody", code=0)
+    ran = applied.run("get", "releases", "--plugin", "nobody", code=0)
     assert (ran.out, ran.err) == ("", "There is no release of this plugin, or no such plugin.\n")
 
 
 def test_a_release_with_its_plugin(applied: Workplace, server: Server) -> None:
-    """As text and as JSON, the plugin as `plugins get` has it; a secret in it is never shown."""
-    text = applied.run("releases", "get", "yolo@1.0.0", "--expand", "plugin", code=0).out
+    """As text and as JSON, the plugin as `get plugin` has it; a secret in it is never shown."""
+    text = applied.run("get", "release", "yolo@1.0.0", "--expand", "plugin", code=0).out
     assert text.startswith('# release "1.0.0"') or "release" in text.splitlines()[0]
     assert 'plugin "' in text
-    ran = applied.run("releases", "get", "1", "--expand", "plugin", "--json", code=0).document
+    ran = applied.run("get", "release", "1", "--expand", "plugin", "--json", code=0).document
     assert (ran["id"], ran["expanded"]["plugin"]["id"]) == ("1", "1")
     assert ran["expanded"]["plugin"]["values"]["code"] == "yolo"
-    assert "expanded" not in applied.run("releases", "get", "1", "--json", code=0).document
+    assert "expanded" not in applied.run("get", "release", "1", "--json", code=0).document
 
 
 def test_releases_are_listed_as_versions(applied: Workplace, server: Server) -> None:
     """The newest first, 1.10 after 1.9; what is no version is last."""
     for version in ("1.10.0", "nightly", "1.9.0"):
         server.call("POST", "plugin_releases/", {"plugin": 1, "version": version})
-    listed = applied.run("releases", "list", "yolo", "--json", code=0).document["releases"]
+    listed = applied.run("get", "releases", "--plugin", "yolo", "--json", code=0).document[
+        "releases"
+    ]
     versions = [one["values"]["version"] for one in listed]
     assert versions == ["1.10.0", "1.9.0", "1.0.0", "nightly"]
 
@@ -84,12 +86,12 @@ def test_releases_are_listed_as_versions(applied: Workplace, server: Server) -> 
 def test_a_plugin_without_a_code_lists_no_releases(applied: Workplace, server: Server) -> None:
     """The API lists them by code alone, and says so."""
     plugin = server.call("POST", "plugins/", {"name": "No code"})["id"]
-    ran = applied.run("releases", "list", str(plugin), code=1)
+    ran = applied.run("get", "releases", "--plugin", str(plugin), code=1)
     assert "This plugin has no code" in ran.err
 
 
 @pytest.mark.parametrize(
-    "typed", ["plugins get 77", "releases get 77", "storages get 77", "releases get yolo@9.9.9"]
+    "typed", ["get plugin 77", "get release 77", "get storage 77", "get release yolo@9.9.9"]
 )
 def test_what_is_not_there(applied: Workplace, typed: str) -> None:
     """In words, with the request id."""
@@ -100,26 +102,39 @@ def test_what_is_not_there(applied: Workplace, typed: str) -> None:
 
 def test_storages(applied: Workplace, server: Server) -> None:
     """Listed, and found by id, name and recorded name."""
-    lines = applied.run("storages", "list", code=0).out.splitlines()
+    lines = applied.run("get", "storages", code=0).out.splitlines()
     assert lines[0].split() == ["ID", "NAME", "PROVIDER", "CATEGORY", "CREATED"]
     assert lines[1].split()[:5] == ["1", "Raw", "data", "file_system", "internal"]
     for named in ("1", "Raw data", "raw-data", "storage/raw-data"):
-        found = applied.run("storages", "get", named, "--json", code=0).document
+        found = applied.run("get", "storage", named, "--json", code=0).document
         assert found["values"]["configuration"] == {"base_path": "/data/raw"}
+
+
+def test_a_backend_without_a_list_of_a_kind(applied: Workplace, server: Server) -> None:
+    """`get plugins` says so, and names what can be had; with a list it is one row a plugin."""
+    said = applied.run("get", "plugins", code=1).err
+    assert "This backend has no list of plugins" in said
+    assert "`synapse-apply state list` lists those that are recorded" in said
+    said = applied.run("get", "releases", code=1).err
+    assert "`synapse-apply get releases --plugin NAME` lists those of one plugin" in said
+    server.switch(plugin_list="list")
+    lines = applied.run("get", "plugins", code=0).out.splitlines()
+    assert lines[0].split() == ["ID", "NAME", "CODE", "VERSION", "CREATED"]
+    assert lines[1].split()[:3] == ["1", "Yolo", "yolo"]
 
 
 def test_two_storages_of_one_name(applied: Workplace, server: Server) -> None:
     """Both ids are named, none is chosen."""
     for _ in range(2):
         server.call("POST", "storages/", {"name": "twin", "provider": "minio"})
-    ran = applied.run("storages", "get", "twin", code=1)
+    ran = applied.run("get", "storage", "twin", code=1)
     assert "'twin' is the name of ids 2, 3" in ran.err
 
 
 def test_a_korean_name_keeps_columns_apart(applied: Workplace, server: Server) -> None:
     """Wide letters take two cells."""
     server.call("POST", "storages/", {"name": "원본", "provider": "minio"})
-    lines = applied.run("storages", "list", code=0).out.splitlines()
+    lines = applied.run("get", "storages", code=0).out.splitlines()
     assert "2   원본      minio " in lines[2]
     assert "1   Raw data  file_system" in lines[1]
 
@@ -151,11 +166,11 @@ def test_no_secret_shows(
     for number, stored in enumerate(storages):
         body = {"name": f"s{number}", "category": "external", **stored}
         server.call("POST", "_emulator/objects/storage/", {"body": body, "tenant": "acme"})
-    ran = [place.run("storages", "list", code=0), place.run("storages", "list", "--json", code=0)]
+    ran = [place.run("get", "storages", code=0), place.run("get", "storages", "--json", code=0)]
     for number in range(len(storages)):
         ran += [
-            place.run("storages", "get", str(number + 1), code=0),
-            place.run("storages", "get", f"s{number}", "--json", code=0),
+            place.run("get", "storage", str(number + 1), code=0),
+            place.run("get", "storage", f"s{number}", "--json", code=0),
         ]
     for one in ran:
         assert leaks(one.text.encode()) == [], one.text

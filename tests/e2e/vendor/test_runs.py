@@ -245,7 +245,7 @@ def test_an_import_looks_at_the_bytes(backend, create_project, is_ours):
 
 def test_a_release_is_shown_with_its_plugin(backend, applied):
     release = str(backend.world.releases[0]["id"])
-    ran = applied.run("releases", "get", release, "--expand", "plugin", "--json", code=0)
+    ran = applied.run("get", "release", release, "--expand", "plugin", "--json", code=0)
     assert '"code": "yolo"' in ran.out
 
 

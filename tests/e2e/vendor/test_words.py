@@ -42,9 +42,9 @@ def test_the_signature_of_a_file_is_never_shown_or_stored(backend, applied):
     """Not by any command that shows a release, and in no file of the project."""
     release = str(backend.world.releases[0]["id"])
     ran = [
-        applied.run("releases", "get", release, code=None),
-        applied.run("releases", "get", release, "--json", code=None),
-        applied.run("releases", "list", "yolo", code=None),
+        applied.run("get", "release", release, code=None),
+        applied.run("get", "release", release, "--json", code=None),
+        applied.run("get", "releases", "--plugin", "yolo", code=None),
         applied.run("plan", "--json", code=None),
         applied.run("show", "release/yolo", code=None),
         applied.run("verify", "--bytes", "release/yolo", code=None),

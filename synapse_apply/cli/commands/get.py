@@ -1,0 +1,124 @@
+"""`synapse-apply get`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from synapse_apply.cli.console import Console
+from synapse_apply.cli.help_pages import manual_command
+from synapse_apply.cli.params import options
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.invocation import Invocation
+
+_KINDS = ("plugin", "release", "storage")
+_KIND_BY_WORD = {word: kind for kind in _KINDS for word in (kind, f"{kind}s")}
+
+
+@manual_command(
+    "get",
+    examples=[
+        ("synapse-apply get storages", "A line for each storage."),
+        ("synapse-apply get storage raw-data", "One, by its name there or in the state."),
+        (
+            "synapse-apply get plugin yolo -o json",
+            "By its code or its recorded name, for a script.",
+        ),
+        ("synapse-apply get plugin id=123", "By its id."),
+        ("synapse-apply get release/yolo@1.2.0", "By its address."),
+        ("synapse-apply get release yolo@1.2.0 --expand plugin", "With the plugin it belongs to."),
+        ("synapse-apply get releases --plugin yolo", "The releases of a plugin, newest first."),
+    ],
+    exits=[
+        ("0", "shown; a list also where there is none"),
+        ("1", "there is no such object, or it could not be read"),
+    ],
+)
+@options.add_json_options
+@options.add_target_options
+@options.add_output_format_option
+@click.argument("kind", metavar="KIND")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option(
+    "--plugin",
+    metavar="PLUGIN",
+    help="With `releases`: those of this plugin: its code, its recorded name, or id=123.",
+)
+@click.option(
+    "--expand", type=click.Choice(["plugin"]), multiple=True,
+    help="With a release: show what it belongs to as well, secrets left out."
+)  # fmt: skip
+def command(
+    *,
+    console: Console,
+    invocation: Invocation,
+    kind: str,
+    name: str | None,
+    plugin: str | None,
+    expand: tuple[str, ...],
+) -> int:
+    """Show live objects as the backend has them: one by its NAME, or a list of all.
+
+    KIND is plugin, release or storage, or its plural; KIND/NAME is one word for both. NAME is an
+    id (123, id=123), a name that the state records, a code or a name of the backend; of a release
+    CODE@VERSION. No manifest is needed. Not every backend lists plugins, and API v1 lists releases
+    by plugin alone.
+
+    Secrets show as `(sensitive)`, as null in JSON: those that the schema of a storage's provider
+    marks, all of a configuration whose provider is unknown, and what `lifecycle.sensitive` names.
+    """
+    kind, name = _parse_kind_and_name(kind, name)
+    _require_fitting_options(kind, name, plugin, expand)
+    from synapse_apply.cli.texts.objects import list_live_objects, show_live_object
+    from synapse_apply.live.live_backend import open_live_backend
+    from synapse_apply.operations.get_objects import find_object, list_objects, read_owner
+
+    if plugin is not None:
+        return list_releases_of_plugin(console, invocation, plugin)
+    with open_live_backend(invocation) as live_backend:
+        if name is None:
+            return list_live_objects(console, kind, list_objects(live_backend, kind))
+        live_object = find_object(live_backend, kind, name)
+        owner = read_owner(live_backend, kind, live_object) if expand else None
+    return show_live_object(
+        console, kind, live_object, expanded_objects={"plugin": owner} if owner else {}
+    )
+
+
+def list_releases_of_plugin(console: Console, invocation: Invocation, plugin: str) -> int:
+    """Print the releases of a plugin: its code, a recorded name, or id=123."""
+    from synapse_apply.cli.texts.objects import list_live_objects
+    from synapse_apply.live.live_backend import open_live_backend
+    from synapse_apply.operations.get_objects import list_releases
+
+    with open_live_backend(invocation) as live_backend:
+        live_releases = list_releases(live_backend, plugin)
+        return list_live_objects(
+            console,
+            "release",
+            live_releases,
+            "There is no release of this plugin, or no such plugin.",
+        )
+
+
+def _parse_kind_and_name(kind: str, name: str | None) -> tuple[str, str | None]:
+    """The kind's prefix and the name; `KIND/NAME` may stand in one word."""
+    word, slash, name_in_word = kind.partition("/")
+    if word.lower() not in _KIND_BY_WORD:
+        raise click.UsageError(f"{word!r} is no kind: there are {', '.join(_KINDS)}.")
+    if slash and (name is not None or not name_in_word):
+        raise click.UsageError("One KIND/NAME is wanted, or KIND and NAME.")
+    return _KIND_BY_WORD[word.lower()], name_in_word if slash else name
+
+
+def _require_fitting_options(
+    kind: str, name: str | None, plugin: str | None, expand: tuple[str, ...]
+) -> None:
+    if plugin is not None and (kind != "release" or name is not None):
+        raise click.UsageError("--plugin lists releases: `get releases --plugin PLUGIN`.")
+    if expand and (kind != "release" or name is None):
+        raise click.UsageError(
+            "--expand goes with one release: `get release NAME --expand plugin`."
+        )

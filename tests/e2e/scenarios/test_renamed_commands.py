@@ -1,0 +1,40 @@
+"""Commands of before do what takes their place, and say its name on stderr alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from e2e.scenarios.workplace import Server, Workplace
+
+RENAMED = [
+    ("plugins get yolo", "get plugin yolo"),
+    ("plugins get id=1 --json", "get plugin id=1 -o json"),
+    ("releases get yolo@1.0.0 --expand plugin", "get release/yolo@1.0.0 --expand plugin"),
+    ("releases list --json id=1", "get releases --plugin id=1 --json"),
+    ("storages get raw-data", "get storage/raw-data"),
+    ("storages list --json", "get storages -o json"),
+    ("storages get nothing", "get storage nothing"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED)
+def test_the_old_name_gives_what_the_new_one_does(
+    applied: Workplace, server: Server, old: str, new: str
+) -> None:
+    """The same stdout and exit code; the warning is on stderr and names the new command."""
+    expected = applied.run(*new.split(), code=None)
+    ran = applied.run(*old.split(), code=expected.code)
+    assert ran.out == expected.out
+    old_name = " ".join(old.split()[:2])
+    assert ran.err.startswith(f"Warning: `{old_name}` is now `{' '.join(new.split()[:1])}")
+    assert "Warning: " not in expected.err
+
+
+def test_no_help_lists_an_old_name(applied: Workplace) -> None:
+    """And `plugins` alone says what its commands are called."""
+    listed = applied.run("--help", code=0).out
+    assert re.search(r"^  get +\S", listed, re.MULTILINE)
+    assert not re.search(r"^  (plugins|releases|storages) ", listed, re.MULTILINE)
+    said = applied.run("releases", code=64).err
+    assert "`releases list` is now `get releases --plugin`" in said
