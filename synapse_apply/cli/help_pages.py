@@ -106,9 +106,8 @@ class ManualCommand(click.Command):
 
 
 def format_command_name(ctx: click.Context) -> str:
-    """The command behind the program's name, or the one that shows the same."""
-    name = ctx.command_path.partition(" ")[2]
-    return "drift" if ctx.params.get("refresh_only") else name
+    """The command behind the program's name: `state list`."""
+    return ctx.command_path.partition(" ")[2]
 
 
 def manual_command(

@@ -10,20 +10,11 @@ import click
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
+from synapse_apply.cli.params.removed_options import add_removed_option
 
 if TYPE_CHECKING:
     from synapse_apply.cli.reports import Reports
     from synapse_apply.workspace.invocation import Invocation
-
-
-def _reject_refresh_only(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    """A refusal in words: live values that were recorded as seen would be no drift any more."""
-    if value:
-        raise click.UsageError(
-            "apply has no --refresh-only: drift that is recorded would never be shown again. "
-            "`drift` shows it, `drift --accept ADDRESS` takes it into the "
-            "manifests, `state accept ADDRESS` settles it."
-        )
 
 
 @manual_command(
@@ -82,8 +73,10 @@ def _reject_refresh_only(_ctx: click.Context, _param: click.Parameter, value: bo
     help="Adopt objects that exist but are not recorded, also one that turns up as declared while "
     "it is made; without it a plan on a terminal shows and asks.",
 )
-@click.option(
-    "--refresh-only", is_flag=True, hidden=True, expose_value=False, callback=_reject_refresh_only
+@add_removed_option(
+    "--refresh-only",
+    "apply has no --refresh-only: drift that is recorded would never be shown again. `drift` shows "
+    "it, `drift --accept ADDRESS` takes it into the manifests, `state accept ADDRESS` settles it.",
 )
 @options.add_parallelism_option
 @options.add_wait_option

@@ -11,7 +11,8 @@ import click
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import manual_command
-from synapse_apply.cli.params import option_conflicts, options, revision_options
+from synapse_apply.cli.params import options, revision_options
+from synapse_apply.cli.params.removed_options import add_removed_option
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also send each call to the backend to be checked and not acted on, where its API can.",
 )
-@click.option(
+@add_removed_option(
     "--refresh-only",
-    is_flag=True,
-    help="Show only what was changed outside: the same as `drift`.",
+    "plan has no --refresh-only: `synapse-apply drift` shows only what was changed outside, with "
+    "the same --only, --exclude, --json, --report and --detailed-exitcode.",
 )
 @options.add_parallelism_option
 def command(
@@ -105,7 +106,6 @@ def command(
     detailed_exitcode: bool,
     offline: bool,
     against: str | None,
-    refresh_only: bool,
     **plan_arguments: Any,
 ) -> int:
     """Show what `apply` would do, and do nothing.
@@ -129,12 +129,6 @@ def command(
     With --offline it needs no credentials: what was declared at a Git ref, or what an inventory
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
-    modes = {"offline": offline, "against": against, "refresh_only": refresh_only}
-    option_conflicts.check_option_conflicts({**plan_arguments, **modes, "as_of": invocation.as_of})
-    if refresh_only:
-        return _show_drift_only(
-            console, invocation, reports, plan_arguments, is_detailed=detailed_exitcode
-        )
     if offline or against is not None:
         from synapse_apply.cli.params.offline_options import make_offline_plan
 
@@ -208,22 +202,6 @@ def _run_preflight(invocation: Invocation) -> tuple[Diagnostic, ...]:
     from synapse_apply.cli.flows.preflight import run_preflight_checks
 
     return run_preflight_checks(invocation)
-
-
-def _show_drift_only(
-    console: Console,
-    invocation: Invocation,
-    reports: Reports | None,
-    plan_arguments: dict[str, Any],
-    *,
-    is_detailed: bool,
-) -> int:
-    from synapse_apply.cli.flows import drift_run
-
-    drift_options = drift_run.DriftOptions(plan_arguments["only"], plan_arguments["exclude"])
-    return drift_run.show_drift(
-        console, invocation, reports, drift_options, is_detailed=is_detailed
-    )
 
 
 def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:

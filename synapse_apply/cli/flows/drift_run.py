@@ -1,4 +1,4 @@
-"""`drift`, and `plan --refresh-only`: looking at what was changed outside, and taking it over."""
+"""`drift`: looking at what was changed outside, and taking it over."""
 
 from __future__ import annotations
 

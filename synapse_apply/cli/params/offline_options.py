@@ -1,7 +1,8 @@
-"""`plan --offline`: what it is compared with."""
+"""`plan --offline`: what it is compared with, and which options it does not take."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -18,13 +19,28 @@ from synapse_apply.operations.offline_plan import (
 )
 from synapse_apply.workspace.invocation import Invocation
 
+_NO_REQUEST = "nothing is asked of the backend"
+_NOT_APPLIED = "such a plan cannot be applied"
+# What would be ignored is a usage error instead; by option, with the reason.
+_CONFLICTING_OPTIONS: Mapping[str, str] = {
+    "out": _NOT_APPLIED,
+    "with_packages": _NOT_APPLIED,
+    "preflight": _NO_REQUEST,
+    "server_dry_run": _NO_REQUEST,
+    "resend_secrets": "no secret is read",
+}
+
 
 def make_offline_plan(
     invocation: Invocation, against: str | None, plan_arguments: dict[str, Any]
 ) -> Plan:
     """The plan; a usage error for what cannot be meant, InputError with every finding."""
-    for name in ("out", "with_packages", "preflight", "server_dry_run", "resend_secrets"):
-        del plan_arguments[name]
+    if invocation.as_of:
+        raise click.UsageError("--offline does not go with --ref: it compares the checkout.")
+    for name, reason in _CONFLICTING_OPTIONS.items():
+        if plan_arguments.pop(name):
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"--offline does not go with {option}: {reason}.")
     kind, _, name = (against or "").partition(":")
     if kind not in {"git", "state"} or not name:
         raise click.UsageError(

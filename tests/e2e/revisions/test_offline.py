@@ -188,7 +188,6 @@ def test_what_does_not_go_with_it(fork: Repository) -> None:
         ["--ref", "main"],
         ["--resend-secrets"],
         ["--with-packages"],
-        ["--refresh-only", "--detailed-exitcode"],
     ):
         assert "does not go with" in fork.place.plan(*AGAINST_MAIN, *more, code=64).err
     for alone in (["--offline"], ["--against", "git:main"], ["--offline", "--against", "main"]):

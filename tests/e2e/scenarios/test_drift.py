@@ -158,7 +158,6 @@ def test_looking_changes_nothing(applied: Workplace, server: Server) -> None:
     with held(applied):
         locked = {path: path.read_bytes() for path in files}
         applied.run("drift", "--unmanaged", code=0)
-        applied.run("plan", "--refresh-only", code=0)
         assert {path: path.read_bytes() for path in files} == locked
     before = {path: path.read_bytes() for path in files}
     applied.run("drift", "--unmanaged", "--json", code=0)
@@ -229,12 +228,14 @@ def test_reports(applied: Workplace, server: Server, tmp_path: Path) -> None:
 
 
 def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -> None:
-    """`plan --refresh-only` is this view; apply has no such option, and says why."""
-    outside(server, description="Changed by hand")
-    ran = applied.plan("--refresh-only", "--detailed-exitcode", code=2)
-    assert ran.out == applied.run("drift").out
+    """Neither plan nor apply has Terraform's option: both name this command, and ask nobody."""
+    server.call("DELETE", "_emulator/requests/")
+    ran = applied.plan("--refresh-only", "--detailed-exitcode", code=64)
+    assert "`synapse-apply drift` shows only what was changed outside" in ran.err
     ran = applied.apply("--refresh-only", code=64)
     assert "drift that is recorded would never be shown again" in ran.err
+    asked = server.call("GET", "_emulator/requests/")["counts"]
+    assert not [at for at in asked if "_emulator" not in at]
 
 
 @pytest.mark.parametrize(
@@ -251,25 +252,6 @@ def test_what_nothing_is_called_cannot_be_accepted(applied: Workplace) -> None:
     """The error says what there is."""
     ran = applied.run("drift", "--accept", "nothing", code=1)
     assert "`nothing` is no address" in ran.text
-
-
-@pytest.mark.parametrize(
-    "typed",
-    ["--out x.plan", "--with-packages", "--preflight", "--against git:nonexistent", "--prune",
-     "--offline --against state:inventory.yaml", "--override-guard policy:x", "--revert-drift"],
-)  # fmt: skip
-def test_what_does_not_go_with_it_under_its_other_name(
-    applied: Workplace, server: Server, typed: str
-) -> None:
-    """A usage error that names both, before anybody is asked."""
-    applied.write("inventory.yaml", applied.run("state", "inventory", code=0).out)
-    server.call("DELETE", "_emulator/requests/")
-    ran = applied.plan("--refresh-only", *typed.split(), "--detailed-exitcode", code=64)
-    assert "does not go with" in ran.err
-    assert "--refresh-only" in ran.err
-    assert typed.split(maxsplit=1)[0] in ran.err
-    asked = server.call("GET", "_emulator/requests/")["counts"]
-    assert not [at for at in asked if "_emulator" not in at]
 
 
 def test_a_project_with_hold_says_so(applied: Workplace, server: Server) -> None:
