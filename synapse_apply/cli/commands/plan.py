@@ -18,7 +18,6 @@ from synapse_apply.model.errors import Exit
 if TYPE_CHECKING:
     from synapse_apply.cli.flows.plan_destination import PlanDestination
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.plan import Plan
     from synapse_apply.views.text.progress import Display
     from synapse_apply.workspace.invocation import Invocation
@@ -82,14 +81,14 @@ if TYPE_CHECKING:
     "no package sources.",
 )
 @click.option(
-    "--preflight",
-    is_flag=True,
-    help="First check what `doctor` checks, and stop with all that is wrong.",
-)
-@click.option(
     "--server-dry-run",
     is_flag=True,
     help="Also send each call to the backend to be checked and not acted on, where its API can.",
+)
+@add_removed_option(
+    "--preflight",
+    "plan has no --preflight: run `synapse-apply doctor` before it. It makes the same checks and "
+    "exits with 1 where one finds a problem.",
 )
 @add_removed_option(
     "--refresh-only",
@@ -149,7 +148,6 @@ def _make_online_plan(
     show_unchanged: bool,
     out: Path | None,
     with_packages: bool,
-    preflight: bool,
     server_dry_run: bool,
     **plan_arguments: Any,
 ) -> Plan:
@@ -159,7 +157,6 @@ def _make_online_plan(
     from synapse_apply.workspace.target_session import open_context
 
     destination = _build_plan_destination(invocation, out, with_packages=with_packages)
-    preflight_findings = _run_preflight(invocation) if preflight else ()
     with open_context(invocation) as session:
         plan_options = PlanArguments(**plan_arguments).build_plan_options(session)
         with _open_dry_run_display(console) if server_dry_run else nullcontext() as dry_run_display:
@@ -172,9 +169,6 @@ def _make_online_plan(
     _show_plan(console, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not console.is_interactive:
         message += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
-    console.write_findings(
-        finding for finding in preflight_findings if finding not in plan.diagnostics
-    )
     console.write_stderr(message)
     return plan
 
@@ -196,12 +190,6 @@ def _build_plan_destination(
     from synapse_apply.cli.flows.plan_destination import PlanDestination
 
     return PlanDestination.from_options(invocation, out, with_packages=with_packages)
-
-
-def _run_preflight(invocation: Invocation) -> tuple[Diagnostic, ...]:
-    from synapse_apply.cli.flows.preflight import run_preflight_checks
-
-    return run_preflight_checks(invocation)
 
 
 def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:

@@ -19,14 +19,12 @@ from synapse_apply.operations.offline_plan import (
 )
 from synapse_apply.workspace.invocation import Invocation
 
-_NO_REQUEST = "nothing is asked of the backend"
 _NOT_APPLIED = "such a plan cannot be applied"
 # What would be ignored is a usage error instead; by option, with the reason.
 _CONFLICTING_OPTIONS: Mapping[str, str] = {
     "out": _NOT_APPLIED,
     "with_packages": _NOT_APPLIED,
-    "preflight": _NO_REQUEST,
-    "server_dry_run": _NO_REQUEST,
+    "server_dry_run": "nothing is asked of the backend",
     "resend_secrets": "no secret is read",
 }
 

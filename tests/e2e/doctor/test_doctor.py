@@ -342,7 +342,7 @@ def test_without_a_project_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     run("init", tmp_path, {})
     assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("(6 not checked).\n")
-    assert "1 to add" in run("plan -t embedded --preflight", tmp_path, {}).stdout
+    assert "1 to add" in run("plan -t embedded", tmp_path, {}).stdout
     run("apply -t embedded --auto-approve", tmp_path, {})
     assert run("doctor -t embedded", tmp_path, {}).stdout.endswith("Nothing is wrong.\n")
     (tmp_path / ".synapse-apply" / "state" / "embedded.db").unlink()

@@ -1,4 +1,4 @@
-"""What is wrong is told before anything is sent: `plan --preflight`, and every apply."""
+"""What is wrong is told before an apply sends anything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from e2e.doctor.conftest import Site
-from e2e.scenarios.workplace import Workplace, held
 
 from synapse_apply.emulator.core.store import ObjectQuery
 
@@ -21,43 +20,12 @@ def make_ill(site: Site) -> None:
     backend.store.replace("agent", row, {**row.body, "status": "disconnected"}, key=row.key)
 
 
-def test_a_plan_with_preflight(site: Site) -> None:
-    """Where nothing is wrong the plan is as without; warnings come after it."""
-    plain, looked = site.run("plan"), site.run("plan --preflight")
-    assert (looked.stdout, looked.stderr) == (plain.stdout, plain.stderr)
-    site.server.backend.clock.ahead = 12
-    with held(Workplace(site.root)):
-        plain = site.run("plan")
-        warned = site.run("plan --preflight --detailed-exitcode", 2)
-    assert "Warning: The state is locked" in warned.stderr
-    assert "Warning: The clocks do not agree" in warned.stderr
-    assert warned.stdout == plain.stdout
-
-
-def test_a_warning_is_told_once(applied: Site) -> None:
-    """What the plan says itself is not said again."""
-    (applied.root / ".synapse-apply" / "state" / "prod.key").unlink()
-    done = applied.run("plan --preflight")
-    assert (done.stdout + done.stderr).count("There is no state key") == 1
-
-
-def test_a_plan_stops_with_all_that_is_wrong(site: Site) -> None:
-    """Manifests, token, variable and clock in one go; no plan, one document for a program."""
-    (site.root / "manifests" / "bad.yaml").write_text("kind: [\n---\nkind: Nonsense\n")
-    site.environ.update(PROD_TOKEN="a-token-that-is-wrong", GPU2_TOKEN="")
-    site.server.backend.clock.ahead = 900
-    done = site.run("plan --preflight", 1)
-    assert done.stdout == ""
-    for summary in (
-        "YAML syntax",
-        "The backend does not accept the token",
-        "An agent's token is not there",
-        "The clocks are too far apart",
-    ):
-        assert f"Error: {summary}" in done.stderr, summary
-    document = json.loads(site.run("plan --preflight --json", 1).stdout)
-    assert (document["exit_code"], document["errored"]) == (1, True)
-    assert len(document["diagnostics"]) >= 4
+def test_a_plan_names_doctor(site: Site) -> None:
+    """`plan --preflight` was the same checks: a usage error, before anybody is asked."""
+    site.requests()
+    done = site.run("plan --preflight", 64)
+    assert "run `synapse-apply doctor` before it" in done.stderr
+    assert site.requests() == {}
 
 
 def test_an_apply_asks_the_agents_of_its_target(site: Site) -> None:

@@ -184,7 +184,6 @@ def test_what_does_not_go_with_it(fork: Repository) -> None:
     """It cannot be saved, and says what to compare with: usage errors, exit 64."""
     for more in (
         ["--out", "next"],
-        ["--preflight"],
         ["--ref", "main"],
         ["--resend-secrets"],
         ["--with-packages"],

@@ -55,7 +55,6 @@ def told(ran: Ran) -> list[str]:
         ("apply --auto-approve", 1),
         ("doctor", 1),
         ("doctor --json", 1),
-        ("plan --preflight", 1),
         ("state list", 1),
         ("drift", 1),
         ("bump yolo patch", 0),

@@ -132,8 +132,8 @@ def test_the_last_line_and_the_exit_code_go_together():
     assert warned.exit_code == 0
 
 
-def test_a_command_that_stops_tells_what_is_behind_a_count():
-    """`plan --preflight` shows each finding of the manifests, where doctor has one row."""
+def test_findings_are_those_behind_a_count():
+    """Its findings are those of the manifests one by one, where doctor has one row."""
     summaries = [finding.summary for finding in EVERYTHING.findings]
     assert summaries[:2] == ["Wrong type", "Unknown"]
     assert "The manifests have 2 errors" not in summaries
