@@ -1,4 +1,4 @@
-"""Starts the command for action.yml: what the input `secrets` holds is in its environment alone.
+"""Starts the command for action.yml: `args` become words, `secrets` its environment alone.
 
 Standard library only. The process becomes the command, so that what signals it reaches the command.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from typing import NoReturn
 
@@ -19,18 +20,44 @@ class UnreadableSecrets(Exception):
     """The input has a line that is no variable; the text tells its number, never what it holds."""
 
 
+class UnreadableArguments(Exception):
+    """The input cannot be split into words, or approves what another input approves."""
+
+
 def main(words: list[str]) -> NoReturn:
     """Become `synapse-apply WORDS`, or end with an exit code where that cannot be begun."""
     environment = dict(os.environ)
     try:
+        words = insert_arguments(words, environment.pop("ARGS", ""))
         environment.update(read_variables(environment.pop("SECRETS", "")))
+    except UnreadableArguments as problem:
+        end_with_error("The input args cannot be used", problem)
     except UnreadableSecrets as problem:
-        sys.stdout.write(f"::error title=The input secrets cannot be read::{problem}\n")
-        sys.exit(USAGE)
+        end_with_error("The input secrets cannot be read", problem)
     # -I, because PYTHON* variables and files of the checkout must add no code. The secrets come by
     # an input, because `env` of a step that uses an action is seen by every step inside it.
     command = [sys.executable, "-I", "-m", "synapse_apply", *words]
     os.execve(sys.executable, command, environment)  # noqa: S606 - without a shell, on purpose
+
+
+def end_with_error(title: str, problem: Exception) -> NoReturn:
+    """An annotation that the run shows, and the exit code of a usage error."""
+    sys.stdout.write(f"::error title={title}::{problem}\n")
+    sys.exit(USAGE)
+
+
+def insert_arguments(words: list[str], text: str) -> list[str]:
+    """The words of `args` right behind the command: what other inputs say comes later and holds.
+
+    Which plans were reviewed is said in one place: `--reviewed` in both is UnreadableArguments.
+    """
+    try:
+        arguments = shlex.split(text)
+    except ValueError as problem:
+        raise UnreadableArguments(f"It cannot be split into words: {problem}.") from None
+    if "--reviewed" in words and any(word.partition("=")[0] == "--reviewed" for word in arguments):
+        raise UnreadableArguments("--reviewed stands in it beside the input reviewed.")
+    return [*words[:1], *arguments, *words[1:]]
 
 
 def read_variables(text: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,9 +19,9 @@ import click
 from synapse_apply import __version__
 from synapse_apply.cli import registry
 from synapse_apply.cli.help_pages import USAGE, LazyGroup, Terminated
-from synapse_apply.cli.params.environment_options import BadQuoting, add_environment_options
 
 NAME = "synapse-apply"
+_ARGUMENT_VARIABLE = re.compile("SYNAPSE_APPLY_ARGS(_.*)?")
 FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
 
 
@@ -158,10 +159,10 @@ def _invoke_command(command_line: Sequence[str]) -> int:
 
         return answer_completion_request(root, instruction)
     try:
-        arguments = add_environment_options(command_line, os.environ, registry.GROUPS)
+        _reject_argument_variables(command_line)
         if os.environ.get("SYNAPSE_APPLY_LOG"):
             _configure_logging()
-        with root.make_context(NAME, arguments) as click_context:
+        with root.make_context(NAME, list(command_line)) as click_context:
             code = root.invoke(click_context)
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -169,11 +170,18 @@ def _invoke_command(command_line: Sequence[str]) -> int:
         with _ignore_closed_stream():
             problem.show(sys.stderr)
         return USAGE if isinstance(problem, click.UsageError) else problem.exit_code
-    except BadQuoting as problem:
-        with _ignore_closed_stream():
-            sys.stderr.write(f"Error: {problem}\n")
-        return USAGE
     return code if isinstance(code, int) else 0
+
+
+def _reject_argument_variables(command_line: Sequence[str]) -> None:
+    """A usage error for a variable that gave options: a pipeline must not run without them."""
+    is_command = bool(command_line) and not command_line[0].startswith("-")
+    for name, value in os.environ.items() if is_command else ():
+        if _ARGUMENT_VARIABLE.fullmatch(name) and value.strip():
+            raise click.UsageError(
+                f"{name} is set, and no variable gives options any more: write them on the command "
+                "line, or as `args` of the action."
+            )
 
 
 def _ignore_closed_stream() -> AbstractContextManager[None]:

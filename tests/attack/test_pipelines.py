@@ -332,8 +332,9 @@ def test_an_input_that_is_a_command(name: str, text: str, runner: Runner, canary
 
 ARGUMENTS = {
     "another target": ("--target nowhere", {"TARGET": "embedded", "COMMAND": "validate"}, 0),
-    "another plan": ("--reviewed {evil}", {"COMMAND": "apply", "REVIEWED": "prod-plan"}, 1),
-    "another plan, in one word": ("--reviewed={evil}", {"COMMAND": "apply", "REVIEWED": "x"}, 1),
+    "another plan": ("--reviewed {evil}", {"COMMAND": "apply", "REVIEWED": "prod-plan"}, 64),
+    "another plan, in one word": ("--reviewed={evil}", {"COMMAND": "apply", "REVIEWED": "x"}, 64),
+    "an open quote": ("--var 'x", {"TARGET": "embedded", "COMMAND": "validate"}, 64),
     "an end of options": ("--", {"TARGET": "embedded", "COMMAND": "validate"}, 64),
     "a file beside the reviewed plan": ("{evil}", {"COMMAND": "apply", "REVIEWED": "x"}, 64),
 }

@@ -94,23 +94,17 @@ def test_parallelism_from_the_environment_is_checked_too(
     assert run(["plan"]) == 64
 
 
-def test_arguments_of_the_environment_stand_before_what_was_typed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """SYNAPSE_APPLY_ARGS_<command> gives options to that command alone."""
-    monkeypatch.setenv("SYNAPSE_APPLY_ARGS_version", "--json")
-    assert run(["version"]) == 0
-    assert capsys.readouterr().out.startswith("{")
-
-
-@pytest.mark.parametrize("name", ["SYNAPSE_APPLY_ARGS", "SYNAPSE_APPLY_ARGS_version"])
-def test_arguments_that_cannot_be_split_are_named(
+@pytest.mark.parametrize("name", ["SYNAPSE_APPLY_ARGS", "SYNAPSE_APPLY_ARGS_plan"])
+def test_a_variable_that_gave_options_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An open quote in a variable is a usage error that names the variable."""
-    monkeypatch.setenv(name, "--var 'x")
-    assert run(["version"]) == 64
-    assert f"Error: {name} cannot be split" in capsys.readouterr().err
+    """A pipeline that sets it must not run without its options; empty, or for help, it is nothing."""
+    monkeypatch.setenv(name, "--only storage")
+    assert run(["plan"]) == 64
+    assert f"{name} is set" in capsys.readouterr().err
+    assert run(["--help"]) == 0
+    monkeypatch.setenv(name, " ")
+    assert run(["version"]) == 0
 
 
 @pytest.mark.parametrize("level", ["verbose", "5"])
