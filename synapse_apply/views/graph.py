@@ -1,9 +1,9 @@
-"""The dependency graph, for Mermaid and for Graphviz; an arrow leads to what is needed."""
+"""The dependency graph as a Mermaid flowchart; an arrow leads to what is needed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from synapse_apply.model.address import Address
@@ -84,27 +84,6 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def format_dot(nodes: Iterable[GraphNode]) -> str:
-    """A digraph for Graphviz."""
-    graph = _DrawnGraph.from_nodes(nodes)
-    lines = ["digraph synapse_apply {", "  rankdir=LR", "  node [shape=box, style=rounded]"]
-    for node, name in graph.iter_named_nodes():
-        facts = [f"label={_format_dot_label(_label_lines(node))}"]
-        if node.planned_action:
-            fill, stroke = _COLOURS[node.planned_action]
-            style = "rounded,filled,dashed" if node.planned_action == _REFUSED else "rounded,filled"
-            facts += [f'style="{style}"', f'fillcolor="{fill}"', f'color="{stroke}"']
-        lines.append(f"  {name} [{', '.join(facts)}]")
-    lines += [f"  {source} -> {dependency}" for source, dependency in graph.iter_edges()]
-    return escape_ci_commands("\n".join([*lines, "}"]) + "\n")
-
-
-FORMATS: Mapping[str, Callable[[Iterable[GraphNode]], str]] = {
-    "mermaid": format_mermaid,
-    "dot": format_dot,
-}
-
-
 @frozen
 class _DrawnGraph:
     """Nodes in the order of their addresses, those that are only needed among them."""
@@ -150,7 +129,3 @@ def _mermaid_class_name(planned_action: str) -> str:
 def _escape_mermaid_text(text: str) -> str:
     """A label's text: what could be markup or a directive stands as the code of its character."""
     return _MERMAID_SPECIAL_CHARS.sub(lambda match: f"#{ord(match.group())};", text)
-
-
-def _format_dot_label(lines: Iterable[str]) -> str:
-    return '"' + r"\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'

@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
 
 
+def _require_mermaid(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    """A usage error for a format that there is not, or not any more."""
+    if value not in {None, "mermaid"}:
+        raise click.UsageError(
+            f"graph has no format {value!r}: it writes Mermaid, which forges and editors draw, and "
+            "`mmdc` of mermaid-cli turns into SVG.",
+            ctx,
+        )
+
+
 @manual_command(
     "graph",
     examples=[
         ("synapse-apply graph", "For a ```mermaid block of a page or a comment."),
-        ("synapse-apply graph --format dot > graph.dot", "For Graphviz."),
         ("synapse-apply graph -t prod --plan", "Coloured by what apply would do."),
     ],
     exits=[("0", "printed"), ("1", "error; with --plan also a plan that is incomplete")],
@@ -32,30 +41,23 @@ if TYPE_CHECKING:
 @revision_options.add_project_from_option
 @options.add_file_option
 @options.add_variable_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["mermaid", "dot"]),
-    default="mermaid",
-    show_default=True,
-    help="The language of the graph.",
-)
+@click.option("--format", hidden=True, expose_value=False, callback=_require_mermaid)
 @click.option("--plan", "planned", is_flag=True, help="Make a plan, and colour by its actions.")
 @options.add_parallelism_option
-def command(*, console: Console, invocation: Invocation, form: str, planned: bool) -> int:
-    """Print which resource needs which; an arrow leads to what is needed.
+def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
+    """Print which resource needs which, as a Mermaid flowchart; an arrow leads to what is needed.
 
     Without --plan it is what the manifests say, and needs no backend, no state and no secret.
     With --plan what is recorded and no longer declared is shown, too. The same manifests give
     the same text.
     """
-    from synapse_apply.views.graph import FORMATS
+    from synapse_apply.views.graph import format_mermaid
 
     if planned:
         nodes, findings = _build_planned_nodes(invocation)
     else:
         nodes, findings = _build_declared_nodes(invocation), ()
-    console.write_output(FORMATS[form](nodes))
+    console.write_output(format_mermaid(nodes))
     console.write_findings(findings)
     return Exit.ERROR if any(finding.is_error for finding in findings) else Exit.OK
 

@@ -58,8 +58,8 @@ def render_graph_svg(
         target_option = f" -t {escape_html(target)}" if target else ""
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>synapse-apply graph --plan --format dot{target_option}</code> writes them for "
-            "Graphviz.</p>"
+            f"<code>synapse-apply graph --plan{target_option}</code> writes them for "
+            "Mermaid.</p>"
         )
     planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}
     return _render_svg(needs, planned_actions, row_ids)

@@ -16,7 +16,10 @@ def test_a_graph_needs_no_backend(cli: Run, project: Path) -> None:
         "  n1 --> n0\n"
     )
     assert not (project / ".synapse-apply").exists()
-    assert cli("graph", "--format", "dot").stdout.startswith("digraph synapse_apply {\n")
+    assert cli("graph", "--format", "mermaid", RAW_KEY=None).stdout == done.stdout
+    dot = cli("graph", "--format", "dot")
+    assert (dot.returncode, dot.stdout) == (64, "")
+    assert "it writes Mermaid" in dot.stderr
 
 
 def test_a_graph_of_a_plan(cli: Run, project: Path) -> None:

@@ -62,9 +62,10 @@ def test_a_release_comes_after_what_its_package_needs(needing: Workplace) -> Non
     row = next(r for r in needing.plan("--json").document["resource_changes"]
                if r["address"] == BASE)  # fmt: skip
     assert row["depends_on"] == ["plugin/a-user", NEEDED]
-    drawn = needing.run("graph", "--format", "dot", code=0).out
-    names = {line.split('"')[1]: line.split()[0] for line in drawn.splitlines() if "label=" in line}
-    assert f"{names[BASE]} -> {names[NEEDED]}" in drawn
+    drawn = needing.run("graph", code=0).out
+    nodes = [line.strip().split('["') for line in drawn.splitlines() if '["' in line]
+    names = {label.removesuffix('"]'): name for name, label in nodes}
+    assert f"{names[BASE]} --> {names[NEEDED]}" in drawn
     needing.apply()
     needing.unchanged()
     shown = needing.run("state", "show", BASE, "--json", code=0).document

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import given, settings
 from unit.views import plan_samples as samples
 from unit.views.golden_files import check_golden
 from unit.views.hostile import CANARY, LONG, PLANS, STEERING, stuffed
 
 from synapse_apply.model.plan import Action
-from synapse_apply.views.graph import (
-    FORMATS,
-    GraphNode,
-    build_plan_nodes,
-    format_dot,
-    format_mermaid,
-)
+from synapse_apply.views.graph import GraphNode, build_plan_nodes, format_mermaid
 
 MERMAID = [
     re.compile(r"flowchart LR"),
@@ -27,53 +20,44 @@ MERMAID = [
     re.compile(r"  n\d+ --> n\d+"),
     re.compile(r"  classDef is[A-Z][a-z]+ [a-z#0-9:, -]+"),
 ]
-DOT = [
-    re.compile(r"digraph synapse_apply \{|\}|  rankdir=LR|  node \[shape=box, style=rounded\]"),
-    re.compile(r'  n\d+ \[label="([^"\\]|\\.)*"(, [a-z]+="[#a-z0-9,]+")*\]'),
-    re.compile(r"  n\d+ -> n\d+"),
-]
-SHAPES = {"mermaid": MERMAID, "dot": DOT}
 
 
-def assert_ours(form, text):
+def assert_ours(text):
     """Every line is one of the few that a graph has."""
     for line in text.split("\n")[:-1]:
         # A code such as #34; stands for a character, and its semicolon ends nothing.
-        plain = re.sub(r"#\d+;", "", line) if form == "mermaid" and "classDef" not in line else line
-        assert any(shape.fullmatch(plain) for shape in SHAPES[form]), line
+        plain = re.sub(r"#\d+;", "", line) if "classDef" not in line else line
+        assert any(shape.fullmatch(plain) for shape in MERMAID), line
     assert CANARY not in text
     assert not STEERING.search(text)
     text.encode()
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_graph_of_a_plan(form):
+def test_graph_of_a_plan():
     """Every action has its colour and its word, as the golden files."""
-    text = FORMATS[form](build_plan_nodes(samples.PLANS["everything"]))
-    assert_ours(form, text)
-    check_golden(f"plan-everything.{form}", text)
+    text = format_mermaid(build_plan_nodes(samples.PLANS["everything"]))
+    assert_ours(text)
+    check_golden("plan-everything.mermaid", text)
     words = {action.value for action in Action} - {"no-op"}
     assert all(word in text for word in (*words, "refused"))
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_run_is_seen(form):
+def test_a_run_is_seen():
     """A release that is only run has a colour of its own; one that is made first says both."""
-    text = FORMATS[form](build_plan_nodes(samples.PLANS["verify"]))
-    assert_ours(form, text)
-    check_golden(f"plan-verify.{form}", text)
+    text = format_mermaid(build_plan_nodes(samples.PLANS["verify"]))
+    assert_ours(text)
+    check_golden("plan-verify.mermaid", text)
     assert "create and verify" in text
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_graph_does_not_depend_on_order(form):
+def test_graph_does_not_depend_on_order():
     """The same resources in any order give the same text."""
     nodes = [
         GraphNode(samples.RELEASE, (samples.YOLO,)),
         GraphNode(samples.YOLO),
         GraphNode(samples.LAKE),
     ]
-    assert FORMATS[form](nodes) == FORMATS[form](nodes[::-1])
+    assert format_mermaid(nodes) == format_mermaid(nodes[::-1])
 
 
 def test_what_is_needed_is_there():
@@ -81,23 +65,18 @@ def test_what_is_needed_is_there():
     assert format_mermaid([GraphNode(samples.RELEASE, (samples.YOLO, samples.YOLO))]) == (
         'flowchart LR\n  n0["plugin/yolo"]\n  n1["release/yolo@1.2.0"]\n  n1 --> n0\n'
     )
-    assert '  n0 [label="plugin/yolo"]\n' in format_dot(
-        [GraphNode(samples.RELEASE, (samples.YOLO,))]
-    )
 
 
-@pytest.mark.parametrize("form", FORMATS)
 @settings(max_examples=60, deadline=None)
 @given(PLANS)
-def test_names_stay_in_their_labels(form, plan):
+def test_names_stay_in_their_labels(plan):
     """No name ends its label, begins a directive or an edge."""
-    assert_ours(form, FORMATS[form](build_plan_nodes(plan)))
+    assert_ours(format_mermaid(build_plan_nodes(plan)))
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_very_long_names_are_shortened(form):
+def test_very_long_names_are_shortened():
     """100 KB in a name."""
     for text in LONG:
-        drawn = FORMATS[form](build_plan_nodes(stuffed(text)))
-        assert_ours(form, drawn)
+        drawn = format_mermaid(build_plan_nodes(stuffed(text)))
+        assert_ours(drawn)
         assert len(drawn) < 20_000

@@ -218,8 +218,7 @@ COMMENTS: Mapping[str, Callable[[str], str]] = {
     "drift": lambda text: markdown_report.render_drift_markdown(a_drift(text)),
 }
 GRAPHS: Mapping[str, Callable[[str], str]] = {
-    form: (lambda text, draw=draw: draw(graph.build_plan_nodes(a_plan(text))))
-    for form, draw in graph.FORMATS.items()
+    "mermaid": lambda text: graph.format_mermaid(graph.build_plan_nodes(a_plan(text))),
 }
 EVERY = {"text": TEXTS, "json": JSON, "html": PAGES, "markdown": COMMENTS, "graph": GRAPHS}
 VIEWS = [(family, name) for family, views in EVERY.items() for name in views]
