@@ -80,7 +80,7 @@ COMMANDS = {
         "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
     ),
     "unlock": _build_entry(
-        "commands.unlock", "Remove the lock of a run that is gone.", _FURTHER_SECTION
+        "commands.state.unlock", "Remove the lock of a run that is gone.", _FURTHER_SECTION
     ),
     "completion": _build_entry(
         "commands.completion", "Print the completion script of a shell.", _FURTHER_SECTION
@@ -156,7 +156,9 @@ def _build_renamed(name: str, *first_arguments: str, module: str) -> RenamedComm
 RENAMED_COMMANDS = {
     "plugins get": _build_renamed("get", "plugin", module="commands.get"),
     "releases get": _build_renamed("get", "release", module="commands.get"),
-    "releases list": _build_renamed("get releases --plugin", module="commands.releases_list"),
+    "releases list": _build_renamed(
+        "get releases --plugin", module="commands.renamed.releases_list"
+    ),
     "storages get": _build_renamed("get", "storage", module="commands.get"),
     "storages list": _build_renamed("get", "storages", module="commands.get"),
 }
