@@ -154,7 +154,7 @@ class Console:
         """Events on stdout, a line each, behind the line that says the version."""
         from synapse_apply import __version__
         from synapse_apply.views.json.documents import format_json_line
-        from synapse_apply.views.json.events import build_version_event, serialize_finding
+        from synapse_apply.views.json.events import build_finding_key, build_version_event
 
         finding_keys = self._reported_finding_keys
         if finding_keys is None:
@@ -165,7 +165,7 @@ class Console:
         for event in events:
             self.write_stdout(format_json_line(event))
             if "diagnostic" in event:
-                finding_keys.add(serialize_finding(event["diagnostic"]))
+                finding_keys.add(build_finding_key(event["diagnostic"]))
 
     @property
     def _reported_finding_keys(self) -> set[str] | None:

@@ -176,7 +176,7 @@ class Reports:
             lambda: remarks.build_plan_annotations(plan),
             lambda: gitlab.count_plan_changes(plan),
             github.build_plan_outputs(plan, code),
-            lambda: remarks.build_touched_annotations(plan),
+            lambda: remarks.build_annotations_without_unchanged(plan),
         )
 
     def _build_drift_source(self, drift: Drift, code: int) -> ReportSource:
@@ -282,7 +282,7 @@ class Reports:
             if annotation.position is not None
         }
         root = find_workspace(self.invocation.environ)
-        return remarks.with_forge_files(
+        return remarks.with_repository_file_names(
             plain_annotations,
             {name: _relative_path_inside(name, root) or name for name in names} if root else {},
         )

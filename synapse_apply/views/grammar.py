@@ -40,7 +40,7 @@ PAST_PARTICIPLES = {
 }
 
 
-def format_refused_action(action: Action) -> str:
+def format_refusal_phrase(action: Action) -> str:
     """Why a row is a `!` row."""
     return f"cannot be {'applied' if action is Action.NO_OP else PAST_PARTICIPLES[action]}"
 

@@ -51,13 +51,13 @@ def build_plan_nodes(plan: Plan) -> list[GraphNode]:
         for change in plan.changes
         for has_run in [change.verification is not None and not change.is_refused]
         for planned_action in [
-            _planned_action_name(change.action, is_refused=change.is_refused, has_run=has_run)
+            _name_planned_action(change.action, is_refused=change.is_refused, has_run=has_run)
         ]
         if not change.superseded
     ]
 
 
-def _planned_action_name(action: Action, *, is_refused: bool, has_run: bool) -> str:
+def _name_planned_action(action: Action, *, is_refused: bool, has_run: bool) -> str:
     if is_refused:
         return _REFUSED
     if action is Action.NO_OP:
@@ -70,15 +70,15 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
     graph = _DrawnGraph.from_nodes(nodes)
     lines = ["flowchart LR"]
     for node, name in graph.iter_named_nodes():
-        label = "<br/>".join(map(_escape_mermaid_text, _label_lines(node)))
-        style = f":::{_mermaid_class_name(node.planned_action)}" if node.planned_action else ""
+        label = "<br/>".join(map(_escape_mermaid_text, _format_label_lines(node)))
+        style = f":::{_format_mermaid_class(node.planned_action)}" if node.planned_action else ""
         lines.append(f'  {name}["{label}"]{style}')
     lines += [f"  {source} --> {dependency}" for source, dependency in graph.iter_edges()]
     for planned_action in graph.list_planned_actions():
         fill, stroke = _COLOURS[planned_action]
         dashes = ",stroke-dasharray:5 3" if planned_action == _REFUSED else ""
         lines.append(
-            f"  classDef {_mermaid_class_name(planned_action)} "
+            f"  classDef {_format_mermaid_class(planned_action)} "
             f"fill:{fill},stroke:{stroke},color:#000{dashes}"
         )
     return escape_ci_commands("\n".join(lines) + "\n")
@@ -115,13 +115,13 @@ class _DrawnGraph:
         return sorted({node.planned_action for node in self.nodes if node.planned_action})
 
 
-def _label_lines(node: GraphNode) -> list[str]:
+def _format_label_lines(node: GraphNode) -> list[str]:
     name = sanitize(shorten_text(str(node.address), _MAX_LABEL_LENGTH))
     planned_text = f"{node.planned_action} and {_VERIFY}" if node.has_run else node.planned_action
     return [name, planned_text] if planned_text else [name]
 
 
-def _mermaid_class_name(planned_action: str) -> str:
+def _format_mermaid_class(planned_action: str) -> str:
     # `end` and `class` are words of Mermaid.
     return f"is{planned_action.replace('-', '').capitalize()}"
 

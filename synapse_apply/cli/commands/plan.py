@@ -175,9 +175,9 @@ def _make_online_plan(
 
 def _open_dry_run_display(console: Console) -> Display:
     """What tells of dry runs while they go on: packages may take long."""
-    from synapse_apply.views.text.progress import open_progress
+    from synapse_apply.views.text.progress import choose_progress_display
 
-    return open_progress(
+    return choose_progress_display(
         sys.stderr, color=console.is_stderr_colored, silent=not console.is_interactive
     )
 

@@ -113,7 +113,7 @@ def _show_started_run(
 ) -> None:
     from synapse_apply.model.job import JobStatus
     from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.values import format_inline
+    from synapse_apply.views.text.values import format_value_inline
 
     if started_run.job is not None:
         console.write_message_line(f"Job {sanitize(started_run.job.id)} started.")
@@ -129,7 +129,7 @@ def _show_started_run(
     elif not console.as_json:
         bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
         console.write_message_line(
-            f"{name} ran, and answered{bad or ' at once'}: {format_inline(started_run.answer)}"
+            f"{name} ran, and answered{bad or ' at once'}: {format_value_inline(started_run.answer)}"
         )
 
 

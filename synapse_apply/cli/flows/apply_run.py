@@ -17,7 +17,7 @@ from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.operations.preflight import ApplyPreflight
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.text.plan import render_plan, render_report
-from synapse_apply.views.text.progress import Display, open_progress
+from synapse_apply.views.text.progress import Display, choose_progress_display
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 if TYPE_CHECKING:
@@ -163,7 +163,9 @@ class ApplyRun:
     def _open_display(self) -> Display:
         if not self.console.as_events:
             is_silent = self.console.as_json  # --json is one document and nothing else
-            return open_progress(sys.stderr, color=self.console.is_stderr_colored, silent=is_silent)
+            return choose_progress_display(
+                sys.stderr, color=self.console.is_stderr_colored, silent=is_silent
+            )
         from synapse_apply.views.json.events import EventWriter
 
         self.console.write_events(())  # the version is the first line, also where no plan was shown

@@ -16,7 +16,7 @@ from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.remote.log_lines import LogLine
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.job_log import format_log_json, format_log_line
-from synapse_apply.views.text.values import format_inline
+from synapse_apply.views.text.values import format_value_inline
 
 if TYPE_CHECKING:
     from synapse_apply.live.live_backend import LiveBackend
@@ -89,7 +89,7 @@ class JobFollower:
         else:
             self.console.write_output(f"{message}\n")
             if job.raw.get("result") is not None:
-                self.console.write_output(f"Result: {format_inline(job.raw['result'])}\n")
+                self.console.write_output(f"Result: {format_value_inline(job.raw['result'])}\n")
         return Exit.OK if _is_completed(job) else Exit.ERROR
 
 

@@ -18,7 +18,7 @@ from synapse_apply.manifests.files.manifest_files import (
 from synapse_apply.model.command import add_options_to_commands
 from synapse_apply.operations.export import ExportReport
 from synapse_apply.views.grammar import pluralize
-from synapse_apply.views.text.export import list_secret_variables, render_unexported
+from synapse_apply.views.text.export import render_secret_variables, render_unexported
 from synapse_apply.workspace.configuration import format_path
 
 
@@ -38,7 +38,7 @@ def show_export_result(
         for entry in export_report.objects
         for secret in entry.secrets
     ]
-    console.write_output(list_secret_variables(secrets))
+    console.write_output(render_secret_variables(secrets))
     console.write_output(
         render_unexported(
             left_out_fields, [(entry.label, entry.reason) for entry in export_report.missed_objects]

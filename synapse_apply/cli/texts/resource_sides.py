@@ -25,13 +25,13 @@ from synapse_apply.model.values import (
     flatten,
 )
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.views.json.redaction import build_flag_tree, unflatten_values
+from synapse_apply.views.json.redaction import build_flag_tree, unflatten_to_redacted_json
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.cells import count_cells
 from synapse_apply.views.text.findings import format_field_path
 from synapse_apply.views.text.record import object_document, record_document
 from synapse_apply.views.text.tables import render_table
-from synapse_apply.views.text.values import SECRET_TYPES, format_inline
+from synapse_apply.views.text.values import SECRET_TYPES, format_value_inline
 from synapse_apply.views.text.verification import format_last_run
 from synapse_apply.workspace.target_session import PlanResult
 
@@ -166,7 +166,7 @@ class ResourceSides:
             "declared": None
             if resource.desired is None
             else {
-                "values": unflatten_values(declared.items()),
+                "values": unflatten_to_redacted_json(declared.items()),
                 "sensitive_values": build_flag_tree(secret_paths),
             },
             "recorded": record_document(resource.record) if resource.record else None,
@@ -285,7 +285,7 @@ def _format_cell(value: Any, cell_width: int) -> str:
     """A value short enough for a column; JSON has the whole of it."""
     if value is ABSENT:
         return "-"
-    text = format_inline(value)
+    text = format_value_inline(value)
     if count_cells(text) <= cell_width:
         return text
     text = text[:cell_width]

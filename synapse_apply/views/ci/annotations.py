@@ -11,7 +11,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus
-from synapse_apply.views.grammar import format_refused_action
+from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.text.drift import format_drift_heading
 from synapse_apply.views.text.findings import format_field_path, format_finding_location
 from synapse_apply.views.text.outcomes import collect_outcome_findings
@@ -31,7 +31,7 @@ class Annotation:
 
 def build_plan_annotations(plan: Plan) -> list[Annotation]:
     """Errors and warnings, what is refused, and the guards that would stop the apply."""
-    positions = _declared_positions(plan.changes)
+    positions = _map_declared_positions(plan.changes)
     guards = [
         Annotation(
             "warning", "guard", f"Apply will stop: {guard.summary}", guard.detail, guard.name
@@ -45,7 +45,7 @@ def build_plan_annotations(plan: Plan) -> list[Annotation]:
     ]
 
 
-def build_touched_annotations(plan: Plan) -> list[Annotation]:
+def build_annotations_without_unchanged(plan: Plan) -> list[Annotation]:
     """The same without what is said of rows that stay as they are, unless it is an error.
 
     For annotations: who reviews a change is shown what the change touches.
@@ -80,7 +80,7 @@ def build_report_annotations(report: Report) -> list[Annotation]:
         *run_findings,
     ]
     return [
-        *_iter_finding_annotations(all_findings, _declared_positions(report.plan.changes)),
+        *_iter_finding_annotations(all_findings, _map_declared_positions(report.plan.changes)),
         *_iter_refusal_annotations(report.plan.refused_changes),
     ]
 
@@ -111,7 +111,7 @@ def build_finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation
     return list(_iter_finding_annotations(findings, {}))
 
 
-def _declared_positions(changes: Iterable[Change]) -> dict[str, Position]:
+def _map_declared_positions(changes: Iterable[Change]) -> dict[str, Position]:
     """Where each resource is declared."""
     return {str(c.address): c.position for c in changes if c.position is not None}
 
@@ -151,7 +151,7 @@ def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]
             yield Annotation(
                 "error",
                 f"refused: {refusal.rule}",
-                f"{change.address} {format_refused_action(change.action)}",
+                f"{change.address} {format_refusal_phrase(change.action)}",
                 "\n".join(
                     [refusal.reason, *(f"Way out: {way_out}" for way_out in refusal.ways_out)]
                 ),
@@ -160,7 +160,7 @@ def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]
             )
 
 
-def with_forge_files(
+def with_repository_file_names(
     file_annotations: Iterable[Annotation], files: Mapping[str, str]
 ) -> list[Annotation]:
     """The same with files named as the forge knows them; `files` leads from ours to theirs."""

@@ -80,10 +80,10 @@ def _arrange_columns(needs: Mapping[Address, Sequence[Address]]) -> list[list[Ad
     columns: dict[int, list[Address]] = {}
     for address, column_level in level.items():
         columns.setdefault(column_level, []).append(address)
-    return _order_columns([columns[column_level] for column_level in sorted(columns)], needs)
+    return _sort_rows_in_columns([columns[column_level] for column_level in sorted(columns)], needs)
 
 
-def _order_columns(
+def _sort_rows_in_columns(
     columns: list[list[Address]], needs: Mapping[Address, Sequence[Address]]
 ) -> list[list[Address]]:
     """What is needed stands near the middle of what needs it."""

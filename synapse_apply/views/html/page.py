@@ -75,7 +75,7 @@ class HtmlPage:
             _render_head(self.title),
             _render_header(self),
             _render_next_steps(self.next_steps),
-            _render_contents(shown_sections),
+            _render_section_links(shown_sections),
             _render_filters(rows, self.trouble_label),
             "<main>",
             *_render_sections(shown_sections, open_all=len(rows) <= _MAX_OPEN_ROWS),
@@ -95,8 +95,8 @@ def _render_head(title: str) -> str:
     """Nothing is fetched, and nothing runs but this style and this script."""
     style = _read_asset("page.css")
     policy = (
-        f"default-src 'none'; style-src '{_csp_digest(style)}'; "
-        f"script-src '{_csp_digest(_read_asset('page.js'))}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src '{_hash_for_content_policy(style)}'; "
+        f"script-src '{_hash_for_content_policy(_read_asset('page.js'))}'; base-uri 'none'; form-action 'none'"
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -107,7 +107,7 @@ def _render_head(title: str) -> str:
     )
 
 
-def _csp_digest(content: str) -> str:
+def _hash_for_content_policy(content: str) -> str:
     return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
 
 
@@ -134,7 +134,7 @@ def _render_next_steps(steps: Sequence[str]) -> str:
     return f"{section}{title}<ol>{items}</ol></section>" if items else ""
 
 
-def _render_contents(sections: Iterable[PageSection]) -> str:
+def _render_section_links(sections: Iterable[PageSection]) -> str:
     links = "".join(
         f'<li><a href="#{s.name}">{s.title}</a> <span>{s.total_count:,}</span></li>'
         for s in sections

@@ -9,7 +9,7 @@ from typing import Any
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply
 from synapse_apply.views.markdown.markup import shorten_text
-from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_diff_lines
+from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.field_rows import (
     choose_change_symbol,
@@ -90,7 +90,7 @@ def _render_code_or_command(code_text: str) -> str:
     )
 
 
-def render_way_out(sentence: str) -> str:
+def render_sentence_with_command(sentence: str) -> str:
     """A sentence that may end with a command, which can then be copied."""
     match = _TRAILING_COMMAND.fullmatch(sentence)
     if match is None or _CONTINUATION_WORDS.search(match["line"]):
@@ -129,8 +129,8 @@ def render_fields_table(
     parts = [part for change in changes for part in split_into_leaf_changes(change)]
     if not parts:
         return ""
-    sides = _choose_sides(parts)
-    has_reasons = any(_render_reason(part) for part in parts)
+    sides = _choose_visible_sides(parts)
+    has_reasons = any(_render_cause_and_note(part) for part in parts)
     titles = ["Field", *(side_titles[side] if len(sides) == 2 else "Value" for side in sides)]
     titles += ["Why"] if has_reasons else []
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
@@ -140,7 +140,7 @@ def render_fields_table(
     return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _choose_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
+def _choose_visible_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
     """Which of before and after there is anything to show of."""
     visible_parts = [part for part in parts if not is_secret_change(part)]
     if all(part.before is ABSENT for part in visible_parts):
@@ -171,7 +171,7 @@ def _render_field_row(
     # A long path breaks where a part of it ends.
     path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
     name = f'<th scope="row">{path_html}</th>'
-    reason = f"<td>{_render_reason(part)}</td>" if has_reasons else ""
+    reason = f"<td>{_render_cause_and_note(part)}</td>" if has_reasons else ""
     return f'<tr class="{style}">{name}{_render_value_cells(part, sides)}{reason}</tr>'
 
 
@@ -183,11 +183,11 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...]) -> str:
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
         lines = list(
-            iter_diff_lines(
+            iter_lines_with_margin_symbols(
                 "\n".join(format_value_change(part.before, part.after, _VALUE_WIDTH, DiffStyle()))
             )
         )
-        if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_long_text(part):
+        if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_clipped_text(part):
             return f"<td{span}>{_render_diff_lines(lines)}</td>"
     side_values = (part.before, part.after)
     return "".join(
@@ -196,7 +196,7 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...]) -> str:
     )
 
 
-def _has_long_text(part: FieldChange) -> bool:
+def _has_clipped_text(part: FieldChange) -> bool:
     """Whether only a part of it is shown: then the part that differs."""
     return any(
         isinstance(side, str) and len(side) > MAX_VALUE_LENGTH for side in (part.before, part.after)
@@ -224,7 +224,7 @@ def _render_value(value: Any) -> str:
     return escape_html(lines[0], 1000) if len(lines) == 1 else render_code_block(lines)
 
 
-def _render_reason(part: FieldChange) -> str:
+def _render_cause_and_note(part: FieldChange) -> str:
     facts = [CAUSE_LABELS[part.cause]] if part.cause in CAUSE_LABELS else []
     if isinstance(part.after, KnownAfterApply):
         facts.append(f"from {render_code(part.after.address)}")

@@ -22,8 +22,8 @@ from synapse_apply.views.text.drift import (
     format_drift_totals,
     format_pending_line,
     format_unmanaged_line,
+    iter_drift_ways_out,
     iter_unlisted_lines,
-    iter_ways_out,
 )
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
@@ -46,7 +46,7 @@ def render_plan_html(
     plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
 ) -> str:
     """A plan: counts and what stands in the way first, then a row a resource, the graph last."""
-    links = _with_base_commit(links, plan.base)
+    links = _with_links_to_base_commit(links, plan.base)
     build_row = partial(rows.build_change_row, links=links)
     going_changes = [c for c in plan.changes if not (c.is_refused or c.superseded)]
     plan_parts = PlanParts.from_changes(
@@ -108,7 +108,7 @@ def _choose_tone(plan: Plan, failure_prefix: str) -> str:
 
 def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """What an apply did: what went wrong first, what was done last."""
-    links = _with_base_commit(links, report.plan.base)
+    links = _with_links_to_base_commit(links, report.plan.base)
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     changes = {change.address: change for change in report.plan.changes}
     shown_outcomes = dict(by_result)
@@ -150,7 +150,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
 
 def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
     """What moved outside: what could not be looked at first, then a row an object."""
-    links = _with_base_commit(links, drift.base)
+    links = _with_links_to_base_commit(links, drift.base)
     unmanaged_objects = drift.unmanaged or ()
     headlines = [escape_html(format_drift_totals(drift))]
     if drift.unmanaged is not None:
@@ -172,7 +172,9 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
                 "drift",
                 "Changed outside",
                 [*(rows.build_drift_row(object_drift, links) for object_drift in drift.objects)],
-                intro=" ".join(map(render_prose, iter_ways_out(drift))) if drift.objects else "",
+                intro=" ".join(map(render_prose, iter_drift_ways_out(drift)))
+                if drift.objects
+                else "",
             ),
             PageSection(
                 "unmanaged", "Unmanaged", [*map(rows.build_unmanaged_row, unmanaged_objects)]
@@ -247,7 +249,7 @@ def _build_findings_section(
     )
 
 
-def _with_base_commit(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
+def _with_links_to_base_commit(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
     """The links of a document: into the commit that it was made from."""
     return replace(links, commit="" if base.revision or base.dirty else base.commit)
 

@@ -18,7 +18,7 @@ from synapse_apply.model.verification import RunStatus, Verification
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,
-    format_refused_action,
+    format_refusal_phrase,
     pluralize,
 )
 from synapse_apply.views.html.links import NO_LINKS, ForgeLinks
@@ -29,7 +29,7 @@ from synapse_apply.views.html.parts import (
     render_fields_table,
     render_paragraph,
     render_prose,
-    render_way_out,
+    render_sentence_with_command,
 )
 from synapse_apply.views.json.redaction import redact_change_fields
 from synapse_apply.views.sanitize import sanitize
@@ -40,9 +40,9 @@ from synapse_apply.views.text.plan_rows import (
     FILE_VERB_SYMBOLS,
     format_package_summary,
     format_replacement_summary,
-    heading_reason,
+    get_heading_reason,
     iter_fields_with_replaced_values,
-    list_shown_fields,
+    list_redacted_fields,
 )
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import format_run_rows, sanitize_log_lines
@@ -72,7 +72,7 @@ class HtmlRow:
 def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
     """A change that will be made."""
     adopts_as_is = change.action is Action.ADOPT and not change.fields
-    fields = list(list_shown_fields(change))
+    fields = list(list_redacted_fields(change))
     changed_count = change.action in {Action.UPDATE, Action.ADOPT} and len(change.fields)
     return HtmlRow(
         change.address,
@@ -95,7 +95,7 @@ def _render_change_facts(change: Change, links: ForgeLinks) -> str:
     """Reason, notes, id and place, above the fields."""
     facts = [
         render_prose(fact)
-        for fact in (heading_reason(change), format_package_summary(change), *change.notes)
+        for fact in (get_heading_reason(change), format_package_summary(change), *change.notes)
         if fact
     ]
     id_and_position = [f"id {render_code(change.remote_id)}"] if change.remote_id else []
@@ -160,7 +160,7 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
         change.address,
         change.action.value,
         "!",
-        format_refused_action(change.action),
+        format_refusal_phrase(change.action),
         refusals_html
         + wanted_html
         + _render_change_facts(change, links)
@@ -172,7 +172,9 @@ def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
 
 def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
     position_html = f" ({links.render_position_link(refusal.position)})" if refusal.position else ""
-    ways_html = "".join(f"<li>{render_way_out(way_out)}</li>" for way_out in refusal.ways_out)
+    ways_html = "".join(
+        f"<li>{render_sentence_with_command(way_out)}</li>" for way_out in refusal.ways_out
+    )
     title = "Way out" if len(refusal.ways_out) == 1 else "Ways out"
     list_html = f"<h4>{title}</h4><ul>{ways_html}</ul>" if ways_html else ""
     return f"{render_paragraph(render_prose(refusal.reason) + position_html, 'refusal')}{list_html}"
@@ -231,9 +233,9 @@ def build_outcome_rows(
     for outcome in outcomes:
         symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
         change = changes.get(outcome.address)
-        fields = list(list_shown_fields(change)) if change and not change.is_refused else []
+        fields = list(list_redacted_fields(change)) if change and not change.is_refused else []
         findings_html = (
-            _render_finding_items(collect_outcome_findings([outcome]), links)
+            render_finding_list(collect_outcome_findings([outcome]), links)
             if outcome.result is not Result.SKIPPED
             else ""
         )
@@ -265,7 +267,7 @@ def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Htm
             row_text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
         )
         findings_html = (
-            _render_finding_items(result.diagnostics, links)
+            render_finding_list(result.diagnostics, links)
             if result.status is not RunStatus.SKIPPED
             else ""
         )
@@ -335,10 +337,6 @@ def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
 
 def render_finding_list(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
     """Findings: what, why, where, what to do, and the server's request id."""
-    return _render_finding_items(findings, links)
-
-
-def _render_finding_items(findings: Iterable[Diagnostic], links: ForgeLinks) -> str:
     items = "".join(
         f'<li class="{finding.severity.value}">{_render_finding(finding, links)}</li>'
         for finding in findings

@@ -31,8 +31,8 @@ from synapse_apply.views.json.redaction import (
     iter_unknown_paths,
     redact_change_fields,
     redact_object,
-    to_plain_json,
-    unflatten_values,
+    to_redacted_json,
+    unflatten_to_redacted_json,
 )
 from synapse_apply.views.sanitize import escape_unsafe_json, strip_url_credentials
 from synapse_apply.views.text.accepted import build_accepted_documents, count_accepted_fields
@@ -62,14 +62,16 @@ def format_json_document(document: Mapping[str, Any] | Sequence[Any]) -> str:
 
     Control characters, bidi marks and lone surrogates stand as escapes.
     """
-    text = json.dumps(to_plain_json(document), ensure_ascii=False, indent=2, allow_nan=False)
+    text = json.dumps(to_redacted_json(document), ensure_ascii=False, indent=2, allow_nan=False)
     return escape_unsafe_json(text) + "\n"
 
 
 def format_json_line(document: Mapping[str, Any]) -> str:
     """The same on one line, for outputs of many documents."""
     return (
-        escape_unsafe_json(json.dumps(to_plain_json(document), ensure_ascii=False, allow_nan=False))
+        escape_unsafe_json(
+            json.dumps(to_redacted_json(document), ensure_ascii=False, allow_nan=False)
+        )
         + "\n"
     )
 
@@ -274,8 +276,8 @@ def _build_field_document(change: FieldChange) -> dict[str, Any]:
         "path": format_json_pointer(change.path),
         "cause": change.cause.value,
         "sensitive": change.sensitive,
-        "before": None if change.sensitive else to_plain_json(change.before),
-        "after": None if change.sensitive else to_plain_json(change.after),
+        "before": None if change.sensitive else to_redacted_json(change.before),
+        "after": None if change.sensitive else to_redacted_json(change.after),
         "known": not isinstance(change.after, KnownAfterApply),
         "note": change.note,
         "inside": [format_json_pointer(path) for path in change.inside],
@@ -332,10 +334,10 @@ def _build_drift_document(change: Change) -> dict[str, Any]:
         **_build_resource_identity(change),
         "change": {
             "actions": ["delete"] if is_missing else ["update"],
-            "before": unflatten_values(recorded_values),
+            "before": unflatten_to_redacted_json(recorded_values),
             "after": None
             if is_missing
-            else unflatten_values((f.path, f.before) for f in visible_fields),
+            else unflatten_to_redacted_json((f.path, f.before) for f in visible_fields),
             "after_unknown": {},
             "before_sensitive": secret_tree,
             "after_sensitive": {} if is_missing else secret_tree,

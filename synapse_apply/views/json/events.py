@@ -30,8 +30,8 @@ from synapse_apply.views.text.outcomes import OutcomeCounts, format_report_total
 from synapse_apply.views.text.progress import (
     SUCCESS_RESULTS,
     ForgivingStream,
-    format_ending,
-    progress_words_for,
+    format_call_ending,
+    get_progress_words,
 )
 from synapse_apply.views.text.style import Style
 
@@ -93,7 +93,7 @@ def iter_closing_events(
 ) -> Iterator[Event]:
     """The findings of a document that no line has `reported_keys`, and the document itself."""
     for finding in document["diagnostics"]:
-        if serialize_finding(finding) not in reported_keys:
+        if build_finding_key(finding) not in reported_keys:
             yield build_finding_event(finding)
     message = f"Ended with exit code {document['exit_code']}"
     yield _build_event("report", message, report=document)
@@ -108,7 +108,7 @@ def build_finding_event(finding: Mapping[str, Any]) -> Event:
     )
 
 
-def serialize_finding(finding: Mapping[str, Any]) -> str:
+def build_finding_key(finding: Mapping[str, Any]) -> str:
     """What tells whether two findings are the same."""
     return json.dumps(finding, sort_keys=True, default=str)
 
@@ -143,7 +143,7 @@ class EventWriter:
         """`apply_start`."""
         self._ongoing_calls.add_call(address, verb)
         self._write_event(
-            "apply_start", address, verb, f"{progress_words_for(verb).ongoing_text}..."
+            "apply_start", address, verb, f"{get_progress_words(verb).ongoing_text}..."
         )
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
@@ -167,11 +167,11 @@ class EventWriter:
         kind, level = ("apply_complete", "info") if is_success else ("apply_errored", "error")
         id_fields = {"id_key": "id", "id_value": remote_id} if remote_id else {}
         facts = {"result": result, "elapsed_seconds": round(max(0.0, seconds), 3), **id_fields}
-        text = format_ending(verb, result, seconds, remote_id)
+        text = format_call_ending(verb, result, seconds, remote_id)
         self._write_event(kind, address, verb, text, level=level, **facts)
 
     def _write_ongoing_event(self, call: OngoingCall, seconds: float) -> None:
-        text = f"Still {progress_words_for(call.verb).ongoing_text.lower()}..."
+        text = f"Still {get_progress_words(call.verb).ongoing_text.lower()}..."
         elapsed_seconds = round(seconds, 3)
         self._write_event(
             "apply_progress", call.address, call.verb, text,

@@ -16,7 +16,7 @@ from synapse_apply.views.text.values import SECRET_TYPES, format_integer
 _MAX_DEPTH = 200
 
 
-def to_plain_json(value: Any, depth: int = 0) -> Any:
+def to_redacted_json(value: Any, depth: int = 0) -> Any:
     """JSON from any value: null for secrets, unknowns and types nobody foresaw."""
     if value is None or isinstance(value, str | bool):
         return value
@@ -27,9 +27,9 @@ def to_plain_json(value: Any, depth: int = 0) -> Any:
     if depth >= _MAX_DEPTH or isinstance(value, (*SECRET_TYPES, KnownAfterApply)):
         return None
     if isinstance(value, Mapping):
-        return {str(key): to_plain_json(item, depth + 1) for key, item in value.items()}
+        return {str(key): to_redacted_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_plain_json(item, depth + 1) for item in value]
+        return [to_redacted_json(item, depth + 1) for item in value]
     return str(value.address) if isinstance(value, Reference) else None
 
 
@@ -54,24 +54,24 @@ def _redact_value(
         return [
             _redact_value(v, hidden_paths, (*path, str(n)), depth + 1) for n, v in enumerate(value)
         ]
-    return to_plain_json(value, depth)
+    return to_redacted_json(value, depth)
 
 
 def build_flag_tree(paths: Iterable[Path]) -> dict[str, Any]:
     """Paths as a nested map of `true`, the shape of Terraform's `*_sensitive`."""
-    return unflatten_values((path, True) for path in paths)
+    return unflatten_to_redacted_json((path, True) for path in paths)
 
 
-def unflatten_values(values: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
+def unflatten_to_redacted_json(values: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
     """Values by path as one nested map; what is absent is left out."""
     root: dict[str, Any] = {}
     for path, value in sorted(values, key=lambda pair: (len(pair[0]), list(map(str, pair[0])))):
         if path and value is not ABSENT:
-            _set_json_value(root, path, to_plain_json(value))
+            _set_unless_blocked(root, path, to_redacted_json(value))
     return root
 
 
-def _set_json_value(root: dict[str, Any], path: Path, value: Any) -> None:
+def _set_unless_blocked(root: dict[str, Any], path: Path, value: Any) -> None:
     node = root
     for part in path[:-1]:
         child = node.setdefault(str(part), {})

@@ -67,7 +67,7 @@ def fit_sections_to_budget(
     )
     room = budget.limit - measure(heading) - measure(build_footer(entry_count)) - frame_size - 8
     measured_entries = [_take_fitting_entries(section, room, measure) for section in sections]
-    shares = _divide_room([sum(sizes) for _, sizes in measured_entries], max(room, 0))
+    shares = _divide_room_fairly([sum(sizes) for _, sizes in measured_entries], max(room, 0))
     parts, hidden_count = [heading], 0
     for section, (entries, sizes), share in zip(sections, measured_entries, shares, strict=True):
         shown_entries = entries[: _count_fitting_entries(sizes, share)]
@@ -94,7 +94,7 @@ def _take_fitting_entries(
 
 # Budgets share: small sections are complete, large ones share the rest, and an entry is never cut
 # in two.
-def _divide_room(wanted_sizes: Sequence[int], room: int) -> list[int]:
+def _divide_room_fairly(wanted_sizes: Sequence[int], room: int) -> list[int]:
     """What each may take of the room: nobody less than an equal share, unless it wants less."""
     shares = [0] * len(wanted_sizes)
     for served_count, index in enumerate(

@@ -31,8 +31,8 @@ from synapse_apply.views.text.drift import (
     format_natural_keys,
     format_pending_line,
     format_unmanaged_line,
+    iter_drift_ways_out,
     iter_unlisted_lines,
-    iter_ways_out,
 )
 from synapse_apply.views.text.findings import merge_similar_findings
 from synapse_apply.views.text.outcomes import (
@@ -62,32 +62,38 @@ def render_plan_markdown(
     plan_parts = report_sections.PlanParts.from_changes(
         c for c in plan.changes if has_action_block(c) or _is_forgotten(c)
     )
-    blocks = _build_change_sections("This change", plan_parts.own_changes, "", budget)
-    blocks += _build_change_sections(
+    blocks = _build_change_section_unless_empty("This change", plan_parts.own_changes, "", budget)
+    blocks += _build_change_section_unless_empty(
         "Drift, not from this change", plan_parts.drift_changes, _DRIFT_INTRO, budget
     )
-    blocks += _build_change_sections("Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget)
+    blocks += _build_change_section_unless_empty(
+        "Adopted", plan_parts.adopted_changes, _ADOPTED_INTRO, budget
+    )
     passive_changes = [c for c in plan.changes if not (has_action_block(c) or _is_forgotten(c))]
     sections = [
         *_iter_blocking_sections(plan, budget),
         *blocks,
-        *_build_line_sections(
+        *_build_section_unless_empty(
             "To be verified",
             plan.verified_changes,
             report_sections.iter_due_run_entries(plan.verified_changes),
         ),
-        *_build_line_sections("Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)),
-        *_build_line_sections(
+        *_build_section_unless_empty(
+            "Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)
+        ),
+        *_build_section_unless_empty(
             "Forgotten",
             plan_parts.forgotten_changes,
             report_sections.iter_forget_entries(plan_parts.forgotten_changes),
         ),
-        *_build_line_sections(
+        *_build_section_unless_empty(
             "Notes",
             [n for c in passive_changes for n in c.notes],
             report_sections.iter_note_entries(passive_changes),
         ),
-        *_build_finding_sections("Warnings", [f for f in plan.diagnostics if not f.is_error]),
+        *_build_finding_section_unless_empty(
+            "Warnings", [f for f in plan.diagnostics if not f.is_error]
+        ),
     ]
     heading = _format_plan_heading(plan, command)
     see_command = f"synapse-apply plan -t {plan.base.target[:MAX_NAME_LENGTH]}"
@@ -139,25 +145,25 @@ def render_report_markdown(
     )
     run_entries = report_sections.iter_run_entries(report, budget)
     sections = [
-        *_build_next_step_sections(total_lines[headline_end:]),
-        *_build_outcome_sections("Outcome unknown", by_result[Result.UNKNOWN]),
-        *_build_outcome_sections("Failed", by_result[Result.FAILED]),
-        *_build_line_sections("Verification", report.verification_results, run_entries),
+        *_build_next_step_section_unless_empty(total_lines[headline_end:]),
+        *_build_outcome_section_unless_empty("Outcome unknown", by_result[Result.UNKNOWN]),
+        *_build_outcome_section_unless_empty("Failed", by_result[Result.FAILED]),
+        *_build_section_unless_empty("Verification", report.verification_results, run_entries),
         *_iter_blocking_sections(report.plan, budget, with_guards=False),
-        *_build_line_sections(
+        *_build_section_unless_empty(
             "Skipped",
             skipped_outcomes,
             report_sections.iter_outcome_entries(skipped_outcomes, with_findings=False),
         ),
-        *_build_line_sections(
+        *_build_section_unless_empty(
             "Moved", report.plan.moved, report_sections.iter_moved_entries(report.plan.moved)
         ),
-        *_build_line_sections(
+        *_build_section_unless_empty(
             "Done",
             done_outcomes,
             report_sections.iter_outcome_entries(done_outcomes, with_findings=False),
         ),
-        *_build_finding_sections(
+        *_build_finding_section_unless_empty(
             "Warnings", [finding for finding in findings if not finding.is_error]
         ),
     ]
@@ -192,18 +198,18 @@ def render_drift_markdown(
         for unmanaged in unmanaged_objects
     )
     drifted_objects = drift.objects
-    intro = " ".join(map(format_prose, iter_ways_out(drift)))
+    intro = " ".join(map(format_prose, iter_drift_ways_out(drift)))
     opening = f"### Changed outside ({len(drifted_objects):,})\n\n{intro}"
     blocks = SizedSection(
         opening, report_sections.iter_drift_entries(drifted_objects, budget), len(drifted_objects)
     )
     sections = [
-        *_build_finding_sections(
+        *_build_finding_section_unless_empty(
             "Errors", [finding for finding in drift.diagnostics if finding.is_error]
         ),
         *([blocks] if drifted_objects else []),
-        *_build_line_sections("Unmanaged", unmanaged_objects, rows),
-        *_build_finding_sections(
+        *_build_section_unless_empty("Unmanaged", unmanaged_objects, rows),
+        *_build_finding_section_unless_empty(
             "Warnings", [finding for finding in drift.diagnostics if not finding.is_error]
         ),
     ]
@@ -250,11 +256,13 @@ def render_findings_markdown(
     ]
     heading_parts += [_format_bold(f"{pluralize(len(errors), 'error')}.")]
     sections = [
-        *_build_finding_sections("Errors", errors),
-        *_build_finding_sections(
+        *_build_finding_section_unless_empty("Errors", errors),
+        *_build_finding_section_unless_empty(
             "Warnings", [finding for finding in findings if finding.is_warning]
         ),
-        *_build_finding_sections("Notes", [finding for finding in findings if finding.is_note]),
+        *_build_finding_section_unless_empty(
+            "Notes", [finding for finding in findings if finding.is_note]
+        ),
     ]
     see_command = f"synapse-apply {command}" + (f" -t {target[:MAX_NAME_LENGTH]}" if target else "")
     return fit_sections_to_budget(
@@ -266,10 +274,10 @@ def _iter_blocking_sections(
     plan: Plan, budget: SizeBudget, *, with_guards: bool = True
 ) -> Iterator[SizedSection]:
     if with_guards:
-        yield from _build_line_sections(
+        yield from _build_section_unless_empty(
             "Apply will stop", plan.guards, report_sections.iter_guard_entries(plan.guards)
         )
-        yield from _build_finding_sections(
+        yield from _build_finding_section_unless_empty(
             "Errors", [finding for finding in plan.diagnostics if finding.is_error]
         )
     refused_changes = plan.refused_changes
@@ -293,7 +301,7 @@ def _format_count_lines(plan: Plan) -> list[str]:
     return plan_totals(plan, _PLAIN).split("\n")
 
 
-def _build_change_sections(
+def _build_change_section_unless_empty(
     title: str, changes: Sequence[Change], intro: str, budget: SizeBudget
 ) -> list[SizedSection]:
     if not changes:
@@ -304,21 +312,23 @@ def _build_change_sections(
     ]
 
 
-def _build_line_sections(
+def _build_section_unless_empty(
     title: str, items: Sequence[object], lines: Iterable[str]
 ) -> list[SizedSection]:
     count = len(items)
     return [SizedSection(f"### {title} ({count:,})", lines, count, separator="\n")] if items else []
 
 
-def _build_finding_sections(title: str, findings: Sequence[Diagnostic]) -> list[SizedSection]:
+def _build_finding_section_unless_empty(
+    title: str, findings: Sequence[Diagnostic]
+) -> list[SizedSection]:
     merged_findings = merge_similar_findings(findings)
-    return _build_line_sections(
+    return _build_section_unless_empty(
         title, merged_findings, report_sections.iter_finding_entries(merged_findings)
     )
 
 
-def _build_next_step_sections(step_lines: Sequence[str]) -> list[SizedSection]:
+def _build_next_step_section_unless_empty(step_lines: Sequence[str]) -> list[SizedSection]:
     steps = (f"- {format_prose(line)}" for line in step_lines)
     return (
         [SizedSection("### What to do now", steps, len(step_lines), separator="\n")]
@@ -327,8 +337,10 @@ def _build_next_step_sections(step_lines: Sequence[str]) -> list[SizedSection]:
     )
 
 
-def _build_outcome_sections(title: str, outcomes: Sequence[Outcome]) -> list[SizedSection]:
-    return _build_line_sections(
+def _build_outcome_section_unless_empty(
+    title: str, outcomes: Sequence[Outcome]
+) -> list[SizedSection]:
+    return _build_section_unless_empty(
         title, outcomes, report_sections.iter_outcome_entries(outcomes, with_findings=True)
     )
 

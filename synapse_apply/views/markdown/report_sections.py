@@ -15,7 +15,7 @@ from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import (
     ACTION_SYMBOLS,
     PLANNED_PHRASES,
-    format_refused_action,
+    format_refusal_phrase,
     pluralize,
 )
 from synapse_apply.views.json.redaction import redact_change_fields, redact_object
@@ -27,7 +27,7 @@ from synapse_apply.views.markdown.markup import (
     format_html_code,
     format_prose,
 )
-from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_diff_lines
+from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
 from synapse_apply.views.text.drift import format_drift_heading, render_object_drift
 from synapse_apply.views.text.findings import format_finding_location, format_position
 from synapse_apply.views.text.outcomes import collect_outcome_findings, format_outcome_row
@@ -113,7 +113,7 @@ def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterat
         symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
         name = format_html_code(f"{symbol} {change.address}".strip())
         field_count_text = (
-            f" ({pluralize(len(change.fields), 'field')})" if _is_partial_change(change) else ""
+            f" ({pluralize(len(change.fields), 'field')})" if _is_update_with_fields(change) else ""
         )
         summary = f"{name} {PLANNED_PHRASES[change.action]}{field_count_text}"
         yield format_folded_diff(summary, blocks.render_change_block(change), budget)
@@ -131,14 +131,14 @@ def iter_drift_entries(objects: Iterable[ObjectDrift], budget: SizeBudget) -> It
 
 def format_folded_diff(summary: str, block: str, budget: SizeBudget) -> str:
     """A block that was written with a DiffPen as a collapsible diff; `summary` is HTML."""
-    lines = list(iter_diff_lines(block))
+    lines = list(iter_lines_with_margin_symbols(block))
     return format_collapsible(
         summary,
         format_fenced_block(_cut_lines_to_room(lines, budget.max_entry_size, budget), "diff"),
     )
 
 
-def _is_partial_change(change: Change) -> bool:
+def _is_update_with_fields(change: Change) -> bool:
     return change.action in {Action.UPDATE, Action.ADOPT} and bool(change.fields)
 
 
@@ -176,7 +176,7 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
             position = refusal.position or change.position
             position_text = f" ({format_code_span(format_position(position))})" if position else ""
             subject = (
-                f"- **{format_code_span(change.address)} {format_refused_action(change.action)}**"
+                f"- **{format_code_span(change.address)} {format_refusal_phrase(change.action)}**"
             )
             lines.append(f"{subject}: {format_prose(refusal.reason)}{position_text}")
             # An empty item of a list would be read as the line under a heading.
@@ -186,7 +186,7 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
                 if (way_text := format_prose(way_out))
             ]
         if wanted_lines := blocks.render_wanted_fields(change):
-            rows = list(iter_diff_lines("\n".join(wanted_lines)))
+            rows = list(iter_lines_with_margin_symbols("\n".join(wanted_lines)))
             shown_lines = _cut_lines_to_room(rows, budget.max_entry_size, budget)
             lines += [
                 "",

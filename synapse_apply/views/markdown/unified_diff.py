@@ -26,7 +26,7 @@ class DiffStyle(Style):
         return f"{text[:indent]}{_SYMBOL_MARK}{text[indent:]}"
 
 
-def iter_diff_lines(block: str) -> Iterator[str]:
+def iter_lines_with_margin_symbols(block: str) -> Iterator[str]:
     """The lines of what was written with a DiffPen, every marked symbol moved to the margin."""
     for line in block.split("\n"):
         indent, mark, marked_text = line.partition(_SYMBOL_MARK)

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.views.grammar import pluralize
-from synapse_apply.views.json.redaction import to_plain_json
+from synapse_apply.views.json.redaction import to_redacted_json
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
 from synapse_apply.views.text.findings import format_field_path
@@ -52,8 +52,8 @@ def build_accepted_documents(changes: Iterable[Change]) -> list[dict[str, Any]]:
             "address": str(change.address),
             "path": format_json_pointer(field.path),
             "sensitive": field.sensitive,
-            "live": None if field.sensitive else to_plain_json(field.before),
-            "declared": None if field.sensitive else to_plain_json(field.after),
+            "live": None if field.sensitive else to_redacted_json(field.before),
+            "declared": None if field.sensitive else to_redacted_json(field.after),
         }
         for change in changes
         for field in change.accepted

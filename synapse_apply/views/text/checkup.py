@@ -11,7 +11,7 @@ from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.documents import FORMAT_VERSION
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_detail_lines
 from synapse_apply.views.text.cells import count_cells, pad_to_width
-from synapse_apply.views.text.findings import indent_lines
+from synapse_apply.views.text.findings import sanitize_and_indent
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH, render_table
 
@@ -47,7 +47,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def render_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
+def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
     """The rows of one section, under its title."""
     pen, section = Style(color), list(rows)
     words = max((count_cells(row.status.value) for row in section), default=0)
@@ -58,7 +58,7 @@ def render_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> s
     return escape_ci_commands("\n".join((pen(sanitize(title), "bold"), *lines)) + "\n")
 
 
-def section_document(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
+def build_section_rows(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
     """The rows of one section as `doctor --json` has them."""
     head = {"section": title.lower()}
     return [
@@ -77,7 +77,7 @@ def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
         "checks": [
             result
             for title, results in checkup.sections
-            for result in section_document(title, results)
+            for result in build_section_rows(title, results)
         ],
     }
 
@@ -149,7 +149,7 @@ def _format_result_lines(
     subject = f"{result.subject}: " if result.subject else ""
     yield f"{_GAP}{status_text}{_GAP}{name}{_GAP}{sanitize(subject + result.summary)}".rstrip()
     detail_indent = status_width + name_width + 3 * len(_GAP)
-    yield from indent_lines(result.detail, detail_indent)
+    yield from sanitize_and_indent(result.detail, detail_indent)
     if result.hint:
         first_line, *continuation = sanitize_detail_lines(result.hint)
         yield f"{' ' * detail_indent}Hint: {first_line}"

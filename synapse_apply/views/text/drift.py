@@ -12,7 +12,7 @@ from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.documents import FORMAT_VERSION, base_document
-from synapse_apply.views.json.redaction import to_plain_json
+from synapse_apply.views.json.redaction import to_redacted_json
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize, sanitize_lines
 from synapse_apply.views.text.accepted import (
     build_accepted_documents,
@@ -24,7 +24,7 @@ from synapse_apply.views.text.findings import format_field_path, format_finding_
 from synapse_apply.views.text.plan import format_target_line
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH
-from synapse_apply.views.text.values import format_inline
+from synapse_apply.views.text.values import format_value_inline
 
 NO_DRIFT = "No drift. Live objects are as they were recorded."
 _HEADER = "Objects have changed outside of synapse-apply:"
@@ -88,7 +88,7 @@ def format_edit_row(edit: Edited) -> str:
 
 
 def _format_side_value(value: Any) -> str:
-    return "(not there)" if value is ABSENT else format_inline(value)
+    return "(not there)" if value is ABSENT else format_value_inline(value)
 
 
 def format_drift_heading(object_drift: ObjectDrift) -> str:
@@ -139,7 +139,9 @@ def _iter_total_lines(drift: Drift, style: Style, options: str) -> Iterator[str]
         format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
     )
     if drift.objects:
-        yield from (add_options_to_commands(way_out, options) for way_out in iter_ways_out(drift))
+        yield from (
+            add_options_to_commands(way_out, options) for way_out in iter_drift_ways_out(drift)
+        )
     if drift.pending_addresses:
         yield add_options_to_commands(format_pending_line(drift), options)
     if accepted_text := format_accepted_line(drift.changes_with_accepted):
@@ -156,7 +158,7 @@ def format_drift_totals(drift: Drift) -> str:
     return f"Drift: {len(drift.changed_objects)} changed, {len(drift.missing_objects)} gone."
 
 
-def iter_ways_out(drift: Drift) -> Iterator[str]:
+def iter_drift_ways_out(drift: Drift) -> Iterator[str]:
     """What can be done about it, a sentence each; words in backticks are commands."""
     return (
         add_target_to_commands(text, drift.typed_target)
@@ -310,8 +312,8 @@ def _build_field_document(field: FieldChange) -> dict[str, Any]:
         "path": format_json_pointer(field.path),
         "cause": field.cause.value,
         "sensitive": field.sensitive,
-        "recorded": None if field.sensitive else to_plain_json(field.before),
-        "live": None if field.sensitive else to_plain_json(field.after),
+        "recorded": None if field.sensitive else to_redacted_json(field.before),
+        "live": None if field.sensitive else to_redacted_json(field.after),
         "note": field.note,
         "inside": [format_json_pointer(path) for path in field.inside],
     }
@@ -327,6 +329,6 @@ def _build_edit_document(edit: Edited) -> dict[str, Any]:
         "path": format_json_pointer(edit.field.path),
         "file": edit.file,
         "line": edit.line,
-        "before": to_plain_json(edit.field.before),
-        "after": to_plain_json(edit.field.after),
+        "before": to_redacted_json(edit.field.before),
+        "after": to_redacted_json(edit.field.after),
     }

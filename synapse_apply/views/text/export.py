@@ -15,7 +15,7 @@ def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -
     return escape_ci_commands(text + _format_reason_list("Not exported:", missed_objects))
 
 
-def list_secret_variables(secrets: ReasonRows) -> str:
+def render_secret_variables(secrets: ReasonRows) -> str:
     """Secrets that take their values from variables; "" where there are none."""
     return escape_ci_commands(
         _format_reason_list("Not written, to be set where plans and applies run:", secrets)

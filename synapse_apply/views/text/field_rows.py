@@ -17,10 +17,10 @@ from synapse_apply.views.text.value_diff import format_value_change
 from synapse_apply.views.text.values import (
     SECRET_TYPES,
     SENSITIVE_TEXT,
-    format_inline,
     format_key,
+    format_value_inline,
     format_value_lines,
-    key_sort_key,
+    sort_key_numbers_first,
 )
 
 _CAUSE_COMMENTS = {
@@ -53,7 +53,7 @@ class FieldNode:
     rows: list[FieldRow] = field(default_factory=list)
     children: dict[str | int, FieldNode] = field(default_factory=dict)
 
-    def ensure_node_at(self, path: Path) -> FieldNode:
+    def get_or_create_node(self, path: Path) -> FieldNode:
         """The node at a path, made when it is not there."""
         node = self
         for part in path:
@@ -65,7 +65,7 @@ class FieldNode:
 
     def add_unchanged_field(self, path: Path, value: Any, *, is_shown: bool) -> None:
         """Add a field that stays as it is, unless the path is one that changes."""
-        node = self.ensure_node_at(path)
+        node = self.get_or_create_node(path)
         if not node.rows and not node.children:
             node.rows.append(FieldRow(" ", value=value, is_shown=is_shown))
 
@@ -92,7 +92,7 @@ def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -
     root = FieldNode()
     for change in changes:
         for part in split_into_leaf_changes(change):
-            root.ensure_node_at(part.path).rows.append(
+            root.get_or_create_node(part.path).rows.append(
                 FieldRow(choose_change_symbol(part, hidden_symbol), part)
             )
     return root
@@ -154,7 +154,11 @@ def _is_nonempty_map(value: Any) -> bool:
 
 def _values_differ(before: Any, after: Any) -> bool:
     is_one_absent = (before is ABSENT) != (after is ABSENT)
-    return is_one_absent or format_inline(before) != format_inline(after) or before != after
+    return (
+        is_one_absent
+        or format_value_inline(before) != format_value_inline(after)
+        or before != after
+    )
 
 
 @frozen
@@ -173,7 +177,7 @@ class RowLayout:
         names = {key: format_key(key) for key in visible_children}
         column = max(map(count_cells, names.values()), default=0)
         lines: list[str] = []
-        for key in sorted(visible_children, key=_id_and_name_first_key):
+        for key in sorted(visible_children, key=_sort_key_id_and_name_first):
             lines += self._format_node(
                 visible_children[key], pad_to_width(names[key], column), indent
             )
@@ -242,6 +246,6 @@ class RowLayout:
         return self.style(text, "dim")
 
 
-def _id_and_name_first_key(key: str | int) -> tuple[int, tuple[bool, int, str]]:
+def _sort_key_id_and_name_first(key: str | int) -> tuple[int, tuple[bool, int, str]]:
     rank_by_key = {"id": 0, "name": 1}
-    return rank_by_key.get(str(key), 2), key_sort_key(key)
+    return rank_by_key.get(str(key), 2), sort_key_numbers_first(key)

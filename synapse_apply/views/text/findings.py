@@ -105,7 +105,7 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     lines = [style(f"{word.title()}: ", word) + style(sanitize(finding.summary), "bold")]
     if location := format_finding_location(finding):
         lines.append(f"  {location}")
-    lines += indent_lines(finding.detail)
+    lines += sanitize_and_indent(finding.detail)
     if finding.hint:
         first_line, *continuation = sanitize_detail_lines(finding.hint)
         lines += [f"  Hint: {first_line}", *(f"        {line}".rstrip() for line in continuation)]
@@ -114,7 +114,7 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     return lines
 
 
-def indent_lines(text: str, indent: int = 2) -> list[str]:
+def sanitize_and_indent(text: str, indent: int = 2) -> list[str]:
     """Lines of prose under a heading; none for an empty text."""
     return (
         [f"{' ' * indent}{line}".rstrip() for line in sanitize_detail_lines(text)] if text else []

@@ -14,7 +14,7 @@ from synapse_apply.views.grammar import (
     PAST_PARTICIPLES,
     format_duration,
     format_moved_lines,
-    format_refused_action,
+    format_refusal_phrase,
 )
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.findings import format_finding_blocks
@@ -149,7 +149,7 @@ def _format_outcome_phrase(outcome: Outcome) -> str:
     if outcome.result is Result.UNKNOWN and outcome.recovery_file is not None:
         return f"{past}, and could not be recorded"
     if outcome.result is Result.FAILED:
-        return f"could not be {format_refused_action(outcome.action).removeprefix('cannot be ')}"
+        return f"could not be {format_refusal_phrase(outcome.action).removeprefix('cannot be ')}"
     return past if outcome.result is Result.DONE else f"may have been {past}: nobody can tell yet"
 
 

@@ -14,8 +14,8 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize, strip_url
 from synapse_apply.views.text.accepted import format_accepted_line
 from synapse_apply.views.text.findings import (
     format_finding_blocks,
-    indent_lines,
     render_diagnostics,
+    sanitize_and_indent,
 )
 from synapse_apply.views.text.outcomes import render_report
 from synapse_apply.views.text.plan_rows import ChangeBlocks
@@ -147,13 +147,13 @@ def format_plan_totals(plan: Plan, style: Style) -> str:
     accepted_text = format_accepted_line(plan.changes_with_accepted)
     return "\n".join(
         [
-            _format_conclusion(plan, style),
+            _format_totals_lines(plan, style),
             *([style(accepted_text, "bold")] if accepted_text else []),
         ]
     )
 
 
-def _format_conclusion(plan: Plan, style: Style) -> str:
+def _format_totals_lines(plan: Plan, style: Style) -> str:
     if plan.has_errors:
         count = pluralize(sum(finding.is_error for finding in plan.diagnostics), "error")
         return style(f"Plan incomplete: {count}. It cannot be applied.", "bold")
@@ -191,4 +191,4 @@ def _format_guard(guard: GuardViolation, style: Style) -> str:
     )
     name = f"--override-guard {sanitize(guard.name)}"
     hint_lines = [] if name in guard.detail else [f"  Hint: if this is meant, apply with {name}"]
-    return "\n".join([head, *indent_lines(guard.detail), *hint_lines])
+    return "\n".join([head, *sanitize_and_indent(guard.detail), *hint_lines])

@@ -59,13 +59,13 @@ class ChangeBlocks:
         lines = [f"  # {sanitize(change.address)} {PLANNED_PHRASES[change.action]}"]
         if change.action is Action.ADOPT and change.remote_id:
             lines.append(f"  # (imported from {quote_string(change.remote_id)})")
-        for fact in (heading_reason(change), format_package_summary(change), *change.notes):
+        for fact in (get_heading_reason(change), format_package_summary(change), *change.notes):
             lines += [f"  # ({line})" for line in sanitize_lines(fact) if line]
         lines += [f"  # {line}".rstrip() for line in format_replacement_lines(change)]
         return [self.style(line, "bold") for line in lines]
 
     def _format_fields(self, change: Change, symbol: str) -> list[str]:
-        root = build_field_tree(list_shown_fields(change), hidden_symbol=symbol)
+        root = build_field_tree(list_redacted_fields(change), hidden_symbol=symbol)
         if symbol not in {"+", "-"}:
             self._add_unchanged_fields(root, change)
         return RowLayout(self.style, self.width).format_rows(root, _INDENT)
@@ -135,7 +135,7 @@ class ChangeBlocks:
         return self.style(f"  # {sanitize(change.address)} {status_text}", "dim")
 
 
-def heading_reason(change: Change) -> str:
+def get_heading_reason(change: Change) -> str:
     """The reason under a heading; "" where the heading says it."""
     # The heading of a recreate says already that the object is missing.
     return "" if change.reason == "missing" else change.reason
@@ -196,7 +196,7 @@ def _is_valid_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < 2**63
 
 
-def list_shown_fields(change: Change) -> Iterable[FieldChange]:
+def list_redacted_fields(change: Change) -> Iterable[FieldChange]:
     """The fields of a change; of a whole object where the plan lists none."""
     if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
         return redact_change_fields(change, iter_fields_with_replaced_values(change))

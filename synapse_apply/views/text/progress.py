@@ -46,19 +46,19 @@ _REPORT_STEP = 0.25
 SUCCESS_RESULTS = frozenset({"done", "passed"})
 
 
-def progress_words_for(verb: str) -> ProgressWords:
+def get_progress_words(verb: str) -> ProgressWords:
     """The words of a verb; a verb nobody foresaw speaks for itself."""
     return _WORDS_BY_VERB.get(verb) or ProgressWords(
         sanitize(verb).capitalize(), f"{sanitize(verb).capitalize()} done"
     )
 
 
-def format_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
+def format_call_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
     """How a resource's line ends: `Creation complete after 1.2s [id=7]`."""
     duration_text = f"after {format_duration(seconds)}"
     if result in SUCCESS_RESULTS:
         id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
-        return f"{progress_words_for(verb).success_text} {duration_text}{id_text}"
+        return f"{get_progress_words(verb).success_text} {duration_text}{id_text}"
     if result == "refused":
         return f"Refused {duration_text}"
     if result == "skipped":
@@ -72,7 +72,7 @@ def format_ending(verb: str, result: str, seconds: float, remote_id: str = "") -
 
 def _format_job_status(job: Job) -> str:
     return (
-        f"{progress_words_for('verify').ongoing_text}... job {sanitize(job.id)} {job.status.value}"
+        f"{get_progress_words('verify').ongoing_text}... job {sanitize(job.id)} {job.status.value}"
     )
 
 
@@ -98,7 +98,7 @@ class Display(Protocol):
     ) -> None: ...
 
 
-def open_progress(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
+def choose_progress_display(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
     """The display that fits: bars on a capable terminal, lines on a dumb one, a log elsewhere."""
     if silent:
         return SilentProgress()
@@ -208,7 +208,7 @@ class LineProgress(SilentProgress):
 
     def report_start(self, address: Address, verb: str) -> None:
         """`plugin/yolo: Creating...`."""
-        self._write_resource_line(address, f"{progress_words_for(verb).ongoing_text}...")
+        self._write_resource_line(address, f"{get_progress_words(verb).ongoing_text}...")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
         """`release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
@@ -240,7 +240,7 @@ class LineProgress(SilentProgress):
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
         """`plugin/yolo: Creation complete after 1.2s [id=7]`."""
-        self._write_resource_line(address, format_ending(verb, result, seconds, remote_id))
+        self._write_resource_line(address, format_call_ending(verb, result, seconds, remote_id))
 
     def _write_resource_line(self, address: Address, text: str) -> None:
         self._stream.write_line(
@@ -313,7 +313,7 @@ class LogProgress(LineProgress):
     def _write_ongoing_line(self, call: OngoingCall, seconds: float) -> None:
         facts = ", ".join([f"{format_duration(seconds)} elapsed", *map(str, call.facts.values())])
         self._write_resource_line(
-            call.address, f"Still {progress_words_for(call.verb).ongoing_text.lower()}... [{facts}]"
+            call.address, f"Still {get_progress_words(call.verb).ongoing_text.lower()}... [{facts}]"
         )
 
 
@@ -349,7 +349,7 @@ class LiveProgress(LineProgress):
             super().report_start(address, verb)
             return
         with suppress(Exception), self._lock:
-            text = f"{sanitize(address)}: {progress_words_for(verb).ongoing_text}..."
+            text = f"{sanitize(address)}: {get_progress_words(verb).ongoing_text}..."
             self._task_ids[address] = self._progress_bars.add_task(text, total=None, sent="")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
@@ -390,7 +390,7 @@ class LiveProgress(LineProgress):
             super().report_end(address, verb, result, seconds, remote_id)
             return
         with suppress(Exception):
-            line = f"{sanitize(address)}: {format_ending(verb, result, seconds, remote_id)}"
+            line = f"{sanitize(address)}: {format_call_ending(verb, result, seconds, remote_id)}"
             self._progress_bars.console.print(line, markup=False, highlight=False, emoji=False)
 
 

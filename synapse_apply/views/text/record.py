@@ -11,7 +11,11 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Fields, flatten
 from synapse_apply.views.grammar import pluralize
-from synapse_apply.views.json.redaction import build_flag_tree, to_plain_json, unflatten_values
+from synapse_apply.views.json.redaction import (
+    build_flag_tree,
+    to_redacted_json,
+    unflatten_to_redacted_json,
+)
 from synapse_apply.views.sanitize import escape_ci_commands, quote_string, sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
 from synapse_apply.views.text.style import Style
@@ -29,7 +33,7 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
     if record.protected:
         notes.append("protected: prevent_destroy")
     body = _format_resource_block(
-        record.address, _recorded_fields(record), record.remote_id, width, style
+        record.address, _get_applied_or_seen_fields(record), record.remote_id, width, style
     )
     facts = [
         f"# {name}: {sanitize(value)}" for name, value in _collect_record_facts(record).items()
@@ -80,20 +84,22 @@ def render_fields_block(
 
 def record_document(record: Record) -> dict[str, Any]:
     """A record as JSON: null at every sensitive path, which `sensitive_values` marks."""
-    fields = _recorded_fields(record)
+    fields = _get_applied_or_seen_fields(record)
     return {
         "address": str(record.address),
         "type": record.address.kind,
         "name": record.address.name,
         "id": record.remote_id,
         "imported": not record.applied,
-        "values": unflatten_values((path, to_plain_json(value)) for path, value in fields.items()),
+        "values": unflatten_to_redacted_json(
+            (path, to_redacted_json(value)) for path, value in fields.items()
+        ),
         "sensitive_values": build_flag_tree(_list_secret_paths(fields.items())),
         "protected": record.protected,
         "digest": record.digest,
         "files": dict(sorted(record.files.items())),
         "proven": dict(record.proven) or None,
-        "verification": to_plain_json(record.verification),
+        "verification": to_redacted_json(record.verification),
         "depends_on": [str(address) for address in record.depends_on],
         "api": record.api,
         "created_at": record.created_at,
@@ -114,12 +120,14 @@ def object_document_without_address(kind: str, observed: Observed) -> dict[str, 
         "type": kind,
         "id": observed.remote_id,
         "api": observed.api,
-        "values": unflatten_values((path, to_plain_json(value)) for path, value in fields.items()),
+        "values": unflatten_to_redacted_json(
+            (path, to_redacted_json(value)) for path, value in fields.items()
+        ),
         "sensitive_values": build_flag_tree(_list_secret_paths(fields.items())),
     }
 
 
-def _recorded_fields(record: Record) -> Fields:
+def _get_applied_or_seen_fields(record: Record) -> Fields:
     return record.applied or record.seen
 
 
@@ -149,7 +157,7 @@ def _format_fields_block(
     return [f"{sanitize(kind)} {quote_string(name)} {{", *rows, "}"]
 
 
-def _bytes_read_time(record: Record) -> str:
+def _get_time_bytes_were_read(record: Record) -> str:
     """When the published bytes were read, if they are those that are recorded."""
     is_same = record.proven.get("digest") == record.digest
     return record.proven.get("at", "") if is_same else ""
@@ -162,7 +170,7 @@ def _collect_record_facts(record: Record) -> dict[str, str]:
         "api": record.api,
         "depends on": ", ".join(map(str, record.depends_on)),
         "package": f"{record.digest}{files}" if record.digest else "",
-        "bytes read": _bytes_read_time(record),
+        "bytes read": _get_time_bytes_were_read(record),
         "verified": format_last_run(record.verification),
         "created": record.created_at,
         "updated": record.updated_at,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.model.plan import Change, Refusal
-from synapse_apply.views.grammar import format_refused_action
+from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.sanitize import sanitize, sanitize_detail_lines
 from synapse_apply.views.text.findings import format_position
 from synapse_apply.views.text.style import Style
@@ -23,7 +23,7 @@ def format_refusal_rows(change: Change, style: Style, field_lines: Sequence[str]
 
 def _format_refusal_row(change: Change, refusal: Refusal, style: Style) -> list[str]:
     first_line, *continuation = sanitize_detail_lines(refusal.reason)
-    subject = style(f"{sanitize(change.address)} {format_refused_action(change.action)}", "bold")
+    subject = style(f"{sanitize(change.address)} {format_refusal_phrase(change.action)}", "bold")
     return [
         f"  {style.format_symbol('!')}{subject}: {first_line}",
         *(f"      {line}".rstrip() for line in continuation),

@@ -28,7 +28,7 @@ def render_table(
     """
     header_texts = [sanitize(header).upper() for header in headers]
     body = [_build_row_cells(row, len(header_texts)) for row in rows]
-    widths = _column_widths(header_texts, body)
+    widths = _measure_column_widths(header_texts, body)
     lines = [Style(color)(_format_row(header_texts, widths, right_columns), "bold")]
     lines += [_format_row(row, widths, right_columns) for row in body]
     return escape_ci_commands("\n".join(lines) + "\n")
@@ -52,7 +52,7 @@ def stream_table(
     first_rows = list(islice(body, sample_size))
     if not first_rows:
         return
-    widths = _column_widths(header_texts, first_rows)
+    widths = _measure_column_widths(header_texts, first_rows)
     lines = [_format_row(row, widths, right_columns) for row in first_rows]
     yield escape_ci_commands(
         "\n".join([Style(color)(_format_row(header_texts, widths, right_columns), "bold"), *lines])
@@ -67,7 +67,7 @@ def _build_row_cells(row: Sequence[object], column_count: int) -> list[str]:
     return [*texts, *[""] * (column_count - len(texts))][:column_count]
 
 
-def _column_widths(header_texts: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
+def _measure_column_widths(header_texts: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
     return [
         min(max(map(count_cells, column)), MAX_COLUMN_WIDTH)
         for column in zip(header_texts, *body, strict=True)

@@ -10,9 +10,9 @@ from synapse_apply.views.text.cells import count_cells
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import (
     MAX_VALUE_LENGTH,
-    clip_text_around,
+    clip_and_quote_text,
     format_gutter_line,
-    format_inline,
+    format_value_inline,
     format_value_lines,
     split_clean_lines,
 )
@@ -27,7 +27,7 @@ def format_value_change(before: Any, after: Any, room: int, style: Style) -> lis
     """Lines of `before -> after`; the first goes after `name = `."""
     if isinstance(before, str) and isinstance(after, str):
         return _format_text_change(before, after, room, style)
-    before_text, after_text = format_inline(before), format_inline(after)
+    before_text, after_text = format_value_inline(before), format_value_inline(after)
     if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
         return [f"{before_text}{_ARROW}{after_text}"]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
@@ -43,9 +43,9 @@ def _format_text_change(before: str, after: str, room: int, style: Style) -> lis
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
         position = _find_first_difference(before, after)
         return _format_stacked_values(
-            [clip_text_around(before, position)], [clip_text_around(after, position)]
+            [clip_and_quote_text(before, position)], [clip_and_quote_text(after, position)]
         )
-    before_text, after_text = format_inline(before), format_inline(after)
+    before_text, after_text = format_value_inline(before), format_value_inline(after)
     if count_cells(before_text) + count_cells(after_text) + len(_ARROW) <= room:
         return [f"{before_text}{_ARROW}{after_text}"]
     return _format_stacked_values([before_text], [after_text])
@@ -64,7 +64,10 @@ def _format_stacked_values(before_lines: list[str], after_lines: list[str]) -> l
 
 
 def _format_list_change(before: Sequence[Any], after: Sequence[Any], style: Style) -> list[str]:
-    old, new = [format_inline(item) for item in before], [format_inline(item) for item in after]
+    old, new = (
+        [format_value_inline(item) for item in before],
+        [format_value_inline(item) for item in after],
+    )
     return ["[", *_format_sequence_diff(old, new, "items", _format_list_item, style)[1:], "]"]
 
 

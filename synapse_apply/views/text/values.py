@@ -36,36 +36,38 @@ def format_key(part: str | int) -> str:
     return text if is_bare else quote_string(text)
 
 
-def format_inline(value: Any, depth: int = 0) -> str:
+def format_value_inline(value: Any, depth: int = 0) -> str:
     """A value on one line; a secret as `(sensitive)`, a map as `{ a = 1 }`."""
     if isinstance(value, SECRET_TYPES):
         return SENSITIVE_TEXT
     if value is None or value is ABSENT:
         return "null"
     if isinstance(value, str):
-        return quote_string(value) if len(value) <= MAX_VALUE_LENGTH else clip_text_around(value, 0)
+        return (
+            quote_string(value) if len(value) <= MAX_VALUE_LENGTH else clip_and_quote_text(value, 0)
+        )
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping | list | tuple):
-        return _format_nested(value, depth)
-    return _format_other_value(value)
+        return _format_collection_inline(value, depth)
+    return _format_marker_or_number(value)
 
 
-def _format_nested(value: Any, depth: int) -> str:
+def _format_collection_inline(value: Any, depth: int) -> str:
     if not value:
         return "{}" if isinstance(value, Mapping) else "[]"
     if depth >= _MAX_DEPTH:
         return "{ ... }" if isinstance(value, Mapping) else "[ ... ]"
     if isinstance(value, Mapping):
         pairs = (
-            f"{format_key(key)} = {format_inline(item, depth + 1)}"
+            f"{format_key(key)} = {format_value_inline(item, depth + 1)}"
             for key, item in sort_map_items(value)
         )
         return "{ " + ", ".join(pairs) + " }"
-    return "[" + ", ".join(format_inline(item, depth + 1) for item in value) + "]"
+    return "[" + ", ".join(format_value_inline(item, depth + 1) for item in value) + "]"
 
 
-def _format_other_value(value: Any) -> str:
+def _format_marker_or_number(value: Any) -> str:
     if isinstance(value, KnownAfterApply):
         return str(value)
     if isinstance(value, Reference):
@@ -85,15 +87,15 @@ def format_integer(value: int) -> str:
 
 def sort_map_items(tree: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     """A map's items in the order of their keys, so that a plan never depends on file order."""
-    return sorted(tree.items(), key=lambda item: key_sort_key(item[0]))
+    return sorted(tree.items(), key=lambda item: sort_key_numbers_first(item[0]))
 
 
-def key_sort_key(part: str | int) -> tuple[bool, int, str]:
+def sort_key_numbers_first(part: str | int) -> tuple[bool, int, str]:
     """Numbers before names, each in their own order."""
     return (False, part, "") if isinstance(part, int) else (True, 0, str(part))
 
 
-def clip_text_around(text: str, position: int) -> str:
+def clip_and_quote_text(text: str, position: int) -> str:
     """The part of a long string around a place, with what is left out told."""
     start = max(0, position - MAX_VALUE_LENGTH // 4)
     end = min(len(text), start + MAX_VALUE_LENGTH)
@@ -110,14 +112,14 @@ def format_value_lines(value: Any, room: int) -> list[str]:
     """
     if isinstance(value, str) and "\n" in value.strip("\n"):
         return format_text_block(value)
-    line = format_inline(value)
+    line = format_value_inline(value)
     if count_cells(line) <= room or not isinstance(value, Mapping | list | tuple) or not value:
         return [line]
     return _format_expanded_lines(value, room)
 
 
 def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
-    line = format_inline(value, depth)
+    line = format_value_inline(value, depth)
     nested = isinstance(value, Mapping | list | tuple) and bool(value)
     if count_cells(line) <= room or not nested or depth >= _MAX_DEPTH:
         return [line]

@@ -11,10 +11,10 @@ from synapse_apply.model.report import Report, Result
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun, RunStatus, Verification, VerificationResult
 from synapse_apply.views.grammar import format_duration
-from synapse_apply.views.json.redaction import to_plain_json
+from synapse_apply.views.json.redaction import to_redacted_json
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
-from synapse_apply.views.text.findings import format_finding_blocks, indent_lines
+from synapse_apply.views.text.findings import format_finding_blocks, sanitize_and_indent
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import split_clean_lines
 
@@ -95,7 +95,7 @@ def format_run_blocks(results: Iterable[VerificationResult], style: Style) -> li
                 f"Last lines of the log of {sanitize(result.address)} (job {sanitize(result.job)}):"
             )
             blocks.append(
-                "\n".join([head, *indent_lines("\n".join(sanitize_log_lines(result.logs)))])
+                "\n".join([head, *sanitize_and_indent("\n".join(sanitize_log_lines(result.logs)))])
             )
         if result.status is not RunStatus.SKIPPED:
             blocks += format_finding_blocks(result.diagnostics, style)
@@ -125,7 +125,7 @@ def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
             "type": change.address.kind,
             "name": change.address.name,
             "reason": verification.reason,
-            "run": to_plain_json(verification.body),
+            "run": to_redacted_json(verification.body),
             "parameters_digest": verification.parameters,
             "job": verification.job or None,
             "timeout": verification.timeout,

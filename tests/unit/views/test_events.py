@@ -15,11 +15,11 @@ from synapse_apply.model.address import Address
 from synapse_apply.views.json.documents import format_json_line, report_document
 from synapse_apply.views.json.events import (
     EventWriter,
+    build_finding_key,
     build_version_event,
     iter_closing_events,
     iter_plan_events,
     iter_report_events,
-    serialize_finding,
 )
 from synapse_apply.views.text.ongoing_calls import OngoingCall
 
@@ -59,13 +59,13 @@ def test_a_report_ends_with_its_document(name):
     """The last line has the document of --json; a finding that was said is not said again."""
     report = REPORTS[name]
     document = report_document(report)
-    first = {serialize_finding(finding) for finding in document["diagnostics"][:1]}
+    first = {build_finding_key(finding) for finding in document["diagnostics"][:1]}
     events = lines_of([*iter_report_events(report), *iter_closing_events(document, first)])
     assert events[-1]["type"] == "report"
     assert events[-1]["report"]["exit_code"] == report.exit_code
     said = [event["diagnostic"] for event in events if event["type"] == "diagnostic"]
     assert len(said) == len(
-        [f for f in document["diagnostics"] if serialize_finding(f) not in first]
+        [f for f in document["diagnostics"] if build_finding_key(f) not in first]
     )
 
 

@@ -1,4 +1,7 @@
-"""What GitHub Actions reads: annotations, outputs; no text of others can be a command of its own."""
+"""What GitHub Actions reads: annotations, outputs.
+
+No text of others can be a command of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from synapse_apply.views.ci.annotations import (
     build_finding_annotations,
     build_plan_annotations,
     build_report_annotations,
-    with_forge_files,
+    with_repository_file_names,
 )
 from synapse_apply.views.ci.github import (
     build_failure_outputs,
@@ -133,7 +136,9 @@ def test_files_are_named_as_in_the_repository():
     found = build_finding_annotations(
         [error_finding("x", position=Position("m/a,b.yaml", 2, 1)), error_finding("y")]
     )
-    text = format_annotation_commands(with_forge_files(found, {"m/a,b.yaml": "infra/m/a,b.yaml"}))
+    text = format_annotation_commands(
+        with_repository_file_names(found, {"m/a,b.yaml": "infra/m/a,b.yaml"})
+    )
     assert text.startswith("::error file=infra/m/a%2Cb.yaml,line=2,col=1,title=x::")
 
 

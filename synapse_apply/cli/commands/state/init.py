@@ -48,7 +48,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     from synapse_apply.operations import state
     from synapse_apply.operations.checks.offered_operations import ask_for_offer
     from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.checkup import render_section
+    from synapse_apply.views.text.checkup import render_checkup_section
     from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
@@ -70,7 +70,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     console.write_output("\n")
     if offer.rows:
         console.write_output(
-            f"{render_section('Backend', offer.rows, color=console.is_output_colored)}\n"
+            f"{render_checkup_section('Backend', offer.rows, color=console.is_output_colored)}\n"
         )
         console.write_output(f"{state.describe_protection(offer.listed, offer.unlisted)}\n")
         return 0
@@ -83,10 +83,10 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
 
 def _offer_document(offer: BackendOffer) -> dict[str, Any]:
     """What the backend offers, in the form of `doctor --json`."""
-    from synapse_apply.views.text.checkup import section_document
+    from synapse_apply.views.text.checkup import build_section_rows
 
     return {
         "asked": not offer.unasked,
         "why_not": offer.unasked,
-        "checks": section_document("Backend", offer.rows),
+        "checks": build_section_rows("Backend", offer.rows),
     }
