@@ -1,4 +1,4 @@
-"""The words for each action, as Terraform's readers and tools know them."""
+"""Which words, symbols and units reports use for actions, counts, sizes and durations."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ PAST_PARTICIPLES = {
 
 
 def format_refusal_phrase(action: Action) -> str:
-    """Why a row is a `!` row."""
+    """The phrase of a refused row, such as `cannot be destroyed`."""
     return f"cannot be {'applied' if action is Action.NO_OP else PAST_PARTICIPLES[action]}"
 
 
 def format_plan_line(summary: PlanSummary) -> str:
-    """The line that tools read; the words stand in an order they rely on."""
+    """The `Plan:` line; tools that parse Terraform's output rely on the order of its words."""
     import_ = f"{summary.import_} to import, " if summary.import_ else ""
     forget = f", {summary.forget} to forget" if summary.forget else ""
     return (
@@ -56,17 +56,17 @@ def format_plan_line(summary: PlanSummary) -> str:
 
 
 def format_moved_lines(moves: Iterable[MovedAddress]) -> list[str]:
-    """A line a rename, as Terraform says it."""
+    """One comment line for each move, as Terraform writes it."""
     return [f"  # {sanitize(move.old)} has moved to {sanitize(move.new)}" for move in moves]
 
 
 def pluralize(count: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
+    """A count with its noun, such as `1 error` or `2 errors`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def format_byte_size(count: int) -> str:
-    """Bytes as people read them: `512 B`, `2.1 MiB`."""
+    """A number of bytes in binary units, such as `512 B` or `2.1 MiB`."""
     size, unit = float(min(count, 1 << 90)), "B"  # a file may claim any number
     for larger in ("KiB", "MiB", "GiB"):
         if size < 1024:
@@ -76,7 +76,8 @@ def format_byte_size(count: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as people read it: `0.4s`, `12s`, `3m05s`."""
+    """A duration in seconds as text, such as `0.4s`, `12s` or `3m05s`."""
+    # From 9.95 on, one decimal would round to `10.0s`.
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f}s"
     rounded_seconds = round(seconds)
@@ -88,6 +89,6 @@ def format_duration(seconds: float) -> str:
 
 
 def shorten_commit(commit: str) -> str:
-    """A commit's first digits, with the mark of a dirty checkout."""
+    """The first 12 digits of a commit, with the suffix of a dirty checkout if it has one."""
     dirty_suffix = DIRTY_SUFFIX if commit.endswith(DIRTY_SUFFIX) else ""
     return sanitize(commit.removesuffix(DIRTY_SUFFIX))[:12] + dirty_suffix

@@ -1,4 +1,4 @@
-"""The dependency graph as a Mermaid flowchart; an arrow leads to what is needed."""
+"""How the dependency graph is written as a Mermaid flowchart; arrows point to dependencies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 _MAX_LABEL_LENGTH = 200
 _REFUSED = "refused"
 _VERIFY = "verify"
-# A fill and a line that tell apart on light and on dark, each with black text.
+# Fill and stroke colours that are readable with black text on light and dark pages.
 _COLOURS = {
     "create": ("#b7e4c7", "#2d6a4f"),
     "update": ("#ffe8a3", "#9a6700"),
@@ -31,9 +31,9 @@ _MERMAID_SPECIAL_CHARS = re.compile(r"[^A-Za-z0-9 /@._\-\u0080-\U0010ffff]")
 
 @frozen
 class GraphNode:
-    """A resource, what it needs, and what is planned for it; "" for nothing.
+    """A resource, its dependencies, and the action that is planned for it ("" for none).
 
-    `has_run` tells that a run follows what is planned; a run alone is what is planned.
+    `has_run`: a verification run follows the action. A run alone is the action `verify`.
     """
 
     address: Address
@@ -43,7 +43,7 @@ class GraphNode:
 
 
 def build_plan_nodes(plan: Plan) -> list[GraphNode]:
-    """A node a change, history left out."""
+    """A node for each change of a plan, superseded ones left out."""
     return [
         GraphNode(
             change.address, change.depends_on, planned_action, has_run and planned_action != _VERIFY
@@ -86,7 +86,7 @@ def format_mermaid(nodes: Iterable[GraphNode]) -> str:
 
 @frozen
 class _DrawnGraph:
-    """Nodes in the order of their addresses, those that are only needed among them."""
+    """Nodes sorted by address, with a node for each dependency that has none of its own."""
 
     nodes: Sequence[GraphNode]
     name_by_address: Mapping[Address, str]
@@ -122,10 +122,10 @@ def _format_label_lines(node: GraphNode) -> list[str]:
 
 
 def _format_mermaid_class(planned_action: str) -> str:
-    # `end` and `class` are words of Mermaid.
+    # Prefixed, since `end` and `class` are keywords of Mermaid.
     return f"is{planned_action.replace('-', '').capitalize()}"
 
 
 def _escape_mermaid_text(text: str) -> str:
-    """A label's text: what could be markup or a directive stands as the code of its character."""
+    """A label in which every character that could be markup is a Mermaid entity (`#35;`)."""
     return _MERMAID_SPECIAL_CHARS.sub(lambda match: f"#{ord(match.group())};", text)

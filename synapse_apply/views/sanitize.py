@@ -1,4 +1,4 @@
-"""Text from manifests and servers made safe to print: nothing in it can steer a terminal or CI."""
+"""Which characters and lines of foreign text are escaped before it is printed, and how."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _UNSAFE_CHARS = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 _SHORT_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
-# What CI runners obey: `::command::` where a line begins, and `##[command]` anywhere in a line.
+# CI runners obey `::command::` at the start of a line (GitHub), and `##[command]` anywhere in one.
 _LINE_COMMAND = re.compile(r"^([ \t]*)::", re.MULTILINE)
 _HASH_COMMAND = re.compile(r"##(?=\[|vso\[)")
-# What readers of Terraform's text take for a planned action, with nothing but spaces before it.
+# Tools that parse Terraform's text take such a line for a planned action.
 _PLAN_ROW = re.compile(r"^(\s*)#(?= .* (?:will be [a-z -]+|must be replaced)$)")
 _USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
 
@@ -31,38 +31,39 @@ def _escape_char(match: re.Match[str]) -> str:
 
 
 def sanitize(text: object) -> str:
-    """Any text on one line, with what could steer a terminal shown as an escape."""
+    """A text on one line, with control and invisible characters escaped."""
     raw_text = str(text)
-    # Most text is plain, and telling so is far cheaper than the search for each such character.
+    # Most text is plain ASCII, and these two checks are far cheaper than the search.
     is_plain = raw_text.isascii() and raw_text.isprintable()
     return raw_text if is_plain else _UNSAFE_CHARS.sub(_escape_char, raw_text)
 
 
 def sanitize_lines(text: object) -> list[str]:
-    """Any text as clean lines; a tab counts as two spaces, so that alignment holds."""
+    """The sanitized lines of a text; a tab becomes two spaces, so that alignment holds."""
     raw_text = str(text).replace("\r\n", "\n").replace("\t", "  ")
     return [sanitize(line) for line in raw_text.split("\n")]
 
 
 def sanitize_detail_lines(text: object) -> list[str]:
-    """The same as lines of their own in a text that has rows: none of them can be taken for one."""
+    """As `sanitize_lines`, with lines that look like a planned action escaped."""
     return [_PLAN_ROW.sub(r"\1\\#", line) for line in sanitize_lines(text)]
 
 
 def quote_string(text: str) -> str:
-    """A string value between double quotes, on one line."""
+    """A sanitized string between double quotes, on one line."""
     return '"' + sanitize(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def escape_ci_commands(output: str) -> str:
-    """A whole output in which no line is a command to a CI runner. Meant for the last step."""
+    """An output in which no line is a command to a CI runner; to be called on the complete text."""
     return _HASH_COMMAND.sub(r"#\\#", _LINE_COMMAND.sub(r"\1\\::", output))
 
 
 def escape_unsafe_json(text: str) -> str:
-    """The same for a JSON text, by escapes that a JSON reader undoes."""
+    """A JSON text with unsafe characters as JSON escapes, which mean the same to a reader."""
 
     def escape_as_json(match: re.Match[str]) -> str:
+        # JSON escapes are UTF-16 code units; surrogatepass keeps lone surrogates as they are.
         units = match.group().encode("utf-16-be", "surrogatepass").hex()
         return "".join(f"\\u{units[index : index + 4]}" for index in range(0, len(units), 4))
 
@@ -71,5 +72,5 @@ def escape_unsafe_json(text: str) -> str:
 
 
 def strip_url_credentials(url: str) -> str:
-    """A URL without the user and password that somebody may have put into it."""
+    """A sanitized URL without user and password."""
     return _USER_INFO.sub("", sanitize(url))

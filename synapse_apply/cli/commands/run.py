@@ -128,9 +128,8 @@ def _show_started_run(
         )
     elif not console.as_json:
         bad = "" if status is JobStatus.COMPLETED else f" that it {status.value}"
-        console.write_message_line(
-            f"{name} ran, and answered{bad or ' at once'}: {format_value_inline(started_run.answer)}"
-        )
+        answer = format_value_inline(started_run.answer)
+        console.write_message_line(f"{name} ran, and answered{bad or ' at once'}: {answer}")
 
 
 def _code_of(started: StartedRun) -> int:

@@ -1,4 +1,4 @@
-"""What a reviewer must see at a line of a file: findings, refusals, guards, in one shape."""
+"""Which findings, refusals, guards and drifts become annotations of files in a merge request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from synapse_apply.views.text.outcomes import collect_outcome_findings
 
 @frozen
 class Annotation:
-    """`rule` and `subject` are the same for the same finding in another run; texts are raw."""
+    """One remark for a reviewer, at a position of a file where it has one.
+
+    `level` is error, warning or note. `rule` and `subject` are equal for a finding in every
+    run. Texts are not sanitized yet.
+    """
 
     level: str
     rule: str
@@ -30,7 +34,7 @@ class Annotation:
 
 
 def build_plan_annotations(plan: Plan) -> list[Annotation]:
-    """Errors and warnings, what is refused, and the guards that would stop the apply."""
+    """Annotations for a plan's findings, refused changes, and guards that would stop the apply."""
     positions = _map_declared_positions(plan.changes)
     guards = [
         Annotation(
@@ -46,9 +50,9 @@ def build_plan_annotations(plan: Plan) -> list[Annotation]:
 
 
 def build_annotations_without_unchanged(plan: Plan) -> list[Annotation]:
-    """The same without what is said of rows that stay as they are, unless it is an error.
+    """As `build_plan_annotations`, without warnings about resources that the plan does not change.
 
-    For annotations: who reviews a change is shown what the change touches.
+    A reviewer is shown what the change touches; errors are shown in any case.
     """
     unchanged_addresses = {
         str(change.address)
@@ -64,7 +68,7 @@ def build_annotations_without_unchanged(plan: Plan) -> list[Annotation]:
 
 
 def build_report_annotations(report: Report) -> list[Annotation]:
-    """What went wrong in an apply, with what the plan had said."""
+    """Annotations for the findings of an apply, its plan's included, and for refused changes."""
     unskipped_outcomes = (
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
     )
@@ -86,7 +90,7 @@ def build_report_annotations(report: Report) -> list[Annotation]:
 
 
 def build_drift_annotations(drift: Drift) -> list[Annotation]:
-    """What drifted, where it is declared, with what could not be looked at."""
+    """Annotations for each drifted object, where it is declared, and for the drift's findings."""
     positions = {
         str(object_drift.address): object_drift.position
         for object_drift in drift.objects
@@ -107,12 +111,12 @@ def build_drift_annotations(drift: Drift) -> list[Annotation]:
 
 
 def build_finding_annotations(findings: Iterable[Diagnostic]) -> list[Annotation]:
-    """Findings that stand alone."""
+    """Annotations for findings without a plan."""
     return list(_iter_finding_annotations(findings, {}))
 
 
 def _map_declared_positions(changes: Iterable[Change]) -> dict[str, Position]:
-    """Where each resource is declared."""
+    """The position of each declared resource, by its address as text."""
     return {str(c.address): c.position for c in changes if c.position is not None}
 
 
@@ -121,6 +125,7 @@ def _iter_finding_annotations(
 ) -> Iterator[Annotation]:
     for finding in findings:
         hint = f"Hint: {finding.hint}" if finding.hint else ""
+        # Some details quote the server's answer, which has the request id in it.
         is_request_told = not finding.request_id or finding.request_id in finding.detail
         request_text = "" if is_request_told else f"Request id: {finding.request_id}"
         subject = " ".join(
@@ -163,7 +168,7 @@ def _iter_refusal_annotations(changes: Iterable[Change]) -> Iterator[Annotation]
 def with_repository_file_names(
     file_annotations: Iterable[Annotation], files: Mapping[str, str]
 ) -> list[Annotation]:
-    """The same with files named as the forge knows them; `files` leads from ours to theirs."""
+    """Copies with file names relative to the repository; `files` maps our names to those."""
     return [
         replace(
             annotation, position=replace(annotation.position, file=files[annotation.position.file])

@@ -1,4 +1,4 @@
-"""What GitHub Actions reads: annotations as workflow commands, and outputs of a step.
+"""How annotations become GitHub workflow commands, and which outputs a step sets.
 
 https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
 """
@@ -16,15 +16,15 @@ from synapse_apply.views.markdown.markup import shorten_text
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_lines
 from synapse_apply.views.text.outcomes import OutcomeCounts
 
-# GitHub shows so many of each kind for a step, and drops the others without a word.
+# GitHub shows at most 10 annotations of each level for a step, and silently drops the others.
 MAX_ANNOTATIONS = 10
 _MAX_MESSAGE_LENGTH = 4000
-# Its commands by how much a remark weighs.
+# GitHub's workflow command by our level.
 _COMMAND_BY_LEVEL = {"error": "error", "warning": "warning", "note": "notice"}
 
 
 def format_annotation_commands(file_annotations: Iterable[Annotation]) -> str:
-    """A line a remark, errors first; where there are too many, the last one counts the others."""
+    """One workflow command a line, errors first; the last of a level counts those left out."""
     lines: list[str] = []
     all_annotations = list(file_annotations)
     for level, command in _COMMAND_BY_LEVEL.items():
@@ -64,16 +64,18 @@ def _format_annotation_command(annotation: Annotation) -> str:
 
 def _escape_command_data(text: str) -> str:
     lines = escape_ci_commands("\n".join(sanitize_lines(shorten_text(text, _MAX_MESSAGE_LENGTH))))
+    # GitHub's own escapes (actions/toolkit, command.ts); `%` first, so that none is escaped twice.
     return lines.replace("%", "%25").replace("\n", "%0A")
 
 
 def _escape_command_property(text: str) -> str:
     escaped = escape_ci_commands(sanitize(text)).replace("%", "%25")
+    # In properties, `:` and `,` separate and need escapes, too.
     return escaped.replace(":", "%3A").replace(",", "%2C")
 
 
 def build_plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
-    """The counts of a plan. `has_changes` is what `--detailed-exitcode` means by 2."""
+    """The step outputs of a plan; `has_changes` is true where `--detailed-exitcode` gives 2."""
     counts = plan.summary
     return {
         "add": str(counts.add),
@@ -89,9 +91,9 @@ def build_plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
 
 
 def build_drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
-    """The counts of drift, "" for one that is not known.
+    """The step outputs of a drift check; "" for a count that is not known.
 
-    `has_changes` is what `--detailed-exitcode` means by 2.
+    `has_changes` is true where `--detailed-exitcode` gives 2.
     """
     return {
         "drifted": str(len(drift.changed_objects)),
@@ -104,7 +106,7 @@ def build_drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
 
 
 def build_report_outputs(report: Report) -> dict[str, str]:
-    """The counts of what was done, under the same names, and what was not."""
+    """The step outputs of an apply: what was done, under the plan's names, and what was not."""
     counts = OutcomeCounts.from_report(report)
     return {
         "add": str(counts.added),
@@ -124,12 +126,15 @@ def build_report_outputs(report: Report) -> dict[str, str]:
 
 
 def build_failure_outputs(exit_code: int) -> dict[str, str]:
-    """What can be said of a run that ended before it had a plan."""
+    """The step outputs of a run that ended before it had a plan."""
     return {"exit_code": str(exit_code), "has_changes": _format_bool(exit_code == Exit.CHANGES)}
 
 
 def format_outputs_file(outputs: Mapping[str, str], delimiter: str) -> str:
-    """Lines for the file $GITHUB_OUTPUT; the delimiter must be one that nobody can foresee."""
+    """The text to append to $GITHUB_OUTPUT.
+
+    `delimiter` must be random: a value that contained it could set further outputs.
+    """
     return "".join(
         f"{name}<<{delimiter}\n{value}\n{delimiter}\n" for name, value in outputs.items()
     )

@@ -1,4 +1,4 @@
-"""What GitLab shows in a merge request: the counts of its Terraform widget, and code quality.
+"""What GitLab's merge request shows: the counts of its Terraform widget, and code quality issues.
 
 https://docs.gitlab.com/user/infrastructure/iac/mr_integration and
 https://docs.gitlab.com/ci/testing/code_quality
@@ -22,12 +22,12 @@ from synapse_apply.views.text.outcomes import OutcomeCounts
 
 _SEVERITY_BY_LEVEL = {"error": "critical", "warning": "minor", "note": "info"}
 _MAX_DESCRIPTION_LENGTH = 2000
-# The widget says of a report without the three counts that it could not be made: so it was.
+# For a report without the three counts, the widget says that it failed to generate.
 NO_COUNTS: dict[str, int] = {}
 
 
 def count_plan_changes(plan: Plan) -> dict[str, int]:
-    """The counts of the `Plan:` line; none of a plan that is incomplete, or compares nothing."""
+    """The counts of the `Plan:` line; NO_COUNTS for a plan with errors or without a comparison."""
     if plan.has_errors or not plan.base.compared:
         return NO_COUNTS
     counts = plan.summary
@@ -35,22 +35,22 @@ def count_plan_changes(plan: Plan) -> dict[str, int]:
 
 
 def count_drift_changes(drift: Drift) -> dict[str, int]:
-    """What an apply that reverts drift would do; none where it could not be told."""
+    """What an apply that reverts the drift would do; NO_COUNTS for a check with errors."""
     if drift.has_errors:
         return NO_COUNTS
     return {"create": len(drift.missing_objects), "update": len(drift.changed_objects), "delete": 0}
 
 
 def count_report_changes(report: Report) -> dict[str, int]:
-    """The counts of what was done."""
+    """The counts of changes that an apply has made."""
     counts = OutcomeCounts.from_report(report)
     return {"create": counts.added, "update": counts.changed, "delete": counts.destroyed}
 
 
 def build_code_quality_issues(file_annotations: Iterable[Annotation]) -> list[dict[str, Any]]:
-    """An issue for each remark that has a line in a file.
+    """A code quality issue for each annotation that has a position.
 
-    A fingerprint depends on what was found about what, not on the line: an issue that only moved
+    A fingerprint depends on rule, subject, title and file, not on the line: one that only moved
     is the same issue.
     """
     occurrences: Counter[str] = Counter()
@@ -61,6 +61,7 @@ def build_code_quality_issues(file_annotations: Iterable[Annotation]) -> list[di
         key = json.dumps(
             [annotation.rule, annotation.subject, annotation.title, annotation.position.file]
         )
+        # Fingerprints must be unique in a report, so equal issues are numbered.
         occurrences[key] += 1
         issues.append(
             {
@@ -78,7 +79,7 @@ def build_code_quality_issues(file_annotations: Iterable[Annotation]) -> list[di
 
 
 def _format_description(annotation: Annotation) -> str:
-    """GitLab shows it as plain text on one line."""
+    """Title and text on one line, since GitLab shows plain text."""
     text = " ".join(sanitize_lines(shorten_text(annotation.text, _MAX_DESCRIPTION_LENGTH)))
     return (
         f"{shorten_text(sanitize(annotation.title), 400)}: {text}"

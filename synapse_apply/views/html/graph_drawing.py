@@ -1,4 +1,4 @@
-"""The dependency graph as SVG: what is needed stands to the right of what needs it."""
+"""How the dependency graph is laid out and drawn as SVG; dependencies are on the right."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class _NodePosition:
 def render_graph_svg(
     nodes: Iterable[GraphNode], row_ids: Mapping[str, str], target: str = ""
 ) -> str:
-    """What is planned and what it needs; "" where nothing needs anything.
+    """An SVG of planned resources and their neighbours; "" where nothing depends on anything.
 
-    `row_ids` leads from an address to the id of its row on the page. `target` is what a command
-    names.
+    `row_ids` maps an address to the id of its row on the page. `target` is for the command that is
+    shown in place of a graph of more than MAX_DRAWN_NODES.
     """
     node_by_address = {node.address: node for node in nodes}
     near_planned = {
@@ -66,8 +66,12 @@ def render_graph_svg(
 
 
 def _arrange_columns(needs: Mapping[Address, Sequence[Address]]) -> list[list[Address]]:
-    """By the longest way from a resource that nothing needs; a circle ends where it closes."""
+    """Columns of addresses by their longest path from a resource that nothing depends on.
+
+    A reference cycle stops growing at as many columns as there are nodes.
+    """
     level = dict.fromkeys(needs, 0)
+    # Repeated until nothing moves; a path without a cycle has at most as many steps as nodes.
     for _ in needs:
         has_changed = False
         for user, dependencies in needs.items():
@@ -86,7 +90,7 @@ def _arrange_columns(needs: Mapping[Address, Sequence[Address]]) -> list[list[Ad
 def _sort_rows_in_columns(
     columns: list[list[Address]], needs: Mapping[Address, Sequence[Address]]
 ) -> list[list[Address]]:
-    """What is needed stands near the middle of what needs it."""
+    """The columns, each sorted so that a node is near the average row of those that need it."""
     users: dict[Address, list[Address]] = {}
     for dependent, dependencies in needs.items():
         for need in dependencies:

@@ -1,6 +1,6 @@
-"""Where a page leads: a line of the repository, a commit, the run; only to an address of the run.
+"""Which links a page has: to lines and commits of the known repository, and to the CI run.
 
-Without a known repository all of it stays text. No address comes from a manifest or a server.
+Without a known repository all stays text. No URL comes from a manifest or a server.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.views.html.parts import escape_html, render_code
 from synapse_apply.views.text.findings import format_position
 
-# What may stand in an address that is no more than a place: no user, no query, no script.
+# A URL with host and path only: no user, no query, no script.
 _SAFE_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~%+/-]*)?")
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def render_anchor(url: str, html: str) -> str:
-    """A link; the mere HTML where that is no address to lead to."""
+    """A link around `html`; `html` alone where the URL is not a safe http one."""
     if not _SAFE_URL.fullmatch(url):
         return html
     return f'<a href="{escape_html(url)}" rel="noopener noreferrer">{html}</a>'
@@ -30,10 +30,10 @@ def render_anchor(url: str, html: str) -> str:
 # environment, file names are quoted, and all else is text.
 @frozen
 class ForgeLinks:
-    """What is known of the forge that a page is made on.
+    """What is known of the forge (GitHub, GitLab) that the page is made on.
 
-    `repository` is its address, `separator` what stands there before `blob` and `commit`;
-    `path_in_repository` gives a file's path from the top of the repository, None for one outside.
+    `repository` is the repository's URL, `separator` the path before `blob` and `commit`;
+    `path_in_repository` gives a file's path inside the repository, None for one outside.
     """
 
     repository: str = ""
@@ -42,22 +42,23 @@ class ForgeLinks:
     commit: str = ""
 
     def render_position_link(self, position: Position) -> str:
-        """`file:line:column`, which leads to that line of the commit."""
+        """`file:line:column` as code, linked to that line of the commit where possible."""
         return self.render_line_link(position, render_code(format_position(position)))
 
     def render_line_link(self, position: Position | None, html: str) -> str:
-        """HTML that leads to a line of the commit, where the repository has it."""
+        """`html` linked to a line of the commit; unchanged where there is no safe link."""
         path = self.path_in_repository(position.file) if position is not None else None
         if position is None or path is None or not self._can_link_commit(self.commit):
             return html
         file_url = f"{self._repository_base_url()}/blob/{self.commit}/{quote(path)}"
         if not _SAFE_URL.fullmatch(file_url):
             return html
+        # The fragment is added after the check, since the pattern allows none.
         line_url = f"{file_url}#L{position.line}"
         return f'<a href="{escape_html(line_url)}" rel="noopener noreferrer">{html}</a>'
 
     def render_commit_link(self, commit: str) -> str:
-        """The beginning of a commit's id, which leads to it; "" where there is none."""
+        """The first 12 digits of a commit, linked where possible; "" for no commit."""
         if not commit:
             return ""
         commit_html = render_code(commit[:12])

@@ -1,4 +1,4 @@
-"""What a page tells its reader to do next: what stands in the way first, then the command."""
+"""Which next steps a page lists: obstacles first, then the command to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from synapse_apply.views.text.outcomes import is_complete
 
 
 def render_plan_steps(plan: Plan) -> tuple[str, ...]:
-    """As HTML; none where there is nothing to do."""
+    """The next steps after a plan as HTML; none where there is nothing to do."""
     return tuple(_iter_plan_steps(plan))
 
 
@@ -46,7 +46,7 @@ def _iter_plan_steps(plan: Plan) -> Iterator[str]:
 
 
 def render_report_steps(report: Report) -> tuple[str, ...]:
-    """As HTML; none where all was done."""
+    """The next steps after an apply as HTML; none where it is complete."""
     return () if is_complete(report) else tuple(_iter_report_steps(report))
 
 

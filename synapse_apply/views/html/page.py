@@ -1,4 +1,4 @@
-"""The page around the rows: counts first, filters, sections, the graph, style and script within."""
+"""How the HTML page is built around its rows: header, counts, filters, sections, graph, script."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from synapse_apply.views.html.parts import CAUSE_LABELS, escape_html, render_cod
 from synapse_apply.views.html.rows import HtmlRow
 from synapse_apply.views.sanitize import escape_ci_commands
 
-_MAX_OPEN_ROWS = 8  # so few rows stand open
-_ROWS_PER_STACK = 50  # a browser draws only the stacks that are in sight
+_MAX_OPEN_ROWS = 8  # with at most so many rows, all are expanded
+_ROWS_PER_STACK = 50  # browsers skip the layout of stacks outside the window (content-visibility)
 _NOTHING_MATCHES = (
     '<p id="nothing" hidden>Nothing matches. <button type="button">Clear the filters</button></p>'
 )
@@ -25,7 +25,7 @@ _SIGN_STYLES = {"+": "come", "-": "gone", "~": "moved", "!": "trouble"}
 
 @frozen
 class PageSection:
-    """A titled part of a page: `intro` is HTML, `list_html` a list that no filter touches."""
+    """A titled part of a page; `intro` is HTML, `list_html` a list that filters do not hide."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ class PageSection:
 
     @property
     def total_count(self) -> int:
-        """How many things are in it."""
+        """The number of its rows, or of its list's items."""
         return len(self.rows) or self.count
 
 
@@ -44,10 +44,10 @@ class PageSection:
 # views/html/parts.py; the page's policy allows its own style and script alone, by hash.
 @frozen
 class HtmlPage:
-    """What one page holds. `title` is raw; `headlines`, `facts` and the foot are HTML.
+    """The contents of one page. `title` is raw text; `headlines`, `facts` and `footer` are HTML.
 
-    `next_steps` are lines of HTML. `tone` is good, bad or plain; a fact of `counts` is a word, how
-    many, and how it is coloured.
+    `next_steps` are lines of HTML. `tone` is good, bad or plain; `counts` are (word, number, colour
+    class).
     """
 
     title: str
@@ -63,13 +63,14 @@ class HtmlPage:
     next_steps: Sequence[str] = ()
 
     def render_html(self) -> str:
-        """The whole document; the same input, the same text."""
+        """The whole document; equal input gives equal text."""
         shown_sections = [
             section for section in self.sections if section.total_count or section.intro
         ]
         rows = [row for section in shown_sections for row in section.rows]
         row_ids: dict[str, str] = {}
         for index, row in enumerate(rows):
+            # Only the first row of an address is linked to; one may have several, such as notes.
             row_ids.setdefault(str(row.address), f"r{index}")
         parts = [
             _render_head(self.title),
@@ -84,6 +85,7 @@ class HtmlPage:
             f"</main><footer>{self.footer}</footer>",
             f"<script>{_read_asset('page.js')}</script></body></html>",
         ]
+        # Last, over the whole text: a page may be printed into the log of a CI job.
         return escape_ci_commands("\n".join(part for part in parts if part) + "\n")
 
 
@@ -92,11 +94,12 @@ def _read_asset(name: str) -> str:
 
 
 def _render_head(title: str) -> str:
-    """Nothing is fetched, and nothing runs but this style and this script."""
+    """The `<head>`, with a policy by which nothing is fetched and only our style and script run."""
     style = _read_asset("page.css")
     policy = (
         f"default-src 'none'; style-src '{_hash_for_content_policy(style)}'; "
-        f"script-src '{_hash_for_content_policy(_read_asset('page.js'))}'; base-uri 'none'; form-action 'none'"
+        f"script-src '{_hash_for_content_policy(_read_asset('page.js'))}'; "
+        "base-uri 'none'; form-action 'none'"
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -127,7 +130,7 @@ def _render_header(page: HtmlPage) -> str:
 
 
 def _render_next_steps(steps: Sequence[str]) -> str:
-    """What to do next, first things first; "" where there is nothing to do."""
+    """The list of next steps; "" for none."""
     items = "".join(f"<li>{step}</li>" for step in steps)
     title = '<h2 id="next-title">What to do next</h2>'
     section = '<section id="next" aria-labelledby="next-title">'
@@ -144,7 +147,7 @@ def _render_section_links(sections: Iterable[PageSection]) -> str:
 
 
 def _render_filters(rows: Sequence[HtmlRow], trouble_label: str) -> str:
-    """Hidden until the script shows it: without one there is nothing it could do."""
+    """The filter form; hidden until the script shows it, since it does nothing without one."""
     if not rows:
         return ""
     causes = {cause for row in rows for cause in row.causes}

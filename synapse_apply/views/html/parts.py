@@ -1,4 +1,4 @@
-"""Texts, values and fields as HTML: whatever is in them, they are text and nothing else."""
+"""How texts, values and field changes become HTML, with everything in them escaped."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from synapse_apply.views.text.findings import format_field_path
 from synapse_apply.views.text.value_diff import format_value_change
 from synapse_apply.views.text.values import MAX_VALUE_LENGTH, format_value_lines
 
-# What is longer is told in part; the JSON document has the whole.
+# Longer contents are cut, and what is left out is counted; the JSON document has all.
 MAX_BLOCK_LINES = 200
 MAX_TABLE_SIZE = 65_536
 MAX_PROSE_LENGTH = 2000
 _VALUE_WIDTH = 60
 _MAX_UNBROKEN_PATH = 22
-# One pass, so that nothing is escaped twice; `#` for the sake of runners that obey `##[error]`.
+# One pass, so that nothing is escaped twice; `#` because CI runners obey `##[error]` in a log.
 _HTML_ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "#": "&#35;"}
 )
@@ -34,7 +34,7 @@ _CODE_PATTERN = re.compile(r"`([^`]+)`")
 _TRAILING_COMMAND = re.compile(
     r"(?P<head>(?:[^\n]{0,2000}: )?)(?P<line>synapse-apply(?: [A-Za-z0-9@./=:+_-]{1,300}){1,20})"
 )
-# Words of a sentence that goes on behind a command.
+# With one of these words, the command does not end the sentence, so it cannot be copied as a whole.
 _CONTINUATION_WORDS = re.compile(r" (?:and|or|where|with|once|to|then|for|it|the|does|shows)\b")
 _COMMAND_PREFIXES = ("synapse-apply ", "git ")
 _MARGIN_STYLES = {"+": "come", "-": "gone", "!": "moved"}
@@ -54,22 +54,22 @@ CAUSE_LABELS = {
 
 
 def escape_html(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
-    """Any text on one line, for the content of an element or a quoted attribute."""
+    """A text, sanitized, shortened and escaped, for an element's content or a quoted attribute."""
     return sanitize(shorten_text(str(value), max_length)).translate(_HTML_ESCAPES)
 
 
 def render_command(line: str) -> str:
-    """A command to be typed; the script puts a button beside it that copies it."""
+    """A shell command; the page's script adds a button that copies it."""
     return f'<code class="command">{escape_html(line, MAX_PROSE_LENGTH)}</code>'
 
 
 def render_code(value: object, max_length: int = MAX_VALUE_LENGTH) -> str:
-    """A text as code."""
+    """A text in a `<code>` element."""
     return f"<code>{escape_html(value, max_length)}</code>"
 
 
 def render_prose(value: object, max_length: int = MAX_PROSE_LENGTH) -> str:
-    """Sentences: words in backticks become code, line breaks stay."""
+    """Sentences as HTML; text in backticks becomes code, line breaks stay."""
     lines = sanitize_lines(shorten_text(str(value).strip(), max_length))
     return "<br>".join(_render_prose_line(line) for line in lines)
 
@@ -91,7 +91,7 @@ def _render_code_or_command(code_text: str) -> str:
 
 
 def render_sentence_with_command(sentence: str) -> str:
-    """A sentence that may end with a command, which can then be copied."""
+    """A sentence as HTML; a `synapse-apply` command at its end becomes one that can be copied."""
     match = _TRAILING_COMMAND.fullmatch(sentence)
     if match is None or _CONTINUATION_WORDS.search(match["line"]):
         return render_prose(sentence)
@@ -99,13 +99,17 @@ def render_sentence_with_command(sentence: str) -> str:
 
 
 def render_paragraph(html: str, style: str = "") -> str:
-    """A paragraph; "" for nothing."""
+    """A `<p>` around HTML; "" for an empty one."""
     class_attribute = f' class="{style}"' if style else ""
     return f"<p{class_attribute}>{html}</p>" if html else ""
 
 
 def render_code_block(lines: Iterable[str]) -> str:
-    """Clean lines as a block of code. Each is an element, so that none is a line of the file."""
+    """Sanitized lines in a `<pre>`, at most MAX_BLOCK_LINES.
+
+    Each is an element in one line of HTML, so that none begins a line of the file: a CI runner
+    might take it for a command.
+    """
     all_lines = list(lines)
     hidden_count = len(all_lines) - MAX_BLOCK_LINES
     line_htmls = [_render_code_line(line) for line in all_lines[:MAX_BLOCK_LINES]]
@@ -125,7 +129,10 @@ def render_fields_table(
     side_titles: tuple[str, str] = ("Before", "After"),
     hidden_symbol: str = "~",
 ) -> str:
-    """A row a field: before, after, and why; "" for none."""
+    """A table with a row for each field change: before, after and why; "" for no changes.
+
+    `side_titles` are the headings of the two sides, `hidden_symbol` marks secret changes.
+    """
     parts = [part for change in changes for part in split_into_leaf_changes(change)]
     if not parts:
         return ""
@@ -135,13 +142,13 @@ def render_fields_table(
     titles += ["Why"] if has_reasons else []
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     rows = "".join(_iter_table_rows(parts, sides, hidden_symbol, has_reasons=has_reasons))
-    # On a narrow screen the sides stand below each other, each with its name.
+    # On a narrow screen the sides are below each other, each labelled by the style of its table.
     style = _TABLE_STYLES[side_titles] if len(sides) == 2 else ' class="one"'
     return f"<table{style}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _choose_visible_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
-    """Which of before and after there is anything to show of."""
+    """Which sides (0 before, 1 after) have a value in any of the changes."""
     visible_parts = [part for part in parts if not is_secret_change(part)]
     if all(part.before is ABSENT for part in visible_parts):
         return (1,)
@@ -151,7 +158,7 @@ def _choose_visible_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
 def _iter_table_rows(
     parts: Sequence[FieldChange], sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
 ) -> Iterator[str]:
-    """As many rows as fit, and how many more there are."""
+    """The table's rows up to MAX_TABLE_SIZE characters, then one that counts the rest."""
     size = 0
     for index, part in enumerate(parts):
         row = _render_field_row(part, sides, hidden_symbol, has_reasons=has_reasons)
@@ -168,7 +175,7 @@ def _render_field_row(
 ) -> str:
     style = _SYMBOL_STYLES.get(choose_change_symbol(part, hidden_symbol), "kept")
     path = escape_html(format_field_path(part.path))
-    # A long path breaks where a part of it ends.
+    # A long path may break behind each of its parts.
     path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
     name = f'<th scope="row">{path_html}</th>'
     reason = f"<td>{_render_cause_and_note(part)}</td>" if has_reasons else ""
@@ -197,7 +204,7 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...]) -> str:
 
 
 def _has_clipped_text(part: FieldChange) -> bool:
-    """Whether only a part of it is shown: then the part that differs."""
+    """Whether a side is too long to be shown in full, so that only the differing part is."""
     return any(
         isinstance(side, str) and len(side) > MAX_VALUE_LENGTH for side in (part.before, part.after)
     )
@@ -217,7 +224,10 @@ def _render_diff_lines(lines: Sequence[str]) -> str:
 
 
 def _render_value(value: Any) -> str:
-    """A value as people read it in a plan; code by the style of its cell, to keep pages small."""
+    """A value as a plan shows it.
+
+    Its cell's style makes it look like code, which keeps pages small.
+    """
     if value is ABSENT:
         return '<span class="none">not set</span>'
     lines = format_value_lines(value, _VALUE_WIDTH)

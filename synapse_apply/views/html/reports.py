@@ -1,4 +1,4 @@
-"""A plan, an apply, a drift or findings alone as one HTML page."""
+"""Which sections, counts and headlines the HTML page of a plan, apply, drift or findings has."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _ADOPTED_INTRO = "These exist already and were not recorded."
 def render_plan_html(
     plan: Plan, *, run_url: str = "", command: str = "plan", links: ForgeLinks = NO_LINKS
 ) -> str:
-    """A plan: counts and what stands in the way first, then a row a resource, the graph last."""
+    """The page of a plan: counts and obstacles first, a row for each resource, the graph."""
     links = _with_links_to_base_commit(links, plan.base)
     build_row = partial(rows.build_change_row, links=links)
     going_changes = [c for c in plan.changes if not (c.is_refused or c.superseded)]
@@ -107,7 +107,7 @@ def _choose_tone(plan: Plan, failure_prefix: str) -> str:
 
 
 def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
-    """What an apply did: what went wrong first, what was done last."""
+    """The page of an apply: what went wrong first, what was done last."""
     links = _with_links_to_base_commit(links, report.plan.base)
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     changes = {change.address: change for change in report.plan.changes}
@@ -149,7 +149,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
 
 
 def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO_LINKS) -> str:
-    """What moved outside: what could not be looked at first, then a row an object."""
+    """The page of a drift check: errors first, then a row for each object."""
     links = _with_links_to_base_commit(links, drift.base)
     unmanaged_objects = drift.unmanaged or ()
     headlines = [escape_html(format_drift_totals(drift))]
@@ -203,7 +203,7 @@ def render_findings_html(
     run_url: str = "",
     links: ForgeLinks = NO_LINKS,
 ) -> str:
-    """Findings that are all there is to show: those that ended a command, or of `validate`."""
+    """The page of findings without a plan: those that ended a command, or those of `validate`."""
     errors = [finding for finding in findings if finding.is_error]
     outcome_text = "failed" if errors else "found nothing wrong"
     name = f" for {target}" if target else ""
@@ -250,12 +250,12 @@ def _build_findings_section(
 
 
 def _with_links_to_base_commit(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
-    """The links of a document: into the commit that it was made from."""
+    """The links with the commit that the document was made from; none for a dirty checkout."""
     return replace(links, commit="" if base.revision or base.dirty else base.commit)
 
 
 def _render_target_line(target_text: str, base: PlanBase, links: ForgeLinks) -> str:
-    """The line on what it was made from, its commit a link where there is a place for it."""
+    """The line that names target and commit, the commit as a link where possible."""
     short_id = base.commit[:12]
     target_html, commit_link = escape_html(target_text, 1000), links.render_commit_link(base.commit)
     return (
@@ -295,7 +295,7 @@ def _list_report_counts(counts: OutcomeCounts) -> list[tuple[str, int, str]]:
 
 
 def _render_footer(run_url: str, tool_version: str, created: str, *facts: str) -> str:
-    """Which run made it, and where it is to be seen."""
+    """The footer: facts, time, link to the CI run, version."""
     parts = [*facts, f"made {escape_html(created)}" if created else ""]
     parts += [f"by {render_anchor(run_url, escape_html(run_url))}" if run_url else ""]
     parts += [f"synapse-apply {escape_html(tool_version)}" if tool_version else ""]

@@ -1,4 +1,4 @@
-"""What a page shows of one resource: a row that folds out, with what a filter asks of it."""
+"""What the page's row of a resource shows, for each report, and what filters match on."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ _MAX_LISTED_NEEDS = 50
 
 @frozen
 class HtmlRow:
-    """`status_html` and `body` are HTML, all else is raw.
+    """A row of a page; `status_html` and `body` are HTML, all else is raw text.
 
-    `needs_decision` is what asks for a decision.
+    `needs_decision` marks rows that someone has to act on, which are expanded.
     """
 
     address: Address
@@ -70,7 +70,7 @@ class HtmlRow:
 
 
 def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
-    """A change that will be made."""
+    """The row of a change that will be made, with its fields."""
     adopts_as_is = change.action is Action.ADOPT and not change.fields
     fields = list(list_redacted_fields(change))
     changed_count = change.action in {Action.UPDATE, Action.ADOPT} and len(change.fields)
@@ -92,7 +92,7 @@ def _choose_secret_symbol(change: Change) -> str:
 
 
 def _render_change_facts(change: Change, links: ForgeLinks) -> str:
-    """Reason, notes, id and place, above the fields."""
+    """The paragraphs above the fields: reason, package, notes, id, position, changed files."""
     facts = [
         render_prose(fact)
         for fact in (get_heading_reason(change), format_package_summary(change), *change.notes)
@@ -105,7 +105,7 @@ def _render_change_facts(change: Change, links: ForgeLinks) -> str:
 
 
 def _render_changed_files(change: Change) -> str:
-    """The files that differ from the version before, each with its lines where they are known."""
+    """The files that differ from the replaced version, each with its diff where it is known."""
     replacement = parse_replacement(change.extras)
     if replacement is None:
         return ""
@@ -147,7 +147,7 @@ def _collect_causes(fields: Iterable[FieldChange]) -> tuple[Cause, ...]:
 
 
 def build_refusal_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
-    """What cannot be done: why, the ways out, and what was wanted."""
+    """The row of a refused change: reasons, ways out, and the fields that were wanted."""
     fields = (
         redact_change_fields(change, iter_fields_with_replaced_values(change))
         if change.action not in _CREATE_ACTIONS
@@ -181,7 +181,7 @@ def _render_refusal(refusal: Any, links: ForgeLinks) -> str:
 
 
 def build_due_run_row(change: Change, verification: Verification) -> HtmlRow:
-    """A run that apply will make or follow, with what is sent."""
+    """The row of a verification run that apply will start or follow, with its request body."""
     sent_fields = [
         FieldChange(path, ABSENT, value, Cause.NONE)
         for path, value in flatten(verification.body).items()
@@ -196,7 +196,7 @@ def build_due_run_row(change: Change, verification: Verification) -> HtmlRow:
 
 
 def build_forget_row(change: Change) -> HtmlRow:
-    """What leaves the state while the object stays."""
+    """The row of a resource that leaves the state while the object stays."""
     reason = "; ".join(change.notes) or change.reason or "no longer declared"
     status_html = (
         f"{PLANNED_PHRASES[Action.FORGET]}: {render_prose(reason)}; the object itself stays"
@@ -205,7 +205,7 @@ def build_forget_row(change: Change) -> HtmlRow:
 
 
 def build_note_rows(change: Change) -> Iterator[HtmlRow]:
-    """What asks for nothing now, and what is kept as somebody changed it outside."""
+    """A row for each note of a change, the first with the fields whose drift is kept."""
     name = str(change.address)
     kept_fields = redact_change_fields(change, change.held)
     kept_table = (
@@ -229,7 +229,7 @@ def build_note_rows(change: Change) -> Iterator[HtmlRow]:
 def build_outcome_rows(
     outcomes: Iterable[Outcome], changes: dict[Address, Change], links: ForgeLinks = NO_LINKS
 ) -> Iterator[HtmlRow]:
-    """What became of each change, what was found, and what had been planned."""
+    """A row for each outcome of an apply: its findings, and what was planned."""
     for outcome in outcomes:
         symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
         change = changes.get(outcome.address)
@@ -257,11 +257,12 @@ def build_outcome_rows(
 
 
 def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[HtmlRow]:
-    """A run: what was found, and the last lines of its job's log."""
+    """A row for each verification run: its findings, and the last lines of its job's log."""
     for result in report.verification_results:
         row_text = "".join(
             format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
         ).strip()
+        # The text view marks a passed run by a space, which a page cannot show.
         sign = row_text[0] if row_text[:1] in {".", "!"} else "✓"
         status_text = (
             row_text.removeprefix(sign).strip().removeprefix(sanitize(result.address)).strip()
@@ -288,7 +289,7 @@ def build_run_rows(report: Report, links: ForgeLinks = NO_LINKS) -> Iterator[Htm
 
 
 def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> HtmlRow:
-    """An object that is not as it was left."""
+    """The row of an object that was changed or deleted outside, recorded and live values."""
     facts = (
         [
             (
@@ -326,7 +327,7 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
 
 
 def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
-    """A live object that nothing declares or records."""
+    """The row of a live object that is neither declared nor recorded."""
     return HtmlRow(
         Address(unmanaged.kind, unmanaged.remote_id),
         "unmanaged",
@@ -336,7 +337,7 @@ def build_unmanaged_row(unmanaged: Unmanaged) -> HtmlRow:
 
 
 def render_finding_list(findings: Iterable[Diagnostic], links: ForgeLinks = NO_LINKS) -> str:
-    """Findings: what, why, where, what to do, and the server's request id."""
+    """A list of findings: summary, detail, hint, location, request id; "" for none."""
     items = "".join(
         f'<li class="{finding.severity.value}">{_render_finding(finding, links)}</li>'
         for finding in findings
@@ -366,7 +367,7 @@ def _render_finding(finding: Diagnostic, links: ForgeLinks) -> str:
 
 
 def render_guard_list(guards: Iterable[GuardViolation]) -> str:
-    """The guards that would stop the apply, and how to go on where that is meant."""
+    """A list of the guards that would stop the apply, and how to override each; "" for none."""
     items = []
     for guard in guards:
         option = f"--override-guard {guard.name}"

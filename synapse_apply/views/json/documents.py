@@ -1,7 +1,7 @@
-"""Plans, reports and findings as JSON documents, with Terraform's field names where they fit.
+"""Which fields the JSON documents of plans, reports and findings have; Terraform's names if any.
 
 Shapes: schemas/v1/plan.schema.json and schemas/v1/report.schema.json. No document holds a secret:
-null stands where Terraform would print one.
+null is in the place of a secret.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ _REASON_BY_ACTION = {
 
 
 def format_json_document(document: Mapping[str, Any] | Sequence[Any]) -> str:
-    """A document as UTF-8-safe JSON text that ends with a newline; the same input, the same text.
+    """A document as indented JSON text that ends with a newline; secrets are null.
 
-    Control characters, bidi marks and lone surrogates stand as escapes.
+    Control characters, bidi marks and lone surrogates are escaped.
     """
     text = json.dumps(to_redacted_json(document), ensure_ascii=False, indent=2, allow_nan=False)
     return escape_unsafe_json(text) + "\n"
 
 
 def format_json_line(document: Mapping[str, Any]) -> str:
-    """The same on one line, for outputs of many documents."""
+    """As `format_json_document`, on one line."""
     return (
         escape_unsafe_json(
             json.dumps(to_redacted_json(document), ensure_ascii=False, allow_nan=False)
@@ -149,7 +149,7 @@ def report_document(report: Report) -> dict[str, Any]:
 def diagnostics_document(
     diagnostics: Iterable[Diagnostic], *, tool_version: str = ""
 ) -> dict[str, Any]:
-    """The document of `validate --json`, and of a command that ends before it has a plan."""
+    """The document of `validate --json`, and of a command that ended before it had a plan."""
     all_findings = list(diagnostics)
     errors = sum(finding.is_error for finding in all_findings)
     notes = sum(finding.is_note for finding in all_findings)
@@ -169,7 +169,7 @@ def _build_move_documents(plan: Plan) -> list[dict[str, str]]:
 
 
 def base_document(base: PlanBase) -> dict[str, Any]:
-    """What a document was made from."""
+    """The `base` of a document: target, backend, state and manifests that it was made from."""
     return {
         "target": base.target,
         "url": strip_url_credentials(base.binding.url),
@@ -195,12 +195,7 @@ def _build_plan_summary(plan: Plan) -> dict[str, int]:
 def build_summary_counts(
     summary: PlanSummary, *, run_count: int, accepted_count: int = 0
 ) -> dict[str, int]:
-    """`summary` of a document.
-
-    What is to be done with resources, and how many runs are `run_count`.
-
-    `accepted_count` fields differ by agreement.
-    """
+    """The `summary` of a document: planned actions, verification runs, accepted differences."""
     counts = {name.removesuffix("_"): count for name, count in asdict(summary).items()}
     return {**counts, "verify": run_count, "accepted_differences": accepted_count}
 
@@ -243,7 +238,7 @@ def _build_resource_change(change: Change) -> dict[str, Any]:
 
 
 def action_reason_code(change: Change) -> str | None:
-    """Why it has its action, as a word for programs; None where that needs no reason."""
+    """The `action_reason` of a change, as Terraform names it; None for most actions."""
     return "superseded" if change.superseded else _REASON_BY_ACTION.get(change.action)
 
 
@@ -276,6 +271,7 @@ def _build_field_document(change: FieldChange) -> dict[str, Any]:
         "path": format_json_pointer(change.path),
         "cause": change.cause.value,
         "sensitive": change.sensitive,
+        # A sensitive value is null even where it is a plain text that the planner did not wrap.
         "before": None if change.sensitive else to_redacted_json(change.before),
         "after": None if change.sensitive else to_redacted_json(change.after),
         "known": not isinstance(change.after, KnownAfterApply),
@@ -285,7 +281,7 @@ def _build_field_document(change: FieldChange) -> dict[str, Any]:
 
 
 def summarize_cause(change: Change) -> str | None:
-    """One word for why a resource changes: git, drift, both, secret, or None."""
+    """Why a resource changes: `git`, `drift`, `both`, `secret`, or None for no field change."""
     causes = change.field_causes - {Cause.NONE}
     if not causes:
         return None
@@ -316,19 +312,19 @@ def _build_range_document(position: Position | None) -> dict[str, Any] | None:
 
 
 def has_drifted(change: Change) -> bool:
-    """Whether it was changed or deleted outside."""
+    """Whether the object was changed or deleted outside."""
     has_drifted_fields = bool(change.field_causes & {Cause.DRIFT, Cause.BOTH}) or bool(change.held)
     return change.action is Action.RECREATE or has_drifted_fields
 
 
 def _build_drift_document(change: Change) -> dict[str, Any]:
-    """What moved outside: from what was recorded, where that is known, to what is live."""
+    """The `resource_drift` entry of a change: from recorded values, where known, to live ones."""
     fields = redact_change_fields(change, (*change.fields, *change.held))
     drifted_fields = [field for field in fields if field.cause in {Cause.DRIFT, Cause.BOTH}]
     visible_fields = [field for field in drifted_fields if not field.sensitive]
     is_missing = change.action is Action.RECREATE
     secret_tree = build_flag_tree({field.path for field in drifted_fields if field.sensitive})
-    # Where only the live side moved, what is declared is still what was recorded.
+    # With the cause DRIFT only the live side changed, so the declared value is the recorded one.
     recorded_values = [(f.path, f.after) for f in visible_fields if f.cause is Cause.DRIFT]
     return {
         **_build_resource_identity(change),

@@ -1,4 +1,4 @@
-"""`--json-lines`: an apply as JSON objects, one a line, while it goes on; as Terraform's `-json`.
+"""Which events `--json-lines` writes during an apply, in the shape of Terraform's `-json`.
 
 Shape: schemas/v1/events.schema.json. The first line is of type `version`, the last of type `report`
 holds the document of `--json`.
@@ -38,7 +38,7 @@ from synapse_apply.views.text.style import Style
 Event = dict[str, Any]
 UI_VERSION = "1.0"
 
-# Terraform's words for what is done with a resource.
+# Terraform's names of actions.
 _TERRAFORM_ACTIONS = {
     Action.CREATE.value: "create",
     Action.RECREATE.value: "create",
@@ -52,13 +52,13 @@ _LEVEL_BY_SEVERITY = {"error": "error", "warning": "warn"}
 
 
 def build_version_event(tool_version: str) -> Event:
-    """The first line: which version writes, and the version of what it writes."""
+    """The first event: versions of the tool and of the event format."""
     message = f"synapse-apply {tool_version}"
     return _build_event("version", message, tool_version=tool_version, ui=UI_VERSION)
 
 
 def iter_plan_events(plan: Plan) -> Iterator[Event]:
-    """What drifted, what is planned and refused, and the counts; what stays has no line."""
+    """Events for each drift, planned or refused change of a plan, then one with the counts."""
     for change in plan.changes:
         if has_drifted(change):
             is_missing = change.action is Action.RECREATE
@@ -72,12 +72,13 @@ def iter_plan_events(plan: Plan) -> Iterator[Event]:
         elif change.action is not Action.NO_OP:
             yield _build_change_event("planned_change", change, action, f"Plan to {action}")
     counts = build_summary_counts(plan.summary, run_count=len(plan.verified_changes))
+    # Terraform's summary says `remove` where its plan says `destroy`.
     counts["remove"] = counts.pop("destroy")
     yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")
 
 
 def iter_report_events(report: Report) -> Iterator[Event]:
-    """What the apply came to, in counts."""
+    """The `change_summary` event of an apply."""
     counts = asdict(OutcomeCounts.from_report(report))
     for count_name, verb in _VERB_BY_COUNT.items():
         counts[verb] = counts.pop(count_name)
@@ -91,7 +92,7 @@ def iter_report_events(report: Report) -> Iterator[Event]:
 def iter_closing_events(
     document: Mapping[str, Any], reported_keys: Collection[str] = ()
 ) -> Iterator[Event]:
-    """The findings of a document that no line has `reported_keys`, and the document itself."""
+    """Events for the document's findings not in `reported_keys`, then one with the document."""
     for finding in document["diagnostics"]:
         if build_finding_key(finding) not in reported_keys:
             yield build_finding_event(finding)
@@ -100,7 +101,7 @@ def iter_closing_events(
 
 
 def build_finding_event(finding: Mapping[str, Any]) -> Event:
-    """A line on a finding, given as JSON documents have it."""
+    """The event of a finding, given in the form of JSON documents."""
     severity = str(finding["severity"])
     message = f"{severity.capitalize()}: {finding['summary']}"
     return _build_event(
@@ -109,19 +110,19 @@ def build_finding_event(finding: Mapping[str, Any]) -> Event:
 
 
 def build_finding_key(finding: Mapping[str, Any]) -> str:
-    """What tells whether two findings are the same."""
+    """A text that is equal for equal findings (given in the form of JSON documents)."""
     return json.dumps(finding, sort_keys=True, default=str)
 
 
 class EventWriter:
-    """Writes a line as each call begins and ends, and every 10 s one on each that goes on.
+    """Writes an event as each call begins and ends, and every `interval` seconds while it runs.
 
-    A stream that cannot be written to is left alone from then on; nothing is written after the end
-    of `with`, whatever threads may still wait for.
+    After a write error nothing more is written, nor is anything after the end
+    of `with`, even if threads still report.
     """
 
     def __init__(self, stream: TextIO, interval: float = REPORT_INTERVAL) -> None:
-        """The first line, of type `version`, is the caller's."""
+        """The caller writes the first event, of type `version`."""
         self._stream = ForgivingStream(stream)
         self._ongoing_calls = OngoingCalls(self._write_ongoing_event, interval)
         self._is_closed = False
@@ -140,20 +141,20 @@ class EventWriter:
         self._ongoing_calls.stop_reporting()
 
     def report_start(self, address: Address, verb: str) -> None:
-        """`apply_start`."""
+        """Write an `apply_start` event."""
         self._ongoing_calls.add_call(address, verb)
         self._write_event(
             "apply_start", address, verb, f"{get_progress_words(verb).ongoing_text}..."
         )
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """Bytes of an upload; they stand in the next `apply_progress`."""
+        """Note the bytes of an upload for the next `apply_progress` event."""
         self._ongoing_calls.set_call_facts(
             address, {"sent_bytes": sent_bytes, "total_bytes": total_bytes}
         )
 
     def report_job(self, address: Address, job: Job) -> None:
-        """How a job stands, for the next `apply_progress`."""
+        """Note a job's status for the next `apply_progress` event."""
         status = {"job": job.id, "job_status": job.status.value}
         percent = {} if job.progress is None else {"percent": job.progress}
         self._ongoing_calls.set_call_facts(address, {**status, **percent})
@@ -161,7 +162,7 @@ class EventWriter:
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
-        """`apply_complete`, or `apply_errored` for any other result than what was asked for."""
+        """Write `apply_complete`, or `apply_errored` for a result that is no success."""
         self._ongoing_calls.remove_call(address)
         is_success = result in SUCCESS_RESULTS
         kind, level = ("apply_complete", "info") if is_success else ("apply_errored", "error")

@@ -1,4 +1,4 @@
-"""JSON documents of commands that did nothing: their usual shape, with findings."""
+"""Which JSON document a command writes that failed before it did anything: its usual shape."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def failure_document(
     tool_version: str,
     plan: Plan | None = None,
 ) -> Document:
-    """The document of a `command` that found out nothing but `diagnostics`, and perhaps a `plan`.
+    """The document of a command that ended with findings, and perhaps a plan.
 
-    It passes the schema of what the command prints when it goes well, so that a program that reads
+    It fits the schema of the command's usual document, so that a program that reads
     that can read this: nothing is planned, done or drifted, and what is not known is null. A
-    command without a schema of its own gives the findings alone. With the plan that an apply was
-    not to carry out, it is the report of one that did nothing.
+    command without a schema of its own writes only the findings. With the plan that an apply was
+    not to carry out, it is the report of an apply that did nothing.
     """
     findings = list(diagnostics)
     if plan is not None:

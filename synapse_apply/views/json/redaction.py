@@ -1,4 +1,4 @@
-"""Values made plain JSON, with null where a secret or an unknown stands."""
+"""Which values a JSON document may show: null in the place of secrets and unknown values."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from synapse_apply.model.plan import Change, FieldChange
 from synapse_apply.model.values import ABSENT, KnownAfterApply, Reference, WithheldSecret
 from synapse_apply.views.text.values import SECRET_TYPES, format_integer
 
-# Python's own JSON reader gives up near a thousand levels; nothing real comes close to this.
+# Python's JSON reader and writer fail near the recursion limit of 1000 levels.
 _MAX_DEPTH = 200
 
 
 def to_redacted_json(value: Any, depth: int = 0) -> Any:
-    """JSON from any value: null for secrets, unknowns and types nobody foresaw."""
+    """A value as plain JSON: null for secrets, unknown values, other types, and too deep ones."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
+        # A longer integer cannot be written in decimal (sys.set_int_max_str_digits).
         return value if value.bit_length() < 10_000 else format_integer(value)
     if isinstance(value, float):
+        # JSON has no infinity and no NaN (RFC 8259, 6).
         return value if math.isfinite(value) else str(value)
     if depth >= _MAX_DEPTH or isinstance(value, (*SECRET_TYPES, KnownAfterApply)):
         return None
@@ -34,7 +36,7 @@ def to_redacted_json(value: Any, depth: int = 0) -> Any:
 
 
 def redact_object(tree: Mapping[str, Any] | None, hidden_paths: Iterable[Path]) -> Any:
-    """A whole object as plain JSON with keys in order and null at every hidden path."""
+    """An object as plain JSON with sorted keys, and null at every hidden path."""
     if tree is None:
         return None
     return _redact_value(tree, {tuple(map(str, path)) for path in hidden_paths}, (), 0)
@@ -58,13 +60,15 @@ def _redact_value(
 
 
 def build_flag_tree(paths: Iterable[Path]) -> dict[str, Any]:
-    """Paths as a nested map of `true`, the shape of Terraform's `*_sensitive`."""
+    """Paths as a nested map with `true` at each, the shape of Terraform's `*_sensitive`."""
     return unflatten_to_redacted_json((path, True) for path in paths)
 
 
 def unflatten_to_redacted_json(values: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
-    """Values by path as one nested map; what is absent is left out."""
+    """Values by path as one nested map of plain JSON; ABSENT ones are left out."""
     root: dict[str, Any] = {}
+    # Shorter paths first: a value at one stands in the way of a map below it, which is then
+    # dropped.
     for path, value in sorted(values, key=lambda pair: (len(pair[0]), list(map(str, pair[0])))):
         if path and value is not ABSENT:
             _set_unless_blocked(root, path, to_redacted_json(value))
@@ -82,17 +86,17 @@ def _set_unless_blocked(root: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def iter_unknown_paths(changes: Iterable[FieldChange]) -> Iterator[Path]:
-    """The fields whose value only the server can give."""
+    """The paths of fields whose new value is known only after the apply."""
     return (change.path for change in changes if isinstance(change.after, KnownAfterApply))
 
 
 def redact_change_fields(
     change: Change, fields: Iterable[FieldChange] | None = None
 ) -> tuple[FieldChange, ...]:
-    """The fields of a change, or these, with nothing left at, under or above a sensitive path.
+    """The fields of a change, or those given, without values at, below or above a sensitive path.
 
-    The planner marks each secret field already; a value that a mark reaches in another way, a
-    whole map for one, is veiled here, so that a view cannot show it.
+    The planner marks each secret field already; a value that contains a marked path, such as a
+    map, is redacted here, so that no view can show it.
     """
     secret_paths = {
         tuple(map(str, path)) for path in (*change.before_sensitive, *change.after_sensitive)

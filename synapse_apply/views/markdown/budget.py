@@ -1,4 +1,4 @@
-"""A document of sections that fits a limit: whole entries alone, and the rest is counted."""
+"""Which entries of a document's sections are shown within a size limit; the rest is counted."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ MIN_BUDGET = 8192
 
 
 def count_utf8_bytes(text: str) -> int:
-    """The size of a text in bytes."""
+    """The size of a text in UTF-8 bytes."""
     return len(text.encode())
 
 
 @frozen
 class SizeBudget:
-    """How large a document may be: `limit` in characters, or in what `measure` counts."""
+    """The size limit of a document, in what `measure` counts (characters, or bytes)."""
 
     limit: int
     measure: Callable[[str], int] = len
 
     def __post_init__(self) -> None:
-        """ValueError for a limit in which not even the headings fit."""
+        """Raise ValueError for a limit in which the headings may not fit."""
         if self.limit < MIN_BUDGET:
             raise ValueError(f"a report needs a budget of at least {MIN_BUDGET}")
 
     @property
     def max_entry_size(self) -> int:
-        """What one entry may take, so that a single resource does not crowd out all others."""
+        """The limit of one entry, so that a single resource does not crowd out all others."""
         return self.limit // 4
 
 
-# What GitHub takes: a comment has 65,536 characters. A step summary of more than 1 MiB is dropped
-# whole, and one of just that size, too.
+# GitHub's limits: a comment has at most 65,536 characters. A step summary above 1 MiB is dropped
+# as a whole, and so is one of exactly that size.
 COMMENT_BUDGET = SizeBudget(65_536)
 STEP_SUMMARY_BUDGET = SizeBudget(1_000_000, count_utf8_bytes)
 
 
 @frozen
 class SizedSection:
-    """A heading and `count` entries, made as they are needed; none is ever cut in two."""
+    """A heading and `count` entries, which are built lazily and never cut."""
 
     opening: str
     entries: Iterable[str]
@@ -56,9 +56,10 @@ def fit_sections_to_budget(
     build_footer: Callable[[int], str],
     budget: SizeBudget,
 ) -> str:
-    """The document. `build_footer` is told how many entries are left out.
+    """The document's text, in at most `budget`; `build_footer` gets the count of hidden entries.
 
-    Every section keeps its heading; where not all fits, small ones are whole and large ones share.
+    Every section keeps its heading. Where not all fits, small sections are complete and large ones
+    share the rest.
     """
     heading = escape_ci_commands(heading)
     measure, entry_count = budget.measure, sum(section.count for section in sections)
@@ -66,6 +67,7 @@ def fit_sections_to_budget(
         measure(_format_section(section, [], section.count)) + 8 for section in sections
     )
     room = budget.limit - measure(heading) - measure(build_footer(entry_count)) - frame_size - 8
+    # Entries are taken lazily: a plan of thousands of changes renders only those that can fit.
     measured_entries = [_take_fitting_entries(section, room, measure) for section in sections]
     shares = _divide_room_fairly([sum(sizes) for _, sizes in measured_entries], max(room, 0))
     parts, hidden_count = [heading], 0
@@ -79,7 +81,7 @@ def fit_sections_to_budget(
 def _take_fitting_entries(
     section: SizedSection, room: int, measure: Callable[[str], int]
 ) -> tuple[list[str], list[int]]:
-    """Entries and their sizes, until they are more than the whole room: no more can be shown."""
+    """The first entries of a section with their sizes, up to the one that exceeds the room."""
     entries: list[str] = []
     sizes: list[int] = []
     remaining_room = room
@@ -95,7 +97,10 @@ def _take_fitting_entries(
 # Budgets share: small sections are complete, large ones share the rest, and an entry is never cut
 # in two.
 def _divide_room_fairly(wanted_sizes: Sequence[int], room: int) -> list[int]:
-    """What each may take of the room: nobody less than an equal share, unless it wants less."""
+    """How much of the room each gets: what it wants, or an equal share of what is left.
+
+    The smallest are served first, so that what they leave goes to the larger ones.
+    """
     shares = [0] * len(wanted_sizes)
     for served_count, index in enumerate(
         sorted(range(len(wanted_sizes)), key=wanted_sizes.__getitem__)

@@ -1,4 +1,4 @@
-"""Plans, reports and findings as Markdown, for a comment or a step summary, within a budget."""
+"""Which sections the Markdown of a plan, apply, drift or findings has, within a size budget."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _ADOPTED_INTRO = "These exist already and were not recorded."
 def render_plan_markdown(
     plan: Plan, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = "", command: str = "plan"
 ) -> str:
-    """A plan: the counts and what stands in the way first, then a block a resource.
+    """The Markdown of a plan: counts and obstacles first, then a block for each resource.
 
-    It takes the place of the comment of the `command` that made it and went no further.
-    Fits `budget`; what does not fit is counted, and `run_url` is where all of it can be seen.
+    Its marker makes it replace the comment of the `command` that ended with this plan.
+    What does not fit `budget` is counted, and `run_url` is named as the place that has all of it.
     """
     plan_parts = report_sections.PlanParts.from_changes(
         c for c in plan.changes if has_action_block(c) or _is_forgotten(c)
@@ -106,7 +106,7 @@ def render_plan_markdown(
 
 
 def _format_plan_heading(plan: Plan, command: str) -> str:
-    """The comment's marker, a title, the counts, and where and of what the plan is."""
+    """The comment's marker, a title, the counts, and the line of target and commit."""
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
     title = f"## {failure_prefix}Plan for {format_code_span(plan.base.target, MAX_NAME_LENGTH)}"
     if plan.base.is_offline:
@@ -130,7 +130,7 @@ def _format_plan_heading(plan: Plan, command: str) -> str:
 def render_report_markdown(
     report: Report, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
 ) -> str:
-    """What an apply did: the counts and what went wrong first, what was done last."""
+    """The Markdown of an apply: counts and what went wrong first, what was done last."""
     by_result = {result: [o for o in report.outcomes if o.result is result] for result in Result}
     done_outcomes, skipped_outcomes = (
         [outcome for outcome in by_result[result] if should_show_outcome(outcome)]
@@ -190,7 +190,7 @@ def render_report_markdown(
 def render_drift_markdown(
     drift: Drift, *, budget: SizeBudget = COMMENT_BUDGET, run_url: str = ""
 ) -> str:
-    """What moved outside: the count first, what could not be looked at, a block an object."""
+    """The Markdown of a drift check: counts first, then errors, then a block for each object."""
     unmanaged_objects = drift.unmanaged or ()
     rows = (
         f"- {format_code_span(unmanaged.kind)} {format_code_span(unmanaged.remote_id)} "
@@ -242,9 +242,9 @@ def render_findings_markdown(
     budget: SizeBudget = COMMENT_BUDGET,
     run_url: str = "",
 ) -> str:
-    """Findings that are all there is to show: those that ended a command, or of `validate`.
+    """The Markdown of findings without a plan: those that ended a command, or those of `validate`.
 
-    They take the place of the command's own comment.
+    Its marker makes it replace the command's own comment.
     """
     errors = [finding for finding in findings if finding.is_error]
     kind = "" if command == "plan" else f" {command}"
@@ -281,7 +281,7 @@ def _iter_blocking_sections(
             "Errors", [finding for finding in plan.diagnostics if finding.is_error]
         )
     refused_changes = plan.refused_changes
-    if refused_changes:  # HTML ends at an empty line, so there is one after each
+    if refused_changes:  # entries may end with HTML, which ends at an empty line (CommonMark 4.6)
         opening = f"### Refused ({len(refused_changes):,})"
         yield SizedSection(
             opening,
@@ -291,7 +291,7 @@ def _iter_blocking_sections(
 
 
 def _format_count_lines(plan: Plan) -> list[str]:
-    """Where there is anything to do, the line that tools know, with the refused beside it."""
+    """The lines of counts; refused changes are on the `Plan:` line, so that it stays the first."""
     if plan.refused_changes and not plan.has_errors:
         line = format_accepted_line(plan.changes_with_accepted)
         return [
@@ -360,7 +360,10 @@ def _format_bold(text: str) -> str:
 
 
 def _make_footer_builder(see_command: str, run_url: str, *facts: str) -> Callable[[int], str]:
-    """The last line: what it is about, the run, and where to look for what is left out."""
+    """A function that builds the last line for a number of hidden entries.
+
+    It has the facts, a link to the run, and for hidden entries the command that shows all.
+    """
     run = format_link("this run", run_url) if run_url else ""
 
     def format_footer(hidden_count: int) -> str:

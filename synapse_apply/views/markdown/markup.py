@@ -1,7 +1,7 @@
-"""Text from manifests and servers put into Markdown: none of it is markup, a mention or a link.
+"""How text is escaped in Markdown, so that none of it is markup, a mention or a link.
 
-GitHub and GitLab look for references in what Markdown has made of a text, so an entity hides
-nothing from them. A `<span>` around one character does: what they look for is then not one text.
+GitHub and GitLab look for references in the rendered text, so an HTML entity hides
+nothing from them. A `<span>` around one character does, since it splits the text node.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import quote as percent
 
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 
-# What is longer is told in part: a text, a line of a block, a name in a heading.
+# Longer texts, lines of a block and names in a heading are cut, with a note.
 MAX_MARKDOWN_TEXT = 400
 MAX_CODE_LINE = 1000
 MAX_NAME_LENGTH = 100
@@ -30,9 +30,9 @@ _LIST_NUMBER = re.compile(r"^(\d+)(?=[.)])")
 
 
 def format_prose(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
-    """A text as part of a sentence: words in backticks become code, nothing else is markup.
+    """A text escaped for a sentence; only text in backticks becomes code.
 
-    It may stand where a line of Markdown begins, and has no line break.
+    The result has no line break, and is safe at the start of a line.
     """
     parts = _CODE_PATTERN.split(
         " ".join(sanitize_lines(shorten_text(str(text).strip(), max_length))).strip()
@@ -54,7 +54,7 @@ def _escape_plain_text(text: str) -> str:
 
 
 def _split_at_reference_chars(text: str) -> Iterable[tuple[str, bool]]:
-    """The text in pieces, those that are to be split off marked."""
+    """The text in pieces, each with whether it is a character that could begin a reference."""
     position = 0
     for match in _REFERENCE_CHARS.finditer(text):
         yield text[position : match.start()], False
@@ -70,49 +70,50 @@ def _escape_piece(piece: tuple[str, bool]) -> str:
 
 
 def format_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
-    """A text as a code span, in which nothing is markup; "" for an empty one."""
+    """A text as a code span, with more backticks around it than in it; "" for an empty text."""
     line = sanitize(shorten_text(str(text), max_length))
+    # CommonMark 6.1: a code span ends at a run of backticks of the same length.
     ticks = "`" * (_longest_backtick_run([line]) + 1)
     padding = " " if line.startswith(("`", " ")) or line.endswith(("`", " ")) else ""
     return f"{ticks}{padding}{line}{padding}{ticks}" if line else ""
 
 
 def format_html_code(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
-    """A text as code inside a line of HTML, such as a `<summary>`."""
+    """A text in a `<code>` element, for a line of HTML such as a `<summary>`."""
     return f"<code>{escape(sanitize(shorten_text(str(text), max_length)))}</code>"
 
 
 def format_fenced_block(lines: Sequence[str], info: str) -> str:
-    """Clean lines as a block of code; its fence is longer than any run of backticks in them."""
+    """Sanitized lines as a fenced code block; the fence is longer than their runs of backticks."""
     shown_lines = [shorten_text(line, MAX_CODE_LINE) for line in lines]
     ticks = "`" * max(3, _longest_backtick_run(shown_lines) + 1)
     return "\n".join([f"{ticks}{info}", *shown_lines, ticks])
 
 
 def format_collapsible(summary: str, body: str) -> str:
-    """A collapsible block; `summary` is a line of HTML, `body` is Markdown."""
+    """A `<details>` block; `summary` is a line of HTML, `body` is Markdown."""
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
 def format_hidden_marker(text: str) -> str:
-    """A hidden line by which a bot finds its comment again; `text` cannot end it."""
+    """An HTML comment by which a CI job finds its own comment again; `text` must not hold `--`."""
     return f"<!-- synapse-apply: {text} -->"
 
 
 def encode_marker_name(name: str) -> str:
-    """A name as a marker holds it: as it is where it is plain, else percent-encoded."""
+    """A name percent-encoded for a marker, so that it cannot end the HTML comment."""
     return percent(sanitize(name[:MAX_NAME_LENGTH]), safe="").replace("--", "%2D%2D")
 
 
 def format_link(label: str, url: str) -> str:
-    """A link to a place of ours; the words alone where the url is none."""
+    """A Markdown link; the label alone where the URL is not a safe http one."""
     if not re.fullmatch(r"https?://[\w.~:/?#@!$&+,;=%-]+", url):
         return label
     return f"[{label}](<{url}>)"
 
 
 def shorten_text(text: str, max_length: int) -> str:
-    """A text, with what is left out at its end told."""
+    """A text of at most `max_length` characters, then how many more there were."""
     return (
         text
         if len(text) <= max_length

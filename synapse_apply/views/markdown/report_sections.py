@@ -1,4 +1,4 @@
-"""Entries of a Markdown report: a change as a collapsible diff, a refusal, a finding."""
+"""How each entry of a Markdown report looks: changes, refusals, guards, findings, outcomes."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from synapse_apply.views.text.verification import format_run_rows, sanitize_log_
 
 _DEFAULT_WIDTH = 110
 _PLAIN = Style(color=False)
-# What an apply of this change would undo, not bring about.
+# Fields with these causes were changed outside, so the apply undoes them.
 _DRIFT_CAUSES = frozenset({Cause.DRIFT})
-_MAX_PROSE_LENGTH = 2000  # what a detail or a hint may take
+_MAX_PROSE_LENGTH = 2000  # of a detail or a hint
 _ALSO_DRIFTED_NOTE = "also changed outside: see Drift"
 
 
 @frozen
 class PlanParts:
-    """The changes of a plan by where they come from; each field of an update in one of them."""
+    """The changes of a plan by origin; an update is split, each field in one part."""
 
     own_changes: tuple[Change, ...]
     drift_changes: tuple[Change, ...]
@@ -54,7 +54,7 @@ class PlanParts:
 
     @classmethod
     def from_changes(cls, changes: Iterable[Change]) -> PlanParts:
-        """Part what will be done; refused and superseded changes are not for here."""
+        """Split changes by origin; the caller leaves out refused and superseded ones."""
         own_changes, drift_changes, adopted_changes, forgotten_changes = [], [], [], []
         for change in changes:
             if change.action is Action.ADOPT:
@@ -64,7 +64,8 @@ class PlanParts:
             elif change.action is Action.RECREATE:
                 drift_changes.append(change)
             else:
-                # Veiled first: a part of a change has only the marks of its own fields.
+                # Redacted before the split: a part keeps only the sensitive marks of its own
+                # fields.
                 fields = redact_change_fields(change)
                 drifted_fields = [field for field in fields if field.cause in _DRIFT_CAUSES]
                 own_fields = [field for field in fields if field.cause not in _DRIFT_CAUSES]
@@ -87,7 +88,7 @@ class PlanParts:
 def _with_only_fields(
     change: Change, kept_fields: list[FieldChange], omitted_fields: list[FieldChange]
 ) -> Change:
-    """The change with some of its fields; the others do not count as unchanged either."""
+    """A copy with some of the fields; the omitted ones do not count as unchanged either."""
     if not omitted_fields:
         return change
     omitted_paths = {field.path for field in omitted_fields}
@@ -106,7 +107,7 @@ def _with_only_fields(
 
 
 def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
-    """A collapsible block a change, its diff cut by lines where it is very long."""
+    """A collapsible diff for each change, cut at a line where it is too long."""
     blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
         adopts_as_is = change.action is Action.ADOPT and not change.fields
@@ -120,7 +121,7 @@ def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterat
 
 
 def iter_drift_entries(objects: Iterable[ObjectDrift], budget: SizeBudget) -> Iterator[str]:
-    """A collapsible block an object that is not as it was left."""
+    """A collapsible diff for each drifted object."""
     for object_drift in objects:
         yield format_folded_diff(
             format_html_code(format_drift_heading(object_drift)),
@@ -130,7 +131,7 @@ def iter_drift_entries(objects: Iterable[ObjectDrift], budget: SizeBudget) -> It
 
 
 def format_folded_diff(summary: str, block: str, budget: SizeBudget) -> str:
-    """A block that was written with a DiffPen as a collapsible diff; `summary` is HTML."""
+    """A block that was rendered with a DiffStyle as a collapsible diff; `summary` is HTML."""
     lines = list(iter_lines_with_margin_symbols(block))
     return format_collapsible(
         summary,
@@ -143,7 +144,7 @@ def _is_update_with_fields(change: Change) -> bool:
 
 
 def _cut_lines_to_room(lines: list[str], room: int, budget: SizeBudget) -> list[str]:
-    """As many of the lines as fit, and how many more there are."""
+    """The first lines that fit into `room`, then a line that counts the rest."""
     for count, line in enumerate(lines):
         # A longer line is shortened to some thousand characters by the block around it.
         room -= min(budget.measure(line), 4500) + 1
@@ -153,13 +154,13 @@ def _cut_lines_to_room(lines: list[str], room: int, budget: SizeBudget) -> list[
 
 
 def iter_moved_entries(moves: Iterable[MovedAddress]) -> Iterator[str]:
-    """A line a rename."""
+    """A line for each move."""
     for move in moves:
         yield f"- {format_code_span(str(move.old))} has moved to {format_code_span(str(move.new))}"
 
 
 def iter_forget_entries(changes: Iterable[Change]) -> Iterator[str]:
-    """A line a change: its object stays."""
+    """A line for each forgotten resource, whose object stays."""
     for change in changes:
         reason = "; ".join(change.notes) or change.reason or "no longer declared"
         yield (
@@ -168,7 +169,7 @@ def iter_forget_entries(changes: Iterable[Change]) -> Iterator[str]:
 
 
 def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterator[str]:
-    """A `!` row a change: why, the ways out, and what was wanted."""
+    """An item for each refused change: reasons, ways out, and the fields that were wanted."""
     blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
         lines: list[str] = []
@@ -179,7 +180,7 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
                 f"- **{format_code_span(change.address)} {format_refusal_phrase(change.action)}**"
             )
             lines.append(f"{subject}: {format_prose(refusal.reason)}{position_text}")
-            # An empty item of a list would be read as the line under a heading.
+            # An empty list item (a lone `-`) would make the line above it a heading.
             lines += [
                 f"  - {way_text}"
                 for way_out in refusal.ways_out
@@ -196,7 +197,7 @@ def iter_refusal_entries(changes: Iterable[Change], budget: SizeBudget) -> Itera
 
 
 def iter_guard_entries(guards: Iterable[GuardViolation]) -> Iterator[str]:
-    """A line a guard that would stop the apply."""
+    """A line for each guard that would stop the apply."""
     for guard in guards:
         option = f"--override-guard {guard.name}"
         hint = (
@@ -209,7 +210,7 @@ def iter_guard_entries(guards: Iterable[GuardViolation]) -> Iterator[str]:
 
 
 def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
-    """A line a note of what asks for nothing now."""
+    """A line for each note of changes that are not made."""
     for change in changes:
         name = str(change.address)
         for note in change.notes:
@@ -219,13 +220,13 @@ def iter_note_entries(changes: Iterable[Change]) -> Iterator[str]:
 
 
 def iter_finding_entries(findings: Iterable[Diagnostic]) -> Iterator[str]:
-    """A line a finding: what, why, where, what to do, and the server's request id."""
+    """A line for each finding."""
     for finding in findings:
         yield f"- {format_finding_paragraph(finding)}"
 
 
 def format_finding_paragraph(finding: Diagnostic) -> str:
-    """A finding as one paragraph."""
+    """A finding as one paragraph: summary, detail, hint, location, request id."""
     parts = [_format_bold_sentence(finding.summary)]
     parts += [_format_sentence(finding.detail)] if finding.detail else []
     parts += [f"*Hint:* {_format_sentence(finding.hint)}"] if finding.hint else []
@@ -237,7 +238,7 @@ def format_finding_paragraph(finding: Diagnostic) -> str:
 
 
 def _format_bold_sentence(summary: str) -> str:
-    """A terse summary at the head of a paragraph."""
+    """A summary in bold, with a full stop."""
     return f"**{_format_sentence(summary)}**"
 
 
@@ -247,7 +248,7 @@ def _format_sentence(text: str) -> str:
 
 
 def iter_due_run_entries(changes: Iterable[Change]) -> Iterator[str]:
-    """A line a run that apply will make or follow, and why it is due."""
+    """A line for each verification run that apply will start or follow, with its reason."""
     for change in changes:
         if change.verification is not None:
             yield (
@@ -257,7 +258,7 @@ def iter_due_run_entries(changes: Iterable[Change]) -> Iterator[str]:
 
 
 def iter_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
-    """A line a run; below it what was found, and the last lines of its job's log."""
+    """A line for each verification run, with its findings and the last lines of its job's log."""
     for result in report.verification_results:
         row = "\n".join(
             format_run_rows(replace(report, outcomes=(), verification_results=(result,)), _PLAIN)
@@ -269,7 +270,7 @@ def iter_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
             shown_lines = _cut_lines_to_room(
                 sanitize_log_lines(result.logs), budget.max_entry_size, budget
             )
-            # What stands below a tag without an empty line between them is HTML as well.
+            # Markdown after a tag is HTML until an empty line (CommonMark 4.6).
             lines += [
                 "",
                 format_collapsible(
@@ -281,10 +282,7 @@ def iter_run_entries(report: Report, budget: SizeBudget) -> Iterator[str]:
 
 
 def iter_outcome_entries(outcomes: Iterable[Outcome], *, with_findings: bool) -> Iterator[str]:
-    """A line an outcome.
-
-    `with_findings`: below it what was found, each finding with its request id.
-    """
+    """A line for each outcome, with its findings below it if asked for."""
     for outcome in outcomes:
         lines = [f"- {format_code_span(format_outcome_row(outcome, _PLAIN).strip())}"]
         lines += (

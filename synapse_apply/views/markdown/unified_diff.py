@@ -1,4 +1,4 @@
-"""Blocks of a plan as lines of a diff: `+` and `-` stand at the margin, `~` becomes `!`."""
+"""How a rendered block becomes a unified diff: `+` and `-` in column 0, `~` as `!`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.text.style import Style
 
-# Values are clean when they are laid out, so none of them can hold this.
+# Values are sanitized before they are laid out, so none of them can hold this character.
 _SYMBOL_MARK = "\0"
 _MARGIN_SYMBOLS = {"+": "+", "-": "-", "~": "!", "!": "!"}
 
 
 @frozen
 class DiffStyle(Style):
-    """Marks the symbols that the layout itself writes, so that a value never passes for one."""
+    """Marks the symbols that the layout writes, so that no `+` in a value is taken for one."""
 
     color: bool = False
 
     def __call__(self, text: str, style_name: str) -> str:
-        """The text, its first character marked where the style is a symbol."""
+        """The text, with a mark before its first character where the style is a symbol."""
         if style_name not in _MARGIN_SYMBOLS:
             return text
         indent = len(text) - len(text.lstrip(" "))
@@ -27,7 +27,7 @@ class DiffStyle(Style):
 
 
 def iter_lines_with_margin_symbols(block: str) -> Iterator[str]:
-    """The lines of what was written with a DiffPen, every marked symbol moved to the margin."""
+    """The lines of a block that was rendered with a DiffStyle, marked symbols moved to column 0."""
     for line in block.split("\n"):
         indent, mark, marked_text = line.partition(_SYMBOL_MARK)
         if mark:

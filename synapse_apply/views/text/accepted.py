@@ -1,4 +1,4 @@
-"""The words for differences that `state accept` took for settled."""
+"""How differences that `state accept` has accepted are counted, named and shown."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MAX_LISTED = 5
 
 
 def count_accepted_fields(changes: Iterable[Change]) -> int:
-    """How many fields of these resources differ by agreement."""
+    """How many fields of these resources have an accepted difference."""
     return sum(len(change.accepted) for change in changes)
 
 
 def format_accepted_line(changes: Sequence[Change]) -> str:
-    """The line that counts and names them, "" where there are none."""
+    """The line that counts and names the accepted differences; "" for none."""
     fields = [
         f"{sanitize(change.address)}: {sanitize(format_field_path(field.path))}"
         for change in changes
@@ -35,7 +35,7 @@ def format_accepted_line(changes: Sequence[Change]) -> str:
 
 
 def format_accepted_fields(fields: Sequence[str]) -> str:
-    """The same of fields named as ADDRESS: FIELD."""
+    """The line that counts and names fields given as `ADDRESS: FIELD`; "" for none."""
     if not fields:
         return ""
     remainder = f" and {len(fields) - _MAX_LISTED} more" if len(fields) > _MAX_LISTED else ""
@@ -46,7 +46,7 @@ def format_accepted_fields(fields: Sequence[str]) -> str:
 
 
 def build_accepted_documents(changes: Iterable[Change]) -> list[dict[str, Any]]:
-    """The same as JSON, an entry a field; null stands for what is secret."""
+    """The accepted differences as JSON, one for each field; secret values are null."""
     return [
         {
             "address": str(change.address),
@@ -69,7 +69,7 @@ def render_differing_fields(
     color: bool,
     width: int | None = None,
 ) -> str:
-    """What accepting a resource settles: a row a field, from live to declared."""
+    """The differences of a resource as text, from live to declared, new and accepted ones apart."""
     style = Style(color)
     lines: list[str] = []
     for title, fields in (

@@ -1,4 +1,4 @@
-"""Widths in terminal cells: Hangul, kana and ideographs take two, combining marks none."""
+"""How many terminal cells a text takes: East Asian wide characters two, combining marks none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 
 
 def count_cells(text: str) -> int:
-    """How many cells of a terminal a clean text takes."""
+    """The width of a sanitized text in terminal cells (Unicode TR11)."""
     if text.isascii():
         return len(text)
     return sum(map(_count_char_cells, text))
@@ -19,6 +19,6 @@ def _count_char_cells(char: str) -> int:
 
 
 def pad_to_width(text: str, width: int, *, align_right: bool = False) -> str:
-    """A clean text filled with spaces to a width in cells; a longer one stays as it is."""
+    """A sanitized text padded with spaces to a width in cells; a longer one stays as it is."""
     padding = " " * max(0, width - count_cells(text))
     return padding + text if align_right else text + padding

@@ -1,4 +1,4 @@
-"""What was looked at and what is wrong, as text for people and JSON for programs."""
+"""How the results of `doctor` and `agents check` are shown, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MIN_JOINED = 3
 
 
 def render_checkup(checkup: Checkup, *, color: bool) -> str:
-    """A line a row by section, the findings' details below theirs, and a last line that counts."""
+    """The checks by section, one line each with details below, and a last line of counts."""
     style = Style(color)
     status_width = max(count_cells(status.value) for status in CheckStatus)
     name_width = max((count_cells(sanitize(result.check)) for result in checkup.results), default=0)
@@ -48,7 +48,7 @@ def render_checkup(checkup: Checkup, *, color: bool) -> str:
 
 
 def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bool) -> str:
-    """The rows of one section, under its title."""
+    """The check results of one section, under its title."""
     pen, section = Style(color), list(rows)
     words = max((count_cells(row.status.value) for row in section), default=0)
     names = min(
@@ -59,7 +59,7 @@ def render_checkup_section(title: str, rows: Iterable[CheckResult], *, color: bo
 
 
 def build_section_rows(title: str, rows: Iterable[CheckResult]) -> list[dict[str, Any]]:
-    """The rows of one section as `doctor --json` has them."""
+    """The check results of one section, in the form of `doctor --json`."""
     head = {"section": title.lower()}
     return [
         {**head, "check": row.check, "subject": row.subject, **_build_result_fields(row)}
@@ -83,7 +83,7 @@ def checkup_document(checkup: Checkup, *, tool_version: str) -> dict[str, Any]:
 
 
 def render_agents_table(checkup: Checkup, *, color: bool) -> str:
-    """A table with a line an agent."""
+    """A table with a row for each agent."""
     rows = [
         (result.subject, _HEALTH_TEXTS[result.status], result.detail or result.summary)
         for result in checkup.results
@@ -127,7 +127,7 @@ def _build_result_fields(result: CheckResult) -> dict[str, Any]:
 
 
 def _join_unchecked_results(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
-    """Rows that were not checked for one reason as one row, where they are many."""
+    """The results, with three or more neighbours unchecked for the same reason joined to one."""
     for (status, reason), group in groupby(results, lambda result: (result.status, result.summary)):
         similar_results = list(group)
         if status is not CheckStatus.UNCHECKED or len(similar_results) < _MIN_JOINED:

@@ -1,4 +1,4 @@
-"""Drift as text and as a JSON document (schemas/v1/drift.schema.json)."""
+"""How drift is shown as text, and as a JSON document (schemas/v1/drift.schema.json)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _INDENT = 6
 
 
 def render_drift(drift: Drift, *, color: bool, width: int | None = None, options: str = "") -> str:
-    """What moved outside, as text that ends with a newline.
+    """The text of a drift check, ending with a newline.
 
-    `width` is the terminal's; the commands it names have `options`, too.
+    `width` is the terminal's; `options` are added to the commands that the text names.
     """
     style = Style(color)
     blocks = [
@@ -53,9 +53,9 @@ def render_drift(drift: Drift, *, color: bool, width: int | None = None, options
 def render_accepted_edits(
     drift: Drift, *, color: bool, is_written: bool, show_hints: bool, options: str = ""
 ) -> str:
-    """What was written into the files: where, which field, from what to what.
+    """The edits by which drift was accepted, as text: file, field, old and new value.
 
-    The commands it names have `options`, too.
+    `options` are added to the command that the text names.
     """
     if not drift.accepted_edits:
         return "Nothing to edit: the files say what is live already.\n"
@@ -69,6 +69,7 @@ def render_accepted_edits(
     if not is_written:
         lines += ["", "Nothing was written (--dry-run)."]
     elif show_hints:
+        # With changes of Git that wait, the next plan still shows the resource.
         has_pending = any(edit.address in drift.pending_addresses for edit in drift.accepted_edits)
         absence_text = (
             "no drift for it, only what Git changes besides" if has_pending else "no change for it"
@@ -81,7 +82,7 @@ def render_accepted_edits(
 
 
 def format_edit_row(edit: Edited) -> str:
-    """Where it stands now, the field, and the value before and now."""
+    """One row of an edit: file and line, field, old and new value."""
     old, new = (_format_side_value(side) for side in (edit.field.before, edit.field.after))
     name = format_field_path(("spec", *edit.field.path))
     return f"{sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}"
@@ -92,7 +93,7 @@ def _format_side_value(value: Any) -> str:
 
 
 def format_drift_heading(object_drift: ObjectDrift) -> str:
-    """What became of an object, in a sentence without its end."""
+    """What happened to an object, as a sentence without its full stop."""
     if object_drift.is_missing:
         return f"{object_drift.address} is gone"
     if object_drift.replacement_id:
@@ -101,7 +102,7 @@ def format_drift_heading(object_drift: ObjectDrift) -> str:
 
 
 def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> str:
-    """An object that is not as it was left: heading, and a row a field."""
+    """The block of a drifted object: a heading, and a row for each field."""
     symbol = "-" if object_drift.is_missing else "~"
     lines = [f"  # {sanitize(format_drift_heading(object_drift))}"]
     if object_drift.replacement_id:
@@ -149,7 +150,7 @@ def _iter_total_lines(drift: Drift, style: Style, options: str) -> Iterator[str]
 
 
 def format_drift_totals(drift: Drift) -> str:
-    """The line that says what it comes to."""
+    """The line with the counts of drifted objects, or that there is no drift."""
     if drift.has_errors:
         count = pluralize(sum(finding.is_error for finding in drift.diagnostics), "error")
         return f"Drift incomplete: {count}. What could be seen is shown."
@@ -159,7 +160,7 @@ def format_drift_totals(drift: Drift) -> str:
 
 
 def iter_drift_ways_out(drift: Drift) -> Iterator[str]:
-    """What can be done about it, a sentence each; words in backticks are commands."""
+    """Sentences on what can be done about the drift, with commands in backticks."""
     return (
         add_target_to_commands(text, drift.typed_target)
         for text in _iter_ways_out_without_target(drift)
@@ -205,7 +206,7 @@ def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
 
 
 def format_pending_line(drift: Drift) -> str:
-    """What is no drift: what Git has and nobody applied yet."""
+    """The line that counts declared changes that were not applied yet, which are no drift."""
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
     text = f"{pluralize(count, 'declared change')} {verb} to be applied: see `synapse-apply plan`."
@@ -232,7 +233,7 @@ def _iter_unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
 
 
 def iter_unlisted_lines(drift: Drift) -> Iterator[str]:
-    """Of which kinds nobody knows what is unmanaged, and why."""
+    """Lines that name the kinds whose unmanaged objects are not known, and why."""
     if drift.unread_kinds:
         yield (
             f"not known: {', '.join(map(sanitize, drift.unread_kinds))}, whose list could not "
@@ -244,7 +245,7 @@ def iter_unlisted_lines(drift: Drift) -> Iterator[str]:
 
 
 def format_unmanaged_line(drift: Drift) -> str:
-    """How many live objects nobody looks after."""
+    """The line that counts unmanaged live objects."""
     count = pluralize(len(drift.unmanaged or ()), "live object")
     if drift.unread_kinds and not drift.unmanaged:
         return "Unmanaged: none among what could be listed."
@@ -254,7 +255,7 @@ def format_unmanaged_line(drift: Drift) -> str:
 
 
 def format_natural_keys(unmanaged: Unmanaged) -> str:
-    """What an unmanaged object is known by."""
+    """The natural keys of an unmanaged object, separated by commas."""
     return ", ".join(unmanaged.keys)
 
 

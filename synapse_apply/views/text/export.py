@@ -1,4 +1,4 @@
-"""What an export could not write: fields that manifests lack, and objects that have none."""
+"""How an export lists what it left out: fields, whole objects, and values of secrets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ ReasonRows = Iterable[tuple[str, str]]
 
 
 def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -> str:
-    """Pairs of a thing and a reason, under two headings; "" where nothing is amiss."""
+    """Left out fields and objects with their reasons, under two headings; "" for none."""
     text = _format_reason_list("Left out, and so not managed:", left_out_fields)
     return escape_ci_commands(text + _format_reason_list("Not exported:", missed_objects))
 
 
 def render_secret_variables(secrets: ReasonRows) -> str:
-    """Secrets that take their values from variables; "" where there are none."""
+    """The list of secrets whose variables have to be set; "" for none."""
     return escape_ci_commands(
         _format_reason_list("Not written, to be set where plans and applies run:", secrets)
     )

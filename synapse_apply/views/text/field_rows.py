@@ -1,4 +1,4 @@
-"""The body of a block: field changes as a tree of aligned rows, secrets and unknowns told apart."""
+"""How field changes are laid out in a block: a tree of aligned rows, each with its symbol."""
 
 from __future__ import annotations
 
@@ -32,10 +32,7 @@ _MIN_VALUE_WIDTH = 30
 
 @frozen
 class FieldRow:
-    """One leaf.
-
-    A change, or a value that stays and is `is_shown` when it helps to know the object.
-    """
+    """A field's row: a change, or an unchanged value that is shown or only counted."""
 
     symbol: str
     change: FieldChange | None = None
@@ -45,16 +42,16 @@ class FieldRow:
 
 @dataclass(slots=True)
 class FieldNode:
-    """A place in the tree: the rows right here, and what lies below.
+    """A node of the tree of fields: its own rows, and its children by key.
 
-    Both are there when a scalar becomes a map.
+    It has both where a scalar becomes a map.
     """
 
     rows: list[FieldRow] = field(default_factory=list)
     children: dict[str | int, FieldNode] = field(default_factory=dict)
 
     def get_or_create_node(self, path: Path) -> FieldNode:
-        """The node at a path, made when it is not there."""
+        """The node at a path, created where it is missing."""
         node = self
         for part in path:
             child = node.children.get(part)
@@ -64,31 +61,32 @@ class FieldNode:
         return node
 
     def add_unchanged_field(self, path: Path, value: Any, *, is_shown: bool) -> None:
-        """Add a field that stays as it is, unless the path is one that changes."""
+        """Add an unchanged field, unless something at or below its path changes."""
         node = self.get_or_create_node(path)
+        # Changes are added first, so a node with rows or children is one that changes.
         if not node.rows and not node.children:
             node.rows.append(FieldRow(" ", value=value, is_shown=is_shown))
 
     def overall_symbol(self) -> str:
-        """`+`, `-` or `~` when everything in it is that or mixed; a space when nothing moves."""
+        """`+` or `-` if all rows in it have that symbol, a space if none changes, else `~`."""
         symbols = {row.symbol for row in self.rows}
         symbols |= {node.overall_symbol() for node in self.children.values()}
         return symbols.pop() if len(symbols) == 1 else ("~" if symbols - {" "} else " ")
 
     def is_visible(self) -> bool:
-        """Whether anything is printed for it."""
+        """Whether any row in it is shown."""
         return any(row.is_shown for row in self.rows) or any(
             node.is_visible() for node in self.children.values()
         )
 
     def count_hidden_fields(self) -> int:
-        """How many unchanged fields in it are not printed."""
+        """How many unchanged fields in it are not shown."""
         own_count = sum(not row.is_shown for row in self.rows)
         return own_count + sum(node.count_hidden_fields() for node in self.children.values())
 
 
 def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -> FieldNode:
-    """The tree of these changes; `hidden_symbol` marks secrets, which have no before and after."""
+    """The tree of these changes; secret ones get `hidden_symbol`, as their values are not known."""
     root = FieldNode()
     for change in changes:
         for part in split_into_leaf_changes(change):
@@ -99,9 +97,10 @@ def build_field_tree(changes: Iterable[FieldChange], hidden_symbol: str = "~") -
 
 
 def choose_change_symbol(change: FieldChange, hidden_symbol: str) -> str:
-    """`+`, `-`, `~`, or a space where nothing would be sent."""
+    """The symbol of a change: `+`, `-`, `~`, or a space for a secret that will not be sent."""
     if is_secret_change(change):
-        # Only what apply would send is a change; a secret nobody could check is told, not marked.
+        # Only a value that apply would send is a change; a secret that cannot be checked is only
+        # noted.
         is_untouched = hidden_symbol == "~" and change.note.startswith(("unchanged", "not checked"))
         return " " if is_untouched else hidden_symbol
     if change.before is ABSENT:
@@ -110,7 +109,7 @@ def choose_change_symbol(change: FieldChange, hidden_symbol: str) -> str:
 
 
 def is_secret_change(change: FieldChange) -> bool:
-    """Whether its value must not be shown."""
+    """Whether the change has a value that must not be shown."""
     return (
         change.sensitive
         or isinstance(change.before, SECRET_TYPES)
@@ -119,7 +118,7 @@ def is_secret_change(change: FieldChange) -> bool:
 
 
 def split_into_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
-    """A field whose value is a whole map as one change for each leaf that differs."""
+    """One change for each leaf that differs, where a value is a map; else the change itself."""
     if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
         yield change
         return
@@ -163,14 +162,14 @@ def _values_differ(before: Any, after: Any) -> bool:
 
 @frozen
 class RowLayout:
-    """How rows are laid out; `width` is the number of cells a line may take."""
+    """How rows are laid out; `width` is that of a line in cells, `noun` what hidden rows are."""
 
     style: Style
     width: int
     noun: str = "fields"
 
     def format_rows(self, node: FieldNode, indent: int) -> list[str]:
-        """The lines of everything below a node, its keys aligned in one column."""
+        """The lines of all visible nodes below a node, their keys aligned in one column."""
         visible_children = {
             key: child for key, child in node.children.items() if child.is_visible()
         }

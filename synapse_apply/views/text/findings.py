@@ -1,4 +1,4 @@
-"""Diagnostics as blocks of text: what, where, why, and what to do next."""
+"""How diagnostics are shown as text, and which similar ones are merged into one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import format_key
 
-# From so many on, findings of one cause are told once.
+# From so many on, findings that differ only in their address are merged.
 _MIN_MERGED = 4
 _MAX_LISTED = 5
 
@@ -37,7 +37,7 @@ def format_finding_counts(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def format_finding_blocks(diagnostics: Iterable[Diagnostic], style: Style) -> list[str]:
-    """A block a finding, without the empty lines around it; equal causes share one."""
+    """A block for each finding, similar ones merged, without empty lines around it."""
     return [
         "\n".join(_format_finding_block(finding, style))
         for finding in merge_similar_findings(diagnostics)
@@ -45,9 +45,9 @@ def format_finding_blocks(diagnostics: Iterable[Diagnostic], style: Style) -> li
 
 
 def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """The findings, where many have one cause as one that counts what they are about.
+    """The findings, with those that differ only in their address merged into one.
 
-    To say the same of each address would hide what else is there.
+    A hundred repetitions of one finding would hide the others.
     """
     groups: dict[tuple[object, ...], list[Diagnostic]] = {}
     for number, finding in enumerate(diagnostics):
@@ -56,6 +56,7 @@ def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic
             for text in (finding.summary, finding.detail, finding.hint)
         )
         group_key = (finding.severity, *anonymous_texts, finding.path, finding.target, finding.rule)
+        # A finding without an address gets a group of its own, so that it is never merged.
         groups.setdefault(group_key if finding.address else (number,), []).append(finding)
     merged: list[Diagnostic] = []
     for similar_findings in groups.values():
@@ -71,7 +72,7 @@ def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic
 
 
 def _remove_address(text: str, finding: Diagnostic) -> str:
-    """A text of a finding as it would be for any other address."""
+    """A text of a finding with its address blanked out, for comparison with other findings."""
     return text.replace(finding.address, "\0") if finding.address else text
 
 
@@ -88,7 +89,7 @@ def _merge_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
 
 
 def _merge_backend_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
-    """One fact of a backend, with how many resources met it: `... of a plugin (3 plugins).`."""
+    """One finding for a fact of the backend, with the number of resources: `... (3 plugins).`."""
     kinds = Counter(
         address.partition("/")[0]
         for address in {str(finding.address) for finding in similar_findings}
@@ -115,14 +116,14 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
 
 
 def sanitize_and_indent(text: str, indent: int = 2) -> list[str]:
-    """Lines of prose under a heading; none for an empty text."""
+    """The sanitized, indented lines of a text; none for an empty text."""
     return (
         [f"{' ' * indent}{line}".rstrip() for line in sanitize_detail_lines(text)] if text else []
     )
 
 
 def format_finding_location(finding: Diagnostic) -> str:
-    """`on FILE:LINE:COLUMN, with ADDRESS, field PATH, target NAME, rule ID`, as far as known."""
+    """Where a finding is: `on FILE:LINE:COLUMN, with ADDRESS, ...`, as far as known."""
     parts = []
     if finding.position is not None:
         parts.append(f"on {format_position(finding.position)}")
@@ -138,12 +139,12 @@ def format_finding_location(finding: Diagnostic) -> str:
 
 
 def format_position(position: Position) -> str:
-    """`file:line:column`, which editors and terminals make clickable."""
+    """`FILE:LINE:COLUMN`, sanitized; editors and terminals make it clickable."""
     return sanitize(position)
 
 
 def format_field_path(path: Path) -> str:
-    """A field's path as people write it: `spec.configuration.region`, `steps[0].name`."""
+    """A field's path as text, such as `spec.configuration.region` or `steps[0].name`."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""Lines of a job's log, as people read them and as programs do."""
+"""How a line of a job's log is written, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LEVEL_STYLES = {
 
 
 def format_log_line(line: LogLine, *, color: bool) -> str:
-    """`[time] level: message`, as the API page prints it, without what the server did not give."""
+    """`[time] level: message`, as on the API page, without what the server left out."""
     level = Style(color)(sanitize(line.level), _LEVEL_STYLES.get(line.level, ""))
     head = f"[{sanitize(line.timestamp)}] " if line.timestamp else ""
-    # A tab is what indents a traceback, not what steers a terminal.
+    # A tab indents tracebacks, and would be shown as an escape by sanitize.
     message = sanitize(line.message.expandtabs(4))
     return escape_ci_commands(f"{head}{level}{': ' if line.level else ''}{message}\n")
 
 
 def format_log_json(line: LogLine) -> str:
-    """One JSON object on one line."""
+    """A log line as one JSON object on one line."""
     fields = {"timestamp": line.timestamp, "level": line.level, "message": line.message}
     present_fields = {name: value for name, value in fields.items() if value or name == "message"}
     return format_json_line(present_fields)

@@ -1,4 +1,4 @@
-"""Which calls go on at present, and when one that takes long is reported again."""
+"""Which calls are in progress, and when a long one is reported again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REPORT_INTERVAL = 10.0
 
 @dataclass
 class OngoingCall:
-    """A call that goes on; `facts` say how far it is, where that is known."""
+    """A call in progress; `facts` say how far it is, where that is known. Times are in seconds."""
 
     address: Address
     verb: str
@@ -25,9 +25,9 @@ class OngoingCall:
 
 
 class OngoingCalls:
-    """The calls that go on; `report` gets each that has gone on for another `interval` seconds.
+    """The calls in progress; `report` is called for each every `interval` seconds.
 
-    `report` is called while the list is held, so that no report of a call comes after its end.
+    It is called under the lock, so that no report of a call comes after its end.
     """
 
     def __init__(
@@ -45,34 +45,34 @@ class OngoingCalls:
         self._closed = threading.Event()
 
     def start_reporting(self) -> None:
-        """Report from a thread that ends with the process or with `stop_reporting`."""
+        """Start a daemon thread that reports long calls until `stop_reporting`."""
         threading.Thread(target=self._report_until_closed, name="progress", daemon=True).start()
 
     def stop_reporting(self) -> None:
-        """Report nothing any more, also of calls whose end nobody waits for."""
+        """Stop the reports, and forget all calls."""
         self._closed.set()
         with self._lock:
             self._calls.clear()
 
     def add_call(self, address: Address, verb: str) -> None:
-        """A call begins."""
+        """Add a call that begins now."""
         now = self._now()
         with self._lock:
             self._calls[address] = OngoingCall(address, verb, now, now + self._interval)
 
     def set_call_facts(self, address: Address, facts: Mapping[str, Any]) -> None:
-        """Note how far a call is."""
+        """Replace the facts of a call; ignored if it has ended."""
         with self._lock:
             if (call := self._calls.get(address)) is not None:
                 call.facts = facts
 
     def remove_call(self, address: Address) -> None:
-        """A call has ended."""
+        """Remove a call that has ended."""
         with self._lock:
             self._calls.pop(address, None)
 
     def report_overdue_calls(self) -> None:
-        """Report each call that has gone on for another interval."""
+        """Report each call for which another interval has passed."""
         now = self._now()
         with self._lock:
             for call in self._calls.values():

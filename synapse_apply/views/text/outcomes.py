@@ -1,4 +1,4 @@
-"""What an apply did, as text: a row an outcome, each failure with its reason, the counts last."""
+"""How an apply's outcomes are counted and shown as text, and when an apply is complete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RESULTS_BY_SEVERITY = (Result.DONE, Result.SKIPPED, Result.FAILED, Result.UNKNO
 
 @frozen
 class OutcomeCounts:
-    """What an apply came to: in resources, and in runs that passed and runs that did not."""
+    """The counts of an apply: resources by result, and verification runs passed or not."""
 
     added: int
     changed: int
@@ -48,7 +48,7 @@ class OutcomeCounts:
 
     @classmethod
     def from_report(cls, report: Report) -> OutcomeCounts:
-        """Count the outcomes of a report; an import that also changed fields counts as both."""
+        """Count a report's outcomes; an import that also changed fields counts as both."""
         addresses_with_fields = {c.address for c in report.plan.changes if c.fields}
         changed_imports = sum(
             o.action is Action.ADOPT
@@ -77,7 +77,7 @@ class OutcomeCounts:
 
     @property
     def resources_text(self) -> str:
-        """`N added, N changed, N destroyed`, with what else there was, in Terraform's order."""
+        """`N added, N changed, N destroyed` with further counts, in the order of Terraform."""
         imported = f"{self.imported} imported, " if self.imported else ""
         forgotten = f", {self.forgotten} forgotten" if self.forgotten else ""
         return (
@@ -87,19 +87,19 @@ class OutcomeCounts:
 
 
 def is_complete(report: Report) -> bool:
-    """Whether all has been done: nothing failed, was skipped or was refused."""
+    """Whether nothing failed, was skipped, refused or interrupted."""
     return _is_done_except_refused(report) and not report.plan.refused_changes
 
 
 def _is_done_except_refused(report: Report) -> bool:
-    """Whether all that was not refused has been done."""
+    """Whether all but the refused changes was done, without interruption."""
     all_done = all(outcome.result is Result.DONE for outcome in report.outcomes)
     all_acceptable = all(result.is_acceptable for result in report.verification_results)
     return all_done and all_acceptable and not report.stop_signal and not report.lock_lost
 
 
 def render_report(report: Report, *, color: bool) -> str:
-    """What was done, what was not and why, as text that ends with a newline."""
+    """The text of an apply's report, ending with a newline: rows, refusals, findings, counts."""
     style = Style(color)
     rows = [
         format_outcome_row(outcome, style)
@@ -121,13 +121,16 @@ def render_report(report: Report, *, color: bool) -> str:
 
 
 def should_show_outcome(outcome: Outcome) -> bool:
-    """Whether there is something to say: a record brought up to date, or not yet, is nothing."""
+    """Whether an outcome has a row.
+
+    A record that was (or was not yet) brought up to date has none.
+    """
     is_uneventful = outcome.result in {Result.DONE, Result.SKIPPED}
     return outcome.action is not Action.NO_OP or not is_uneventful
 
 
 def format_outcome_row(outcome: Outcome, style: Style) -> str:
-    """One line on what became of a change."""
+    """One line with the result of a change."""
     is_done = outcome.result is Result.DONE
     if outcome.result is Result.SKIPPED:
         return (
@@ -154,9 +157,9 @@ def _format_outcome_phrase(outcome: Outcome) -> str:
 
 
 def _format_skip_reasons(outcome: Outcome) -> str:
-    # A row, not a block: one failure may skip a hundred, and it is the failure one must read.
+    # A row, not a block: one failure may skip a hundred changes, and must not be lost among them.
     reasons = [sanitize(d.detail or d.summary).rstrip(".") for d in outcome.diagnostics]
-    # A sentence of its own elsewhere, here the end of one.
+    # Lower-cased: the reason continues a sentence here.
     return (
         f": {'; '.join(f'{reason[:1].lower()}{reason[1:]}' for reason in reasons)}"
         if reasons
@@ -165,13 +168,17 @@ def _format_skip_reasons(outcome: Outcome) -> str:
 
 
 def collect_outcome_findings(outcomes: Iterable[Outcome]) -> list[Diagnostic]:
-    """Every finding of these outcomes: warnings first, the worst last, each with its address."""
+    """All findings of these outcomes, with addresses and request ids.
+
+    Errors, the worst ones, last.
+    """
     sorted_outcomes = sorted(
         outcomes, key=lambda outcome: _RESULTS_BY_SEVERITY.index(outcome.result)
     )
     all_findings = [
         finding for outcome in sorted_outcomes for finding in _iter_outcome_findings(outcome)
     ]
+    # The last lines of a log are read first, so errors come last.
     return [f for f in all_findings if not f.is_error] + [f for f in all_findings if f.is_error]
 
 
@@ -194,7 +201,7 @@ def _iter_outcome_findings(outcome: Outcome) -> Iterable[Diagnostic]:
 # `Apply complete!` means that Git is live. Beside a refused row it is `Apply incomplete!`, because
 # tools that read Terraform's text take the first for success.
 def format_report_totals(report: Report, style: Style) -> str:
-    """The lines that say what an apply came to, and what to do about the rest."""
+    """The lines of counts of an apply, and what to do about what is left."""
     counts = OutcomeCounts.from_report(report)
     lines = [format_refused_count(counts.refused, style)] if counts.refused else []
     lines += format_run_counts(report, style)
@@ -209,7 +216,7 @@ def format_report_totals(report: Report, style: Style) -> str:
     remaining_texts += [f"{counts.refused} refused"] if counts.refused else []
     summary = f"Apply incomplete! Resources: {counts.resources_text}; {', '.join(remaining_texts)}."
     lines.append(style(summary, "error"))
-    # Running it again does nothing about a refusal: its row has the ways out.
+    # Running it again does not help where only refusals are left: their rows have the ways out.
     return "\n".join([*lines, *([] if only_refused_left else _list_next_steps(report))])
 
 

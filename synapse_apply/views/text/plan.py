@@ -1,4 +1,4 @@
-"""A plan as text, in Terraform's grammar, so that eyes and tools that know it read it."""
+"""How a plan is shown as text, in Terraform's format, which people and tools know."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _EMPTY_PLAN = "No changes. No resource is in this plan."
 _ONLY_KEPT_DRIFT = "No changes. What was changed outside is kept (on_drift: hold)."
 _NO_OFFLINE_CHANGES = "No changes. If {} is what is live, there is nothing to do."
 _CHANGES_LEFT_OUT = "No changes. What differs now is not in this plan."
-# Off a terminal no line is ever broken; this only decides when `before -> after` takes two lines.
+# Without a terminal no line is wrapped; this only decides when `before -> after` takes two lines.
 _DEFAULT_WIDTH = 110
 
 
 def render_plan(
     plan: Plan, *, color: bool, width: int | None = None, show_unchanged: bool = False
 ) -> str:
-    """What apply would do, as text that ends with a newline.
+    """The text of a plan, ending with a newline.
 
-    `width` is the terminal's, in cells, None off a terminal. `show_unchanged` also shows fields
-    and resources that stay as they are.
+    `width` is the terminal's in cells, None without one. `show_unchanged` also shows fields and
+    resources that stay as they are.
     """
     style = Style(color)
     blocks = ChangeBlocks(style, width or _DEFAULT_WIDTH, show_unchanged=show_unchanged)
@@ -106,7 +106,7 @@ def _format_refusals(plan: Plan, blocks: ChangeBlocks) -> list[str]:
 
 
 def has_action_block(change: Change) -> bool:
-    """Whether a change has a block of its own, as what will be done."""
+    """Whether a change has a block of its own: it is made, and neither refused nor superseded."""
     is_passive = change.action in {Action.NO_OP, Action.FORGET}
     return not (is_passive or change.is_refused or change.superseded)
 
@@ -116,7 +116,7 @@ def _is_unchanged(change: Change) -> bool:
 
 
 def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | None = None) -> str:
-    """Which backend a plan is for, from which commit, and whether its calls were tried there."""
+    """The line with a plan's target, backend, commit, and how many calls a dry run tried."""
     url = strip_url_credentials(base.binding.url)
     facts = ["the embedded backend" if url == "embedded:" else url]
     if base.is_offline:
@@ -136,14 +136,14 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
 
 
 def describe_comparison(base: PlanBase) -> str:
-    """What a plan says of itself that asked nobody."""
+    """What an offline plan was compared with, as a phrase."""
     if not base.compared:
         return f"not compared with {sanitize(base.against)}; the backend was not asked"
     return f"against {sanitize(base.against)}; the backend was not asked"
 
 
 def format_plan_totals(plan: Plan, style: Style) -> str:
-    """The lines that say what a plan comes to."""
+    """The lines of counts of a plan, or that there are no changes."""
     accepted_text = format_accepted_line(plan.changes_with_accepted)
     return "\n".join(
         [

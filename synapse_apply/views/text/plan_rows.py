@@ -1,4 +1,4 @@
-"""One change of a plan as a block, a dotted row or a `!` row."""
+"""How one change of a plan is shown: as a block, a dotted row or a `!` row; with which fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.verification import render_planned_run
 
 _INDENT = 6
-# How much of a package's difference a block has; pages and documents have more.
+# Limits of a package's diff in a block; HTML pages and JSON documents show more.
 _MAX_FILES = 20
 _MAX_DIFF_LINES = 40
 FILE_VERB_SYMBOLS = {"added": "+", "changed": "~", "removed": "-"}
@@ -34,14 +34,14 @@ _CREATE_ACTIONS = frozenset({Action.CREATE, Action.RECREATE})
 
 @frozen
 class ChangeBlocks:
-    """Shows changes; `width` in cells. `show_unchanged` hides no field."""
+    """Renders changes; `width` is in cells, and with `show_unchanged` no field is hidden."""
 
     style: Style
     width: int
     show_unchanged: bool
 
     def render_change_block(self, change: Change) -> str:
-        """A change that will be made: its heading, its reason and its fields."""
+        """The block of a change that will be made: heading, reason and fields."""
         symbol = ACTION_SYMBOLS[change.action]
         if change.action is Action.ADOPT and not change.fields:
             symbol = " "
@@ -82,7 +82,7 @@ class ChangeBlocks:
             root.add_unchanged_field(path, WithheldSecret("omitted"), is_shown=self.show_unchanged)
 
     def render_verification_run(self, change: Change) -> str:
-        """The run that shows that it works: a row of its own."""
+        """The block of the change's verification run; "" without one."""
         verification = change.verification
         return (
             render_planned_run(change, verification, RowLayout(self.style, self.width), self.style)
@@ -91,7 +91,7 @@ class ChangeBlocks:
         )
 
     def render_forget_row(self, change: Change) -> str:
-        """A row for what leaves the state while the object stays."""
+        """The row of a resource that leaves the state while the object stays."""
         reason = sanitize("; ".join(change.notes) or change.reason)
         reason = reason or "no longer declared; the object itself stays"
         return (
@@ -100,7 +100,7 @@ class ChangeBlocks:
         )
 
     def render_note_rows(self, change: Change) -> list[str]:
-        """Rows that ask for nothing now; a note may begin with its address or be what follows."""
+        """A row for each note of a change; the address is added unless a note begins with it."""
         name = sanitize(change.address)
         lines = []
         for note in change.notes:
@@ -111,11 +111,11 @@ class ChangeBlocks:
         return lines
 
     def render_refusal(self, change: Change) -> str:
-        """What cannot be done, with the fields that were wanted."""
+        """The `!` rows of a refused change, with the fields that were wanted."""
         return "\n".join(format_refusal_rows(change, self.style, self.render_wanted_fields(change)))
 
     def render_wanted_fields(self, change: Change) -> list[str]:
-        """The fields of a refused change, as lines; none for what would be new."""
+        """The lines of a refused change's fields; none for a create."""
         field_changes = (
             redact_change_fields(change, iter_fields_with_replaced_values(change))
             if change.action not in _CREATE_ACTIONS
@@ -126,7 +126,7 @@ class ChangeBlocks:
         )
 
     def render_unchanged_line(self, change: Change) -> str:
-        """One line for a resource that stays as it is."""
+        """The line of a resource that stays as it is."""
         status_text = "is superseded" if change.superseded else PLANNED_PHRASES[Action.NO_OP]
         if change.reason:
             status_text += f" ({sanitize(change.reason)})"
@@ -136,13 +136,13 @@ class ChangeBlocks:
 
 
 def get_heading_reason(change: Change) -> str:
-    """The reason under a heading; "" where the heading says it."""
+    """The reason to show under a change's heading; "" where the heading says it already."""
     # The heading of a recreate says already that the object is missing.
     return "" if change.reason == "missing" else change.reason
 
 
 def format_package_summary(change: Change) -> str:
-    """What a create uploads, from the change's extras."""
+    """The package that a create uploads: source, files, size; "" without one."""
     package = change.extras.get("package")
     if not isinstance(package, Mapping):
         return ""
@@ -156,7 +156,7 @@ def format_package_summary(change: Change) -> str:
 
 
 def format_replacement_summary(replacement: Replacement) -> str:
-    """`supersedes 1.0.0: 1 file added, 2 changed`."""
+    """Which version is replaced and how many files differ: `supersedes 1.0.0: 1 file added`."""
     head = f"supersedes {replacement.version}"
     if replacement.counts is None:
         return f"{head}, whose files are not recorded"
@@ -169,7 +169,7 @@ def format_replacement_summary(replacement: Replacement) -> str:
 
 
 def format_replacement_lines(change: Change) -> list[str]:
-    """What a new member of a series replaces: a line a file, with what is known of its lines."""
+    """The lines of what a new version replaces: one for each changed file, with its diff."""
     replacement = parse_replacement(change.extras)
     if replacement is None:
         return []
@@ -192,12 +192,12 @@ def format_replacement_lines(change: Change) -> list[str]:
 
 
 def _is_valid_count(value: Any) -> TypeGuard[int]:
-    """Whether it can be a number of things; extras are whatever stands in a saved plan."""
+    """Whether a value can be a count; extras come from a saved plan and may hold anything."""
     return isinstance(value, int) and 0 <= value < 2**63
 
 
 def list_redacted_fields(change: Change) -> Iterable[FieldChange]:
-    """The fields of a change; of a whole object where the plan lists none."""
+    """The fields to show of a change, redacted; all of the object's for a create or delete."""
     if change.fields or change.action not in {*_CREATE_ACTIONS, Action.DELETE}:
         return redact_change_fields(change, iter_fields_with_replaced_values(change))
     is_delete = change.action is Action.DELETE
@@ -210,9 +210,9 @@ def list_redacted_fields(change: Change) -> Iterable[FieldChange]:
 
 
 def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
-    """The fields, and what each map takes the place of: a text or a list of the whole object.
+    """The changed fields, with a removal for each scalar or list that a new map replaces.
 
-    A plan compares declared fields one by one, and nothing is declared where that stands.
+    A plan compares declared fields one by one, and does not list what is live at a path above one.
     """
     listed_paths = {field.path for field in change.fields}
     secret_paths = {*change.before_sensitive, *change.after_sensitive}
@@ -225,7 +225,7 @@ def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
             value = get_at(change.before or {}, path)
             if value is not ABSENT and not is_map(value) and value != {}:
                 listed_paths.add(path)
-                # Where a map holds a secret, a text in its place may be one.
+                # Where the new map holds a secret, the scalar that it replaces may be one, too.
                 if any(secret_path[:end] == path for secret_path in secret_paths):
                     yield replace(_build_secret_change(path), cause=field.cause)
                 else:

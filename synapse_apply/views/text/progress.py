@@ -1,4 +1,4 @@
-"""What an apply is doing right now, on stderr: bars on a terminal, a log off it. Home of rich."""
+"""How progress is shown on stderr: bars on a terminal, lines in a log. Home of rich."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @frozen
 class ProgressWords:
-    """How one verb is told while it goes on, when it ended well and when not."""
+    """The phrases for an action in progress, and for its success."""
 
     ongoing_text: str
     success_text: str
@@ -42,19 +42,19 @@ _WORDS_BY_VERB = {
     "verify": ProgressWords("Verifying", "Verification passed"),
 }
 _REPORT_STEP = 0.25
-# The results of calls that came to what was asked for.
+# The results of calls that succeeded.
 SUCCESS_RESULTS = frozenset({"done", "passed"})
 
 
 def get_progress_words(verb: str) -> ProgressWords:
-    """The words of a verb; a verb nobody foresaw speaks for itself."""
+    """The words of a verb, made of the verb itself where it is unknown."""
     return _WORDS_BY_VERB.get(verb) or ProgressWords(
         sanitize(verb).capitalize(), f"{sanitize(verb).capitalize()} done"
     )
 
 
 def format_call_ending(verb: str, result: str, seconds: float, remote_id: str = "") -> str:
-    """How a resource's line ends: `Creation complete after 1.2s [id=7]`."""
+    """How a call ended, such as `Creation complete after 1.2s [id=7]`."""
     duration_text = f"after {format_duration(seconds)}"
     if result in SUCCESS_RESULTS:
         id_text = f" [id={sanitize(remote_id)}]" if remote_id else ""
@@ -81,7 +81,7 @@ def _format_job_percent(job: Job) -> str:
 
 
 class Display(Protocol):
-    """A Progress (model.ports) that takes and gives back the terminal."""
+    """A Progress (model.ports) that draws between `__enter__` and `__exit__`."""
 
     def report_start(self, address: Address, verb: str) -> None: ...
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None: ...
@@ -99,7 +99,7 @@ class Display(Protocol):
 
 
 def choose_progress_display(stream: TextIO, *, color: bool, silent: bool = False) -> Display:
-    """The display that fits: bars on a capable terminal, lines on a dumb one, a log elsewhere."""
+    """The display for a stream: bars on a terminal with colour, lines on another, else a log."""
     if silent:
         return SilentProgress()
     if not _is_terminal(stream):
@@ -114,26 +114,26 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 class ForgivingStream:
-    """A text stream that drops what cannot be written.
+    """A text stream that ignores everything after the first write error.
 
     Rich answers a broken pipe by ending the program, which must not happen in the middle of an
     apply; so it never sees one.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        """The stream stays its owner's."""
+        """The stream is never closed here."""
         self._stream = stream
         self._is_broken = False
         self._line_lock = threading.Lock()
 
     def write_line(self, line: str) -> None:
-        """A line from any thread, whole and at once."""
+        """Write a line and flush it; lines of several threads do not mix."""
         with self._line_lock:
             self.write(line)
             self.flush()
 
     def write(self, text: str) -> int:
-        """All of the text, or nothing from the first failure on."""
+        """Write a text; nothing after the first failure. Returns its length, as a file does."""
         if not self._is_broken:
             try:
                 self._stream.write(text)
@@ -142,7 +142,7 @@ class ForgivingStream:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is said where that fails."""
+        """Flush the stream; a failure counts as a write error."""
         if not self._is_broken:
             try:
                 self._stream.flush()
@@ -154,17 +154,17 @@ class ForgivingStream:
         return _is_terminal(self._stream)
 
     def fileno(self) -> int:
-        """For asking the terminal's size."""
+        """The file descriptor, by which rich asks for the terminal's size."""
         return self._stream.fileno()
 
     @property
     def encoding(self) -> str:
-        """What the stream writes."""
+        """The stream's encoding, else UTF-8."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
 
 class SilentProgress:
-    """Says nothing."""
+    """Shows nothing."""
 
     def report_start(self, address: Address, verb: str) -> None:
         """Nothing."""
@@ -189,17 +189,17 @@ class SilentProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Nothing to give back."""
+        """Nothing."""
 
 
 class LineProgress(SilentProgress):
-    """A line when a resource starts and ends, at each quarter of an upload or of a job.
+    """A line when a call starts and ends, and at each quarter of an upload or a job.
 
-    Progress never ends an apply: a stream that cannot be written to is left alone from then on.
+    Progress never ends an apply: after a write error nothing more is written.
     """
 
     def __init__(self, stream: TextIO, *, color: bool = False) -> None:
-        """Lines come from several threads; each is written whole."""
+        """Nothing is written yet."""
         self._stream = ForgivingStream(stream)
         self._style = Style(color)
         self._lock = threading.Lock()
@@ -207,15 +207,15 @@ class LineProgress(SilentProgress):
         self._reported_jobs: dict[Address, tuple[str, int]] = {}
 
     def report_start(self, address: Address, verb: str) -> None:
-        """`plugin/yolo: Creating...`."""
+        """Write a line such as `plugin/yolo: Creating...`."""
         self._write_resource_line(address, f"{get_progress_words(verb).ongoing_text}...")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """`release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
+        """Write a line at each quarter: `release/yolo@1.2.0: Uploading... 50% of 27.0 MiB`."""
         share = sent_bytes / total_bytes if total_bytes > 0 else 1.0
         with self._lock:
             reported_share = self._reported_shares.get(address, 0.0)
-            if share < reported_share:  # sent anew
+            if share < reported_share:  # a retry sends the file from its start
                 self._reported_shares[address] = reported_share = 0.0
             is_due = share - reported_share >= _REPORT_STEP and share < 1
             if is_due:
@@ -226,7 +226,7 @@ class LineProgress(SilentProgress):
             )
 
     def report_job(self, address: Address, job: Job) -> None:
-        """`release/yolo@1.2.0: Verifying... job 12 running, 50%`."""
+        """Write a line at each status or quarter: `... Verifying... job 12 running, 50%`."""
         job_progress = (job.status.value, int((job.progress or 0.0) / 100 / _REPORT_STEP))
         with self._lock:
             is_due = self._reported_jobs.get(address) != job_progress and not job.status.has_ended
@@ -249,9 +249,9 @@ class LineProgress(SilentProgress):
 
 
 class LogProgress(LineProgress):
-    """A line as each call ends, for a log that is read later; every 10 s one on what goes on.
+    """A line as each call ends, for a log that is read later; every 10 s one on a call in progress.
 
-    A record that was only brought up to date gets none, as it has no row in the report.
+    A record that was only brought up to date gets none, as in the report.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ class LogProgress(LineProgress):
         interval: float = REPORT_INTERVAL,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """What takes long is reported by itself only in `with`."""
+        """Long calls are reported by a thread, between `__enter__` and `__exit__`."""
         super().__init__(stream, color=color)
         self._ongoing_calls = OngoingCalls(self._write_ongoing_line, interval, now)
 
@@ -279,24 +279,25 @@ class LogProgress(LineProgress):
         self._ongoing_calls.stop_reporting()
 
     def report_overdue_calls(self) -> None:
-        """Write a line on each call that has gone on for another interval."""
+        """Write a line for each call for which another interval has passed."""
         self._ongoing_calls.report_overdue_calls()
 
     def report_start(self, address: Address, verb: str) -> None:
-        """No line: its end has one."""
+        """Note that the call is in progress; its end writes a line."""
         self._ongoing_calls.add_call(address, verb)
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """No line: it stands in that on a call that takes long."""
+        """Note the bytes for the next line of a long call."""
         self._ongoing_calls.set_call_facts(
             address, {"": f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"}
         )
 
     def report_job(self, address: Address, job: Job) -> None:
-        """`release/yolo@1.2.0: Verifying... job 12 queued`, once a job."""
+        """Note the job's status; write `... Verifying... job 12 queued` once for each job."""
         status = f"job {sanitize(job.id)} {job.status.value}{_format_job_percent(job)}"
         self._ongoing_calls.set_call_facts(address, {"": status})
         with self._lock:
+            # The id, not the status: a log needs one line by which to find the job.
             is_new = self._reported_jobs.get(address) != (job.id, 0)
             self._reported_jobs[address] = (job.id, 0)
         if is_new:
@@ -318,10 +319,10 @@ class LogProgress(LineProgress):
 
 
 class LiveProgress(LineProgress):
-    """A line for each resource that ended, and below them a bar for each that is going on."""
+    """A line for each call that ended, and below them a bar for each in progress."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Nothing is drawn before `with`."""
+        """Nothing is drawn before `__enter__`."""
         super().__init__(stream, color=True)
         self._progress_bars: Bars | None = None
         self._task_ids: dict[Address, TaskID] = {}
@@ -338,13 +339,14 @@ class LiveProgress(LineProgress):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Taken out first: a thread that still reports then writes plain lines.
         bars, self._progress_bars = self._progress_bars, None
         if bars is not None:
             with suppress(Exception):
                 bars.stop()
 
     def report_start(self, address: Address, verb: str) -> None:
-        """A bar that moves until it is known how much there is to send."""
+        """Add a bar, which pulses until the size of an upload is known."""
         if self._progress_bars is None:
             super().report_start(address, verb)
             return
@@ -353,7 +355,7 @@ class LiveProgress(LineProgress):
             self._task_ids[address] = self._progress_bars.add_task(text, total=None, sent="")
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """The bar of an upload, and how much of it has gone: `12.1 MiB of 1.0 GiB`."""
+        """Update the bar of an upload, with a text such as `12.1 MiB of 1.0 GiB`."""
         with suppress(Exception), self._lock:
             if self._progress_bars is not None and address in self._task_ids:
                 text = f"{format_byte_size(sent_bytes)} of {format_byte_size(total_bytes)}"
@@ -365,7 +367,7 @@ class LiveProgress(LineProgress):
                 )
 
     def report_job(self, address: Address, job: Job) -> None:
-        """The bar of a job, which moves until it is known how far the job is."""
+        """Update the bar of a job, which pulses while its progress is not known."""
         if self._progress_bars is None:
             super().report_job(address, job)
             return
@@ -381,7 +383,7 @@ class LiveProgress(LineProgress):
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
-        """The bar makes room for a line that stays."""
+        """Replace the bar by a line that stays."""
         with suppress(Exception), self._lock:
             task_id = self._task_ids.pop(address, None)
             if self._progress_bars is not None and task_id is not None:
@@ -395,7 +397,7 @@ class LiveProgress(LineProgress):
 
 
 def _build_progress_bars(stream: ForgivingStream) -> Bars:
-    # Imported here: only a terminal that draws bars pays for rich.
+    # Imported here: rich is slow to import, and only bars need it.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""A record of state or a live object as a block of text or JSON; never a secret, never its MAC."""
+"""How a record or a live object is shown as text and JSON, without secrets and their MACs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INDENT = 2
 
 
 def render_record(record: Record, *, color: bool, width: int | None = None) -> str:
-    """What state remembers of an address: what was sent, or seen where nothing was sent."""
+    """A record of the state as text: the fields that were sent, or seen where none was sent."""
     style = Style(color)
     notes = [] if record.applied else ["imported: as it was last seen, nothing was sent yet"]
     if record.protected:
@@ -48,7 +48,7 @@ def render_record(record: Record, *, color: bool, width: int | None = None) -> s
 def render_object(
     address: Address, observed: Observed, *, color: bool, width: int | None = None
 ) -> str:
-    """A live object as the backend answered it, its secrets as `(sensitive)`."""
+    """A live object as text, its secrets as `(sensitive)`."""
     style = Style(color)
     heading = style(f"# {sanitize(address)} (live, API {sanitize(observed.api)})", "bold")
     fields = flatten(observed.spec)
@@ -59,7 +59,7 @@ def render_object(
 def render_object_without_address(
     kind: str, name: str, observed: Observed, *, color: bool, width: int | None = None
 ) -> str:
-    """A live object that was asked for by hand, so that it needs no address."""
+    """A live object as text that is not declared, so that it has no address."""
     heading = f"{kind} {observed.remote_id} (API {observed.api})"
     fields = flatten(observed.spec)
     return render_fields_block(
@@ -75,7 +75,7 @@ def render_fields_block(
     color: bool,
     width: int | None = None,
 ) -> str:
-    """Any object as a block under a heading; `identity` are what it is, its name and its id."""
+    """An object as a block under a heading; `identity` is (kind, name, id)."""
     style = Style(color)
     kind, name, remote_id = identity
     body = _format_fields_block(kind, name, fields, remote_id, width, style)
@@ -114,7 +114,7 @@ def object_document(address: Address, observed: Observed) -> dict[str, Any]:
 
 
 def object_document_without_address(kind: str, observed: Observed) -> dict[str, Any]:
-    """The same of an object that was asked for by hand, without an address."""
+    """As `object_document`, for an object that has no address."""
     fields = flatten(observed.spec)
     return {
         "type": kind,
@@ -149,6 +149,7 @@ def _format_fields_block(
     width: int | None,
     style: Style,
 ) -> list[str]:
+    # Shown with the rows of a plan, none of which is a change.
     root = FieldNode()
     root.add_unchanged_field(("id",), remote_id, is_shown=True)
     for path, value in fields.items():
@@ -158,13 +159,13 @@ def _format_fields_block(
 
 
 def _get_time_bytes_were_read(record: Record) -> str:
-    """When the published bytes were read, if they are those that are recorded."""
+    """When the published package was last read back, "" if its digest is not the recorded one."""
     is_same = record.proven.get("digest") == record.digest
     return record.proven.get("at", "") if is_same else ""
 
 
 def _collect_record_facts(record: Record) -> dict[str, str]:
-    """What a record knows beside fields, without what is empty."""
+    """The facts of a record beside its fields, by label; empty ones left out."""
     files = f" ({pluralize(len(record.files), 'file')})" if record.files else ""
     facts = {
         "api": record.api,

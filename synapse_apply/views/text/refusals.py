@@ -1,4 +1,4 @@
-"""`!` rows: what cannot be done, why, and the ways out."""
+"""How a refused change is shown: `!` rows with reason, position and ways out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synapse_apply.views.text.style import Style
 
 
 def format_refusal_rows(change: Change, style: Style, field_lines: Sequence[str] = ()) -> list[str]:
-    """The `!` rows of one change; `field_lines` are lines that show what was wanted."""
+    """The `!` rows of one change; `field_lines` show the fields that were wanted."""
     lines: list[str] = []
     for index, refusal in enumerate(change.refusals):
         lines += _format_refusal_row(change, refusal, style)
@@ -49,5 +49,5 @@ def _format_ways_out(change: Change, refusal: Refusal, style: Style) -> list[str
 
 
 def format_refused_count(count: int, style: Style) -> str:
-    """The line before `Plan:` that keeps a refusal from being overlooked."""
+    """The line before `Plan:` that counts refused changes, so that none is overlooked."""
     return style(f"Refused: {count} (see ! rows).", "bold")

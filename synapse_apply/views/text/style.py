@@ -1,4 +1,4 @@
-"""Colour, on or off, in one place; off means not one escape sequence is written."""
+"""Which colours text has; without colour not one escape sequence is written."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _ANSI_CODES = {
 
 @frozen
 class Style:
-    """Writes styled text; without colour the text alone."""
+    """Adds ANSI styles to texts, or leaves them as they are without colour."""
 
     color: bool
 
     def __call__(self, text: str, style_name: str) -> str:
-        """The text in a style; an unknown or empty style leaves it as it is."""
+        """The text in a style; unchanged for an unknown or empty style."""
         ansi_code = _ANSI_CODES.get(style_name) if self.color else None
         return f"\x1b[{ansi_code}m{text}\x1b[0m" if ansi_code and text else text
 
     def format_symbol(self, symbol: str) -> str:
-        """A row's symbol and the space after it."""
+        """A row's symbol in its colour, and the space after it."""
         return self(symbol, symbol) + " "

@@ -1,4 +1,4 @@
-"""Tables for terminals, aligned by cells, so that Korean names do not push columns about."""
+"""How tables are laid out: aligned by terminal cells, which differ from characters in Korean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from synapse_apply.views.text.cells import count_cells, pad_to_width
 from synapse_apply.views.text.style import Style
 
 _COLUMN_GAP = "  "
-# A cell that is wider pushes its own line: no text may make a thousand others as long as itself.
+# A wider cell shifts only its own line; otherwise one long text would widen all lines.
 MAX_COLUMN_WIDTH = 120
 
 
@@ -42,9 +42,9 @@ def stream_table(
     right_columns: Collection[int] = (),
     sample_size: int = 100,
 ) -> Iterator[str]:
-    """The same in pieces, for rows that are still to come: nothing at all when there are none.
+    """As `render_table`, in pieces as rows arrive; nothing at all without rows.
 
-    The first `sample_size` rows decide how wide columns are; a wider cell later pushes its own
+    The first `sample_size` rows decide the column widths; a wider cell later shifts its own
     line.
     """
     header_texts = [sanitize(header).upper() for header in headers]

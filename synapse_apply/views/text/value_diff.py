@@ -1,4 +1,4 @@
-"""How one value became another: side by side, or line by line where that reads better."""
+"""How a change from one value to another is shown: side by side, or as a diff of lines."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from synapse_apply.views.text.values import (
 
 _ARROW = " -> "
 _CONTEXT_LINES = 2
-# SequenceMatcher is quadratic at worst; beyond this, values are shown whole, one after the other.
+# SequenceMatcher is quadratic at worst; beyond this, both values are shown without a diff.
 _MAX_COMPARED_LINES = 2000
 
 
 def format_value_change(before: Any, after: Any, room: int, style: Style) -> list[str]:
-    """Lines of `before -> after`; the first goes after `name = `."""
+    """The lines of `before -> after`; the first goes behind `name = `, `room` is in cells."""
     if isinstance(before, str) and isinstance(after, str):
         return _format_text_change(before, after, room, style)
     before_text, after_text = format_value_inline(before), format_value_inline(after)
@@ -78,7 +78,7 @@ def _format_list_item(line: str, mark: str = " ") -> str:
 def _format_sequence_diff(
     old: list[str], new: list[str], noun: str, format_line: Callable[[str, str], str], style: Style
 ) -> list[str]:
-    """A head with counts, then the lines: gone, come, and a little of what stays."""
+    """A head with counts, then removed and added lines with a little context."""
     if len(old) + len(new) > _MAX_COMPARED_LINES:
         blocks = [("replace", 0, len(old), 0, len(new))]
     else:

@@ -1,4 +1,4 @@
-"""JSON values and our markers as people read them in a plan."""
+"""How values are written in plans: HCL-like, secrets as `(sensitive)`, long ones cut."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synapse_apply.views.text.cells import count_cells
 
 SENSITIVE_TEXT = "(sensitive)"
 SECRET_TYPES = (Sensitive, SecretRef, DesiredSecret, Mac, WithheldSecret)
-# A longer string is shown in part: a plan is read by people, JSON has the whole.
+# A longer string is cut; JSON documents have all of it.
 MAX_VALUE_LENGTH = 400
 MAX_TEXT_LINES = 24
 MAX_ITEMS = 50
@@ -30,14 +30,14 @@ _BARE_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 def format_key(part: str | int) -> str:
-    """A map's key: bare where that cannot be misread, else quoted."""
+    """A map's key, quoted unless it is a plain word."""
     text = str(part)
     is_bare = bool(text) and (set(text) <= _BARE_KEY_CHARS or text.isalnum())
     return text if is_bare else quote_string(text)
 
 
 def format_value_inline(value: Any, depth: int = 0) -> str:
-    """A value on one line; a secret as `(sensitive)`, a map as `{ a = 1 }`."""
+    """A value on one line: a secret as `(sensitive)`, a map as `{ a = 1 }`."""
     if isinstance(value, SECRET_TYPES):
         return SENSITIVE_TEXT
     if value is None or value is ABSENT:
@@ -46,6 +46,7 @@ def format_value_inline(value: Any, depth: int = 0) -> str:
         return (
             quote_string(value) if len(value) <= MAX_VALUE_LENGTH else clip_and_quote_text(value, 0)
         )
+    # Before the check for int, since Python's bool is one.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping | list | tuple):
@@ -76,27 +77,27 @@ def _format_marker_or_number(value: Any) -> str:
         return "NaN" if math.isnan(value) else repr(value).replace("inf", "Infinity")
     if isinstance(value, int):
         return format_integer(value)
-    # A type nobody foresaw may hold anything, so only its name is safe to print.
+    # A value of an unknown type may hold a secret, so only the type's name is safe to print.
     return f"({type(value).__name__})"
 
 
 def format_integer(value: int) -> str:
-    """An integer in full; hexadecimal where it is too long for Python to write in decimal."""
+    """An integer in decimal, or in hexadecimal where Python refuses to convert one so long."""
     return str(value) if value.bit_length() < 10_000 else hex(value)
 
 
 def sort_map_items(tree: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-    """A map's items in the order of their keys, so that a plan never depends on file order."""
+    """A map's items sorted by key, so that a plan does not depend on the order in files."""
     return sorted(tree.items(), key=lambda item: sort_key_numbers_first(item[0]))
 
 
 def sort_key_numbers_first(part: str | int) -> tuple[bool, int, str]:
-    """Numbers before names, each in their own order."""
+    """Sorts integers before texts."""
     return (False, part, "") if isinstance(part, int) else (True, 0, str(part))
 
 
 def clip_and_quote_text(text: str, position: int) -> str:
-    """The part of a long string around a place, with what is left out told."""
+    """The quoted part of a long string around a position, with counts of what is left out."""
     start = max(0, position - MAX_VALUE_LENGTH // 4)
     end = min(len(text), start + MAX_VALUE_LENGTH)
     before = f"({start} characters) ..." if start else ""
@@ -105,10 +106,10 @@ def clip_and_quote_text(text: str, position: int) -> str:
 
 
 def format_value_lines(value: Any, room: int) -> list[str]:
-    """A value as lines: the first goes after `name = `, the others below the name.
+    """A value as lines: the first goes behind `name = `, the others below the name.
 
-    Short values take one line; text of several lines is a block, long lists and maps take a line
-    an item.
+    Short values take one line; a text of several lines is a block, long lists and maps take a line
+    for each item.
     """
     if isinstance(value, str) and "\n" in value.strip("\n"):
         return format_text_block(value)
@@ -137,7 +138,7 @@ def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
 
 
 def format_text_block(text: str) -> list[str]:
-    """Text of several lines behind a gutter, so that none of it can pass for a row of the plan."""
+    """A text of several lines behind a gutter, so that no line can be taken for a plan's row."""
     lines = split_clean_lines(text)
     head = f"({len(lines)} lines)"
     hidden_count = len(lines) - MAX_TEXT_LINES
@@ -150,7 +151,7 @@ def format_text_block(text: str) -> list[str]:
 
 
 def split_clean_lines(text: str) -> list[str]:
-    """The clean lines of a text, each cut where it is very long."""
+    """The sanitized lines of a text, each cut at MAX_VALUE_LENGTH."""
     lines = sanitize_lines(text.removesuffix("\n"))
     return [
         line
@@ -161,5 +162,5 @@ def split_clean_lines(text: str) -> list[str]:
 
 
 def format_gutter_line(line: str, mark: str = " ") -> str:
-    """One line of a text block."""
+    """One line of a text block, behind its mark and gutter."""
     return f"  {mark} | {line}".rstrip()

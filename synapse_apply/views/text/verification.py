@@ -1,4 +1,4 @@
-"""Runs that show that a release works: planned ones, and what became of them."""
+"""How verification runs are shown, planned and ended, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STATUS_PHRASES = {
 def render_planned_run(
     change: Change, verification: Verification, layout: RowLayout, style: Style
 ) -> str:
-    """A run that apply will make or follow, with what is sent."""
+    """The block of a run that apply will start or follow, with its request body."""
     root = FieldNode()
     for path, value in flatten(verification.body).items():
         if value != {}:
@@ -46,7 +46,7 @@ def render_planned_run(
 
 
 def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
-    """The line before `Plan:` that tells how many runs there will be; none without one."""
+    """The line before `Plan:` that counts planned runs, in a list; empty without any."""
     verifications = [
         change.verification for change in plan.verified_changes if change.verification is not None
     ]
@@ -60,7 +60,7 @@ def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
 
 
 def format_run_rows(report: Report, style: Style) -> list[str]:
-    """A row for each run; one that was not tried because its release was not is not told twice."""
+    """A row for each run; skipped runs of releases that failed have none, as those have a row."""
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
     return [
         _format_run_row(result, style)
@@ -82,12 +82,13 @@ def _format_run_row(result: VerificationResult, style: Style) -> str:
     facts += [format_duration(result.seconds)] if result.seconds else []
     facts_text = style(f" ({', '.join(facts)})", "dim") if facts else ""
     is_neutral = result.is_acceptable or result.status is RunStatus.RUNNING
+    # A tolerated failure (on_failure: warn) and a job that still runs are no errors.
     symbol = " " if result.status is RunStatus.PASSED else "." if is_neutral else "!"
     return f"  {style.format_symbol(symbol)}{address} {_STATUS_PHRASES[result.status]}{facts_text}"
 
 
 def format_run_blocks(results: Iterable[VerificationResult], style: Style) -> list[str]:
-    """The findings of runs, each after the last lines of its job's log."""
+    """The findings of runs, each behind the last lines of its job's log."""
     blocks: list[str] = []
     for result in results:
         if result.logs:
@@ -103,12 +104,12 @@ def format_run_blocks(results: Iterable[VerificationResult], style: Style) -> li
 
 
 def sanitize_log_lines(lines: Sequence[str]) -> list[str]:
-    """The server's text, safe to print; a line that holds several is several lines."""
+    """The sanitized lines of a log; an entry with line breaks becomes several lines."""
     return [line for text in lines for line in split_clean_lines(text)]
 
 
 def format_run_counts(report: Report, style: Style) -> list[str]:
-    """`Verified: 2 passed, 1 failed.`; none where nothing was to be verified."""
+    """The line `Verified: 2 passed, 1 failed.` in a list; empty without any run."""
     counts = Counter(result.status for result in report.verification_results)
     if not counts:
         return []
@@ -118,7 +119,7 @@ def format_run_counts(report: Report, style: Style) -> list[str]:
 
 
 def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
-    """`verifications` of a plan's document."""
+    """The `verifications` of a plan's JSON document."""
     return [
         {
             "address": str(change.address),
@@ -137,7 +138,7 @@ def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
 
 
 def build_run_documents(results: Iterable[VerificationResult]) -> list[dict[str, Any]]:
-    """`verifications` of a report's document."""
+    """The `verifications` of a report's JSON document."""
     return [
         {
             "address": str(result.address),
@@ -156,7 +157,7 @@ def build_run_documents(results: Iterable[VerificationResult]) -> list[dict[str,
 
 
 def format_last_run(data: Mapping[str, Any] | None) -> str:
-    """What a record knows of its last run: `passed (job 12) 2026-01-01T00:00:00Z`."""
+    """A record's last run as text, such as `passed (job 12) 2026-01-01T00:00:00Z`; "" for none."""
     last_run = LastRun.from_json(data)
     if last_run is None:
         return ""
