@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,22 +68,27 @@ DOCUMENTS = {
 }
 
 
-def write(folder: Path, document: str, size: int, changed: int = 0) -> None:
-    """Write the manifests anew; the first `changed` resources have another text."""
+def write(folder: Path, documents: Sequence[str], size: int, changed: int = 0) -> None:
+    """Write the manifests anew, as many of each document.
+
+    The first `changed` resources have another text.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    form, together = DOCUMENTS[document], max(10, min(100, size // 10))
-    for start in range(0, size, together):
-        texts = (
-            form.template.format(n=n, text=form.edited if n < changed else form.live)
-            for n in range(start, min(start + together, size))
-        )
-        (folder / f"{document}-{start // together:05}.yaml").write_text("---\n".join(texts))
+    together = max(10, min(100, size // 10))
+    for document in documents:
+        form, count = DOCUMENTS[document], size // len(documents)
+        for start in range(0, count, together):
+            texts = (
+                form.template.format(n=n, text=form.edited if n < changed else form.live)
+                for n in range(start, min(start + together, count))
+            )
+            (folder / f"{document}-{start // together:05}.yaml").write_text("---\n".join(texts))
 
 
-def bodies(document: str, size: int) -> Iterator[dict[str, Any]]:
-    """The same resources as a server stores them."""
-    return (_BODIES[document](n) for n in range(size))
+def bodies(document: str, count: int) -> Iterator[dict[str, Any]]:
+    """So many of the same resources as a server stores them."""
+    return (_BODIES[document](n) for n in range(count))
 
 
 def _storage(n: int) -> dict[str, Any]:

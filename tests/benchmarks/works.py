@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import uploads
 from benchmarks.measuring import OURS, Run, run
-from benchmarks.worlds import SHAPES, World
+from benchmarks.worlds import INVENTORY, SHAPES, World
 
 SLOW = 20.0  # ms of latency
 LIMIT = 200  # requests per second
@@ -26,8 +26,9 @@ class Work:
     """`typed` is our command; `peers` are scripts of `peers/`, or modules to import alone.
 
     `changed` is the share of the manifests that differs from what is live. `is_first`: nothing
-    is live. `writes`: each run begins with the same data. `limit`: so many requests per second are
-    borne, and answered 429 with Retry-After 1 beyond. `sizes` are measured unless others are named.
+    is live. `is_unrecorded`: all is live, nothing recorded, and an inventory has the ids.
+    `writes`: each run begins with the same data. `limit`: so many requests per second are borne,
+    and answered 429 with Retry-After 1 beyond. `sizes` are measured unless others are named.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Work:
     imports: str = ""
     changed: float = 0.0
     is_first: bool = False
+    is_unrecorded: bool = False
     writes: bool = False
     limit: int = 0
     sizes: tuple[int, ...] = (100, 1_000, 10_000)
@@ -75,6 +77,26 @@ WORKS = {
             sizes=(2_000,),
         ),
         Work("apply-changed", "lists-plugins", _APPLY, ("lists",), changed=0.01, writes=True),
+        Work("plan-mixed", "mixed", _PLAN, ("lists",), sizes=(1_000, 10_000)),
+        Work(
+            "first-apply-mixed",
+            "mixed",
+            _APPLY,
+            ("threaded",),
+            is_first=True,
+            writes=True,
+            sizes=(1_000, 10_000),
+            latencies=(SLOW,),
+        ),
+        Work(
+            "import",
+            "mixed",
+            ("import", "-f", INVENTORY, "--parallelism", "16"),
+            is_unrecorded=True,
+            writes=True,
+            sizes=(1_800, 18_000),
+            latencies=(0.0,),
+        ),
         Work("plan-v2", "lists-v2", _PLAN, ("cursors", "cursors:pages")),
         Work("apply-changed-v2", "lists-v2", _APPLY, ("cursors",), changed=0.01, writes=True),
         # `sizes` are MiB of one package.
@@ -135,6 +157,13 @@ BOUNDS = (
     # Pages, the object that shows what a list tells, then a read and a write of each that changed.
     Bound("apply-changed", 10_000, SLOW, "requests", 10_000 / 100 + 1 + 2 * _CHANGED),
     Bound("apply-changed-v2", 10_000, SLOW, "requests", 10_000 / 200 + 1 + 2 * _CHANGED),
+    _ratio("plan-mixed", 10_000, 0, "cpu", 1.5, "lists"),
+    _ratio("plan-mixed", 10_000, 0, "wall", 1.5, "lists"),
+    *(
+        _ratio("first-apply-mixed", size, SLOW, "wall", 1.25, "threaded")
+        for size in (1_000, 10_000)
+    ),
+    Bound("import", 18_000, 0, "wall", 11, than=1_800),
     Bound("plan", 100_000, 0, "memory", 1_600),
     Bound("plan", 100_000, 0, "wall", 11, than=10_000),
     Bound("limited", 2_000, 0, "wall", 2_000 / LIMIT / 0.9),
@@ -161,6 +190,8 @@ def measured(work: Work, size: int, latency: float, repeats: int) -> dict[str, l
         world = World(Path(folder), SHAPES[work.shape], size)
         if work.needs_backend:
             world.empty() if work.is_first else world.fill()
+            if work.is_unrecorded:
+                world.forget()
             world.keep()
             world.change(work.changed)
         serving = world.serving(latency) if work.needs_backend else nullcontext()

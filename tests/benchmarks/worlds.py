@@ -23,34 +23,56 @@ from synapse_apply.emulator.core.store import Kind, ObjectStore
 BIN = Path(sys.executable).parent
 PEERS = Path(__file__).parent / "peers"
 TENANT = "default"
+INVENTORY = "inventory.json"
 # What would steer the command, or keep Python from keeping compiled modules.
 LEFT_OUT = ("SYNAPSE", "PYTHON")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What a world holds: resources of one kind, and how its backend behaves (switches).
+class Part:
+    """Resources of one kind: the form of their manifests and the path of their list."""
 
-    `document` is the form of their manifests (the kind's own without it), `path` that of their
-    list, `api` the version the target says.
+    kind: Kind
+    document: str
+    path: str
+
+
+STORAGES = Part("storage", "storage", "storages")
+PLUGINS = Part("plugin", "plugin", "plugins")
+PLUGINS_V2 = Part("plugin", "plugin-v2", "v2/plugins")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a world holds, as many of each part, and how its backend behaves (switches).
+
+    `api` is the version the target says.
     """
 
     name: str
-    kind: Kind
+    parts: tuple[Part, ...]
     switches: Mapping[str, str] = field(default_factory=dict)
-    document: str = ""
-    path: str = ""
     api: str = "v1"
+
+    @property
+    def documents(self) -> list[str]:
+        return [part.document for part in self.parts]
+
+    @property
+    def paths(self) -> str:
+        """The path of each kind's list, as the scripts take it."""
+        return ",".join(f"{part.kind.capitalize()}={part.path}" for part in self.parts)
 
 
 SHAPES = {
     shape.name: shape
     for shape in (
-        Shape("lists-whole", "storage", path="storages"),
-        Shape("lists-short", "storage", {"list_items": "short"}, path="storages"),
-        Shape("by-id", "plugin", path="plugins"),
-        Shape("lists-plugins", "plugin", {"plugin_list": "list"}, path="plugins"),
-        Shape("lists-v2", "plugin", document="plugin-v2", path="v2/plugins", api="v2"),
+        Shape("lists-whole", (STORAGES,)),
+        Shape("lists-short", (STORAGES,), {"list_items": "short"}),
+        Shape("by-id", (PLUGINS,)),
+        Shape("lists-plugins", (PLUGINS,), {"plugin_list": "list"}),
+        Shape("mixed", (PLUGINS, STORAGES), {"plugin_list": "list"}),
+        Shape("lists-v2", (PLUGINS_V2,), api="v2"),
     )
 }
 
@@ -69,9 +91,10 @@ class World:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)},
             "BENCH_TOKEN": "bench",
+            # What was seen of a state is noted here; a state that goes back is refused by it.
+            "XDG_CACHE_HOME": str(root / "cache"),
         }
-        self.document = shape.document or shape.kind
-        documents.write(self.project / "manifests", self.document, size)
+        documents.write(self.project / "manifests", shape.documents, size)
         token = {"env": "BENCH_TOKEN"}
         target = {"url": self.url, "tenant": TENANT, "token": token, "api": shape.api}
         project = {"apiVersion": "synapse-apply/v1", "kind": "Project", "manifests": ["manifests/"]}
@@ -81,7 +104,7 @@ class World:
     def change(self, share: float) -> int:
         """Let this share of the manifests differ from what is live; how many that is."""
         changed = max(1, round(self.size * share)) if share else 0
-        documents.write(self.project / "manifests", self.document, self.size, changed)
+        documents.write(self.project / "manifests", self.shape.documents, self.size, changed)
         return changed
 
     def empty(self) -> None:
@@ -97,16 +120,28 @@ class World:
         self.data.mkdir()
         store, known = ObjectStore(self.data / "data.sqlite3"), {}
         with store.transaction():
-            for body in documents.bodies(self.document, self.size):
-                row = store.insert(
-                    self.shape.kind, TENANT, body, created=time.time(), key=body.get("code")
-                )
-                known[body["name"]] = row.id
+            for part in self.shape.parts:
+                for body in documents.bodies(part.document, self.size // len(self.shape.parts)):
+                    row = store.insert(
+                        part.kind, TENANT, body, created=time.time(), key=body.get("code")
+                    )
+                    known[body["name"]] = row.id
         store.close()
         self.ids.write_text(json.dumps(known))
-        lists = {"plugin_list": "list"} if self.shape.kind == "plugin" else {}
-        with self.serving(0, lists):
+        with self.serving(0, {"plugin_list": "list"}):
             self.ours("apply", "--adopt", "--auto-approve")
+
+    def forget(self) -> None:
+        """All is live as before, and an inventory tells of it what was recorded."""
+        rows = [
+            {"address": f"{part.kind}/{part.kind}-{n}", "id": known[f"{part.kind}-{n}"]}
+            for known in (json.loads(self.ids.read_text()),)
+            for part in self.shape.parts
+            for n in range(self.size // len(self.shape.parts))
+        ]
+        (self.project / INVENTORY).write_text(json.dumps({"inventory": rows}))
+        shutil.rmtree(self.project / ".synapse-apply")
+        self.ours("state", "init")
 
     def keep(self) -> None:
         """Remember data and state as they are; `restore` brings them back."""
@@ -120,6 +155,7 @@ class World:
 
     def restore(self) -> None:
         """Back to what `keep` saw."""
+        shutil.rmtree(self.root / "cache", ignore_errors=True)
         for name in ("data", "project/.synapse-apply"):
             shutil.rmtree(self.root / name, ignore_errors=True)
             if (self.root / "kept" / name).exists():
@@ -155,7 +191,7 @@ class World:
         """Run a script on the same manifests; `NAME:VERB` says what it shall do."""
         name, _, own = name.partition(":")
         typed = [sys.executable, str(PEERS / f"{name}.py"), own or verb, self.url]
-        typed += [self.shape.path, "manifests", str(self.ids)]
+        typed += [self.shape.paths, "manifests", str(self.ids)]
         return self._counted(typed)
 
     def _counted(self, typed: list[str]) -> measuring.Run:

@@ -1,6 +1,6 @@
 """The script on the lists of API v2: pages of 200, each named by the one before it.
 
-`cursors.py check|apply|pages URL KIND MANIFESTS`; `pages` reads the list and does nothing more.
+`cursors.py check|apply|pages URL KINDS MANIFESTS`, of one kind; `pages` reads the list and does nothing more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import requests
-from serial import declared, differs
+from serial import declared, differs, urls
 from threaded import WORKERS, session_of_many
 
 PAGE = 200
@@ -38,7 +38,7 @@ def main(verb: str, url: str, folder: str) -> int:
     live = {item["code"]: item for item in items(session, url)}
     if verb == "pages":
         return len(live)
-    changed = [spec for spec in declared(folder) if differs(spec, live.get(spec["code"]))]
+    changed = [spec for _, spec in declared(folder) if differs(spec, live.get(spec["code"]))]
 
     def send(spec: dict[str, Any]) -> None:
         body = {"name": spec["name"]}
@@ -52,5 +52,6 @@ def main(verb: str, url: str, folder: str) -> int:
 
 
 if __name__ == "__main__":
-    _, verb, url, kind, folder = sys.argv[:5]
-    print(main(verb, f"{url}/{kind}", folder))
+    _, verb, url, kinds, folder = sys.argv[:5]
+    (list_url,) = urls(url, kinds).values()
+    print(main(verb, list_url, folder))

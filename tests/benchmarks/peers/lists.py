@@ -1,6 +1,6 @@
 """The threaded script on the list endpoints: pages of 100, 16 at a time, each read once.
 
-`lists.py check|apply URL KIND MANIFESTS`. It trusts that no page shifts while it reads.
+`lists.py check|apply URL KINDS MANIFESTS`. It trusts that no page shifts while it reads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import requests
-from serial import declared, differs, sent
+from serial import declared, differs, sent, urls
 from threaded import WORKERS, session_of_many
 
 PAGE = 100
@@ -31,18 +31,26 @@ def listed(session: requests.Session, url: str, pool: ThreadPoolExecutor) -> dic
     return {item["name"]: item for one in pages for item in one["results"]}
 
 
-def main(verb: str, url: str, folder: str) -> int:
+def main(verb: str, urls: dict[str, str], folder: str) -> int:
     """Read the lists, then check or apply every document."""
     session = session_of_many()
     with ThreadPoolExecutor(WORKERS) as pool:
-        live = listed(session, url, pool)
-        changed = [spec for spec in declared(folder) if differs(spec, live.get(spec["name"]))]
+        live = {kind: listed(session, url, pool) for kind, url in urls.items()}
+        changed = [
+            (kind, spec)
+            for kind, spec in declared(folder)
+            if differs(spec, live[kind].get(spec["name"]))
+        ]
+
+        def send(document: tuple[str, dict[str, Any]]) -> None:
+            kind, spec = document
+            sent(session, urls[kind], spec, live[kind].get(spec["name"], {}).get("id"))
+
         if verb == "apply":
-            ids = [live.get(spec["name"], {}).get("id") for spec in changed]
-            list(pool.map(lambda spec, found: sent(session, url, spec, found), changed, ids))
+            list(pool.map(send, changed))
     return len(changed)
 
 
 if __name__ == "__main__":
-    _, verb, url, kind, folder = sys.argv[:5]
-    print(main(verb, f"{url}/{kind}", folder))
+    _, verb, url, kinds, folder = sys.argv[:5]
+    print(main(verb, urls(url, kinds), folder))

@@ -1,7 +1,7 @@
 """What a user would write first: read the manifests, ask for each object, send what differs.
 
-`serial.py check|apply URL KIND MANIFESTS IDS`; IDS is a JSON file of names and ids, written anew
-after an apply. No validation, no state, no crash safety. Prints how many objects differ.
+`serial.py check|apply URL KINDS MANIFESTS IDS`; KINDS are `Kind=path` with commas between them, IDS
+is a JSON file of names and ids, written anew after an apply. No validation, no state, no crash safety. Prints how many objects differ.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ import requests
 import yaml
 
 
-def declared(folder: str) -> list[dict[str, Any]]:
-    """The spec of every document."""
+def urls(url: str, kinds: str) -> dict[str, str]:
+    """The address of each kind's objects."""
+    pairs = (pair.split("=") for pair in kinds.split(","))
+    return {kind: f"{url}/{path}" for kind, path in pairs}
+
+
+def declared(folder: str) -> list[tuple[str, dict[str, Any]]]:
+    """The kind and the spec of every document."""
     found = []
     for path in sorted(Path(folder).glob("*.yaml")):
-        found += [one["spec"] for one in yaml.load_all(path.read_text(), yaml.CSafeLoader)]
+        documents = yaml.load_all(path.read_text(), yaml.CSafeLoader)
+        found += [(one["kind"], one["spec"]) for one in documents]
     return found
 
 
@@ -38,14 +45,14 @@ def sent(session: requests.Session, url: str, spec: dict[str, Any], found: Any) 
     return answer.json()["id"]
 
 
-def main(verb: str, url: str, folder: str, ids: Path) -> int:
+def main(verb: str, urls: dict[str, str], folder: str, ids: Path) -> int:
     """Check or apply every document, one after the other."""
     known = json.loads(ids.read_text()) if ids.exists() else {}
     session = requests.Session()
     session.headers["Synapse-Access-Token"] = "Token bench"
     changed = 0
-    for spec in declared(folder):
-        found, live = known.get(spec["name"]), None
+    for kind, spec in declared(folder):
+        found, live, url = known.get(spec["name"]), None, urls[kind]
         if found is not None:
             answer = session.get(f"{url}/{found}/", timeout=60)
             answer.raise_for_status()
@@ -60,5 +67,5 @@ def main(verb: str, url: str, folder: str, ids: Path) -> int:
 
 
 if __name__ == "__main__":
-    _, verb, url, kind, folder, ids = sys.argv
-    print(main(verb, f"{url}/{kind}", folder, Path(ids)))
+    _, verb, url, kinds, folder, ids = sys.argv
+    print(main(verb, urls(url, kinds), folder, Path(ids)))

@@ -1,6 +1,6 @@
 """The serial script with a pool of 16 threads over one session, still one read per object.
 
-`threaded.py check|apply URL KIND MANIFESTS IDS`, as `serial.py`.
+`threaded.py check|apply URL KINDS MANIFESTS IDS`, as `serial.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from serial import declared, differs, sent
+from serial import declared, differs, sent, urls
 
 WORKERS = 16
 
@@ -25,13 +25,14 @@ def session_of_many() -> requests.Session:
     return session
 
 
-def main(verb: str, url: str, folder: str, ids: Path) -> int:
+def main(verb: str, urls: dict[str, str], folder: str, ids: Path) -> int:
     """Check or apply every document, 16 at a time."""
     known = json.loads(ids.read_text()) if ids.exists() else {}
     session = session_of_many()
 
-    def one(spec: dict[str, Any]) -> bool:
-        found, live = known.get(spec["name"]), None
+    def one(document: tuple[str, dict[str, Any]]) -> bool:
+        kind, spec = document
+        found, live, url = known.get(spec["name"]), None, urls[kind]
         if found is not None:
             answer = session.get(f"{url}/{found}/", timeout=60)
             answer.raise_for_status()
@@ -49,5 +50,5 @@ def main(verb: str, url: str, folder: str, ids: Path) -> int:
 
 
 if __name__ == "__main__":
-    _, verb, url, kind, folder, ids = sys.argv
-    print(main(verb, f"{url}/{kind}", folder, Path(ids)))
+    _, verb, url, kinds, folder, ids = sys.argv
+    print(main(verb, urls(url, kinds), folder, Path(ids)))
