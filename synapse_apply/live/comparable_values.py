@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.applying.records import flatten_live_fields
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.live.live_reader import LiveReader
-from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, is_at_or_below
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.observed import LookupResult
@@ -83,7 +83,7 @@ def build_resources(
 ) -> dict[Address, ResourceState]:
     """One Item for each address that is declared or recorded, of a kind this version knows."""
     resources: dict[Address, ResourceState] = {}
-    for address in sort_addresses({*desired, *records}):
+    for address in sorted({*desired, *records}):
         kind = catalogue.get(address.kind)
         if kind is None:
             continue

@@ -13,7 +13,7 @@ from contextlib import suppress
 from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.kinds.search import list_members, read_observed_object
 from synapse_apply.kinds.wire import extract_remote_id
-from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
@@ -71,7 +71,7 @@ def iter_duplicates(
     for raw in raw_objects:
         for key in _list_object_keys(kind, binding, raw, marks):
             ids_by_key[key].append(extract_remote_id(raw))
-    for address in sort_addresses(records):
+    for address in sorted(records):
         record = records[address]
         keys = _iter_recorded_keys(kind, record) if record.api == binding.api else ()
         matching_ids = {object_id for key in keys for object_id in ids_by_key.get(key, ())}

@@ -26,7 +26,7 @@ from synapse_apply.live.duplicates import (
 )
 from synapse_apply.live.unseen_resources import build_ambiguous_key_finding
 from synapse_apply.live.unseen_resources import build_read_failure_finding as problem_of
-from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.errors import (
     NotFound,
@@ -134,7 +134,7 @@ class LiveReader:
     ) -> None:
         """Fill `lookup_results` and `natural_keys` for every declared address, parents first."""
         by_rank: dict[int, list[Address]] = defaultdict(list)
-        for address in sort_addresses(desired):
+        for address in sorted(desired):
             by_rank[self._catalogue[address.kind].rank].append(address)
         with open_thread_pool(self._parallelism) as pool:
             for rank in sorted(by_rank):

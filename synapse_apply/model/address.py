@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import total_ordering
-from operator import attrgetter
-
-from synapse_apply.model.frozen import frozen
+from typing import NamedTuple
 
 
-@total_ordering
-@frozen
-class Address:
-    """A kind's prefix and a name that is unique within the kind; load-bearing in state."""
+class Address(NamedTuple):
+    """A kind's prefix and a name that is unique within the kind; load-bearing in state.
+
+    A tuple, since a plan hashes and compares addresses more often than anything else.
+    """
 
     kind: str
     name: str
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Address) and self.name == other.name and self.kind == other.kind
-
-    def __hash__(self) -> int:
-        # The name's own is kept by Python; names of two kinds that are alike are few.
-        return hash(self.name)
-
-    def __lt__(self, other: Address) -> bool:
-        return (self.kind, self.name) < (other.kind, other.name)
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -59,8 +46,3 @@ def matches_pattern(text: str, pattern: str) -> bool:
             return False
         offset += len(piece)
     return True
-
-
-def sort_addresses(addresses: Iterable[Address]) -> list[Address]:
-    """As `sorted` does, for many: it compares each pair, which is slow for a class of ours."""
-    return sorted(addresses, key=attrgetter("kind", "name"))

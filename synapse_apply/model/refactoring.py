@@ -99,7 +99,7 @@ def add_series_member_renames(
             old, new = owners[entry.series]
             owner, separator, version = entry.address.name.rpartition("@")
             if separator and owner == old.name:
-                all_renames[entry.address] = replace(entry.address, name=f"{new.name}@{version}")
+                all_renames[entry.address] = entry.address._replace(name=f"{new.name}@{version}")
     return all_renames
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
-from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
@@ -188,7 +188,7 @@ def _check_pinned_ids(resources: Resources) -> ConflictFindings:
         for pinned_address, resource in resources.items()
         if resource.desired and resource.desired.remote_id
     ]
-    for address in sort_addresses(pinned):
+    for address in sorted(pinned):
         resource = resources[address]
         pin, record = resource.desired.remote_id if resource.desired else None, resource.record
         if record and record.api == resource.binding.api and record.remote_id != pin:
@@ -229,13 +229,13 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
     ]
     if not (undeclared and undeclared_new):
         return {}
-    for address in reversed(sort_addresses(undeclared)):
+    for address in sorted(undeclared, reverse=True):
         resource = resources[address]
         by_id[_object_key(resource)] = address
         for key in _iter_natural_keys(resource):
             by_key[address.kind, key] = address
     renames: dict[Address, Address] = {}
-    for address in sort_addresses(undeclared_new):
+    for address in sorted(undeclared_new):
         resource = resources[address]
         old = by_id.get(_object_key(resource))
         old = old or by_key.get((address.kind, resource.natural_key))

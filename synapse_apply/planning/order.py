@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.address import Address
 
 Graph = Mapping[Address, Collection[Address]]
 Cycle = tuple[Address, ...]
@@ -20,7 +20,7 @@ def sort_by_dependencies(
 
     Dependencies that are no key of the graph are left out. The edges of a cycle do not order.
     """
-    nodes = sort_addresses(graph)
+    nodes = sorted(graph)
     if not any(graph.values()):
         # Nothing depends on anything: no need to look for cycles among ten thousand nodes.
         return sorted(nodes, key=rank), []  # ties stay in the order of addresses

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.runtime.paused_collection import pause_gc
@@ -45,9 +45,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
     Pure: the same situation gives the same plan, whatever the order of its items. Linear in the
     number of items, apart from sorting.
     """
-    resources = {
-        address: plan_input.resources[address] for address in sort_addresses(plan_input.resources)
-    }
+    resources = {address: plan_input.resources[address] for address in sorted(plan_input.resources)}
     index = _build_plan_index(resources, plan_input)
     rules = build_policy_rules(
         resources.values(), plan_input.options.policy.rules, plan_input.published_versions

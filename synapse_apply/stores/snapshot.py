@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import field
 from typing import NamedTuple
 
-from synapse_apply.model.address import sort_addresses
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import STATE_FORMAT, AuditEntry, State, StateIdentity
@@ -54,9 +53,7 @@ def decode_state(rows: StateRows, location: str) -> State:
         lineage=meta_row[1],
         serial=meta_row[schema.SERIAL_INDEX],
         binding=StateIdentity(*meta_row[schema.IDENTITY_SLICE]),
-        records={
-            address: records_by_address[address] for address in sort_addresses(records_by_address)
-        },
+        records={address: records_by_address[address] for address in sorted(records_by_address)},
         open_intents=tuple(
             row_texts.decode_intent(text, location, intent_id) for intent_id, text in intent_rows
         ),

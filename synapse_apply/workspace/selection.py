@@ -14,7 +14,7 @@ from typing import Protocol
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.manifests.phrases import suggest_known_word
-from synapse_apply.model.address import Address, is_pattern, matches_pattern, sort_addresses
+from synapse_apply.model.address import Address, is_pattern, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -176,9 +176,7 @@ def find_matching_addresses(
 
 
 def _list_known_addresses(selectable: Selectable) -> KnownAddresses:
-    return dict.fromkeys(
-        sort_addresses({*selectable.desired, *selectable.list_recorded_addresses()})
-    )
+    return dict.fromkeys(sorted({*selectable.desired, *selectable.list_recorded_addresses()}))
 
 
 def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:

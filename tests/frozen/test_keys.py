@@ -63,14 +63,14 @@ def walk_keys(path: str, hint: Any) -> Iterator[tuple[str, list[str]]]:
 
 def walk_values(path: str, hint: Any, value: Any) -> Iterator[tuple[str, str]]:
     """The place and the key of everything in a value that is not as it would be by default."""
-    if is_dataclass(hint) and hint is not Address:
+    if is_dataclass(hint):
         hints = get_type_hints(hint)
         for field in fields(hint):
             part, key = getattr(value, field.name), key_of_field(field)
             if is_needed(field) or part not in (field.default, None, (), {}):
                 yield path, key
                 yield from walk_values(f"{path}.{key}", hints[field.name], part)
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple) and hint is not Address:
         for below in value:
             yield from walk_values(path, get_args(hint)[0], below)
     elif isinstance(value, dict) and get_args(hint):

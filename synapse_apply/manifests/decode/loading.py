@@ -37,7 +37,7 @@ from synapse_apply.manifests.project.refactoring import (
 )
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
-from synapse_apply.model.address import Address, sort_addresses
+from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, PackageSource
@@ -67,8 +67,7 @@ class LoadedManifests:
         Secrets only by reference.
         """
         encoded_resources = [
-            _encode_resource_for_digest(self.desired[address])
-            for address in sort_addresses(self.desired)
+            _encode_resource_for_digest(self.desired[address]) for address in sorted(self.desired)
         ]
         text = json.dumps(
             encoded_resources,
