@@ -29,14 +29,16 @@ from synapse_apply.model.values import (
 )
 from synapse_apply.planning.refusals import format_short_list
 
-_SECRETS = (Mac, WithheldSecret)
+_SECRET_TYPES = frozenset({Mac, WithheldSecret})
+_NO_PATHS: frozenset[Path] = frozenset()
 
 
 def find_secret_paths(*sides: Fields) -> frozenset[Path]:
     """The fields of a record, or of an open call, that hold secrets."""
-    return frozenset(
-        path for side in sides for path, value in side.items() if isinstance(value, _SECRETS)
-    )
+    paths = [
+        path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES
+    ]
+    return frozenset(paths) if paths else _NO_PATHS
 
 
 # A record's digests count for its id, so that no edit of a manifest, move or pin shows a live
@@ -112,14 +114,18 @@ def wrap_recorded_secrets(
     """What is declared, with plain values wrapped where a secret is recorded, and what to say."""
     recorded: dict[Address, frozenset[Path]] = defaultdict(frozenset)
     for address, record in records.items():
-        recorded[address] |= find_secret_paths(record.applied, record.seen)
+        if address.kind not in marks.kinds and (
+            paths := find_secret_paths(record.applied, record.seen)
+        ):
+            recorded[address] = paths
     for intent in intents:
-        recorded[intent.address] |= find_secret_paths(intent.fields)
+        if intent.address.kind not in marks.kinds:
+            recorded[intent.address] |= find_secret_paths(intent.fields)
     changed: dict[Address, Desired] = {}
     findings = []
     for address, paths in recorded.items():
         resource = desired.get(address)
-        if resource is None or not paths or address.kind in marks.kinds:
+        if resource is None or not paths:
             continue
         walk = _Wrapper(UNMARKED.with_named(paths))
         spec = {key: walk.wrap(value, (key,)) for key, value in resource.spec.items()}

@@ -39,12 +39,12 @@ from synapse_apply.model.values import Fields
 class Coder:
     """How values of one declared type are written and read.
 
-    `is_plain_text`: a text is itself, written and read. Most of a state is texts.
+    A value of `plain_type` is itself, written and read. Most of a state is texts.
     """
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
-    is_plain_text: bool = False
+    plain_type: type[Any] | None = None
 
 
 @cache
@@ -52,7 +52,7 @@ def build_coder(hint: Any) -> Coder:
     """The coder of a declared type; a type without one is a mistake in the model."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
-        return Coder(value_to_json, value_from_json, is_plain_text=True)
+        return Coder(value_to_json, value_from_json, str)
     if hint is Address:
         return Coder(_address_to_text, decode_address)
     if hint in SCALAR_LABELS:
@@ -99,7 +99,8 @@ def _build_scalar_coder(scalar_type: type[Any]) -> Coder:
             raise WrongShapeError(format_type_mismatch(SCALAR_LABELS[scalar_type], data))
         return value
 
-    return Coder(encode_scalar, decode_scalar, is_plain_text=scalar_type is str)
+    plain_type = scalar_type if scalar_type in (str, bool) else None
+    return Coder(encode_scalar, decode_scalar, plain_type)
 
 
 def _build_enum_coder(enum_type: type[Enum]) -> Coder:
@@ -126,17 +127,19 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
             build_coder(hints[field.name]), field.metadata.get(FORM_METADATA_KEY)
         )
         coded_fields.append(
-            (field.name, key_of_field(field), coder.encode, coder.decode, coder.is_plain_text)
+            (field.name, key_of_field(field), coder.encode, coder.decode, coder.plain_type)
         )
     required_names = {key_of_field(field) for field in fields(dataclass_type) if is_needed(field)}
+    readers = [(key, read, plain_type) for _, key, _, read, plain_type in coded_fields]
+    keys = frozenset(key for key, _, _ in readers)
 
     def encode_fields(value: Any) -> Json:
         if not isinstance(value, dataclass_type):
             raise TypeError(format_type_mismatch(f"a {dataclass_type.__name__}", value))
         data: Json = {}
-        for name, key, write, _, is_plain_text in coded_fields:
+        for name, key, write, _, plain_type in coded_fields:
             part = getattr(value, name)
-            data[key] = part if is_plain_text and type(part) is str else write(part)
+            data[key] = part if type(part) is plain_type else write(part)
         return data
 
     def decode_fields(data: Any) -> Any:
@@ -144,15 +147,20 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
             raise WrongShapeError(format_type_mismatch("an object", data))
         if not data.keys() >= required_names:
             raise WrongShapeError(f"{', '.join(sorted(required_names - data.keys()))} missing")
-        values = {}
         try:
-            for name, key, _, read, is_plain_text in coded_fields:
-                if key in data:
+            if data.keys() >= keys:  # as this version wrote it: in the order of the fields
+                values = []
+                for key, read, plain_type in readers:
                     part = data[key]
-                    values[name] = part if is_plain_text and type(part) is str else read(part)
+                    values.append(part if type(part) is plain_type else read(part))
+                return dataclass_type(*values)
+            named_values = {}
+            for name, key, _, read, _ in coded_fields:
+                if key in data:
+                    named_values[name] = read(data[key])
         except WrongShapeError as problem:
             raise problem.with_outer_step(f".{key}") from None
-        return dataclass_type(**values)
+        return dataclass_type(**named_values)
 
     return Coder(encode_fields, decode_fields)
 
@@ -179,7 +187,7 @@ def _restrict_to_form(coder: Coder, form: TextForm | None) -> Coder:
         return coder.encode(value)
 
     def decode_matching_text(data: Any) -> Any:
-        value = coder.decode(data)
+        value = data if type(data) is str else coder.decode(data)
         if isinstance(value, str) and form.pattern.fullmatch(value) is None:
             raise WrongShapeError(f"expected {form.description}")
         return value
@@ -211,13 +219,13 @@ def _build_list_coder(item: Coder, max_items: int | None) -> Coder:
 
 def _build_mapping_coder(key: Any, item: Coder) -> Coder:
     to_text, from_text = KEY_CODERS[key]
-    write_item, read_item, is_plain_text = item.encode, item.decode, item.is_plain_text
+    write_item, read_item, plain_type = item.encode, item.decode, item.plain_type
 
     def encode_mapping(value: Any) -> Json:
         if not isinstance(value, Mapping):
             raise TypeError(format_type_mismatch("an object", value))
         return {
-            to_text(name): part if is_plain_text and type(part) is str else write_item(part)
+            to_text(name): part if type(part) is plain_type else write_item(part)
             for name, part in value.items()
         }
 
@@ -226,7 +234,7 @@ def _build_mapping_coder(key: Any, item: Coder) -> Coder:
             raise WrongShapeError(format_type_mismatch("an object", data))
         try:
             return {
-                from_text(name): part if is_plain_text and type(part) is str else read_item(part)
+                from_text(name): part if type(part) is plain_type else read_item(part)
                 for name, part in data.items()
             }
         except WrongShapeError:  # as above
