@@ -35,9 +35,7 @@ _NO_PATHS: frozenset[Path] = frozenset()
 
 def find_secret_paths(*sides: Fields) -> frozenset[Path]:
     """The fields of a record, or of an open call, that hold secrets."""
-    paths = [
-        path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES
-    ]
+    paths = [path for side in sides for path, value in side.items() if type(value) in _SECRET_TYPES]
     return frozenset(paths) if paths else _NO_PATHS
 
 
