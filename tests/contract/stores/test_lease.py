@@ -156,7 +156,7 @@ def test_every_write_is_refused_to_a_lock_that_was_lost(theirs, ours):
             lambda: theirs.write_intent(intent(ident="i2")),
             lambda: theirs.close_intent(intent(state=IntentState.DONE), None, entry()),
             lambda: theirs.remove_records(at),
-            lambda: theirs.rename_addresses({at: replace(at, name="new")}),
+            lambda: theirs.rename_addresses({at: at._replace(name="new")}),
             lambda: theirs.replace_identity(StateIdentity("https://other")),
             lambda: theirs.mark_plan_applied("p"),
         ):

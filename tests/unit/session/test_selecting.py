@@ -16,7 +16,7 @@ def declared():
     """Two plugins, one of team vision, three releases of them, a widget."""
     vision = replace(plugin("yolo"), labels={"team": "vision", "example.org/part-of": "a=b"})
     other = release("3.0.0")
-    other = replace(other, address=replace(other.address, name="sam@3.0.0"))
+    other = replace(other, address=other.address._replace(name="sam@3.0.0"))
     return [vision, plugin("sam"), release("1.0.0"), release("2.0.0"), other, widget("w")]
 
 
