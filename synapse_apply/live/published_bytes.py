@@ -11,7 +11,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Api
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.content import compute_package_digest
-from synapse_apply.packages.inspection import measure_within_limit
+from synapse_apply.packages.inspection import measure_or_raise_all_errors
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 from synapse_apply.packages.upload import find_folder_for_large_files
 
@@ -44,7 +44,7 @@ def read_published_bytes(
 def _measure_package(file: BinaryIO, name: str, max_bytes: int) -> PublishedBytes:
     package_label = f"the published package of {name}"
     with open_zip(file, package_label) as archive:
-        measured = measure_within_limit(
+        measured = measure_or_raise_all_errors(
             gather_zip(archive), max_bytes, PackageSource("file", package_label)
         )
     return PublishedBytes(compute_package_digest(measured.files), measured.files)

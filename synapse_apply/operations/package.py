@@ -25,9 +25,9 @@ from synapse_apply.packages.build import build_package_zip as build_zip
 from synapse_apply.packages.diff import FileChange, list_file_changes
 from synapse_apply.packages.inspection import (
     PackageListing,
-    inspect_source,
     list_package_files,
     read_package_config,
+    read_source_as_package,
 )
 from synapse_apply.packages.source.open_source import PUBLISHED
 from synapse_apply.workspace import configuration
@@ -184,7 +184,7 @@ class PackageInside:
 def read_package(query: PackageQuery) -> PackageInside:
     """All of a package, read once more. InputError with every finding."""
     findings: list[Diagnostic] = []
-    package = inspect_source(
+    package = read_source_as_package(
         query.source,
         query.root,
         query.max_size,
@@ -203,7 +203,7 @@ def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnos
     package_linter = build_package_linter(query.source)
     findings: list[Diagnostic] = []
     try:
-        inspect_source(
+        read_source_as_package(
             query.source,
             query.root,
             query.max_size,

@@ -23,7 +23,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages import carried_packages
 from synapse_apply.packages.entry_names import format_printable
-from synapse_apply.packages.write_aside import prepare_temporary_path
+from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
 _PLAN_AGAIN_HINT = "`synapse-apply plan --out FILE` makes one."
@@ -77,7 +77,7 @@ def write_plan_file(
     cannot be written, and what opening raises.
     """
     sizes = {}
-    temporary_path = prepare_temporary_path(path)
+    temporary_path = remove_leftovers_and_choose_temporary_path(path)
     try:
         with (
             _create_private_file(temporary_path) as file,

@@ -11,11 +11,15 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.content import UnreadableError, compute_package_digest
-from synapse_apply.packages.inspection import MAX_SIZE, iter_package_warnings, measure_within_limit
+from synapse_apply.packages.inspection import (
+    MAX_SIZE,
+    iter_package_warnings,
+    measure_or_raise_all_errors,
+)
 from synapse_apply.packages.source.folder import FolderTree
 from synapse_apply.packages.source.open_source import FILE, FOLDER, open_source
 from synapse_apply.packages.source.tree import find_rule_for_path
-from synapse_apply.packages.write_aside import prepare_temporary_path
+from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
 
 def build_package_zip(
@@ -32,11 +36,11 @@ def build_package_zip(
     A zip that stands there is replaced, any other file is not. InputError for that, for what is
     wrong with the source, and for a path inside the package itself.
     """
-    _check_zip_path(source, root, path)
-    temporary_path = prepare_temporary_path(path)
+    _require_writable_zip_path(source, root, path)
+    temporary_path = remove_leftovers_and_choose_temporary_path(path)
     try:
         with open_source(source, root, allow_files) as gathered, temporary_path.open("xb") as file:
-            measured = measure_within_limit(gathered, max_size, source, file)
+            measured = measure_or_raise_all_errors(gathered, max_size, source, file)
         temporary_path.replace(path)
     except OSError as problem:
         raise InputError(_build_unusable_path_finding(path, f"{problem.strerror}.")) from None
@@ -48,7 +52,7 @@ def build_package_zip(
     return Package(compute_package_digest(measured.files), measured.files, measured.size, source)
 
 
-def _check_zip_path(source: PackageSource, root: Path, path: Path) -> None:
+def _require_writable_zip_path(source: PackageSource, root: Path, path: Path) -> None:
     if path.is_dir():
         raise InputError(_build_unusable_path_finding(path, "it is a folder."))
     if path.exists() and not _is_zip(path):
@@ -59,10 +63,10 @@ def _check_zip_path(source: PackageSource, root: Path, path: Path) -> None:
     if source.kind == FILE and path.resolve() == source_path:
         raise InputError(_build_unusable_path_finding(path, "it is the source itself."))
     if source.kind == FOLDER and path.resolve().is_relative_to(source_path):
-        _check_zip_is_excluded(path, source_path)
+        _require_zip_left_out(path, source_path)
 
 
-def _check_zip_is_excluded(path: Path, folder: Path) -> None:
+def _require_zip_left_out(path: Path, folder: Path) -> None:
     """A zip in its own folder would be a part of the next one."""
     relative_path = path.resolve().relative_to(folder).as_posix()
     try:

@@ -19,10 +19,10 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.model.packages.digest import DIGEST_PATTERN
 from synapse_apply.model.resource import Package
-from synapse_apply.packages.content import BLOCK, compute_package_digest, measure_files
+from synapse_apply.packages.content import BLOCK, compute_package_digest, hash_and_measure_files
 from synapse_apply.packages.inspection import MAX_SIZE
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
-from synapse_apply.packages.upload import make_private_copy
+from synapse_apply.packages.upload import create_private_copy
 
 CARRIED_FOLDER = "packages/"
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
@@ -92,7 +92,7 @@ class CarriedPackages:
                     address=str(address)
                 )
             )
-        with make_private_copy(address, package, self._scratch, self._fill_copy) as copy:
+        with create_private_copy(address, package, self._scratch, self._fill_copy) as copy:
             yield copy
 
     def _fill_copy(self, copy: BinaryIO, _address: Address, package: Package) -> None:
@@ -157,7 +157,7 @@ def _explain_difference(copy: BinaryIO, name: str, package: Package) -> str:
     try:
         with open_zip(copy, name) as archive:
             gathered = gather_zip(archive, size=package.size)
-            measured = measure_files(gathered.entries) if not gathered.findings else None
+            measured = hash_and_measure_files(gathered.entries) if not gathered.findings else None
     except InputError:
         return "it is no zip"
     findings = gathered.findings or (measured.findings if measured else [])

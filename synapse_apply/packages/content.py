@@ -74,7 +74,7 @@ class ContentWatcher(Protocol):
         """Whether it is to see this file, which is then held in memory."""
         ...
 
-    def check_file(self, entry: PackageFile, data: bytes) -> None: ...
+    def inspect_file(self, entry: PackageFile, data: bytes) -> None: ...
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ def compute_package_digest(files: Mapping[str, str]) -> str:
     return f"pkg1:sha256:{package_hash.hexdigest()}"
 
 
-def measure_files(
+def hash_and_measure_files(
     entries: list[PackageFile],
     write: Callable[[PackageFile, Iterator[bytes]], None] | None = None,
     cache: ContentCache | None = None,
@@ -134,11 +134,11 @@ def measure_files(
         file_watcher = (
             watcher if write is None and watcher is not None and watcher.wants_file(entry) else None
         )
-        block_writer = write if file_watcher is None else _make_block_collector(file_watcher)
+        block_writer = write if file_watcher is None else _collect_blocks_for_watcher(file_watcher)
         try:
             content = cache.find_content(entry) if cache and block_writer is None else None
             if content is None:
-                content = read_and_hash(entry, block_writer)
+                content = read_and_hash_file(entry, block_writer)
                 if cache is not None:
                     cache.store_content(entry, content)
         except UnreadableError as problem:
@@ -160,13 +160,13 @@ def measure_files(
     return measured
 
 
-def _make_block_collector(
+def _collect_blocks_for_watcher(
     watcher: ContentWatcher,
 ) -> Callable[[PackageFile, Iterator[bytes]], None]:
-    return lambda entry, blocks: watcher.check_file(entry, b"".join(blocks))
+    return lambda entry, blocks: watcher.inspect_file(entry, b"".join(blocks))
 
 
-def read_and_hash(
+def read_and_hash_file(
     entry: PackageFile, write: Callable[[PackageFile, Iterator[bytes]], None] | None = None
 ) -> FileContent:
     """One file read to its end; UnreadableError."""

@@ -21,8 +21,8 @@ from synapse_apply.packages.content import (
     MeasuredPackage,
     PackageFile,
     UnreadableError,
-    measure_files,
-    read_and_hash,
+    hash_and_measure_files,
+    read_and_hash_file,
 )
 from synapse_apply.packages.file_stamp import FileStamp, is_unchanged
 
@@ -92,15 +92,15 @@ class DigestCache:
         """As `measure` has it; what is known is not read."""
         zip_file = gathered.zip_file
         if zip_file is None or zip_file.stamp is None:
-            return measure_files(gathered.entries, cache=self, watcher=watcher)
+            return hash_and_measure_files(gathered.entries, cache=self, watcher=watcher)
         cached_content = self._find_cached_content(zip_file.stamp)
         if isinstance(cached_content, ZipContent) and watcher is None:
             return MeasuredPackage(dict(cached_content.files), cached_content.size)
-        measured_package = measure_files(gathered.entries, watcher=watcher)
+        measured_package = hash_and_measure_files(gathered.entries, watcher=watcher)
         if not measured_package.findings:
             # What changes meanwhile is no longer as it was seen, and so not kept.
             with suppress(UnreadableError):
-                zip_bytes = read_and_hash(zip_file)
+                zip_bytes = read_and_hash_file(zip_file)
                 content = ZipContent(
                     measured_package.files, measured_package.size, zip_bytes.sha256
                 )

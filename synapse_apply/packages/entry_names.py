@@ -33,7 +33,7 @@ def normalize_path(path: str) -> str:
 
 # Names that deceive are errors, because they pass a review; names that Windows cannot have are
 # warnings, because they concern only agents that most do not have.
-def check_name(path: str) -> Iterator[Diagnostic]:
+def iter_name_errors(path: str) -> Iterator[Diagnostic]:
     """What makes a path unfit or dangerous to unpack; nothing for a good one."""
     for fault in _iter_name_faults(path):
         yield error_finding(
@@ -50,7 +50,7 @@ def format_printable(path: str) -> str:
     )
 
 
-def find_windows_fault(path: str) -> str:
+def describe_windows_name_fault(path: str) -> str:
     """Why Windows cannot have a file of this name, "" where it can."""
     for part in path.split("/"):
         if part.partition(".")[0].rstrip(" ").upper() in _DEVICES:
@@ -88,25 +88,25 @@ def _is_invisible(char: str) -> bool:
     return unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in _INVISIBLE
 
 
-def check_collisions(paths: Iterable[str]) -> list[Diagnostic]:
+def find_name_collisions(paths: Iterable[str]) -> list[Diagnostic]:
     """Pairs of paths that are one file on some system: by case, or as a file and a folder."""
     findings: list[Diagnostic] = []
     files: dict[str, str] = {}
     for path in paths:
-        folded_path = _fold_path(path)
+        folded_path = _fold_for_comparison(path)
         if folded_path in files:
             findings.append(_build_collision_finding(files[folded_path], path))
         files.setdefault(folded_path, path)
     for path in files.values():
         parts = path.split("/")
         for depth in range(1, len(parts)):
-            parent_path = files.get(_fold_path("/".join(parts[:depth])))
+            parent_path = files.get(_fold_for_comparison("/".join(parts[:depth])))
             if parent_path is not None:
                 findings.append(_build_collision_finding(parent_path, path))
     return findings
 
 
-def _fold_path(path: str) -> str:
+def _fold_for_comparison(path: str) -> str:
     # Windows drops what a part ends in.
     trimmed_path = "/".join(part.rstrip(". ") or part for part in path.split("/"))
     return normalize_path(normalize_path(trimmed_path).casefold())

@@ -47,7 +47,7 @@ class _RuleCost:
     wildcard_chars: int = 0
     comparisons: int = 0
 
-    def add_cost(self, *, wildcard_chars: int = 0, comparisons: int = 0) -> None:
+    def add_within_limits(self, *, wildcard_chars: int = 0, comparisons: int = 0) -> None:
         self.wildcard_chars += wildcard_chars
         self.comparisons += comparisons
         if self.wildcard_chars > _MAX_WILDCARD_CHARS:
@@ -100,7 +100,7 @@ def _parse_ignore_file(
         if pattern := parse_pattern(line):
             patterns.append((index, pattern))
             if cost is not None and pattern.expression is not None:
-                cost.add_cost(wildcard_chars=len(line))
+                cost.add_within_limits(wildcard_chars=len(line))
     return _IgnoreFile(name, base, lines, tuple(patterns))
 
 
@@ -144,7 +144,7 @@ class IgnoreRules:
         if path.rpartition("/")[2] in NEVER_PACKAGED:
             return "never part of a package"
         name = path + "/" if is_folder else path
-        self.cost.add_cost(comparisons=sum(len(file.patterns) for file in self.files))
+        self.cost.add_within_limits(comparisons=sum(len(file.patterns) for file in self.files))
         for ignore_file in (*self.files, _parse_built_in_patterns()):
             decision = ignore_file.find_decision(name)
             if decision is not None:

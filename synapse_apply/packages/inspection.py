@@ -15,17 +15,17 @@ from synapse_apply.packages.content import (
     GatheredFiles,
     MeasuredPackage,
     compute_package_digest,
-    measure_files,
+    hash_and_measure_files,
 )
 from synapse_apply.packages.digest_cache import DigestCache
-from synapse_apply.packages.entry_names import find_windows_fault, format_printable
+from synapse_apply.packages.entry_names import describe_windows_name_fault, format_printable
 from synapse_apply.packages.source.open_source import (
     CONFIG_FILES,
     FILE,
     open_source,
     read_config_text,
 )
-from synapse_apply.packages.zip_writer import write_zip_file
+from synapse_apply.packages.zip_writer import write_reproducible_zip
 
 MAX_SIZE = 4 * 1024**3
 _MAX_NAMES = 5
@@ -45,7 +45,7 @@ class PackageListing:
     excluded: tuple[tuple[str, str], ...]
 
 
-def inspect_source(
+def read_source_as_package(
     source: PackageSource,
     root: Path,
     max_size: int = MAX_SIZE,
@@ -68,7 +68,7 @@ def inspect_source(
         with open_source(source, root, allow_files) as gathered:
             if watcher is not None:
                 watcher.begin_package(gathered)
-            measured = measure_within_limit(
+            measured = measure_or_raise_all_errors(
                 gathered, max_size, source, digests=digests, watcher=watcher
             )
     except InputError as problem:
@@ -108,7 +108,7 @@ def list_package_files(
         )
 
 
-def measure_within_limit(
+def measure_or_raise_all_errors(
     gathered: GatheredFiles,
     max_size: int,
     source: PackageSource,
@@ -120,19 +120,19 @@ def measure_within_limit(
 
     With `digests` what it knows is not read, unless it is to be written or `watcher` asks for it.
     """
-    findings = [*gathered.findings, *_check_size(gathered, max_size, source)]
+    findings = [*gathered.findings, *_find_size_errors(gathered, max_size, source)]
     # An entry that was refused is never unpacked, and a zip of less than all is no use.
     if findings and (source.kind == FILE or out is not None):
         raise InputError(*findings)
     if out is not None:
-        measured = write_zip_file(gathered.entries, out)
+        measured = write_reproducible_zip(gathered.entries, out)
     elif sum(entry.size for entry in gathered.entries) > max_size:
         measured = MeasuredPackage()
     else:
         measured = (
             digests.measure_gathered(gathered, watcher)
             if digests
-            else measure_files(gathered.entries, watcher=watcher)
+            else hash_and_measure_files(gathered.entries, watcher=watcher)
         )
     findings += measured.findings
     if findings:
@@ -140,7 +140,9 @@ def measure_within_limit(
     return measured
 
 
-def _check_size(gathered: GatheredFiles, max_size: int, source: PackageSource) -> list[Diagnostic]:
+def _find_size_errors(
+    gathered: GatheredFiles, max_size: int, source: PackageSource
+) -> list[Diagnostic]:
     total = sum(entry.size for entry in gathered.entries)
     if total > max_size:
         largest = max(gathered.entries, key=lambda entry: entry.size)
@@ -170,7 +172,9 @@ def iter_package_warnings(
     source: PackageSource, measured: MeasuredPackage, *, is_linted: bool = False
 ) -> Iterator[Diagnostic]:
     """What is odd about a package and no error; what the lint tells by its rules is left to it."""
-    unfit_names = [(path, fault) for path in measured.files if (fault := find_windows_fault(path))]
+    unfit_names = [
+        (path, fault) for path in measured.files if (fault := describe_windows_name_fault(path))
+    ]
     if unfit_names:
         names_text = ", ".join(
             f"{format_printable(path)} {fault}" for path, fault in unfit_names[:_MAX_NAMES]

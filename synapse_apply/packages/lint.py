@@ -79,7 +79,7 @@ class _LeftOutPaths:
 
     rules: Mapping[str, str]
 
-    def find_rule(self, module: str) -> tuple[str, str] | None:
+    def find_left_out_module(self, module: str) -> tuple[str, str] | None:
         """(path, rule) where a module, named by its path without an ending, is left out."""
         parts = module.split("/")
         prefix = ""
@@ -117,14 +117,14 @@ class PackageLint:
         """As `Watch` has it."""
         self._gathered = gathered
         self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
-        self._config_name = find_config_name(self._file_sizes)
+        self._config_name = choose_config_file(self._file_sizes)
         self._left_out = _LeftOutPaths(dict(gathered.excluded))
         if self.source.kind != FILE:  # which anybody publishes as it is
             self._publisher_rules = PublisherRules(
                 map(gathered.ignore_files.get, _PUBLISHER_IGNORE_FILES, ("", ""))
             )
 
-    def _find_publisher_pattern(self, path: str) -> str | None:
+    def _find_excluding_publisher_pattern(self, path: str) -> str | None:
         """The pattern by which the platform's publisher leaves a file out."""
         return self._publisher_rules.find_excluding_pattern(path) if self._publisher_rules else None
 
@@ -134,25 +134,27 @@ class PackageLint:
             return entry.size <= _MAX_CONFIG_SIZE
         return 0 < entry.size <= _MAX_TEXT_SIZE and not _BINARY_FILE.search(entry.path)
 
-    def check_file(self, entry: PackageFile, data: bytes) -> None:
+    def inspect_file(self, entry: PackageFile, data: bytes) -> None:
         """As `Watch` has it."""
         if entry.path == self._config_name:
             self._config_bytes = data
         if b"\0" in data:
             return
         text = data.decode("utf-8", "replace")
-        self._flaws += self._check_secrets(entry.path, text)
+        self._flaws += self._iter_secret_flaws(entry.path, text)
         if entry.path == requirements.REQUIREMENTS_FILE:
-            self._flaws += self._check_requirements(text)
+            self._flaws += self._iter_requirement_flaws(text)
         if entry.path.endswith(".py") and self._code_size + len(text) <= _MAX_CODE_SIZE:
             self._code_size += len(text)
             self._code_by_path[entry.path] = text
 
     def list_flaws(self) -> list[PackageFlaw]:
         """All of them; of each rule the first few, the last of which counts the others."""
-        all_flaws = [*self._check_config(), *self._flaws, *self._check_imports()]
-        sorted_flaws = sorted(dict.fromkeys(map(redact_flaw, all_flaws)), key=_build_sort_key)
-        return list(_limit_flaws(sorted_flaws))
+        all_flaws = [*self._iter_config_flaws(), *self._flaws, *self._iter_import_flaws()]
+        sorted_flaws = sorted(
+            dict.fromkeys(map(redact_secret_in_flaw, all_flaws)), key=_build_sort_key
+        )
+        return list(_limit_flaws_per_rule(sorted_flaws))
 
     def _label_file(self, path: str) -> str:
         return label_package_file(self.source, path)
@@ -160,8 +162,8 @@ class PackageLint:
     def _build_position(self, path: str, line: int = 1, column: int = 1) -> Position:
         return Position(self._label_file(path), line, column)
 
-    def _check_config(self) -> Iterator[PackageFlaw]:
-        yield from self._check_config_name()
+    def _iter_config_flaws(self) -> Iterator[PackageFlaw]:
+        yield from self._iter_config_name_flaws()
         if self._config_bytes is None:
             return
         config = self.read_config(self._config_bytes, self._label_file(self._config_name))
@@ -172,12 +174,12 @@ class PackageLint:
             for finding in config.findings
         )
         yield from config.flaws
-        yield from self._check_environment(config)
+        yield from self._iter_environment_flaws(config)
         for entrypoint in iter_entrypoints(config.value):
-            yield from self._check_entrypoint(entrypoint, config)
-        yield from self._check_dockerfiles(config)
+            yield from self._iter_entrypoint_flaws(entrypoint, config)
+        yield from self._iter_dockerfile_flaws(config)
 
-    def _check_config_name(self) -> Iterator[PackageFlaw]:
+    def _iter_config_name_flaws(self) -> Iterator[PackageFlaw]:
         name = self._config_name
         config_paths = [path for path in self._file_sizes if path.endswith(_CONFIG_FILE)]
         if name == _CONFIG_FILE:
@@ -213,21 +215,21 @@ class PackageLint:
             detail = f"{self._label_file(name)} is over 1 MiB"
             yield PackageFlaw("package:unreadable-config", detail, "", self._build_position(name))
 
-    def _check_secrets(self, path: str, text: str) -> Iterator[PackageFlaw]:
+    def _iter_secret_flaws(self, path: str, text: str) -> Iterator[PackageFlaw]:
         for credential in find_credentials(text):
             position = self._build_position(path, credential.line, credential.column)
             yield _build_secret_flaw(
                 credential.kind, "here", position, is_certain=credential.is_certain
             )
 
-    def _check_environment(self, config: LintableConfig) -> Iterator[PackageFlaw]:
+    def _iter_environment_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         """Environment variables: their names say what they are, however YAML writes them."""
         text = (self._config_bytes or b"").decode("utf-8", "replace")
         file = self._label_file(self._config_name)
         positions = [flaw.position for flaw in self._flaws if flaw.position is not None]
         flawed_lines = {position.line for position in positions if position.file == file}
         for section in (("env",), ("runtime_env", "env_vars"), ("container", "env")):
-            for path, value in flatten(_find_section(config.value, section)).items():
+            for path, value in flatten(_get_section_or_empty(config.value, section)).items():
                 full_path = (*section, *path)
                 position = config.positions.get(full_path)
                 kind = (
@@ -245,7 +247,7 @@ class PackageLint:
                     kind, f"`{'.'.join(map(str, full_path))}`", position, is_certain, full_path
                 )
 
-    def _check_requirements(self, text: str) -> Iterator[PackageFlaw]:
+    def _iter_requirement_flaws(self, text: str) -> Iterator[PackageFlaw]:
         parsed = list(requirements.iter_requirements(text))
         self._libraries = frozenset(
             requirement.name.lower().replace("-", "_") for requirement in parsed
@@ -263,7 +265,7 @@ class PackageLint:
                 self._build_position(requirements.REQUIREMENTS_FILE, unpinned[0].line),
             )
 
-    def _check_entrypoint(
+    def _iter_entrypoint_flaws(
         self, entrypoint: Entrypoint, config: LintableConfig
     ) -> Iterator[PackageFlaw]:
         def build_flaw(rule: str, detail: str, hint: str = "") -> PackageFlaw:
@@ -284,7 +286,7 @@ class PackageLint:
         file = find_module_file(entrypoint.module, self._file_sizes)
         top_module = entrypoint.module.partition(".")[0]
         if file is not None:
-            if (pattern := self._find_publisher_pattern(file)) is not None:
+            if (pattern := self._find_excluding_publisher_pattern(file)) is not None:
                 detail = (
                     f"{self._label_file(file)}, of {entrypoint_text}, is left out there by "
                     f"the pattern `{pattern}`"
@@ -294,7 +296,7 @@ class PackageLint:
             if text is not None and not may_define_name(text, entrypoint.name):
                 detail = f"{self._label_file(file)} has no `{entrypoint.name}`"
                 yield build_flaw("entrypoint-name", detail, "name a class or a function of it")
-        elif exclusion := self._left_out.find_rule(entrypoint.module.replace(".", "/")):
+        elif exclusion := self._left_out.find_left_out_module(entrypoint.module.replace(".", "/")):
             detail = f"{exclusion[0]}, of {entrypoint_text}, is left out ({exclusion[1]})"
             yield build_flaw(
                 "left-out", detail, f"rename it, or write `!{exclusion[0]}` into .synapseignore"
@@ -314,9 +316,9 @@ class PackageLint:
             )
             yield build_flaw("entrypoint-outside", detail, "is the path from the package's root?")
 
-    def _check_dockerfiles(self, config: LintableConfig) -> Iterator[PackageFlaw]:
+    def _iter_dockerfile_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
         for block in ("container", "code_server"):
-            settings = _find_section(config.value, (block,))
+            settings = _get_section_or_empty(config.value, (block,))
             file = settings.get("dockerfile")
             if not settings.get("enabled") or not isinstance(file, str) or not file.strip():
                 continue
@@ -327,12 +329,12 @@ class PackageLint:
                 position = config.positions.get(field_path)
                 yield PackageFlaw("package:dockerfile-missing", detail, "", position, field_path)
 
-    def _check_imports(self) -> Iterator[PackageFlaw]:
+    def _iter_import_flaws(self) -> Iterator[PackageFlaw]:
         """Modules that code imports and that are, or may be, left out; each once."""
         excluded_patterns = {
             path: pattern
             for path in self._code_by_path
-            if (pattern := self._find_publisher_pattern(path)) is not None
+            if (pattern := self._find_excluding_publisher_pattern(path)) is not None
         }
         if not self._left_out.rules and not excluded_patterns:
             return
@@ -340,7 +342,7 @@ class PackageLint:
         for path, text in self._code_by_path.items():
             for module, offset in iter_imported_modules(text, path):
                 file = find_module_file(module.replace("/", "."), self._file_sizes)
-                exclusion = self._left_out.find_rule(module) if file is None else None
+                exclusion = self._left_out.find_left_out_module(module) if file is None else None
                 name = file or module
                 if name in named_modules or (exclusion is None and file not in excluded_patterns):
                     continue
@@ -358,7 +360,7 @@ class PackageLint:
                     yield PackageFlaw("package:left-out-elsewhere", detail, _RENAME_HINT, position)
 
 
-def find_config_name(files: Mapping[str, int]) -> str:
+def choose_config_file(files: Mapping[str, int]) -> str:
     """The file that counts as config.yaml, "" where there is none."""
     for name in CONFIG_FILES:
         if name in files:
@@ -367,7 +369,7 @@ def find_config_name(files: Mapping[str, int]) -> str:
     return config_paths[0] if config_paths else ""
 
 
-def _find_section(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+def _get_section_or_empty(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     section: Any = value
     for part in path:
         section = section.get(part) if isinstance(section, Mapping) else None
@@ -391,14 +393,14 @@ def _build_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
     return (position.file, position.line, position.column) if position else ("", 0, 0)
 
 
-def redact_flaw(flaw: PackageFlaw) -> PackageFlaw:
+def redact_secret_in_flaw(flaw: PackageFlaw) -> PackageFlaw:
     """The same flaw; without its words where they would quote a secret of a well-known form."""
     if not contains_known_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return PackageFlaw(flaw.rule, NOT_SHOWN_TEXT, "", flaw.position)
 
 
-def _limit_flaws(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
+def _limit_flaws_per_rule(flaws: list[PackageFlaw]) -> Iterator[PackageFlaw]:
     counts, seen_counts = Counter(flaw.rule for flaw in flaws), Counter[str]()
     for flaw in flaws:
         seen_counts[flaw.rule] += 1

@@ -44,7 +44,7 @@ def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDi
     before, after = (text.splitlines() for text in texts if text is not None)
     if max(len(before), len(after)) > MAX_DIFF_LINES:
         return TextDiff(note="too long to be compared line by line")
-    secret_line_numbers = [find_secret_lines(text) for text in texts if text is not None]
+    secret_line_numbers = [find_secret_line_numbers(text) for text in texts if text is not None]
     if None in secret_line_numbers:
         return TextDiff(note="it holds a private key: not shown")
     shown_lines = [
@@ -62,7 +62,7 @@ def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDi
     return TextDiff(tuple(line[:_MAX_LINE_WIDTH] for line in diff_lines[:max_lines]), note)
 
 
-def find_secret_lines(text: str) -> set[int] | None:
+def find_secret_line_numbers(text: str) -> set[int] | None:
     """The numbers of the lines that look like a secret; None where no part may be shown."""
     matches = find_credentials(text)
     if any("private key" in match.kind for match in matches):

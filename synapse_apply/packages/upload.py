@@ -18,9 +18,9 @@ from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_packa
 from synapse_apply.packages.diff import compare_files
 from synapse_apply.packages.digest_cache import DigestCache
 from synapse_apply.packages.file_stamp import build_file_stamp
-from synapse_apply.packages.inspection import MAX_SIZE, measure_within_limit
+from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise_all_errors
 from synapse_apply.packages.original import OriginalFile
-from synapse_apply.packages.source.open_source import FILE, PUBLISHED, open_source, open_source_file
+from synapse_apply.packages.source.open_source import FILE, PUBLISHED, open_source, open_zip_source
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 
 _LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
@@ -72,19 +72,19 @@ class SourcePackages:
                     address=str(address),
                 )
             )
-        original = self._open_original(address, package)
-        with original or make_private_copy(
-            address, package, self._scratch, self._fill_copy
+        original = self._open_original_if_planned(address, package)
+        with original or create_private_copy(
+            address, package, self._scratch, self._copy_planned_content
         ) as file:
             yield file
 
-    def _open_original(self, address: Address, package: Package) -> OriginalFile | None:
+    def _open_original_if_planned(self, address: Address, package: Package) -> OriginalFile | None:
         """The zip itself where its own bytes are known to be the plan's; it is open only once."""
         source = package.source
         if self._digests is None or source.kind != FILE or source.ref:
             return None
         try:
-            file = open_source_file(source, self._root, self._allow_files)
+            file = open_zip_source(source, self._root, self._allow_files)
         except InputError:
             return None  # who copies it says why, and where
         stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
@@ -96,23 +96,23 @@ class SourcePackages:
             file, stamp.size, zip_content.sha256, _build_changed_while_read_error(address, package)
         )
 
-    def _fill_copy(self, copy: BinaryIO, address: Address, package: Package) -> None:
-        measured = self._copy_package(copy, package)
+    def _copy_planned_content(self, copy: BinaryIO, address: Address, package: Package) -> None:
+        measured = self._copy_and_measure(copy, package)
         if compute_package_digest(measured.files) != package.digest:
             _raise_package_changed(address, package, measured)
 
-    def _copy_package(self, copy: BinaryIO, package: Package) -> MeasuredPackage:
+    def _copy_and_measure(self, copy: BinaryIO, package: Package) -> MeasuredPackage:
         source = package.source
         if source.kind == FILE:
-            with open_source_file(source, self._root, self._allow_files) as file:
+            with open_zip_source(source, self._root, self._allow_files) as file:
                 shutil.copyfileobj(file, copy, BLOCK)
             copy.seek(0)
             with open_zip(copy, source.path) as archive:
-                return measure_within_limit(
+                return measure_or_raise_all_errors(
                     gather_zip(archive, source.path), self._max_size, source
                 )
         with open_source(source, self._root, self._allow_files) as gathered:
-            return measure_within_limit(gathered, self._max_size, source, copy)
+            return measure_or_raise_all_errors(gathered, self._max_size, source, copy)
 
 
 # /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.
@@ -123,7 +123,7 @@ def find_folder_for_large_files() -> Path | None:
     return _LARGE_FILE_FOLDER if is_writable and not is_configured else None
 
 
-def make_private_copy(
+def create_private_copy(
     address: Address,
     package: Package,
     scratch: Path | None,

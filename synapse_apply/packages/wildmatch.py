@@ -79,14 +79,14 @@ def parse_pattern(line: str) -> IgnorePattern | None:
     matches_name_only = "/" not in text
     text = text.removeprefix("/")
     expression = (
-        re.compile(_build_expression(text, matches_name_only), re.DOTALL)
+        re.compile(_build_pattern_expression(text, matches_name_only), re.DOTALL)
         if _WILDCARD.search(text)
         else None
     )
     return IgnorePattern(excludes, matches_folders_only, matches_name_only, text, expression)
 
 
-def _build_expression(text: str, matches_name_only: bool) -> str:
+def _build_pattern_expression(text: str, matches_name_only: bool) -> str:
     try:
         tokens = list(_iter_tokens(text))
         return (
@@ -148,16 +148,16 @@ def _parse_bracket(text: str, position: int) -> tuple[str, int]:
     previous_char, is_first = "", True
     while is_first or text[position : position + 1] != "]":
         is_first = False
-        char = _require_char(text, position)
+        char = _get_char_or_never_matches(text, position)
         if char == "\\":
             position += 1
-            previous_char = _require_char(text, position)
+            previous_char = _get_char_or_never_matches(text, position)
             parts.append(re.escape(previous_char))
         elif char == "-" and previous_char and text[position + 1 : position + 2] not in ("", "]"):
             position += 1
             if text[position] == "\\":
                 position += 1
-            last_char = _require_char(text, position)
+            last_char = _get_char_or_never_matches(text, position)
             if previous_char <= last_char:
                 parts.append(f"{re.escape(previous_char)}-{re.escape(last_char)}")
             previous_char = ""
@@ -185,7 +185,7 @@ def _parse_bracket(text: str, position: int) -> tuple[str, int]:
     return f"(?!/)[{'^' if is_negated else ''}{''.join(parts)}]", position
 
 
-def _require_char(text: str, position: int) -> str:
+def _get_char_or_never_matches(text: str, position: int) -> str:
     if position >= len(text):
         raise _NeverMatches
     return text[position]

@@ -12,7 +12,7 @@ _ABANDONED_SECONDS = 60.0  # seconds in which whoever writes has written somethi
 _PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
 
 
-def prepare_temporary_path(path: Path) -> Path:
+def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
     """A hidden name beside the path, this process's own; what a killed one left there is removed.
 
     One of a process that may still write is left alone, also that of another host.
@@ -24,7 +24,7 @@ def prepare_temporary_path(path: Path) -> Path:
             if (
                 match is None
                 or match["name"] != path.name
-                or _is_process_alive(int(match["process"]))
+                or _may_still_be_writing(int(match["process"]))
             ):
                 continue
             if now - leftover.stat().st_mtime > _ABANDONED_SECONDS:
@@ -32,7 +32,7 @@ def prepare_temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def _is_process_alive(process_id: int) -> bool:
+def _may_still_be_writing(process_id: int) -> bool:
     """Whether it runs here; another's counts as well. Our own number is from before a restart."""
     if process_id == os.getpid():
         return False

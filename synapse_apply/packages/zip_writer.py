@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO
 
-from synapse_apply.packages.content import MeasuredPackage, PackageFile, measure_files
+from synapse_apply.packages.content import MeasuredPackage, PackageFile, hash_and_measure_files
 
 # The first moment a zip can name.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -14,7 +14,7 @@ _UNIX = 3
 _FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
 
 
-def write_zip_file(entries: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:
+def write_reproducible_zip(entries: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:
     """Write the entries, sorted by path as they are, and measure the very bytes written.
 
     Fixed time, modes 0644 or 0755, deflate level 6, no folder entries, one block in memory.
@@ -26,7 +26,7 @@ def write_zip_file(entries: list[PackageFile], out: IO[bytes]) -> MeasuredPackag
                 for block in blocks:
                     file.write(block)
 
-        return measure_files(entries, write_entry)
+        return hash_and_measure_files(entries, write_entry)
 
 
 def _build_zip_info(entry: PackageFile) -> zipfile.ZipInfo:

@@ -22,7 +22,7 @@ from synapse_apply.packages.source.git import (
     is_unborn_branch,
     resolve_commit,
 )
-from synapse_apply.packages.source.ref_memory import fix_refs
+from synapse_apply.packages.source.ref_memory import pin_refs_while_running
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.git_revision import open_folder_at_commit
 from synapse_apply.workspace.invocation import Invocation
@@ -48,7 +48,7 @@ def read_base_at_ref(
 
     InputError where the ref cannot be read: what it holds may then be right.
     """
-    with fix_refs():
+    with pin_refs_while_running():
         return _before_at(invocation, project, target, ref)
 
 

@@ -161,9 +161,9 @@ def read_head_commit(root: Path) -> str:
     if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
         return ""
     # Here, not above: outside Git there is nothing to ask.
-    from synapse_apply.packages.source.git import read_checked_out_commit
+    from synapse_apply.packages.source.git import read_checked_out_commit_id
 
     try:
-        return read_checked_out_commit(root, timeout=_LABEL_TIMEOUT)
+        return read_checked_out_commit_id(root, timeout=_LABEL_TIMEOUT)
     except (InputError, OSError):
         return ""

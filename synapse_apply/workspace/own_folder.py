@@ -203,10 +203,10 @@ def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple
 def _find_repository(path: Path) -> Repository | None:
     """The repository that a path lies in; StateError for one that may not be believed."""
     # Here, not above: many commands find no folder of ours, and need no Git.
-    from synapse_apply.packages.source.repository import find_repository
+    from synapse_apply.packages.source.repository import find_trusted_repository
 
     try:
-        return find_repository(path.parent)
+        return find_trusted_repository(path.parent)
     except InputError as problem:
         raise _build_git_failure_error(path, problem) from None
 

@@ -93,11 +93,12 @@ def _iter_unmet_needs(
             config = None
         return config or ({}, {})
 
-    from synapse_apply.packages.lint import redact_flaw
+    from synapse_apply.packages.lint import redact_secret_in_flaw
 
     for resource, flaw in iter_unmet_needs(manifests.desired, read_source_config):
         finding = with_visible_path(
-            build_flaw_finding(redact_flaw(flaw), embedded=manifests.target.is_embedded), root
+            build_flaw_finding(redact_secret_in_flaw(flaw), embedded=manifests.target.is_embedded),
+            root,
         )
         yield finding.with_changes(address=str(resource.address), target=manifests.target.name)
 

@@ -139,9 +139,9 @@ class PackageSources:
     def _source_key(self, source: PackageSource, target: Target) -> _SourceKey:
         plain_source = replace(source, position=None)
         if self._ref:
-            from synapse_apply.packages.source.open_source import with_ref
+            from synapse_apply.packages.source.open_source import at_git_ref
 
-            plain_source = with_ref(plain_source, self._ref)
+            plain_source = at_git_ref(plain_source, self._ref)
         return plain_source, target.allow_files
 
     def _is_uncommitted_zip(self, source: PackageSource) -> bool:
@@ -163,7 +163,7 @@ class PackageSources:
         return None if text_and_name is None else ConfigText(*text_and_name)
 
     def _inspect_source(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
-        from synapse_apply.packages.inspection import inspect_source
+        from synapse_apply.packages.inspection import read_source_as_package
         from synapse_apply.workspace.digest_cache import open_digest_cache
 
         findings: list[Diagnostic] = []
@@ -174,7 +174,7 @@ class PackageSources:
             return None, [_build_uncommitted_warning(source)]
         package_linter = build_package_linter(source) if self._should_lint else None
         try:
-            package = inspect_source(
+            package = read_source_as_package(
                 source,
                 self._project.root,
                 self._project.max_package_size,

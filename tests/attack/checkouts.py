@@ -19,7 +19,7 @@ from synapse_apply.model.resource import PackageSource
 from synapse_apply.operations import offline_plan
 from synapse_apply.operations.checks import manifests
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
-from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
@@ -79,7 +79,7 @@ class Checkout:
         return [str(one.address) for one in plan.changes if one.action is not Action.NO_OP]
 
     def digest(self, ref: str) -> str:
-        return inspect_source(PackageSource("git", "p", ref), self.folder).digest
+        return read_source_as_package(PackageSource("git", "p", ref), self.folder).digest
 
     def row(self) -> str:
         """What doctor says about the repository."""

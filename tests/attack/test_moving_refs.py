@@ -70,7 +70,7 @@ source: {path: p, ref: live}}\n"
     git(checkout.top, "branch", "live")
     write(checkout.folder, {"p/config.yaml": 'version: "2"\ncode: p\n', "p/more.py": "pass\n"})
     commit(checkout.top)
-    find = git_ref.resolve_ref
+    find = git_ref.resolve_unambiguous_ref
     asked: list[str] = []
 
     def find_then_move(repository: Any, ref: str) -> str:
@@ -79,7 +79,7 @@ source: {path: p, ref: live}}\n"
         git(checkout.top, "update-ref", "refs/heads/live", "HEAD")
         return found
 
-    monkeypatch.setattr("synapse_apply.packages.source.git.resolve_ref", find_then_move)
+    monkeypatch.setattr("synapse_apply.packages.source.git.resolve_unambiguous_ref", find_then_move)
     ran = run(checkout, "package", "show", "release/p", "--json", "-t", "prod")
     assert asked == ["live"]
     assert "more.py" not in ran.out

@@ -15,7 +15,7 @@ from synapse_apply.cli import completion
 from synapse_apply.cli.console import Console, OutputFailedError
 from synapse_apply.cli.help_pages import Terminated, format_command_name
 from synapse_apply.cli.params import option_parsing
-from synapse_apply.packages.source.ref_memory import fix_refs
+from synapse_apply.packages.source.ref_memory import pin_refs_while_running
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
@@ -196,7 +196,7 @@ def add_project_options(body: CommandBody) -> CommandBody:
         where = _build_invocation(
             chdir, project, target, parameters.get("console", Console()), invocation_options
         )
-        with fix_refs():
+        with pin_refs_while_running():
             return body(invocation=where, **parameters)
 
     return call_with_invocation

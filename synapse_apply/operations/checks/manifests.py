@@ -32,13 +32,13 @@ def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Which Git repository answers for what has a Git ref."""
     # Here, not above: most commands name no Git ref.
-    from synapse_apply.packages.source.git import read_checked_out_commit
-    from synapse_apply.packages.source.repository import find_repository
+    from synapse_apply.packages.source.git import read_checked_out_commit_id
+    from synapse_apply.packages.source.repository import find_trusted_repository
 
     root = checkup.project.require_value().root
     try:
-        git_repository = find_repository(root)
-        head_commit = read_checked_out_commit(root)[:7] if git_repository else ""
+        git_repository = find_trusted_repository(root)
+        head_commit = read_checked_out_commit_id(root)[:7] if git_repository else ""
     except InputError as problem:
         yield from (
             CheckResult.from_finding("repository", finding.with_changes(severity=Severity.WARNING))

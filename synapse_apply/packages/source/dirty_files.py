@@ -14,7 +14,7 @@ from pathlib import Path
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.entry_names import format_printable
-from synapse_apply.packages.source.repository import find_repository, run_git
+from synapse_apply.packages.source.repository import find_trusted_repository, run_git
 from synapse_apply.packages.source.unmodified import find_unmodified_files, read_filter_names
 
 MAX_FILES = 1000
@@ -31,14 +31,14 @@ def list_files_changed_since(
     Names are relative to `root`, safe to print, sorted, at most MOST. `read_names` are relative to
     `root`, too. Empty where Git takes longer than `timeout` seconds. InputError as Git's errors.
     """
-    repository = find_repository(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         return ()
     arguments = ("diff-index", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=all")
     filters = read_filter_names(repository.top)
     if any("=" in name for name in filters):  # `-c` cannot switch it off
         return ()
-    unfiltered = _build_no_filter_settings(filters)
+    unfiltered = _build_options_without_filters(filters)
     code, out, _ = run_git(
         root, repository, *unfiltered, *arguments, commit, "--", ".", timeout=timeout
     )
@@ -50,7 +50,11 @@ def list_files_changed_since(
     )
     untracked_names = _iter_untracked_names(root, read_names, timeout)
     all_names = sorted(
-        {*changed_names, *_filter_really_changed(root, commit, uncertain_names), *untracked_names}
+        {
+            *changed_names,
+            *_keep_those_with_other_content(root, commit, uncertain_names),
+            *untracked_names,
+        }
     )
     return tuple(map(format_printable, all_names[:MAX_FILES]))
 
@@ -67,7 +71,7 @@ def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list
     return changed_names, uncertain_names
 
 
-def _filter_really_changed(root: Path, commit: str, names: list[str]) -> Iterable[str]:
+def _keep_those_with_other_content(root: Path, commit: str, names: list[str]) -> Iterable[str]:
     if not names:
         return ()
     try:
@@ -83,7 +87,7 @@ def _filter_really_changed(root: Path, commit: str, names: list[str]) -> Iterabl
     ]
 
 
-def _build_no_filter_settings(names: Collection[str]) -> list[str]:
+def _build_options_without_filters(names: Collection[str]) -> list[str]:
     """Settings with which Git runs none of these filters; it compares some files by content."""
     settings = ("clean=", "process=", "required=false")
     return [
@@ -100,7 +104,7 @@ def _iter_untracked_names(root: Path, read_names: Collection[str], timeout: floa
     inside_names = [
         name for name in read_names if Path(os.path.realpath(top / name)).is_relative_to(top)
     ]
-    repository = find_repository(root)
+    repository = find_trusted_repository(root)
     if not inside_names or repository is None:
         return
     arguments = ("ls-files", "--others", "--exclude-standard", "-z", "--", ".")

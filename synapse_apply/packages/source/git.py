@@ -18,14 +18,14 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import shorten_git_ref
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.entry_names import format_printable
-from synapse_apply.packages.source.git_ref import resolve_ref
-from synapse_apply.packages.source.ref_memory import remember_commit
+from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref
+from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
 from synapse_apply.packages.source.repository import (
     NO_REPOSITORY_TEXT,
     Repository,
-    find_repository,
+    find_trusted_repository,
     run_git,
-    start_git,
+    start_git_with_pipes,
 )
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 
@@ -78,12 +78,12 @@ def locate_in_repository(root: Path) -> tuple[Path, str]:
     return repository.top, repository.find_relative_path(root)
 
 
-def read_checked_out_commit(root: Path, timeout: float | None = None) -> str:
+def read_checked_out_commit_id(root: Path, timeout: float | None = None) -> str:
     """The commit that is checked out, "" where there is none; InputError.
 
     "" also where Git takes longer than `timeout` seconds.
     """
-    repository = find_repository(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         return ""
     arguments = ("show-ref", "--verify", "--hash", "HEAD")
@@ -95,7 +95,7 @@ def read_committed_file(commit: GitCommit, path: str) -> bytes | None:
 
     `path` is relative to the commit's `root`. InputError for what is no plain file.
     """
-    node = _find_committed_entry(commit, path)
+    node = _read_committed_entry(commit, path)
     if node is None:
         return None
     if node.kind is not EntryKind.FILE:
@@ -155,7 +155,7 @@ class _BlobReader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def iter_blob_blocks(self, file: TreeEntry) -> Iterator[bytes]:
-        request_pipe, answer_pipe = self._open_pipes()
+        request_pipe, answer_pipe = self._start_if_needed()
         request_pipe.write(file.key.encode("ascii") + b"\n")
         request_pipe.flush()
         header = answer_pipe.readline().split()
@@ -192,10 +192,10 @@ class _BlobReader:
                 pipe.close()
         process.wait()
 
-    def _open_pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+    def _start_if_needed(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
             repository = _require_repository(self._root)
-            self._process = start_git(self._root, repository, "cat-file", "--batch")
+            self._process = start_git_with_pipes(self._root, repository, "cat-file", "--batch")
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("git was started without pipes")
         return self._process.stdin, self._process.stdout
@@ -208,7 +208,9 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
             "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
         )
     repository = _require_repository(root)
-    commit = remember_commit(repository.git_dir, ref, lambda: resolve_ref(repository, ref))
+    commit = get_pinned_or_find_commit(
+        repository.git_dir, ref, lambda: resolve_unambiguous_ref(repository, ref)
+    )
     if not commit and is_unborn_branch(root, ref):
         _raise_input_error(
             "No commit yet", f"The branch that {ref!r} means has none.", "Commit first."
@@ -224,7 +226,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
 
 def _require_repository(root: Path) -> Repository:
     """The one that a folder belongs to, or InputError."""
-    repository = find_repository(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         _raise_input_error(
             "Not a Git repository",
@@ -242,7 +244,7 @@ def _iter_tree_entries(root: Path, commit: str, path: str, ref: str) -> Iterator
         root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name
     )
     if code:
-        _raise_folder_missing(root, commit, full_path, ref, error_text)
+        _raise_folder_not_readable(root, commit, full_path, ref, error_text)
     for line in out.split(b"\0"):
         if line:
             entry_facts, _, name = line.partition(b"\t")
@@ -264,7 +266,7 @@ def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
     )
 
 
-def _find_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
+def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
     full_path = _build_path_from_top(commit.root, path)
     arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
     code, out, error_text = run_plumbing(commit.root, "ls-tree", *arguments)
@@ -285,7 +287,7 @@ def _build_path_from_top(root: Path, path: str) -> str:
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
 
-def _raise_folder_missing(
+def _raise_folder_not_readable(
     root: Path, commit: str, full_path: str, ref: str, error_text: str
 ) -> NoReturn:
     parts = full_path.split("/")
@@ -323,7 +325,7 @@ def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> tuple
     It is asked of the repository that the folder `root` belongs to: 128 where it belongs to none.
     InputError where that one may not be believed, and without Git.
     """
-    repository = find_repository(root)
+    repository = find_trusted_repository(root)
     if repository is None:
         return 128, b"", f"fatal: {NO_REPOSITORY_TEXT}"
     return run_git(root, repository, *arguments, input_bytes=input_bytes)

@@ -48,7 +48,7 @@ class RefMeaning:
 
 # Every place of gitrevisions(7) is looked at, and two different meanings are refused; within the
 # tool a commit goes by its full id.
-def resolve_ref(repository: Repository, ref: str) -> str:
+def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
     """The id of the one commit that a ref means, "" where it means none; InputError."""
     steps_match = _STEPS_START.search(ref)
     name, steps = (
@@ -59,7 +59,7 @@ def resolve_ref(repository: Repository, ref: str) -> str:
         steps = steps[selector_match.end() :]
         commit = _resolve_log_selector(repository, ref, name, selector_match[0])
     else:
-        commit = _require_single_commit(ref, _list_meanings(repository, name))
+        commit = _require_single_commit(ref, _list_ref_meanings(repository, name))
     if commit and steps:
         return _resolve_revision(repository, f"{commit}{steps}^{{commit}}")
     return commit
@@ -72,13 +72,13 @@ def _resolve_log_selector(repository: Repository, ref: str, name: str, selector:
             repository, "rev-parse", "--verify", "--symbolic-full-name", name + selector
         )
         return (
-            _require_single_commit(ref, _list_meanings(repository, full_name))
+            _require_single_commit(ref, _list_ref_meanings(repository, full_name))
             if full_name.startswith("refs/")
             else ""
         )
     if not name:
         return _resolve_revision(repository, f"{selector}^{{commit}}")
-    meanings = _list_meanings(repository, name)
+    meanings = _list_ref_meanings(repository, name)
     if len(meanings) > 1:
         _raise_ambiguous_ref(ref, meanings)
     return (
@@ -107,7 +107,7 @@ def _raise_ambiguous_ref(ref: str, meanings: list[RefMeaning]) -> NoReturn:
     )
 
 
-def _list_meanings(repository: Repository, name: str) -> list[RefMeaning]:
+def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
     """All that a name means, in the order in which Git would take them."""
     short_id_meanings: list[RefMeaning] = []
     if _FULL_ID.fullmatch(name) and _resolve_revision(repository, name) == name.lower():
@@ -116,20 +116,20 @@ def _list_meanings(repository: Repository, name: str) -> list[RefMeaning]:
         head_id = _run_git_or_empty(repository, "show-ref", "--verify", "--hash", "HEAD")
         ids_by_ref = {"HEAD": head_id} if head_id else {}
     else:
-        ids_by_ref = {**_find_root_refs(repository, name), **_find_refs(repository, name)}
+        ids_by_ref = {**_read_root_ref(repository, name), **_read_matching_refs(repository, name)}
         short_id_meanings = _list_short_id_meanings(repository, name)
     commits = _resolve_commits(repository, list(ids_by_ref.values()))
     return [*map(RefMeaning, ids_by_ref, commits), *short_id_meanings]
 
 
-def _find_root_refs(repository: Repository, name: str) -> dict[str, str]:
+def _read_root_ref(repository: Repository, name: str) -> dict[str, str]:
     """The object of FETCH_HEAD and its like, which stand beside HEAD."""
     if _ROOT_REF.fullmatch(name) and (repository.git_dir / name).is_file():
         return {name: _resolve_revision(repository, name)}
     return {}
 
 
-def _find_refs(repository: Repository, name: str) -> dict[str, str]:
+def _read_matching_refs(repository: Repository, name: str) -> dict[str, str]:
     """The refs that a name may mean, with their objects; one in full means itself alone."""
     if not name:
         return {}

@@ -18,7 +18,12 @@ from synapse_apply.packages.file_stamp import build_file_stamp
 from synapse_apply.packages.ignore import IgnoreRules
 from synapse_apply.packages.source.folder import FolderTree
 from synapse_apply.packages.source.git import GitTree, read_committed_file, resolve_commit
-from synapse_apply.packages.source.tree import SourceTree, decode_text, gather_tree, read_text_file
+from synapse_apply.packages.source.tree import (
+    SourceTree,
+    decode_small_utf8_text,
+    gather_tree,
+    read_small_text_file,
+)
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
@@ -33,14 +38,14 @@ def open_source(
     """All of a source; its entries are readable inside the block. InputError: nothing there."""
     if source.kind == FILE:
         with (
-            open_source_file(source, root, allow_files) as file,
+            open_zip_source(source, root, allow_files) as file,
             open_zip(file, source.path) as archive,
         ):
             gathered = gather_zip(archive, source.path)
             gathered.zip_file = None if source.ref else _build_zip_entry(source, file)
             yield gathered
     elif source.kind in (FOLDER, GIT):
-        with _open_tree(source, root, allow_files) as tree:
+        with _open_folder_or_git_tree(source, root, allow_files) as tree:
             yield gather_tree(tree)
     else:
         yield GatheredFiles()
@@ -73,7 +78,7 @@ def read_config_text(
         if source.kind == FILE:
             return _read_config_in_zip(source, root, allow_files)
         if source.kind in (FOLDER, GIT):
-            with _open_tree(source, root, allow_files) as tree:
+            with _open_folder_or_git_tree(source, root, allow_files) as tree:
                 return _read_config_in_tree(source, tree)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
@@ -88,8 +93,8 @@ def find_config_file(
     InputError when the folder cannot be read.
     """
     try:
-        with _open_tree(source, root, allow_files) as tree:
-            config = _find_config(tree)
+        with _open_folder_or_git_tree(source, root, allow_files) as tree:
+            config = _read_unignored_config(tree)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     # A link is followed: whoever writes must write to what the package holds.
@@ -97,7 +102,7 @@ def find_config_file(
 
 
 def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> tuple[str, str] | None:
-    config = _find_config(tree)
+    config = _read_unignored_config(tree)
     if config is None:
         return None
     name, text = config
@@ -112,11 +117,11 @@ def label_package_file(source: PackageSource, path: str) -> str:
     return (path if source.path in ("", ".") else f"{source.path}/{path}") + ref_text
 
 
-def _find_config(tree: SourceTree) -> tuple[str, str] | None:
+def _read_unignored_config(tree: SourceTree) -> tuple[str, str] | None:
     """(name, text) of the file that counts: what a rule leaves out is no part of the package."""
-    rules = IgnoreRules().with_folder_files("", lambda path: read_text_file(tree, path))
+    rules = IgnoreRules().with_folder_files("", lambda path: read_small_text_file(tree, path))
     for name in CONFIG_FILES:
-        text = None if rules.find_excluding_rule(name) else read_text_file(tree, name)
+        text = None if rules.find_excluding_rule(name) else read_small_text_file(tree, name)
         if text is not None:
             return name, text
     return None
@@ -129,18 +134,18 @@ def _read_config_in_zip(
         entries = {entry.path: entry for entry in gathered.entries}
         for name in CONFIG_FILES:
             if entry := entries.get(name):
-                return decode_text(name, entry.size, entry.blocks()), label_package_file(
+                return decode_small_utf8_text(name, entry.size, entry.blocks()), label_package_file(
                     source, name
                 )
     return None
 
 
 @contextmanager
-def _open_tree(
+def _open_folder_or_git_tree(
     source: PackageSource, root: Path, allow_files: Sequence[str]
 ) -> Iterator[SourceTree]:
     if source.kind == GIT:
-        _check_relative_path(source)
+        _require_path_inside_project(source)
         with GitTree(root, source.path or ".", source.ref) as tree:
             yield tree
         return
@@ -173,9 +178,7 @@ def _resolve_inside_project(source: PackageSource, root: Path, allow_files: Sequ
     return source_path
 
 
-def open_source_file(
-    source: PackageSource, root: Path, allow_files: Sequence[str] = ()
-) -> BinaryIO:
+def open_zip_source(source: PackageSource, root: Path, allow_files: Sequence[str] = ()) -> BinaryIO:
     """The zip of a `file` source, open for reading, its `name` the real path; InputError."""
     if source.ref:
         return _open_committed_zip(source, root)
@@ -195,7 +198,7 @@ def _open_without_links(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
-def with_ref(source: PackageSource, ref: str) -> PackageSource:
+def at_git_ref(source: PackageSource, ref: str) -> PackageSource:
     """The same source as a Git ref has it; what names a ref, or no bytes of ours, is as it is."""
     if source.kind == FOLDER:
         return replace(source, kind=GIT, ref=ref)
@@ -204,12 +207,12 @@ def with_ref(source: PackageSource, ref: str) -> PackageSource:
 
 def is_zip_committed(source: PackageSource, root: Path) -> bool:
     """Whether a zip at a Git ref is in it: what a build makes seldom is."""
-    _check_relative_path(source)
+    _require_path_inside_project(source)
     return read_committed_file(resolve_commit(root, source.ref), source.path) is not None
 
 
 def _open_committed_zip(source: PackageSource, root: Path) -> BinaryIO:
-    _check_relative_path(source)
+    _require_path_inside_project(source)
     content = read_committed_file(resolve_commit(root, source.ref), source.path)
     if content is None:
         _raise_input_error(
@@ -218,7 +221,7 @@ def _open_committed_zip(source: PackageSource, root: Path) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def _check_relative_path(source: PackageSource) -> None:
+def _require_path_inside_project(source: PackageSource) -> None:
     if source.path.startswith("/") or ".." in source.path.split("/"):
         _raise_outside_project(source)
 

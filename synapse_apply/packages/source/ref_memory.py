@@ -19,7 +19,7 @@ _MEMORY: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar(
 # A fetch that runs beside the command would otherwise give the project file of one commit and the
 # manifests of another.
 @contextmanager
-def fix_refs() -> Iterator[None]:
+def pin_refs_while_running() -> Iterator[None]:
     """Let each ref mean the same commit within the block; within another one, as outside of it."""
     memory = _MEMORY.get()
     token = _MEMORY.set({} if memory is None else memory)
@@ -29,7 +29,7 @@ def fix_refs() -> Iterator[None]:
         _MEMORY.reset(token)
 
 
-def remember_commit(git_dir: Path, ref: str, find: Callable[[], str]) -> str:
+def get_pinned_or_find_commit(git_dir: Path, ref: str, find: Callable[[], str]) -> str:
     """The id that a ref of a repository was first found to mean, else what `find` gives.
 
     What means nothing is not remembered: it is asked for again.

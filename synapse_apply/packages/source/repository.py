@@ -67,7 +67,7 @@ class Repository:
         return "" if relative_path == "." else relative_path
 
 
-def find_repository(folder: Path) -> Repository | None:
+def find_trusted_repository(folder: Path) -> Repository | None:
     """The repository that a folder belongs to, None outside of one.
 
     As Git finds it, but for bare ones, and not across file systems. InputError for one that may
@@ -114,7 +114,9 @@ def run_git(
     return completed.returncode, completed.stdout, completed.stderr.decode(errors="replace")
 
 
-def start_git(folder: Path, repository: Repository, *arguments: str) -> subprocess.Popen[bytes]:
+def start_git_with_pipes(
+    folder: Path, repository: Repository, *arguments: str
+) -> subprocess.Popen[bytes]:
     """One command of Git that is asked and answers through pipes; InputError without Git."""
     try:
         return subprocess.Popen(
@@ -165,14 +167,14 @@ def _read_trusted_repository(folder: Path) -> Repository | None:
     try:
         repository = _read_repository(folder)
         if repository is not None:
-            _check_git_folders_outside(repository)
-            _check_repository_owner(repository)
+            _require_git_folders_outside_checkout(repository)
+            _require_trusted_owner(repository)
     except OSError as problem:
         _raise_input_error(
             _REFUSED_SUMMARY, f"{folder / '.git'}: {problem.strerror}.", "Check its permissions."
         )
     if repository is not None:
-        _check_not_tracked_by_outer(repository)
+        _require_not_tracked_by_outer(repository)
     return repository
 
 
@@ -180,7 +182,7 @@ def _read_repository(folder: Path) -> Repository | None:
     """The repository whose `.git` a folder has, None where Git would look further up."""
     entry = folder / ".git"
     if entry.is_file():
-        git_dir = _find_git_file_target(entry)
+        git_dir = _read_git_file_target(entry)
     elif entry.is_dir():
         git_dir = Path(os.path.realpath(entry))
     else:
@@ -201,7 +203,7 @@ def _read_repository(folder: Path) -> Repository | None:
     return None
 
 
-def _find_git_file_target(file: Path) -> Path:
+def _read_git_file_target(file: Path) -> Path:
     """The folder that the `.git` file of a linked worktree or a submodule names."""
     with file.open("rb") as stream:
         text = os.fsdecode(stream.read(1 << 16)).rstrip("\r\n")
@@ -212,7 +214,7 @@ def _find_git_file_target(file: Path) -> Path:
     return Path(os.path.realpath(file.parent / text.removeprefix("gitdir: ")))
 
 
-def _check_git_folders_outside(repository: Repository) -> None:
+def _require_git_folders_outside_checkout(repository: Repository) -> None:
     """A folder of the checkout may hold what a pull request committed."""
     own_git_folder = repository.top / ".git"
     for folder in (repository.git_dir, repository.common_dir):
@@ -226,7 +228,7 @@ def _check_git_folders_outside(repository: Repository) -> None:
             )
 
 
-def _check_repository_owner(repository: Repository) -> None:
+def _require_trusted_owner(repository: Repository) -> None:
     """As Git checks it, which it leaves out where it is told which repository to take."""
     trusted_uids = {os.geteuid()}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
@@ -234,7 +236,7 @@ def _check_repository_owner(repository: Repository) -> None:
     top = repository.top
     for path in (top / ".git", top, repository.git_dir, repository.common_dir):
         owner = path.lstat().st_uid
-        if owner not in trusted_uids and not _is_declared_safe(top):
+        if owner not in trusted_uids and not _is_in_safe_directories(top):
             _raise_input_error(
                 _REFUSED_SUMMARY,
                 f"{path} belongs to another user (uid {owner}), who could answer for it.",
@@ -242,7 +244,7 @@ def _check_repository_owner(repository: Repository) -> None:
             )
 
 
-def _is_declared_safe(top: Path) -> bool:
+def _is_in_safe_directories(top: Path) -> bool:
     """Whether the machine's or the user's settings of Git list a folder under safe.directory."""
     arguments = ("config", "--null", "--type=path", "--get-all", "safe.directory")
     _, out, _ = run_git(top, None, *arguments)
@@ -259,11 +261,11 @@ def _is_declared_safe(top: Path) -> bool:
     return is_safe
 
 
-def _check_not_tracked_by_outer(repository: Repository) -> None:
+def _require_not_tracked_by_outer(repository: Repository) -> None:
     """A `.git` amid the files of a repository came with them, by a cache or an archive."""
     top = repository.top
     try:
-        outer = find_repository(top.parent) if top != top.parent else None
+        outer = find_trusted_repository(top.parent) if top != top.parent else None
     except InputError:
         return
     if outer is None:

@@ -11,9 +11,9 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import GatheredFiles, PackageFile, UnreadableError
 from synapse_apply.packages.entry_names import (
-    check_collisions,
-    check_name,
+    find_name_collisions,
     format_printable,
+    iter_name_errors,
     normalize_path,
 )
 from synapse_apply.packages.file_stamp import FileStamp
@@ -61,18 +61,18 @@ def gather_tree(tree: SourceTree) -> GatheredFiles:
     """Every file that the ignore rules leave in, links followed; all findings, not the first."""
     gathered = GatheredFiles()
     try:
-        _gather_folders(tree, gathered)
+        _gather_all_folders(tree, gathered)
     except TooManyPatternsError as problem:
         gathered.findings.append(problem.finding)
     gathered.entries.sort(key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
     gathered.excluded.sort()
-    gathered.findings += check_collisions(entry.path for entry in gathered.entries)
+    gathered.findings += find_name_collisions(entry.path for entry in gathered.entries)
     return gathered
 
 
-def _gather_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
+def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
     def read_ignore_file(path: str) -> str | None:
-        return read_text_file(tree, path)
+        return read_small_text_file(tree, path)
 
     def read_root_ignore_file(path: str) -> str | None:
         text = read_ignore_file(path)
@@ -104,7 +104,7 @@ def _gather_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
             elif node.kind is EntryKind.FOLDER:
                 pending_folders.append((node.path, rules))
             else:
-                _add_file(tree, node, gathered)
+                _add_file_or_finding(tree, node, gathered)
 
 
 def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
@@ -113,7 +113,7 @@ def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
     parts = path.split("/")
     for depth in range(len(parts)):
         folder = "/".join(parts[:depth])
-        rules = rules.with_folder_files(folder, lambda name: read_text_file(tree, name))
+        rules = rules.with_folder_files(folder, lambda name: read_small_text_file(tree, name))
         partial_path = "/".join(parts[: depth + 1])
         rule = rules.find_excluding_rule(partial_path, is_folder=depth + 1 < len(parts))
         if rule is not None:
@@ -121,8 +121,8 @@ def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
     return None
 
 
-def _add_file(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
-    gathered.findings += check_name(normalize_path(node.path))
+def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFiles) -> None:
+    gathered.findings += iter_name_errors(normalize_path(node.path))
     try:
         file_or_finding = resolve_file(tree, node)
     except UnreadableError as problem:
@@ -210,7 +210,7 @@ def _build_link_finding(link: TreeEntry, reason: str) -> Diagnostic:
     )
 
 
-def read_text_file(tree: SourceTree, path: str) -> str | None:
+def read_small_text_file(tree: SourceTree, path: str) -> str | None:
     """The text of a small file of the tree, None where there is none; UnreadableError."""
     node = tree.find_entry(path)
     if node is None or node.kind is EntryKind.FOLDER:
@@ -218,7 +218,7 @@ def read_text_file(tree: SourceTree, path: str) -> str | None:
     file_or_finding = resolve_file(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
-    return decode_text(path, file_or_finding.size, tree.blocks(file_or_finding))
+    return decode_small_utf8_text(path, file_or_finding.size, tree.blocks(file_or_finding))
 
 
 def read_file_bytes(tree: SourceTree, path: str) -> bytes:
@@ -251,7 +251,7 @@ def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:
     return current_entry is not None and current_entry.kind is EntryKind.FOLDER
 
 
-def decode_text(path: str, size: int, blocks: Iterator[bytes]) -> str:
+def decode_small_utf8_text(path: str, size: int, blocks: Iterator[bytes]) -> str:
     """UTF-8 text of at most 1 MiB; UnreadableError for anything else."""
     if size > _MAX_IGNORE_BYTES:
         raise UnreadableError("File too large to be read as text", f"{path} is over 1 MiB.")

@@ -12,9 +12,9 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.content import BLOCK, GatheredFiles, PackageFile, UnreadableError
 from synapse_apply.packages.entry_names import (
-    check_collisions,
-    check_name,
+    find_name_collisions,
     format_printable,
+    iter_name_errors,
     normalize_path,
 )
 
@@ -49,15 +49,17 @@ def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None
     """
     gathered = GatheredFiles()
     infos = archive.infolist()
-    gathered.findings += _check_zip_bomb(infos) if size is None else _check_total_size(infos, size)
-    gathered.findings += _check_overlaps(archive, infos)
+    gathered.findings += (
+        _iter_zip_bomb_errors(infos) if size is None else _iter_total_size_errors(infos, size)
+    )
+    gathered.findings += _iter_overlap_errors(archive, infos)
     for info in infos:
-        findings = list(_check_entry(info))
+        findings = list(_iter_entry_errors(info))
         gathered.findings += findings
         if not info.is_dir() and not findings:
             gathered.entries.append(_build_entry(archive, info, name))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
-    gathered.findings += check_collisions(entry.path for entry in gathered.entries)
+    gathered.findings += find_name_collisions(entry.path for entry in gathered.entries)
     if name:
         gathered.findings = [
             finding.with_changes(detail=f"{name}: {finding.detail}")
@@ -94,10 +96,10 @@ def _iter_entry_blocks(
         ) from None
 
 
-def _check_entry(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
+def _iter_entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
     # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
     name = info.orig_filename
-    yield from check_name(normalize_path(name.removesuffix("/") if info.is_dir() else name))
+    yield from iter_name_errors(normalize_path(name.removesuffix("/") if info.is_dir() else name))
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
     file_type = stat.S_IFMT(mode)
     if file_type and not (stat.S_ISREG(file_type) or stat.S_ISDIR(file_type)):
@@ -121,7 +123,7 @@ def _check_entry(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
         )
 
 
-def _check_total_size(infos: list[zipfile.ZipInfo], size: int) -> Iterator[Diagnostic]:
+def _iter_total_size_errors(infos: list[zipfile.ZipInfo], size: int) -> Iterator[Diagnostic]:
     total = sum(info.file_size for info in infos)
     if total != size:
         yield error_finding(
@@ -129,7 +131,7 @@ def _check_total_size(infos: list[zipfile.ZipInfo], size: int) -> Iterator[Diagn
         )
 
 
-def _check_zip_bomb(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+def _iter_zip_bomb_errors(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
     total = sum(info.file_size for info in infos)
     packed_size = sum(info.compress_size for info in infos)
     if total > _BOMB_FROM and total > _BOMB_RATIO * max(packed_size, 1):
@@ -140,7 +142,9 @@ def _check_zip_bomb(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
         )
 
 
-def _check_overlaps(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
+def _iter_overlap_errors(
+    archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]
+) -> Iterator[Diagnostic]:
     next_start = archive.start_dir
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
         entry_end = info.header_offset + _LOCAL_HEADER + info.compress_size

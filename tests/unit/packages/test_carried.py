@@ -19,7 +19,7 @@ from synapse_apply.model.ports import Packages
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages import carried_packages
 from synapse_apply.packages.carried_packages import CarriedPackages
-from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.source import zip_archive as archives
 from synapse_apply.packages.upload import SourcePackages
 
@@ -29,7 +29,7 @@ FILES = {"config.yaml": "name: x\n", "main.py": "print(1)\n"}
 
 def packed(root: Path, source: PackageSource = FOLDER) -> Package:
     """What a source holds, put into `plan` beside it."""
-    package = inspect_source(source, root)
+    package = read_source_as_package(source, root)
     with (
         zipfile.ZipFile(root / "plan", "w") as archive,
         SourcePackages({RELEASE: package}, root).open_package(RELEASE) as file,

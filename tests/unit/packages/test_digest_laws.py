@@ -18,8 +18,8 @@ from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit
 from synapse_apply.model.address import Address
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.content import compute_package_digest
-from synapse_apply.packages.entry_names import check_collisions
-from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.entry_names import find_name_collisions
+from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
@@ -33,7 +33,7 @@ blobs = some.binary(max_size=40).filter(lambda data: not data.startswith(b"versi
 paths = some.lists(parts, min_size=1, max_size=3).map("/".join)
 contents = some.dictionaries(
     paths, some.tuples(blobs, some.booleans()), min_size=1, max_size=6
-).filter(lambda tree: not check_collisions(tree))
+).filter(lambda tree: not find_name_collisions(tree))
 
 
 def lay(
@@ -66,7 +66,7 @@ def laid(tree: dict[str, tuple[bytes, bool]], **how: object) -> Iterator[Path]:
 
 def zip_of(source: PackageSource, root: Path) -> bytes:
     """The bytes that would be uploaded."""
-    with SourcePackages({RELEASE: inspect_source(source, root)}, root).open_package(
+    with SourcePackages({RELEASE: read_source_as_package(source, root)}, root).open_package(
         RELEASE
     ) as file:
         return file.read()
@@ -80,7 +80,10 @@ def test_umask_times_order_and_spelling_do_not_count(tree: dict[str, tuple[bytes
         laid(tree, form="NFC", umask=0o022, seed=1) as one,
         laid(tree, form="NFD", umask=0o077, seed=2) as other,
     ):
-        assert inspect_source(FOLDER, one).digest == inspect_source(FOLDER, other).digest
+        assert (
+            read_source_as_package(FOLDER, one).digest
+            == read_source_as_package(FOLDER, other).digest
+        )
         assert zip_of(FOLDER, one) == zip_of(FOLDER, other)
 
 
@@ -91,12 +94,12 @@ def test_folder_ref_and_zip_of_one_content_have_one_digest(
 ) -> None:
     """And the zip made from the ref is the zip made from the folder."""
     with laid(tree, form="NFC", umask=0o022, seed=3) as root:
-        package = inspect_source(FOLDER, root)
+        package = read_source_as_package(FOLDER, root)
         (root / "p.zip").write_bytes(zip_of(FOLDER, root))
-        zipped = inspect_source(ZIP, root)
+        zipped = read_source_as_package(ZIP, root)
         assert (zipped.digest, zipped.files) == (package.digest, package.files)
         commit(root)
-        assert inspect_source(AT_HEAD, root).digest == package.digest
+        assert read_source_as_package(AT_HEAD, root).digest == package.digest
         assert zip_of(AT_HEAD, root) == (root / "p.zip").read_bytes()
 
 
@@ -117,7 +120,7 @@ def test_one_byte_one_bit_or_one_name_changes_the_digest(
     digests = set()
     for one in (tree, *others):
         with laid(one, form="NFC", umask=0o022, seed=4) as root:
-            digests.add(inspect_source(FOLDER, root).digest)
+            digests.add(read_source_as_package(FOLDER, root).digest)
     assert len(digests) == 4
 
 
@@ -136,8 +139,8 @@ def test_the_digests_encoding_is_fixed() -> None:
 def test_a_package_says_what_it_holds(tmp_path: Path) -> None:
     """Paths to digests, and the sum of bytes."""
     lay(tmp_path, {"a": (b"A", False), "d/b": (b"BB", True)}, form="NFC", umask=0o022, seed=5)
-    assert inspect_source(FOLDER, tmp_path) == Package(
-        compute_package_digest(inspect_source(FOLDER, tmp_path).files),
+    assert read_source_as_package(FOLDER, tmp_path) == Package(
+        compute_package_digest(read_source_as_package(FOLDER, tmp_path).files),
         {"a": hashlib.sha256(b"A").hexdigest(), "d/b": hashlib.sha256(b"BB").hexdigest() + " x"},
         3,
         FOLDER,

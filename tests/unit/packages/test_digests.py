@@ -17,7 +17,7 @@ from unit.packages.trees import AT_HEAD, FOLDER, ZIP, commit, make_zip, write
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.digest_cache import DigestCache
-from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.source import open_source
 from synapse_apply.packages.source.folder import FolderTree
 
@@ -67,7 +67,7 @@ def looked(
 ) -> tuple[Package, bytes]:
     """A package as a run sees it that begins so many seconds from now; what it keeps."""
     digests = DigestCache(kept, day)
-    package = inspect_source(source, root, digests=digests)
+    package = read_source_as_package(source, root, digests=digests)
     digests.commit_pending(root.stat().st_dev, time.time_ns() + int(later * SECOND))
     return package, digests.encode_cache()
 
@@ -81,7 +81,7 @@ def test_a_second_run_reads_nothing(tmp_path: Path, reads: Reads, source: Packag
     first, kept = looked(source, tmp_path)
     assert sorted(reads.taken()) == ["a", "b/c"]
     again, _ = looked(source, tmp_path, kept)
-    assert again == first == inspect_source(source, tmp_path)
+    assert again == first == read_source_as_package(source, tmp_path)
     assert reads.taken() == ["a", "b/c"]  # of the look without digests
 
 
@@ -98,7 +98,7 @@ def test_age_is_that_of_the_moment_before_the_first_file(tmp_path: Path, reads: 
     write(tmp_path / "p", {"a": "x"})
     ticks = iter([0.0, 9.0])
     digests = DigestCache(b"", TODAY, lambda: next(ticks))
-    inspect_source(FOLDER, tmp_path, digests=digests)
+    read_source_as_package(FOLDER, tmp_path, digests=digests)
     digests.commit_pending(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
     looked(FOLDER, tmp_path, digests.encode_cache())
     assert reads.taken() == ["a", "a"]
@@ -109,7 +109,7 @@ def test_on_another_file_system_an_hour_is_young(tmp_path: Path, reads: Reads) -
     write(tmp_path / "p", {"a": "x"})
     for later, expected in ((3000, ["a"]), (4000, [])):
         digests = DigestCache(b"", TODAY)
-        inspect_source(FOLDER, tmp_path, digests=digests)
+        read_source_as_package(FOLDER, tmp_path, digests=digests)
         digests.commit_pending(-1, time.time_ns() + later * SECOND)
         reads.taken()
         looked(FOLDER, tmp_path, digests.encode_cache())
@@ -148,17 +148,19 @@ def test_what_changed_is_read(tmp_path: Path, change: Callable[[Path], None]) ->
     write(tmp_path / "p", {"a": "x"})
     _, kept = looked(FOLDER, tmp_path)
     change(tmp_path / "p" / "a")
-    assert looked(FOLDER, tmp_path, kept)[0] == inspect_source(FOLDER, tmp_path)
+    assert looked(FOLDER, tmp_path, kept)[0] == read_source_as_package(FOLDER, tmp_path)
 
 
 def test_a_change_between_hash_and_end_is_not_kept(tmp_path: Path) -> None:
     """What is written down is looked at once more."""
     write(tmp_path / "p", {"a": "x"})
     digests = DigestCache(b"", TODAY)
-    inspect_source(FOLDER, tmp_path, digests=digests)
+    read_source_as_package(FOLDER, tmp_path, digests=digests)
     write(tmp_path / "p", {"a": "y"})
     digests.commit_pending(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
-    assert looked(FOLDER, tmp_path, digests.encode_cache())[0] == inspect_source(FOLDER, tmp_path)
+    assert looked(FOLDER, tmp_path, digests.encode_cache())[0] == read_source_as_package(
+        FOLDER, tmp_path
+    )
 
 
 def test_an_lfs_pointer_is_told_again(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_an_lfs_pointer_is_told_again(tmp_path: Path) -> None:
     write(tmp_path / "p", {"a": "version https://git-lfs.github.com/spec/v1\n"})
     digests = DigestCache(b"", TODAY)
     with pytest.raises(InputError):
-        inspect_source(FOLDER, tmp_path, digests=digests)
+        read_source_as_package(FOLDER, tmp_path, digests=digests)
     digests.commit_pending(tmp_path.stat().st_dev, time.time_ns() + 10 * SECOND)
     with pytest.raises(InputError, match="Git LFS pointer"):
         looked(FOLDER, tmp_path, digests.encode_cache())
@@ -191,7 +193,7 @@ def test_what_nobody_asks_for_is_let_go(tmp_path: Path, reads: Reads) -> None:
     looked(FOLDER, tmp_path, late, day=TODAY + 40)
     assert reads.taken() == []
     digests = DigestCache(late, TODAY + 48)
-    inspect_source(FOLDER, tmp_path, digests=digests)
+    read_source_as_package(FOLDER, tmp_path, digests=digests)
     assert digests.is_worth_saving
 
 
@@ -245,7 +247,7 @@ def test_a_package_is_the_same_with_and_without(
             for name, content, way in run:
                 _edit(root / "p" / name, content, way)
             package, kept = looked(FOLDER, root, kept, later=10 if is_late else 0)
-            assert package == inspect_source(FOLDER, root)
+            assert package == read_source_as_package(FOLDER, root)
 
 
 def _edit(path: Path, content: bytes, way: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summaries, write
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import inspect_source, read_package_config
+from synapse_apply.packages.inspection import read_package_config, read_source_as_package
 
 
 def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
@@ -17,15 +17,15 @@ def test_the_ref_is_read_and_the_work_tree_is_not(tmp_path: Path) -> None:
     (tmp_path / "p" / "run.sh").chmod(0o755)
     commit(tmp_path)
     git(tmp_path, "tag", "v1")
-    then = inspect_source(FOLDER, tmp_path)
+    then = read_source_as_package(FOLDER, tmp_path)
     assert then.files["run.sh"].endswith(" x")
     write(tmp_path / "p", {"config.yaml": "version: 2\n"})
     commit(tmp_path)
     write(tmp_path / "p", {"config.yaml": "version: 3\n"})
     status = git(tmp_path, "status", "--porcelain=v2", "--branch")
     tagged = PackageSource("git", "p", "v1")
-    assert inspect_source(tagged, tmp_path).digest == then.digest
-    assert inspect_source(AT_HEAD, tmp_path).digest != then.digest
+    assert read_source_as_package(tagged, tmp_path).digest == then.digest
+    assert read_source_as_package(AT_HEAD, tmp_path).digest != then.digest
     assert read_package_config(tagged, tmp_path, lambda text, file: ({text: file}, {})) == (
         {"version: 1\n": "p/config.yaml at v1"}, {},
     )  # fmt: skip
@@ -40,7 +40,9 @@ def test_any_name_of_a_commit_will_do(tmp_path: Path, ref: str) -> None:
     git(tmp_path, "tag", "-a", "v1", "-m", "one")
     commit_id = git(tmp_path, "rev-parse", "HEAD")
     for name in (ref, commit_id, commit_id[:10]):
-        assert inspect_source(PackageSource("git", "p", name), tmp_path).files.keys() == {"a"}
+        assert read_source_as_package(PackageSource("git", "p", name), tmp_path).files.keys() == {
+            "a"
+        }
 
 
 def test_the_project_may_lie_below_the_repositorys_top(tmp_path: Path) -> None:
@@ -48,10 +50,15 @@ def test_the_project_may_lie_below_the_repositorys_top(tmp_path: Path) -> None:
     write(tmp_path / "deploy", {"p/a": "x", "b": "y"})
     commit(tmp_path)
     project = tmp_path / "deploy"
-    assert inspect_source(AT_HEAD, project).files.keys() == {"a"}
-    assert inspect_source(PackageSource("git", ".", "HEAD"), project).files.keys() == {"b", "p/a"}
-    assert inspect_source(PackageSource("git", "./p/", "HEAD"), project).files.keys() == {"a"}
-    assert inspect_source(PackageSource("git", ".", "HEAD"), tmp_path).files.keys() == {
+    assert read_source_as_package(AT_HEAD, project).files.keys() == {"a"}
+    assert read_source_as_package(PackageSource("git", ".", "HEAD"), project).files.keys() == {
+        "b",
+        "p/a",
+    }
+    assert read_source_as_package(PackageSource("git", "./p/", "HEAD"), project).files.keys() == {
+        "a"
+    }
+    assert read_source_as_package(PackageSource("git", ".", "HEAD"), tmp_path).files.keys() == {
         "deploy/b", "deploy/p/a",
     }  # fmt: skip
 
@@ -111,11 +118,11 @@ def test_no_hook_filter_or_variable_of_git_interferes(
     """A hook that runs us has GIT_DIR set; attributes may name filters."""
     write(tmp_path / "p", {"a": "x", ".gitattributes": "* filter=bad ident\n"})
     commit(tmp_path)
-    digest = inspect_source(FOLDER, tmp_path).digest
+    digest = read_source_as_package(FOLDER, tmp_path).digest
     git(tmp_path, "config", "filter.bad.smudge", f"touch {tmp_path}/ran; cat")
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere")
-    assert inspect_source(AT_HEAD, tmp_path).digest == digest
+    assert read_source_as_package(AT_HEAD, tmp_path).digest == digest
     assert not (tmp_path / "ran").exists()
 
 

@@ -17,7 +17,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Packages
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.packages.diff import compare_files
-from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
@@ -35,7 +35,7 @@ def test_the_file_is_sized_rewindable_and_leaves_nothing_behind(tmp_path: Path) 
     write(tmp_path / "p", {"config.yaml": "x"})
     (tmp_path / "scratch").mkdir()
     packages: Packages = SourcePackages(
-        {RELEASE: inspect_source(FOLDER, tmp_path)}, tmp_path, scratch=tmp_path / "scratch"
+        {RELEASE: read_source_as_package(FOLDER, tmp_path)}, tmp_path, scratch=tmp_path / "scratch"
     )
     with packages.open_package(RELEASE) as file:
         info = os.fstat(file.fileno())
@@ -51,7 +51,7 @@ def test_a_zip_has_fixed_facts(tmp_path: Path) -> None:
     """1980, Unix, 0644 or 0755, deflated, sorted."""
     write(tmp_path / "p", {"b": "x", "a/z": "y", "a.sh": "z"})
     (tmp_path / "p" / "a.sh").chmod(0o700)
-    with SourcePackages({RELEASE: inspect_source(FOLDER, tmp_path)}, tmp_path).open_package(
+    with SourcePackages({RELEASE: read_source_as_package(FOLDER, tmp_path)}, tmp_path).open_package(
         RELEASE
     ) as file:
         infos = zipfile.ZipFile(file).infolist()
@@ -68,7 +68,7 @@ def test_a_zip_has_fixed_facts(tmp_path: Path) -> None:
 def test_a_zip_built_elsewhere_is_sent_byte_for_byte(tmp_path: Path) -> None:
     """Its own times and order stay."""
     make_zip(tmp_path / "p.zip", {"b": b"x", "a": b"y"}, date_time=(2020, 1, 1, 1, 1, 0))  # type: ignore[arg-type]
-    with SourcePackages({RELEASE: inspect_source(ZIP, tmp_path)}, tmp_path).open_package(
+    with SourcePackages({RELEASE: read_source_as_package(ZIP, tmp_path)}, tmp_path).open_package(
         RELEASE
     ) as file:
         assert file.read() == (tmp_path / "p.zip").read_bytes()
@@ -77,7 +77,7 @@ def test_a_zip_built_elsewhere_is_sent_byte_for_byte(tmp_path: Path) -> None:
 def test_a_folder_that_changed_since_planning_is_refused(tmp_path: Path) -> None:
     """The message names what changed."""
     write(tmp_path / "p", {"a": "x", "b": "x", "c": "x"})
-    packages = SourcePackages({RELEASE: inspect_source(FOLDER, tmp_path)}, tmp_path)
+    packages = SourcePackages({RELEASE: read_source_as_package(FOLDER, tmp_path)}, tmp_path)
     write(tmp_path / "p", {"a": "other", "new": "x"})
     (tmp_path / "p" / "b").unlink()
     found = refusal(packages)
@@ -89,7 +89,7 @@ def test_a_folder_that_changed_since_planning_is_refused(tmp_path: Path) -> None
 def test_a_zip_that_changed_since_planning_is_refused(tmp_path: Path) -> None:
     """By its content."""
     make_zip(tmp_path / "p.zip", {"a": b"x"})
-    packages = SourcePackages({RELEASE: inspect_source(ZIP, tmp_path)}, tmp_path)
+    packages = SourcePackages({RELEASE: read_source_as_package(ZIP, tmp_path)}, tmp_path)
     make_zip(tmp_path / "p.zip", {"a": b"y"})
     assert refusal(packages).summary == "Package changed since it was planned"
 
@@ -98,7 +98,7 @@ def test_what_changes_while_it_is_sent_does_not_reach_the_wire(tmp_path: Path) -
     """The copy was checked, and the copy is sent."""
     make_zip(tmp_path / "p.zip", {"a": b"x"})
     before = (tmp_path / "p.zip").read_bytes()
-    with SourcePackages({RELEASE: inspect_source(ZIP, tmp_path)}, tmp_path).open_package(
+    with SourcePackages({RELEASE: read_source_as_package(ZIP, tmp_path)}, tmp_path).open_package(
         RELEASE
     ) as file:
         (tmp_path / "p.zip").write_bytes(bytes(len(before)))
@@ -109,7 +109,7 @@ def test_a_moved_ref_is_refused(tmp_path: Path) -> None:
     """HEAD may have moved since; a tag would not."""
     write(tmp_path / "p", {"a": "x"})
     commit(tmp_path)
-    packages = SourcePackages({RELEASE: inspect_source(AT_HEAD, tmp_path)}, tmp_path)
+    packages = SourcePackages({RELEASE: read_source_as_package(AT_HEAD, tmp_path)}, tmp_path)
     write(tmp_path / "p", {"a": "y"})
     commit(tmp_path)
     assert refusal(packages).summary == "Package changed since it was planned"
@@ -118,7 +118,7 @@ def test_a_moved_ref_is_refused(tmp_path: Path) -> None:
 def test_a_source_that_is_gone_or_unfit_now_is_told_with_its_release(tmp_path: Path) -> None:
     """As when it is inspected, and with the address."""
     write(tmp_path / "p", {"a": "x"})
-    packages = SourcePackages({RELEASE: inspect_source(FOLDER, tmp_path)}, tmp_path)
+    packages = SourcePackages({RELEASE: read_source_as_package(FOLDER, tmp_path)}, tmp_path)
     (tmp_path / "p" / "link").symlink_to("/etc/hostname")
     assert refusal(packages).summary == "Link cannot be followed"
     (tmp_path / "p").rename(tmp_path / "q")
@@ -139,7 +139,7 @@ def test_a_scratch_folder_that_cannot_be_written_is_explained(tmp_path: Path) ->
     """Not a traceback."""
     write(tmp_path / "p", {"a": "x"})
     packages = SourcePackages(
-        {RELEASE: inspect_source(FOLDER, tmp_path)}, tmp_path, scratch=tmp_path / "none"
+        {RELEASE: read_source_as_package(FOLDER, tmp_path)}, tmp_path, scratch=tmp_path / "none"
     )
     assert refusal(packages).summary == "Package cannot be written"
 
@@ -151,10 +151,10 @@ def test_memory_stays_constant_for_a_large_file(tmp_path: Path) -> None:
         file.truncate(64 * 1024 * 1024)
     tracemalloc.start()
     try:
-        packages = SourcePackages({RELEASE: inspect_source(FOLDER, tmp_path)}, tmp_path)
+        packages = SourcePackages({RELEASE: read_source_as_package(FOLDER, tmp_path)}, tmp_path)
         with packages.open_package(RELEASE) as made, (tmp_path / "p.zip").open("wb") as copy:
             shutil.copyfileobj(made, copy)
-        inspect_source(ZIP, tmp_path)
+        read_source_as_package(ZIP, tmp_path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -16,7 +16,7 @@ from unit.packages.trees import ZIP, change_unseen, make_zip
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
 from synapse_apply.packages.digest_cache import DigestCache
-from synapse_apply.packages.inspection import inspect_source
+from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
 
 RELEASE = Address("release", "x@1")
@@ -38,7 +38,7 @@ def packages(zipped: Path) -> SourcePackages:
 def planned(root: Path, seconds: float) -> SourcePackages:
     """The packages of a plan made so many seconds from now, without a place for copies."""
     digests = DigestCache()
-    package = inspect_source(ZIP, root, digests=digests)
+    package = read_source_as_package(ZIP, root, digests=digests)
     digests.commit_pending(root.stat().st_dev, time.time_ns() + int(seconds * 1e9))
     return SourcePackages({RELEASE: package}, root, scratch=root / "none", digests=digests)
 

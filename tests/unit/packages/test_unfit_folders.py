@@ -12,7 +12,7 @@ from unit.packages.trees import AT_HEAD, FOLDER, commit, findings, git, summarie
 from synapse_apply.model.diagnostic import Diagnostic, Position
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import inspect_source, read_package_config
+from synapse_apply.packages.inspection import read_package_config, read_source_as_package
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5\n"
 
@@ -23,10 +23,10 @@ def test_a_link_to_a_file_of_the_package_is_its_content(tmp_path: Path) -> None:
     (tmp_path / "p" / "d" / "b").symlink_to("a")
     (tmp_path / "p" / "c").symlink_to("d/../d/b")
     commit(tmp_path)
-    package = inspect_source(FOLDER, tmp_path)
+    package = read_source_as_package(FOLDER, tmp_path)
     assert len(set(package.files.values())) == 1
     assert list(package.files) == ["c", "d/a", "d/b"]
-    assert inspect_source(AT_HEAD, tmp_path).digest == package.digest
+    assert read_source_as_package(AT_HEAD, tmp_path).digest == package.digest
 
 
 @pytest.mark.parametrize("source", [FOLDER, AT_HEAD], ids=["folder", "git"])
@@ -76,7 +76,7 @@ def test_all_findings_come_at_once_with_their_place(tmp_path: Path) -> None:
     place = Position("m.yaml", 3, 1)
     source = PackageSource("folder", "p", position=place)
     with pytest.raises(InputError) as caught:
-        inspect_source(source, tmp_path, finding_context={"address": "release/x@1"})
+        read_source_as_package(source, tmp_path, finding_context={"address": "release/x@1"})
     found = caught.value.diagnostics
     assert sorted(one.summary for one in found) == [
         "Git LFS pointer in the package",
@@ -171,19 +171,19 @@ def test_a_listed_folder_outside_the_project_may_be_used(tmp_path: Path) -> None
     """allow_files says so."""
     write(tmp_path, {"project/x": "x", "else/a": "x"})
     source = PackageSource("folder", "../else")
-    assert inspect_source(source, tmp_path / "project", allow_files=["../else"]).files.keys() == {
-        "a"
-    }
+    assert read_source_as_package(
+        source, tmp_path / "project", allow_files=["../else"]
+    ).files.keys() == {"a"}
 
 
 def test_a_package_without_config_is_allowed_with_a_warning(tmp_path: Path) -> None:
     """The platform would miss it; synapse.yaml will do."""
     warnings: list[Diagnostic] = []
     write(tmp_path / "p", {"a": "x"})
-    inspect_source(FOLDER, tmp_path, warn=warnings.append)
+    read_source_as_package(FOLDER, tmp_path, warn=warnings.append)
     assert [one.summary for one in warnings] == ["Package without config.yaml"]
     write(tmp_path / "p", {"synapse.yaml": "x"})
-    inspect_source(FOLDER, tmp_path, warn=warnings.append)
+    read_source_as_package(FOLDER, tmp_path, warn=warnings.append)
     assert len(warnings) == 1
 
 
@@ -209,5 +209,5 @@ def test_the_config_is_read_through_the_given_reader(tmp_path: Path) -> None:
 
 def test_a_published_source_has_no_bytes(tmp_path: Path) -> None:
     """Neither files nor a digest."""
-    package = inspect_source(PackageSource("published"), tmp_path)
+    package = read_source_as_package(PackageSource("published"), tmp_path)
     assert (package.digest, package.files, package.size) == ("", {}, 0)

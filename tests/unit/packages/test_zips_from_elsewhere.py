@@ -12,7 +12,7 @@ import pytest
 from unit.packages.trees import FOLDER, ZIP, findings, make_zip, summaries, write
 
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import inspect_source, list_package_files
+from synapse_apply.packages.inspection import list_package_files, read_source_as_package
 from synapse_apply.packages.source import zip_archive
 
 
@@ -26,8 +26,8 @@ def test_a_plain_zip_has_the_digest_of_its_content(tmp_path: Path) -> None:
         info.external_attr = 0o100775 << 16
         made.writestr(info, "y", zipfile.ZIP_STORED)
         made.writestr("config.yaml", "x", zipfile.ZIP_DEFLATED)
-    package = inspect_source(ZIP, tmp_path)
-    assert package.digest == inspect_source(FOLDER, tmp_path).digest
+    package = read_source_as_package(ZIP, tmp_path)
+    assert package.digest == read_source_as_package(FOLDER, tmp_path).digest
     assert list_package_files(ZIP, tmp_path).included == {"config.yaml": 1, "d/a": 1}
 
 

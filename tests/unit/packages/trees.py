@@ -11,7 +11,7 @@ from pathlib import Path
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.inspection import MAX_SIZE, inspect_source
+from synapse_apply.packages.inspection import MAX_SIZE, read_source_as_package
 
 FOLDER = PackageSource("folder", "p")
 AT_HEAD = PackageSource("git", "p", "HEAD")
@@ -67,7 +67,7 @@ def findings(source: PackageSource, root: Path, max_size: int = MAX_SIZE) -> lis
     """What inspecting the source complains of; empty when it does not."""
     found: list[Diagnostic] = []
     try:
-        inspect_source(source, root, max_size)
+        read_source_as_package(source, root, max_size)
     except InputError as problem:
         found += problem.diagnostics
     assert all(one.detail and one.hint for one in found)

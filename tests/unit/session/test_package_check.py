@@ -15,7 +15,12 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.packages.rules import RULES_BY_ID
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.operations import package
-from synapse_apply.packages.content import FileContent, GatheredFiles, PackageFile, measure_files
+from synapse_apply.packages.content import (
+    FileContent,
+    GatheredFiles,
+    PackageFile,
+    hash_and_measure_files,
+)
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_sources import build_package_linter
 
@@ -233,6 +238,6 @@ def test_what_is_remembered_of_a_file_does_not_hide_what_is_in_it() -> None:
     lint = build_package_linter(PackageSource("folder", "yolo"))
     entries = [entry("a.py", f'K = "{GITHUB}"\n'.encode()), entry("large.txt", b"x" * 600_000)]
     lint.begin_package(GatheredFiles(entries))
-    measure_files(entries, cache=Knowing(), watcher=lint)
+    hash_and_measure_files(entries, cache=Knowing(), watcher=lint)
     assert read == ["a.py"]
     assert "package:secret" in {flaw.rule for flaw in lint.list_flaws()}
