@@ -1,1 +1,1 @@
-"""Plugin packages: what belongs in one, its canonical digest and its reproducible zip."""
+"""Plugin packages: which files belong in one, its canonical digest and its reproducible zip."""

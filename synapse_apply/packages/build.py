@@ -1,4 +1,4 @@
-"""A package written to a file of its own: the zip that an upload sends, to keep or to look at."""
+"""Where a package may be written as a zip file, and that it is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def build_package_zip(
     allow_files: Sequence[str] = (),
     warn: Callable[[Diagnostic], None] = lambda _finding: None,
 ) -> Package:
-    """Write the reproducible zip of a source to a path, whole or not at all.
+    """Write the reproducible zip of a source to a path, atomically; returns the package.
 
-    A zip that stands there is replaced, any other file is not. InputError for that, for what is
-    wrong with the source, and for a path inside the package itself.
+    An existing zip is replaced. InputError for any other existing file, for a path that would be
+    part of the package itself, and for errors in the source. `warn` is called with each warning.
     """
     _require_writable_zip_path(source, root, path)
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
@@ -53,6 +53,7 @@ def build_package_zip(
 
 
 def _require_writable_zip_path(source: PackageSource, root: Path, path: Path) -> None:
+    """InputError for a folder, a file that is no zip, the source itself, or a path inside it."""
     if path.is_dir():
         raise InputError(_build_unusable_path_finding(path, "it is a folder."))
     if path.exists() and not _is_zip(path):
@@ -67,7 +68,7 @@ def _require_writable_zip_path(source: PackageSource, root: Path, path: Path) ->
 
 
 def _require_zip_left_out(path: Path, folder: Path) -> None:
-    """A zip in its own folder would be a part of the next one."""
+    """InputError unless an ignore rule leaves the path out: else the next zip would contain it."""
     relative_path = path.resolve().relative_to(folder).as_posix()
     try:
         rule = find_rule_for_path(FolderTree(folder), relative_path)

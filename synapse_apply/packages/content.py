@@ -1,4 +1,4 @@
-"""The content of a package: its entries and the canonical digest over them."""
+"""What counts as the content of a package, and how its canonical digest is computed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LFS_PREFIXES = (
 
 
 class UnreadableError(Exception):
-    """A file of the package cannot be read; carries the finding."""
+    """A file of the package cannot be read; `finding` says why."""
 
     def __init__(self, summary: str, detail: str, hint: str = "") -> None:
         super().__init__(summary)
@@ -32,9 +32,9 @@ class UnreadableError(Exception):
 class PackageFile:
     """One file of a package.
 
-    `path` is relative to the package's root, NFC, with forward slashes; `size` in bytes as
-    declared; `blocks` reads the content anew, UnreadableError when it cannot. `stamp` is there
-    for a file on disk.
+    `path` is relative to the package's root, in NFC, with forward slashes; `size` is in bytes as
+    the source states it; `blocks` opens and reads the content (UnreadableError if it cannot).
+    `stamp` is set for a file on disk only.
     """
 
     path: str
@@ -46,7 +46,7 @@ class PackageFile:
 
 @frozen
 class FileContent:
-    """What a file holds: its SHA-256 in hex, its size, and whether it is a Git LFS pointer."""
+    """SHA-256 in hex and size in bytes of a file, and whether it is a Git LFS pointer."""
 
     sha256: str
     size: int
@@ -54,35 +54,40 @@ class FileContent:
 
 
 class ContentCache(Protocol):
-    """What files held when they were read before."""
+    """Remembers the content of files that were hashed before."""
 
     def find_content(self, entry: PackageFile) -> FileContent | None:
-        """None where it is not known, or may have changed since."""
+        """The remembered content; None if it is unknown or the file may have changed since."""
         ...
 
-    def store_content(self, entry: PackageFile, content: FileContent) -> None: ...
+    def store_content(self, entry: PackageFile, content: FileContent) -> None:
+        """Remember the content of a file that was hashed just now."""
+        ...
 
 
 class ContentWatcher(Protocol):
-    """Looks at what is in a package while it is read to be hashed: no file is read twice."""
+    """Inspects files while they are read for their hash, so that none is read twice."""
 
     def begin_package(self, gathered: GatheredFiles) -> None:
-        """Once, before the first file."""
+        """Called once, before the first file."""
         ...
 
     def wants_file(self, entry: PackageFile) -> bool:
-        """Whether it is to see this file, which is then held in memory."""
+        """Whether `inspect_file` shall get this file, which is then held in memory."""
         ...
 
-    def inspect_file(self, entry: PackageFile, data: bytes) -> None: ...
+    def inspect_file(self, entry: PackageFile, data: bytes) -> None:
+        """Called with the complete content of a wanted file."""
+        ...
 
 
 @dataclass(slots=True)
 class GatheredFiles:
-    """What a source holds: its files, what was left out and why, and what is wrong with it.
+    """The files of a source before they are read.
 
-    `zip_file` is the file on disk that all of it lies in; `ignore_files` the texts of those at the
-    root.
+    `excluded` has (path, rule) of what is left out, a folder's path with a slash at its end;
+    `findings` the errors; `zip_file` the zip on disk that contains all entries, None for other
+    sources; `ignore_files` the texts of the ignore files at the root, by name.
     """
 
     entries: list[PackageFile] = field(default_factory=list)
@@ -94,7 +99,10 @@ class GatheredFiles:
 
 @dataclass(slots=True)
 class MeasuredPackage:
-    """`files` maps each path to `SHA256HEX` or `SHA256HEX x`; `size` is the sum in bytes."""
+    """`files` maps each path to `SHA256HEX`, or `SHA256HEX x` for an executable file.
+
+    `size` is the sum of all sizes in bytes.
+    """
 
     files: dict[str, str] = field(default_factory=dict)
     size: int = 0
@@ -102,13 +110,13 @@ class MeasuredPackage:
 
 
 def compute_package_digest(files: Mapping[str, str]) -> str:
-    """`pkg1:sha256:HEX` over canonical content, never over the bytes of a zip.
+    """The digest `pkg1:sha256:HEX` of a package's files; `files` is as in `MeasuredPackage`.
 
-    The bytes that are hashed: `synapse-apply package 1` and a zero byte; the number of files (8
-    bytes, big endian); then for each file, in the order of its path's UTF-8 bytes: the length of
-    the path in bytes (8 bytes, big endian), the path (NFC, UTF-8), `x` when it is executable else
-    `-`, and the 32 bytes of the SHA-256 of its content. Times, owners, other permission bits,
-    empty folders and the order of files do not count.
+    These bytes are hashed: `synapse-apply package 1` and a zero byte; the number of files (8 bytes,
+    big endian); then for each file, in the order of its path's UTF-8 bytes: the length of the path
+    in bytes (8 bytes, big endian), the path (NFC, UTF-8), `x` if it is executable else `-`, and the
+    32 bytes of the SHA-256 of its content. Times, owners, other permission bits, empty folders,
+    the order of files and the encoding of a zip have no influence.
     """
     package_hash = hashlib.sha256(b"synapse-apply package 1\0" + len(files).to_bytes(8, "big"))
     for path_bytes, path in sorted((path.encode(), path) for path in files):
@@ -125,9 +133,10 @@ def hash_and_measure_files(
     cache: ContentCache | None = None,
     watcher: ContentWatcher | None = None,
 ) -> MeasuredPackage:
-    """Read every file once; `write` sees the blocks that are hashed, as they pass.
+    """Read each file once and hash it; errors are collected in `findings`.
 
-    What `cache` has is not read, unless it is to be written or `watcher` is to see it.
+    `write` gets the blocks that are hashed and must consume them. A file known to `cache` is not
+    read, unless `write` or `watcher` needs its content.
     """
     measured = MeasuredPackage()
     for entry in entries:
@@ -148,6 +157,7 @@ def hash_and_measure_files(
             EXECUTABLE_SUFFIX if entry.is_executable else ""
         )
         measured.size += content.size
+        # A pointer would be published in place of the file, and fail only when it is used.
         if content.is_pointer:
             measured.findings.append(
                 error_finding(
@@ -169,7 +179,7 @@ def _collect_blocks_for_watcher(
 def read_and_hash_file(
     entry: PackageFile, write: Callable[[PackageFile, Iterator[bytes]], None] | None = None
 ) -> FileContent:
-    """One file read to its end; UnreadableError."""
+    """Read a file to its end and hash it; `write` must consume the blocks. UnreadableError."""
     reader = _HashingReader(entry)
     if write is not None:
         write(entry, reader.iter_hashed_blocks())
@@ -180,7 +190,7 @@ def read_and_hash_file(
 
 
 class _HashingReader:
-    """Hashes blocks on their way through."""
+    """Hashes the blocks of one file while another consumer iterates over them."""
 
     def __init__(self, entry: PackageFile) -> None:
         self._entry = entry
@@ -189,6 +199,7 @@ class _HashingReader:
         self.first_bytes = b""
 
     def iter_hashed_blocks(self) -> Iterator[bytes]:
+        """The blocks of the file; UnreadableError if it is larger than the source stated."""
         for block in self._entry.blocks():
             self._hash.update(block)
             self.size += len(block)
@@ -203,6 +214,7 @@ class _HashingReader:
             yield block
 
     def build_content(self) -> FileContent:
-        """A Git LFS pointer has under 1024 bytes (git-lfs docs, spec.md)."""
+        """The hash and size of what has been iterated over."""
+        # A Git LFS pointer has less than 1024 bytes (git-lfs, docs/spec.md).
         is_pointer = self.size < 1024 and self.first_bytes.startswith(_LFS_PREFIXES)
         return FileContent(self._hash.hexdigest(), self.size, is_pointer)

@@ -1,8 +1,9 @@
-"""What changed between two contents of a package."""
+"""Which files differ between two contents of a package, and in what."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import EXECUTABLE_SUFFIX
@@ -10,10 +11,9 @@ from synapse_apply.packages.content import EXECUTABLE_SUFFIX
 
 @frozen
 class FileChange:
-    """One path that differs. `verb` is added, removed or changed.
+    """One path that differs; `verb` is added, removed or changed.
 
-    `content`: its bytes differ. `executable` is what its executable bit became, None where it is
-    what it was.
+    `content`: the bytes differ. `executable` is the new executable bit, None if it is unchanged.
     """
 
     path: str
@@ -22,11 +22,17 @@ class FileChange:
     executable: bool | None = None
 
 
-def compare_files(
-    old: Mapping[str, str], new: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """(added, removed, changed) paths of two `Package.files`, each sorted."""
-    return (
+class PathDifferences(NamedTuple):
+    """Paths that are in one of two packages only, or differ; each tuple is sorted."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def compare_files(old: Mapping[str, str], new: Mapping[str, str]) -> PathDifferences:
+    """Compare two `Package.files` by content and executable bit."""
+    return PathDifferences(
         tuple(sorted(new.keys() - old.keys())),
         tuple(sorted(old.keys() - new.keys())),
         tuple(sorted(path for path in old.keys() & new.keys() if old[path] != new[path])),
@@ -34,7 +40,7 @@ def compare_files(
 
 
 def list_file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FileChange, ...]:
-    """Every path that differs between two `Package.files`, by path."""
+    """Each path that differs between two `Package.files`, sorted by path."""
     added, removed, changed = compare_files(old, new)
     differences = [
         FileChange(path, "added", executable=_is_executable(new[path]) or None) for path in added

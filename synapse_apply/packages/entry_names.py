@@ -1,8 +1,8 @@
-"""Which names may stand in a package, on every system it may be unpacked on.
+"""Which file names a package may have, on every system it may be unpacked on.
 
-A name is an error where it is dangerous anywhere or deceives who reads it: in a review, a name
-with characters that are not seen, or that reorder a line, passes for another. One that only
-Windows cannot have is a warning, since most agents are no Windows machines.
+A name is an error if it is dangerous on any system or misleads a reader: in a review, a name with
+invisible characters, or ones that reorder a line, looks like another one. A name that only Windows
+does not allow is a warning, since few agents run on Windows.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_BYTES, _MAX_PART_BYTES = 4096, 255
-# Letters and marks that show as nothing. All of category Cf does: bidi controls, zero-width
-# characters, byte order marks, tags.
+# Letters and marks without a glyph, in addition to the categories below. Cf contains bidi controls,
+# zero-width characters, byte order marks and tags; Zl and Zp are line and paragraph separators.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _INVISIBLE_CATEGORIES = frozenset(("Cf", "Zl", "Zp"))
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
@@ -27,14 +27,14 @@ _DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_NUMBERE
 
 
 def normalize_path(path: str) -> str:
-    """The path in NFC: systems disagree on how accents and Hangul are spelled."""
+    """The path in NFC, since systems store accents and Hangul in different forms."""
     return unicodedata.normalize("NFC", path)
 
 
 # Names that deceive are errors, because they pass a review; names that Windows cannot have are
 # warnings, because they concern only agents that most do not have.
 def iter_name_errors(path: str) -> Iterator[Diagnostic]:
-    """What makes a path unfit or dangerous to unpack; nothing for a good one."""
+    """An error for each reason why a path is dangerous to unpack, or misleading."""
     for fault in _iter_name_faults(path):
         yield error_finding(
             "Unsafe name in the package",
@@ -44,14 +44,14 @@ def iter_name_errors(path: str) -> Iterator[Diagnostic]:
 
 
 def format_printable(path: str) -> str:
-    """The path, quoted and escaped where a terminal could be misled by it."""
+    """The path as it is, or quoted with escapes if it could mislead on a terminal."""
     return (
         path if path and path.isprintable() and not _INVISIBLE.intersection(path) else ascii(path)
     )
 
 
 def describe_windows_name_fault(path: str) -> str:
-    """Why Windows cannot have a file of this name, "" where it can."""
+    """Why Windows does not allow this path, as a phrase; "" if it does."""
     for part in path.split("/"):
         if part.partition(".")[0].rstrip(" ").upper() in _DEVICES:
             return "is the name of a device"
@@ -89,7 +89,10 @@ def _is_invisible(char: str) -> bool:
 
 
 def find_name_collisions(paths: Iterable[str]) -> list[Diagnostic]:
-    """Pairs of paths that are one file on some system: by case, or as a file and a folder."""
+    """An error for each two paths that are the same file on some system.
+
+    That is by case or Unicode form, or since one is a file where the other needs a folder.
+    """
     findings: list[Diagnostic] = []
     files: dict[str, str] = {}
     for path in paths:
@@ -107,8 +110,10 @@ def find_name_collisions(paths: Iterable[str]) -> list[Diagnostic]:
 
 
 def _fold_for_comparison(path: str) -> str:
-    # Windows drops what a part ends in.
+    """The path in the form in which case-insensitive systems compare it."""
+    # Windows drops dots and spaces at the end of a part.
     trimmed_path = "/".join(part.rstrip(". ") or part for part in path.split("/"))
+    # Case folding may undo the normal form, so that it is applied again (Unicode, D145).
     return normalize_path(normalize_path(trimmed_path).casefold())
 
 

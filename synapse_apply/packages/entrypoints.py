@@ -1,10 +1,14 @@
-"""Entrypoints of actions, and the modules that code imports: whether they are in the package."""
+"""Which file of a package an entrypoint or an import refers to.
+
+Code is searched by regular expressions and never parsed or imported: it may be broken, or written
+for another Python version.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
@@ -17,13 +21,16 @@ _IMPORT = re.compile(
 )
 _NAME = re.compile(r"[^\W\d]\w*")
 _PYTHON_SUFFIX = ".py"
-# What Python also imports.
+# Other files that Python imports as modules.
 _BINARY_SUFFIXES = (".so", ".pyd", ".pyc")
 
 
 @frozen
 class Entrypoint:
-    """An action's entrypoint: the dotted module, the name in it, and the field it stands in."""
+    """The entrypoint of an action; `path` is its field in config.yaml.
+
+    `text` is what is written there; `module` (dotted) and `name` are "" if it has another form.
+    """
 
     action: str
     text: str
@@ -37,7 +44,7 @@ class Entrypoint:
 
 
 def iter_entrypoints(config: Mapping[str, Any]) -> Iterator[Entrypoint]:
-    """Those of a config.yaml; of an action without one, an empty text."""
+    """The entrypoint of each action in a config.yaml, with `text` "" for an action without one."""
     actions = config.get("actions")
     for action, value in actions.items() if isinstance(actions, Mapping) else ():
         if not isinstance(value, Mapping):
@@ -53,7 +60,7 @@ def iter_entrypoints(config: Mapping[str, Any]) -> Iterator[Entrypoint]:
 
 
 def find_module_file(module: str, files: Collection[str]) -> str | None:
-    """The file of a package that a dotted module is, None where it has none."""
+    """The file in the package that Python would import for a dotted module, None without one."""
     base = module.replace(".", "/")
     names = [base + _PYTHON_SUFFIX, f"{base}/__init__{_PYTHON_SUFFIX}"]
     names += [base + ending for ending in _BINARY_SUFFIXES]
@@ -61,7 +68,7 @@ def find_module_file(module: str, files: Collection[str]) -> str | None:
 
 
 def find_top_level_modules(files: Collection[str]) -> frozenset[str]:
-    """The first parts of all modules that a package has."""
+    """The names of the folders and modules at the package's root that contain Python code."""
     modules = {
         path.partition("/")[0].removesuffix(_PYTHON_SUFFIX)
         for path in files
@@ -71,7 +78,7 @@ def find_top_level_modules(files: Collection[str]) -> frozenset[str]:
 
 
 def may_define_name(text: str, name: str) -> bool:
-    """Whether a name may be in a module with this text: it occurs there, or all of another's do."""
+    """Whether a module with this text may define a name: it occurs in it, or could come by `*`."""
     return (
         re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
         or "import *" in text
@@ -80,10 +87,17 @@ def may_define_name(text: str, name: str) -> bool:
     )
 
 
-def iter_imported_modules(text: str, path: str) -> Iterator[tuple[str, int]]:
-    """(path without its ending, offset) of each module that a file of a package imports.
+class ImportedModule(NamedTuple):
+    """A module by its path in the package, without an ending, and the offset of the import."""
 
-    It is where the module would be in the package, wherever Python finds it.
+    path: str
+    offset: int
+
+
+def iter_imported_modules(text: str, path: str) -> Iterator[ImportedModule]:
+    """Each module that the file at `path` may import, as if it were in the package.
+
+    `from a import b` gives `a` and `a/b`, since `b` may be a module.
     """
     package = path.rpartition("/")[0]
     for match in _IMPORT.finditer(text):
@@ -91,14 +105,17 @@ def iter_imported_modules(text: str, path: str) -> Iterator[tuple[str, int]]:
             for part in match["modules"].split(","):
                 parts = part.split()
                 if parts:
-                    yield parts[0].strip(".").replace(".", "/"), match.start()
+                    module_path = parts[0].strip(".").replace(".", "/")
+                    yield ImportedModule(module_path, match.start())
             continue
         module = match["module"]
         dot_count = len(module) - len(module.lstrip("."))
+        # One dot is the file's own package, each further dot the one above.
         folder = package.split("/") if dot_count and package else []
         if dot_count > 1:
             folder = folder[: max(len(folder) - dot_count + 1, 0)]
         module_path = "/".join([*folder, *filter(None, module.strip(".").split("."))])
-        yield module_path, match.start()
+        yield ImportedModule(module_path, match.start())
         for name in _NAME.findall(match["names"]):
-            yield (f"{module_path}/{name}" if module_path else name), match.start()
+            name_path = f"{module_path}/{name}" if module_path else name
+            yield ImportedModule(name_path, match.start())

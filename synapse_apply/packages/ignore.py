@@ -1,9 +1,9 @@
-"""What is left out of a package, and the rule that left it out.
+"""Which paths are left out of a package, and by which rule.
 
-The rules are Git's: the last pattern of a file that matches decides, `!` takes back, a slash
-anchors, and nothing below a folder that is left out comes back. Of the files, `.synapseignore`
-goes before `.gitignore`, and the one in the nearest folder before those above it; the built-in
-patterns come last, so that a line such as `!dist/` brings back what they leave out.
+The rules are Git's: the last matching pattern of a file decides, `!` includes again, a slash
+anchors, and nothing below a left-out folder can be included again. `.synapseignore` takes
+precedence over `.gitignore`, and a file in a nearer folder over those above it. The built-in
+patterns come last, so that a line such as `!dist/` includes what they leave out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple
 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.content import UnreadableError
@@ -19,10 +20,10 @@ from synapse_apply.packages.wildmatch import IgnorePattern, parse_pattern
 
 IGNORE_FILES = (".synapseignore", ".gitignore")
 
-# No pattern brings these back: they hold credentials, and our state with its key.
+# No pattern includes these: they contain credentials, and our state with its key.
 NEVER_PACKAGED = (".git", ".synapse-apply")
 
-# The platform's own publishing leaves these out (synapse-api.md, section d), and ours.
+# The platform's own publisher leaves these out (synapse-api.md, section d).
 BUILT_IN_PATTERNS = """
 __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env env
 .gitignore .gitattributes .gitmodules .synapseignore .svn .hg .idea .vscode *.swp *.swo
@@ -31,23 +32,25 @@ __pycache__ *.pyc *.pyo *.pyd .python-version *.egg-info *.egg .venv venv .env e
 """.split()  # noqa: SIM905 - one a line would hide the comparison
 
 
-# What a checkout may ask for: more is no honest project's, and would take minutes.
+# Limits for a checkout that is not trusted: no usual project exceeds them, and matching more would
+# take minutes.
 _MAX_WILDCARD_CHARS = 128 * 1024  # characters of patterns that are more than a name
 _MAX_COMPARISONS = 50_000_000  # pairs of a pattern and a path
 
 
 class TooManyPatternsError(UnreadableError):
-    """The ignore files of one package ask for more than is done for them."""
+    """The ignore files of one package exceed the limits on matching."""
 
 
 @dataclass(slots=True)
 class _RuleCost:
-    """What reading and asking the rules of one package has taken."""
+    """Counts the work that the rules of one package have caused."""
 
     wildcard_chars: int = 0
     comparisons: int = 0
 
     def add_within_limits(self, *, wildcard_chars: int = 0, comparisons: int = 0) -> None:
+        """Add to the counts; TooManyPatternsError above a limit."""
         self.wildcard_chars += wildcard_chars
         self.comparisons += comparisons
         if self.wildcard_chars > _MAX_WILDCARD_CHARS:
@@ -65,11 +68,18 @@ def _build_too_many_error(detail: str) -> TooManyPatternsError:
     return TooManyPatternsError("Too many ignore patterns in the package", detail, hint)
 
 
+class IgnoreDecision(NamedTuple):
+    """Whether a path is left out, and the rule that decided: `FILE:LINE: PATTERN`."""
+
+    excludes: bool
+    rule: str
+
+
 @frozen
 class _IgnoreFile:
-    """One ignore file; `base` is its folder with a slash at the end, or empty.
+    """A parsed ignore file; `base` is its folder with a slash at the end, "" at the root.
 
-    `patterns` holds (index of its line, pattern).
+    `patterns` has (index of the line, pattern). The built-in patterns have no `name`.
     """
 
     name: str
@@ -77,8 +87,8 @@ class _IgnoreFile:
     lines: tuple[str, ...]
     patterns: tuple[tuple[int, IgnorePattern], ...]
 
-    def find_decision(self, path: str) -> tuple[bool, str] | None:
-        """(left out?, rule) or None when no pattern matches; a folder's path ends in a slash."""
+    def find_decision(self, path: str) -> IgnoreDecision | None:
+        """The decision of the last matching pattern, None without one; a folder ends in a slash."""
         if not path.startswith(self.base):
             return None
         is_folder = path.endswith("/")
@@ -87,13 +97,15 @@ class _IgnoreFile:
             if pattern.matches(name, is_folder=is_folder):
                 line = self.lines[index].strip()
                 rule_source = f"{self.base}{self.name}:{index + 1}" if self.name else "built in"
-                return pattern.excludes, f"{rule_source}: {line}"
+                return IgnoreDecision(pattern.excludes, f"{rule_source}: {line}")
         return None
 
 
 def _parse_ignore_file(
     name: str, base: str, text: str, cost: _RuleCost | None = None
 ) -> _IgnoreFile:
+    """Parse the text of an ignore file; ValueError for a pattern that is too long."""
+    # Paths are matched in NFC, and so must be the patterns.
     lines = tuple(normalize_path(text).split("\n"))
     patterns: list[tuple[int, IgnorePattern]] = []
     for index, line in enumerate(lines):
@@ -111,15 +123,19 @@ def _parse_built_in_patterns() -> _IgnoreFile:
 
 @frozen
 class IgnoreRules:
-    """The rules that hold in one folder, the strongest first."""
+    """The rules that apply in one folder, in order of precedence.
+
+    `cost` is shared by the rules of all folders of one package.
+    """
 
     files: tuple[_IgnoreFile, ...] = ()
     cost: _RuleCost = field(default_factory=_RuleCost, compare=False, repr=False)
 
     def with_folder_files(self, folder: str, read: Callable[[str], str | None]) -> IgnoreRules:
-        """The rules inside a folder; `read` gives the text of an ignore file there, or None.
+        """The rules inside a folder: these and its own ignore files.
 
-        UnreadableError for a pattern that is too long, TooManyPatternsError for too many.
+        `read` gives the text of the ignore file at a path, None without one. UnreadableError for a
+        pattern that is too long, TooManyPatternsError for too many.
         """
         base = f"{folder}/" if folder else ""
         ignore_files = list(self.files)
@@ -140,7 +156,10 @@ class IgnoreRules:
         return IgnoreRules(tuple(ignore_files), self.cost)
 
     def find_excluding_rule(self, path: str, *, is_folder: bool = False) -> str | None:
-        """The rule that leaves a path out, None when it stays. Parents are the caller's part."""
+        """The rule that leaves a path out, None if it stays.
+
+        The folders above it are not checked: the caller does not descend into one that is left out.
+        """
         if path.rpartition("/")[2] in NEVER_PACKAGED:
             return "never part of a package"
         name = path + "/" if is_folder else path
@@ -148,5 +167,5 @@ class IgnoreRules:
         for ignore_file in (*self.files, _parse_built_in_patterns()):
             decision = ignore_file.find_decision(name)
             if decision is not None:
-                return decision[1] if decision[0] else None
+                return decision.rule if decision.excludes else None
         return None

@@ -1,4 +1,4 @@
-"""A package source looked at: its content, its config.yaml, and what is left out of it."""
+"""Which errors and warnings a package source has, and its content, config.yaml and file list."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from synapse_apply.packages.zip_writer import write_reproducible_zip
 MAX_SIZE = 4 * 1024**3
 _MAX_NAMES = 5
 
-# (text, name of the file for messages) -> (the mapping, its positions); raises InputError.
+# (text of config.yaml, its label for messages) -> (its mapping, positions by path); InputError.
 ConfigReader = Callable[[str, str], tuple[Mapping[str, Any], Mapping[Any, Any]]]
 
 
 @frozen
 class PackageListing:
-    """`included` maps a path to its size in bytes; `excluded` holds (path, rule), by path.
+    """`included` maps each path to its size in bytes; `excluded` has (path, rule), sorted by path.
 
-    A folder that was left out stands for all below it and ends in a slash.
+    A left-out folder ends in a slash and stands for all below it.
     """
 
     included: Mapping[str, int]
@@ -56,12 +56,12 @@ def read_source_as_package(
     digests: DigestCache | None = None,
     watcher: ContentWatcher | None = None,
 ) -> Package:
-    """What a source holds now, read once and hashed, where `digests` does not know it.
+    """Read and hash a source as it is now; files known to `digests` are not read.
 
-    `root` is the project's folder, `max_size` in bytes, `finding_context` what each finding is told
-    of its place (address, position, target ...), `allow_files` sources outside the project, `warn`
-    takes findings that are no error, `watcher` looks at what is read. A `published` source has no
-    digest and no files. InputError carries every finding.
+    `root` is the project's folder; `max_size` is in bytes; `finding_context` has fields that are
+    set on each finding (address, position, target, ...); `allow_files` are sources that may be
+    outside of the project; `warn` is called with each warning; `watcher` inspects the files read.
+    A `published` source has no digest and no files. InputError has all errors of the source.
     """
     finding_fields = {"position": source.position} | dict(finding_context or {})
     try:
@@ -85,9 +85,9 @@ def read_source_as_package(
 def read_package_config(
     source: PackageSource, root: Path, reader: ConfigReader, *, allow_files: Sequence[str] = ()
 ) -> tuple[Mapping[str, Any], Mapping[Any, Any]] | None:
-    """The package's config.yaml (or synapse.yaml) as `reader` reads it; None without one.
+    """The package's config.yaml (or synapse.yaml) as `reader` parses it; None without one.
 
-    InputError when the source cannot be read, and the reader's own.
+    InputError if the source cannot be read, or from `reader`.
     """
     config_source = read_config_text(source, root, allow_files)
     return None if config_source is None else reader(*config_source)
@@ -96,9 +96,9 @@ def read_package_config(
 def list_package_files(
     source: PackageSource, root: Path, *, allow_files: Sequence[str] = ()
 ) -> PackageListing:
-    """What goes into the package and what does not, with the rule; nothing is hashed.
+    """Which files are in the package and which are left out, by which rule; nothing is hashed.
 
-    InputError carries every finding about names and links.
+    InputError has all errors about names and links.
     """
     with open_source(source, root, allow_files) as gathered:
         if gathered.findings:
@@ -116,12 +116,14 @@ def measure_or_raise_all_errors(
     digests: DigestCache | None = None,
     watcher: ContentWatcher | None = None,
 ) -> MeasuredPackage:
-    """The content measured, and written to `out` as a zip; InputError with all that is wrong.
+    """Hash and measure the files, and write them to `out` as a zip, if given.
 
-    With `digests` what it knows is not read, unless it is to be written or `watcher` asks for it.
+    InputError has all errors of the source, the size limit in bytes included. A file known to
+    `digests` is not read, unless `out` or `watcher` needs its content.
     """
     findings = [*gathered.findings, *_find_size_errors(gathered, max_size, source)]
-    # An entry that was refused is never unpacked, and a zip of less than all is no use.
+    # An entry of a zip that was refused is never unpacked, and an incomplete zip is never written.
+    # Any other source is read on, so that all its errors are reported at once.
     if findings and (source.kind == FILE or out is not None):
         raise InputError(*findings)
     if out is not None:
@@ -143,6 +145,7 @@ def measure_or_raise_all_errors(
 def _find_size_errors(
     gathered: GatheredFiles, max_size: int, source: PackageSource
 ) -> list[Diagnostic]:
+    """The error for a package that is too large, or that has no file; [] for another one."""
     total = sum(entry.size for entry in gathered.entries)
     if total > max_size:
         largest = max(gathered.entries, key=lambda entry: entry.size)
@@ -171,7 +174,10 @@ def _find_size_errors(
 def iter_package_warnings(
     source: PackageSource, measured: MeasuredPackage, *, is_linted: bool = False
 ) -> Iterator[Diagnostic]:
-    """What is odd about a package and no error; what the lint tells by its rules is left to it."""
+    """Warnings about a package: names that Windows does not allow, a missing config.yaml.
+
+    With `is_linted` the latter is left to the lint, which reports it by its own rule.
+    """
     unfit_names = [
         (path, fault) for path in measured.files if (fault := describe_windows_name_fault(path))
     ]

@@ -1,7 +1,7 @@
-"""A package's files as the platform will find them: entrypoints, secrets, what is left out.
+"""Which flaws the lint reports in a package: entrypoints, secrets, requirements, left-out modules.
 
-All of it is seen while the package is hashed. Text files of at most 512 KiB are looked into; what
-holds a zero byte is no text.
+Files are inspected while the package is hashed. Only text files of at most 512 KiB are; a file with
+a zero byte is not a text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
@@ -38,7 +38,7 @@ from synapse_apply.packages.publisher import PublisherRules
 from synapse_apply.packages.source.open_source import CONFIG_FILES, FILE, label_package_file
 
 _MAX_TEXT_SIZE, _MAX_CONFIG_SIZE = 512 * 1024, 1024 * 1024
-# So many bytes of code are kept to follow imports in it.
+# Characters of Python code that are kept in memory to look for imports.
 _MAX_CODE_SIZE = 16 * 1024 * 1024
 _MAX_FLAWS_PER_RULE = 20
 _MAX_NAMES = 5
@@ -57,7 +57,7 @@ _BINARY_FILE = re.compile(
 
 
 class LintableConfig(Protocol):
-    """A config.yaml that was read."""
+    """A parsed config.yaml with positions by path, and what is wrong with its YAML and fields."""
 
     @property
     def value(self) -> Mapping[str, Any]: ...
@@ -69,34 +69,41 @@ class LintableConfig(Protocol):
     def flaws(self) -> tuple[PackageFlaw, ...]: ...
 
 
-# (bytes, name of the file for messages) -> what it says.
+# (content of config.yaml, its label for messages) -> the parsed config.
 ReadConfig = Callable[[bytes, str], LintableConfig]
+
+
+class LeftOutModule(NamedTuple):
+    """The path of a left-out file or folder, and the rule that leaves it out."""
+
+    path: str
+    rule: str
 
 
 @frozen
 class _LeftOutPaths:
-    """What is no part of the package, by path; a folder's ends in a slash."""
+    """The rule by each path that is left out of the package; a folder's path ends in a slash."""
 
     rules: Mapping[str, str]
 
-    def find_left_out_module(self, module: str) -> tuple[str, str] | None:
-        """(path, rule) where a module, named by its path without an ending, is left out."""
+    def find_left_out_module(self, module: str) -> LeftOutModule | None:
+        """Which left-out path contains a module, given by its path without an ending; else None."""
         parts = module.split("/")
         prefix = ""
         for part in parts:
             prefix += part
             for path in (f"{prefix}/", f"{prefix}.py"):
                 if path in self.rules:
-                    return path, self.rules[path]
+                    return LeftOutModule(path, self.rules[path])
             prefix += "/"
         return None
 
 
 @dataclass(slots=True)
 class PackageLint:
-    """Watches one package being read; `list_flaws` is all that it is against, when that is done.
+    """The ContentWatcher that lints one package; call `list_flaws` after all files were read.
 
-    `config_findings` are then those of the YAML of its config.yaml.
+    `config_findings` then has the errors in the YAML of its config.yaml.
     """
 
     source: PackageSource
@@ -119,13 +126,14 @@ class PackageLint:
         self._file_sizes = {entry.path: entry.size for entry in gathered.entries}
         self._config_name = choose_config_file(self._file_sizes)
         self._left_out = _LeftOutPaths(dict(gathered.excluded))
-        if self.source.kind != FILE:  # which anybody publishes as it is
+        # A zip is published as it is, whatever its ignore files say.
+        if self.source.kind != FILE:
             self._publisher_rules = PublisherRules(
                 map(gathered.ignore_files.get, _PUBLISHER_IGNORE_FILES, ("", ""))
             )
 
     def _find_excluding_publisher_pattern(self, path: str) -> str | None:
-        """The pattern by which the platform's publisher leaves a file out."""
+        """The pattern by which the platform's own publisher leaves a file out, else None."""
         return self._publisher_rules.find_excluding_pattern(path) if self._publisher_rules else None
 
     def wants_file(self, entry: PackageFile) -> bool:
@@ -149,7 +157,10 @@ class PackageLint:
             self._code_by_path[entry.path] = text
 
     def list_flaws(self) -> list[PackageFlaw]:
-        """All of them; of each rule the first few, the last of which counts the others."""
+        """All flaws by position, at most 20 of each rule, the last of which counts the others.
+
+        A text that would quote a well-known secret is withheld.
+        """
         all_flaws = [*self._iter_config_flaws(), *self._flaws, *self._iter_import_flaws()]
         sorted_flaws = sorted(
             dict.fromkeys(map(redact_secret_in_flaw, all_flaws)), key=_build_sort_key
@@ -163,6 +174,7 @@ class PackageLint:
         return Position(self._label_file(path), line, column)
 
     def _iter_config_flaws(self) -> Iterator[PackageFlaw]:
+        """Parse config.yaml and check all that it refers to; sets `config_findings`."""
         yield from self._iter_config_name_flaws()
         if self._config_bytes is None:
             return
@@ -223,7 +235,10 @@ class PackageLint:
             )
 
     def _iter_environment_flaws(self, config: LintableConfig) -> Iterator[PackageFlaw]:
-        """Environment variables: their names say what they are, however YAML writes them."""
+        """Environment variables in config.yaml whose name and value look like a secret.
+
+        The search in the text cannot find them all, since YAML may write a value in several ways.
+        """
         text = (self._config_bytes or b"").decode("utf-8", "replace")
         file = self._label_file(self._config_name)
         positions = [flaw.position for flaw in self._flaws if flaw.position is not None]
@@ -248,6 +263,7 @@ class PackageLint:
                 )
 
     def _iter_requirement_flaws(self, text: str) -> Iterator[PackageFlaw]:
+        """Requirements without a pinned version; also remembers the names of the libraries."""
         parsed = list(requirements.iter_requirements(text))
         self._libraries = frozenset(
             requirement.name.lower().replace("-", "_") for requirement in parsed
@@ -309,6 +325,7 @@ class PackageLint:
             yield build_flaw(
                 "entrypoint-missing", f"{detail}`{entrypoint.module}` in {self.source}"
             )
+        # The SDK is always installed; a required library may contain the entrypoint.
         elif top_module not in self._libraries and top_module != _SDK_MODULE:
             detail = (
                 f"{entrypoint_text} of action `{entrypoint.action}`: `{top_module}` is not "
@@ -330,12 +347,13 @@ class PackageLint:
                 yield PackageFlaw("package:dockerfile-missing", detail, "", position, field_path)
 
     def _iter_import_flaws(self) -> Iterator[PackageFlaw]:
-        """Modules that code imports and that are, or may be, left out; each once."""
+        """Imported modules that a rule, or the platform's publisher, leaves out; each once."""
         excluded_patterns = {
             path: pattern
             for path in self._code_by_path
             if (pattern := self._find_excluding_publisher_pattern(path)) is not None
         }
+        # Searching all code for imports takes long; usually nothing is left out.
         if not self._left_out.rules and not excluded_patterns:
             return
         named_modules: set[str] = set()
@@ -361,7 +379,10 @@ class PackageLint:
 
 
 def choose_config_file(files: Mapping[str, int]) -> str:
-    """The file that counts as config.yaml, "" where there is none."""
+    """The path of the file that the platform takes for config.yaml, "" if there is none.
+
+    Without one at the root it takes the file with the shortest path that ends in `config.yaml`.
+    """
     for name in CONFIG_FILES:
         if name in files:
             return name
@@ -394,7 +415,7 @@ def _build_sort_key(flaw: PackageFlaw) -> tuple[str, int, int]:
 
 
 def redact_secret_in_flaw(flaw: PackageFlaw) -> PackageFlaw:
-    """The same flaw; without its words where they would quote a secret of a well-known form."""
+    """The flaw, without detail, hint and path if these would quote a well-known secret."""
     if not contains_known_secret(f"{flaw.detail} {flaw.hint} {flaw.path}"):
         return flaw
     return PackageFlaw(flaw.rule, NOT_SHOWN_TEXT, "", flaw.position)

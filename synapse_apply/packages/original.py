@@ -1,4 +1,4 @@
-"""A zip sent as it lies there, without a copy: hashed as it is read, cut short if it changed."""
+"""How a zip is sent without a copy: hashed while read, its last block withheld if it changed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from synapse_apply.model.errors import InputError
 # given out only when all of them had the planned digest. A zip that was written within 2 s before
 # the plan is copied instead, because its time could not show another write.
 class OriginalFile(io.RawIOBase):
-    """The file behind an open one: read from its start in order, any number of times.
+    """A stream over an open file that must have a known size and digest.
 
-    `sha256` in hex is what all its bytes must have. Who reads gets the last of them only when they
-    do; `problem` is raised in place of it, and as soon as the file has another size. So a request
-    that carries the file never leaves whole with other bytes.
+    `sha256` is the expected digest in hex. The last block is only given if all bytes have this
+    digest; else `change_error` is raised in its place, and as soon as the file turns out shorter.
+    So a request with the file is never sent completely with other bytes. The stream is read in
+    order, and again from the start after `seek(0)`.
     """
 
     def __init__(self, file: BinaryIO, size: int, sha256: str, change_error: InputError) -> None:
@@ -31,15 +32,15 @@ class OriginalFile(io.RawIOBase):
         self._restart()
 
     def readable(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def seekable(self) -> bool:
-        """As far as `seek` says."""
+        """True, within the limits of `seek`."""
         return True
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next bytes, as many as asked unless the file ends; InputError when it changed."""
+        """The next `size` bytes, fewer at the end; `change_error` if the file changed."""
         remaining = self._size - self._position
         read_size = remaining if size is None or size < 0 else min(size, remaining)
         if read_size <= 0:
@@ -55,7 +56,10 @@ class OriginalFile(io.RawIOBase):
         return block
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """The new place; reading goes on from the start only, or from where it was left."""
+        """Set and return the position; reading is only possible at the start or where it stopped.
+
+        Whoever sends the file seeks to the end and back to learn its size.
+        """
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = start + offset
         if self._position == 0:
@@ -63,11 +67,11 @@ class OriginalFile(io.RawIOBase):
         return self._position
 
     def tell(self) -> int:
-        """The place from the start."""
+        """The position in bytes from the start."""
         return self._position
 
     def close(self) -> None:
-        """Close the file behind it as well."""
+        """Close the stream and the file."""
         self._file.close()
         super().close()
 

@@ -1,7 +1,7 @@
-"""What the platform's own publisher leaves out of a package (synapse-api.md, section d).
+"""Which files the platform's own publisher leaves out of a package (synapse-api.md, section d).
 
-Its patterns are lines of `.gitignore`, then of `.synapseignore`, and built-in ones. Each is matched
-with the whole path, the file's name and every part of the path; there is no `!` and no anchor.
+Its patterns are the lines of `.gitignore`, then of `.synapseignore`, and built-in ones. Each is
+matched against the whole path and each part of it; there is neither `!` nor an anchor.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from functools import lru_cache
 
 from synapse_apply.packages.ignore import BUILT_IN_PATTERNS
 
-# With a wildcard: each is tried on every part of every path.
+# Each pattern with a wildcard is tried on every part of every path.
 _MAX_WILDCARD_PATTERNS = 200
 
 
 class PublisherRules:
-    """The patterns of one package; `texts` are those of its two ignore files."""
+    """The publisher's patterns for one package; `texts` are the texts of its two ignore files."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         lines = [line.strip() for text in texts for line in text.split("\n")]
@@ -31,7 +31,7 @@ class PublisherRules:
         self._wildcard_patterns = list(dict.fromkeys(wildcards))[-_MAX_WILDCARD_PATTERNS:]
 
     def find_excluding_pattern(self, path: str) -> str | None:
-        """The pattern that leaves a file out, None where it is taken."""
+        """The pattern by which the publisher leaves a file out, None if it publishes it."""
         parts = path.split("/")
         for part in (path, *parts):
             if part in self._plain_patterns:

@@ -1,4 +1,4 @@
-"""Lines of requirements.txt: what they name, and whether they pin it."""
+"""Which requirements a requirements.txt has, and which of them are pinned to one version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMMIT = re.compile(r"@[0-9a-f]{40}(?:#|$)|#sha256=|\.whl(?:#|$)|\.tar\.gz(?:#|
 
 @frozen
 class Requirement:
-    """One requirement; `line` starts at 1."""
+    """One requirement; `line` counts from 1."""
 
     name: str
     line: int
@@ -23,7 +23,7 @@ class Requirement:
 
 
 def iter_requirements(text: str) -> Iterator[Requirement]:
-    """Those of a requirements.txt; options (`-r`, `--index-url`) and what has no name are none."""
+    """The named requirements in a text; options (`-r`, ...), URLs and paths are skipped."""
     for line_number, line in enumerate(text.split("\n"), 1):
         requirement_text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip("\\").strip()
         match = _NAME.match(requirement_text)

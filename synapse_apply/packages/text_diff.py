@@ -1,4 +1,4 @@
-"""The difference of two texts of a package, bounded, without lines that look like a secret."""
+"""Which lines of a text diff are shown: a bounded number, and none that looks like a secret."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ MAX_DIFF_LINES = 800
 _CONTEXT_LINES = 2
 _MAX_LINE_WIDTH = 200
 HIDDEN_LINE = "(looks like a secret: not shown)"
-# Names of files whose content is a secret, whatever it looks like.
+# Files that are secret by their name, whatever they contain.
 _SECRET_FILE = re.compile(r"(?:^|/)(?:\.env[^/]*|id_[a-z0-9]+|[^/]*\.(?:pem|key|p12|pfx|jks))$")
 _SECRET_NAME = re.compile(
     r"(?:passw(?:or)?d|passphrase|secret|credential|api_?key|access_?key|private_?key|"
     r"(?:auth|access|bearer|refresh)_?token)[\w.-]{0,40}[\"']?\s{0,8}[:=]",
     re.IGNORECASE,
 )
+# Ends of a line whose value follows on the next lines, as in YAML, TOML, JSON and Python.
 _BLOCK_OPENERS = ("|", ">", "|-", ">-", ":", "=", "(", "[", "{", "\\", '"""', "'''")
 
 
 @frozen
 class TextDiff:
-    """The lines of a difference; `note` says what is left out, or why there are none."""
+    """The lines of a diff; `note` tells what is left out, or why there are none."""
 
     lines: tuple[str, ...] = ()
     note: str = ""
 
 
 def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDiff:
-    """What became of a file, in at most so many lines, as `diff -u` has them."""
+    """The difference of two contents of the file at `path`, as `diff -u` shows it.
+
+    At most `max_lines` lines. Lines that look like a secret are replaced by HIDDEN_LINE.
+    """
     if _SECRET_FILE.search(path):
         return TextDiff(note="what is in such a file is not shown")
     if max(len(old), len(new)) > MAX_DIFF_SIZE:
@@ -63,7 +67,10 @@ def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDi
 
 
 def find_secret_line_numbers(text: str) -> set[int] | None:
-    """The numbers of the lines that look like a secret; None where no part may be shown."""
+    """The numbers (from 1) of lines that look like a secret; None if no line may be shown.
+
+    The latter is for a private key, any part of which helps an attacker.
+    """
     matches = find_credentials(text)
     if any("private key" in match.kind for match in matches):
         return None
@@ -78,10 +85,7 @@ def find_secret_line_numbers(text: str) -> set[int] | None:
 
 
 def _iter_block_lines(lines: Sequence[str], first_number: int) -> Iterator[int]:
-    """The numbers of the lines that belong to what line `first_number` begins.
-
-    Blank or indented more.
-    """
+    """The numbers of the lines after `first_number` that are blank or indented more than it."""
     indent = _count_indent(lines[first_number - 1])
     for number in range(first_number + 1, len(lines) + 1):
         line = lines[number - 1]
@@ -105,7 +109,10 @@ def _decode_text(data: bytes) -> str | None:
 def _iter_diff_lines(
     before: Sequence[str], after: Sequence[str], old_shown: Sequence[str], new_shown: Sequence[str]
 ) -> Iterator[str]:
-    """The differences of `before` and `after`, shown by lines of `old_shown` and `new_shown`."""
+    """The diff lines between `before` and `after`, printed with `old_shown` and `new_shown`.
+
+    Compared are the real lines: two different secrets would else look unchanged.
+    """
     for group in SequenceMatcher(None, before, after).get_grouped_opcodes(_CONTEXT_LINES):
         first, last = group[0], group[-1]
         yield f"@@ -{_format_range(first[1], last[2])} +{_format_range(first[3], last[4])} @@"

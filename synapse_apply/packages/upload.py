@@ -1,4 +1,4 @@
-"""Packages opened for upload: the bytes that were planned, or none."""
+"""How a package is opened for upload, so that only the planned content can be sent."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ _LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no na
 
 
 class SourcePackages:
-    """The `Packages` port over the sources of one plan.
+    """The `Packages` port (model/ports.py) over the sources of one plan; safe for many threads.
 
-    `packages` are those that were planned, `root` is the project's folder, `scratch` the folder
-    for temporary files (when None: what TMPDIR names, else one on a disk). `digests` is what the
-    plan was made with. Safe to use from several threads.
+    `packages` are the planned ones, `root` is the project's folder, `scratch` the folder for
+    temporary files (None: TMPDIR, else a folder on a disk). `digests` is the cache of the plan.
     """
 
     def __init__(
@@ -53,14 +52,13 @@ class SourcePackages:
 
     @contextmanager
     def open_package(self, address: Address) -> Iterator[Any]:
-        """The zip as a file at its first byte; its content has the planned digest.
+        """The zip as a file at its first byte, whose content has the planned digest.
 
-        A zip built elsewhere that is as it was when its bytes were hashed for the plan is handed
-        out itself, hashed once more as it is read: its last byte comes only when all of them are
-        the planned ones. Anything else is a private copy (0600, without a name where the system
-        can do that, gone afterwards) that was checked. So nothing changes between the check and
-        the last byte sent. InputError when the source changed or cannot be read, from an original
-        also while it is read.
+        A zip that is unchanged since it was hashed for the plan is opened itself, and hashed again
+        while it is read: its last byte is given only if all bytes are the planned ones. Any other
+        source is written to a private temporary file (0600, without a name if possible), which is
+        verified before it is handed out. So nothing can change between the check and the upload.
+        InputError if the source changed or cannot be read; for an original also while it is read.
         """
         package = self._packages.get(address)
         if package is None or package.source.kind == PUBLISHED:
@@ -79,14 +77,14 @@ class SourcePackages:
             yield file
 
     def _open_original_if_planned(self, address: Address, package: Package) -> OriginalFile | None:
-        """The zip itself where its own bytes are known to be the plan's; it is open only once."""
+        """The zip itself, open, if its bytes are known to have the planned content; else None."""
         source = package.source
         if self._digests is None or source.kind != FILE or source.ref:
             return None
         try:
             file = open_zip_source(source, self._root, self._allow_files)
         except InputError:
-            return None  # who copies it says why, and where
+            return None  # the copy, which follows, reports the error with its position
         stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
         zip_content = self._digests.find_zip_content(stamp)
         if zip_content is None or compute_package_digest(zip_content.files) != package.digest:
@@ -97,11 +95,13 @@ class SourcePackages:
         )
 
     def _copy_planned_content(self, copy: BinaryIO, address: Address, package: Package) -> None:
+        """Write the package to `copy`; InputError if it is not what was planned."""
         measured = self._copy_and_measure(copy, package)
         if compute_package_digest(measured.files) != package.digest:
             _raise_package_changed(address, package, measured)
 
     def _copy_and_measure(self, copy: BinaryIO, package: Package) -> MeasuredPackage:
+        """Write the source to `copy` and measure what was written; InputError for any error."""
         source = package.source
         if source.kind == FILE:
             with open_zip_source(source, self._root, self._allow_files) as file:
@@ -117,7 +117,10 @@ class SourcePackages:
 
 # /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.
 def find_folder_for_large_files() -> Path | None:
-    """A folder for large temporary files: /tmp is memory on many systems, /var/tmp never is."""
+    """The folder /var/tmp, if it is writable and the environment names no other; else None.
+
+    /tmp is in memory on many systems, /var/tmp is not (FHS 3.0, 5.15).
+    """
     is_configured = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     is_writable = os.access(_LARGE_FILE_FOLDER, os.W_OK | os.X_OK)
     return _LARGE_FILE_FOLDER if is_writable and not is_configured else None
@@ -129,9 +132,10 @@ def create_private_copy(
     scratch: Path | None,
     fill: Callable[[BinaryIO, Address, Package], None],
 ) -> BinaryIO:
-    """A temporary file that `fill` filled, at its first byte; findings get address and position.
+    """A temporary file that `fill` has written, at its first byte; gone once it is closed.
 
-    InputError also where there is no room for it.
+    Address and position are set on the findings of InputError and Stale from `fill`. InputError if
+    the file cannot be written.
     """
     try:
         copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - handed out
@@ -161,6 +165,7 @@ def create_private_copy(
 def _raise_package_changed(
     address: Address, package: Package, measured: MeasuredPackage
 ) -> NoReturn:
+    """InputError that names the first five changes."""
     added, removed, changed = compare_files(package.files, measured.files)
     change_texts = [f"added {path}" for path in added]
     change_texts += [f"removed {path}" for path in removed]

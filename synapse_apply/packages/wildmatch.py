@@ -1,9 +1,9 @@
-"""Git's patterns of ignore files (gitignore(5), wildmatch.c) as expressions that take linear time.
+"""How a pattern of an ignore file (gitignore(5), Git's wildmatch.c) becomes a regular expression.
 
-A checkout's pattern must not be able to hang whoever looks at it. A `*` takes the earliest place
-at which what follows it matches, and is never asked again (an atomic group): what follows has a
-fixed length, so that an earlier place leaves more to choose from for the rest. The same holds of
-`**` and whole segments. Characters are matched where Git matches bytes.
+Patterns of a checkout are not trusted: matching must take linear time. A `*` matches up to the
+earliest position where the piece after it matches, and is not tried again (an atomic group). That
+loses no match: the piece has a fixed length, so that an earlier position leaves more text for the
+rest. The same holds for `**` and whole segments. Characters are matched where Git matches bytes.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ _CHARACTER_CLASSES = {
 
 
 class _NeverMatches(Exception):
-    """The pattern is one that Git never finds a match for."""
+    """Git finds no match for the pattern, for example one with an unclosed bracket."""
 
 
 @frozen
 class IgnorePattern:
-    """One line of an ignore file. `excludes`: what matches is left out; else it is taken back.
+    """The pattern of one line. `excludes`: a match is left out; else (`!`) it is included again.
 
-    `expression` is None for a `text` that matches only itself.
+    `matches_name_only`: compared with the last part of a path. `expression` is None for a `text`
+    without wildcards, which is compared as it is.
     """
 
     excludes: bool
@@ -54,7 +55,7 @@ class IgnorePattern:
     expression: re.Pattern[str] | None
 
     def matches(self, path: str, *, is_folder: bool) -> bool:
-        """Whether it matches this very path; a folder above it is asked about by itself."""
+        """Whether the pattern matches this path itself; folders above it are not considered."""
         if self.matches_folders_only and not is_folder:
             return False
         candidate = path.rpartition("/")[2] if self.matches_name_only else path
@@ -64,7 +65,7 @@ class IgnorePattern:
 
 
 def parse_pattern(line: str) -> IgnorePattern | None:
-    """The pattern of a line, None where it has none. ValueError for one that is too long."""
+    """The pattern in a line, None for a blank line or comment; ValueError if it is too long."""
     if line.startswith("#"):
         return None
     text = _strip_trailing_spaces(line.removesuffix("\r"))
@@ -99,7 +100,7 @@ def _build_pattern_expression(text: str, matches_name_only: bool) -> str:
 
 
 def _strip_trailing_spaces(line: str) -> str:
-    """Spaces at the end do not count, unless a backslash stands before them."""
+    """The line without the spaces at its end, except one that a backslash precedes."""
     end = position = 0
     while position < len(line):
         position += 2 if line[position] == "\\" else 1
@@ -109,7 +110,10 @@ def _strip_trailing_spaces(line: str) -> str:
 
 
 def _iter_tokens(text: str) -> Iterator[str]:
-    """Expressions of one character each; `*` for a run of stars, `/`, and `**` for all folders."""
+    """The tokens of a pattern: `*` for a run of stars, `**` for any folders, `/`, else expressions.
+
+    Each expression matches one character. _NeverMatches for an invalid pattern.
+    """
     position = 0
     while position < len(text):
         char = text[position]
@@ -141,7 +145,7 @@ def _iter_tokens(text: str) -> Iterator[str]:
 
 
 def _parse_bracket(text: str, position: int) -> tuple[str, int]:
-    """The expression of a set, which begins after its bracket, and where its last one stands."""
+    """The expression of a bracket set whose content begins at `position`, and where its `]` is."""
     is_negated = text[position : position + 1] in ("!", "^") and position < len(text)
     position += is_negated
     parts: list[str] = []
@@ -192,7 +196,7 @@ def _get_char_or_never_matches(text: str, position: int) -> str:
 
 
 def _build_segment_expression(tokens: list[str], end: str) -> str:
-    """The expression of one segment, `end` being what may follow it."""
+    """The expression of one segment; `end` is an expression of what may follow it."""
     pieces: list[list[str]] = [[]]
     for token in tokens:
         if token in (_STAR, _ALL_FOLDERS):
@@ -205,19 +209,19 @@ def _build_segment_expression(tokens: list[str], end: str) -> str:
         return first
     *middle, last = next_pieces
     expression = first + "".join(f"(?>[^/]*?{piece})" for piece in middle)
-    # Its length is fixed, so that it fits at the segment's end alone.
+    # The last piece has a fixed length, so that it can only match at the end of the segment.
     return expression + (f"(?>[^/]*{last}(?={end or _END}))" if last else "[^/]*+")
 
 
 def _build_path_expression(tokens: list[str]) -> str:
-    """The expression of a whole path: runs of segments, with any number of folders in between."""
+    """The expression of a path: runs of segments, with any number of folders between them."""
     runs: list[list[str]] = [[]]
     segment: list[str] = []
     for token in [*tokens, _SLASH]:
         if token != _SLASH:
             segment.append(token)
         elif not segment:
-            raise _NeverMatches  # two slashes in a row stand in no path
+            raise _NeverMatches  # no path has two slashes in a row
         elif segment == [_ALL_FOLDERS]:
             if runs[-1] or len(runs) == 1:
                 runs.append([])

@@ -1,4 +1,4 @@
-"""Where a file is written before it takes its place, so that it is there whole or not at all."""
+"""Under which temporary name a file is written before it is renamed; when leftovers are removed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_ABANDONED_SECONDS = 60.0  # seconds in which whoever writes has written something
+_ABANDONED_SECONDS = 60.0  # since the last write; a process that still writes is never so slow
 _PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
 
 
 def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
-    """A hidden name beside the path, this process's own; what a killed one left there is removed.
+    """A hidden name beside `path` with this process's id; removes those of killed processes.
 
-    One of a process that may still write is left alone, also that of another host.
+    A file is kept if its process runs, or if it was written less than a minute ago: its process
+    may be on another host.
     """
     now = time.time()
     with suppress(OSError):
@@ -33,7 +34,11 @@ def remove_leftovers_and_choose_temporary_path(path: Path) -> Path:
 
 
 def _may_still_be_writing(process_id: int) -> bool:
-    """Whether it runs here; another's counts as well. Our own number is from before a restart."""
+    """Whether a process with this id runs, also another user's.
+
+    Our own id counts as ended: a file with it is from an earlier process, as in a container where
+    each has the same id.
+    """
     if process_id == os.getpid():
         return False
     try:

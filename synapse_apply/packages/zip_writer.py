@@ -1,4 +1,4 @@
-"""The reproducible zip: one content, one sequence of bytes."""
+"""How the reproducible zip is written: the same content always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import IO
 
 from synapse_apply.packages.content import MeasuredPackage, PackageFile, hash_and_measure_files
 
-# The first moment a zip can name.
+# The earliest time that a zip can store.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 _FILE_MODE, _PROGRAM_MODE = 0o100644, 0o100755
 
 
 def write_reproducible_zip(entries: list[PackageFile], out: IO[bytes]) -> MeasuredPackage:
-    """Write the entries, sorted by path as they are, and measure the very bytes written.
+    """Write the entries, which are sorted by path, and measure the written content.
 
-    Fixed time, modes 0644 or 0755, deflate level 6, no folder entries, one block in memory.
+    Fixed time, mode 0644 or 0755, deflate level 6, no entries for folders. One block at a time is
+    in memory.
     """
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
 

@@ -1,1 +1,1 @@
-"""Where a package's files come from: a folder, a Git commit, a zip."""
+"""The sources of a package's files: a folder, a Git commit, a zip; and how Git is called safely."""

@@ -1,8 +1,8 @@
-"""Which files of a checkout are not as the commit has them that is checked out.
+"""Which files of a checkout differ from a commit.
 
-Plumbing only, as in `git.py`: nothing is written, and no filter runs. A file whose time stamps
-alone are others counts as changed only where its content is, and one that a filter converts (Git
-LFS) does not count, since only the filter could tell.
+Only plumbing commands are used, as in `git.py`: nothing is written, and no filter runs. A file with
+a new timestamp counts as changed only if its content is. A file that a filter converts (Git LFS)
+never counts, since only running the filter could show a difference.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ _MODIFIED_STATUS = b"M"
 def list_files_changed_since(
     root: Path, commit: str, read_names: Collection[str], timeout: float
 ) -> tuple[str, ...]:
-    """Files below `root` that differ from the commit, and of `read_names` those not in it.
+    """Files below `root` that differ from the commit, and those of `read_names` not in it.
 
-    Names are relative to `root`, safe to print, sorted, at most MOST. `read_names` are relative to
-    `root`, too. Empty where Git takes longer than `timeout` seconds. InputError as Git's errors.
+    All names are relative to `root`. The result is sorted, safe to print, and has at most MAX_FILES
+    names. () outside of a repository, or if Git takes longer than `timeout` seconds. InputError
+    from Git.
     """
     repository = find_trusted_repository(root)
     if repository is None:
         return ()
     arguments = ("diff-index", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=all")
     filters = read_filter_names(repository.top)
-    if any("=" in name for name in filters):  # `-c` cannot switch it off
+    # Such a filter cannot be switched off with `-c`, and must not run.
+    if any("=" in name for name in filters):
         return ()
     unfiltered = _build_options_without_filters(filters)
     code, out, _ = run_git(
@@ -60,7 +62,11 @@ def list_files_changed_since(
 
 
 def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list[str], list[str]]:
-    """Files that have changed for sure, and those whose content is to be looked at."""
+    """The files that have changed, and those whose content must be compared.
+
+    `fields` is the output of `git diff-index -z`: metadata and name in turn. `prefix` is removed
+    from the names.
+    """
     changed_names: list[str] = []
     uncertain_names: list[str] = []
     for entry_facts, name in zip(fields[::2], fields[1::2], strict=False):
@@ -72,6 +78,7 @@ def _split_changed_and_uncertain(fields: list[bytes], prefix: str) -> tuple[list
 
 
 def _keep_those_with_other_content(root: Path, commit: str, names: list[str]) -> Iterable[str]:
+    """Those files whose content differs from the commit's, after Git's own conversions."""
     if not names:
         return ()
     try:
@@ -88,7 +95,7 @@ def _keep_those_with_other_content(root: Path, commit: str, names: list[str]) ->
 
 
 def _build_options_without_filters(names: Collection[str]) -> list[str]:
-    """Settings with which Git runs none of these filters; it compares some files by content."""
+    """Options of `git` that switch these filters off: it would run them to compare content."""
     settings = ("clean=", "process=", "required=false")
     return [
         argument
@@ -99,7 +106,7 @@ def _build_options_without_filters(names: Collection[str]) -> list[str]:
 
 
 def _iter_untracked_names(root: Path, read_names: Collection[str], timeout: float) -> Iterator[str]:
-    """Those of the files that Git neither knows nor ignores."""
+    """Those of `read_names` that are neither tracked nor ignored."""
     top = Path(os.path.realpath(root))
     inside_names = [
         name for name in read_names if Path(os.path.realpath(top / name)).is_relative_to(top)

@@ -1,4 +1,4 @@
-"""A folder on disk as a tree."""
+"""How a folder on disk is read as a SourceTree, without following any link."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 
 
 class FolderTree:
-    """Reads a folder as it is now; nothing is followed by the system itself."""
+    """A SourceTree (tree.py) over a folder as it is now; raises UnreadableError.
+
+    Links are returned as links: whether one is followed is decided in tree.py.
+    """
 
     def __init__(self, top: Path) -> None:
         self._top = top
         self._submodules = _find_submodules(top)
 
     def list_children(self, folder: str) -> list[TreeEntry]:
-        """What stands in a folder, by name."""
+        """The entries of a folder, sorted by name."""
         try:
             names = sorted(os.listdir(self._top / folder))  # noqa: PTH208 - names, not paths
         except OSError as problem:
@@ -31,7 +34,7 @@ class FolderTree:
         return [node for node in nodes if node is not None]
 
     def find_entry(self, path: str) -> TreeEntry | None:
-        """What stands at a path, links as links; None where nothing does."""
+        """The entry at a path, a link as a link; None if there is nothing."""
         try:
             info = os.lstat(self._top / path)
         except (FileNotFoundError, NotADirectoryError):
@@ -51,14 +54,14 @@ class FolderTree:
         return TreeEntry(path, EntryKind.FILE, info.st_size, is_executable, stamp=stamp)
 
     def read_link_target(self, link: TreeEntry) -> str:
-        """Where a link points, as it is written."""
+        """The target of a link as it is written."""
         try:
             return os.readlink(self._top / link.path)  # noqa: PTH115 - the text, not a path
         except OSError as problem:
             raise _build_unreadable_error(link.path, problem) from None
 
     def blocks(self, file: TreeEntry) -> Iterator[bytes]:
-        """The file's content; a link that took its place since is not followed."""
+        """The file's content in blocks; a link that has replaced it meanwhile is not followed."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         try:
             with os.fdopen(os.open(self._top / file.path, flags), "rb") as content:
@@ -68,7 +71,7 @@ class FolderTree:
             raise _build_unreadable_error(file.path, problem) from None
 
     def _is_unfilled_submodule(self, path: str) -> bool:
-        """Whether a folder is a submodule that was never filled."""
+        """Whether a folder is a Git submodule whose files were not fetched."""
         folder = self._top / path
         try:
             names = os.listdir(folder)  # noqa: PTH208 - names, not paths
@@ -80,7 +83,7 @@ class FolderTree:
 
 
 def _find_submodules(top: Path) -> frozenset[Path]:
-    """The folders that .gitmodules of the repository around `top` names."""
+    """The submodule folders in .gitmodules of the repository that contains `top`."""
     start = Path(os.path.abspath(top))  # noqa: PTH100 - links stay as they are
     for folder in (start, *start.parents):
         if (folder / ".git").exists():

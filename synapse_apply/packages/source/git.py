@@ -1,8 +1,8 @@
-"""A folder at a Git ref as a tree, read from the object database alone.
+"""How files at a Git ref are read: from the object database alone.
 
-Plumbing only (`rev-parse`, `ls-tree`, `cat-file`): the work tree and the index are not touched,
-and no hook, filter, replacement or network fetch runs. `repository.py` says which repository
-answers, `revision.py` what a ref means in it.
+Only plumbing commands are used (`rev-parse`, `ls-tree`, `cat-file`): work tree and index are not
+touched, and no hook, filter, replacement or network fetch runs. `repository.py` decides which
+repository is used, `git_ref.py` which commit a ref means.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn, Self
+from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn, Self
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
@@ -22,6 +22,7 @@ from synapse_apply.packages.source.git_ref import resolve_unambiguous_ref
 from synapse_apply.packages.source.ref_memory import get_pinned_or_find_commit
 from synapse_apply.packages.source.repository import (
     NO_REPOSITORY_TEXT,
+    GitResult,
     Repository,
     find_trusted_repository,
     run_git,
@@ -32,7 +33,7 @@ from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 if TYPE_CHECKING:
     import subprocess
 
-# The summary of what a clone lacks: no fault of the commit.
+# The summary of an error about an object that this clone lacks: the commit itself is intact.
 OBJECT_MISSING = "Git object cannot be read"
 _FETCH_HINT = (
     "A shallow or partial clone may lack it: git fetch --unshallow --tags "
@@ -42,9 +43,9 @@ _FETCH_HINT = (
 
 @frozen
 class GitCommit:
-    """A commit of the repository that a folder lies in.
+    """A commit of the repository that contains the folder `root`.
 
-    `ref` is what it was asked for by, `short_id` names it for people, and no other object here.
+    `ref` is the ref it was resolved from; `short_id` is an abbreviation that is unique here.
     """
 
     root: Path
@@ -57,14 +58,14 @@ class GitCommit:
 
 
 def resolve_commit(root: Path, ref: str) -> GitCommit:
-    """The commit that a ref names, for a folder of its repository; InputError."""
+    """The commit that a ref means in the repository that contains `root`; InputError for none."""
     commit_id = _resolve_commit_id(root, ref)
     short_id = run_plumbing(root, "rev-parse", "--short=7", commit_id)[1].decode().strip()
     return GitCommit(root, ref, commit_id, short_id)
 
 
 def is_unborn_branch(root: Path, ref: str) -> bool:
-    """Whether a ref is the branch that is checked out, and that has no commit yet."""
+    """Whether a ref means the checked-out branch and that branch has no commit yet."""
     code, out, _ = run_plumbing(root, "symbolic-ref", "--quiet", "HEAD")
     branch = out.decode(errors="surrogateescape").strip()
     if code or ref not in {"HEAD", "@", branch, branch.removeprefix("refs/heads/")}:
@@ -72,16 +73,23 @@ def is_unborn_branch(root: Path, ref: str) -> bool:
     return run_plumbing(root, "show-ref", "--verify", "--quiet", branch)[0] != 0
 
 
-def locate_in_repository(root: Path) -> tuple[Path, str]:
-    """The top of a folder's repository, and where below it the folder lies ("" at the top)."""
+class RepositoryLocation(NamedTuple):
+    """The top folder of a repository, and a folder's path below it, "" for the top itself."""
+
+    top: Path
+    relative_path: str
+
+
+def locate_in_repository(root: Path) -> RepositoryLocation:
+    """Where a folder is in its repository; InputError if it is in none."""
     repository = _require_repository(root)
-    return repository.top, repository.find_relative_path(root)
+    return RepositoryLocation(repository.top, repository.find_relative_path(root))
 
 
 def read_checked_out_commit_id(root: Path, timeout: float | None = None) -> str:
-    """The commit that is checked out, "" where there is none; InputError.
+    """The id of the checked-out commit; InputError if the repository cannot be trusted.
 
-    "" also where Git takes longer than `timeout` seconds.
+    "" outside of a repository, without a commit, or if Git takes longer than `timeout` seconds.
     """
     repository = find_trusted_repository(root)
     if repository is None:
@@ -91,9 +99,9 @@ def read_checked_out_commit_id(root: Path, timeout: float | None = None) -> str:
 
 
 def read_committed_file(commit: GitCommit, path: str) -> bytes | None:
-    """The content of a file of a commit, None where there is none.
+    """The content of a file in a commit, None if there is none.
 
-    `path` is relative to the commit's `root`. InputError for what is no plain file.
+    `path` is relative to the commit's `root`. InputError if it is not a regular file.
     """
     node = _read_committed_entry(commit, path)
     if node is None:
@@ -114,10 +122,10 @@ def read_committed_file(commit: GitCommit, path: str) -> bytes | None:
 
 
 class GitTree:
-    """The tree of one folder in one commit; a context manager, for it keeps a process open."""
+    """A SourceTree (tree.py) of a folder in a commit; a context manager that ends its process."""
 
     def __init__(self, root: Path, path: str, ref: str) -> None:
-        """`path` is relative to `root`; InputError when there is no such folder to read."""
+        """`path` is relative to `root`; InputError if there is no such folder at the ref."""
         self._root = root
         commit = _resolve_commit_id(root, ref)
         self._entries_by_path: dict[str, TreeEntry] = {}
@@ -143,12 +151,12 @@ class GitTree:
         return os.fsdecode(b"".join(self.blocks(link)))
 
     def blocks(self, file: TreeEntry) -> Iterator[bytes]:
-        """The blob's content; read one to its end before the next."""
+        """The file's content in blocks; one file must be read to its end before the next."""
         return self._reader.iter_blob_blocks(file)
 
 
 class _BlobReader:
-    """One `git cat-file --batch`, started when it is first needed."""
+    """Reads blobs by one `git cat-file --batch` process, which is started at the first read."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -176,13 +184,14 @@ class _BlobReader:
                     )
                 remaining -= len(block)
                 yield block
-            answer_pipe.read(1)
+            answer_pipe.read(1)  # the line break after each object
         finally:
-            if remaining:  # the rest would be taken for the answer to the next question
+            # After an incomplete read the rest would be taken for the next answer.
+            if remaining:
                 self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process, if it was started."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -202,7 +211,8 @@ class _BlobReader:
 
 
 def _resolve_commit_id(root: Path, ref: str) -> str:
-    """The commit that a ref names, or InputError."""
+    """The id of the commit that a ref means; InputError for none."""
+    # A ref that begins with a dash would be an option of Git.
     if not ref or ref.startswith("-") or not ref.isprintable():
         _raise_input_error(
             "Git ref not allowed", f"{ref!r} is no ref.", "Name a tag, a branch or a commit."
@@ -225,7 +235,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
 
 
 def _require_repository(root: Path) -> Repository:
-    """The one that a folder belongs to, or InputError."""
+    """The repository that contains a folder; InputError for none."""
     repository = find_trusted_repository(root)
     if repository is None:
         _raise_input_error(
@@ -282,7 +292,7 @@ def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
 
 
 def _build_path_from_top(root: Path, path: str) -> str:
-    """A path below a folder as seen from the top of its repository."""
+    """The path, given relative to `root`, relative to the top of the repository."""
     prefix = _require_repository(root).find_relative_path(root)
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")
 
@@ -290,6 +300,7 @@ def _build_path_from_top(root: Path, path: str) -> str:
 def _raise_folder_not_readable(
     root: Path, commit: str, full_path: str, ref: str, error_text: str
 ) -> NoReturn:
+    """InputError that says why: in a submodule, a file, not there, or Git's own message."""
     parts = full_path.split("/")
     for depth in range(1, len(parts) + 1):
         parent = "/".join(parts[:depth])
@@ -319,15 +330,15 @@ def _raise_folder_not_readable(
     )
 
 
-def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> tuple[int, bytes, str]:
-    """(exit code, output, complaint) of one plumbing command, which reads what is `input_bytes`.
+def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> GitResult:
+    """Run one plumbing command in the repository that contains `root`.
 
-    It is asked of the repository that the folder `root` belongs to: 128 where it belongs to none.
-    InputError where that one may not be believed, and without Git.
+    `input_bytes` is its standard input. Exit code 128 outside of a repository, as Git has it.
+    InputError for a repository that cannot be trusted, or without Git.
     """
     repository = find_trusted_repository(root)
     if repository is None:
-        return 128, b"", f"fatal: {NO_REPOSITORY_TEXT}"
+        return GitResult(128, b"", f"fatal: {NO_REPOSITORY_TEXT}")
     return run_git(root, repository, *arguments, input_bytes=input_bytes)
 
 

@@ -1,7 +1,7 @@
-"""What a Git ref means: each meaning is looked up in full, two of different commits are refused.
+"""Which commit a Git ref means; a ref with several meanings of different commits is refused.
 
-Git takes the first of several, a tag before a remote branch. So who may push a tag, or has a branch
-fetched, that is called `origin/main` would answer for the base branch.
+Git takes the first meaning, a tag before a remote branch. So a person who may push a tag called
+`origin/main` could substitute it for the base branch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.source.repository import Repository, run_git
 
-# Where a name that does not begin with refs/ may stand, as gitrevisions(7) lists it.
+# What a name that does not begin with refs/ may mean (gitrevisions(7)), in Git's order.
 _REF_PATTERNS = (
     "refs/{}",
     "refs/tags/{}",
@@ -24,12 +24,12 @@ _REF_PATTERNS = (
     "refs/remotes/{}",
     "refs/remotes/{}/HEAD",
 )
-# What is checked out has no other name, so that nothing else may have its.
+# These always mean the checked-out commit, whatever other refs have such a name.
 _HEAD_NAMES = frozenset({"HEAD", "@"})
 _ROOT_REF = re.compile(r"[A-Z]+(?:_[A-Z]+)*_HEAD")
 _FULL_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 _SHORT_ID = re.compile(r"(?:.+-g)?([0-9a-f]{4,63})", re.IGNORECASE)
-# Where the steps from a name to a commit begin, as in `main~2`, `v1^{commit}` and `main@{1}`.
+# Where the name ends in `main~2`, `v1^{commit}` or `main@{1}`.
 _STEPS_START = re.compile(r"[~^]|@\{")
 _LOG_SELECTOR = re.compile(r"@\{[^}]*\}")
 _UPSTREAM_SELECTOR = re.compile(r"@\{(?:u|upstream|push|-\d+)\}", re.IGNORECASE)
@@ -37,7 +37,7 @@ _UPSTREAM_SELECTOR = re.compile(r"@\{(?:u|upstream|push|-\d+)\}", re.IGNORECASE)
 
 @frozen
 class RefMeaning:
-    """One thing that a name means: `name` means it alone; `commit` is "" where it is none."""
+    """One meaning of a name: its unambiguous full name, and its commit, "" if it is none here."""
 
     name: str
     commit: str
@@ -49,7 +49,7 @@ class RefMeaning:
 # Every place of gitrevisions(7) is looked at, and two different meanings are refused; within the
 # tool a commit goes by its full id.
 def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
-    """The id of the one commit that a ref means, "" where it means none; InputError."""
+    """The id of the commit that a ref means, "" for none; InputError for an ambiguous ref."""
     steps_match = _STEPS_START.search(ref)
     name, steps = (
         (ref[: steps_match.start()], ref[steps_match.start() :]) if steps_match else (ref, "")
@@ -66,7 +66,7 @@ def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
 
 
 def _resolve_log_selector(repository: Repository, ref: str, name: str, selector: str) -> str:
-    """The commit of `NAME@{...}`: a branch's upstream, the branch of before, or an older value."""
+    """The commit of `NAME@{...}` (upstream, previous branch, reflog entry), "" for none."""
     if _UPSTREAM_SELECTOR.fullmatch(selector):
         full_name = _run_git_or_empty(
             repository, "rev-parse", "--verify", "--symbolic-full-name", name + selector
@@ -89,7 +89,7 @@ def _resolve_log_selector(repository: Repository, ref: str, name: str, selector:
 
 
 def _require_single_commit(ref: str, meanings: list[RefMeaning]) -> str:
-    """The commit of all meanings; InputError where they differ."""
+    """The one commit of all meanings, "" without any; InputError if they differ."""
     commits = {meaning.commit for meaning in meanings}
     if len(commits) > 1:
         _raise_ambiguous_ref(ref, meanings)
@@ -108,7 +108,7 @@ def _raise_ambiguous_ref(ref: str, meanings: list[RefMeaning]) -> NoReturn:
 
 
 def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
-    """All that a name means, in the order in which Git would take them."""
+    """All meanings of a name, in the order in which Git would choose."""
     short_id_meanings: list[RefMeaning] = []
     if _FULL_ID.fullmatch(name) and _resolve_revision(repository, name) == name.lower():
         ids_by_ref = {name: name}
@@ -123,14 +123,17 @@ def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
 
 
 def _read_root_ref(repository: Repository, name: str) -> dict[str, str]:
-    """The object of FETCH_HEAD and its like, which stand beside HEAD."""
+    """The object id of FETCH_HEAD, ORIG_HEAD and the like, by name; {} if there is none."""
     if _ROOT_REF.fullmatch(name) and (repository.git_dir / name).is_file():
         return {name: _resolve_revision(repository, name)}
     return {}
 
 
 def _read_matching_refs(repository: Repository, name: str) -> dict[str, str]:
-    """The refs that a name may mean, with their objects; one in full means itself alone."""
+    """The object ids of all refs that a name may mean, by full name, in Git's order.
+
+    A name that begins with refs/ means only itself.
+    """
     if not name:
         return {}
     names = (
@@ -144,7 +147,7 @@ def _read_matching_refs(repository: Repository, name: str) -> dict[str, str]:
 
 
 def _list_short_id_meanings(repository: Repository, name: str) -> list[RefMeaning]:
-    """The commits whose ids begin with a name, or with what `git describe` puts after `-g`."""
+    """The commits whose ids begin with the name, or with the part after `-g` (`git describe`)."""
     match = _SHORT_ID.fullmatch(name)
     if match is None or name.startswith("refs/"):
         return []
@@ -154,7 +157,7 @@ def _list_short_id_meanings(repository: Repository, name: str) -> list[RefMeanin
 
 
 def _resolve_commits(repository: Repository, ids: Sequence[str]) -> list[str]:
-    """The commits that objects are or tag, "" for one that is none or not here."""
+    """The commit that each object is or tags, "" for another object or a missing one."""
     if not ids:
         return []
     input_text = "".join(f"{object_id}^{{commit}}\n" for object_id in ids)
@@ -162,15 +165,16 @@ def _resolve_commits(repository: Repository, ids: Sequence[str]) -> list[str]:
     _, out, _ = run_git(repository.top, repository, *arguments, input_bytes=input_text.encode())
     answers = (line.partition(" ") for line in os.fsdecode(out).splitlines())
     commits = [id_ if status == "found" else "" for id_, _, status in answers]
-    return commits + [""] * (len(ids) - len(commits))  # Git ends at an object that is broken
+    # Git stops at a damaged object; the rest counts as missing.
+    return commits + [""] * (len(ids) - len(commits))
 
 
 def _resolve_revision(repository: Repository, revision: str) -> str:
-    """What Git makes of a revision, "" for nothing."""
+    """The object id that Git gives for a revision, "" for none."""
     return _run_git_or_empty(repository, "rev-parse", "--verify", "--quiet", revision)
 
 
 def _run_git_or_empty(repository: Repository, *arguments: str) -> str:
-    """The output of one command, "" where it failed."""
+    """The output of a Git command without blanks around it, "" if the command failed."""
     code, out, _ = run_git(repository.top, repository, *arguments)
     return "" if code else os.fsdecode(out).strip()

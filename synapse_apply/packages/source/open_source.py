@@ -1,4 +1,4 @@
-"""The four kinds of package source, opened: what each holds, in one shape."""
+"""How each kind of package source is opened, and that it must be inside the project."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
@@ -35,13 +35,18 @@ FOLDER, GIT, FILE, PUBLISHED = "folder", "git", "file", "published"
 def open_source(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
 ) -> Iterator[GatheredFiles]:
-    """All of a source; its entries are readable inside the block. InputError: nothing there."""
+    """Open a source and gather its files, whose content can be read inside the block.
+
+    InputError if there is nothing at its path, or it is outside of the project and not listed in
+    `allow_files`.
+    """
     if source.kind == FILE:
         with (
             open_zip_source(source, root, allow_files) as file,
             open_zip(file, source.path) as archive,
         ):
             gathered = gather_zip(archive, source.path)
+            # A zip at a Git ref is in memory and has no file on disk to be recognised by.
             gathered.zip_file = None if source.ref else _build_zip_entry(source, file)
             yield gathered
     elif source.kind in (FOLDER, GIT):
@@ -52,7 +57,7 @@ def open_source(
 
 
 def _build_zip_entry(source: PackageSource, file: BinaryIO) -> PackageFile:
-    """The zip itself, read beside whoever reads what is in it."""
+    """The zip file itself as an entry; its reads do not move the position of the open file."""
     stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
 
     def read_blocks() -> Iterator[bytes]:
@@ -70,10 +75,17 @@ def _build_zip_entry(source: PackageSource, file: BinaryIO) -> PackageFile:
     )
 
 
+class ConfigText(NamedTuple):
+    """The text of a package's config.yaml, and what to call the file in messages."""
+
+    text: str
+    label: str
+
+
 def read_config_text(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
-) -> tuple[str, str] | None:
-    """(text, name for messages) of config.yaml or synapse.yaml at the package's root, or None."""
+) -> ConfigText | None:
+    """Read config.yaml, else synapse.yaml, at the package's root; None without one. InputError."""
     try:
         if source.kind == FILE:
             return _read_config_in_zip(source, root, allow_files)
@@ -88,29 +100,29 @@ def read_config_text(
 def find_config_file(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
 ) -> Path | None:
-    """Where the config.yaml (or synapse.yaml) of a folder is on disk, None without one.
+    """The real path of config.yaml (or synapse.yaml) in a folder source, None without one.
 
-    InputError when the folder cannot be read.
+    InputError if the folder cannot be read.
     """
     try:
         with _open_folder_or_git_tree(source, root, allow_files) as tree:
             config = _read_unignored_config(tree)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
-    # A link is followed: whoever writes must write to what the package holds.
+    # Resolved, since a writer must change the file whose content is in the package.
     return (root / source.path / config[0]).resolve() if config else None
 
 
-def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> tuple[str, str] | None:
+def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> ConfigText | None:
     config = _read_unignored_config(tree)
     if config is None:
         return None
     name, text = config
-    return text, label_package_file(source, name)
+    return ConfigText(text, label_package_file(source, name))
 
 
 def label_package_file(source: PackageSource, path: str) -> str:
-    """What to call a file of a package in a message."""
+    """How a file of a package is called in messages: `ZIP!PATH` or `FOLDER/PATH`, `at REF`."""
     ref_text = f" at {source.short_ref}" if source.ref else ""
     if source.kind == FILE:
         return f"{source.path}!{path}{ref_text}"
@@ -118,7 +130,7 @@ def label_package_file(source: PackageSource, path: str) -> str:
 
 
 def _read_unignored_config(tree: SourceTree) -> tuple[str, str] | None:
-    """(name, text) of the file that counts: what a rule leaves out is no part of the package."""
+    """(name, text) of the first config file that no ignore rule leaves out; None without one."""
     rules = IgnoreRules().with_folder_files("", lambda path: read_small_text_file(tree, path))
     for name in CONFIG_FILES:
         text = None if rules.find_excluding_rule(name) else read_small_text_file(tree, name)
@@ -129,14 +141,13 @@ def _read_unignored_config(tree: SourceTree) -> tuple[str, str] | None:
 
 def _read_config_in_zip(
     source: PackageSource, root: Path, allow_files: Sequence[str]
-) -> tuple[str, str] | None:
+) -> ConfigText | None:
     with open_source(source, root, allow_files) as gathered:
         entries = {entry.path: entry for entry in gathered.entries}
         for name in CONFIG_FILES:
             if entry := entries.get(name):
-                return decode_small_utf8_text(name, entry.size, entry.blocks()), label_package_file(
-                    source, name
-                )
+                text = decode_small_utf8_text(name, entry.size, entry.blocks())
+                return ConfigText(text, label_package_file(source, name))
     return None
 
 
@@ -150,7 +161,7 @@ def _open_folder_or_git_tree(
             yield tree
         return
     top = _resolve_inside_project(source, root, allow_files)
-    # Unlike those of Path, these answer also for names that no file can have.
+    # Unlike Path.is_dir, these return False for a name that no file can have.
     if not os.path.isdir(top):  # noqa: PTH112
         is_file = os.path.isfile(top)  # noqa: PTH113
         state_text = "is a file" if is_file else "does not exist"
@@ -163,7 +174,10 @@ _RELATIVE_HINT = "Paths of packages are relative to the project's folder."
 
 
 def _resolve_inside_project(source: PackageSource, root: Path, allow_files: Sequence[str]) -> Path:
-    """The source's place on disk; a pull request must not upload what lies elsewhere."""
+    """The real path of a source; InputError outside of the project, unless in `allow_files`.
+
+    Otherwise a pull request could upload any file of the machine.
+    """
     if "\0" in source.path:
         _raise_input_error(
             "Package path not usable", f"{source.path!r} has a zero byte.", _RELATIVE_HINT
@@ -179,7 +193,10 @@ def _resolve_inside_project(source: PackageSource, root: Path, allow_files: Sequ
 
 
 def open_zip_source(source: PackageSource, root: Path, allow_files: Sequence[str] = ()) -> BinaryIO:
-    """The zip of a `file` source, open for reading, its `name` the real path; InputError."""
+    """Open the zip of a `file` source for reading; its `name` is the real path. InputError.
+
+    A zip at a Git ref is read into memory.
+    """
     if source.ref:
         return _open_committed_zip(source, root)
     path = _resolve_inside_project(source, root, allow_files)
@@ -187,7 +204,7 @@ def open_zip_source(source: PackageSource, root: Path, allow_files: Sequence[str
         state_text = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112
         _raise_input_error("Package file not found", f"{source.path} {state_text}.", _RELATIVE_HINT)
     try:
-        # The path leads through no link: one that is there now came after the look at it.
+        # The path was resolved: a link that is there now was put there after the check.
         return open(path, "rb", opener=_open_without_links)
     except OSError as problem:
         reason = f"{source.path}: {problem.strerror}."
@@ -199,14 +216,14 @@ def _open_without_links(path: str, flags: int) -> int:
 
 
 def at_git_ref(source: PackageSource, ref: str) -> PackageSource:
-    """The same source as a Git ref has it; what names a ref, or no bytes of ours, is as it is."""
+    """A folder or zip source at this Git ref; a source of another kind is returned unchanged."""
     if source.kind == FOLDER:
         return replace(source, kind=GIT, ref=ref)
     return replace(source, ref=ref) if source.kind == FILE else source
 
 
 def is_zip_committed(source: PackageSource, root: Path) -> bool:
-    """Whether a zip at a Git ref is in it: what a build makes seldom is."""
+    """Whether the zip of a source at a Git ref is committed there; build results rarely are."""
     _require_path_inside_project(source)
     return read_committed_file(resolve_commit(root, source.ref), source.path) is not None
 
@@ -222,6 +239,7 @@ def _open_committed_zip(source: PackageSource, root: Path) -> BinaryIO:
 
 
 def _require_path_inside_project(source: PackageSource) -> None:
+    """InputError for an absolute path or one with `..`; `allow_files` does not apply to commits."""
     if source.path.startswith("/") or ".." in source.path.split("/"):
         _raise_outside_project(source)
 

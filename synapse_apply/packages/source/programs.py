@@ -1,8 +1,8 @@
-"""How another program is started: which executable, and with which environment.
+"""Which executable and which environment another program is started with.
 
-A checkout may hold an executable called `git`, and variables of ours may steer a program or be
-secrets. So PATH is searched without what lies in the checkout, and a child process is given PATH,
-HOME and the locale alone, besides what its caller sets for it.
+A checkout may contain an executable called `git`, and our environment variables may change what a
+program does, or be secrets. So PATH is searched outside of the checkout only, and a child process
+gets PATH, HOME, the locale, and what its caller sets.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Folders = tuple[Path, ...]
 
 
 def find_executable(name: str, checkouts: Folders) -> str:
-    """The absolute path of a program outside of the checkouts; FileNotFoundError.
+    """The absolute path of a program on PATH outside of the checkouts; FileNotFoundError.
 
-    `checkouts` are real paths, here and below.
+    `checkouts` are real paths, as in the functions below.
     """
     for folder in _list_search_folders(os.environ.get("PATH", os.defpath), checkouts):
         path = Path(folder, name)
@@ -29,9 +29,9 @@ def find_executable(name: str, checkouts: Folders) -> str:
 
 # Built from nothing, in this one place, so that no variable of the parent steers Git.
 def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> dict[str, str]:
-    """All variables of a child process: PATH, HOME, the locale, and `settings`.
+    """All variables of a child process: PATH, HOME, LC_ALL=C, and `settings`.
 
-    A HOME in a checkout is left out: the files of a program's user settings in it are committed.
+    A HOME inside a checkout is left out, since its configuration files may be committed ones.
     """
     home = Path(os.environ.get("HOME", ""))
     home_variable = (
@@ -43,7 +43,7 @@ def build_child_environment(checkouts: Folders, settings: Mapping[str, str]) -> 
 
 @lru_cache(maxsize=64)
 def _list_search_folders(path: str, checkouts: Folders) -> tuple[str, ...]:
-    """The folders of PATH, without relative ones and those that a checkout decides about."""
+    """The absolute folders of PATH that are not inside a checkout."""
     return tuple(
         folder
         for folder in path.split(os.pathsep)
@@ -52,6 +52,6 @@ def _list_search_folders(path: str, checkouts: Folders) -> tuple[str, ...]:
 
 
 def _is_in_checkout(path: Path, checkouts: Folders) -> bool:
-    """Whether a path leads into a checkout, or through a link in one."""
+    """Whether a path, or any folder above it, resolves to one inside a checkout."""
     steps = [Path(os.path.realpath(step)) for step in (path, *path.parents)]
     return any(step.is_relative_to(checkout) for step in steps for checkout in checkouts)

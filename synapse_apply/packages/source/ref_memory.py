@@ -1,7 +1,7 @@
-"""How long a Git ref means one commit: from where it is first asked for to the end of a command.
+"""How long a Git ref keeps its commit: from its first use to the end of a command.
 
-A `git fetch` beside a command, or a push into a repository that it reads, moves refs. Then the
-project file would be that of one commit and the manifests those of another.
+A `git fetch` or a push at the same time moves refs: then the project file could be read from one
+commit and the manifests from another.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MEMORY: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar(
 # manifests of another.
 @contextmanager
 def pin_refs_while_running() -> Iterator[None]:
-    """Let each ref mean the same commit within the block; within another one, as outside of it."""
+    """Let each ref keep the commit of its first use in the block; a nested block shares them."""
     memory = _MEMORY.get()
     token = _MEMORY.set({} if memory is None else memory)
     try:
@@ -30,9 +30,9 @@ def pin_refs_while_running() -> Iterator[None]:
 
 
 def get_pinned_or_find_commit(git_dir: Path, ref: str, find: Callable[[], str]) -> str:
-    """The id that a ref of a repository was first found to mean, else what `find` gives.
+    """The pinned commit id of a ref, else the result of `find`, which is pinned from now on.
 
-    What means nothing is not remembered: it is asked for again.
+    An empty result is not pinned. Outside of `pin_refs_while_running` nothing is.
     """
     memory = _MEMORY.get()
     if memory is None:

@@ -1,8 +1,8 @@
-"""Which Git repository a folder belongs to, and how Git is asked about that one and no other.
+"""Which Git repository a folder belongs to, whether it is trusted, and how Git is run on it.
 
-Git's own search takes a bare repository for an answer that lies in a folder of the checkout, where
-a pull request can commit one. So the search is ours: the nearest folder above with a `.git`, which
-no commit can hold, and which belongs to us. Git is told where it is and searches for none.
+Git's own search also finds a bare repository inside of a checkout, where a pull request can commit
+one. So the search is done here: the nearest folder above with a `.git`, which no commit can
+contain, owned by a trusted user. Git gets its path and does not search.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
@@ -19,8 +19,8 @@ from synapse_apply.packages.source.programs import Folders, build_child_environm
 
 NO_REPOSITORY_TEXT = "not a git repository (or any of the parent directories)"
 _REFUSED_SUMMARY = "Git repository not used"
-# Settings that the configuration of a repository cannot overrule. Those that a version of Git does
-# not know it passes over; nothing depends on one alone.
+# Settings on the command line take precedence over the repository's configuration. A version of
+# Git ignores those it does not know; no protection depends on a single one.
 _SAFE_OPTIONS = (
     *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.pager=cat"),
     *("-c", "safe.bareRepository=explicit"),
@@ -28,8 +28,8 @@ _SAFE_OPTIONS = (
     *("--no-pager", "--no-replace-objects"),
 )
 _SAFE_ENVIRONMENT = {
-    # Before any `protocol.NAME.allow` of the repository: no protocol has this name, so that an
-    # object that is not here is fetched by no version of Git.
+    # Takes precedence over any `protocol.NAME.allow` of the repository. No protocol has this name,
+    # so that no version of Git fetches a missing object.
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_GRAFT_FILE": os.devnull,
     "GIT_NO_LAZY_FETCH": "1",
@@ -42,8 +42,8 @@ _SAFE_ENVIRONMENT = {
 class Repository:
     """A repository on this disk; all paths are real ones.
 
-    `top` is the folder that has `.git`. `git_dir` is what that is or names, `common_dir` what the
-    worktrees of one repository share.
+    `top` is the folder that contains `.git`; `git_dir` is that folder, or the one that the file
+    `.git` names; `common_dir` is shared by all worktrees of the repository.
     """
 
     top: Path
@@ -52,26 +52,26 @@ class Repository:
 
     @property
     def checkout_folders(self) -> Folders:
-        """The folders that commits of this repository, or of those it is a part of, fill."""
+        """The folders whose files come from commits: its own, and those of outer repositories."""
         outer_tops = (folder.parent for folder in self.git_dir.parents if folder.name == ".git")
         return (self.top, *outer_tops)
 
     @property
     def is_shallow(self) -> bool:
-        """Whether older commits were left out of the clone."""
+        """Whether the clone lacks older commits."""
         return (self.common_dir / "shallow").exists()
 
     def find_relative_path(self, folder: Path) -> str:
-        """Where a folder lies below the top, with forward slashes; "" for the top."""
+        """The path of a folder relative to the top, with forward slashes; "" for the top."""
         relative_path = Path(os.path.realpath(folder)).relative_to(self.top).as_posix()
         return "" if relative_path == "." else relative_path
 
 
 def find_trusted_repository(folder: Path) -> Repository | None:
-    """The repository that a folder belongs to, None outside of one.
+    """The repository that contains a folder, None outside of any.
 
-    As Git finds it, but for bare ones, and not across file systems. InputError for one that may
-    not be believed.
+    As Git finds it, except bare ones, and not across file systems. InputError for a repository
+    that cannot be trusted.
     """
     start = Path(os.path.realpath(folder))
     devices = set()
@@ -86,17 +86,25 @@ def find_trusted_repository(folder: Path) -> Repository | None:
     return None
 
 
+class GitResult(NamedTuple):
+    """What a Git command gave: exit code, standard output, and standard error as text."""
+
+    exit_code: int
+    output: bytes
+    error_text: str
+
+
 def run_git(
     folder: Path,
     repository: Repository | None,
     *arguments: str,
     input_bytes: bytes = b"",
     timeout: float | None = None,
-) -> tuple[int, bytes, str]:
-    """(exit code, output, complaint) of one command of Git, run in a folder of a repository.
+) -> GitResult:
+    """Run one Git command in a folder of a repository, with `input_bytes` as standard input.
 
-    Without a repository only the settings of the machine and the user are there. 124 where it
-    takes longer than `timeout` seconds. InputError without Git.
+    Without a repository Git has only the system's and the user's configuration. Exit code 124 if
+    it takes longer than `timeout` seconds (as timeout(1)). InputError if Git cannot be started.
     """
     try:
         completed = subprocess.run(
@@ -108,16 +116,18 @@ def run_git(
             timeout=timeout,
         )
     except subprocess.TimeoutExpired:
-        return 124, b"", f"no answer in {timeout} s"
+        return GitResult(124, b"", f"no answer in {timeout} s")
     except OSError as problem:
         _raise_git_not_started(problem)
-    return completed.returncode, completed.stdout, completed.stderr.decode(errors="replace")
+    return GitResult(
+        completed.returncode, completed.stdout, completed.stderr.decode(errors="replace")
+    )
 
 
 def start_git_with_pipes(
     folder: Path, repository: Repository, *arguments: str
 ) -> subprocess.Popen[bytes]:
-    """One command of Git that is asked and answers through pipes; InputError without Git."""
+    """Start a Git command with pipes for input and output; InputError if it cannot be started."""
     try:
         return subprocess.Popen(
             _build_git_command(folder, repository, *arguments),
@@ -163,7 +173,7 @@ def _raise_git_not_started(problem: OSError) -> NoReturn:
 
 
 def _read_trusted_repository(folder: Path) -> Repository | None:
-    """The repository whose `.git` a folder has; InputError where it may not be believed."""
+    """The repository of the `.git` in this folder, None without one; InputError if untrusted."""
     try:
         repository = _read_repository(folder)
         if repository is not None:
@@ -179,7 +189,10 @@ def _read_trusted_repository(folder: Path) -> Repository | None:
 
 
 def _read_repository(folder: Path) -> Repository | None:
-    """The repository whose `.git` a folder has, None where Git would look further up."""
+    """The repository of the `.git` in this folder, None if there is none or no valid one.
+
+    InputError for a `.git` file that names no Git folder.
+    """
     entry = folder / ".git"
     if entry.is_file():
         git_dir = _read_git_file_target(entry)
@@ -204,7 +217,7 @@ def _read_repository(folder: Path) -> Repository | None:
 
 
 def _read_git_file_target(file: Path) -> Path:
-    """The folder that the `.git` file of a linked worktree or a submodule names."""
+    """The folder that a `.git` file names, as linked worktrees and submodules have one."""
     with file.open("rb") as stream:
         text = os.fsdecode(stream.read(1 << 16)).rstrip("\r\n")
     if not text.startswith("gitdir: ") or "\0" in text:
@@ -215,7 +228,7 @@ def _read_git_file_target(file: Path) -> Path:
 
 
 def _require_git_folders_outside_checkout(repository: Repository) -> None:
-    """A folder of the checkout may hold what a pull request committed."""
+    """InputError for a Git folder inside the checkout, where a pull request may have put it."""
     own_git_folder = repository.top / ".git"
     for folder in (repository.git_dir, repository.common_dir):
         if folder.is_relative_to(repository.top) and not folder.is_relative_to(own_git_folder):
@@ -229,7 +242,10 @@ def _require_git_folders_outside_checkout(repository: Repository) -> None:
 
 
 def _require_trusted_owner(repository: Repository) -> None:
-    """As Git checks it, which it leaves out where it is told which repository to take."""
+    """InputError for a repository of another user, unless it is in safe.directory.
+
+    Git omits this check of its own if GIT_DIR is set (git-config(1), safe.directory).
+    """
     trusted_uids = {os.geteuid()}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
         trusted_uids.add(int(os.environ["SUDO_UID"]))
@@ -245,7 +261,10 @@ def _require_trusted_owner(repository: Repository) -> None:
 
 
 def _is_in_safe_directories(top: Path) -> bool:
-    """Whether the machine's or the user's settings of Git list a folder under safe.directory."""
+    """Whether safe.directory of the system's or the user's Git configuration lists a folder.
+
+    An empty value clears the list, `/*` at the end covers all folders below (git-config(1)).
+    """
     arguments = ("config", "--null", "--type=path", "--get-all", "safe.directory")
     _, out, _ = run_git(top, None, *arguments)
     is_safe = False
@@ -262,7 +281,10 @@ def _is_in_safe_directories(top: Path) -> bool:
 
 
 def _require_not_tracked_by_outer(repository: Repository) -> None:
-    """A `.git` amid the files of a repository came with them, by a cache or an archive."""
+    """InputError if the folder's files are tracked by a repository above it.
+
+    Such a `.git` was not made by `git clone`, but came with a cache or an archive.
+    """
     top = repository.top
     try:
         outer = find_trusted_repository(top.parent) if top != top.parent else None

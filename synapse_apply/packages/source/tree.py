@@ -1,4 +1,4 @@
-"""A tree of files that a package is gathered from: by the rules, through links, checked."""
+"""Which files of a tree are gathered for a package: ignore rules, links, submodules, names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAVE_OUT_HINT = "Leave it out with a line in .synapseignore, or put a plain fi
 
 
 class EntryKind(Enum):
-    """What stands at a path; a submodule is one whose files are not here."""
+    """The kind of an entry; SUBMODULE is one whose files are not available."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -35,9 +35,9 @@ class EntryKind(Enum):
 
 @frozen
 class TreeEntry:
-    """`path` as the tree spells it; `size` in bytes; `key` is the tree's own.
+    """An entry of a tree; `path` is spelled as in the tree, `size` is in bytes.
 
-    `stamp` is there for a file on disk.
+    `key` is for the tree's own use (a blob id); `stamp` is set for a file on disk only.
     """
 
     path: str
@@ -49,16 +49,27 @@ class TreeEntry:
 
 
 class SourceTree(Protocol):
-    """Where files come from; every method raises UnreadableError."""
+    """A folder that files are read from; every method raises UnreadableError."""
 
-    def list_children(self, folder: str) -> list[TreeEntry]: ...
-    def find_entry(self, path: str) -> TreeEntry | None: ...
-    def read_link_target(self, link: TreeEntry) -> str: ...
-    def blocks(self, file: TreeEntry) -> Iterator[bytes]: ...
+    def list_children(self, folder: str) -> list[TreeEntry]:
+        """The entries of a folder, "" for the top."""
+        ...
+
+    def find_entry(self, path: str) -> TreeEntry | None:
+        """The entry at a path, a link as a link; None if there is nothing."""
+        ...
+
+    def read_link_target(self, link: TreeEntry) -> str:
+        """The target of a link as it is written."""
+        ...
+
+    def blocks(self, file: TreeEntry) -> Iterator[bytes]:
+        """The content of a file in blocks."""
+        ...
 
 
 def gather_tree(tree: SourceTree) -> GatheredFiles:
-    """Every file that the ignore rules leave in, links followed; all findings, not the first."""
+    """Gather each file that no ignore rule leaves out, links followed; collects all errors."""
     gathered = GatheredFiles()
     try:
         _gather_all_folders(tree, gathered)
@@ -71,6 +82,8 @@ def gather_tree(tree: SourceTree) -> GatheredFiles:
 
 
 def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
+    """Walk the tree and add files, left-out paths and errors to `gathered`."""
+
     def read_ignore_file(path: str) -> str | None:
         return read_small_text_file(tree, path)
 
@@ -108,7 +121,7 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
 
 
 def find_rule_for_path(tree: SourceTree, path: str) -> str | None:
-    """The rule that leaves a path out, or a folder above it; None when it would be taken."""
+    """The rule that leaves a path, or a folder above it, out; None if it would be included."""
     rules = IgnoreRules()
     parts = path.split("/")
     for depth in range(len(parts)):
@@ -138,7 +151,7 @@ def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFi
 
 
 def resolve_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
-    """The file that a node is, or that its link leads to inside the tree; else why it is none."""
+    """The regular file that an entry is, or that its link leads to; else the error."""
     name = format_printable(node.path)
     if node.kind is EntryKind.LINK:
         return _follow_link(tree, node)
@@ -159,7 +172,10 @@ def resolve_file(tree: SourceTree, node: TreeEntry) -> TreeEntry | Diagnostic:
 
 
 def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
-    """The file that a link leads to, step by step inside the tree."""
+    """The file that a link leads to, or the error; every step must stay inside of the tree.
+
+    Steps are resolved here and not by the system, which would follow them anywhere.
+    """
     seen_paths = {link.path}
     current_entry = link
     while current_entry.kind is EntryKind.LINK:
@@ -195,7 +211,7 @@ def _follow_link(tree: SourceTree, link: TreeEntry) -> TreeEntry | Diagnostic:
 
 
 def _find_entry_without_links(tree: SourceTree, path: str) -> TreeEntry | None:
-    """The node at a path, None where there is none or a folder on the way is itself a link."""
+    """The entry at a path, None if there is none or a folder on the way is a link."""
     parts = path.split("/")
     for depth in range(1, len(parts)):
         parent = tree.find_entry("/".join(parts[:depth]))
@@ -211,7 +227,7 @@ def _build_link_finding(link: TreeEntry, reason: str) -> Diagnostic:
 
 
 def read_small_text_file(tree: SourceTree, path: str) -> str | None:
-    """The text of a small file of the tree, None where there is none; UnreadableError."""
+    """The UTF-8 text of a file of at most 1 MiB, None if there is none; UnreadableError."""
     node = tree.find_entry(path)
     if node is None or node.kind is EntryKind.FOLDER:
         return None
@@ -222,7 +238,7 @@ def read_small_text_file(tree: SourceTree, path: str) -> str | None:
 
 
 def read_file_bytes(tree: SourceTree, path: str) -> bytes:
-    """The content of a file of the tree, a link followed inside it; UnreadableError."""
+    """The content of a file, a link followed inside of the tree; UnreadableError also for none."""
     node = tree.find_entry(path)
     if node is None:
         raise UnreadableError("File not found", f"There is no {format_printable(path)}.")
@@ -233,7 +249,7 @@ def read_file_bytes(tree: SourceTree, path: str) -> bytes:
 
 
 def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:
-    """Whether a link ends at a folder of the tree."""
+    """Whether a link finally leads to a folder of the tree."""
     seen_paths: set[str] = set()
     current_entry: TreeEntry | None = link
     while (
@@ -252,7 +268,7 @@ def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:
 
 
 def decode_small_utf8_text(path: str, size: int, blocks: Iterator[bytes]) -> str:
-    """UTF-8 text of at most 1 MiB; UnreadableError for anything else."""
+    """The blocks as UTF-8 text; UnreadableError for other bytes, or a `size` above 1 MiB."""
     if size > _MAX_IGNORE_BYTES:
         raise UnreadableError("File too large to be read as text", f"{path} is over 1 MiB.")
     try:

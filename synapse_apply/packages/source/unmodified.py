@@ -1,7 +1,7 @@
-"""Which files of the checkout Git takes for those of a commit, whatever it made of their bytes.
+"""Which files of a checkout Git takes for unmodified, even if their bytes differ from the commit.
 
-On the way out Git converts line ends (`.gitattributes`, core.autocrlf), `$Id$` and encodings, so
-that a file that nobody touched has other bytes than its blob.
+On checkout Git converts line ends (`.gitattributes`, core.autocrlf), `$Id$` and encodings, so that
+the bytes of an unmodified file may differ from its blob.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FILTER = "filter"
 
 @frozen
 class UnmodifiedFiles:
-    """`unchanged` are what Git has; of those `filtered` only a filter could tell."""
+    """`unchanged` have the content of the commit; for `filtered` only a filter could tell."""
 
     unchanged: frozenset[str] = frozenset()
     filtered: frozenset[str] = frozenset()
@@ -40,11 +40,11 @@ class UnmodifiedFiles:
 def find_unmodified_files(
     ref_source: PackageSource, root: Path, folder: str, names: Collection[str]
 ) -> UnmodifiedFiles:
-    """Which `names` in a folder of the checkout are, for Git, what `ref_source` has under them.
+    """Which `names` in a folder of the checkout have the content of `ref_source`, for Git.
 
-    `ref_source` is a source at a Git ref, `folder` is relative to `root`. Nothing is written and no
-    filter runs. A file that is converted otherwise than at that ref is not among them. InputError
-    as reading the Git ref raises it.
+    `ref_source` is a source at a Git ref, `folder` is relative to `root`. Nothing is written, and
+    no filter runs. A file whose conversion has changed since that ref is not among them.
+    InputError as `resolve_commit` and GitTree.
     """
     top, _ = locate_in_repository(root)
     paths_by_name = dict(_iter_repository_paths(top.resolve(), root / folder, names))
@@ -72,7 +72,8 @@ def find_unmodified_files(
         top, "hash-object", "--stdin-paths", input_bytes=os.fsencode(input_text)
     )
     ids = out.decode("ascii").split()
-    if len(ids) != len(candidates):  # a file went away meanwhile
+    # Git stops at a file that was removed meanwhile: then none counts as unchanged.
+    if len(ids) != len(candidates):
         ids = [""] * len(candidates)
     unchanged_names = (
         name for name, file_id in zip(candidates, ids, strict=True) if file_id == blob_ids[name]
@@ -83,10 +84,11 @@ def find_unmodified_files(
 def _iter_repository_paths(
     top: Path, folder: Path, names: Collection[str]
 ) -> Iterator[tuple[str, str]]:
-    """Where the files are, from the top of the repository, links followed."""
+    """(name, path from the top of the repository) of each file inside of it, links resolved."""
     for name in names:
         path = os.path.relpath(os.path.realpath(folder / name), top).replace(os.sep, "/")
-        if not path.startswith(("../", '"')) and "\n" not in path:  # one a line, unquoted
+        # `hash-object --stdin-paths` reads one path a line, and a leading quote as quoting.
+        if not path.startswith(("../", '"')) and "\n" not in path:
             yield name, path
 
 
@@ -105,7 +107,7 @@ def _find_blob_ids(ref_source: PackageSource, root: Path, names: Collection[str]
 
 
 def read_filter_names(top: Path) -> set[str]:
-    """The filters that Git is told how to run."""
+    """The names of all filters in the Git configuration."""
     arguments = ("config", "--null", "--name-only", "--get-regexp", "^filter\\.")
     names = os.fsdecode(run_plumbing(top, *arguments)[1]).split("\0")
     return {name.removeprefix("filter.").rpartition(".")[0] for name in names if name}

@@ -1,4 +1,4 @@
-"""A zip built elsewhere: its entries, after the checks that unpacking it must never need."""
+"""Which zips are refused as a package: damaged, encrypted, overlapping, zip bombs, bad names."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _UNIX = 3
 _LOCAL_HEADER = 30
 _COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-# Text packs to a twentieth; what packs to less than a two-hundredth is built to burst.
+# Text is compressed to about 1/20. Less than 1/200 of a large size is taken for an attack.
 _BOMB_RATIO, _BOMB_FROM = 200, 100 * 1024 * 1024
 
 _REBUILD_HINT = "Build the zip anew; `unzip -t` tests one."
 
 
 def open_zip(file: IO[bytes], name: str) -> zipfile.ZipFile:
-    """InputError when it is no zip; `name` is what to call it."""
+    """Open a zip; `name` is its label in messages. InputError if it is no zip."""
     try:
         return zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as problem:
         finding = error_finding(
             "Not a usable zip", f"{name}: {str(problem).rstrip('.')}.", _REBUILD_HINT
         )
+    # Outside of the handler, so that the library's exception is not chained.
     raise InputError(finding)
 
 
 def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None) -> GatheredFiles:
-    """The files of a zip by path; all findings, not the first. Folders do not count.
+    """The files of a zip sorted by path, and all errors; entries for folders are ignored.
 
-    `name` is what each finding calls the zip, "" where its reader does. `size` is what it is known
-    to unpack to, where that is known: how well it is packed then proves nothing, and another size
-    is a finding.
+    `name` precedes the detail of each error, "" if the caller adds it. `size` is the expected sum
+    of unpacked bytes: another sum is an error, and the check for a zip bomb is left out.
     """
     gathered = GatheredFiles()
     infos = archive.infolist()
@@ -97,7 +97,7 @@ def _iter_entry_blocks(
 
 
 def _iter_entry_errors(info: zipfile.ZipInfo) -> Iterator[Diagnostic]:
-    # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
+    # zipfile truncates names at a zero byte and, on Windows, turns backslashes into slashes.
     name = info.orig_filename
     yield from iter_name_errors(normalize_path(name.removesuffix("/") if info.is_dir() else name))
     mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
@@ -145,6 +145,10 @@ def _iter_zip_bomb_errors(infos: list[zipfile.ZipInfo]) -> Iterator[Diagnostic]:
 def _iter_overlap_errors(
     archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]
 ) -> Iterator[Diagnostic]:
+    """An error for an entry that shares bytes with the next one.
+
+    Overlapping entries are how a small zip unpacks to terabytes without a nested one.
+    """
     next_start = archive.start_dir
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
         entry_end = info.header_offset + _LOCAL_HEADER + info.compress_size
