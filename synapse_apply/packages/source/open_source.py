@@ -75,7 +75,7 @@ def _build_zip_entry(source: PackageSource, file: BinaryIO) -> PackageFile:
     )
 
 
-class ConfigText(NamedTuple):
+class SourceConfigText(NamedTuple):
     """The text of a package's config.yaml, and what to call the file in messages."""
 
     text: str
@@ -84,7 +84,7 @@ class ConfigText(NamedTuple):
 
 def read_config_text(
     source: PackageSource, root: Path, allow_files: Sequence[str] = ()
-) -> ConfigText | None:
+) -> SourceConfigText | None:
     """Read config.yaml, else synapse.yaml, at the package's root; None without one. InputError."""
     try:
         if source.kind == FILE:
@@ -113,12 +113,12 @@ def find_config_file(
     return (root / source.path / config[0]).resolve() if config else None
 
 
-def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> ConfigText | None:
+def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> SourceConfigText | None:
     config = _read_unignored_config(tree)
     if config is None:
         return None
     name, text = config
-    return ConfigText(text, label_package_file(source, name))
+    return SourceConfigText(text, label_package_file(source, name))
 
 
 def label_package_file(source: PackageSource, path: str) -> str:
@@ -141,13 +141,13 @@ def _read_unignored_config(tree: SourceTree) -> tuple[str, str] | None:
 
 def _read_config_in_zip(
     source: PackageSource, root: Path, allow_files: Sequence[str]
-) -> ConfigText | None:
+) -> SourceConfigText | None:
     with open_source(source, root, allow_files) as gathered:
         entries = {entry.path: entry for entry in gathered.entries}
         for name in CONFIG_FILES:
             if entry := entries.get(name):
                 text = decode_small_utf8_text(name, entry.size, entry.blocks())
-                return ConfigText(text, label_package_file(source, name))
+                return SourceConfigText(text, label_package_file(source, name))
     return None
 
 
