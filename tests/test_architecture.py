@@ -189,3 +189,13 @@ def test_child_processes_are_started_in_one_place() -> None:
     places = {str(path.relative_to(PACKAGE)) for path in found}
     # The second holds the process that the first gives it.
     assert places == {"packages/source/repository.py", "packages/source/git.py"}
+
+
+def test_the_engine_sees_no_session() -> None:
+    """A session has everything: what plans, applies or prints is given values and ports instead."""
+    users = {path for path in modules() if "TargetSession" in path.read_text(encoding="utf-8")}
+    assert {layer(path) for path in users} <= {"workspace", "live", "operations", "cli"}
+    shown_by_commands = {
+        path.relative_to(PACKAGE).parts[1] for path in users if layer(path) == "cli"
+    }
+    assert shown_by_commands <= {"commands", "flows", "texts", "reports.py"}

@@ -37,7 +37,6 @@ from synapse_apply.views.markdown.budget import (
     SizeBudget,
 )
 from synapse_apply.views.text.drift import drift_document
-from synapse_apply.workspace.configuration import load_project_and_target
 from synapse_apply.workspace.environment import (
     find_repository_url,
     find_run_url,
@@ -231,8 +230,11 @@ class Reports:
         """The target that is meant, also where something else went wrong; "" for all of them."""
         if self.invocation.target or self.command == "validate":
             return self.invocation.target or ""
+        # Here, not above: what went well knows its target.
+        from synapse_apply.workspace.target_session import TargetSession
+
         try:
-            return load_project_and_target(self.invocation)[1].name
+            return TargetSession(self.invocation).target.name
         except (SynapseApplyError, OSError):
             return ""
 

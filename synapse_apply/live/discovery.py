@@ -196,7 +196,7 @@ class ObjectGatherer:
         if raw_objects is not None:
             groups: dict[str, list[Raw]] = defaultdict(list)
             for raw in raw_objects:
-                owner = binding.decode(raw, self._live_backend.marks()).spec.get(kind.series_field)
+                owner = binding.decode(raw, self._live_backend.marks).spec.get(kind.series_field)
                 groups[str(owner)].append(raw)
             for owner in owners:
                 self._store_listed_objects(kind, binding, self._select_members(kind, groups[owner]))
@@ -275,7 +275,7 @@ class ObjectGatherer:
             self._store_object(kind, binding, raw)
 
     def _store_object(self, kind: ResourceType, binding: ApiBinding, raw: Raw) -> None:
-        observed = binding.decode(raw, self._live_backend.marks())
+        observed = binding.decode(raw, self._live_backend.marks)
         self._objects[kind.prefix][observed.remote_id] = observed
 
     def _fetch_each(

@@ -1,4 +1,4 @@
-"""One backend within reach: for commands that name objects by hand and need no manifests.
+"""A target whose live objects are named by hand: it needs no manifests, and no state.
 
 State is looked into only to know a name, and written to only to say what was called.
 """
@@ -6,13 +6,11 @@ State is looked into only to know a name, and written to only to say what was ca
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
-from functools import cache
+from functools import cached_property
 
-from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.kinds.search import list_if_supported, read_whole_objects
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.named_secrets import add_named_secrets, hide_free_form_fields
@@ -23,42 +21,51 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, NotFound, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Lookup, Observed
-from synapse_apply.model.ports import Api, Clock, StateStore
-from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import AuditEntry
-from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.workspace import configuration, state_access
-from synapse_apply.workspace.backend import ConnectedBackend, connect_backend
-from synapse_apply.workspace.environment import SystemClock, build_actor
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import know_references
+from synapse_apply.workspace.target_session import TargetSession
 
 # A note is no reason to keep somebody waiting who has the answer already.
 _AUDIT_LOCK_SECONDS = 5.0
 
 
-@frozen
-class LiveBackend:
-    """A connected backend, and how its objects are read and named."""
+class LiveBackend(TargetSession):
+    """A target whose live objects are read and named by hand."""
 
-    invocation: Invocation
-    project: Project
-    target: Target
-    backend: ConnectedBackend
-    marks: Callable[[], SecretMarks]
-    clock: Clock = field(default_factory=SystemClock)
-    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
+    @cached_property
+    def marks(self) -> SecretMarks:
+        """Which fields are secret, as schemas, state and manifests say.
 
-    @property
-    def api(self) -> Api:
-        return self.backend.api
+        Where the state cannot be read, no free-form field is shown. Manifests may be broken.
+        """
+        of_kinds = build_marks_with_project_providers(self.project.providers)
+        try:
+            state = self.recorded_store.read_state() if self.recorded_store else None
+        except SynapseApplyError:
+            return hide_free_form_fields(of_kinds, self.catalogue)
+        desired: Mapping[Address, Desired] = {}
+        with suppress(SynapseApplyError, OSError):
+            desired = self.uninspected_manifests.desired
+        records, intents = (state.records, state.open_intents) if state else ({}, ())
+        return add_named_secrets(
+            of_kinds, self.catalogue, self.target.api, desired, records, intents
+        )
 
     def find_kind_and_binding(self, prefix: str) -> tuple[ResourceType, ApiBinding]:
         """A kind, and its calls on this target."""
         kind = self.catalogue[prefix]
         return kind, kind.select_binding(self.target.api)
+
+    def mask_references(self) -> None:
+        """Mask what the project's files name for secrets, in all that the backend says."""
+        environ = self.invocation.environ
+        references = scan_secret_refs(self.project, self.target)
+        at_hand = (ref for ref in references if ref.source != "env" or ref.name in environ)
+        marks = build_marks_with_project_providers(self.project.providers)
+        know_references(self.backend.redactor, at_hand, marks, self.resolver.resolve_secret)
 
 
 @frozen
@@ -72,64 +79,9 @@ class LiveObject:
 @contextmanager
 def open_live_backend(invocation: Invocation) -> Iterator[LiveBackend]:
     """The backend of a target; nothing is sent yet. InputError without a url or a token."""
-    project, target = configuration.load_project_and_target(invocation)
-    with connect_backend(project, target, invocation.environ, invocation.parallelism) as backend:
-        _mask_references(invocation, project, target, backend)
-        reach = LiveBackend(invocation, project, target, backend, lambda: _read_marks(reach))
-        yield replace(reach, marks=cache(reach.marks))
-
-
-def _read_marks(reach: LiveBackend) -> SecretMarks:
-    """Which fields are secret, as schemas, state and manifests say; asked for once.
-
-    Where the state cannot be read, no free-form field is shown. Manifests may be broken.
-    """
-    of_kinds = build_marks_with_project_providers(reach.project.providers)
-    try:
-        with open_existing_state(reach) as store:
-            state = store.read_state() if store else None
-    except SynapseApplyError:
-        return hide_free_form_fields(of_kinds, reach.catalogue)
-    desired: Mapping[Address, Desired] = {}
-    with suppress(SynapseApplyError, OSError):
-        desired = configuration.load_target_manifests(
-            reach.invocation, reach.project, reach.target
-        ).desired
-    records, intents = (state.records, state.open_intents) if state else ({}, ())
-    return add_named_secrets(of_kinds, reach.catalogue, reach.target.api, desired, records, intents)
-
-
-def _mask_references(
-    where: Invocation, project: Project, target: Target, backend: ConnectedBackend
-) -> None:
-    """Mask what the project's files name for secrets, in all that the backend says."""
-    allowed = (target.allow_env, target.allow_files, project.reserved)
-    resolver = Resolver(project.root, where.environ, *allowed)
-    references = scan_secret_refs(project, target)
-    at_hand = (r for r in references if r.source != "env" or r.name in where.environ)
-    marks = build_marks_with_project_providers(project.providers)
-    know_references(backend.redactor, at_hand, marks, resolver.resolve_secret)
-
-
-@contextmanager
-def open_existing_state(live_backend: LiveBackend) -> Iterator[StateStore | None]:
-    """The target's state, None where there is none; StateError when it is another backend's."""
-    store = state_access.open_store(
-        live_backend.project, live_backend.target, live_backend.invocation.environ
-    )
-    try:
-        if store.exists():
-            state_access.ensure_state(
-                store,
-                live_backend.target,
-                live_backend.backend.state_identity,
-                live_backend.backend.embedded,
-            )
-            yield store
-        else:
-            yield None
-    finally:
-        store.close()
+    with LiveBackend(invocation) as live_backend:
+        live_backend.mask_references()
+        yield live_backend
 
 
 def parse_given_id(prefix: str, text: str) -> str | None:
@@ -147,8 +99,8 @@ def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str |
     version made is looked up by its key: its id is none here.
     """
     name = text.removeprefix(f"{prefix}/")
-    with open_existing_state(live_backend) as store:
-        record = store.find_record(Address(prefix, name)) if store else None
+    store = live_backend.recorded_store
+    record = store.find_record(Address(prefix, name)) if store else None
     if record is not None:
         binding = live_backend.find_kind_and_binding(prefix)[1]
         if record.api == binding.api:
@@ -227,7 +179,7 @@ def decode_live_object(live_backend: LiveBackend, binding: ApiBinding, raw: Raw)
     """A server's object as its kind reads it; its secrets are wrapped here."""
     created = raw.get("created", raw.get("created_at"))
     return LiveObject(
-        binding.decode(raw, live_backend.marks()), created if isinstance(created, str) else ""
+        binding.decode(raw, live_backend.marks), created if isinstance(created, str) else ""
     )
 
 
@@ -257,12 +209,12 @@ def record_audit_entry(
     These calls belong to no record, so nothing depends on the note: what keeps it from being
     written is a warning.
     """
-    run_actor = build_actor(live_backend.invocation.environ, live_backend.project.root)
+    actor = live_backend.actor
     entry = AuditEntry(
         at=live_backend.clock.utc_now(),
-        who=run_actor.who,
-        run=run_actor.run,
-        command=live_backend.invocation.command,
+        who=actor.who,
+        run=actor.run,
+        command=actor.command,
         plan_id=str(uuid.uuid4()),
         address=address,
         verb=verb,
@@ -271,12 +223,11 @@ def record_audit_entry(
         result=result,
     )
     try:
-        with open_existing_state(live_backend) as store:
-            if store is not None:
-                with store.lock(
-                    verb, min(live_backend.invocation.lock_wait_seconds, _AUDIT_LOCK_SECONDS)
-                ):
-                    store.append_audit_entries(entry)
+        if (store := live_backend.recorded_store) is not None:
+            with store.lock(verb, min(live_backend.patience, _AUDIT_LOCK_SECONDS)):
+                store.append_audit_entries(entry)
+            # A job may be followed for hours now: no connection is held for it.
+            store.close()
     except StateError as problem:
         reason = "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
         return warning_finding(

@@ -36,7 +36,7 @@ def build_marks(
 ) -> SecretMarks:
     """Which fields are secret, those of single objects among them."""
     return add_named_secrets(
-        context.manifests.marks,
+        context.declared_target.manifests.marks,
         context.catalogue,
         context.target.api,
         context.desired,

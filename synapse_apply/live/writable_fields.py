@@ -39,7 +39,7 @@ class WritableFields:
     @cached_property
     def _documents_by_position(self) -> dict[Position, WrittenDocument]:
         session = self._session
-        if session.revision:
+        if session.declared_target.commit:
             return {}
         try:
             documents = iter_written_documents(

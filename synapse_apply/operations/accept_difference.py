@@ -20,7 +20,7 @@ from synapse_apply.model.state import Acceptance, Record
 from synapse_apply.model.values import ABSENT
 from synapse_apply.planning.diff.field_diff import diff_resource
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.workspace.target_session import PlanResult, StateSession, TargetSession
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 OTHER_KEY_NOTE = "recorded under another state key"
 
@@ -156,7 +156,7 @@ def _select_differing_paths(
     return tuple(path for path in paths if path in differing_paths)
 
 
-def undo_acceptance(session: StateSession, address: Address) -> Acceptance:
+def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
     """Put back what was recorded before `address` was accepted; gives what was accepted.
 
     The next plan shows the differences again. StateError when nothing of it is accepted.

@@ -271,7 +271,7 @@ class _ProjectEditor:
             )
         )
         manifests_by_target = {
-            name: session.manifests
+            name: session.declared_target.manifests
             if name == target.name
             else configuration.load_target_manifests(invocation, project, each_target)
             for name, each_target in targets.items()

@@ -12,10 +12,8 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.checks.agents import Agent, build_agents, check_agent_health
-from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.workspace import configuration
-from synapse_apply.workspace.backend import connect_backend
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
 
 
 def check_agents(
@@ -26,17 +24,17 @@ def check_agents(
     Each is asked once; that one fails hides no other. InputError, before anyone is asked, for a
     name the target does not have, and where there is nobody to ask.
     """
-    project, target = configuration.load_project_and_target(invocation)
+    session = TargetSession(invocation, read_only=True)
+    target = session.target
     variable_agents = tuple(
         Agent(name, SecretRef("env", name)) for name in dict.fromkeys(variables)
     )
     target_agents = () if variable_agents and not names else _select_agents(target, names)
-    with connect_backend(
-        project, target, invocation.environ, invocation.parallelism, read_only=True
-    ) as backend:
-        resolve = Resolver(project.root, invocation.environ).resolve_setting
+    with session:
         results = check_agent_health(
-            (*target_agents, *variable_agents), resolve, backend.api.health_check_agent
+            (*target_agents, *variable_agents),
+            session.resolver.resolve_setting,
+            session.backend.api.health_check_agent,
         )
     checkup = Checkup(target.name, (("Agents", tuple(results)),))
     return add_target_to_checkup(checkup, invocation.target or "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from typing import TYPE_CHECKING
 
 from synapse_apply.manifests.decode.plugin import PREFIX
 from synapse_apply.manifests.project.targets import choose_and_fill_target
@@ -14,6 +14,9 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.target_session import TargetSession
 
 
 def list_target_names(invocation: Invocation) -> list[str]:
@@ -28,12 +31,15 @@ def list_declared_addresses(invocation: Invocation) -> list[str]:
 
 def list_recorded_addresses(invocation: Invocation) -> list[str]:
     """What is recorded, or a call of it is open, in the states that are files here."""
-    project = configuration.load_project(invocation)
+    # Here, not above: most of what is typed asks no state.
+    from synapse_apply.workspace.target_session import TargetSession
+
+    session = TargetSession(invocation)
     return sorted(
         {
             str(address)
-            for target in _list_matching_targets(invocation, project)
-            for address in _read_state_addresses(project, target)
+            for target in _list_matching_targets(invocation, session.project)
+            for address in _read_state_addresses(session.open_other_target(target))
         }
     )
 
@@ -67,19 +73,15 @@ def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
         yield from configuration.load_target_manifests(invocation, project, target).desired.values()
 
 
-def _read_state_addresses(project: Project, target: Target) -> set[Address]:
-    # Here, not above: most of what is typed asks no state.
-    from synapse_apply.workspace.state_access import open_existing_store
-
-    url = target.state.url
+def _read_state_addresses(session: TargetSession) -> set[Address]:
+    url = session.target.state.url
     if not isinstance(url, str) or is_postgres_url(url):
         return set()
     try:
-        with closing(open_existing_store(project, target, {})) as store:
-            state = store.read_state()
+        with session:
+            return session.list_recorded_addresses()
     except SynapseApplyError:
         return set()
-    return {*state.records, *(intent.address for intent in state.open_intents)}
 
 
 def _list_matching_targets(invocation: Invocation, project: Project) -> list[Target]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import PurePath
 
 from synapse_apply.model.checkup import CheckResult, Checkup
@@ -13,8 +12,13 @@ from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.operations.checks import agents, backend, manifests, state
-from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
+from synapse_apply.operations.checks.target_checkup import (
+    CHECK_RETRIES,
+    TargetCheckup,
+    UncheckedError,
+)
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
 
 
 @frozen
@@ -74,8 +78,8 @@ def run_all_checks(invocation: Invocation) -> Checkup:
 
     Never raises for what is wrong with the target.
     """
-    with ExitStack() as stack:
-        checkup = TargetCheckup(invocation, stack)
+    with TargetSession(invocation, read_only=True, retries=CHECK_RETRIES) as session:
+        checkup = TargetCheckup(session)
         sections = tuple(
             (title, tuple(result for check in checks for result in _run_check(check, checkup)))
             for title, checks in SECTIONS

@@ -16,7 +16,7 @@ from synapse_apply.live.discovery import (
     describe_object,
     owner_kind_prefix,
 )
-from synapse_apply.live.live_backend import LiveBackend, open_existing_state
+from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.manifests.export.export_files import (
     SCHEMA_FILE,
     ExportLayout,
@@ -34,9 +34,6 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.runtime.parallel_reads import open_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
-from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.workspace import configuration
-from synapse_apply.workspace.known_secrets import register_declared_secrets
 
 PUBLISHED_SOURCE = {"source": "published"}
 
@@ -116,15 +113,8 @@ def build_export(
 
 def _register_manifest_secrets(live_backend: LiveBackend) -> None:
     """Have the secrets of the project's manifests masked, as far as these can be read."""
-    project, target, invocation = live_backend.project, live_backend.target, live_backend.invocation
-    allowed_sources = (target.allow_env, target.allow_files, project.reserved)
-    resolver = Resolver(project.root, invocation.environ, *allowed_sources)
     with suppress(SynapseApplyError, OSError):
-        manifests = configuration.load_target_manifests(invocation, project, target)
-        redactor = live_backend.backend.redactor
-        register_declared_secrets(
-            redactor, manifests.desired.values(), manifests.marks, resolver.resolve_secret
-        )
+        live_backend.mask_declared_secrets(live_backend.uninspected_manifests)
 
 
 def _index_recorded_addresses(
@@ -134,8 +124,8 @@ def _index_recorded_addresses(
 
     Ids of another API version than the target's are none of its own.
     """
-    with open_existing_state(live_backend) as store:
-        records, has_state = (store.read_state().records, True) if store else ({}, False)
+    store = live_backend.recorded_store
+    records, has_state = (store.read_state().records, True) if store else ({}, False)
     api_by_kind = {
         prefix: kind.select_binding(live_backend.target.api).api
         for prefix, kind in live_backend.catalogue.items()
@@ -166,13 +156,13 @@ class _ManifestMaker:
         self._catalogue = live_backend.catalogue
         live_specs = (
             observed.spec
-            for prefix in live_backend.marks().kinds
+            for prefix in live_backend.marks.kinds
             for observed in gatherer.list_objects(prefix)
         )
         self._exporter = Exporter(
             live_backend.project,
             live_backend.target,
-            live_backend.marks(),
+            live_backend.marks,
             f"../{SCHEMA_FILE.as_posix()}",
             has_any_secret(live_specs),
         )

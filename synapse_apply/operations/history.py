@@ -10,7 +10,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.workspace.state_access import build_missing_state_error
-from synapse_apply.workspace.target_session import StateSession
+from synapse_apply.workspace.target_session import TargetSession
 
 _PAGE_SIZE = 1000
 
@@ -70,7 +70,7 @@ def _format_verb_and_result(call: AuditEntry) -> str:
     return verb if call.result == "done" else f"{verb} {call.result}"
 
 
-def list_past_runs(session: StateSession, limit: int) -> list[PastRun]:
+def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
     """The newest runs that called for a change, at most `limit`, the newest first."""
     _require_state(session)
     size = _PAGE_SIZE
@@ -83,7 +83,7 @@ def list_past_runs(session: StateSession, limit: int) -> list[PastRun]:
         size *= 4
 
 
-def find_past_run(session: StateSession, plan_id: str) -> PastRun:
+def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
     """The run of a plan, named by its id or the beginning of it; InputError without one."""
     _require_state(session)
     matches = [
@@ -104,7 +104,7 @@ def find_past_run(session: StateSession, plan_id: str) -> PastRun:
     )
 
 
-def _require_state(session: StateSession) -> None:
+def _require_state(session: TargetSession) -> None:
     if not session.store.exists():
         raise build_missing_state_error(session.target)
 

@@ -45,7 +45,7 @@ def import_objects(
         for intent in state.open_intents:
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
-                keys = session.signer.keys
+                keys = session.state_keys
                 require_not_recorded_as_done(
                     session.project, session.target, state, intent, remote_id, keys=keys
                 )
@@ -243,7 +243,9 @@ class _IdentityLookup:
             binding = self._session.catalogue[prefix].select_binding(self._session.target.api)
             try:
                 raw = binding.read_object(self._session.api, remote_id)
-                self._owner_cache[object_key] = binding.decode(raw, self._session.manifests.marks)
+                self._owner_cache[object_key] = binding.decode(
+                    raw, self._session.declared_target.manifests.marks
+                )
             except RemoteError:
                 self._owner_cache[object_key] = None
         return self._owner_cache[object_key]

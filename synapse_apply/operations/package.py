@@ -17,7 +17,6 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import build_flaw_finding
-from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import Record
 from synapse_apply.model.versions import version_sort_key
@@ -36,7 +35,7 @@ from synapse_apply.workspace.package_findings import with_visible_path
 from synapse_apply.workspace.package_sources import build_package_linter
 from synapse_apply.workspace.selection import SelectableAddresses, find_matching_addresses
 from synapse_apply.workspace.state_access import build_missing_state_error
-from synapse_apply.workspace.target_session import open_state
+from synapse_apply.workspace.target_session import TargetSession, open_state
 
 _VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
@@ -96,12 +95,9 @@ def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQue
         return PackageQuery(
             PackageSource(kind, normalize_source_path(name)), invocation.directory, size, (name,)
         )
-    project, target = configuration.load_project_and_target(invocation)
-    return _build_release_query(
-        project,
-        target,
-        _find_release(_read_declared_resources(invocation, project, target), name, path),
-    )
+    session = TargetSession(invocation)
+    release = _find_release(_read_declared_resources(session), name, path)
+    return _build_release_query(session, release)
 
 
 def _build_query_at_ref(invocation: Invocation, folder: str, ref: str) -> PackageQuery:
@@ -113,10 +109,9 @@ def _build_query_at_ref(invocation: Invocation, folder: str, ref: str) -> Packag
     return PackageQuery(PackageSource("git", relative_path, ref), root, size)
 
 
-def _read_declared_resources(
-    invocation: Invocation, project: Project, target: Target
-) -> Mapping[Address, Desired]:
-    manifests = configuration.load_target_manifests(invocation, project, target)
+def _read_declared_resources(session: TargetSession) -> Mapping[Address, Desired]:
+    """What the manifests declare; InputError with every finding."""
+    manifests = session.uninspected_manifests
     if manifests.has_errors:
         raise InputError(*manifests.diagnostics)
     return manifests.desired
@@ -156,7 +151,7 @@ def _find_release(
     )
 
 
-def _build_release_query(project: Project, target: Target, release: Desired) -> PackageQuery:
+def _build_release_query(session: TargetSession, release: Desired) -> PackageQuery:
     source = release.source
     if source is None or source.kind == PUBLISHED:
         raise InputError(
@@ -168,8 +163,10 @@ def _build_release_query(project: Project, target: Target, release: Desired) -> 
                 position=release.find_position(()),
             )
         )
-    size = project.max_package_size
-    return PackageQuery(source, project.root, size, target.allow_files, release)
+    project = session.project
+    return PackageQuery(
+        source, project.root, project.max_package_size, session.target.allow_files, release
+    )
 
 
 @dataclass(slots=True)
@@ -271,14 +268,12 @@ def compare_with_published(
         has_state = session.store.exists()
         if not has_state and not session.target.is_embedded:  # which begins with an empty one
             raise build_missing_state_error(session.target)
-        release = _find_release(
-            _read_declared_resources(invocation, session.project, session.target), name
-        )
+        release = _find_release(_read_declared_resources(session), name)
         records = session.store.read_state().records if has_state else {}
     record = _find_record_to_compare(records, release, compared_name)
     if record.digest is None:
         raise InputError(_build_unknown_bytes_finding(release, record))
-    package = read_package(_build_release_query(session.project, session.target, release)).package
+    package = read_package(_build_release_query(session, release)).package
     changes = list_file_changes(record.files, package.files) if record.files else ()
     are_files_known = bool(record.files) or record.digest == package.digest
     return PackageDifference(

@@ -31,6 +31,7 @@ from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.planning.refusals import format_short_list
+from synapse_apply.workspace.other_targets import read_other_target_runs
 from synapse_apply.workspace.recovery_journal import find_done_calls
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
@@ -107,7 +108,7 @@ def _observe_state(
     records = moves.records
     live_reader.marks = build_marks(session, records, state.open_intents)
     desired, unnamed = wrap_recorded_secrets(
-        session.desired, records, session.manifests.marks, state.open_intents
+        session.desired, records, session.declared_target.manifests.marks, state.open_intents
     )
     live_reader.observe_declared(desired, records)
     _observe_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
@@ -138,7 +139,7 @@ def _observe_state(
             *map(_build_forged_run_warning, forged_addresses),
             *duplicate_warnings,
         ),
-        other_targets=session.read_other_target_runs()
+        other_targets=read_other_target_runs(session)
         if any(map(_may_be_verified_elsewhere, resources.values()))
         else {},
         moved=moves.renames,
@@ -179,7 +180,11 @@ def _add_reader_details(
 def _list_moves(session: TargetSession) -> tuple[MovedAddress, ...]:
     """The project's moves; manifests of a Git ref may have the addresses of before."""
     moves = session.project.moved
-    return orient_moves_to_declared(moves, session.desired) if session.revision else moves
+    return (
+        orient_moves_to_declared(moves, session.desired)
+        if session.declared_target.commit
+        else moves
+    )
 
 
 def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
@@ -188,10 +193,10 @@ def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
         binding=state.binding,
         lineage=state.lineage,
         serial=state.serial,
-        manifests_digest=session.manifests.manifests_digest,
+        manifests_digest=session.declared_target.manifests.manifests_digest,
         commit=session.actor.commit,
         dirty=session.actor.dirty,
-        revision=session.revision,
+        revision=str(session.declared_target.commit or ""),
     )
 
 
@@ -227,7 +232,9 @@ def _list_seconds_until_resolvable(
 
 def _build_recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
     """How to record open calls that were done, as files tell."""
-    journal_files = find_done_calls(session.project, session.target, state, session.signer.keys)
+    if not state.open_intents:
+        return {}
+    journal_files = find_done_calls(session.project, session.target, state, session.state_keys)
     open_intents = (intent for intent in state.open_intents if intent.id in journal_files)
     return {intent.address: journal_files[intent.id].recovery_hint for intent in open_intents}
 

@@ -47,4 +47,4 @@ class ApplyPreflight:
 
     @cached_property
     def _clock_findings(self) -> tuple[Diagnostic, ...]:
-        return build_clock_findings(self._session.skew(), self._session.target)
+        return build_clock_findings(self._session.backend.server_clock.skew, self._session.target)

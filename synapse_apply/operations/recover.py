@@ -10,7 +10,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Intent, IntentState, Record, State
 from synapse_apply.model.verification import RUN_VERB, LastRun
 from synapse_apply.workspace.recovery_journal import EndedCall, JournalContent, read_journal_file
-from synapse_apply.workspace.target_session import StateSession
+from synapse_apply.workspace.target_session import TargetSession
 
 
 @frozen
@@ -21,12 +21,12 @@ class RecoveredCalls:
     known_intents: tuple[Intent, ...]
 
 
-def read_recovery_file(session: StateSession, path: Path) -> JournalContent:
+def read_recovery_file(session: TargetSession, path: Path) -> JournalContent:
     """What a file says; InputError when it is none that a run wrote, or was changed since."""
-    return read_journal_file(path, session.target.name, session.read_keys())
+    return read_journal_file(path, session.target.name, session.state_keys)
 
 
-def recover_calls(session: StateSession, path: Path, content: JournalContent) -> RecoveredCalls:
+def recover_calls(session: TargetSession, path: Path, content: JournalContent) -> RecoveredCalls:
     """Settle each call of the file, as `read_recovery_file` gave it, that is not settled yet.
 
     Then remove it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class RekeyResult:
     warnings: tuple[Diagnostic, ...] = ()
 
 
-def rekey_secrets(session: TargetSession, environ: Mapping[str, str]) -> RekeyResult:
+def rekey_secrets(session: TargetSession) -> RekeyResult:
     """Digest every recorded secret anew; what cannot be resolved keeps its old key id.
 
     The results of runs are signed anew where a key at hand signed them. With
@@ -45,13 +45,14 @@ def rekey_secrets(session: TargetSession, environ: Mapping[str, str]) -> RekeyRe
     repeated.
     """
     with session.lock_state("state rekey"):
-        old_keys = state_access.load_state_keys(session.project, session.target, environ)
-        if not has_key_variable(environ, session.target.name):
-            _renew_key_file(state_access.state_key_path(session.project, session.target))
-        new_keys = state_access.load_state_keys(session.project, session.target, environ)
+        project, target, environ = session.project, session.target, session.invocation.environ
+        old_keys = state_access.load_state_keys(project, target, environ)
+        if not has_key_variable(environ, target.name):
+            _renew_key_file(state_access.state_key_path(project, target))
+        new_keys = state_access.load_state_keys(project, target, environ)
         all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
         secrets, signer = (
-            session.secrets_with_keys(all_keys),
+            SecretStore(session.resolver, all_keys),
             RunSigner(all_keys, session.store.read_lineage()),
         )
         records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0

@@ -20,7 +20,7 @@ from synapse_apply.workspace.state_access import (
     describe_state_identity,
     state_folder_path,
 )
-from synapse_apply.workspace.target_session import StateSession
+from synapse_apply.workspace.target_session import TargetSession
 
 
 @frozen
@@ -45,7 +45,7 @@ class StateExchange:
 
 
 def prepare_restore(
-    session: StateSession, path: Path, state_identity: StateIdentity
+    session: TargetSession, path: Path, state_identity: StateIdentity
 ) -> StateExchange:
     """What a restore would do; StateError where it must not: see `restore_backup`.
 
@@ -56,7 +56,7 @@ def prepare_restore(
     return StateExchange(backup, _read_current_origin(session.store))
 
 
-def restore_backup(session: StateSession, path: Path, state_identity: StateIdentity) -> str:
+def restore_backup(session: TargetSession, path: Path, state_identity: StateIdentity) -> str:
     """Replace the state by a backup; where the one before is kept, "" where there was none.
 
     StateError, and nothing replaced, for a backup that was made for something else than

@@ -114,7 +114,9 @@ def save_plan(
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     body: Json = {"plan": codec.plan_to_json(plan), "choices": _options_to_json(options)}
     if with_packages:
-        body["sources"] = [source_content_to_json(content) for content in session.source_contents]
+        body["sources"] = [
+            source_content_to_json(content) for content in session.declared_target.source_contents
+        ]
     mac = _compute_signature(session, codec.format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
     format_number = FORMAT_WITH_PACKAGES if with_packages else FORMAT

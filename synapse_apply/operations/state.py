@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +19,15 @@ from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import Intent, IntentState, Record, State, StateIdentity
 from synapse_apply.model.values import SecretRef
 from synapse_apply.model.verification import RUN_VERB
-from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.stores.inventory import build_inventory as inventory_of
 from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.workspace.state_access import (
     describe_state_identity,
     load_state_keys,
-    open_store,
     open_store_at_url,
 )
-from synapse_apply.workspace.target_session import StateSession
+from synapse_apply.workspace.target_session import TargetSession
 
 _EMPTY = "An empty state knows no object."
 EMPTY_STATE_WARNING = (
@@ -58,12 +57,7 @@ def describe_protection(listed: Iterable[str], unlisted: Iterable[str]) -> str:
     return EMPTY_STATE_WARNING
 
 
-def create_state(
-    session: StateSession,
-    state_identity: StateIdentity,
-    environ: Mapping[str, str],
-    lineage: str = "",
-) -> str:
+def create_state(session: TargetSession, state_identity: StateIdentity, lineage: str = "") -> str:
     """Make an empty state and its key, and give its lineage.
 
     StateError when there is a state, or a pinned lineage forbids an empty one.
@@ -84,16 +78,16 @@ def create_state(
     session.store.create_state(
         state_identity, new_lineage, session.last_seen_states.find_farthest(new_lineage).progress
     )
-    load_state_keys(session.project, session.target, environ, create=True)
+    load_state_keys(session.project, session.target, session.invocation.environ, create=True)
     return new_lineage
 
 
-def read_state(session: StateSession) -> State:
+def read_state(session: TargetSession) -> State:
     """The whole state."""
     return session.store.read_state()
 
 
-def require_record(session: StateSession, address: Address) -> Record:
+def require_record(session: TargetSession, address: Address) -> Record:
     """One record; StateError that names near ones when there is none."""
     record = session.store.find_record(address)
     if record is None:
@@ -101,7 +95,7 @@ def require_record(session: StateSession, address: Address) -> Record:
     return record
 
 
-def forget_addresses(session: StateSession, addresses: list[Address]) -> None:
+def forget_addresses(session: TargetSession, addresses: list[Address]) -> None:
     """Forget addresses; the live objects stay. StateError when one is unknown."""
     with session.lock_state("state rm"):
         for address in addresses:
@@ -111,7 +105,7 @@ def forget_addresses(session: StateSession, addresses: list[Address]) -> None:
         _record_audit_entries(session, dict.fromkeys(addresses, "forget"))
 
 
-def rename_address(session: StateSession, old: Address, new: Address) -> dict[Address, Address]:
+def rename_address(session: TargetSession, old: Address, new: Address) -> dict[Address, Address]:
     """Rename an address in the state, and the members of its series, which carry its name.
 
     Gives all that was renamed; the live objects stay as they are.
@@ -138,9 +132,7 @@ def rename_address(session: StateSession, old: Address, new: Address) -> dict[Ad
             waiting_intents
         ):  # a member that has no record yet would be recorded under the old name
             raise build_open_call_error(intent.address, intent.verb)
-        session.store.rename_addresses(
-            renames, RunSigner(session.read_keys(), state.lineage).sign_moved_record
-        )
+        session.store.rename_addresses(renames, session.signer.sign_moved_record)
         _record_audit_entries(
             session,
             {old_address: f"move to {new_address}" for old_address, new_address in renames.items()},
@@ -148,7 +140,7 @@ def rename_address(session: StateSession, old: Address, new: Address) -> dict[Ad
     return renames
 
 
-def _record_audit_entries(session: StateSession, verb_by_address: Mapping[Address, str]) -> None:
+def _record_audit_entries(session: TargetSession, verb_by_address: Mapping[Address, str]) -> None:
     """What was done to the records, as one run of the audit."""
     moment, run_id, actor = session.clock.utc_now(), str(uuid.uuid4()), session.actor
     session.store.append_audit_entries(
@@ -159,7 +151,7 @@ def _record_audit_entries(session: StateSession, verb_by_address: Mapping[Addres
     )
 
 
-def rebind_state(session: StateSession, state_identity: StateIdentity) -> tuple[str, str]:
+def rebind_state(session: TargetSession, state_identity: StateIdentity) -> tuple[str, str]:
     """Bind the state to the target as it is now; gives what it was bound to and is, in words."""
     with session.lock_state("state rebind"):
         old_identity = session.store.read_identity()
@@ -167,30 +159,24 @@ def rebind_state(session: StateSession, state_identity: StateIdentity) -> tuple[
     return describe_state_identity(old_identity), describe_state_identity(state_identity)
 
 
-def write_state_backup(session: StateSession, path: Path) -> None:
+def write_state_backup(session: TargetSession, path: Path) -> None:
     """A consistent copy of the whole state."""
     session.store.write_backup(str(path))
 
 
-def migrate_state(session: StateSession, url: str | SecretRef, environ: Mapping[str, str]) -> State:
+def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
     """Copy the whole state to the store at a url; StateError when there is one already."""
-    target = open_store_at_url(url, session.project, session.target, environ)
-    try:
-        source = open_store(session.project, session.target, environ)
-        try:
-            return copy_and_verify_state(source, target, session.patience)
-        finally:
-            source.close()
-    finally:
-        target.close()
+    environ = session.invocation.environ
+    with closing(open_store_at_url(url, session.project, session.target, environ)) as new_store:
+        return copy_and_verify_state(session.store, new_store, session.patience)
 
 
-def build_inventory_rows(session: StateSession) -> list[dict[str, object]]:
+def build_inventory_rows(session: TargetSession) -> list[dict[str, object]]:
     """Address, id, version and digest of every record: what `import -f` reads."""
     return [dict(row) for row in inventory_of(session.store.read_state())]
 
 
-def settle_as_not_done(session: StateSession, address: Address, *, moment: str) -> Intent:
+def settle_as_not_done(session: TargetSession, address: Address, *, moment: str) -> Intent:
     """Close an open intent as not done, on the user's word.
 
     StateError when none is open, or a file tells that it was done.
@@ -199,7 +185,7 @@ def settle_as_not_done(session: StateSession, address: Address, *, moment: str) 
         state = session.store.read_state()
         intent = _require_open_intent(state, address)
         require_not_recorded_as_done(
-            session.project, session.target, state, intent, keys=session.read_keys()
+            session.project, session.target, state, intent, keys=session.state_keys
         )
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
@@ -207,7 +193,9 @@ def settle_as_not_done(session: StateSession, address: Address, *, moment: str) 
     return closed_intent
 
 
-def settle_with_job(session: StateSession, address: Address, job_id: str, *, moment: str) -> Intent:
+def settle_with_job(
+    session: TargetSession, address: Address, job_id: str, *, moment: str
+) -> Intent:
     """Close an open run with the job that it started, which the next apply follows.
 
     StateError when no run of the address is open, a file tells that it has another job, or the job
@@ -224,7 +212,7 @@ def settle_with_job(session: StateSession, address: Address, job_id: str, *, mom
                 f"`synapse-apply state settle {address} --absent` if not.",
             )
         require_not_recorded_as_done(
-            session.project, session.target, state, intent, job_id, keys=session.read_keys()
+            session.project, session.target, state, intent, job_id, keys=session.state_keys
         )
         _require_unused_job(state, address, job_id)
         closed_intent, record = close_started_run(
@@ -266,7 +254,7 @@ def _require_open_intent(state: State, address: Address) -> Intent:
     return intent
 
 
-def _build_unknown_address_error(session: StateSession, address: Address) -> StateError:
+def _build_unknown_address_error(session: TargetSession, address: Address) -> StateError:
     from difflib import get_close_matches
 
     known_addresses = [

@@ -37,9 +37,9 @@ def build_apply_tools(
         marks=build_marks(session, records),
         actor=session.actor,
         plan_id=plan.id,
-        last_request_id=session.request_id,
+        last_request_id=session.backend.request_id,
         capabilities=plan_result.capabilities,
-        max_call_seconds=session.longest_call,
+        max_call_seconds=session.backend.longest_call,
         settle_after=session.target.settle_after,
         sleep=session.pause,
         read_uptime=session.uptime,
@@ -50,7 +50,7 @@ def build_apply_tools(
             session.target.name,
             plan.base.lineage,
             plan.id,
-            session.signer.keys,
+            session.state_keys,
         ).record_call,
     )
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from synapse_apply.client import BackendClient
@@ -17,16 +16,15 @@ from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.manifests.project.credentials import TOKEN_VARIABLE
 from synapse_apply.model.errors import InputError, SecretUnavailable
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.project import Project, Target
+from synapse_apply.model.project import Target
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import SecretRef
-from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.workspace import state_access
-from synapse_apply.workspace.embedded import EmbeddedBackend, open_embedded_backend
+from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import normalize_base_url, require_allowed_host
-from synapse_apply.workspace.known_secrets import register_setting_secrets
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.known_secrets import ResolveSecret, register_setting_secrets
 
-LOCK_LOST_REASON = "the lock on the state was lost"
 _log = logging.getLogger("synapse_apply.http")
 
 
@@ -48,12 +46,17 @@ class ConnectedBackend:
 
 
 class LastRequest(threading.local):
-    """The server's id of this thread's last request."""
+    """The server's id of this thread's last request; each is logged, and told to the clock."""
 
     id: str = ""
 
+    def __init__(self, clock: ServerClock) -> None:
+        self._clock = clock
+
     def record_event(self, event: RequestEvent) -> None:
+        """Take note of an attempt that has ended."""
         self.id = event.request_id or ""
+        self._clock.record_event(event)
         _log.debug(
             "%s %s -> %s in %.3f s (request id %s, attempt %d)",
             event.method,
@@ -67,77 +70,43 @@ class LastRequest(threading.local):
 
 @contextmanager
 def connect_backend(
-    project: Project,
     target: Target,
-    environ: Mapping[str, str],
-    parallelism: int,
-    is_lock_lost: Callable[[], bool] = lambda: False,
-    *,
-    read_only: bool = False,
-) -> Iterator[ConnectedBackend]:
-    """The backend of a target; nothing is sent yet. InputError without url or token.
-
-    `is_lock_lost` says whether a lock that this run needs is lost. It is asked before any bytes
-    leave: a process may be stopped between two instructions, and wake up when another has its
-    place. `read_only`: nothing is to be kept, so an embedded backend that has no data yet gets
-    none.
-    """
-    with ExitStack() as stack:
-        embedded = None
-        if target.is_embedded:
-            embedded = stack.enter_context(open_embedded_backend(project.root, read_only=read_only))
-        url = embedded.url if embedded else require_target_url(target)
-        if embedded is None:
-            require_allowed_host(url, environ)
-        token = (
-            embedded.token.reveal() if embedded else resolve_target_token(project, target, environ)
-        )
-        with open_client(url, token, target, parallelism, is_lock_lost=is_lock_lost) as backend:
-            resolve = Resolver(project.root, environ).resolve_setting
-            register_setting_secrets(backend.redactor, target, resolve)
-            yield replace(
-                backend,
-                state_identity=state_access.build_state_identity(
-                    normalize_base_url(url), target, embedded
-                ),
-                embedded=embedded,
-            )
-
-
-@contextmanager
-def open_client(
-    url: str,
-    token: str | None,
-    target: Target,
-    parallelism: int,
+    embedded: EmbeddedBackend | None,
+    invocation: Invocation,
+    resolve: ResolveSecret,
     *,
     retries: int = 3,
-    is_lock_lost: Callable[[], bool] = lambda: False,
+    find_refusal: Callable[[], str] = lambda: "",
 ) -> Iterator[ConnectedBackend]:
-    """A client of the backend at a url; InputError for a url or credentials that cannot be used.
+    """The backend of a target, `embedded` where it is that one; nothing is sent yet.
 
-    `is_lock_lost` as for `connect_backend`.
+    `resolve` gives the values that settings refer to. `find_refusal` says why a request must not
+    leave, "" where it may; it is asked before any bytes do. InputError without a url or a token,
+    for one that cannot be used, and for a host that the token may not go to.
     """
-    last_request, clock, redactor = LastRequest(), ServerClock(), Redactor()
-
-    def on_request_event(event: RequestEvent) -> None:
-        last_request.record_event(event)
-        clock.record_event(event)
-
+    url = embedded.url if embedded else require_target_url(target)
+    if embedded is None:
+        require_allowed_host(url, invocation.environ)
+    token = embedded.token.reveal() if embedded else resolve_target_token(target, resolve)
+    clock, redactor = ServerClock(), Redactor()
+    last_request = LastRequest(clock)
     with BackendClient(
         url,
         token,
         tenant=target.tenant or None,
-        pool_size=max(parallelism, 1),
+        pool_size=max(invocation.parallelism, 1),
         retries=retries,
-        on_request=on_request_event,
-        refusal=lambda: LOCK_LOST_REASON if is_lock_lost() else "",
+        on_request=last_request.record_event,
+        refusal=find_refusal,
         redactor=redactor,
     ) as client:
+        register_setting_secrets(redactor, target, resolve)
         yield ConnectedBackend(
             api=client,
-            state_identity=state_access.build_state_identity(normalize_base_url(url), target, None),
-            embedded=None,
+            state_identity=state_access.build_state_identity(
+                normalize_base_url(url), target, embedded
+            ),
+            embedded=embedded,
             request_id=lambda: last_request.id,
             longest_call=client.max_call_seconds,
             server_clock=clock,
@@ -159,12 +128,10 @@ def require_target_url(target: Target) -> str:
     )
 
 
-def resolve_target_token(
-    project: Project, target: Target, environ: Mapping[str, str]
-) -> str | None:
+def resolve_target_token(target: Target, resolve: ResolveSecret) -> str | None:
     """The access token of a target; InputError without one, unless none is needed."""
     if target.token is not None:
-        return _resolve_declared_token(project, target, target.token, environ)
+        return _resolve_declared_token(target, target.token, resolve)
     if is_loopback(urlsplit(target.url).hostname or ""):
         return None
     raise InputError.from_summary(
@@ -177,11 +144,9 @@ def resolve_target_token(
     )
 
 
-def _resolve_declared_token(
-    project: Project, target: Target, token: SecretRef, environ: Mapping[str, str]
-) -> str:
+def _resolve_declared_token(target: Target, token: SecretRef, resolve: ResolveSecret) -> str:
     try:
-        return str(Resolver(project.root, environ).resolve_setting(token).reveal())
+        return str(resolve(token).reveal())
     except SecretUnavailable as missing:
         reason = "; ".join(finding.detail for finding in missing.diagnostics)
         raise InputError.from_summary(

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,12 @@ from synapse_apply.manifests.project.project import (
     parse_command_line_variables,
     read_and_check_project,
 )
-from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, Package
-from synapse_apply.model.secrets.login import Login
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_sources import PackageSources, SourceContent
 
@@ -132,27 +129,6 @@ def read_project_at(commit: GitCommit, file: Path) -> Project | None:
     if project is None:
         raise InputError(*findings)
     return project
-
-
-def load_project_and_target(invocation: Invocation) -> tuple[Project, Target]:
-    """The project and the target a command means, its holes filled from the environment."""
-    project = load_project(invocation)
-    return project, resolve_target(project, invocation)
-
-
-def resolve_target(project: Project, invocation: Invocation) -> Target:
-    """The target that a command means, its holes filled from the environment and a login."""
-
-    @cache
-    def find_login() -> Login | None:
-        # Here, not above: most targets have no hole that a login could fill.
-        from synapse_apply.secrets.login import read_login
-
-        return read_login(invocation.environ)
-
-    return choose_and_fill_target(
-        project, invocation.target, invocation.environ, invocation.on_terminal, find_login
-    )
 
 
 def read_variables(invocation: Invocation, project: Project) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import DIRTY_SUFFIX, Uptime
 from synapse_apply.stores.lock.boot_clock import read_boottime
 from synapse_apply.stores.sql import utc_now
+from synapse_apply.workspace.invocation import Invocation
 
 # Seconds that a label is waited for.
 _LABEL_TIMEOUT = 5
@@ -51,13 +52,18 @@ def _read_boot_id() -> str:
     return f"{boot_id} {clock_space}"
 
 
-def build_actor(environ: Mapping[str, str], root: Path) -> Actor:
-    """Who runs this: user@host, the CI run's URL and the commit, where there are any."""
+def build_actor(invocation: Invocation, root: Path) -> Actor:
+    """Who runs which command: user@host, the CI run's URL and the commit, where there are any."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = f"uid{os.getuid()}"
-    return Actor(f"{user}@{socket.gethostname()}", find_run_url(environ), read_head_commit(root))
+    return Actor(
+        f"{user}@{socket.gethostname()}",
+        find_run_url(invocation.environ),
+        read_head_commit(root),
+        command=invocation.command,
+    )
 
 
 @frozen

@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from synapse_apply.client.http.redaction import Redactor
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import SecretRef, Sensitive, is_map
+
+if TYPE_CHECKING:
+    from synapse_apply.client.http.redaction import Redactor
 
 ResolveSecret = Callable[[SecretRef], Sensitive]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from synapse_apply.model.project import EMBEDDED, Project
 from synapse_apply.workspace import embedded, state_access
 from synapse_apply.workspace.invocation import Invocation
@@ -14,9 +16,8 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
     """
     from synapse_apply.emulator.core.place import DATABASE
 
-    target = project.targets[EMBEDDED]
-    store = state_access.open_store(project, target, invocation.environ)
-    try:
+    target, environ = project.targets[EMBEDDED], invocation.environ
+    with closing(state_access.open_store(project, target, environ)) as store:
         if store.exists() or (embedded.data_folder_path(project.root) / DATABASE).exists():
             return
         with embedded.open_embedded_backend(project.root, profile=profile) as embedded_backend:
@@ -26,6 +27,4 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
             is_new_state = state_access.ensure_state(
                 store, target, state_identity, embedded_backend
             )
-            state_access.load_state_keys(project, target, invocation.environ, create=is_new_state)
-    finally:
-        store.close()
+            state_access.load_state_keys(project, target, environ, create=is_new_state)

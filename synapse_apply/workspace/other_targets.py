@@ -7,9 +7,6 @@ is a file that whoever can write to the checkout could have written, a signature
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
-
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.errors import StateError, SynapseApplyError
 from synapse_apply.model.project import Project, Target
@@ -20,42 +17,36 @@ from synapse_apply.secrets.signatures import RunSigner, SignatureStatus, parse_k
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import find_data_set_id
 from synapse_apply.workspace.environment import normalize_base_url
-from synapse_apply.workspace.last_seen import build_last_seen_states
+from synapse_apply.workspace.target_session import TargetSession
 
 
-def read_other_target_runs(
-    project: Project, target: Target, environ: Mapping[str, str]
-) -> dict[str, OtherTargetRuns]:
+def read_other_target_runs(session: TargetSession) -> dict[str, OtherTargetRuns]:
     """By name, the targets in which releases must have been verified before they are made here.
 
     Nothing is raised: a state that cannot be read vouches for nothing, and says why.
     """
     return {
-        name: _read_runs_of_target(project, project.targets[name], environ)
-        for name in target.require_verified
+        name: _read_runs_of_target(session.open_other_target(session.project.targets[name]))
+        for name in session.target.require_verified
     }
 
 
-def _read_runs_of_target(
-    project: Project, target: Target, environ: Mapping[str, str]
-) -> OtherTargetRuns:
+def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
     try:
-        with closing(state_access.open_store(project, target, environ)) as store:
+        with other_session:
+            target, store = other_session.target, other_session.store
             if not store.exists():
                 return OtherTargetRuns(missing=True)
             state = store.read_state()
-            require_state_of_target(project, target, state)
-            last_seen_states = build_last_seen_states(project, target, environ)
-            if last_seen_states.build_older_state_findings(
+            require_state_of_target(other_session.project, target, state)
+            if other_session.last_seen_states.build_older_state_findings(
                 store, state.lineage, store.read_progress(), target
             ):
                 raise StateError.from_summary(
                     "This state is older than the last one seen here",
                     "it is older than the last one seen here",
                 )
-        return _collect_target_runs(
-            state, target, state_access.load_state_keys(project, target, environ)
-        )
+            return _collect_target_runs(state, target, other_session.state_keys)
     except SynapseApplyError as failure:
         return OtherTargetRuns(problem="; ".join(_list_reasons(failure)) or str(failure))
 

@@ -109,19 +109,14 @@ def has_declared_secrets(desired: Mapping[Address, Desired]) -> bool:
 
 
 def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
-    """The store of a target; nothing is created or read yet.
-
-    StateError where a file of the checkout stands in the state's place.
-    """
+    """The store of a target; see `open_store_at_url`."""
     return open_store_at_url(target.state.url, project, target, environ)
 
 
-def open_existing_store(project: Project, target: Target, environ: Mapping[str, str]) -> SqlStore:
-    """The same; StateError without a state, also where one could be made: who looks makes none."""
-    store = open_store(project, target, environ)
+def require_recorded_state(store: StateStore, target: Target) -> None:
+    """StateError without a state, also where one could be made: who looks makes none."""
     if store.exists():
-        return store
-    store.close()
+        return
     if not target.is_embedded:
         raise build_missing_state_error(target)
     failure = StateError.from_summary(
@@ -137,7 +132,8 @@ def open_store_at_url(
 ) -> SqlStore:
     """The store at a url, which may hold a password; empty means the local default file.
 
-    InputError for a url that no store understands; it repeats nothing of it but the scheme.
+    Nothing is created or read yet. StateError where a file of the checkout stands in the state's
+    place. InputError for a url that no store understands; it repeats nothing of it but the scheme.
     """
     if isinstance(url, SecretRef):
         url = str(Resolver(project.root, environ).resolve_setting(url).reveal())

@@ -1,13 +1,18 @@
-"""Wires one target: project, manifests, credentials, backend, state, secrets, packages."""
+"""Wires one target: each part of it is made when it is first used, and closed at the end.
+
+Commands differ in the parts that they ask for: a plan asks for all, `state list` for the store,
+`jobs list` for the backend, an offline plan for the manifests alone. A part that cannot be made
+raises why; whoever asks again is told again.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Self
 
 from synapse_apply import __version__
 from synapse_apply.applying.settle import ResolvedIntent
@@ -15,18 +20,18 @@ from synapse_apply.applying.step import Actor
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.manifests.decode.loading import LoadedManifests
+from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import ManifestError
+from synapse_apply.model.errors import InputError, ManifestError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
-from synapse_apply.model.ports import Api, Clock, Packages, Secrets, StateStore
+from synapse_apply.model.ports import Api, Clock, Packages, Secrets
 from synapse_apply.model.project import Project, Target
-from synapse_apply.model.remote.clock_skew import ClockSkew
 from synapse_apply.model.resource import Desired
+from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import Uptime
-from synapse_apply.model.verification import OtherTargetRuns
 from synapse_apply.packages.carried_packages import CarriedPackages
 from synapse_apply.packages.upload import SourcePackages
 from synapse_apply.planning.plan_input import ResourceState
@@ -37,16 +42,28 @@ from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
 from synapse_apply.workspace import configuration, state_access
-from synapse_apply.workspace.environment import SystemClock, build_actor, read_checkout, read_uptime
+from synapse_apply.workspace.embedded import EmbeddedBackend, open_embedded_backend
+from synapse_apply.workspace.environment import (
+    CheckoutState,
+    SystemClock,
+    build_actor,
+    read_checkout,
+    read_uptime,
+)
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import register_declared_secrets
 from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
-from synapse_apply.workspace.other_targets import read_other_target_runs
-from synapse_apply.workspace.package_sources import PackageCarrier, SourceContent
+from synapse_apply.workspace.package_sources import PackageCarrier
 from synapse_apply.workspace.recovery_journal import build_unrecorded_warnings
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.backend import ConnectedBackend
+
+# What pre-commit gives a hook is all that stands in `args`.
+_HOOK_HINT = (
+    "name it in .pre-commit-config.yaml, `args: [--against, git:HEAD, -t, NAME]`, "
+    "or set default_target in synapse-apply.yaml"
+)
 
 
 @frozen
@@ -59,67 +76,288 @@ class PlanResult:
     capabilities: Capabilities = Capabilities()
 
 
-@frozen
-class StateSession:
-    """A target's state and what is needed to look after it: no manifests, no backend.
+class OfflineTarget:
+    """One target as the files of the project declare it; nobody is asked, no environment read.
 
-    `read_keys` reads the state keys at hand; InputError for one that cannot be used.
-    `last_seen_states` is what is remembered of how far it was.
-    """
-
-    project: Project
-    target: Target
-    store: StateStore
-    clock: Clock
-    actor: Actor
-    patience: float = 0.0
-    read_keys: Callable[[], StateKeys] = StateKeys
-    last_seen_states: LastSeenStates = LastSeenStates()
-
-    def lock_state(self, operation: str) -> AbstractContextManager[None]:
-        """Hold the state for writing; LockHeld when another run keeps it for too long."""
-        return self.store.lock(operation, self.patience)
-
-
-@frozen
-class TargetSession:
-    """One target, ready to be planned and applied.
-
-    `desired` are the declared resources with their packages inspected; `diagnostics` the warnings
-    found on the way. `secrets_with_keys` is `secrets` with other state keys. `request_id` gives the
-    server's id of this thread's last request. `partial`: only some of the manifests were asked for.
-    `read_other_target_runs` reads what other targets have verified, where this one requires it.
-    `signer` signs the results of runs under the state key. `source_contents` is what package
-    sources held. `skew` tells how the server's clock differs, as far as answers have shown by then.
-    `hang_up` ends calls under way and refuses all others; what it is given says why. `revision`
-    names the commit whose manifests they are, "" where they are those of the checkout.
     `typed_target` is the target's name where the commands that are printed must say it. `paths` are
-    the manifests that were named on the command line.
+    the manifests that were named on the command line; `partial`: there are such, so that only some
+    of the manifests count.
     """
 
-    project: Project
-    target: Target
-    manifests: LoadedManifests
-    desired: Mapping[Address, Desired]
-    diagnostics: tuple[Diagnostic, ...]
-    api: Api
-    store: StateStore
-    secrets: Secrets
-    secrets_with_keys: Callable[[StateKeys], SecretStore]
-    packages: Packages
-    clock: Clock
-    actor: Actor
-    request_id: Callable[[], str]
-    longest_call: Callable[[int], float]
-    parallelism: int = 10
-    partial: bool = False
-    version: str = __version__
-    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
-    new_salt: Callable[[], str] = generate_salt
-    uptime: Callable[[], Uptime] = read_uptime
-    hang_up: Callable[[str], None] = lambda _why: None
-    patience: float = 0.0
-    skew: Callable[[], ClockSkew | None] = lambda: None
+    def __init__(self, invocation: Invocation, carrier: PackageCarrier | None = None) -> None:
+        """With a `carrier`, packages come from it, and no source that it tells of is read."""
+        self.invocation = invocation
+        self.carrier = carrier
+        self.catalogue: Catalogue = CATALOGUE
+        self.typed_target = invocation.target or ""
+        self.paths = tuple(map(str, invocation.paths))
+        self.partial = bool(self.paths)
+
+    @cached_property
+    def project(self) -> Project:
+        """The project file's settings; InputError with every finding."""
+        return configuration.load_project(self.invocation)
+
+    @cached_property
+    def target(self) -> Target:
+        """The target that is meant, with no value of the environment; InputError without one."""
+        try:
+            return choose_and_fill_target(
+                self.project, self.invocation.target, {}, is_interactive=True
+            )
+        except InputError as problem:
+            if self.invocation.target or not self.invocation.environ.get("PRE_COMMIT"):
+                raise
+            raise InputError(
+                *(finding.with_changes(hint=_HOOK_HINT) for finding in problem.diagnostics)
+            ) from None
+
+    @cached_property
+    def declared_target(self) -> configuration.DeclaredTarget:
+        """Manifests and packages with every finding; with an error among them, not to be used."""
+        contents = self.carrier.source_contents if self.carrier else ()
+        return configuration.read_declared_target(
+            self.invocation, self.project, self.target, contents
+        )
+
+    @cached_property
+    def uninspected_manifests(self) -> LoadedManifests:
+        """The manifests with every finding, where what is in packages is no matter."""
+        return configuration.load_target_manifests(self.invocation, self.project, self.target)
+
+    @cached_property
+    def desired(self) -> Mapping[Address, Desired]:
+        """The declared resources, packages inspected; ManifestError with every finding."""
+        if any(finding.is_error for finding in self.declared_target.diagnostics):
+            raise ManifestError(*self.declared_target.diagnostics)
+        return self.declared_target.desired
+
+    def read_checkout(self) -> CheckoutState:
+        """What is checked out, and which of the files that were read are not the commit's."""
+        read_files = configuration.iter_read_files(self.project, self.declared_target)
+        return read_checkout(self.project.root, read_files)
+
+
+class TargetSession(OfflineTarget):
+    """One target with its backend and its state; a context manager that closes what was opened.
+
+    Nothing is connected or read before it is asked for. `open_context` gives one that is checked
+    and ready to be planned, `open_state` one for the state alone.
+
+    `diagnostics` is what `require_ready` found and is no error. `patience` is how many seconds a
+    lock that another run holds is waited for. `pause` waits so many seconds; `new_salt` gives the
+    salt of a new record, `uptime` how long this machine has been up.
+    """
+
+    version = __version__
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        carrier: PackageCarrier | None = None,
+        *,
+        read_only: bool = False,
+        retries: int = 3,
+    ) -> None:
+        """With a `carrier`, packages come from it, and no source that it tells of is read.
+
+        `read_only`: an embedded backend that has no data yet gets none. `retries` is how often a
+        call that failed is repeated.
+        """
+        super().__init__(invocation, carrier)
+        self.parallelism = invocation.parallelism
+        self.patience = invocation.lock_wait_seconds
+        self.clock: Clock = SystemClock()
+        self.pause: Callable[[float], None] = time.sleep
+        self.new_salt: Callable[[], str] = generate_salt
+        self.uptime: Callable[[], Uptime] = read_uptime
+        self._read_only = read_only
+        self._retries = retries
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    @cached_property
+    def target(self) -> Target:
+        """The target that is meant, completed from the environment and a login; InputError."""
+
+        @cache
+        def find_login() -> Login | None:
+            # Here, not above: most targets lack nothing that a login could give.
+            from synapse_apply.secrets.login import read_login
+
+            return read_login(self.invocation.environ)
+
+        return choose_and_fill_target(
+            self.project,
+            self.invocation.target,
+            self.invocation.environ,
+            self.invocation.on_terminal,
+            find_login,
+        )
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Reads the values that manifests and settings refer to, as far as the target allows."""
+        return Resolver(
+            self.project.root,
+            self.invocation.environ,
+            self.target.allow_env,
+            self.target.allow_files,
+            self.project.reserved,
+        )
+
+    @cached_property
+    def actor(self) -> Actor:
+        """Who runs this, at the commit that is checked out, or that of the manifests once ready."""
+        return build_actor(self.invocation, self.project.root)
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """Where the state is, or would be; StateError where a file of the checkout stands there."""
+        store = state_access.open_store(self.project, self.target, self.invocation.environ)
+        self._closing.callback(self._close_store, store)
+        return store
+
+    def _close_store(self, store: SqlStore) -> None:
+        """Note how far the state has come where this run may have changed it; then close it."""
+        try:
+            if store.was_locked_here:
+                self.last_seen_states.remember_store_progress(store)
+        finally:
+            store.close()
+
+    @cached_property
+    def last_seen_states(self) -> LastSeenStates:
+        """What is remembered of how far states of this target had come."""
+        return build_last_seen_states(self.project, self.target, self.invocation.environ)
+
+    @cached_property
+    def state_keys(self) -> StateKeys:
+        """The state keys at hand; InputError for one that cannot be used."""
+        return state_access.load_state_keys(self.project, self.target, self.invocation.environ)
+
+    @cached_property
+    def signer(self) -> RunSigner:
+        """Signs the results of runs under the state key; StateError without a state."""
+        return RunSigner(self.state_keys, self.store.read_lineage())
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """Resolves what manifests refer to, and digests it under the state key."""
+        return SecretStore(self.resolver, self.state_keys)
+
+    @cached_property
+    def packages(self) -> Packages:
+        """Opens the packages of declared releases: from the carrier, or else their sources."""
+        packages, max_size = self.declared_target.packages, self.project.max_package_size
+        if self.carrier is not None:
+            return CarriedPackages(self.carrier.file, packages, max_size=max_size)
+        return SourcePackages(
+            packages,
+            self.project.root,
+            max_size=max_size,
+            allow_files=self.target.allow_files,
+            digests=self.declared_target.digests,
+        )
+
+    @cached_property
+    def embedded_backend(self) -> EmbeddedBackend | None:
+        """The embedded backend, running; None for a target that is another. StateError."""
+        if not self.target.is_embedded:
+            return None
+        backend = open_embedded_backend(self.project.root, read_only=self._read_only)
+        return self._closing.enter_context(backend)
+
+    @cached_property
+    def backend(self) -> ConnectedBackend:
+        """The client of the backend; nothing is sent yet.
+
+        InputError without a url or a token, or for a host that the token may not go to.
+        """
+        # Here, not above: a command that asks no backend needs no HTTP.
+        from synapse_apply.workspace.backend import connect_backend
+
+        backend = connect_backend(
+            self.target,
+            self.embedded_backend,
+            self.invocation,
+            self.resolver.resolve_setting,
+            retries=self._retries,
+            find_refusal=self._find_refusal,
+        )
+        return self._closing.enter_context(backend)
+
+    def _find_refusal(self) -> str:
+        """Why no request may leave any more, "" where it may.
+
+        A process may be stopped between two instructions, and go on when another has its lock.
+        """
+        is_lock_lost = "store" in vars(self) and self.store.is_lock_lost()
+        return "the lock on the state was lost" if is_lock_lost else ""
+
+    @cached_property
+    def api(self) -> Api:
+        """The calls of the backend."""
+        return self.backend.api
+
+    @cached_property
+    def recorded_store(self) -> SqlStore | None:
+        """The store where it has a state; None without one. StateError for another backend's."""
+        if not self.store.exists():
+            return None
+        backend = self.backend
+        state_access.ensure_state(self.store, self.target, backend.state_identity, backend.embedded)
+        return self.store
+
+    def open_other_target(self, target: Target) -> TargetSession:
+        """A session of another target of the project, which the environment does not complete."""
+        session = TargetSession(self.invocation)
+        session.project, session.target = self.project, target
+        return session
+
+    def require_ready(self) -> None:
+        """Raise unless all that a plan needs is there and fits together; nothing is sent for it.
+
+        ManifestError with every finding before anything is connected, StateError when the state is
+        missing or belongs elsewhere. That of a new embedded data set is made here, with its key.
+        """
+        desired, declared, store = self.desired, self.declared_target, self.store
+        project, target = self.project, self.target
+        if self._read_only:
+            state_access.require_recorded_state(store, target)
+        backend = self.backend
+        is_new = state_access.ensure_state(store, target, backend.state_identity, backend.embedded)
+        self.last_seen_states.check_not_older(store, target, read_only=self._read_only)
+        keys = self.state_keys = state_access.load_state_keys(
+            project, target, self.invocation.environ, create=is_new
+        )
+        self.diagnostics = (
+            *declared.diagnostics,
+            *state_access.build_key_findings(keys, project, target, desired),
+            *store.list_warnings(),
+            *build_unrecorded_warnings(project, target, keys, store.read_lineage()),
+        )
+        self.mask_declared_secrets(declared.manifests)
+        if declared.commit:
+            self.actor = replace(self.actor, commit=declared.commit.id)
+        else:
+            checkout = self.read_checkout()
+            self.actor = replace(self.actor, commit=checkout.commit_label, dirty=checkout.dirty)
+
+    def mask_declared_secrets(self, manifests: LoadedManifests) -> None:
+        """Mask the secrets of manifests in all that the backend says from now on."""
+        register_declared_secrets(
+            self.backend.redactor,
+            manifests.desired.values(),
+            manifests.marks,
+            self.resolver.resolve_secret,
+        )
 
     def lock_state(self, operation: str) -> AbstractContextManager[None]:
         """Hold the state for writing; LockHeld when another run keeps it for too long."""
@@ -130,48 +368,15 @@ class TargetSession:
         state = self.store.read_state()
         return {*state.records, *(intent.address for intent in state.open_intents)}
 
-    pause: Callable[[float], None] = lambda _seconds: None
-    read_other_target_runs: Callable[[], Mapping[str, OtherTargetRuns]] = dict
-    signer: RunSigner = RunSigner(StateKeys(), "")
-    source_contents: tuple[SourceContent, ...] = ()
-    typed_target: str = ""
-    revision: str = ""
-    paths: tuple[str, ...] = ()
-
 
 @contextmanager
-def open_state(invocation: Invocation) -> Iterator[StateSession]:
-    """A target's state, without manifests and without touching the backend."""
-    project, target = configuration.load_project_and_target(invocation)
-    store = state_access.open_store(project, target, invocation.environ)
-    try:
-        run_actor = replace(
-            build_actor(invocation.environ, project.root), command=invocation.command
-        )
-        read_keys = partial(state_access.load_state_keys, project, target, invocation.environ)
-        last_seen_states = build_last_seen_states(project, target, invocation.environ)
-        with _record_progress_at_end(store, last_seen_states):
-            yield StateSession(
-                project,
-                target,
-                store,
-                SystemClock(),
-                run_actor,
-                read_keys=read_keys,
-                last_seen_states=last_seen_states,
-            )
-    finally:
-        store.close()
-
-
-@contextmanager
-def _record_progress_at_end(store: SqlStore, last_seen_states: LastSeenStates) -> Iterator[None]:
-    """Note how far a state has come where the block may have changed it, however it ends."""
-    try:
-        yield
-    finally:
-        if store.was_locked_here:
-            last_seen_states.remember_store_progress(store)
+def open_state(invocation: Invocation) -> Iterator[TargetSession]:
+    """A target's state, without manifests and without touching the backend; no lock is awaited."""
+    with TargetSession(invocation) as session:
+        session.patience = 0.0
+        # What is remembered beside the project is looked for before anything may be made there.
+        _ = session.store, session.last_seen_states
+        yield session
 
 
 @contextmanager
@@ -184,125 +389,6 @@ def open_context(
     `carrier` packages come from it, and no source that it tells of is read. `read_only`: no state
     is made where there is none.
     """
-    from synapse_apply.workspace.backend import connect_backend
-
-    project, target = configuration.load_project_and_target(invocation)
-    declared_target = configuration.read_declared_target(
-        invocation, project, target, carrier.source_contents if carrier else ()
-    )
-    findings = declared_target.diagnostics
-    if any(finding.is_error for finding in findings):
-        raise ManifestError(*findings)
-    open_state_store = state_access.open_existing_store if read_only else state_access.open_store
-    with closing(open_state_store(project, target, invocation.environ)) as store:
-        arguments = (invocation.environ, invocation.parallelism, store.is_lock_lost)
-        with connect_backend(project, target, *arguments, read_only=read_only) as backend:
-            is_new = state_access.ensure_state(
-                store, target, backend.state_identity, backend.embedded
-            )
-            last_seen_states = build_last_seen_states(project, target, invocation.environ)
-            last_seen_states.check_not_older(store, target, read_only=read_only)
-            keys = state_access.load_state_keys(project, target, invocation.environ, create=is_new)
-            findings += _list_state_findings(store, keys, project, target, declared_target.desired)
-            resolver = _build_resolver(project, target, invocation)
-            secrets, marks = SecretStore(resolver, keys), declared_target.manifests.marks
-            register_declared_secrets(
-                backend.redactor, declared_target.desired.values(), marks, secrets.resolve_secret
-            )
-            with _record_progress_at_end(store, last_seen_states):
-                yield TargetSession(
-                    project=project,
-                    target=target,
-                    manifests=declared_target.manifests,
-                    desired=declared_target.desired,
-                    diagnostics=findings,
-                    **_backend_fields(backend),
-                    secrets=secrets,
-                    secrets_with_keys=lambda other_keys: SecretStore(resolver, other_keys),
-                    signer=RunSigner(keys, store.read_lineage()),
-                    store=store,
-                    packages=_build_package_source(project, target, declared_target, carrier),
-                    clock=SystemClock(),
-                    actor=_build_actor(invocation, declared_target, project),
-                    **_invocation_fields(invocation),
-                    read_other_target_runs=partial(
-                        read_other_target_runs, project, target, invocation.environ
-                    ),
-                    source_contents=declared_target.source_contents,
-                    revision=str(declared_target.commit or ""),
-                )
-
-
-def _invocation_fields(invocation: Invocation) -> dict[str, Any]:
-    """What a Context has of what was typed."""
-    return {
-        "parallelism": invocation.parallelism,
-        "patience": invocation.lock_wait_seconds,
-        "partial": bool(invocation.paths),
-        "paths": tuple(map(str, invocation.paths)),
-        "typed_target": invocation.target or "",
-    }
-
-
-def _backend_fields(backend: ConnectedBackend) -> dict[str, Any]:
-    """What a Context has of the backend it talks to."""
-    return {
-        "api": backend.api,
-        "request_id": backend.request_id,
-        "longest_call": backend.longest_call,
-        "hang_up": backend.hang_up,
-        "pause": time.sleep,
-        "skew": lambda: backend.server_clock.skew,
-    }
-
-
-def _build_resolver(project: Project, target: Target, invocation: Invocation) -> Resolver:
-    """What reads the values that manifests refer to, as far as the target allows."""
-    return Resolver(
-        project.root, invocation.environ, target.allow_env, target.allow_files, project.reserved
-    )
-
-
-def _list_state_findings(
-    store: SqlStore,
-    keys: StateKeys,
-    project: Project,
-    target: Target,
-    desired: Mapping[Address, Desired],
-) -> tuple[Diagnostic, ...]:
-    """What is to be said of the state and its key before anything is done."""
-    return (
-        *state_access.build_key_findings(keys, project, target, desired),
-        *store.list_warnings(),
-        *build_unrecorded_warnings(project, target, keys, store.read_lineage()),
-    )
-
-
-def _build_actor(
-    invocation: Invocation, declared_target: configuration.DeclaredTarget, project: Project
-) -> Actor:
-    """Who runs this; the commit is that of the manifests."""
-    run_actor = replace(build_actor(invocation.environ, project.root), command=invocation.command)
-    if declared_target.commit:
-        return replace(run_actor, commit=declared_target.commit.id)
-    checkout = read_checkout(project.root, configuration.iter_read_files(project, declared_target))
-    return replace(run_actor, commit=checkout.commit_label, dirty=checkout.dirty)
-
-
-def _build_package_source(
-    project: Project,
-    target: Target,
-    declared_target: configuration.DeclaredTarget,
-    carrier: PackageCarrier | None,
-) -> Packages:
-    """Where bytes come from: the carrier, or else the sources."""
-    packages, max_size = declared_target.packages, project.max_package_size
-    if carrier is not None:
-        return CarriedPackages(carrier.file, packages, max_size=max_size)
-    return SourcePackages(
-        packages,
-        project.root,
-        max_size=max_size,
-        allow_files=target.allow_files,
-        digests=declared_target.digests,
-    )
+    with TargetSession(invocation, carrier, read_only=read_only) as session:
+        session.require_ready()
+        yield session

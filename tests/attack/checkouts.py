@@ -23,6 +23,7 @@ from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
 
 BASE = "refs/remotes/origin/main"
 GOOD, EVIL = "https://good.example", "https://evil.example"
@@ -65,10 +66,7 @@ class Checkout:
     def names(self, ref: str = BASE) -> list[object]:
         """The names of the storages that `--ref` would make."""
         where = Invocation(self.folder, as_of=ref, target="prod")
-        declared = configuration.read_declared_target(
-            where, *configuration.load_project_and_target(where)
-        )
-        return [one.spec["name"] for one in declared.desired.values()]
+        return [one.spec["name"] for one in TargetSession(where).desired.values()]
 
     def changes(self, ref: str = BASE) -> list[str]:
         """The addresses that `--offline --against` shows as changed."""
@@ -83,7 +81,7 @@ class Checkout:
 
     def row(self) -> str:
         """What doctor says about the repository."""
-        patient = TargetCheckup(Invocation(self.folder), stack=None)  # type: ignore[arg-type]
+        patient = TargetCheckup(TargetSession(Invocation(self.folder)))
         return " ".join(
             f"{one.summary} {one.detail}" for one in manifests.check_repository(patient)
         )

@@ -65,7 +65,7 @@ def signed_by(site: Checkout, keys: StateKeys, lineage: str, address: str = RELE
 
 def lineage_and_keys(site: Checkout) -> tuple[str, StateKeys]:
     with site.state("staging") as context:
-        return context.store.read_lineage(), context.read_keys()
+        return context.store.read_lineage(), context.state_keys
 
 
 def strip(site: Checkout) -> None:
@@ -271,7 +271,7 @@ def keep(
     """What a run keeps aside that made three plugins."""
     with site.state("staging") as context:
         whose = ("staging", lineage or context.store.read_lineage(), plan_id)
-        aside = RecoveryJournal([site.root / ".synapse-apply"], *whose, keys or context.read_keys())
+        aside = RecoveryJournal([site.root / ".synapse-apply"], *whose, keys or context.state_keys)
         path = ""
         for number in range(3):
             address = Address("plugin", f"lost-{number}")

@@ -20,7 +20,7 @@ from installed import environment
 from synapse_apply.cli.main import run
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import StateSession, open_state
+from synapse_apply.workspace.target_session import TargetSession, open_state
 
 HEAD = "apiVersion: synapse-apply/v1"
 PLUGIN = """\
@@ -74,7 +74,7 @@ class Checkout:
         return self.root / ".synapse-apply" / "state" / f"{target}.{ending}"
 
     @contextmanager
-    def state(self, target: str) -> Iterator[StateSession]:
+    def state(self, target: str) -> Iterator[TargetSession]:
         with open_state(Invocation(self.root, target=target, environ=self.environ)) as context:
             yield context
 

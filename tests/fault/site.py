@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from profiles import PAGE, PROFILE
 
 from synapse_apply.client import BackendClient
+from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.model.address import Address
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report
@@ -228,7 +229,7 @@ class Site:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            states.create_state(state, binding, made.environ)
+            states.create_state(state, binding)
         return made
 
     @property
@@ -247,7 +248,7 @@ class Site:
 
     @contextmanager
     def opened(self, ahead: float = 0.0, parallelism: int = 1) -> Iterator[TargetSession]:
-        last = LastRequest()
+        last = LastRequest(ServerClock())
         with (
             open_context(self.where(parallelism)) as context,
             BackendClient(
@@ -260,14 +261,15 @@ class Site:
                 sleep=lambda seconds: time.sleep(min(seconds, 0.01)),
             ) as api,
         ):
-            yield replace(
-                context,
+            context.backend = replace(
+                context.backend,
                 api=api,
-                clock=Ahead(ahead),
-                uptime=lambda: replace(up := read_uptime(), seconds=up.seconds + ahead),
                 request_id=lambda: last.id,
                 longest_call=api.max_call_seconds,
             )
+            context.clock = Ahead(ahead)
+            context.uptime = lambda: replace(up := read_uptime(), seconds=up.seconds + ahead)
+            yield context
 
     @property
     def can_list_plugins(self) -> bool:

@@ -43,7 +43,7 @@ def rewritten(site: Site, **changes: Any) -> None:
     file.unlink()
     with open_state(site.where()) as context:
         lineage = changes.pop("lineage", line["lineage"])
-        aside = RecoveryJournal([file.parent], "site", lineage, line["plan"], context.read_keys())
+        aside = RecoveryJournal([file.parent], "site", lineage, line["plan"], context.state_keys)
     assert not changes
     ended = (codec.intent_from_json(intent), codec.record_from_json(record))
     aside.record_call(*ended, codec.audit_entry_from_json(line["entry"]))

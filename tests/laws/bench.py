@@ -258,7 +258,7 @@ class Project:
             binding = state_access.build_state_identity(
                 normalize_base_url(server.url), state.target, None
             )
-            states.create_state(state, binding, made.environ)
+            states.create_state(state, binding)
         return made
 
     @property
@@ -271,7 +271,8 @@ class Project:
     def opened(self) -> Iterator[tuple[TargetSession, Recorder]]:
         with open_context(self.where) as context:
             recorder = Recorder(context.api, self.server)
-            yield replace(context, api=recorder, catalogue=self.catalogue), recorder
+            context.api, context.catalogue = recorder, self.catalogue
+            yield context, recorder
 
     def found(self, world: World, addresses: Iterable[str]) -> None:
         """Objects of these addresses exist; a plugin that no list shows is imported."""

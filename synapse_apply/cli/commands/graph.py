@@ -64,16 +64,12 @@ def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
 
 def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
     """What the manifests say; InputError with every finding."""
-    from synapse_apply.model.errors import InputError
     from synapse_apply.views.graph import GraphNode
-    from synapse_apply.workspace.configuration import load_project_and_target, read_declared_target
+    from synapse_apply.workspace.target_session import TargetSession
 
-    declared_target = read_declared_target(invocation, *load_project_and_target(invocation))
-    if any(finding.is_error for finding in declared_target.diagnostics):
-        raise InputError(*declared_target.diagnostics)
     return [
         GraphNode(address, resource.depends_on)
-        for address, resource in declared_target.desired.items()
+        for address, resource in TargetSession(invocation).desired.items()
     ]
 
 

@@ -57,7 +57,7 @@ def command(*, console: Console, invocation: Invocation, names: tuple[str, ...],
         if wait:
             resolved_intents = wait_for_resolution(console, session, resolved_intents)
         state, project_and_target = session.store.read_state(), (session.project, session.target)
-        keys = session.signer.keys
+        keys = session.state_keys
         journal_findings = build_journal_warnings(*project_and_target, keys, state.lineage)
         return show_resolved_intents(
             console,

@@ -132,7 +132,7 @@ class ApplyRun:
             or plan_result.resolved_intents
         ):
             seconds = 0.0 if self.console.is_interactive else DRAIN_SECONDS
-            with StopSignal(self._open_display(), seconds, self.session.hang_up) as stop:
+            with StopSignal(self._open_display(), seconds, self.session.backend.hang_up) as stop:
                 report = apply(
                     self.session,
                     plan_result,

@@ -12,7 +12,7 @@ from synapse_apply.cli.params.plan_arguments import PlanArguments
 from synapse_apply.model.plan import Plan
 from synapse_apply.operations.offline_plan import (
     InventoryEntry,
-    OfflineTarget,
+    OfflineComparison,
     load_offline_against_git,
     load_offline_against_inventory,
     plan_offline,
@@ -56,7 +56,7 @@ def make_offline_plan(
     )
 
 
-def _load_inventory_target(invocation: Invocation, name: str) -> OfflineTarget:
+def _load_inventory_target(invocation: Invocation, name: str) -> OfflineComparison:
     path = invocation.directory / name
     rows = {
         address: InventoryEntry(row.remote_id, row.digest or None)

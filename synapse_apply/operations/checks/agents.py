@@ -23,7 +23,6 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
-from synapse_apply.secrets.resolve import Resolver
 
 CHECK_NAME = "agent"
 AskHealth = Callable[[str], Mapping[str, Any]]
@@ -61,8 +60,8 @@ def check_target_agents(checkup: TargetCheckup) -> Iterator[CheckResult]:
         yield CheckResult.build_ok("agents", "the target names none")
         return
     ask_health, reason = _find_health_call(checkup)
-    resolver = Resolver(checkup.project.require_value().root, checkup.invocation.environ)
-    yield from check_agent_health(target_agents, resolver.resolve_setting, ask_health, reason)
+    resolve = checkup.session.resolver.resolve_setting
+    yield from check_agent_health(target_agents, resolve, ask_health, reason)
 
 
 def check_agent_health(

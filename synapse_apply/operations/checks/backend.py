@@ -48,7 +48,7 @@ def check_url(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the token may go there."""
     checkup.host_permission.get_value()
-    limit = checkup.invocation.environ.get(HOSTS_VARIABLE)
+    limit = checkup.session.invocation.environ.get(HOSTS_VARIABLE)
     if checkup.target.require_value().is_embedded or limit is None:
         reason = (
             "the embedded backend is this process's own"
@@ -158,7 +158,7 @@ def _describe_token_source(target: Target) -> str:
 
 
 def _check_login_exposure(checkup: TargetCheckup, target: Target) -> Iterator[CheckResult]:
-    login = read_login(checkup.invocation.environ)
+    login = read_login(checkup.session.invocation.environ)
     if target.token is None or target.token.source != "login" or not (login and login.is_exposed):
         return
     finding = warning_finding(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.operations.checks import backend
-from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
+from synapse_apply.operations.checks.target_checkup import (
+    CHECK_RETRIES,
+    TargetCheckup,
+    UncheckedError,
+)
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
 
 
 @frozen
@@ -28,8 +31,8 @@ class BackendOffer:
 
 def ask_for_offer(where: Invocation) -> BackendOffer:
     """Ask the target's backend; reads alone are sent, and no error is raised for what they meet."""
-    with ExitStack() as stack:
-        checkup = TargetCheckup(where, stack, reads_manifests=False)
+    with TargetSession(where, read_only=True, retries=CHECK_RETRIES) as session:
+        checkup = TargetCheckup(session, reads_manifests=False)
         try:
             checkup.answer_seconds.get_value()
             rows = (*backend.check_api_versions(checkup), *backend.check_capabilities(checkup))

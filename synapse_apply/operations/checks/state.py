@@ -23,7 +23,6 @@ from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.views.text.accepted import format_accepted_fields
 from synapse_apply.workspace import state_access
 from synapse_apply.workspace.environment import normalize_base_url
-from synapse_apply.workspace.last_seen import build_last_seen_states
 from synapse_apply.workspace.own_folder import is_own_folder_ignored
 from synapse_apply.workspace.recovery_journal import build_journal_warnings
 
@@ -58,12 +57,8 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
         records = (
             f"{len(state_snapshot.records)} record{'' if len(state_snapshot.records) == 1 else 's'}"
         )
-        target = checkup.target.require_value()
-        last_seen_states = build_last_seen_states(
-            checkup.project.require_value(), target, checkup.invocation.environ
-        )
-        older_findings = last_seen_states.build_older_state_findings(
-            store, state_snapshot.lineage, store.read_progress(), target
+        older_findings = checkup.session.last_seen_states.build_older_state_findings(
+            store, state_snapshot.lineage, store.read_progress(), checkup.target.require_value()
         )
         yield from (CheckResult.from_finding("state", finding) for finding in older_findings)
         if not older_findings:
@@ -115,7 +110,7 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Whether the key that compares secrets is there, and is the one they were digested with."""
     project, target = checkup.project.require_value(), checkup.target.require_value()
     checkup.own_folder.require_value()
-    keys = state_access.load_state_keys(project, target, checkup.invocation.environ)
+    keys = checkup.session.state_keys
     yield from (CheckResult.from_finding("key", entry) for entry in keys.warnings)
     used_key_ids = set(_iter_used_key_ids(checkup))
     if keys.current_key is None:
@@ -189,7 +184,7 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
     checkup.own_folder.require_value()
     project, target = checkup.project.require_value(), checkup.target.require_value()
     try:
-        keys = state_access.load_state_keys(project, target, checkup.invocation.environ)
+        keys = checkup.session.state_keys
     except InputError:  # told by the check of the key
         keys = StateKeys()
     unrecorded_findings = build_journal_warnings(project, target, keys, _lineage_or_empty(checkup))

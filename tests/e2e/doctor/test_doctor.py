@@ -293,7 +293,7 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
             context.actor.build_audit_entry(intent, "done", moment="2026-01-02T03:04:05Z"),
         )
         whose = ("prod", context.store.read_lineage(), PLAN)
-        ours = RecoveryJournal([shared], *whose, context.read_keys()).record_call(*ended)
+        ours = RecoveryJournal([shared], *whose, context.state_keys).record_call(*ended)
     RecoveryJournal(
         [shared], "prod", "of-another-project", PLAN.replace("5f1c", "77aa")
     ).record_call(*ended)

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from memory_store import MemoryStore
+from sessions import with_parts
 from unit.applying.scripted import ScriptedApi
 
 from synapse_apply.applying.step import Actor
+from synapse_apply.client.http.redaction import Redactor
+from synapse_apply.client.http.server_clock import ServerClock
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ApiBinding as KindBinding
 from synapse_apply.kinds.descriptor import Catalogue, FieldRule, ResourceType
@@ -35,7 +38,9 @@ from synapse_apply.operations.plan import plan
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.secrets.keys import StateKey, StateKeys
 from synapse_apply.secrets.resolve import Resolver
-from synapse_apply.secrets.store import SecretStore
+from synapse_apply.workspace.backend import ConnectedBackend
+from synapse_apply.workspace.configuration import DeclaredTarget
+from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 FIELDS = frozenset({"name", "serial", "note", "size", "parent", "configuration"})
@@ -198,26 +203,29 @@ class Bench:
 
     def context(self, *desired: Desired) -> TargetSession:
         declared = {one.address: one for one in desired}
-
-        def under(keys: StateKeys) -> SecretStore:
-            return SecretStore(Resolver(self.root, self.environ), keys)
-
-        return TargetSession(
+        manifests = LoadedManifests(self.target, declared, (), MARKS)
+        invocation = Invocation(self.root, environ=self.environ, parallelism=1)
+        return with_parts(
+            TargetSession(invocation),
             project=Project(self.root),
             target=self.target,
-            manifests=LoadedManifests(self.target, declared, (), MARKS),
-            desired=declared,
-            diagnostics=(),
-            api=self.api,
+            declared_target=DeclaredTarget(manifests, declared, {}, ()),
+            backend=ConnectedBackend(
+                self.api,
+                StateIdentity("http://localhost"),
+                None,
+                request_id=lambda: "req-1",
+                longest_call=lambda _size: 60.0,
+                server_clock=ServerClock(),
+                hang_up=lambda _why: None,
+                redactor=Redactor(),
+            ),
             store=self.store,
-            secrets=under(self.keys),
-            secrets_with_keys=under,
+            state_keys=self.keys,
+            resolver=Resolver(self.root, self.environ),
             packages=self.packages,
             clock=self.clock,
             actor=Actor("tester"),
-            request_id=lambda: "req-1",
-            longest_call=lambda _size: 60.0,
-            parallelism=1,
             catalogue=self.catalogue,
             new_salt=self._salt,
             uptime=lambda: self.up,

@@ -18,7 +18,7 @@ from synapse_apply.model.verification import RunStatus
 from synapse_apply.operations import state
 from synapse_apply.operations.import_ import import_objects
 from synapse_apply.workspace.inventory_rows import InventoryRow
-from synapse_apply.workspace.target_session import PlanResult, StateSession
+from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 ADDRESS = Address.parse(AT)
 DECLARED = (plugin(), release(verify=PAGE))
@@ -48,11 +48,8 @@ def runs(bench: Bench) -> int:
     return len(bench.api.objects["job"])
 
 
-def state_of(bench: Bench) -> StateSession:
-    context = bench.context()
-    return StateSession(
-        context.project, context.target, context.store, context.clock, context.actor
-    )
+def state_of(bench: Bench) -> TargetSession:
+    return bench.context()
 
 
 def others_job(bench: Bench, **more: Any) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from threading import Event, Semaphore
 
 import pytest
+from sessions import with_parts
 from unit.applying.bench import outcome, plugin, release, told, widget
 from unit.applying.scripted import refused
 
@@ -258,14 +259,13 @@ def test_failed_calls_are_audited_without_values(bench):
 
 def test_a_run_of_threads_does_the_same(bench):
     """The pool changes when things are done, not what."""
-    from dataclasses import replace
 
     from synapse_apply.operations.apply import apply
     from synapse_apply.operations.plan import plan
     from synapse_apply.planning.plan_input import PlanOptions
 
     desired = [widget("root"), *[widget(f"w{n}", needs="root") for n in range(8)]]
-    context = replace(bench.context(*desired), parallelism=4)
+    context = with_parts(bench.context(*desired), parallelism=4)
     with bench.store.lock("apply"):
         report = apply(context, plan(context, PlanOptions()), bench.progress)
     assert {one.result for one in report.outcomes} == {Result.DONE}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from threading import Event, Semaphore, Thread
 
 import pytest
+from sessions import with_parts
 from unit.applying.bench import Bench, outcome, plugin, release, widget, widget_kind
 
 from synapse_apply.applying.executors import SerialExecutor
@@ -160,7 +160,7 @@ def test_what_only_waits_when_nobody_waits_any_more_is_not_unknown(bench: Bench)
         return change(kind, pk, body)
 
     bench.api.change = slow
-    context = replace(bench.context(*(widget(n, note="y") for n in names)), parallelism=2)
+    context = with_parts(bench.context(*(widget(n, note="y") for n in names)), parallelism=2)
     threads: list[Thread] = []
 
     def until_cut(work: Callable[[], None]) -> None:

@@ -17,7 +17,6 @@ from synapse_apply.model.values import SecretRef
 from synapse_apply.operations import state as states
 from synapse_apply.operations.import_ import import_objects
 from synapse_apply.workspace.inventory_rows import InventoryRow
-from synapse_apply.workspace.target_session import StateSession
 
 W = Address("widget", "w")
 LATER = "2026-01-01T00:02:00.000000Z"
@@ -155,10 +154,7 @@ def test_settled_as_absent_by_hand_it_is_created(bench):
     """`state settle --absent`: the user looked."""
     bench.catalogue = BLIND
     cut(bench, widget("w"))
-    context = bench.context()
-    state = StateSession(
-        context.project, context.target, context.store, context.clock, context.actor
-    )
+    state = bench.context()
     intent = states.settle_as_not_done(state, W, moment=LATER)
     assert intent.state is IntentState.ABSENT
     assert bench.store.list_audit_entries()[0].result == "settled by hand: absent"
@@ -272,7 +268,7 @@ def test_an_intent_of_an_unknown_kind_stays_open(bench):
     from synapse_apply.model.observed import Capabilities
 
     settler = IntentResolver(
-        bench.api, bench.catalogue, bench.context().secrets, bench.context().manifests.marks,
+        bench.api, bench.catalogue, bench.context().secrets, bench.context().declared_target.manifests.marks,
         Capabilities(), LATER, 30.0,
     )  # fmt: skip
     settled = settler.resolve_intent(intent, None)

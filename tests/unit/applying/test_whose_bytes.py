@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sessions import with_parts
 from unit.applying.bench import Bench, outcome, plugin, release, told, widget
 from unit.applying.scripted import lost, refused
 
@@ -88,5 +89,6 @@ def test_the_audit_names_the_request_that_wrote(bench, hides):
 
     planned = bench.plan(widget("w", note="a"))
     with bench.store.lock("apply"):
-        apply(replace(context, request_id=request_id), planned, bench.progress)
+        backend = replace(context.backend, request_id=request_id)
+        apply(with_parts(context, backend=backend), planned, bench.progress)
     assert bench.store.list_audit_entries()[0].request_id == "write"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sessions import with_parts
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.flows.apply_run import ApplyRun
@@ -78,7 +78,9 @@ def test_an_old_plan_that_still_holds_is_not_asked_for_again(
     clock = Slow()
     left = answering(monkeypatch, "yes", "no", first=clock.wait)
     assert (
-        ApplyRun(Console(environ={}), replace(context, clock=clock), PlanOptions()).plan_and_apply()
+        ApplyRun(
+            Console(environ={}), with_parts(context, clock=clock), PlanOptions()
+        ).plan_and_apply()
         == 0
     )
     assert left == ["no"]
@@ -99,7 +101,7 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
     left = answering(monkeypatch, "yes", answer, first=meanwhile)
     assert (
         ApplyRun(
-            Console(environ={}), replace(context, clock=clock), PlanOptions(adopt=True)
+            Console(environ={}), with_parts(context, clock=clock), PlanOptions(adopt=True)
         ).plan_and_apply()
         == code
     )

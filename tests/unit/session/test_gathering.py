@@ -12,10 +12,9 @@ from e2e.scenarios.workplace import Server
 from synapse_apply.emulator.serve import EmbeddedServer
 from synapse_apply.live.discovery import GatherQuery, NamedObject
 from synapse_apply.live.live_backend import LiveBackend
-from synapse_apply.manifests.schema.schemas import read_secret_marks
 from synapse_apply.model.project import Project, Target
+from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.export import build_export
-from synapse_apply.workspace.backend import open_client
 from synapse_apply.workspace.invocation import Invocation
 
 TOKEN = "token-of-tests"
@@ -41,11 +40,13 @@ def reach(tmp_path: Path) -> Iterator[Callable[..., LiveBackend]]:
         )
 
         def seen(api: str) -> LiveBackend:
-            target = Target("prod", url, "acme", api={"*": api})
-            backend = stack.enter_context(open_client(url, TOKEN, target, 4))
-            project = Project(tmp_path, targets={"prod": target})
-            where = Invocation(directory=tmp_path, environ={}, parallelism=4)
-            return LiveBackend(where, project, target, backend, read_secret_marks)
+            token = SecretRef("env", "TOKEN")
+            target = Target("prod", url, "acme", api={"*": api}, token=token)
+            environ = {"TOKEN": TOKEN}
+            where = Invocation(directory=tmp_path, environ=environ, parallelism=4, target="prod")
+            opened = stack.enter_context(LiveBackend(where))
+            opened.project, opened.target = Project(tmp_path, targets={"prod": target}), target
+            return opened
 
         yield seen
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,12 @@ from synapse_apply.model.checkup import CheckResult, CheckStatus
 from synapse_apply.operations.checks import manifests
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
 
 
 def row(folder: Path) -> CheckResult:
-    with ExitStack() as stack:
-        (found,) = manifests.check_repository(TargetCheckup(Invocation(folder), stack))
-        return found
+    (found,) = manifests.check_repository(TargetCheckup(TargetSession(Invocation(folder))))
+    return found
 
 
 def test_no_repository(tmp_path: Path) -> None:

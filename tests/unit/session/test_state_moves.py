@@ -9,14 +9,12 @@ from unit.applying.scripted import lost
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.operations import state
-from synapse_apply.workspace.target_session import StateSession
 
 OLD, NEW = Address.parse("plugin/yolo"), Address.parse("plugin/seer")
 
 
 def move(bench: Bench, old: Address = OLD, new: Address = NEW) -> dict[Address, Address]:
-    made = bench.context()
-    context = StateSession(made.project, made.target, bench.store, made.clock, made.actor)
+    context = bench.context()
     return state.rename_address(context, old, new)
 
 

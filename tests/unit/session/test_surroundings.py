@@ -8,13 +8,14 @@ import pytest
 from unit.manifests.manifests_on_disk import project_of
 
 from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.backend import connect_backend
 from synapse_apply.workspace.environment import (
     SystemClock,
     find_run_url,
     normalize_base_url,
     require_allowed_host,
 )
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
 
 
 @pytest.mark.parametrize(
@@ -88,12 +89,10 @@ def test_the_clock_writes_rfc_3339():
 def test_a_token_that_is_not_there_names_its_target(environ: dict[str, str], tmp_path: Path):
     """A variable's name alone does not say what it is for, nor which target wants it."""
     text = "targets:\n  dev: {url: 'http://127.0.0.1:1', token: {env: TOK}}\n"
-    project = project_of(tmp_path, text)
-    with (
-        pytest.raises(InputError) as caught,
-        connect_backend(project, project.targets["dev"], environ, 1),
-    ):
-        pass
+    session = TargetSession(Invocation(environ=environ, target="dev"))
+    session.project = project_of(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        _ = session.backend
     (finding,) = caught.value.diagnostics
     assert "token of target dev" in finding.detail
     assert "TOK" in finding.detail

@@ -78,7 +78,8 @@ def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
     from synapse_apply.workspace.last_seen import build_last_seen_states
 
     target = project.targets[EMBEDDED]
-    store = state_access.open_store(project, target, invocation.environ)
+    environ = invocation.environ
+    store = state_access.open_store(project, target, environ)
     data_folder = embedded.require_trusted_data_folder(project.root)
     if not store.exists():
         return reset_data_set(data_folder)
@@ -88,7 +89,7 @@ def _reset_embedded_backend(project: Project, invocation: Invocation) -> bool:
         for name in (f"{EMBEDDED}.db", f"{EMBEDDED}.db-journal"):
             remove_own_file(state_access.state_folder_path(project) / name)
     store.close()
-    build_last_seen_states(project, target, invocation.environ).forget_lineage(lineage)
+    build_last_seen_states(project, target, environ).forget_lineage(lineage)
     return True
 
 

@@ -9,10 +9,10 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.state import StateIdentity
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.target_session import StateSession
+    from synapse_apply.workspace.target_session import TargetSession
 
 
-def build_current_identity(session: StateSession, *, is_read_only: bool = False) -> StateIdentity:
+def build_current_identity(session: TargetSession, *, is_read_only: bool = False) -> StateIdentity:
     """The binding of a target without sending anything; InputError without a url.
 
     `is_read_only`: where the embedded backend has no data yet, none is made.

@@ -52,9 +52,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
-        new_lineage = state.create_state(
-            session, build_current_identity(session), invocation.environ, lineage
-        )
+        new_lineage = state.create_state(session, build_current_identity(session), lineage)
         name, pinned = session.target.name, session.target.state.lineage
     offer = ask_for_offer(invocation)
     if console.as_json:

@@ -38,7 +38,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
 
     with open_state(invocation) as session:
         state, project_and_target = states.read_state(session), (session.project, session.target)
-        keys = session.read_keys()
+        keys = session.state_keys
     journal_findings, journal_files = (
         build_journal_warnings(*project_and_target, keys, state.lineage),
         find_done_calls(*project_and_target, state, keys),

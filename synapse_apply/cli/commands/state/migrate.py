@@ -54,7 +54,7 @@ def command(*, console: Console, invocation: Invocation, url: str | SecretRef) -
     from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
-        copied_state = migrate_state(session, url, invocation.environ)
+        copied_state = migrate_state(session, url)
         name = session.target.name
     count = len(copied_state.records)
     records = f"{count} record{'' if count == 1 else 's'}"

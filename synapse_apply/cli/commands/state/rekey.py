@@ -36,7 +36,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
     from synapse_apply.workspace.target_session import open_context
 
     with open_context(invocation) as session:
-        rekey_result = rekey_secrets(session, invocation.environ)
+        rekey_result = rekey_secrets(session)
     console.write_findings(rekey_result.warnings)
     if console.as_json:
         console.write_document(
