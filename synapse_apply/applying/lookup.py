@@ -26,7 +26,7 @@ def find_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
     """The one object with this key; None when there is none, several, or no telling."""
     try:
         hits = find_by_natural_key(
-            tools.api, step.binding, key, tools.capabilities, tools.marks.for_address(step.address)
+            tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:
         return None
@@ -44,7 +44,7 @@ def find_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed | None
 def read_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed:
     """The object with this id; RemoteError when it cannot be had, or another one is answered."""
     return read_observed_object(
-        tools.api, step.binding, remote_id, tools.marks.for_address(step.address)
+        tools.api, step.binding, remote_id, tools.marks.with_address(step.address)
     )
 
 

@@ -54,7 +54,7 @@ def _find_created_outcome(
         tools.api,
         {step.address.kind: step.type},
         tools.secrets,
-        tools.marks.for_address(step.address),
+        tools.marks.with_address(step.address),
         tools.capabilities,
         tools.clock.utc_now(),
         tools.settle_after,

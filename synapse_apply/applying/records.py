@@ -188,7 +188,7 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
         unkept=list_unkept_fields(step.type, declared, observed),
     )
     previous = step.record
-    if previous is None or not previous.is_same_object_on(record.api, record.natural_key):
+    if previous is None or not previous.is_same_object_in_other_api(record.api, record.natural_key):
         return with_unverified_run(record, step.type, step.desired, now)
     return replace(
         record,

@@ -88,7 +88,7 @@ def _run_and_report(
         outcomes = (build_outcome(step, Result.FAILED, failure.diagnostics),)
     except RemoteError as failure:
         diagnostic = messages.build_failure_diagnostic(
-            step, failure, tools.marks.for_address(step.address)
+            step, failure, tools.marks.with_address(step.address)
         )
         outcomes = (build_outcome(step, Result.FAILED, (diagnostic,)),)
     except StepNotStarted:
@@ -165,7 +165,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
                 step,
                 tools,
                 pending_call,
-                step.binding.decode(answer, tools.marks.for_address(step.address)),
+                step.binding.decode(answer, tools.marks.with_address(step.address)),
             )
         except RemoteError as failure:
             outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=is_last)
@@ -180,7 +180,9 @@ def _resolve_failed_update(
     step: Step, tools: ApplyTools, pending_call: PendingCall, failure: RemoteError, *, is_last: bool
 ) -> Outcome | None:
     """None asks for a second try: a PUT that a re-read shows not done may be sent again."""
-    reason = messages.build_failure_diagnostic(step, failure, tools.marks.for_address(step.address))
+    reason = messages.build_failure_diagnostic(
+        step, failure, tools.marks.with_address(step.address)
+    )
     if failure.effect is Effect.NONE:
         return record_failed_call(step, tools, pending_call, failure, reason)
     try:
@@ -219,7 +221,7 @@ def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
             step,
             tools,
             pending_call,
-            step.binding.decode(answer, tools.marks.for_address(step.address)),
+            step.binding.decode(answer, tools.marks.with_address(step.address)),
         )
     except RemoteError as failure:
         outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=True)
@@ -241,7 +243,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
         pass  # what is to be gone is gone
     except RemoteError as failure:
         reason = messages.build_failure_diagnostic(
-            step, failure, tools.marks.for_address(step.address)
+            step, failure, tools.marks.with_address(step.address)
         )
         if failure.effect is Effect.NONE:
             return record_failed_call(step, tools, pending_call, failure, reason)

@@ -127,7 +127,7 @@ class IntentResolver:
         matches = self.find_listed(intent.address.kind, binding, key)
         if matches is None:
             matches = find_by_natural_key(
-                self.api, binding, key, self.capabilities, self.marks.for_address(intent.address)
+                self.api, binding, key, self.capabilities, self.marks.with_address(intent.address)
             )
         return matches
 
@@ -157,7 +157,7 @@ class IntentResolver:
     ) -> ResolvedIntent:
         try:
             live = read_observed_object(
-                self.api, binding, intent.remote_id, self.marks.for_address(intent.address)
+                self.api, binding, intent.remote_id, self.marks.with_address(intent.address)
             )
         except NotFound:
             if intent.verb == "delete":

@@ -39,7 +39,7 @@ from synapse_apply.model.errors import (
     SynapseApplyError,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, judge_run_result, parse_job
+from synapse_apply.model.job import Job, JobStatus, derive_status_from_run_result, parse_job
 from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import RUN_VERB, RunStatus, Verification, VerificationResult
@@ -170,7 +170,7 @@ class _VerificationRun:
         """The answer names no job: it is the direct result of a run, or a ticket for it."""
         with suppress(RemoteError):  # then the ticket is all that is known of it
             answer = self._redeem(owner, answer)
-        status = judge_run_result(answer)
+        status = derive_status_from_run_result(answer)
         has_failed = status is not JobStatus.COMPLETED
         verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
         diagnostics = (words.build_bad_answer_diagnostic(self.step, status),) if has_failed else ()

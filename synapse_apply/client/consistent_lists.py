@@ -18,7 +18,7 @@ from synapse_apply.client.http.answers import Answer
 from synapse_apply.client.http.deadlines import MAX_LIST_WEIGHT
 from synapse_apply.client.pagination import ListQuery, iter_pages, limit_total_weight, parse_page
 from synapse_apply.model.errors import NotFound
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 
 _MAX_READINGS = 6
 # After this many readings pages are read one after the other: on a busy server parallel pages may
@@ -181,7 +181,7 @@ def _add_pages_in_parallel(
         return parse_page(list_query.dialect, call, list_query.fetch(call), list_query.shape)
 
     # All pages before any is added: `is_sound` compares the counts of all of them.
-    with open_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
+    with open_interruptible_thread_pool(min(list_query.max_parallel, len(page_numbers))) as pool:
         pages = list(pool.map(fetch_page, page_numbers))
     for page in pages:
         reading.add_page(page)

@@ -49,7 +49,7 @@ def wrap_secrets(
     `remote_id` and `keys` tell which object it is: single ones have secret fields of their
     own.
     """
-    spec_marks = marks.of(kind, spec, api, remote_id, keys)
+    spec_marks = marks.select_for_object(kind, spec, api, remote_id, keys)
     if spec_marks is None:
         return dict(spec)
     if kind not in marks.kinds:
@@ -70,7 +70,7 @@ def _wrap_named(marks: SpecMarks, path: Path, value: Any) -> Any:
         return None
     if is_map(value) and (value or not marks.is_secret(path)):
         return {key: _wrap_named(marks, (*path, key), inner) for key, inner in value.items()}
-    if not marks.is_secret(path) and not marks.holds_named(path):
+    if not marks.is_secret(path) and not marks.has_named_below(path):
         return value
     if value in _EMPTY_VALUES:
         return WithheldSecret("omitted")
@@ -85,7 +85,7 @@ def _wrap_value(marks: SpecMarks, path: Path, value: Any) -> Any:
     """A value with its secrets wrapped; None for a null, and for a map of nothing else."""
     if value is None:
         return None
-    if is_map(value) and value and not marks.is_whole_secret(path):
+    if is_map(value) and value and not marks.is_map_one_secret(path):
         wrapped_map = {
             key: wrapped
             for key, inner in value.items()

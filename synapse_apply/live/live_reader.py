@@ -38,7 +38,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.ports import Api
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference, flatten
@@ -136,7 +136,7 @@ class LiveReader:
         by_rank: dict[int, list[Address]] = defaultdict(list)
         for address in sorted(desired):
             by_rank[self._catalogue[address.kind].rank].append(address)
-        with open_thread_pool(self._parallelism) as pool:
+        with open_interruptible_thread_pool(self._parallelism) as pool:
             for rank in sorted(by_rank):
                 unlisted_addresses = []
                 self._prefetch_lists([desired[address] for address in by_rank[rank]], records)
@@ -162,7 +162,7 @@ class LiveReader:
         binding = self.select_binding(self._catalogue[address.kind])
         with suppress(RemoteError):  # told when it is asked for by its id
             compared_paths = _list_compared_paths(desired, record)
-            marks = self.marks.for_address(address)
+            marks = self.marks.with_address(address)
             observed = self._list_cache.find_recorded(
                 address.kind, binding, record, compared_paths, marks
             )
@@ -339,7 +339,7 @@ class LiveReader:
         pinned_id = desired.remote_id or ""
         try:
             observed = binding.decode(
-                binding.read_object(self._api, pinned_id), self.marks.for_address(desired.address)
+                binding.read_object(self._api, pinned_id), self.marks.with_address(desired.address)
             )
         except NotFound as failure:
             finding = error_finding(
@@ -363,7 +363,7 @@ class LiveReader:
             raw = binding.read_object(self._api, record.remote_id)
         except NotFound:
             return LookupResult(address)
-        observed = binding.decode(raw, self.marks.for_address(address))
+        observed = binding.decode(raw, self.marks.with_address(address))
         return LookupResult(address, observed, FoundBy.RECORD, Lookup.COMPLETE)
 
     def _observe_by_key(self, desired: Desired, binding: ApiBinding, key: str) -> LookupResult:
@@ -380,7 +380,7 @@ class LiveReader:
 
     def _decode_match(self, desired: Desired, binding: ApiBinding, raw: Raw) -> Observed:
         """What was found by its key, with all its fields."""
-        paths, marks = flatten(desired.spec), self.marks.for_address(desired.address)
+        paths, marks = flatten(desired.spec), self.marks.with_address(desired.address)
         observed = self._list_cache.decode_item(desired.address.kind, binding, raw, paths, marks)
         if observed is not None:
             return observed

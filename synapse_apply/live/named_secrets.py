@@ -146,7 +146,7 @@ class _Wrapper:
         if is_map(value) and value:
             return {key: self.wrap(below, (*path, key)) for key, below in value.items()}
         is_map_above = is_map(value) and not self._marks.is_secret(path)
-        if is_map_above or not (self._marks.is_secret(path) or self._marks.holds_named(path)):
+        if is_map_above or not (self._marks.is_secret(path) or self._marks.has_named_below(path)):
             return value
         self.literals.append(path)
         return SecretRef("literal", literal=Sensitive(value))

@@ -10,7 +10,7 @@ from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.state import Record
 from synapse_apply.planning.plan_input import PublishedVersions
 from synapse_apply.planning.policy.resource_rules import select_series_rules
@@ -41,7 +41,7 @@ def find_published_versions(
         if address not in records and (selected is None or address in selected):
             for series_key in _iter_ruled_series(session, live_reader, resource, rules):
                 resources_by_series.setdefault(series_key, []).append(resource)
-    with open_thread_pool(session.parallelism) as pool:
+    with open_interruptible_thread_pool(session.parallelism) as pool:
         members_by_series = dict(
             zip(
                 resources_by_series,

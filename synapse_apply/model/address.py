@@ -26,7 +26,7 @@ class Address(NamedTuple):
         return cls(kind, name)
 
 
-def is_pattern(text: str) -> bool:
+def has_wildcard(text: str) -> bool:
     """Whether a text stands for several addresses."""
     return "*" in text
 

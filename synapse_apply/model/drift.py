@@ -45,7 +45,7 @@ class Unmanaged:
 
 
 @frozen
-class Edited:
+class AcceptedEdit:
     """A value that was written into a file; `line` is where it stands there now."""
 
     address: Address
@@ -75,7 +75,7 @@ class Drift:
     unmanaged: tuple[Unmanaged, ...] | None = None
     unlistable_kinds: tuple[str, ...] = ()
     unread_kinds: tuple[str, ...] = ()
-    accepted_edits: tuple[Edited, ...] = ()
+    accepted_edits: tuple[AcceptedEdit, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     typed_target: str = ""
     changes_with_accepted: tuple[Change, ...] = ()

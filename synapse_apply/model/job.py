@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.model.errors import Effect, RemoteError
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.remote.deferred_run import is_deferred, is_pending
+from synapse_apply.model.remote.deferred_run import is_deferred_envelope, is_pending_envelope
 from synapse_apply.model.secrets.masked_text import MaskedText
 
 
@@ -99,12 +99,12 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         id=str(job_id),
         status=parse_job_status(raw.get("status", "queued")),
         progress=_parse_progress_percent(raw),
-        plugin=_id_text(owner),
-        plugin_code=_plugin_code(owner),
-        release=_id_text(raw.get("plugin_release")),
-        version=_release_version(raw),
-        created=_id_text(raw.get("created", raw.get("created_at"))),
-        completed=_id_text(raw.get("completed", raw.get("completed_at"))),
+        plugin=_to_id_text(owner),
+        plugin_code=_get_plugin_code(owner),
+        release=_to_id_text(raw.get("plugin_release")),
+        version=_find_release_version(raw),
+        created=_to_id_text(raw.get("created", raw.get("created_at"))),
+        completed=_to_id_text(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
@@ -115,7 +115,7 @@ _SUCCESS_FLAGS = ("success", "succeeded", "ok")
 _ERROR_FIELDS = ("error", "errors", "exception", "traceback")
 
 
-def judge_run_result(answer: Mapping[str, Any]) -> JobStatus:
+def derive_status_from_run_result(answer: Mapping[str, Any]) -> JobStatus:
     """How a run went whose answer is its result and no job.
 
     The action's own result has any form. It has failed where it, or the `result` inside it, has an
@@ -123,8 +123,8 @@ def judge_run_result(answer: Mapping[str, Any]) -> JobStatus:
     says so and there is no result beside it. An envelope of a run whose result comes later has
     none, whatever it says: one that does not go on has lost it.
     """
-    if is_deferred(answer):
-        return JobStatus.QUEUED if is_pending(answer) else JobStatus.FAILED
+    if is_deferred_envelope(answer):
+        return JobStatus.QUEUED if is_pending_envelope(answer) else JobStatus.FAILED
     inner = answer.get("result")
     for result in (answer, inner):
         if isinstance(result, Mapping):
@@ -154,8 +154,8 @@ def _find_plugin_reference(raw: Mapping[str, Any]) -> object:
     return next((owner for owner in owners if owner is not None), None)
 
 
-def _plugin_code(owner: object) -> str:
-    return _id_text(owner.get("code")) if isinstance(owner, Mapping) else ""
+def _get_plugin_code(owner: object) -> str:
+    return _to_id_text(owner.get("code")) if isinstance(owner, Mapping) else ""
 
 
 def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
@@ -170,14 +170,14 @@ def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _release_version(raw: Mapping[str, Any]) -> str:
+def _find_release_version(raw: Mapping[str, Any]) -> str:
     """Beside the job, else in its expanded release."""
     release = raw.get("plugin_release")
     release_version = release.get("version") if isinstance(release, Mapping) else None
-    return _id_text(raw.get("version") or release_version)
+    return _to_id_text(raw.get("version") or release_version)
 
 
-def _id_text(value: object) -> str:
+def _to_id_text(value: object) -> str:
     if isinstance(value, Mapping):  # an expanded plugin or release
         value = value.get("id")
     return "" if value is None else str(value)

@@ -53,7 +53,7 @@ class StateProgress:
         """The greater of each number."""
         return StateProgress(max(self.serial, other.serial), max(self.fence, other.fence))
 
-    def next_progress(self) -> StateProgress:
+    def with_next_serial(self) -> StateProgress:
         """What is certainly farther; a state that nobody saw begins at the start."""
         return self if self == NO_PROGRESS else StateProgress(self.serial + 1, self.fence)
 
@@ -111,7 +111,7 @@ class Record:
     accepted: Acceptance | None = None
     unkept: tuple[str, ...] = ()
 
-    def is_same_object_on(self, api: str, natural_key: str) -> bool:
+    def is_same_object_in_other_api(self, api: str, natural_key: str) -> bool:
         """Whether what another API version finds by this key is the object that is recorded."""
         return self.api != api and self.natural_key == natural_key != ""
 

@@ -33,7 +33,7 @@ def _prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-def next_free_version(version: str, used_versions: Iterable[str]) -> str:
+def next_free_patch_version(version: str, used_versions: Iterable[str]) -> str:
     """The next patch version that is free; "" where the version cannot be counted on."""
     sort_key = version_sort_key(version)
     if sort_key is None:

@@ -21,7 +21,7 @@ from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
-from synapse_apply.model.drift import Drift, Edited, ObjectDrift
+from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import FieldChange
@@ -234,7 +234,7 @@ def _nest_value(path: Path, value: Any) -> Any:
 
 def _iter_accepted_edits(
     live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
-) -> Iterator[Edited]:
+) -> Iterator[AcceptedEdit]:
     """Each edit with the line it is on now; of a value that was taken out, of what it stood in."""
     documents_by_file = {
         edit.file: read_documents(edit.new_content, edit.name).documents for edit in rewrites
@@ -244,7 +244,7 @@ def _iter_accepted_edits(
         positions = documents_by_file[document.file][document.index].positions
         while path and path not in positions:
             path = path[:-1]
-        yield Edited(edit.address, edit.change, document.name, positions[path].line)
+        yield AcceptedEdit(edit.address, edit.change, document.name, positions[path].line)
 
 
 @frozen

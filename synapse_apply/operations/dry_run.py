@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from synapse_apply.applying.dry_run.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.ports import Progress
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
 from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
@@ -21,7 +21,7 @@ def run_dry_run(
     Where a guard speaks against the plan, only a backend that is known to make dry runs is asked.
     """
     tools = build_apply_tools(session, plan_result, progress)
-    with open_thread_pool(session.parallelism) as pool:
+    with open_interruptible_thread_pool(session.parallelism) as pool:
         steps, has_guards = build_steps(plan_result), bool(plan_result.plan.guards)
         return dry_run_steps(
             steps, tools, collect_live_objects(plan_result), pool.map, needs_proof=has_guards

@@ -31,7 +31,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.masked_text import contains_masked_text
 from synapse_apply.model.values import Reference
 
@@ -92,7 +92,7 @@ def build_export(
     """
     _register_manifest_secrets(live_backend)
     recorded_addresses, has_state = _index_recorded_addresses(live_backend)
-    with open_thread_pool(live_backend.invocation.parallelism) as pool:
+    with open_interruptible_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
         gatherer.gather_objects()
     chosen_kinds = set(only or live_backend.catalogue)

@@ -17,7 +17,7 @@ from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauth
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, is_remote_id
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.runtime.parallel_reads import open_thread_pool
+from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, flatten
@@ -50,7 +50,7 @@ def import_objects(
                     session.project, session.target, state, intent, remote_id, keys=keys
                 )
         lookup = _IdentityLookup(session, state.records, warn, reads_bytes=reads_bytes)
-        with open_thread_pool(session.parallelism) as pool:
+        with open_interruptible_thread_pool(session.parallelism) as pool:
             results = list(pool.map(lookup.import_row_or_findings, inventory.items()))
         findings = [
             finding for result in results if isinstance(result, tuple) for finding in result
@@ -135,7 +135,7 @@ class _IdentityLookup:
             )
         self._check_not_taken(address, row.remote_id, binding)
         raw, observed = _read_object(
-            session, binding, address, row.remote_id, self._marks.for_address(address)
+            session, binding, address, row.remote_id, self._marks.with_address(address)
         )
         _check_address_version(kind, address, observed)
         old_record = self._records.get(address)

@@ -38,8 +38,8 @@ from synapse_apply.model.errors import (
     describe_failure,
 )
 from synapse_apply.model.frozen import frozen
-from synapse_apply.model.job import Job, JobStatus, judge_run_result, parse_job
-from synapse_apply.model.remote.deferred_run import build_poll
+from synapse_apply.model.job import Job, JobStatus, derive_status_from_run_result, parse_job
+from synapse_apply.model.remote.deferred_run import build_poll_request
 
 _PLUGIN_PREFIX = "plugin"
 # Clocks of servers differ from ours; who looks for a lost job must not miss it for that.
@@ -87,12 +87,12 @@ class StartedRun:
 
     @property
     def status(self) -> JobStatus:
-        return self.job.status if self.job else judge_run_result(self.answer)
+        return self.job.status if self.job else derive_status_from_run_result(self.answer)
 
     @property
     def can_be_asked_for(self) -> bool:
         """Whether the answer has a ticket that its result can be asked for with."""
-        return self.job is None and build_poll(self.body, self.answer) is not None
+        return self.job is None and build_poll_request(self.body, self.answer) is not None
 
 
 # Without an intent: its job has no address that an open intent could hold up. The job's id is

@@ -7,7 +7,7 @@ from typing import Any
 
 from synapse_apply.model.plan import Change
 from synapse_apply.model.resource import Package
-from synapse_apply.model.versions import next_free_version
+from synapse_apply.model.versions import next_free_patch_version
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.series import SeriesMap
 
@@ -86,4 +86,4 @@ def _suggest_next_version(resource: ResourceState, series: SeriesMap) -> str:
         return ""
     name, version = resource.type.locate_in_series(resource.desired.spec)
     members = series.get((resource.address.kind, name))
-    return next_free_version(version, members.all_versions if members else ())
+    return next_free_patch_version(version, members.all_versions if members else ())

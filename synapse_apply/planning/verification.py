@@ -59,7 +59,7 @@ def _is_unverified_adoption(resource: ResourceState, action: Action) -> bool:
     if record is None:
         return action is Action.ADOPT
     # What another API version finds by its key is the object that was run.
-    if action is Action.ADOPT and not record.is_same_object_on(
+    if action is Action.ADOPT and not record.is_same_object_in_other_api(
         resource.binding.api, resource.natural_key
     ):
         return True

@@ -78,7 +78,7 @@ class SqlStore(LockedStore):
 
         Serial and fence begin above those of `floor`: a state of this lineage may have existed.
         """
-        first_progress = floor.next_progress()
+        first_progress = floor.with_next_serial()
         self.create_from_snapshot(
             StateSnapshot(
                 State(lineage, first_progress.serial, binding), fence=first_progress.fence

@@ -14,7 +14,7 @@ from typing import Protocol
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.manifests.phrases import suggest_known_word
-from synapse_apply.model.address import Address, is_pattern, matches_pattern
+from synapse_apply.model.address import Address, has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -127,7 +127,7 @@ def choose_addresses(
     known_addresses = _list_known_addresses(selectable)
     chosen_addresses: dict[Address, None] = {}
     for name in names:
-        if not is_pattern(name) or _is_known_address(name, known_addresses):
+        if not has_wildcard(name) or _is_known_address(name, known_addresses):
             chosen_addresses[choose_address(selectable, name, (), known_addresses)] = None
             continue
         matches = find_matching_addresses(selectable, name, (), known_addresses)
@@ -161,12 +161,12 @@ def find_matching_addresses(
             for address, resource in selectable.desired.items()
             if _has_label(resource, name)
         ]
-        if matches or not is_pattern(name):
+        if matches or not has_wildcard(name):
             return matches
     matched_kinds = _find_kinds_by_name(name, selectable.catalogue)
     if matched_kinds:
         return [address for address in known_addresses if address.kind in matched_kinds]
-    if is_pattern(name):
+    if has_wildcard(name):
         return [
             address
             for address in known_addresses
@@ -216,7 +216,7 @@ def _belongs_to_series(address: Address, selectable: Selectable) -> bool:
 
 def _is_bare_name(selectable: Selectable, name: str) -> bool:
     is_kind = bool(_find_kinds_by_name(name, selectable.catalogue))
-    return not is_kind and not is_pattern(name) and "/" not in name and "=" not in name
+    return not is_kind and not has_wildcard(name) and "/" not in name and "=" not in name
 
 
 def _collect_kinds(addresses: Iterable[Address]) -> set[str]:
@@ -236,7 +236,7 @@ def _series_name(address: Address) -> str:
 
 
 def _parse_address(name: str, known_addresses: KnownAddresses, selectable: Selectable) -> Address:
-    if is_pattern(name):
+    if has_wildcard(name):
         raise InputError(_build_no_match_finding(name, known_addresses, selectable))
     try:
         return Address.parse(name)

@@ -369,7 +369,7 @@ def build_digests() -> dict[str, str]:
         "canonical": codec.format_canonical_json(
             codec.fields_to_json({path: odd, ("m",): Mac("k", "00")})
         ),
-        "value": codec.format_field_value(
+        "value": codec.format_canonical_field_value(
             [ABSENT, WithheldSecret("omitted"), KnownAfterApply(PLUGIN)]
         ),
         "secret": compute_mac(KEY, "4e" * 16, path, Sensitive({"user": "a", "n": 1.0})).digest,

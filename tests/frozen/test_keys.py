@@ -13,7 +13,7 @@ import pytest
 from frozen import samples
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.json_shapes import is_needed, key_of_field
+from synapse_apply.model.coding.json_shapes import get_json_key, is_required_field
 from synapse_apply.model.coding.text_forms import FORM_METADATA_KEY
 from synapse_apply.model.plan import Change, Plan
 from synapse_apply.model.remote.dry_run_counts import DryRunCounts
@@ -50,12 +50,12 @@ def walk_keys(path: str, hint: Any) -> Iterator[tuple[str, list[str]]]:
         yield (
             path,
             [
-                f"{key_of_field(field)}{'' if is_needed(field) else '?'}{'~' if FORM_METADATA_KEY in field.metadata else ''}"
+                f"{get_json_key(field)}{'' if is_required_field(field) else '?'}{'~' if FORM_METADATA_KEY in field.metadata else ''}"
                 for field in fields(hint)
             ],
         )
         for field in fields(hint):
-            yield from walk_keys(f"{path}.{key_of_field(field)}", hints[field.name])
+            yield from walk_keys(f"{path}.{get_json_key(field)}", hints[field.name])
     else:
         for below in get_args(hint):
             yield from walk_keys(path, below)
@@ -66,8 +66,8 @@ def walk_values(path: str, hint: Any, value: Any) -> Iterator[tuple[str, str]]:
     if is_dataclass(hint):
         hints = get_type_hints(hint)
         for field in fields(hint):
-            part, key = getattr(value, field.name), key_of_field(field)
-            if is_needed(field) or part not in (field.default, None, (), {}):
+            part, key = getattr(value, field.name), get_json_key(field)
+            if is_required_field(field) or part not in (field.default, None, (), {}):
                 yield path, key
                 yield from walk_values(f"{path}.{key}", hints[field.name], part)
     elif isinstance(value, tuple) and hint is not Address:

@@ -269,7 +269,7 @@ def _send_dry_run(
 def _describe_failure(step: Step, failure: RemoteError, tools: ApplyTools) -> str:
     if failure.status_code:
         return messages.format_backend_answer(
-            step, failure, tools.marks.for_address(step.address)
+            step, failure, tools.marks.with_address(step.address)
         ).rstrip(".")
     if isinstance(failure, RemoteTimeout):
         return "no answer came in time"
@@ -280,7 +280,7 @@ def _build_dry_run_refusal(call: DryRunCall, failure: RemoteError, tools: ApplyT
     step = call.step
     call_text = "" if call.dry_run in {CREATE, UPDATE, DELETE} else f" of its {call.shown_verb}"
     message = messages.format_backend_answer(
-        step, failure, tools.marks.for_address(step.address), f" to a dry run{call_text}"
+        step, failure, tools.marks.with_address(step.address), f" to a dry run{call_text}"
     )
     if failure.request_id:
         message += f" (request id {failure.request_id})"

@@ -53,7 +53,7 @@ def _was_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool | Non
     binding, key = step.binding, lookup.resolve_natural_key(step, live)
     try:
         matches = find_by_natural_key(
-            tools.api, binding, key, tools.capabilities, tools.marks.for_address(step.address)
+            tools.api, binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:
         return None

@@ -9,7 +9,7 @@ from synapse_apply.model.errors import RemoteError, RemoteTimeout, ServerFault, 
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import JobCalls
-from synapse_apply.model.remote.deferred_run import build_poll
+from synapse_apply.model.remote.deferred_run import build_poll_request
 
 POLL_INTERVAL = 5.0  # as the API page's own loop waits
 _SLICE = 0.25  # seconds between two looks at whether to stop
@@ -64,7 +64,7 @@ def follow_ticket(
     starts nothing; RemoteError for one that is refused.
     """
     until = None if pace.timeout is None else pace.read_seconds() + pace.timeout
-    while (question := build_poll(body, answer)) is not None:
+    while (question := build_poll_request(body, answer)) is not None:
         left = pace.interval if until is None else min(pace.interval, until - pace.read_seconds())
         if left <= 0 or pace.should_stop() or not wait_unless_stopped(left, pace):
             break

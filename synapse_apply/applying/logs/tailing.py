@@ -27,7 +27,7 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.job import Job
 from synapse_apply.model.ports import JobCalls
-from synapse_apply.model.remote.log_lines import LogLine, iter_frame_lines, iter_log_lines
+from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines, iter_tail_frame_lines
 
 TRANSIENT_ERRORS = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
 MAX_FAILURES = 8  # in a row, each after the client's own repeats
@@ -172,7 +172,7 @@ class LogTailer:
                     self._read_list()
                     tail = LogTail(self._shown_lines, has_list=self._has_list)
                 if kind == "log":
-                    for line in iter_frame_lines(frame):
+                    for line in iter_tail_frame_lines(frame):
                         if tail.is_new_line(line):
                             self._show_new_line(line)
                             self._lines_heard += 1

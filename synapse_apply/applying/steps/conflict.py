@@ -89,7 +89,7 @@ def _find_by_key_with_certainty(
     """The one object with this key, and whether it is certain that this token sees none."""
     try:
         hits = find_by_natural_key(
-            tools.api, step.binding, key, tools.capabilities, tools.marks.for_address(step.address)
+            tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
         )
     except RemoteError:
         return None, False

@@ -168,7 +168,7 @@ def _record_created(
     step, call = parts[0].step, parts[0].call
     try:
         echo = read_call_echo(
-            step, tools, call, step.binding.decode(answer, tools.marks.for_address(step.address))
+            step, tools, call, step.binding.decode(answer, tools.marks.with_address(step.address))
         )
     except RemoteError as failure:
         return _resolve_failed_create(parts, tools, failure, live)
@@ -206,7 +206,7 @@ def _record_created_member(
     step, request_id = part.step, tools.last_request_id()
     if member_answer is not None:
         observed: Observed | None = step.binding.decode(
-            member_answer, tools.marks.for_address(step.address)
+            member_answer, tools.marks.with_address(step.address)
         )
     else:
         observed = lookup.find_by_key(step, tools, part.call.intent.natural_key)
@@ -220,7 +220,9 @@ def _record_created_member(
         return build_unknown_outcome(
             step,
             failure,
-            messages.build_failure_diagnostic(step, failure, tools.marks.for_address(step.address)),
+            messages.build_failure_diagnostic(
+                step, failure, tools.marks.with_address(step.address)
+            ),
         )
     return record_call_echo(step, tools, call, echo)
 
@@ -239,7 +241,7 @@ def _resolve_failed_create(
 ) -> tuple[Outcome, ...]:
     causes = [
         messages.build_failure_diagnostic(
-            part.step, failure, tools.marks.for_address(part.step.address)
+            part.step, failure, tools.marks.with_address(part.step.address)
         )
         for part in parts
     ]

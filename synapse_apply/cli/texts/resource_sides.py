@@ -252,7 +252,7 @@ def _redact_recorded_secrets(resource: ResourceState) -> ResourceState:
         return {
             path: WithheldSecret("masked")
             if not isinstance(value, SECRET_TYPES)
-            and (secret_marks.is_secret(path) or secret_marks.holds_named(path))
+            and (secret_marks.is_secret(path) or secret_marks.has_named_below(path))
             else value
             for path, value in fields.items()
         }

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from synapse_apply.manifests.yaml.reader import SourceText
-from synapse_apply.model.address import is_pattern, matches_pattern
+from synapse_apply.model.address import has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.frozen import frozen
 
@@ -28,7 +28,7 @@ class Overlay:
 
     @property
     def is_pattern(self) -> bool:
-        return is_pattern(self.pattern)
+        return has_wildcard(self.pattern)
 
     @property
     def position(self) -> Position | None:

@@ -251,7 +251,7 @@ class _SpecWalk:
         is_secret = self.marks.is_secret(path)
         if is_secret and _is_value_from(value):
             return _decode_value_from_or_report(self.context, self.draft, value[VALUE_FROM], path)
-        if isinstance(value, dict) and value and not self.marks.is_whole_secret(path):
+        if isinstance(value, dict) and value and not self.marks.is_map_one_secret(path):
             if not is_secret and _is_value_from(value):
                 _report_misplaced_value_from(self.context, self.draft, path)
                 return None
@@ -259,7 +259,7 @@ class _SpecWalk:
         if isinstance(value, list):
             for reference_path in _iter_value_from_paths(value, path):
                 _report_misplaced_value_from(self.context, self.draft, reference_path, in_list=True)
-        if not is_secret and not (self.marks.named and self.marks.holds_named(path)):
+        if not is_secret and not (self.marks.named and self.marks.has_named_below(path)):
             return value
         # Wrapped even in plain text, so that no view, state or log can show it.
         self.literals.append(path)

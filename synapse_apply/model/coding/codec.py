@@ -65,7 +65,7 @@ def change_from_json(data: Any) -> Change:
     return _decode_model_value(Change, data)
 
 
-def trial_to_json(trial: DryRunCounts) -> Json:
+def dry_run_counts_to_json(trial: DryRunCounts) -> Json:
     return _encode_model_value(DryRunCounts, trial)
 
 
@@ -96,7 +96,7 @@ def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
     return decoded
 
 
-def format_field_value(value: Any) -> str:
+def format_canonical_field_value(value: Any) -> str:
     """One text per field value, markers such as ABSENT included."""
     return format_canonical_json(_convert_within_depth(value_to_json, value))
 

@@ -22,8 +22,8 @@ from synapse_apply.model.coding.json_values import (
     TOO_DEEP,
     Json,
     WrongShapeError,
+    decode_adding_step_to_error,
     decode_address,
-    decode_at_step,
     format_type_mismatch,
     require_text_key,
     value_from_json,
@@ -127,9 +127,11 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
             build_coder(hints[field.name]), field.metadata.get(FORM_METADATA_KEY)
         )
         coded_fields.append(
-            (field.name, key_of_field(field), coder.encode, coder.decode, coder.plain_type)
+            (field.name, get_json_key(field), coder.encode, coder.decode, coder.plain_type)
         )
-    required_names = {key_of_field(field) for field in fields(dataclass_type) if is_needed(field)}
+    required_names = {
+        get_json_key(field) for field in fields(dataclass_type) if is_required_field(field)
+    }
     readers = [(key, read, plain_type) for _, key, _, read, plain_type in coded_fields]
     keys = frozenset(key for key, _, _ in readers)
 
@@ -165,13 +167,13 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
     return Coder(encode_fields, decode_fields)
 
 
-def key_of_field(field: Field[Any]) -> str:
+def get_json_key(field: Field[Any]) -> str:
     """The JSON key of a field: what users' files have, whatever the field is called."""
     key: str = field.metadata.get(KEY, field.name)
     return key
 
 
-def is_needed(field: Field[Any]) -> bool:
+def is_required_field(field: Field[Any]) -> bool:
     """Whether a value without its key cannot be read."""
     return field.default is MISSING and field.default_factory is MISSING
 
@@ -211,7 +213,10 @@ def _build_list_coder(item: Coder, max_items: int | None) -> Coder:
         if max_items is not None and len(data) > max_items:
             raise WrongShapeError(TOO_DEEP)
         return tuple(
-            [decode_at_step(f"[{index}]", item.decode, part) for index, part in enumerate(data)]
+            [
+                decode_adding_step_to_error(f"[{index}]", item.decode, part)
+                for index, part in enumerate(data)
+            ]
         )
 
     return Coder(encode_list, decode_list)
@@ -239,9 +244,9 @@ def _build_mapping_coder(key: Any, item: Coder) -> Coder:
             }
         except WrongShapeError:  # as above
             return {
-                decode_at_step(f".{name}", from_text, name): decode_at_step(
-                    f".{name}", item.decode, part
-                )
+                decode_adding_step_to_error(
+                    f".{name}", from_text, name
+                ): decode_adding_step_to_error(f".{name}", item.decode, part)
                 for name, part in data.items()
             }
 

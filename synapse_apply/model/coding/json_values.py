@@ -66,10 +66,10 @@ def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, list | tuple):
-        return [value_to_json(item, _decrement_levels(levels_left)) for item in value]
+        return [value_to_json(item, _decrement_levels_or_refuse(levels_left)) for item in value]
     if isinstance(value, Mapping):
         plain = {
-            require_text_key(key): value_to_json(item, _decrement_levels(levels_left))
+            require_text_key(key): value_to_json(item, _decrement_levels_or_refuse(levels_left))
             for key, item in value.items()
         }
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
@@ -81,7 +81,7 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
     if type(data) in _PLAIN_JSON_TYPES:
         return data
     if isinstance(data, list):
-        levels_left = _decrement_levels(levels_left)
+        levels_left = _decrement_levels_or_refuse(levels_left)
         return [
             _decode_nested_value(f"[{index}]", item, levels_left) for index, item in enumerate(data)
         ]
@@ -89,31 +89,33 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
         return data
     marker_key = next((key for key in data if key.startswith("$")), None)
     if marker_key is None:
-        levels_left = _decrement_levels(levels_left)
+        levels_left = _decrement_levels_or_refuse(levels_left)
         return {
             key: _decode_nested_value(f".{key}", item, levels_left) for key, item in data.items()
         }
     if marker_key == "$map":
-        return decode_at_step(
+        return decode_adding_step_to_error(
             f".{marker_key}",
-            lambda inner: _decode_map(inner, _decrement_levels(levels_left)),
+            lambda inner: _decode_map(inner, _decrement_levels_or_refuse(levels_left)),
             data[marker_key],
         )
     if marker_key not in MARKER_DECODERS:
         raise WrongShapeError("a marker this version does not know")
-    return decode_at_step(
+    return decode_adding_step_to_error(
         f".{marker_key}", lambda inner: MARKER_DECODERS[marker_key](inner, data), data[marker_key]
     )
 
 
 def _decode_nested_value(step: str, data: Any, levels_left: int) -> Any:
-    """As `decode_at_step` for a value inside another; most of what is read is a scalar."""
+    """As `decode_adding_step_to_error` for a value inside another; most values are scalars."""
     if type(data) in _PLAIN_JSON_TYPES:
         return data
-    return decode_at_step(step, lambda inner: value_from_json(inner, levels_left), data)
+    return decode_adding_step_to_error(
+        step, lambda inner: value_from_json(inner, levels_left), data
+    )
 
 
-def _decrement_levels(levels_left: int) -> int:
+def _decrement_levels_or_refuse(levels_left: int) -> int:
     if not levels_left:
         raise WrongShapeError(TOO_DEEP)
     return levels_left - 1
@@ -156,7 +158,7 @@ MARKER_DECODERS: Mapping[str, Callable[[Any, Json], Any]] = {
 }
 
 
-def decode_at_step(step: str, decode: Callable[[Any], Any], data: Any) -> Any:
+def decode_adding_step_to_error(step: str, decode: Callable[[Any], Any], data: Any) -> Any:
     try:
         return decode(data)
     except WrongShapeError as problem:

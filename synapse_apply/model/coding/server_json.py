@@ -42,10 +42,10 @@ def parse_lenient_json(text: str | bytes) -> Any:
     value = _parse_with_decoder(
         decoded_text, _LENIENT_DECODER, _LENIENT_DECODER, refuse_surrogates=False
     )
-    return replace_surrogates(value) if _SURROGATE.search(decoded_text) else value
+    return replace_lone_surrogates(value) if _SURROGATE.search(decoded_text) else value
 
 
-def is_too_deep(value: Any) -> bool:
+def is_nested_too_deeply(value: Any) -> bool:
     """Whether a value is nested more deeply than our own functions can follow."""
     level = [value] if isinstance(value, list | dict) else []
     for _ in range(MAX_DEPTH):
@@ -60,15 +60,16 @@ def is_too_deep(value: Any) -> bool:
     return bool(level)
 
 
-def replace_surrogates(value: Any) -> Any:
+def replace_lone_surrogates(value: Any) -> Any:
     """The value with U+FFFD for each lone surrogate: they cannot be printed or stored."""
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
-        return [replace_surrogates(inner) for inner in value]
+        return [replace_lone_surrogates(inner) for inner in value]
     if isinstance(value, dict):
         return {
-            replace_surrogates(name): replace_surrogates(inner) for name, inner in value.items()
+            replace_lone_surrogates(name): replace_lone_surrogates(inner)
+            for name, inner in value.items()
         }
     return value
 
@@ -104,7 +105,7 @@ def _parse_with_decoder(
         raise OddJsonError(NOT_JSON) from None
     except RecursionError:
         raise OddJsonError(_TOO_DEEP) from None
-    if is_too_deep(value):
+    if is_nested_too_deeply(value):
         raise OddJsonError(_TOO_DEEP)
     if refuse_surrogates and _SURROGATE.search(text) and not _is_valid_unicode(value):
         raise OddJsonError("a text in it has half of a surrogate pair, which is no character")
@@ -179,8 +180,8 @@ def decode_lenient_json_at(text: str, start: int) -> tuple[Any, int]:
         value, end = _LENIENT_DECODER.raw_decode(text, start)
     except RecursionError:
         raise OddJsonError(_TOO_DEEP) from None
-    if is_too_deep(value):
+    if is_nested_too_deeply(value):
         raise OddJsonError(_TOO_DEEP)
     if _SURROGATE.search(text, start, end):
-        value = replace_surrogates(value)
+        value = replace_lone_surrogates(value)
     return value, end

@@ -21,26 +21,30 @@ _LONGEST_TICKET = 200
 _ROUTING = ("model",)
 
 
-def is_deferred(answer: Mapping[str, Any]) -> bool:
+def is_deferred_envelope(answer: Mapping[str, Any]) -> bool:
     """Whether an answer is such an envelope, and not the result of the action itself."""
     return answer.get(DEFERRED_MARK) is True
 
 
-def is_pending(answer: Mapping[str, Any]) -> bool:
+def is_pending_envelope(answer: Mapping[str, Any]) -> bool:
     """Whether an envelope says that the action still works."""
-    return is_deferred(answer) and answer.get("status") == _PENDING
+    return is_deferred_envelope(answer) and answer.get("status") == _PENDING
 
 
 # Only after the vendor's mark: to an action that does not know such questions, one would be a
 # second run.
-def build_poll(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any] | None:
+def build_poll_request(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any] | None:
     """The run that asks for the result of the run of `body`; None where nothing can be asked."""
     ticket, params = answer.get("ticket"), body.get("params")
     if isinstance(ticket, int) and not isinstance(ticket, bool):
         ticket = str(ticket)
     if not isinstance(ticket, str) or isinstance(ticket, MaskedText):
         return None
-    if not is_pending(answer) or not 0 < len(ticket) <= _LONGEST_TICKET or not body.get("action"):
+    if (
+        not is_pending_envelope(answer)
+        or not 0 < len(ticket) <= _LONGEST_TICKET
+        or not body.get("action")
+    ):
         return None
     parameters = params if isinstance(params, Mapping) else {}
     routing = {name: parameters[name] for name in _ROUTING if name in parameters}

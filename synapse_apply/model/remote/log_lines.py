@@ -50,7 +50,7 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
         yield from _split_lines(_to_text(entry))
 
 
-def iter_frame_lines(frame: Mapping[str, Any]) -> Iterator[LogLine]:
+def iter_tail_frame_lines(frame: Mapping[str, Any]) -> Iterator[LogLine]:
     """The lines of a `log` frame of the tail."""
     return iter_log_lines(frame.get("data", frame))
 
@@ -71,7 +71,7 @@ def _iter_nested_lines(text: str) -> Iterator[LogLine]:
         frames.append(inner)
     for frame in frames:
         if frame["type"] == "log":
-            yield from iter_frame_lines(frame)
+            yield from iter_tail_frame_lines(frame)
 
 
 def _split_lines(text: str, timestamp: str = "", level: str = "") -> Iterator[LogLine]:

@@ -27,7 +27,7 @@ def is_remote_id(text: str) -> bool:
 def parse_remote_id(value: Any) -> str:
     """The id in a JSON value, as text; ValueError says what is wrong with it, never the value."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"an id is a text or an integer, not {_json_type_label(value)}")  # noqa: TRY004
+        raise ValueError(f"an id is a text or an integer, not {_describe_json_type(value)}")  # noqa: TRY004
     if isinstance(value, int) and (value < 0 or value.bit_length() > _MAX_BITS):
         raise ValueError("an id is no negative number and has at most 128 digits")
     if isinstance(value, str) and not is_remote_id(value):
@@ -35,6 +35,6 @@ def parse_remote_id(value: Any) -> str:
     return str(value)
 
 
-def _json_type_label(value: Any) -> str:
+def _describe_json_type(value: Any) -> str:
     names = {bool: "a truth", float: "a fraction", list: "a list", dict: "an object"}
     return "null" if value is None else names.get(type(value), type(value).__name__)

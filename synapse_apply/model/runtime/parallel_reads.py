@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def open_thread_pool(size: int) -> Iterator[ThreadPoolExecutor]:
+def open_interruptible_thread_pool(size: int) -> Iterator[ThreadPoolExecutor]:
     """Waited for at the end, unless an interrupt ends it: the client's end wakes them then."""
     pool = ThreadPoolExecutor(size, thread_name_prefix="reads")
     should_wait = False

@@ -17,7 +17,7 @@ class _CollectionDebt:
         self._created_count = 0
         self._surviving_count = 0
 
-    def count_new_objects(self) -> None:
+    def add_new_objects(self) -> None:
         """Take down what was made since the last time, before it is frozen."""
         first, second, _ = gc.get_threshold()
         young, middle, old = gc.get_count()
@@ -51,7 +51,7 @@ def pause_gc() -> Iterator[None]:
             # Freezing and thawing makes what was built old without walking over it once more.
             owns_freeze = gc.get_freeze_count() == 0
             if owns_freeze:
-                _COLLECTION_DEBT.count_new_objects()
+                _COLLECTION_DEBT.add_new_objects()
                 gc.freeze()
             gc.enable()
             if owns_freeze:

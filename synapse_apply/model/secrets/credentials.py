@@ -106,7 +106,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _MIN_ENTROPY_BITS, _MIN_PASSWORD_ENTROPY_BITS = 3.3, 2.75
-_SHORTEST = 8  # as `_GIVEN` and every form have it
+_MIN_SECRET_LENGTH = 8  # as `_GIVEN` and every form have it
 
 NOT_SHOWN_TEXT = "what stands here is not shown, since it holds what looks like a secret"
 
@@ -118,7 +118,7 @@ def find_credentials(text: str) -> list[Credential]:
         for match in pattern.finditer(text):
             if form.is_certain or not _is_placeholder(match["value"]):
                 kinds_by_offset.setdefault(match.start(), (form.kind, form.is_certain))
-    for start, kind in _find_named_secrets(text):
+    for start, kind in _iter_named_secrets(text):
         kinds_by_offset.setdefault(start, (kind, False))
     return list(_iter_reported_credentials(text, kinds_by_offset)) if kinds_by_offset else []
 
@@ -138,14 +138,14 @@ def hide_secret(value: object) -> str:
 
 def classify_setting_value(name: str, value: str) -> str:
     """What the value of a setting of this name looks like; "" where it looks like no secret."""
-    if len(value) < _SHORTEST:
+    if len(value) < _MIN_SECRET_LENGTH:
         return ""
-    if _has_mark(value):
+    if _has_form_marker(value):
         for form, pattern in _iter_possible_forms(value):
             match = pattern.search(value)
             if match and (form.is_certain or not _is_placeholder(match["value"])):
                 return form.kind
-    if not _has_word(name):
+    if not _may_name_secret(name):
         return ""
     for word, match in _iter_assignments(f"{name}={value}"):
         if match["value"] == value:
@@ -166,19 +166,19 @@ def _is_line_allowed(lines: list[str], line: int) -> bool:
     )
 
 
-_MARKS = tuple(mark for form in _FORMS for mark in form.markers)
+_FORM_MARKERS = tuple(mark for form in _FORMS for mark in form.markers)
 
 
-def _has_mark(text: str) -> bool:
+def _has_form_marker(text: str) -> bool:
     """Whether a piece of any form stands in a text: a plain loop, which most values end in."""
-    for mark in _MARKS:  # noqa: SIM110 - any() takes twice as long
+    for mark in _FORM_MARKERS:  # noqa: SIM110 - any() takes twice as long
         if mark in text:
             return True
     return False
 
 
 @lru_cache(maxsize=4096)
-def _has_word(name: str) -> bool:
+def _may_name_secret(name: str) -> bool:
     """Whether a name may say that its value is secret; the same few names are asked for."""
     lowered = name.lower()
     return any(word in lowered for word in _SECRET_NAME_ENDINGS)
@@ -197,7 +197,7 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def _find_named_secrets(text: str) -> Iterator[tuple[int, str]]:
+def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
     """Where a name says that its value is secret, and the value looks like one."""
     for word, match in _iter_assignments(text):
         quote, after = match["quote"][-1:], match["after"]
@@ -247,16 +247,18 @@ def _classify_named_value(word: str, value: str) -> str:
     if _is_placeholder(value):
         return ""
     if word in _PASSWORD_ENDINGS:
-        looks_random = _entropy_bits(value) >= _MIN_PASSWORD_ENTROPY_BITS and not value.isalpha()
+        looks_random = (
+            _compute_entropy_bits(value) >= _MIN_PASSWORD_ENTROPY_BITS and not value.isalpha()
+        )
         return "what looks like a password" if looks_random and not _reads_as_words(value) else ""
-    return "what looks like a key or a token" if _is_random(value) else ""
+    return "what looks like a key or a token" if _looks_random(value) else ""
 
 
-def _is_random(value: str) -> bool:
+def _looks_random(value: str) -> bool:
     """At least 16 characters, letters and digits, as mixed as chance makes them."""
     if len(value) < 16 or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
         return False
-    return _entropy_bits(value) >= _MIN_ENTROPY_BITS and not _reads_as_words(value)
+    return _compute_entropy_bits(value) >= _MIN_ENTROPY_BITS and not _reads_as_words(value)
 
 
 def _reads_as_words(value: str) -> bool:
@@ -272,7 +274,7 @@ def _looks_like_version(part: str) -> bool:
     return re.fullmatch(r"[a-z]{0,10}\d{1,4}[a-z]{0,4}", part) is not None
 
 
-def _entropy_bits(value: str) -> float:
+def _compute_entropy_bits(value: str) -> float:
     """Shannon's entropy, in bits a character."""
     size = len(value)
     return -sum(n / size * math.log2(n / size) for n in Counter(value).values())

@@ -48,11 +48,11 @@ class SpecMarks:
             return True
         return _is_at_or_below(path, self.secret_paths)
 
-    def holds_named(self, path: Path) -> bool:
+    def has_named_below(self, path: Path) -> bool:
         """Whether a named field lies below: what stands here and is no map may hold its value."""
         return path in self.above_named
 
-    def is_whole_secret(self, path: Path) -> bool:
+    def is_map_one_secret(self, path: Path) -> bool:
         """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
         return self.secret_paths is not None and path in self.secret_paths
 
@@ -118,7 +118,7 @@ class NamedSecrets:
     anywhere: Mapping[str, frozenset[Path]] = field(default_factory=dict)
     address: Address | None = None
 
-    def find_paths(
+    def collect_secret_paths(
         self, kind: str, api: str, remote_id: str, keys: Iterable[str]
     ) -> frozenset[Path]:
         """The secret fields of one live object."""
@@ -144,16 +144,16 @@ class SecretMarks:
 
     def is_secret(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
         """Whether this field may hold a secret and must never be shown."""
-        marks = self.of(kind, spec)
+        marks = self.select_for_object(kind, spec)
         return marks is not None and marks.is_secret(path)
 
-    def for_address(self, address: Address) -> SecretMarks:
+    def with_address(self, address: Address) -> SecretMarks:
         """The marks for what is found under this address."""
         if self.named is None:
             return self
         return replace(self, named=replace(self.named, address=address))
 
-    def of(
+    def select_for_object(
         self,
         kind: str,
         spec: Mapping[str, Any],
@@ -163,7 +163,11 @@ class SecretMarks:
     ) -> SpecMarks | None:
         """The marks of one object; None where it has no secret field."""
         of_kind = self.kinds.get(kind)
-        named = self.named.find_paths(kind, api, remote_id, keys) if self.named else frozenset()
+        named = (
+            self.named.collect_secret_paths(kind, api, remote_id, keys)
+            if self.named
+            else frozenset()
+        )
         if of_kind is None:
             return UNMARKED.with_named(named) if named else None
         return (

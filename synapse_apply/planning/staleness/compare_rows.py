@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.coding.codec import format_field_value
+from synapse_apply.model.coding.codec import format_canonical_field_value
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at
@@ -109,8 +109,8 @@ def _field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     return (
         field.path,
         field.sensitive,
-        format_field_value(field.before),
-        format_field_value(field.after),
+        format_canonical_field_value(field.before),
+        format_canonical_field_value(field.after),
     )
 
 
@@ -200,7 +200,9 @@ def _describe_field_difference(
         f"{name}: planned {_format_short_value(planned_value)}, was "
         f"{_format_short_value(old_value)}, is now {_format_short_value(current_value)}"
     )
-    if fresh is not None and format_field_value(fresh.after) != format_field_value(planned_value):
+    if fresh is not None and format_canonical_field_value(
+        fresh.after
+    ) != format_canonical_field_value(planned_value):
         text += f" and would become {_format_short_value(fresh.after)}"
     return text
 
@@ -216,7 +218,9 @@ def _iter_unplanned_moves(before: Change, now: Change, reported: set[Path]) -> I
         {*old_fields, *new_fields}, key=lambda field_path: [str(part) for part in field_path]
     ):
         old, new = old_fields.get(path, ABSENT), new_fields.get(path, ABSENT)
-        if path not in reported and format_field_value(old) != format_field_value(new):
+        if path not in reported and format_canonical_field_value(
+            old
+        ) != format_canonical_field_value(new):
             yield (
                 f"{format_field_path(path)}: was {_format_short_value(old)}, is now "
                 f"{_format_short_value(new)}"
@@ -231,5 +235,5 @@ def _format_short_value(value: Any) -> str:
     except TypeError:
         text = str(value)
     except ValueError:  # an integer too long for decimal
-        text = format_field_value(value)
+        text = format_canonical_field_value(value)
     return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."

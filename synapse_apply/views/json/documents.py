@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from synapse_apply.model.coding.codec import trial_to_json
+from synapse_apply.model.coding.codec import dry_run_counts_to_json
 from synapse_apply.model.diagnostic import Diagnostic, Position, format_json_pointer
 from synapse_apply.model.packages.replacement import REPLACES_KEY, parse_replacement
 from synapse_apply.model.plan import (
@@ -89,7 +89,9 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         **({"offline": True} if plan.base.is_offline else {}),
         "base": base_document(plan.base),
         "summary": _build_plan_summary(plan),
-        **({"server_dry_run": trial_to_json(plan.trial)} if plan.trial is not None else {}),
+        **(
+            {"server_dry_run": dry_run_counts_to_json(plan.trial)} if plan.trial is not None else {}
+        ),
         "moved": _build_move_documents(plan),
         "resource_changes": [_build_resource_change(change) for change in plan.changes],
         "verifications": build_planned_run_documents(plan),

@@ -7,7 +7,7 @@ from typing import Any
 
 from synapse_apply.model.command import add_options_to_commands, add_target_to_commands
 from synapse_apply.model.diagnostic import format_json_pointer
-from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
+from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.grammar import pluralize
@@ -81,7 +81,7 @@ def render_accepted_edits(
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def format_edit_row(edit: Edited) -> str:
+def format_edit_row(edit: AcceptedEdit) -> str:
     """One row of an edit: file and line, field, old and new value."""
     old, new = (_format_side_value(side) for side in (edit.field.before, edit.field.after))
     name = format_field_path(("spec", *edit.field.path))
@@ -324,7 +324,7 @@ def _build_unmanaged_document(unmanaged: Unmanaged) -> dict[str, Any]:
     return {"type": unmanaged.kind, "id": unmanaged.remote_id, "natural_keys": list(unmanaged.keys)}
 
 
-def _build_edit_document(edit: Edited) -> dict[str, Any]:
+def _build_edit_document(edit: AcceptedEdit) -> dict[str, Any]:
     return {
         "address": str(edit.address),
         "path": format_json_pointer(edit.field.path),

@@ -237,9 +237,9 @@ def test_named_secrets_under_an_address():
         by_id={("plugin", "v1", "7"): frozenset({("configuration", "key")})},
         by_key={("plugin", "code=yolo"): frozenset({TOKEN_PATH})},
     )
-    found = PLUGIN_V1.decode(raw, marks.for_address(Address("plugin", "a"))).spec["configuration"]
+    found = PLUGIN_V1.decode(raw, marks.with_address(Address("plugin", "a"))).spec["configuration"]
     assert found == {"auth": {"token": Sensitive("v")}, "key": Sensitive("k")}
-    found = PLUGIN_V1.decode(raw, marks.for_address(Address("plugin", "b"))).spec["configuration"]
+    found = PLUGIN_V1.decode(raw, marks.with_address(Address("plugin", "b"))).spec["configuration"]
     assert found == {"auth": {"token": "v"}, "key": Sensitive("k")}
 
 

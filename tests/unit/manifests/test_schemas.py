@@ -107,7 +107,7 @@ def test_secret_marks_come_from_the_schemas() -> None:
     assert (
         marks.kinds["storage"]
         .select_spec_marks({"provider": "gcp"})
-        .is_whole_secret(("configuration", "credentials"))
+        .is_map_one_secret(("configuration", "credentials"))
     )
     for provider in ("azure", "ftp", "digital_ocean"):
         assert marks.is_secret("storage", {"provider": provider}, ("configuration", "anything"))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.versions import bump_version, next_free_version, version_sort_key
+from synapse_apply.model.versions import bump_version, next_free_patch_version, version_sort_key
 from synapse_apply.planning.order import sort_by_dependencies
 
 
@@ -78,7 +78,7 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
 def test_other_versions_have_no_order(version: str) -> None:
     """What is no semantic version never supersedes."""
     assert version_sort_key(version) is None
-    assert not next_free_version(version, [])
+    assert not next_free_patch_version(version, [])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_other_versions_have_no_order(version: str) -> None:
 )
 def test_next_version(version: str, taken: list[str], following: str) -> None:
     """The patch version after it that nobody has."""
-    assert next_free_version(version, taken) == following
+    assert next_free_patch_version(version, taken) == following
 
 
 @given(

@@ -53,7 +53,7 @@ def test_an_open_create_hides_it_too():
     """The object may have been made before anybody saw the answer."""
     marks = add_named_secrets(read_secret_marks(), CATALOGUE, {}, {}, {}, [open_create()])
     assert shown(marks) == HIDDEN
-    assert shown(marks.for_address(YOLO)) == HIDDEN
+    assert shown(marks.with_address(YOLO)) == HIDDEN
 
 
 def test_a_manifest_hides_it_by_its_pin_its_key_and_its_record():

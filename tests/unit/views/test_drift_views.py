@@ -15,7 +15,7 @@ from unit.views.test_terminal_safety import EVIL, assert_harmless
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position
-from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
+from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause
 from synapse_apply.model.values import ABSENT
 from synapse_apply.views.ci import github, gitlab
@@ -56,9 +56,9 @@ EVERYTHING = replace(
 ACCEPTED = replace(
     NOTHING,
     accepted_edits=(
-        Edited(YOLO, moved("description", before="Finds things", after="#1"), "m/y.yaml", 8),
-        Edited(YOLO, moved("configuration", "old", before=1, after=ABSENT), "m/y.yaml", 10),
-        Edited(LAKE, moved("name", before=ABSENT, after="호수"), "synapse-apply.yaml", 30),
+        AcceptedEdit(YOLO, moved("description", before="Finds things", after="#1"), "m/y.yaml", 8),
+        AcceptedEdit(YOLO, moved("configuration", "old", before=1, after=ABSENT), "m/y.yaml", 10),
+        AcceptedEdit(LAKE, moved("name", before=ABSENT, after="호수"), "synapse-apply.yaml", 30),
     ),
 )
 
@@ -126,7 +126,7 @@ def test_names_and_values_break_out_of_nothing() -> None:
                       (moved(evil, before=evil, after=evil + "1", cause=Cause.DRIFT),), replacement_id=evil, blocked_reason=evil)  # fmt: skip
     drift = replace(NOTHING, objects=(one, replace(one, is_missing=True)),
                     unmanaged=(Unmanaged("plugin", evil, (evil,)),),
-                    accepted_edits=(Edited(one.address, one.fields[0], evil, 1),))  # fmt: skip
+                    accepted_edits=(AcceptedEdit(one.address, one.fields[0], evil, 1),))  # fmt: skip
     assert_harmless(render_drift(drift, color=False))
     assert_harmless(render_accepted_edits(drift, color=False, is_written=True, show_hints=False))
     text = render_drift_markdown(drift)

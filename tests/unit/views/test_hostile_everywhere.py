@@ -22,7 +22,7 @@ from synapse_apply.cli.texts.history import show_run, show_runs
 from synapse_apply.model.address import Address
 from synapse_apply.model.checkup import CheckResult, Checkup
 from synapse_apply.model.diagnostic import Position, error_finding
-from synapse_apply.model.drift import Drift, Edited, ObjectDrift, Unmanaged
+from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, Refusal
 from synapse_apply.model.refactoring import MovedAddress
@@ -115,7 +115,7 @@ def a_drift(text: str) -> Drift:
     return Drift(
         text, text, replace(samples.BASE, target=text), (one, replace(one, is_missing=True)), (at,),
         unmanaged=(Unmanaged("kind", text, (text, text)),), unlistable_kinds=(text,),
-        accepted_edits=(Edited(at, field, text, 1),), diagnostics=(error_finding(text, text, text),),
+        accepted_edits=(AcceptedEdit(at, field, text, 1),), diagnostics=(error_finding(text, text, text),),
     )  # fmt: skip
 
 
