@@ -1,4 +1,4 @@
-"""The address of a resource: `plugin/yolo`, `release/yolo@1.2.0`, `storage/raw-data`."""
+"""What an address is (`plugin/yolo`, `release/yolo@1.2.0`), and which pattern matches it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Address(NamedTuple):
-    """A kind's prefix and a name that is unique within the kind; load-bearing in state.
+    """A kind's prefix and a name that is unique within the kind; the key of records in a state.
 
     A tuple, since a plan hashes and compares addresses more often than anything else.
     """
@@ -19,7 +19,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """`kind/name` as an Address; ValueError when it is not of that form."""
+        """The address of a text `kind/name`; raises ValueError for another form."""
         kind, slash, name = text.partition("/")
         if not (slash and kind and name):
             raise ValueError(f"an address is KIND/NAME, for example plugin/yolo: {text!r}")
@@ -27,18 +27,19 @@ class Address(NamedTuple):
 
 
 def has_wildcard(text: str) -> bool:
-    """Whether a text stands for several addresses."""
+    """Whether a text has a `*`, and so may match several addresses."""
     return "*" in text
 
 
 def matches_pattern(text: str, pattern: str) -> bool:
-    """Whether a text is what a pattern stands for; only `*` is special, and fits any text."""
+    """Whether a pattern matches a text; only `*` is special, and matches any text."""
     pieces = pattern.split("*")
     first, last = pieces[0], pieces[-1]
     if len(pieces) == 1:
         return text == pattern
     if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
         return False
+    # Leftmost matches of the middle pieces suffice: no backtracking, so no pattern is slow.
     offset, end = len(first), len(text) - len(last)
     for piece in pieces[1:-1]:
         offset = text.find(piece, offset, end)

@@ -1,4 +1,4 @@
-"""What moved outside: how live objects differ from what was recorded of them."""
+"""What drift is: how live objects differ from their records, and what is unmanaged."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from synapse_apply.model.plan import Change, FieldChange, PlanBase
 
 @frozen
 class ObjectDrift:
-    """One recorded object that is not as it was left.
+    """One recorded object that was changed, deleted or replaced outside.
 
-    `fields` lead from what the server answered last to what is live; their cause is drift, or both
-    where the manifest moved since, too. `is_missing`: there is no such object any more.
-    `replacement_id` is the id of another one that has its name now. `blocked_reason` tells why
-    apply could not undo it. `replaced_maps` are texts or lists that stand where a map was whose
-    fields are gone. `is_writable`: what is live can be written into the files.
+    `fields` have the last known answer as `before` and the live value as `after`; their cause is
+    drift, or both
+    where the manifest changed since, too. `is_missing`: the object was deleted.
+    `replacement_id` is the id of another object that has its name now. `blocked_reason` says why
+    apply cannot undo it. `replaced_maps` are scalars or lists in the place of a map whose
+    fields are gone. `is_writable`: the live values can be written into the manifests.
     """
 
     address: Address
@@ -31,7 +32,7 @@ class ObjectDrift:
 
     @property
     def all_field_changes(self) -> tuple[FieldChange, ...]:
-        """All there is to see of it."""
+        """The differing fields and replaced maps, sorted by path."""
         return tuple(sorted((*self.fields, *self.replaced_maps), key=lambda field: field.path))
 
 
@@ -46,7 +47,7 @@ class Unmanaged:
 
 @frozen
 class AcceptedEdit:
-    """A value that was written into a file; `line` is where it stands there now."""
+    """A live value that was written into a file, at `line`, to accept drift."""
 
     address: Address
     field: FieldChange
@@ -56,14 +57,14 @@ class AcceptedEdit:
 
 @frozen
 class Drift:
-    """All that moved outside of what was looked at.
+    """The result of a drift check.
 
     `pending_addresses` are addresses with declared changes that are not applied yet: no drift.
-    `is_drift_kept` says that apply keeps drift on this target. `unmanaged` is None where nobody
-    asked for it, `unlistable_kinds` the kinds that this backend cannot list, `unread_kinds` those
-    whose list failed. `accepted_edits` is what was taken into the files. `typed_target` is the
-    target that was typed: commands in the advice name it. `changes_with_accepted` are the resources
-    with differences that `state accept` took for settled.
+    `is_drift_kept` says that apply keeps drift on this target. `unmanaged` is None where it was not
+    asked for, `unlistable_kinds` the kinds that this backend cannot list, `unread_kinds` those
+    whose list failed. `accepted_edits` were written into the files. `typed_target` is the
+    target option that was typed, which hints repeat. `changes_with_accepted` are the resources
+    with differences that `state accept` has accepted.
     """
 
     created: str
@@ -82,12 +83,12 @@ class Drift:
 
     @property
     def has_errors(self) -> bool:
-        """Whether something could not be looked at."""
+        """Whether something could not be checked."""
         return any(finding.is_error for finding in self.diagnostics)
 
     @property
     def unmanaged_count(self) -> int | None:
-        """How many live objects are unmanaged; None where that was not asked, or is not known."""
+        """How many live objects are unmanaged; None where it was not asked for, or is not known."""
         return None if self.unmanaged is None or self.unread_kinds else len(self.unmanaged)
 
     @property

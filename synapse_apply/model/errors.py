@@ -1,4 +1,4 @@
-"""Errors that cross layers: what a user did wrong, and what a server answered or did not answer.
+"""Which exit code an error has, and which errors cross layers: of users, states and servers.
 
 SynapseApplyError            carries diagnostics and the exit code of design section 9
   InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
@@ -48,21 +48,21 @@ class Exit:
 
     @classmethod
     def select_by_precedence(cls, *codes: int) -> int:
-        """The code to end with when several hold at once."""
+        """The exit code when several apply, by PRECEDENCE; ERROR for none of them."""
         return next((code for code in cls.PRECEDENCE if code in codes), cls.ERROR)
 
 
 class SynapseApplyError(Exception):
-    """Base of what ends a command with a message instead of a traceback.
+    """Base of errors that end a command with a message in place of a traceback.
 
-    `plan` is the plan that it stops, where one was made: reports tell of it.
+    `plan` is the plan that the error stops, if one was made, which reports show.
     """
 
     exit_code = Exit.ERROR
     plan: Plan | None = None
 
     def __init__(self, *diagnostics: Diagnostic) -> None:
-        """Keep every finding; the first one's summary is the exception's text."""
+        """The summary of the first diagnostic is the exception's text."""
         self.diagnostics = diagnostics
         super().__init__(diagnostics[0].summary if diagnostics else type(self).__name__)
 
@@ -70,7 +70,7 @@ class SynapseApplyError(Exception):
     def from_summary(
         cls, summary: str, detail: str = "", hint: str = "", **fields: Any
     ) -> SynapseApplyError:
-        """One finding, written in place."""
+        """An error with one diagnostic; `fields` are further fields of Diagnostic."""
         return cls(Diagnostic(Severity.ERROR, summary, detail, hint, **fields))
 
 
@@ -199,7 +199,7 @@ class CallEnded(RemoteError):
 
 
 def describe_failure(failure: RemoteError) -> str:
-    """What went wrong with a call, for a finding that has the request id beside it."""
+    """The message of a failed call, without request id and effect, which a finding shows apart."""
     text = f"{failure}".replace(f" (request id {failure.request_id})", "")
     return text.partition(" The server may have acted")[0].rstrip(".") + "."
 
@@ -217,10 +217,7 @@ _ADVICE_BY_STATUS = {
 
 
 def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: str) -> str:
-    """What a person can do about a failed call.
-
-    `retry_phrase` is the command's way to say "retry".
-    """
+    """A hint what to do about a failed call; `retry_phrase` is the command's words for a retry."""
     if isinstance(failure, CallEnded):
         return default_advice
     return _ADVICE_BY_STATUS.get(failure.status_code, default_advice).format(again=retry_phrase)

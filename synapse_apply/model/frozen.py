@@ -1,8 +1,8 @@
-"""Values: dataclasses with slots that nothing changes once they are made.
+"""How value classes are made: dataclasses with slots, whose fields are never assigned again.
 
-`frozen` is `dataclass(frozen=True, slots=True)` with the rule that nothing is assigned held by the
-type checker alone. The library's own writes six methods for each class when its module is
-imported, which was a third of a small plan, and assigns each field of a new value by a call.
+`frozen` is `dataclass(frozen=True, slots=True)`, with assignment forbidden by the
+type checker alone. The standard library generates six methods for each class at
+import, which took a third of a small plan's time, and assigns each field by a call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 # dataclass.
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(kind: type[T]) -> type[T]:
-    """The class as a dataclass: equal, hashed and shown by its fields, as these ask for."""
+    """Class decorator: a dataclass whose equality, hash and repr use its fields, as declared."""
     own_members = vars(kind)
     value_class: Any = dataclass(slots=True, repr=False, eq=False)(kind)
     value_fields = fields(value_class)
@@ -40,7 +40,7 @@ def frozen(kind: type[T]) -> type[T]:
 
 
 def _build_attribute_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """As `attrgetter`, which gives no tuple for one name and takes no less."""
+    """As `attrgetter`, for one name (where that returns no tuple) and for none (where it fails)."""
     return lambda value: tuple(getattr(value, name) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""A job as every layer sees it: one vocabulary for what servers say in two."""
+"""What a job's status, fields and result mean, in the words of the API page and the platform."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synapse_apply.model.secrets.masked_text import MaskedText
 
 
 class JobStatus(Enum):
-    """The API page's words, and `stopped`, which only the real platform has."""
+    """A job's status: the API page's words, and `stopped`, which only the platform has."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -30,7 +30,7 @@ class JobStatus(Enum):
 
 _ENDED_STATUSES = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED})
 _ACTIVE_STATUSES = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
-# The platform's words (PENDING, SUCCEEDED, ...) beside the page's; letter case means nothing.
+# The platform's words (PENDING, SUCCEEDED, ...) and the page's, in lower case.
 _STATUS_BY_WORD = {
     **{status.value: status for status in JobStatus if status is not JobStatus.UNKNOWN},
     "pending": JobStatus.QUEUED,
@@ -38,7 +38,7 @@ _STATUS_BY_WORD = {
 }
 
 
-# As the platform writes them; the page's words are the values above.
+# The platform's words; the page's are the values of JobStatus.
 PLATFORM_WORDS = {
     JobStatus.QUEUED: "PENDING",
     JobStatus.RUNNING: "RUNNING",
@@ -49,13 +49,13 @@ PLATFORM_WORDS = {
 
 
 def list_status_words(status: JobStatus) -> tuple[str, ...]:
-    """What a server may call a status, the API page's word first."""
+    """The words by which a server may call a status, the API page's first."""
     word = PLATFORM_WORDS[status]
     return tuple(dict.fromkeys((status.value, word.lower(), word)))
 
 
 def parse_job_status(word: object) -> JobStatus:
-    """What a server's word means; UNKNOWN for one that neither vocabulary has."""
+    """The status of a server's word; UNKNOWN for a word that is in neither vocabulary."""
     return _STATUS_BY_WORD.get(str(word).strip().lower(), JobStatus.UNKNOWN)
 
 
@@ -83,10 +83,10 @@ class Job:
 
 
 def parse_job(raw: Mapping[str, Any]) -> Job:
-    """A job from a server's answer, of a run (`job_id`) or of a read (`id`).
+    """The job in a server's answer to a run (`job_id`) or to a read (`id`).
 
-    ValueError where it names no job: a server may answer a run with its direct result. RemoteError
-    for an id that is masked.
+    Raises ValueError where it names no job, since a server may answer a run with its result, and
+    RemoteError where the job's id is masked, so that it cannot be followed.
     """
     job_id = raw.get("job_id", raw.get("id"))
     if job_id is None or isinstance(job_id, bool | Mapping | list):
@@ -110,13 +110,13 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
     )
 
 
-# Flags by which the result of an action says how it went, and fields that hold an error.
+# Names that actions use in their results for success, and for errors.
 _SUCCESS_FLAGS = ("success", "succeeded", "ok")
 _ERROR_FIELDS = ("error", "errors", "exception", "traceback")
 
 
 def derive_status_from_run_result(answer: Mapping[str, Any]) -> JobStatus:
-    """How a run went whose answer is its result and no job.
+    """The status of a run whose answer is the result itself in place of a job.
 
     The action's own result has any form. It has failed where it, or the `result` inside it, has an
     error, a flag that denies success, or a status of failure. It has not ended where its status
@@ -140,14 +140,14 @@ def derive_status_from_run_result(answer: Mapping[str, Any]) -> JobStatus:
 def _reports_failure(result: Mapping[str, Any]) -> bool:
     denies_success = any(result.get(name) is False for name in _SUCCESS_FLAGS)
     status = str(result.get("status", "")).strip().lower()
-    # A number under such a name is a measure, as an error rate is.
+    # A number under such a name is a measurement, such as an error rate.
     error_values = (result.get(name) for name in _ERROR_FIELDS)
     has_error = any(value for value in error_values if isinstance(value, str | list | Mapping))
     return denies_success or status == "error" or has_error
 
 
 def _find_plugin_reference(raw: Mapping[str, Any]) -> object:
-    """The plugin that a job names: itself, or by the object of its release (`plugin_id` of v2)."""
+    """The plugin that a job names, else the one that its expanded release names."""
     release = raw.get("plugin_release")
     release_fields = release if isinstance(release, Mapping) else {}
     owners = (raw.get("plugin"), release_fields.get("plugin_id"), release_fields.get("plugin"))
@@ -159,7 +159,7 @@ def _get_plugin_code(owner: object) -> str:
 
 
 def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
-    """What the platform's `progress_record` says of the whole job, else `progress` of the page."""
+    """The percentage of the whole job: from the platform's `progress_record`, else `progress`."""
     record = raw.get("progress_record")
     record = record if isinstance(record, Mapping) else {}
     current = record.get("current_progress")
@@ -171,7 +171,7 @@ def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
 
 
 def _find_release_version(raw: Mapping[str, Any]) -> str:
-    """Beside the job, else in its expanded release."""
+    """The version in the job, else in its expanded release; "" for none."""
     release = raw.get("plugin_release")
     release_version = release.get("version") if isinstance(release, Mapping) else None
     return _to_id_text(raw.get("version") or release_version)

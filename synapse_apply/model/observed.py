@@ -1,4 +1,4 @@
-"""What is live, as one backend answered it."""
+"""What a backend tells of live objects, and what a search for one proves."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from synapse_apply.model.frozen import frozen
 
 
 class Lookup(Enum):
-    """What a search by natural key can prove.
+    """What a search by natural key proves.
 
-    COMPLETE: a miss is absence. POSITIVE: a hit is proof, a miss proves nothing. NONE: no search.
+    COMPLETE: no hit proves absence. POSITIVE: a hit proves existence, no hit proves nothing. NONE:
+    there is no search.
     """
 
     COMPLETE = "complete"
@@ -35,9 +36,9 @@ class FoundBy(Enum):
 class Observed:
     """One live object. `spec` holds only fields of the kind, secrets wrapped or withheld.
 
-    `missing_fields` are the kind's fields that the answer does not even name; `partial_fields`
-    those of which it leaves out what is inside, so that a missing key proves nothing. `is_foreign`:
-    it says of itself that it is the platform's own.
+    `missing_fields` are the kind's fields that the answer does not have; `partial_fields`
+    those whose content is not complete, so that a missing key proves nothing. `is_foreign`:
+    the platform marks it as its own.
     """
 
     remote_id: str
@@ -51,7 +52,7 @@ class Observed:
 
 @frozen
 class LookupResult:
-    """What the observer learned of one address.
+    """What reading and searching found for one address.
 
     No `observed` and no `problem` means absent as far as `lookup` can tell. A read that failed is
     a problem, never absence.
@@ -66,10 +67,10 @@ class LookupResult:
 
 @frozen
 class Capabilities:
-    """What was probed of a backend, once per run: `plugin.list` -> True, and so on."""
+    """What a backend was found to support, once for each run, such as `plugin.list`: True."""
 
     facts: Mapping[str, bool] = field(default_factory=dict)
 
     def has_capability(self, name: str) -> bool:
-        """Whether the backend showed this ability."""
+        """Whether the backend was found to support this."""
         return self.facts.get(name, False)

@@ -1,4 +1,4 @@
-"""A plan: what would be done, why, and what cannot be done. A value that can judge itself."""
+"""What a plan holds, when it can be applied, and which of its changes count."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Action(Enum):
     FORGET = "forget"
     NO_OP = "no-op"
 
-    # Enum's own runs Python for each look into a set of verbs.
+    # Enum's __hash__ is Python code, and would run for each lookup in a set of actions.
     __hash__ = object.__hash__
 
 
@@ -47,7 +47,7 @@ class FieldChange:
     """One field that differs; `path` is relative to spec.
 
     `before` and `after` are JSON, ABSENT, or KnownAfterApply, and ABSENT whenever `sensitive`:
-    a plan holds no secret. `note` is the words shown for a secret: "changed", "unchanged",
+    a plan holds no secret. `note` is the text shown for a secret: "changed", "unchanged",
     "not checked: RAW_KEY is not set". `inside` are the paths within a changed list that differ.
     """
 
@@ -64,7 +64,8 @@ class FieldChange:
 class Refusal:
     """Something that cannot be done: why, and the ways out. `rule` names what refused.
 
-    `outcome_unknown` marks an earlier call whose effect nobody can tell (exit 7).
+    `outcome_unknown` marks an earlier call of which it is not known whether it had an effect (exit
+    7).
     """
 
     rule: str
@@ -76,17 +77,17 @@ class Refusal:
 
 @frozen
 class Change:
-    """What the plan says of one address.
+    """What a plan says of one address.
 
     `fields` are the differing fields (for a create all of them). `before` and `after` are whole
     objects with None at every sensitive path; `before_sensitive`/`after_sensitive` list those
     paths. `rebase` asks apply to record desired as applied and live as seen without a call.
-    `fingerprint` covers what the comparator saw, so that a saved plan notices a moved object.
-    `extras` is what steps need beside fields (a package's digest, say), JSON only.
-    `verification` is the run that follows, a step of its own: never drift, in no count.
-    `held` are fields that only the live side moved and that are kept so (`on_drift: hold`): from
-    what is live to what is declared. `accepted` are fields that differ likewise and that
-    `state accept` took for settled.
+    `fingerprint` covers the compared values, so that a saved plan notices a changed object.
+    `extras` is what steps need beside fields (such as a package's digest), JSON only.
+    `verification` is the run that follows, a step of its own: it is no drift, and not counted.
+    `held` are fields whose drift is kept (`on_drift: hold`): from
+    the live value to the declared one. `accepted` are fields whose difference
+    `state accept` has accepted.
     """
 
     address: Address
@@ -122,7 +123,7 @@ class Change:
 
     @property
     def changes_server(self) -> bool:
-        """Whether apply would send a mutating call for it."""
+        """Whether apply would send a mutating call for this change."""
         if self.is_refused:
             return False
         if self.verification is not None:
@@ -137,9 +138,9 @@ SERVER_CHANGING_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREA
 
 @frozen
 class GuardViolation:
-    """A guard that stops the whole apply; `name` is what `--override-guard` takes.
+    """A guard that stops the whole apply; `name` is its value of `--override-guard`.
 
-    One that counts has the `rows` it counted, of which `limit` may go.
+    A guard that counts has the counted `rows`, of which at most `limit` may be removed.
     """
 
     name: str
@@ -153,10 +154,10 @@ class GuardViolation:
 class PlanBase:
     """What a plan was made from.
 
-    `revision` names the commit whose manifests they are, where that is not the checkout. `against`
-    is what stands in for state and backend in a plan that asked neither: it is never applied.
-    `compared` is False where even that could not be used, so that everything counts as new.
-    `dirty` are the files of the checkout that are not as `commit` has them.
+    `revision` names the commit of the manifests, if they are not the checkout's. `against`
+    names what an offline plan uses in place of state and backend; such a plan is never applied.
+    `compared` is False where there is not even that, so that everything counts as new.
+    `dirty` are the files of the checkout that differ from `commit`.
     """
 
     target: str
@@ -172,13 +173,13 @@ class PlanBase:
 
     @property
     def is_offline(self) -> bool:
-        """Whether neither the state nor the backend was asked."""
+        """Whether the plan was made without state and backend."""
         return bool(self.against)
 
 
 @frozen
 class PlanSummary:
-    """The counts of the `Plan:` line, `blocked` being the refused ones."""
+    """The counts of the `Plan:` line; `blocked` counts refused changes."""
 
     add: int = 0
     change: int = 0
@@ -190,11 +191,11 @@ class PlanSummary:
 
 @frozen
 class Plan:
-    """Changes in the order they are carried out, with everything a reader must know.
+    """The changes in the order in which they are applied, with guards and findings.
 
     `changes` has one entry per address, no-ops included. `moved` are the records that apply
-    renames before all else, whatever is selected. `trial` is there where its calls were tried.
-    An errored plan is shown but never applied.
+    renames first, whatever is selected. `trial` is set where the calls were tried by a dry run.
+    A plan with errors is shown and never applied.
     """
 
     id: str
@@ -218,12 +219,12 @@ class Plan:
 
     @property
     def changes_with_accepted(self) -> tuple[Change, ...]:
-        """The changes with a difference that `state accept` took for settled."""
+        """The changes that have an accepted difference."""
         return tuple(change for change in self.changes if change.accepted)
 
     @property
     def actionable_changes(self) -> tuple[Change, ...]:
-        """Changes that apply has something to do for, state-only work included."""
+        """The changes for which apply does something, even if only in the state."""
         return tuple(
             change
             for change in self.changes
@@ -234,15 +235,15 @@ class Plan:
 
     @property
     def is_applyable(self) -> bool:
-        """Whether there is something to do, and neither an error nor a guard is in the way."""
+        """Whether there is something to do, and no error, guard or missing backend prevents it."""
         is_unblocked = not (self.has_errors or self.guards or self.base.is_offline)
         return is_unblocked and bool(self.actionable_changes or self.moved)
 
     @property
     def has_changes(self) -> bool:
-        """Whether a reader should see something to do: re-basing the record alone is nothing.
+        """Whether the plan shows anything to do; an update of a record alone does not count.
 
-        Nobody knows of a plan that was compared with nothing: it has some.
+        A plan that was compared with nothing always has changes, as everything counts as new.
         """
         return (
             not self.base.compared
@@ -257,7 +258,7 @@ class Plan:
 
     @property
     def verified_changes(self) -> tuple[Change, ...]:
-        """The changes that are followed by a run."""
+        """The changes that are followed by a verification run."""
         return tuple(c for c in self.changes if c.verification is not None and not c.is_refused)
 
     @property

@@ -1,4 +1,4 @@
-"""The policy of a target: what its rules ask, how much each weighs, and whom it spares."""
+"""What a policy rule says, and which resources it applies to."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RULE_ID_PREFIX = "policy:"
 
 @frozen
 class PolicyRule:
-    """One rule; `check` is the built-in it uses, the rest what that needs to know.
+    """One rule; `check` is the built-in check that it uses, the rest are that check's parameters.
 
-    `only` and `excepted` are addresses, patterns of them, or prefixes of kinds; an empty `only`
-    is all. `severity` is deny or warn. `position` is its place in the project file; `is_default`:
-    nobody wrote it.
+    `only` and `excepted` are addresses, patterns of addresses, or prefixes of kinds; an empty
+    `only` means all. `severity` is deny or warn. `position` is in the project file; `is_default`:
+    it is not written there.
     """
 
     check: str
@@ -33,12 +33,12 @@ class PolicyRule:
     limit: int = 0
     window: Window | None = None
     is_default: bool = False
-    # Where it stands is not what it says: two files may have one rule.
+    # Not compared: two files may hold the same rule at different positions.
     position: Position | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
-        """Its name among refusals and guards."""
+        """The rule's id in refusals, guards and findings."""
         return f"{RULE_ID_PREFIX}{self.name}"
 
     @property
@@ -46,9 +46,9 @@ class PolicyRule:
         return self.severity == DENY
 
     def applies_to(self, address: Address) -> bool:
-        """Whether it holds for a resource.
+        """Whether the rule applies to a resource, by its address.
 
-        Labels never decide: a manifest could write itself an exception.
+        Labels never count, since a manifest could exempt itself by one.
         """
         is_included = not self.only or _matches_any_pattern(address, self.only)
         return is_included and not _matches_any_pattern(address, self.excepted)
@@ -60,14 +60,14 @@ def _matches_any_pattern(address: Address, patterns: tuple[str, ...]) -> bool:
     )
 
 
-# What holds for a target that is not embedded, unless its project says otherwise: the platform
-# replaces a debug release by another upload of its version, so that nothing vouches for its bytes.
+# Rules of every target that is not embedded, unless its project replaces them: the platform
+# lets a debug release be uploaded again under the same version, so its content is not fixed.
 DEFAULT_RULES = (PolicyRule("no-debug-releases", "no-debug-releases", is_default=True),)
 
 
 @frozen
 class Policy:
-    """Rules of the house; `unreleased_source` is note or refuse."""
+    """The rules of a target; `unreleased_source` is note or refuse."""
 
     unreleased_source: str = "note"
     rules: tuple[PolicyRule, ...] = ()

@@ -1,4 +1,4 @@
-"""Protocols the engine is written against; session plugs the real things in."""
+"""Which protocols planning and applying use: API, store, secrets, packages, clock, executor."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ Json = Mapping[str, Any]
 
 
 PartialList = list[dict[str, Any]] | None
-"""Objects of one reading of a list, which may lack some; None where it was not worth reading."""
+"""The objects of the first pages of a list; None where the list was not worth reading."""
 PagePredicate = Callable[[Sequence[dict[str, Any]]], bool]
-"""Asked with a page's items: the first page's whether to read on, any page's whether to stop."""
+"""Called with a page's items: with the first page's whether to read on, or whether to stop."""
 
 
 class JobCalls(Protocol):
-    """What any API version tells of the jobs it knows. Every call raises RemoteError."""
+    """The calls about jobs that every API version has. Each raises RemoteError."""
 
     def get_job(self, pk: int | str, params: Json | None = None) -> dict[str, Any]: ...
     def iterate_job_console_logs(self, pk: int | str) -> Iterator[Any]:
-        """The lines one by one: a long log is never in memory as a whole."""
+        """The log's entries one by one, so that a long log is never held in memory."""
         ...
 
     def tail_job_console_logs(
         self, pk: int | str, *, max_seconds: float | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Objects with a `type` (connected, log, complete, error, heartbeat) as they come.
+        """Yield objects with a `type` (connected, log, complete, error, heartbeat) as they arrive.
 
-        `max_seconds` in seconds. A server without it answers 404 or 405.
+        Ends after `max_seconds`. A server without this operation answers 404 or 405.
         """
         ...
 
 
 class ApiV2(JobCalls, Protocol):
-    """The calls of API v2. `dry_run` asks the server to check and to change nothing."""
+    """The calls of API v2. With `dry_run`, the server checks the request and changes nothing."""
 
     def list_plugins(self, params: Json | None = None) -> list[dict[str, Any]]: ...
     def iterate_plugins(self, params: Json | None = None) -> Iterator[dict[str, Any]]: ...
@@ -77,11 +77,11 @@ class ApiV2(JobCalls, Protocol):
 
 
 class Api(JobCalls, Protocol):
-    """The calls a kind's Binding may make; BackendClient is one. Every call raises RemoteError.
+    """The calls that an ApiBinding may make; implemented by BackendClient. Each raises RemoteError.
 
-    Its own are those of API v1. Bodies are plain JSON (secrets revealed). Answers are the server's
-    objects as parsed, of v2 without their envelopes. `tenant` is whose objects they act on, ""
-    where the server knows by the token.
+    Its own calls are those of API v1. Bodies are plain JSON (secrets revealed). Answers are the
+    server's parsed objects, of v2 without their envelopes. `tenant` is whose objects they act on,
+    "" where the server derives it from the token.
     """
 
     @property
@@ -92,9 +92,9 @@ class Api(JobCalls, Protocol):
 
     @property
     def dry_run(self) -> Api:
-        """The same, unable to act: a call that changes the server is a dry run, or is not sent.
+        """The same calls as dry runs; a mutating call that has no dry run is not sent.
 
-        Unconfirmed when the server does not say that it was one: it may have acted.
+        Raises Unconfirmed where the answer does not confirm the dry run: the server may have acted.
         """
         ...
 
@@ -118,7 +118,7 @@ class Api(JobCalls, Protocol):
     def iterate_jobs(
         self, params: Json | None = None, *, is_last_page: PagePredicate | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Page after page; `is_last_page` tells by a page's items that no other is wanted."""
+        """Yield jobs page by page, until `is_last_page` is true of a page's items."""
         ...
 
     def update_job(self, pk: int | str, data: Json) -> dict[str, Any]: ...
@@ -127,39 +127,39 @@ class Api(JobCalls, Protocol):
     def health_check_agent(self, token: str) -> dict[str, Any]: ...
 
 
-# Raises StateError where a backup with this binding and lineage must not be used.
+# Raises StateError where a backup with this identity and lineage must not be restored.
 BackupCheck = Callable[[StateIdentity, str], None]
 
 
-# How far a state of this lineage was seen to be.
+# The greatest progress at which a state of this lineage was seen.
 ProgressFloor = Callable[[str], StateProgress]
 
 
 def no_known_progress(_lineage: str) -> StateProgress:
-    """Nobody saw one."""
+    """A ProgressFloor that knows of no state."""
     return NO_PROGRESS
 
 
 def accept_any_backup(_binding: StateIdentity, _lineage: str) -> None:
-    """Every backup will do."""
+    """A BackupCheck that accepts every backup."""
 
 
 class StateStore(Protocol):
-    """One state. Every write is durable when the call returns and needs the lock.
+    """One state. Every write needs the lock, and is durable when the call returns.
 
     Raises StateError for a missing, foreign, damaged or newer state and for a failed write.
     """
 
     def exists(self) -> bool:
-        """Whether there is a state here at all."""
+        """Whether a state exists in this store."""
         ...
 
     def create_state(
         self, binding: StateIdentity, lineage: str, floor: StateProgress = NO_PROGRESS
     ) -> None:
-        """Make an empty state; StateError when one exists.
+        """Create an empty state; raises StateError where one exists.
 
-        Its serial is 0, or greater than that of `floor`, which is how far one of this lineage was.
+        Its serial is 0, or greater than that of `floor`, the known progress of this lineage.
         """
         ...
 
@@ -168,89 +168,92 @@ class StateStore(Protocol):
     def read_serial(self) -> int: ...
     def read_progress(self) -> StateProgress: ...
     def read_state(self) -> State:
-        """One consistent snapshot."""
+        """The whole state, as one consistent snapshot."""
         ...
 
     def find_record(self, address: Address) -> Record | None:
-        """One record as it stands now."""
+        """The current record of an address; None without one."""
         ...
 
     def lock(self, operation: str, timeout: float = 0.0) -> AbstractContextManager[None]:
-        """Hold the state for writing; LockHeld names who still holds it after `timeout` seconds.
+        """Hold the lock in a `with` block; raises LockHeld if it is taken for `timeout` seconds.
 
-        Whoever is silent for a lease loses it: any write then raises LockLost.
+        An owner that does not renew it for the lease time loses it; writes then raise LockLost.
         """
         ...
 
     def holds_lock(self) -> bool:
-        """Whether a request may be started now: the lock is held and not lost. Costs nothing."""
+        """Whether the lock is held and not lost, so that a request may be sent; reads nothing."""
         ...
 
     def is_lock_lost(self) -> bool:
-        """Whether this process holds a lock that it has lost: it may start no request then."""
+        """Whether this process has taken the lock and lost it since.
+
+        If so, it may send nothing.
+        """
         ...
 
     def require_lock_not_lost(self) -> None:
-        """LockLost, in the words that a write would have, where `is_lock_lost`."""
+        """Raise LockLost, as a write would, where `is_lock_lost`."""
         ...
 
     def describe_lock_owner(self) -> tuple[Diagnostic, ...]:
-        """Who holds the lock, as a run that wants it is told; nothing where it is free."""
+        """Findings that name who holds the lock; none where it is free."""
         ...
 
     def has_failed_write(self) -> bool:
-        """Whether a write failed under this lock: what is called now could not be recorded."""
+        """Whether a write failed under this lock, so that further calls could not be recorded."""
         ...
 
     def unlock(self, lock_id: str) -> None:
-        """Remove the lock with this id from a holder that is gone; StateError for another id."""
+        """Remove the lock with this id, whose owner is gone; raises StateError for another id."""
         ...
 
     def list_warnings(self) -> tuple[Diagnostic, ...]:
-        """What is risky about the place where this state is kept."""
+        """Warnings about risks of where this state is stored."""
         ...
 
     def append_audit_entries(self, *entries: AuditEntry) -> None:
-        """Add to the audit, in one transaction, what was done without an intent."""
+        """Add audit entries of changes without an intent, in one transaction."""
         ...
 
     def write_intent(self, intent: Intent) -> None:
-        """Make an intent durable before its call is sent."""
+        """Store an intent, before its call is sent."""
         ...
 
     def close_intent(self, intent: Intent, record: Record | None, entry: AuditEntry) -> None:
-        """Close an intent (its `state` says how), write or remove its record, audit the call.
+        """Close an intent with its `state`, write its record, and add an audit entry; atomic.
 
-        With state DONE and no record the address's record is removed (a delete).
+        With state DONE and no record, the address's record is removed, as after a delete.
         """
         ...
 
     def write_records(self, *records: Record) -> None:
-        """Write records in one transaction; the serial moves only when something differs."""
+        """Write records in one transaction; the serial grows only if something differs."""
         ...
 
     def remove_records(self, *addresses: Address) -> None: ...
     def rename_addresses(
         self, renames: Renames, finish: RecordFinisher = use_renamed_record
     ) -> None:
-        """Rename addresses, all or none, and what refers to them; `finish` as of `renamed`.
+        """Rename addresses and references to them, all or none; `finish` completes each record.
 
-        StateError when an old one is unknown or has an open call, or a new one is taken.
+        Raises StateError where an old one is unknown or has an open call, or a new one is taken.
         """
         ...
 
     def replace_identity(self, binding: StateIdentity) -> None: ...
     def mark_plan_applied(self, plan_id: str) -> None:
-        """Remember that a saved plan was started: it is used once."""
+        """Remember that a saved plan was applied, so that it is used only once."""
         ...
 
     def was_plan_applied(self, plan_id: str) -> bool: ...
     def list_audit_entries(self, limit: int = 1000) -> list[AuditEntry]:
-        """The newest entries first."""
+        """The last audit entries, newest first."""
         ...
 
     def write_backup(self, path: str) -> None:
-        """A consistent copy of the whole state as a file that `restore_backup` reads."""
+        """Write a consistent copy of the state to a file that `restore_backup` reads."""
         ...
 
     def restore_backup(
@@ -260,13 +263,11 @@ class StateStore(Protocol):
         kept_path: str = "",
         find_floor: ProgressFloor = no_known_progress,
     ) -> str:
-        """Replace this state by a backup.
+        """Replace this state by a backup, and return where the old state was saved ("" if not).
 
-        StateError when it is not one, or `check_backup` raises it.
-
-        Its serial ends above that of both, and above what `find_floor` gives for its lineage.
-        Gives where what was here is kept, "" where it is not. A state that is no file is kept at
-        the path `kept_path` or at a like one: what is there already is never overwritten.
+        The new serial is above those of both, and above what `find_floor` gives for the lineage.
+        A state that is no file is saved at `kept_path`, or at a similar path if that exists. Raises
+        StateError where the source is no backup, or where `check_backup` raises it.
         """
         ...
 
@@ -278,19 +279,22 @@ class Secrets(Protocol):
 
     @property
     def key_id(self) -> str:
-        """Identifies the state key in use; "" when there is none (then nothing is digested)."""
+        """The id of the state key in use; "" without one, when no MAC can be computed."""
         ...
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
-        """The value; SecretUnavailable when it is not there or not allowed (never its value)."""
+        """The value of a reference; raises SecretUnavailable where it is missing or not allowed."""
         ...
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
-        """The value of the project file's own reference; SecretUnavailable without one."""
+        """The value of a reference in the project file, which no allow-list restricts."""
         ...
 
     def compute_mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:
-        """Keyed digest of a value in one field of one record; None without a key."""
+        """The keyed digest of a value, for one field of one record (its salt).
+
+        None without a key.
+        """
         ...
 
 
@@ -298,42 +302,42 @@ class Packages(Protocol):
     """Opens the bytes of a release's package."""
 
     def open_package(self, address: Address) -> AbstractContextManager[Any]:
-        """A readable, sized, rewindable binary file of the zip with the planned digest.
+        """The zip with the planned digest as a binary file that can be rewound and has a size.
 
-        Its `sha256`, where it has one, is that of all its bytes in hex. InputError when the source
-        changed since it was planned; `read` may raise it as well, before the last byte.
+        Its `sha256`, if it has one, is that of all its bytes in hex. Raises InputError where the
+        source changed since it was planned; so may `read`, before the last byte.
         """
         ...
 
 
 class Clock(Protocol):
-    """Time, injected so that tests need not wait."""
+    """The clocks, injected so that tests need not wait."""
 
     def utc_now(self) -> str:
-        """RFC 3339 UTC with microseconds and Z."""
+        """The time as RFC 3339 in UTC, with microseconds and `Z`."""
         ...
 
     def monotonic_seconds(self) -> float:
-        """Monotonic seconds."""
+        """The time of a monotonic clock in seconds."""
         ...
 
 
 class Progress(Protocol):
-    """Told what an apply is doing, for a terminal or a log; must not raise."""
+    """Receives what an apply is doing, for a terminal or a log; must not raise."""
 
     def report_start(self, address: Address, verb: str) -> None: ...
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """Bytes of an upload."""
+        """Called as an upload advances."""
         ...
 
     def report_job(self, address: Address, job: Job) -> None:
-        """A look at a job that is followed."""
+        """Called after each read of a job that is followed."""
         ...
 
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""
     ) -> None:
-        """A resource's calls have ended; `remote_id` is the server's, where it is known."""
+        """Called when a resource's calls have ended; `remote_id` is "" where it is not known."""
         ...
 
 
@@ -341,34 +345,31 @@ Work = Callable[[], Any]
 
 
 class Slot(Protocol):
-    """The place of a piece of work among those that call the backend, as the piece takes it."""
+    """A slot among the limited number of concurrent calls to the backend."""
 
     @property
     def is_available_soon(self) -> bool:
-        """Whether a place is had before long: calls are brief at present."""
+        """Whether a slot will be free soon, since no long calls are in progress."""
         ...
 
     def acquire_slot(self) -> bool:
-        """Wait for a place, and whether one was taken.
-
-        It is kept until `release_slot` or the end.
-        """
+        """Wait for a slot; False where none can be had. Held until `release_slot` or the end."""
         ...
 
     def release_slot(self) -> None:
-        """The rest of the piece is no reason to keep another from its call."""
+        """Give the slot back before the work ends, so that another piece can make its call."""
         ...
 
 
 class Executor(Slot, Protocol):
-    """Runs independent pieces of work; serial in tests, threads in use."""
+    """Runs independent pieces of work, serially or in threads."""
 
     @property
     def has_room(self) -> bool:
-        """Whether another piece can be taken now."""
+        """Whether another piece can be submitted now."""
         ...
 
     def submit(self, key: Any, work: Work) -> None: ...
     def wait_for_result(self) -> tuple[Any, Any]:
-        """(key, result) of a finished piece; an exception it raised is its result."""
+        """Wait for a piece to end; returns its key and its result, which may be an exception."""
         ...

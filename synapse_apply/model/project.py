@@ -1,4 +1,4 @@
-"""The project file decoded: targets, variables, policy."""
+"""What the project file declares: targets, variables, providers, and reserved sources."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMBEDDED = "embedded"
 
 @frozen
 class GuardSettings:
-    """How much may go missing, be deleted or forgotten before an apply stops."""
+    """The limits above which missing, deleted or forgotten resources stop an apply."""
 
     max_share: float = 0.3
     min_objects: int = 10
@@ -28,7 +28,7 @@ class GuardSettings:
 
 @frozen
 class StateSettings:
-    """Where a target's state is kept; empty means the local default file."""
+    """Where a target's state is stored; an empty URL is the local default file."""
 
     url: str | SecretRef = ""
     lineage: str = ""
@@ -36,13 +36,13 @@ class StateSettings:
 
 @frozen
 class Target:
-    """One backend as the project file (or the environment) names it.
+    """One backend as the project file or the environment describes it.
 
     `api` maps a kind's prefix, or `*`, to the newest API version to use; `agents` the names of
     agents to their tokens. `require_verified` are the targets in which a release must have been
-    verified before it is made here. `unsupported_fields` is error or warning: what becomes of
-    fields that an API version cannot carry. `looked_at` are the places where url, tenant and
-    token were looked for, once holes are filled.
+    verified before it is created here. `unsupported_fields` is error or warning: how
+    fields that an API version does not have are reported. `looked_at` are the sources in which url,
+    tenant and token were searched.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Target:
         return self.name == EMBEDDED
 
     def describe_setting_sources(self, setting: str) -> str:
-        """Every place where a setting was looked for, and what was there."""
+        """A text that lists each source that was searched for a setting, with the result."""
         return "; ".join(map(str, self.looked_at.get(setting, ())))
 
 
@@ -90,7 +90,7 @@ class Variable:
 
 @frozen
 class Provider:
-    """A storage provider that the project file describes: the names of its keys."""
+    """A storage provider that the project file describes: its configuration keys."""
 
     keys: frozenset[str]
     secrets: frozenset[str] = frozenset()
@@ -99,10 +99,10 @@ class Provider:
 
 @frozen
 class Project:
-    """The project file, or what stands in for it where there is none (`file` is None then).
+    """The project file, or the default project where there is none (`file` is None then).
 
-    `findings` are to be told with whatever is made of it. `reserved` is what its targets take
-    their own credentials from, those of every revision that it was made of.
+    `findings` are reported by whichever command uses it. `reserved` are the variables and files of
+    its targets' own credentials, in every revision that it was made from.
     """
 
     root: FilePath
@@ -120,7 +120,7 @@ class Project:
 
 
 def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables:
-    """What these targets name for their token, their agents and their state."""
+    """The variables and files that these targets name for token, agents and state."""
     variables: dict[str, str] = {}
     files: dict[str, str] = {}
     for name, target in targets.items():
@@ -141,6 +141,6 @@ def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables
 
 
 def _parse_local_path(url: str) -> str:
-    """The file that the url of a state names; "" where it is none."""
+    """The file path in a state's URL; "" for a URL of something else."""
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return "" if "://" in path else path

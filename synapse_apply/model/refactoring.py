@@ -1,4 +1,4 @@
-"""What a project file says of addresses that changed: renamed, or let go on purpose."""
+"""How moved and removed addresses change records, and what follows for members of a series."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # what reads a project file needs no state
 
 @frozen
 class MovedAddress:
-    """One object, `old` before and `new` now; both of one kind."""
+    """An object's old and new address, both of one kind."""
 
     old: Address
     new: Address
@@ -25,21 +25,24 @@ class MovedAddress:
 
 @frozen
 class RemovedAddress:
-    """An address that is no longer managed on purpose; the object stays."""
+    """An address that is deliberately no longer managed; its object stays."""
 
     address: Address
     position: Position | None = None
 
 
 Renames = Mapping[Address, Address]
-# Given a record as it was and as it will be, gives what is written.
+# Called with a record before and after a rename; returns the record to write.
 RecordFinisher = Callable[["Record", "Record"], "Record"]
 
 
 def iter_move_chains(
     moves: Iterable[MovedAddress],
 ) -> Iterator[tuple[list[MovedAddress], list[Address]]]:
-    """Moves that follow on each other, and the addresses on their way; a circle is none."""
+    """Each chain of consecutive moves, and its addresses from first to last.
+
+    Cycles are left out.
+    """
     by_old = {move.old: move for move in moves}
     new_addresses = {move.new for move in by_old.values()}
     for start in (old for old in by_old if old not in new_addresses):
@@ -52,7 +55,10 @@ def iter_move_chains(
 def orient_moves_to_declared(
     moves: Sequence[MovedAddress], declared: Collection[Address]
 ) -> tuple[MovedAddress, ...]:
-    """The moves as manifests of an earlier time need them: towards the address they declare."""
+    """The moves, reversed where needed so that each chain ends at its declared address.
+
+    For manifests of an older commit, which may declare an address from before a move.
+    """
     oriented_moves: list[MovedAddress] = []
     for chain, addresses in iter_move_chains(moves):
         ends = [index for index, address in enumerate(addresses) if address in declared]
@@ -63,16 +69,16 @@ def orient_moves_to_declared(
 
 
 def use_renamed_record(_before: Record, after: Record) -> Record:
-    """A record that needs nothing but its new names."""
+    """A RecordFinisher that writes the renamed record as it is."""
     return after
 
 
 def iter_renamed_records(
     records: Iterable[Record], renames: Renames, finish: RecordFinisher = use_renamed_record
 ) -> Iterator[Record]:
-    """The records that change: those that are renamed, and those that refer to them.
+    """The changed records: those that are renamed, and those that refer to them.
 
-    `finish` is given each as it was and as it will be, and gives what is written.
+    `finish` is called with each record before and after, and returns the one to write.
     """
     series = {str(old): str(new) for old, new in renames.items()}
     for record in records:
@@ -91,7 +97,7 @@ def iter_renamed_records(
 def add_series_member_renames(
     entries: Iterable[Record | Intent], renames: Renames
 ) -> dict[Address, Address]:
-    """The renames, and those of the members of each renamed series, which carry its name."""
+    """The renames, with those of members of a renamed series, whose names contain its name."""
     all_renames = dict(renames)
     owners = {str(old): (old, new) for old, new in renames.items()}
     for entry in entries:
@@ -104,6 +110,6 @@ def add_series_member_renames(
 
 
 def find_series_members(records: Iterable[Record], addresses: Iterable[Address]) -> set[Address]:
-    """The recorded members of the series that these addresses have."""
+    """The addresses of recorded members of the series of these addresses."""
     owners = set(map(str, addresses))
     return {record.address for record in records if record.series in owners} if owners else set()

@@ -1,4 +1,4 @@
-"""What an apply did: an outcome for each thing it was asked to do, in the past tense."""
+"""What the result of an apply is: an outcome for each change, and its exit code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.verification import RunStatus, VerificationResult
 
-# Refusals that mean "not as it was planned or reviewed" instead of "cannot be done".
+# Refusals that mean "not as planned or reviewed" and give exit code 4 in place of 5.
 STALE_RULES = frozenset({"stale", "unreviewed"})
 
 
 class Result(Enum):
-    """DONE; FAILED: certainly not done; SKIPPED: not tried; UNKNOWN: may have been done."""
+    """DONE, FAILED (certainly not done), SKIPPED (not tried), or UNKNOWN (may have been done)."""
 
     DONE = "done"
     FAILED = "failed"
@@ -29,12 +29,12 @@ class Result(Enum):
 
 @frozen
 class Outcome:
-    """What became of one change.
+    """The result of one change.
 
-    `seconds` is the time its calls took. `diagnostics` say why it failed, was skipped or is
-    unknown, and carry warnings of what was done (a field the server did not take). `recovery_file`
-    is set where the call has ended and the state could not be told: the file that keeps it, "" when
-    there is none.
+    `seconds` is the duration of its calls. `diagnostics` say why it failed, was skipped or is
+    unknown, or are warnings (such as of a field that the server did not store). `recovery_file`
+    is set where the call has ended and could not be recorded: the file that has it, "" when
+    not even that could be written.
     """
 
     address: Address
@@ -51,10 +51,10 @@ class Outcome:
 class Report:
     """The plan that was carried out and an outcome for each of its actionable changes.
 
-    A change that is only verified has none: `verification_results` tells of the runs, apart from
-    the rest. `stop_signal` is the signal number that ended it early, 0 when none did; `lock_lost`
-    that another run took the state over, after which nothing was started. `guards_overridden` names
-    the guards a user overrode.
+    A change that is only verified has none; runs are in `verification_results`, apart from
+    the rest. `stop_signal` is the signal number that ended it early, 0 for none; `lock_lost`
+    says that another run took the lock, after which nothing was started. `guards_overridden` in
+    `extras` names the overridden guards.
     """
 
     plan: Plan
@@ -68,12 +68,12 @@ class Report:
         return sum(outcome.result is result for outcome in self.outcomes)
 
     def count_done_changes(self, *actions: Action) -> int:
-        """How many changes of these actions were done."""
+        """How many changes with one of these actions were done."""
         return sum(o.result is Result.DONE and o.action in actions for o in self.outcomes)
 
     @property
     def exit_code(self) -> int:
-        """Exit code by the precedence of design section 9."""
+        """The exit code, by the precedence of Exit."""
         codes = [Exit.OK]
         unknown_before = any(
             r.outcome_unknown for c in self.plan.refused_changes for r in c.refusals

@@ -1,4 +1,4 @@
-"""What manifests say, decoded for one target."""
+"""What a declared resource is, decoded for one target, and where its package comes from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Lifecycle:
 
 
 def shorten_git_ref(ref: str) -> str:
-    """A Git ref for people: of the full id of a commit its beginning."""
+    """A Git ref for messages; a full commit id is cut to 7 digits."""
     is_commit_id = len(ref) in (40, 64) and all(
         character in "0123456789abcdef" for character in ref
     )
@@ -50,13 +50,13 @@ class PackageSource:
 
     @property
     def short_ref(self) -> str:
-        """The Git ref for people."""
+        """The Git ref for messages."""
         return shorten_git_ref(self.ref)
 
 
 @frozen
 class Package:
-    """What a package source holds now: `digest` is `pkg1:sha256:HEX` over canonical content.
+    """The content of a package source; `digest` is `pkg1:sha256:HEX` over its canonical form.
 
     `files` maps each path to `SHA256HEX` or `SHA256HEX x` (executable); `size` is in bytes.
     """
@@ -72,9 +72,9 @@ class Desired:
     """One declared resource.
 
     `spec` is a nested map of the kind's fields under the API's own names, holding JSON,
-    SecretRef and Reference values; what is no field of the object (source, verify, from) is
-    taken out of it. `retain`: so many of the newest members of its series are kept. `positions`
-    maps a path relative to the document to its place.
+    SecretRef and Reference values; settings that are no field of the object (source, verify, from)
+    are not in it. `retain`: how many of the newest members of its series are kept. `positions` maps
+    a path relative to the document to its position.
     """
 
     address: Address
@@ -91,7 +91,7 @@ class Desired:
     positions: Mapping[Path, Position] = field(default_factory=dict)
 
     def find_position(self, path: Path) -> Position | None:
-        """Where a spec field stands, or the nearest thing above it that has a place."""
+        """The position of a spec field, or of the nearest field above it that has one."""
         ancestor: Path = ("spec", *path)
         while ancestor:
             if ancestor in self.positions:

@@ -1,4 +1,4 @@
-"""What state remembers. Never a secret: secret fields are Macs.
+"""What a state stores: records, open intents, audit entries. Secrets only as MACs.
 
 Field names here are the JSON keys of every stored state. A field that is renamed names its key
 (`KEY` of text_forms.py); `tests/frozen/keys.json` holds the keys.
@@ -24,7 +24,7 @@ STATE_FORMAT = 1
 
 @frozen
 class StateIdentity:
-    """What a state belongs to.
+    """Which backend, tenant and data set a state is of.
 
     `url` is the backend's base URL without the last slash, or `embedded:` for the embedded
     backend, whose `data_set` (a UUID) then identifies it.
@@ -37,24 +37,24 @@ class StateIdentity:
 
 @frozen
 class StateProgress:
-    """How far a state has come. Both numbers only grow.
+    """How far a state has progressed; both numbers only grow.
 
-    `serial` counts what changed it, `fence` how often its lock was taken.
+    `serial` counts its changes, `fence` how often its lock was taken.
     """
 
     serial: int
     fence: int
 
     def has_reached(self, other: StateProgress) -> bool:
-        """Whether it is as far as the other, in both."""
+        """Whether both numbers are at least those of the other."""
         return self.serial >= other.serial and self.fence >= other.fence
 
     def max_with(self, other: StateProgress) -> StateProgress:
-        """The greater of each number."""
+        """The maximum of each number."""
         return StateProgress(max(self.serial, other.serial), max(self.fence, other.fence))
 
     def with_next_serial(self) -> StateProgress:
-        """What is certainly farther; a state that nobody saw begins at the start."""
+        """The progress with the next serial; NO_PROGRESS stays as it is."""
         return self if self == NO_PROGRESS else StateProgress(self.serial + 1, self.fence)
 
 
@@ -63,10 +63,10 @@ NO_PROGRESS = StateProgress(0, 0)
 
 @frozen
 class Acceptance:
-    """Fields whose declared and live values differ, and that `state accept` took for settled.
+    """Fields whose difference between declared and live value `state accept` has accepted.
 
-    It holds for a field until what was applied or seen of it changes. `applied` and `seen` are
-    what the record had at these paths before, which `state accept --undo` puts back.
+    It holds for a field until its applied or seen value changes. `applied` and `seen` are the
+    record's earlier values at these paths, which `state accept --undo` restores.
     """
 
     paths: tuple[Path, ...] = ()
@@ -79,16 +79,16 @@ class Acceptance:
 # from a change in Git. `seen` is only ever compared, never shown as the truth.
 @frozen
 class Record:
-    """What we know of one address.
+    """What the state stores of one address.
 
     `applied` is what we sent and `seen` what the server answered to it, each by field; an
     imported record has no `applied`. `digest` is the digest of the package we published (None
     where no package was ours); `files` its content list. `natural_key` is the identity the kind
-    derives from its fields, kept to recognise a renamed manifest. `series` and `version` place
+    derives from its fields, by which a renamed manifest is recognised. `series` and `version` place
     the record among its newer and older siblings. `verification` is a LastRun as JSON. `proven`
-    tells that the bytes that the server gives were read here: their `digest`, and `at`. `unkept`
-    are the fields that were sent and that no answer has: they are not compared until one has
-    them. Times are RFC 3339 UTC.
+    says that the bytes on the server were read back: their `digest`, and the time `at`. `unkept`
+    are fields that were sent and that the server's answers lack: they are not compared until one
+    has them. Times are RFC 3339 UTC.
     """
 
     address: Address
@@ -112,17 +112,17 @@ class Record:
     unkept: tuple[str, ...] = ()
 
     def is_same_object_in_other_api(self, api: str, natural_key: str) -> bool:
-        """Whether what another API version finds by this key is the object that is recorded."""
+        """Whether an object found by this key in another API version is the recorded one."""
         return self.api != api and self.natural_key == natural_key != ""
 
 
 CREATE_VERB = "create"
-# Ends the label of a commit whose checkout has other files than it.
+# The suffix of a commit's label where files of the checkout differ from the commit.
 DIRTY_SUFFIX = "-dirty"
 
 
 class IntentState(Enum):
-    """An intent is open from its commit until the call it announces has been settled."""
+    """An intent is OPEN from the moment it is stored until the outcome of its call is known."""
 
     OPEN = "open"
     DONE = "done"
@@ -134,10 +134,9 @@ class IntentState(Enum):
 # set uptime.
 @frozen
 class Uptime:
-    """How long a machine has been up, in seconds: no wall clock, so nobody can set it.
+    """How long a machine has been up, in seconds; unlike a wall clock it cannot be set.
 
-    `boot` names the machine's run that it counts from; "" where the system tells none, and then
-    nothing follows from the seconds.
+    `boot` identifies the boot since which it counts; without one ("") the seconds mean nothing.
     """
 
     boot: str = ""
@@ -146,15 +145,15 @@ class Uptime:
 
 @frozen
 class Intent:
-    """A mutating call that is about to be made; durable before it is sent.
+    """A mutating call that is about to be sent; stored before it is.
 
-    `fields` and `digest` are what the call makes ours. `sent_at` is RFC 3339 UTC, `sent_up` the
-    same moment as the machine counts it; `deadline` the request's total deadline in seconds.
+    `fields` and `digest` become the record's if the call succeeds. `sent_at` is RFC 3339 UTC,
+    `sent_up` the same moment as uptime; `deadline` is the request's total deadline in seconds.
     `remote_id` is empty for a create.
 
-    Of a run, `fields` are the context that was sent, `digest` is that of its parameters, `version`
-    the one that was asked for ("" where the server was to choose), and `remote_id` the id of what
-    is run; once it is settled, the job's.
+    For a run, `fields` are the context that was sent, `digest` is that of its parameters, `version`
+    the requested one ("" where the server chooses), and `remote_id` the id of what
+    is run; once its outcome is known, the job's.
     """
 
     id: str
@@ -180,10 +179,10 @@ class Intent:
 
 @frozen
 class AuditEntry:
-    """One mutating call as history shows it: digests, never values.
+    """One mutating call or state change for `history`: digests, never values.
 
-    `commit` is a label. `command` is what was typed (`apply`, `state accept`), "" in entries of
-    earlier versions. `dirty` are the first files of the checkout that were not the commit's.
+    `commit` is a label. `command` is the command's name (`apply`, `state accept`), "" in entries of
+    earlier versions. `dirty` are the first files of the checkout that differ from the commit.
     """
 
     at: str
@@ -203,7 +202,7 @@ class AuditEntry:
 
 @frozen
 class State:
-    """A whole state as one read: what the planner sees."""
+    """A consistent snapshot of a state, without its audit entries."""
 
     lineage: str
     serial: int

@@ -1,4 +1,4 @@
-"""Values that stand in a field beside plain JSON: secrets, references, what is not known yet.
+"""Which values a field may have beside plain JSON (secrets, references, unknown), and field paths.
 
 A field is a leaf: a scalar, a list (one value) or an empty map; maps are walked key by key. So a
 leaf is never a map with keys, which is why the markers below can be encoded as such maps.
@@ -15,16 +15,16 @@ from synapse_apply.model.frozen import frozen
 
 
 class Sensitive:
-    """A secret value on its way to a request body or a comparison; prints as `(sensitive)`."""
+    """Wraps a secret value, so that it prints as `(sensitive)` and cannot be serialised."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: Any) -> None:
-        """Wrap at once: nothing else of ours may hold the bare value."""
+        """To be called as soon as a value is read, so that nothing else holds it."""
         self._value = value
 
     def reveal(self) -> Any:
-        """The bare value, for `secrets/` and for a request body only."""
+        """The bare value, to be used only in `secrets/` and in request bodies."""
         return self._value
 
     def __repr__(self) -> str:
@@ -39,6 +39,7 @@ class Sensitive:
         return isinstance(other, Sensitive) and self._value == other._value
 
     def __hash__(self) -> int:
+        # The same for all: a hash of the value would leak into dict order and timing.
         return hash(Sensitive)
 
     def __reduce__(self) -> Any:
@@ -47,11 +48,11 @@ class Sensitive:
 
 @frozen
 class SecretRef:
-    """Where a secret value comes from; holds no value unless a manifest wrote it in plain.
+    """Where a secret value comes from; holds the value only for `literal` and `login`.
 
-    `source` is env, file, live (keep what the server has), literal (a warning, an error under
-    `--strict`) or login (a token of a login file, with its value); `name` the variable or file;
-    `format` text or json.
+    `source` is env, file, live (keep what the server has), literal (written in the manifest: a
+    warning, an error under `--strict`) or login (a token of a login file); `name` is the variable
+    or file; `format` text or json.
     """
 
     source: str
@@ -73,16 +74,16 @@ class Mac:
 
 @frozen
 class WithheldSecret:
-    """What a server answers in place of a secret: nothing (omitted) or a mask (masked)."""
+    """A secret that a server does not show: `form` is omitted (no field) or masked."""
 
     form: str
 
 
 @frozen
 class DesiredSecret:
-    """A desired secret as the planner sees it: its reference and its keyed digest, if known.
+    """A declared secret as the planner compares it: its reference, and its MAC if it is known.
 
-    `missing_reason` tells why there is no digest ("RAW_KEY is not set").
+    `missing_reason` says why there is no MAC ("RAW_KEY is not set").
     """
 
     ref: SecretRef
@@ -99,7 +100,7 @@ class Reference:
 
 @frozen
 class KnownAfterApply:
-    """A value only the server can give, such as the id of a plugin not created yet."""
+    """A value that is known after an apply, such as the id of a plugin that is not created yet."""
 
     address: Address
 
@@ -108,7 +109,7 @@ class KnownAfterApply:
 
 
 class Absent:
-    """The field is not there; its only instance is ABSENT. Live null equals absent."""
+    """The type of ABSENT, which says that a field is not there; a null counts as absent."""
 
     _instance: Absent | None = None
 
@@ -129,7 +130,7 @@ class Absent:
 
 ABSENT = Absent()
 
-# Most values are of one of these; asking an abstract class whether they are maps takes longer.
+# Most values have one of these types; isinstance with an abstract class is much slower.
 _NON_MAP_TYPES = frozenset({str, int, float, bool, list, type(None)})
 
 # What a field may hold: JSON, or one of the markers above.
@@ -140,10 +141,9 @@ Fields = Mapping[Path, FieldValue]
 def flatten(
     tree: Mapping[str, Any], is_leaf: Callable[[Path], bool] | None = None, prefix: Path = ()
 ) -> dict[Path, Any]:
-    """The fields of a nested map, in its order; `is_leaf` makes a whole subtree one field.
+    """The fields of a nested map by path, in its order; `is_leaf` makes a subtree one field.
 
-    Nulls are left out: absent and null are the same here. A map of nulls alone is an empty map,
-    which is not the same as no map.
+    Nulls are left out, as they count as absent. A map of nulls alone is one field, an empty map.
     """
     fields: dict[Path, Any] = {}
     for key, value in tree.items():
@@ -161,7 +161,7 @@ def flatten(
 
 
 def collect_references(tree: Mapping[str, Any]) -> list[Reference]:
-    """Every reference that is a field of a nested map."""
+    """The references among the fields of a nested map; lists are not searched."""
     collected: list[Reference] = []
     for value in tree.values():
         if type(value) is str:
@@ -174,13 +174,13 @@ def collect_references(tree: Mapping[str, Any]) -> list[Reference]:
 
 
 def is_map(value: Any) -> bool:
-    """Whether a value is a map; asked of every field, and so without the slow way round."""
+    """Whether a value is a map; written for speed, as it is called for every field."""
     kind = type(value)
     return kind is dict or (kind not in _NON_MAP_TYPES and isinstance(value, Mapping))
 
 
 def get_at(tree: Any, path: Path) -> Any:
-    """The value at a path of a nested map, ABSENT where there is none or it is null."""
+    """The value at a path of a nested map; ABSENT where there is none, or null."""
     for part in path:
         if not is_map(tree) or part not in tree:
             return ABSENT
@@ -189,7 +189,7 @@ def get_at(tree: Any, path: Path) -> Any:
 
 
 def set_at(tree: dict[str, Any], path: Path, value: Any) -> None:
-    """Set the value at a path, making maps on the way; a non-map in the way is replaced."""
+    """Set the value at a path, creating maps on the way; a value that is no map is replaced."""
     *parents, last = path
     for part in parents:
         child = tree.get(str(part))
@@ -200,7 +200,7 @@ def set_at(tree: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def delete_at(tree: dict[str, Any], path: Path) -> None:
-    """Remove the value at a path; maps on the way stay, even when they become empty."""
+    """Remove the value at a path, if there is one; maps that become empty stay."""
     for part in path[:-1]:
         child = tree.get(str(part))
         if not isinstance(child, dict):

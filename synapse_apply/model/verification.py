@@ -1,7 +1,6 @@
-"""Verification: a run that shows that what was published works. A step of its own.
+"""What a verification run is, planned and ended, and which last run a record stores.
 
-`Verification` is planned, `VerificationResult` is what became of it, `LastRun` what state
-remembers.
+A verification runs what was published, to show that it works; it is a step of its own.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 
-# The verb of an intent and of an audit entry that announces and tells a run.
+# The verb of intents and audit entries of runs.
 RUN_VERB = "run"
-# What holds where a manifest does not say, in seconds.
+# Defaults of a manifest's `verify` block, in seconds.
 DEFAULT_TIMEOUT, DEFAULT_POLL_INTERVAL = 300.0, 5.0
 
 
 class RunStatus(Enum):
-    """How a run stands.
+    """The status of a run.
 
-    TIMED_OUT: it did not end in the time that was given, and may go on. RUNNING: nobody saw its
-    end. SKIPPED: not started. UNKNOWN: it may have been started. UNVERIFIED is only in state: the
-    bytes are not ours, and no run was made.
+    TIMED_OUT: it did not end within the timeout, and may still run. RUNNING: its end was not seen.
+    SKIPPED: not started. UNKNOWN: it may have been started. UNVERIFIED is only in a state: the
+    package is not ours, and there was no run.
     """
 
     PASSED = "passed"
@@ -39,15 +38,15 @@ class RunStatus(Enum):
 
     @property
     def may_be_running(self) -> bool:
-        """Whether there is a job that may not have ended."""
+        """Whether there is a job that may still be running."""
         return self in {RunStatus.RUNNING, RunStatus.TIMED_OUT}
 
 
 @frozen
 class Verification:
-    """A run that is due: `body` is what is sent, JSON without secrets, `parameters` its digest.
+    """A planned run: `body` is the request body (without secrets), `parameters` its digest.
 
-    `job` is one that was started for it before and is followed in its place. `timeout` and
+    `job` was started for it earlier, and is followed in place of a new run. `timeout` and
     `poll_interval` are in seconds; `on_failure` is fail or warn.
     """
 
@@ -61,18 +60,18 @@ class Verification:
 
     @property
     def tolerates_failure(self) -> bool:
-        """Whether a run that does not end well is only told."""
+        """Whether a failed run is only a warning."""
         return self.on_failure == "warn"
 
 
 @frozen
 class VerificationResult:
-    """What became of a verification.
+    """The result of a verification run.
 
-    `tolerated`: it did not end well, and the manifest says that this only warns. `job` is empty
-    where none was started, or the server answered without one. `logs` are the last lines of a job
-    that failed, as the server wrote them. `recovery_file` is that of an Outcome: the file that
-    keeps what the state could not be told.
+    `tolerated`: it failed, and by the manifest this is only a warning. `job` is empty
+    where none was started, or the server answered without a job. `logs` are the last lines of a job
+    that failed, as the server wrote them. `recovery_file` is as in Outcome: the file that
+    has what could not be recorded.
     """
 
     address: Address
@@ -87,13 +86,13 @@ class VerificationResult:
 
     @property
     def is_acceptable(self) -> bool:
-        """Whether what depends on it may go ahead."""
+        """Whether changes that depend on it may be applied."""
         return self.status is RunStatus.PASSED or self.tolerated
 
 
 @frozen
 class LastRun:
-    """A record's memory of its last run.
+    """The last run that a record stores.
 
     `parameters` and `digest` are digests: of what was sent, and of the package that ran ("" where
     it is not known). `at` is RFC 3339 UTC. `signature` is over all of it under the state key
@@ -109,7 +108,10 @@ class LastRun:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> LastRun | None:
-        """What a record remembers; a result that this version does not know is no proof."""
+        """The last run in a record's data; None without one.
+
+        An unknown result counts as UNKNOWN.
+        """
         if not data:
             return None
         status_by_value = {verdict.value: verdict for verdict in RunStatus}
@@ -123,7 +125,7 @@ class LastRun:
         )
 
     def to_json(self) -> dict[str, str]:
-        """As a record keeps it."""
+        """The JSON object that a record stores."""
         texts = {
             "result": self.result.value,
             "job": self.job,
@@ -136,7 +138,7 @@ class LastRun:
 
 @frozen
 class RunDoubt:
-    """Why a record of a run is not believed, as a part of a sentence; and further ways out."""
+    """Why a recorded run is not trusted, as part of a sentence, and further ways out."""
 
     reason: str
     ways_out: tuple[str, ...] = ()
@@ -144,10 +146,10 @@ class RunDoubt:
 
 @frozen
 class OtherTargetRuns:
-    """What another target's state tells: by address, the digest of the bytes and their last run.
+    """What another target's state says: by address, the package's digest and its last run.
 
-    `doubts` are those whose record of a run is not believed, each with why and the ways out.
-    `problem` tells why nothing can be told; `missing` that there is no state at all.
+    `doubts` has the addresses whose recorded run is not trusted. `problem` says why nothing is
+    known; `missing`: that there is no state at all.
     """
 
     digests: Mapping[Address, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Versions in the order of semantic versioning 2.0.0; what is not one has no order."""
+"""How versions are ordered and raised: semantic versioning 2.0.0; others have no order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NO_PRERELEASE = ((2, 0, ""),)
 
 
 def version_sort_key(version: str) -> VersionSortKey | None:
-    """A sort key by semantic versioning 2.0.0 section 11; None for what is not one.
+    """A sort key by semantic versioning 2.0.0, section 11; None for what is no semantic version.
 
-    Build metadata does not order.
+    Build metadata does not count.
     """
     match = _SEMVER.fullmatch(version)
     if match is None:
@@ -34,7 +34,7 @@ def _prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
 
 
 def next_free_patch_version(version: str, used_versions: Iterable[str]) -> str:
-    """The next patch version that is free; "" where the version cannot be counted on."""
+    """The next patch version that is not used; "" for what is no semantic version."""
     sort_key = version_sort_key(version)
     if sort_key is None:
         return ""
@@ -47,10 +47,10 @@ def next_free_patch_version(version: str, used_versions: Iterable[str]) -> str:
 
 
 def bump_version(version: str, part: str) -> str:
-    """The next major, minor or patch version; "" for what is no semantic version.
+    """The next version by a part (major, minor or patch); "" for what is no semantic version.
 
-    A prerelease counts as not yet the version it leads to: 1.2.0-rc.1 is followed by 1.2.0 for
-    patch and minor, by 2.0.0 for major. Prerelease and build metadata fall away.
+    A prerelease counts as earlier than the version that it leads to: 1.2.0-rc.1 is followed by
+    1.2.0 for patch and minor, by 2.0.0 for major. Prerelease and build metadata are dropped.
     """
     sort_key = version_sort_key(version)
     if sort_key is None:

@@ -1,8 +1,8 @@
-"""JSON coding of the model's values, for state and for saved plans: exact in both directions.
+"""How values of the model are written to JSON and read back, for states and saved plans.
 
-Reading ignores unknown keys and fills left-out ones with their defaults, so that minor versions
-read each other; any other shape is a ValueError that says where, never what stood there. Writing
-a secret, or what could not be read back, is a TypeError.
+Both directions are exact. Reading ignores unknown keys and fills missing ones with defaults, so
+that minor versions can read each other's files; any other shape is a WrongShapeError that names the
+place, never the value. Writing a secret, or what could not be read back, raises TypeError.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from synapse_apply.model.state import AuditEntry, Intent, Record, State
 from synapse_apply.model.values import Fields
 
 PLAN_FORMAT = 1
-# `json.dumps` would make such an encoder anew at each call.
+# `json.dumps` with these arguments would build a new encoder at each call.
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 T = TypeVar("T")
@@ -70,12 +70,12 @@ def dry_run_counts_to_json(trial: DryRunCounts) -> Json:
 
 
 def plan_to_json(plan: Plan) -> Json:
-    """The plan with a `format` number beside its own fields."""
+    """The JSON object of a plan, with a `format` number."""
     return {"format": PLAN_FORMAT, **_encode_model_value(Plan, plan)}
 
 
 def plan_from_json(data: Any) -> Plan:
-    """The plan; ValueError also where a newer version wrote it."""
+    """The plan of a JSON object; raises WrongShapeError, also for the format of a newer version."""
     format_number = data.get("format") if isinstance(data, Mapping) else None
     if not isinstance(format_number, int) or format_number < 1:
         raise WrongShapeError("this is not a plan: it has no format number")
@@ -97,12 +97,12 @@ def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
 
 
 def format_canonical_field_value(value: Any) -> str:
-    """One text per field value, markers such as ABSENT included."""
+    """The canonical JSON text of a field's value, which may be a marker such as ABSENT."""
     return format_canonical_json(_convert_within_depth(value_to_json, value))
 
 
 def format_canonical_json(data: Any) -> str:
-    """One text per JSON value, in ASCII: equal values have equal texts, and 1, 1.0, true differ."""
+    """The canonical JSON text of a value: ASCII, sorted keys, no blanks; 1, 1.0 and true differ."""
     return _CANONICAL_ENCODER.encode(data)
 
 

@@ -1,9 +1,9 @@
-"""JSON coding of a dataclass by its declared types, so that a new field of the model is coded too.
+"""How a dataclass is coded as JSON by its declared types, so that a new field is coded, too.
 
 A dataclass becomes an object, each field under its KEY (text_forms.py), else under its name; an
 address becomes its text, an enum its value, a path a list (so that 0 and "0" stay apart), fields an
-object of JSON Pointers. Writing checks as strictly as reading: what could not be read back is a
-TypeError when it is written.
+object of JSON Pointers. Writing checks as strictly as reading: what could not be read back raises
+TypeError.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from synapse_apply.model.values import Fields
 
 @frozen
 class Coder:
-    """How values of one declared type are written and read.
+    """Encodes and decodes values of one declared type.
 
-    A value of `plain_type` is itself, written and read. Most of a state is texts.
+    A value of `plain_type` is coded as itself, so that callers may skip both functions.
     """
 
     encode: Callable[[Any], Any]
@@ -49,7 +49,7 @@ class Coder:
 
 @cache
 def build_coder(hint: Any) -> Coder:
-    """The coder of a declared type; a type without one is a mistake in the model."""
+    """The coder of a declared type; raises TypeError for a type that has none."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return Coder(value_to_json, value_from_json, str)
@@ -120,6 +120,7 @@ def _build_enum_coder(enum_type: type[Enum]) -> Coder:
 
 
 def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
+    # Once for each class (build_coder is cached): resolving annotations is slow.
     hints = get_type_hints(dataclass_type)
     coded_fields = []
     for field in fields(dataclass_type):
@@ -139,6 +140,7 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
         if not isinstance(value, dataclass_type):
             raise TypeError(format_type_mismatch(f"a {dataclass_type.__name__}", value))
         data: Json = {}
+        # The check for plain texts is inlined: most fields are texts, and a call for each is slow.
         for name, key, write, _, plain_type in coded_fields:
             part = getattr(value, name)
             data[key] = part if type(part) is plain_type else write(part)
@@ -168,18 +170,18 @@ def _build_dataclass_coder(dataclass_type: type[Any]) -> Coder:
 
 
 def get_json_key(field: Field[Any]) -> str:
-    """The JSON key of a field: what users' files have, whatever the field is called."""
+    """The JSON key of a field, which stays the same when the field is renamed."""
     key: str = field.metadata.get(KEY, field.name)
     return key
 
 
 def is_required_field(field: Field[Any]) -> bool:
-    """Whether a value without its key cannot be read."""
+    """Whether a field has no default, so that its key must be present."""
     return field.default is MISSING and field.default_factory is MISSING
 
 
 def _restrict_to_form(coder: Coder, form: TextForm | None) -> Coder:
-    """The coder of a text that has a form: one that has it not is neither written nor read."""
+    """The coder with a check of a text's form, when written and when read."""
     if form is None:
         return coder
 
@@ -198,7 +200,10 @@ def _restrict_to_form(coder: Coder, form: TextForm | None) -> Coder:
 
 
 def _build_list_coder(item: Coder, max_items: int | None) -> Coder:
-    """The coder of a list, of at most `max_items` items: views show a path by recursion."""
+    """The coder of a list of at most `max_items` items.
+
+    A path is limited, since values at it are shown by recursion.
+    """
 
     def encode_list(value: Any) -> list[Any]:
         if not isinstance(value, tuple | list):
@@ -242,7 +247,7 @@ def _build_mapping_coder(key: Any, item: Coder) -> Coder:
                 from_text(name): part if type(part) is plain_type else read_item(part)
                 for name, part in data.items()
             }
-        except WrongShapeError:  # as above
+        except WrongShapeError:  # read once more, slowly, to find the path of the problem
             return {
                 decode_adding_step_to_error(
                     f".{name}", from_text, name
@@ -254,7 +259,7 @@ def _build_mapping_coder(key: Any, item: Coder) -> Coder:
 
 
 def _build_union_coder(args: tuple[Any, ...]) -> Coder:
-    """`X | None`, or a choice of scalars that JSON tells apart."""
+    """The coder of `X | None`, or of a union of scalars that JSON can tell apart."""
     options = [arg for arg in args if arg is not NoneType]
     if len(options) == 1:
         inner = build_coder(options[0])
@@ -298,7 +303,7 @@ def _path_to_pointer(path: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def _pointer_to_path(text: str) -> tuple[str, ...]:
-    """Kept: ten thousand records have the same few paths, and share them so."""
+    """The path of a JSON Pointer; cached, as ten thousand records share the same few paths."""
     if text.count("/") > MAX_DEPTH:
         raise WrongShapeError(TOO_DEEP)
     try:

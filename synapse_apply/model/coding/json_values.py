@@ -1,6 +1,6 @@
-"""JSON coding of one value that may stand in a field: plain JSON, or a marker.
+"""How one field value is coded as JSON: plain JSON as itself, a marker as an object with `$`.
 
-Plain JSON is itself; everything else is an object with one `$` key:
+The markers:
 
     {"$mac": HEX, "key_id": ID}   {"$withheld": HOW}        {"$absent": true}
     {"$known_after_apply": ADDR}  {"$reference": ADDR}      {"$float": "nan"}  {"$int": "0x..."}
@@ -28,35 +28,36 @@ from synapse_apply.model.values import (
 
 # Python refuses to print longer integers in decimal (sys.set_int_max_str_digits); hex has no limit.
 MAX_DECIMAL_BITS = 10_000
-# How deeply a value may nest, and of how many steps a path to one may be. Manifests may not nest
-# more deeply; values are read and shown by recursion, several calls a level.
+# The limit of a value's depth, and of the steps of a path. Manifests may not nest
+# more deeply; values are read and shown by recursion, with several calls for each level.
 MAX_DEPTH = 100
 TOO_DEEP = "nested too deeply to be stored"
 
 Json = dict[str, Any]
 
-# JSON that stands for itself: most of what is ever read.
+# Types that are read as they are: most of what is ever read.
 _PLAIN_JSON_TYPES = frozenset({str, int, float, bool, NoneType})
 
 
 class WrongShapeError(ValueError):
-    """What was read is not what was written; `path` leads to the place."""
+    """Data that has not the shape in which it is written; `path` leads to the place."""
 
     def __init__(self, problem: str, path: str = "") -> None:
-        """`problem` says what was expected and the type that was found, never a value."""
+        """`problem` names the expected and the actual type, never a value, which may be secret."""
         super().__init__(f"{path.lstrip('.')}: {problem}" if path else problem)
         self.problem = problem
         self.path = path
 
     def with_outer_step(self, step: str) -> WrongShapeError:
-        """The same finding seen from one level further out."""
+        """The same error with a step added at the front of its path."""
         return WrongShapeError(self.problem, step + self.path)
 
 
 def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> Any:
-    """One value: JSON as it is (a tuple as a list), markers as objects with a `$` key.
+    """The JSON of a value: JSON as it is (a tuple as a list), markers as objects with a `$` key.
 
-    WrongShape for one that nests more than `levels_left` levels.
+    Raises WrongShapeError for more than `levels_left` levels, TypeError for secrets and other
+    types.
     """
     if value is None or type(value) is str or isinstance(value, str | bool):
         return value
@@ -72,12 +73,13 @@ def value_to_json(value: Any, levels_left: int = MAX_DEPTH) -> Any:
             require_text_key(key): value_to_json(item, _decrement_levels_or_refuse(levels_left))
             for key, item in value.items()
         }
+        # Wrapped, so that a user's map with a key such as `$mac` is not read as a marker.
         return {"$map": plain} if any(key.startswith("$") for key in plain) else plain
     return _marker_to_json(value)
 
 
 def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
-    """The inverse of value_to_json."""
+    """The value of JSON data, the inverse of `value_to_json`; raises WrongShapeError."""
     if type(data) in _PLAIN_JSON_TYPES:
         return data
     if isinstance(data, list):

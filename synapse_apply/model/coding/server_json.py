@@ -1,8 +1,8 @@
-"""JSON that came from a server: read strictly, or as words that are only shown.
+"""Which JSON of a server is accepted: strictly for data, leniently for text that is only shown.
 
-Python's own reader takes what RFC 8259 has not (NaN, lone surrogates, two values under one name)
-and fails in its own ways at what is too large for it. What passes here can be compared, written
-into a state, sent back and printed; everything else is an OddJsonError.
+Python's reader accepts what RFC 8259 excludes (NaN, lone surrogates, duplicate names)
+and raises various errors for what is too large. What is accepted here can be compared, written
+into a state, sent back and printed; everything else raises OddJsonError.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 MAX_DEPTH = 100
 NOT_JSON = "it is not JSON"
-# Integers up to here are what a double can hold, as 1e308 is.
+# The magnitude that a double can hold (1e308), which is what other JSON readers use.
 _MAX_DIGITS = 308
 _LONG_NUMBER = re.compile(rf"[0-9]{{{_MAX_DIGITS + 1}}}")
 _FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}")
@@ -24,19 +24,19 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class OddJsonError(ValueError):
-    """The text is no JSON, or holds a value that no program could keep; its text never quotes."""
+    """A text that is no JSON, or holds an unusable value; the message quotes nothing of it."""
 
 
 # Strict for what the program uses; logs are parsed leniently, because people read them.
 def parse_strict_json(text: str | bytes) -> Any:
-    """The value of a text in UTF-8, strictly; OddJsonError says what is wrong."""
+    """The value of a JSON text in UTF-8; raises OddJsonError for all that RFC 8259 excludes."""
     return _parse_with_decoder(decode_utf8(text), _STRICT_DECODER, _STRICT_LONG_DECODER)
 
 
 def parse_lenient_json(text: str | bytes) -> Any:
-    """The value of a text that is only shown to people, such as a line of a log.
+    """The value of a JSON text that is only shown to people, such as a line of a log.
 
-    What has no meaning becomes a text that shows it; OddJsonError for what is no JSON.
+    NaN and numbers that are too large become texts; raises OddJsonError for what is no JSON.
     """
     decoded_text = decode_utf8(text)
     value = _parse_with_decoder(
@@ -46,7 +46,7 @@ def parse_lenient_json(text: str | bytes) -> Any:
 
 
 def is_nested_too_deeply(value: Any) -> bool:
-    """Whether a value is nested more deeply than our own functions can follow."""
+    """Whether a value nests more than MAX_DEPTH levels; checked level by level, not recursively."""
     level = [value] if isinstance(value, list | dict) else []
     for _ in range(MAX_DEPTH):
         if not level:
@@ -61,7 +61,7 @@ def is_nested_too_deeply(value: Any) -> bool:
 
 
 def replace_lone_surrogates(value: Any) -> Any:
-    """The value with U+FFFD for each lone surrogate: they cannot be printed or stored."""
+    """The value with U+FFFD for each lone surrogate, which cannot be encoded as UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
@@ -75,13 +75,13 @@ def replace_lone_surrogates(value: Any) -> Any:
 
 
 def describe_field_names(value: Mapping[str, Any]) -> str:
-    """Names of fields tell what answered instead: an error page, a list, another program."""
+    """A phrase that lists field names, by which a person sees what else answered."""
     names = sorted(name for name in value if _FIELD_NAME.fullmatch(name))[:_MAX_NAMED_FIELDS]
     return f"its fields are {', '.join(names)}" if names else "it has no fields"
 
 
 def decode_utf8(text: str | bytes) -> str:
-    """The text in UTF-8; OddJsonError for any other."""
+    """The text of UTF-8 bytes, without a byte order mark; raises OddJsonError for others."""
     if isinstance(text, str):
         return text
     try:
@@ -153,7 +153,7 @@ _STRICT_HOOKS: dict[str, Any] = {
     "object_pairs_hook": _build_object_without_duplicates,
 }
 _STRICT_DECODER = json.JSONDecoder(**_STRICT_HOOKS)
-# A hook for integers is called for each of them: only where one may be too long.
+# With an integer hook, each integer costs a call: used only for texts that have a long number.
 _STRICT_LONG_DECODER = json.JSONDecoder(**_STRICT_HOOKS, parse_int=_parse_bounded_integer)
 
 
@@ -172,9 +172,9 @@ _LENIENT_DECODER = json.JSONDecoder(
 
 
 def decode_lenient_json_at(text: str, start: int) -> tuple[Any, int]:
-    """The value that begins at this place, and where it ends; as `parse_lenient_json`.
+    """The JSON value at an offset, and the offset behind it; lenient as `parse_lenient_json`.
 
-    ValueError also where it goes on behind the text's end.
+    Raises ValueError where there is none, or where the text ends inside of it.
     """
     try:
         value, end = _LENIENT_DECODER.raw_decode(text, start)

@@ -1,4 +1,4 @@
-"""What is said beside a field of a stored value: the form of its text, and its JSON key."""
+"""How a field of a stored value declares the form of its text, and its JSON key."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import re
 
 from synapse_apply.model.frozen import frozen
 
-# The name under which a field's metadata have its form.
+# The key in a dataclass field's metadata that has its TextForm.
 FORM_METADATA_KEY = "form"
-# The name under which they have its key, where that is not the field's name: a field that is
-# renamed keeps the key it has in users' files, `field(metadata={KEY: "the_old_name"})`.
+# The key in a field's metadata that has its JSON key, if that is not the field's name. A field that
+# is
+# renamed keeps the JSON key of users' files by it, `field(metadata={KEY: "the_old_name"})`.
 KEY = "key"
 
 
 @frozen
 class TextForm:
-    """What the whole of a text has to match, and the words for it."""
+    """The pattern that a text has to match completely, and its description for errors."""
 
     pattern: re.Pattern[str]
     description: str

@@ -1,4 +1,4 @@
-"""The form of a package's digest, wherever one is read."""
+"""Which text is a package's digest, in states, plans, configs and manifests."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ DIGEST_FORM = TextForm(DIGEST_PATTERN, f"a digest: {DIGEST_RULE}")
 
 
 def is_package_digest(text: object) -> bool:
-    """Whether this is the digest of a package's content."""
+    """Whether a value is a text in the form of a package digest."""
     return isinstance(text, str) and DIGEST_PATTERN.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""What a new member of a series replaces: which files of its package differ, and how."""
+"""How a plan stores which files of a new release differ from the release that it replaces."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FILE_VERBS = (ADDED, CHANGED, REMOVED)
 
 @frozen
 class ChangedFile:
-    """One file that differs. `diff` are lines as `diff -u` has them, without the two names.
+    """One file that differs. `diff` has the lines of `diff -u`, without the two file names.
 
-    `note` says what is not in the diff, or why there is none; "" where there is nothing to say.
+    `note` says what is missing in the diff, or why there is none.
     """
 
     path: str
@@ -28,7 +28,7 @@ class ChangedFile:
 
 @frozen
 class Replacement:
-    """The newest version that is recorded below a new one, and what became of its files.
+    """The newest recorded version below a new one, and how its files differ.
 
     `counts` has how many were added, changed and removed, None where the files of `version` were
     never recorded; `files` are the first of them.
@@ -40,11 +40,11 @@ class Replacement:
 
     @property
     def unlisted_count(self) -> int:
-        """How many files differ beside those that are listed."""
+        """How many files differ that are not in `files`."""
         return max(0, sum((self.counts or {}).values()) - len(self.files))
 
     def to_json(self) -> dict[str, Any]:
-        """As plans keep it and as their documents show it."""
+        """The JSON object that plans store and show."""
         if self.counts is None:
             return {"version": self.version}
         files = [
@@ -60,7 +60,10 @@ class Replacement:
 
 
 def parse_replacement(extras: Mapping[str, Any]) -> Replacement | None:
-    """The inverse of `to_json`; None where extras, which a saved plan may hold, have none."""
+    """The replacement in a plan's `extras`.
+
+    None without one, also where a saved plan has nonsense.
+    """
     data = extras.get(REPLACES_KEY)
     if not isinstance(data, Mapping) or not isinstance(version := data.get("version"), str):
         return None

@@ -1,6 +1,6 @@
-"""What is asked of a plugin package, as data: each rule's id, how much it weighs, and why.
+"""Which rules a plugin package is checked against, and how severe a flaw is.
 
-Whoever reads a package gives a `PackageFlaw` that names a rule; how severe that is depends on what
+Checks elsewhere yield a `PackageFlaw` that names a rule; its severity depends on what
 the package is for, and is decided here.
 """
 
@@ -13,7 +13,7 @@ from synapse_apply.model.frozen import frozen
 
 
 class Level(Enum):
-    """How much a rule weighs.
+    """The level of a rule.
 
     ERROR: nothing can be published. REFUSED: the platform's own tools refuse such a package. That
     is an error, and a warning where the package is only for the embedded backend, which takes it.
@@ -27,7 +27,7 @@ class Level(Enum):
 
 @frozen
 class PackageRule:
-    """`title` is what a finding is called, `text` says what is asked for and why."""
+    """A rule; `title` is the summary of its findings, `text` explains what is required and why."""
 
     name: str
     level: Level
@@ -41,7 +41,7 @@ class PackageRule:
 
 @frozen
 class PackageFlaw:
-    """A place where a package is against a rule; `path` is a field of its config.yaml."""
+    """A violation of a rule; `path` is that of a field of config.yaml."""
 
     rule: str
     detail: str
@@ -195,7 +195,7 @@ _SEVERITIES = {
 
 
 def build_flaw_finding(flaw: PackageFlaw, *, embedded: bool = False) -> Diagnostic:
-    """The finding that a flaw is: for the embedded backend alone nothing is an error."""
+    """The diagnostic of a flaw, less severe where only the embedded backend gets the package."""
     rule = RULES_BY_ID[flaw.rule]
     severity = _SEVERITIES[rule.level]
     if embedded and rule.level is Level.REFUSED:

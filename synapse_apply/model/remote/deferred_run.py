@@ -1,9 +1,9 @@
-"""A run whose result comes later: what tells it, and how the vendor's tools ask for the result.
+"""How a run whose result comes later is recognised, and which request asks for the result.
 
-An action that serves (`method: serve`) waits a few seconds for its result. Then it answers an
+An action with `method: serve` waits a few seconds for its result. Then it answers an
 envelope with a ticket, and a run of the same action that sends the ticket gives the result, or the
-envelope again. Only an envelope that has the mark says that the action knows such questions: to
-another one they would be a second run.
+envelope again. Only an envelope with the mark says that the action knows such requests: to
+another action they would be a second run.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ DEFERRED_MARK = "__synapse_deferred__"
 _POLL = "__synapse_poll__"
 _PENDING = "pending"
 _LONGEST_TICKET = 200
-# What else of a run's parameters leads to the process that has the ticket.
+# Parameters of the run that route the request to the process that has the ticket.
 _ROUTING = ("model",)
 
 
 def is_deferred_envelope(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer is such an envelope, and not the result of the action itself."""
+    """Whether an answer is such an envelope, and not the action's result."""
     return answer.get(DEFERRED_MARK) is True
 
 
 def is_pending_envelope(answer: Mapping[str, Any]) -> bool:
-    """Whether an envelope says that the action still works."""
+    """Whether an answer is an envelope that says that the action still runs."""
     return is_deferred_envelope(answer) and answer.get("status") == _PENDING
 
 
 # Only after the vendor's mark: to an action that does not know such questions, one would be a
 # second run.
 def build_poll_request(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The run that asks for the result of the run of `body`; None where nothing can be asked."""
+    """The request body that asks for the result of the run of `body`; None where it cannot be."""
     ticket, params = answer.get("ticket"), body.get("params")
     if isinstance(ticket, int) and not isinstance(ticket, bool):
         ticket = str(ticket)

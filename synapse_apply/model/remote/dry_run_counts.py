@@ -1,4 +1,4 @@
-"""What of a plan's calls was tried on the backend: sent to be checked and not to be acted on."""
+"""How many of a plan's calls the backend has checked by dry runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from synapse_apply.model.frozen import frozen
 
 @frozen
 class DryRunCounts:
-    """Counts of calls: those the backend answered, of these the refused, and those not tried."""
+    """Counts of calls: answered by the backend (`tried`), refused among these, and not tried."""
 
     tried: int = 0
     refused: int = 0
@@ -15,5 +15,5 @@ class DryRunCounts:
 
     @property
     def total_calls(self) -> int:
-        """All that the plan would make."""
+        """The number of all calls of the plan."""
         return self.tried + self.untried

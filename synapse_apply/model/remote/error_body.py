@@ -1,4 +1,4 @@
-"""What servers say in an error body, by the field they say it of: DRF, FastAPI and API v2 forms."""
+"""How error bodies of DRF, FastAPI and API v2 are read as messages by field."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.secrets.masked_text import MaskedText
 
-# Keys under which servers put words about the whole object instead of one of its fields.
+# Keys whose messages are about the whole object, not a field of this name.
 _GENERAL_KEYS = frozenset({"detail", "non_field_errors", "__all__", "message", "error"})
-# Where the field stood in the request, which FastAPI puts before the field's own path.
+# FastAPI puts the part of the request before the field's path.
 _LOCATION_NAMES = frozenset({"body", "query", "path", "header"})
 _MAX_DEPTH = 12
-# Names of fields as the API has them; keys and tokens have capitals, or digits among their letters.
+# Field names of the API; keys and tokens have capitals, or digits between letters.
 _FIELD_NAME = re.compile(r"[a-z]+[0-9]?(_[a-z]+[0-9]?)*")
 
 
 def format_field_name(path: Path) -> str:
-    """A refused field as `configuration.region`; "" where a part may be a value that was sent."""
+    """A field's path such as `configuration.region`; "" where a part may be a sent value."""
     return ".".join(map(str, path)) if all(map(_is_safe_part, path)) else ""
 
 
@@ -30,9 +30,9 @@ def _is_safe_part(part: Any) -> bool:
 
 
 def parse_field_errors(body: Any) -> dict[Path, tuple[str, ...]]:
-    """Texts by field path, from an error body in the form of DRF, FastAPI or API v2.
+    """The messages of an error body by field path, in the form of DRF, FastAPI or API v2.
 
-    `()` is the request as a whole. Never raises: what has no known form is left out.
+    The path `()` is the whole request. Never raises: unknown forms are left out.
     """
     texts_by_path: dict[Path, list[str]] = {}
     for path, text in _iter_error_texts(body):
@@ -65,7 +65,7 @@ def _iter_drf_errors(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             nested = isinstance(inner, Mapping | list)
             yield from _iter_drf_errors(inner, (*path, index) if nested else path)
     elif isinstance(value, str) and value:
-        yield path, value  # a number or a flag is no word of explanation
+        yield path, value  # numbers and flags explain nothing
 
 
 def _iter_fastapi_errors(items: list[Any]) -> Iterator[tuple[Path, str]]:

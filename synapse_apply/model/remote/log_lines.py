@@ -1,4 +1,4 @@
-"""A line of a job's log as every layer sees it, whatever shape a server gives it."""
+"""How an entry of a job's log becomes lines, in each shape in which servers write it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIME = re.compile(
 
 @frozen
 class LogLine:
-    """One line of text. `timestamp` and `level` are the server's, "" where it gives none."""
+    """One line of a log. `timestamp` and `level` are as the server writes them, "" for none."""
 
     message: str
     timestamp: str = ""
@@ -27,12 +27,12 @@ class LogLine:
 
     @property
     def message_without_time(self) -> str:
-        """The message without a date and time that it begins with, as some servers write lines."""
+        """The message without a leading date and time, which some servers write into it."""
         return self.message[match.end() :] if (match := _TIME.match(self.message)) else self.message
 
 
 def iter_log_lines(entry: object) -> Iterator[LogLine]:
-    """The lines of one entry of a log; a message of several lines is several.
+    """The lines of one log entry; a message with line breaks gives several.
 
     An entry is an object with `message` (the API page), a text (the platform), or a text that is
     itself a server-sent event (the tail of the platform's v1).
@@ -51,12 +51,12 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
 
 
 def iter_tail_frame_lines(frame: Mapping[str, Any]) -> Iterator[LogLine]:
-    """The lines of a `log` frame of the tail."""
+    """The lines of a `log` frame of a streamed log."""
     return iter_log_lines(frame.get("data", frame))
 
 
 def _iter_nested_lines(text: str) -> Iterator[LogLine]:
-    """The lines inside frames inside a text; a text that only looks like one is a line."""
+    """The lines of server-sent frames in a text; the text's own lines where it has no frames."""
     frames = []
     for part in text.splitlines():
         if not part.strip():

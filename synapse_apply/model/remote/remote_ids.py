@@ -1,7 +1,7 @@
-"""What an id of a server's object may be: one rule for answers, manifests, states and commands.
+"""Which ids of server objects are accepted, in answers, manifests, states and commands.
 
-An id becomes a segment of a URL, a key of the state and a word in commands that are printed for
-people to copy. So it has to be short, and of characters that none of these reads as anything else.
+An id becomes a segment of a URL, a key in the state and a word in commands that are printed for
+people to copy. So it has to be short, without characters that have a meaning in any of these.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MAX_BITS = 425  # 128 decimal digits
 
 
 def is_remote_id(text: str) -> bool:
-    """Whether a text can be the id of a server's object."""
+    """Whether a text is accepted as the id of a server object."""
     return REMOTE_ID_PATTERN.fullmatch(text) is not None
 
 
 def parse_remote_id(value: Any) -> str:
-    """The id in a JSON value, as text; ValueError says what is wrong with it, never the value."""
+    """The id in a JSON value as text; raises ValueError, whose text does not quote the value."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"an id is a text or an integer, not {_describe_json_type(value)}")  # noqa: TRY004
     if isinstance(value, int) and (value < 0 or value.bit_length() > _MAX_BITS):

@@ -1,4 +1,4 @@
-"""Five-field cron, and windows that begin by it and last a while. Pure: the time is given."""
+"""When a five-field cron last started, and whether a window of a duration is open."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from synapse_apply.model.frozen import frozen
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MAX_DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-# Windows that touch are one; more than these in a row are taken for one without an end.
+# Consecutive windows count as one; more than so many as one without an end.
 _MAX_CONSECUTIVE_WINDOWS = 60
 
 
 @frozen
 class _CronField:
-    """One of the five fields: its range, and the names its numbers have."""
+    """One of the five fields: its range, and names of its numbers."""
 
     name: str
     low: int
@@ -24,7 +24,7 @@ class _CronField:
     names: tuple[str, ...] = ()
 
     def parse_numbers(self, text: str) -> frozenset[int]:
-        """The numbers a field stands for; ValueError says what is wrong with it."""
+        """The numbers of a field's text; raises ValueError with what is wrong with it."""
         return frozenset(number for part in text.split(",") for number in self._iter_range(part))
 
     def _iter_range(self, text: str) -> Iterator[int]:
@@ -63,9 +63,9 @@ _CRON_FIELDS = (
 # time is passed in, so that planning stays pure.
 @frozen
 class Cron:
-    """When something begins, as crontab(5) has it: minute, hour, day, month, day of the week.
+    """Start times as in crontab(5): minute, hour, day, month, day of the week.
 
-    `either_day_matches`: both days are restricted, and one of them is enough.
+    `either_day_matches`: day of month and day of week are both restricted, so that either suffices.
     """
 
     text: str
@@ -78,7 +78,7 @@ class Cron:
 
     @classmethod
     def parse(cls, text: str) -> Cron:
-        """The five fields of a text; ValueError says what is wrong with it."""
+        """Parse the five fields of a text; raises ValueError with what is wrong with it."""
         fields = text.split()
         if len(fields) != len(_CRON_FIELDS):
             raise ValueError(f"a cron has 5 fields, not {len(fields)}")
@@ -91,15 +91,15 @@ class Cron:
             min(days) > _MAX_DAYS_OF_MONTH[month - 1] for month in months
         ):
             raise ValueError("no such day ever comes")
-        # Sunday is 0 and 7.
+        # Sunday may be written as 0 or 7.
         weekdays = frozenset(day % 7 for day in weekdays)
         return cls(" ".join(fields), minutes, hours, days, months, weekdays, either_day_matches)
 
     def find_last_start(self, now: datetime, since: datetime, zone: tzinfo) -> datetime | None:
-        """The newest beginning after `since` and not after `now`, in UTC; None if there is none.
+        """The newest start after `since` and not after `now`, in UTC; None without one.
 
-        A time that a clock set forward skips counts by the offset before; of one that comes twice
-        the first counts.
+        A local time that is skipped when the clock is set forward uses the offset before; of one
+        that occurs twice the first counts (PEP 495, fold=0).
         """
         day, oldest = now.astimezone(zone).date(), since.astimezone(zone).date()
         while day >= oldest:
@@ -126,17 +126,17 @@ class Cron:
 
 @frozen
 class Window:
-    """A time that begins by a cron in a time zone and lasts `duration`, by the clock of physics."""
+    """Windows that start by a cron in a time zone and last `duration` of elapsed time."""
 
     cron: Cron
     duration: timedelta
     zone: tzinfo
 
     def find_open_window(self, now: datetime) -> tuple[datetime, datetime | None] | None:
-        """Begin and end, in the zone, of the window that `now` lies in; None outside of one.
+        """Start and end, in the zone, of the window that contains `now`; None outside of one.
 
-        The end itself lies outside. Windows that touch are one; it has no end (None) where they
-        follow one another for good.
+        The end is exclusive. Consecutive windows count as one; its end is None where they never
+        end.
         """
         start = self._find_start(now)
         if start is None:

@@ -1,4 +1,4 @@
-"""Several reads at once, which an interrupt ends."""
+"""How reads run in parallel so that an interrupt does not wait for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def open_interruptible_thread_pool(size: int) -> Iterator[ThreadPoolExecutor]:
-    """Waited for at the end, unless an interrupt ends it: the client's end wakes them then."""
+    """A thread pool for reads, waited for at the end unless a KeyboardInterrupt ends the block.
+
+    After one, the threads end when the client closes its connections.
+    """
     pool = ThreadPoolExecutor(size, thread_name_prefix="reads")
     should_wait = False
     try:

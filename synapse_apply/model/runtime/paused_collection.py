@@ -1,4 +1,4 @@
-"""A rest from the search for circles, which else looks at all that a large run keeps."""
+"""When cyclic garbage collection is paused, and when a skipped one is made up for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 
 class _CollectionDebt:
-    """When the rests of a process, which make everything old, owe it a search of what is old.
+    """Counts when a full collection is due, since pauses move all objects to the oldest generation.
 
-    The interpreter counts towards that search itself, and freezing sets its counts to 0.
+    Python's own counts, which would lead to one, are reset by freezing.
     """
 
     def __init__(self) -> None:
@@ -18,15 +18,15 @@ class _CollectionDebt:
         self._surviving_count = 0
 
     def add_new_objects(self) -> None:
-        """Take down what was made since the last time, before it is frozen."""
+        """Add the objects that were created since the last call, before they are frozen."""
         first, second, _ = gc.get_threshold()
         young, middle, old = gc.get_count()
         self._created_count += young + first * (middle + second * old)
 
     def collect_if_due(self) -> None:
-        """Search no sooner than the interpreter would, nor before there is twice what was kept."""
+        """Collect, but no sooner than Python would, nor before there are twice as many objects."""
         first, second, third = gc.get_threshold()
-        threshold = first * max(second, 1) * max(third, 1)  # with a first of 0 it never searches
+        threshold = first * max(second, 1) * max(third, 1)  # 0 means that collection is disabled
         if threshold and self._created_count > max(threshold, self._surviving_count):
             gc.collect()
             self._created_count, self._surviving_count = 0, len(gc.get_objects())
@@ -39,7 +39,7 @@ _COLLECTION_DEBT = _CollectionDebt()
 # and again. A process that plans repeatedly collects once it has made as many objects as it keeps.
 @contextmanager
 def pause_gc() -> Iterator[None]:
-    """No garbage collection while many small values are made that all stay."""
+    """Pause cyclic garbage collection while many small values are created that all stay."""
     was_enabled = gc.isenabled()
     if was_enabled:
         _COLLECTION_DEBT.collect_if_due()
@@ -48,7 +48,8 @@ def pause_gc() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
-            # Freezing and thawing makes what was built old without walking over it once more.
+            # Freezing and unfreezing moves all objects to the oldest generation without traversing
+            # them.
             owns_freeze = gc.get_freeze_count() == 0
             if owns_freeze:
                 _COLLECTION_DEBT.add_new_objects()

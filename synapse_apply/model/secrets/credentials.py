@@ -1,7 +1,7 @@
-"""What in a text is, or looks like, a secret: a table of well-known forms, and names with values.
+"""Which parts of a text are, or look like, secrets: known forms, and names with random values.
 
-No finding holds a value. Every expression is bounded, so that a text takes time linear in its
-length; each is looked for only where a piece of it stands in the text at all.
+No finding holds a value. Every pattern is bounded, so that a search takes time linear in the text's
+length; each is searched only where one of its markers occurs.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from functools import cache, lru_cache
 
 from synapse_apply.model.frozen import frozen
 
-# The comment of detect-secrets: what stands on the line, or on the one after, is none.
+# The comment of detect-secrets that allows a value on the same line, or on the next one.
 _ALLOW_COMMENT = re.compile(r"pragma: ?(?:allow|white)list[ -](nextline[ -])?secret")
 
 
 @frozen
 class Credential:
-    """A secret in a text: what it is, never its value; `line` and `column` start at 1.
+    """A secret that was found in a text, without its value; `line` and `column` start at 1.
 
-    `is_certain`: it has the form of a well-known one.
+    `is_certain`: it has a known form, such as that of a GitHub token.
     """
 
     kind: str
@@ -34,7 +34,10 @@ class Credential:
 
 @frozen
 class _CredentialForm:
-    """`markers`: one of them stands in every text that has it. A group `value` is the secret."""
+    """A known form of secrets; every match contains one of `markers`.
+
+    A group `value` is the secret.
+    """
 
     kind: str
     markers: tuple[str, ...]
@@ -79,7 +82,7 @@ _FORMS = (
           r"://[^\s/:@\"'{}$<>%*]{1,100}:(?P<value>[^\s/:@\"'{}$<>%*]{4,100})@", is_certain=False),
 )  # fmt: skip
 
-# The ends of names that say what their values are; a key is one only behind one of these.
+# Endings of names whose values are secret; `key` counts only behind one of the prefixes.
 _SECRET_NAME_ENDINGS = (
     "key",
     "token",
@@ -92,12 +95,12 @@ _SECRET_NAME_ENDINGS = (
 )
 _KEY_PREFIXES = ("_", "-", "api", "access", "secret", "private", "auth", "account", "signing")
 _PASSWORD_ENDINGS = frozenset(("passwd", "password", "passphrase", "_pwd"))
-# The value that such a name is given.
+# The assignment of a value behind such a name, in code, YAML, JSON and shell.
 _ASSIGNMENT = re.compile(
     r"s?(?P<close>[\"']?\]?)[ \t]{0,20}(?::[ \t]{0,4}str[ \t]{0,4})?(?::=|=>|=|:)[ \t]{0,20}"
     r"(?P<quote>[rbf]?[\"']|)(?P<value>[^\s\"'#,;(){}\[\]]{8,512})(?P<after>[\"']?)"
 )
-# What stands for a value that comes from elsewhere, or is made up for a page.
+# Values that refer to something else, or are placeholders of documentation.
 _PLACEHOLDER = re.compile(
     r"^(?:\$|%|<|\{|@|!|env[.:\[]|os\.|self\.|args?\.|config\.|settings\.|var\.|vault:|ref:|file:|"
     r"https?://|None$|null$|true$|false$)"
@@ -106,13 +109,13 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _MIN_ENTROPY_BITS, _MIN_PASSWORD_ENTROPY_BITS = 3.3, 2.75
-_MIN_SECRET_LENGTH = 8  # as `_GIVEN` and every form have it
+_MIN_SECRET_LENGTH = 8  # as in `_ASSIGNMENT`; every form is longer
 
 NOT_SHOWN_TEXT = "what stands here is not shown, since it holds what looks like a secret"
 
 
 def find_credentials(text: str) -> list[Credential]:
-    """Every secret of a text, in its order, but for those that a comment allows."""
+    """The secrets of a text in order, one for each line, without those that a comment allows."""
     kinds_by_offset: dict[int, tuple[str, bool]] = {}
     for form, pattern in _iter_possible_forms(text):
         for match in pattern.finditer(text):
@@ -124,20 +127,20 @@ def find_credentials(text: str) -> list[Credential]:
 
 
 def contains_known_secret(text: str) -> bool:
-    """Whether a text holds a secret of a well-known form, whatever a comment says."""
+    """Whether a text holds a secret of a known form; comments do not count."""
     return any(
         pattern.search(text) for form, pattern in _iter_possible_forms(text) if form.is_certain
     )
 
 
 def hide_secret(value: object) -> str:
-    """A value as text for a finding; only that it is not shown where it holds a known secret."""
+    """A value as text, or a phrase that it is not shown where it holds a secret of a known form."""
     text = str(value)
     return "not shown, since it looks like a secret" if contains_known_secret(text) else text
 
 
 def classify_setting_value(name: str, value: str) -> str:
-    """What the value of a setting of this name looks like; "" where it looks like no secret."""
+    """What kind of secret a setting's value looks like, by its form and name; "" for none."""
     if len(value) < _MIN_SECRET_LENGTH:
         return ""
     if _has_form_marker(value):
@@ -154,7 +157,7 @@ def classify_setting_value(name: str, value: str) -> str:
 
 
 def has_allow_comment(text: str, line: int) -> bool:
-    """Whether a comment says that what stands on a line (from 1) is no secret."""
+    """Whether a comment allows the values on a line, which is counted from 1."""
     return _is_line_allowed(text.split("\n"), line)
 
 
@@ -170,7 +173,7 @@ _FORM_MARKERS = tuple(mark for form in _FORMS for mark in form.markers)
 
 
 def _has_form_marker(text: str) -> bool:
-    """Whether a piece of any form stands in a text: a plain loop, which most values end in."""
+    """Whether a marker of any form occurs in a text; most values are settled by this check."""
     for mark in _FORM_MARKERS:  # noqa: SIM110 - any() takes twice as long
         if mark in text:
             return True
@@ -179,7 +182,7 @@ def _has_form_marker(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _may_name_secret(name: str) -> bool:
-    """Whether a name may say that its value is secret; the same few names are asked for."""
+    """Whether a name contains an ending of secret names; cached, as the same names recur."""
     lowered = name.lower()
     return any(word in lowered for word in _SECRET_NAME_ENDINGS)
 
@@ -198,11 +201,11 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
-    """Where a name says that its value is secret, and the value looks like one."""
+    """Offset and kind of each value that looks secret and whose name says so."""
     for word, match in _iter_assignments(text):
         quote, after = match["quote"][-1:], match["after"]
         if quote and after != quote:
-            continue  # a text with blanks: no key has any
+            continue  # the quoted text goes on behind a blank, which no key has
         if not quote and (match["close"] or not _fills_rest_of_line(text, match)):
             continue
         kind = _classify_named_value(word, match["value"])
@@ -211,12 +214,14 @@ def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _iter_assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """The words that end a name, and the values given to it.
+    """Each ending of a secret name with the match of the value assigned to it.
 
-    Words are looked for one by one: an expression of all of them takes ten times as long.
+    Endings are searched one by one: a pattern of all of them takes ten times as long.
     """
     lowered = text.lower()
-    if len(lowered) != len(text):  # letters that are two in lower case
+    if len(lowered) != len(
+        text
+    ):  # some letters are two characters in lower case, which shifts offsets
         lowered = "".join(
             character.lower() if character.isascii() else character for character in text
         )
@@ -232,14 +237,14 @@ def _iter_assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
 
 
 def _fills_rest_of_line(text: str, match: re.Match[str]) -> bool:
-    """Whether an unquoted value may be one: in a file of settings it fills the rest of the line."""
+    """Whether an unquoted value reaches to the end of its line, as in a file of settings."""
     end = match.end()
     remainder = text[end : end + 200].split("\n", 1)[0].strip()
     return not match["after"] and (not remainder or remainder.startswith(("#", "}", ",")))
 
 
 def _is_placeholder(value: str) -> bool:
-    """Whether it stands for a value: a variable, a placeholder, the word itself."""
+    """Whether a value is a variable, a placeholder, or the name's ending itself."""
     return value.lower() in _SECRET_NAME_ENDINGS or _PLACEHOLDER.search(value) is not None
 
 
@@ -255,14 +260,14 @@ def _classify_named_value(word: str, value: str) -> str:
 
 
 def _looks_random(value: str) -> bool:
-    """At least 16 characters, letters and digits, as mixed as chance makes them."""
+    """Whether a value has 16 characters or more, letters and digits, and the entropy of a key."""
     if len(value) < 16 or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
         return False
     return _compute_entropy_bits(value) >= _MIN_ENTROPY_BITS and not _reads_as_words(value)
 
 
 def _reads_as_words(value: str) -> bool:
-    """Whether it reads as words, names or numbers with something between them."""
+    """Whether a value consists of words, numbers and short parts with separators between them."""
     parts = re.split(r"[-_./:]", value)
     return all(
         part.isalpha() or part.isdigit() or len(part) <= 4 or _looks_like_version(part)
@@ -275,7 +280,7 @@ def _looks_like_version(part: str) -> bool:
 
 
 def _compute_entropy_bits(value: str) -> float:
-    """Shannon's entropy, in bits a character."""
+    """The Shannon entropy of a text, in bits for each character."""
     size = len(value)
     return -sum(n / size * math.log2(n / size) for n in Counter(value).values())
 
@@ -297,4 +302,4 @@ def _iter_reported_credentials(
             credentials_by_line[line] = Credential(
                 kind, line, start - line_starts[line - 1] + 1, is_certain
             )
-    yield from credentials_by_line.values()  # one a line: the certain one
+    yield from credentials_by_line.values()  # one for each line, a certain one before others

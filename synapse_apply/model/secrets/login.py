@@ -1,4 +1,4 @@
-"""Who is logged in with the vendor's own tools, and where a token may go."""
+"""What a login of the vendor's tools holds, and to which URL a token may be sent."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @frozen
 class Login:
-    """A login as a file keeps it: url, token and tenant belong together.
+    """The login in a file; url, token and tenant belong together.
 
-    `file_label` is the file as it is shown. `no_login_reason` tells why there is no token, "" where
-    there is one; `problem` why nothing of it can be used. `is_exposed`: others on this machine can
-    read it.
+    `file_label` is the file's name in messages. `no_login_reason` says why there is no token, ""
+    where there is one; `problem` why nothing of it can be used. `is_exposed`: other users of this
+    machine can read it.
     """
 
     file_label: str
@@ -31,9 +31,9 @@ class Login:
 
 @frozen
 class SettingOffer:
-    """A place that was looked at for a setting: `reason` it gave nothing, "" where it did.
+    """A source that was searched for a setting; `reason` says why it gave none, "" if it did.
 
-    `unused`: there is something, which was not taken.
+    `unused`: it has a value, which was not used.
     """
 
     source: str
@@ -45,7 +45,7 @@ class SettingOffer:
 
 
 def parse_url_origin(url: str) -> tuple[str, str, int | None] | None:
-    """Scheme, host and port of a url, where a token that was kept for it may go; None for none."""
+    """Scheme, host and port of a URL; None for a URL without a host."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
@@ -55,7 +55,10 @@ def parse_url_origin(url: str) -> tuple[str, str, int | None] | None:
 
 
 def have_same_origin(first_url: str, second_url: str) -> bool:
-    """Whether a token for one url may be sent to the other."""
+    """Whether two URLs have the same scheme, host and port.
+
+    Only then may a token for one be sent to the other.
+    """
     return parse_url_origin(first_url) is not None and parse_url_origin(
         first_url
     ) == parse_url_origin(second_url)

@@ -1,4 +1,4 @@
-"""Texts of a server with a secret in them: they print masked, and are compared and sent whole."""
+"""How a server's text with a secret in it is masked, and who may use the original."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 # that server, and the link to a next page. An id that is masked is no id: a call that answered one
 # is unknown.
 class MaskedText(str):
-    """A server's text with secrets masked in it; every reader of the text sees the mask.
+    """A server's text with secrets masked; as a str it is the masked text.
 
-    `original` is what the server answered. Only a comparison at a secret place, a request back to
-    the same server and the link to a list's next page may use it, by `unmask_value`.
+    `original` is what the server answered. Only a comparison at a secret field, a request to
+    the same server and the link to a list's next page may use it, through `unmask_value`.
     """
 
     __slots__ = ("original",)
@@ -20,18 +20,18 @@ class MaskedText(str):
 
     @classmethod
     def from_original(cls, masked: str, original: Any) -> MaskedText:
-        """The text to show of an original, which is a text or a number."""
+        """A masked text with its original, which is a text or a number."""
         result = cls(masked)
         result.original = original
         return result
 
     def __reduce__(self) -> Any:
-        """A copy or a serialised form is the masked text alone."""
+        """Copies and pickles are the masked text alone, without the original."""
         return str, (str(self),)
 
 
 def unmask_value(value: Any) -> Any:
-    """A JSON value with every masked text, keys included, as the server answered it."""
+    """A JSON value with every masked text, in keys as well, replaced by its original."""
     if isinstance(value, MaskedText):
         return value.original
     if type(value) is dict:
@@ -42,7 +42,7 @@ def unmask_value(value: Any) -> Any:
 
 
 def contains_masked_text(value: Any) -> bool:
-    """Whether a JSON value has a masked text in it, keys included."""
+    """Whether a JSON value contains a masked text, also as a key."""
     if isinstance(value, dict):
         return any(
             contains_masked_text(key) or contains_masked_text(inner) for key, inner in value.items()

@@ -1,6 +1,6 @@
-"""Secret marks: which fields of which kind hold secrets, as one value made from the schemas.
+"""Which fields of an object are secret: by its kind's schema, its manifest and its record.
 
-Beside what the schemas say of a kind, single objects have secret fields that their manifests name
+Beside the fields that schemas mark, single objects have secret fields that their manifests name
 (`lifecycle.sensitive`) or that are recorded as secrets.
 """
 
@@ -17,11 +17,11 @@ from synapse_apply.model.frozen import frozen
 
 @frozen
 class SpecMarks:
-    """The secret fields of the objects that are alike in the selector; as of KindMarks.
+    """The secret fields of objects with the same value of the selector (see KindMarks).
 
-    `secret_paths` is None where nothing is known of such objects. `open_paths` are described and no
-    secret. `named` are secret fields of one object alone: of a map there, everything below;
-    `above_named` are the places above them.
+    `secret_paths` is None where they are not known, so that all are secret. `open_paths` are
+    described and not secret. `named` are secret fields of one object alone, with everything below
+    them; `above_named` are the paths above these.
     """
 
     container: str
@@ -32,12 +32,12 @@ class SpecMarks:
     above_named: frozenset[Path] = frozenset()
 
     def with_named(self, paths: frozenset[Path]) -> SpecMarks:
-        """The same marks and those of one object."""
+        """A copy with the secret fields of one object."""
         above = frozenset(path[:end] for path in paths for end in range(1, len(path)))
         return replace(self, named=paths, above_named=above)
 
     def is_secret(self, path: Path) -> bool:
-        """Whether the field at this path (relative to spec), or one it stands in, is secret."""
+        """Whether the field at a path (relative to spec), or one that contains it, is secret."""
         if self.named and any(path[:end] in self.named for end in range(1, len(path) + 1)):
             return True
         if path in self.open_paths or len(path) < 2 or path[0] != self.container:
@@ -49,11 +49,17 @@ class SpecMarks:
         return _is_at_or_below(path, self.secret_paths)
 
     def has_named_below(self, path: Path) -> bool:
-        """Whether a named field lies below: what stands here and is no map may hold its value."""
+        """Whether a named field is below a path.
+
+        A scalar or list at the path may then hold its value.
+        """
         return path in self.above_named
 
     def is_map_one_secret(self, path: Path) -> bool:
-        """Whether a map at this path is one secret (`credentials`), not a map of secrets."""
+        """Whether a map at a path is one secret as a whole (`credentials`).
+
+        Otherwise a map is searched for secrets.
+        """
         return self.secret_paths is not None and path in self.secret_paths
 
 
@@ -79,7 +85,7 @@ class KindMarks:
     )
 
     def select_spec_marks(self, spec: Mapping[str, Any]) -> SpecMarks:
-        """The marks of one object."""
+        """The marks of an object, by its value of the selector; cached for each value."""
         value = spec.get(self.selector)
         if not isinstance(value, str) or value not in self.secret_paths_by_value:
             return SpecMarks(self.container)
@@ -98,18 +104,18 @@ class KindMarks:
 
 
 def _is_at_or_below(path: Path, roots: frozenset[Path]) -> bool:
-    """As `is_at_or_below`, most often by one look."""
+    """As `is_at_or_below`, with a short cut for a path that is one of the roots."""
     return path in roots or (bool(roots) and is_at_or_below(path, roots))
 
 
 @frozen
 class NamedSecrets:
-    """Secret fields of single objects, by the ways in which an object is recognised.
+    """Secret fields of single objects, by how an object is identified.
 
-    `by_id` goes by (kind, API version, remote id), `by_key` by (kind, natural key). `anywhere` are
-    those of declared objects whose natural key is not known before they are found, by kind.
-    Of the object at `address`, where that is given, its own and those of its id count, so that no
-    other one with the same key lends it any.
+    `by_id` is keyed by (kind, API version, remote id), `by_key` by (kind, natural key). `anywhere`
+    has those of declared objects whose natural key is not known before they are read, by kind. With
+    `address`, only the fields of that address and those of the object's id count, so that no other
+    object with the same natural key adds any.
     """
 
     by_address: Mapping[Address, frozenset[Path]] = field(default_factory=dict)
@@ -121,7 +127,7 @@ class NamedSecrets:
     def collect_secret_paths(
         self, kind: str, api: str, remote_id: str, keys: Iterable[str]
     ) -> frozenset[Path]:
-        """The secret fields of one live object."""
+        """The secret paths of a live object; `keys` are its natural keys."""
         own = self.by_id.get((kind, api, remote_id), frozenset())
         if self.address is not None:
             return own | self.by_address.get(self.address, frozenset())
@@ -143,12 +149,12 @@ class SecretMarks:
     named: NamedSecrets | None = None
 
     def is_secret(self, kind: str, spec: Mapping[str, Any], path: Path) -> bool:
-        """Whether this field may hold a secret and must never be shown."""
+        """Whether a field may hold a secret, so that it must not be shown."""
         marks = self.select_for_object(kind, spec)
         return marks is not None and marks.is_secret(path)
 
     def with_address(self, address: Address) -> SecretMarks:
-        """The marks for what is found under this address."""
+        """A copy for reading the object of one address."""
         if self.named is None:
             return self
         return replace(self, named=replace(self.named, address=address))
@@ -161,7 +167,7 @@ class SecretMarks:
         remote_id: str = "",
         keys: Iterable[str] = (),
     ) -> SpecMarks | None:
-        """The marks of one object; None where it has no secret field."""
+        """The marks of an object; None where it has no secret field."""
         of_kind = self.kinds.get(kind)
         named = (
             self.named.collect_secret_paths(kind, api, remote_id, keys)

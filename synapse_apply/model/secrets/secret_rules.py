@@ -1,7 +1,7 @@
-"""Which variables and files a `valueFrom` may read: one rule for the static check and the read.
+"""Which variables and files `valueFrom` may read; used by the check of manifests and by the read.
 
-A manifest of a pull request must not be able to print or send a secret of the CI job that plans
-it, so what such jobs are given is never readable, whatever an allow-list says.
+A manifest in a pull request must not be able to print or send a secret of the CI job that plans
+it, so the tokens of such jobs are never readable, whatever an allow-list says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from synapse_apply.model.frozen import frozen
 
-# Compared with the variable's name in upper case: on Windows names have no case of their own.
+# Compared with the name in upper case: on Windows, names of variables are case-insensitive.
 FORBIDDEN_ENV = (
     "SYNAPSE_*",  # our own tokens, host, state key and state URL
     "ACTIONS_*",  # GitHub Actions: run-time, cache and OIDC tokens
@@ -45,7 +45,7 @@ FORBIDDEN_ENV = (
     "TRAVIS_*TOKEN*",
 )
 
-# Never a secret's home, listed or not: our state and its key; the credentials of a checkout; the
+# Never readable, listed or not: our state and its key, the credentials of a checkout, the
 # login of the vendor's tools.
 FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 
@@ -54,33 +54,35 @@ FORBIDDEN_FOLDERS = (".synapse-apply", ".git", ".synapse")
 # prod's token to staging's backend.
 @frozen
 class ReservedVariables:
-    """What the targets of a project take their own credentials from, which no manifest may read.
+    """The variables and files of the targets' own credentials, which no manifest may read.
 
-    `variables` (in upper case) and `files` (as the project file writes them) each to the setting
-    that names them.
+    `variables` (in upper case) and `files` (as written in the project file) are each mapped to the
+    path of the setting that names them.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
     def merge_with(self, other: ReservedVariables) -> ReservedVariables:
-        """What either reserves."""
+        """The variables and files that either reserves; own settings win."""
         return ReservedVariables(
             {**other.variables, **self.variables}, {**other.files, **self.files}
         )
 
     def find_setting_by_variable(self, name: str) -> str:
-        """The setting that names this variable; "" where none does."""
+        """The path of the setting that names a variable; "" for none."""
         return self.variables.get(name.upper(), "")
 
     def find_setting_by_file(self, path: str, root: Path) -> str:
-        """The setting that names this file or what it is kept beside; "" where none does.
+        """The path of the setting that names a file, or a file beside it; "" for none.
 
-        By its text alone, as `is_file_allowed`: who reads asks again with the resolved path.
+        By the path's text alone, as in `is_file_allowed`: the reader checks the resolved path
+        again.
         """
         normalized_path = str(_normalize_path(path, root))
         for name, setting in self.files.items():
             reserved_path = str(_normalize_path(name, root))
+            # SQLite keeps `-wal` and `-journal` beside a database, and we keep `.lock` and `.key`.
             if normalized_path == reserved_path or normalized_path.startswith(
                 (f"{reserved_path}.", f"{reserved_path}-")
             ):
@@ -112,8 +114,8 @@ def is_file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     """Whether `valueFrom: {file: ...}` may name this path, by its text alone.
 
     `path` is relative to `root` or absolute; `allow_files` are exact names of files, most of them
-    outside the project, relative to `root` or absolute. Nothing is read, so links are not seen:
-    who reads asks again with the resolved path.
+    outside the project, relative to `root` or absolute. Links are not followed here:
+    the reader checks the resolved path again.
     """
     if not path or "\0" in path:
         return False
