@@ -87,12 +87,12 @@ if TYPE_CHECKING:
 )
 @add_removed_option(
     "--preflight",
-    "plan has no --preflight: run `synapse-apply doctor` before it. It makes the same checks and "
+    "plan has no --preflight: run `doctor` before it. It makes the same checks and "
     "exits with 1 where one finds a problem.",
 )
 @add_removed_option(
     "--refresh-only",
-    "plan has no --refresh-only: `synapse-apply drift` shows only what was changed outside, with "
+    "plan has no --refresh-only: `drift` shows only what was changed outside, with "
     "the same --only, --exclude, --json, --report and --detailed-exitcode.",
 )
 @options.add_parallelism_option

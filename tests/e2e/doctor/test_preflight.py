@@ -24,7 +24,7 @@ def test_a_plan_names_doctor(site: Site) -> None:
     """`plan --preflight` was the same checks: a usage error, before anybody is asked."""
     site.requests()
     done = site.run("plan --preflight", 64)
-    assert "run `synapse-apply doctor` before it" in done.stderr
+    assert "run `doctor` before it" in done.stderr
     assert site.requests() == {}
 
 

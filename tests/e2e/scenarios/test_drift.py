@@ -231,7 +231,7 @@ def test_the_same_under_its_name_elsewhere(applied: Workplace, server: Server) -
     """Neither plan nor apply has Terraform's option: both name this command, and ask nobody."""
     server.call("DELETE", "_emulator/requests/")
     ran = applied.plan("--refresh-only", "--detailed-exitcode", code=64)
-    assert "`synapse-apply drift` shows only what was changed outside" in ran.err
+    assert "`drift` shows only what was changed outside" in ran.err
     ran = applied.apply("--refresh-only", code=64)
     assert "drift that is recorded would never be shown again" in ran.err
     asked = server.call("GET", "_emulator/requests/")["counts"]
