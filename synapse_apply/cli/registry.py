@@ -183,7 +183,6 @@ ENVIRONMENT = (
     ("SYNAPSE_APPLY_HOSTS", "hosts a token may go to: host[:port], comma-separated"),
     ("SYNAPSE_APPLY_STATE_KEY", "key of digests and signatures: base64 of at least 32 bytes"),
     ("SYNAPSE_APPLY_STATE_KEY_<TARGET>", "the same for one target: ..._PROD_EU of prod-eu"),
-    ("SYNAPSE_APPLY_CACHE=off", "read packages anew, and keep nothing of what they hold"),
     ("SYNAPSE_APPLY_PARALLELISM", "default of --parallelism"),
     ("SYNAPSE_APPLY_INPUT=0", "never ask, even on a terminal"),
     ("SYNAPSE_APPLY_IN_AUTOMATION", "set: no hints about what to do next"),

@@ -32,7 +32,7 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
     """Check every target, or the one that was named; InputError for what hides all the rest."""
     project = configuration.load_project(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
-    sources = PackageSources(project, environ=invocation.environ, should_lint=True)
+    sources = PackageSources(project, should_lint=True)
     target_manifests, findings = validate_manifests(
         project,
         targets,
@@ -63,5 +63,4 @@ def validate(invocation: Invocation, *, every_target: bool = True) -> Validation
             entry.with_strict_severity() if invocation.strict else entry for entry in lint_findings
         )
     )
-    sources.save_digests()
     return ValidationResult(tuple(unique_findings), counts)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.file_stamp import FileStamp
+from synapse_apply.packages.zip_stamps import FileStamp
 
 BLOCK = 1024 * 1024
 EXECUTABLE_SUFFIX = " x"
@@ -34,14 +34,12 @@ class PackageFile:
 
     `path` is relative to the package's root, in NFC, with forward slashes; `size` is in bytes as
     the source states it; `blocks` opens and reads the content (UnreadableError if it cannot).
-    `stamp` is set for a file on disk only.
     """
 
     path: str
     is_executable: bool
     size: int
     blocks: Callable[[], Iterator[bytes]]
-    stamp: FileStamp | None = None
 
 
 @frozen
@@ -51,18 +49,6 @@ class FileContent:
     sha256: str
     size: int
     is_pointer: bool = False
-
-
-class ContentCache(Protocol):
-    """Remembers the content of files that were hashed before."""
-
-    def find_content(self, entry: PackageFile) -> FileContent | None:
-        """The remembered content; None if it is unknown or the file may have changed since."""
-        ...
-
-    def store_content(self, entry: PackageFile, content: FileContent) -> None:
-        """Remember the content of a file that was hashed just now."""
-        ...
 
 
 class ContentWatcher(Protocol):
@@ -86,14 +72,14 @@ class GatheredFiles:
     """The files of a source before they are read.
 
     `excluded` has (path, rule) of what is left out, a folder's path with a slash at its end;
-    `findings` the errors; `zip_file` the zip on disk that contains all entries, None for other
-    sources; `ignore_files` the texts of the ignore files at the root, by name.
+    `findings` the errors; `zip_stamp` is set where all entries are in one zip on disk;
+    `ignore_files` the texts of the ignore files at the root, by name.
     """
 
     entries: list[PackageFile] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Diagnostic] = field(default_factory=list)
-    zip_file: PackageFile | None = None
+    zip_stamp: FileStamp | None = None
     ignore_files: dict[str, str] = field(default_factory=dict)
 
 
@@ -130,13 +116,11 @@ def compute_package_digest(files: Mapping[str, str]) -> str:
 def hash_and_measure_files(
     entries: list[PackageFile],
     write: Callable[[PackageFile, Iterator[bytes]], None] | None = None,
-    cache: ContentCache | None = None,
     watcher: ContentWatcher | None = None,
 ) -> MeasuredPackage:
     """Read each file once and hash it; errors are collected in `findings`.
 
-    `write` gets the blocks that are hashed and must consume them. A file known to `cache` is not
-    read, unless `write` or `watcher` needs its content.
+    `write` gets the blocks that are hashed and must consume them.
     """
     measured = MeasuredPackage()
     for entry in entries:
@@ -145,11 +129,7 @@ def hash_and_measure_files(
         )
         block_writer = write if file_watcher is None else _collect_blocks_for_watcher(file_watcher)
         try:
-            content = cache.find_content(entry) if cache and block_writer is None else None
-            if content is None:
-                content = read_and_hash_file(entry, block_writer)
-                if cache is not None:
-                    cache.store_content(entry, content)
+            content = read_and_hash_file(entry, block_writer)
         except UnreadableError as problem:
             measured.findings.append(problem.finding)
             continue

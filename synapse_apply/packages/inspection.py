@@ -17,7 +17,6 @@ from synapse_apply.packages.content import (
     compute_package_digest,
     hash_and_measure_files,
 )
-from synapse_apply.packages.digest_cache import DigestCache
 from synapse_apply.packages.entry_names import describe_windows_name_fault, format_printable
 from synapse_apply.packages.source.open_source import (
     CONFIG_FILES,
@@ -25,6 +24,7 @@ from synapse_apply.packages.source.open_source import (
     open_source,
     read_config_text,
 )
+from synapse_apply.packages.zip_stamps import ZipStamps
 from synapse_apply.packages.zip_writer import write_reproducible_zip
 
 MAX_SIZE = 4 * 1024**3
@@ -53,10 +53,10 @@ def read_source_as_package(
     finding_context: Mapping[str, Any] | None = None,
     allow_files: Sequence[str] = (),
     warn: Callable[[Diagnostic], None] | None = None,
-    digests: DigestCache | None = None,
+    zip_stamps: ZipStamps | None = None,
     watcher: ContentWatcher | None = None,
 ) -> Package:
-    """Read and hash a source as it is now; files known to `digests` are not read.
+    """Read and hash a source as it is now; a zip is remembered in `zip_stamps`.
 
     `root` is the project's folder; `max_size` is in bytes; `finding_context` has fields that are
     set on each finding (address, position, target, ...); `allow_files` are sources that may be
@@ -64,13 +64,12 @@ def read_source_as_package(
     A `published` source has no digest and no files. InputError has all errors of the source.
     """
     finding_fields = {"position": source.position} | dict(finding_context or {})
+    read_at = zip_stamps.read_clock() if zip_stamps is not None else 0
     try:
         with open_source(source, root, allow_files) as gathered:
             if watcher is not None:
                 watcher.begin_package(gathered)
-            measured = measure_or_raise_all_errors(
-                gathered, max_size, source, digests=digests, watcher=watcher
-            )
+            measured = measure_or_raise_all_errors(gathered, max_size, source, watcher=watcher)
     except InputError as problem:
         raise InputError(
             *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
@@ -79,6 +78,8 @@ def read_source_as_package(
         for finding in iter_package_warnings(source, measured, is_linted=watcher is not None):
             warn(finding.with_changes(**finding_fields))
     digest = compute_package_digest(measured.files) if measured.files else ""
+    if zip_stamps is not None and gathered.zip_stamp is not None:
+        zip_stamps.add_zip(gathered.zip_stamp, digest, read_at)
     return Package(digest, measured.files, measured.size, source)
 
 
@@ -113,13 +114,11 @@ def measure_or_raise_all_errors(
     max_size: int,
     source: PackageSource,
     out: IO[bytes] | None = None,
-    digests: DigestCache | None = None,
     watcher: ContentWatcher | None = None,
 ) -> MeasuredPackage:
     """Hash and measure the files, and write them to `out` as a zip, if given.
 
-    InputError has all errors of the source, the size limit in bytes included. A file known to
-    `digests` is not read, unless `out` or `watcher` needs its content.
+    InputError has all errors of the source, the size limit in bytes included.
     """
     findings = [*gathered.findings, *_find_size_errors(gathered, max_size, source)]
     # An entry of a zip that was refused is never unpacked, and an incomplete zip is never written.
@@ -131,11 +130,7 @@ def measure_or_raise_all_errors(
     elif sum(entry.size for entry in gathered.entries) > max_size:
         measured = MeasuredPackage()
     else:
-        measured = (
-            digests.measure_gathered(gathered, watcher)
-            if digests
-            else hash_and_measure_files(gathered.entries, watcher=watcher)
-        )
+        measured = hash_and_measure_files(gathered.entries, watcher=watcher)
     findings += measured.findings
     if findings:
         raise InputError(*findings)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from synapse_apply.model.errors import InputError
 
 
-# A 1 GiB zip was read three times and written once; this way it is read once. The last bytes are
+# A 1 GiB zip was read three times and written once; this way it is read twice. The last bytes are
 # given out only when all of them had the planned digest. A zip that was written within 2 s before
 # the plan is copied instead, because its time could not show another write.
 class OriginalFile(io.RawIOBase):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -16,12 +17,11 @@ from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.model.resource import Package
 from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
 from synapse_apply.packages.diff import compare_files
-from synapse_apply.packages.digest_cache import DigestCache
-from synapse_apply.packages.file_stamp import build_file_stamp
 from synapse_apply.packages.inspection import MAX_SIZE, measure_or_raise_all_errors
 from synapse_apply.packages.original import OriginalFile
 from synapse_apply.packages.source.open_source import FILE, PUBLISHED, open_source, open_zip_source
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
+from synapse_apply.packages.zip_stamps import ZipStamps, build_file_stamp
 
 _LARGE_FILE_FOLDER = Path("/var/tmp")  # noqa: S108 - the files in it have no name
 
@@ -30,7 +30,8 @@ class SourcePackages:
     """The `Packages` port (model/ports.py) over the sources of one plan; safe for many threads.
 
     `packages` are the planned ones, `root` is the project's folder, `scratch` the folder for
-    temporary files (None: TMPDIR, else a folder on a disk). `digests` is the cache of the plan.
+    temporary files (None: TMPDIR, else a folder on a disk). `zip_stamps` are the zips that the
+    plan read.
     """
 
     def __init__(
@@ -41,23 +42,23 @@ class SourcePackages:
         scratch: Path | None = None,
         max_size: int = MAX_SIZE,
         allow_files: Sequence[str] = (),
-        digests: DigestCache | None = None,
+        zip_stamps: ZipStamps | None = None,
     ) -> None:
         self._packages = dict(packages)
         self._root = root
         self._scratch = scratch or find_folder_for_large_files()
         self._max_size = max_size
         self._allow_files = tuple(allow_files)
-        self._digests = digests
+        self._zip_stamps = zip_stamps or ZipStamps()
 
     @contextmanager
     def open_package(self, address: Address) -> Iterator[Any]:
         """The zip as a file at its first byte, whose content has the planned digest.
 
-        A zip that is unchanged since it was hashed for the plan is opened itself, and hashed again
-        while it is read: its last byte is given only if all bytes are the planned ones. Any other
-        source is written to a private temporary file (0600, without a name if possible), which is
-        verified before it is handed out. So nothing can change between the check and the upload.
+        A zip that is unchanged since it was read for the plan is opened itself, and hashed before
+        and while it is read: its last byte is given only if all bytes are the planned ones. Any
+        other source is written to a private temporary file (0600, without a name if possible) and
+        verified before it is handed out. So nothing can change between check and upload.
         InputError if the source changed or cannot be read; for an original also while it is read.
         """
         package = self._packages.get(address)
@@ -79,19 +80,23 @@ class SourcePackages:
     def _open_original_if_planned(self, address: Address, package: Package) -> OriginalFile | None:
         """The zip itself, open, if its bytes are known to have the planned content; else None."""
         source = package.source
-        if self._digests is None or source.kind != FILE or source.ref:
+        if source.kind != FILE or source.ref:
             return None
         try:
             file = open_zip_source(source, self._root, self._allow_files)
         except InputError:
             return None  # the copy, which follows, reports the error with its position
         stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
-        zip_content = self._digests.find_zip_content(stamp)
-        if zip_content is None or compute_package_digest(zip_content.files) != package.digest:
+        sha256 = None
+        if self._zip_stamps.has_content(stamp, package.digest):
+            with suppress(OSError):
+                sha256 = _hash_to_end(file)
+        # What was written meanwhile has other times by now, and what was hashed is not the plan's.
+        if sha256 is None or build_file_stamp(file.name, os.fstat(file.fileno())) != stamp:
             file.close()
             return None
         return OriginalFile(
-            file, stamp.size, zip_content.sha256, _build_changed_while_read_error(address, package)
+            file, stamp.size, sha256, _build_changed_while_read_error(address, package)
         )
 
     def _copy_planned_content(self, copy: BinaryIO, address: Address, package: Package) -> None:
@@ -113,6 +118,14 @@ class SourcePackages:
                 )
         with open_source(source, self._root, self._allow_files) as gathered:
             return measure_or_raise_all_errors(gathered, self._max_size, source, copy)
+
+
+def _hash_to_end(file: BinaryIO) -> str:
+    """The SHA-256 of what is left of a file, in hex; OSError if it cannot be read."""
+    file_hash = hashlib.sha256()
+    while block := file.read(BLOCK):
+        file_hash.update(block)
+    return file_hash.hexdigest()
 
 
 # /tmp is memory on many systems, so large files go to /var/tmp unless TMPDIR says otherwise.

@@ -30,15 +30,15 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.package_sources import PackageSources, SourceContent
 
 if TYPE_CHECKING:
-    from synapse_apply.packages.digest_cache import DigestCache
     from synapse_apply.packages.source.git import GitCommit
+    from synapse_apply.packages.zip_stamps import ZipStamps
 
 
 @frozen
 class DeclaredTarget:
     """What one target declares; with an error among the diagnostics it must not be used.
 
-    `source_contents` is what its package sources held, `digests` what is known of files on disk,
+    `source_contents` is what its package sources held, `zip_stamps` the zips among them,
     `commit` whose manifests they are where it is not the checkout.
     """
 
@@ -48,7 +48,7 @@ class DeclaredTarget:
     diagnostics: tuple[Diagnostic, ...]
     source_contents: tuple[SourceContent, ...] = ()
     commit: GitCommit | None = None
-    digests: DigestCache | None = None
+    zip_stamps: ZipStamps | None = None
 
 
 def load_project(invocation: Invocation) -> Project:
@@ -166,9 +166,7 @@ def read_declared_target(
     command line.
     """
     commit = _resolve_commit(project, invocation.as_of) if invocation.as_of else None
-    sources = PackageSources(
-        project, known_contents, commit.id if commit else "", invocation.environ
-    )
+    sources = PackageSources(project, known_contents, commit.id if commit else "")
     reader = sources.build_config_reader(target)
     with _open_committed_folder(commit) if commit else nullcontext() as committed_folder:
         manifests = load_target_manifests(
@@ -182,7 +180,7 @@ def read_declared_target(
     declared_target = inspect_packages(target, manifests, sources)
     findings = (*project.findings, *declared_target.diagnostics)
     return replace(
-        declared_target, diagnostics=findings, commit=commit, digests=sources.save_digests()
+        declared_target, diagnostics=findings, commit=commit, zip_stamps=sources.zip_stamps
     )
 
 

@@ -15,11 +15,10 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Package, PackageSource
+from synapse_apply.packages.zip_stamps import ZipStamps
 
 if TYPE_CHECKING:
-    from synapse_apply.packages.digest_cache import DigestCache
     from synapse_apply.packages.lint import PackageLint
-    from synapse_apply.workspace.digest_cache import DigestCacheFile
 
 _SourceKey = tuple[PackageSource, tuple[str, ...]]
 
@@ -53,9 +52,8 @@ class PackageCarrier:
 class PackageSources:
     """The package sources of a project. What `known_contents` has is not read again.
 
-    With `ref` folders and zips are read as that Git ref has them. `environ` says whether what
-    files held is kept for the next run. With `should_lint` packages are checked while they are
-    read.
+    With `ref` folders and zips are read as that Git ref has them. With `should_lint` packages are
+    checked while they are read. `zip_stamps` are the zips that were read.
     """
 
     def __init__(
@@ -63,7 +61,6 @@ class PackageSources:
         project: Project,
         known_contents: Iterable[SourceContent] = (),
         ref: str = "",
-        environ: Mapping[str, str] | None = None,
         *,
         should_lint: bool = False,
     ) -> None:
@@ -71,8 +68,7 @@ class PackageSources:
         self._should_lint = should_lint
         self._flaws: dict[_SourceKey, list[PackageFlaw]] = {}
         self._ref = ref
-        self._environ = environ
-        self._digest_cache: DigestCacheFile | None = None
+        self.zip_stamps = ZipStamps()
         self._known_contents = {content.source: content for content in known_contents}
         self._configs: dict[_SourceKey, ConfigText | None] = {}
         self._packages: dict[_SourceKey, tuple[Package | None, list[Diagnostic]]] = {}
@@ -111,10 +107,6 @@ class PackageSources:
         return tuple(
             source for source, allowed_files in self._configs if allowed_files == target.allow_files
         )
-
-    def save_digests(self) -> DigestCache | None:
-        """Write down what files held; what is known of them, None where nobody was asked."""
-        return None if self._digest_cache is None else self._digest_cache.save_digests()
 
     def list_source_contents(self, target: Target) -> tuple[SourceContent, ...]:
         """All that one target asked for, for a plan that is to need no source again."""
@@ -164,12 +156,9 @@ class PackageSources:
 
     def _inspect_source(self, key: _SourceKey) -> tuple[Package | None, list[Diagnostic]]:
         from synapse_apply.packages.inspection import read_source_as_package
-        from synapse_apply.workspace.digest_cache import open_digest_cache
 
         findings: list[Diagnostic] = []
         source, allow_files = key
-        if self._digest_cache is None and self._environ is not None:
-            self._digest_cache = open_digest_cache(self._project, self._environ)
         if self._is_uncommitted_zip(source):
             return None, [_build_uncommitted_warning(source)]
         package_linter = build_package_linter(source) if self._should_lint else None
@@ -180,7 +169,7 @@ class PackageSources:
                 self._project.max_package_size,
                 allow_files=allow_files,
                 warn=findings.append,
-                digests=self._digest_cache.digests if self._digest_cache else None,
+                zip_stamps=self.zip_stamps,
                 watcher=package_linter,
             )
         except InputError as problem:

@@ -263,7 +263,7 @@ class TargetSession(OfflineTarget):
             self.project.root,
             max_size=max_size,
             allow_files=self.target.allow_files,
-            digests=self.declared_target.digests,
+            zip_stamps=self.declared_target.zip_stamps,
         )
 
     @cached_property

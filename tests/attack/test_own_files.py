@@ -357,18 +357,6 @@ def test_a_key_with_a_second_name_keeps_its_mode(site: Site) -> None:
     assert site.key.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("name", ["cache", "cache/digests"])
-def test_a_cache_that_is_a_link_is_not_believed(site: Site, name: str) -> None:
-    """Neither the folder nor the file; `validate`, which has no state, says so as well."""
-    (site.outside / "planted").mkdir()
-    (site.outside / "planted" / "digests").write_bytes(b"planted")
-    path = site.own / name
-    path.parent.mkdir(exist_ok=True)
-    path.symlink_to(site.outside / "planted" / ("digests" if path.name == "digests" else ""))
-    site.is_refused("validate", because="is a link")
-    site.is_refused("plan", because="is a link")
-
-
 @pytest.mark.parametrize("plant", [_folder_is_a_link, _state_is_committed])
 def test_doctor_says_it_in_a_row(site: Site, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, and what needs the folder is not checked."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from synapse_apply.files.checkout import read_submodule_paths
 from synapse_apply.packages.content import BLOCK, UnreadableError
 from synapse_apply.packages.entry_names import format_printable
-from synapse_apply.packages.file_stamp import build_file_stamp
 from synapse_apply.packages.source.tree import EntryKind, TreeEntry
 
 
@@ -50,8 +49,7 @@ class FolderTree:
         if not stat.S_ISREG(info.st_mode):
             return TreeEntry(path, EntryKind.SPECIAL)
         is_executable = bool(info.st_mode & stat.S_IXUSR)
-        stamp = build_file_stamp(f"{self._top}/{path}", info)
-        return TreeEntry(path, EntryKind.FILE, info.st_size, is_executable, stamp=stamp)
+        return TreeEntry(path, EntryKind.FILE, info.st_size, is_executable)
 
     def read_link_target(self, link: TreeEntry) -> str:
         """The target of a link as it is written."""

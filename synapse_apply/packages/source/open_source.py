@@ -13,8 +13,7 @@ from typing import BinaryIO, NamedTuple, NoReturn
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
-from synapse_apply.packages.content import BLOCK, GatheredFiles, PackageFile, UnreadableError
-from synapse_apply.packages.file_stamp import build_file_stamp
+from synapse_apply.packages.content import GatheredFiles, UnreadableError
 from synapse_apply.packages.ignore import IgnoreRules
 from synapse_apply.packages.source.folder import FolderTree
 from synapse_apply.packages.source.git import GitTree, read_committed_file, resolve_commit
@@ -25,6 +24,7 @@ from synapse_apply.packages.source.tree import (
     read_small_text_file,
 )
 from synapse_apply.packages.source.zip_archive import gather_zip, open_zip
+from synapse_apply.packages.zip_stamps import build_file_stamp
 
 CONFIG_FILES = ("config.yaml", "synapse.yaml")
 
@@ -47,32 +47,14 @@ def open_source(
         ):
             gathered = gather_zip(archive, source.path)
             # A zip at a Git ref is in memory and has no file on disk to be recognised by.
-            gathered.zip_file = None if source.ref else _build_zip_entry(source, file)
+            if not source.ref:
+                gathered.zip_stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
             yield gathered
     elif source.kind in (FOLDER, GIT):
         with _open_folder_or_git_tree(source, root, allow_files) as tree:
             yield gather_tree(tree)
     else:
         yield GatheredFiles()
-
-
-def _build_zip_entry(source: PackageSource, file: BinaryIO) -> PackageFile:
-    """The zip file itself as an entry; its reads do not move the position of the open file."""
-    stamp = build_file_stamp(file.name, os.fstat(file.fileno()))
-
-    def read_blocks() -> Iterator[bytes]:
-        offset = 0
-        try:
-            while block := os.pread(file.fileno(), BLOCK, offset):
-                offset += len(block)
-                yield block
-        except OSError as problem:
-            reason = f"{source.path}: {problem.strerror}."
-            raise UnreadableError("Package file cannot be read", reason) from None
-
-    return PackageFile(
-        source.path, is_executable=False, size=stamp.size, blocks=read_blocks, stamp=stamp
-    )
 
 
 class SourceConfigText(NamedTuple):

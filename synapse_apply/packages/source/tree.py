@@ -16,7 +16,6 @@ from synapse_apply.packages.entry_names import (
     iter_name_errors,
     normalize_path,
 )
-from synapse_apply.packages.file_stamp import FileStamp
 from synapse_apply.packages.ignore import NEVER_PACKAGED, IgnoreRules, TooManyPatternsError
 
 _MAX_IGNORE_BYTES = 1024 * 1024
@@ -37,7 +36,7 @@ class EntryKind(Enum):
 class TreeEntry:
     """An entry of a tree; `path` is spelled as in the tree, `size` is in bytes.
 
-    `key` is for the tree's own use (a blob id); `stamp` is set for a file on disk only.
+    `key` is for the tree's own use (a blob id).
     """
 
     path: str
@@ -45,7 +44,6 @@ class TreeEntry:
     size: int = 0
     is_executable: bool = False
     key: str = ""
-    stamp: FileStamp | None = None
 
 
 class SourceTree(Protocol):
@@ -144,9 +142,10 @@ def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFi
         gathered.findings.append(file_or_finding)
         return
     file = file_or_finding
-    name, stamp = normalize_path(node.path), file.stamp
     gathered.entries.append(
-        PackageFile(name, file.is_executable, file.size, lambda: tree.blocks(file), stamp)
+        PackageFile(
+            normalize_path(node.path), file.is_executable, file.size, lambda: tree.blocks(file)
+        )
     )
 
 

@@ -15,9 +15,9 @@ from unit.packages.trees import ZIP, change_unseen, make_zip
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
-from synapse_apply.packages.digest_cache import DigestCache
 from synapse_apply.packages.inspection import read_source_as_package
 from synapse_apply.packages.upload import SourcePackages
+from synapse_apply.packages.zip_stamps import ZipStamps
 
 RELEASE = Address("release", "x@1")
 BLOCK = 1000
@@ -37,10 +37,9 @@ def packages(zipped: Path) -> SourcePackages:
 
 def planned(root: Path, seconds: float) -> SourcePackages:
     """The packages of a plan made so many seconds from now, without a place for copies."""
-    digests = DigestCache()
-    package = read_source_as_package(ZIP, root, digests=digests)
-    digests.commit_pending(root.stat().st_dev, time.time_ns() + int(seconds * 1e9))
-    return SourcePackages({RELEASE: package}, root, scratch=root / "none", digests=digests)
+    stamps = ZipStamps(lambda: time.time_ns() + int(seconds * 1e9))
+    package = read_source_as_package(ZIP, root, zip_stamps=stamps)
+    return SourcePackages({RELEASE: package}, root, scratch=root / "none", zip_stamps=stamps)
 
 
 def test_the_zip_itself_is_handed_out(zipped: Path, packages: SourcePackages) -> None:

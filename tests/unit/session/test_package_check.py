@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,16 +13,8 @@ from unit.session.packages_that_are_bad import BAD, CONFIG, GITHUB, GOOD, RANDOM
 from synapse_apply.cli.main import root
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.packages.rules import RULES_BY_ID
-from synapse_apply.model.resource import PackageSource
 from synapse_apply.operations import package
-from synapse_apply.packages.content import (
-    FileContent,
-    GatheredFiles,
-    PackageFile,
-    hash_and_measure_files,
-)
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.package_sources import build_package_linter
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -215,29 +207,3 @@ def test_the_command_is_listed() -> None:
     """`package check`, beside the others."""
     group = root.get_command(None, "package")  # type: ignore[arg-type]
     assert "check" in group.list_commands(None)  # type: ignore[union-attr,arg-type]
-
-
-def test_what_is_remembered_of_a_file_does_not_hide_what_is_in_it() -> None:
-    """A file that is to be looked into is read though its digest is known; others are not."""
-
-    class Knowing:
-        def find_content(self, entry: PackageFile) -> FileContent:
-            return FileContent("0" * 64, entry.size)
-
-        def store_content(self, entry: PackageFile, content: FileContent) -> None: ...
-
-    read = []
-
-    def entry(path: str, data: bytes) -> PackageFile:
-        def blocks() -> Iterator[bytes]:
-            read.append(path)
-            yield data
-
-        return PackageFile(path, is_executable=False, size=len(data), blocks=blocks)
-
-    lint = build_package_linter(PackageSource("folder", "yolo"))
-    entries = [entry("a.py", f'K = "{GITHUB}"\n'.encode()), entry("large.txt", b"x" * 600_000)]
-    lint.begin_package(GatheredFiles(entries))
-    hash_and_measure_files(entries, cache=Knowing(), watcher=lint)
-    assert read == ["a.py"]
-    assert "package:secret" in {flaw.rule for flaw in lint.list_flaws()}
