@@ -1,7 +1,7 @@
 """Plan and apply for a Synapse backend kept as YAML in Git.
 
-The library is the product: the command line is a thin face over `synapse_apply.operations`. What
-stands here is imported when it is first used, so `import synapse_apply` costs nothing.
+`open_target` gives a target as an object that does what the command line does (docs/library.md).
+What stands here is imported when it is first used, so `import synapse_apply` costs nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ from warnings import warn
 
 if TYPE_CHECKING:
     from synapse_apply.client import BackendClient, ClientError
+    from synapse_apply.library import OpenTarget, open_target
+    from synapse_apply.model.drift import Drift
     from synapse_apply.model.errors import RemoteError, SynapseApplyError
+    from synapse_apply.model.plan import Plan
+    from synapse_apply.model.report import Report
     from synapse_apply.operations.apply import apply, check
+    from synapse_apply.operations.apply_observer import ApplyObserver
+    from synapse_apply.operations.apply_saved import ApprovedPlans
+    from synapse_apply.operations.history import PastRun
     from synapse_apply.operations.plan import plan
     from synapse_apply.operations.validate import validate
     from synapse_apply.planning.plan_input import PlanOptions
@@ -22,26 +29,19 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.target_session import open_context, open_state
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "BackendClient": "client",
-    "ClientError": "client",
-    "Invocation": "workspace.invocation",
-    "PlanOptions": "planning.plan_input",
-    "RemoteError": "model.errors",
-    "SilentProgress": "views.text.progress",
-    "SynapseApplyError": "model.errors",
-    "apply": "operations.apply",
-    "check": "operations.apply",
-    "open_context": "workspace.target_session",
-    "open_state": "workspace.target_session",
-    "plan": "operations.plan",
-    "validate": "operations.validate",
-}
-
-__all__ = ["BackendClient", "ClientError", "Invocation", "PlanOptions", "RemoteError",
+_HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_target",
+          "model.drift": "Drift", "model.errors": "RemoteError SynapseApplyError",
+          "model.plan": "Plan", "model.report": "Report", "operations.apply": "apply check",
+          "operations.apply_observer": "ApplyObserver", "operations.apply_saved": "ApprovedPlans",
+          "operations.history": "PastRun", "operations.plan": "plan",
+          "operations.validate": "validate", "planning.plan_input": "PlanOptions",
+          "views.text.progress": "SilentProgress", "workspace.invocation": "Invocation",
+          "workspace.target_session": "open_context open_state"}  # fmt: skip
+_HOME_BY_NAME = {name: home for home, names in _HOMES.items() for name in names.split()}
+__all__ = ["ApplyObserver", "ApprovedPlans", "BackendClient", "ClientError", "Drift", "Invocation",
+           "OpenTarget", "PastRun", "Plan", "PlanOptions", "RemoteError", "Report",
            "SilentProgress", "SynapseApplyError", "__version__", "apply", "check", "open_context",
-           "open_state", "plan", "validate"]  # fmt: skip
+           "open_state", "open_target", "plan", "validate"]  # fmt: skip
 _FORMER_NAMES = {"Choices": "PlanOptions", "Silent": "SilentProgress", "Where": "Invocation"}
 
 
@@ -50,9 +50,9 @@ def __getattr__(name: str) -> Any:
     if name in _FORMER_NAMES:
         warn(f"synapse_apply.{name} is now {_FORMER_NAMES[name]}", DeprecationWarning, stacklevel=2)
         name = _FORMER_NAMES[name]
-    if name not in _HOMES:
+    if name not in _HOME_BY_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOME_BY_NAME[name]}"), name)
 
 
 def __dir__() -> list[str]:

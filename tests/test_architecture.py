@@ -40,8 +40,19 @@ HOMES = {
     "starlette": set(),
     "uvicorn": set(),
 }
-# What several operations share; operations themselves do not import one another.
-SHARED_BY_OPERATIONS = {"dry_run", "saved_plan_file", "saved_plan_packages", "steps"}
+# What several operations share; operations themselves do not import one another. `plan` and `drift`
+# are what others begin with, `apply` how all that is approved is carried out.
+SHARED_BY_OPERATIONS = {
+    *("dry_run", "saved_plan", "saved_plan_file", "saved_plan_packages", "steps"),
+    *("plan", "plan_arguments", "preflight", "drift", "apply", "apply_observer"),
+}
+# Commands that are made of the library alone: what they are, and the flows that they share.
+MADE_OF_THE_LIBRARY = [
+    *(f"cli/commands/{name}.py" for name in ("apply", "drift", "history", "plan", "validate")),
+    "cli/commands/verify.py",
+    *(f"cli/flows/{name}.py" for name in ("apply_run", "approval", "command_target", "drift_run")),
+    *("cli/flows/plan_destination.py", "cli/texts/history.py"),
+]
 
 
 # Commands in what is printed name the target that was typed (model/command.py). These texts are made
@@ -116,6 +127,26 @@ def test_third_party_packages_have_one_home(path: Path) -> None:
         return
     for name in {name.split(".")[0] for name in imports(path)} & HOMES.keys():
         assert here in HOMES[name], f"{name} is imported outside {HOMES[name]}"
+
+
+@pytest.mark.parametrize("name", MADE_OF_THE_LIBRARY)
+def test_commands_use_the_library_and_nothing_below_it(name: str) -> None:
+    """What they do a script can do, by the same names; values and texts are everybody's."""
+    parts = {
+        imported.split(".")[1]
+        for imported in imports(PACKAGE / name)
+        if imported.startswith("synapse_apply.")
+    }
+    packages = {part for part in parts if (PACKAGE / part).is_dir()}
+    assert packages <= {"cli", "model", "views"}
+
+
+def test_the_library_is_below_the_command_line() -> None:
+    """It imports no part of it, and no part below imports the library."""
+    library = PACKAGE / "library.py"
+    assert not {name for name in imports(library) if name.startswith("synapse_apply.cli")}
+    users = [path for path in modules() if "synapse_apply.library" in imports(path)]
+    assert {layer(path) for path in users} <= {"", "cli"}
 
 
 def test_operations_do_not_import_one_another() -> None:

@@ -20,7 +20,7 @@ from synapse_apply.model.errors import (
     LockHeld,
     RemoteError,
     SynapseApplyError,
-    advise_on_failure,
+    build_remote_finding,
 )
 from synapse_apply.model.frozen import frozen
 
@@ -76,7 +76,7 @@ def describe_failure(problem: BaseException) -> tuple[Sequence[Diagnostic], int]
     if isinstance(problem, SynapseApplyError):
         return problem.diagnostics or (error_finding(str(problem)),), problem.exit_code
     if isinstance(problem, RemoteError):
-        return [_build_remote_finding(problem)], Exit.ERROR
+        return [build_remote_finding(problem)], Exit.ERROR
     return [_build_system_finding(problem) or _build_internal_finding(problem)], Exit.ERROR
 
 
@@ -140,17 +140,6 @@ def _explain_unusable_folder() -> str:
         return f"It was removed, or its place may not be known ({problem.strerror})"
     return (
         "" if os.access(working_folder, os.R_OK | os.X_OK) else f"{working_folder} may not be read"
-    )
-
-
-def _build_remote_finding(problem: RemoteError) -> Diagnostic:
-    """Status and request id alone: an error body may echo what was sent."""
-    status_text = f"The backend answered {problem.status_code}." if problem.status_code else ""
-    return error_finding(
-        "A call to the backend failed",
-        status_text or f"{problem}.".replace("..", "."),
-        advise_on_failure(problem, "run the command again", "Run the command again."),
-        request_id=problem.request_id,
     )
 
 

@@ -104,6 +104,10 @@ class Reports:
                 reserved_files[path] = f"is where the {kind} report goes"
         return replace(self, requests=writable_requests), misplaced_findings
 
+    def with_target(self, name: str) -> Reports:
+        """The same for the target of this name, which was not typed."""
+        return replace(self, invocation=replace(self.invocation, target=name))
+
     def _resolve_path(self, file: Path | str) -> Path:
         return Path(os.path.realpath(self.invocation.directory / file))
 

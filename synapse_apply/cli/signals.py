@@ -30,7 +30,7 @@ class SecondSignal(BaseException):
 
 
 class StopSignal:
-    """The number of the signal that asked to end, 0 while there is none; a context manager.
+    """Notes the signal that asks an apply to end; a context manager.
 
     It is also the apply's progress: it passes all on to a display and remembers what is under
     way, so that a second signal can name what nobody knows the outcome of.
@@ -58,7 +58,8 @@ class StopSignal:
         self.signal_number = 0
         self.was_cut = False
 
-    def __call__(self) -> int:
+    def read_stop_signal(self) -> int:
+        """The number of the signal that asked to end, 0 while there is none."""
         return self.signal_number
 
     def run_until_cut(self, work: Callable[[], None]) -> None:

@@ -3,11 +3,14 @@
 SynapseApplyError            carries diagnostics and the exit code of design section 9
   InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
     ManifestError            of these, what is declared: manifests and the packages they name
+    OptionConflict           of these, options that do not go together: exit 64
   StateError                 state missing, foreign, newer, damaged
     LockHeld                 another process holds the state: exit 6
     LockLost                 the state is not ours to write any more: exit 6
+  NotApproved                who was asked said no, or nobody was asked: exit 1
   Refused                    a guard, protection, policy or refusal row: exit 5
   OutcomeUnknown             a call may have been acted on: exit 7
+  BackendError               a call to a backend failed, where no finding of a resource tells it
   SecretUnavailable          a secret that is needed now has no value
 RemoteError                  a call to a backend failed; `effect` says whether it may have acted
   Unreachable, RemoteTimeout, Unauthorized, Forbidden, NotFound, Conflict, Invalid,
@@ -82,6 +85,12 @@ class ManifestError(InputError):
     """What is declared cannot be used: manifests, or packages that they name."""
 
 
+class OptionConflict(InputError):
+    """Options that do not go together; its text is the one finding's summary."""
+
+    exit_code = Exit.USAGE
+
+
 class StateError(SynapseApplyError):
     """State that is missing, foreign, damaged or of a newer format."""
 
@@ -96,6 +105,10 @@ class LockLost(StateError):
     """The lock ran out, was taken over or was removed: nothing may be sent or written any more."""
 
     exit_code = Exit.LOCKED
+
+
+class NotApproved(SynapseApplyError):
+    """What was planned was not approved; nothing was sent."""
 
 
 class Refused(SynapseApplyError):
@@ -118,6 +131,10 @@ class OutcomeUnknown(SynapseApplyError):
 
 class SecretUnavailable(SynapseApplyError):
     """A secret that must be sent now cannot be resolved."""
+
+
+class BackendError(SynapseApplyError):
+    """A call to a backend failed that the operation cannot do without; see `__cause__`."""
 
 
 class Effect(Enum):
@@ -221,3 +238,15 @@ def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: s
     if isinstance(failure, CallEnded):
         return default_advice
     return _ADVICE_BY_STATUS.get(failure.status_code, default_advice).format(again=retry_phrase)
+
+
+def build_remote_finding(failure: RemoteError) -> Diagnostic:
+    """A failed call as a finding: status and request id alone. An error body may echo a secret."""
+    status_text = f"The backend answered {failure.status_code}." if failure.status_code else ""
+    return Diagnostic(
+        Severity.ERROR,
+        "A call to the backend failed",
+        status_text or f"{failure}.".replace("..", "."),
+        advise_on_failure(failure, "run the command again", "Run the command again."),
+        request_id=failure.request_id,
+    )

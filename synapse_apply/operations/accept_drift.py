@@ -28,8 +28,11 @@ from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at, is_map
+from synapse_apply.operations.drift import build_drift_options, find_drift
+from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.selection import choose_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 _REFUSAL_SUMMARY = "This drift cannot be accepted"
@@ -86,6 +89,23 @@ class _EditedFiles:
             yield Rewrite(
                 file, name, old_bytes, apply_edits(old_bytes.decode(), name, file_edits).encode()
             )
+
+
+def accept_named_drift(
+    invocation: Invocation, session: TargetSession, names: Sequence[str], *, write: bool
+) -> Drift:
+    """Look at what drifted, and write the live values of what names mean into the files.
+
+    A name with `*` is all that it fits and that drifted. Gives and raises as `write_live_values`;
+    InputError, too, for a name that fits nothing.
+    """
+    plan_result = make_plan(session, build_drift_options(None))
+    drift = find_drift(session, plan_result)
+    drifted_addresses = {
+        object_drift.address for object_drift in drift.objects if not object_drift.is_missing
+    }
+    addresses = choose_addresses(session, names, drifted_addresses.__contains__, "has drifted")
+    return write_live_values(invocation, session, plan_result, drift, addresses, write=write)
 
 
 def write_live_values(

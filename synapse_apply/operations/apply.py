@@ -1,4 +1,7 @@
-"""Use case: make it so. Everything is checked before the first call."""
+"""Use case: plan, ask, lock, plan anew where something changed, and carry out what was approved.
+
+Everything is checked before the first call.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from synapse_apply.model.command import add_target_to_report
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     InputError,
+    NotApproved,
     Refused,
     SecretUnavailable,
     Stale,
@@ -22,8 +26,170 @@ from synapse_apply.model.errors import (
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.report import STALE_RULES, Report
+from synapse_apply.operations.apply_observer import ApplyObserver
+from synapse_apply.operations.plan import plan as make_plan
+from synapse_apply.operations.preflight import ApplyPreflight
 from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
+from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+# Says whether a plan is to be applied.
+Confirm = Callable[[Plan], bool]
+
+# A plan that its reader took longer to approve is made anew before it is applied.
+FRESH_SECONDS = 60.0
+
+
+class ApplyRun:
+    """One apply: its plan, its approval and what is done under the state's lock.
+
+    `options` say what is planned, also when it is planned anew. Whoever is told of it is the
+    `observer`. `confirm` is asked before anything is locked; without it the caller has approved
+    whatever is planned. `may_adopt`: a create that meets an object which is as declared takes it
+    over. `operation` names the verb in the report and to others who wait for the lock.
+    """
+
+    def __init__(
+        self,
+        session: TargetSession,
+        options: PlanOptions,
+        observer: ApplyObserver,
+        *,
+        confirm: Confirm | None = None,
+        all_or_nothing: bool = False,
+        may_adopt: bool = False,
+        operation: str = "apply",
+    ) -> None:
+        """Nothing is read or asked yet."""
+        self._session = session
+        self._options = options
+        self._observer = observer
+        self._confirm = confirm
+        self._all_or_nothing = all_or_nothing
+        self._may_adopt = may_adopt
+        self._operation = operation
+        self._preflight = ApplyPreflight(session)
+
+    def plan_and_apply(self) -> Report:
+        """Plan, ask, apply. Without `confirm` the state is locked before it is planned.
+
+        What stops it before its first call is raised: NotApproved where `confirm` says no, else as
+        `check`.
+        """
+        if self._confirm is not None:
+            plan_result = self.make_current_plan()
+            self._observer.show_plan(plan_result.plan)
+            return self._ask_and_apply(plan_result)
+        with self._session.lock_state(self._operation):
+            plan_result = self.make_current_plan()
+            self._observer.show_plan(plan_result.plan)
+            return self.check_and_carry_out(plan_result)
+
+    def apply_plan(self, plan: Plan, plan_result: PlanResult | None, read_at: float) -> Report:
+        """Apply a plan that was made before, with the same options.
+
+        `plan_result` is what it was made from, None where that is not at hand any more; `read_at`
+        is when, on the session's monotonic clock. Where the state was written since, or some time
+        has passed, it is made anew: what it is then must be the same, or be approved. Stale where
+        there is no `confirm` to ask.
+        """
+        plan = self._preflight.add_findings(plan)
+        if plan_result is not None:
+            plan_result = replace(plan_result, plan=plan)
+        check(plan, all_or_nothing=self._all_or_nothing)
+        self._require_approval(plan)
+        with self._session.lock_state(self._operation):
+            current_result = plan_result
+            if current_result is None or self._is_outdated(plan, read_at):
+                current_result = self.make_current_plan()
+            if are_same_plan(plan, current_result.plan):
+                return self.carry_out(current_result)
+        if self._confirm is None:
+            raise _build_outdated_error(plan)
+        self._observer.show_changed_plan(current_result.plan)
+        return self._ask_and_apply(current_result)
+
+    def _ask_and_apply(self, plan_result: PlanResult) -> Report:
+        """Ask until what was approved is true while the state is locked."""
+        while True:
+            plan = plan_result.plan
+            check(plan, all_or_nothing=self._all_or_nothing)
+            read_at = self._session.clock.monotonic_seconds()
+            self._require_approval(plan)
+            with self._session.lock_state(self._operation):
+                if self._is_outdated(plan, read_at):
+                    plan_result = self.make_current_plan()
+                if are_same_plan(plan, plan_result.plan):
+                    return self.carry_out(plan_result)
+            self._observer.show_changed_plan(plan_result.plan)
+
+    def make_current_plan(self) -> PlanResult:
+        """The plan as things are now, with what else an apply would meet."""
+        return self._preflight.plan_with_checks(lambda: make_plan(self._session, self._options))
+
+    def _require_approval(self, plan: Plan) -> None:
+        """NotApproved where there is something to do and `confirm` says no to it."""
+        if plan.has_changes and self._confirm is not None and not self._confirm(plan):
+            problem = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))
+            problem.plan = plan
+            raise problem
+
+    def _is_outdated(self, plan: Plan, read_at: float) -> bool:
+        """Whether the plan is old, or somebody else wrote to the state."""
+        age_seconds = self._session.clock.monotonic_seconds() - read_at
+        has_moved = self._session.store.read_serial() != plan.base.serial
+        return has_moved or age_seconds > FRESH_SECONDS
+
+    def check_and_carry_out(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
+        """`carry_out` where nothing stops it; raises as `check` what does."""
+        check(plan_result.plan, all_or_nothing=self._all_or_nothing)
+        return self.carry_out(plan_result, uses_up_plan=uses_up_plan)
+
+    def carry_out(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
+        """Carry a checked plan out under the lock that the caller holds, and tell the observer.
+
+        `uses_up_plan`: the state takes a plan of this id no more.
+        """
+        plan = plan_result.plan
+        if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
+            with self._observer.watch_calls(self._session.backend.hang_up) as watcher:
+                report = apply(
+                    self._session,
+                    plan_result,
+                    watcher,
+                    watcher.read_stop_signal,
+                    run_until_cut=watcher.run_until_cut,
+                    is_single_use=uses_up_plan,
+                    may_adopt=self._may_adopt,
+                )
+        else:
+            report = Report(plan)
+        extras = {"operation": self._operation, "guards_overridden": self._options.overridden}
+        report = replace(report, extras={**report.extras, **extras})
+        self._observer.show_report(report)
+        return report
+
+
+def are_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
+    """Whether two plans say the same: what was approved is what will be done."""
+    return (
+        replace(
+            new_plan, id=approved_plan.id, created=approved_plan.created, base=approved_plan.base
+        )
+        == approved_plan
+    )
+
+
+def _build_outdated_error(plan: Plan) -> Stale:
+    problem = Stale(
+        error_finding(
+            "The backend or the state changed since this plan was made",
+            "What would be done now is not what it shows; nothing was sent.",
+            "Plan again.",
+        )
+    )
+    problem.plan = plan
+    return problem
 
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:

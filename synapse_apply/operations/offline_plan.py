@@ -28,7 +28,7 @@ from synapse_apply.live.supposed_state import (
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import add_target_to_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.plan import Action, Change, FieldChange, Plan, PlanBase
@@ -44,6 +44,7 @@ from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceSt
 from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace.comparison_base import read_base_at_ref, with_checkout_files
 from synapse_apply.workspace.environment import SystemClock
+from synapse_apply.workspace.inventory_rows import read_inventory_file
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import OfflineTarget
 
@@ -94,6 +95,30 @@ class OfflineComparison(OfflineTarget):
     def list_recorded_addresses(self) -> Iterable[Address]:
         """The addresses that count as recorded."""
         return self.base_records
+
+
+def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComparison:
+    """The checkout beside `against`: git:REF, or state:FILE with an inventory.
+
+    OptionConflict where it is neither, InputError with every finding.
+    """
+    if invocation.as_of:
+        raise OptionConflict.from_summary(
+            "--offline does not go with --ref: it compares the checkout."
+        )
+    kind, _, name = against.partition(":")
+    if kind not in {"git", "state"} or not name:
+        raise OptionConflict.from_summary(
+            "--offline and --against go together: --against git:REF, or --against state:FILE "
+            "with an inventory, says what to compare with."
+        )
+    if kind == "git":
+        return load_offline_against_git(invocation, name)
+    rows = {
+        address: InventoryEntry(row.remote_id, row.digest or None)
+        for address, row in read_inventory_file(invocation.directory / name).items()
+    }
+    return load_offline_against_inventory(invocation, rows, against)
 
 
 def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineComparison:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from synapse_apply.model.command import add_target_to_findings
 from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.plan import Plan
 from synapse_apply.operations.checks.agents import build_agents, check_agent_health
 from synapse_apply.operations.checks.clocks import build_clock_findings
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
@@ -26,13 +27,16 @@ class ApplyPreflight:
 
     def plan_with_checks(self, make_plan: Callable[[], PlanResult]) -> PlanResult:
         """A plan with what was found among its diagnostics: with an error it is not applied."""
-        agent_findings = self._agent_findings
+        _ = self._agent_findings  # asked first: what they answer tells of the server's clock, too
         plan_result = make_plan()
+        return replace(plan_result, plan=self.add_findings(plan_result.plan))
+
+    def add_findings(self, plan: Plan) -> Plan:
+        """The same for a plan that was made before."""
         check_findings = add_target_to_findings(
-            (*agent_findings, *self._clock_findings), self._session.typed_target
+            (*self._agent_findings, *self._clock_findings), self._session.typed_target
         )
-        diagnostics = (*plan_result.plan.diagnostics, *check_findings)
-        return replace(plan_result, plan=replace(plan_result.plan, diagnostics=diagnostics))
+        return replace(plan, diagnostics=(*plan.diagnostics, *check_findings))
 
     @cached_property
     def _agent_findings(self) -> tuple[Diagnostic, ...]:

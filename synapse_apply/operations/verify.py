@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Action, Change
+from synapse_apply.model.report import Report
+from synapse_apply.operations.apply import ApplyRun
+from synapse_apply.operations.apply_observer import ApplyObserver
+from synapse_apply.operations.plan import plan as make_plan
 from synapse_apply.planning.plan_input import PlanOptions, ResourceState
+from synapse_apply.workspace.selection import select_addresses
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+
+def select_releases(session: TargetSession, names: Sequence[str]) -> frozenset[Address]:
+    """The releases that names mean; InputError with every name that fits none."""
+    kinds = {
+        prefix for prefix, kind in session.catalogue.items() if kind.verification_spec is not None
+    }
+    return select_addresses(session, names, (), kinds) or frozenset()
+
+
+def run_releases(
+    session: TargetSession,
+    names: Sequence[str],
+    observer: ApplyObserver,
+    *,
+    timeout: float | None = None,
+) -> Report:
+    """Run what names mean and record how it went, under the state's lock, which is taken here.
+
+    Raises as `keep_only_runs`, and as the scheduler where the lock or a secret is not to be had.
+    """
+    options = build_verify_options(session, select_releases(session, names))
+    apply_run = ApplyRun(session, options, observer, operation="verify")
+    with session.lock_state("verify"):
+        plan_result = keep_only_runs(make_plan(session, options), timeout)
+        observer.show_warnings(plan_result.plan.diagnostics)
+        return apply_run.carry_out(plan_result)
 
 
 def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:

@@ -16,11 +16,11 @@ from synapse_apply.live.open_intents import (
     resolve_open_intents,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.state import State
+from synapse_apply.model.state import Intent, State
 from synapse_apply.workspace.target_session import TargetSession
 
 # Lets so many seconds pass, and says for which calls.
-WaitCallback = Callable[[float, Sequence[ResolvedIntent]], None]
+WaitCallback = Callable[[float, Sequence[Intent]], None]
 
 
 def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
@@ -33,7 +33,7 @@ def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
         )
         if not young_intents:
             return
-        wait(_max_wait_seconds(young_intents), young_intents)
+        wait(_max_wait_seconds(young_intents), [resolved.intent for resolved in young_intents])
 
 
 # Waiting holds no lock and asks nobody: the intents tell how long a call may still arrive; then one
@@ -49,7 +49,7 @@ def wait_and_settle(
     resolved_by_id = {resolved.intent.id: resolved for resolved in first_resolved}
     other_addresses: list[Address] = []
     while young_intents := _filter_too_young(resolved_by_id.values()):
-        wait(_max_wait_seconds(young_intents), young_intents)
+        wait(_max_wait_seconds(young_intents), [resolved.intent for resolved in young_intents])
         pending_ids = {resolved.intent.id for resolved in young_intents}
         with session.lock_state("settle"):
             state = _read_state_with_intents(session, pending_ids)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
 
-from synapse_apply.manifests.yaml.reader import describe_value_kind
+from synapse_apply.files.checkout import read_command_line_file
+from synapse_apply.manifests.yaml.reader import describe_value_kind, read_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.errors import InputError
@@ -126,3 +128,24 @@ def _build_duplicate_finding(
         position=second_row.position,
         address=str(address),
     )
+
+
+def read_inventory_file(path: FilePath) -> Inventory:
+    """The rows of the file by address; InputError with every finding."""
+    try:
+        mapping, positions = read_mapping(read_command_line_file(path), str(path))
+    except OSError as problem:
+        raise InputError(
+            error_finding("The inventory cannot be read", f"{path}: {problem.strerror}.")
+        ) from None
+    rows = mapping.get("inventory")
+    if not isinstance(rows, list) or not rows:
+        raise InputError(
+            error_finding(
+                "This is no inventory",
+                f"{path} has no list under `inventory:`, or an empty one.",
+                "Write one with `synapse-apply state inventory`.",
+                position=positions.get(()),
+            )
+        )
+    return parse_inventory(rows, str(path), positions)

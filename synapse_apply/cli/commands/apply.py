@@ -13,8 +13,8 @@ from synapse_apply.cli.params import options, revision_options
 from synapse_apply.cli.params.removed_options import add_removed_option
 
 if TYPE_CHECKING:
+    from synapse_apply import ApprovedPlans, Invocation, OpenTarget
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -101,43 +101,47 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     packages too; rows that equal a reviewed row go, all others are refused. Several reviewed plans,
     older first, are one apply; of two rows for one address the later plan's counts.
     """
-    from dataclasses import replace
-
-    from synapse_apply.cli.flows.apply_run import ApplyRun
+    from synapse_apply.cli.flows.apply_run import ConsoleObserver
     from synapse_apply.cli.flows.approval import require_approval
-    from synapse_apply.cli.flows.countdown import wait_if_requested
-    from synapse_apply.cli.flows.saved_plan import (
-        SavedPlanRun,
-        open_apply_session,
-        read_approved_plans,
-        use_plan_target,
-    )
-    from synapse_apply.cli.params.plan_arguments import PlanArguments
+    from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
+    from synapse_apply.cli.params.saved_plan_options import check_saved_plan_options
 
-    plans = read_approved_plans(invocation, plan, reviewed, {**plan_arguments, "adopt": adopt})
-    if plans is not None:
-        invocation = use_plan_target(invocation, plans)
-        reports = replace(reports, invocation=invocation) if reports is not None else None
-    require_approval(console, is_approved=auto_approve or plans is not None)
-    with open_apply_session(invocation, plans) as session:
-        wait_if_requested(console, session, is_requested=wait)
-        plan_options = PlanArguments(adopt=adopt, **plan_arguments).build_plan_options(
-            session, will_ask=console.is_interactive
+    check_saved_plan_options(plan, reviewed, {**plan_arguments, "adopt": adopt})
+    with open_command_target(invocation) as target:
+        plans = _read_plans(target, plan, reviewed)
+        if plans is not None and reports is not None:
+            reports = reports.with_target(invocation.target or plans.target)
+        require_approval(console, is_approved=auto_approve or plans is not None)
+        observer = ConsoleObserver(console, reports, show_unchanged=show_unchanged)
+        if plans is not None:
+            return observer.run(
+                lambda: target.apply_saved(
+                    plans,
+                    allow_unsigned=allow_unsigned or console.is_interactive,
+                    all_or_nothing=all_or_nothing,
+                    recreate=plan_arguments["recreate"],
+                    override_guards=plan_arguments["overridden"],
+                    wait=wait,
+                    observer=observer,
+                )
+            )
+        return observer.run(
+            lambda: target.apply(
+                confirm=observer.confirm if console.is_interactive else None,
+                auto_approve=auto_approve,
+                all_or_nothing=all_or_nothing,
+                adopt=adopt,
+                wait=wait,
+                observer=observer,
+                **build_plan_keywords(plan_arguments),
+            )
         )
-        apply_run = ApplyRun(
-            console,
-            session,
-            plans.united_plan.build_replan_options(plan_options)
-            if plans is not None
-            else plan_options,
-            auto_approve=auto_approve,
-            all_or_nothing=all_or_nothing,
-            adopts_existing=adopt is True,
-            show_unchanged=show_unchanged,
-            reports=reports,
-        )
-        if plans is None:
-            return apply_run.plan_and_apply()
-        return SavedPlanRun(
-            apply_run, plans, allow_unsigned or console.is_interactive
-        ).check_and_apply()
+
+
+def _read_plans(
+    target: OpenTarget, plan: Path | None, reviewed: tuple[Path, ...]
+) -> ApprovedPlans | None:
+    """The plans that were given, if any were; Stale where reviewed ones cannot be one apply."""
+    if plan is not None:
+        return target.read_saved_plan(plan)
+    return target.read_reviewed_plans(reviewed) if reviewed else None

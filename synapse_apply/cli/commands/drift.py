@@ -12,8 +12,8 @@ from synapse_apply.cli.params import options, revision_options
 from synapse_apply.cli.params.addresses import DECLARED_NAME
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(

@@ -75,8 +75,8 @@ def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
 
 def _build_planned_nodes(invocation: Invocation) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
     """What apply would do, as far as it could be planned, and what was found on the way."""
-    from synapse_apply.cli.params.plan_arguments import PlanArguments
     from synapse_apply.operations.plan import plan
+    from synapse_apply.operations.plan_arguments import PlanArguments
     from synapse_apply.views.graph import build_plan_nodes
     from synapse_apply.workspace.target_session import open_context
 

@@ -11,7 +11,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -41,13 +41,12 @@ def command(*, console: Console, invocation: Invocation, words: tuple[str, ...],
     the server's request id, a digest of what was sent, and how it ended. There is never a value.
     What only the state was told is there as well: moves, imports, what was adopted or forgotten.
     """
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.history import show_run, show_runs
-    from synapse_apply.operations.history import find_past_run, list_past_runs
-    from synapse_apply.workspace.target_session import open_state
 
     if words and (words[0] != "show" or len(words) != 2):
         raise click.UsageError("It is `history`, or `history show PLAN_ID`.")
-    with open_state(invocation) as session:
+    with open_command_target(invocation) as target:
         if words:
-            return show_run(console, find_past_run(session, words[1]))
-        return show_runs(console, list_past_runs(session, limit))
+            return show_run(console, target.find_run(words[1]))
+        return show_runs(console, target.history(limit))

@@ -57,10 +57,9 @@ def command(
     Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
     digest is recorded. The next plan shows how they differ from their manifests.
     """
-    from synapse_apply.cli.params.input_files import read_inventory_file
     from synapse_apply.operations.import_ import import_objects
     from synapse_apply.views.text.record import record_document
-    from synapse_apply.workspace.inventory_rows import InventoryRow
+    from synapse_apply.workspace.inventory_rows import InventoryRow, read_inventory_file
     from synapse_apply.workspace.selection import choose_address
     from synapse_apply.workspace.target_session import open_context
 

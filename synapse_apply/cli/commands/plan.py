@@ -16,11 +16,11 @@ from synapse_apply.cli.params.removed_options import add_removed_option
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation, OpenTarget
     from synapse_apply.cli.flows.plan_destination import PlanDestination
     from synapse_apply.cli.reports import Reports
     from synapse_apply.model.plan import Plan
     from synapse_apply.views.text.progress import Display
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -129,9 +129,7 @@ def command(
     lists, stands in for what is live. For pull requests from forks; see docs/pull-requests.md.
     """
     if offline or against is not None:
-        from synapse_apply.cli.params.offline_options import make_offline_plan
-
-        plan = make_offline_plan(invocation, against if offline else None, plan_arguments)
+        plan = _make_offline_plan(invocation, against if offline else None, plan_arguments)
         _show_plan(console, plan, show_unchanged=show_unchanged)
     else:
         plan = _make_online_plan(
@@ -152,25 +150,36 @@ def _make_online_plan(
     **plan_arguments: Any,
 ) -> Plan:
     """A plan of what is live, shown and saved as it was asked for."""
-    from synapse_apply.cli.params.plan_arguments import PlanArguments
-    from synapse_apply.operations.plan import plan as make_plan
-    from synapse_apply.workspace.target_session import open_context
+    from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
 
-    destination = _build_plan_destination(invocation, out, with_packages=with_packages)
-    with open_context(invocation) as session:
-        plan_options = PlanArguments(**plan_arguments).build_plan_options(session)
-        with _open_dry_run_display(console) if server_dry_run else nullcontext() as dry_run_display:
-            plan = make_plan(session, plan_options, dry_run_progress=dry_run_display).plan
+    with open_command_target(invocation) as target:
+        destination = _build_plan_destination(target, out, with_packages=with_packages)
+        with _open_dry_run_display(console) if server_dry_run else nullcontext() as progress:
+            plan = target.plan(
+                server_dry_run=server_dry_run,
+                progress=progress,
+                **build_plan_keywords(plan_arguments),
+            )
         message = (
-            destination.save_and_describe(console, invocation, session, plan, plan_options)
-            if destination is not None
-            else ""
+            destination.save_and_describe(console, invocation, target, plan) if destination else ""
         )
     _show_plan(console, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not console.is_interactive:
         message += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
     console.write_stderr(message)
     return plan
+
+
+def _make_offline_plan(
+    invocation: Invocation, against: str | None, plan_arguments: dict[str, Any]
+) -> Plan:
+    """A plan beside what `against` names; a usage error for what cannot be meant."""
+    from synapse_apply.cli.flows.command_target import build_plan_keywords, open_command_target
+    from synapse_apply.cli.params.offline_options import take_offline_options
+
+    offline_options = take_offline_options(plan_arguments)
+    with open_command_target(invocation) as target:
+        return target.plan_offline(against or "", **build_plan_keywords(offline_options))
 
 
 def _open_dry_run_display(console: Console) -> Display:
@@ -183,13 +192,13 @@ def _open_dry_run_display(console: Console) -> Display:
 
 
 def _build_plan_destination(
-    invocation: Invocation, out: Path | None, *, with_packages: bool
+    target: OpenTarget, out: Path | None, *, with_packages: bool
 ) -> PlanDestination | None:
     if out is None and not with_packages:
         return None
     from synapse_apply.cli.flows.plan_destination import PlanDestination
 
-    return PlanDestination.from_options(invocation, out, with_packages=with_packages)
+    return PlanDestination.from_options(target, out, with_packages=with_packages)
 
 
 def _show_plan(console: Console, plan: Plan, *, show_unchanged: bool) -> None:

@@ -10,8 +10,8 @@ from synapse_apply.cli.params import options, revision_options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.cli.reports import Reports
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -38,9 +38,10 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     manifest is an error, since the folder is the wrong one; an empty folder is a warning.
     """
     from synapse_apply import __version__
-    from synapse_apply.operations.validate import validate
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    validation = validate(invocation, every_target=invocation.target is None)
+    with open_command_target(invocation) as target:
+        validation = target.validate()
     errors = sum(finding.is_error for finding in validation.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:

@@ -12,7 +12,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import option_parsing, options, revision_options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -74,32 +74,13 @@ def command(
     Nothing else is sent and nobody is asked. The result is recorded: `apply` verifies only what
     has not passed. A job that is still running from before is followed, and no other started.
     """
-    from synapse_apply.cli.flows.apply_run import ApplyRun
-    from synapse_apply.operations.plan import plan
-    from synapse_apply.operations.verify import build_verify_options, keep_only_runs
-    from synapse_apply.workspace.selection import select_addresses
-    from synapse_apply.workspace.target_session import open_context
+    from synapse_apply.cli.flows.apply_run import ConsoleObserver
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    with open_context(invocation) as session:
-        verifiable_kinds = {
-            prefix
-            for prefix, kind in session.catalogue.items()
-            if kind.verification_spec is not None
-        }
-        selected_addresses = (
-            select_addresses(session, releases, (), verifiable_kinds) or frozenset()
-        )
+    with open_command_target(invocation) as target:
         if only_bytes:
             from synapse_apply.cli.texts.published_bytes import show_compared_bytes
-            from synapse_apply.operations.verify_bytes import compare_published_bytes
 
-            return show_compared_bytes(
-                console, compare_published_bytes(session, selected_addresses)
-            )
-        apply_run = ApplyRun(
-            console, session, build_verify_options(session, selected_addresses), operation="verify"
-        )
-        with session.lock_state("verify"):
-            plan_result = keep_only_runs(plan(session, apply_run.plan_options), timeout)
-            console.write_findings(plan_result.plan.diagnostics)
-            return apply_run.apply_and_report(plan_result)
+            return show_compared_bytes(console, target.compare_published_bytes(releases))
+        observer = ConsoleObserver(console)
+        return observer.run(lambda: target.verify(releases, timeout=timeout, observer=observer))

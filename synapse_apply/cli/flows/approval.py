@@ -6,15 +6,10 @@ import os
 import select
 import signal
 import sys
-from dataclasses import replace
 
 from synapse_apply.cli.console import Console
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
-from synapse_apply.model.plan import Plan
-
-# A plan that a reader left on the screen for longer is made anew before it is applied.
-FRESH_SECONDS = 60.0
 
 
 def require_approval(
@@ -70,13 +65,3 @@ def read_typed_line() -> str:
         for descriptor in (wakeup_reader, wakeup_writer):
             os.close(descriptor)
     return sys.stdin.readline()
-
-
-def are_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
-    """Whether two plans say the same: what was approved is what will be done."""
-    return (
-        replace(
-            new_plan, id=approved_plan.id, created=approved_plan.created, base=approved_plan.base
-        )
-        == approved_plan
-    )

@@ -5,29 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.cli.console import Console
-from synapse_apply.operations.wait_for_outcomes import WaitCallback, wait_for_open_calls
+from synapse_apply.model.state import Intent
 from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.workspace.target_session import TargetSession
 
 _CLEAR_LINE = "\r\033[K"
 
 
-def wait_if_requested(console: Console, session: TargetSession, *, is_requested: bool) -> None:
-    """Where it is `is_requested`, come back when it is certain what became of calls open now."""
-    if is_requested:
-        wait_for_open_calls(session, build_wait_callback(console, session.pause))
-
-
-def build_wait_callback(console: Console, pause: Callable[[float], None]) -> WaitCallback:
+def build_wait_callback(
+    console: Console, pause: Callable[[float], None]
+) -> Callable[[float, Sequence[Intent]], None]:
     """Lets time pass with `pause`, and says on stderr for how long and for what."""
 
-    def wait_and_show(seconds: float, young_intents: Sequence[ResolvedIntent]) -> None:
+    def wait_and_show(seconds: float, open_calls: Sequence[Intent]) -> None:
         if not console.can_redraw_stderr:
             console.write_stderr(
-                f"Waiting {math.ceil(seconds)} s {_format_wait_purpose(young_intents)}\n"
+                f"Waiting {math.ceil(seconds)} s {_format_wait_purpose(open_calls)}\n"
             )
             pause(seconds)
             return
@@ -35,7 +29,7 @@ def build_wait_callback(console: Console, pause: Callable[[float], None]) -> Wai
             while seconds > 0:
                 console.write_stderr(
                     f"{_CLEAR_LINE}Waiting {math.ceil(seconds)} s "
-                    f"{_format_wait_purpose(young_intents)}"
+                    f"{_format_wait_purpose(open_calls)}"
                 )
                 interval = min(seconds, 1.0)
                 pause(interval)
@@ -46,9 +40,7 @@ def build_wait_callback(console: Console, pause: Callable[[float], None]) -> Wai
     return wait_and_show
 
 
-def _format_wait_purpose(young_intents: Sequence[ResolvedIntent]) -> str:
-    calls = "an earlier call" if len(young_intents) == 1 else f"{len(young_intents)} earlier calls"
-    names = format_short_list(
-        f"{resolved.intent.verb} of {resolved.intent.address}" for resolved in young_intents
-    )
+def _format_wait_purpose(open_calls: Sequence[Intent]) -> str:
+    calls = "an earlier call" if len(open_calls) == 1 else f"{len(open_calls)} earlier calls"
+    names = format_short_list(f"{call.verb} of {call.address}" for call in open_calls)
     return sanitize(f"until it is certain what became of {calls}: {names}")

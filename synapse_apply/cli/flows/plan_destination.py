@@ -9,18 +9,14 @@ from typing import Self
 
 import click
 
+from synapse_apply import Invocation, OpenTarget
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.params.invocation_options import format_location_options
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
-from synapse_apply.operations.saved_plan import save_plan
-from synapse_apply.operations.saved_plan_file import require_unused_path
-from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.views.grammar import format_byte_size, pluralize
 from synapse_apply.views.text.findings import render_diagnostics
-from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import TargetSession
 
 _LARGE = 1024**3
 
@@ -34,7 +30,7 @@ class PlanDestination:
 
     @classmethod
     def from_options(
-        cls, invocation: Invocation, out: Path | None, *, with_packages: bool
+        cls, target: OpenTarget, out: Path | None, *, with_packages: bool
     ) -> Self | None:
         """What the options say, None without --out; raises for what cannot be done."""
         if out is None:
@@ -43,25 +39,23 @@ class PlanDestination:
             return None
         if str(out) == "-":
             raise click.UsageError("--out needs a file: a plan is a zip. --json is for stdout.")
-        require_unused_path(invocation.directory / out)
+        target.require_unused_file(out)
         return cls(out, with_packages)
 
     def save_and_describe(
         self,
         console: Console,
         invocation: Invocation,
-        session: TargetSession,
+        target: OpenTarget,
         plan: Plan,
-        plan_options: PlanOptions,
     ) -> str:
         """Save a plan; gives what is to be said about it once the plan has been shown."""
         if plan.has_errors:
             return f"\nThe plan was not saved to {self.out}: it has errors.\n"
-        path, includes_packages = invocation.directory / self.out, self.with_packages
-        save_result = save_plan(session, plan, plan_options, path, with_packages=includes_packages)
+        save_result = target.save_plan(plan, self.out, with_packages=self.with_packages)
         packages_text = (
             f" with {_format_packages_size(save_result.package_sizes.values())}"
-            if includes_packages
+            if self.with_packages
             else ""
         )
         signature_text = "" if save_result.is_signed else ", unsigned: there is no state key"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from synapse_apply import PastRun
 from synapse_apply.cli.console import Console
 from synapse_apply.model.coding.codec import audit_entry_to_json
 from synapse_apply.model.errors import Exit
-from synapse_apply.operations.history import PastRun
 from synapse_apply.views.grammar import shorten_commit
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.tables import render_table

@@ -19,10 +19,15 @@ _MEMORY: ContextVar[dict[tuple[Path, str], str] | None] = ContextVar(
 # A fetch that runs beside the command would otherwise give the project file of one commit and the
 # manifests of another.
 @contextmanager
-def pin_refs_while_running() -> Iterator[None]:
-    """Let each ref keep the commit of its first use in the block; a nested block shares them."""
+def pin_refs_while_running(commits: dict[tuple[Path, str], str] | None = None) -> Iterator[None]:
+    """Let each ref keep the commit of its first use in the block; a nested block shares them.
+
+    Blocks that are given the same `commits` share them, too.
+    """
     memory = _MEMORY.get()
-    token = _MEMORY.set({} if memory is None else memory)
+    if memory is None:
+        memory = {} if commits is None else commits
+    token = _MEMORY.set(memory)
     try:
         yield
     finally:

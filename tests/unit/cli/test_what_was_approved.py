@@ -9,8 +9,9 @@ import pytest
 from sessions import with_parts
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.flows.apply_run import ApplyRun
+from synapse_apply.cli.flows.apply_run import ConsoleObserver
 from synapse_apply.cli.main import run
+from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.planning.plan_input import PlanOptions
 from synapse_apply.workspace.environment import SystemClock
 from synapse_apply.workspace.invocation import Invocation
@@ -46,6 +47,17 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TargetS
         yield opened
 
 
+def run_apply(
+    context: TargetSession, options: PlanOptions | None = None, *, auto_approve: bool = False
+) -> int:
+    """The exit code of an apply on a console."""
+    observer = ConsoleObserver(Console(environ={}))
+    confirm = None if auto_approve else observer.confirm
+    return observer.run(
+        ApplyRun(context, options or PlanOptions(), observer, confirm=confirm).plan_and_apply
+    )
+
+
 def answering(
     monkeypatch: pytest.MonkeyPatch, *answers: str, first: Callable[[], object] = lambda: None
 ) -> list[str]:
@@ -66,7 +78,7 @@ def test_a_fresh_plan_is_asked_for_once(
 ) -> None:
     """Yes, and it is done."""
     left = answering(monkeypatch, "yes")
-    assert ApplyRun(Console(environ={}), context, PlanOptions()).plan_and_apply() == 0
+    assert run_apply(context) == 0
     assert left == []
     assert "Resources: 1 added" in capsys.readouterr().out
 
@@ -77,12 +89,7 @@ def test_an_old_plan_that_still_holds_is_not_asked_for_again(
     """It is made anew, says the same, and is applied."""
     clock = Slow()
     left = answering(monkeypatch, "yes", "no", first=clock.wait)
-    assert (
-        ApplyRun(
-            Console(environ={}), with_parts(context, clock=clock), PlanOptions()
-        ).plan_and_apply()
-        == 0
-    )
+    assert run_apply(with_parts(context, clock=clock)) == 0
     assert left == ["no"]
 
 
@@ -99,12 +106,7 @@ def test_an_old_plan_that_moved_is_shown_and_asked_for_again(
         context.api.create_storage(OUTSIDE)
 
     left = answering(monkeypatch, "yes", answer, first=meanwhile)
-    assert (
-        ApplyRun(
-            Console(environ={}), with_parts(context, clock=clock), PlanOptions(adopt=True)
-        ).plan_and_apply()
-        == code
-    )
+    assert run_apply(with_parts(context, clock=clock), PlanOptions(adopt=True)) == code
     out = capsys.readouterr().out
     assert "changed meanwhile" in out
     assert "storage/example will be imported" in out
@@ -116,9 +118,9 @@ def test_nothing_to_do_is_not_asked_for(
     context: TargetSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A second apply goes through without a question."""
-    ApplyRun(Console(environ={}), context, PlanOptions(), auto_approve=True).plan_and_apply()
+    run_apply(context, auto_approve=True)
     answering(monkeypatch)
-    assert ApplyRun(Console(environ={}), context, PlanOptions()).plan_and_apply() == 0
+    assert run_apply(context) == 0
     assert "Resources: 0 added" in capsys.readouterr().out
 
 
@@ -132,4 +134,4 @@ def test_a_lock_is_not_held_while_somebody_reads(
             pass
 
     answering(monkeypatch, "yes", first=other)
-    assert ApplyRun(Console(environ={}), context, PlanOptions()).plan_and_apply() == 0
+    assert run_apply(context) == 0

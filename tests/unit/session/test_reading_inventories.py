@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from synapse_apply.cli.params.input_files import read_inventory_file
 from synapse_apply.manifests.yaml.positions import LazyPositions
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.errors import InputError
-from synapse_apply.workspace.inventory_rows import parse_inventory
+from synapse_apply.workspace.inventory_rows import parse_inventory, read_inventory_file
 
 
 def calls_of(work: Any) -> int:

@@ -1,13 +1,12 @@
-"""What a plan is asked for: the command's options, and the target's own rules."""
+"""What a plan is asked for: the options of the command line, and the target's own rules."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-import click
-
 from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.errors import InputError
+from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.policy import RULE_ID_PREFIX, Policy
 from synapse_apply.model.project import Target
@@ -29,31 +28,39 @@ class PlannedTarget(Selectable, Protocol):
 class PlanArguments:
     """The options of `plan` and `apply` that change what is planned; None where `adopt` is open."""
 
-    prune: bool
-    recreate: bool
-    resend_secrets: bool
-    overridden: tuple[str, ...]
-    adopt: bool | None
+    prune: bool = False
+    recreate: bool = False
+    resend_secrets: bool = False
+    overridden: Collection[str] = ()
+    adopt: bool | None = None
     no_verify: bool = False
-    only: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    only: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     revert_drift: bool = False
     allow_locked: bool = False
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether any of them is given, `adopt` aside."""
+        flags = (self.prune, self.recreate, self.resend_secrets, self.no_verify, self.revert_drift)
+        return any(flags) or any((self.allow_locked, self.overridden, self.only, self.exclude))
 
     def build_plan_options(
         self, planned_target: PlannedTarget, *, will_ask: bool = False
     ) -> PlanOptions:
         """With the rules of the target; what is to be adopted is shown where somebody is asked.
 
-        InputError when a selection or an override fits nothing. A usage error for what cannot be
+        InputError when a selection or an override fits nothing. OptionConflict for what cannot be
         meant: of a part of the manifests nobody can tell what is declared no more.
         """
         if self.prune and planned_target.partial:
-            raise click.UsageError(
+            raise OptionConflict.from_summary(
                 "--prune needs all manifests: with -f, what other files declare would be deleted."
             )
         if self.allow_locked and not self.prune:
-            raise click.UsageError("--allow-locked is for what --prune deletes: give both.")
+            raise OptionConflict.from_summary(
+                "--allow-locked is for what --prune deletes: give both."
+            )
         target = planned_target.target
         _check_overridden_guards(self.overridden, target.policy)
         return PlanOptions(
@@ -69,7 +76,7 @@ class PlanArguments:
         ).with_target_rules(target)
 
 
-def _check_overridden_guards(overridden: tuple[str, ...], policy: Policy) -> None:
+def _check_overridden_guards(overridden: Collection[str], policy: Policy) -> None:
     """What is mistyped, or cannot be overridden, must not look as if it were."""
     overridable_names = list_overridable_rules(policy.rules)
     rules = {rule.id: rule for rule in policy.rules}

@@ -1,0 +1,486 @@
+"""One target as a Python object: what the command line does, as methods with typed options.
+
+`open_target` opens it. Nothing here prints, asks, exits or handles signals.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synapse_apply.model.diagnostic import error_finding
+from synapse_apply.model.errors import (
+    BackendError,
+    InputError,
+    NotApproved,
+    OptionConflict,
+    RemoteError,
+    build_remote_finding,
+)
+from synapse_apply.model.frozen import frozen
+from synapse_apply.packages.source.ref_memory import pin_refs_while_running
+from synapse_apply.workspace.invocation import Invocation
+
+if TYPE_CHECKING:
+    from synapse_apply.model.checkup import Checkup
+    from synapse_apply.model.drift import Drift
+    from synapse_apply.model.plan import Plan
+    from synapse_apply.model.ports import Progress
+    from synapse_apply.model.report import Report
+    from synapse_apply.operations.apply import ApplyRun, Confirm
+    from synapse_apply.operations.apply_observer import ApplyObserver
+    from synapse_apply.operations.apply_saved import ApprovedPlans
+    from synapse_apply.operations.history import PastRun
+    from synapse_apply.operations.plan_arguments import PlanArguments
+    from synapse_apply.operations.saved_plan import SaveResult
+    from synapse_apply.operations.validate import ValidationResult
+    from synapse_apply.operations.verify_bytes import ComparedBytes
+    from synapse_apply.planning.plan_input import PlanOptions
+    from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+
+@contextmanager
+def open_target(
+    target: str | None = None,
+    *,
+    folder: Path | str = ".",
+    project: Path | str | None = None,
+    files: Sequence[Path | str] = (),
+    variables: Mapping[str, str] | None = None,
+    var_files: Sequence[Path | str] = (),
+    strict: bool = False,
+    environ: Mapping[str, str] | None = None,
+    parallelism: int = 10,
+    lock_timeout: float | None = None,
+    project_from: str = "",
+    ref: str = "",
+) -> Iterator[OpenTarget]:
+    """A target to plan and apply; closed at the end of the `with` block.
+
+    Nothing is read before the first method needs it. `target` is the name of a target of the
+    project file; None takes its default, or the only one. `folder` is where the project file is
+    looked for, there and above, and what all other paths are relative to.
+
+    The options are those of the command line: `project` is --project, `files` -f, `variables` and
+    `var_files` --var and --var-file (values as they would be typed), `strict` --strict,
+    `parallelism` --parallelism (calls at once), `project_from` the REF of --project-from git:REF,
+    `ref` --ref. `lock_timeout` is --lock-timeout, in seconds: how long to wait for a state that
+    another run holds, by default 45. `environ` stands in for the environment of the process, for
+    credentials and secrets too.
+
+    Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
+    """
+    directory = Path.cwd() / folder
+    invocation = Invocation(
+        directory=directory,
+        project=directory / project if project is not None else None,
+        target=target,
+        variables=dict(variables or {}),
+        variable_files=tuple(directory / file for file in var_files),
+        paths=tuple(directory / file for file in files),
+        strict=strict,
+        parallelism=parallelism,
+        environ=dict(os.environ if environ is None else environ),
+        lock_timeout=lock_timeout,
+        project_from=project_from,
+        as_of=ref,
+        command="library",
+    )
+    with closing(OpenTarget(invocation)) as opened_target:
+        yield opened_target
+
+
+@frozen
+class _PlanSource:
+    """What a plan was made from, and when on the session's monotonic clock."""
+
+    plan_result: PlanResult
+    read_at: float
+
+
+class OpenTarget:
+    """One target of a project, as `open_target` gives it.
+
+    Manifests, variables and packages are read once, by the first method that needs them: open the
+    target again to see what changed in the files. State and backend are read anew by every method.
+    For one thread at a time; each method that writes takes the state's lock by itself.
+
+    The options that several methods share say what is planned, in the words of the command line:
+
+    - `only`, `exclude`: names of resources: addresses, kinds, labels as KEY=VALUE, `*` for several.
+    - `prune`: delete what is recorded and not declared any more; with `allow_locked` also releases
+      that are locked.
+    - `adopt`: take objects over that exist and are not recorded.
+    - `recreate`: make missing objects again even where the backend cannot say they are gone.
+    - `verify`: run the releases whose manifests ask for it and that are due.
+    - `revert_drift`: undo what was changed outside also where the target says `on_drift: hold`.
+    - `resend_secrets`: send every secret, changed or not.
+    - `override_guards`: names of guards that are to pass, or `policy:RULE`.
+    """
+
+    def __init__(self, invocation: Invocation) -> None:
+        """`open_target` is the way to make one."""
+        self._invocation = invocation
+        self._stack = ExitStack()
+        self._session: TargetSession | None = None
+        self._is_session_read_only = False
+        self._commits: dict[tuple[Path, str], str] = {}
+        self._plan_options: dict[str, PlanOptions] = {}
+        self._last_plan: _PlanSource | None = None
+
+    def close(self) -> None:
+        """Close the connections to the backend and the state. May be called again."""
+        self._session, self._last_plan = None, None
+        self._stack.close()
+
+    def validate(self) -> ValidationResult:
+        """Check the project file, the manifests and the packages they name.
+
+        Of every target, unless one was named. Needs no backend, no credentials and no secret. The
+        findings are in the result; InputError for what hides all the rest.
+        """
+        from synapse_apply.operations.validate import validate
+
+        with self._fix_surroundings():
+            return validate(self._invocation, every_target=self._invocation.target is None)
+
+    def plan(
+        self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
+        allow_locked: bool = False, adopt: bool = True, recreate: bool = False,
+        verify: bool = True, revert_drift: bool = False, resend_secrets: bool = False,
+        override_guards: Collection[str] = (), server_dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Plan:  # fmt: skip
+        """What `apply` would do. Sends nothing that could change anything, and takes no lock.
+
+        With `server_dry_run` the backend checks each call that it can check without acting on it;
+        `progress` is told of each. What could not be read is an error among `plan.diagnostics`
+        (`plan.has_errors`). Raises InputError, OptionConflict, StateError.
+        """
+        from synapse_apply.operations.apply_observer import ApplyObserver
+        from synapse_apply.operations.plan import plan
+        from synapse_apply.operations.plan_arguments import PlanArguments
+
+        arguments = PlanArguments(
+            prune, recreate, resend_secrets, override_guards, adopt, no_verify=not verify,
+            only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
+        )  # fmt: skip
+        with self._open_session() as session:
+            options = arguments.build_plan_options(session)
+            read_at = session.clock.monotonic_seconds()
+            dry_run_progress = (progress or ApplyObserver()) if server_dry_run else None
+            plan_result = plan(session, options, dry_run_progress=dry_run_progress)
+        self._plan_options[plan_result.plan.id] = options
+        self._last_plan = _PlanSource(plan_result, read_at)
+        return plan_result.plan
+
+    def plan_offline(
+        self, against: str, *, only: Sequence[str] = (), exclude: Sequence[str] = (),
+        prune: bool = False, allow_locked: bool = False, adopt: bool = True,
+        recreate: bool = False, verify: bool = True, revert_drift: bool = False,
+        override_guards: Collection[str] = (),
+    ) -> Plan:  # fmt: skip
+        """What the manifests change beside `against`: "git:REF", or "state:FILE" of an inventory.
+
+        Asks neither the state nor the backend, and reads no secret. Such a plan cannot be applied
+        or saved. Raises InputError, OptionConflict.
+        """
+        from synapse_apply.operations.offline_plan import load_offline_comparison, plan_offline
+        from synapse_apply.operations.plan_arguments import PlanArguments
+
+        arguments = PlanArguments(
+            prune, recreate, False, override_guards, adopt, no_verify=not verify,
+            only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
+        )  # fmt: skip
+        with self._fix_surroundings():
+            comparison = load_offline_comparison(self._invocation, against)
+            return plan_offline(comparison, arguments.build_plan_options(comparison))
+
+    def apply(
+        self, plan: Plan | None = None, *, confirm: Confirm | None = None,
+        auto_approve: bool = False, all_or_nothing: bool = False, adopt: bool | None = None,
+        only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
+        allow_locked: bool = False, recreate: bool = False, verify: bool = True,
+        revert_drift: bool = False, resend_secrets: bool = False,
+        override_guards: Collection[str] = (), wait: bool = False,
+        observer: ApplyObserver | None = None,
+    ) -> Report:  # fmt: skip
+        """Make the backend what the manifests say, under the state's lock.
+
+        A `plan` of this object is applied as it is: where it is older than a minute, or the state
+        was written since, it is made anew under the lock and must say the same. Without `plan` one
+        is made, with the options that `plan()` has, and `confirm` is asked, or with `auto_approve`
+        nobody: then the state is locked before it is made. `confirm` gets a plan and says whether
+        to apply it. It is called while nothing is locked, only where there is something to do, and
+        again where the plan has changed by the time the state is locked.
+
+        `all_or_nothing`: apply nothing while a row is refused. `wait`: first wait until it is
+        certain what became of calls of earlier runs. `adopt`: True also takes over an object that
+        turns up as declared while it is made; None takes existing ones over where `confirm` is
+        given. `observer` is told of plans, progress and the report.
+
+        A call that fails is in the report, not raised. Raised before the first call: NotApproved,
+        Stale for a plan that is not true any more, InputError for one with errors, Refused by a
+        guard, LockHeld, SecretUnavailable, StateError, OptionConflict.
+        """
+        from synapse_apply.operations.apply import ApplyRun
+        from synapse_apply.operations.apply_observer import ApplyObserver
+        from synapse_apply.operations.plan_arguments import PlanArguments
+
+        arguments = PlanArguments(
+            prune, recreate, resend_secrets, override_guards, adopt, no_verify=not verify,
+            only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
+        )  # fmt: skip
+        _require_decision(plan, arguments, is_approved=auto_approve or confirm is not None)
+        with self._open_session() as session:
+            observer = observer or ApplyObserver()
+            _wait_for_open_calls(session, observer, is_requested=wait)
+            will_ask = confirm is not None
+            apply_run = ApplyRun(
+                session,
+                self._find_plan_options(plan)
+                if plan is not None
+                else arguments.build_plan_options(session, will_ask=will_ask),
+                observer,
+                confirm=None if auto_approve else confirm,
+                all_or_nothing=all_or_nothing,
+                may_adopt=adopt is True,
+            )
+            return apply_run.plan_and_apply() if plan is None else self._apply(apply_run, plan)
+
+    def _apply(self, apply_run: ApplyRun, plan: Plan) -> Report:
+        """Apply a plan of this object; what the last one was made from is at hand still."""
+        source = self._last_plan
+        if source is None or source.plan_result.plan.id != plan.id:
+            return apply_run.apply_plan(plan, None, 0.0)
+        return apply_run.apply_plan(plan, source.plan_result, source.read_at)
+
+    def save_plan(self, plan: Plan, file: Path | str, *, with_packages: bool = False) -> SaveResult:
+        """Write a plan of this object to a new file, for `apply_saved` here or elsewhere.
+
+        It holds no secret, and is signed where there is a state key. `with_packages` puts the
+        packages that it uploads in. InputError where the file is there already or cannot be
+        written, or the plan has errors.
+        """
+        from synapse_apply.operations.saved_plan import save_plan
+
+        options, path = self._find_plan_options(plan), self._invocation.directory / file
+        with self._open_session() as session:
+            return save_plan(session, plan, options, path, with_packages=with_packages)
+
+    def require_unused_file(self, file: Path | str) -> None:
+        """InputError where `save_plan` could not make this file: to know it before planning."""
+        from synapse_apply.operations.saved_plan_file import require_unused_path
+
+        require_unused_path(self._invocation.directory / file)
+
+    def read_saved_plan(self, file: Path | str) -> ApprovedPlans:
+        """The plan that a file holds, for `apply_saved`; InputError where it holds none."""
+        from synapse_apply.operations.apply_saved import read_approved_plans
+
+        return read_approved_plans([self._invocation.directory / file], reviewed=False)
+
+    def read_reviewed_plans(self, files: Sequence[Path | str]) -> ApprovedPlans:
+        """Plans that were reviewed, older first, for `apply_saved`: rows that equal theirs go.
+
+        InputError for a file that holds no plan, Stale where they cannot be one apply.
+        """
+        from synapse_apply.operations.apply_saved import read_approved_plans
+
+        paths = [self._invocation.directory / file for file in files]
+        return read_approved_plans(paths, reviewed=True)
+
+    def apply_saved(
+        self, plans: Path | str | ApprovedPlans, *, allow_unsigned: bool = False,
+        all_or_nothing: bool = False, recreate: bool = False,
+        override_guards: Collection[str] = (), wait: bool = False,
+        observer: ApplyObserver | None = None,
+    ) -> Report:  # fmt: skip
+        """Apply a saved plan: only what it shows, once. The file is the approval.
+
+        `plans` is a file, or what `read_saved_plan` or `read_reviewed_plans` gives. Of reviewed
+        plans the manifests may have moved on: all is planned anew, rows that equal a reviewed row
+        go, others are refused. It is applied on the plan's own target where `open_target` was
+        given none. `allow_unsigned`: take a file whose signature is missing or cannot be checked.
+
+        Raises as `apply`, and Stale where a plan is not genuine, was applied already, is for
+        another target, or the manifests changed since.
+        """
+        from synapse_apply.operations import apply_saved
+        from synapse_apply.operations.apply import ApplyRun
+        from synapse_apply.operations.apply_observer import ApplyObserver
+        from synapse_apply.operations.plan_arguments import PlanArguments
+
+        if not isinstance(plans, apply_saved.ApprovedPlans):
+            plans = self.read_saved_plan(plans)
+        invocation = apply_saved.choose_plan_target(self._invocation, plans)
+        # Such a plan needs a session of its own: packages may come from its file.
+        self.close()
+        with (
+            self._fix_surroundings(),
+            apply_saved.open_approved_session(invocation, plans) as session,
+        ):
+            observer = observer or ApplyObserver()
+            _wait_for_open_calls(session, observer, is_requested=wait)
+            arguments = PlanArguments(recreate=recreate, overridden=override_guards)
+            options = arguments.build_plan_options(session)
+            apply_run = ApplyRun(
+                session,
+                plans.united_plan.build_replan_options(options),
+                observer,
+                all_or_nothing=all_or_nothing,
+            )
+            return apply_saved.apply_approved_plans(
+                session, apply_run, plans, observer, allow_unsigned=allow_unsigned
+            )
+
+    def drift(
+        self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), unmanaged: bool = False
+    ) -> Drift:
+        """What was changed outside since it was applied. Takes no lock and writes nothing.
+
+        `unmanaged` also lists live objects that nothing declares or records. What could not be read
+        is an error among `diagnostics`. Raises InputError, StateError.
+        """
+        from synapse_apply.operations.drift import build_drift_options, find_drift
+        from synapse_apply.operations.plan import plan
+        from synapse_apply.workspace.selection import select_addresses
+
+        with self._open_session(read_only=True) as session:
+            options = build_drift_options(select_addresses(session, only, exclude))
+            return find_drift(session, plan(session, options), unmanaged=unmanaged)
+
+    def accept_drift(self, names: Sequence[str], *, write: bool = True) -> Drift:
+        """Write the live values of resources that drifted into the files that declare them.
+
+        A name with `*` is all that it fits and that drifted. Gives the drift with what was edited
+        (`accepted_edits`); `write=False` only says what would be. InputError, with every finding,
+        where a value cannot be written: no file is changed then. Open the target again to plan
+        with the new files.
+        """
+        from synapse_apply.operations.accept_drift import accept_named_drift
+
+        with self._open_session(read_only=True) as session:
+            return accept_named_drift(self._invocation, session, names, write=write)
+
+    def history(self, limit: int = 20) -> list[PastRun]:
+        """The newest runs that changed anything, at most `limit`, the newest first.
+
+        StateError where there is no state.
+        """
+        from synapse_apply.operations.history import list_past_runs
+        from synapse_apply.workspace.target_session import open_state
+
+        with self._fix_surroundings(), open_state(self._invocation) as session:
+            return list_past_runs(session, limit)
+
+    def find_run(self, plan_id: str) -> PastRun:
+        """The run of a plan with all its calls; `plan_id` may be the beginning of the id.
+
+        InputError where none or several fit, StateError where there is no state.
+        """
+        from synapse_apply.operations.history import find_past_run
+        from synapse_apply.workspace.target_session import open_state
+
+        with self._fix_surroundings(), open_state(self._invocation) as session:
+            return find_past_run(session, plan_id)
+
+    def verify(
+        self,
+        releases: Sequence[str],
+        *,
+        timeout: float | None = None,
+        observer: ApplyObserver | None = None,
+    ) -> Report:
+        """Run releases as their manifests say, now, also those that passed before.
+
+        Nothing else is sent. `timeout`, in seconds, goes before that of the manifests. Raises as
+        `apply`; InputError also for what cannot be run.
+        """
+        from synapse_apply.operations.apply_observer import ApplyObserver
+        from synapse_apply.operations.verify import run_releases
+
+        with self._open_session() as session:
+            return run_releases(session, releases, observer or ApplyObserver(), timeout=timeout)
+
+    def compare_published_bytes(self, releases: Sequence[str]) -> list[ComparedBytes]:
+        """Read what is published of releases, compare it with the state, and record what was read.
+
+        Runs nothing and sends nothing. Raises InputError, StateError, LockHeld.
+        """
+        from synapse_apply.operations.verify import select_releases
+        from synapse_apply.operations.verify_bytes import compare_published_bytes
+
+        with self._open_session() as session:
+            return compare_published_bytes(session, select_releases(session, releases))
+
+    def diagnose(self) -> Checkup:
+        """Look at the target from all sides, as `doctor` does; writes nothing."""
+        from synapse_apply.operations.doctor import run_all_checks
+
+        with self._fix_surroundings():
+            return run_all_checks(self._invocation)
+
+    def _find_plan_options(self, plan: Plan) -> PlanOptions:
+        """What a plan of this object was made with; InputError for any other."""
+        if plan.id not in self._plan_options:
+            raise InputError(
+                error_finding(
+                    "This plan was not made here",
+                    f"Plan {plan.id} is not one that plan() of this target gave.",
+                    "Plan again, or save it where it is made and use apply_saved().",
+                )
+            )
+        return self._plan_options[plan.id]
+
+    @contextmanager
+    def _open_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
+        """The session of all methods, opened by the first. `read_only`: no state is made for it."""
+        with self._fix_surroundings():
+            if self._session is not None and self._is_session_read_only and not read_only:
+                self.close()
+            if self._session is None:
+                from synapse_apply.workspace.target_session import open_context
+
+                opened_session = open_context(self._invocation, read_only=read_only)
+                self._session = self._stack.enter_context(opened_session)
+                self._is_session_read_only = read_only
+            yield self._session
+
+    @contextmanager
+    def _fix_surroundings(self) -> Iterator[None]:
+        """A Git ref means one commit for all methods; a failed call is an error of this tool."""
+        try:
+            with pin_refs_while_running(self._commits):
+                yield
+        except RemoteError as failure:
+            raise BackendError(build_remote_finding(failure)) from failure
+
+
+def _require_decision(plan: Plan | None, arguments: PlanArguments, *, is_approved: bool) -> None:
+    """NotApproved where nobody decided; OptionConflict for options that a plan has already."""
+    if plan is None and not is_approved:
+        raise NotApproved(
+            error_finding(
+                "Nobody approved this apply",
+                "apply() was given no plan, nobody to ask and no auto_approve; nothing was sent.",
+                "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
+            )
+        )
+    if plan is not None and arguments.changes_rows:
+        raise OptionConflict(
+            error_finding("What changes the rows of a plan is said to plan(), not to apply().")
+        )
+
+
+def _wait_for_open_calls(
+    session: TargetSession, observer: ApplyObserver, *, is_requested: bool
+) -> None:
+    """Where it is requested, come back when it is certain what became of calls open now."""
+    if is_requested:
+        from synapse_apply.operations.wait_for_outcomes import wait_for_open_calls
+
+        wait_for_open_calls(session, observer.wait)

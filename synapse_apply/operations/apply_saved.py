@@ -1,0 +1,138 @@
+"""Use case: apply a saved plan, or reviewed ones: the file is the approval, and nobody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.errors import ManifestError, Stale, SynapseApplyError
+from synapse_apply.model.frozen import frozen
+from synapse_apply.model.report import Report
+from synapse_apply.operations import saved_plan_packages
+from synapse_apply.operations.apply import ApplyRun
+from synapse_apply.operations.apply_observer import ApplyObserver
+from synapse_apply.operations.saved_plan import (
+    SavedPlan,
+    check_each,
+    narrow_to_saved_plan,
+    read_saved_plan,
+    unite_reviewed,
+)
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession, open_context
+
+
+@frozen
+class ApprovedPlans:
+    """What was approved: the plans as their files have them, older first, and one that unites them.
+
+    `reviewed`: rows of it go although the manifests moved on.
+    """
+
+    files: tuple[SavedPlan, ...]
+    united_plan: SavedPlan
+    reviewed: bool
+
+    @property
+    def target(self) -> str:
+        """The name of the target that they were made for, as the files have it."""
+        return self.united_plan.plan.base.target
+
+
+def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
+    """The plans in files, older first. One that is not `reviewed` is alone.
+
+    InputError for a file that holds none, Stale where several cannot be one apply.
+    """
+    files = tuple(map(read_saved_plan, paths))
+    return ApprovedPlans(files, unite_reviewed(files), reviewed)
+
+
+def choose_plan_target(invocation: Invocation, approved_plans: ApprovedPlans) -> Invocation:
+    """Where to apply plans: on the target that was named, else on the one they were made for.
+
+    Nothing is believed of that name: the state that it leads to must be the plan's.
+    """
+    return replace(invocation, target=invocation.target or approved_plans.target)
+
+
+@contextmanager
+def open_approved_session(
+    invocation: Invocation, approved_plans: ApprovedPlans
+) -> Iterator[TargetSession]:
+    """What to apply in. A saved plan was made from what could be used: what cannot is Stale.
+
+    A reviewed plan is not bound to the manifests, so that its packages are not used either.
+    Commands that errors print name the plan's target, though nobody typed it.
+    """
+    with ExitStack() as stack, _name_target_in_errors(invocation.target or ""):
+        if approved_plans.reviewed:
+            yield stack.enter_context(open_context(invocation))
+            return
+        try:
+            session = stack.enter_context(
+                open_context(invocation, approved_plans.united_plan.carrier)
+            )
+        except ManifestError as problem:
+            raise Stale(
+                _build_missing_sources_finding(approved_plans.united_plan), *problem.diagnostics
+            ) from None
+        yield session
+
+
+@contextmanager
+def _name_target_in_errors(target: str) -> Iterator[None]:
+    try:
+        yield
+    except SynapseApplyError as problem:
+        problem.diagnostics = add_target_to_findings(problem.diagnostics, target)
+        raise
+
+
+def _build_missing_sources_finding(united_plan: SavedPlan) -> Diagnostic:
+    hint = (
+        "Bring it back, or give the same --var, --var-file, --file and --ref as for the plan; "
+        "otherwise plan again."
+    )
+    if united_plan.carrier is None:
+        hint += " A plan made with --with-packages needs no package sources."
+    return error_finding(
+        "What was planned is not here any more",
+        f"{united_plan.file} was made from manifests and packages without an error. Nothing was "
+        f"sent.",
+        hint,
+    )
+
+
+def apply_approved_plans(
+    session: TargetSession,
+    apply_run: ApplyRun,
+    approved_plans: ApprovedPlans,
+    observer: ApplyObserver,
+    *,
+    allow_unsigned: bool = False,
+) -> Report:
+    """Check the plans, plan anew, cut down to what they show, apply; all under the state's lock.
+
+    `apply_run` plans with what `SavedPlan.build_replan_options` gives. Stale for plans that are not
+    genuine, not of this target, or not true any more; else raises as `operations.apply.check`.
+    """
+    united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
+    with session.lock_state("apply"):
+        warnings = check_each(
+            session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
+        )
+        if united_plan.carrier is not None and not reviewed:
+            saved_plan_packages.check_carried_packages(
+                united_plan.carrier, united_plan.plan, session.project.max_package_size
+            )
+        plan_result = apply_run.make_current_plan()
+        if not plan_result.plan.has_errors:
+            plan_result = narrow_to_saved_plan(united_plan, plan_result, reviewed=reviewed)
+        observer.show_plan(plan_result.plan)
+        observer.show_warnings(warnings)
+        return apply_run.check_and_carry_out(plan_result, uses_up_plan=not reviewed)
