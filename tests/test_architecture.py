@@ -232,3 +232,23 @@ def test_the_engine_sees_no_session() -> None:
         path.relative_to(PACKAGE).parts[1] for path in users if layer(path) == "cli"
     }
     assert shown_by_commands <= {"commands", "flows", "texts", "reports.py"}
+
+
+def test_a_target_is_wired_in_one_place() -> None:
+    """Others ask a session for the part; these names make one."""
+    session = "workspace/target_session.py"
+    makers = {
+        "connect_backend": {session},
+        "Resolver": {session, "workspace/state_access.py"},
+        "SecretStore": {session, "operations/rekey.py"},
+        "build_actor": {session},
+        "CarriedPackages": {session, "operations/saved_plan_packages.py"},
+        "SourcePackages": {session},
+        "choose_and_fill_target": {session, "operations/complete.py"},
+    }
+    callers: dict[str, set[str]] = {name: set() for name in makers}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                callers.get(node.func.id, set()).add(str(path.relative_to(PACKAGE)))
+    assert callers == makers

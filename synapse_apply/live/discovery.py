@@ -13,10 +13,9 @@ from synapse_apply.kinds.search import list_if_supported
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.errors import (
+    FINAL_READ_ERRORS,
     NotFound,
     RemoteError,
-    Unauthorized,
-    Unreachable,
     describe_failure,
 )
 from synapse_apply.model.frozen import frozen
@@ -24,8 +23,6 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.versions import VersionSortKey, version_sort_key
 
 NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
-# Whoever is asked next would be told the same.
-_FINAL_ERRORS = (Unauthorized, Unreachable)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -290,7 +287,7 @@ class ObjectGatherer:
         def fetch_or_failure(item: T) -> R | RemoteError:
             try:
                 return fetch(item)
-            except _FINAL_ERRORS:
+            except FINAL_READ_ERRORS:
                 raise
             except RemoteError as failure:
                 return failure

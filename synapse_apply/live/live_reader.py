@@ -29,11 +29,10 @@ from synapse_apply.live.unseen_resources import build_read_failure_finding as pr
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.errors import (
+    FINAL_READ_ERRORS,
     NotFound,
     RemoteError,
     RemoteTimeout,
-    Unauthorized,
-    Unreachable,
 )
 from synapse_apply.model.observed import Capabilities, FoundBy, Lookup, LookupResult, Observed
 from synapse_apply.model.ports import Api
@@ -43,8 +42,6 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Reference, flatten
 
-# Whoever is asked next would be told the same, and a client's own retries are over by then.
-_FINAL_ERRORS = (Unauthorized, Unreachable)
 # One object may be slow; a backend that lets so many reads wait in vain is not asked for more.
 _MAX_TIMEOUTS = 3
 
@@ -314,7 +311,7 @@ class LiveReader:
         """The finding of one address, or of every one from now on where the backend is down."""
         with self._lock:
             self._timeouts += isinstance(failure, RemoteTimeout)
-            if isinstance(failure, _FINAL_ERRORS) or self._timeouts >= _MAX_TIMEOUTS:
+            if isinstance(failure, FINAL_READ_ERRORS) or self._timeouts >= _MAX_TIMEOUTS:
                 self._outage_finding = self._outage_finding or problem_of(None, failure)
         return self._outage_finding or problem_of(address, failure)
 
@@ -415,7 +412,7 @@ class LiveReader:
     def _list_kind(self, kind: str, binding: ApiBinding) -> Sequence[Raw] | None:
         try:
             return list_if_supported(self._api, binding)
-        except (*_FINAL_ERRORS, RemoteTimeout):
+        except (*FINAL_READ_ERRORS, RemoteTimeout):
             raise
         except RemoteError as failure:
             self._list_failures[kind] = _ListUnavailableError(problem_of(None, failure))

@@ -181,6 +181,10 @@ class Unauthorized(RemoteError):
     """401: the credentials are missing or wrong."""
 
 
+# What is read next would fail in the same way: these end a search, others are of one object.
+FINAL_READ_ERRORS = (Unauthorized, Unreachable)
+
+
 class Forbidden(RemoteError):
     """403: the credentials are not allowed to do this."""
 

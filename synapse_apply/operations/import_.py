@@ -13,7 +13,7 @@ from synapse_apply.live.open_intents import build_marks, require_not_recorded_as
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, warning_finding
-from synapse_apply.model.errors import InputError, NotFound, RemoteError, Unauthorized, Unreachable
+from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, is_remote_id
 from synapse_apply.model.resource import Desired
@@ -351,8 +351,8 @@ def _read_object(
                 request_id=missing.request_id,
             )
         ) from None
-    except (Unauthorized, Unreachable):
-        raise  # whatever is read next would meet the same
+    except FINAL_READ_ERRORS:
+        raise
     except RemoteError as failure:
         raise InputError(
             error_finding(

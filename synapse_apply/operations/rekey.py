@@ -45,11 +45,10 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
     repeated.
     """
     with session.lock_state("state rekey"):
-        project, target, environ = session.project, session.target, session.invocation.environ
-        old_keys = state_access.load_state_keys(project, target, environ)
-        if not has_key_variable(environ, target.name):
-            _renew_key_file(state_access.state_key_path(project, target))
-        new_keys = state_access.load_state_keys(project, target, environ)
+        old_keys = session.load_state_keys()
+        if not has_key_variable(session.invocation.environ, session.target.name):
+            _renew_key_file(state_access.state_key_path(session.project, session.target))
+        new_keys = session.load_state_keys()
         all_keys = StateKeys(tuple(dict.fromkeys((*new_keys.all_keys, *old_keys.all_keys))))
         secrets, signer = (
             SecretStore(session.resolver, all_keys),

@@ -24,7 +24,6 @@ from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
 from synapse_apply.workspace.state_access import (
     describe_state_identity,
-    load_state_keys,
     open_store_at_url,
 )
 from synapse_apply.workspace.target_session import TargetSession
@@ -78,7 +77,7 @@ def create_state(session: TargetSession, state_identity: StateIdentity, lineage:
     session.store.create_state(
         state_identity, new_lineage, session.last_seen_states.find_farthest(new_lineage).progress
     )
-    load_state_keys(session.project, session.target, session.invocation.environ, create=True)
+    session.load_state_keys(create=True)
     return new_lineage
 
 

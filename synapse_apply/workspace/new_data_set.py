@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from synapse_apply.model.project import EMBEDDED, Project
 from synapse_apply.workspace import embedded, state_access
 from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.target_session import TargetSession
 
 
 def create_embedded_data_set(project: Project, invocation: Invocation, profile: str = "") -> None:
@@ -16,15 +15,12 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
     """
     from synapse_apply.emulator.core.place import DATABASE
 
-    target, environ = project.targets[EMBEDDED], invocation.environ
-    with closing(state_access.open_store(project, target, environ)) as store:
-        if store.exists() or (embedded.data_folder_path(project.root) / DATABASE).exists():
+    with TargetSession(invocation) as session:
+        session.project, session.target = project, project.targets[EMBEDDED]
+        database = embedded.data_folder_path(project.root) / DATABASE
+        if session.store.exists() or database.exists():
             return
-        with embedded.open_embedded_backend(project.root, profile=profile) as embedded_backend:
-            state_identity = state_access.build_state_identity(
-                embedded_backend.url, target, embedded_backend
-            )
-            is_new_state = state_access.ensure_state(
-                store, target, state_identity, embedded_backend
-            )
-            state_access.load_state_keys(project, target, environ, create=is_new_state)
+        with embedded.open_embedded_backend(project.root, profile=profile) as backend:
+            identity = state_access.build_state_identity(backend.url, session.target, backend)
+            is_new = state_access.ensure_state(session.store, session.target, identity, backend)
+            session.load_state_keys(create=is_new)

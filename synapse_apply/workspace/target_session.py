@@ -240,7 +240,13 @@ class TargetSession(OfflineTarget):
     @cached_property
     def state_keys(self) -> StateKeys:
         """The state keys at hand; InputError for one that cannot be used."""
-        return state_access.load_state_keys(self.project, self.target, self.invocation.environ)
+        return self.load_state_keys()
+
+    def load_state_keys(self, *, create: bool = False) -> StateKeys:
+        """Read the state keys anew; with `create` one is made where there is none."""
+        return state_access.load_state_keys(
+            self.project, self.target, self.invocation.environ, create=create
+        )
 
     @cached_property
     def signer(self) -> RunSigner:
@@ -334,9 +340,7 @@ class TargetSession(OfflineTarget):
         backend = self.backend
         is_new = state_access.ensure_state(store, target, backend.state_identity, backend.embedded)
         self.last_seen_states.check_not_older(store, target, read_only=self._read_only)
-        keys = self.state_keys = state_access.load_state_keys(
-            project, target, self.invocation.environ, create=is_new
-        )
+        keys = self.state_keys = self.load_state_keys(create=is_new)
         self.diagnostics = (
             *declared.diagnostics,
             *state_access.build_key_findings(keys, project, target, desired),

@@ -19,10 +19,9 @@ from synapse_apply.views.grammar import format_byte_size, pluralize
 from synapse_apply.views.json.documents import plan_document
 from synapse_apply.views.text.plan import render_plan
 from synapse_apply.views.text.tables import render_table
-from synapse_apply.workspace import configuration
 from synapse_apply.workspace.configuration import DeclaredTarget
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import open_state
+from synapse_apply.workspace.target_session import TargetSession
 
 
 def show_saved_plan(
@@ -121,7 +120,7 @@ def _find_later_changes(invocation: Invocation, saved_plan: SavedPlan) -> list[D
     plan_invocation = replace(invocation, target=invocation.target or saved_plan.plan.base.target)
     findings: list[Diagnostic] = []
     try:
-        with open_state(plan_invocation) as session:
+        with TargetSession(plan_invocation, saved_plan.carrier) as session:
             if not session.store.exists():
                 return findings
             problems = find_state_mismatches(session.store, saved_plan, session.target.name)
@@ -129,10 +128,7 @@ def _find_later_changes(invocation: Invocation, saved_plan: SavedPlan) -> list[D
                 warning_finding(problem.summary, problem.detail, problem.hint)
                 for problem in problems
             ]
-            source_contents = saved_plan.carrier.source_contents if saved_plan.carrier else ()
-            declared_target = configuration.read_declared_target(
-                plan_invocation, session.project, session.target, source_contents
-            )
+            declared_target = session.declared_target
     except SynapseApplyError:
         return findings
     return [*findings, *_iter_source_change_warnings(saved_plan, declared_target)]
