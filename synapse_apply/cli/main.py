@@ -19,6 +19,7 @@ import click
 from synapse_apply import __version__
 from synapse_apply.cli import registry
 from synapse_apply.cli.help_pages import USAGE, LazyGroup, Terminated
+from synapse_apply.model.runtime.paused_collection import own_collector
 
 NAME = "synapse-apply"
 _ARGUMENT_VARIABLE = re.compile("SYNAPSE_APPLY_ARGS(_.*)?")
@@ -56,11 +57,9 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
             signal.signal(number, _raise_terminated)
-    # A run makes many small values that all stay: looking through them again and again for
-    # circles took a fifth of a large plan.
-    gc.set_threshold(100_000, 50, 100)
+    own_collector()
     code = run(sys.argv[1:])
-    # At its end the interpreter looks for circles once more, which takes a tenth of a large plan.
+    # At its end the interpreter collects garbage once more, which takes a tenth of a large plan.
     gc.freeze()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):  # no traceback for who stops what has ended

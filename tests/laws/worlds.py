@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from choices import choices, lists_of
 from hypothesis import strategies as st
 from profiles import PAGE
 
@@ -153,26 +155,31 @@ PROVIDERS = {
 }
 
 
+@cache
 @st.composite
 def storages(draw: st.DrawFn, letter: str) -> dict[str, Any]:
     """A storage document."""
-    provider = draw(st.sampled_from(sorted(PROVIDERS)))
+    provider = draw(choices(*sorted(PROVIDERS)))
     spec = {"name": f"Storage {letter}", "provider": provider}
     if draw(st.booleans()):
-        spec["category"] = draw(st.sampled_from(["internal", "external"]))
+        spec["category"] = draw(choices("internal", "external"))
     spec["configuration"] = draw(PROVIDERS[provider])
-    ignored = draw(st.sampled_from([(), (), ("/category",), ("/configuration",)]))
+    ignored = draw(choices((), (), ("/category",), ("/configuration",)))
     more = {"lifecycle": {"ignore_changes": list(ignored)}} if ignored else {}
     return document("Storage", f"s{letter}", spec, **more)
 
 
+_SOME_TEXT_FIELDS = st.sets(st.sampled_from(TEXT_FIELDS))
+
+
+@cache
 @st.composite
 def plugins(draw: st.DrawFn, letter: str) -> dict[str, Any]:
     """A plugin document; all but the last letter's have a code."""
     spec: dict[str, Any] = {"name": f"Plugin {letter}"}
     if letter != LETTERS[-1]:
         spec["code"] = f"law-{letter}"
-    for name in draw(st.sets(st.sampled_from(TEXT_FIELDS))):
+    for name in draw(_SOME_TEXT_FIELDS):
         spec[name] = draw(TEXTS)
     if draw(st.booleans()):
         spec["configuration"] = draw(CONFIGURATIONS)
@@ -180,7 +187,7 @@ def plugins(draw: st.DrawFn, letter: str) -> dict[str, Any]:
     pointers = ["/description", "/configuration", "/configuration/a"]
     for rule in ("ignore_changes", "own"):
         if draw(st.integers(0, 3)) == 3:
-            lifecycle[rule] = [draw(st.sampled_from(pointers))]
+            lifecycle[rule] = [draw(choices(*pointers))]
     return document("Plugin", letter, spec, **({"lifecycle": lifecycle} if lifecycle else {}))
 
 
@@ -216,10 +223,14 @@ VERIFIED = st.one_of(
 )  # fmt: skip
 
 
+_RELEASE_SPECS = st.fixed_dictionaries({}, optional={**RELEASE_FIELDS, "verify": VERIFIED})
+
+
+@cache
 @st.composite
 def releases(draw: st.DrawFn, letter: str, version: str) -> dict[str, Any]:
     """A release document; its package is the folder of its own."""
-    fields = draw(st.fixed_dictionaries({}, optional={**RELEASE_FIELDS, "verify": VERIFIED}))
+    fields = draw(_RELEASE_SPECS)
     source = f"./packages/{letter}-{version}"
     return document(
         "Release", None, {"plugin": letter, "version": version, **fields, "source": source}
@@ -247,7 +258,7 @@ def _packages(draw: st.DrawFn, addresses: Sequence[str]) -> dict[str, dict[str, 
         if address.startswith("release/"):
             letter, version = address.removeprefix("release/").split("@")
             config = f"code: law-{letter}\n" if letter != LETTERS[-1] else "name: Law\n"
-            run = draw(st.sampled_from(["print(1)\n", "print(2)\n"]))
+            run = draw(choices("print(1)\n", "print(2)\n"))
             folders[f"{letter}-{version}"] = {"config.yaml": config, "plugin/run.py": run}
     return folders
 
@@ -266,7 +277,7 @@ def _complete(addresses: Sequence[str]) -> list[str]:
 @st.composite
 def worlds(draw: st.DrawFn, least: int = 1, addresses: Sequence[str] = ADDRESSES) -> World:
     """Up to six resources."""
-    chosen = st.lists(st.sampled_from(addresses), unique=True, min_size=least, max_size=6)
+    chosen = lists_of(choices(*addresses), least, 6, unique=True)
     addresses = _complete(draw(chosen))
     documents = {address: _drawn(draw, address) for address in addresses}
     return World(documents, _packages(draw, addresses))
@@ -277,7 +288,7 @@ def evolved(draw: st.DrawFn, world: World, addresses: Sequence[str] = ADDRESSES)
     """The same project some commits later: resources kept, changed, dropped and added."""
     documents = {}
     for address in addresses:
-        fate = draw(st.sampled_from(["keep", "keep", "change", "drop"]))
+        fate = draw(choices("keep", "keep", "change", "drop"))
         if address in world.documents and fate == "keep":
             documents[address] = dict(world.documents[address])
         elif fate == "change" and (address in world.documents or draw(st.booleans())):
@@ -310,23 +321,27 @@ _EDITED = {
 }
 
 
+_HELD_TEXTS = TEXTS.map(str.strip)
+_HELD_NAMES = _HELD_TEXTS.filter(bool)
+_EDITED_KEYS = KEYS | st.sampled_from(["live_only", "password", "credentials", "bucket_name"])
+
+
+@cache
 @st.composite
 def edits(draw: st.DrawFn) -> Edit:
     """One edit; `set` may add a key that only the server has, `leak` a secret nobody gave us."""
-    kind = draw(st.sampled_from(["plugin", "plugin", "storage", "release"]))
-    act = draw(st.sampled_from(_ACTS[kind]))
+    kind = draw(choices("plugin", "plugin", "storage", "release"))
+    act = draw(choices(*_ACTS[kind]))
     at = draw(st.integers(0, 2))
     if act == "delete":
         return Edit(kind, at, act)
     if act == "field":
-        key = draw(st.sampled_from(_EDITED[kind]))
+        key = draw(choices(*_EDITED[kind]))
         # As a server holds them: it trims what it takes, and takes no object without a name.
-        texts = TEXTS.map(str.strip)
-        return Edit(kind, at, act, key, draw(texts.filter(bool) if key == "name" else texts))
+        return Edit(kind, at, act, key, draw(_HELD_NAMES if key == "name" else _HELD_TEXTS))
     if act == "leak":
-        return Edit(kind, at, act, "account", draw(st.sampled_from(sorted(SECRETS.values()))))
-    keys = st.sampled_from(["live_only", "password", "credentials", "bucket_name"])
-    return Edit(kind, at, act, draw(KEYS | keys), draw(TREES))
+        return Edit(kind, at, act, "account", draw(choices(*sorted(SECRETS.values()))))
+    return Edit(kind, at, act, draw(_EDITED_KEYS), draw(TREES))
 
 
 @dataclass(frozen=True)
@@ -349,17 +364,20 @@ class Story:
         return replace(self, first=first, second=second)
 
 
+_FEW_EDITS = lists_of(edits(), 0, 3).map(tuple)
+_TWO_ADDRESSES = st.sets(st.sampled_from(ADDRESSES), max_size=2)
+
+
 @st.composite
 def stories(draw: st.DrawFn, addresses: Sequence[str] = ADDRESSES) -> Story:
     """A random story; `before` are addresses whose objects exist in some older form."""
     first = draw(worlds(addresses=addresses))
-    few = st.lists(edits(), max_size=3).map(tuple)
-    before = draw(st.sets(st.sampled_from(ADDRESSES), max_size=2))
+    before = draw(_TWO_ADDRESSES)
     return Story(
         tuple(sorted(before & first.documents.keys())),
         first,
-        draw(few),
+        draw(_FEW_EDITS),
         draw(evolved(first, addresses)),
-        draw(few),
+        draw(_FEW_EDITS),
         draw(st.booleans()),
     )

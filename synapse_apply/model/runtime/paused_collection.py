@@ -1,4 +1,4 @@
-"""When cyclic garbage collection is paused, and when a skipped one is made up for."""
+"""When cyclic garbage collection rests: while many small values are built that all stay."""
 
 from __future__ import annotations
 
@@ -7,53 +7,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _CollectionDebt:
-    """Counts when a full collection is due, since pauses move all objects to the oldest generation.
+class _Collector:
+    """Whether this process is a command of ours, which may decide how its garbage is collected."""
 
-    Python's own counts, which would lead to one, are reset by freezing.
+    is_ours = False
+
+
+def own_collector() -> None:
+    """Set up garbage collection for a command, whose process ends before much garbage gathers.
+
+    With Python's own thresholds a large plan spends a fifth of its time on looking through
+    values that all stay.
     """
-
-    def __init__(self) -> None:
-        self._created_count = 0
-        self._surviving_count = 0
-
-    def add_new_objects(self) -> None:
-        """Add the objects that were created since the last call, before they are frozen."""
-        first, second, _ = gc.get_threshold()
-        young, middle, old = gc.get_count()
-        self._created_count += young + first * (middle + second * old)
-
-    def collect_if_due(self) -> None:
-        """Collect, but no sooner than Python would, nor before there are twice as many objects."""
-        first, second, third = gc.get_threshold()
-        threshold = first * max(second, 1) * max(third, 1)  # 0 means that collection is disabled
-        if threshold and self._created_count > max(threshold, self._surviving_count):
-            gc.collect()
-            self._created_count, self._surviving_count = 0, len(gc.get_objects())
+    gc.set_threshold(100_000, 50, 100)
+    _Collector.is_ours = True
 
 
-_COLLECTION_DEBT = _CollectionDebt()
-
-
-# A plan makes many small values that all stay, and the cyclic collector would examine them again
-# and again. A process that plans repeatedly collects once it has made as many objects as it keeps.
 @contextmanager
 def pause_gc() -> Iterator[None]:
-    """Pause cyclic garbage collection while many small values are created that all stay."""
-    was_enabled = gc.isenabled()
-    if was_enabled:
-        _COLLECTION_DEBT.collect_if_due()
+    """Pause cyclic garbage collection in the block, where it is enabled at all.
+
+    In a command, what the block has built becomes old at once: else the next collection would walk
+    over all of it, a tenth of the time of `validate`. A program that uses the library may have
+    frozen objects of its own, and unfreezing would undo that, so there collection only pauses.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
-        if was_enabled:
-            # Freezing and unfreezing moves all objects to the oldest generation without traversing
-            # them.
-            owns_freeze = gc.get_freeze_count() == 0
-            if owns_freeze:
-                _COLLECTION_DEBT.add_new_objects()
-                gc.freeze()
-            gc.enable()
-            if owns_freeze:
-                gc.unfreeze()
+        if _Collector.is_ours:
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from choices import choices, lists_of
 from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
@@ -28,7 +29,7 @@ Path = tuple[str | int, ...]
 
 def chosen(data: st.DataObject, part: Written) -> Path:
     """The path of a scalar, or of something around it."""
-    path = data.draw(st.sampled_from(part.paths))
+    path = data.draw(choices(*part.paths))
     return path[: data.draw(st.integers(1, len(path)))]
 
 
@@ -93,9 +94,9 @@ def test_a_change_far_inside_is_that_change_alone(
     at = data.draw(st.integers(0, len(parts) - 1))
     if not parts[at].paths:
         return
-    path = data.draw(st.sampled_from(parts[at].paths))
+    path = data.draw(choices(*parts[at].paths))
     above = path[: data.draw(st.integers(1, len(path)))]
-    new = data.draw(st.sampled_from(["fresh", 7654321, "a: b"]))
+    new = data.draw(choices("fresh", 7654321, "a: b"))
     whole: Any = planted(parts[at].value, path, new)
     for step in above:
         whole = whole[step]
@@ -115,8 +116,8 @@ def lists(draw: st.DrawFn) -> tuple[str, list[Any], list[list[str]], bool]:
         behind = [f"# behind {n}"] * draw(st.integers(0, 1))
         inside = [f"# inside {n}"] * draw(st.integers(0, 1))
         remark = "".join(f"  {one}" for one in behind)
-        shown += draw(st.sampled_from(["", "", "\n"])) + "".join(f"  {one}\n" for one in above)
-        kind = draw(st.sampled_from(kinds))
+        shown += draw(choices("", "", "\n")) + "".join(f"  {one}\n" for one in above)
+        kind = draw(choices(*kinds))
         if kind == "map":
             items.append({"name": f"n{n}", "x": n, "l": [n]})
             below = "".join(f"    {one}\n" for one in inside)
@@ -146,7 +147,7 @@ def test_items_that_stay_keep_their_bytes(
     stay = data.draw(st.sets(st.integers(0, len(items) - 1)))
     wanted: list[Any] = []
     for n, item in enumerate(items):
-        wanted += data.draw(st.lists(st.integers(10**6, 10**7), max_size=1))
+        wanted += data.draw(lists_of(st.integers(10**6, 10**7), 0, 1))
         wanted += [item] * (n in stay)
     made = asked(text.replace("\n", line_break), ("v",), wanted, 0)
     assert made is not None, (text, wanted)

@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pytest
+from choices import choices, lists_of
 from hypothesis import given
 from hypothesis import strategies as st
 from laws.effort import effort
@@ -41,24 +43,24 @@ class Written:
     paths: list[tuple[str | int, ...]] = field(default_factory=list)
 
 
+@cache
 @st.composite
 def scalars(draw: st.DrawFn, indent: int, *, flow: bool) -> tuple[str, Any]:
     """A scalar in one of its styles, and its value."""
     value = draw(SCALARS)
-    style = draw(st.sampled_from(["", "'", '"', "|"]))
+    style = draw(choices("", "'", '"', "|"))
     if style == "|" and not flow:
-        literal = format_block_scalar(
-            value, " " * (indent + draw(st.sampled_from([1, 2, 4]))), "\n"
-        )
+        literal = format_block_scalar(value, " " * (indent + draw(choices(1, 2, 4))), "\n")
         if literal:
             return literal[0] + draw(REMARKS) + literal[1], value
     return format_inline_scalar(value, style.replace("|", ""), flow=flow), value
 
 
+@cache
 @st.composite
 def flows(draw: st.DrawFn, depth: int) -> Written:
     """A map or a list in brackets."""
-    names = draw(st.lists(KEYS, max_size=3, unique=True))
+    names = draw(lists_of(KEYS, 0, 3, unique=True))
     is_map = draw(st.booleans())
     parts, paths = [], []
     value: dict[Any, Any] = {}
@@ -72,25 +74,26 @@ def flows(draw: st.DrawFn, depth: int) -> Written:
             text, value[key] = draw(scalars(0, flow=True))
             paths.append((key,))
         parts.append(f"{format_inline_scalar(name, flow=True)}: {text}" if is_map else text)
-    gap = draw(st.sampled_from([", ", " , ", ",\n     "]))
+    gap = draw(choices(", ", " , ", ",\n     "))
     left, right = ("{", "}") if is_map else ("[", "]")
     return Written(left + gap.join(parts) + right, value if is_map else [*value.values()], paths)
 
 
+@cache
 @st.composite
 def blocks(draw: st.DrawFn, indent: int = 0, depth: int = 2) -> Written:
     """A block mapping or a block sequence, each line of it indented."""
     is_map = indent == 0 or draw(st.booleans())
-    names = draw(st.lists(KEYS, min_size=1, max_size=4, unique=True))
+    names = draw(lists_of(KEYS, 1, 4, unique=True))
     lines, paths = "", []
     value: dict[Any, Any] = {}
     for at, name in enumerate(names):
         key: str | int = name if is_map else at
         lead = " " * indent + (f"{format_inline_scalar(name)}:" if is_map else "-")
         lines += draw(BETWEEN).replace("@", " " * indent)
-        kind = draw(st.sampled_from(["scalar", "scalar", "flow", "block"]))
+        kind = draw(choices("scalar", "scalar", "flow", "block"))
         if kind == "block" and depth:
-            step = draw(st.sampled_from([1, 2, 4]))
+            step = draw(choices(1, 2, 4))
             inside = draw(blocks(indent + step, depth - 1))
             lines += f"{lead}{draw(REMARKS)}\n{inside.text}"
         elif kind == "flow":
@@ -110,8 +113,8 @@ def blocks(draw: st.DrawFn, indent: int = 0, depth: int = 2) -> Written:
 @st.composite
 def texts(draw: st.DrawFn) -> tuple[str, list[Written]]:
     """A whole file: one to three documents, any line end, with or without the last one."""
-    parts = draw(st.lists(blocks(), min_size=1, max_size=3))
-    text = draw(st.sampled_from(["", "---\n", "# head\n"])) + "---\n".join(p.text for p in parts)
+    parts = draw(lists_of(blocks(), 1, 3))
+    text = draw(choices("", "---\n", "# head\n")) + "---\n".join(p.text for p in parts)
     if draw(st.booleans()) and "|" not in text:  # where the last line end is no part of a value
         text = text.rstrip("\n")
     if draw(st.booleans()):
@@ -149,7 +152,7 @@ def test_one_value_changes_and_nothing_else(
     at = data.draw(st.integers(0, len(parts) - 1))
     if not parts[at].paths:
         return
-    path = data.draw(st.sampled_from(parts[at].paths))
+    path = data.draw(choices(*parts[at].paths))
     new = data.draw(SCALARS)
     before = values(text)
     assert before == [part.value for part in parts]
@@ -191,7 +194,7 @@ def test_a_value_that_is_there_already_changes_no_byte(
     at = data.draw(st.integers(0, len(parts) - 1))
     if not parts[at].paths:
         return
-    path = data.draw(st.sampled_from(parts[at].paths))
+    path = data.draw(choices(*parts[at].paths))
     assert (
         apply_edits(text, "m.yaml", [Edit(path, planted_value(parts[at].value, path), at)]) == text
     )

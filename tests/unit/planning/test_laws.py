@@ -27,7 +27,7 @@ SECRETS = st.sampled_from([{"$secret": "s"}, {"$secret": "t"}])
 DIGESTS = st.sampled_from([{"$mac": "s"}, {"$mac": "t"}, {"$withheld": "masked"}])
 
 
-def _specs(secrets: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+def _build_specs(secrets: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     config = st.dictionaries(st.sampled_from("abc"), TREES, max_size=3)
     key = st.one_of(st.just({}), secrets.map(lambda secret: {"key": secret}))
     return st.fixed_dictionaries(
@@ -41,22 +41,28 @@ def _specs(secrets: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
     )
 
 
+# Built once: to build a strategy costs more than to draw from it.
+DECLARED_SPECS, LIVE_SPECS = _build_specs(SECRETS), _build_specs(DIGESTS)
+NAMES = st.lists(st.sampled_from("abcde"), unique=True, max_size=5)
+KINDS = st.sampled_from(["widget", "gadget"])
+
+
 @st.composite
 def objects(draw: st.DrawFn) -> dict[str, Data]:
     """Up to five objects, declared, live and recorded at random, some needing an earlier one."""
     found: dict[str, Data] = {}
-    for name in draw(st.lists(st.sampled_from("abcde"), unique=True, max_size=5)):
+    for name in draw(NAMES):
         data: dict[str, Any] = {"natural_key": name}
         if declared := draw(st.booleans()):
-            data["spec"] = draw(_specs(SECRETS))
+            data["spec"] = draw(DECLARED_SPECS)
             data["depends_on"] = (
                 draw(st.lists(st.sampled_from(list(found)), max_size=1)) if found else []
             )
         if draw(st.booleans()):
-            data["live"] = draw(_specs(DIGESTS))
+            data["live"] = draw(LIVE_SPECS)
         if not declared or draw(st.booleans()):
-            data["record"] = {"applied": draw(_specs(SECRETS)), "seen": draw(_specs(DIGESTS))}
-        found[f"{draw(st.sampled_from(['widget', 'gadget']))}/{name}"] = data
+            data["record"] = {"applied": draw(DECLARED_SPECS), "seen": draw(LIVE_SPECS)}
+        found[f"{draw(KINDS)}/{name}"] = data
     return found
 
 
