@@ -11,7 +11,7 @@ from synapse_apply.applying.logs.following import read_job
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import ResourceType, VerificationSpec
 from synapse_apply.kinds.job_lists import JobOwners
-from synapse_apply.kinds.proof import RUN_MARK_KEY, compute_body_digest
+from synapse_apply.kinds.run_body import RUN_MARK_KEY, compute_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.frozen import frozen

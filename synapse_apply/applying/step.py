@@ -11,7 +11,7 @@ from synapse_apply.applying.claimed_ids import ClaimedIds
 from synapse_apply.applying.executors import SerialExecutor
 from synapse_apply.applying.steps.plain_forms import AcceptedPlainForms
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.sealing import is_final_call_change
+from synapse_apply.kinds.final_call import is_final_call_change
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import fields_to_json
 from synapse_apply.model.diagnostic import Path

@@ -28,7 +28,7 @@ from synapse_apply.applying.step import ApplyTools, LiveObjects, Step
 from synapse_apply.applying.steps.request_body import build_declared_fields
 from synapse_apply.applying.write_intents import write_intents
 from synapse_apply.kinds.descriptor import VerificationSpec
-from synapse_apply.kinds.proof import add_run_mark, extract_context, extract_version
+from synapse_apply.kinds.run_body import add_run_mark, extract_context, extract_version
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,

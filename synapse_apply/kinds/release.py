@@ -17,7 +17,7 @@ from synapse_apply.kinds.descriptor import (
     ResourceType,
     VerificationSpec,
 )
-from synapse_apply.kinds.harmless import send_unchanging_update
+from synapse_apply.kinds.dry_run_probe import send_unchanging_update
 from synapse_apply.kinds.job_lists import list_jobs_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (

@@ -15,7 +15,7 @@ from itertools import chain
 from threading import Lock
 
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, Raw, ResourceType
-from synapse_apply.kinds.glances import MIN_RECORDED, ListCache
+from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
 from synapse_apply.kinds.search import list_if_supported, list_members, read_whole_objects
 from synapse_apply.live.duplicates import (
     MAX_PLAN_PAGES,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.kinds.proof import compute_body_digest
+from synapse_apply.kinds.run_body import compute_body_digest
 from synapse_apply.live.comparable_values import build_declared_fields, build_recorded_fields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path

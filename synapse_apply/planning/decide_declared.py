@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
-from synapse_apply.kinds.sealing import is_final_call_change
+from synapse_apply.kinds.final_call import is_final_call_change
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from synapse_apply.kinds.proof import compute_body_digest
+from synapse_apply.kinds.run_body import compute_body_digest
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record

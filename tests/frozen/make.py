@@ -23,7 +23,7 @@ from frozen import samples
 from installed import BIN, environment
 from postgres.server import BINARIES, PostgresServer
 
-from synapse_apply.kinds.proof import RUN_MARK_KEY
+from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.state import Intent, Record

@@ -10,7 +10,7 @@ import base64
 from dataclasses import replace
 
 from synapse_apply.kinds.compare import format_comparable_json
-from synapse_apply.kinds.proof import add_run_mark, compute_body_digest
+from synapse_apply.kinds.run_body import add_run_mark, compute_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity

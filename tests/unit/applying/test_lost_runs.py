@@ -9,7 +9,7 @@ from unit.applying.bench import NOW, Bench, plugin, release, told
 from unit.applying.scripted import lost
 from unit.applying.test_verifying import AT, PAGE, last, run_of
 
-from synapse_apply.kinds.proof import RUN_MARK_KEY
+from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.plan import Refusal

@@ -10,8 +10,8 @@ from unit.applying.bench import WIDGET, Bench, plugin, release, told, widget
 from unit.applying.scripted import ScriptedApi, refused
 
 from synapse_apply.kinds.descriptor import VerificationSpec
-from synapse_apply.kinds.proof import RUN_MARK_KEY
 from synapse_apply.kinds.release import RUN_VERIFICATION
+from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.errors import Effect, RemoteError, ServerFault, StateError
 from synapse_apply.model.report import Report
 from synapse_apply.model.verification import LastRun, RunStatus, VerificationResult

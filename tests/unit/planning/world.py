@@ -16,7 +16,7 @@ from unit.planning.throwaway_kinds import KINDS
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import ResourceType
-from synapse_apply.kinds.proof import compute_body_digest
+from synapse_apply.kinds.run_body import compute_body_digest
 from synapse_apply.manifests.project.policy import decode_rules
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Position, error_finding, parse_json_pointer
