@@ -122,7 +122,9 @@ def is_never_compared(step: Step, path: Path, observed: Observed) -> bool:
     """Whether an object is taken over whatever is declared there: nothing will ever compare it."""
     if step.type.find_rule(path).packaged:
         return True
-    return is_field_not_shown(step, path, observed) and step.type.is_fixed(step.binding, path[0])
+    return is_field_not_shown(step, path, observed) and step.type.is_unchangeable_field(
+        step.binding, path[0]
+    )
 
 
 def find_parent_objects(step: Step, live: LiveObjects) -> dict[str, Observed]:

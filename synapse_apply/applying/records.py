@@ -229,7 +229,9 @@ def build_agreed_record(
             name
             for name in list_unkept_fields(step.type, declared, observed)
             # What no update of ours has sent yet may appear with one, unless it is taken over.
-            if not record.applied or name in record.unkept or step.type.is_fixed(step.binding, name)
+            if not record.applied
+            or name in record.unkept
+            or step.type.is_unchangeable_field(step.binding, name)
         ),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from synapse_apply.applying.runs import RunCandidates
 from synapse_apply.applying.step import Step
-from synapse_apply.kinds.run_forms import list_missing_inputs
+from synapse_apply.kinds.run_forms import list_inputs_refused_as_missing
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Invalid, RemoteError, advise_on_failure
 from synapse_apply.model.job import Job, JobStatus
@@ -111,7 +111,7 @@ def build_refused_run_diagnostic(
     detail = f"The run of {step.address} was not started: {_format_answer(failure)}."
     if isinstance(failure, Invalid):
         summary, hint = "The verification was refused", _next_step_hint(step)
-        if lacking := list_missing_inputs(failure, body):
+        if lacking := list_inputs_refused_as_missing(failure, body):
             names = " and ".join(f"an {name}" for name in lacking)
             fields = " and ".join(f"`{name}:`" for name in lacking)
             summary, hint = f"This backend wants {names}", f"Add {fields} to spec.verify."

@@ -37,7 +37,7 @@ def read_plain_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     _require_plain_file(path.stat().st_mode)
     with os.fdopen(os.open(path, flags), "rb") as file:
         _require_plain_file(os.fstat(file.fileno()).st_mode)
-        return _read_limited_bytes(file, max_bytes)
+        return _read_within_limit(file, max_bytes)
 
 
 def read_command_line_file(
@@ -53,7 +53,7 @@ def read_command_line_file(
         require_inside_folder(path, checkout)
         return read_plain_file(path, max_bytes)
     with path.open("rb") as file:
-        return _read_limited_bytes(file, max_bytes)
+        return _read_within_limit(file, max_bytes)
 
 
 # Findings quote what they are about, and the author of a pull request makes the links, so it counts
@@ -71,7 +71,7 @@ def leads_outside_folder(path: Path, folder: Path) -> bool:
     return not _is_below(os.path.realpath(path), os.path.realpath(folder))
 
 
-def is_written_below(path: Path, folder: Path) -> bool:
+def is_lexically_below(path: Path, folder: Path) -> bool:
     """Whether a path lies in a folder as both are written, or as the folder really is."""
     absolute_path = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
     return any(
@@ -114,7 +114,7 @@ def _require_plain_file(mode: int) -> None:
     raise NotPlainFileError("it is a pipe" if stat.S_ISFIFO(mode) else "it is a device or a socket")
 
 
-def _read_limited_bytes(file: BinaryIO, max_bytes: int) -> bytes:
+def _read_within_limit(file: BinaryIO, max_bytes: int) -> bytes:
     """All of it; in blocks, since room for the most that could come would be taken at once."""
     blocks, size = [], 0
     while block := file.read(_BLOCK):

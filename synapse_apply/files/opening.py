@@ -150,7 +150,7 @@ def create_own_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_own_file(path: Path, source_name: str) -> None:
+def rename_over_own_file(path: Path, source_name: str) -> None:
     """Give the file called `source_name`, in the same folder, the name of `path`."""
     with _open_parent(path) as entry:
         os.replace(source_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
@@ -201,7 +201,7 @@ def create_folders(folder: Path) -> None:
             os.close(descriptor)
             descriptor = child
             if name == OWN_FOLDER:
-                _write_ignore_file(
+                _write_ignore_file_unless_valid(
                     _OpenFolderEntry(current_path / IGNORE_FILE, descriptor, IGNORE_FILE, owner)
                 )
     finally:
@@ -320,7 +320,7 @@ def _has_ignore_all_line(text: bytes) -> bool:
     return b"*" in lines and not any(line.startswith(b"!") for line in lines)
 
 
-def _write_ignore_file(entry: _OpenFolderEntry) -> None:
+def _write_ignore_file_unless_valid(entry: _OpenFolderEntry) -> None:
     """Write the file that has Git ignore our folder; one that does not is replaced."""
     info = entry.stat_entry()
     if info is not None:

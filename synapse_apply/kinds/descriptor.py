@@ -259,7 +259,7 @@ class ResourceType:
         """The rule of the top-level field a path lies in."""
         return self.rules[str(path[0])]
 
-    def is_fixed(self, binding: ApiBinding, name: Any) -> bool:
+    def is_unchangeable_field(self, binding: ApiBinding, name: Any) -> bool:
         """Whether this API can never change this top-level field of an object that exists."""
         return (
             binding.update_object is None

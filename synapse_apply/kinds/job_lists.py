@@ -103,7 +103,7 @@ class JobOwners:
             return job
         owner = self._owners.get(job.release)
         if owner is None:
-            owner = self._owners[job.release] = self._read_release_owner(job.release)
+            owner = self._owners[job.release] = self._read_release_owner_or_empty(job.release)
         version = job.version or owner.version
         return replace(job, plugin=owner.plugin, plugin_code=owner.code, version=version)
 
@@ -113,10 +113,10 @@ class JobOwners:
             return bool(job.plugin_code) and job.plugin_code != plugin
         if job.plugin.isdecimal():
             return job.plugin != plugin
-        code = self._find_plugin_code(plugin) if job.plugin_code else ""
+        code = self._read_plugin_code_or_empty(plugin) if job.plugin_code else ""
         return bool(code) and job.plugin_code != code
 
-    def _read_release_owner(self, release: str) -> _ReleaseOwner:
+    def _read_release_owner_or_empty(self, release: str) -> _ReleaseOwner:
         """A release that cannot be read tells nothing: a list of jobs does not fail for it."""
         if not is_remote_id(release):
             return _ReleaseOwner()
@@ -130,15 +130,15 @@ class JobOwners:
             config.get("code") if isinstance(config, Mapping) else ""
         )
         return _ReleaseOwner(
-            _scalar_text(plugin_fields.get("id")),
-            _scalar_text(code),
-            _scalar_text(raw.get("version")),
+            _to_text_or_empty(plugin_fields.get("id")),
+            _to_text_or_empty(code),
+            _to_text_or_empty(raw.get("version")),
         )
 
-    def _find_plugin_code(self, plugin: str) -> str:
+    def _read_plugin_code_or_empty(self, plugin: str) -> str:
         if plugin not in self._codes:
             try:
-                self._codes[plugin] = _scalar_text(
+                self._codes[plugin] = _to_text_or_empty(
                     self._api.get_plugin(to_wire_id(plugin)).get("code")
                 )
             except RemoteError:
@@ -146,5 +146,5 @@ class JobOwners:
         return self._codes[plugin]
 
 
-def _scalar_text(value: object) -> str:
+def _to_text_or_empty(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""

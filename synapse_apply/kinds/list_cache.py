@@ -60,11 +60,11 @@ class ListCache:
         self._listed_kinds: dict[str, _ListedKind] = {}
         self._lock = Lock()
 
-    def read_list_once(
+    def read_list_once_if_worthwhile(
         self,
         kind: str,
         binding: ApiBinding,
-        recorded: int,
+        recorded_count: int,
         list_needed_paths: Callable[[], Iterable[Iterable[Path]]],
     ) -> None:
         """Read the list once where it saves reads of so many recorded objects.
@@ -79,7 +79,7 @@ class ListCache:
             listed_kind.first_page = items
             if not items:
                 return False
-            reliable_names = self._find_reliable_fields(listed_kind, binding, items[0])
+            reliable_names = self._determine_reliable_fields(listed_kind, binding, items[0])
             return any(
                 reliable_names.issuperset(path[0] for path in paths)
                 for paths in list_needed_paths()
@@ -89,10 +89,11 @@ class ListCache:
         with suppress(RemoteError):
             self._store_items(
                 listed_kind,
-                binding.list_partially(self._api, recorded // _READS_PER_PAGE, is_useful) or (),
+                binding.list_partially(self._api, recorded_count // _READS_PER_PAGE, is_useful)
+                or (),
             )
 
-    def listed_objects(self, kind: str) -> Sequence[Raw]:
+    def known_listed_objects(self, kind: str) -> Sequence[Raw]:
         """The objects of a kind that a list has shown, of which there may be more."""
         listed_kind = self._listed_kinds.get(kind)
         return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()
@@ -101,7 +102,7 @@ class ListCache:
         """Take the items of a list that was read anyway."""
         self._store_items(self._listed_kinds.setdefault(kind, _ListedKind()), items)
 
-    def find_recorded(
+    def find_recorded_in_list(
         self,
         kind: str,
         binding: ApiBinding,
@@ -117,9 +118,13 @@ class ListCache:
         # Ids of two API versions are not one space.
         is_same_api = listed_kind is not None and record.api == binding.api
         item = listed_kind.items.get(record.remote_id) if listed_kind and is_same_api else None
-        return None if item is None else self.decode_item(kind, binding, item, paths, marks)
+        return (
+            None
+            if item is None
+            else self.decode_item_if_reliable(kind, binding, item, paths, marks)
+        )
 
-    def decode_item(
+    def decode_item_if_reliable(
         self,
         kind: str,
         binding: ApiBinding,
@@ -135,7 +140,7 @@ class ListCache:
         if listed_kind is None:
             return None
         with self._lock:
-            reliable_names = self._find_reliable_fields(listed_kind, binding, item)
+            reliable_names = self._determine_reliable_fields(listed_kind, binding, item)
         if not reliable_names:
             return None
         observed = binding.decode(item, marks or self._marks)
@@ -146,7 +151,7 @@ class ListCache:
         # A list may leave out or mask what a read of one object shows.
         return observed if _has_values_at(observed.spec, paths) else None
 
-    def _find_reliable_fields(
+    def _determine_reliable_fields(
         self, listed_kind: _ListedKind, binding: ApiBinding, item: Raw
     ) -> frozenset[str]:
         """The fields that items like this one tell: the first of them is read to know."""

@@ -54,11 +54,13 @@ def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]
 
 
 def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
-    found, lacks = extract_remote_id(raw), list_missing_fields(raw, FIELDS)
+    remote_id, missing_fields = extract_remote_id(raw), list_missing_fields(raw, FIELDS)
     spec = wrap_secrets(
-        PREFIX, select_fields(raw, FIELDS), marks, "v1", found, _list_natural_keys(raw)
+        PREFIX, select_fields(raw, FIELDS), marks, "v1", remote_id, _list_natural_keys(raw)
     )
-    return Observed(found, "v1", spec, missing_fields=lacks, is_foreign=_is_platform_owned(raw))
+    return Observed(
+        remote_id, "v1", spec, missing_fields=missing_fields, is_foreign=_is_platform_owned(raw)
+    )
 
 
 def _is_platform_owned(raw: Raw) -> bool:
@@ -82,20 +84,20 @@ def _belongs_to_tenant(api: Api, raw: Raw) -> bool:
     return not tenant or not owner_names or tenant in owner_names
 
 
-def _filter_tenant_plugins(api: Api, listed: Sequence[Raw]) -> Sequence[Raw]:
-    return [raw for raw in listed if _belongs_to_tenant(api, raw)]
+def _filter_tenant_plugins(api: Api, plugins: Sequence[Raw]) -> Sequence[Raw]:
+    return [raw for raw in plugins if _belongs_to_tenant(api, raw)]
 
 
 def _list_partially(api: Api, max_pages: int, is_useful: PagePredicate) -> Sequence[Raw] | None:
-    listed = api.list_plugins_partially(max_pages, is_useful)
-    return None if listed is None else _filter_tenant_plugins(api, listed)
+    plugins = api.list_plugins_partially(max_pages, is_useful)
+    return None if plugins is None else _filter_tenant_plugins(api, plugins)
 
 
 def _list_natural_keys(raw: Raw) -> tuple[str, ...]:
     return tuple(f"{form}={raw[form]}" for form in ("code", "name") if raw.get(form))
 
 
-def _find_by_key(api: Api, key: str) -> Sequence[Raw]:
+def _find_plugins_by_code_key(api: Api, key: str) -> Sequence[Raw]:
     form, _, code = key.partition("=")
     if form != "code":
         return []
@@ -103,14 +105,14 @@ def _find_by_key(api: Api, key: str) -> Sequence[Raw]:
         owner = release.get("plugin")
         plugin_id = owner.get("id") if isinstance(owner, Mapping) else owner
         if plugin_id is not None:
-            plugin = _find_by_id(api, str(plugin_id))
+            plugin = _read_plugin_or_none(api, str(plugin_id))
             if plugin is None or plugin.get("code") != code or not _belongs_to_tenant(api, plugin):
                 return []
             return [plugin]
     return []
 
 
-def _find_by_id(api: Api, plugin_id: str) -> Raw | None:
+def _read_plugin_or_none(api: Api, plugin_id: str) -> Raw | None:
     try:
         return api.get_plugin(to_wire_id(plugin_id))
     except NotFound:
@@ -129,7 +131,7 @@ def _iter_ids_named_by_jobs(api: Api) -> Iterator[str]:
             yield job.plugin
         elif job.plugin_code:
             if job.plugin_code not in ids:
-                matches = _find_by_key(api, f"code={job.plugin_code}")
+                matches = _find_plugins_by_code_key(api, f"code={job.plugin_code}")
                 ids[job.plugin_code] = extract_remote_id(matches[0]) if matches else ""
             if ids[job.plugin_code]:
                 yield ids[job.plugin_code]
@@ -161,7 +163,7 @@ V1 = ApiBinding(
     lookup={"code": Lookup.POSITIVE},
     lookup_by_capability={LIST_CAPABILITY: {"code": Lookup.COMPLETE, "name": Lookup.COMPLETE}},
     read_object=lambda api, object_id: api.get_plugin(to_wire_id(object_id)),
-    find_by_key=_find_by_key,
+    find_by_key=_find_plugins_by_code_key,
     list_objects=lambda api: _filter_tenant_plugins(api, api.list_plugins()),
     list_partially=_list_partially,
     belongs_to_tenant=_belongs_to_tenant,
@@ -186,11 +188,11 @@ FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
-    found = extract_remote_id(raw)
+    remote_id = extract_remote_id(raw)
     spec = wrap_secrets(
-        PREFIX, select_fields(raw, FIELDS_V2), marks, "v2", found, _list_natural_keys(raw)
+        PREFIX, select_fields(raw, FIELDS_V2), marks, "v2", remote_id, _list_natural_keys(raw)
     )
-    return Observed(found, "v2", spec)
+    return Observed(remote_id, "v2", spec)
 
 
 def _add_release_to_body(body: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,9 +70,9 @@ def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
         # What is none tells nothing of the bytes that were published.
         if isinstance(container, Mapping) and is_package_digest(container.get(DIGEST_KEY)):
             extra.setdefault("digest", container[DIGEST_KEY])
-    found = extract_remote_id(raw)
-    spec = wrap_secrets(PREFIX, spec, marks, "v1", found)
-    return Observed(found, "v1", spec, extra, list_missing_fields(raw, FIELDS))
+    remote_id = extract_remote_id(raw)
+    spec = wrap_secrets(PREFIX, spec, marks, "v1", remote_id)
+    return Observed(remote_id, "v1", spec, extra, list_missing_fields(raw, FIELDS))
 
 
 def _encode_v1(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _encode_for_platform(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
     return body
 
 
-def _find_by_key(api: Api, key: str) -> Sequence[Raw]:
+def _find_releases_by_key(api: Api, key: str) -> Sequence[Raw]:
     try:
         return [api.get_plugin_release_by_lookup(key.partition("=")[2], expand=None)]
     except NotFound:
@@ -121,7 +121,7 @@ def list_releases_by_code(api: Api, code: str) -> Sequence[Raw]:
         raise
 
 
-def _list_members(api: Api, owner: Observed) -> Sequence[Raw] | None:
+def _list_releases_of_plugin(api: Api, owner: Observed) -> Sequence[Raw] | None:
     """A server takes a code of digits for an id, and then lists those of another plugin."""
     code = owner.spec.get("code")
     listed = list_releases_by_code(api, code) if code else []
@@ -162,8 +162,8 @@ V1 = ApiBinding(
     fields=FIELDS,
     lookup={"code": Lookup.COMPLETE},
     read_object=lambda api, object_id: api.get_plugin_release(to_wire_id(object_id)),
-    find_by_key=_find_by_key,
-    list_members=_list_members,
+    find_by_key=_find_releases_by_key,
+    list_members=_list_releases_of_plugin,
     create_object=lambda api, body, key: api.create_plugin_release(body, idempotency_key=key),
     decode=_decode_v1,
     encode=_encode_v1,
@@ -194,8 +194,8 @@ def _list_natural_keys_v2(raw: Raw) -> tuple[str, ...]:
 def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
     locked = bool(raw.get("is_released"))
     spec = {"plugin": str(raw["plugin_id"]), "version": raw["version"], LOCKED_FIELD: locked}
-    found = extract_remote_id(raw)
-    return Observed(found, "v2", wrap_secrets(PREFIX, spec, marks, "v2", found))
+    remote_id = extract_remote_id(raw)
+    return Observed(remote_id, "v2", wrap_secrets(PREFIX, spec, marks, "v2", remote_id))
 
 
 def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def to_platform_form(verify: Mapping[str, Any], action: str) -> dict[str, Any]:
     return {**other_fields, "action": action, "params": params}
 
 
-def list_missing_inputs(failure: RemoteError, body: Mapping[str, Any]) -> tuple[str, ...]:
+def list_inputs_refused_as_missing(
+    failure: RemoteError, body: Mapping[str, Any]
+) -> tuple[str, ...]:
     """What the platform needs of a run, says so in its refusal, and was not sent."""
     refused_names = {path[0] for path in parse_field_errors(failure.detail) if path}
     return tuple(

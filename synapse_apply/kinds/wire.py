@@ -53,23 +53,25 @@ def wrap_secrets(
     if spec_marks is None:
         return dict(spec)
     if kind not in marks.kinds:
-        return {key: _wrap_named(spec_marks, (key,), value) for key, value in spec.items()}
+        return {key: _wrap_named_secrets(spec_marks, (key,), value) for key, value in spec.items()}
     wrapped_spec: dict[str, Any] = {}
     for key, value in spec.items():
         if key != spec_marks.container and type(value) is str:  # never a secret
             is_masked = value[:1] in _MASK_CHARACTERS and _is_mask(value, _MASK_CHARACTERS)
             wrapped_spec[key] = WithheldSecret("masked") if is_masked else value
-        elif (wrapped := _wrap_value(spec_marks, (key,), value)) is not None:
+        elif (wrapped := _wrap_secrets_or_none(spec_marks, (key,), value)) is not None:
             wrapped_spec[key] = wrapped
     return wrapped_spec
 
 
-def _wrap_named(marks: SpecMarks, path: Path, value: Any) -> Any:
+def _wrap_named_secrets(marks: SpecMarks, path: Path, value: Any) -> Any:
     """A value with the fields that are named as secrets wrapped; all else stays as it is."""
     if value is None:
         return None
     if is_map(value) and (value or not marks.is_secret(path)):
-        return {key: _wrap_named(marks, (*path, key), inner) for key, inner in value.items()}
+        return {
+            key: _wrap_named_secrets(marks, (*path, key), inner) for key, inner in value.items()
+        }
     if not marks.is_secret(path) and not marks.has_named_below(path):
         return value
     if value in _EMPTY_VALUES:
@@ -81,7 +83,7 @@ def _wrap_named(marks: SpecMarks, path: Path, value: Any) -> Any:
     )
 
 
-def _wrap_value(marks: SpecMarks, path: Path, value: Any) -> Any:
+def _wrap_secrets_or_none(marks: SpecMarks, path: Path, value: Any) -> Any:
     """A value with its secrets wrapped; None for a null, and for a map of nothing else."""
     if value is None:
         return None
@@ -89,7 +91,7 @@ def _wrap_value(marks: SpecMarks, path: Path, value: Any) -> Any:
         wrapped_map = {
             key: wrapped
             for key, inner in value.items()
-            if (wrapped := _wrap_value(marks, (*path, key), inner)) is not None
+            if (wrapped := _wrap_secrets_or_none(marks, (*path, key), inner)) is not None
         }
         return wrapped_map or None
     # A server that writes all of it as one text or list hides any secret in there from us.

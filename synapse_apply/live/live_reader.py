@@ -160,7 +160,7 @@ class LiveReader:
         with suppress(RemoteError):  # told when it is asked for by its id
             compared_paths = _list_compared_paths(desired, record)
             marks = self.marks.with_address(address)
-            observed = self._list_cache.find_recorded(
+            observed = self._list_cache.find_recorded_in_list(
                 address.kind, binding, record, compared_paths, marks
             )
             if observed is not None:
@@ -185,7 +185,7 @@ class LiveReader:
                     lambda resource: _list_compared_paths(resource, records[resource.address]),
                     kind_resources,
                 )
-                self._list_cache.read_list_once(
+                self._list_cache.read_list_once_if_worthwhile(
                     prefix, binding, len(kind_resources), compared_paths
                 )
                 continue
@@ -253,7 +253,7 @@ class LiveReader:
             owners = self._owners_of(self._catalogue[prefix], binding, recorded)
             # What is asked for one by one is bounded as the pages of a list are.
             return listed_of(self._api, binding, owners) if len(owners) <= MAX_PLAN_PAGES else ()
-        return self._list_cache.listed_objects(prefix) or list_raw_objects(
+        return self._list_cache.known_listed_objects(prefix) or list_raw_objects(
             self._api, binding, MAX_PLAN_PAGES
         )
 
@@ -378,7 +378,9 @@ class LiveReader:
     def _decode_match(self, desired: Desired, binding: ApiBinding, raw: Raw) -> Observed:
         """What was found by its key, with all its fields."""
         paths, marks = flatten(desired.spec), self.marks.with_address(desired.address)
-        observed = self._list_cache.decode_item(desired.address.kind, binding, raw, paths, marks)
+        observed = self._list_cache.decode_item_if_reliable(
+            desired.address.kind, binding, raw, paths, marks
+        )
         if observed is not None:
             return observed
         if self._objects_by_key[desired.address.kind] is not None:

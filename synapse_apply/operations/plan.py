@@ -99,7 +99,7 @@ def _observe_state(
     live_reader = build_live_reader(session, state)
     resolved_intents = resolve_open_intents(session, state, live_reader)
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
-    trusted_records, forged_addresses = session.signer.replace_forged_results(state.records)
+    trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_moved_records(
         apply_resolved_intents(trusted_records, resolved_intents),
         _list_moves(session),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.files.opening import replace_own_file, stat_own_file
+from synapse_apply.files.opening import rename_over_own_file, stat_own_file
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
@@ -15,7 +15,7 @@ from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
 from synapse_apply.planning.refusals import changed_secrets_hint
-from synapse_apply.secrets.keys import StateKeys, create_key, has_key_variable
+from synapse_apply.secrets.keys import StateKeys, create_or_read_key, has_key_variable
 from synapse_apply.secrets.signatures import RunSigner, SignatureStatus
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.workspace import state_access
@@ -89,8 +89,8 @@ def _explain_not_signed(record: Record, status: SignatureStatus) -> str:
 def _renew_key_file(path: Path) -> None:
     """A new key file; the old key stays readable until the next renewal."""
     if stat_own_file(path) is not None:
-        replace_own_file(state_access.previous_key_path(path), path.name)
-    create_key(path)
+        rename_over_own_file(state_access.previous_key_path(path), path.name)
+    create_or_read_key(path)
 
 
 def _rekey_record(

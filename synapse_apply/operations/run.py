@@ -17,7 +17,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from synapse_apply.applying.logs.following import FollowOptions, follow_ticket
-from synapse_apply.kinds.run_forms import describe_actions, list_action_names, list_missing_inputs
+from synapse_apply.kinds.run_forms import (
+    describe_actions,
+    list_action_names,
+    list_inputs_refused_as_missing,
+)
 from synapse_apply.live.live_backend import (
     LiveBackend,
     build_absent_error,
@@ -233,7 +237,7 @@ def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception
             "Give a plugin's code, its id as id=123, or a name that "
             "`synapse-apply state list` shows.",
         )
-    if missing_names := list_missing_inputs(failure, request.build_body()):
+    if missing_names := list_inputs_refused_as_missing(failure, request.build_body()):
         names = " and ".join(f"an {name}" for name in missing_names)
         options = " and ".join(f"--{name}" for name in missing_names)
         return InputError(

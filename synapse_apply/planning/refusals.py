@@ -80,7 +80,7 @@ def is_known_only_by_id(resource: ResourceState) -> bool:
 
 def is_fixed_field(resource: ResourceState, path: Path) -> bool:
     """Whether this API can never change this field of an object that exists."""
-    return resource.type.is_fixed(resource.binding, path[0])
+    return resource.type.is_unchangeable_field(resource.binding, path[0])
 
 
 def is_sealed_field(resource: ResourceState, path: Path) -> bool:

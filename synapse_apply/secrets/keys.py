@@ -109,14 +109,14 @@ def load_keys(
         if file is None or not _key_file_exists(file):
             continue
         try:
-            warnings += _restrict_permissions(file)
+            warnings += _restrict_permissions_with_warning(file)
             keys.append(_read_key_file(file))
         except InputError as unusable:
             if file == path and not keys:
                 raise
             warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
     if create and not keys:
-        keys.append(create_key(path))
+        keys.append(create_or_read_key(path))
     return StateKeys(tuple(dict.fromkeys(keys)), tuple(warnings))
 
 
@@ -130,7 +130,7 @@ def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
     )
 
 
-def create_key(path: Path) -> StateKey:
+def create_or_read_key(path: Path) -> StateKey:
     """A new random key in a file with mode 0600, or the one another process made meanwhile.
 
     The file appears whole or not at all: it is written aside and then linked into place.
@@ -193,7 +193,7 @@ def _build_unreadable_error(path: Path, problem: OSError) -> InputError:
     )
 
 
-def _restrict_permissions(path: Path) -> list[Diagnostic]:
+def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
     """Take other people's permissions off a key file, and say so.
 
     Only off a file that is ours alone: one with a second name may be anything under the other.

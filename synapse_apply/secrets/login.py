@@ -12,13 +12,13 @@ from typing import Any
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.login import LOGIN_FILE_LABEL, Login
 from synapse_apply.model.values import Sensitive
-from synapse_apply.secrets.resolve import parse_json, read_secret_file
+from synapse_apply.secrets.resolve import parse_json_with_problem, read_secret_file
 
 DEFAULT_HOST = "https://api.synapse.sh"
 _GROUP_AND_OTHERS = 0o077
 
 
-def read_login(environ: Mapping[str, str]) -> Login | None:
+def read_login_file(environ: Mapping[str, str]) -> Login | None:
     """What is in the login file; None where there is none. Never raises."""
     home = environ.get("HOME", "")
     path = Path(home) / ".synapse" / "config.json"
@@ -28,7 +28,7 @@ def read_login(environ: Mapping[str, str]) -> Login | None:
         text = read_secret_file(path, LOGIN_FILE_LABEL)
     except SecretUnavailable as unusable:
         return Login(LOGIN_FILE_LABEL, problem=unusable.diagnostics[0].detail)
-    value, problem = parse_json(text)
+    value, problem = parse_json_with_problem(text)
     if problem or not isinstance(value, dict):
         return Login(LOGIN_FILE_LABEL, problem=f"it is no JSON object{problem}")
     return _parse_login(value, exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS))

@@ -61,9 +61,9 @@ class Resolver:
         the diagnostic's detail fits after "not checked:".
         """
         if ref.source == "env":
-            self._require_readable_variable(ref.name)
+            self._require_allowed_variable(ref.name)
         elif ref.source == "file":
-            self._require_readable_file(ref.name)
+            self._require_allowed_file(ref.name)
         return self.resolve_setting(ref)
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
@@ -88,7 +88,7 @@ class Resolver:
             )
         return _parse_secret(text, ref.format, source_name)
 
-    def _require_readable_variable(self, name: str) -> None:
+    def _require_allowed_variable(self, name: str) -> None:
         if is_forbidden_variable(name):
             _raise_unavailable(
                 _FORBIDDEN,
@@ -115,15 +115,15 @@ class Resolver:
             _raise_unavailable(
                 _UNAVAILABLE, f"{name} is not set", f"Set the environment variable {name}."
             )
-        if not _is_encodable(text):
+        if not _is_valid_unicode(text):
             _raise_unavailable(
                 _UNUSABLE, f"{name} is not UTF-8 text", f"Set {name} to text in UTF-8."
             )
         return text
 
-    def _require_readable_file(self, name: str) -> None:
+    def _require_allowed_file(self, name: str) -> None:
         root = self._root.absolute()
-        if setting := self._find_setting_by_file(name, root):
+        if setting := self._find_setting_that_names_file(name, root):
             _raise_unavailable(
                 _FORBIDDEN,
                 f"{name} is never readable by valueFrom: {setting} names it",
@@ -140,7 +140,7 @@ class Resolver:
             "Files of .synapse-apply, .synapse and .git are never readable.",
         )
 
-    def _find_setting_by_file(self, name: str, root: Path) -> str:
+    def _find_setting_that_names_file(self, name: str, root: Path) -> str:
         """The setting that names this file, under whatever path: a link to it is the same file."""
         if setting := self._reserved.find_setting_by_file(name, root):
             return setting
@@ -231,7 +231,7 @@ def _parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
             f"{source_name}: format {format_name!r} is not known",
             "The formats are text and json.",
         )
-    value, problem = parse_json(text)
+    value, problem = parse_json_with_problem(text)
     if problem:
         _raise_unavailable(
             _UNUSABLE,
@@ -246,7 +246,7 @@ def _parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
     return Sensitive(value)
 
 
-def parse_json(text: str) -> tuple[Any, str]:
+def parse_json_with_problem(text: str) -> tuple[Any, str]:
     """(value, "") or (None, where the error is); never the text itself."""
     try:
         return json.loads(
@@ -284,7 +284,7 @@ def _decode_utf8(data: bytes) -> str | None:
         return None
 
 
-def _is_encodable(text: str) -> bool:
+def _is_valid_unicode(text: str) -> bool:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -119,13 +119,13 @@ class RunSigner:
             return after
         return self.sign_record(after)
 
-    def replace_forged_results(
+    def mark_forged_runs_unknown(
         self, records: Mapping[Address, Record]
     ) -> tuple[Mapping[Address, Record], tuple[Address, ...]]:
         """The records, the result of a run unknown where its signature is forged; and whose is."""
         forged = tuple(self._find_forged_addresses(records.values()))
-        unproven_records = {address: _mark_run_unknown(records[address]) for address in forged}
-        return ({**records, **unproven_records} if unproven_records else records), forged
+        unknown_run_records = {address: _mark_run_unknown(records[address]) for address in forged}
+        return ({**records, **unknown_run_records} if unknown_run_records else records), forged
 
     def _find_forged_addresses(self, records: Iterable[Record]) -> Iterable[Address]:
         return (

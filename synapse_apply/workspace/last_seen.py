@@ -26,7 +26,7 @@ from synapse_apply.files.opening import (
     open_own_file,
     read_own_file,
     remove_own_file,
-    replace_own_file,
+    rename_over_own_file,
 )
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import StateError
@@ -210,7 +210,7 @@ def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> Non
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(f"{text}\n")
-            replace_own_file(path, temporary_path.name)
+            rename_over_own_file(path, temporary_path.name)
         except OSError:
             remove_own_file(temporary_path)
             raise

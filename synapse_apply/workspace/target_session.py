@@ -189,9 +189,9 @@ class TargetSession(OfflineTarget):
         @cache
         def find_login() -> Login | None:
             # Here, not above: most targets lack nothing that a login could give.
-            from synapse_apply.secrets.login import read_login
+            from synapse_apply.secrets.login import read_login_file
 
-            return read_login(self.invocation.environ)
+            return read_login_file(self.invocation.environ)
 
         return choose_and_fill_target(
             self.project,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from synapse_apply.files.checkout import is_written_below, leads_outside_folder
+from synapse_apply.files.checkout import is_lexically_below, leads_outside_folder
 from synapse_apply.manifests.files.submodules import is_missing_submodule
 from synapse_apply.manifests.project.project import FILE_NAME, get_text_position
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
@@ -133,7 +133,7 @@ def _find_link_leading_outside(
     here: a pull request could turn it into a link to anywhere.
     """
     try:
-        lies_outside = not is_written_below(path, project.root)
+        lies_outside = not is_lexically_below(path, project.root)
         leads_outside = not lies_outside and leads_outside_folder(path, project.root)
         real_path = os.path.realpath(path)
     except ValueError:  # a name no file can have
@@ -144,7 +144,7 @@ def _find_link_leading_outside(
     outside_paths = [
         allowed_path
         for allowed_path in allowed_paths
-        if not is_written_below(allowed_path, project.root)
+        if not is_lexically_below(allowed_path, project.root)
     ]
     if not is_typed and any(
         real_path == os.path.realpath(allowed_path) for allowed_path in outside_paths

@@ -33,16 +33,16 @@ def choose_and_fill_target(
     name: str | None,
     environ: Mapping[str, str],
     is_interactive: bool,
-    read_login: ReadLogin = read_no_login,
+    read_login_file: ReadLogin = read_no_login,
 ) -> Target:
     """The target of a command, missing settings filled from the environment and a login.
 
     Raises InputError where the name is unknown, or none was given and the choice is not clear.
     """
     return fill_url_token_and_tenant(
-        _choose_unfilled_target(project, name, environ, is_interactive, read_login),
+        _choose_unfilled_target(project, name, environ, is_interactive, read_login_file),
         environ,
-        read_login,
+        read_login_file,
     )
 
 
@@ -58,12 +58,12 @@ def _choose_unfilled_target(
     name: str | None,
     environ: Mapping[str, str],
     is_interactive: bool,
-    read_login: ReadLogin,
+    read_login_file: ReadLogin,
 ) -> Target:
     if name:
-        return _require_named_target(project, name, environ, read_login)
+        return _require_named_target(project, name, environ, read_login_file)
     if project.default_target:
-        return _require_named_target(project, project.default_target, environ, read_login)
+        return _require_named_target(project, project.default_target, environ, read_login_file)
     declared = list_declared_targets(project)
     if len(declared) == 1:
         return declared[0]
@@ -89,7 +89,10 @@ def _choose_unfilled_target(
 
 
 def _require_named_target(
-    project: Project, name: str, environ: Mapping[str, str], read_login: ReadLogin = read_no_login
+    project: Project,
+    name: str,
+    environ: Mapping[str, str],
+    read_login_file: ReadLogin = read_no_login,
 ) -> Target:
     if name in project.targets:
         return project.targets[name]
@@ -98,7 +101,7 @@ def _require_named_target(
     if (
         _NAME_PATTERN.fullmatch(name)
         and not list_declared_targets(project)
-        and environment_or_login_has_host(environ, read_login)
+        and environment_or_login_has_host(environ, read_login_file)
     ):
         # Without declared targets the environment describes the backend; any name may be given to
         # it.

@@ -248,7 +248,7 @@ def _create_file_then_rename(
         try:
             yield new_path
             before_rename()
-            opening.replace_own_file(path, new_path.name)
+            opening.rename_over_own_file(path, new_path.name)
             opening.sync_folder(path.parent)
         finally:
             opening.remove_own_file(new_path)

@@ -13,7 +13,13 @@ from synapse_apply.model.errors import InputError
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.values import SecretRef, Sensitive
 from synapse_apply.secrets import macs
-from synapse_apply.secrets.keys import KEY_VARIABLE, StateKey, StateKeys, create_key, load_keys
+from synapse_apply.secrets.keys import (
+    KEY_VARIABLE,
+    StateKey,
+    StateKeys,
+    create_or_read_key,
+    load_keys,
+)
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.store import SecretStore
 
@@ -78,7 +84,7 @@ def test_nothing_is_created_unless_asked(tmp_path: Path) -> None:
 def test_many_at_once_agree_on_one_key(tmp_path: Path) -> None:
     """Whoever comes second takes the first one's key."""
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: create_key(tmp_path / "k"), range(16)))
+        made = list(pool.map(lambda _: create_or_read_key(tmp_path / "k"), range(16)))
     assert len(set(made)) == 1
     assert list(tmp_path.iterdir()) == [tmp_path / "k"]
 
@@ -86,7 +92,7 @@ def test_many_at_once_agree_on_one_key(tmp_path: Path) -> None:
 def test_the_variable_wins_and_the_file_still_checks(tmp_path: Path) -> None:
     """Digests of before stay readable."""
     path = tmp_path / "k"
-    in_file = create_key(path)
+    in_file = create_or_read_key(path)
     keys = load_keys({KEY_VARIABLE: base64.b64encode(KEY.reveal()).decode()}, path)
     assert keys.all_keys == (KEY, in_file)
 
@@ -94,7 +100,7 @@ def test_the_variable_wins_and_the_file_still_checks(tmp_path: Path) -> None:
 def test_wide_permissions_are_narrowed_with_a_warning(tmp_path: Path) -> None:
     """The key works, and the user is told."""
     path = tmp_path / "k"
-    key = create_key(path)
+    key = create_or_read_key(path)
     path.chmod(0o644)
     keys = load_keys({}, path)
     assert keys.current_key == key
@@ -143,7 +149,7 @@ def test_a_key_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path)
     """A file stands where the folder should be."""
     (tmp_path / "state").write_text("")
     with pytest.raises(InputError) as caught:
-        create_key(tmp_path / "state" / "k")
+        create_or_read_key(tmp_path / "state" / "k")
     assert KEY_VARIABLE in caught.value.diagnostics[0].hint
 
 

@@ -94,12 +94,12 @@ def test_the_result_of_a_forged_run_is_unknown() -> None:
     signed = SIGNER.sign_record(RECORD)
     forged = replace(signed, verification={**(signed.verification or {}), "job": "13"})
     fine = replace(signed, address=RECORD.address)
-    records, doubted = SIGNER.replace_forged_results({forged.address: forged})
+    records, doubted = SIGNER.mark_forged_runs_unknown({forged.address: forged})
     last = LastRun.from_json(records[forged.address].verification)
     assert doubted == (forged.address,)
     assert last is not None
     assert (last.result, last.job, last.signature) == (RunStatus.UNKNOWN, "13", "")
-    assert SIGNER.replace_forged_results({fine.address: fine}) == ({fine.address: fine}, ())
+    assert SIGNER.mark_forged_runs_unknown({fine.address: fine}) == ({fine.address: fine}, ())
 
 
 def test_each_target_has_a_variable_of_its_own() -> None:
