@@ -1,1 +1,1 @@
-"""Opening files that are ours: whose they must be, and which way may lead to them."""
+"""Which files may be opened: our own below .synapse-apply, and those of a checkout."""

@@ -1,8 +1,8 @@
-"""What of a checkout is read, and how: plain files of a bounded size, by no link that leads out.
+"""Which files of a checkout may be read: regular files of bounded size, by no link out of it.
 
-Whoever opens a pull request decides what lies in a checkout, links included, and findings quote
-what they are about. So a path in a checkout that a link leads out of it is not read, whoever
-names it: that a pipeline names the path does not mean that it knows where it leads.
+The author of a pull request decides what is in a checkout, links included, and findings quote what
+they are about. So a path in a checkout that leads out of it is not read, even if it is given on the
+command line: a pipeline that names a path does not know where it leads.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ _BLOCK = 1024 * 1024
 
 
 class NotPlainFileError(OSError):
-    """A file that is not read; `strerror` says why and fits after its name."""
+    """A file that must not be read; `strerror` is the reason, a phrase that follows its name."""
 
     def __init__(self, reason: str) -> None:
-        """`reason` as `OSError.strerror`, with no period at its end."""
+        """`reason` becomes `strerror`; it has no period at its end."""
         super().__init__(errno.EINVAL, reason)
 
 
 def read_plain_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """The bytes of a plain file; NotPlain for any other and for a larger one, else OSError.
+    """The content of a regular file; NotPlainFileError for another one or a larger one; OSError.
 
-    Links are followed: see `leads_outside_folder`. No pipe is waited for, no device is read.
+    Links are followed: the caller checks with `leads_outside_folder`. A pipe is not waited for,
+    and a device is not opened.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    # What a device does when it is opened is nobody's to find out.
+    # Checked before and after: opening a device may have an effect, and the path may be replaced
+    # meanwhile.
     _require_plain_file(path.stat().st_mode)
     with os.fdopen(os.open(path, flags), "rb") as file:
         _require_plain_file(os.fstat(file.fileno()).st_mode)
@@ -43,10 +45,10 @@ def read_plain_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 def read_command_line_file(
     path: Path, folder: Path | None = None, max_bytes: int = MAX_FILE_BYTES
 ) -> bytes:
-    """The bytes of a file that somebody names on the command line.
+    """The content of a file that is named on the command line.
 
-    In a checkout (or in `folder`, where there is none around it) it must be a plain file that no
-    link leads out of. Elsewhere it is as the user says, a pipe of the shell (`<(...)`) included.
+    In a checkout (or in `folder`, outside of any) it must be a regular file that does not lead out
+    of it, else NotPlainFileError. Elsewhere it may be anything, such as a shell's `<(...)`.
     """
     checkout = find_enclosing_checkout(path) or folder
     if checkout is not None and _is_below(os.path.abspath(path), os.path.abspath(checkout)):  # noqa: PTH100
@@ -61,18 +63,21 @@ def read_command_line_file(
 # and files named on the command line inside the repository around them. A path outside of a
 # checkout is the user's word.
 def require_inside_folder(path: Path, folder: Path) -> None:
-    """NotPlain where a link leads a path of a folder out of it."""
+    """NotPlainFileError if a path, its links followed, leads out of the folder."""
     if leads_outside_folder(path, folder):
         raise NotPlainFileError(f"it is a link to {os.path.realpath(path)}, outside {folder}")
 
 
 def leads_outside_folder(path: Path, folder: Path) -> bool:
-    """Whether the path, its links followed, ends outside of the folder, links followed as well."""
+    """Whether a path is outside of a folder, the links of both followed."""
     return not _is_below(os.path.realpath(path), os.path.realpath(folder))
 
 
 def is_lexically_below(path: Path, folder: Path) -> bool:
-    """Whether a path lies in a folder as both are written, or as the folder really is."""
+    """Whether a path is written as one below the folder, or below the folder's real path.
+
+    Links of the path are not followed.
+    """
     absolute_path = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
     return any(
         _is_below(absolute_path, root)
@@ -81,7 +86,10 @@ def is_lexically_below(path: Path, folder: Path) -> bool:
 
 
 def find_enclosing_checkout(path: Path) -> Path | None:
-    """The folder with `.git` in it that a path lies in, links of the path not followed."""
+    """The nearest folder above a path with a `.git` in it, None without one.
+
+    Links of the path are not followed.
+    """
     absolute_path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
     return next(
         (parent for parent in absolute_path.parents if os.path.lexists(parent / ".git")), None
@@ -89,9 +97,9 @@ def find_enclosing_checkout(path: Path) -> Path | None:
 
 
 def read_submodule_paths(folder: Path) -> frozenset[str]:
-    """The paths of the submodules that `.gitmodules` in a folder names (gitmodules(5)).
+    """The paths of the submodules in a folder's `.gitmodules` (gitmodules(5)).
 
-    FileNotFoundError where there is none; one that is no plain file names none.
+    FileNotFoundError if there is no such file; one that is not a regular file counts as empty.
     """
     file = folder / ".gitmodules"
     try:
@@ -115,7 +123,10 @@ def _require_plain_file(mode: int) -> None:
 
 
 def _read_within_limit(file: BinaryIO, max_bytes: int) -> bytes:
-    """All of it; in blocks, since room for the most that could come would be taken at once."""
+    """The content of an open file; NotPlainFileError above `max_bytes`.
+
+    Read in blocks: `read(max_bytes)` would allocate that much at once.
+    """
     blocks, size = [], 0
     while block := file.read(_BLOCK):
         blocks.append(block)

@@ -1,15 +1,15 @@
-"""Which file may be opened as one of ours: no link leads to it, it is a plain file, and it is ours.
+"""Which files below .synapse-apply are opened as our own: regular, ours, and reached by no link.
 
-A checkout holds what somebody has committed, and a folder that others may write to holds what they
-have put there. So every file below `.synapse-apply` is opened through the descriptors of the
-folders on its way, none of which may be a link. What was checked is then what is opened, whatever
-another process does to the names in the meantime. Whether Git tracks a file is asked by
-`workspace/own_folder.py`, which has the rest of the rule.
+A checkout contains what others have committed, a shared folder what others have put there. So each
+file below `.synapse-apply` is opened through the descriptors of the folders above it, none of which
+may be a link. Then the file that was checked is the one that is opened, even if another process
+renames something meanwhile. `workspace/own_folder.py` additionally checks that Git does not track
+the file.
 
-Ours is what the effective user owns, and what root owns: root can do anything to us anyway, and
-mounted volumes belong to root. When we are root ourselves, what the owner of the project's folder
-owns counts, too: containers run as root on a checkout that a runner's user has made, and `sudo`
-does the same (Git has the same exception for `sudo`). Anybody else's file is refused.
+A file is ours if the effective user or root owns it: root may do anything anyway, and mounted
+volumes belong to root. If we are root, files of the owner of the project's folder count as well:
+containers run as root on the checkout of a runner's user, and `sudo` does the same (Git has this
+exception, too). Any other user's file is refused.
 """
 
 from __future__ import annotations
@@ -37,18 +37,21 @@ LOOK_FIRST = "A commit or another user may have put it there. Look what it is, t
 _IGNORE_ALL = b"*\n"
 _SMALL = 64 * 1024
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Without O_NONBLOCK a named pipe would keep whoever opens it waiting.
+# Without O_NONBLOCK opening a named pipe would wait for its writer.
 _FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHANGED = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 
 
 class UntrustedFileError(StateError):
-    """A file or a folder that stands where one of ours belongs, and is not ours."""
+    """A file or folder in the place of one of ours that is not ours, or is a link."""
 
 
 @frozen
 class _OpenFolderEntry:
-    """A name in an open folder, and who owns the folder that all of it began at."""
+    """A name in an open folder: `folder` is its descriptor, `path` the full path.
+
+    `base_owner` is the uid that owns the folder above our own folder.
+    """
 
     path: Path
     folder: int
@@ -56,7 +59,7 @@ class _OpenFolderEntry:
     base_owner: int
 
     def stat_entry(self) -> os.stat_result | None:
-        """What has the name, a link itself and not what it leads to; None where nothing has."""
+        """The stat of the entry, of a link itself; None if there is none."""
         try:
             return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -64,7 +67,7 @@ class _OpenFolderEntry:
 
 
 def build_untrusted_error(path: Path, reason: str, hint: str = "") -> UntrustedFileError:
-    """The error for a file that is not used; `reason` ends a sentence about it."""
+    """The error for a file that is not used; `reason` follows its path in the sentence."""
     return UntrustedFileError(
         error_finding(
             NOT_OURS,
@@ -75,24 +78,23 @@ def build_untrusted_error(path: Path, reason: str, hint: str = "") -> UntrustedF
 
 
 def resolve_base_links(path: Path) -> Path:
-    """The same path, made absolute, without links in the part that is above our own folder.
+    """The absolute path, with links resolved only above our own folder (or above the last name).
 
-    From our folder on, or in the last name of another path, links stay what they are: they are
-    refused when the file is opened.
+    Links from our folder on are kept, to be refused when the file is opened.
     """
     base, names = _split_base(path)
     return Path(os.path.realpath(base), *names)
 
 
 def is_below_own_folder(path: Path) -> bool:
-    """Whether a path goes through a folder that is called as ours."""
+    """Whether a path has a part called `.synapse-apply`."""
     return OWN_FOLDER in _split_base(path)[1]
 
 
 def stat_own_file(path: Path) -> os.stat_result | None:
-    """What is known of a file; None where there is none. UntrustedFileError where it is not ours.
+    """The stat of one of our files; None if there is none. UntrustedFileError if it is not ours.
 
-    OSError where a folder on the way cannot be entered.
+    OSError if a folder above it cannot be opened.
     """
     try:
         with _open_parent(path) as entry:
@@ -105,7 +107,7 @@ def stat_own_file(path: Path) -> os.stat_result | None:
 
 
 def has_own_folder(path: Path) -> bool:
-    """Whether there is such a folder; UntrustedFileError where one on the way is not ours."""
+    """Whether a folder of ours exists; UntrustedFileError if it, or one above, is not ours."""
     try:
         with _open_parent(path, folder=True):
             return True
@@ -116,7 +118,10 @@ def has_own_folder(path: Path) -> bool:
 # Files are opened through folder descriptors, so that a swap after the check changes nothing.
 # SQLite opens by path; its file is therefore compared before and after.
 def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
-    """A descriptor of a file of ours, opened with `flags`; OSError as `os.open`."""
+    """Open one of our files with `flags`, as `os.open`; returns the descriptor.
+
+    UntrustedFileError for a link, another user's file, or one that is no regular file.
+    """
     with _open_parent(path) as entry:
         info = entry.stat_entry()
         if info is not None and not flags & os.O_EXCL:
@@ -127,6 +132,7 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
             if problem.errno in _CHANGED:
                 raise build_untrusted_error(path, "was replaced while it was opened") from None
             raise
+        # Checked again: the entry may have been replaced between `stat_entry` and `open`.
         try:
             _require_own_entry(os.fstat(descriptor), path, entry.base_owner)
         except BaseException:
@@ -136,13 +142,14 @@ def open_own_file(path: Path, flags: int, mode: int = FILE_MODE) -> int:
 
 
 def read_own_file(path: Path, max_bytes: int = _SMALL) -> bytes:
-    """The content of a file of ours, cut at `max_bytes` bytes; OSError where it cannot be read."""
+    """The first `max_bytes` bytes of one of our files; OSError if it cannot be read."""
     with os.fdopen(open_own_file(path, os.O_RDONLY), "rb") as file:
         return file.read(max_bytes)
 
 
 def create_own_file(path: Path) -> None:
-    """An empty file of mode 0600; FileExistsError where something is already."""
+    """Create an empty file with mode 0600; FileExistsError if there is any entry."""
+    # `fchmod` as well, since the umask may have removed bits of the owner.
     descriptor = open_own_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         os.fchmod(descriptor, FILE_MODE)
@@ -151,13 +158,13 @@ def create_own_file(path: Path) -> None:
 
 
 def rename_over_own_file(path: Path, source_name: str) -> None:
-    """Give the file called `source_name`, in the same folder, the name of `path`."""
+    """Rename the file `source_name` in the same folder to `path`, replacing what is there."""
     with _open_parent(path) as entry:
         os.replace(source_name, entry.name, src_dir_fd=entry.folder, dst_dir_fd=entry.folder)
 
 
 def link_own_file(path: Path, source_name: str) -> None:
-    """Give the file called `source_name`, in the same folder, the name of `path` as well."""
+    """Make `path` a hard link to the file `source_name` in the same folder; FileExistsError."""
     with _open_parent(path) as entry:
         os.link(
             source_name,
@@ -169,21 +176,22 @@ def link_own_file(path: Path, source_name: str) -> None:
 
 
 def remove_own_file(path: Path) -> None:
-    """Remove a name, if there is one; what a link leads to is left alone."""
+    """Remove an entry, if there is one; of a link only the link itself."""
     with suppress(FileNotFoundError), _open_parent(path) as entry:
         os.unlink(entry.name, dir_fd=entry.folder)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename or a new name in the folder survive a power loss."""
+    """Flush a folder to disk, so that a rename or new entry in it survives a power loss."""
     with _open_parent(folder, folder=True) as entry:
         os.fsync(entry.folder)
 
 
 def create_folders(folder: Path) -> None:
-    """Make the folder and what is missing above it; our own folder keeps itself out of Git.
+    """Create a folder and all missing ones above it, with mode 0700.
 
-    The file that has Git ignore our folder is there before anything else is made in it.
+    Our own folder first gets a `.gitignore` that excludes all of it, so that Git never sees
+    another file in it.
     """
     base, names = _split_base(folder)
     if OWN_FOLDER not in names:
@@ -209,7 +217,7 @@ def create_folders(folder: Path) -> None:
 
 
 def is_ignored_by_git(folder: Path) -> bool:
-    """Whether the file in our folder has Git ignore all of it."""
+    """Whether the `.gitignore` in our folder excludes all of it."""
     try:
         return _has_ignore_all_line(read_own_file(folder / IGNORE_FILE))
     except OSError:
@@ -217,10 +225,10 @@ def is_ignored_by_git(folder: Path) -> bool:
 
 
 def _split_base(path: Path) -> tuple[Path, tuple[str, ...]]:
-    """The folder that is opened as it stands, and the names from there on that may be no links.
+    """(folder whose links are followed, names below it that must not be links) of a path.
 
-    The last part of a path that is called as our folder begins it. Elsewhere it is the last name:
-    the folders above are where whoever runs us wants them.
+    The names begin at the last `.synapse-apply` in the path, else they are only the last name:
+    the folders above are as the user has set them up.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - follows no link
     parts = path.parts
@@ -232,7 +240,10 @@ def _split_base(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 @contextmanager
 def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEntry]:
-    """The open folder of a file, or the `folder` itself; FileNotFoundError where one is missing."""
+    """Open the folder of a file, or with `folder` the path itself; FileNotFoundError without one.
+
+    UntrustedFileError for a folder on the way that is a link, not ours, or a repository.
+    """
     base, names = _split_base(path)
     descriptor, current_path = os.open(base, _FOLDER_FLAGS), base
     owner = os.fstat(descriptor).st_uid
@@ -248,7 +259,7 @@ def _open_parent(path: Path, *, folder: bool = False) -> Iterator[_OpenFolderEnt
 
 
 def _open_subfolder(descriptor: int, name: str, path: Path, owner: int) -> int:
-    """The descriptor of a folder in an open one."""
+    """Open a folder inside of an open one; UntrustedFileError if it is not ours."""
     _require_own_entry(
         os.stat(name, dir_fd=descriptor, follow_symlinks=False), path, owner, folder=True
     )
@@ -270,6 +281,7 @@ def _open_subfolder(descriptor: int, name: str, path: Path, owner: int) -> int:
 def _require_own_entry(
     info: os.stat_result, path: Path, base_owner: int, *, folder: bool = False
 ) -> None:
+    """UntrustedFileError unless it is a regular file (or a `folder`) of a trusted owner."""
     if stat.S_ISLNK(info.st_mode):
         raise build_untrusted_error(
             path,
@@ -301,7 +313,10 @@ def _is_trusted_owner(owner: int, base_owner: int) -> bool:
 
 
 def _require_no_repository(folder: int, path: Path) -> None:
-    """A submodule is a folder of somebody else's files, which stays in later checkouts."""
+    """UntrustedFileError for a folder with a `.git`.
+
+    A submodule has another author's files, and stays in the working tree after a later checkout.
+    """
     try:
         os.stat(".git", dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -321,7 +336,7 @@ def _has_ignore_all_line(text: bytes) -> bool:
 
 
 def _write_ignore_file_unless_valid(entry: _OpenFolderEntry) -> None:
-    """Write the file that has Git ignore our folder; one that does not is replaced."""
+    """Write the `.gitignore` that excludes our folder, unless there is one that does."""
     info = entry.stat_entry()
     if info is not None:
         _require_own_entry(info, entry.path, entry.base_owner)
@@ -331,7 +346,7 @@ def _write_ignore_file_unless_valid(entry: _OpenFolderEntry) -> None:
                 return
     temporary_name = f"{entry.name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS
-    # Git must be able to read it, whoever runs Git; it holds no secret.
+    # Mode 0644: Git may run as another user, and the file has no secret.
     descriptor = os.open(temporary_name, flags, 0o644, dir_fd=entry.folder)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,1 +1,1 @@
-"""What a kind of resource is, as data: its fields, rules and the calls each API version offers."""
+"""The kinds of resources, as data: fields, rules, and the calls that each API version offers."""

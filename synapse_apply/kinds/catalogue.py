@@ -1,4 +1,4 @@
-"""The kinds there are, by the prefix of their addresses."""
+"""Which kinds there are, by the prefix of their addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When two values of a field are the same, and the canonical text both comparisons rest on."""
+"""When two values of a field count as equal, and their canonical text for digests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from synapse_apply.model.values import ABSENT, KnownAfterApply, Mac, WithheldSec
 
 
 def is_same_value(first: Any, second: Any, compare: Compare = Compare.EXACT) -> bool:
-    """Whether two values are equal: 1 is 1.0, true is not 1, null is absent, integers are exact.
+    """Whether two values are equal: 1 equals 1.0, true does not equal 1, null equals absent.
 
-    With Compare.SET lists are equal when they hold the same items, in any order.
+    Integers are compared exactly. With Compare.SET lists are equal if they have the same items in
+    any order.
     """
+    # Most values are texts, and a plan compares thousands of them.
     if type(first) is str and type(second) is str:
         return first == second
     if first is None or first is ABSENT or second is None or second is ABSENT:
         return (first is None or first is ABSENT) and (second is None or second is ABSENT)
+    # In Python True == 1.
     if isinstance(first, bool) or isinstance(second, bool):
         return first is second
     if isinstance(first, Mapping) and isinstance(second, Mapping):
@@ -51,9 +54,9 @@ def _are_same_lists(
 
 
 def format_comparable_json(value: Any, compare: Compare = Compare.EXACT) -> str:
-    """JSON text that is equal for values that are `is_same_value`.
+    """A JSON text that is the same for values that are equal by `is_same_value`.
 
-    Secrets appear as their digests.
+    A secret is represented by its digest.
     """
     plain = _to_comparable(value, compare)
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""ResourceType, FieldRule and Binding: everything the engine knows of a kind, as data."""
+"""What a kind is to the engine, as data: `ResourceType`, its `FieldRule`s and `ApiBinding`s."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NaturalKey = Callable[[Mapping[str, Any], Mapping[str, Observed]], str]
 
 
 class Compare(Enum):
-    """How two values of a field are equal: as JSON, or as lists whose order means nothing."""
+    """How values of a field are compared: EXACT as JSON, SET as lists without an order."""
 
     EXACT = "exact"
     SET = "set"
@@ -38,16 +38,18 @@ class UpdateMode(Enum):
 
 @frozen
 class FieldRule:
-    """What holds for a top-level spec field and everything below it.
+    """The rules of a top-level spec field and all below it.
 
-    `free_form` maps are merged key by key and a dropped key is removed; `reset_value` is sent when
-    a manifest drops the field (ABSENT: it cannot be dropped). `immutable` fields never change once
-    created. `write_only` fields are not in answers. `references` names the kind whose remote id
-    stands in the field. `fixed_hint` is the way out shown when a change is refused. `packaged`
-    fields are the package's own on the platform: what was sent is compared only where the server
-    showed it so, and two objects are not told apart by them. `usual_value` is the value that most
-    objects have of a field that is sent only where it is declared, and exported only where it is
-    another.
+    - `required`: a manifest must have it. `immutable`: it never changes after the create.
+    - `free_form`: a map that is merged key by key; a key that a manifest drops is removed.
+    - `write_only`: no answer contains it.
+    - `reset_value`: sent when a manifest drops the field; ABSENT if it cannot be dropped.
+    - `references`: the kind whose remote id the field holds, "" for a plain value.
+    - `fixed_hint`: the advice that is shown when a change is refused.
+    - `packaged`: on the platform the value comes from the package. It is compared only if the
+      server has shown the value that was sent, and does not distinguish two objects.
+    - `usual_value`: the default of a field that is sent only if it is declared, and exported only
+      if its value is another one.
     """
 
     name: str
@@ -65,11 +67,11 @@ class FieldRule:
 
 @frozen
 class CreateConstraint:
-    """What one API version asks of a declared value, beyond the manifest's schema.
+    """What one API version requires of a declared value, beyond the manifest's schema.
 
-    `required`: nothing can be declared without the field; `required_to_create`: nothing can be made
-    without it. `pattern` (of the whole text) and `choices` hold for what is made; an object that is
-    there may have other values. `description` say what is taken.
+    `required`: every manifest needs the field; `required_to_create`: only a create needs it.
+    `pattern` (of the full text) and `choices` restrict creates only, since an existing object may
+    have other values. `description` tells a person what is accepted.
     """
 
     description: str
@@ -79,7 +81,7 @@ class CreateConstraint:
     choices: frozenset[str] = frozenset()
 
     def accepts_value(self, value: Any) -> bool:
-        """Whether a create may send this value."""
+        """Whether a create may send this value, by `choices` and `pattern`."""
         if self.choices and value not in self.choices:
             return False
         return not self.pattern or re.fullmatch(self.pattern, str(value)) is not None
@@ -87,11 +89,11 @@ class CreateConstraint:
 
 @frozen
 class Bootstrap:
-    """A create that makes the first member of another kind along with its own object.
+    """A create that also creates the first member of another kind, such as a plugin's release.
 
-    `kind` is the member's prefix. `build_body` makes one body of both; the member's has no
-    reference to what is not there yet. `extract_member` takes the member out of the answer, as its
-    own Binding decodes it; None where the answer does not show it.
+    `kind` is the member's prefix. `build_body` combines the bodies of both; the member's has no
+    reference to its owner, which does not exist yet. `extract_member` gives the member in the
+    answer, in the form that its own ApiBinding decodes; None if the answer has none.
     """
 
     kind: str
@@ -102,10 +104,10 @@ class Bootstrap:
 # It comes after the run, so that nothing unverified is locked; the verb of its intent is its own.
 @frozen
 class FinalCall:
-    """The last call of an object, made when all else of it is done, that nothing takes back.
+    """A call that is made after all others of an object and cannot be undone, such as a lock.
 
-    It turns the field `name` true; a create does not send the field. `verb` is its intent's,
-    `warning` are shown wherever it is planned.
+    It sets the field `name` to true, which a create does not send. `verb` names the call in its
+    intent; `warning` is shown wherever the call is planned.
     """
 
     name: str
@@ -116,44 +118,48 @@ class FinalCall:
 
 @frozen
 class ApiBinding:
-    """What one (kind, API version) can do. A missing verb is None, never an exception.
+    """The calls and rules of one kind in one API version; an unsupported call is None.
 
-    `read_object` takes a remote id, `create_object` a body and a key by which a server may know a
-    repeat of it ("" for none). `list_objects` gives every object once a run (where the capability
-    `list_capability`, if any, is there: 404 and 405 say no) and `list_natural_keys` the natural
-    keys of a listed one; `lists_whole_objects` when items are whole objects. `list_partially` reads
-    the list once, without a proof that nothing is missing: at most so many pages, and no more than
-    the first if its items are of no use (None then). Whether items are whole may differ by the
-    field `variety_field`. `probe_list` asks for the capability alone, by one small request.
-    `find_by_key` searches one natural key where there is no list. `list_members` gives what belongs
-    to one live owner of a kind that is listed by owner only, None where this owner has none that
-    could be listed; `iter_ids_named_by_jobs` the ids of a kind's objects that jobs name. `decode`
-    turns a server object into an Observed with its secrets wrapped; `encode` turns resolved spec
-    fields into the body of a create, or of an update. All raise RemoteError as the client does.
+    Calls raise RemoteError as the client does. A natural key has the form FORM=TEXT (`code=yolo`).
 
-    `encode_for_platform` gives fields of a create as the platform's own service takes them, of the
-    same spec and its natural key. They are sent in the place of what `encode` gives; a field that
-    the server refuses, and nothing else with it, is sent once more as `encode` has it.
+    Calls:
 
-    `belongs_to_tenant` tells whether a listed object is the tenant's: `list_objects` and
-    `find_by_key` give no other.
+    - `read_object` takes a remote id; `create_object` a body and an idempotency key ("": none).
+    - `list_objects` gives all objects; where `list_capability` is set, 404 and 405 mean that there
+      is no list. `probe_list` tests that capability by one small request. `lists_whole_objects`:
+      items have all fields.
+    - `list_partially` reads the list once, without a proof that nothing is missing: at most so many
+      pages, None if the items of the first page are not useful. Which fields items have may depend
+      on `variety_field`.
+    - `find_by_key` searches for a natural key where there is no list.
+    - `list_members` gives the objects of one live owner, for a kind that can only be listed by
+      owner; None if this owner's cannot be listed. `list_belonging` gives those of an owner's id.
+    - `iter_ids_named_by_jobs` gives the ids of objects that jobs refer to.
+    - `send_dry_run_probe` sends a call that changes nothing even if the server ignores `dry_run`;
+      False if there is no object to send it about.
+    - `select_job_calls` gives the calls for a job's id, if they are not those of v1.
+      `resolve_run_owner` gives the id by which these calls know the owner with a remote id.
 
-    A natural key reads FORM=TEXT (`code=yolo`); `lookup` tells for each form what a search proves,
-    a form it lacks cannot be searched. `lookup_by_capability` replaces it when a probed capability
-    is there.
+    Data:
 
-    `immutable` fields never change here, beside those that no version changes: the way out by
-    field. `create_constraints` says what values a version wants, `platform_constraints` what the
-    platform's own service wants of a version that leaves them free on its page. `resolve_run_owner`
-    gives the name by which the calls of the kind's proof know the owner with this remote id, where
-    those are of another version. `list_belonging` lists the objects of the owner with this remote
-    id. `send_dry_run_probe` is there where the server can be asked to check a call and not to act
-    on it: it sends one that changes nothing even where the server does not know this; False where
-    it finds no object to send it about. `select_job_calls` gives the calls that tell of the job
-    with this id, where those are not v1's. `extract_file_url` gives the URL of the bytes that an
-    object was published with, "" where it shows none; the URL is a credential. `read_only_advice`
-    says what to do where a backend answers a change with 405, `advice_by_refused_field` what to do
-    where a 400 on a create names one of these fields, which no manifest of the kind has.
+    - `decode` turns a server object into an Observed with its secrets wrapped; `encode` turns
+      resolved spec fields into the body of a create or an update.
+    - `encode_for_platform` gives fields of a create in the platform's own form, from spec and
+      natural key. They replace those of `encode`; if the server refuses such a field and no other,
+      the create is sent again without them.
+    - `list_natural_keys` gives the natural keys of a listed object, `belongs_to_tenant` whether it
+      may be the tenant's own: `list_objects` and `find_by_key` give no others.
+    - `extract_file_url` gives the URL of the published bytes, a credential; "" if there is none.
+
+    Rules:
+
+    - `lookup` tells for each form of key what a search proves; a missing form cannot be searched.
+      `lookup_by_capability` replaces it where a probed capability is present.
+    - `immutable`: advice by each field that this version cannot change, besides those that none
+      can. `create_constraints` restrict values in this version, `platform_constraints` on the
+      platform's own service only.
+    - `read_only_advice` is shown for a 405 to a change, `advice_by_refused_field` for a 400 to a
+      create that names such a field, which no manifest has.
     """
 
     api: str
@@ -195,7 +201,7 @@ class ApiBinding:
     advice_by_refused_field: Mapping[str, str] = field(default_factory=dict)
 
     def lookup_proof(self, key: str, capabilities: Capabilities) -> Lookup:
-        """What a search for this natural key proves on this backend."""
+        """What a search for a natural key proves on a backend with these capabilities."""
         form = key.partition("=")[0]
         for capability, lookup in self.lookup_by_capability.items():
             if capabilities.has_capability(capability):
@@ -205,12 +211,12 @@ class ApiBinding:
 
 @frozen
 class VerificationSpec:
-    """How a thing proves itself: by a run of the object that the field `owner_field` refers to.
+    """How an object is verified: by a run of the object that its field `owner_field` refers to.
 
-    `build_body` makes what is sent of a spec and its `verify:` block, `send_run` sends it for the
-    owner's remote id and gives the server's answer. `list_jobs` are the owner's jobs since a time;
-    it may give more. Both raise RemoteError. `repair_advice` says what to do when what was
-    published is wrong; `{owner}` in it is the owner's name.
+    `build_body` builds the run's body from a spec and its `verify:` block; `send_run` sends it for
+    the owner's remote id and returns the answer; `list_jobs` gives the owner's jobs since a time,
+    and may give older ones. Both raise RemoteError. `repair_advice` tells what to do after a failed
+    verification; `{owner}` in it is replaced by the owner's name.
     """
 
     owner_field: str
@@ -222,19 +228,21 @@ class VerificationSpec:
 
 @frozen
 class ResourceType:
-    """A kind.
+    """A kind of resource.
 
-    `kind` is its name in manifests, `prefix` in addresses; `rank` orders kinds that do not depend
-    on each other. `derive_natural_key` derives the identity FORM=TEXT from a spec and from the live
-    objects its reference fields point to, by field name ("" where they do not give one).
-    `identity_fields` are the fields that make a live object the one recorded; `confirming_fields`
-    others that an answer to a create must show as they were sent. `key_fields` are those that a
-    server names when it refuses a create because the natural key is taken; `global_keys` the forms
-    of keys that are taken for every tenant. `series_field`: a newer member supersedes the older; it
-    names the field that groups members, `version_field` the one that orders them.
-    `carries_package`: a create uploads a package. `update_hint` is the way out shown where this
-    kind cannot be updated at all. `verification_spec`: how such an object proves itself, where it
-    can.
+    - `kind` is its name in manifests, `prefix` in addresses; `rank` orders kinds that do not
+      depend on each other.
+    - `derive_natural_key` gives the identity FORM=TEXT from a spec and from the live objects that
+      its reference fields point to, by field name; "" if these do not suffice.
+    - `identity_fields` must be equal for a live object to be the recorded one; `confirming_fields`
+      must be in the answer to a create as they were sent.
+    - `key_fields` are the fields a server names when it refuses a create because the natural key
+      is taken; `global_keys` are the forms of keys that are unique among all tenants.
+    - `series_field` groups members of which a newer one supersedes the older; `version_field`
+      orders them.
+    - `carries_package`: a create uploads a package.
+    - `update_hint`: the advice that is shown where this kind cannot be updated at all.
+    - `verification_spec`: how an object is verified by a run, None if it cannot be.
     """
 
     kind: str
@@ -256,11 +264,11 @@ class ResourceType:
     replaceable_if: str = ""
 
     def find_rule(self, path: tuple[Any, ...]) -> FieldRule:
-        """The rule of the top-level field a path lies in."""
+        """The rule of the top-level field that contains a path; KeyError for an unknown one."""
         return self.rules[str(path[0])]
 
     def is_unchangeable_field(self, binding: ApiBinding, name: Any) -> bool:
-        """Whether this API can never change this top-level field of an object that exists."""
+        """Whether this API version can never change a top-level field of an existing object."""
         return (
             binding.update_object is None
             or name in self.identity_fields
@@ -269,7 +277,7 @@ class ResourceType:
         )
 
     def locate_in_series(self, spec: Mapping[str, Any]) -> tuple[str, str]:
-        """(series, version) of a declared spec, as records keep them; ("", "") without series."""
+        """(series, version) of a declared spec as records have them; ("", "") without a series."""
         if not self.series_field:
             return "", ""
         group = spec.get(self.series_field)
@@ -277,7 +285,7 @@ class ResourceType:
         return name, str(spec.get(self.version_field, ""))
 
     def select_binding(self, api: Mapping[str, str]) -> ApiBinding:
-        """The newest binding up to the version a target names for this kind (or for all)."""
+        """The newest binding up to the version that `api` has for this kind, else for `*`."""
         newest_version = api.get(self.prefix, api.get("*", "v1"))
         usable = [version for version in sorted(self.bindings) if version <= newest_version]
         return self.bindings[usable[-1] if usable else min(self.bindings)]

@@ -1,4 +1,4 @@
-"""A call of API v2 that changes nothing, whatever a server makes of it."""
+"""Which call tests whether a server knows dry runs: an update of API v2 that changes no field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def send_unchanging_update(api: Api) -> bool:
-    """Ask to change no field of any plugin there is; False where there is none."""
+    """Send an update without any field to the first listed plugin; False if there is no plugin."""
     for plugin in api.v2.iterate_plugins({"per_page": 1}):
         api.v2.update_plugin(to_wire_id(extract_remote_id(plugin)), {})
         return True

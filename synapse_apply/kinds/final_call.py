@@ -1,4 +1,4 @@
-"""Fields that a call of its own sets for good, when all else of an object is done."""
+"""Which change of a field is made by the final call of an object (descriptor.FinalCall)."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from synapse_apply.model.plan import FieldChange
 
 
 def is_final_call_change(final_call: FinalCall, change: FieldChange) -> bool:
-    """Whether this difference is for the seal to make."""
+    """Whether a change is that of the final call's field to true."""
     return change.path == (final_call.name,) and change.after is True

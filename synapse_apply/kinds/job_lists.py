@@ -1,7 +1,6 @@
-"""Lists of jobs: what is asked of a server, when to stop reading, and whose plugin a job runs.
+"""How jobs are listed: filters, when to stop reading pages, and which plugin a job runs.
 
-Filters are hints. A server passes over those that it does not know, so whoever lists tests each
-item as well.
+A server ignores filters that it does not know, so that callers must test each job themselves.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ if TYPE_CHECKING:
     from synapse_apply.model.ports import Api
 
 Raw = Mapping[str, Any]
-# Two times may stand in an order by chance.
+# Two times are in descending order by chance half of the time.
 _FEWEST_IN_ORDER = 3
 
 
 def list_jobs_since(api: Api, params: Raw, since: datetime | None) -> Iterator[Raw]:
-    """The jobs that a server lists by these filters, the newest first where it knows orders.
+    """The jobs that match these filters, newest first if the server supports ordering.
 
-    With a time, pages of older jobs are not asked for once a page shows that the list is ordered;
-    older jobs may be given all the same.
+    With `since` no more pages are requested once a page shows that the list is ordered and has
+    reached older jobs. Older jobs may be among the result.
     """
     query = {**params, "ordering": "-created"}
     if since is None:
         yield from api.iterate_jobs(query)
         return
-    # The platform does not narrow by the first, the API page does not have the second.
+    # The first is the API page's filter, the second the platform's; each ignores the other's.
     text = _to_utc(since).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     query |= {"created_after": text, "created__gte": text}
     yield from api.iterate_jobs(query, is_last_page=build_last_page_check(since))
@@ -44,10 +43,10 @@ def list_jobs_since(api: Api, params: Raw, since: datetime | None) -> Iterator[R
 # A list is left early only behind a page that is in order: a job that is missed would be started a
 # second time.
 def build_last_page_check(since: datetime) -> Callable[[Sequence[Raw]], bool]:
-    """Asked with page after page: whether what follows is older than a time.
+    """A check to be called with page after page: whether all later pages are older than `since`.
 
-    It is where this page shows by itself that the newest come first, and none before it another
-    order.
+    That is so if this page by itself shows descending times down to an older one, and no page
+    before contradicts that order.
     """
     limit = _to_utc(since)
     previous_times: list[datetime] = []
@@ -68,7 +67,7 @@ def build_last_page_check(since: datetime) -> Callable[[Sequence[Raw]], bool]:
 
 
 def _parse_zoned_time(text: object) -> datetime | None:
-    """A time with its zone: of one without nobody knows how far it is from ours."""
+    """A time with a zone; None for any other text, as a time without a zone may be hours off."""
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:
@@ -82,7 +81,7 @@ def _to_utc(moment: datetime) -> datetime:
 
 @frozen
 class _ReleaseOwner:
-    """What a release tells of the plugin it belongs to; "" where it does not."""
+    """Id, code and version that a release has of its plugin and itself; "" for what it lacks."""
 
     plugin: str = ""
     code: str = ""
@@ -90,7 +89,7 @@ class _ReleaseOwner:
 
 
 class JobOwners:
-    """Tells the plugin of a job that names its release alone; each release is read once."""
+    """Looks up the plugins of jobs that name only their release; reads each release once."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -98,7 +97,7 @@ class JobOwners:
         self._codes: dict[str, str] = {}
 
     def add_plugin_and_version(self, job: Job) -> Job:
-        """The job with its plugin and its version, as far as they can be had."""
+        """The job with plugin and version added from its release, as far as that can be read."""
         if job.plugin or job.plugin_code or not job.release:
             return job
         owner = self._owners.get(job.release)
@@ -108,7 +107,10 @@ class JobOwners:
         return replace(job, plugin=owner.plugin, plugin_code=owner.code, version=version)
 
     def runs_other_plugin(self, job: Job, plugin: str) -> bool:
-        """Whether a completed job shows that it runs another plugin than this id, or code."""
+        """Whether a job certainly runs another plugin than the one with this id or code.
+
+        `job` is a result of `add_plugin_and_version`. May read the plugin for its code.
+        """
         if not plugin.isdecimal():
             return bool(job.plugin_code) and job.plugin_code != plugin
         if job.plugin.isdecimal():
@@ -117,7 +119,7 @@ class JobOwners:
         return bool(code) and job.plugin_code != code
 
     def _read_release_owner_or_empty(self, release: str) -> _ReleaseOwner:
-        """A release that cannot be read tells nothing: a list of jobs does not fail for it."""
+        """Read a release for its owner; empty if it cannot be read, so that a job list goes on."""
         if not is_remote_id(release):
             return _ReleaseOwner()
         try:

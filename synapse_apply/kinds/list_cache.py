@@ -1,7 +1,7 @@
-"""Listed objects in place of one read each, where a list tells of them what is compared.
+"""When an item of a list may be used in place of a read of the object by its id.
 
-A list is looked at once. What it lacks may be there all the same, so who is not in it is asked for
-by its id: an item in it proves presence, nothing in it proves absence.
+A list is read once, which proves presence and never absence: an object that is not in it is read
+by its id. An item is used only if a read of a similar object has shown the same field values.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import WithheldSecret, is_map
 
-# Of fewer recorded objects each is read: a list would cost more, whatever is in it.
+# Fewer recorded objects are each read by id: a list would cost more, whatever it contains.
 MIN_RECORDED = 20
-# A page of a list costs a server about as much as so many reads.
+# About how many reads by id cost a server as much as one page of a list.
 _READS_PER_PAGE = 4
 
 
 @dataclass(slots=True)
 class _ListedKind:
-    """Listed objects by id; and by what items vary in, what one that was compared tells.
+    """The list of one kind: `items` by id, and what was learnt of items of each variety.
 
-    `first_page` are the items of the first page, also where they are of no use for comparing.
+    `first_page` has the items of the first page, also if the list was then found to be useless.
     """
 
     first_page: Sequence[Raw] = ()
@@ -44,7 +44,7 @@ class _ListedKind:
 
 @frozen
 class _ItemCoverage:
-    """The names in an item, and those of its fields that are as a read of the object has them."""
+    """The field names of an item, and which of its `fields` equal those of a read of the object."""
 
     names: AbstractSet[str]
     fields: frozenset[str]
@@ -67,9 +67,10 @@ class ListCache:
         recorded_count: int,
         list_needed_paths: Callable[[], Iterable[Iterable[Path]]],
     ) -> None:
-        """Read the list once where it saves reads of so many recorded objects.
+        """Read the list of a kind once, if that saves reads of `recorded_count` objects.
 
-        `list_needed_paths` gives, of each of them, the places that are compared.
+        `list_needed_paths` gives the paths to be compared of each recorded object. A failure is
+        not reported: the reads by id, which then follow, report it.
         """
         if binding.list_partially is None or kind in self._listed_kinds:
             return
@@ -85,7 +86,7 @@ class ListCache:
                 for paths in list_needed_paths()
             )
 
-        # Where it cannot be had, each object is asked for by its id, and tells what is wrong.
+        # A list must not take more time than the reads it saves, hence the limit on its pages.
         with suppress(RemoteError):
             self._store_items(
                 listed_kind,
@@ -94,12 +95,12 @@ class ListCache:
             )
 
     def known_listed_objects(self, kind: str) -> Sequence[Raw]:
-        """The objects of a kind that a list has shown, of which there may be more."""
+        """The objects of a kind that were listed until now; there may be more of them."""
         listed_kind = self._listed_kinds.get(kind)
         return tuple(listed_kind.items.values()) or listed_kind.first_page if listed_kind else ()
 
     def add_items(self, kind: str, items: Iterable[Raw]) -> None:
-        """Take the items of a list that was read anyway."""
+        """Add the items of a list that was read for another purpose."""
         self._store_items(self._listed_kinds.setdefault(kind, _ListedKind()), items)
 
     def find_recorded_in_list(
@@ -110,9 +111,9 @@ class ListCache:
         paths: Iterable[Path],
         marks: SecretMarks | None = None,
     ) -> Observed | None:
-        """The recorded object as listed; None where only a read by its id can tell.
+        """A recorded object as listed; None if it must be read by its id.
 
-        RemoteError when an object that is read to judge the list cannot be had.
+        RemoteError if the object that is read to judge the list cannot be read.
         """
         listed_kind = self._listed_kinds.get(kind)
         # Ids of two API versions are not one space.
@@ -132,9 +133,10 @@ class ListCache:
         paths: Iterable[Path],
         marks: SecretMarks | None = None,
     ) -> Observed | None:
-        """A listed object; None where only a read by its id can tell what is at these paths.
+        """A listed object, decoded; None if its values at these paths need a read by its id.
 
-        `marks` are those of the object, where it is known which one it is. RemoteError as above.
+        `marks` tell which of its fields are secret, if it is known which object it is. RemoteError
+        as `find_recorded_in_list`.
         """
         listed_kind = self._listed_kinds.get(kind)
         if listed_kind is None:
@@ -144,7 +146,7 @@ class ListCache:
         if not reliable_names:
             return None
         observed = binding.decode(item, marks or self._marks)
-        # What a list has otherwise than a read is not what is live.
+        # Fields whose listed value differs from a read are not the live values.
         if not observed.spec.keys() <= reliable_names:
             spec = {name: value for name, value in observed.spec.items() if name in reliable_names}
             observed = replace(observed, spec=spec)
@@ -154,7 +156,10 @@ class ListCache:
     def _determine_reliable_fields(
         self, listed_kind: _ListedKind, binding: ApiBinding, item: Raw
     ) -> frozenset[str]:
-        """The fields that items like this one tell: the first of them is read to know."""
+        """The fields whose values are reliable in items like this one.
+
+        The first object of each variety is read by its id and compared with its item.
+        """
         variety = item.get(binding.variety_field) if binding.variety_field else None
         if not isinstance(variety, str | None):
             return frozenset()
@@ -182,7 +187,7 @@ class ListCache:
 
 
 def _has_values_at(spec: Mapping[str, Any], paths: Iterable[Path]) -> bool:
-    """Whether there is a value at each path, and none that the server keeps to itself."""
+    """Whether the spec has a value at each path that the server does not withhold."""
     for path in paths:
         value: Any = spec
         for step in path:

@@ -1,8 +1,8 @@
-"""Plugins (API page, "Plugin Management"): created and updated by id, found through releases.
+"""The kind Plugin (API page, "Plugin Management"): its fields, identity, and calls of v1 and v2.
 
-The page of v1 has no plugin list, the platform has: each backend is probed. Without it a plugin is
-found by its code through its releases, which proves presence but never absence. v2 lists plugins,
-the tenant's alone: a code it does not list may still be another tenant's.
+The API page of v1 has no list of plugins, the platform has one: each backend is probed. Without a
+list a plugin is found by its code through its releases, which proves presence but never absence.
+v2 lists the plugins of one tenant: a code that is not listed may be taken by another tenant.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 
 PREFIX = "plugin"
 LIST_CAPABILITY = "plugin.list"
-# Who sees and runs it: sent only where a manifest says so, since an update with them could publish.
+# Visibility, with the usual values. Sent only if declared: an update with them could publish it.
 SHARING = {"is_public": False, "is_active": True, "system_only": False, "detail": {}}
 FIELDS = frozenset(
     {"name", "code", "description", "version", "author", "category", "configuration", *SHARING}
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
-    """The code where one is declared (globally unique), else the name (which is not)."""
+    """`code=CODE` if a code is declared (globally unique), else `name=NAME` (not unique)."""
     if spec.get("code"):
         return f"code={spec['code']}"
     return f"name={spec['name']}" if spec.get("name") else ""
@@ -69,9 +69,10 @@ def _is_platform_owned(raw: Raw) -> bool:
 
 
 def _belongs_to_tenant(api: Api, raw: Raw) -> bool:
-    """Whether a plugin may be the tenant's: lists show public ones of others, and the platform's.
+    """Whether a plugin may be the tenant's own; lists also show public ones of other tenants.
 
-    Only what is said can tell: a tenant by its name, where ours is known. An id says nothing of it.
+    False only if the answer says so: by a tenant's name other than ours, where ours is known. A
+    tenant's id cannot be compared with our name.
     """
     if _is_platform_owned(raw):
         return False
@@ -137,7 +138,7 @@ def _iter_ids_named_by_jobs(api: Api) -> Iterator[str]:
                 yield ids[job.plugin_code]
 
 
-# The platform's list (vendor-facts.md, section 8), closed on v2 and on its service of v1.
+# The platform's categories (vendor-facts.md, section 8); v2 and its service of v1 accept no others.
 CATEGORIES = (
     "neural_net",
     "export",
@@ -150,7 +151,7 @@ CATEGORIES = (
 )
 _CATEGORY_RULE = f"one of {', '.join(CATEGORIES)}"
 
-# Newer backends make a first release along with a plugin, and may ask for what it is made of.
+# Newer backends create a first release with each plugin, and may require the input for it.
 _FIRST_RELEASE_ADVICE = (
     "`source`, `data_type` and `file` are the input of the plugin's first release, which this "
     "backend wants along with the plugin: create both on API v2 (`api: {plugin: v2, release: v2}` "
@@ -183,7 +184,7 @@ V1 = ApiBinding(
     advice_by_refused_field=dict.fromkeys(("source", "data_type", "file"), _FIRST_RELEASE_ADVICE),
 )
 
-# What v2 carries of a plugin; version, author and configuration are the release's business there.
+# The fields of a plugin in v2, where version, author and configuration belong to releases.
 FIELDS_V2 = frozenset({"name", "code", "description", "category"})
 
 

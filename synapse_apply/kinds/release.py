@@ -1,6 +1,7 @@
-"""Plugin releases (API page, "Plugin Release Management"): published once, never changed.
+"""The kind Release (API page, "Plugin Release Management"): its fields, identity, v1, v2, runs.
 
-A release's identity is CODE@VERSION of the live plugin it belongs to.
+A release is published once and never changed. Its identity is CODE@VERSION, with the code of the
+live plugin that it belongs to.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ FIELDS = frozenset(
 if TYPE_CHECKING:
     from synapse_apply.model.ports import Api, JobCalls
 _BAD_FILTER_STATUS = 400
-# In `meta`, and in a release's free config, the digest of what we published travels along.
+# The key in `meta`, and in a release's free-form `config`, of the digest of the published package.
 # A package's digest is sent in the release's `config` only where the manifest declares `config`:
 # the field is the user's. The platform stores `meta` and shows it beside the package's own config.
 # What `replaceable_if` marks (debug releases) has bytes that anybody may replace, so no digest of
@@ -51,7 +52,7 @@ DIGEST_KEY = "x-synapse-apply-digest"
 
 
 def derive_natural_key(spec: Mapping[str, Any], parents: Mapping[str, Observed]) -> str:
-    """CODE@VERSION, once the plugin is live and has a code."""
+    """`code=CODE@VERSION`; "" as long as the plugin is not live, or has no code."""
     plugin = parents.get("plugin")
     code = plugin.spec.get("code") if plugin else None
     return f"code={code}@{spec['version']}" if code and spec.get("version") else ""
@@ -67,7 +68,7 @@ def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
     if isinstance(config, Mapping) and DIGEST_KEY in config:
         spec["config"] = {key: value for key, value in config.items() if key != DIGEST_KEY}
     for container in (meta, config):
-        # What is none tells nothing of the bytes that were published.
+        # Both may be edited by others: any other text says nothing about the published bytes.
         if isinstance(container, Mapping) and is_package_digest(container.get(DIGEST_KEY)):
             extra.setdefault("digest", container[DIGEST_KEY])
     remote_id = extract_remote_id(raw)
@@ -76,16 +77,16 @@ def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
 
 
 def _encode_v1(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of the API page: the plugin by its id."""
+    """The body as on the API page: the plugin as a number if its id is one; no package digest."""
     body = {name: value for name, value in spec.items() if name != "digest"}
     return {**body, "plugin": to_wire_id(str(spec["plugin"]))}
 
 
 def _encode_for_platform(spec: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """What the platform takes: its publishers name the plugin by its code.
+    """The fields as the platform's service takes them: the plugin by its code, and the digest.
 
-    A code of digits would be taken for an id. The digest goes where an answer may show it again: in
-    `meta`, and in the config that the page gives back as it was sent.
+    A code of digits is not sent, since it would be taken for an id. The digest is sent in `meta`
+    and in `config`, from where an answer may return it.
     """
     body: dict[str, Any] = {}
     code = key.partition("=")[2].removesuffix(f"@{spec.get('version')}")
@@ -106,9 +107,9 @@ def _find_releases_by_key(api: Api, key: str) -> Sequence[Raw]:
 
 
 def list_releases_by_code(api: Api, code: str) -> Sequence[Raw]:
-    """The releases of the plugin with this code; none where no plugin has it.
+    """The releases of the plugin with this code; [] if there is no such plugin.
 
-    Servers answer a filter by an unknown code with an empty list, 404, or 400 on that filter.
+    For an unknown code servers answer an empty list, 404, or 400 on that filter.
     """
     try:
         return api.list_plugin_releases(code)
@@ -122,7 +123,10 @@ def list_releases_by_code(api: Api, code: str) -> Sequence[Raw]:
 
 
 def _list_releases_of_plugin(api: Api, owner: Observed) -> Sequence[Raw] | None:
-    """A server takes a code of digits for an id, and then lists those of another plugin."""
+    """The releases of one plugin; None if a list cannot tell.
+
+    A server takes a code of digits for an id, and then lists the releases of another plugin.
+    """
     code = owner.spec.get("code")
     listed = list_releases_by_code(api, code) if code else []
     owned_releases = [raw for raw in listed if _extract_owner_id(raw) in {owner.remote_id, None}]
@@ -144,7 +148,7 @@ def _build_run_body(spec: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[
 
 
 def _extract_file_url(raw: Raw) -> str:
-    """A signed URL that needs no token; other servers have an object, or nothing, under `file`."""
+    """The signed URL in `file`, which needs no token; "" if the server has something else there."""
     url = raw.get("file")
     return url if isinstance(url, str) and not isinstance(url, MaskedText) else ""
 
@@ -175,13 +179,13 @@ V2_READ_ONLY = (
     "This backend's API v2 is read-only: use API v1 for plugins and releases, with "
     "`api: {plugin: v1, release: v1}` of the target in the project file."
 )
-# All that v2 has beside the package; config and the rest it reads from the package itself.
+# The fields of a release in v2; the server reads config and the rest from the package.
 LOCKED_FIELD = "locked"
 FIELDS_V2 = frozenset({"plugin", "version", LOCKED_FIELD})
 
 
 def _list_with_codes_v2(api: Api) -> Sequence[Raw]:
-    """Every release with its plugin's code beside it, which v2 says of plugins alone."""
+    """All releases, each with a `code` added: in v2 only plugins have their code."""
     codes = {str(plugin["id"]): plugin["code"] for plugin in api.v2.list_plugins()}
     releases = api.v2.list_plugin_releases()
     return [{**raw, "code": codes.get(str(raw["plugin_id"]))} for raw in releases]
@@ -199,20 +203,23 @@ def _decode_v2(raw: Raw, marks: SecretMarks) -> Observed:
 
 
 def _encode_v2(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A release that comes along with its plugin has no id of it to send."""
+    """The body; a release that is created with its plugin has no `plugin` id yet."""
     body = {name: spec[name] for name in ("plugin", "version") if name in spec}
     return {**body, "plugin": to_wire_id(str(body["plugin"]))} if "plugin" in body else body
 
 
 def _read_runnable_plugin_code(api: Api, plugin: str) -> str:
-    """Runs are v1's, which knows the plugin by its code; ids of v2 are not its own."""
+    """The code of a plugin of v2, by which v1, which has the runs, knows it; ids differ.
+
+    RemoteError for a code of digits, which v1 would take for an id.
+    """
     code = str(api.v2.get_plugin(to_wire_id(plugin))["code"])
     if code.isdecimal():
         raise RemoteError(f"API v1, which runs it, would take the code {code} for an id")
     return code
 
 
-# Jobs are started on v1, and v2 knows the same ones by UUIDs of its own.
+# Jobs are started on v1; v2 has the same jobs under UUIDs.
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -252,7 +259,7 @@ V2 = ApiBinding(
 
 _UNCHANGEABLE_ADVICE = "published releases never change: publish a new version"
 
-# On the platform config.yaml in the package says these; on the API page they are fields of a form.
+# On the platform these come from config.yaml in the package; on the API page they are form fields.
 _PACKAGED_FIELDS = frozenset({"changelog", "config", "is_stable", "requirements"})
 
 RELEASE = ResourceType(
@@ -271,7 +278,7 @@ RELEASE = ResourceType(
         )
         for name in sorted(FIELDS)
     }
-    # What is locked stays so; a manifest that says it no more asks for nothing.
+    # A lock cannot be undone: a manifest that drops the field changes nothing.
     | {LOCKED_FIELD: FieldRule(LOCKED_FIELD, reset_value=True)},
     derive_natural_key=derive_natural_key,
     identity_fields=("plugin", "version"),

@@ -1,4 +1,4 @@
-"""What a run sends: its digest, its context, and the mark by which its job is found."""
+"""What the body of a run has: its digest, its context, and the mark by which its job is found."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 from synapse_apply.kinds.compare import format_comparable_json
 
-# In the context of a run: the id of the intent that announced it.
+# The key in a run's context whose value is the id of its intent.
 RUN_MARK_KEY = "x-synapse-apply-run"
 _CONTEXT_KEY, _VERSION_KEY = "context", "version"
 
 
 def compute_body_digest(body: Mapping[str, Any]) -> str:
-    """The digest of a run's body, which tells whether a run with other parameters is due."""
+    """`sha256:HEX` over the canonical JSON of a run's body, to detect changed parameters."""
     return "sha256:" + hashlib.sha256(format_comparable_json(body).encode()).hexdigest()
 
 
 def extract_context(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The context that a body sends, empty where its form has none."""
+    """The `context` of a run's body, {} if it has none."""
     context = body.get(_CONTEXT_KEY)
     return context if isinstance(context, Mapping) else {}
 
 
 def extract_version(body: Mapping[str, Any]) -> str:
-    """The version that a body asks for; "" where the server is to choose."""
+    """The release version in a run's body, "" if the server is to choose."""
     return str(body.get(_VERSION_KEY, ""))
 
 
@@ -33,7 +33,7 @@ def extract_version(body: Mapping[str, Any]) -> str:
 # a plugin with actions can be run there. The digest of what was sent changes with the form: such a
 # release is verified once more.
 def add_run_mark(body: Mapping[str, Any], run: str) -> dict[str, Any]:
-    """The body with our mark in its context, where its form has one."""
+    """The body with the id `run` in its context; unchanged if its form has no context."""
     if _CONTEXT_KEY not in body:
         return dict(body)
     return {**body, _CONTEXT_KEY: {**extract_context(body), RUN_MARK_KEY: run}}

@@ -1,4 +1,7 @@
-"""The forms of a run. A module of its own: manifests are checked without what else a kind is."""
+"""Which fields a run has on the platform and on the API page, and which inputs are missing.
+
+A module of its own, so that manifests are checked without importing the descriptors of kinds.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from typing import Any
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.remote.error_body import parse_field_errors
 
-# A run as the platform takes it; the API page has parameters and context instead.
+# The fields of a run on the platform, and on the API page.
 PLATFORM_FORM = ("action", "agent", "params")
 PAGE_FORM = ("parameters", "context")
-# What the platform needs of a run, beside the parameters.
+# What the platform requires of a run, besides its parameters.
 _REQUIRED_INPUTS = ("action", "agent")
 _MAX_LISTED = 10
 _MAX_NAME_LENGTH = 80
 
 
 def list_action_names(config: object) -> tuple[str, ...]:
-    """The names of the actions that a config.yaml, or a release's `config`, lists."""
+    """The names of the actions in a config.yaml, or in a release's `config`; () without any."""
     actions = config.get("actions") if isinstance(config, Mapping) else None
     if not isinstance(actions, Mapping):
         return ()
@@ -26,7 +29,7 @@ def list_action_names(config: object) -> tuple[str, ...]:
 
 
 def describe_actions(actions: tuple[str, ...]) -> str:
-    """The actions for a message: at most ten of them, long names cut."""
+    """The actions as a text for a message: at most ten names, long ones truncated."""
     names = [
         name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}..."
         for name in actions[:_MAX_LISTED]
@@ -36,9 +39,9 @@ def describe_actions(actions: tuple[str, ...]) -> str:
 
 
 def to_platform_form(verify: Mapping[str, Any], action: str) -> dict[str, Any]:
-    """A `verify:` block with this action, and with its parameters under the platform's name.
+    """A `verify:` block with this action, its parameters renamed to `params`.
 
-    A declared context goes along: the platform passes over it, other servers show it with the job.
+    A declared context stays: the platform ignores it, other servers show it with the job.
     """
     other_fields = {
         name: value for name, value in verify.items() if name not in {"parameters", "params"}
@@ -50,7 +53,7 @@ def to_platform_form(verify: Mapping[str, Any], action: str) -> dict[str, Any]:
 def list_inputs_refused_as_missing(
     failure: RemoteError, body: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """What the platform needs of a run, says so in its refusal, and was not sent."""
+    """The required inputs that a refusal of a run names and the body lacks."""
     refused_names = {path[0] for path in parse_field_errors(failure.detail) if path}
     return tuple(
         name for name in _REQUIRED_INPUTS if name in refused_names and body.get(name) in (None, "")

@@ -1,4 +1,4 @@
-"""Reading live objects the way a Binding says: by id, or by natural key."""
+"""How live objects are read by id, by list, and by natural key, as an ApiBinding says."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ _NO_SUCH_ENDPOINT = (404, 405)
 
 
 def can_list(binding: ApiBinding, capabilities: Capabilities) -> bool:
-    """Whether every object of the kind can be listed here."""
+    """Whether all objects of the kind can be listed on a backend with these capabilities."""
     return binding.list_objects is not None and (
         not binding.list_capability or capabilities.has_capability(binding.list_capability)
     )
 
 
 def list_if_supported(api: Api, binding: ApiBinding) -> Sequence[Raw] | None:
-    """Every listed object, or None where this backend has no list.
+    """All listed objects; None if this backend has no list of this kind.
 
-    404 and 405 say that there is none; any other failure is an error, never a no.
+    That is known by 404 or 405, and only for a list that is a probed capability. RemoteError for
+    any other failure.
     """
     if binding.list_objects is None:
         return None
@@ -37,9 +38,9 @@ def list_if_supported(api: Api, binding: ApiBinding) -> Sequence[Raw] | None:
 
 
 def list_members(api: Api, binding: ApiBinding, owner: Observed) -> Sequence[Raw] | None:
-    """What belongs to one live owner, of a kind that is listed by owner only.
+    """The objects of one live owner, of a kind that can only be listed by owner.
 
-    None where this owner has none that could be listed, or this backend no such list.
+    None if this owner's cannot be listed, or this backend has no such list (404 or 405).
     """
     if binding.list_members is None:
         return None
@@ -54,7 +55,7 @@ def list_members(api: Api, binding: ApiBinding, owner: Observed) -> Sequence[Raw
 def read_observed_object(
     api: Api, binding: ApiBinding, remote_id: str, marks: SecretMarks
 ) -> Observed:
-    """The live object with this id; RemoteError when it cannot be had, or another one answers."""
+    """Read the live object with this id; RemoteError if that fails or another one is answered."""
     observed = binding.decode(binding.read_object(api, remote_id), marks)
     if observed.remote_id != remote_id:
         message = f"the backend answered id {observed.remote_id} where {remote_id} was asked for"
@@ -65,7 +66,10 @@ def read_observed_object(
 def find_by_natural_key(
     api: Api, binding: ApiBinding, key: str, capabilities: Capabilities, marks: SecretMarks
 ) -> list[Observed]:
-    """Every live object with this natural key, whole. RemoteError when the search failed."""
+    """All live objects with this natural key, with all fields. RemoteError if the search fails.
+
+    [] also if this backend cannot search for such a key.
+    """
     if not key or binding.lookup_proof(key, capabilities) is Lookup.NONE:
         return []
     hits: Sequence[Raw] = []
@@ -81,7 +85,7 @@ def find_by_natural_key(
 
 
 def read_whole_objects(api: Api, binding: ApiBinding, hits: Sequence[Raw]) -> Sequence[Raw]:
-    """Listed objects with all their fields: read one by one where list items are short."""
+    """Listed objects with all their fields: each is read by id, unless list items are complete."""
     if binding.lists_whole_objects:
         return hits
     return [binding.read_object(api, extract_remote_id(raw)) for raw in hits]

@@ -1,4 +1,7 @@
-"""Storages (API page, "Storage Management"): created, listed and read; v1 has no update."""
+"""The kind Storage (API page, "Storage Management"): its fields, identity, and calls of v1.
+
+v1 can create, list and read storages, but not update them.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ FIELDS = frozenset({"name", "provider", "category", "configuration"})
 
 
 def derive_natural_key(spec: Mapping[str, Any], _parents: Mapping[str, Observed]) -> str:
-    """The name: servers accept a second storage of one name, we never make one."""
+    """`name=NAME`. Servers accept several storages of one name; a second is never created here."""
     return f"name={spec['name']}" if spec.get("name") else ""
 
 
 def _decode_v1(raw: Raw, marks: SecretMarks) -> Observed:
-    # Under any other regime the configuration is shown without what the server calls credentials.
+    # With any other regime the server leaves the credentials out of the configuration it shows.
     partial_fields = frozenset(
         {"configuration"} if raw.get("credential_regime", "none") != "none" else ()
     )

@@ -1,4 +1,4 @@
-"""From a server object to spec fields: picking what is ours and wrapping what is secret."""
+"""How an answered object becomes spec fields: which are kept, which are wrapped as secrets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _EMPTY_VALUES: tuple[Any, ...] = ("", {}, [])
 
 
 def select_fields(raw: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """The fields of a server object that the kind knows, nulls left out."""
+    """The fields of a server object with these names, sorted, without nulls."""
     return {name: value for name in _sort_names(names) if (value := raw.get(name)) is not None}
 
 
 def list_missing_fields(raw: Mapping[str, Any], names: frozenset[str]) -> frozenset[str]:
-    """The fields that the kind knows and a server object does not even have as null."""
+    """Which of these fields a server object does not have, not even as null."""
     return names - raw.keys()
 
 
@@ -43,11 +43,11 @@ def wrap_secrets(
     remote_id: str = "",
     keys: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The same spec with every secret leaf as Sensitive, or Withheld where the server masks it.
+    """The spec with each secret leaf as Sensitive, or as WithheldSecret if the server masks it.
 
-    A server may mask more than the marks know of: a mask is never a value to be sent back. `api`,
-    `remote_id` and `keys` tell which object it is: single ones have secret fields of their
-    own.
+    A server may mask more than `marks` has; a mask is never a value to be sent back. `api`,
+    `remote_id` and `keys` identify the object, since single objects may have secret fields of
+    their own.
     """
     spec_marks = marks.select_for_object(kind, spec, api, remote_id, keys)
     if spec_marks is None:
@@ -56,7 +56,8 @@ def wrap_secrets(
         return {key: _wrap_named_secrets(spec_marks, (key,), value) for key, value in spec.items()}
     wrapped_spec: dict[str, Any] = {}
     for key, value in spec.items():
-        if key != spec_marks.container and type(value) is str:  # never a secret
+        # A text outside of the secret container is never a secret. This is the most frequent case.
+        if key != spec_marks.container and type(value) is str:
             is_masked = value[:1] in _MASK_CHARACTERS and _is_mask(value, _MASK_CHARACTERS)
             wrapped_spec[key] = WithheldSecret("masked") if is_masked else value
         elif (wrapped := _wrap_secrets_or_none(spec_marks, (key,), value)) is not None:
@@ -65,7 +66,7 @@ def wrap_secrets(
 
 
 def _wrap_named_secrets(marks: SpecMarks, path: Path, value: Any) -> Any:
-    """A value with the fields that are named as secrets wrapped; all else stays as it is."""
+    """A value with only the fields wrapped that a manifest or the state names as secrets."""
     if value is None:
         return None
     if is_map(value) and (value or not marks.is_secret(path)):
@@ -84,7 +85,7 @@ def _wrap_named_secrets(marks: SpecMarks, path: Path, value: Any) -> Any:
 
 
 def _wrap_secrets_or_none(marks: SpecMarks, path: Path, value: Any) -> Any:
-    """A value with its secrets wrapped; None for a null, and for a map of nothing else."""
+    """A value with its secrets wrapped; None for null, and for a map that has only nulls."""
     if value is None:
         return None
     if is_map(value) and value and not marks.is_map_one_secret(path):
@@ -94,18 +95,21 @@ def _wrap_secrets_or_none(marks: SpecMarks, path: Path, value: Any) -> Any:
             if (wrapped := _wrap_secrets_or_none(marks, (*path, key), inner)) is not None
         }
         return wrapped_map or None
-    # A server that writes all of it as one text or list hides any secret in there from us.
+    # A container that is one text or list may have a secret anywhere in it.
     is_packed = path == (marks.container,) and not is_map(value)
     is_secret = is_packed or marks.is_secret(path)
     if is_secret and value in _EMPTY_VALUES:
-        return WithheldSecret("omitted")  # the place of what is kept back, never a value to send
+        return WithheldSecret("omitted")  # an empty value in place of a secret, never to be sent
     if _is_mask(value, _SECRET_MASKS if is_secret else _MASK_CHARACTERS):
         return WithheldSecret("masked")
     return Sensitive(unmask_value(value)) if is_secret else value
 
 
 def _is_mask(value: Any, characters: frozenset[str]) -> bool:
-    """Servers mask with a run of one character; a map with a mask in it is not whole either."""
+    """Whether a value is masked: a run of at least three of one character, e.g. `***`.
+
+    A map counts as masked with any masked value, a list only if all its items are.
+    """
     if isinstance(value, str):
         first = value[:1]
         return first in characters and len(value) >= _SHORTEST_MASK and value == first * len(value)
@@ -119,7 +123,7 @@ def _is_mask(value: Any, characters: frozenset[str]) -> bool:
 
 
 def extract_remote_id(raw: Mapping[str, Any]) -> str:
-    """The id of a server object as text; RemoteError for an answer that is no object of the API."""
+    """The id of a server object as text; RemoteError, effect unknown, for an unusable one."""
     value = raw.get("id")
     if isinstance(value, MaskedText):
         message = "the backend answered an object whose id repeats a secret that it was sent"
@@ -134,5 +138,5 @@ def extract_remote_id(raw: Mapping[str, Any]) -> str:
 
 
 def to_wire_id(text: str) -> int | str:
-    """A remote id as the API wants it: a number where it is one."""
+    """A remote id as the API takes it: an int if it consists of digits."""
     return int(text) if text.isascii() and text.isdecimal() else text

@@ -1,1 +1,1 @@
-"""The only place that sees a secret's value outside a request body: resolving and keyed digests."""
+"""How secrets are resolved, digested and signed; no other code sees a value before it is sent."""

@@ -1,4 +1,4 @@
-"""The state key: from the environment or from a file beside the state."""
+"""Which state keys are used: from environment variables, then from files beside the state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from synapse_apply.model.frozen import frozen
 KEY_VARIABLE = "SYNAPSE_APPLY_STATE_KEY"
 KEY_BYTES = 32
 
-# What ends the name of a variable with the key of one target: PROD_EU for prod-eu.
+# Replaced by `_` in the name of a target's variable: PROD_EU for prod-eu.
 _NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 
 _ID_DOMAIN = b"synapse-apply state key id 1\0"
@@ -35,9 +35,9 @@ _ADVICE = "Make a key with: openssl rand -base64 32"
 
 
 class StateKey:
-    """The bytes that keyed digests are made with; prints as its id, which tells nothing of them.
+    """The key of all keyed digests; its repr shows only its id, which does not reveal the key.
 
-    `key_id` is 16 hex digits; `origin` the variable or the file the key came from.
+    `key_id` is 16 hex digits of a hash; `origin` the variable or file that the key is from.
     """
 
     __slots__ = ("_data", "key_id", "origin")
@@ -48,7 +48,7 @@ class StateKey:
         self.origin = origin
 
     def reveal(self) -> bytes:
-        """The bytes, for `macs` only."""
+        """The bytes of the key, for `macs` and `signatures` only."""
         return self._data
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class StateKey:
 
 @frozen
 class StateKeys:
-    """The keys at hand: the first makes digests, all can check them."""
+    """The available keys: digests are made with the first one and can be checked with all."""
 
     all_keys: tuple[StateKey, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
@@ -77,12 +77,12 @@ class StateKeys:
 
 
 def key_variable_name(target: str) -> str:
-    """The variable with the key of one target alone, which goes before that of all."""
+    """The name of the variable with one target's key, which takes precedence over KEY_VARIABLE."""
     return f"{KEY_VARIABLE}_{_NOT_IN_NAMES.sub('_', target.upper())}"
 
 
 def has_key_variable(environ: Mapping[str, str], target: str) -> bool:
-    """Whether a variable has the key of a target."""
+    """Whether a variable with a key for this target is set and not empty."""
     return any(environ.get(name) for name in (key_variable_name(target), KEY_VARIABLE))
 
 
@@ -94,12 +94,12 @@ def load_keys(
     create: bool = False,
     previous: Path | None = None,
 ) -> StateKeys:
-    """The keys of one target: the variables' first, then those of files, which check.
+    """The keys of one target: those of the variables first, then those of the files.
 
-    The variables are that of the `target`, if one is named, and that of all targets. `path` is
-    `.synapse-apply/state/<target>.key`, `previous` has the key before it. With `create` and no key
-    at all, one is made in `path`. InputError when the key in use cannot be used; a file that is
-    only there to check gets a warning.
+    `path` is `.synapse-apply/state/TARGET.key`; `previous` is the file with the key before it.
+    With `create` and no key at all, one is created in `path`. Permissions of others on a key file
+    are removed, with a warning. InputError if the first key is unusable; an unusable file of a
+    further key only gives a warning.
     """
     keys: list[StateKey] = []
     warnings: list[Diagnostic] = []
@@ -121,7 +121,7 @@ def load_keys(
 
 
 def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
-    """A file's key that cannot be used, where another one is in use."""
+    """The warning for a key file that is unusable while another key is in use."""
     return warning_finding(
         "A file of a state key cannot be used",
         f"{finding.summary}: {finding.detail.rstrip('.')}. Secrets that were digested with it are "
@@ -131,10 +131,10 @@ def _build_unusable_file_warning(finding: Diagnostic) -> Diagnostic:
 
 
 def create_or_read_key(path: Path) -> StateKey:
-    """A new random key in a file with mode 0600, or the one another process made meanwhile.
+    """Create a random key in a file with mode 0600; returns an existing file's key instead.
 
-    The file appears whole or not at all: it is written aside and then linked into place.
-    InputError when it cannot be written.
+    The file is created atomically: written under another name and then linked, so that of two
+    processes the first one's key counts. InputError if it cannot be written.
     """
     text = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -176,7 +176,7 @@ def _write_new_file(path: Path, text: str) -> None:
 
 
 def _key_file_exists(path: Path) -> bool:
-    """Whether there is such a file; InputError where nobody can look."""
+    """Whether the file exists; InputError if that cannot be determined."""
     try:
         return stat_own_file(path) is not None
     except OSError as problem:
@@ -194,9 +194,10 @@ def _build_unreadable_error(path: Path, problem: OSError) -> InputError:
 
 
 def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
-    """Take other people's permissions off a key file, and say so.
+    """Set a key file that others may read to mode 0600; [] if nothing was to be done.
 
-    Only off a file that is ours alone: one with a second name may be anything under the other.
+    InputError for a file that is not ours, or that has a second name, under which it may be used
+    for something else.
     """
     try:
         descriptor = open_own_file(path, os.O_RDONLY)
@@ -257,7 +258,7 @@ def _parse_key(text: str, origin: str) -> StateKey:
 
 
 def _decode_base64(text: str) -> bytes | None:
-    """Standard or URL-safe alphabet, with or without padding; None for anything else."""
+    """Decode base64 in the standard or URL-safe alphabet, with or without padding; else None."""
     plain = re.sub(r"\s", "", text).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)

@@ -1,6 +1,7 @@
-"""The login file of the vendor's command line: `~/.synapse/config.json`, as a JSON object.
+"""How the login file of the vendor's command line is read: `~/.synapse/config.json`.
 
-Its keys are `host` (without one the vendor's own), `access_token`, `user_token` and `tenant`.
+It is a JSON object with the keys `host` (default: the vendor's), `access_token`, `user_token` and
+`tenant`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _GROUP_AND_OTHERS = 0o077
 
 
 def read_login_file(environ: Mapping[str, str]) -> Login | None:
-    """What is in the login file; None where there is none. Never raises."""
+    """Read the login file; None if there is none. An unusable file gives a Login with `problem`."""
     home = environ.get("HOME", "")
     path = Path(home) / ".synapse" / "config.json"
     if not home or not path.exists():

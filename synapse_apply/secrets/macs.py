@@ -1,4 +1,4 @@
-"""Keyed digests of secret values: what state and plans hold in a value's place."""
+"""How the keyed digest that stands for a secret in states and plans is computed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _DOMAIN = b"synapse-apply secret digest 1"
 
 
 def generate_salt() -> str:
-    """128 random bits in hex: one for each record, kept for the record's life."""
+    """A new salt of 128 random bits in hex; a record keeps its salt for its life."""
     return secrets.token_hex(16)
 
 
 # Keyed, and salted for each record: equal secrets do not look equal, and a stolen state cannot be
 # searched by guessing. Without the key the answer is "not checked", never a change.
 def compute_mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
-    """HMAC-SHA256 of a value in one field of one record.
+    """The HMAC-SHA256 of a value in one field of one record.
 
-    The message is four parts: a constant, the salt, the path as a JSON Pointer and the value as
-    canonical JSON; each is UTF-8 behind its length in bytes (8 bytes, big endian), so that no two
-    triples give the same message. TypeError when the value is not JSON.
+    The message has four parts: a constant, the salt, the path as a JSON Pointer, and the value as
+    canonical JSON. Each is in UTF-8, preceded by its length in bytes (8 bytes, big endian), so that
+    no two inputs give the same message. TypeError if the value is not JSON.
     """
     parts = (
         _DOMAIN,
@@ -42,7 +42,7 @@ def compute_mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
 
 
 def encode_canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys, no spaces and ASCII only; 1.0 is written as 1, for they are equal."""
+    """Canonical JSON: sorted keys, no spaces, ASCII only; 1.0 is written as 1, which is equal."""
     return json.dumps(
         _normalize_numbers(value),
         sort_keys=True,

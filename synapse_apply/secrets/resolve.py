@@ -1,7 +1,7 @@
-"""References to values: environment variables, files and literals, within the allow-lists.
+"""Which environment variables and files a secret may be read from, and what a usable value is.
 
-No error raised here holds a value, and none is raised while another error that holds one (a
-decoder's, with the text it refused) is being handled: those would travel along as its context.
+No error raised here contains a value. None is raised while an error that contains one is being
+handled (a decoder's has the refused text): Python would chain it as the context.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import SecretUnavailable
@@ -33,11 +33,11 @@ _UNUSABLE = "Secret not usable"
 
 
 class Resolver:
-    """Reads what a SecretRef points at; each call reads anew.
+    """Reads the value of a SecretRef, again at each call.
 
     `root` is the project's folder, `environ` the variables, `allow_env` and `allow_files` the
-    target's lists, `reserved` what no manifest may read whatever they say (rules:
-    `model.secret_rules`).
+    target's lists; `reserved` variables and files may not be read in spite of these lists (rules:
+    model/secrets/secret_rules.py).
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Resolver:
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value of a manifest's `valueFrom`.
 
-        SecretUnavailable when it is missing, empty, not allowed or not readable as its format;
-        the diagnostic's detail fits after "not checked:".
+        SecretUnavailable if it is missing, empty, not allowed, or not in its format; the detail of
+        the diagnostic is a phrase that fits after "not checked:".
         """
         if ref.source == "env":
             self._require_allowed_variable(ref.name)
@@ -67,7 +67,10 @@ class Resolver:
         return self.resolve_setting(ref)
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
-        """The value of the project file's own reference (token, state url): no allow-list."""
+        """The value of a reference in the project file (token, state url), without allow-lists.
+
+        SecretUnavailable as for `resolve_secret`. The project file is the user's own.
+        """
         if ref.source in {"literal", "login"} and ref.literal is not None:
             return ref.literal
         if ref.source == "env":
@@ -89,6 +92,7 @@ class Resolver:
         return _parse_secret(text, ref.format, source_name)
 
     def _require_allowed_variable(self, name: str) -> None:
+        """SecretUnavailable for a variable that manifests may not read."""
         if is_forbidden_variable(name):
             _raise_unavailable(
                 _FORBIDDEN,
@@ -110,6 +114,7 @@ class Resolver:
             )
 
     def _read_variable(self, name: str) -> str:
+        """The variable's text; SecretUnavailable if it is not set or not UTF-8."""
         text = self._environ.get(name)
         if text is None:
             _raise_unavailable(
@@ -122,6 +127,7 @@ class Resolver:
         return text
 
     def _require_allowed_file(self, name: str) -> None:
+        """SecretUnavailable for a file that manifests may not read, or that links to such a one."""
         root = self._root.absolute()
         if setting := self._find_setting_that_names_file(name, root):
             _raise_unavailable(
@@ -141,7 +147,7 @@ class Resolver:
         )
 
     def _find_setting_that_names_file(self, name: str, root: Path) -> str:
-        """The setting that names this file, under whatever path: a link to it is the same file."""
+        """The project setting that names this file, by this or another path; "" if none does."""
         if setting := self._reserved.find_setting_by_file(name, root):
             return setting
         for other, setting in self._reserved.files.items():
@@ -151,10 +157,10 @@ class Resolver:
         return ""
 
     def _is_link_target_allowed(self, name: str, root: Path) -> bool:
-        """Links inside the project must end in it or in a listed file outside.
+        """Whether a file, its links resolved, is in the project or a listed file outside of it.
 
-        A listed name inside the project counts for nothing here: a pull request can make it a
-        link to anywhere. A listed file outside may be a link itself, as mounted secrets are.
+        A listed name inside of the project does not count here, since a pull request can replace
+        it by a link to anywhere. A listed file outside may be a link, as mounted secrets are.
         """
         outside_files = [
             allowed_file
@@ -171,7 +177,7 @@ class Resolver:
 
 
 def read_secret_file(path: Path, name: str) -> str:
-    """The file's text without one trailing newline."""
+    """The text of a file without its last line break; `name` is for messages. SecretUnavailable."""
     data = _read_limited_bytes(path, name)
     text = _decode_utf8(data)
     if text is None:
@@ -186,8 +192,9 @@ def read_secret_file(path: Path, name: str) -> str:
 
 
 def _read_limited_bytes(path: Path, name: str) -> bytes:
-    """At most MAX_SECRET_BYTES; a pipe is not waited for."""
+    """The content of a regular file of at most MAX_SECRET_BYTES; SecretUnavailable."""
     try:
+        # Opening a named pipe without O_NONBLOCK would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         if not is_file:
@@ -217,6 +224,7 @@ def _read_limited_bytes(path: Path, name: str) -> bytes:
 
 
 def _parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
+    """The value of a text in its format (text or json); SecretUnavailable for an empty one."""
     if not text.strip():
         _raise_unavailable(
             _UNUSABLE,
@@ -246,20 +254,29 @@ def _parse_secret(text: str, format_name: str, source_name: str) -> Sensitive:
     return Sensitive(value)
 
 
-def parse_json_with_problem(text: str) -> tuple[Any, str]:
-    """(value, "") or (None, where the error is); never the text itself."""
+class ParsedJson(NamedTuple):
+    """A value, or why there is none: `problem` begins with a blank and never quotes the text."""
+
+    value: Any
+    problem: str = ""
+
+
+def parse_json_with_problem(text: str) -> ParsedJson:
+    """Parse strict JSON (no NaN, no duplicate keys) of a text that must not be quoted."""
     try:
-        return json.loads(
-            text,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_build_object_without_duplicates,
-        ), ""
+        return ParsedJson(
+            json.loads(
+                text,
+                parse_constant=_refuse_constant,
+                object_pairs_hook=_build_object_without_duplicates,
+            )
+        )
     except json.JSONDecodeError as problem:
-        return None, f" (line {problem.lineno}, column {problem.colno})"
+        return ParsedJson(None, f" (line {problem.lineno}, column {problem.colno})")
     except _DuplicateKey:
-        return None, " (a key stands twice)"
+        return ParsedJson(None, " (a key stands twice)")
     except (ValueError, RecursionError):
-        return None, " (a number is out of range, or it nests too deeply)"
+        return ParsedJson(None, " (a number is out of range, or it nests too deeply)")
 
 
 class _DuplicateKey(ValueError):

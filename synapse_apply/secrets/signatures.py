@@ -1,8 +1,8 @@
-"""Signatures under a state key: of the results of runs, and of lines that tell what a run did.
+"""How documents are signed with a state key: results of runs, lines of the recovery journal.
 
-A signature is `KEY_ID:HEX`: HMAC-SHA256 under a sub-key of the state key, over a document as
-canonical JSON. Each purpose has a sub-key of its own, none is the key that secrets are digested
-with, so that no signature can be taken for another kind of thing.
+A signature is `KEY_ID:HEX`: the HMAC-SHA256 under a sub-key of the state key over a document in
+canonical JSON. Each purpose has its own sub-key, and none is the key of secrets' digests, so that a
+signature for one purpose is never valid for another.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
@@ -26,10 +26,11 @@ _RUN_PURPOSE = "result of a run"
 
 
 class SignatureStatus(Enum):
-    """What a signature shows.
+    """The result of a check of a signature.
 
-    GENUINE: the key in use made it. EARLIER: another key at hand did. STRANGE: it names a key that
-    is not at hand. FORGED: a key at hand did not make it of this document. UNSIGNED: there is none.
+    GENUINE: made with the current key. EARLIER: made with another available key. STRANGE: names a
+    key that is not available. FORGED: names an available key, and does not match the document.
+    UNSIGNED: there is none.
     """
 
     GENUINE = "genuine"
@@ -40,7 +41,7 @@ class SignatureStatus(Enum):
 
 
 def sign_document(keys: StateKeys, purpose: str, document: Mapping[str, Any]) -> str:
-    """The signature of a document under the key in use; "" without one."""
+    """The signature of a document under the current key; "" without a key."""
     return (
         _compute_signature(keys.current_key, purpose, document)
         if keys.current_key is not None
@@ -51,7 +52,7 @@ def sign_document(keys: StateKeys, purpose: str, document: Mapping[str, Any]) ->
 def verify_signature(
     keys: StateKeys, purpose: str, document: Mapping[str, Any], signature: str
 ) -> SignatureStatus:
-    """What the signature of a document shows."""
+    """Check the signature of a document; "" counts as UNSIGNED."""
     if not signature:
         return SignatureStatus.UNSIGNED
     key_id = parse_key_id(signature)
@@ -59,14 +60,14 @@ def verify_signature(
     if key is None:
         return SignatureStatus.STRANGE
     expected_signature = _compute_signature(key, purpose, document)
-    # As bytes: what is compared may hold anything.
+    # As bytes: compare_digest raises TypeError for a str that is not ASCII.
     if not hmac.compare_digest(expected_signature.encode(), signature.encode("utf-8", "replace")):
         return SignatureStatus.FORGED
     return SignatureStatus.GENUINE if key == keys.current_key else SignatureStatus.EARLIER
 
 
 def parse_key_id(signature: str) -> str:
-    """The id of the key that a signature names."""
+    """The key id in a signature, which is the part before the colon."""
     return signature.partition(":")[0]
 
 
@@ -77,7 +78,7 @@ def _compute_signature(key: StateKey, purpose: str, document: Mapping[str, Any])
 
 @lru_cache(maxsize=16)
 def _derive_sub_key(key: StateKey, purpose: str) -> bytes:
-    """Kept, since it is asked for with every record."""
+    """The sub-key for a purpose; cached, since it is needed for each record."""
     return hmac.digest(key.reveal(), _SUB_KEY_DOMAIN + purpose.encode(), "sha256")
 
 
@@ -85,15 +86,22 @@ def _derive_sub_key(key: StateKey, purpose: str) -> bytes:
 # key file could lie in the checkout beside the state. Its own target accepts an unsigned result,
 # because it believes every id of that state as well; a changed one counts as unknown and is run
 # again.
+class CheckedRecords(NamedTuple):
+    """All records, and the addresses of those whose run had a forged signature."""
+
+    records: Mapping[Address, Record]
+    forged_addresses: tuple[Address, ...]
+
+
 @frozen
 class RunSigner:
-    """Signs what the records of one state remember of their last runs, and checks it."""
+    """Signs and verifies the results of last runs in the records of one state."""
 
     keys: StateKeys
     lineage: str
 
     def sign_record(self, record: Record) -> Record:
-        """The record with a signature of its last run; unsigned without a key."""
+        """The record with its last run signed (with "" without a key); unchanged without a run."""
         last_run = LastRun.from_json(record.verification)
         if last_run is None:
             return record
@@ -103,7 +111,7 @@ class RunSigner:
         return replace(record, verification=replace(last_run, signature=signature).to_json())
 
     def verify_record(self, record: Record) -> SignatureStatus:
-        """What the signature of a record's last run shows."""
+        """Check the signature of a record's last run; UNSIGNED without a run."""
         last_run = LastRun.from_json(record.verification)
         if last_run is None or not last_run.signature:
             return SignatureStatus.UNSIGNED
@@ -111,7 +119,10 @@ class RunSigner:
         return verify_signature(self.keys, _RUN_PURPOSE, document, last_run.signature)
 
     def sign_moved_record(self, before: Record, after: Record) -> Record:
-        """A record under its new address, signed anew where it was signed under the former one."""
+        """`after`, signed again if the address changed and the signature of `before` is genuine.
+
+        The address is part of the signed document.
+        """
         if (
             before.address == after.address
             or self.verify_record(before) is not SignatureStatus.GENUINE
@@ -119,13 +130,15 @@ class RunSigner:
             return after
         return self.sign_record(after)
 
-    def mark_forged_runs_unknown(
-        self, records: Mapping[Address, Record]
-    ) -> tuple[Mapping[Address, Record], tuple[Address, ...]]:
-        """The records, the result of a run unknown where its signature is forged; and whose is."""
-        forged = tuple(self._find_forged_addresses(records.values()))
-        unknown_run_records = {address: _mark_run_unknown(records[address]) for address in forged}
-        return ({**records, **unknown_run_records} if unknown_run_records else records), forged
+    def mark_forged_runs_unknown(self, records: Mapping[Address, Record]) -> CheckedRecords:
+        """The records, with result UNKNOWN in place of each run that has a forged signature."""
+        forged_addresses = tuple(self._find_forged_addresses(records.values()))
+        if not forged_addresses:
+            return CheckedRecords(records, ())
+        unknown_run_records = {
+            address: _mark_run_unknown(records[address]) for address in forged_addresses
+        }
+        return CheckedRecords({**records, **unknown_run_records}, forged_addresses)
 
     def _find_forged_addresses(self, records: Iterable[Record]) -> Iterable[Address]:
         return (

@@ -1,4 +1,4 @@
-"""What a run knows of secrets: every value read once, digests under the current key."""
+"""Which secrets a run has read: each value once, and digests under the current state key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synapse_apply.secrets.resolve import Resolver
 
 
 class SecretStore:
-    """The `Secrets` port; safe to use from several threads."""
+    """The `Secrets` port (model/ports.py); safe for many threads."""
 
     def __init__(self, resolver: Resolver, keys: StateKeys | None = None) -> None:
         self._resolver = resolver
@@ -22,12 +22,12 @@ class SecretStore:
 
     @property
     def key_id(self) -> str:
-        """Identifies the state key in use; "" when there is none."""
+        """The id of the current state key; "" without one."""
         current = self._keys.current_key
         return current.key_id if current else ""
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
-        """The value, the same one all through a run; SecretUnavailable without it."""
+        """The value, which is read once and then stays the same during a run; SecretUnavailable."""
         if ref.source not in ("env", "file"):
             return self._resolver.resolve_secret(ref)
         cache_key = (ref.source, ref.name, ref.format)
@@ -37,16 +37,16 @@ class SecretStore:
             return self._values[cache_key]
 
     def resolve_setting(self, ref: SecretRef) -> Sensitive:
-        """The value of the project file's own reference; SecretUnavailable without one."""
+        """The value of a reference in the project file; SecretUnavailable if it has none."""
         return self._resolver.resolve_setting(ref)
 
     def compute_mac(self, salt: str, path: Path, value: Sensitive) -> Mac | None:
-        """Keyed digest of a value in one field of one record; None without a key."""
+        """The keyed digest of a value in one field of one record; None without a key."""
         current = self._keys.current_key
         return macs.compute_mac(current, salt, path, value) if current else None
 
     def matches_mac(self, mac: Mac, salt: str, path: Path, value: Sensitive) -> bool | None:
-        """Whether a digest is of this value, under any key at hand; None when its key is not."""
+        """Whether a digest is of this value; None if the key it names is not available."""
         key = next((key for key in self._keys.all_keys if key.key_id == mac.key_id), None)
         return (
             None if key is None else macs.compute_mac(key, salt, path, value).digest == mac.digest
