@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.applying.step import Step
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Effect,
@@ -60,10 +60,12 @@ def _suggest_recourse(step: Step, failure: RemoteError) -> str:
         if hints:
             return " ".join(hints)
     if failure.status_code == FORBIDDEN and step.change.action is Action.UPDATE:
-        return (
-            f"{usual_hint} If it is another tenant's or the platform's own, it is not yours: "
-            f"remove it "
-            f"from the manifests, and `synapse-apply state rm {step.address}`."
+        return Text(
+            usual_hint,
+            " If it is another tenant's or the platform's own, it is not yours: "
+            "remove it from the manifests, and ",
+            Command("state rm", step.address),
+            ".",
         )
     return usual_hint
 
@@ -167,9 +169,14 @@ def build_visible_conflict_diagnostic(
             f"{cause.detail} It was made outside since this plan (id {observed.remote_id}). "
             f"{comparison}"
         ),
-        hint="`synapse-apply plan` shows what adopting it would change. "
-        "If it is yours: `synapse-apply apply --adopt`, or "
-        f"`synapse-apply import {step.address} {observed.remote_id}`.",
+        hint=Text(
+            Command("plan"),
+            " shows what adopting it would change. If it is yours: ",
+            Command("apply --adopt"),
+            ", or ",
+            Command("import", step.address, observed.remote_id),
+            ".",
+        ),
     )
 
 
@@ -194,13 +201,19 @@ def build_hidden_conflict_diagnostic(
     if is_search_complete:
         return cause.with_changes(
             summary="It exists already, but this token cannot see it",
-            hint="Another tenant may own it (plugin codes are global): choose another code, or "
-            f"`synapse-apply import {step.address} ID` if you know its id.",
+            hint=Text(
+                "Another tenant may own it (plugin codes are global): choose another code, or ",
+                Command("import", step.address, "ID"),
+                " if you know its id.",
+            ),
         )
     return cause.with_changes(
         summary="It exists already, and this API cannot find it",
-        hint=f"If it is yours: `synapse-apply import {step.address} ID`. It may be another "
-        "tenant's, too: choose another name or code then.",
+        hint=Text(
+            "If it is yours: ",
+            Command("import", step.address, "ID"),
+            ". It may be another tenant's, too: choose another name or code then.",
+        ),
     )
 
 
@@ -263,16 +276,13 @@ def build_unrecorded_call_diagnostic(
     )
     next_step = "apply again: the next run looks it up before it does anything else."
     if recovery_file:
-        target_option = f" -t {target}" if target else ""
-        next_step = (
-            f"`synapse-apply state recover {shlex.quote(recovery_file)}{target_option}`, "
-            f"before the next apply."
-        )
+        command = Command("state recover", recovery_file, target=target)
+        next_step = Text(command, ", before the next apply.")
     return error_finding(
         "The state could not be told how a call ended",
         f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "
         f"record could not be written. {cause}.",
-        f"Settle what keeps the state from being written, then {next_step}",
+        Text("Settle what keeps the state from being written, then ", next_step),
         address=str(intent.address),
     )
 

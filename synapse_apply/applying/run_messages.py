@@ -8,6 +8,7 @@ from typing import Any
 from synapse_apply.applying.runs import RunCandidates
 from synapse_apply.applying.step import Step
 from synapse_apply.kinds.run_forms import list_inputs_refused_as_missing
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Invalid, RemoteError, advise_on_failure
 from synapse_apply.model.job import Job, JobStatus
@@ -38,10 +39,10 @@ def _next_step_hint(step: Step) -> str:
     """The two ways on: what is published stays as it is."""
     proof, spec = step.type.verification_spec, step.desired.spec if step.desired else {}
     owner = spec.get(proof.owner_field) if proof is not None else None
-    bump = "raise the version"
-    if proof is not None and isinstance(owner, Reference):
-        bump = proof.repair_advice.format(owner=owner.address.name)
-    return f"Parameters wrong: edit spec.verify. Code wrong: {bump}."
+    repair: str | Command = "raise the version"
+    if proof and proof.build_repair_command and isinstance(owner, Reference):
+        repair = proof.build_repair_command(owner.address)
+    return Text("Parameters wrong: edit spec.verify. Code wrong: ", repair, ".")
 
 
 def _format_published_sentence(step: Step) -> str:
@@ -82,7 +83,7 @@ def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnost
     hint = f"{_FOLLOW_HINT} If it needs longer: raise spec.verify.timeout."
     due = step.change.verification
     if due is not None and due.tolerates_failure:
-        hint = f"`synapse-apply verify {step.address}` follows it."
+        hint = Text(Command("verify", step.address), " follows it.")
     return _build_run_diagnostic(step, "The verification did not end in time", detail, hint)
 
 

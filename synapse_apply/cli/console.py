@@ -190,11 +190,11 @@ class Console:
         """Findings that do not end the command."""
         if not (findings := tuple(findings)):
             return
-        from synapse_apply.model.command import add_target_to_findings
+        from synapse_apply.model.command import name_target
         from synapse_apply.views.text.findings import render_diagnostics
 
         if text := render_diagnostics(
-            add_target_to_findings(findings, self.typed_target), color=self.is_stderr_colored
+            name_target(findings, self.typed_target), color=self.is_stderr_colored
         ):
             self.write_stderr(text + "\n")
 

@@ -13,7 +13,7 @@ import click
 from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.help_pages import Terminated
-from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Exit,
@@ -37,10 +37,10 @@ def print_failure(problem: BaseException, console: Console, command: str = "") -
     plain_findings, code = describe_failure(problem)
     if isinstance(problem, LockHeld) and _has_lock_timeout_option():
         plain_findings = [
-            finding.with_changes(hint=f"{finding.hint} {_LOCK_TIMEOUT_HINT}")
+            finding.with_changes(hint=finding.hint + " " + _LOCK_TIMEOUT_HINT)
             for finding in plain_findings
         ]
-    findings = add_target_to_findings(plain_findings, console.typed_target)
+    findings = name_target(plain_findings, console.typed_target)
     if not isinstance(problem, (SynapseApplyError, RemoteError, *_SIGNAL_STOPS)):
         _write_traceback(problem, console)
     if console.as_json and not console.has_written_document:

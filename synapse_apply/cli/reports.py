@@ -14,7 +14,7 @@ from synapse_apply import __version__
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.errors import describe_failure, find_stopped_plan
 from synapse_apply.cli.report_files import append_text, file_size, replace_file
-from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit, InputError, SynapseApplyError
@@ -143,7 +143,7 @@ class Reports:
         findings, code = describe_failure(failure)
         source = self._build_findings_source(findings, code)
         if (plan := find_stopped_plan(failure)) is not None:
-            targeted_findings = add_target_to_findings(findings, self.console.typed_target)
+            targeted_findings = name_target(findings, self.console.typed_target)
             source = replace(
                 source, document=lambda: self._build_failure_document(targeted_findings, code, plan)
             )
@@ -205,7 +205,7 @@ class Reports:
         )
 
     def _build_findings_source(self, findings: Sequence[Diagnostic], code: int) -> ReportSource:
-        targeted_findings = list(add_target_to_findings(findings, self.console.typed_target))
+        targeted_findings = list(name_target(findings, self.console.typed_target))
         url, target = find_run_url(self.invocation.environ), self._find_target_name()
         return ReportSource(
             lambda: self._build_failure_document(targeted_findings, code),

@@ -8,6 +8,8 @@ from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -215,15 +217,15 @@ class VerificationSpec:
 
     `build_body` builds the run's body from a spec and its `verify:` block; `send_run` sends it for
     the owner's remote id and returns the answer; `list_jobs` gives the owner's jobs since a time,
-    and may give older ones. Both raise RemoteError. `repair_advice` tells what to do after a failed
-    verification; `{owner}` in it is replaced by the owner's name.
+    and may give older ones. Both raise RemoteError. `build_repair_command` gives the command to
+    repair what failed its verification, for the owner's address.
     """
 
     owner_field: str
     build_body: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
     send_run: Callable[[Api, str, Mapping[str, Any]], Mapping[str, Any]]
     list_jobs: Callable[[Api, str, datetime], Iterable[Mapping[str, Any]]]
-    repair_advice: str = ""
+    build_repair_command: Callable[[Address], Command] | None = None
 
 
 @frozen

@@ -28,6 +28,7 @@ from synapse_apply.kinds.wire import (
     to_wire_id,
     wrap_secrets,
 )
+from synapse_apply.model.command import Command
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Lookup, Observed
 from synapse_apply.model.packages.digest import is_package_digest
@@ -158,7 +159,7 @@ RUN_VERIFICATION = VerificationSpec(
     build_body=_build_run_body,
     send_run=lambda api, owner, body: api.run_plugin(to_wire_id(owner), body),
     list_jobs=lambda api, owner, since: list_jobs_since(api, {"plugin": to_wire_id(owner)}, since),
-    repair_advice="`synapse-apply bump {owner} patch`",
+    build_repair_command=lambda owner: Command("bump", owner.name, "patch"),
 )
 
 V1 = ApiBinding(

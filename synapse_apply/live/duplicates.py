@@ -14,6 +14,7 @@ from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.kinds.search import list_members, read_observed_object
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, warning_finding
 from synapse_apply.model.errors import NotFound, RemoteError
 from synapse_apply.model.observed import Observed
@@ -92,9 +93,14 @@ def build_duplicate_warning(
         f"{address} is recorded with id {record.remote_id}, and id {ids_text} has "
         f"{identity_text}, too. "
         "Nothing tells which one is used.",
-        f"Find out which is yours. Delete the other one in the product; if it is id "
-        f"{other_ids[0]}, "
-        f"`synapse-apply state rm {address}` and `synapse-apply import {address} {other_ids[0]}`.",
+        Text(
+            "Find out which is yours. Delete the other one in the product; if it is id "
+            f"{other_ids[0]}, ",
+            Command("state rm", address),
+            " and ",
+            Command("import", address, other_ids[0]),
+            ".",
+        ),
         address=str(address),
         position=position,
     )

@@ -17,6 +17,7 @@ from synapse_apply.live.named_secrets import add_named_secrets, hide_free_form_f
 from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, NotFound, StateError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -111,7 +112,7 @@ def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str |
         raise InputError.from_summary(
             "There is no such record",
             f"{text} is not recorded in the state of target {live_backend.target.name}.",
-            "`synapse-apply state list` lists what is; or give the id, as id=123.",
+            Text(Command("state list"), " lists what is; or give the id, as id=123."),
         )
     return None
 

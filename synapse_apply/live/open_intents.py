@@ -10,6 +10,7 @@ from synapse_apply.applying.settle import IntentResolver, ResolvedIntent
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import add_named_secrets
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.project import Project, Target
@@ -109,7 +110,7 @@ def build_no_open_call_error(address: Address, state: State) -> StateError:
     failure = StateError.from_summary(
         "No call of this address is open",
         f"{address} has no open call. Open: {open_addresses}.",
-        "`synapse-apply plan` shows what is refused and why.",
+        Text(Command("plan"), " shows what is refused and why."),
     )
     return StateError(*failure.diagnostics)
 
@@ -137,9 +138,11 @@ def require_not_recorded_as_done(
             "A file says that this call was done",
             f"{journal_file.description}; the state key did not sign it. Were it settled "
             f"{closed_text} and the file were right, the next apply could do it again.",
-            "Look at the backend. If the file is of a run of yours: "
-            f"`{journal_file.recover_command}` shows all that it says, and asks. If it is not: "
-            "remove it.",
+            Text(
+                "Look at the backend. If the file is of a run of yours: ",
+                journal_file.recover_command,
+                " shows all that it says, and asks. If it is not: remove it.",
+            ),
             address=str(open_intent.address),
         )
         raise StateError(*failure.diagnostics)
@@ -147,7 +150,7 @@ def require_not_recorded_as_done(
         "This call was done, and the state does not know of it yet",
         f"{journal_file.description}. Were it settled {closed_text}, the next apply could do it "
         f"again.",
-        f"Record what the file tells: `{journal_file.recover_command}`.",
+        Text("Record what the file tells: ", journal_file.recover_command, "."),
         address=str(open_intent.address),
     )
     raise StateError(*failure.diagnostics)

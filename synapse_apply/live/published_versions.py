@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.policy import PolicyRule
@@ -104,6 +105,6 @@ def _build_unknown_versions_warnings(
             f"the series are live, "
             "so that a higher version would not be noticed unless it is recorded (policy: "
             f"{format_short_list(rule.name for rule in rules)}).",
-            "`synapse-apply import ADDRESS ID` records one that is there.",
+            Text(Command("import ADDRESS ID"), " records one that is there."),
         ),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from synapse_apply.kinds.descriptor import Raw
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import RemoteError, advise_on_failure
 from synapse_apply.model.resource import Desired
@@ -33,7 +34,11 @@ def build_ambiguous_key_finding(desired: Desired, key: str, matches: Sequence[Ra
     return error_finding(
         "Several live objects have one natural key",
         f"{desired.address}: {form} {text!r} belongs to ids {ids}.",
-        f"Say which one is meant: `synapse-apply import {desired.address} ID`, or metadata.id.",
+        Text(
+            "Say which one is meant: ",
+            Command("import", desired.address, "ID"),
+            ", or metadata.id.",
+        ),
         address=str(desired.address),
         position=desired.position,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Self
 
+from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
@@ -21,12 +22,14 @@ class CheckStatus(Enum):
 
 
 @frozen
-class CheckResult:
+class CheckResult(WithCommands):
     """One thing that was looked at.
 
     `check` names it, `subject` which of several (an agent's name). `summary` is one line; `detail`
     and `hint` are those of a finding. `findings` are what a command that stops for it tells.
     """
+
+    TEXT_FIELDS = ("summary", "detail", "hint", "findings")
 
     check: str
     status: CheckStatus
@@ -74,8 +77,10 @@ class CheckResult:
 
 
 @frozen
-class Checkup:
+class Checkup(WithCommands):
     """Everything that was looked at, by section, in the order of looking."""
+
+    TEXT_FIELDS = ("sections",)
 
     target: str
     sections: tuple[tuple[str, tuple[CheckResult, ...]], ...]

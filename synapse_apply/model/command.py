@@ -1,135 +1,136 @@
 """Commands in what people are told: each names the target that its reader has chosen.
 
 A command that is printed is copied. Where a target was named by `-t`, it must be named there too,
-or the command would meet another backend, or none.
+or the command would meet another backend, or none. So a command is a value until it is shown.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any, ClassVar, Self, TypeVar, cast
 
-from synapse_apply.model.checkup import CheckResult, Checkup
-from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.plan import Change, GuardViolation, Plan, Refusal
-from synapse_apply.model.report import Report
+T = TypeVar("T")
 
-# These know no target.
+# These know no target, and no project either.
 COMMANDS_WITHOUT_TARGET = frozenset({"completion", "init", "new", "emulator", "schema", "version"})
-# Texts set commands off by backticks.
-_COMMAND_PATTERN = re.compile(r"`synapse-apply ([a-z]+)([^`]*)`")
-_TARGET_OPTION_NAME = re.compile(r"\s(-t|--target)\b")
-_TARGET_OPTION = re.compile(r"(?:^|\s)-t\s+(?:'[^']*'|\S+)")
 
 
-def add_target_to_commands(text: str, target: str) -> str:
-    """A text whose commands name the target; "" leaves them as they are."""
-    return add_options_to_commands(text, f"-t {target}") if target else text
+class Command:
+    """A command of ours that a reader may copy, such as `Command("state accept", address)`.
+
+    `words` are printed as they are; `values` follow, each quoted for a shell. `target` is set
+    where the command is for another target than the one that its reader has chosen.
+    """
+
+    __slots__ = ("target", "values", "words")
+
+    def __init__(self, words: str, *values: object, target: str = "") -> None:
+        self.words = words
+        self.values = tuple(map(str, values))
+        self.target = target
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def render(self, target: str = "", location: Sequence[str] = ()) -> str:
+        """The command as texts show it: between backticks."""
+        return f"`{self.format_line(target, location)}`"
+
+    def format_line(self, target: str = "", location: Sequence[str] = ()) -> str:
+        """The command as it is typed, with the target and other options of where it is run."""
+        values = [*self.values]
+        if self.words.partition(" ")[0] not in COMMANDS_WITHOUT_TARGET:
+            target = self.target or target
+            values += [*location, "-t", target] if target else location
+        return " ".join(["synapse-apply", self.words, *map(shlex.quote, values)])
 
 
-def add_options_to_commands(text: str, options: str) -> str:
-    """A text whose commands have these options, too; "" leaves them as they are."""
-    if not options or "`synapse-apply " not in text:
-        return text
-    return _COMMAND_PATTERN.sub(lambda match: _add_options_to_match(match, options), text)
+class Text(str):
+    """A text for people whose commands are values: `Text("Run ", Command("plan"), " again.")`.
 
+    As a str it has the commands as they are for a reader who chose no target. Only `+` and
+    `join_texts` keep the commands; a format string makes a plain str.
+    """
 
-def _add_options_to_match(match: re.Match[str], options: str) -> str:
-    if match[1] in COMMANDS_WITHOUT_TARGET:
-        return match[0]
-    arguments, target_option = match[2], _TARGET_OPTION.search(options)
-    if target_option is not None and arguments.endswith(
-        target_option[0].strip()
-    ):  # by whoever knew the target alone
-        arguments = arguments.removesuffix(target_option[0].strip()).rstrip()
-    elif _TARGET_OPTION_NAME.search(arguments):
-        options = _TARGET_OPTION.sub("", options).strip()
-    return f"`synapse-apply {match[1]}{arguments} {options}".rstrip() + "`"
+    __slots__ = ("parts",)
 
+    parts: tuple[str | Command, ...]
 
-def add_target_to_findings(findings: Iterable[Diagnostic], target: str) -> tuple[Diagnostic, ...]:
-    """Findings whose commands name the target."""
-    return tuple(
-        finding.with_changes(
-            detail=add_target_to_commands(finding.detail, target),
-            hint=add_target_to_commands(finding.hint, target),
+    def __new__(cls, *parts: str | Command) -> Self:
+        text = super().__new__(cls, "".join(map(str, parts)))
+        text.parts = tuple(
+            nested
+            for part in parts
+            for nested in (part.parts if isinstance(part, Text) else [part])
         )
-        if target
-        else finding
-        for finding in findings
-    )
+        return text
+
+    def __add__(self, other: str) -> Text:
+        return Text(self, other)
+
+    def __radd__(self, other: str) -> Text:
+        return Text(other, self)
+
+    def render(self, target: str = "", location: Sequence[str] = ()) -> str:
+        """The text with commands that name the target and other options of where they are run."""
+        return "".join(
+            part.render(target, location) if isinstance(part, Command) else part
+            for part in self.parts
+        )
 
 
-def add_target_to_plan(plan: Plan, target: str) -> Plan:
-    """A plan whose commands name the target."""
-    if not target:
-        return plan
-    return replace(
-        plan,
-        changes=tuple(_add_target_to_change(change, target) for change in plan.changes),
-        guards=tuple(_add_target_to_guard(guard, target) for guard in plan.guards),
-        diagnostics=add_target_to_findings(plan.diagnostics, target),
-    )
+def join_texts(separator: str, texts: Iterable[str]) -> Text:
+    """`separator.join(texts)`, whose commands stay values."""
+    parts = [part for text in texts for part in (separator, text)]
+    return Text(*parts[1:])
 
 
-def add_target_to_report(report: Report, target: str) -> Report:
-    """What became of things, with commands that name the target; its plan is left as it is."""
-    if not target:
-        return report
-    return replace(
-        report,
-        outcomes=tuple(
-            replace(outcome, diagnostics=add_target_to_findings(outcome.diagnostics, target))
-            if outcome.diagnostics
-            else outcome
-            for outcome in report.outcomes
-        ),
-        verification_results=tuple(
-            replace(outcome, diagnostics=add_target_to_findings(outcome.diagnostics, target))
-            for outcome in report.verification_results
-        ),
-    )
+def to_clause(sentence: str) -> Text:
+    """A sentence as a part of another one: its first letter small, without its full stop."""
+    parts = list(sentence.parts if isinstance(sentence, Text) else [sentence])
+    if isinstance(parts[0], str):
+        parts[0] = parts[0][:1].lower() + parts[0][1:]
+    if isinstance(parts[-1], str):
+        parts[-1] = parts[-1].removesuffix(".")
+    return Text(*parts)
 
 
-def add_target_to_checkup(checkup: Checkup, target: str) -> Checkup:
-    """What was found by looking at a target, with commands that name it."""
-    if not target:
-        return checkup
-    sections = tuple(
-        (title, tuple(_add_target_to_check(row, target) for row in rows))
-        for title, rows in checkup.sections
-    )
-    return replace(checkup, sections=sections)
+class WithCommands:
+    """A value in whose texts there may be commands, such as a finding, or a plan full of them.
+
+    `TEXT_FIELDS` names the fields that hold texts, or values that have some.
+    """
+
+    __slots__ = ()
+
+    TEXT_FIELDS: ClassVar[tuple[str, ...]] = ()
+
+    def with_target(self, target: str) -> Self:
+        """The same for a reader who chose this target: the commands name it; "" changes nothing."""
+        if not target:
+            return self
+        changes = {
+            name: name_target(text, target)
+            for name in self.TEXT_FIELDS
+            if (text := getattr(self, name))
+        }
+        return cast("Self", replace(cast("Any", self), **changes))
 
 
-def add_target_to_refusal(refusal: Refusal, target: str) -> Refusal:
-    """A refusal whose ways out name the target."""
-    ways_out = tuple(add_target_to_commands(text, target) for text in refusal.ways_out)
-    return replace(
-        refusal, reason=add_target_to_commands(refusal.reason, target), ways_out=ways_out
-    )
+def name_target(value: T, target: str, location: Sequence[str] = ()) -> T:
+    """A text, a value with texts, or several as they are shown: its commands name the target.
 
-
-def _add_target_to_check(check_result: CheckResult, target: str) -> CheckResult:
-    return replace(
-        check_result,
-        summary=add_target_to_commands(check_result.summary, target),
-        detail=add_target_to_commands(check_result.detail, target),
-        hint=add_target_to_commands(check_result.hint, target),
-        findings=add_target_to_findings(check_result.findings, target),
-    )
-
-
-def _add_target_to_change(change: Change, target: str) -> Change:
-    if not (change.refusals or change.notes):
-        return change
-    return replace(
-        change,
-        refusals=tuple(add_target_to_refusal(refusal, target) for refusal in change.refusals),
-        notes=tuple(add_target_to_commands(note, target) for note in change.notes),
-    )
-
-
-def _add_target_to_guard(guard: GuardViolation, target: str) -> GuardViolation:
-    return replace(guard, detail=add_target_to_commands(guard.detail, target))
+    `location` are the other options that say where a command is run, a word each.
+    """
+    named: Any = value
+    if not target and not location:
+        return value
+    if isinstance(value, Text):
+        named = value.render(target, location)
+    elif isinstance(value, list | tuple):
+        named = type(value)(name_target(item, target, location) for item in value)
+    elif isinstance(value, WithCommands):
+        named = value.with_target(target)
+    return cast("T", named)

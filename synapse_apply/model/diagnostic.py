@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from synapse_apply.model.command import WithCommands
 from synapse_apply.model.frozen import frozen
 
 Path = tuple[str | int, ...]
@@ -37,7 +38,7 @@ class Position:
 
 
 @frozen
-class Diagnostic:
+class Diagnostic(WithCommands):
     """Summary is terse and constant; detail names the thing; hint says what to do next.
 
     `address` is the resource's address as text, `path` the field relative to the document,
@@ -46,6 +47,8 @@ class Diagnostic:
     the backend, met with this resource: it is told once for all resources that met it. What is too
     long for a reader is shortened.
     """
+
+    TEXT_FIELDS = ("detail", "hint")
 
     severity: Severity
     summary: str

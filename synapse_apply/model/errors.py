@@ -23,6 +23,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 
 if TYPE_CHECKING:
@@ -228,19 +229,23 @@ def describe_failure(failure: RemoteError) -> str:
 _ADVICE_BY_STATUS = {
     0: "Check the target's url and the network, then {again}.",
     400: "Correct the manifest, then {again}.",
-    401: "The token is missing or wrong: `synapse-apply doctor` tells where it comes from.",
     403: "This token may not do it: check token and tenant, or ask the tenant's owner.",
     404: "It is not there, or not visible to this token: check the id, url, token and tenant.",
     413: "The package is too large for this backend.",
     422: "Correct the manifest, then {again}.",
     429: "The backend limits requests: {again} later, or with a lower --parallelism.",
 }
+_TOKEN_ADVICE = Text(
+    "The token is missing or wrong: ", Command("doctor"), " tells where it comes from."
+)
 
 
 def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: str) -> str:
     """A hint what to do about a failed call; `retry_phrase` is the command's words for a retry."""
     if isinstance(failure, CallEnded):
         return default_advice
+    if failure.status_code == 401:
+        return _TOKEN_ADVICE
     return _ADVICE_BY_STATUS.get(failure.status_code, default_advice).format(again=retry_phrase)
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
@@ -61,12 +62,14 @@ class FieldChange:
 
 
 @frozen
-class Refusal:
+class Refusal(WithCommands):
     """Something that cannot be done: why, and the ways out. `rule` names what refused.
 
     `outcome_unknown` marks an earlier call of which it is not known whether it had an effect (exit
     7).
     """
+
+    TEXT_FIELDS = ("reason", "ways_out")
 
     rule: str
     reason: str
@@ -76,7 +79,7 @@ class Refusal:
 
 
 @frozen
-class Change:
+class Change(WithCommands):
     """What a plan says of one address.
 
     `fields` are the differing fields (for a create all of them). `before` and `after` are whole
@@ -89,6 +92,8 @@ class Change:
     the live value to the declared one. `accepted` are fields whose difference
     `state accept` has accepted.
     """
+
+    TEXT_FIELDS = ("refusals", "notes")
 
     address: Address
     action: Action
@@ -137,11 +142,13 @@ SERVER_CHANGING_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREA
 
 
 @frozen
-class GuardViolation:
+class GuardViolation(WithCommands):
     """A guard that stops the whole apply; `name` is its value of `--override-guard`.
 
     A guard that counts has the counted `rows`, of which at most `limit` may be removed.
     """
+
+    TEXT_FIELDS = ("detail",)
 
     name: str
     summary: str
@@ -190,13 +197,15 @@ class PlanSummary:
 
 
 @frozen
-class Plan:
+class Plan(WithCommands):
     """The changes in the order in which they are applied, with guards and findings.
 
     `changes` has one entry per address, no-ops included. `moved` are the records that apply
     renames first, whatever is selected. `trial` is set where the calls were tried by a dry run.
     A plan with errors is shown and never applied.
     """
+
+    TEXT_FIELDS = ("changes", "guards", "diagnostics")
 
     id: str
     created: str

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
@@ -28,7 +29,7 @@ class Result(Enum):
 
 
 @frozen
-class Outcome:
+class Outcome(WithCommands):
     """The result of one change.
 
     `seconds` is the duration of its calls. `diagnostics` say why it failed, was skipped or is
@@ -36,6 +37,8 @@ class Outcome:
     is set where the call has ended and could not be recorded: the file that has it, "" when
     not even that could be written.
     """
+
+    TEXT_FIELDS = ("diagnostics",)
 
     address: Address
     action: Action
@@ -48,7 +51,7 @@ class Outcome:
 
 
 @frozen
-class Report:
+class Report(WithCommands):
     """The plan that was carried out and an outcome for each of its actionable changes.
 
     A change that is only verified has none; runs are in `verification_results`, apart from
@@ -56,6 +59,9 @@ class Report:
     says that another run took the lock, after which nothing was started. `guards_overridden` in
     `extras` names the overridden guards.
     """
+
+    # The plan has named it already.
+    TEXT_FIELDS = ("outcomes", "verification_results")
 
     plan: Plan
     outcomes: tuple[Outcome, ...] = ()

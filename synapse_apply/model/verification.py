@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import WithCommands
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 
@@ -65,7 +66,7 @@ class Verification:
 
 
 @frozen
-class VerificationResult:
+class VerificationResult(WithCommands):
     """The result of a verification run.
 
     `tolerated`: it failed, and by the manifest this is only a warning. `job` is empty
@@ -73,6 +74,8 @@ class VerificationResult:
     that failed, as the server wrote them. `recovery_file` is as in Outcome: the file that
     has what could not be recorded.
     """
+
+    TEXT_FIELDS = ("diagnostics",)
 
     address: Address
     status: RunStatus

@@ -11,6 +11,7 @@ from synapse_apply.applying.records import build_agreed_record
 from synapse_apply.applying.step import Step
 from synapse_apply.live.comparable_values import build_recorded_fields
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
@@ -59,7 +60,7 @@ def build_acceptable_resource(plan_result: PlanResult, address: Address) -> Acce
         failure = StateError.from_summary(
             "There is nothing to accept",
             f"{address} is {'not live' if resource.record else 'not recorded'}.",
-            f"`synapse-apply import {address} ID` records a live object.",
+            Text(Command("import", address, "ID"), " records a live object."),
         )
         raise StateError(*failure.diagnostics)
     diff = diff_resource(resource, resource.record)
@@ -168,7 +169,7 @@ def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
             failure = StateError.from_summary(
                 "There is nothing to undo",
                 f"{address} {reason}.",
-                "`synapse-apply plan` tells the accepted differences of a target.",
+                Text(Command("plan"), " tells the accepted differences of a target."),
             )
             raise StateError(*failure.diagnostics)
         session.store.write_records(

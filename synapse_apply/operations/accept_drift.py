@@ -20,6 +20,7 @@ from synapse_apply.manifests.project.targets import list_declared_targets
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift
 from synapse_apply.model.errors import InputError
@@ -178,8 +179,13 @@ def _find_object_drift(session: TargetSession, drift: Drift, address: Address) -
     if object_drift is None:
         return ObjectDrift(address, "")
     if object_drift.is_missing:
-        hint = f"To make it again: `synapse-apply apply --only {address}`. To let it go: "
-        hint += f"remove its manifest, then `synapse-apply state rm {address}`."
+        hint = Text(
+            "To make it again: ",
+            Command("apply --only", address),
+            ". To let it go: remove its manifest, then ",
+            Command("state rm", address),
+            ".",
+        )
         raise _build_refusal_error(
             address, f"{address} is gone, so there is nothing to write", hint
         )
@@ -213,8 +219,11 @@ def _iter_live_edits(
         raise _build_refusal_error(
             address,
             f"{format_dotted_path(full_path)} {secret_phrase}: its value never goes into a file",
-            f"Bring the new value to where it is read from, or "
-            f"{_describe_undo(address, blocked_reason)}.",
+            Text(
+                "Bring the new value to where it is read from, or ",
+                _describe_undo(address, blocked_reason),
+                ".",
+            ),
             **position_fields,
         )
     if session.catalogue[address.kind].find_rule(change.path).references:
@@ -232,7 +241,7 @@ def _describe_undo(address: Address, blocked_reason: str) -> str:
     """How drift is undone, as the end of a sentence."""
     if blocked_reason:
         return f"change it back in the product: apply cannot undo it ({blocked_reason})"
-    return f"undo it: `synapse-apply apply --only {address} --revert-drift`"
+    return Text("undo it: ", Command("apply --only", address, "--revert-drift"))
 
 
 def _escape_variables(value: Any) -> Any:

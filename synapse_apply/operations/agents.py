@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from synapse_apply.model.checkup import Checkup
-from synapse_apply.model.command import add_target_to_checkup
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.project import Target
@@ -37,7 +36,7 @@ def check_agents(
             session.backend.api.health_check_agent,
         )
     checkup = Checkup(target.name, (("Agents", tuple(results)),))
-    return add_target_to_checkup(checkup, invocation.target or "")
+    return checkup.with_target(invocation.target or "")
 
 
 def _select_agents(target: Target, names: Sequence[str]) -> tuple[Agent, ...]:

@@ -13,7 +13,6 @@ from synapse_apply.applying.scheduler import Scheduler
 from synapse_apply.applying.step import Step
 from synapse_apply.applying.steps.request_body import iter_sent_secrets
 from synapse_apply.live.open_intents import close_resolved_intents
-from synapse_apply.model.command import add_target_to_report
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     InputError,
@@ -273,7 +272,7 @@ def apply(
         is_lock_lost,
         verification_results=scheduler.verifications,
     )
-    return add_target_to_report(report, session.typed_target)
+    return report.with_target(session.typed_target)
 
 
 def _apply_moves(session: TargetSession, plan: Plan) -> None:

@@ -18,6 +18,7 @@ from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -211,7 +212,7 @@ def _raise_no_release(bump_project: _BumpProject, plugin: str, name: str) -> NoR
         error_finding(
             "There is no such release",
             f"No manifest declares a release of plugin {name or plugin!r}.",
-            suggest_known_word(name, owners) or "`synapse-apply new release NAME` writes one.",
+            suggest_known_word(name, owners) or Text(Command("new release NAME"), " writes one."),
         ),
         *unread_errors,
     )

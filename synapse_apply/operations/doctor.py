@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
 from synapse_apply.model.checkup import CheckResult, Checkup
-from synapse_apply.model.command import add_target_to_checkup
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import RemoteError, SynapseApplyError
 from synapse_apply.model.frozen import frozen
@@ -84,9 +83,7 @@ def run_all_checks(invocation: Invocation) -> Checkup:
             (title, tuple(result for check in checks for result in _run_check(check, checkup)))
             for title, checks in SECTIONS
         )
-        return add_target_to_checkup(
-            Checkup(_find_target_name(checkup), sections), invocation.target or ""
-        )
+        return Checkup(_find_target_name(checkup), sections).with_target(invocation.target or "")
 
 
 def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:

@@ -9,7 +9,7 @@ from synapse_apply.kinds.search import list_if_supported
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.drift import Drift, Unmanaged
 from synapse_apply.model.errors import RemoteError, advise_on_failure
@@ -85,7 +85,7 @@ def _with_unmanaged_objects(
         ),
         unlistable_kinds=tuple(unlistable_kinds),
         unread_kinds=tuple(unread_kinds),
-        diagnostics=(*report.diagnostics, *add_target_to_findings(problems, session.typed_target)),
+        diagnostics=(*report.diagnostics, *name_target(problems, session.typed_target)),
     )
 
 

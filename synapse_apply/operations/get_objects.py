@@ -15,6 +15,7 @@ from synapse_apply.live.live_backend import (
     parse_given_id,
     read_raw_object,
 )
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
 from synapse_apply.model.versions import version_sort_key
 
@@ -54,10 +55,14 @@ def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
     raise InputError.from_summary(
         f"This backend has no list of {name}s",
         f"API {binding.api} of target {live_backend.target.name} cannot list every {name}.",
-        f"`synapse-apply get {prefix}s --{owner} NAME` lists those of one {owner}."
+        Text(Command("get", f"{prefix}s", f"--{owner}", "NAME"), f" lists those of one {owner}.")
         if owner
-        else f"`synapse-apply get {prefix} NAME` shows one, and `synapse-apply state list` lists "
-        "those that are recorded.",
+        else Text(
+            Command("get", prefix, "NAME"),
+            " shows one, and ",
+            Command("state list"),
+            " lists those that are recorded.",
+        ),
     )
 
 
@@ -112,7 +117,7 @@ def _require_plugin_code(raw: Raw, plugin: str) -> str:
     raise InputError.from_summary(
         "This plugin has no code",
         f"{plugin}: the API lists releases by the code of their plugin, and this one has none.",
-        "`synapse-apply state list` shows the releases that the state knows, with their ids.",
+        Text(Command("state list"), " shows the releases that the state knows, with their ids."),
     )
 
 

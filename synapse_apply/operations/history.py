@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import StateStore
@@ -100,7 +101,7 @@ def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
         f"{plan_id}: {matching_ids}."
         if matches
         else f"{plan_id} is not in the audit of this state.",
-        "Give more of the id." if matches else "`synapse-apply history` lists what is.",
+        "Give more of the id." if matches else Text(Command("history"), " lists what is."),
     )
 
 

@@ -12,6 +12,7 @@ from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
 from synapse_apply.live.open_intents import build_marks, require_not_recorded_as_done
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
@@ -130,7 +131,7 @@ class _IdentityLookup:
             raise InputError.from_summary(
                 "This is no id of an object",
                 f"{address}: an id has {REMOTE_ID_RULE}.",
-                "`synapse-apply export` and the product show the ids that there are.",
+                Text(Command("export"), " and the product show the ids that there are."),
                 address=str(address),
             )
         self._check_not_taken(address, row.remote_id, binding)
@@ -167,7 +168,7 @@ class _IdentityLookup:
             finding = warning_finding(
                 "The published bytes were not read",
                 f"{address}: {reason.removesuffix('.')}.",
-                f"`synapse-apply verify {address} --bytes` reads them later.",
+                Text(Command("verify", address, "--bytes"), " reads them later."),
                 address=str(address),
             )
             self._warn(finding)
@@ -179,7 +180,7 @@ class _IdentityLookup:
             raise InputError.from_summary(
                 "The address is taken",
                 f"{address} is recorded with id {own_record.remote_id}, not {remote_id}.",
-                f"`synapse-apply state rm {address}` first, if {remote_id} is the right one.",
+                Text(Command("state rm", address), f" first, if {remote_id} is the right one."),
                 address=str(address),
             )
         other_address = self._address_by_object.get((address.kind, binding.api, remote_id), address)
@@ -187,7 +188,7 @@ class _IdentityLookup:
             raise InputError.from_summary(
                 "The object has an address already",
                 f"Id {remote_id} is recorded as {other_address}.",
-                f"Rename it: `synapse-apply state mv {other_address} {address}`.",
+                Text("Rename it: ", Command("state mv", other_address, address), "."),
                 address=str(address),
             )
 
@@ -195,12 +196,15 @@ class _IdentityLookup:
         self, kind: ResourceType, binding: ApiBinding, address: Address, api: str
     ) -> InputError:
         """An id of another API version may be another object's here."""
-        hint = "Leave the row out: `synapse-apply apply --adopt` finds what is declared by its key."
+        hint = Text(
+            "Leave the row out: ", Command("apply --adopt"), " finds what is declared by its key."
+        )
         if self._find_lookup_strength(kind, binding, address) is not Lookup.COMPLETE:
-            hint = (
+            hint = Text(
                 f"API {binding.api} may not find a {kind.prefix} by its key: the row needs its id "
-                f"there. `synapse-apply export --ids {kind.prefix}=1-400` writes an inventory of "
-                "those that have such an id."
+                "there. ",
+                Command("export --ids", f"{kind.prefix}=1-400"),
+                " writes an inventory of those that have such an id.",
             )
         return InputError(
             error_finding(

@@ -23,6 +23,7 @@ from synapse_apply.manifests.schema.schemas import (
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 from synapse_apply.manifests.yaml.writing import format_schema_line
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -134,7 +135,13 @@ def build_project_scaffold(folder: Path) -> ProjectScaffold:
             error_finding(
                 "There is a project already",
                 f"{project_file} is the project file here.",
-                "Add manifests with `synapse-apply new`, or `synapse-apply init --from FOLDER`.",
+                Text(
+                    "Add manifests with ",
+                    Command("new"),
+                    ", or ",
+                    Command("init --from FOLDER"),
+                    ".",
+                ),
             )
         )
     files = {folder / FILE_NAME: PROJECT_TEXT}
@@ -176,7 +183,7 @@ def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> st
                 "This cannot be a name",
                 f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and "
                 f"`-`.",
-                f"For example `synapse-apply new {kind} {normalize_to_name(name)}`.",
+                Text("For example ", Command("new", kind, normalize_to_name(name)), "."),
             )
         )
     if kind == "plugin":

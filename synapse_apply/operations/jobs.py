@@ -21,6 +21,7 @@ from synapse_apply.live.live_backend import (
     record_audit_entry,
     resolve_run_plugin,
 )
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Effect,
@@ -179,7 +180,7 @@ def _select_job_calls(live_backend: LiveBackend, job_id: str) -> JobCalls:
 @contextmanager
 def _explain_job_errors(job_id: str) -> Iterator[None]:
     """An id that no job has, or that no job can have, in words."""
-    hint = "`synapse-apply jobs list` shows those there are."
+    hint = Text(Command("jobs list"), " shows those there are.")
     try:
         yield
     except NotFound as failure:
@@ -303,7 +304,7 @@ def _build_lost_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
         error_finding(
             "Nobody can tell whether the job was updated",
             describe_failure(failure),
-            f"It is not sent again. Look: `synapse-apply jobs get {job_id}`.",
+            Text("It is not sent again. Look: ", Command("jobs get", job_id), "."),
             request_id=failure.request_id,
         )
     )

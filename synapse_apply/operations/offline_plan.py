@@ -26,7 +26,6 @@ from synapse_apply.live.supposed_state import (
     compute_natural_key,
 )
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import add_target_to_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError, OptionConflict
 from synapse_apply.model.frozen import frozen
@@ -227,7 +226,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
         comparison.project.root,
         comparison.target.allow_files,
     )
-    return add_target_to_plan(final_plan, comparison.typed_target)
+    return final_plan.with_target(comparison.typed_target)
 
 
 def _build_resources(comparison: OfflineComparison) -> dict[Address, ResourceState]:

@@ -13,6 +13,7 @@ from synapse_apply.manifests.decode.draft import normalize_source_path
 from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -306,7 +307,7 @@ def _find_record_to_compare(
                 "There is no such published release",
                 f"The state has no {compared_name} of the series of {address}.",
                 suggest_known_word(compared_name, versions)
-                or "`synapse-apply state list` shows what it has.",
+                or Text(Command("state list"), " shows what it has."),
                 address=str(address),
             )
         )
@@ -315,7 +316,7 @@ def _find_record_to_compare(
             error_finding(
                 "Nothing was published yet",
                 f"The state knows no release that {address} could be compared with.",
-                f"`synapse-apply package show {address}` shows what is in it.",
+                Text(Command("package show", address), " shows what is in it."),
                 address=str(address),
             )
         )

@@ -18,7 +18,6 @@ from synapse_apply.live.published_versions import find_published_versions
 from synapse_apply.live.replaced_packages import build_commit_sources, with_replacements
 from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import add_target_to_plan
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan, PlanBase
@@ -174,7 +173,7 @@ def _add_reader_details(
     detailed_plan = with_replacements(
         plan, resources, build_commit_sources(session), root, allow_files
     )
-    return add_target_to_plan(detailed_plan, session.typed_target)
+    return detailed_plan.with_target(session.typed_target)
 
 
 def _list_moves(session: TargetSession) -> tuple[MovedAddress, ...]:
@@ -257,7 +256,7 @@ def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Di
     last_resolved = max(
         resolved_intents, key=lambda resolved: resolved.seconds_until_resolvable or 0.0
     )
-    hint = "" if last_resolved.seconds_until_resolvable is None else f"{WAIT_HINT}."
+    hint = "" if last_resolved.seconds_until_resolvable is None else WAIT_HINT + "."
     first_intent = resolved_intents[0].intent
     if len(resolved_intents) == 1:
         return warning_finding(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
-from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.command import name_target
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Plan
 from synapse_apply.operations.checks.agents import build_agents, check_agent_health
@@ -33,7 +33,7 @@ class ApplyPreflight:
 
     def add_findings(self, plan: Plan) -> Plan:
         """The same for a plan that was made before."""
-        check_findings = add_target_to_findings(
+        check_findings = name_target(
             (*self._agent_findings, *self._clock_findings), self._session.typed_target
         )
         return replace(plan, diagnostics=(*plan.diagnostics, *check_findings))

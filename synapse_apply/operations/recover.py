@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.state import Intent, IntentState, Record, State
@@ -94,9 +95,11 @@ def _build_other_object_error(
     failure = StateError.from_summary(
         "The state knows another object under this address",
         f"{address} is recorded as id {recorded_id}; {path} says that id {made_id} was made.",
-        f"Look at both on the backend. To go on with {made_id}: `synapse-apply state rm "
-        f"{address}`, "
-        "then this command again.",
+        Text(
+            f"Look at both on the backend. To go on with {made_id}: ",
+            Command("state rm", address),
+            ", then this command again.",
+        ),
         address=str(address),
     )
     return StateError(*failure.diagnostics)

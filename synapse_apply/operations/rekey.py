@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synapse_apply.files.opening import rename_over_own_file, stat_own_file
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
@@ -82,8 +83,11 @@ def _explain_not_signed(record: Record, status: SignatureStatus) -> str:
         if status is SignatureStatus.FORGED
         else "is of a key that is not here"
     )
-    verify_command = f"`synapse-apply verify {record.address}`"
-    return f"{record.address}: the signature of its run {reason}; {verify_command} runs it again"
+    return Text(
+        f"{record.address}: the signature of its run {reason}; ",
+        Command("verify", record.address),
+        " runs it again",
+    )
 
 
 def _renew_key_file(path: Path) -> None:
@@ -139,6 +143,6 @@ def _rekey_mac(
     if secrets.matches_mac(value, record.salt, path, secret) is False:
         binding = session.catalogue[record.address.kind].select_binding(session.target.api)
         hint = changed_secrets_hint([(record.address, binding)])
-        report_kept(f"{field_label}: its value has changed since; {hint}")
+        report_kept(Text(f"{field_label}: its value has changed since; ", hint))
         return value
     return secrets.compute_mac(record.salt, path, secret) or value

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from pathlib import Path
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
@@ -78,12 +78,12 @@ def build_replaced_warnings(
     """A warning where the state that was here was another than that of the backup."""
     if not state_exchange.lineage_difference:
         return ()
-    undo_command = f"synapse-apply state restore {shlex.quote(kept_path)} -t {target.name}"
+    undo_command = Command("state restore", kept_path, target=target.name)
     return (
         warning_finding(
             "Another state was replaced",
             state_exchange.lineage_difference.replace("that is here", "that was here"),
-            f"If that was wrong: `{undo_command}`." if kept_path else "",
+            Text("If that was wrong: ", undo_command, ".") if kept_path else "",
             target=target.name,
         ),
     )
@@ -117,18 +117,22 @@ def _check_backup_identity(
 ) -> tuple[Diagnostic, ...]:
     if backup_identity == state_identity:
         return ()
-    hint = (
-        "If the backend moved and is the same one: restore while the target still has its former "
-        f"url and tenant, then change them and run `synapse-apply state rebind -t {target.name}`."
+    hint = Text(
+        "If the backend moved and is the same one: restore while the target still has its "
+        "former url and tenant, then change them and run ",
+        Command("state rebind", target=target.name),
+        ".",
     )
     if state_identity.url == EMBEDDED_URL:
-        hint = "What another data set held is not in this one: `synapse-apply apply` makes it anew."
+        hint = Text(
+            "What another data set held is not in this one: ", Command("apply"), " makes it anew."
+        )
     finding = error_finding(
         "This backup belongs to another backend",
         f"{path} was made for {describe_state_identity(backup_identity)}; target {target.name} is "
         f"{describe_state_identity(state_identity)}. "
         "Nothing was replaced.",
-        f"Name a backup of target {target.name}. {hint}",
+        Text(f"Name a backup of target {target.name}. ", hint),
         position=target.position,
     )
     return (finding,)

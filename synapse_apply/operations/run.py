@@ -31,6 +31,7 @@ from synapse_apply.live.live_backend import (
     record_audit_entry,
     resolve_run_plugin,
 )
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Effect,
@@ -214,15 +215,20 @@ def _record_run_call(
 def _build_lost_error(
     live_backend: LiveBackend, request: RunRequest, failure: RemoteError, since: datetime
 ) -> OutcomeUnknown:
-    target = f" -t {live_backend.invocation.target}" if live_backend.invocation.target else ""
-    plugin = shlex.quote(request.plugin)
     return OutcomeUnknown(
         error_finding(
             "Nobody can tell whether the run started",
             describe_failure(failure),
-            "It is not sent again. Look whether there is a job of it:\n"
-            f"`synapse-apply jobs list --plugin {plugin} "
-            f"--created-after {since:%Y-%m-%dT%H:%M:%SZ}{target}`",
+            Text(
+                "It is not sent again. Look whether there is a job of it:\n",
+                Command(
+                    "jobs list --plugin",
+                    request.plugin,
+                    "--created-after",
+                    f"{since:%Y-%m-%dT%H:%M:%SZ}",
+                    target=live_backend.invocation.target or "",
+                ),
+            ),
             request_id=failure.request_id,
         )
     )
@@ -234,8 +240,11 @@ def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception
             _PLUGIN_PREFIX,
             request.plugin,
             failure,
-            "Give a plugin's code, its id as id=123, or a name that "
-            "`synapse-apply state list` shows.",
+            Text(
+                "Give a plugin's code, its id as id=123, or a name that ",
+                Command("state list"),
+                " shows.",
+            ),
         )
     if missing_names := list_inputs_refused_as_missing(failure, request.build_body()):
         names = " and ".join(f"an {name}" for name in missing_names)

@@ -22,6 +22,7 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.json_values import Json
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.model.frozen import frozen
@@ -147,7 +148,7 @@ def _decode_saved_plan(path: Path, contents: saved_plan_file.PlanFileContent) ->
     if format_number == FORMAT and contents.package_sizes:
         reason = "it carries packages, and its plan was made without them"
         raise saved_plan_file.build_unusable_error(
-            path, reason, "`synapse-apply plan --out FILE` makes one."
+            path, reason, Text(Command("plan --out FILE"), " makes one.")
         )
     carrier, signature = None, document["signature"]
     if format_number == FORMAT_WITH_PACKAGES:
@@ -251,8 +252,11 @@ def find_state_mismatches(
             error_finding(
                 _APPLIED_SUMMARY,
                 f"Plan {saved_plan.plan.id} was started before; a plan is used once.",
-                "Plan again: what is left to do is in the new plan. "
-                f"`synapse-apply history show {saved_plan.plan.id}` tells what it did.",
+                Text(
+                    "Plan again: what is left to do is in the new plan. ",
+                    Command("history show", saved_plan.plan.id),
+                    " tells what it did.",
+                ),
             ),
         )
     return ()
@@ -378,9 +382,12 @@ def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> N
             "The manifests changed since this plan was made",
             f"What is declared is not what was "
             f"planned{f': see {differing_text}' if differing_text else ''}.",
-            "Plan again. If only variables or files were left out, give the same --var, "
-            "--var-file, --file and --ref as for the plan. What is still the same can go: "
-            f"`synapse-apply apply --reviewed {saved_plan.file}`.",
+            Text(
+                "Plan again. If only variables or files were left out, give the same --var, "
+                "--var-file, --file and --ref as for the plan. What is still the same can go: ",
+                Command("apply --reviewed", saved_plan.file),
+                ".",
+            ),
         )
     )
 

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -26,7 +27,7 @@ from synapse_apply.packages.entry_names import format_printable
 from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
 PLAN_ENTRY = "plan.json"
-_PLAN_AGAIN_HINT = "`synapse-apply plan --out FILE` makes one."
+_PLAN_AGAIN_HINT = Text(Command("plan --out FILE"), " makes one.")
 # Text packs to a twentieth or so; what packs to less than a two-hundredth is built to burst.
 _MAX_PLAN_BYTES, _BOMB_RATIO, _BOMB_MIN_BYTES = 1024**3, 200, 16 * 1024**2
 # A header before an entry's bytes, with the lengths of its name and of what follows that.

@@ -13,6 +13,7 @@ from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.live.open_intents import build_no_open_call_error, require_not_recorded_as_done
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.refactoring import add_series_member_renames
@@ -68,9 +69,13 @@ def create_state(session: TargetSession, state_identity: StateIdentity, lineage:
             f"Target {session.target.name} is pinned to lineage {pinned_lineage}: an empty state "
             f"would "
             "forget every object it remembers.",
-            "Restore it: `synapse-apply state restore FILE`; or import what exists after "
-            f"`synapse-apply state init --lineage {pinned_lineage}`, which makes an empty one "
-            f"anyway.",
+            Text(
+                "Restore it: ",
+                Command("state restore FILE"),
+                "; or import what exists after ",
+                Command("state init --lineage", pinned_lineage),
+                ", which makes an empty one anyway.",
+            ),
         )
         raise StateError(*failure.diagnostics)
     new_lineage = lineage or str(uuid.uuid4())
@@ -207,8 +212,12 @@ def settle_with_job(
             raise StateError.from_summary(
                 "The open call is no run",
                 f"An earlier {intent.verb} of {address} is open, which has no job.",
-                f"`synapse-apply import {address} ID` if it was done, "
-                f"`synapse-apply state settle {address} --absent` if not.",
+                Text(
+                    Command("import", address, "ID"),
+                    " if it was done, ",
+                    Command("state settle", address, "--absent"),
+                    " if not.",
+                ),
             )
         require_not_recorded_as_done(
             session.project, session.target, state, intent, job_id, keys=session.state_keys
@@ -241,8 +250,12 @@ def _require_unused_job(state: State, address: Address, job_id: str) -> None:
         raise StateError.from_summary(
             "This job is another run's",
             f"Job {job_id} is recorded as the run of {owner_text}.",
-            f"`synapse-apply jobs list` shows which there are. If none is that of {address}: "
-            f"`synapse-apply state settle {address} --absent`.",
+            Text(
+                Command("jobs list"),
+                f" shows which there are. If none is that of {address}: ",
+                Command("state settle", address, "--absent"),
+                ".",
+            ),
         )
 
 
@@ -263,7 +276,7 @@ def _build_unknown_address_error(session: TargetSession, address: Address) -> St
     hint = (
         f"Did you mean {close_matches[0]}?"
         if close_matches
-        else "`synapse-apply state list` shows what is there."
+        else Text(Command("state list"), " shows what is there.")
     )
     failure = StateError.from_summary("The state does not know this address", f"{address}.", hint)
     return StateError(*failure.diagnostics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from synapse_apply.live.live_backend import LiveBackend, build_absent_error, record_audit_entry
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import (
     Conflict,
@@ -18,7 +19,7 @@ from synapse_apply.model.job import Job, parse_job
 
 _NOT_SUPPORTED_STATUS = 405
 _AGENT_FAILURE_STATUSES = frozenset({502, 503, 504})
-_LIST_HINT = "`synapse-apply jobs list` shows those there are."
+_LIST_HINT = Text(Command("jobs list"), " shows those there are.")
 
 
 def find_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
@@ -45,7 +46,7 @@ def find_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
         raise InputError.from_summary(
             "The job has ended",
             f"Job {job_id} {job.status.value}; there is nothing to stop.",
-            f"`synapse-apply jobs get {job_id}` shows how.",
+            Text(Command("jobs get", job_id), " shows how."),
         )
     return job
 
@@ -83,7 +84,7 @@ def _build_lost_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
         error_finding(
             "Nobody can tell whether the job was stopped",
             detail,
-            f"It is not sent again. Look: `synapse-apply jobs get {job.id}`.",
+            Text("It is not sent again. Look: ", Command("jobs get", job.id), "."),
             request_id=failure.request_id,
         )
     )
@@ -92,7 +93,7 @@ def _build_lost_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
 def _build_refusal_error(job: Job, failure: RemoteError) -> InputError:
     summary, hint = "The job was not stopped", "Try again."
     if isinstance(failure, Conflict):
-        summary, hint = "The job has ended", f"`synapse-apply jobs get {job.id}` shows how."
+        summary, hint = "The job has ended", Text(Command("jobs get", job.id), " shows how.")
     elif isinstance(failure, NotFound):
         summary = "The job has no agent that could stop it"
         hint = "The job is there, and no agent of it was found: look at its agent in the product."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.plan import Action, Change
@@ -104,7 +105,7 @@ def _find_obstacle(change: Change, resource: ResourceState | None) -> Diagnostic
     if change.action not in {Action.NO_OP, Action.UPDATE}:
         detail = f"{address} is not published from here yet."
         return error_finding(
-            "Not applied yet", detail, "`synapse-apply apply` first.", address=address
+            "Not applied yet", detail, Text(Command("apply"), " first."), address=address
         )
     if change.verification is None and not change.is_refused:
         detail = f"A newer version than {address} is declared: a run would show that one's work."

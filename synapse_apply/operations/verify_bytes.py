@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import NotFound, RemoteError, SynapseApplyError, Unauthorized
 from synapse_apply.model.frozen import frozen
@@ -71,7 +72,7 @@ def _compare_release(
     if record is None or record.api != binding.api:
         detail = f"{address} is not published from here yet."
         return _build_unread_result(
-            address, record, "Not applied yet", detail, "`synapse-apply apply` first."
+            address, record, "Not applied yet", detail, Text(Command("apply"), " first.")
         )
     try:
         raw = binding.read_object(session.api, record.remote_id)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.plan import Action
 from synapse_apply.planning import missing_dependencies, refusals
 from synapse_apply.planning.decide_declared import PlanIndex
@@ -62,8 +63,11 @@ def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
         return _build_noted_decision(
             resource,
             Action.NO_OP,
-            "no longer declared: --prune deletes it, "
-            f"`synapse-apply state rm {resource.address}` only forgets it",
+            Text(
+                "no longer declared: --prune deletes it, ",
+                Command("state rm", resource.address),
+                " only forgets it",
+            ),
         )
     if resource.lookup_result.problem is not None:
         return Decision(build_change(resource, Action.NO_OP), (resource.lookup_result.problem,))

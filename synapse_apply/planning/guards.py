@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.observed import Lookup
 from synapse_apply.model.plan import Action, Change, GuardViolation
 from synapse_apply.model.project import GuardSettings
@@ -131,11 +132,12 @@ def _check_recreate(
     return GuardViolation(
         RECREATE,
         "Missing objects that cannot be looked up",
-        f"{format_short_list(unproven)}: the recorded id is gone, and this backend has no list "
-        f"that tells "
-        "whether the object is there under another id. If it is: "
-        "`synapse-apply import ADDRESS ID`. "
-        f"If it is not: --recreate (or --override-guard {RECREATE})",
+        Text(
+            f"{format_short_list(unproven)}: the recorded id is gone, and this backend has no list "
+            "that tells whether the object is there under another id. If it is: ",
+            Command("import ADDRESS ID"),
+            f". If it is not: --recreate (or --override-guard {RECREATE})",
+        ),
     )
 
 
@@ -153,8 +155,11 @@ def _check_adopt(plan_input: PlanInput, changes: Mapping[Address, Change]) -> Gu
     return GuardViolation(
         ADOPT,
         "Objects exist that this state does not record",
-        f"{format_short_list(adopted)} would be adopted. If they are yours: --adopt, or "
-        f"`synapse-apply import ADDRESS ID` (or --override-guard {ADOPT})",
+        Text(
+            f"{format_short_list(adopted)} would be adopted. If they are yours: --adopt, or ",
+            Command("import ADDRESS ID"),
+            f" (or --override-guard {ADOPT})",
+        ),
     )
 
 

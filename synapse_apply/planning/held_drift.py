@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
 from synapse_apply.planning.refusals import (
@@ -32,15 +33,17 @@ def build_held_drift_notes(
         resource.address,
         any(is_fixed_field(resource, change.path) for change in held_fields),
     )
-    accept = f"{drift_accept_command(resource)} takes {pronoun} into the manifest"
+    accept = Text(drift_accept_command(resource), f" takes {pronoun} into the manifest")
     if any(change.sensitive for change in held_fields):
-        accept = "a secret is taken over where its value is read from"
+        accept = Text("a secret is taken over where its value is read from")
     elif not can_write_live_values(resource, held_fields, can_write):
-        accept = f"taking {pronoun} over is an edit by hand where the declared value comes from"
-    revert = f"`synapse-apply apply --only {address} --revert-drift` undoes {pronoun}"
+        accept = Text(
+            f"taking {pronoun} over is an edit by hand where the declared value comes from"
+        )
+    revert = Text(Command("apply --only", address, "--revert-drift"), f" undoes {pronoun}")
     if has_fixed:
-        revert = f"changing {pronoun} back in the product undoes {pronoun}: this API cannot"
+        revert = Text(f"changing {pronoun} back in the product undoes {pronoun}: this API cannot")
     if any(is_sealed_field(resource, change.path) for change in held_fields):
-        revert = "nothing takes it back"
+        revert = Text("nothing takes it back")
     heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"
-    return (f"{heading}\n{accept},\n{revert}",)
+    return (Text(f"{heading}\n", accept, ",\n", revert),)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
@@ -171,7 +172,7 @@ def _find_duplicate_ids(
                 "One object under two addresses",
                 f"id {find_remote_id(group[0])} belongs to "
                 f"{format_short_list(map(_format_address_with_position, group))}.",
-                "Correct metadata.id, or `synapse-apply state rm ADDRESS` the wrong one.",
+                Text("Correct metadata.id, or ", Command("state rm ADDRESS"), " the wrong one."),
                 position=_find_position(group[-1]),
                 address=str(group[-1].address),
             ),
@@ -193,7 +194,9 @@ def _check_pinned_ids(resources: Resources) -> ConflictFindings:
         pin, record = resource.desired.remote_id if resource.desired else None, resource.record
         if record and record.api == resource.binding.api and record.remote_id != pin:
             detail = f"{address} pins id {pin}, and the state records id {record.remote_id}."
-            hint = f"Remove metadata.id, or `synapse-apply state rm {address}` to follow the pin."
+            hint = Text(
+                "Remove metadata.id, or ", Command("state rm", address), " to follow the pin."
+            )
             finding = error_finding("The pinned id is not the recorded one", detail, hint)
         elif resource.lookup_result.observed is None and resource.lookup_result.problem is None:
             detail = f"{address} pins id {pin}, and there is no such object."

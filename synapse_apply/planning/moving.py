@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.refactoring import (
@@ -116,7 +117,7 @@ def _build_not_moved_warning(move: MovedAddress, end: Address, reason: str) -> D
     return warning_finding(
         "An address was not moved",
         f"{move.old} cannot become {end}: {reason}.",
-        "`synapse-apply state list` shows what is recorded.",
+        Text(Command("state list"), " shows what is recorded."),
         position=move.position,
         address=str(move.old),
     )

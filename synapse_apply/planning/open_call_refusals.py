@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.plan import Refusal
 from synapse_apply.model.state import Intent
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.planning.plan_input import ResourceState
 
-WAIT_HINT = "`synapse-apply apply --wait` waits for it, and then goes on"
+WAIT_HINT = Text(Command("apply --wait"), " waits for it, and then goes on")
 _OTHER_RUN = "other-run"
 _AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
@@ -80,16 +81,16 @@ def build_outcome_unknown_refusal(
             ),
             outcome_unknown=True,
         )
-    settle_command = f"synapse-apply state settle {intent.address}"
+    settle_command = Command("state settle", intent.address, "--absent")
     if intent.verb == RUN_VERB:
         ways_out = (
-            f"if it has a job: `{settle_command} --job ID`",
-            f"if it has none: `{settle_command} --absent`",
+            Text("if it has a job: ", Command("state settle", intent.address, "--job", "ID")),
+            Text("if it has none: ", settle_command),
         )
     else:
         ways_out = (
-            f"if it is there: `synapse-apply import {intent.address} ID`",
-            f"if it is not: `{settle_command} --absent`",
+            Text("if it is there: ", Command("import", intent.address, "ID")),
+            Text("if it is not: ", settle_command),
         )
     return Refusal(
         "outcome-unknown",

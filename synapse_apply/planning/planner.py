@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.runtime.paused_collection import pause_gc
@@ -346,8 +347,13 @@ def _check_foreign_keys(
     finding = warning_finding(
         "Secrets not checked: recorded under another state key",
         f"{format_short_list(fields)}.",
-        "Give the state's own key, or `synapse-apply state rekey`. "
-        f"Where the value has changed since: {changed_secrets_hint(bindings)}.",
+        Text(
+            "Give the state's own key, or ",
+            Command("state rekey"),
+            ". Where the value has changed since: ",
+            changed_secrets_hint(bindings),
+            ".",
+        ),
     )
     return (finding,)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from synapse_apply.kinds.descriptor import ApiBinding
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Path, Position, format_json_pointer
 from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
@@ -34,11 +35,11 @@ def _find_field_position(resource: ResourceState, paths: Sequence[Path]) -> Posi
 def _accept_live_value_hint(resource: ResourceState) -> str:
     """How to make the live value the declared one; an object without record is imported first."""
     observed = resource.lookup_result.observed
-    import_step = ""
+    import_step = Text()
     if resource.record is None and observed is not None:
-        import_step = f"`synapse-apply import {resource.address} {observed.remote_id}` and "
-    accept_command = f"`synapse-apply state accept {resource.address}`"
-    return f"change it in the product, then {import_step}{accept_command}"
+        import_step = Text(Command("import", resource.address, observed.remote_id), " and ")
+    accept_command = Command("state accept", resource.address)
+    return Text("change it in the product, then ", import_step, accept_command)
 
 
 def _ignore_changes_hint(paths: Sequence[Path]) -> str:
@@ -57,13 +58,15 @@ def changed_secrets_hint(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
     ways_out = []
     if sendable:
         ways_out.append(
-            f"`synapse-apply apply --resend-secrets --only {_address_or_placeholder(sendable)}` "
-            f"sends it"
+            Text(
+                Command("apply --resend-secrets --only", _address_or_placeholder(sendable)),
+                " sends it",
+            )
         )
     if fixed:
-        accept_command = f"`synapse-apply state accept {_address_or_placeholder(fixed)}`"
-        ways_out.append(f"bring it to the product, then {accept_command}")
-    return "; ".join(ways_out)
+        accept_command = Command("state accept", _address_or_placeholder(fixed))
+        ways_out.append(Text("bring it to the product, then ", accept_command))
+    return join_texts("; ", ways_out)
 
 
 def _address_or_placeholder(addresses: Sequence[Address]) -> str:
@@ -88,9 +91,9 @@ def is_sealed_field(resource: ResourceState, path: Path) -> bool:
     return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
 
-def drift_accept_command(resource: ResourceState) -> str:
+def drift_accept_command(resource: ResourceState) -> Command:
     """How to declare what is live."""
-    return f"`synapse-apply drift --accept {resource.address}`"
+    return Command("drift --accept", resource.address)
 
 
 def _manifest_ways_out(
@@ -103,7 +106,8 @@ def _manifest_ways_out(
     names = format_short_list(format_field_path(change.path) for change in changes)
     causes = {change.cause for change in changes}
     if causes == {Cause.DRIFT}:
-        return (f"take it into the manifest: {drift_accept_command(resource)}",) if writable else ()
+        way_out = Text("take it into the manifest: ", drift_accept_command(resource))
+        return (way_out,) if writable else ()
     if causes <= {Cause.NONE}:
         return (f"declare {names} as it is live",)
     return (f"take the change of {names} back in Git",)
@@ -114,8 +118,11 @@ def _product_ways_out(resource: ResourceState, changes: Sequence[FieldChange]) -
     if any(is_sealed_field(resource, change.path) for change in changes):
         return ()
     if {change.cause for change in changes} == {Cause.DRIFT}:
-        accept_command = f"`synapse-apply state accept {resource.address}`"
-        return ("change it back in the product", f"leave both sides as they are: {accept_command}")
+        accept_command = Command("state accept", resource.address)
+        return (
+            "change it back in the product",
+            Text("leave both sides as they are: ", accept_command),
+        )
     return (_accept_live_value_hint(resource),)
 
 
@@ -136,7 +143,7 @@ def build_fixed_fields_refusal(
     hint = next((text for text in (*api_hints, *hints, resource.type.update_hint) if text), "")
     new_identity = "a new version" if resource.type.series_field else "a new name"
     id_hints = (
-        (f"if it is the wrong object: {_correct_id_hint(resource)}",)
+        (Text("if it is the wrong object: ", _correct_id_hint(resource)),)
         if is_known_only_by_id(resource)
         else ()
     )
@@ -206,9 +213,9 @@ def build_held_secret_refusal(resource: ResourceState, paths: Sequence[Path]) ->
         f"{names} was changed outside and is kept (on_drift: hold), but an update sends the whole "
         "object, and a secret is never read back to be sent again",
         (
-            (
-                f"`synapse-apply apply --only {resource.address} --revert-drift` sends the "
-                "declared one"
+            Text(
+                Command("apply --only", resource.address, "--revert-drift"),
+                " sends the declared one",
             ),
             f"bring the new value to where {names} is read from, then plan again",
         ),
@@ -224,7 +231,7 @@ def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[Path])
         "no live value to keep: the object does not exist",
         (
             f"give {format_short_list(map(format_field_path, paths))} a valueFrom env or file",
-            f"if it does exist: `synapse-apply import {resource.address} ID`",
+            Text("if it does exist: ", Command("import", resource.address, "ID")),
         ),
         _find_field_position(resource, paths),
     )
@@ -280,8 +287,8 @@ def build_delete_sealed_refusal(resource: ResourceState) -> Refusal:
         f"it is {name}. Deleted, {describe_sealed_loss(resource)}",
         (
             "take the change back in Git: declare it again",
-            f"keep the object and stop managing it: `synapse-apply state rm {resource.address}`",
-            "if the loss is meant: `synapse-apply apply --prune --allow-locked`",
+            Text("keep the object and stop managing it: ", Command("state rm", resource.address)),
+            Text("if the loss is meant: ", Command("apply --prune --allow-locked")),
         ),
     )
 
@@ -297,7 +304,7 @@ def build_not_accepted_refusal(resource: ResourceState, names: Sequence[str]) ->
         f"{format_short_list(names)}. It takes {constraint_text}",
         (
             f"declare another {format_short_list(names)}",
-            f"if it is there already: `synapse-apply import {resource.address} ID`",
+            Text("if it is there already: ", Command("import", resource.address, "ID")),
         ),
         _find_field_position(resource, [(name,) for name in names]),
     )
@@ -336,8 +343,8 @@ def build_other_object_refusal(resource: ResourceState, names: Sequence[str]) ->
         f"differs",
         (
             "check that url and tenant are those this state belongs to",
-            f"`synapse-apply state rm {resource.address}`, then plan again",
-            f"`synapse-apply import {resource.address} ID` with the id of the right object",
+            Text(Command("state rm", resource.address), ", then plan again"),
+            Text(Command("import", resource.address, "ID"), " with the id of the right object"),
         ),
         resource.desired.position if resource.desired else None,
     )
@@ -361,9 +368,12 @@ def _correct_id_hint(resource: ResourceState) -> str:
     if resource.record is None:
         return "correct `metadata.id` in the manifest"
     pin = ", correct `metadata.id`" if resource.desired and resource.desired.remote_id else ""
-    return (
-        f"correct the id: `synapse-apply state rm {address}`{pin}, then `synapse-apply import "
-        f"{address} ID` with the right one"
+    return Text(
+        "correct the id: ",
+        Command("state rm", address),
+        f"{pin}, then ",
+        Command("import", address, "ID"),
+        " with the right one",
     )
 
 
@@ -377,7 +387,7 @@ def build_other_api_object_refusal(resource: ResourceState) -> Refusal:
         f"{resource.natural_key}: ids of two versions are not one space",
         (
             f"name what it belongs to by its manifest, or by its id of API {resource.binding.api}",
-            f"if it is another object on purpose: `synapse-apply state rm {resource.address}`",
+            Text("if it is another object on purpose: ", Command("state rm", resource.address)),
         ),
         resource.desired.position if resource.desired else None,
     )
@@ -395,7 +405,7 @@ def build_rename_refusal(resource: ResourceState, old: Address, new: Address) ->
         "renamed",
         f"this is {recorded_text}, which is no longer declared: a rename",
         (
-            f"`synapse-apply state mv {old} {new}`",
+            Text(Command("state mv", old, new)),
             f"in the project file, for every target: moved: [{{from: {old}, to: {new}}}]",
         ),
         resource.desired.position if resource.desired else None,
@@ -409,6 +419,6 @@ def build_prevent_destroy_refusal(resource: ResourceState) -> Refusal:
         "lifecycle.prevent_destroy protects it, also after its manifest is gone",
         (
             "declare it again with prevent_destroy: false, apply, then remove it",
-            f"keep the object and stop managing it: `synapse-apply state rm {resource.address}`",
+            Text("keep the object and stop managing it: ", Command("state rm", resource.address)),
         ),
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapse_apply.kinds.run_body import compute_body_digest
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record
@@ -45,9 +46,9 @@ def require_verified(resource: ResourceState, decision: Decision, index: PlanInd
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
     if due is None and _is_unverified_adoption(resource, change.action):
-        note = (
-            f"{resource.address} is not verified: it was adopted, and is run only by "
-            f"`synapse-apply verify {resource.address}`"
+        note = Text(
+            f"{resource.address} is not verified: it was adopted, and is run only by ",
+            Command("verify", resource.address),
         )
         change = replace(change, notes=(*change.notes, note))
     return replace(decision, change=replace(change, verification=due))
@@ -166,18 +167,17 @@ def _find_verification_gap(
 ) -> tuple[str, tuple[str, ...]] | None:
     """Why a target does not vouch for a release, and the ways out; None when it does."""
     requirement = f"target {target} must have verified it first, and"
-    apply_command, new_version_hint = (
-        f"`synapse-apply apply -t {target}`",
-        f"make it a new version, then apply it to {target}",
+    apply_hint, verify_hint = (
+        Text(Command("apply", target=target)),
+        # It runs whatever the last run was; an apply leaves a failure alone that is only a warning.
+        Text(Command("verify", resource.address, target=target)),
     )
-    # It runs whatever the last run was; an apply leaves a failure alone that is only a warning.
-    verify_command = f"`synapse-apply verify {resource.address} -t {target}`"
+    new_version_hint = f"make it a new version, then apply it to {target}"
     if other_target.missing:
-        init_step = f"`synapse-apply state init -t {target}`, then " if target != EMBEDDED else ""
-        restore_command = f"`synapse-apply state restore FILE -t {target}`, if there was one"
+        init_step = Text(Command("state init", target=target), ", then ")
         return f"{requirement} there is no state of it here", (
-            f"{init_step}{apply_command}",
-            restore_command,
+            init_step + apply_hint if target != EMBEDDED else apply_hint,
+            Text(Command("state restore FILE", target=target), ", if there was one"),
         )
     if other_target.problem:
         readable_hint = f"make the state of target {target} readable here, then plan again"
@@ -192,7 +192,7 @@ def _find_verification_gap(
     own_digest = package.digest if package else ""
     target_digest = other_target.digests.get(resource.address)
     if target_digest is None:
-        return f"{requirement} it is not released there", (apply_command,)
+        return f"{requirement} it is not released there", (apply_hint,)
     if target_digest != own_digest:
         difference = "has other content" if target_digest else "is of bytes that nobody knows"
         return f"{requirement} what is released there under this version {difference}", (
@@ -200,16 +200,14 @@ def _find_verification_gap(
         )
     last_run = other_target.runs.get(resource.address)
     if last_run is None or last_run.result is RunStatus.UNVERIFIED:
-        return f"{requirement} it was never verified there", (apply_command, verify_command)
+        return f"{requirement} it was never verified there", (apply_hint, verify_hint)
     if last_run.result is RunStatus.PASSED:
         if last_run.digest != own_digest:
-            return f"{requirement} what passed there had other content", (verify_command,)
+            return f"{requirement} what passed there had other content", (verify_hint,)
         doubt = other_target.doubts.get(resource.address)
-        return (
-            (f"{requirement} {doubt.reason}", (verify_command, *doubt.ways_out)) if doubt else None
-        )
+        return (f"{requirement} {doubt.reason}", (verify_hint, *doubt.ways_out)) if doubt else None
     job_text = f" (job {last_run.job})" if last_run.job else ""
     return f"{requirement} its run there has not passed: {last_run.result.value}{job_text}", (
-        verify_command,
+        verify_hint,
         new_version_hint,
     )

@@ -20,6 +20,7 @@ from synapse_apply.files.opening import (
     remove_own_file,
     stat_own_file,
 )
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -229,7 +230,7 @@ def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
         warning_finding(
             "State key was readable by others",
             f"{path} had wide permissions; they are 0600 now.",
-            "If others use this machine, make a new key and run: `synapse-apply state rekey`",
+            Text("If others use this machine, make a new key and run: ", Command("state rekey")),
         )
     ]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import Exit, LockHeld, LockLost, StateError
 from synapse_apply.model.state import STATE_FORMAT, Intent, Record
 from synapse_apply.stores.lock.lock_owner import LockOwner
 
-RESTORE_HINT = "Restore a backup: `synapse-apply state restore FILE`."
+RESTORE_HINT = Text("Restore a backup: ", Command("state restore FILE"), ".")
 
 
 def build_missing_state_error(location: str) -> StateError:
@@ -16,9 +17,15 @@ def build_missing_state_error(location: str) -> StateError:
         error_finding(
             "There is no state",
             f"No state was found at {location}.",
-            "Restore a backup (`synapse-apply state restore FILE`), record what exists already"
-            " (`synapse-apply import -f INVENTORY`, or `import ADDRESS ID`), or start with an empty"
-            " state (`synapse-apply state init`).",
+            Text(
+                "Restore a backup (",
+                Command("state restore FILE"),
+                "), record what exists already (",
+                Command("import -f INVENTORY"),
+                ", or `import ADDRESS ID`), or start with an empty state (",
+                Command("state init"),
+                ").",
+            ),
         )
     )
 
@@ -38,8 +45,12 @@ def build_foreign_file_error(location: str, reason: str) -> StateError:
         error_finding(
             "This is not a state of synapse-apply",
             f"{location} {reason}.",
-            "Check the path; the file was not touched. If the state was overwritten, move the"
-            " file away and restore a backup: `synapse-apply state restore FILE`.",
+            Text(
+                "Check the path; the file was not touched. If the state was overwritten, move the "
+                "file away and restore a backup: ",
+                Command("state restore FILE"),
+                ".",
+            ),
         )
     )
 
@@ -192,9 +203,13 @@ def build_duplicate_remote_id_error(record: Record, other_address: str) -> State
             "One object under two addresses",
             f"{record.address} has the id {record.remote_id} ({record.address.kind}, API "
             f"{record.api}), which {other_address} has already.",
-            f"If the object was renamed: `synapse-apply state mv {other_address} "
-            f"{record.address}`. If it"
-            f" is not {other_address}: `synapse-apply state rm {other_address}`.",
+            Text(
+                "If the object was renamed: ",
+                Command("state mv", other_address, record.address),
+                f". If it is not {other_address}: ",
+                Command("state rm", other_address),
+                ".",
+            ),
             address=str(record.address),
         )
     )
@@ -205,7 +220,7 @@ def build_unknown_address_error(address: Address, location: str) -> StateError:
         error_finding(
             "The state does not know this address",
             f"{address} is not recorded in {location}.",
-            "`synapse-apply state list` shows what is.",
+            Text(Command("state list"), " shows what is."),
             address=str(address),
         )
     )
@@ -216,7 +231,7 @@ def build_address_taken_error(address: Address, location: str) -> StateError:
         error_finding(
             "The address is taken",
             f"{address} is recorded in {location} already.",
-            f"Choose another one, or forget it first: `synapse-apply state rm {address}`.",
+            Text("Choose another one, or forget it first: ", Command("state rm", address), "."),
             address=str(address),
         )
     )
@@ -227,7 +242,7 @@ def build_open_call_error(address: Address, verb: str) -> StateError:
         error_finding(
             "A call is not settled yet",
             f"Whether an earlier call ({verb} of {address}) was done is not known yet.",
-            "Run `synapse-apply apply`: it looks the object up and settles the call.",
+            Text("Run ", Command("apply"), ": it looks the object up and settles the call."),
             address=str(address),
         )
     )
@@ -256,7 +271,7 @@ def build_plan_already_applied_error(plan_id: str) -> StateError:
         error_finding(
             "The plan was applied before",
             f"Plan {plan_id} was applied to this state; a plan is used once.",
-            "Make a new one: `synapse-apply plan --out FILE`.",
+            Text("Make a new one: ", Command("plan --out FILE"), "."),
         )
     )
 
@@ -266,7 +281,9 @@ def build_not_a_backup_error(source: str, reason: str) -> StateError:
         error_finding(
             "This is not a backup of a state",
             f"{source} {reason}.",
-            "Name a file that `synapse-apply state backup` wrote. The state is left as it is.",
+            Text(
+                "Name a file that ", Command("state backup"), " wrote. The state is left as it is."
+            ),
         )
     )
 

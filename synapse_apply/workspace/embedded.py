@@ -15,6 +15,7 @@ from synapse_apply.files.opening import (
     create_folders,
     has_own_folder,
 )
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
@@ -156,8 +157,11 @@ def _start_server(
         raise LockHeld.from_summary(
             "The embedded backend is in use",
             f"{failure.reason[:1].upper()}{failure.reason[1:]}.",
-            "Wait until the other run has ended, or begin with `synapse-apply emulator serve`, "
-            "which several runs can use.",
+            Text(
+                "Wait until the other run has ended, or begin with ",
+                Command("emulator serve"),
+                ", which several runs can use.",
+            ),
         ) from None
     except DataSetPlaceError as failure:
         raise StateError.from_summary(

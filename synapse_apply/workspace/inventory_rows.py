@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_mapping
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -15,8 +16,8 @@ from synapse_apply.model.packages.digest import DIGEST_RULE as DIGEST_WORDS
 from synapse_apply.model.packages.digest import is_package_digest
 from synapse_apply.model.remote.remote_ids import parse_remote_id
 
-_ROW_FORM_HINT = (
-    "A row has `address: KIND/NAME` and `id: ID`, as `synapse-apply state inventory` prints it."
+_ROW_FORM_HINT = Text(
+    "A row has `address: KIND/NAME` and `id: ID`, as ", Command("state inventory"), " prints it."
 )
 
 
@@ -144,7 +145,7 @@ def read_inventory_file(path: FilePath) -> Inventory:
             error_finding(
                 "This is no inventory",
                 f"{path} has no list under `inventory:`, or an empty one.",
-                "Write one with `synapse-apply state inventory`.",
+                Text("Write one with ", Command("state inventory"), "."),
                 position=positions.get(()),
             )
         )

@@ -28,6 +28,7 @@ from synapse_apply.files.opening import (
     remove_own_file,
     rename_over_own_file,
 )
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.frozen import frozen
@@ -96,7 +97,7 @@ class LastSeenStates:
             return ()
         last_change = next((entry.at for entry in store.list_audit_entries(1)), "")
         change_text = f", last changed {last_change}" if last_change else ""
-        target_option = f"-t {target.name}"
+        restore_command = Command("state restore FILE", target=target.name)
         finding = error_finding(
             "This state is older than the last one seen here",
             f"It has {_format_progress(progress)}{change_text}; one of the same lineage "
@@ -104,12 +105,16 @@ class LastSeenStates:
             f"{_format_progress(farthest.progress)} was seen here on {farthest.seen_at}. What was "
             f"done in between is "
             "not in it, and would be done a second time.",
-            f"Restore the newest backup: `synapse-apply state restore FILE {target_option}`. If "
-            f"this state "
-            "is the right one (a database that came back from a dump, say), put it in its own "
-            f"place on purpose: `synapse-apply state backup FILE {target_option}`, then "
-            f"`synapse-apply state "
-            f"restore FILE {target_option}`.",
+            Text(
+                "Restore the newest backup: ",
+                restore_command,
+                ". If this state is the right one (a database that came back from a dump, say), "
+                "put it in its own place on purpose: ",
+                Command("state backup FILE", target=target.name),
+                ", then ",
+                restore_command,
+                ".",
+            ),
             position=target.position,
         )
         return (finding,)

@@ -15,7 +15,6 @@ import errno
 import json
 import os
 import re
-import shlex
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +31,7 @@ from synapse_apply.files.opening import (
 )
 from synapse_apply.model.coding import codec
 from synapse_apply.model.coding.json_values import Json
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -204,7 +204,7 @@ def build_unrecorded_warnings(
         warning_finding(
             "An earlier run could not record what it did",
             f"{path} tells which calls were done; the state does not know of them yet.",
-            f"Before you apply: `{_format_recover_command(target, path)}`.",
+            Text("Before you apply: ", _build_recover_command(target, path), "."),
             target=target.name,
         )
         for path in _list_journal_files(project, target, lineage)
@@ -223,10 +223,13 @@ def build_journal_warnings(
     return genuine_warnings + tuple(
         warning_finding(
             "A file tells of calls, and the state key did not sign it",
-            f"{path}: {content.reason if content else 'it is not what a run writes'}. Nothing is "
-            "done with it.",
-            f"If the report of a run of yours named it: `{_format_recover_command(target, path)}` "
-            f"shows all that it says, and asks. If not, remove it, and find out who put it there.",
+            f"{path}: {content.reason if content else 'it is not what a run writes'}. "
+            "Nothing is done with it.",
+            Text(
+                "If the report of a run of yours named it: ",
+                _build_recover_command(target, path),
+                " shows all that it says, and asks. If not, remove it; find out who put it there.",
+            ),
             target=target.name,
         )
         for path in _list_journal_files(project, target, lineage)
@@ -251,7 +254,7 @@ class JournalFile:
 
     path: Path
     ended_intent: Intent
-    recover_command: str
+    recover_command: Command
     is_genuine: bool = True
 
     @property
@@ -265,7 +268,7 @@ class JournalFile:
 
     @property
     def recovery_hint(self) -> str:
-        return f"{self.description}: `{self.recover_command}` records it"
+        return Text(f"{self.description}: ", self.recover_command, " records it")
 
 
 def find_done_calls(
@@ -302,29 +305,26 @@ def find_unverified_done_calls(
             create_intent = (
                 open_creates.get(ended_intent.address) if ended_intent.verb == "create" else None
             )
-            for intent in {
-                candidate.id: candidate
-                for candidate in (open_by_id.get(ended_intent.id), create_intent)
-                if candidate
-            }:
+            own_intent = open_by_id.get(ended_intent.id)
+            for intent in {entry.id: entry for entry in (own_intent, create_intent) if entry}:
                 is_genuine = content is not None and content.is_genuine
                 if is_genuine or intent not in files_by_intent:
                     files_by_intent[intent] = JournalFile(
-                        path, ended_intent, _format_recover_command(target, path), is_genuine
+                        path, ended_intent, _build_recover_command(target, path), is_genuine
                     )
     return files_by_intent
 
 
 def _list_done_calls(content: JournalContent | None, lineage: str) -> list[EndedCall]:
-    all_calls = content.calls if content is not None else ()
-    done_calls = [
-        ended_call for ended_call in all_calls if ended_call.intent.state is IntentState.DONE
+    return [
+        ended_call
+        for ended_call in (content.calls if content is not None else ())
+        if ended_call.intent.state is IntentState.DONE and ended_call.lineage == lineage
     ]
-    return [ended_call for ended_call in done_calls if ended_call.lineage == lineage]
 
 
-def _format_recover_command(target: Target, path: Path) -> str:
-    return f"synapse-apply state recover -t {target.name} {shlex.quote(str(path))}"
+def _build_recover_command(target: Target, path: Path) -> Command:
+    return Command("state recover", path, target=target.name)
 
 
 def _list_journal_files(project: Project, target: Target, lineage: str) -> list[Path]:
@@ -431,13 +431,9 @@ def _decode_call(path: Path, number: int, document: Json) -> EndedCall:
 
 def _require_one_run(path: Path, calls: Sequence[EndedCall]) -> None:
     """A file is that of one run."""
-    for number, call in enumerate(calls, start=1):
-        first_call = calls[0]
-        if (call.lineage, call.target, call.plan_id) != (
-            first_call.lineage,
-            first_call.target,
-            first_call.plan_id,
-        ):
+    runs = [(call.lineage, call.target, call.plan_id) for call in calls]
+    for number, run in enumerate(runs, start=1):
+        if run != runs[0]:
             raise _build_unusable_error(path, f"line {number} is of another run than line 1")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from synapse_apply import __version__
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.ports import StateStore
@@ -83,8 +84,12 @@ def _build_unsigned_runs_warning(project: Project, target: Target) -> Diagnostic
         f"Neither {key_variable_name(target.name)}, {KEY_VARIABLE} nor "
         f"{state_key_path(project, target)} holds "
         f"a key. Targets that require_verified {target.name} believe no run without a signature.",
-        "Restore the key, or make one and keep it where all runs get it: openssl rand -base64 32. "
-        "What was verified before: `synapse-apply verify`.",
+        Text(
+            "Restore the key, or make one and keep it where all runs get it: openssl rand -base64 "
+            "32. What was verified before: ",
+            Command("verify"),
+            ".",
+        ),
         target=target.name,
     )
 
@@ -96,8 +101,11 @@ def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
         f"Neither {KEY_VARIABLE} nor {state_key_path(project, target)} holds the key that this "
         f"state's "
         "secrets were digested with.",
-        "Restore the key. If it is lost: `synapse-apply state rekey` digests anew what can be "
-        "resolved.",
+        Text(
+            "Restore the key. If it is lost: ",
+            Command("state rekey"),
+            " digests anew what can be resolved.",
+        ),
         target=target.name,
     )
 
@@ -122,7 +130,7 @@ def require_recorded_state(store: StateStore, target: Target) -> None:
     failure = StateError.from_summary(
         "There is no state for this target",
         f"Nothing was applied to target {target.name} yet, so nothing is recorded.",
-        "`synapse-apply apply` makes its state.",
+        Text(Command("apply"), " makes its state."),
     )
     raise StateError(*failure.diagnostics)
 
@@ -228,8 +236,11 @@ def build_other_backend_findings(
         "This state belongs to another backend",
         f"It was made for {describe_state_identity(recorded_identity)}; target {target.name} is "
         f"{describe_state_identity(state_identity)}.",
-        "Correct the target's url or tenant. If the backend moved and is the same one: "
-        f"`synapse-apply state rebind -t {target.name}`.",
+        Text(
+            "Correct the target's url or tenant. If the backend moved and is the same one: ",
+            Command("state rebind", target=target.name),
+            ".",
+        ),
         position=target.position,
     )
     return (finding,)
@@ -243,7 +254,7 @@ def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple
     finding = error_finding(
         "This state is not the one that the project file pins",
         f"The project file pins lineage {pinned_lineage}, this state has {recorded_lineage}.",
-        "Restore the right one: `synapse-apply state restore FILE`.",
+        Text("Restore the right one: ", Command("state restore FILE"), "."),
         position=target.position,
     )
     return (finding,)
@@ -253,22 +264,27 @@ def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple
 def build_missing_state_error(target: Target) -> StateError:
     """There is no state, and making one silently could make second copies."""
     pinned_lineage = target.state.lineage
-    target_option = f"-t {target.name}"
-    init_command = (
-        f"`synapse-apply state "
-        f"init{f' --lineage {pinned_lineage}' if pinned_lineage else ''} {target_option}`"
-    )
+    lineage_option = ("--lineage", pinned_lineage) if pinned_lineage else ()
+    init_command = Command("state init", *lineage_option, target=target.name)
     failure = StateError.from_summary(
         "There is no state for this target",
         f"Target {target.name} has no state here. Without one, objects that exist already could "
         "be made a second time.",
-        f"If there was one: `synapse-apply state restore FILE {target_option}`. If objects exist "
-        f"already: "
-        f"{init_command}, then `synapse-apply import -f inventory.yaml {target_option}` with the "
-        f"inventory that "
-        f"`synapse-apply state inventory` or `export` wrote, or `synapse-apply import ADDRESS ID "
-        f"{target_option}` for each. "
-        f"If this is a new target: {init_command}.",
+        Text(
+            "If there was one: ",
+            Command("state restore FILE", target=target.name),
+            ". If objects exist already: ",
+            init_command,
+            ", then ",
+            Command("import -f inventory.yaml", target=target.name),
+            " with the inventory that ",
+            Command("state inventory"),
+            " or `export` wrote, or ",
+            Command("import ADDRESS ID", target=target.name),
+            " for each. If this is a new target: ",
+            init_command,
+            ".",
+        ),
         position=target.position,
     )
     return StateError(*failure.diagnostics)
@@ -282,8 +298,12 @@ def build_mismatched_pair_error(target: Target, mismatch_text: str) -> StateErro
     failure = StateError.from_summary(
         "The embedded backend and its state do not belong together",
         f"The embedded backend {mismatch_text}.",
-        "Start both over: `synapse-apply emulator reset`. It removes the embedded objects and "
-        f"the state of target {target.name}, nothing else.",
+        Text(
+            "Start both over: ",
+            Command("emulator reset"),
+            f". It removes the embedded objects and the state of target {target.name}, nothing "
+            "else.",
+        ),
     )
     return StateError(*failure.diagnostics)
 

@@ -379,7 +379,7 @@ def test_what_nobody_signed_is_shown_and_asked_about(site: Checkout, forged: str
 
 def test_what_was_signed_is_recorded_without_a_question(kept: Kept) -> None:
     """Beside the attempts above; the plan names its command."""
-    assert f"state recover -t staging {kept.file}" in kept.site.run("plan -t staging")
+    assert f"state recover {kept.file} -t staging" in kept.site.run("plan -t staging")
     assert "Recorded: 3." in kept.recover(code=0)
 
 

@@ -99,7 +99,7 @@ def test_the_next_run_says_that_something_is_unrecorded(
     """A person who did not read the report is told before anything is made twice."""
     site, _, _ = lose_state_during(make_site, server, 2)
     (site.root / "lost.db").replace(state_of(site))
-    assert f"state recover -t site {one_file(site)}" in command(site, "plan -t site", code=0)
+    assert f"state recover {one_file(site)} -t site" in command(site, "plan -t site", code=0)
 
 
 def test_many_calls_at_once_are_all_kept(make_site: Callable[..., Site], server: Server) -> None:

@@ -17,6 +17,7 @@ from synapse_apply.applying.dry_run.dry_run_calls import CREATE, DELETE, RUN, SE
 from synapse_apply.applying.step import CREATES, ApplyTools, LiveObjects, Step, list_created_steps
 from synapse_apply.applying.steps.request_body import iter_sent_secrets
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text, to_clause
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Effect,
@@ -288,11 +289,11 @@ def _build_dry_run_refusal(call: DryRunCall, failure: RemoteError, tools: ApplyT
         new_identity = "a new version" if step.type.series_field else "another name or code"
         ways_out: tuple[str, ...] = (
             f"declare it under {new_identity}",
-            f"if it is there and you know its id: `synapse-apply import {step.address} ID`",
+            Text("if it is there and you know its id: ", Command("import", step.address, "ID")),
         )
     else:
         hint = advise_on_failure(failure, "plan again", "Settle what it says, then plan again.")
-        ways_out = (f"{hint[0].lower()}{hint[1:]}".rstrip("."),)
+        ways_out = (to_clause(hint),)
     position = step.desired.position if step.desired else None
     return Refusal(RULE, message, ways_out, position)
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from synapse_apply.applying.logs.following import FollowOptions, read_job, wait_unless_stopped
 from synapse_apply.applying.logs.new_lines import LogListing, LogTail, ShownLines
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import (
     NotFound,
     RateLimited,
@@ -271,7 +272,10 @@ class LogTailer:
     def _note_gap(self) -> None:
         if self._has_gap:
             self._listener.on_note(
-                "Some lines are missing above: the server listed them too late. "
-                f"`synapse-apply jobs logs {self._job_id}` prints all of them."
+                Text(
+                    "Some lines are missing above: the server listed them too late. ",
+                    Command("jobs logs", self._job_id),
+                    " prints all of them.",
+                )
             )
             self._has_gap = False

@@ -53,7 +53,6 @@ def command(
     A prerelease leads up to its version: `patch` makes 1.2.0 of 1.2.0-rc.1. With -t only the
     manifests of that target are looked at, otherwise those of all.
     """
-    from synapse_apply.cli.params.invocation_options import format_location_options
     from synapse_apply.cli.texts import bump
     from synapse_apply.operations.bump import BumpRequest, bump_version
 
@@ -65,13 +64,12 @@ def command(
         console.write_document(bump.build_bump_document(bump_result, is_written=not dry_run))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
-        location_options, color = format_location_options(invocation), console.is_output_colored
         console.write_output(
             bump.format_bump_result(
                 bump_result,
-                location_options,
+                invocation,
                 is_written=not dry_run,
-                color=color,
+                color=console.is_output_colored,
                 shows_hints=hints,
             )
         )

@@ -40,8 +40,8 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     Nothing is ever overwritten, and nothing is sent. With --from inside a project, only the
     plugin's manifests are added.
     """
-    from synapse_apply.cli.params.invocation_options import format_location_options
-    from synapse_apply.model.command import add_options_to_commands
+    from synapse_apply.cli.params.invocation_options import name_invocation
+    from synapse_apply.model.command import Command, Text
     from synapse_apply.operations import init
     from synapse_apply.workspace.configuration import format_path
     from synapse_apply.workspace.invocation import Invocation
@@ -56,9 +56,6 @@ def command(*, console: Console, chdir: Path | None, plugin: Path | None) -> int
     for path in project_scaffold.files:
         console.write_output(f"Wrote {format_path(path)}\n")
     if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
-        next_step = "`synapse-apply plan` shows what would be done on the embedded backend."
-        console.write_output(
-            f"\nNext: "
-            f"{add_options_to_commands(next_step, format_location_options(Invocation(folder)))}\n"
-        )
+        next_step = Text(Command("plan"), " shows what would be done on the embedded backend.")
+        console.write_output(f"\nNext: {name_invocation(next_step, Invocation(folder))}\n")
     return 0

@@ -45,13 +45,13 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
     errors = sum(finding.is_error for finding in validation.diagnostics)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
-        from synapse_apply.model.command import add_target_to_findings
+        from synapse_apply.model.command import name_target
         from synapse_apply.views.json.failure import failure_document
 
         console.write_document(
             failure_document(
                 "validate",
-                add_target_to_findings(validation.diagnostics, console.typed_target),
+                name_target(validation.diagnostics, console.typed_target),
                 code,
                 tool_version=__version__,
             )

@@ -8,6 +8,7 @@ import signal
 import sys
 
 from synapse_apply.cli.console import Console
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 
@@ -18,7 +19,9 @@ def require_approval(
     """InputError where nobody could be asked and the flag was not given; before anything else."""
     if is_approved or console.is_interactive:
         return
-    review = "Review with `synapse-apply plan`, then add" if verb == "apply" else "If meant, add"
+    review = Text("If meant, add")
+    if verb == "apply":
+        review = Text("Review with ", Command("plan"), ", then add")
     if console.as_events:
         summary = f"--json-lines needs {flag}"
         detail = "With --json-lines nothing but JSON is printed, and nothing is asked."
@@ -28,7 +31,7 @@ def require_approval(
     else:
         summary = "There is nobody to ask"
         detail = f"This is no terminal, and `{verb}` does nothing that nobody approved."
-    raise InputError(error_finding(summary, detail, f"{review} {flag}."))
+    raise InputError(error_finding(summary, detail, Text(review, f" {flag}.")))
 
 
 def ask_approval(console: Console, question: str, detail: str) -> bool:

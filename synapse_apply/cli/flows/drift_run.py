@@ -8,9 +8,9 @@ from dataclasses import replace
 from synapse_apply import Invocation
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.flows.command_target import open_command_target
-from synapse_apply.cli.params.invocation_options import format_location_options
+from synapse_apply.cli.params.invocation_options import list_location_options
 from synapse_apply.cli.reports import Reports
-from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.command import name_target
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.frozen import frozen
@@ -46,15 +46,14 @@ def show_drift(
     else:
         printed_drift = replace(
             drift_report,
-            diagnostics=add_target_to_findings(drift_report.diagnostics, console.typed_target),
+            diagnostics=name_target(drift_report.diagnostics, console.typed_target),
         )
-        location_options = format_location_options(invocation)
         console.write_output(
             render_drift(
                 printed_drift,
                 color=console.is_output_colored,
                 width=console.terminal_width,
-                options=location_options,
+                location=list_location_options(invocation),
             )
         )
     code = _choose_exit_code(drift_report, is_detailed=is_detailed)
@@ -77,14 +76,13 @@ def accept_live_values(
         console.write_document(drift_document(drift_report))
     else:
         hints = "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ
-        location_options = format_location_options(invocation)
         console.write_output(
             render_accepted_edits(
                 drift_report,
                 color=console.is_output_colored,
                 is_written=write,
                 show_hints=hints,
-                options=location_options,
+                location=list_location_options(invocation),
             )
         )
     return Exit.OK

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from synapse_apply.applying.logs.tailing import LogListener
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.texts.jobs import describe_job_failure, format_job_status
-from synapse_apply.model.command import add_target_to_commands
+from synapse_apply.model.command import Command, name_target
 from synapse_apply.model.errors import Exit
 from synapse_apply.model.job import Job, JobStatus
 from synapse_apply.model.remote.log_lines import LogLine
@@ -64,9 +64,7 @@ class JobFollower:
             )
 
     def show_note(self, text: str) -> None:
-        self.console.write_stderr(
-            f"{sanitize(add_target_to_commands(text, self.console.typed_target))}\n"
-        )
+        self.console.write_stderr(f"{sanitize(name_target(text, self.console.typed_target))}\n")
 
     def show_job_end(self, job: Job, timeout: float | None) -> int:
         """How the job ended, in words, and the exit code that says so."""
@@ -123,9 +121,8 @@ def _note_job_goes_on(console: Console, job_id: str) -> Iterator[None]:
 
 
 def _format_follow_hint(job_id: str, console: Console) -> str:
-    return add_target_to_commands(
-        f"`synapse-apply jobs logs {sanitize(job_id)} --follow` follows it", console.typed_target
-    )
+    command = Command("jobs logs", sanitize(job_id), "--follow", target=console.typed_target)
+    return f"{command} follows it"
 
 
 def _is_completed(job: Job) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Self
@@ -11,7 +10,8 @@ import click
 
 from synapse_apply import Invocation, OpenTarget
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.params.invocation_options import format_location_options
+from synapse_apply.cli.params.invocation_options import list_location_options
+from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Plan
@@ -61,8 +61,8 @@ class PlanDestination:
         signature_text = "" if save_result.is_signed else ", unsigned: there is no state key"
         message = f"\nSaved the plan to {self.out}{packages_text}{signature_text}.\n"
         if "SYNAPSE_APPLY_IN_AUTOMATION" not in console.environ:
-            arguments = [*_iter_repeat_options(invocation), shlex.quote(str(self.out))]
-            message += f"Apply it with `synapse-apply apply {' '.join(arguments)}`.\n"
+            command = Command("apply", *_iter_repeat_options(invocation), self.out)
+            message += f"Apply it with {command}.\n"
         size = sum(save_result.package_sizes.values())
         if size >= _LARGE:
             message += "\n" + render_diagnostics(
@@ -82,15 +82,15 @@ class PlanDestination:
 
 def _iter_repeat_options(invocation: Invocation) -> Iterator[str]:
     """The options without which apply would look at another target or other manifests."""
-    if location_options := format_location_options(invocation):
-        yield location_options
+    yield from list_location_options(invocation)
     option_values = {
+        "-t": invocation.target,
         "--project-from": f"git:{invocation.project_from}" if invocation.project_from else "",
         "--ref": invocation.as_of,
     }
     for option, value in option_values.items():
         if value:
-            yield f"{option} {shlex.quote(value)}"
+            yield from (option, value)
 
 
 def _format_packages_size(sizes: Collection[int]) -> str:

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from synapse_apply.model.command import name_target
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.invocation import Invocation
 
 
-def format_location_options(invocation: Invocation) -> str:
-    """-C, --project and -t as far as they were given, for a shell; "" where none was."""
-    return " ".join(_iter_location_options(invocation))
+def name_invocation(text: str, invocation: Invocation) -> str:
+    """A text whose commands are for the place and the target of this one."""
+    return name_target(text, invocation.target or "", list_location_options(invocation))
+
+
+def list_location_options(invocation: Invocation) -> list[str]:
+    """-C and --project as far as they were given, with their values, a word each."""
+    return [*_iter_location_options(invocation)]
 
 
 def _iter_location_options(invocation: Invocation) -> Iterator[str]:
     current_folder = Path.cwd()
     if invocation.directory != current_folder:
-        yield f"-C {shlex.quote(_format_relative_path(current_folder, invocation.directory))}"
+        yield from ("-C", _format_relative_path(current_folder, invocation.directory))
     if invocation.project is not None:
-        yield (
-            f"--project "
-            f"{shlex.quote(_format_relative_path(invocation.directory, invocation.project))}"
-        )
-    if invocation.target:
-        yield f"-t {shlex.quote(invocation.target)}"
+        yield "--project"
+        yield _format_relative_path(invocation.directory, invocation.project)
 
 
 def _format_relative_path(folder: Path, path: Path) -> str:

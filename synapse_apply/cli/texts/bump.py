@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any
 
+from synapse_apply.cli.params.invocation_options import name_invocation
 from synapse_apply.manifests.edit.rewriting import Rewrite
-from synapse_apply.model.command import add_options_to_commands
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.operations.bump import BumpResult
 from synapse_apply.packages.source.open_source import FOLDER, GIT
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.style import Style
+from synapse_apply.workspace.invocation import Invocation
 
 # A file may hold a whole document in one line, of which only the part that changed is of interest.
 _MAX_LINE_LENGTH, _CONTEXT_LENGTH = 100, 30
@@ -38,9 +40,14 @@ def build_bump_document(bump_result: BumpResult, *, is_written: bool) -> dict[st
 
 
 def format_bump_result(
-    bump_result: BumpResult, options: str, *, is_written: bool, color: bool, shows_hints: bool
+    bump_result: BumpResult,
+    invocation: Invocation,
+    *,
+    is_written: bool,
+    color: bool,
+    shows_hints: bool,
 ) -> str:
-    """The lines that changed, by file, and what comes next; its command has `options`, too."""
+    """The lines that changed, by file, and what comes next, for the place of `invocation`."""
     style = Style(color)
     lines = [f"{sanitize(bump_result.old_address)} -> {sanitize(bump_result.new_address)}"]
     for file in bump_result.rewrites:
@@ -48,7 +55,7 @@ def format_bump_result(
     if not is_written:
         lines += ["", "Nothing was written (--dry-run)."]
     elif shows_hints:
-        lines += ["", *_iter_next_steps(bump_result, options)]
+        lines += ["", *_iter_next_steps(bump_result, invocation)]
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
@@ -87,7 +94,7 @@ def _shorten_line(line: str, is_cut: bool = False) -> str:
     )
 
 
-def _iter_next_steps(bump_result: BumpResult, options: str) -> Iterator[str]:
+def _iter_next_steps(bump_result: BumpResult, invocation: Invocation) -> Iterator[str]:
     new_version = bump_result.new_version
     edited_fields = {edit.path[-1] for _, edit, _ in bump_result.edits}
     if bump_result.changelog and "changelog" not in edited_fields:
@@ -104,4 +111,4 @@ def _iter_next_steps(bump_result: BumpResult, options: str) -> Iterator[str]:
             )
         elif source.kind != FOLDER:
             yield f"The source is {sanitize(source)}: see that it holds the code of {new_version}."
-    yield add_options_to_commands("Next: `synapse-apply plan` shows the new release.", options)
+    yield name_invocation(Text("Next: ", Command("plan"), " shows the new release."), invocation)

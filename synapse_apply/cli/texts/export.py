@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from synapse_apply.cli.console import Console
-from synapse_apply.cli.params.invocation_options import format_location_options
+from synapse_apply.cli.params.invocation_options import name_invocation
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.manifests.export.export_files import ExportResult
 from synapse_apply.manifests.files.manifest_files import (
     is_folder_read_by_default,
     list_manifest_paths,
 )
-from synapse_apply.model.command import add_options_to_commands
+from synapse_apply.model.command import Command, Text
 from synapse_apply.operations.export import ExportReport
 from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.text.export import render_secret_variables, render_unexported
@@ -58,9 +57,8 @@ def format_next_steps(
     live_backend: LiveBackend, export_report: ExportReport, folder: Path, inventory: Path
 ) -> str:
     """What to do next, a line each; every command can be run as it stands."""
-    options = format_location_options(live_backend.invocation)
     return "\nNext:\n" + "".join(
-        f"  {add_options_to_commands(line, options)}\n"
+        f"  {name_invocation(line, live_backend.invocation)}\n"
         for line in (
             *_iter_manifest_steps(live_backend, folder),
             *_iter_state_steps(live_backend, export_report),
@@ -70,9 +68,8 @@ def format_next_steps(
 
 
 def _iter_import_steps(inventory: Path) -> Iterator[str]:
-    file = shlex.quote(format_path(inventory))
-    yield f"`synapse-apply import -f {file}` takes them into the state."
-    yield "`synapse-apply plan` says how they differ from the manifests."
+    yield Text(Command("import -f", format_path(inventory)), " takes them into the state.")
+    yield Text(Command("plan"), " says how they differ from the manifests.")
 
 
 def _iter_manifest_steps(live_backend: LiveBackend, folder: Path) -> Iterator[str]:
@@ -96,7 +93,7 @@ def _iter_state_steps(live_backend: LiveBackend, export_report: ExportReport) ->
     if export_report.has_state or target.is_embedded:
         return
     if target.state.lineage:
-        yield "`synapse-apply state restore FILE` brings back the state that is pinned; or,"
-        yield f"`synapse-apply state init --lineage {target.state.lineage}` makes an empty one."
+        yield Text(Command("state restore FILE"), " brings back the state that is pinned; or,")
+        yield Text(Command("state init --lineage", target.state.lineage), " makes an empty one.")
     else:
-        yield f"`synapse-apply state init` makes the state of target {target.name}."
+        yield Text(Command("state init"), f" makes the state of target {target.name}.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.model.command import add_target_to_commands
+from synapse_apply.model.command import Command
 from synapse_apply.model.resource import Package
 from synapse_apply.operations.package import PackageDifference, PackageQuery
 from synapse_apply.packages.content import EXECUTABLE_SUFFIX
@@ -138,9 +138,8 @@ def format_difference(
         )
     if is_same_release and hints:
         series = sanitize(difference.release.address.name.rpartition("@")[0])
-        text += "\nPublished bytes never change. " + add_target_to_commands(
-            f"Next: `synapse-apply bump {series} patch` makes this a new version.\n", typed_target
-        )
+        command = Command("bump", series, "patch", target=typed_target)
+        text += f"\nPublished bytes never change. Next: {command} makes this a new version.\n"
     return escape_ci_commands(text)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from synapse_apply.cli.console import Console
 from synapse_apply.model.address import Address
-from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.command import Command, Text, name_target
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, format_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -106,7 +106,7 @@ class ResourceSides:
             hint = (
                 f"Did you mean {close_names[0]}?"
                 if close_names
-                else "`synapse-apply plan --show-unchanged`."
+                else Text(Command("plan --show-unchanged"), ".")
             )
             raise InputError(
                 error_finding(
@@ -117,8 +117,8 @@ class ResourceSides:
         own_findings = [
             finding for finding in plan_result.plan.diagnostics if finding.address == text
         ]
-        read_problems = add_target_to_findings(
-            _iter_read_problems(resource, plan_result.resources), typed_target
+        read_problems = name_target(
+            tuple(_iter_read_problems(resource, plan_result.resources)), typed_target
         )
         accepted_changes = (
             change.accepted for change in plan_result.plan.changes if change.address == address

@@ -9,7 +9,7 @@ from typing import Any
 
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.reports import Reports
-from synapse_apply.model.command import add_target_to_findings
+from synapse_apply.model.command import Command, Text, name_target
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit, SynapseApplyError
 from synapse_apply.operations import saved_plan_packages
@@ -61,7 +61,7 @@ def show_saved_plan(
             )
     # The commands are for the target of the plan, whatever the default is.
     console.write_findings(
-        add_target_to_findings(findings, invocation.target or saved_plan.plan.base.target)
+        name_target(tuple(findings), invocation.target or saved_plan.plan.base.target)
     )
     if reports is None:
         return Exit.OK
@@ -141,8 +141,12 @@ def _iter_source_change_warnings(
     if errors:
         yield warning_finding(
             "What was planned is not here any more",
-            f"The manifests here, or packages that they name, have {pluralize(errors, 'error')}: "
-            "`synapse-apply validate` shows them.",
+            Text(
+                "The manifests here, or packages that they name, have "
+                f"{pluralize(errors, 'error')}: ",
+                Command("validate"),
+                " shows them.",
+            ),
             "Show and apply it where they are as they were, or plan again.",
         )
     elif declared_target.manifests.manifests_digest != saved_plan.plan.base.manifests_digest:

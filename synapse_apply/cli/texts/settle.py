@@ -8,7 +8,6 @@ from typing import Any
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.cli.console import Console
 from synapse_apply.cli.flows.countdown import build_wait_callback
-from synapse_apply.model.command import add_target_to_refusal
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit
 from synapse_apply.operations.wait_for_outcomes import wait_and_settle
@@ -95,12 +94,10 @@ def _list_ways_out(
         if resolved.intent.id in journal_files
         else ""
     )
-    return add_target_to_refusal(
-        build_outcome_unknown_refusal(
-            resolved.intent, resolved.seconds_until_resolvable, recovery_hint
-        ),
-        typed_target,
-    ).ways_out
+    refusal = build_outcome_unknown_refusal(
+        resolved.intent, resolved.seconds_until_resolvable, recovery_hint
+    )
+    return refusal.with_target(typed_target).ways_out
 
 
 def _build_call_document(resolved: ResolvedIntent, ways_out: Sequence[str]) -> dict[str, Any]:

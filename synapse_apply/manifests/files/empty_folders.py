@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.files.manifest_files import list_folders_without_manifests
 from synapse_apply.manifests.project.project import FILE_NAME, get_text_position
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.project import Project
 
 _NO_MANIFEST = "No manifest in a folder"
-_HOW_TO_BEGIN = (
-    "`synapse-apply init` writes a project file and `synapse-apply new KIND NAME` a manifest; a "
-    "manifest is a .yaml or .yml file with `apiVersion: synapse-apply/v1`"
+_HOW_TO_BEGIN = Text(
+    Command("init"),
+    " writes a project file and ",
+    Command("new KIND NAME"),
+    " a manifest; a manifest is a .yaml or .yml file with `apiVersion: synapse-apply/v1`",
 )
 
 
@@ -61,5 +64,5 @@ def _build_wrong_folder_finding(project: Project, paths: Sequence[str]) -> Diagn
     return error_finding(
         "There is nothing to validate",
         f"there is no {FILE_NAME} in {project.root} or above, and no manifest in {looked_at}",
-        f"go to the project's folder, or name it with -C FOLDER; {_HOW_TO_BEGIN}",
+        "go to the project's folder, or name it with -C FOLDER; " + _HOW_TO_BEGIN,
     )

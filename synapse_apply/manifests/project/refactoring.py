@@ -8,6 +8,7 @@ from typing import Any
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
     Diagnostic,
     Path,
@@ -175,8 +176,11 @@ def iter_moved_but_declared_at_ref(
             yield warning_finding(
                 "Removed and declared again",
                 f"the manifests of {ref} declare {removal.address}, so it counts as not removed",
-                "if it was forgotten already and the plan would make a second one: `synapse-apply "
-                f"import {removal.address} ID` records the one that is there",
+                Text(
+                    "if it was forgotten already and the plan would make a second one: ",
+                    Command("import", removal.address, "ID"),
+                    " records the one that is there",
+                ),
                 position=removal.position,
                 address=str(removal.address),
                 target=target,

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.command import join_texts
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import (
     Forbidden,
@@ -134,7 +135,7 @@ def _classify_answer(agent: Agent, answer: Mapping[str, Any], token: str) -> Che
 
 def _build_missing_token_finding(agent: Agent, missing: SecretUnavailable) -> Diagnostic:
     reason = "; ".join(finding.detail for finding in missing.diagnostics)
-    hint = "; ".join(finding.hint for finding in missing.diagnostics)
+    hint = join_texts("; ", (finding.hint for finding in missing.diagnostics))
     return error_finding("An agent's token is not there", f"Agent {agent.name}: {reason}.", hint)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from synapse_apply import __version__
 from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity, error_finding, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.operations.checks.target_checkup import TargetCheckup
@@ -81,7 +82,7 @@ def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
         finding = warning_finding(
             "No manifest declares anything",
             "Apply would forget whatever the state records.",
-            "Begin with `synapse-apply init`, or check `manifests:` in the project file.",
+            Text("Begin with ", Command("init"), ", or check `manifests:` in the project file."),
         )
         yield CheckResult.from_finding("manifests", finding)
 
@@ -94,7 +95,7 @@ def _iter_summary_results(target: str, findings: tuple[Diagnostic, ...]) -> Iter
         f"{'The first' if len(findings) > 1 else 'It is'}: {first.summary}{position_text}. "
         f"{first.detail}"
     )
-    hint = f"`synapse-apply validate -t {target}` shows every one."
+    hint = Text(Command("validate", target=target), " shows every one.")
     count = _format_count(errors, "error") if errors else _format_count(len(findings), "warning")
     finding = (error_finding if errors else warning_finding)(
         f"The manifests have {count}", text, hint

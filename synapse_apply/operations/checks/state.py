@@ -13,6 +13,7 @@ from synapse_apply.live.duplicates import build_duplicate_warning, listed_of, ow
 from synapse_apply.live.duplicates import iter_duplicates as find_twins
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
 from synapse_apply.model.checkup import CheckResult
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Path, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
 from synapse_apply.model.state import Record, State
@@ -130,7 +131,11 @@ def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
             f"The state names key {', '.join(unknown_key_ids)}; at hand is "
             f"{keys.current_key.key_id} from "
             f"{keys.current_key.origin}. Those secrets are not compared.",
-            "Restore that key, or digest anew what can be resolved: `synapse-apply state rekey`.",
+            Text(
+                "Restore that key, or digest anew what can be resolved: ",
+                Command("state rekey"),
+                ".",
+            ),
         )
         yield CheckResult.from_finding("key", finding)
     else:
@@ -158,10 +163,12 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
         for address, record in sorted(checkup.state.require_value().records.items())
         for path in _iter_accepted_paths(record)
     ]
-    undo_hint = "`synapse-apply state accept ADDRESS --undo` shows them in plans again"
+    undo_hint = Text(Command("state accept ADDRESS --undo"), " shows them in plans again")
     yield CheckResult.build_ok(
         "accepted",
-        f"{format_accepted_fields(field_names)} {undo_hint}" if field_names else "no difference",
+        Text(f"{format_accepted_fields(field_names)} ", undo_hint)
+        if field_names
+        else "no difference",
     )
 
 
@@ -200,7 +207,7 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
     finding = warning_finding(
         "The outcome of earlier calls is unknown",
         f"{calls}.",
-        "The next apply looks them up first; `synapse-apply plan` tells what it would do.",
+        Text("The next apply looks them up first; ", Command("plan"), " tells what it would do."),
     )
     yield CheckResult.from_finding("calls", finding)
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
+from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores import schema, state_messages
@@ -193,8 +194,7 @@ class LeaseLock:
         )
 
     def _format_unlock_command(self, lock_owner: LockOwner) -> str:
-        target_option = f" -t {self._runner.target}" if self._runner.target else ""
-        return f"synapse-apply unlock {lock_owner.lock_id}{target_option}"
+        return Command("unlock", lock_owner.lock_id, target=self._runner.target).format_line()
 
     def _build_new_owner(self, operation: str) -> LockOwner:
         runner = self._runner

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import psycopg
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import state_messages
@@ -93,7 +94,11 @@ def build_unknown_commit_error(location: str) -> StateError:
             "Whether the last write was recorded is not known",
             f"The connection to {location} broke while it was committed, and the server did not"
             " tell afterwards.",
-            "When the server runs again: `synapse-apply apply`. It looks up what was under way.",
+            Text(
+                "When the server runs again: ",
+                Command("apply"),
+                ". It looks up what was under way.",
+            ),
         )
     )
 

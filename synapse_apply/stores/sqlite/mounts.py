@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 
 MOUNTS_FILE = "/proc/self/mounts"
@@ -27,8 +28,12 @@ def build_network_warnings(path: Path, mounts_file: str = MOUNTS_FILE) -> tuple[
             "The state lies on a network file system",
             f"{path} is on {system_type}: locks there may not keep two machines apart, and what was"
             " written may be lost.",
-            "Keep the state on a local disk, or share it in a database: state: {url:"
-            " postgresql://...}; `synapse-apply state migrate --to URL` moves it.",
+            Text(
+                "Keep the state on a local disk, or share it in a database: state: {url: "
+                "postgresql://...}; ",
+                Command("state migrate --to URL"),
+                " moves it.",
+            ),
         ),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.command import Command
 from synapse_apply.model.frozen import frozen
 from synapse_apply.views.graph import GraphNode
 from synapse_apply.views.html.parts import escape_html
@@ -55,10 +56,10 @@ def render_graph_svg(
     if not needs:
         return ""
     if len(needs) > MAX_DRAWN_NODES:
-        target_option = f" -t {escape_html(target)}" if target else ""
+        command = Command("graph --plan", target=target)
         return (
             f"<p>{len(needs):,} resources are too many to draw here: "
-            f"<code>synapse-apply graph --plan{target_option}</code> writes them for "
+            f"<code>{escape_html(command.format_line())}</code> writes them for "
             "Mermaid.</p>"
         )
     planned_actions = {a: node_by_address[a].planned_action for a in needs if a in node_by_address}

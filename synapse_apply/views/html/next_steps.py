@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
 
+from synapse_apply.model.command import Command
 from synapse_apply.model.plan import Action, Cause, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.views.grammar import pluralize
@@ -18,8 +18,8 @@ def render_plan_steps(plan: Plan) -> tuple[str, ...]:
 
 
 def _iter_plan_steps(plan: Plan) -> Iterator[str]:
-    target = quote(plan.base.target)
-    plan_command = render_command(f"synapse-apply plan -t {target}")
+    target = plan.base.target
+    plan_command = render_command(Command("plan", target=target).format_line())
     if plan.has_errors:
         yield f'Mend <a href="#errors">the errors</a>, then plan again: {plan_command}'
         return
@@ -32,7 +32,9 @@ def _iter_plan_steps(plan: Plan) -> Iterator[str]:
     if plan.guards:
         yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
     if any(field.cause in {Cause.DRIFT, Cause.BOTH} for c in plan.changes for field in c.fields):
-        accept_command = render_command(f"synapse-apply drift --accept ADDRESS -t {target}")
+        accept_command = render_command(
+            Command("drift --accept ADDRESS", target=target).format_line()
+        )
         yield (
             "Apply would undo what was changed outside. To keep it, take the change into Git "
             f"first: {accept_command}"
@@ -41,8 +43,8 @@ def _iter_plan_steps(plan: Plan) -> Iterator[str]:
         yield "No backend was asked. Merge the change, or plan with the backend: " + plan_command
     elif plan.has_changes and not plan.guards and plan.is_applyable:
         adopts = any(c.action is Action.ADOPT and not c.is_refused for c in plan.changes)
-        line = f"synapse-apply apply{' --adopt' if adopts else ''} -t {target}"
-        yield f"Review the rows below, then apply: {render_command(line)}"
+        command = Command("apply --adopt" if adopts else "apply", target=target)
+        yield f"Review the rows below, then apply: {render_command(command.format_line())}"
 
 
 def render_report_steps(report: Report) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ def render_report_steps(report: Report) -> tuple[str, ...]:
 
 
 def _iter_report_steps(report: Report) -> Iterator[str]:
-    plan, target = report.plan, quote(report.plan.base.target)
+    plan, target = report.plan, report.plan.base.target
     recovery_files = sorted(
         {
             ended_result.recovery_file
@@ -60,7 +62,7 @@ def _iter_report_steps(report: Report) -> Iterator[str]:
         }
     )
     for file in recovery_files:
-        line = render_command(f"synapse-apply state recover FILE -t {target}")
+        line = render_command(Command("state recover FILE", target=target).format_line())
         yield f"Record what could not be recorded: {line}, where FILE is {render_code(file)}"
     if report.count_outcomes(Result.FAILED):
         yield 'Mend what <a href="#failed">failed</a>: each finding says why.'
@@ -71,5 +73,5 @@ def _iter_report_steps(report: Report) -> Iterator[str]:
     if report.count_outcomes(Result.UNKNOWN):
         yield "What is unknown is looked up by the next run before it does anything else."
     if plan.actionable_changes:
-        apply_command = render_command(f"synapse-apply apply -t {target}")
+        apply_command = render_command(Command("apply", target=target).format_line())
         yield f"Apply again for the rest; what is done is not done twice: {apply_command}"

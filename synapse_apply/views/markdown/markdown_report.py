@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
+from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.drift import Drift
 from synapse_apply.model.plan import Action, Change, Plan, PlanBase
@@ -96,7 +97,7 @@ def render_plan_markdown(
         ),
     ]
     heading = _format_plan_heading(plan, command)
-    see_command = f"synapse-apply plan -t {plan.base.target[:MAX_NAME_LENGTH]}"
+    see_command = Command("plan", target=plan.base.target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
         heading,
         sections,
@@ -180,7 +181,7 @@ def render_report_markdown(
         )
     ]
     heading_parts += [format_prose(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH)]
-    see_command = f"synapse-apply history show {report.plan.id} -t {base.target[:MAX_NAME_LENGTH]}"
+    see_command = Command("history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH])
     footer = _make_footer_builder(see_command, run_url, f"Plan {format_code_span(report.plan.id)}")
     return fit_sections_to_budget(
         "\n\n".join(part for part in heading_parts if part), sections, footer, budget
@@ -228,7 +229,7 @@ def render_drift_markdown(
         [format_prose(line)] if (line := format_accepted_line(drift.changes_with_accepted)) else []
     )
     heading_parts += [format_prose(format_target_line(drift.base, _PLAIN), 2 * MAX_NAME_LENGTH)]
-    see_command = f"synapse-apply drift -t {drift.base.target[:MAX_NAME_LENGTH]}"
+    see_command = Command("drift", target=drift.base.target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
         "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
     )
@@ -264,7 +265,7 @@ def render_findings_markdown(
             "Notes", [finding for finding in findings if finding.is_note]
         ),
     ]
-    see_command = f"synapse-apply {command}" + (f" -t {target[:MAX_NAME_LENGTH]}" if target else "")
+    see_command = Command(command, target=target[:MAX_NAME_LENGTH])
     return fit_sections_to_budget(
         "\n\n".join(heading_parts), sections, _make_footer_builder(see_command, run_url), budget
     )
@@ -359,7 +360,7 @@ def _format_bold(text: str) -> str:
     return f"**{format_prose(text)}**"
 
 
-def _make_footer_builder(see_command: str, run_url: str, *facts: str) -> Callable[[int], str]:
+def _make_footer_builder(see_command: Command, run_url: str, *facts: str) -> Callable[[int], str]:
     """A function that builds the last line for a number of hidden entries.
 
     It has the facts, a link to the run, and for hidden entries the command that shows all.
@@ -367,7 +368,8 @@ def _make_footer_builder(see_command: str, run_url: str, *facts: str) -> Callabl
     run = format_link("this run", run_url) if run_url else ""
 
     def format_footer(hidden_count: int) -> str:
-        source_texts = " or ".join(part for part in (run, format_code_span(see_command)) if part)
+        see_text = format_code_span(see_command.format_line())
+        source_texts = " or ".join(part for part in (run, see_text) if part)
         hidden_note = (
             f"**{hidden_count:,} not shown here:** {source_texts} has all of it."
             if hidden_count

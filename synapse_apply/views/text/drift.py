@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from synapse_apply.model.command import add_options_to_commands, add_target_to_commands
+from synapse_apply.model.command import (
+    Command,
+    Text,
+    name_target,
+)
 from synapse_apply.model.diagnostic import format_json_pointer
 from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift, Unmanaged
 from synapse_apply.model.plan import Cause, FieldChange
@@ -32,10 +36,13 @@ _DEFAULT_WIDTH = 110
 _INDENT = 6
 
 
-def render_drift(drift: Drift, *, color: bool, width: int | None = None, options: str = "") -> str:
+def render_drift(
+    drift: Drift, *, color: bool, width: int | None = None, location: Sequence[str] = ()
+) -> str:
     """The text of a drift check, ending with a newline.
 
-    `width` is the terminal's; `options` are added to the commands that the text names.
+    `width` is the terminal's; `location` are options that are added to the
+    commands that the text names.
     """
     style = Style(color)
     blocks = [
@@ -45,17 +52,17 @@ def render_drift(drift: Drift, *, color: bool, width: int | None = None, options
     parts = [format_target_line(drift.base, style)]
     parts += [_HEADER, *blocks] if blocks else []
     parts.append("\n".join([*_iter_unmanaged_lines(drift, style)]))
-    parts.append("\n".join([*_iter_total_lines(drift, style, options)]))
+    parts.append("\n".join([*_iter_total_lines(drift, style, location)]))
     parts += format_finding_blocks(drift.diagnostics, style)
     return escape_ci_commands("\n\n".join(part for part in parts if part) + "\n")
 
 
 def render_accepted_edits(
-    drift: Drift, *, color: bool, is_written: bool, show_hints: bool, options: str = ""
+    drift: Drift, *, color: bool, is_written: bool, show_hints: bool, location: Sequence[str] = ()
 ) -> str:
     """The edits by which drift was accepted, as text: file, field, old and new value.
 
-    `options` are added to the command that the text names.
+    `location` are options that are added to the commands that the text names.
     """
     if not drift.accepted_edits:
         return "Nothing to edit: the files say what is live already.\n"
@@ -74,10 +81,10 @@ def render_accepted_edits(
         absence_text = (
             "no drift for it, only what Git changes besides" if has_pending else "no change for it"
         )
-        next_step = (
-            f"`synapse-apply plan` shows {absence_text}; `synapse-apply apply` records that."
+        next_step = Text(
+            Command("plan"), f" shows {absence_text}; ", Command("apply"), " records that."
         )
-        lines += ["", f"Next: {add_options_to_commands(next_step, options)}"]
+        lines += ["", f"Next: {name_target(next_step, drift.typed_target, location)}"]
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
@@ -135,16 +142,14 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
     )
 
 
-def _iter_total_lines(drift: Drift, style: Style, options: str) -> Iterator[str]:
+def _iter_total_lines(drift: Drift, style: Style, location: Sequence[str]) -> Iterator[str]:
     yield style(
         format_drift_totals(drift), "done" if not (drift.objects or drift.has_errors) else "bold"
     )
     if drift.objects:
-        yield from (
-            add_options_to_commands(way_out, options) for way_out in iter_drift_ways_out(drift)
-        )
+        yield from iter_drift_ways_out(drift, location)
     if drift.pending_addresses:
-        yield add_options_to_commands(format_pending_line(drift), options)
+        yield format_pending_line(drift, location)
     if accepted_text := format_accepted_line(drift.changes_with_accepted):
         yield accepted_text
 
@@ -159,10 +164,10 @@ def format_drift_totals(drift: Drift) -> str:
     return f"Drift: {len(drift.changed_objects)} changed, {len(drift.missing_objects)} gone."
 
 
-def iter_drift_ways_out(drift: Drift) -> Iterator[str]:
+def iter_drift_ways_out(drift: Drift, location: Sequence[str] = ()) -> Iterator[str]:
     """Sentences on what can be done about the drift, with commands in backticks."""
     return (
-        add_target_to_commands(text, drift.typed_target)
+        name_target(text, drift.typed_target, location)
         for text in _iter_ways_out_without_target(drift)
     )
 
@@ -172,18 +177,21 @@ def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
         object_drift for object_drift in drift.objects if object_drift.blocked_reason
     ]
     if len(blocked_objects) == len(drift.objects):
-        yield "Apply cannot undo it: `synapse-apply plan --revert-drift` tells the ways out."
+        yield Text("Apply cannot undo it: ", Command("plan --revert-drift"), " tells the ways out.")
     elif not drift.is_drift_kept:
-        yield "`synapse-apply apply` makes it again what is declared."
+        yield Text(Command("apply"), " makes it again what is declared.")
     else:
-        yield "`synapse-apply apply` keeps it (on_drift: hold); with `--revert-drift` it undoes it."
+        yield Text(
+            Command("apply"), " keeps it (on_drift: hold); with `--revert-drift` it undoes it."
+        )
         if drift.missing_objects:
             yield "What is gone is made again in any case."
     if 0 < len(blocked_objects) < len(drift.objects):
         share_text = f"{len(blocked_objects)} of {len(drift.objects)}"
-        yield (
-            f"Apply cannot undo {share_text}: `synapse-apply plan --revert-drift` tells the "
-            f"ways out."
+        yield Text(
+            f"Apply cannot undo {share_text}: ",
+            Command("plan --revert-drift"),
+            " tells the ways out.",
         )
     writable_objects = [
         object_drift for object_drift in drift.changed_objects if object_drift.is_writable
@@ -194,9 +202,9 @@ def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
             if len(writable_objects) == len(drift.changed_objects)
             else f" (of {_join_addresses(writable_objects)})"
         )
-        yield (
-            f"`synapse-apply drift --accept ADDRESS` writes live values{scope_text} into the "
-            f"manifests."
+        yield Text(
+            Command("drift --accept ADDRESS"),
+            f" writes live values{scope_text} into the manifests.",
         )
 
 
@@ -205,12 +213,14 @@ def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
     return ", ".join(str(object_drift.address) for object_drift in objects[:max_listed]) + remainder
 
 
-def format_pending_line(drift: Drift) -> str:
+def format_pending_line(drift: Drift, location: Sequence[str] = ()) -> str:
     """The line that counts declared changes that were not applied yet, which are no drift."""
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
-    text = f"{pluralize(count, 'declared change')} {verb} to be applied: see `synapse-apply plan`."
-    return add_target_to_commands(text, drift.typed_target)
+    text = Text(
+        f"{pluralize(count, 'declared change')} {verb} to be applied: see ", Command("plan"), "."
+    )
+    return name_target(text, drift.typed_target, location)
 
 
 def _iter_unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from synapse_apply.model.command import Command
 from synapse_apply.model.diagnostic import Diagnostic, Severity
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.plan import Action
@@ -252,7 +253,7 @@ def _explain_early_end(report: Report) -> list[str]:
     ):
         lines.append(f"What could not be recorded is kept in {sanitize(file)}.")
         lines.append(
-            f"Once the state can be written, `synapse-apply state recover FILE -t {target}` "
+            f"Once the state can be written, {Command('state recover FILE', target=target)} "
             "records it."
         )
     if any(

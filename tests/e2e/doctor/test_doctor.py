@@ -275,7 +275,7 @@ def test_calls_that_only_a_file_knows(applied: Site) -> None:
     file.touch()
     found = applied.look()
     assert found.odd == ["calls"]
-    assert f"`synapse-apply state recover -t prod {file}`" in found.text("calls")
+    assert f"`synapse-apply state recover {file} -t prod`" in found.text("calls")
     file.rename(file.with_name(f"unrecorded-prod-eu-{PLAN}.jsonl"))
     assert applied.look().odd == []
 
@@ -299,7 +299,7 @@ def test_calls_kept_where_temporary_files_are(applied: Site, tmp_path: Path) -> 
     ).record_call(*ended)
     found = applied.look()
     assert found.odd == ["calls"]
-    assert f"`synapse-apply state recover -t prod {ours}`" in found.text("calls")
+    assert f"`synapse-apply state recover {ours} -t prod`" in found.text("calls")
     assert "state recover" in applied.run("plan", 0).stdout
 
     Path(ours).unlink()

@@ -37,7 +37,7 @@ def command(
     `validate` does the same for all packages of a project, and compares what they need.
     """
     from synapse_apply import __version__
-    from synapse_apply.model.command import add_target_to_findings
+    from synapse_apply.model.command import name_target
     from synapse_apply.operations import package
     from synapse_apply.views.json.failure import failure_document
     from synapse_apply.views.sanitize import escape_ci_commands, sanitize
@@ -48,7 +48,7 @@ def command(
     errors = any(finding.is_error for finding in findings)
     code = Exit.ERROR if errors else Exit.OK
     if console.as_json:
-        targeted_findings = add_target_to_findings(findings, console.typed_target)
+        targeted_findings = name_target(findings, console.typed_target)
         console.write_document(
             failure_document("package check", targeted_findings, code, tool_version=__version__)
         )

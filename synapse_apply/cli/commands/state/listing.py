@@ -84,7 +84,7 @@ def _format_settlement_hint(
     intent: Intent, journal_files: Mapping[str, JournalFile], typed_target: str
 ) -> str:
     """What will say how an open call ended."""
-    from synapse_apply.model.command import add_target_to_commands
+    from synapse_apply.model.command import Command, Text, join_texts, name_target
     from synapse_apply.operations.state import can_look_up_outcome
     from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
 
@@ -92,9 +92,10 @@ def _format_settlement_hint(
         return journal_files[intent.id].recovery_hint
     if can_look_up_outcome(intent):
         return "The next apply looks it up"
-    ways_text = "; ".join(build_outcome_unknown_refusal(intent).ways_out)
-    settle_command = f"`synapse-apply settle {intent.address}`"
-    return add_target_to_commands(
-        f"Not every backend can tell: {settle_command} asks this one. If it cannot: {ways_text}",
-        typed_target,
+    hint = Text(
+        "Not every backend can tell: ",
+        Command("settle", intent.address),
+        " asks this one. If it cannot: ",
+        join_texts("; ", build_outcome_unknown_refusal(intent).ways_out),
     )
+    return name_target(hint, typed_target)

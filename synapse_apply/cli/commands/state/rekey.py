@@ -32,6 +32,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
     anew where the key that signed them is at hand, as .synapse-apply/state/TARGET.key.previous
     for example.
     """
+    from synapse_apply.model.command import name_target
     from synapse_apply.operations.rekey import rekey_secrets
     from synapse_apply.workspace.target_session import open_context
 
@@ -48,7 +49,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
             }
         )
         return 0
-    for kept_reason in rekey_result.kept_reasons:
+    for kept_reason in name_target(rekey_result.kept_reasons, console.typed_target):
         console.write_stderr(f"Kept under its old key: {kept_reason}\n")
     noun = "secret" if rekey_result.rekeyed_count == 1 else "secrets"
     console.write_output(

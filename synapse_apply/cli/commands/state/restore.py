@@ -40,8 +40,8 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     """
     from synapse_apply.cli.commands.state.identity import build_current_identity
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.cli.params.invocation_options import format_location_options
-    from synapse_apply.model.command import add_options_to_commands
+    from synapse_apply.cli.params.invocation_options import name_invocation
+    from synapse_apply.model.command import Command, Text
     from synapse_apply.operations.restore import (
         build_replaced_warnings,
         prepare_restore,
@@ -71,8 +71,6 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
         )
     if kept_location:
         console.write_output(f"The state that was there is kept as {kept_location}.\n")
-    next_step = add_options_to_commands(
-        "Run `synapse-apply plan` next.", format_location_options(invocation)
-    )
+    next_step = name_invocation(Text("Run ", Command("plan"), " next."), invocation)
     console.write_output(f"Restored from {file}. {next_step}\n")
     return 0
