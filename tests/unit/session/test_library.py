@@ -1,0 +1,231 @@
+"""`open_target`: what is approved is what is done, whoever else works on the state."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from installed import ROOT, copied, variables
+
+from synapse_apply import ApplyObserver, Invocation, OpenTarget, Plan, open_state, open_target
+from synapse_apply.model.errors import (
+    InputError,
+    LockHeld,
+    NotApproved,
+    OptionConflict,
+    Stale,
+    StateError,
+)
+from synapse_apply.model.report import Result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project of two storages, a plugin and its release."""
+    return copied(ROOT / "examples" / "quickstart", tmp_path)
+
+
+@pytest.fixture
+def target(folder: Path) -> Iterator[OpenTarget]:
+    with opened(folder) as opened_target:
+        yield opened_target
+
+
+def opened(folder: Path, **options: float):
+    environ = variables(folder / "example.env")
+    return open_target("embedded", folder=folder, environ=environ, **options)
+
+
+class Recorder(ApplyObserver):
+    """Notes the plans and reports that it is told of."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+        self.replaced: list[Plan] = []
+        self.reports: list[object] = []
+
+    def show_plan(self, plan: Plan) -> None:
+        self.plans.append(plan)
+
+    def show_changed_plan(self, plan: Plan) -> None:
+        self.replaced.append(plan)
+
+    def show_report(self, report: object) -> None:
+        self.reports.append(report)
+
+
+def test_a_plan_is_applied_as_it_is(target: OpenTarget, capfd: pytest.CaptureFixture[str]) -> None:
+    """Once; then nothing is left to do, and nothing was printed."""
+    recorder = Recorder()
+    report = target.apply(target.plan(), observer=recorder)
+    assert report.exit_code == 0
+    assert len(report.outcomes) == 4
+    assert recorder.reports == [report]
+    assert not target.plan().has_changes
+    assert [run.plan_id for run in target.history()] == [report.plan.id]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_write_that_changes_nothing_of_the_plan_does_not_stop_it(
+    target: OpenTarget, folder: Path
+) -> None:
+    """It is made anew under the lock, and says the same."""
+    plan = target.plan(only=["storage/raw-data"])
+    with opened(folder) as other:
+        other.apply(auto_approve=True, only=["storage/results"])
+    report = target.apply(plan)
+    assert report.exit_code == 0
+    assert report.plan.id != plan.id
+    assert report.plan.changes == plan.changes
+
+
+def test_a_plan_that_is_not_true_any_more_is_not_applied(target: OpenTarget, folder: Path) -> None:
+    """Another run did a part of it; the error has the plan that it stops."""
+    plan = target.plan()
+    with opened(folder) as other:
+        other.apply(auto_approve=True, only=["storage/results"])
+    with pytest.raises(Stale) as caught:
+        target.apply(plan)
+    assert caught.value.plan is not None
+    assert caught.value.plan.changes == plan.changes
+    assert target.plan().summary.add == 3
+
+
+def test_who_can_be_asked_is_asked_again(target: OpenTarget, folder: Path) -> None:
+    """With the plan that is true now, and what is approved then is done."""
+    asked: list[int] = []
+
+    def confirm(plan: Plan) -> bool:
+        asked.append(plan.summary.add)
+        if len(asked) == 1:
+            with opened(folder) as other:
+                other.apply(auto_approve=True, only=["storage/results"])
+        return True
+
+    recorder = Recorder()
+    report = target.apply(confirm=confirm, observer=recorder)
+    assert asked == [4, 3]
+    assert len(report.outcomes) == 3
+    assert [plan.summary.add for plan in recorder.replaced] == [3]
+
+
+def test_a_given_plan_is_asked_for_again_too(target: OpenTarget, folder: Path) -> None:
+    """In place of Stale; a no to the new one ends it."""
+    plan = target.plan()
+    with opened(folder) as other:
+        other.apply(auto_approve=True, only=["storage/results"])
+    answers = [True, False]
+    with pytest.raises(NotApproved):
+        target.apply(plan, confirm=lambda _plan: answers.pop(0))
+    assert answers == []
+    assert target.plan().summary.add == 3
+
+
+def test_a_no_sends_nothing(target: OpenTarget) -> None:
+    with pytest.raises(NotApproved):
+        target.apply(confirm=lambda _plan: False)
+    assert target.plan().summary.add == 4
+
+
+def test_nothing_to_do_is_not_asked_for(target: OpenTarget) -> None:
+    target.apply(auto_approve=True)
+    assert target.apply(confirm=lambda _plan: False).exit_code == 0
+
+
+def test_somebody_has_to_approve(target: OpenTarget) -> None:
+    """No plan, nobody to ask, no auto_approve: nothing is even read."""
+    with pytest.raises(NotApproved):
+        target.apply()
+    assert target.plan().summary.add == 4
+
+
+def test_an_older_plan_of_the_same_target_is_applied_with_its_options(target: OpenTarget) -> None:
+    """It is not the last one that was made; it is made anew, as it was asked for."""
+    older = target.plan(only=["storage/results"])
+    target.plan()
+    report = target.apply(older)
+    assert [str(outcome.address) for outcome in report.outcomes] == ["storage/results"]
+
+
+def test_options_of_rows_do_not_go_with_a_plan(target: OpenTarget) -> None:
+    plan = target.plan()
+    with pytest.raises(OptionConflict):
+        target.apply(plan, prune=True)
+    assert target.apply(plan, only=[], override_guards=set()).exit_code == 0
+
+
+def test_a_plan_of_another_target_is_refused(target: OpenTarget, folder: Path) -> None:
+    with opened(folder) as other:
+        plan = other.plan()
+    with pytest.raises(InputError, match="not made here"):
+        target.apply(plan)
+    with pytest.raises(InputError, match="not made here"):
+        target.save_plan(plan, "next.plan")
+
+
+def test_a_state_that_another_run_holds(folder: Path) -> None:
+    """For as long as `lock_timeout` says, which is not at all here."""
+    with opened(folder, lock_timeout=0.0) as target:
+        plan = target.plan()
+        with (
+            open_state(Invocation(folder, target="embedded", environ={})) as session,
+            session.lock_state("another"),
+            pytest.raises(LockHeld) as caught,
+        ):
+            target.apply(plan)
+        assert caught.value.exit_code == 6
+        assert target.apply(plan).exit_code == 0
+
+
+def test_a_saved_plan_is_used_once(target: OpenTarget, folder: Path) -> None:
+    """By any target of the project that has its state."""
+    target.save_plan(target.plan(), "next.plan")
+    environ = variables(folder / "example.env")
+    with open_target(folder=folder, environ=environ) as other:
+        assert other.apply_saved("next.plan").exit_code == 0
+        with pytest.raises(Stale, match="applied already"):
+            other.apply_saved("next.plan")
+    assert not target.plan().has_changes
+
+
+def test_reviewed_plans_are_one_apply(target: OpenTarget) -> None:
+    """Rows that none of them has are refused."""
+    for kind in ("storage/raw-data", "storage/results"):
+        target.save_plan(target.plan(only=[kind]), f"{kind[8:]}.plan")
+    plans = target.read_reviewed_plans(["raw-data.plan", "results.plan"])
+    report = target.apply_saved(plans)
+    assert {str(outcome.address) for outcome in report.outcomes} == {
+        "storage/raw-data",
+        "storage/results",
+    }
+
+
+def test_an_observer_stops_an_apply(target: OpenTarget) -> None:
+    """Before the first call: all is skipped, and the report says by which signal."""
+
+    class Stopper(ApplyObserver):
+        def read_stop_signal(self) -> int:
+            return int(signal.SIGTERM)
+
+    report = target.apply(auto_approve=True, observer=Stopper())
+    assert report.exit_code == 143
+    assert {outcome.result for outcome in report.outcomes} == {Result.SKIPPED}
+    assert target.plan().summary.add == 4
+
+
+def test_drift_makes_no_state(target: OpenTarget, folder: Path) -> None:
+    """A look first, and an apply by the same object after it."""
+    with pytest.raises(StateError):
+        target.drift()
+    assert not (folder / ".synapse-apply" / "state").exists()
+    target.apply(auto_approve=True)
+    assert target.drift().objects == ()
+
+
+def test_a_closed_target_opens_again(target: OpenTarget) -> None:
+    plan = target.plan()
+    target.close()
+    target.close()
+    assert target.apply(plan).exit_code == 0
