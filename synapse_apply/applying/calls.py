@@ -79,13 +79,13 @@ def read_call_echo(
                     mismatch_warning,
                     *check_fields_taken(step, call.managed_fields, observed),
                 )
-    _check_identity(step, tools, call, observed, request_id)
+    _require_same_identity(step, tools, call, observed, request_id)
     return CallEcho(
         observed, request_id, warnings or check_fields_taken(step, call.managed_fields, observed)
     )
 
 
-def _check_identity(
+def _require_same_identity(
     step: Step, tools: ApplyTools, call: PendingCall, observed: Observed, request_id: str
 ) -> None:
     """RemoteError where an object is not the one that was sent, or has another address."""

@@ -36,12 +36,12 @@ def can_find_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
 def recheck_unknown(step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome) -> Outcome:
     """DONE when the object is there by now as it was sent, else the outcome as it was."""
     try:
-        return _find_created_outcome(step, tools, live, previous)
+        return _settle_if_created(step, tools, live, previous)
     except SynapseApplyError:  # of the state: the intent is still open there
         return previous
 
 
-def _find_created_outcome(
+def _settle_if_created(
     step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome
 ) -> Outcome:
     intent = _find_open_intent(step, tools)

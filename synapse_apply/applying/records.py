@@ -136,8 +136,8 @@ def build_record(
     previously_applied = same_object.applied if same_object else {}
     for path, value in previously_applied.items():
         # A dropped field stays ours until the answer shows it gone (design section 6).
-        if path not in applied and _is_still_managed(step, observed, path, value):
-            applied[path] = _find_sent_value(step, path, value)
+        if path not in applied and _is_dropped_field_still_ours(step, observed, path, value):
+            applied[path] = _choose_reset_or_applied_value(step, path, value)
     last_seen = dict(select_seen_fields(step, observed, {**sent, **applied}, tools.secrets))
     _restore_held_drift(step, previous, applied, last_seen)
     now = tools.clock.utc_now()
@@ -259,7 +259,7 @@ def build_rebased_record(step: Step, record: Record, tools: ApplyTools) -> Recor
         step, record, step.observed, tools.secrets, tools.clock.utc_now()
     )
     applied, last_seen = dict(agreed_record.applied), dict(agreed_record.seen)
-    for path in {change.path for change in step.change.fields} | _find_other_key_paths(
+    for path in {change.path for change in step.change.fields} | _find_paths_under_other_state_key(
         record, step.declared_fields
     ):
         _restore_recorded_value(applied, record.applied, path)
@@ -269,7 +269,7 @@ def build_rebased_record(step: Step, record: Record, tools: ApplyTools) -> Recor
     return replace(agreed_record, applied=applied, seen=last_seen, accepted=accepted)
 
 
-def _find_other_key_paths(record: Record, declared_fields: Fields) -> set[Path]:
+def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -> set[Path]:
     return {
         path
         for path, value in record.applied.items()
@@ -378,13 +378,13 @@ def _format_short_value(value: Any, max_length: int = 60) -> str:
     return text if len(text) <= max_length else text[: max_length - 3] + "..."
 
 
-def _find_sent_value(step: Step, path: Path, before: Any) -> Any:
+def _choose_reset_or_applied_value(step: Step, path: Path, before: Any) -> Any:
     """Where a reset was sent for a dropped field that is what we applied last."""
     rule = step.type.find_rule(path)
     return before if len(path) > 1 or rule.reset_value is ABSENT else rule.reset_value
 
 
-def _is_still_managed(step: Step, observed: Observed, path: Path, applied: Any) -> bool:
+def _is_dropped_field_still_ours(step: Step, observed: Observed, path: Path, applied: Any) -> bool:
     """Whether a dropped field is still live; of an empty map only the map itself was ours."""
     answered = get_at(observed.spec, path)
     only_held = applied == {} and isinstance(answered, Mapping) and answered != {}

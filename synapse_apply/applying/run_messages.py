@@ -35,7 +35,7 @@ def _build_run_diagnostic(
     )
 
 
-def _next_step_hint(step: Step) -> str:
+def _build_next_step_hint(step: Step) -> str:
     """The two ways on: what is published stays as it is."""
     proof, spec = step.type.verification_spec, step.desired.spec if step.desired else {}
     owner = spec.get(proof.owner_field) if proof is not None else None
@@ -58,7 +58,9 @@ def build_failed_run_diagnostic(step: Step, run_name: str, status: JobStatus) ->
     detail = (
         f"{run_name} {_STATUS_TEXTS.get(status, status.value)}. {_format_published_sentence(step)}"
     )
-    return _build_run_diagnostic(step, "The verification failed", detail, _next_step_hint(step))
+    return _build_run_diagnostic(
+        step, "The verification failed", detail, _build_next_step_hint(step)
+    )
 
 
 def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
@@ -109,9 +111,9 @@ def build_refused_run_diagnostic(
     step: Step, failure: RemoteError, body: Mapping[str, Any]
 ) -> Diagnostic:
     """The server did not start the run, for which `body` was sent."""
-    detail = f"The run of {step.address} was not started: {_format_answer(failure)}."
+    detail = f"The run of {step.address} was not started: {_format_failure_answer(failure)}."
     if isinstance(failure, Invalid):
-        summary, hint = "The verification was refused", _next_step_hint(step)
+        summary, hint = "The verification was refused", _build_next_step_hint(step)
         if lacking := list_inputs_refused_as_missing(failure, body):
             names = " and ".join(f"an {name}" for name in lacking)
             fields = " and ".join(f"`{name}:`" for name in lacking)
@@ -126,7 +128,7 @@ def build_refused_run_diagnostic(
     )
 
 
-def _format_answer(failure: RemoteError) -> str:
+def _format_failure_answer(failure: RemoteError) -> str:
     """The status and the server's words: a run carries no secret that they could quote."""
     if not failure.status_code:
         return str(failure).removesuffix(".")
@@ -148,7 +150,8 @@ def build_unknown_run_diagnostic(
         if candidates.possible_jobs
         else ""
     )
-    detail = f"The run of {step.address} was sent, and no job came back: {_format_answer(failure)}."
+    answer = _format_failure_answer(failure)
+    detail = f"The run of {step.address} was sent, and no job came back: {answer}."
     return error_finding(
         "The outcome of a run is unknown",
         f"{detail} It may have been started all the same.{possible_text}",
@@ -170,10 +173,11 @@ def build_unrecorded_run_diagnostic(step: Step, job: str) -> Diagnostic:
 
 def build_recovered_run_diagnostic(step: Step, failure: RemoteError, job: str) -> Diagnostic:
     """The answer was lost, and the job was found."""
+    answer = _format_failure_answer(failure)
     return warning_finding(
         "An answer was lost and looked up",
-        f"The run of {step.address} was sent, and no job came back: {_format_answer(failure)}. Job "
-        f"{job} has its mark, so it was started, once.",
+        f"The run of {step.address} was sent, and no job came back: {answer}. "
+        f"Job {job} has its mark, so it was started, once.",
         address=str(step.address),
         request_id=failure.request_id,
     )

@@ -117,7 +117,7 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
         return _execute_delete(step, tools)
     if action is Action.FORGET:
         tools.store.remove_records(step.address)
-        _write_audit_entry(step, tools)
+        _append_state_audit_entry(step, tools)
         return build_outcome(step, Result.DONE)
     record = step.record
     if action is Action.ADOPT:
@@ -125,7 +125,7 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
             raise ValueError(f"{step.address} is to be adopted but was not seen")
         record = build_adopted_record(step, step.observed, tools)
         tools.store.write_records(record)
-        _write_audit_entry(step, tools)
+        _append_state_audit_entry(step, tools)
     if step.changed_fields:
         changed_fields_only = replace(step.change, fields=step.changed_fields)
         return _execute_update(
@@ -136,7 +136,7 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     return build_outcome(step, Result.DONE, remote_id=record.remote_id if record else "")
 
 
-def _write_audit_entry(step: Step, tools: ApplyTools) -> None:
+def _append_state_audit_entry(step: Step, tools: ApplyTools) -> None:
     """What no call tells of stands in the audit, too."""
     remote_id = step.observed.remote_id if step.observed is not None else ""
     if not remote_id and step.record is not None:
@@ -247,7 +247,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
         )
         if failure.effect is Effect.NONE:
             return record_failed_call(step, tools, pending_call, failure, reason)
-        if not _is_gone(step, tools, record.remote_id):
+        if not _is_certainly_gone(step, tools, record.remote_id):
             return build_unknown_outcome(step, failure, reason)
     closed = replace(intent, state=IntentState.DONE)
     entry = build_audit_entry(tools, intent, "done", tools.last_request_id())
@@ -256,7 +256,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
     )
 
 
-def _is_gone(step: Step, tools: ApplyTools, remote_id: str) -> bool:
+def _is_certainly_gone(step: Step, tools: ApplyTools, remote_id: str) -> bool:
     try:
         return lookup.find_by_id(step, tools, remote_id) is None
     except RemoteError:

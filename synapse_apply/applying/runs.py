@@ -82,7 +82,7 @@ def find_run_candidates(
         )
 
     for raw in proof.list_jobs(api, intent.remote_id, _parse_time(intent.sent_at) - _ZONES):
-        job = _parse_job(raw)
+        job = _parse_listed_job(raw)
         if "context" not in raw and is_candidate(job):
             job = read_job(api, job.id)  # an item of a list may be short
         if job.context.get(RUN_MARK_KEY) == intent.id:
@@ -92,7 +92,7 @@ def find_run_candidates(
     return RunCandidates(None, tuple(possible_jobs))
 
 
-def _parse_job(raw: Mapping[str, Any]) -> Job:
+def _parse_listed_job(raw: Mapping[str, Any]) -> Job:
     try:
         return parse_job(raw)
     except ValueError:

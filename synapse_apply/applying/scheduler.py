@@ -97,7 +97,7 @@ class Scheduler:
         """
         for address in sorted(self._running):
             if address in self._tools.started_addresses:
-                self._record_interrupted(self._tasks[address])
+                self._record_interrupted_as_unknown(self._tasks[address])
         for step in self._tasks.values():
             self._skip_unfinished(step, self._stop_reason() or "the run was stopped")
 
@@ -296,7 +296,7 @@ class Scheduler:
             skipped = Outcome(address, step.change.action, Result.SKIPPED, diagnostics=diagnostics)
             self._final_outcomes[address] = skipped if is_only_outcome else None
 
-    def _record_interrupted(self, step: Step) -> None:
+    def _record_interrupted_as_unknown(self, step: Step) -> None:
         """The run ends before this one's answer; its intent is on disk for the next run."""
         address, diagnostics = step.address, (messages.build_interrupted_diagnostic(step),)
         if self._needs_write(step):

@@ -117,7 +117,7 @@ class IntentResolver:
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
         if binding.lookup_proof(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
-        return self._check_too_early(intent, record) or _resolve_absent(intent, record)
+        return self._keep_open_if_too_early(intent, record) or _close_as_absent(intent, record)
 
     def _find_matches(self, intent: Intent, binding: ApiBinding) -> list[Observed]:
         """Every live object with the natural key of a create, from one list for all creates."""
@@ -142,7 +142,7 @@ class IntentResolver:
         )
         if candidates.job is not None:
             return ResolvedIntent(*close_started_run(intent, record, candidates.job.id, self.now))
-        if early := self._check_too_early(intent, record):
+        if early := self._keep_open_if_too_early(intent, record):
             return early
         if candidates.possible_jobs:
             reason = (
@@ -150,7 +150,7 @@ class IntentResolver:
                 f"show which run made a job"
             )
             return ResolvedIntent(intent, record, reason)
-        return _resolve_absent(replace(intent, remote_id=""), record)
+        return _close_as_absent(replace(intent, remote_id=""), record)
 
     def _resolve_by_id(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
@@ -214,7 +214,9 @@ class IntentResolver:
             replace(intent, state=IntentState.DONE, remote_id=live.remote_id), record_after
         )
 
-    def _check_too_early(self, intent: Intent, record: Record | None) -> ResolvedIntent | None:
+    def _keep_open_if_too_early(
+        self, intent: Intent, record: Record | None
+    ) -> ResolvedIntent | None:
         """None once absence may be believed.
 
         On the machine that sent it, by what it counted since: a wall clock that was set forward
@@ -231,7 +233,7 @@ class IntentResolver:
         return ResolvedIntent(intent, record, reason, seconds_until_resolvable=remaining)
 
 
-def _resolve_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
+def _close_as_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
     return ResolvedIntent(replace(intent, state=IntentState.ABSENT), record)
 
 

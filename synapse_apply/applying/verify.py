@@ -100,7 +100,7 @@ class _VerificationRun:
     def run_to_verdict(self) -> VerificationResult:
         """Start it where no job is known, then follow."""
         if self.verification.job:
-            return self._follow_job(self.verification.job, fresh=False)
+            return self._follow_and_record_job(self.verification.job, fresh=False)
         owner, runs_as = self.owner, self.step.binding.resolve_run_owner
         if runs_as is not None:
             try:
@@ -121,7 +121,7 @@ class _VerificationRun:
         except RemoteError as failure:
             if failure.effect is Effect.NONE:
                 return self._record_refused_run(intent, failure)
-            return self._find_lost_run(intent, failure)
+            return self._search_lost_run(intent, failure)
         request_id = self.tools.last_request_id()
         try:
             job = parse_job(answer).id
@@ -153,7 +153,7 @@ class _VerificationRun:
         request_id = failure.request_id or ""
         reason, write_failure = (
             words.build_refused_run_diagnostic(self.step, failure, self.verification.body),
-            self._settle_run(closed, record, request_id),
+            self._close_run_intent(closed, record, request_id),
         )
         if write_failure:
             return self._build_unrecorded_result(
@@ -169,13 +169,13 @@ class _VerificationRun:
     ) -> VerificationResult:
         """The answer names no job: it is the direct result of a run, or a ticket for it."""
         with suppress(RemoteError):  # then the ticket is all that is known of it
-            answer = self._redeem(owner, answer)
+            answer = self._poll_deferred_result(owner, answer)
         status = derive_status_from_run_result(answer)
         has_failed = status is not JobStatus.COMPLETED
         verdict = RunStatus.FAILED if has_failed else RunStatus.PASSED
         diagnostics = (words.build_bad_answer_diagnostic(self.step, status),) if has_failed else ()
         closed = replace(intent, state=IntentState.DONE, remote_id="")
-        if write_failure := self._settle_run(
+        if write_failure := self._close_run_intent(
             closed, self._build_verified_record(verdict), request_id
         ):
             return self._build_unrecorded_result(
@@ -186,11 +186,14 @@ class _VerificationRun:
             verdict, *diagnostics, request_id=request_id, tolerated=tolerated
         )
 
-    def _redeem(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _poll_deferred_result(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result that a ticket is for; any other answer as it is."""
         api, body = self.tools.api, self.verification.body
         return follow_ticket(
-            lambda question: self.proof.send_run(api, owner, question), body, answer, self._pace()
+            lambda question: self.proof.send_run(api, owner, question),
+            body,
+            answer,
+            self._build_follow_options(),
         )
 
     # The job is recorded before it is followed. A lost one is searched for by its mark, and a job
@@ -200,15 +203,15 @@ class _VerificationRun:
     ) -> VerificationResult:
         """Record at once which job it is, then follow it."""
         closed, record = close_started_run(intent, self.record, job, self.tools.clock.utc_now())
-        if write_failure := self._settle_run(closed, record, request_id):
+        if write_failure := self._close_run_intent(closed, record, request_id):
             return self._build_unrecorded_result(
                 RunStatus.UNKNOWN, write_failure, job=job, request_id=request_id
             )
-        verified = self._follow_job(job, fresh=True)
+        verified = self._follow_and_record_job(job, fresh=True)
         all_diagnostics = (*diagnostics, *verified.diagnostics)
         return replace(verified, request_id=request_id, diagnostics=all_diagnostics)
 
-    def _find_lost_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
+    def _search_lost_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
         """Nobody saw the answer. A job with our mark is proof; that there is none is not, yet."""
         pauses_left = iter_recheck_pauses(self.tools, self.should_stop)
         while True:
@@ -227,7 +230,7 @@ class _VerificationRun:
             RunStatus.UNKNOWN, diagnostic, request_id=failure.request_id or ""
         )
 
-    def _follow_job(self, job_id: str, *, fresh: bool) -> VerificationResult:
+    def _follow_and_record_job(self, job_id: str, *, fresh: bool) -> VerificationResult:
         """Look at a job until it ends; `fresh` when this run started it."""
         tools, address = self.tools, self.step.address
         tools.on_job_followed(address, job_id)
@@ -238,7 +241,7 @@ class _VerificationRun:
             tools.progress.report_job(address, job)
 
         try:
-            job = follow_job(tools.api, job_id, self._pace(), on_job)
+            job = follow_job(tools.api, job_id, self._build_follow_options(), on_job)
         except RemoteError as failure:
             if isinstance(failure, NotFound) and (jobs_read or not fresh):
                 return self._record_ended_run(
@@ -261,7 +264,7 @@ class _VerificationRun:
         diagnostic = words.build_timed_out_diagnostic(self.step, job, self.verification.timeout)
         return self._record_ended_run(RunStatus.TIMED_OUT, job_id, diagnostic)
 
-    def _pace(self) -> FollowOptions:
+    def _build_follow_options(self) -> FollowOptions:
         tools, due = self.tools, self.verification
         clock = tools.clock.monotonic_seconds
         return FollowOptions(
@@ -323,7 +326,7 @@ class _VerificationRun:
             **extra_fields,
         )
 
-    def _settle_run(
+    def _close_run_intent(
         self, intent: Intent, record: Record | None, request_id: str
     ) -> _StateWriteFailure | None:
         """Tell the state how the call ended; gives why it could not be told, None when it was."""

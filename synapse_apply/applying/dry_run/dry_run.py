@@ -128,7 +128,7 @@ def dry_run_steps(
         reason = _find_untriable_reason(call, tools, live)
         result.add_untried([call], reason) if reason else waiting.append(call)
     try:
-        is_known = _has_server_dry_runs(waiting, tools)
+        is_known = _probe_server_for_dry_runs(waiting, tools)
     except Unconfirmed as failure:
         result.findings.append(_build_no_dry_run_warning(failure))
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
@@ -172,7 +172,7 @@ def _dry_run_remaining(
             result.add_step_result(dry_run_call(call))
 
 
-def _has_server_dry_runs(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
+def _probe_server_for_dry_runs(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
     """Whether the server shows that it knows dry runs; Unconfirmed when it shows the opposite."""
     for harmless_call in dict.fromkeys(call.step.binding.send_dry_run_probe for call in waiting):
         try:

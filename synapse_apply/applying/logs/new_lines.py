@@ -32,7 +32,7 @@ class ShownLines:
         self._tail: deque[_LineKey] = deque(maxlen=TAIL_LENGTH)
 
     def add_line(self, line: LogLine) -> None:
-        key = _line_key(line)
+        key = _build_line_key(line)
         if self.count < HEAD_LENGTH:
             self._head.append(key)
         self._tail.append(key)
@@ -40,14 +40,14 @@ class ShownLines:
 
     def can_be_line(self, number: int, line: LogLine) -> bool:
         """Whether line `number` (0 is the first) may be this one; True for one that is not kept."""
-        key, first_kept = _line_key(line), self.count - len(self._tail)
+        key, first_kept = _build_line_key(line), self.count - len(self._tail)
         if first_kept <= number < self.count:
             return _is_same_line(self._tail[number - first_kept], key)
         return number >= len(self._head) or _is_same_line(self._head[number], key)
 
     def possible_positions(self, line: LogLine) -> tuple[int, ...]:
         """Where this line may stand: the numbers of those like it, and the next one to come."""
-        key, first_kept = _line_key(line), self.count - len(self._tail)
+        key, first_kept = _build_line_key(line), self.count - len(self._tail)
         head = (0,) if first_kept > 0 and _is_same_line(self._head[0], key) else ()
         tail = (
             first_kept + offset
@@ -140,7 +140,7 @@ class LogTail:
         self.is_in_doubt, self.was_list_read = False, True
 
 
-def _line_key(line: LogLine) -> _LineKey:
+def _build_line_key(line: LogLine) -> _LineKey:
     rest = line.message_without_time
     return (
         hash(line.message),

@@ -97,7 +97,7 @@ class LogTailer:
         while not job.status.has_ended and not self._should_end():
             if self._uses_tail:
                 self._listen_once()
-            elif self._try_with_backoff(self._read_list):
+            elif self._try_with_backoff(self._show_new_lines_of_list):
                 self._wait_limited(self._options.interval)
             if not self._job.status.has_ended:
                 self._try_with_backoff(self._read_job_status)
@@ -119,7 +119,7 @@ class LogTailer:
             self._show_line(line)
 
     def _read_until_complete(self) -> None:
-        while not self._try_with_backoff(self._read_list):
+        while not self._try_with_backoff(self._show_new_lines_of_list):
             pass
         self._note_gap()
 
@@ -133,7 +133,7 @@ class LogTailer:
         """One connection of the tail, until it ends or breaks."""
         self._lines_heard, reason = 0, "it ends at once"
         try:
-            if self._read_tail():
+            if self._read_tail_until_done_or_broken():
                 return
         except Unauthorized:
             raise
@@ -159,7 +159,7 @@ class LogTailer:
                 f"{self._options.interval:g} s instead."
             )
 
-    def _read_tail(self) -> bool:
+    def _read_tail_until_done_or_broken(self) -> bool:
         """Whether there is nothing more to listen to: the log is complete, or nobody wants it."""
         tail: LogTail | None = None
         frames = self._api.tail_job_console_logs(
@@ -170,7 +170,7 @@ class LogTailer:
                 kind = str(frame.get("type"))
                 if tail is None:
                     # Whatever was written before this frame is in the list by now.
-                    self._read_list()
+                    self._show_new_lines_of_list()
                     tail = LogTail(self._shown_lines, has_list=self._has_list)
                 if kind == "log":
                     for line in iter_tail_frame_lines(frame):
@@ -184,7 +184,7 @@ class LogTailer:
                     self._note_stream_error(frame)
                     return False
                 if tail.is_in_doubt and (not tail.was_list_read or self._may_read_list()):
-                    self._read_list()
+                    self._show_new_lines_of_list()
                     tail.resolve_doubt()
                 if self._should_end() or self._has_job_ended(kind):
                     return True
@@ -213,7 +213,7 @@ class LogTailer:
             self._listener.on_note(text)
         self._last_note = text
 
-    def _read_list(self) -> None:
+    def _show_new_lines_of_list(self) -> None:
         """The whole log as the server lists it now; only what is new is shown."""
         if not self._has_list:
             return

@@ -113,7 +113,7 @@ def _send_create(
             refused_names = list_refused_preferred_fields(answer, preferred)
         if not isinstance(answer, RemoteError) or not refused_names:
             break
-        parts = [_prepare_next_attempt(part, tools, answer) for part in parts]
+        parts = [_close_attempt_and_prepare_next(part, tools, answer) for part in parts]
         preferred = {name: value for name, value in preferred.items() if name not in refused_names}
         plain_names |= refused_names
     if isinstance(answer, RemoteError):
@@ -152,7 +152,7 @@ def _attempt_create(
         raise
 
 
-def _prepare_next_attempt(
+def _close_attempt_and_prepare_next(
     part: _CreatePart, tools: ApplyTools, failure: RemoteError
 ) -> _CreatePart:
     """The part for another attempt, once the state knows that this one did nothing."""
