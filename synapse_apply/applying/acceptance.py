@@ -1,4 +1,4 @@
-"""For how long an accepted difference holds, and what undoing it puts back."""
+"""How long an accepted difference stays valid, and which values undoing it restores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synapse_apply.model.values import Fields
 def find_still_accepted(
     before: Record | None, applied: Fields, last_seen: Fields
 ) -> Acceptance | None:
-    """What was accepted of a record, without the fields that have moved on either side since."""
+    """A record's acceptance, without fields whose applied or seen value has changed since."""
     if before is None or before.accepted is None:
         return None
     accepted = before.accepted
@@ -28,7 +28,7 @@ def find_still_accepted(
 
 
 def build_acceptance(paths: Iterable[Path], applied: Fields, last_seen: Fields) -> Acceptance:
-    """These paths as accepted, with what stands there in the fields of before."""
+    """An acceptance of these paths, with their values in the record's earlier fields."""
     paths = tuple(sorted(paths, key=lambda path: [str(part) for part in path]))
     fields_before = (
         {
@@ -42,7 +42,7 @@ def build_acceptance(paths: Iterable[Path], applied: Fields, last_seen: Fields) 
 
 
 def revert_acceptance(record: Record) -> Record:
-    """The record with the fields that were accepted as they stood in it before."""
+    """The record with the values that it had before its differences were accepted."""
     if record.accepted is None:
         return record
     applied, last_seen = dict(record.applied), dict(record.seen)

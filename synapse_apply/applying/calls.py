@@ -1,4 +1,4 @@
-"""A mutating call from its announcement to the record of it: what every verb has in common."""
+"""How a mutating call is announced, its answer checked, and its outcome recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from synapse_apply.model.values import ABSENT, get_at
 
 @frozen
 class PendingCall:
-    """A call ready to be made: what goes out, and what of it becomes ours."""
+    """A call that is about to be sent: its body, the fields that become ours, and its intent."""
 
     body: Mapping[str, Any]
     managed_fields: Mapping[Path, Any]
@@ -32,7 +32,7 @@ class PendingCall:
 
 @frozen
 class CallEcho:
-    """What a call that was acknowledged left behind, as far as the server shows it."""
+    """The object that a successful call left, as the server shows it, and warnings about it."""
 
     observed: Observed
     request_id: str
@@ -42,12 +42,12 @@ class CallEcho:
 def read_call_echo(
     step: Step, tools: ApplyTools, call: PendingCall, observed: Observed
 ) -> CallEcho:
-    """The call was acknowledged; where the answer is not the whole object, read it back.
+    """The object that a successful call left, from its answer or, if that is short, from a read.
 
-    RemoteError of unknown effect where what is answered is not the object of the call.
+    Raises RemoteError of unknown effect where the answer is another object than that of the call.
     """
     warnings: tuple[Diagnostic, ...] = ()
-    request_id = tools.last_request_id()  # of the write: a read-back has one of its own
+    request_id = tools.last_request_id()  # taken now: reading back has a request id of its own
     differing_names = ", ".join(
         recognition.iter_mismatched_fields(step, call.intent, call.managed_fields, observed)
     )
@@ -66,9 +66,9 @@ def read_call_echo(
                     f"{failure}"
                 )
                 raise RemoteError(message, request_id=request_id, effect=Effect.UNKNOWN) from None
-            # The write is certain, only its echo is not: record what is known.
+            # The write is certain, and only the read failed: what is known is recorded.
             warnings = (messages.build_no_read_back_diagnostic(step, failure),)
-            # A short answer tells of no field.
+            # A short answer says nothing of a field that it lacks.
             observed = replace(observed, missing_fields=frozenset())
         else:
             if differing_names:
@@ -88,7 +88,7 @@ def read_call_echo(
 def _require_same_identity(
     step: Step, tools: ApplyTools, call: PendingCall, observed: Observed, request_id: str
 ) -> None:
-    """RemoteError where an object is not the one that was sent, or has another address."""
+    """Raise RemoteError where the answered object is not the call's or is another address's."""
     intent, message = call.intent, ""
     if differing_names := ", ".join(
         recognition.iter_mismatched_fields(step, intent, call.managed_fields, observed)
@@ -105,12 +105,12 @@ def _require_same_identity(
 
 
 def find_other_owner(step: Step, tools: ApplyTools, observed: Observed) -> Address | None:
-    """The other address that has this object; None where it is this task's, which it is then."""
+    """The other address that has this object; else claims it for the step's address: None."""
     return tools.claimed_ids.claim_or_find_owner(tools.store, observed, step.address)
 
 
 def record_call_echo(step: Step, tools: ApplyTools, call: PendingCall, echo: CallEcho) -> Outcome:
-    """The call is done, and recorded with what it left behind."""
+    """Record a successful call with the object that it left."""
     return record_done_call(step, tools, call, echo.observed, echo.request_id, echo.warnings)
 
 
@@ -133,7 +133,7 @@ def record_done_call(
 def record_failed_call(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
-    """The call was certainly not acted on: the intent closes and the record stays."""
+    """Close the intent of a call that certainly had no effect; the record stays as it is."""
     closed = replace(call.intent, state=IntentState.FAILED)
     entry = build_audit_entry(tools, closed, "failed", failure.request_id)
     outcome = build_outcome(step, Result.FAILED, (cause,), request_id=failure.request_id)
@@ -146,7 +146,8 @@ def record_failed_call(
 def settle_call(
     tools: ApplyTools, intent: Intent, record: Record | None, entry: AuditEntry, outcome: Outcome
 ) -> Outcome:
-    """The outcome, once the state has it; a call that was done and is not recorded is unknown."""
+    """Record a call's outcome, and return it; UNKNOWN where a done call could not be recorded."""
+    # The answer is there: recording it waits for the disk, and must not keep others from calling.
     tools.slot.release_slot()
     try:
         tools.store.close_intent(intent, record, entry)
@@ -168,7 +169,7 @@ def settle_call(
 
 
 def build_unknown_outcome(step: Step, failure: RemoteError, cause: Diagnostic) -> Outcome:
-    """Nobody saw whether the call was done: its intent stays open for the next run."""
+    """The outcome of a call of unknown effect; its intent stays open for the next run."""
     return build_outcome(
         step,
         Result.UNKNOWN,

@@ -1,4 +1,4 @@
-"""Which address each remote id belongs to: one object is never recorded under two."""
+"""Which address a remote id belongs to, so that no object is recorded under two."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synapse_apply.model.observed import Observed
 from synapse_apply.model.ports import StateStore
 from synapse_apply.model.state import Record
 
-# Kind, API version and id: ids of two versions are not one space.
+# Kind, API version and id: each API version numbers its objects on its own.
 _ObjectKey = tuple[str, str, str]
 
 
@@ -26,7 +26,7 @@ def build_owner_index(records: Mapping[Address, Record]) -> dict[_ObjectKey, Add
 # A wrong answer could give one object to two addresses; an id that another address has is never
 # recorded.
 class ClaimedIds:
-    """The ids that are recorded, and those that calls of this run were answered; thread-safe."""
+    """The ids of recorded objects and of objects that this run's calls returned; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -36,10 +36,11 @@ class ClaimedIds:
     def claim_or_find_owner(
         self, store: StateStore, observed: Observed, address: Address
     ) -> Address | None:
-        """Take an object for an address; the address that has it already, None if it is free.
+        """Claim an object for an address; returns another address that has it already, else None.
 
-        Never raises: a call was done by then, and a state that cannot be read must not make that
-        look otherwise. Who records it meets the state's trouble, and keeps the call aside.
+        Never raises: the call was done by then, and an unreadable state must not make it look
+        otherwise. Recording the call then meets the same error, and writes the outcome to a
+        recovery file.
         """
         object_key = (address.kind, observed.api, observed.remote_id)
         with self._lock:
@@ -53,7 +54,8 @@ class ClaimedIds:
             if self._recorded is None:
                 self._recorded = build_owner_index(store.read_state().records)
             owner = self._recorded.get(object_key)
-            # Its record may have gone since, with an id that the server gives again.
+            # The index may be stale: the record may be gone, and the server may have given its id
+            # again.
             record = store.find_record(owner) if owner is not None else None
             if record is not None and (record.api, record.remote_id) == object_key[1:]:
                 return owner

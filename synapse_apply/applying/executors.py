@@ -1,4 +1,4 @@
-"""Executors: one piece of work at a time, or a pool of threads."""
+"""How pieces of work run: one at a time, or in threads with a limit of concurrent calls."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Self
 
 from synapse_apply.model.ports import Work
 
-# In seconds: while calls take less, a place among them comes free at once.
+# In seconds. While calls take less than this, a slot becomes free soon.
 _BRIEF_CALL_SECONDS = 1.0
 
 
 class SerialExecutor:
-    """Does each piece when its result is asked for; tests are single-threaded by injection."""
+    """Runs each piece when its result is asked for, so that tests are single-threaded."""
 
     is_available_soon = False
 
@@ -32,11 +32,11 @@ class SerialExecutor:
         self._queue.append((key, work))
 
     def acquire_slot(self) -> bool:
-        """One piece at a time: nobody waits for its place."""
+        """No slot is needed, as there is one piece at a time."""
         return False
 
     def release_slot(self) -> None:
-        """Nobody takes it."""
+        """Nothing to release."""
 
     def wait_for_result(self) -> tuple[Any, Any]:
         key, work = self._queue.popleft()
@@ -58,14 +58,14 @@ class SerialExecutor:
 # for certain is announced before it has its slot, and only while calls are brief: what waits when a
 # run is killed is then looked up, not left unknown.
 class ThreadedExecutor:
-    """`size` pieces may call the backend at once, and as many wait for the state or for a place.
+    """At most `size` pieces call the backend at once; as many again wait for the state or a slot.
 
-    A call has its place from before it is sent until its answer is there (`acquire_slot`,
-    `release_slot`). What comes before and after waits for the disk: pieces share their commits
-    then, and the backend always has `size` calls under way.
+    A call holds its slot from before it is sent until its answer is there (`acquire_slot`,
+    `release_slot`). Before and after, pieces wait for the disk: they share commits
+    then, and the backend always has `size` calls in progress.
 
-    Two queues, and no future for each piece: who submits ten thousand pieces shares one processor
-    with those who do them.
+    Two queues in place of a future for each piece, since submitting ten thousand pieces competes
+    for the processor with the threads that run them.
     """
 
     def __init__(self, size: int) -> None:
@@ -73,7 +73,7 @@ class ThreadedExecutor:
         self._threads: list[Thread] = []
         self._unfinished = 0
         self._slots = Semaphore(size)
-        # The longest of the last calls, in seconds; it fades. Since when others have their places.
+        # The longest recent call in seconds, decaying; and since when each thread holds a slot.
         self._longest_recent_call = 0.0
         self._slot_taken_at: dict[int, float] = {}
         self._pending_work: SimpleQueue[tuple[Any, Work] | None] = SimpleQueue()
@@ -134,7 +134,7 @@ class ThreadedExecutor:
         _value: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """What has begun is waited for, what has not is left; a run that is cut does not wait."""
+        """Drop pieces that have not begun, and wait for the rest unless interrupted."""
         with suppress(Empty):
             while True:
                 self._pending_work.get_nowait()

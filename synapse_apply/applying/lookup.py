@@ -1,4 +1,4 @@
-"""Looking an object up after a call, and whether it is what was sent."""
+"""How an object is looked up after a call, and whether it is as it was sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from synapse_apply.model.values import (
 
 
 def find_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
-    """The one object with this key; None when there is none, several, or no telling."""
+    """The only object with this natural key; None for none, several, or a failed search."""
     try:
         hits = find_by_natural_key(
             tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
@@ -34,7 +34,7 @@ def find_by_key(step: Step, tools: ApplyTools, key: str) -> Observed | None:
 
 
 def find_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed | None:
-    """The object with this id, None when it is gone; RemoteError when nobody can tell."""
+    """The object with this id, None where it is gone; raises RemoteError for other failures."""
     try:
         return read_by_id(step, tools, remote_id)
     except NotFound:
@@ -42,7 +42,7 @@ def find_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed | None
 
 
 def read_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed:
-    """The object with this id; RemoteError when it cannot be had, or another one is answered."""
+    """The object with this id; raises RemoteError, also where another object is answered."""
     return read_observed_object(
         tools.api, step.binding, remote_id, tools.marks.with_address(step.address)
     )
@@ -51,7 +51,7 @@ def read_by_id(step: Step, tools: ApplyTools, remote_id: str) -> Observed:
 def matches_create(
     step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
 ) -> bool:
-    """Whether an object is what a create sent, as far as it can be seen."""
+    """Whether an object may be what a create sent: nothing that is shown differs."""
     package = step.desired.package if step.desired else None
     live_digest = find_object_digest(observed)
     if package is not None and live_digest is not None and live_digest != package.digest:
@@ -63,7 +63,7 @@ def matches_create(
 
 
 def find_object_digest(observed: Observed) -> str | None:
-    """The digest that travels in an object, where its publisher put one."""
+    """The package digest in an object, if its publisher put one there."""
     digest = observed.extra.get("digest")
     return digest if isinstance(digest, str) else None
 
@@ -71,7 +71,7 @@ def find_object_digest(observed: Observed) -> str | None:
 def is_update_proven(
     step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
 ) -> bool:
-    """Whether an update has certainly been done: what cannot be seen is no proof of it."""
+    """Whether an update was certainly done: every field is shown as it was sent."""
     dropped_paths = (change.path for change in step.change.fields if change.path not in sent)
     if any(is_dropped_field_live(step, observed, path) for path in dropped_paths):
         return False
@@ -82,7 +82,7 @@ def is_update_proven(
 def list_fields_not_as_sent(
     step: Step, sent: Mapping[Path, Any], observed: Observed, secrets: Secrets
 ) -> list[Path]:
-    """The fields that an object does not show as they were sent, hidden ones among them."""
+    """The fields that an object does not show as they were sent, or does not show at all."""
     return [
         path
         for path, value in sorted(sent.items())
@@ -112,14 +112,14 @@ def _is_field_as_sent(
 
 
 def is_field_not_shown(step: Step, path: Path, observed: Observed) -> bool:
-    """Whether an object says nothing of a field: its answer has none, or leaves that part out."""
+    """Whether an answer says nothing of a field, as it is missing or partly left out."""
     if path[0] in observed.partial_fields and get_at(observed.spec, path) is ABSENT:
         return True
     return path[0] in observed.missing_fields and path[0] not in step.type.identity_fields
 
 
 def is_never_compared(step: Step, path: Path, observed: Observed) -> bool:
-    """Whether an object is taken over whatever is declared there: nothing will ever compare it."""
+    """Whether a field is never compared, so that adopting an object need not look at it."""
     if step.type.find_rule(path).packaged:
         return True
     return is_field_not_shown(step, path, observed) and step.type.is_unchangeable_field(
@@ -128,7 +128,7 @@ def is_never_compared(step: Step, path: Path, observed: Observed) -> bool:
 
 
 def find_parent_objects(step: Step, live: LiveObjects) -> dict[str, Observed]:
-    """The live objects that a task's reference fields point to, by field."""
+    """The live objects that a step's reference fields name, by field."""
     spec = step.desired.spec if step.desired else {}
     return {
         name: live[value.address]
@@ -138,7 +138,7 @@ def find_parent_objects(step: Step, live: LiveObjects) -> dict[str, Observed]:
 
 
 def resolve_natural_key(step: Step, live: LiveObjects) -> str:
-    """The natural key, which may need a parent that was only just created."""
+    """The step's natural key; where it depends on a parent's id, only known once that exists."""
     if step.natural_key or step.desired is None:
         return step.natural_key
     return step.type.derive_natural_key(step.desired.spec, find_parent_objects(step, live))

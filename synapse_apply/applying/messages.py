@@ -1,4 +1,4 @@
-"""What to tell people about a call that did not go well. Never a value that was sent."""
+"""What is reported of a call that failed or is in doubt; never a value that was sent."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from synapse_apply.model.values import ABSENT, SecretRef, flatten, get_at
 
 CONFLICT = 409
 FORBIDDEN, NOT_ALLOWED = 403, 405
-# From here on a status refuses, and the body says why; below it is what was asked for, or nothing.
+# From here on a status is a refusal, and the body explains it.
 CLIENT_ERROR = 400
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMarks) -> Diagnostic:
-    """A failed call as a finding: status, the server's words on fields that are not secret."""
+    """The finding for a failed call, with the server's words on fields that are not secret."""
     refused = failure.status_code >= CLIENT_ERROR
     cause = format_backend_answer(step, failure, marks) if refused else describe_failure(failure)
     sentence = f"{step.change.action.value} of {step.address} failed: {cause}"
@@ -73,7 +73,7 @@ def _suggest_recourse(step: Step, failure: RemoteError) -> str:
 def format_backend_answer(
     step: Step, failure: RemoteError, marks: SecretMarks, call_text: str = ""
 ) -> str:
-    """The status that a call met, with the server's words on fields that are not secret."""
+    """The status of an answer, with the server's words on fields that are not secret."""
     server_words = "; ".join(_iter_safe_server_words(step, failure.detail, marks))
     return f"the backend answered {failure.status_code}{call_text}" + (
         f": {server_words}" if server_words else ""
@@ -81,10 +81,10 @@ def format_backend_answer(
 
 
 def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iterator[str]:
-    """The server's words; when secrets were sent, only those on fields that hold none.
+    """The server's words; if secrets were sent, only those on fields that hold none.
 
-    Words on the whole request, or on a field nobody knows, may quote any part of it. The name of a
-    refused field is always told, where it has the form of one.
+    Words on the whole request, or on an unknown field, may quote any part of it. The name of a
+    refused field is always shown, where it looks like a field's name.
     """
     has_secrets, is_withheld = _has_secret_fields(step), False
     spec = step.desired.spec if step.desired else {}
@@ -106,7 +106,7 @@ def _has_secret_fields(step: Step) -> bool:
 
 
 def _is_safe_to_quote(step: Step, path: Path, spec: Mapping[str, Any], marks: SecretMarks) -> bool:
-    """Whether words on this field cannot be about a secret: a known one that holds none."""
+    """Whether the server's words on a field may be shown: it is known and holds no secret."""
     if not path or path[0] not in step.binding.fields:
         return False
     if marks.is_secret(step.address.kind, spec, path):
@@ -118,7 +118,7 @@ def _is_safe_to_quote(step: Step, path: Path, spec: Mapping[str, Any], marks: Se
 
 
 def build_unknown_outcome_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
-    """Nobody saw whether the call was done: say how the next run finds out."""
+    """The finding for a call of unknown outcome, which the next run looks up."""
     return error_finding(
         "The outcome of a call is unknown",
         cause.detail + " It may have been done all the same.",
@@ -129,7 +129,7 @@ def build_unknown_outcome_diagnostic(step: Step, cause: Diagnostic) -> Diagnosti
 
 
 def build_member_not_shown_diagnostic(step: Step) -> Diagnostic:
-    """A call made it along with another object, and nothing shows it yet."""
+    """The finding for a member that a call created with its owner, and that is not shown yet."""
     return error_finding(
         "The outcome of a call is unknown",
         f"{step.address} was to be made by a call that was done, and the backend does not show it.",
@@ -139,7 +139,7 @@ def build_member_not_shown_diagnostic(step: Step) -> Diagnostic:
 
 
 def build_recovered_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
-    """The answer was lost, but the object is there as it was sent."""
+    """The warning for a lost answer, where the object was found as it was sent."""
     return warning_finding(
         "An answer was lost and looked up",
         cause.detail + " The object is there as it was sent, so the call was done.",
@@ -149,7 +149,7 @@ def build_recovered_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
 
 
 def build_already_published_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
-    """409 on a create, and the object's digest says that its bytes are the ones that were sent."""
+    """The warning for a 409 on a create where the existing object has our package's digest."""
     return warning_finding(
         "It exists already, with the same content",
         cause.detail + " Its digest is that of our package, so it is recorded as published.",
@@ -161,7 +161,7 @@ def build_already_published_diagnostic(step: Step, cause: Diagnostic) -> Diagnos
 def build_visible_conflict_diagnostic(
     step: Step, cause: Diagnostic, observed: Observed, differing: str
 ) -> Diagnostic:
-    """409 on a create: somebody made it since the plan, and it was not taken over."""
+    """The finding for a 409 on a create: it was created since the plan, and was not adopted."""
     comparison = f"Not shown as declared: {differing}." if differing else "It is as declared."
     return cause.with_changes(
         summary="It exists already",
@@ -183,7 +183,7 @@ def build_visible_conflict_diagnostic(
 def build_recorded_conflict_diagnostic(
     cause: Diagnostic, observed: Observed, owner: Address
 ) -> Diagnostic:
-    """409 on a create: what is there is recorded under another address."""
+    """The finding for a 409 on a create whose object is recorded under another address."""
     return cause.with_changes(
         summary="It exists already, under another address",
         detail=f"{cause.detail} It is {owner} (id {observed.remote_id}) of this state.",
@@ -194,9 +194,9 @@ def build_recorded_conflict_diagnostic(
 def build_hidden_conflict_diagnostic(
     step: Step, cause: Diagnostic, *, is_search_complete: bool
 ) -> Diagnostic:
-    """409 on a create, and nothing is found.
+    """The finding for a 409 on a create where no single object with the key is visible.
 
-    `is_search_complete` where a search shows all that is visible.
+    `is_search_complete` says that a search shows every object that this token may see.
     """
     if is_search_complete:
         return cause.with_changes(
@@ -218,7 +218,7 @@ def build_hidden_conflict_diagnostic(
 
 
 def build_maybe_taken_diagnostic(step: Step, cause: Diagnostic, key_field: str) -> Diagnostic:
-    """400 on a create that names its key, which nothing has that this token sees."""
+    """The finding for a 400 on a create that names the key field, with no visible owner of it."""
     return cause.with_changes(
         summary=f"The backend refused a {key_field}: it may be taken by another tenant",
         detail=f"{cause.detail} No {step.type.prefix} that this token sees has this {key_field}.",
@@ -229,7 +229,7 @@ def build_maybe_taken_diagnostic(step: Step, cause: Diagnostic, key_field: str) 
 
 
 def build_adopted_diagnostic(step: Step, observed: Observed, request_id: str | None) -> Diagnostic:
-    """409 on a create, and what is there is as declared: taken over, as --adopt asks."""
+    """The warning for a 409 on a create whose object is as declared and was adopted."""
     bytes_note = " Its published bytes are unverified." if step.type.carries_package else ""
     return warning_finding(
         "It exists already, and was adopted",
@@ -242,7 +242,7 @@ def build_adopted_diagnostic(step: Step, observed: Observed, request_id: str | N
 
 
 def build_no_read_back_diagnostic(step: Step, failure: RemoteError) -> Diagnostic:
-    """The write was acknowledged, reading it back failed."""
+    """The warning for a successful write that could not be read back."""
     return warning_finding(
         "A write could not be read back",
         f"{step.address} was written, but reading it back failed: {failure}.",
@@ -253,7 +253,7 @@ def build_no_read_back_diagnostic(step: Step, failure: RemoteError) -> Diagnosti
 
 
 def build_mismatched_answer_diagnostic(step: Step, names: str, request_id: str) -> Diagnostic:
-    """The answer showed another object, and the one with its id is what was sent."""
+    """The warning for an answer with other identity fields, whose id leads to the right object."""
     return warning_finding(
         "The answer to a call showed another object",
         f"It had another {names} than {step.address}. The object with the id that it gave was read "
@@ -266,9 +266,9 @@ def build_mismatched_answer_diagnostic(step: Step, names: str, request_id: str) 
 def build_unrecorded_call_diagnostic(
     intent: Intent, recovery_file: str, target: str, problem: StateError
 ) -> Diagnostic:
-    """The call has ended, and the state of a target could not be told.
+    """The finding for a call that has ended and whose outcome could not be written to the state.
 
-    The file `recovery_file` knows it.
+    `recovery_file` is the file that has the outcome.
     """
     cause = "; ".join(
         f"{diagnostic.summary}: {diagnostic.detail}".rstrip(". ")
@@ -288,7 +288,7 @@ def build_unrecorded_call_diagnostic(
 
 
 def build_interrupted_diagnostic(step: Step) -> Diagnostic:
-    """The run ended before the answer came."""
+    """The finding for a call whose run was stopped before its answer came."""
     return error_finding(
         "The outcome of a call is unknown",
         f"The run was stopped at once while {step.address} was under way. It may have been done.",
@@ -298,7 +298,7 @@ def build_interrupted_diagnostic(step: Step) -> Diagnostic:
 
 
 def build_skipped_diagnostic(step: Step, reason: str) -> Diagnostic:
-    """It was not tried; the report's row says already that it was skipped."""
+    """The finding with the reason why a step was skipped."""
     return error_finding(
         "Not tried",
         f"{reason[:1].upper()}{reason[1:]}.",
@@ -308,7 +308,7 @@ def build_skipped_diagnostic(step: Step, reason: str) -> Diagnostic:
 
 
 def build_internal_error_diagnostic(step: Step, failure: BaseException) -> Diagnostic:
-    """An exception nobody expected, without its message: that may hold a value."""
+    """The finding for an unexpected exception, without its message, which may hold a secret."""
     return error_finding(
         "An internal error stopped this resource",
         f"{type(failure).__name__} while working on {step.address}.",

@@ -1,8 +1,8 @@
-"""Looks once more for what a create of unknown outcome made, before a run ends.
+"""How a create of unknown outcome is looked up once more before a run ends.
 
-A gateway that gave up, or a server that shows late what it did: what is found is proof within
-the same run. That nothing is found proves nothing until the intent is old enough, which is for
-the next run to say (design section 7).
+After a gateway timeout, or on a server that shows new objects late: an object that is found is
+proof within the same run. Finding none proves nothing until the intent is old enough, which is for
+the next run to decide.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import Intent, IntentState
 
 _PARTS = (1, 2, 4, 8, 16)
-_SLICE = 0.25  # seconds between two looks at whether the run shall end
+_SLICE = 0.25  # seconds between two checks of whether the run shall end
 
 
 def can_find_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
-    """Whether an object of this task would be found by its natural key, once it is there."""
+    """Whether a complete search by natural key would find the object that this step creates."""
     if step.change.action not in CREATES:
         return False
     key = lookup.resolve_natural_key(step, live)
@@ -34,10 +34,10 @@ def can_find_created(step: Step, tools: ApplyTools, live: LiveObjects) -> bool:
 
 
 def recheck_unknown(step: Step, tools: ApplyTools, live: LiveObjects, previous: Outcome) -> Outcome:
-    """DONE when the object is there by now as it was sent, else the outcome as it was."""
+    """A DONE outcome, and the intent settled, if the object is there as sent; else `previous`."""
     try:
         return _settle_if_created(step, tools, live, previous)
-    except SynapseApplyError:  # of the state: the intent is still open there
+    except SynapseApplyError:  # the state failed: the intent stays open for the next run
         return previous
 
 
@@ -86,7 +86,7 @@ def _settle_if_created(
 
 
 def iter_recheck_pauses(tools: ApplyTools, should_stop: Callable[[], object]) -> Iterator[None]:
-    """Waits ever longer between looks, `settle_after` seconds in all; ends early when asked to."""
+    """Yield after ever longer pauses, `settle_after` seconds in all; ends when `should_stop`."""
     for part in _PARTS if tools.settle_after > 0 else ():
         seconds = tools.settle_after * part / sum(_PARTS)
         slices = math.ceil(seconds / _SLICE)

@@ -1,4 +1,4 @@
-"""Whether what a server answered to a call is the object that the call was about."""
+"""Whether an answered object is the one that a call was about, by its identifying fields."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 
 
 def list_identifying_fields(step: Step, intent: Intent) -> tuple[str, ...]:
-    """The fields by which an answer tells which object it is about.
+    """The fields by which an answer shows which object it is about.
 
-    Of an update those that never change; of a create those of its natural key as well.
+    For an update these are the fields that never change; for a create also those of its natural
+    key.
     """
     if intent.verb != CREATE_VERB:
         return step.type.identity_fields
@@ -54,12 +55,12 @@ def iter_hidden_fields(
 
 
 def is_shown_value(value: Any) -> bool:
-    """Whether a server shows a value at all."""
+    """Whether a server shows a value: it is neither absent nor withheld."""
     return value is not ABSENT and not isinstance(value, WithheldSecret)
 
 
 def _is_same_identity_value(sent: Any, has: Any) -> bool:
-    """Whether a value is what was sent, as servers write it: trimmed, in lower case, as a slug."""
+    """Whether two values are equal up to how servers rewrite names: case, blanks, hyphens."""
     if isinstance(sent, str) and isinstance(has, str):
         return _normalize_text(sent) == _normalize_text(has)
     return is_same_value(sent, has)

@@ -1,4 +1,4 @@
-"""What is recorded of a live object after a call: what we sent beside what the server answered."""
+"""What a record stores of an object after a call: fields as sent, and as the server answered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from synapse_apply.model.values import (
 
 
 def reveal_secrets(value: Any) -> Any:
-    """A live value with the secrets inside it revealed, for a keyed digest only."""
+    """A live value with the secrets in it revealed; only for computing a MAC."""
     if isinstance(value, Sensitive):
         return value.reveal()
     if isinstance(value, Mapping):
@@ -38,14 +38,14 @@ def reveal_secrets(value: Any) -> Any:
 
 
 def contains_secret(value: Any) -> bool:
-    """Whether a live value is a secret or a map that holds one."""
+    """Whether a live value is a secret, or a map that contains one."""
     if isinstance(value, Mapping):
         return any(contains_secret(inner) for inner in value.values())
     return isinstance(value, Sensitive | WithheldSecret)
 
 
 def to_comparable_value(value: Any, salt: str, path: Path, secrets: Secrets) -> Any:
-    """A live value as the comparator and the state see it: a secret as its keyed digest."""
+    """A live value with a secret replaced by its MAC, or by WithheldSecret if it has none."""
     if isinstance(value, WithheldSecret):
         return value
     if contains_secret(value):
@@ -59,14 +59,14 @@ def to_comparable_value(value: Any, salt: str, path: Path, secrets: Secrets) -> 
 
 
 def _has_withheld_secret(value: Any) -> bool:
-    """Whether a map lacks a secret that the server does not show, so that it has no digest."""
+    """Whether a value contains a secret that the server does not show, so that it has no MAC."""
     if isinstance(value, Mapping):
         return any(_has_withheld_secret(inner) for inner in value.values())
     return isinstance(value, WithheldSecret)
 
 
 def matches_sent_value(rule: FieldRule, sent: Any, live_value: Any) -> bool:
-    """Whether a field is as it was sent; an empty map asks only that there is a map."""
+    """Whether a live value equals the sent one; an empty map matches any map."""
     if isinstance(sent, Mapping) and not sent and isinstance(live_value, Mapping):
         return True
     return is_same_value(sent, live_value, rule.compare)
@@ -75,7 +75,7 @@ def matches_sent_value(rule: FieldRule, sent: Any, live_value: Any) -> bool:
 def flatten_live_fields(
     observed: Observed, managed_fields: Fields, salt: str, secrets: Secrets
 ) -> dict[Path, Any]:
-    """The live fields, flat. Where one of ours is a secret, a live map there is one secret too."""
+    """The live fields by path; a map is one field where ours at that path is no map."""
     fields = flatten(
         observed.spec,
         lambda field_path: field_path in managed_fields and not is_map(managed_fields[field_path]),
@@ -94,14 +94,14 @@ def flatten_live_fields(
 def select_seen_fields(
     step: Step, observed: Observed, managed_fields: Fields, secrets: Secrets
 ) -> Fields:
-    """What is remembered of an answer: our fields, the identity fields, and owned subtrees.
+    """The fields of an answer that a record stores: ours, the identity fields, and owned subtrees.
 
-    Where the server answered a map to a value of ours that is none, all of that map.
+    Where the server answered a map for a field of ours that is no map, all of that map is stored.
     """
     owned_pointers = step.desired.lifecycle.own if step.desired else ()
     kept_paths = {*managed_fields, *((name,) for name in step.type.identity_fields)}
     live = flatten_live_fields(observed, managed_fields, step.salt, secrets)
-    # A map is all that an empty map of ours asks for; the keys in it are not ours.
+    # Where an empty map was declared, only that there is a map is ours, not its keys.
     maps: dict[Path, Any] = {
         path: {}
         for path, value in managed_fields.items()
@@ -117,7 +117,7 @@ def select_seen_fields(
 
 
 def _is_below_managed_field(path: Path, managed_fields: Fields) -> bool:
-    """Whether it lies in a field of ours that is declared as something else than a map."""
+    """Whether a path is below one of our fields that is declared as no map."""
     parent_paths = (path[:end] for end in range(1, len(path)))
     return any(
         parent_path in managed_fields and not is_map(managed_fields[parent_path])
@@ -128,14 +128,14 @@ def _is_below_managed_field(path: Path, managed_fields: Fields) -> bool:
 def build_record(
     step: Step, intent: Intent, observed: Observed, tools: ApplyTools, sent: Fields
 ) -> Record:
-    """The record after a create or an update that the server acknowledged."""
+    """The record after a create or an update that succeeded."""
     previous = step.record
     applied = dict(intent.fields)
-    # What was applied to an object that is gone says nothing of the one made in its place.
+    # Values applied to an object that is gone do not hold for the new one.
     same_object = previous if intent.verb != "create" else None
     previously_applied = same_object.applied if same_object else {}
     for path, value in previously_applied.items():
-        # A dropped field stays ours until the answer shows it gone (design section 6).
+        # A dropped field stays ours until an answer shows that it is gone.
         if path not in applied and _is_dropped_field_still_ours(step, observed, path, value):
             applied[path] = _choose_reset_or_applied_value(step, path, value)
     last_seen = dict(select_seen_fields(step, observed, {**sent, **applied}, tools.secrets))
@@ -164,9 +164,9 @@ def build_record(
 
 
 def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> Record:
-    """The record of an object that is ours from now on, with nothing applied by us yet.
+    """The record of an object that becomes ours, with no field applied by us yet.
 
-    What was known of the same object on another API version is known still.
+    What was recorded of the same object on another API version is kept.
     """
     series, version = step.type.locate_in_series(step.desired.spec) if step.desired else ("", "")
     now = tools.clock.utc_now()
@@ -202,10 +202,10 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
 def build_agreed_record(
     step: Step, record: Record, observed: Observed, secrets: Secrets, now: str
 ) -> Record:
-    """The record where desired counts as applied and live as seen, whatever differs.
+    """A record with desired values as applied and live ones as seen, even where they differ.
 
-    Declared fields that cannot be compared now (ignored, or a secret without a value at hand)
-    stay as they were recorded.
+    Declared fields that cannot be compared now (ignored ones, and secrets without a value) keep
+    their recorded values.
     """
     series, version = step.type.locate_in_series(step.desired.spec) if step.desired else ("", "")
     declared = set(flatten(step.desired.spec)) if step.desired else set()
@@ -228,7 +228,7 @@ def build_agreed_record(
         unkept=tuple(
             name
             for name in list_unkept_fields(step.type, declared, observed)
-            # What no update of ours has sent yet may appear with one, unless it is taken over.
+            # A field that we have not sent yet may appear once we do, unless it can never be sent.
             if not record.applied
             or name in record.unkept
             or step.type.is_unchangeable_field(step.binding, name)
@@ -242,16 +242,16 @@ def build_agreed_record(
 def list_unkept_fields(
     kind: ResourceType, paths: Iterable[Path], observed: Observed
 ) -> tuple[str, ...]:
-    """Of these fields those that an answer does not have, but for what tells which object it is."""
+    """The names of these fields that an answer lacks, without identity fields."""
     names = {str(path[0]) for path in paths} & observed.missing_fields
     return tuple(sorted(names.difference(kind.identity_fields)))
 
 
 def build_rebased_record(step: Step, record: Record, tools: ApplyTools) -> Record:
-    """The record where desired and live agree already.
+    """A record that is updated only in fields whose desired and live values agree.
 
-    What differs, or was digested under another key, stays as it was recorded: agreeing to it
-    here would hide a change.
+    A field that differs, or has a MAC under another state key, keeps its recorded value: updating
+    it here would hide a change from the next plan.
     """
     if step.observed is None:
         return record
@@ -282,7 +282,7 @@ def _find_paths_under_other_state_key(record: Record, declared_fields: Fields) -
 def check_fields_taken(
     step: Step, sent: Mapping[Path, Any], observed: Observed
 ) -> tuple[Diagnostic, ...]:
-    """A warning for each field whose answer differs from what was sent (recorded as seen)."""
+    """Warnings for fields whose answer differs from what was sent, or that the backend lacks."""
     findings = [
         warning_finding(
             "The server kept a field that was dropped",
@@ -356,7 +356,7 @@ def _build_package_field_warning(step: Step, name: str) -> Diagnostic:
 
 
 def _was_answered_before(step: Step, path: Path, sent: Any, answered: Any) -> bool:
-    """Whether that very value was answered so before: it was said then, and neither has moved."""
+    """Whether the same value got the same answer before, which was reported then."""
     record = step.record
     if record is None or record.applied.get(path, ABSENT) != sent:
         return False
@@ -379,20 +379,20 @@ def _format_short_value(value: Any, max_length: int = 60) -> str:
 
 
 def _choose_reset_or_applied_value(step: Step, path: Path, before: Any) -> Any:
-    """Where a reset was sent for a dropped field that is what we applied last."""
+    """The value that we applied last to a dropped field: its reset value, if one was sent."""
     rule = step.type.find_rule(path)
     return before if len(path) > 1 or rule.reset_value is ABSENT else rule.reset_value
 
 
 def _is_dropped_field_still_ours(step: Step, observed: Observed, path: Path, applied: Any) -> bool:
-    """Whether a dropped field is still live; of an empty map only the map itself was ours."""
+    """Whether a dropped field is still live and ours; in an empty map, keys are not ours."""
     answered = get_at(observed.spec, path)
     only_held = applied == {} and isinstance(answered, Mapping) and answered != {}
     return not only_held and is_dropped_field_live(step, observed, path)
 
 
 def is_dropped_field_live(step: Step, observed: Observed, path: Path) -> bool:
-    """Whether a dropped field is still live, its reset value counting as gone."""
+    """Whether a dropped field still has a value; its reset value counts as gone."""
     answered = get_at(observed.spec, path)
     if answered is ABSENT:
         return False
@@ -405,7 +405,7 @@ def is_dropped_field_live(step: Step, observed: Observed, path: Path) -> bool:
 def _restore_held_drift(
     step: Step, record: Record | None, applied: dict[Path, Any], last_seen: dict[Path, Any]
 ) -> None:
-    """Drift that is kept stays as it was recorded, or the next plan would not see it any more."""
+    """Put back the recorded values of fields whose drift is kept, so that the next plan sees it."""
     if record is None:
         return
     for held_change in step.change.held:
@@ -414,7 +414,7 @@ def _restore_held_drift(
 
 
 def _restore_recorded_value(fields: dict[Path, Any], recorded_fields: Fields, path: Path) -> None:
-    """What was refused or is still to be sent is not agreed on: the record stays as it was."""
+    """Set a field to its recorded value, or remove it where the record has none."""
     if path in recorded_fields:
         fields[path] = recorded_fields[path]
     else:

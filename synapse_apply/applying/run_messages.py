@@ -1,4 +1,4 @@
-"""What to tell people about a run that did not end well."""
+"""What is reported of a verification run that failed or is in doubt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FOLLOW_HINT = "Apply again: the next run follows the same job and starts none."
 def _build_run_diagnostic(
     step: Step, summary: str, detail: str, hint: str, request_id: str = ""
 ) -> Diagnostic:
-    """An error, or a warning where the manifest says that such a run only warns."""
+    """A finding about a run: an error, or a warning where the manifest tolerates failures."""
     due = step.change.verification
     severity = warning_finding if due is not None and due.tolerates_failure else error_finding
     return severity(
@@ -36,7 +36,7 @@ def _build_run_diagnostic(
 
 
 def _build_next_step_hint(step: Step) -> str:
-    """The two ways on: what is published stays as it is."""
+    """The hint after a failed run: change the parameters, or publish a new version."""
     proof, spec = step.type.verification_spec, step.desired.spec if step.desired else {}
     owner = spec.get(proof.owner_field) if proof is not None else None
     repair: str | Command = "raise the version"
@@ -54,7 +54,7 @@ def _format_published_sentence(step: Step) -> str:
 
 
 def build_failed_run_diagnostic(step: Step, run_name: str, status: JobStatus) -> Diagnostic:
-    """The run ended, and not well; `run_name` is `Job 12`, or the run where there was no job."""
+    """The finding for a run that failed; `run_name` is `Job 12`, or `The run` without a job."""
     detail = (
         f"{run_name} {_STATUS_TEXTS.get(status, status.value)}. {_format_published_sentence(step)}"
     )
@@ -64,7 +64,7 @@ def build_failed_run_diagnostic(step: Step, run_name: str, status: JobStatus) ->
 
 
 def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
-    """The run was answered with its result, which is not a good one."""
+    """The finding for a run whose direct answer is a failure, or no result."""
     if status.has_ended:
         return build_failed_run_diagnostic(step, "The run", status)
     detail = (
@@ -77,7 +77,7 @@ def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
 
 
 def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnostic:
-    """The job had not ended when the time was up."""
+    """The finding for a job that did not end within `seconds`."""
     detail = (
         f"Job {job.id} was still {job.status.value} after {seconds:g} s, and may go on. "
         f"{_format_published_sentence(step)}"
@@ -90,7 +90,7 @@ def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnost
 
 
 def build_missing_job_diagnostic(step: Step, job: str) -> Diagnostic:
-    """The job that was followed is not there any more."""
+    """The finding for a followed job that no longer exists."""
     detail = f"Job {job} is not there any more, and nobody saw how it ended."
     return _build_run_diagnostic(
         step, "The verification cannot be followed", detail, "Apply again to start another."
@@ -98,7 +98,7 @@ def build_missing_job_diagnostic(step: Step, job: str) -> Diagnostic:
 
 
 def build_unreadable_job_diagnostic(step: Step, job: str, reason: str) -> Diagnostic:
-    """Looking at the job failed; the job goes on."""
+    """The finding for a job that cannot be read now, and may still run."""
     return error_finding(
         "The verification cannot be followed now",
         f"Looking at job {job} failed: {reason.removesuffix('.')}. The job itself may go on.",
@@ -110,7 +110,7 @@ def build_unreadable_job_diagnostic(step: Step, job: str, reason: str) -> Diagno
 def build_refused_run_diagnostic(
     step: Step, failure: RemoteError, body: Mapping[str, Any]
 ) -> Diagnostic:
-    """The server did not start the run, for which `body` was sent."""
+    """The finding for a run that the server refused to start; `body` is what was sent."""
     detail = f"The run of {step.address} was not started: {_format_failure_answer(failure)}."
     if isinstance(failure, Invalid):
         summary, hint = "The verification was refused", _build_next_step_hint(step)
@@ -129,7 +129,7 @@ def build_refused_run_diagnostic(
 
 
 def _format_failure_answer(failure: RemoteError) -> str:
-    """The status and the server's words: a run carries no secret that they could quote."""
+    """The status and the server's words, which may be shown, since a run holds no secret."""
     if not failure.status_code:
         return str(failure).removesuffix(".")
     texts = [
@@ -143,7 +143,7 @@ def _format_failure_answer(failure: RemoteError) -> str:
 def build_unknown_run_diagnostic(
     step: Step, failure: RemoteError, candidates: RunCandidates
 ) -> Diagnostic:
-    """Nobody saw whether the run was started."""
+    """The finding for a run of which it is not known whether it was started."""
     possible_text = (
         f" {candidates.format_possible_jobs[:1].upper()}{candidates.format_possible_jobs[1:]} may "
         f"be it."
@@ -162,7 +162,7 @@ def build_unknown_run_diagnostic(
 
 
 def build_unrecorded_run_diagnostic(step: Step, job: str) -> Diagnostic:
-    """The job has ended, and the state could not be told."""
+    """The finding for a job that has ended, and whose result could not be recorded."""
     return error_finding(
         "The state could not be told how a run ended",
         f"Job {job} of {step.address} has ended, and is recorded as running.",
@@ -172,7 +172,7 @@ def build_unrecorded_run_diagnostic(step: Step, job: str) -> Diagnostic:
 
 
 def build_recovered_run_diagnostic(step: Step, failure: RemoteError, job: str) -> Diagnostic:
-    """The answer was lost, and the job was found."""
+    """The warning for a lost answer, where the job was found by its mark."""
     answer = _format_failure_answer(failure)
     return warning_finding(
         "An answer was lost and looked up",

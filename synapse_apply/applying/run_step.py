@@ -1,7 +1,7 @@
-"""Carries out one task: announce it, make the call, compare the answer, settle it.
+"""How each action of a step is carried out, and what its outcome is after a failure.
 
-Every mutating call has an intent that is durable before it is sent and is settled at once after
-(design section 7). A call whose effect nobody saw is looked up, never repeated blindly.
+Every mutating call has an intent that is stored before it is sent and closed right after. A call of
+unknown effect is looked up, never repeated blindly.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from synapse_apply.model.state import IntentState
 
 
 def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
-    """Do one task, and what its call makes along; every way it can end is an Outcome.
+    """Carry out one step and its companion; errors become outcomes, one for each object.
 
-    `live` are the objects known by now.
+    `live` are the live objects known so far.
     """
     is_create = step.change.action in CREATES
 
@@ -55,13 +55,13 @@ def execute_step(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outc
             else (_execute_action(step, tools, live),)
         )
 
-    if not is_create:  # a create is announced before it takes its place
+    if not is_create:  # a create may write its intent before it has its slot
         tools.acquire_slot(step.address)
     return _run_and_report(step, tools, run_action)
 
 
 def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
-    """Make the call that ends a task and is never taken back; every way to end is an Outcome."""
+    """Make the step's final call, which cannot be undone, such as locking a release."""
     final_fields = tuple(
         field_change
         for field_change in step.change.fields
@@ -78,7 +78,10 @@ def execute_final_call(step: Step, tools: ApplyTools, live: LiveObjects) -> Outc
 def _run_and_report(
     step: Step, tools: ApplyTools, work: Callable[[], tuple[Outcome, ...]]
 ) -> tuple[Outcome, ...]:
-    """The outcomes of some work, with the time it took; progress hears of it."""
+    """Run some work, report progress, and return its outcomes with their duration.
+
+    Errors become FAILED outcomes.
+    """
     started_at = tools.clock.monotonic_seconds()
     for created_step in list_created_steps(step):
         tools.progress.report_start(created_step.address, created_step.change.action.value)
@@ -137,7 +140,7 @@ def _execute_action(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
 
 
 def _append_state_audit_entry(step: Step, tools: ApplyTools) -> None:
-    """What no call tells of stands in the audit, too."""
+    """Add an audit entry for a change of the state alone, without a call."""
     remote_id = step.observed.remote_id if step.observed is not None else ""
     if not remote_id and step.record is not None:
         remote_id = step.record.remote_id
@@ -158,6 +161,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     )
     (intent,) = write_intents(tools, build_intent(step, tools, "update", managed_fields, live))
     pending_call = PendingCall(body, managed_fields, intent)
+    # A PUT is idempotent, so it may be sent twice; a create may not.
     for is_last in (False, True):
         try:
             answer = call(tools.api, record.remote_id, body)
@@ -179,7 +183,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
 def _resolve_failed_update(
     step: Step, tools: ApplyTools, pending_call: PendingCall, failure: RemoteError, *, is_last: bool
 ) -> Outcome | None:
-    """None asks for a second try: a PUT that a re-read shows not done may be sent again."""
+    """The outcome of a failed update; None where it was not done and may be sent again."""
     reason = messages.build_failure_diagnostic(
         step, failure, tools.marks.with_address(step.address)
     )
@@ -240,7 +244,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
     try:
         call(tools.api, record.remote_id)
     except NotFound:
-        pass  # what is to be gone is gone
+        pass  # it is gone already, which is what was wanted
     except RemoteError as failure:
         reason = messages.build_failure_diagnostic(
             step, failure, tools.marks.with_address(step.address)

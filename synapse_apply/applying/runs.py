@@ -1,4 +1,4 @@
-"""Runs that were announced: which job is theirs, and what a record remembers of them."""
+"""Which job belongs to an announced run, and what a record stores of its last run."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import RUN_VERB, LastRun, RunStatus
 
 _MAX_NAMED = 5
-# How the audit tells of a run that has a job: seen to start, looked up, or said by the user.
+# Results in audit entries of runs that have a job: started, looked up, or named by the user.
 _HAS_JOB = ("done", "settled: done", "settled by hand: job ")
-# Asked of the server, whose idea of a time without zone nobody knows; and how wrong a clock may be.
+# Margins for a server's time filter, whose time zone is not known, and for wrong clocks.
 _ZONES, _SKEW = timedelta(days=1), timedelta(minutes=15)
 
 
 @frozen
 class RunCandidates:
-    """What a backend's jobs tell of a run: the one that is its own, else those that may be."""
+    """The job of a run, which has its mark, else the jobs that may be it."""
 
     job: Job | None = None
     possible_jobs: tuple[Job, ...] = ()
 
     @property
     def format_possible_jobs(self) -> str:
-        """The jobs that may be it: `job 12 or job 13`."""
+        """The possible jobs as text, such as `job 12 or job 13`."""
         hidden_count = len(self.possible_jobs) - _MAX_NAMED
         names = [f"job {job.id}" for job in self.possible_jobs[:_MAX_NAMED]]
         return " or ".join([*names, *([f"one of {hidden_count} more"] if hidden_count > 0 else [])])
 
 
 def list_recorded_jobs(records: Mapping[Address, Record]) -> dict[str, Address]:
-    """The job of each record's last run, and whose it is."""
+    """The address of each recorded last run, by its job's id."""
     runs = {address: LastRun.from_json(record.verification) for address, record in records.items()}
     return {
         last_run.job: address
@@ -55,7 +55,7 @@ def list_recorded_jobs(records: Mapping[Address, Record]) -> dict[str, Address]:
 
 
 def list_settled_jobs(store: StateStore) -> frozenset[str]:
-    """Jobs of runs that are settled, those started by hand too: none is that of an open run."""
+    """Ids of jobs of runs whose outcome is known, which cannot belong to an open run."""
     settled_jobs = {
         entry.remote_id
         for entry in store.list_audit_entries()
@@ -67,9 +67,10 @@ def list_settled_jobs(store: StateStore) -> frozenset[str]:
 def find_run_candidates(
     api: Api, proof: VerificationSpec, intent: Intent, known_jobs_of_others: Container[str]
 ) -> RunCandidates:
-    """The trail of an announced run; `known_jobs_of_others` are the jobs of others.
+    """The job with the mark of an announced run, else the jobs that may be it.
 
-    RemoteError when the jobs cannot be listed.
+    `known_jobs_of_others` are ids of jobs that belong to other runs. Raises RemoteError where the
+    jobs cannot be listed.
     """
     owners, possible_jobs = JobOwners(api), []
 
@@ -84,7 +85,7 @@ def find_run_candidates(
     for raw in proof.list_jobs(api, intent.remote_id, _parse_time(intent.sent_at) - _ZONES):
         job = _parse_listed_job(raw)
         if "context" not in raw and is_candidate(job):
-            job = read_job(api, job.id)  # an item of a list may be short
+            job = read_job(api, job.id)  # items of a list may lack fields
         if job.context.get(RUN_MARK_KEY) == intent.id:
             return RunCandidates(job)
         if is_candidate(job):
@@ -100,9 +101,10 @@ def _parse_listed_job(raw: Mapping[str, Any]) -> Job:
 
 
 def _can_be_run_job(job: Job, intent: Intent) -> bool:
-    """Whether nothing shows that a job is another's.
+    """Whether nothing shows that a job belongs to another run.
 
-    Its context may come back in part or not at all, so only what was not sent tells.
+    A server may return a job's context in part or not at all, so only a value that was not sent
+    rules a job out.
     """
     if intent.version and job.version and job.version != intent.version:
         return False
@@ -130,7 +132,7 @@ def _parse_zoned_time(text: str) -> datetime | None:
 def with_last_run(
     record: Record, verdict: RunStatus, *, job: str = "", parameters: str = "", moment: str = ""
 ) -> Record:
-    """The record with this as its last run."""
+    """A copy of the record with another last run."""
     last_run = LastRun(verdict, job, parameters, record.digest or "", moment)
     return replace(record, verification=last_run.to_json())
 
@@ -138,7 +140,7 @@ def with_last_run(
 def close_started_run(
     intent: Intent, record: Record | None, job: str, moment: str
 ) -> tuple[Intent, Record | None]:
-    """An announced run that has this job, closed; and the record that will follow it."""
+    """The closed intent of a run that has a job, and its record with the run as running."""
     closed = replace(intent, state=IntentState.DONE, remote_id=job)
     if record is None:  # forgotten meanwhile: nothing is left to be verified
         return closed, None
@@ -151,7 +153,7 @@ def close_started_run(
 def with_unverified_run(
     record: Record, kind: ResourceType, desired: Desired | None, moment: str
 ) -> Record:
-    """The record of an object that was taken over: no run is due for it until its own change."""
+    """The record of an adopted object, marked so that no run is due until it changes."""
     if kind.verification_spec is None:
         return record
     verify = desired.verify if desired is not None else None

@@ -1,4 +1,4 @@
-"""Runs the tasks of a plan in dependency order; a failure skips what depends on it."""
+"""In which order steps run, what a failure skips, and what is looked up again at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ from synapse_apply.model.verification import RunStatus, VerificationResult
 
 
 class Scheduler:
-    """One apply. `stop` is asked before each start: a reason drains what is in flight and ends."""
+    """Runs the steps of one apply.
+
+    `stop_reason` is called before each start; with a reason nothing more is started, and what
+    is in progress is waited for.
+    """
 
     def __init__(
         self,
@@ -34,16 +38,16 @@ class Scheduler:
         live: Mapping[Address, Observed],
         stop_reason: Callable[[], str] = lambda: "",
     ) -> None:
-        """`live` are the objects that exist before the first call, by address."""
+        """`live` are the objects that exist before the first call."""
         self._tasks = {step.address: step for step in steps}
         self._live = dict(live)
-        # What is made by another task's call, by that task.
+        # The owner of each object that is created by another step's call.
         self._owner_of_companion = {
             step_with_companion.companion.address: step_with_companion.address
             for step_with_companion in steps
             if step_with_companion.companion
         }
-        # Jobs that are followed: which one it is is recorded, so nothing of it is in doubt.
+        # The jobs that are followed; they are recorded, so an interrupted one is not unknown.
         self._followed_jobs: dict[Address, str] = {}
         self._running: set[Address] = set()
         on_observed, on_job_followed = self._live.__setitem__, self._followed_jobs.__setitem__
@@ -58,24 +62,24 @@ class Scheduler:
             for predecessor in predecessors:
                 self._dependents.setdefault(predecessor, []).append(address)
         self._outcomes: dict[Address, Outcome] = {}
-        # Runs are steps of their own, made when all else of their address is done.
+        # Results of verification runs, which start when all else of their address is done.
         self._verifications: dict[Address, VerificationResult] = {}
-        # Last calls that are never taken back; None where what went before did not end well.
+        # Outcomes of final calls; None where an earlier call of the step did not succeed.
         self._final_outcomes: dict[Address, Outcome | None] = {}
-        # Creates of unknown outcome that are looked up once more when all else is done.
+        # Creates of unknown outcome, which are looked up again when all else is done.
         self._unknown_creates: set[Address] = set()
         self._pauses = iter_recheck_pauses(tools, stop_reason)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What became of each task that acts, in the plan's order."""
+        """The outcomes of all steps that act, in the plan's order."""
         return tuple(
             outcome for address in self._tasks for outcome in self._iter_step_outcomes(address)
         )
 
     @property
     def verifications(self) -> tuple[VerificationResult, ...]:
-        """What became of the runs, in the plan's order."""
+        """The results of verification runs, in the plan's order."""
         return tuple(
             self._verifications[address]
             for address in self._tasks
@@ -83,7 +87,7 @@ class Scheduler:
         )
 
     def run_all(self, executor: Executor) -> None:
-        """Do every task that can be done."""
+        """Run all steps, as far as their predecessors succeed and nothing stops the apply."""
         self._tools = replace(self._tools, slot=executor, stop_reason=self._stop_reason)
         ready = deque(address for address in self._tasks if not self._predecessors[address])
         while ready:
@@ -91,10 +95,11 @@ class Scheduler:
             ready.extend(self._recheck_unknown_creates())
 
     def close_unfinished(self) -> None:
-        """Give all that did not end an outcome: nobody waits for it any more.
+        """Give every unfinished step an outcome: UNKNOWN for one in progress, else SKIPPED.
 
-        What was under way may have been done; all else was not tried.
+        Called when the apply is interrupted and its threads are no longer waited for.
         """
+        # Steps that still wait for a slot have sent nothing, so they are skipped, not unknown.
         for address in sorted(self._running):
             if address in self._tools.started_addresses:
                 self._record_interrupted_as_unknown(self._tasks[address])
@@ -102,7 +107,7 @@ class Scheduler:
             self._skip_unfinished(step, self._stop_reason() or "the run was stopped")
 
     def _iter_step_outcomes(self, address: Address) -> Iterator[Outcome]:
-        """What became of the task; of its last call apart where that did not end well."""
+        """The step's outcome; that of its final call is separate where it did not succeed."""
         main_outcome, final_outcome = self._outcomes.get(address), self._final_outcomes.get(address)
         if (
             main_outcome is not None
@@ -116,7 +121,7 @@ class Scheduler:
         yield from (outcome for outcome in (main_outcome, final_outcome) if outcome is not None)
 
     def _run_ready(self, ready: deque[Address], executor: Executor) -> None:
-        """Do what is ready and what becomes so, until nothing is left or the run shall end."""
+        """Run ready steps and those that they release, until none is left or a stop is due."""
         running = 0
         while ready or running:
             while ready and executor.has_room and not self._stop_reason():
@@ -133,7 +138,7 @@ class Scheduler:
             ready.extend(self._record_result_and_release(*finished))
 
     def _recheck_unknown_creates(self) -> list[Address]:
-        """Settle what nobody saw the end of, waiting a little; what may start now."""
+        """Look creates of unknown outcome up with pauses; returns steps that may start now."""
         started_at = self._tools.clock.monotonic_seconds()
         startable: list[Address] = []
         for address in sorted(self._unknown_creates):
@@ -193,7 +198,7 @@ class Scheduler:
         return run_final_stage
 
     def _record_result_and_release(self, address: Address, result: Any) -> Iterable[Address]:
-        """Keep the outcomes; give what may start now."""
+        """Store the result of finished work; returns addresses that may start now."""
         step = self._tasks[address]
         self._running.discard(address)
         if isinstance(result, StepNotStarted):
@@ -201,7 +206,7 @@ class Scheduler:
         if not self._needs_write(step):
             return self._record_final_and_release(step, result)
         outcomes = result if isinstance(result, tuple) else self._build_error_outcomes(step, result)
-        # What came along first: it is over by itself, not by what becomes of what carried it.
+        # The companion first: it is finished by its own outcome, not by its owner's.
         return [
             startable
             for outcome in reversed(outcomes)
@@ -221,7 +226,7 @@ class Scheduler:
         return self._release_dependents(address) if self._is_finished(step) else [address]
 
     def _record_final_and_release(self, step: Step, result: Any) -> Iterable[Address]:
-        """Keep what became of a run or a last call; where it did not end well nothing follows."""
+        """Store the result of a run or a final call; returns addresses that may start now."""
         if self._needs_verification(step):
             verification = (
                 result
@@ -248,18 +253,18 @@ class Scheduler:
         return []
 
     def _release_dependents(self, address: Address) -> list[Address]:
-        """What waited for this address alone."""
+        """The dependents for which this address was the last predecessor."""
         startable = []
         for dependent in self._dependents.get(address, ()):
             if self._owner_of_companion.get(dependent) == address:
-                continue  # its own outcome frees it
+                continue  # released by its own outcome
             self._predecessors[dependent].discard(address)
             if not self._predecessors[dependent]:
                 startable.append(dependent)
         return startable
 
     def _skip_dependents(self, address: Address) -> None:
-        """Skip all that depends on it, however far, without recursion; its own run, too."""
+        """Skip all direct and indirect dependents, and what is left of the step itself."""
         verification = self._verifications.get(address)
         failed_part = self._tasks[address].change.action.value
         failed_part = (
@@ -278,7 +283,7 @@ class Scheduler:
                     queue.append(dependent)
 
     def _skip_unfinished(self, step: Step, reason: str) -> None:
-        """What of a task is not over is not tried."""
+        """Give each unfinished part of a step a SKIPPED outcome."""
         if self._is_finished(step):
             return
         address, diagnostics = step.address, (messages.build_skipped_diagnostic(step, reason),)
@@ -297,7 +302,7 @@ class Scheduler:
             self._final_outcomes[address] = skipped if is_only_outcome else None
 
     def _record_interrupted_as_unknown(self, step: Step) -> None:
-        """The run ends before this one's answer; its intent is on disk for the next run."""
+        """Give an interrupted step an UNKNOWN outcome; its intent is stored for the next run."""
         address, diagnostics = step.address, (messages.build_interrupted_diagnostic(step),)
         if self._needs_write(step):
             for created_step in list_created_steps(step):
@@ -320,7 +325,7 @@ class Scheduler:
 
     @staticmethod
     def _build_error_outcomes(step: Step, failure: Any) -> tuple[Outcome, ...]:
-        """An exception nobody expected: a call may be open, so its outcome is unknown."""
+        """Outcomes for an unexpected exception: UNKNOWN, as a call may be open."""
         is_call = step.change.action is not Action.FORGET
         result = Result.UNKNOWN if is_call else Result.FAILED
         return tuple(

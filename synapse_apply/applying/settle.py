@@ -1,8 +1,8 @@
-"""Settles intents that a crash or a lost answer left open, by looking the objects up.
+"""When an open intent counts as done, absent or undecided, judged by looking its object up.
 
-Found: what agrees with the intent is ours. Absent is believed only when the search is complete
-and the intent is older than its request's deadline plus `settle_after`. Anything else stays open
-and refuses its own resource alone (design section 7).
+A found object's fields that agree with the intent are ours. Absence is believed only if the search
+is complete and the intent is older than its request's deadline plus `settle_after`. Otherwise the
+intent stays open, and only its own resource is refused.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from synapse_apply.model.state import Intent, IntentState, Record, Uptime
 from synapse_apply.model.values import ABSENT, Mac, WithheldSecret, get_at
 from synapse_apply.model.verification import RUN_VERB
 
-# In a digest's place: the secret may have arrived, and nobody saw it.
+# In place of a MAC: it is not known whether the secret arrived.
 NEVER_SEEN_DIGEST = "unknown"
 
 
 @frozen
 class ResolvedIntent:
-    """What became of one open intent; `record` is what the address's record is from now on.
+    """The result of looking up one open intent; `record` is the address's record from now on.
 
-    `seconds_until_resolvable` are the seconds after which a look-up will be conclusive, where
-    waiting is all.
+    `seconds_until_resolvable` says after how many seconds a look-up will be conclusive; None where
+    waiting does not help.
     """
 
     intent: Intent
@@ -59,7 +59,7 @@ class ResolvedIntent:
 
     @property
     def result_label(self) -> str:
-        """The result as history tells it."""
+        """The result in the audit entry."""
         return f"settled: {self.intent.state.value}"
 
 
@@ -89,7 +89,7 @@ class IntentResolver:
     find_listed: Callable[[str, ApiBinding, str], list[Observed] | None] = lambda *_what: None
 
     def resolve_intent(self, intent: Intent, record: Record | None) -> ResolvedIntent:
-        """The intent closed where the backend can tell, else open with the reason."""
+        """The intent closed where a look-up is conclusive, else open with the reason."""
         kind = self.catalogue.get(intent.address.kind)
         if kind is None or intent.api not in kind.bindings:
             return ResolvedIntent(intent, record, "this version does not know its kind")
@@ -120,7 +120,7 @@ class IntentResolver:
         return self._keep_open_if_too_early(intent, record) or _close_as_absent(intent, record)
 
     def _find_matches(self, intent: Intent, binding: ApiBinding) -> list[Observed]:
-        """Every live object with the natural key of a create, from one list for all creates."""
+        """The live objects with a create's natural key, if possible from a list read once."""
         key = intent.natural_key
         if not key or binding.lookup_proof(key, self.capabilities) is Lookup.NONE:
             return []
@@ -134,7 +134,7 @@ class IntentResolver:
     def _resolve_run(
         self, intent: Intent, kind: ResourceType, record: Record | None
     ) -> ResolvedIntent:
-        """A run is over with its answer: the job that it started is followed by the next apply."""
+        """A run's intent, done once its job is known; the next apply follows the job."""
         if kind.verification_spec is None:
             return ResolvedIntent(intent, record, "this version knows no run of its kind")
         candidates = find_run_candidates(
@@ -170,7 +170,7 @@ class IntentResolver:
     def _resolve_found_object(
         self, intent: Intent, kind: ResourceType, live: Observed, record: Record | None
     ) -> ResolvedIntent:
-        """Ours is what the server has as we sent it; the rest is planned again."""
+        """The intent as done, and a record in which only fields as they were sent are ours."""
         is_create = intent.verb == "create"
         base = _build_initial_record(intent, live, self.now)
         if record is not None:
@@ -179,7 +179,7 @@ class IntentResolver:
         for path, sent in intent.fields.items():
             live_value = get_at(live.spec, path)
             if isinstance(sent, Mapping) and isinstance(live_value, Mapping):
-                live_value = {}  # an empty map of ours asks for a map; the keys in it are not ours
+                live_value = {}  # of an empty declared map only the map is ours, not its keys
             live_value = to_comparable_value(live_value, intent.salt, path, self.secrets)
             is_not_shown = path[0] in live.missing_fields.difference(kind.identity_fields) or (
                 path[0] in live.partial_fields and live_value is ABSENT
@@ -193,12 +193,12 @@ class IntentResolver:
             elif is_create:
                 last_seen[path] = live_value
             elif isinstance(sent, Mac) and path not in applied:
-                # Ours it is, whatever became of it: sent again, or dropped with the manifest.
+                # Recorded as ours, so that it is sent again, or dropped when no longer declared.
                 applied[path] = Mac(sent.key_id, NEVER_SEEN_DIGEST)
         for name in kind.identity_fields:
             if (live_value := get_at(live.spec, (name,))) is not ABSENT:
                 last_seen[(name,)] = live_value
-                # What was made in one call with what it refers to had no id of that to send.
+                # A companion's create could not send its owner's id, which did not exist yet.
                 if is_create and kind.rules[name].references:
                     applied.setdefault((name,), live_value)
         record_after = replace(
@@ -217,10 +217,11 @@ class IntentResolver:
     def _keep_open_if_too_early(
         self, intent: Intent, record: Record | None
     ) -> ResolvedIntent | None:
-        """None once absence may be believed.
+        """The intent kept open with its waiting time; None once absence may be believed.
 
-        On the machine that sent it, by what it counted since: a wall clock that was set forward
-        would rush. Elsewhere by the wall clocks; one that was set back makes it wait.
+        On the machine that sent the call its age is counted by a monotonic clock, as a wall clock
+        that was set forward would end the wait early. Elsewhere the wall clocks count; one that was
+        set back prolongs the wait.
         """
         if self.uptime.boot and self.uptime.boot == intent.sent_up.boot:
             age = self.uptime.seconds - intent.sent_up.seconds
@@ -240,9 +241,9 @@ def _close_as_absent(intent: Intent, record: Record | None) -> ResolvedIntent:
 def _has_taken_field(
     kind: ResourceType, path: Path, sent: Any, live_value: Any, *, is_create: bool
 ) -> bool:
-    """Whether the server has what was sent, or hides it and got it with the object itself.
+    """Whether the server has a value that was sent, or hides one that came with the create.
 
-    An update that changed a hidden secret may not have been done: it is planned again.
+    An update of a hidden secret may not have been done, so it is planned again.
     """
     is_hidden = isinstance(live_value, WithheldSecret) or (
         live_value is ABSENT and isinstance(sent, Mac)
@@ -279,7 +280,7 @@ def _parse_time(text: str) -> datetime:
 def apply_resolved_intents(
     records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
 ) -> dict[Address, Record]:
-    """Records as they are once these intents are settled."""
+    """The records with the changes of these resolved intents."""
     current = dict(records)
     for resolved in resolved_intents:
         if resolved.is_open or resolved.intent.state in {IntentState.FAILED, IntentState.ABSENT}:

@@ -1,4 +1,4 @@
-"""What the applier is given for one change, and the tools every task shares."""
+"""What a step of an apply is, and the ports and callbacks that all steps share."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ from synapse_apply.model.state import AuditEntry, Intent, Record, Uptime
 from synapse_apply.model.values import Fields
 
 CREATES = frozenset({Action.CREATE, Action.RECREATE})
-# The live objects a run knows by now, those it made included.
+# The live objects known so far, including those that this run has created.
 LiveObjects = Mapping[Address, Observed]
 
 
 @frozen
 class Step:
-    """One change to carry out, once everything in `predecessors` has been done.
+    """One change to carry out, after everything in `predecessors` has succeeded.
 
-    `declared_fields` are the declared fields as a record keeps them (secrets as Mac, those that
-    could not be resolved left out, ignored ones too). `companion` is what the same call makes along
-    with it. `unkept` are the fields that the backend is known not to keep of any object of the
-    kind.
+    `declared_fields` are the declared fields as a record stores them: secrets as Mac, without those
+    that could not be resolved, with ignored ones. `companion` is created by the same call. `unkept`
+    are fields that the backend is known not to keep for any object of the kind.
     """
 
     change: Change
@@ -58,25 +57,25 @@ class Step:
 
     @property
     def untouched_paths(self) -> tuple[Path, ...]:
-        """What an update leaves as it is live: ignored fields, and drift that is kept."""
+        """The paths that an update leaves as they are live: ignored fields, and kept drift."""
         ignored = self.desired.lifecycle.ignore_changes if self.desired else ()
         return (*ignored, *(held_change.path for held_change in self.change.held))
 
     @property
     def has_write(self) -> bool:
-        """Whether there is a step before its run: a call, or a record to be written."""
+        """Whether the step makes a call or writes a record, before its verification run."""
         if self.change.action is Action.UPDATE:
             return bool(self.changed_fields) or self.change.rebase
         return self.change.action is not Action.NO_OP or self.change.rebase
 
     @property
     def has_final_call(self) -> bool:
-        """Whether it ends with a call that is never taken back."""
+        """Whether the step ends with a final call, which cannot be undone."""
         return len(self.changed_fields) < len(self.change.fields)
 
     @property
     def changed_fields(self) -> tuple[FieldChange, ...]:
-        """The differing fields but the one that its last call sets."""
+        """The differing fields without the one that the final call sets."""
         seal, changes = self.binding.final_call, self.change.fields
         return tuple(
             change for change in changes if seal is None or not is_final_call_change(seal, change)
@@ -84,11 +83,11 @@ class Step:
 
 
 def list_created_steps(step: Step) -> tuple[Step, ...]:
-    """What the task's call makes: its own object, and what it carries."""
+    """The steps whose objects this step's call creates: itself, and its companion."""
     return (step,) if step.companion is None else (step, step.companion)
 
 
-# So many files of a dirty checkout are kept with each call.
+# The number of changed files of a checkout that an audit entry has.
 _MAX_DIRTY_FILES = 20
 
 
@@ -96,9 +95,9 @@ _MAX_DIRTY_FILES = 20
 # and forgotten objects): an auditor asks for both.
 @frozen
 class Actor:
-    """Who applies: `who` is user@host; CI run's URL and commit where there are any.
+    """Who applies: `who` is user@host, with the CI run's URL and the commit where there are any.
 
-    `command` is what was typed, `dirty` are the files of the checkout that are not the commit's.
+    `command` is the command line; `dirty` are the checkout's files that differ from the commit.
     """
 
     who: str
@@ -116,9 +115,9 @@ class Actor:
         plan_id: str = "",
         request_id: str | None = None,
     ) -> AuditEntry:
-        """What history keeps of a call that this actor made or settled: digests, never values.
+        """The audit entry of a call that this actor made or settled, with digests, never values.
 
-        `plan_id` is that of the run that settles it, by default of the one that announced it.
+        `plan_id` is that of the run that settles the call, by default that of the intent.
         """
         text = json.dumps(fields_to_json(intent.fields), sort_keys=True)
         return AuditEntry(
@@ -140,7 +139,7 @@ class Actor:
     def build_state_audit_entry(
         self, address: Address, verb: str, *, moment: str, plan_id: str, remote_id: str = ""
     ) -> AuditEntry:
-        """What history keeps of a change of the state that no call made, such as a rename."""
+        """The audit entry of a change of the state without a call, such as a rename."""
         return AuditEntry(
             at=moment,
             who=self.who,
@@ -158,7 +157,7 @@ class Actor:
 
 
 class StepNotStarted(Exception):
-    """The run shall end, and nothing was sent of this task."""
+    """Raised where the run shall end and nothing of the step was sent."""
 
 
 @frozen
@@ -208,7 +207,7 @@ class ApplyTools:
     accepted_plain_forms: AcceptedPlainForms = field(default_factory=AcceptedPlainForms)
 
     def acquire_slot(self, *addresses: Address) -> None:
-        """Wait for a place among those that call the backend; NotBegun where the run ends first."""
+        """Wait for a slot to call the backend; raises StepNotStarted where the run shall end."""
         if self.slot.acquire_slot() and self.stop_reason():
             raise StepNotStarted
         self.started_addresses.update(addresses)

@@ -1,4 +1,4 @@
-"""Packages on their way out, told to a progress as they are read."""
+"""How the progress of a package's upload is reported, as its file is read."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.ports import Clock, Packages, Progress
 
-# Seconds between two reports: more would be drawn by nobody and cost the upload time.
+# Seconds between two reports; more often would only slow the upload.
 _REPORT_INTERVAL = 0.1
-# Bytes after which there is one all the same: a connection may stand still at any moment, and
-# what was shown last is what is looked at then.
+# Bytes after which there is a report in any case: when a connection stalls, the position that was
+# reported last should be close to the real one.
 _REPORT_BYTES = 1024 * 1024
 
 
 @frozen
 class ProgressPackages:
-    """The `Packages` port over another one; what is read of an open package counts as sent."""
+    """A `Packages` port that reports the bytes that are read of an open package as sent."""
 
     packages: Packages
     progress: Progress
@@ -29,7 +29,7 @@ class ProgressPackages:
 
     @contextmanager
     def open_package(self, address: Address) -> Iterator[Any]:
-        """As the port has it."""
+        """Open the package of an address; the file reports its progress."""
         with self.packages.open_package(address) as file:
             yield _WatchedFile(
                 file, partial(self.progress.report_upload, address), self.clock.monotonic_seconds
@@ -37,7 +37,7 @@ class ProgressPackages:
 
 
 class _WatchedFile:
-    """A file as an upload needs it: read, told where it stands, and set back for another try."""
+    """A file that reports its position when read; it can be rewound for a retry."""
 
     def __init__(
         self, file: Any, on_progress: Callable[[int, int], None], seconds: Callable[[], float]
@@ -54,12 +54,12 @@ class _WatchedFile:
 
     @property
     def sha256(self) -> str:
-        """What the file tells of itself, "" where it does not."""
+        """The SHA-256 of the wrapped file in hex; "" where it does not know it."""
         digest: str = getattr(self._file, "sha256", "")
         return digest
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """Read bytes, and report the position if it is time to."""
         block: bytes = self._file.read(size)
         self._position += len(block)
         is_far = (
@@ -71,12 +71,12 @@ class _WatchedFile:
         return block
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """The new place from the start."""
+        """Set the position, and return it."""
         self._position = self._file.seek(offset, whence)
         return self._position
 
     def tell(self) -> int:
-        """The place from the start."""
+        """The position."""
         return self._position
 
     def _report_progress(self) -> None:

@@ -1,7 +1,7 @@
-"""Proves what was published by running it: announced, started once, followed to its end.
+"""How a verification run is started once, followed to its end, and recorded.
 
-A run whose answer was lost is looked for by its job and never started a second time: what the
-backend cannot tell stays open for the next run (design section 7).
+A run whose answer was lost is searched by its job's mark and never started again: what the
+backend cannot tell stays open for the next run.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from synapse_apply.model.state import Intent, IntentState, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import RUN_VERB, RunStatus, Verification, VerificationResult
 
-# How progress is told of it.
+# The verb in reports of progress.
 VERB = "verify"
-_LINES = 10  # as the API page's own loop prints
+_LINES = 10  # of a failed job's log, as in the example of the API page
 
 
 def verify_step(
     step: Step, tools: ApplyTools, live: LiveObjects, should_stop: Callable[[], object]
 ) -> VerificationResult:
-    """Make the run that is due, or follow the one that goes on; every way to end is a Verified."""
+    """Start the run that is due, or follow its job; errors become a VerificationResult."""
     started_at = tools.clock.monotonic_seconds()
     tools.progress.report_start(step.address, VERB)
     try:
@@ -68,7 +68,7 @@ def verify_step(
 
 @frozen
 class _StateWriteFailure:
-    """Why the state could not be told how a call ended, and the file that keeps it ("": none)."""
+    """Why the outcome of a run could not be recorded, and the file that has it ("" for none)."""
 
     diagnostic: Diagnostic
     recovery_file: str
@@ -76,7 +76,7 @@ class _StateWriteFailure:
 
 @frozen
 class _VerificationRun:
-    """One run; `owner` is the remote id of what is run, `record` the one that is proved."""
+    """One verification run of the release in `record`, whose object is `owner`."""
 
     step: Step
     tools: ApplyTools
@@ -98,7 +98,7 @@ class _VerificationRun:
         return cls(step, tools, should_stop, verification, proof, owner, record)
 
     def run_to_verdict(self) -> VerificationResult:
-        """Start it where no job is known, then follow."""
+        """Start the run unless its job is known, follow it, and return the result."""
         if self.verification.job:
             return self._follow_and_record_job(self.verification.job, fresh=False)
         owner, runs_as = self.owner, self.step.binding.resolve_run_owner
@@ -112,7 +112,7 @@ class _VerificationRun:
         return self._start_run(owner)
 
     def _start_run(self, owner: str) -> VerificationResult:
-        """`owner` as the calls of a run know it."""
+        """Announce and send the run; `owner` is the id that the run's call uses."""
         (intent,) = write_intents(self.tools, self._build_run_intent(owner))
         try:
             answer = self.proof.send_run(
@@ -145,7 +145,7 @@ class _VerificationRun:
         )
 
     def _record_refused_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
-        """Certainly not started. Parameters that the server refuses are remembered as failed."""
+        """Record a run that was certainly not started; refused parameters count as a failed run."""
         record, is_invalid = self.record, isinstance(failure, Invalid)
         if is_invalid:
             record = self._build_verified_record(RunStatus.FAILED)
@@ -167,8 +167,8 @@ class _VerificationRun:
     def _record_direct_answer(
         self, intent: Intent, owner: str, answer: Mapping[str, Any], request_id: str
     ) -> VerificationResult:
-        """The answer names no job: it is the direct result of a run, or a ticket for it."""
-        with suppress(RemoteError):  # then the ticket is all that is known of it
+        """Record a run whose answer has no job, but its result or a ticket for it."""
+        with suppress(RemoteError):  # the envelope with the ticket is then judged
             answer = self._poll_deferred_result(owner, answer)
         status = derive_status_from_run_result(answer)
         has_failed = status is not JobStatus.COMPLETED
@@ -187,7 +187,7 @@ class _VerificationRun:
         )
 
     def _poll_deferred_result(self, owner: str, answer: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The result that a ticket is for; any other answer as it is."""
+        """Poll for the result of a ticket; any other answer is returned as it is."""
         api, body = self.tools.api, self.verification.body
         return follow_ticket(
             lambda question: self.proof.send_run(api, owner, question),
@@ -201,7 +201,7 @@ class _VerificationRun:
     def _record_job_and_follow(
         self, intent: Intent, job: str, request_id: str, *diagnostics: Diagnostic
     ) -> VerificationResult:
-        """Record at once which job it is, then follow it."""
+        """Record the run's job at once, then follow it."""
         closed, record = close_started_run(intent, self.record, job, self.tools.clock.utc_now())
         if write_failure := self._close_run_intent(closed, record, request_id):
             return self._build_unrecorded_result(
@@ -212,7 +212,7 @@ class _VerificationRun:
         return replace(verified, request_id=request_id, diagnostics=all_diagnostics)
 
     def _search_lost_run(self, intent: Intent, failure: RemoteError) -> VerificationResult:
-        """Nobody saw the answer. A job with our mark is proof; that there is none is not, yet."""
+        """Search the job of a run whose answer was lost; only a job with our mark is proof."""
         pauses_left = iter_recheck_pauses(self.tools, self.should_stop)
         while True:
             candidates = RunCandidates()
@@ -231,7 +231,7 @@ class _VerificationRun:
         )
 
     def _follow_and_record_job(self, job_id: str, *, fresh: bool) -> VerificationResult:
-        """Look at a job until it ends; `fresh` when this run started it."""
+        """Follow a job until it ends, and record the result; `fresh` if this run has started it."""
         tools, address = self.tools, self.step.address
         tools.on_job_followed(address, job_id)
         jobs_read: list[Job] = []
@@ -247,9 +247,9 @@ class _VerificationRun:
                 return self._record_ended_run(
                     RunStatus.FAILED, job_id, words.build_missing_job_diagnostic(self.step, job_id)
                 )
-            if self.should_stop():  # what was asked for is given up when a run is told to end
+            if self.should_stop():  # the read was aborted because the run shall end
                 return self._build_verification_result(RunStatus.RUNNING, job=job_id)
-            # A job that was started just now may be slow to show.
+            # A job that was just started may not be visible yet.
             diagnostic = words.build_unreadable_job_diagnostic(self.step, job_id, str(failure))
             return self._build_verification_result(RunStatus.RUNNING, diagnostic, job=job_id)
         if job.status is JobStatus.COMPLETED:
@@ -283,7 +283,7 @@ class _VerificationRun:
     def _record_ended_run(
         self, verdict: RunStatus, job: str, *diagnostics: Diagnostic, logs: tuple[str, ...] = ()
     ) -> VerificationResult:
-        """Remember how it ended; where that fails the record still says which job to follow."""
+        """Record how the run ended; if that fails, the record still names the job to follow."""
         try:
             self.tools.store.write_records(self._build_verified_record(verdict, job))
         except StateError as problem:
@@ -329,7 +329,7 @@ class _VerificationRun:
     def _close_run_intent(
         self, intent: Intent, record: Record | None, request_id: str
     ) -> _StateWriteFailure | None:
-        """Tell the state how the call ended; gives why it could not be told, None when it was."""
+        """Close the run's intent with its record; returns why that failed, None if it did not."""
         tools, result, moment = self.tools, intent.state.value, self.tools.clock.utc_now()
         entry = tools.actor.build_audit_entry(
             intent, result, moment=moment, plan_id=tools.plan_id, request_id=request_id
@@ -348,7 +348,7 @@ class _VerificationRun:
 
 
 def _format_log_line(entry: Any) -> str:
-    """A log entry as the API page prints it; other servers write plain lines."""
+    """A log entry as one line: `TIME: MESSAGE` as on the API page, or plain text as it is."""
     if isinstance(entry, dict):
         return f"{entry.get('timestamp', '')}: {entry.get('message', '')}".removeprefix(": ")
     return str(entry)

@@ -1,4 +1,4 @@
-"""Announces a call: its intents are durable before anything of the call leaves."""
+"""How a call's intents are stored before it is sent, and when they have to be stored anew."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from synapse_apply.applying.step import ApplyTools, StepNotStarted
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import Intent, IntentState
 
-# A call begins so many seconds after the time its intents have at the latest; the next run counts
+# A call begins at most so many seconds after the time of its intents; the next run counts
 # the call's age from that time.
 # Where the slot came later than this, the intent is closed and made again: the next run counts the
 # age of a call from its intent. A run that ends closes the intents of what was not sent.
@@ -22,12 +22,11 @@ MAX_SECONDS_TO_START = 5.0
 def write_intents(
     tools: ApplyTools, *intents: Intent, before_slot: bool = False
 ) -> tuple[Intent, ...]:
-    """The intents of one call as the state has them now, stamped with this moment.
+    """Store the intents of one call, and return them with the current time.
 
-    Packing may have taken minutes since they were made, and a state may be slow to commit.
-    StateError when they cannot be written, or it took too long: nothing may be sent then.
-    `before_slot`: they are written while a place for the call may still be waited for. NotBegun
-    when the run ended meanwhile: they are closed again.
+    Raises StateError where they cannot be written or writing took too long: nothing may be sent
+    then. With `before_slot` they are written before the wait for a slot; raises StepNotStarted,
+    with the intents closed again, where the run ends during that wait.
     """
     addresses = [intent.address for intent in intents]
     if not before_slot:
@@ -40,7 +39,7 @@ def write_intents(
     try:
         tools.acquire_slot()
     except StepNotStarted:
-        # Where the state cannot take it, the next run finds that it was not done.
+        # If the state cannot be written, the next run finds out that nothing was sent.
         if not (tools.store.has_failed_write() or tools.store.is_lock_lost()):
             with suppress(StateError):
                 _close_unsent_intents(tools, written_intents)
@@ -50,7 +49,7 @@ def write_intents(
         tools.clock.monotonic_seconds() - started_at > MAX_SECONDS_TO_START
         and not tools.store.is_lock_lost()
     ):
-        # The place came late, and the next run counts from the time that is noted.
+        # The slot came late, and the next run counts the call's age from the stored time.
         _close_unsent_intents(tools, written_intents)
         written_intents = _stamp_and_write_intents(tools, intents)
     return written_intents
@@ -69,7 +68,7 @@ def _stamp_and_write_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> 
     for intent in intents:
         tools.store.write_intent(intent)
     seconds = tools.clock.monotonic_seconds() - started_at
-    # Without the lock nothing leaves, however fast it was: that is told where it would.
+    # Without the lock nothing is sent, however fast this was; the sender reports that.
     if seconds <= MAX_SECONDS_TO_START or tools.store.is_lock_lost():
         return intents
     _close_unsent_intents(tools, intents)
@@ -85,7 +84,7 @@ def _stamp_and_write_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> 
 
 
 def _close_unsent_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> None:
-    """Nothing was sent: the records stay as they are."""
+    """Close intents whose calls were not sent; the records stay as they are."""
     for intent in intents:
         closed = replace(intent, state=IntentState.FAILED)
         entry = tools.actor.build_audit_entry(

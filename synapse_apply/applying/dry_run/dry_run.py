@@ -1,9 +1,9 @@
-"""Calls of a plan sent to be checked by the server and not to be acted on: dry runs.
+"""Which calls of a plan are sent as dry runs, in which order, and when trying stops.
 
-A server that does not know dry runs acts on them. So first it is asked for something that changes
-nothing in any case, and its answer must say that it was a dry run. Where there is nothing to ask
-that of, calls go out one by one until an answer says so, those that can be undone before others
-and none that cannot. An answer that does not say so ends it, and what became of its call is told.
+A server that does not know dry runs acts on them. So the first one is a request that changes
+nothing in any case, and whose answer must say that it was a dry run. Where there is no such
+request, calls are sent one by one until an answer says so, those that can be undone before others
+and none that cannot. An answer that does not say so ends it, and whether its call was carried out
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from synapse_apply.model.remote.dry_run_counts import DryRunCounts
 from synapse_apply.model.values import collect_references
 
 RULE = "server"
-# How progress is told of it.
+# The verb in reports of progress.
 VERB = "try"
 DRY_RUN_UNPROVEN = "the backend has not shown that it knows dry runs"
 _NOT_TRIED_AFTER_DOUBT = "nothing was tried after an answer that did not say it was a dry run"
-# What says something of the moment or of the line, and nothing of the call.
+# Statuses that are about the moment or the connection, not about the call.
 _TRANSIENT_STATUSES = frozenset({408, 429})
 
 
 @frozen
 class DryRunCall:
-    """One call of a task."""
+    """One call of a step that may be tried by a dry run."""
 
     step: Step
     dry_run: DryRun
 
     @property
     def shown_verb(self) -> str:
-        """As it is shown."""
+        """The verb in messages; that of a final call has a name of its own."""
         seal = self.step.binding.final_call
         return seal.verb if seal is not None and self.dry_run is SEAL else self.dry_run.verb
 
@@ -61,7 +61,7 @@ class DryRunCall:
 
 @frozen
 class DryRunStepResult:
-    """What came of a step: fine, unless it was refused, not tried, or may have been done."""
+    """The result of one dry run: fine, unless refused, not tried (`reason`), or in doubt."""
 
     call: DryRunCall
     refusal: Refusal | None = None
@@ -70,7 +70,7 @@ class DryRunStepResult:
 
     @property
     def result_label(self) -> str:
-        """As progress is told of it."""
+        """The result in reports of progress."""
         if self.refusal is not None:
             return "refused"
         return "failed" if self.reason or self.doubt is not None else "done"
@@ -78,7 +78,7 @@ class DryRunStepResult:
 
 @dataclass(slots=True)
 class DryRunResult:
-    """What came of all: refusals by address, reasons by what was not tried, findings."""
+    """The results of all dry runs: refusals by address, calls not tried with reasons, findings."""
 
     tried_count: int = 0
     refusals: dict[Address, Refusal] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class DryRunResult:
         return DryRunCounts(self.tried_count, len(self.refusals), len(self.untried))
 
     def add_step_result(self, step_result: DryRunStepResult) -> None:
-        """Count one, and keep what is to be told of it."""
+        """Add the result of one dry run."""
         if step_result.reason:
             self.untried.append((step_result.call, step_result.reason))
             return
@@ -101,7 +101,7 @@ class DryRunResult:
             self.findings.append(step_result.doubt)
 
     def add_untried(self, calls: Iterable[DryRunCall], reason: str) -> None:
-        """Count some as not tried."""
+        """Add calls that were not tried."""
         self.untried += [(call, reason) for call in calls]
 
 
@@ -118,10 +118,10 @@ def dry_run_steps(
     *,
     needs_proof: bool = False,
 ) -> DryRunResult:
-    """Try every call of these tasks that can be tried. Nothing but reads and dry runs is sent.
+    """Try the calls of these steps as dry runs; nothing is sent but reads and dry runs.
 
-    `run_each` does a work for several, side by side where it likes. `needs_proof`: something speaks
-    against the plan as a whole, so only a server that is known to make dry runs is asked.
+    `run_each` runs a function for several calls, possibly in parallel. With `needs_proof`, which is
+    set when the plan itself is refused, only a server that is known to make dry runs is asked.
     """
     result, waiting = DryRunResult(), list[DryRunCall]()
     for call in sorted(_build_dry_run_calls(steps), key=_impact_rank):
@@ -154,7 +154,7 @@ def _dry_run_remaining(
     run_each: RunEach,
     result: DryRunResult,
 ) -> None:
-    """Side by side, those that nothing takes back at the end and one by one."""
+    """Try the waiting calls in parallel; irreversible ones last, one by one, until a doubt."""
 
     def dry_run_call(call: DryRunCall) -> DryRunStepResult:
         return _dry_run_and_report(call, tools, live, is_known=True)
@@ -173,7 +173,10 @@ def _dry_run_remaining(
 
 
 def _probe_server_for_dry_runs(waiting: Iterable[DryRunCall], tools: ApplyTools) -> bool:
-    """Whether the server shows that it knows dry runs; Unconfirmed when it shows the opposite."""
+    """Whether a harmless request shows that the server knows dry runs.
+
+    Raises Unconfirmed where its answer shows that the server does not.
+    """
     for harmless_call in dict.fromkeys(call.step.binding.send_dry_run_probe for call in waiting):
         try:
             if harmless_call is not None and harmless_call(tools.api.dry_run):
@@ -181,7 +184,7 @@ def _probe_server_for_dry_runs(waiting: Iterable[DryRunCall], tools: ApplyTools)
         except Unconfirmed:
             raise
         except RemoteError:
-            continue  # it shows nothing, and nothing was changed
+            continue  # a failure shows nothing either way, and nothing was changed
     return False
 
 
@@ -205,12 +208,12 @@ def _build_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
 
 
 def _impact_rank(call: DryRunCall) -> int:
-    """What to try first: what does the least where a server acts on it."""
+    """Sorts calls by the harm that they do if the server carries them out."""
     return (UPDATE, CREATE, DELETE, SEAL, RUN).index(call.dry_run)
 
 
 def _find_untriable_reason(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> str:
-    """Why a call cannot be tried, "" where it can."""
+    """Why a call cannot be tried; "" where it can."""
     step = call.step
     if call.dry_run.send_dry_run is None:
         return "a run cannot be tried"
@@ -237,7 +240,7 @@ def _find_untriable_reason(call: DryRunCall, tools: ApplyTools, live: LiveObject
 def _dry_run_and_report(
     call: DryRunCall, tools: ApplyTools, live: LiveObjects, *, is_known: bool
 ) -> DryRunStepResult:
-    """Try one; once the server is known to make dry runs, a lost answer did no harm."""
+    """Try one call, and report progress; with `is_known`, a lost answer is no doubt."""
     address, started_at = call.step.address, tools.clock.monotonic_seconds()
     tools.progress.report_start(address, VERB)
     step_result = _send_dry_run(call, tools, live, is_known=is_known)
@@ -311,7 +314,7 @@ def _build_no_dry_run_warning(failure: RemoteError) -> Diagnostic:
 def _build_doubt_diagnostic(
     call: DryRunCall, failure: RemoteError, tools: ApplyTools, live: LiveObjects
 ) -> Diagnostic:
-    """What became of a call that was to be checked only, as far as it can be seen."""
+    """The finding on whether a call was carried out that should only have been checked."""
     is_unconfirmed = isinstance(failure, Unconfirmed)
     reason = (
         "the answer does not say that it was a dry run" if is_unconfirmed else "the answer was lost"

@@ -1,4 +1,4 @@
-"""How each verb is tried on a backend, and how to find out whether it was done all the same."""
+"""How each verb is sent as a dry run, and how to look up whether it was carried out."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _GONE_MESSAGE = "the answer says nothing, and the object is gone"
 
 @frozen
 class DryRun:
-    """How one verb is tried, and how to find out whether it was done all the same.
+    """How one verb is sent as a dry run, and how to look up whether it was carried out.
 
-    `send_dry_run` raises RemoteError; None where it cannot be tried. `has_acted` is None where
-    nobody can tell. `is_irreversible`: nothing takes back what it would do.
+    `send_dry_run` raises RemoteError, and is None for a verb that cannot be tried. `has_acted`
+    gives None where it cannot be told. `is_irreversible`: the call could not be undone.
     """
 
     verb: str
@@ -92,6 +92,7 @@ def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
         call(tools.api.dry_run, step.change.remote_id)
     except NotFound:
         return  # what is to be gone is gone
+    # A delete has no body, so its answer cannot say that it was a dry run.
     if _was_deleted(step, tools, live):
         raise Unconfirmed(_GONE_MESSAGE, effect=Effect.UNKNOWN)
 
@@ -119,7 +120,7 @@ def _was_sealed(step: Step, tools: ApplyTools, _live: LiveObjects) -> bool | Non
 
 
 def _cannot_tell_if_run(_step: Step, _tools: ApplyTools, _live: LiveObjects) -> None:
-    """Nobody can tell."""
+    """Always None: it cannot be told whether a run was started."""
 
 
 CREATE = DryRun("create", _dry_run_create, _was_created)

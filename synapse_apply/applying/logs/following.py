@@ -1,4 +1,4 @@
-"""Follows a run until it ends, by asking again and again; nothing is started here."""
+"""How a job or a deferred result is polled until it ends, a timeout, or a request to stop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from synapse_apply.model.job import Job, parse_job
 from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.deferred_run import build_poll_request
 
-POLL_INTERVAL = 5.0  # as the API page's own loop waits
-_SLICE = 0.25  # seconds between two looks at whether to stop
+POLL_INTERVAL = 5.0  # seconds, as in the example of the API page
+_SLICE = 0.25  # seconds between two checks of `should_stop`
 
 
 @frozen
 class FollowOptions:
-    """How a job is followed: `interval` and `timeout` in seconds, None for no end.
+    """How a job is followed: `interval` and `timeout` in seconds, None for no timeout.
 
-    `sleep` waits so many seconds, `read_seconds` is a monotonic clock; `should_stop` tells that
-    whoever follows shall end, while the job goes on.
+    `sleep` waits so many seconds, `read_seconds` is a monotonic clock; `should_stop` says that
+    following shall end, while the job goes on.
     """
 
     interval: float
@@ -33,9 +33,9 @@ class FollowOptions:
 def follow_job(
     api: JobCalls, job_id: str, options: FollowOptions, on_job: Callable[[Job], None]
 ) -> Job:
-    """The job as it was last seen: ended, or not where the time was up or a stop was asked for.
+    """Poll a job until it ends, a timeout or a stop; returns it as it was seen last.
 
-    `on_job` is told each look. RemoteError as the client raises it once its own retries are over.
+    `on_job` gets the job after each read. Raises RemoteError once the client's own retries failed.
     """
     deadline = None if options.timeout is None else options.read_seconds() + options.timeout
     while True:
@@ -58,10 +58,10 @@ def follow_ticket(
     answer: Mapping[str, Any],
     pace: FollowOptions,
 ) -> Mapping[str, Any]:
-    """The result of a run that was answered with a ticket, or the last envelope where none came.
+    """Poll for the result of a deferred run; returns the last envelope where none came in time.
 
-    `run` sends a run with another body. A question that was not answered is asked again, since it
-    starts nothing; RemoteError for one that is refused.
+    `run` sends a run with another body. A lost answer is asked for again, since asking starts
+    nothing; raises RemoteError where the server refuses.
     """
     until = None if pace.timeout is None else pace.read_seconds() + pace.timeout
     while (question := build_poll_request(body, answer)) is not None:
@@ -76,7 +76,7 @@ def follow_ticket(
 
 
 def read_job(api: JobCalls, job_id: str) -> Job:
-    """The job as it is now; RemoteError also for an answer that is no job."""
+    """Read a job; raises RemoteError, also for an answer that is no job."""
     try:
         return parse_job(api.get_job(job_id))
     except ValueError as problem:
@@ -84,7 +84,7 @@ def read_job(api: JobCalls, job_id: str) -> Job:
 
 
 def wait_unless_stopped(seconds: float, options: FollowOptions) -> bool:
-    """Wait; False when a stop was asked for meanwhile."""
+    """Wait for some seconds; False where `should_stop` ended it early."""
     deadline = options.read_seconds() + seconds
     while (remaining := deadline - options.read_seconds()) > 0:
         if options.should_stop():

@@ -1,10 +1,10 @@
-"""What of a reading of a log is new: no line twice, none left out.
+"""Which lines of a log that is read again are new, so that none is shown twice or left out.
 
-A log only grows, but nothing numbers its lines. Its list begins with the first one. Where a tail
-begins no server says: with the first line, with the last few, or with what is written from now on.
-So the lines of a tail are laid over the lines that are known, at every place where they fit. While
-several places fit and they disagree about whether a line is new, it is in doubt and not shown; the
-list, read once more, has it, and tells which of the places can be.
+A log only grows, but its lines have no numbers. Its list begins with the first one. Where a tail
+begins is not said: with the first line, with the last few, or with those written from now on.
+So the lines of a tail are compared with the known lines, at every position where they match. While
+several positions match and disagree about whether a line is new, it is in doubt and not shown; the
+list, read once more, has it, and shows which of the positions are possible.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LineKey = tuple[int, int, int]
 
 
 class ShownLines:
-    """The lines shown so far: how many, and the first and the last of them to compare with."""
+    """The lines shown so far: their number, and keys of the first and last ones for comparison."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """No line was shown yet."""
         self.count = 0
         self._head: list[_LineKey] = []
         self._tail: deque[_LineKey] = deque(maxlen=TAIL_LENGTH)
@@ -39,14 +39,14 @@ class ShownLines:
         self.count += 1
 
     def can_be_line(self, number: int, line: LogLine) -> bool:
-        """Whether line `number` (0 is the first) may be this one; True for one that is not kept."""
+        """Whether line `number` (from 0) may be this one; True where its key is no longer known."""
         key, first_kept = _build_line_key(line), self.count - len(self._tail)
         if first_kept <= number < self.count:
             return _is_same_line(self._tail[number - first_kept], key)
         return number >= len(self._head) or _is_same_line(self._head[number], key)
 
     def possible_positions(self, line: LogLine) -> tuple[int, ...]:
-        """Where this line may stand: the numbers of those like it, and the next one to come."""
+        """The numbers that a line may have: those of equal lines, and the next new one."""
         key, first_kept = _build_line_key(line), self.count - len(self._tail)
         head = (0,) if first_kept > 0 and _is_same_line(self._head[0], key) else ()
         tail = (
@@ -60,11 +60,11 @@ class ShownLines:
 class LogListing:
     """One reading of the whole list.
 
-    `has_gap` tells that lines before the last known one are new.
+    `has_gap` says that lines before the last known one are new, so some were missed before.
     """
 
     def __init__(self, shown_lines: ShownLines) -> None:
-        """To be made anew for each reading."""
+        """To be created for each reading of the list."""
         self._shown_lines = shown_lines
         self._count = shown_lines.count
         self._number = 0
@@ -72,25 +72,26 @@ class LogListing:
         self.has_gap = False
 
     def is_new_line(self, line: LogLine) -> bool:
-        """Whether to show the next line of the list."""
+        """Whether the next line of the list is new, and to be shown."""
         if self._has_joined:
             return True
         number, last_position = self._number, self._count - 1
         self._number += 1
         if number >= last_position:
-            # It should be the last known line; if it is not, that one stands further down.
+            # This should be the last known line; if it is not, lines were inserted before that one.
             self._has_joined = self._shown_lines.can_be_line(last_position, line)
             self.has_gap = self.has_gap or not self._has_joined
         return False
 
 
 class LogTail:
-    """One reading of a tail. `is_in_doubt` tells that the list must be asked what is new."""
+    """One reading of a tail; `is_in_doubt` says that only the list shows what is new."""
 
     def __init__(self, shown_lines: ShownLines, *, has_list: bool) -> None:
-        """To be made anew for each connection, once the list was read.
+        """To be created for each connection, after the list was read.
 
-        Without a list to ask the earliest place counts: a line shown twice cannot be undone.
+        Without a list to consult (`has_list` is False) the earliest matching position counts, since
+        a line that was shown twice cannot be taken back.
         """
         self._shown_lines = shown_lines
         self._has_list = has_list
@@ -102,11 +103,11 @@ class LogTail:
 
     @property
     def is_start_known(self) -> bool:
-        """Whether it is known where this tail began."""
+        """Whether the number of this tail's first line is known."""
         return len(self._starts) == 1
 
     def is_new_line(self, line: LogLine) -> bool:
-        """Whether to show the next line of the tail. In doubt none is: the list will have them."""
+        """Whether the next line of the tail is new; False in doubt, since the list will have it."""
         shown_lines, position = self._shown_lines, self._lines_read
         if position == 0:
             self._starts = shown_lines.possible_positions(line)
@@ -125,7 +126,7 @@ class LogTail:
         return ahead == {0} and not self.is_in_doubt
 
     def resolve_doubt(self) -> None:
-        """The list was read: it has all that the tail has brought, and no tail brings more."""
+        """Drop start positions that contradict the list, which was read and has all of the tail."""
         shown_lines = self._shown_lines
         fitting_starts = tuple(
             start
@@ -150,7 +151,7 @@ def _build_line_key(line: LogLine) -> _LineKey:
 
 
 def _is_same_line(key: _LineKey, other_key: _LineKey) -> bool:
-    """The tail of some servers leaves times out that their list has, beside a text or in it."""
+    """Whether two keys may be of one line; some servers' tails leave out times that lists have."""
     if key[0] == other_key[0]:
         return key[1] == other_key[1] or not key[1] or not other_key[1]
     return (key[2] != 0 and key[2] == other_key[0]) or (

@@ -1,9 +1,9 @@
-"""Follows the log of a job: each line once and in order, however often the connection breaks.
+"""How a job's log is followed, so that each line is shown once although connections break.
 
-Where the server has a tail it is listened to; elsewhere the whole log is read again and again.
-Servers cannot resume a tail, so after each connection the whole log is read too, which closes the
-gap that the break left, and the tail is laid over it (seam.py). Memory stays the same however long
-the log is.
+Where the server can stream a log (tail), it is streamed; else the whole log is read again and
+again. Servers cannot resume a tail, so after each connection the whole log is read as well, which
+fills the gap of the break (new_lines.py finds what is new). Memory does not grow with the length of
+the log.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from synapse_apply.model.ports import JobCalls
 from synapse_apply.model.remote.log_lines import LogLine, iter_log_lines, iter_tail_frame_lines
 
 TRANSIENT_ERRORS = (Unreachable, RemoteTimeout, RateLimited, ServerFault)
-MAX_FAILURES = 8  # in a row, each after the client's own repeats
-MAX_BREAKS = 5  # connections of the tail in a row that brought nothing
+MAX_FAILURES = 8  # in a row, each after the client's own retries
+MAX_BREAKS = 5  # connections of the tail in a row that brought no line
 _FIRST_WAIT = 0.25
 _NO_SUCH_ENDPOINT = 405
 
 
 @frozen
 class LogListener:
-    """Who is told: of each line, of each look at the job, and in words of what is out of order."""
+    """Callbacks for each line, each read of the job, and messages about problems."""
 
     on_line: Callable[[LogLine], None]
     on_job: Callable[[Job], None]
@@ -47,7 +47,7 @@ class LogListener:
 
 
 class LogTailer:
-    """One job's log, shown to a watcher."""
+    """Shows one job's log to a listener."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class LogTailer:
         listener: LogListener,
         last_count: int | None = None,
     ) -> None:
-        """Nothing is asked for yet. `last_count`: of the lines there are at first, only so many."""
+        """`last_count` limits how many of the lines that exist at first are shown; None for all."""
         self._api = api
         self._job_id = job_id
         self._options = options
@@ -79,17 +79,17 @@ class LogTailer:
         self._last_note = ""
 
     def show_current_log(self) -> None:
-        """The log as it is now; a reading that breaks off is taken up where it broke.
+        """Show the log as it is now; a reading that breaks off continues where it broke.
 
-        RemoteError once that failed too often.
+        Raises RemoteError once that failed too often.
         """
         self._show_last_lines()
         self._read_until_complete()
 
     def follow_log(self) -> Job:
-        """The log until the job ends, the time is up or a stop was asked for; the job as last seen.
+        """Show the log until the job ends, a timeout or a stop; returns the job as seen last.
 
-        RemoteError when the job cannot be read at first, and once calls failed too often.
+        Raises RemoteError where the job cannot be read at first, and once calls failed too often.
         """
         job = self._read_job_status()
         self._is_following = True
@@ -108,7 +108,7 @@ class LogTailer:
         return job
 
     def _show_last_lines(self) -> None:
-        """Pass over all but the last lines there are, where that was asked for."""
+        """Show only the last lines that exist so far, if `last_count` says so."""
         if self._last_count is None:
             return
         last_lines: deque[LogLine] = deque(maxlen=self._last_count)
@@ -130,7 +130,7 @@ class LogTailer:
         return self._job
 
     def _listen_once(self) -> None:
-        """One connection of the tail, until it ends or breaks."""
+        """Stream the log over one connection, until it ends or breaks."""
         self._lines_heard, reason = 0, "it ends at once"
         try:
             if self._read_tail_until_done_or_broken():
@@ -150,7 +150,7 @@ class LogTailer:
             self._wait_limited(_FIRST_WAIT * 2**self._breaks)
 
     def _stop_using_tail(self, reason: str) -> None:
-        """Read the list from now on; without a reason it is just what this server can do."""
+        """Read the list from now on; without a reason no message is shown."""
         self._uses_tail = False
         if reason:
             self._listener.on_note(
@@ -160,7 +160,7 @@ class LogTailer:
             )
 
     def _read_tail_until_done_or_broken(self) -> bool:
-        """Whether there is nothing more to listen to: the log is complete, or nobody wants it."""
+        """Show lines of one connection; True where the log is complete or following shall end."""
         tail: LogTail | None = None
         frames = self._api.tail_job_console_logs(
             self._job_id, max_seconds=self._remaining_seconds()
@@ -169,7 +169,7 @@ class LogTailer:
             for frame in frames:
                 kind = str(frame.get("type"))
                 if tail is None:
-                    # Whatever was written before this frame is in the list by now.
+                    # All that was written before the first frame is in the list by now.
                     self._show_new_lines_of_list()
                     tail = LogTail(self._shown_lines, has_list=self._has_list)
                 if kind == "log":
@@ -191,11 +191,14 @@ class LogTailer:
         return False
 
     def _may_read_list(self) -> bool:
-        """A log that repeats itself keeps its tail in doubt; it must not be read at every line."""
+        """Whether enough time has passed since the list was last read.
+
+        A log with repeated lines is in doubt often, and must not be read again at each line.
+        """
         return self._options.read_seconds() - self._list_read_at >= self._options.interval
 
     def _has_job_ended(self, kind: str) -> bool:
-        """Whether the job ended and its tail, which may not say so, had its time to end."""
+        """Whether the job ended so long ago that its tail must be over, even unannounced."""
         since = self._options.read_seconds() - self._job_read_at
         if self._job.status.has_ended:
             return kind == "heartbeat" or since > self._options.interval
@@ -208,13 +211,13 @@ class LogTailer:
         self._note_once(f"The log stream ended with an error: {message}.".replace("..", "."))
 
     def _note_once(self, text: str) -> None:
-        """Each connection may end in the same way."""
+        """Show a message unless it is the last one; each connection may end in the same way."""
         if text != self._last_note:
             self._listener.on_note(text)
         self._last_note = text
 
     def _show_new_lines_of_list(self) -> None:
-        """The whole log as the server lists it now; only what is new is shown."""
+        """Read the whole list, and show the lines that are new."""
         if not self._has_list:
             return
         listing = LogListing(self._shown_lines)
@@ -225,7 +228,7 @@ class LogTailer:
                         self._show_new_line(line)
         except NotFound:
             if not self._is_following:
-                read_job(self._api, self._job_id)  # NotFound where it is the job that is not there
+                read_job(self._api, self._job_id)  # raises NotFound where the job itself is missing
                 self._note_once(f"The server has no log of job {self._job_id} yet.")
         except RemoteError as failure:
             if failure.status_code != _NO_SUCH_ENDPOINT:
@@ -239,7 +242,7 @@ class LogTailer:
         self._show_line(line)
 
     def _try_with_backoff(self, action: Callable[[], object]) -> bool:
-        """Whether a step went well; after a failure that may pass it has waited a little."""
+        """Whether an action succeeded; after a transient failure, waits and returns False."""
         try:
             action()
         except TRANSIENT_ERRORS as failure:

@@ -1,11 +1,11 @@
-"""A create that is refused since its natural key may be taken: what is there is looked at.
+"""What becomes of a create that is refused because its natural key may be taken.
 
 Servers say so with 409, or with 400 and words on the fields of the key. The words decide nothing:
-whether it is there is looked up. Nothing is ever sent a second time.
+the object is looked up. The create is never sent again.
 
-Bytes that tell they are ours are what was wanted. Whatever else is as it was declared is taken over
-where that was asked for; it is ours from then on, and its bytes are unverified. What differs, or
-would be run or locked as if it were ours, is left for a plan that shows it.
+An object whose digest is that of our package is what was wanted. Any other object that is as
+declared is adopted if that was allowed; it is ours then, and its package counts as unverified. One
+that differs, or would be run or locked as if it were ours, is left for a plan that shows it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _INVALID_STATUSES = frozenset({BAD_REQUEST, 422})
 def resolve_create_conflict(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
-    """Done or adopted where that can be proved and was allowed, else failed with the next step."""
+    """The outcome of a refused create: done, adopted if allowed, or failed with a hint."""
     observed, is_absent = _find_by_key_with_certainty(step, tools, call.intent.natural_key)
     if observed is None:
         diagnostic = _explain_no_match(step, call, failure, cause, is_absent=is_absent)
@@ -76,7 +76,7 @@ def resolve_create_conflict(
 
 
 def may_be_conflict(step: Step, failure: RemoteError) -> bool:
-    """Whether a refused create may have met an object with its natural key."""
+    """Whether a refused create may have failed as its natural key is taken."""
     if failure.status_code == messages.CONFLICT:
         return True
     names = list_refused_fields(failure)
@@ -86,7 +86,7 @@ def may_be_conflict(step: Step, failure: RemoteError) -> bool:
 def _find_by_key_with_certainty(
     step: Step, tools: ApplyTools, key: str
 ) -> tuple[Observed | None, bool]:
-    """The one object with this key, and whether it is certain that this token sees none."""
+    """The only object with this key, and whether it is certain that this token sees none."""
     try:
         hits = find_by_natural_key(
             tools.api, step.binding, key, tools.capabilities, tools.marks.with_address(step.address)
@@ -101,7 +101,7 @@ def _find_by_key_with_certainty(
 def _explain_no_match(
     step: Step, call: PendingCall, failure: RemoteError, cause: Diagnostic, *, is_absent: bool
 ) -> Diagnostic:
-    """What to say where the look-up showed no one object: a 400 may have any other reason."""
+    """The finding where the look-up gave no single object; a 400 may have other reasons."""
     if failure.status_code == messages.CONFLICT:
         return messages.build_hidden_conflict_diagnostic(step, cause, is_search_complete=is_absent)
     form = call.intent.natural_key.partition("=")[0]
@@ -111,7 +111,7 @@ def _explain_no_match(
 
 
 def _can_adopt_as_is(step: Step, observed: Observed) -> bool:
-    """Whether adopting is all there is: no other bytes, no run or lock of what is not ours."""
+    """Whether adopting needs nothing else: no other package, companion, run or final call."""
     package = step.desired.package if step.desired else None
     live_digest = lookup.find_object_digest(observed)
     is_other_content = (

@@ -1,7 +1,8 @@
-"""Creates: one object, or an object and the member of another kind that comes along with it.
+"""How a create is sent, tried again in plain forms, recorded, and looked up after a failure.
 
-What one call makes is announced as a whole before it is sent, an intent for each object, and each
-is settled and recorded by itself: whatever is cut short in between is looked up by its own key.
+A create makes one object, or an owner and its companion of another kind. The intents of both are
+stored before the call, and each is closed and recorded on its own, so that after an interruption
+each object is looked up by its own key.
 """
 
 from __future__ import annotations
@@ -46,28 +47,29 @@ from synapse_apply.model.state import Intent, IntentState
 
 @frozen
 class _CreatePart:
-    """One object of a create, and what makes it."""
+    """One object of a create, with its call and the fields that have two forms."""
 
     step: Step
     call: PendingCall
     preferred_forms: Mapping[str, Any]
 
     def with_intent(self, intent: Intent) -> _CreatePart:
-        """The same, with the intent as the state has it."""
+        """A copy with another intent."""
         return replace(self, call=replace(self.call, intent=intent))
 
 
 def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:
-    """Make the object, and what it carries; an outcome for each, of a failure that of the object.
+    """Create the step's object and its companion; the outcomes are in this order.
 
-    What goes along with a call that certainly failed has not been tried.
+    Where the call certainly failed there is only the step's outcome, as the companion was not
+    tried.
     """
     parts = [
         _prepare_create_part(pending_object, tools, live)
         for pending_object in build_pending_objects(step, live, tools.secrets.resolve_secret)
     ]
     package_address = find_uploaded_package_address(step)
-    if package_address:  # what is packed takes room on the disk: only for so many at once
+    if package_address:  # packing takes disk space, so the number of concurrent ones is limited
         tools.acquire_slot()
     with (
         tools.packages.open_package(package_address)
@@ -91,10 +93,10 @@ def _prepare_create_part(
 def _send_create(
     parts: Sequence[_CreatePart], tools: ApplyTools, package: Any, live: LiveObjects
 ) -> tuple[Outcome, ...]:
-    """The create, and once more for each field of which the server takes only the plain form.
+    """Send the create, and again for fields of which the server takes only the plain form.
 
-    Each attempt is announced, settled and audited by itself: the next run counts the age of a call
-    from its own time, and history shows every call that was made.
+    Each attempt has its own intent and audit entry: the next run counts the age of a call from its
+    own time, and the history shows every call that was made.
     """
     start = package.tell() if package is not None else 0
     owner_part, plain_names = parts[0], frozenset[str]()
@@ -126,8 +128,8 @@ def _send_create(
 
 
 def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[_CreatePart]:
-    # What the next run could not look up is announced at the last moment: a run that is killed
-    # while it waits for a place would leave it unknown.
+    # An intent that the next run could not resolve by a look-up is written at the last moment: a
+    # run that is killed while it waits for a slot would leave it unknown although nothing was sent.
     before_slot = tools.slot.is_available_soon and all(
         _can_prove_absence(part, tools) for part in parts
     )
@@ -144,7 +146,7 @@ def _attempt_create(
     except RemoteError as failure:
         return failure
     except SynapseApplyError:
-        # The package changed while it was read: the body ended early, so nothing was made.
+        # The package changed while it was read: the body ended early, so nothing was created.
         for part in parts:
             closed = replace(part.call.intent, state=IntentState.FAILED)
             entry = build_audit_entry(tools, part.call.intent, "failed", None)
@@ -155,7 +157,7 @@ def _attempt_create(
 def _close_attempt_and_prepare_next(
     part: _CreatePart, tools: ApplyTools, failure: RemoteError
 ) -> _CreatePart:
-    """The part for another attempt, once the state knows that this one did nothing."""
+    """Close this attempt's intent as failed, and return the part with a new id for the next one."""
     closed = replace(part.call.intent, state=IntentState.FAILED)
     entry = build_audit_entry(tools, closed, "refused", failure.request_id)
     tools.store.close_intent(closed, part.step.record, entry)
@@ -176,7 +178,7 @@ def _record_created(
         record_call_echo(step, tools, call, echo),
         _extract_member_answer(step, answer),
     )
-    # Not before: all that is live is copied, which would be once for each create.
+    # Built only for members: copying `live` for each create would be quadratic.
     return (
         outcome,
         *(
@@ -189,20 +191,20 @@ def _record_created(
 
 
 def _can_prove_absence(part: _CreatePart, tools: ApplyTools) -> bool:
-    """Whether a search tells for certain that the object was not made."""
+    """Whether a search could prove that the object was not created."""
     key = part.call.intent.natural_key
     return part.step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
 def _extract_member_answer(step: Step, answer: Raw) -> Raw | None:
-    """The member as the owner's answer has it."""
+    """The member's object inside the owner's answer; None where it is not there."""
     return step.binding.bootstrap.extract_member(answer) if step.binding.bootstrap else None
 
 
 def _record_created_member(
     part: _CreatePart, tools: ApplyTools, member_answer: Raw | None, live: LiveObjects
 ) -> Outcome:
-    """The member of a call that was acknowledged."""
+    """Record the member that a successful call has created with its owner."""
     step, request_id = part.step, tools.last_request_id()
     if member_answer is not None:
         observed: Observed | None = step.binding.decode(
@@ -228,7 +230,7 @@ def _record_created_member(
 
 
 def _with_owner_reference(part: _CreatePart, tools: ApplyTools, live: LiveObjects) -> PendingCall:
-    """What was sent of a member, its owner's id among it now that there is one."""
+    """The member's call with its owner's id among the fields, now that there is one."""
     managed_fields = build_declared_fields(part.step, live)
     fields = build_recorded_fields(managed_fields, part.step.salt, tools.secrets)
     return replace(
@@ -270,7 +272,7 @@ def _resolve_failed_create(
 
 
 def _find_created_objects(parts: Sequence[_CreatePart], tools: ApplyTools) -> list[Observed]:
-    """The objects that are there as they were sent, as long as none of them is missing."""
+    """The created objects in order, up to the first that is missing, differs or is another's."""
     observed_objects: list[Observed] = []
     for part in parts:
         observed = lookup.find_by_key(part.step, tools, part.call.intent.natural_key)

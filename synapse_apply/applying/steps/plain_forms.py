@@ -1,8 +1,8 @@
-"""Fields of a create that are sent in one of two forms: which one, and when the other is tried.
+"""In which of two forms a field of a create is sent, and when the other one is tried.
 
-The preferred form is that of the platform's own service, the plain one that of the API page. A
-server that refuses the preferred form, and says so of that field alone, has done nothing: the same
-create is sent once more with the plain one.
+The preferred form is that of the platform's service, the plain one that of the API page. A
+server that refuses only a field in its preferred form has done nothing, so the same
+create is sent again with the plain one.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ BAD_REQUEST = 400
 
 
 class AcceptedPlainForms:
-    """The fields whose plain form a backend took after it had refused the other; thread-safe."""
+    """The fields of which a backend has accepted only the plain form; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._names: set[tuple[str, str, str]] = set()
 
     def remember_plain_fields(self, prefix: str, api: str, names: frozenset[str]) -> None:
-        """From now on these fields of a kind are sent in their plain form at once."""
+        """Send these fields of a kind in their plain form from now on."""
         with self._lock:
             self._names.update((prefix, api, name) for name in names)
 
     def select_preferred_fields(
         self, prefix: str, binding: ApiBinding, preferred: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The fields that are to be sent in their preferred form."""
+        """The given fields without those that are sent in their plain form."""
         with self._lock:
             plain_names = set(self._names)
         return {
@@ -44,7 +44,7 @@ class AcceptedPlainForms:
 
 
 def list_refused_fields(failure: RemoteError) -> frozenset[str]:
-    """The top-level fields that a refusal names; "" stands for the request as a whole."""
+    """The top-level fields that a refusal names; "" for the whole request."""
     paths = parse_field_errors(failure.detail)
     return frozenset(str(path[0]) if path else "" for path in paths)
 
@@ -52,7 +52,7 @@ def list_refused_fields(failure: RemoteError) -> frozenset[str]:
 def list_refused_preferred_fields(
     failure: RemoteError, preferred: Mapping[str, Any]
 ) -> frozenset[str]:
-    """The preferred fields that are all a server refused; empty where it refused anything else."""
+    """The refused fields if all are in their preferred form; empty if anything else was refused."""
     if failure.status_code != BAD_REQUEST or failure.effect is not Effect.NONE:
         return frozenset()
     names = list_refused_fields(failure)

@@ -1,4 +1,4 @@
-"""What a call sends, and what of it becomes ours: pure, but for secrets revealed at the end."""
+"""Which body a create or an update sends, and which of its fields become ours."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ LIVE_SOURCE = "live"
 
 
 def build_declared_fields(step: Step, live: LiveObjects) -> dict[Path, Any]:
-    """The declared fields, flat, references as remote ids; secrets still as SecretRef.
+    """The declared fields by path, with references as remote ids and secrets still as SecretRef.
 
-    A create sends them all; what is absent is the server's to choose, and what a last call sets
-    for good is not set before.
+    A create sends all of them. Undeclared fields are left to the server, and the field that a final
+    call sets is not sent before.
     """
     if step.desired is None:
         return {}
@@ -50,10 +50,10 @@ def build_declared_fields(step: Step, live: LiveObjects) -> dict[Path, Any]:
 
 @frozen
 class PendingObject:
-    """One object that a create makes: its fields that become ours, and the body that asks for it.
+    """One object that a create makes: its fields that become ours, and its request body.
 
-    The first part's body is that of the call. `preferred_forms` are fields of it in the form that
-    is tried first.
+    Only the first object's body is sent; a companion is inside it. `preferred_forms` are fields of
+    it in the form that is tried first.
     """
 
     step: Step
@@ -67,7 +67,7 @@ class PendingObject:
 def build_pending_objects(
     step: Step, live: LiveObjects, resolve: ResolveSecret
 ) -> list[PendingObject]:
-    """What a create makes: its own object, and the member that goes along with it."""
+    """The objects of a create: the step's own, and its companion; the first has the call's body."""
     bootstraps, member = step.binding.bootstrap, step.companion
     if (bootstraps is None) != (member is None):
         raise ValueError(f"{step.address} makes another with it, and the plan says which")
@@ -93,7 +93,7 @@ def build_pending_objects(
 
 
 def find_uploaded_package_address(step: Step) -> Address | None:
-    """Whose package the call of a create uploads, if any."""
+    """The address of the package that a create uploads; None for none."""
     for created_step in list_created_steps(step):
         if created_step.type.carries_package and created_step.change.extras.get("package"):
             return created_step.address
@@ -113,7 +113,7 @@ def _build_pending_object(
 
 
 def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects) -> dict[Path, Any]:
-    """A member's fields but the reference to its owner, which has no id yet."""
+    """A member's declared fields without the reference to its owner, which has no id yet."""
     spec = member.desired.spec if member.desired else {}
     remaining_spec = {name: value for name, value in spec.items() if value != Reference(owner)}
     desired = replace(member.desired, spec=remaining_spec) if member.desired else None
@@ -123,7 +123,7 @@ def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects)
 def build_update_body(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects, resolve: ResolveSecret
 ) -> tuple[dict[str, Any], dict[Path, Any]]:
-    """The body of an update of the object as it is now, and of it what is ours."""
+    """The body of an update of the live object, secrets revealed, and the fields that are ours."""
     full_body, managed_fields = build_put_body(step, live_spec, live)
     if step.binding.update_mode is UpdateMode.PATCH:
         full_body = select_patch_fields(full_body, step)
@@ -131,7 +131,7 @@ def build_update_body(
 
 
 def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
-    """The secrets that its calls carry, and where they stand."""
+    """The secrets that the step's calls send, with their paths."""
     is_create = step.change.action in CREATES
     if step.desired is None or not (is_create or step.change.fields):
         return
@@ -149,18 +149,17 @@ def iter_sent_secrets(step: Step) -> Iterator[tuple[Path, SecretRef]]:
 def build_put_body(
     step: Step, live_spec: Mapping[str, Any], live: LiveObjects
 ) -> tuple[dict[str, Any], dict[Path, Any]]:
-    """The whole body of a PUT, and of it what is ours.
+    """The whole body of a PUT, and the fields in it that become ours.
 
-    The body is the live object overlaid by what is declared, without the fields that were
-    dropped; drift that is kept stays in it. A secret is taken from its source or left out, never
-    echoed from the live object.
+    The body is the live object overlaid with the declared fields, without dropped ones; kept drift
+    stays in it. A secret is taken from its source or left out, never copied from the live object.
     """
     untouched_paths = step.untouched_paths
     body: dict[str, Any] = {}
     declared = step.desired.spec if step.desired else {}
     usual_names = {name for name, rule in step.type.rules.items() if rule.usual_value is not ABSENT}
     names = step.binding.fields - (usual_names - declared.keys())
-    # What is kept of the live object goes back as the server had it.
+    # Live values are sent back as the server had them, without masks.
     for path, value in flatten(unmask_value(dict(live_spec))).items():
         if path[0] in names and not isinstance(value, Sensitive | WithheldSecret):
             set_at(body, path, value)
@@ -186,7 +185,7 @@ def build_put_body(
 def _remove_dropped_field(
     body: dict[str, Any], path: Path, managed_fields: Mapping[Path, Any]
 ) -> None:
-    """Take a dropped field out, and the maps it leaves empty unless one is declared so."""
+    """Remove a dropped field, and maps that become empty, unless a map is declared as empty."""
     delete_at(body, path)
     for end in range(len(path) - 1, 1, -1):
         if get_at(body, path[:end]) != {} or path[:end] in managed_fields:
@@ -195,13 +194,13 @@ def _remove_dropped_field(
 
 
 def select_patch_fields(body: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Of a whole body, the top-level fields that changed: what a PATCH sends."""
+    """The top-level fields of a body that changed, which a PATCH sends."""
     touched = {str(change.path[0]) for change in step.change.fields}
     return {name: value for name, value in body.items() if name in touched}
 
 
 def unflatten(fields: Fields) -> dict[str, Any]:
-    """Flat fields as a nested map."""
+    """Fields by path as a nested map."""
     tree: dict[str, Any] = {}
     for path, value in fields.items():
         set_at(tree, path, value)
@@ -209,7 +208,7 @@ def unflatten(fields: Fields) -> dict[str, Any]:
 
 
 def resolve_tree_secrets(tree: Mapping[str, Any], resolve: ResolveSecret) -> dict[str, Any]:
-    """The same map with every secret's value in it: on its way to the socket."""
+    """A copy of a map with secrets revealed and masks removed, for a request body."""
     return {
         unmask_value(key): _resolve_value_secrets(value, resolve) for key, value in tree.items()
     }
@@ -224,7 +223,7 @@ def _resolve_value_secrets(value: Any, resolve: ResolveSecret) -> Any:
 
 
 def build_recorded_fields(fields: Fields, salt: str, secrets: Secrets) -> dict[Path, Any]:
-    """Fields as a record keeps them: secrets as keyed digests, left out where there is no key."""
+    """Fields as a record stores them: secrets as MACs, left out without a state key."""
     recorded_fields: dict[Path, Any] = {}
     for path, value in fields.items():
         if isinstance(value, SecretRef):
@@ -241,5 +240,5 @@ def build_recorded_fields(fields: Fields, salt: str, secrets: Secrets) -> dict[P
 
 
 def _is_satisfied_empty_map(value: Any, body: Mapping[str, Any], path: Path) -> bool:
-    """Whether an empty declared map is already satisfied: its live keys are left alone."""
+    """Whether an empty map is declared and there is a live map, whose keys are then kept."""
     return value == {} and isinstance(value, Mapping) and isinstance(get_at(body, path), Mapping)
