@@ -16,7 +16,7 @@ from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import SecretRef, flatten
-from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, key_variable_name, load_keys
+from synapse_apply.secrets.keys import KEY_VARIABLE, StateKeys, key_variable_name
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.stores.lock.lease_lock import LockRunner
 from synapse_apply.stores.postgres.postgres_url import is_postgres_url
@@ -24,7 +24,7 @@ from synapse_apply.stores.sql import SqlStore
 from synapse_apply.stores.sqlite.sqlite_database import open_sqlite
 from synapse_apply.workspace.embedded import EmbeddedBackend
 from synapse_apply.workspace.environment import find_run_url
-from synapse_apply.workspace.own_folder import check_own_folder, resolve_trusted_state_path
+from synapse_apply.workspace.own_folder import resolve_trusted_state_path
 
 EMBEDDED_URL = "embedded:"
 NO_STATE_TEXT = "has objects, but there is no state that remembers them"
@@ -44,16 +44,6 @@ def state_key_path(project: Project, target: Target) -> Path:
 def previous_key_path(path: Path) -> Path:
     """Where the key before this one is kept, to check what it digested."""
     return path.with_name(path.name + ".previous")
-
-
-def load_state_keys(
-    project: Project, target: Target, environ: Mapping[str, str], *, create: bool = False
-) -> StateKeys:
-    """The state keys of a target: the one in use first, then those that can still check."""
-    path = state_key_path(project, target)
-    check_own_folder(project.root)
-    previous = previous_key_path(path)
-    return load_keys(environ, path, target=target.name, create=create, previous=previous)
 
 
 def build_key_findings(

@@ -35,7 +35,7 @@ from synapse_apply.model.state import Uptime
 from synapse_apply.packages.carried_packages import CarriedPackages
 from synapse_apply.packages.upload import SourcePackages
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.secrets.keys import StateKeys
+from synapse_apply.secrets.keys import StateKeys, load_keys
 from synapse_apply.secrets.macs import generate_salt
 from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.signatures import RunSigner
@@ -53,6 +53,7 @@ from synapse_apply.workspace.environment import (
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import register_declared_secrets
 from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
+from synapse_apply.workspace.own_folder import check_own_folder
 from synapse_apply.workspace.package_sources import PackageCarrier
 from synapse_apply.workspace.recovery_journal import build_unrecorded_warnings
 
@@ -180,7 +181,10 @@ class TargetSession(OfflineTarget):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing.close()
+        """Note how far the state has come where this run may have changed it; close all parts."""
+        with self._closing:
+            if "store" in vars(self) and self.store.was_locked_here:
+                self.last_seen_states.remember_store_progress(self.store)
 
     @cached_property
     def target(self) -> Target:
@@ -221,16 +225,8 @@ class TargetSession(OfflineTarget):
     def store(self) -> SqlStore:
         """Where the state is, or would be; StateError where a file of the checkout stands there."""
         store = state_access.open_store(self.project, self.target, self.invocation.environ)
-        self._closing.callback(self._close_store, store)
+        self._closing.callback(store.close)
         return store
-
-    def _close_store(self, store: SqlStore) -> None:
-        """Note how far the state has come where this run may have changed it; then close it."""
-        try:
-            if store.was_locked_here:
-                self.last_seen_states.remember_store_progress(store)
-        finally:
-            store.close()
 
     @cached_property
     def last_seen_states(self) -> LastSeenStates:
@@ -243,9 +239,18 @@ class TargetSession(OfflineTarget):
         return self.load_state_keys()
 
     def load_state_keys(self, *, create: bool = False) -> StateKeys:
-        """Read the state keys anew; with `create` one is made where there is none."""
-        return state_access.load_state_keys(
-            self.project, self.target, self.invocation.environ, create=create
+        """Read the state keys anew: the one in use first, then those that can still check.
+
+        With `create` one is made where there is none.
+        """
+        path = state_access.state_key_path(self.project, self.target)
+        check_own_folder(self.project.root)
+        return load_keys(
+            self.invocation.environ,
+            path,
+            target=self.target.name,
+            create=create,
+            previous=state_access.previous_key_path(path),
         )
 
     @cached_property
