@@ -1,7 +1,8 @@
 """How begun and ended calls of several threads are written to the state in a few statements.
 
-Each statement releases the interpreter lock and has to acquire it again. With eleven statements
-for a call, transactions spent more time on that than on the disk.
+Each statement releases the interpreter lock and has to acquire it again, and to a database on
+another machine it is a round trip: with 1 ms of latency and 16 threads, a call that has statements
+of its own took 25 ms in PostgreSQL, and takes 5 ms where several calls share them.
 """
 
 from __future__ import annotations
