@@ -17,6 +17,7 @@ from synapse_apply.model.ports import Secrets
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import (
     ABSENT,
+    PLAIN_TYPES,
     Fields,
     Mac,
     SecretRef,
@@ -80,8 +81,8 @@ def flatten_live_fields(
         observed.spec,
         lambda field_path: field_path in managed_fields and not is_map(managed_fields[field_path]),
     )
-    non_text_fields = [(path, value) for path, value in fields.items() if type(value) is not str]
-    for path, value in non_text_fields:
+    other_fields = [item for item in fields.items() if type(item[1]) not in PLAIN_TYPES]
+    for path, value in other_fields:
         holds_map = isinstance(value, Mapping) and not contains_secret(value)
         if holds_map and value:
             del fields[path]

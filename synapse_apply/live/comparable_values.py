@@ -17,6 +17,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import (
+    PLAIN_TYPES,
     DesiredSecret,
     Fields,
     KnownAfterApply,
@@ -35,7 +36,7 @@ def build_declared_fields(
     """Declared fields, flat, as the planner compares them."""
     fields = flatten(desired.spec)
     for path, value in fields.items():
-        if type(value) is str:
+        if type(value) in PLAIN_TYPES:
             continue
         if isinstance(value, Reference):
             lookup_result = lookup_results.get(value.address)
@@ -101,7 +102,9 @@ def build_resources(
         lookup_result = live_reader.lookup_results.get(address) or LookupResult(address)
         observed_fields: Fields = {}
         if lookup_result.observed is not None:
-            managed_fields = {**record.applied, **declared_fields} if record else declared_fields
+            managed_fields = declared_fields
+            if record is not None and not record.applied.keys() <= declared_fields.keys():
+                managed_fields = {**record.applied, **declared_fields}
             observed_fields = flatten_live_fields(
                 lookup_result.observed, managed_fields, salt, secrets
             )

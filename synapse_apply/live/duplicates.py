@@ -68,10 +68,15 @@ def iter_duplicates(
     marks: SecretMarks,
 ) -> Iterator[tuple[Address, tuple[str, ...]]]:
     """Recorded addresses of a kind, each with the ids of other live objects that have its key."""
-    ids_by_key: dict[str, list[str]] = defaultdict(list)
+    raws_by_key: dict[str, list[Raw]] = defaultdict(list)
+    raw_count = 0
     for raw in raw_objects:
         for key in _list_object_keys(kind, binding, raw, marks):
-            ids_by_key[key].append(extract_remote_id(raw))
+            raws_by_key[key].append(raw)
+            raw_count += 1
+    if raw_count == len(raws_by_key) and not _has_identity_keys(kind):
+        return  # each key has one object, and each record one key
+    ids_by_key = {key: [*map(extract_remote_id, raws)] for key, raws in raws_by_key.items()}
     for address in sorted(records):
         record = records[address]
         keys = _iter_recorded_keys(kind, record) if record.api == binding.api else ()
@@ -123,8 +128,13 @@ def _iter_recorded_keys(kind: ResourceType, record: Record) -> Iterable[str]:
     )
 
 
+def _has_identity_keys(kind: ResourceType) -> bool:
+    """Whether an object has a key beside its natural one, made of several fields."""
+    return len(kind.identity_fields) > 1
+
+
 def _build_identity_keys(kind: ResourceType, values: Sequence[object]) -> Iterable[str]:
     """The identity of an object that has no natural key in a list, such as plugin and version."""
-    if len(values) < 2 or not all(isinstance(value, str) for value in values):
+    if not _has_identity_keys(kind) or not all(isinstance(value, str) for value in values):
         return ()
     return (f"{kind.prefix}:{'@'.join(map(str, values))}",)

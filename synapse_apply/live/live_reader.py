@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain
 from threading import Lock
 
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, Raw, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
 from synapse_apply.kinds.search import list_if_supported, list_members, read_whole_objects
 from synapse_apply.live.duplicates import (
@@ -87,8 +87,8 @@ class LiveReader:
         self._known_capabilities: dict[str, bool] = {}
         self._lock = Lock()
         self._bindings: dict[str, ApiBinding] = {}
+        self._reference_rules: dict[str, Sequence[tuple[str, FieldRule]]] = {}
         self._list_cache = ListCache(api, marks)
-        self._observed_from_lists: dict[Address, Observed] = {}
         self._objects_by_id: dict[tuple[str, str], Observed] = {}
         self.lookup_results: dict[Address, LookupResult] = {}
         self.natural_keys: dict[Address, str] = {}
@@ -135,16 +135,13 @@ class LiveReader:
             by_rank[self._catalogue[address.kind].rank].append(address)
         with open_interruptible_thread_pool(self._parallelism) as pool:
             for rank in sorted(by_rank):
-                unlisted_addresses = []
                 self._prefetch_lists([desired[address] for address in by_rank[rank]], records)
-                for address in by_rank[rank]:
-                    if self._observe_from_list(desired[address], records.get(address)):
-                        # Needs no request, and so no thread.
-                        self.lookup_results[address] = self._observe_resource(
-                            desired[address], records[address]
-                        )
-                    else:
-                        unlisted_addresses.append(address)
+                # What a list tells needs no request, and so no thread.
+                unlisted_addresses = [
+                    address
+                    for address in by_rank[rank]
+                    if not self._observe_from_list(desired[address], records.get(address))
+                ]
                 results = pool.map(
                     lambda address: self._observe_resource(desired[address], records.get(address)),
                     unlisted_addresses,
@@ -152,20 +149,29 @@ class LiveReader:
                 self.lookup_results.update(zip(unlisted_addresses, results, strict=True))
 
     def _observe_from_list(self, desired: Desired, record: Record | None) -> bool:
-        """Whether a list told all of a recorded object; it is kept then."""
-        if record is None or desired.remote_id is not None:
+        """Whether a list told all of a recorded object, which is then not asked for by its id."""
+        if record is None or desired.remote_id is not None or self._outage_finding is not None:
             return False
         address = desired.address
-        binding = self.select_binding(self._catalogue[address.kind])
-        with suppress(RemoteError):  # told when it is asked for by its id
-            compared_paths = _list_compared_paths(desired, record)
-            marks = self.marks.with_address(address)
+        kind = self._catalogue[address.kind]
+        try:
             observed = self._list_cache.find_recorded_in_list(
-                address.kind, binding, record, compared_paths, marks
+                address.kind,
+                self.select_binding(kind),
+                record,
+                _list_compared_paths(desired, record),
+                self.marks.with_address(address),
             )
-            if observed is not None:
-                self._observed_from_lists[address] = observed
-        return address in self._observed_from_lists
+            if observed is None:
+                return False
+            parents, _ = self._find_parents(kind, desired)
+        except RemoteError:
+            return False  # told when it is asked for by its id
+        self.natural_keys[address] = kind.derive_natural_key(desired.spec, parents)
+        self.lookup_results[address] = LookupResult(
+            address, observed, FoundBy.RECORD, Lookup.COMPLETE
+        )
+        return True
 
     def _prefetch_lists(
         self, resources: Iterable[Desired], records: Mapping[Address, Record]
@@ -355,8 +361,6 @@ class LiveReader:
         self, address: Address, binding: ApiBinding, record: Record
     ) -> LookupResult:
         try:
-            if listed_object := self._observed_from_lists.get(address):
-                return LookupResult(address, listed_object, FoundBy.RECORD, Lookup.COMPLETE)
             raw = binding.read_object(self._api, record.remote_id)
         except NotFound:
             return LookupResult(address)
@@ -426,8 +430,8 @@ class LiveReader:
         """Live objects of the reference fields; and whether one is certainly not there."""
         parents: dict[str, Observed] = {}
         has_missing_parent = False
-        for name, rule in kind.rules.items():
-            value = desired.spec.get(name) if rule.references else None
+        for name, rule in self._list_reference_rules(kind):
+            value = desired.spec.get(name)
             if value is None:
                 continue
             if isinstance(value, Reference):
@@ -441,6 +445,14 @@ class LiveReader:
             if parent is not None:
                 parents[name] = parent
         return parents, has_missing_parent
+
+    def _list_reference_rules(self, kind: ResourceType) -> Sequence[tuple[str, FieldRule]]:
+        """The fields of a kind that refer to other objects, with their rules."""
+        rules = self._reference_rules.get(kind.prefix)
+        if rules is None:
+            rules = [(name, rule) for name, rule in kind.rules.items() if rule.references]
+            self._reference_rules[kind.prefix] = rules
+        return rules
 
     def _read_referenced(self, prefix: str, remote_id: str) -> Observed:
         """An object that a manifest names by its id, read once a run; NotFound without it."""

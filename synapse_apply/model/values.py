@@ -132,6 +132,8 @@ ABSENT = Absent()
 
 # Most values have one of these types; isinstance with an abstract class is much slower.
 _NON_MAP_TYPES = frozenset({str, int, float, bool, list, type(None)})
+# Values of these are no markers, and hold none.
+PLAIN_TYPES = frozenset({str, int, float, bool})
 
 # What a field may hold: JSON, or one of the markers above.
 FieldValue = Any

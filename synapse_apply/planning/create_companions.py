@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
@@ -44,7 +44,7 @@ class CreateCompanions:
     )
 
     def __post_init__(self) -> None:
-        for resource in self.resources.values():
+        for resource in _iter_dependents(self.resources, self.predecessors):
             for value in resource.desired.spec.values() if resource.desired is not None else ():
                 if isinstance(value, Reference):
                     self._members_by_owner[value.address].append(resource)
@@ -103,7 +103,7 @@ def add_member_dependencies(
     """The graph in which an owner to be made also comes after what its first member needs."""
     extended_graph = dict(graph)
     first_members: dict[Address, ResourceState] = {}
-    for resource in resources.values():
+    for resource in _iter_dependents(resources, graph):
         for value in resource.desired.spec.values() if resource.desired is not None else ():
             owner = resources.get(value.address) if isinstance(value, Reference) else None
             if (
@@ -130,6 +130,13 @@ def add_member_dependencies(
             )
         )
     return extended_graph
+
+
+def _iter_dependents(
+    resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
+) -> Iterator[ResourceState]:
+    """The declared resources that depend on anything, and so may refer to an owner."""
+    return (resources[address] for address, needs in graph.items() if needs)
 
 
 def _member_sort_key(

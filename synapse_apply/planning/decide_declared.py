@@ -144,6 +144,8 @@ def _collect_blocking_errors(resource: ResourceState, index: PlanIndex) -> tuple
 
 def _find_unsupported_fields(resource: ResourceState) -> tuple[Diagnostic, ...]:
     """Declared fields that this API version has no place for."""
+    if resource.desired is not None and resource.desired.spec.keys() <= resource.binding.fields:
+        return ()
     declared_names = {path[0] for path in resource.declared_fields}
     if declared_names <= resource.binding.fields:
         return ()

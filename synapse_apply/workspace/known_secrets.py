@@ -37,14 +37,12 @@ def register_declared_secrets(
     public_texts = set(_iter_field_names(marks))
     sources: dict[tuple[str, str, str], SecretRef] = {}
     for resource in desired:
-        for value in _iter_leaf_values(resource.spec, public_texts):
+        for value in _collect_texts(resource.spec, public_texts):
             if isinstance(value, SecretRef):
                 if value.source in ("env", "file"):
                     sources[value.source, value.name, value.format] = value
                 elif value.literal is not None:
                     _register_literal_secret(redactor, value.literal.reveal())
-            elif isinstance(value, str):
-                public_texts.add(value)
     redactor.allow_public_texts(public_texts)
     for ref in sources.values():
         with suppress(SecretUnavailable):
@@ -85,16 +83,23 @@ def _register_literal_secret(redactor: Redactor, value: Any) -> None:
         redactor.add_secret(value)
 
 
-def _iter_leaf_values(tree: Mapping[str, Any], public_texts: set[str]) -> Iterator[Any]:
-    """The values of a spec that are no maps; names of its fields go to `public_texts`."""
-    for key, value in tree.items():
-        public_texts.add(key)
-        if is_map(value):
-            yield from _iter_leaf_values(value, public_texts)
+def _collect_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]:
+    """Add the texts and the names of fields of a spec to `public_texts`; its other values."""
+    other_values: list[Any] = []
+    public_texts.update(tree)
+    for value in tree.values():
+        if type(value) is str:
+            public_texts.add(value)
+        elif is_map(value):
+            other_values += _collect_texts(value, public_texts)
         elif isinstance(value, list | tuple):
-            yield from value
+            public_texts.update(item for item in value if isinstance(item, str))
+            other_values += (item for item in value if not isinstance(item, str))
+        elif isinstance(value, str):
+            public_texts.add(value)
         else:
-            yield value
+            other_values.append(value)
+    return other_values
 
 
 def _iter_field_names(marks: SecretMarks) -> Iterator[str]:

@@ -69,12 +69,7 @@ class LoadedManifests:
         encoded_resources = [
             _encode_resource_for_digest(self.desired[address]) for address in sorted(self.desired)
         ]
-        text = json.dumps(
-            encoded_resources,
-            sort_keys=True,
-            separators=(",", ":"),
-            default=_encode_marker_for_digest,
-        )
+        text = _DIGEST_ENCODER.encode(encoded_resources)
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -348,3 +343,11 @@ def _encode_marker_for_digest(value: Any) -> Any:
     if isinstance(value, Reference):
         return {"$reference": str(value.address)}
     return list(value) if isinstance(value, tuple) else str(value)
+
+
+_DIGEST_ENCODER = json.JSONEncoder(
+    sort_keys=True,
+    separators=(",", ":"),
+    default=_encode_marker_for_digest,
+    check_circular=False,  # a manifest holds no circles
+)

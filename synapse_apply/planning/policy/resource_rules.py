@@ -285,7 +285,7 @@ def apply_policy(
     resource: ResourceState, decision: Decision, policy_rules: PolicyRules
 ) -> Decision:
     """The ruling with what the policy says of it."""
-    if any(finding.is_error for finding in decision.diagnostics):
+    if decision.diagnostics and any(finding.is_error for finding in decision.diagnostics):
         return decision
     is_change = changes_live_object(decision.change) or decision.change.action is Action.FORGET
     for rule in policy_rules.rules:
