@@ -8,7 +8,7 @@ alias bombs. A broken document does not hide the documents after it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from yaml import events
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.yaml import read_scalars
 from synapse_apply.manifests.yaml.builder import Builder, UnreadableDocument, create_yaml_parser
+from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents
 from synapse_apply.manifests.yaml.positions import (
     LazyPositions,
     Mark,
@@ -240,6 +241,10 @@ class _YamlReader:
         # A quick test: the pattern is searched only in texts that may hold such a character.
         if not text.isascii() or "\x00" in text or "\x1b" in text:
             text = self._replace_and_report_control_characters(text, first_line)
+        plain_documents = compose_plain_documents(text, first_line)
+        if plain_documents is not None:
+            self._add_documents(plain_documents)
+            return None
         last_mark = pack_mark(first_line, 0)
 
         def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
@@ -271,9 +276,12 @@ class _YamlReader:
             if event_type is events.StreamEndEvent:
                 return
             if event_type is events.DocumentStartEvent:
-                value, tree = builder.build_document()
-                if value is not None:
-                    self.documents.append(Document(value, tree, self.source))
+                self._add_documents([builder.build_document()])
+
+    def _add_documents(self, documents: Iterable[tuple[Any, PositionTree]]) -> None:
+        self.documents.extend(
+            Document(value, tree, self.source) for value, tree in documents if value is not None
+        )
 
     def _report_finding(self, summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
         position = LazyPositions(self.source.file, finding_mark)[()]
