@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from synapse_apply.emulator.core import place
+from synapse_apply.emulator.core import data_folder
 from synapse_apply.emulator.core.backend import DataLock, DataSetBusyError
 from synapse_apply.emulator.core.store import DataSetError
 
@@ -46,12 +46,12 @@ def reset_data_set(data: Path | str) -> bool:
     data = Path(data)
     if not data.exists():
         return False
-    place.check_folder(data)
-    if not (data / place.DATABASE).exists():
+    data_folder.check_folder(data)
+    if not (data / data_folder.DATABASE).exists():
         return False
     lock = DataLock(data)
     try:
-        place.remove_objects(data)
+        data_folder.remove_objects(data)
     finally:
         lock.release()
     return True
@@ -65,8 +65,8 @@ def find_running_server(data: Path | str) -> RunningServer | None:
     """
     data = Path(data)
     try:
-        place.check_folder(data)
-        text = place.read_endpoint(data)
+        data_folder.check_folder(data)
+        text = data_folder.read_endpoint(data)
         DataLock(data).release()
     except DataSetBusyError:
         return _parse_endpoint(data, text)
@@ -92,7 +92,7 @@ def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
         "data_set": data_set,
         "token": token,
     }
-    place.replace_endpoint(data, json.dumps(document) + "\n")
+    data_folder.replace_endpoint(data, json.dumps(document) + "\n")
 
 
 def _build_reachable_url(url: str) -> str:
@@ -124,7 +124,7 @@ def _parse_endpoint(data: Path, text: bytes) -> RunningServer:
         raise _build_endpoint_error(data, "names a url with a user in it")
     if not _is_own_process(server.pid):
         raise _build_endpoint_error(data, f"names process {server.pid}, which is none of yours")
-    if not _has_file_open(server.pid, data / place.LOCK):
+    if not _has_file_open(server.pid, data / data_folder.LOCK):
         raise _build_endpoint_error(
             data, f"names process {server.pid}, which does not have the data set"
         )
@@ -135,7 +135,7 @@ def _parse_endpoint(data: Path, text: bytes) -> RunningServer:
 
 def _build_endpoint_error(data: Path, reason: str) -> EndpointError:
     return EndpointError(
-        f"{data / place.ENDPOINT} {reason}",
+        f"{data / data_folder.ENDPOINT} {reason}",
         "stop the server that has the data set, and remove that file",
     )
 
@@ -181,7 +181,7 @@ def _has_file_open(pid: int, file: Path) -> bool:
 
 def _query_value(data: Path, statement: str) -> object:
     """The one value that a query of a data set gives; None where it cannot be asked."""
-    location = f"{(data / place.DATABASE).absolute().as_uri()}?mode=ro"
+    location = f"{(data / data_folder.DATABASE).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(location, uri=True)) as connection:
             row = connection.execute(statement).fetchone()

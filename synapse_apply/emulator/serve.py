@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from synapse_apply.emulator.api import VERSIONS
-from synapse_apply.emulator.core import place
+from synapse_apply.emulator.core import data_folder
 from synapse_apply.emulator.core.app import LOOPBACK_NAMES, build_app
 from synapse_apply.emulator.core.backend import DataSetBackend, DataSetBusyError, ServerSettings
 from synapse_apply.emulator.core.clock import DataSetClock
@@ -116,7 +116,7 @@ class EmbeddedServer:
 
     def close(self) -> None:
         """Stop; requests under way get a second to end."""
-        place.remove_endpoint(self._data)
+        data_folder.remove_endpoint(self._data)
         self._server.stop()
         self._thread.join(_START_SECONDS)
         self._listening_socket.close()
@@ -192,7 +192,7 @@ def serve(
         write_endpoint(data, url, backend.store.data_set, settings.token)
         print(f"listening on {url}", flush=True)  # noqa: T201 - what a caller waits for
         if not settings.tokens and not settings.any_token:
-            message = f"the access token is `token` in {data / place.ENDPOINT}"
+            message = f"the access token is `token` in {data / data_folder.ENDPOINT}"
             print(message, file=sys.stderr, flush=True)  # noqa: T201 - for people
         if on_ready is not None:
             on_ready(url)
@@ -201,6 +201,6 @@ def serve(
         app = _build_app_with_faults(backend, only_loopback=is_named_loopback)
         Listener(app, announce_server).run([listening_socket])
     finally:
-        place.remove_endpoint(data)
+        data_folder.remove_endpoint(data)
         listening_socket.close()
         backend.close()

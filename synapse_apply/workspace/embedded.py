@@ -23,7 +23,7 @@ from synapse_apply.model.values import Sensitive
 from synapse_apply.workspace.own_folder import check_own_folder, explain_read_errors
 
 if TYPE_CHECKING:
-    from synapse_apply.emulator.core.place import DataSetPlaceError
+    from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.data_set import RunningServer
 
 
@@ -47,14 +47,14 @@ def data_folder_path(root: Path) -> Path:
 
 def require_trusted_data_folder(root: Path) -> Path:
     """The same, to be opened; StateError where it, or one of its files, is not ours."""
-    from synapse_apply.emulator.core import place
+    from synapse_apply.emulator.core import data_folder
 
     data_path = data_folder_path(root)
     with explain_read_errors(data_path):
         if check_own_folder(root) and has_own_folder(data_path):
             try:
-                place.check_folder(data_path)
-            except place.DataSetPlaceError as failure:
+                data_folder.check_folder(data_path)
+            except data_folder.DataSetPlaceError as failure:
                 raise _build_untrusted_error(failure) from None
     return data_path
 
@@ -81,7 +81,7 @@ def open_embedded_backend(
     With `read_only` nothing is left behind: where there is no data yet, it serves a data set as new
     ones are, in a folder that goes with it. One without a state would look like a state lost.
     """
-    from synapse_apply.emulator.core.place import DATABASE
+    from synapse_apply.emulator.core.data_folder import DATABASE
     from synapse_apply.emulator.data_set import is_untouched
 
     data_path = require_trusted_data_folder(root)
@@ -111,7 +111,7 @@ def open_embedded_backend(
 # instead (numeric loopback, our process, its lock, its data set), and its token is of no use
 # elsewhere.
 def _find_running_server(data_path: Path) -> RunningServer | None:
-    from synapse_apply.emulator.core.place import DataSetPlaceError
+    from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.data_set import EndpointError, find_running_server
 
     try:
@@ -146,7 +146,7 @@ def _start_server(
     data_path: Path, *, is_new: bool = True, profile: str = ""
 ) -> Iterator[EmbeddedBackend]:
     from synapse_apply.emulator.core.backend import DataSetBusyError
-    from synapse_apply.emulator.core.place import DataSetPlaceError
+    from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.emulator.serve import EmbeddedServer, ServeError
 

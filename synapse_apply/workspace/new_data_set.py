@@ -13,7 +13,7 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
 
     Where one of the two is there already nothing is made: apply then says what does not fit.
     """
-    from synapse_apply.emulator.core.place import DATABASE
+    from synapse_apply.emulator.core.data_folder import DATABASE
 
     with TargetSession(invocation) as session:
         session.project, session.target = project, project.targets[EMBEDDED]

@@ -23,7 +23,7 @@ from attack.planting import contents, foreign_database, git, give_away, make_pip
 from e2e.scenarios.workplace import Ran, Workplace, sample
 
 from synapse_apply.emulator.core.backend import DataLock
-from synapse_apply.emulator.core.place import DataSetPlaceError
+from synapse_apply.emulator.core.data_folder import DataSetPlaceError
 from synapse_apply.emulator.core.store import APPLICATION_ID, DataSetError
 from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set
 

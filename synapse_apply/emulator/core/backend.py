@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from synapse_apply.emulator.core import place
+from synapse_apply.emulator.core import data_folder
 from synapse_apply.emulator.core.clock import DataSetClock
-from synapse_apply.emulator.core.place import DataSetPlaceError
+from synapse_apply.emulator.core.data_folder import DataSetPlaceError
 from synapse_apply.emulator.core.store import EVERY_TENANT, DataSetError, ObjectStore
 from synapse_apply.emulator.core.switches import (
     DEFAULT_PROFILE,
@@ -94,7 +94,7 @@ class DataLock:
 
     def __init__(self, data: Path) -> None:
         """Raises DataSetBusyError."""
-        self._descriptor = place.open_file(data, place.LOCK, os.O_RDWR | os.O_CREAT)
+        self._descriptor = data_folder.open_file(data, data_folder.LOCK, os.O_RDWR | os.O_CREAT)
         # Several tries: one that only looks whether a server runs holds the lock for an instant.
         for wait in (0.01, 0.04, 0.1, None):
             try:
@@ -128,8 +128,8 @@ class DataSetBackend:
         self.settings = settings
         self.data = data
         try:
-            place.make_folder(data)
-            place.check_folder(data)
+            data_folder.make_folder(data)
+            data_folder.check_folder(data)
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(
@@ -138,12 +138,12 @@ class DataSetBackend:
             ) from None
         try:
             # Of a server that was killed; nobody shall take this one for it.
-            place.remove_endpoint(data)
-            place.make_packages_folder(data)
-            self.packages_folder = data / place.PACKAGES
-            place.empty_incoming(data)
-            self.incoming_folder = data / place.INCOMING
-            self.store = ObjectStore(data / place.DATABASE)
+            data_folder.remove_endpoint(data)
+            data_folder.make_packages_folder(data)
+            self.packages_folder = data / data_folder.PACKAGES
+            data_folder.empty_incoming(data)
+            self.incoming_folder = data / data_folder.INCOMING
+            self.store = ObjectStore(data / data_folder.DATABASE)
             self._choose_profile(settings)
         except BaseException:
             self._lock.release()

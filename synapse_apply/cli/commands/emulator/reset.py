@@ -40,7 +40,7 @@ def command(*, console: Console, invocation: Invocation, profile: str | None, ye
     it is made now, and keeps that profile.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.emulator.core.place import DataSetPlaceError
+    from synapse_apply.emulator.core.data_folder import DataSetPlaceError
     from synapse_apply.emulator.core.store import DataSetError
     from synapse_apply.workspace.configuration import load_project
     from synapse_apply.workspace.new_data_set import create_embedded_data_set

@@ -7,6 +7,7 @@ from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
 from synapse_apply.emulator.core.cursors import build_cursor_page, read_filters
+from synapse_apply.emulator.core.dry_run import hide_existing_object
 from synapse_apply.emulator.core.errors import ApiError, field_error, not_found_error
 from synapse_apply.emulator.core.fields import (
     Field,
@@ -14,7 +15,6 @@ from synapse_apply.emulator.core.fields import (
     collect_problems,
     with_default_values,
 )
-from synapse_apply.emulator.core.rehearsal import hide_existing_object
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
 from synapse_apply.emulator.plugins import models as v1
 from synapse_apply.emulator.plugins.errors import code_taken_error

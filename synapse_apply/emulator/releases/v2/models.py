@@ -8,9 +8,9 @@ from typing import Any
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import EmulatorRequest, Upload
 from synapse_apply.emulator.core.clock import format_iso
+from synapse_apply.emulator.core.dry_run import hide_existing_object
 from synapse_apply.emulator.core.errors import ApiError, conflict_error, field_error
 from synapse_apply.emulator.core.fields import Field, with_default_values
-from synapse_apply.emulator.core.rehearsal import hide_existing_object
 from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
 from synapse_apply.emulator.plugins.v2 import models as plugins
 from synapse_apply.emulator.releases import models as v1
