@@ -46,7 +46,7 @@ def reset_data_set(data: Path | str) -> bool:
     data = Path(data)
     if not data.exists():
         return False
-    data_folder.check_folder(data)
+    data_folder.require_own_files(data)
     if not (data / data_folder.DATABASE).exists():
         return False
     lock = DataLock(data)
@@ -65,22 +65,22 @@ def find_running_server(data: Path | str) -> RunningServer | None:
     """
     data = Path(data)
     try:
-        data_folder.check_folder(data)
+        data_folder.require_own_files(data)
         text = data_folder.read_endpoint(data)
         DataLock(data).release()
     except DataSetBusyError:
-        return _parse_endpoint(data, text)
+        return _parse_and_verify_endpoint(data, text)
     except OSError:
         return None
     return None
 
 
-def is_untouched(data: Path | str) -> bool:
+def was_never_written(data: Path | str) -> bool:
     """Whether nothing was ever made in the data set that a server has now."""
     statement = (
         "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
     )
-    count = _query_value(Path(data), statement)
+    count = _query_value_or_none(Path(data), statement)
     return count == 0  # who cannot look must not take it for empty
 
 
@@ -92,7 +92,7 @@ def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
         "data_set": data_set,
         "token": token,
     }
-    data_folder.replace_endpoint(data, json.dumps(document) + "\n")
+    data_folder.write_endpoint_atomically(data, json.dumps(document) + "\n")
 
 
 def _build_reachable_url(url: str) -> str:
@@ -102,7 +102,7 @@ def _build_reachable_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{local_host}:{parts.port}")) if local_host else url
 
 
-def _parse_endpoint(data: Path, text: bytes) -> RunningServer:
+def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
     try:
         document: Any = json.loads(text)
         server = RunningServer(
@@ -128,7 +128,10 @@ def _parse_endpoint(data: Path, text: bytes) -> RunningServer:
         raise _build_endpoint_error(
             data, f"names process {server.pid}, which does not have the data set"
         )
-    if _query_value(data, "SELECT value FROM about WHERE name='data_set'") != server.data_set:
+    if (
+        _query_value_or_none(data, "SELECT value FROM about WHERE name='data_set'")
+        != server.data_set
+    ):
         raise _build_endpoint_error(data, "names another data set than the one that lies beside it")
     return server
 
@@ -179,7 +182,7 @@ def _has_file_open(pid: int, file: Path) -> bool:
     return False
 
 
-def _query_value(data: Path, statement: str) -> object:
+def _query_value_or_none(data: Path, statement: str) -> object:
     """The one value that a query of a data set gives; None where it cannot be asked."""
     location = f"{(data / data_folder.DATABASE).absolute().as_uri()}?mode=ro"
     try:
@@ -192,4 +195,6 @@ def _query_value(data: Path, statement: str) -> object:
 
 def read_data_set_id(data: Path | str) -> str:
     """The UUID of the data set that is kept there; "" where none can be read."""
-    return str(_query_value(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or "")
+    return str(
+        _query_value_or_none(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or ""
+    )

@@ -53,7 +53,7 @@ def require_trusted_data_folder(root: Path) -> Path:
     with explain_read_errors(data_path):
         if check_own_folder(root) and has_own_folder(data_path):
             try:
-                data_folder.check_folder(data_path)
+                data_folder.require_own_files(data_path)
             except data_folder.DataSetPlaceError as failure:
                 raise _build_untrusted_error(failure) from None
     return data_path
@@ -82,14 +82,14 @@ def open_embedded_backend(
     ones are, in a folder that goes with it. One without a state would look like a state lost.
     """
     from synapse_apply.emulator.core.data_folder import DATABASE
-    from synapse_apply.emulator.data_set import is_untouched
+    from synapse_apply.emulator.data_set import was_never_written
 
     data_path = require_trusted_data_folder(root)
     server = _find_running_server(data_path)
     if server is not None:
         token = Sensitive(server.token)
         yield EmbeddedBackend(
-            server.url, server.data_set, is_new=is_untouched(data_path), token=token
+            server.url, server.data_set, is_new=was_never_written(data_path), token=token
         )
         return
     has_no_data = not (data_path / DATABASE).exists()
@@ -102,7 +102,7 @@ def open_embedded_backend(
         return
     _make_data_folder(data_path.parent)
     with _start_server(
-        data_path, is_new=has_no_data or is_untouched(data_path), profile=profile
+        data_path, is_new=has_no_data or was_never_written(data_path), profile=profile
     ) as backend:
         yield backend
 

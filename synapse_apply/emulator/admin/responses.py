@@ -34,21 +34,21 @@ def read_health(request: EmulatorRequest) -> EmulatorAnswer:
         {
             "status": "ok",
             "data_set": request.backend.store.data_set,
-            "version": _read_version(),
+            "version": _read_installed_version(),
             "api_versions": API_VERSIONS,
         }
     )
 
 
 @functools.cache
-def _read_version() -> str:
+def _read_installed_version() -> str:
     try:
         return importlib.metadata.version("synapse-apply")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
 
 
-def read_state(request: EmulatorRequest) -> EmulatorAnswer:
+def read_data_set_state(request: EmulatorRequest) -> EmulatorAnswer:
     store = request.backend.store
     return EmulatorAnswer(
         {
@@ -210,7 +210,7 @@ def set_clock(request: EmulatorRequest) -> EmulatorAnswer:
     return read_clock(request)
 
 
-def read_package(request: EmulatorRequest) -> EmulatorAnswer:
+def send_package(request: EmulatorRequest) -> EmulatorAnswer:
     """The bytes of a release's package."""
     text = request.path["id"]
     row = (

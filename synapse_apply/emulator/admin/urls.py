@@ -18,7 +18,7 @@ ENDPOINTS = (
         "GET", "health/", responses.read_health, "Alive? Needs no token.", is_open=True
     ),
     _build_own_endpoint(
-        "GET", "state/", responses.read_state, "Data set, counts by kind, switches."
+        "GET", "state/", responses.read_data_set_state, "Data set, counts by kind, switches."
     ),
     _build_own_endpoint("GET", "switches/", responses.list_switches, "The chosen values."),
     _build_own_endpoint(
@@ -48,7 +48,7 @@ ENDPOINTS = (
         "POST", "jobs/fail-next/", responses.fail_next_jobs, "Let the next `{count}` jobs fail."
     ),
     _build_own_endpoint(
-        "GET", "packages/{id}/", responses.read_package, "The bytes of a release's package."
+        "GET", "packages/{id}/", responses.send_package, "The bytes of a release's package."
     ),
     _build_own_endpoint(
         "GET", "objects/{kind}/", responses.list_objects, "All objects of a kind, of all tenants."

@@ -12,7 +12,7 @@ from synapse_apply.emulator.core.paging import build_page_answer
 from synapse_apply.emulator.core.store import EVERY_TENANT, ObjectQuery, StoredObject
 
 
-def connect(request: EmulatorRequest) -> EmulatorAnswer:
+def check_agent_health(request: EmulatorRequest) -> EmulatorAnswer:
     row = request.backend.store.find_by_key("agent", request.path["token"])
     if row is None or row.tenant not in (request.tenant, EVERY_TENANT):
         raise not_found_error()
@@ -24,7 +24,7 @@ def connect(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({**agent, "connected_at": connected_at})
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+def list_agents(request: EmulatorRequest) -> EmulatorAnswer:
     """The agents a tenant has, with their tokens: as a field, or in a script that installs one."""
     store, query = request.backend.store, ObjectQuery(request.tenant)
     return build_page_answer(

@@ -7,11 +7,11 @@ from synapse_apply.emulator.core.call import Endpoint
 from synapse_apply.emulator.core.facts import Fact, FactSource
 
 ENDPOINTS = (
-    Endpoint("GET", "agents/", responses.list_all, FactSource.OBSERVED, "List agents."),
+    Endpoint("GET", "agents/", responses.list_agents, FactSource.OBSERVED, "List agents."),
     Endpoint(
         "POST",
         "agents/{token}/connect/",
-        responses.connect,
+        responses.check_agent_health,
         FactSource.DOCUMENTED,
         "Check an agent's health; no body.",
     ),

@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate
+from synapse_apply.emulator.core.auth import TOKEN_HEADERS, authenticate_tenant
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.body import ReceivedBody, read_request_body
 from synapse_apply.emulator.core.call import (
@@ -31,7 +31,7 @@ from synapse_apply.emulator.core.call import (
 from synapse_apply.emulator.core.clock import DataSetClock
 from synapse_apply.emulator.core.errors import ApiError, method_not_allowed_error, too_large_error
 from synapse_apply.emulator.core.fields import Body, Field, clean_body_values
-from synapse_apply.emulator.core.guards import check_control_characters, find_address_refusal
+from synapse_apply.emulator.core.guards import find_address_refusal, require_no_control_characters
 from synapse_apply.emulator.core.languages import prefers_english, translate_error
 
 _DRY_RUN_ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
@@ -157,19 +157,19 @@ class _PathApp:
         received_body = ReceivedBody(Body({}))
         try:
             if (
-                address_error := _find_address_error(self.backend, self.version, request)
+                address_error := _find_refused_address(self.backend, self.version, request)
             ) is not None:
                 raise address_error
-            endpoint, tenant = self._find_endpoint_and_tenant(request)
+            endpoint, tenant = self._select_endpoint_and_authenticate(request)
             is_dry_run = self._is_dry_run(request)
-            received_body = await _read_body(request, self.backend)
+            received_body = await _read_body_within_limit(request, self.backend)
             if self.version.is_guarded and self.backend.switches.has_value("v2_guards", "on"):
-                check_control_characters(received_body.body.values)
+                require_no_control_characters(received_body.body.values)
             emulator_request = _build_emulator_request(
                 request, self.backend, tenant, received_body, is_dry_run=is_dry_run
             )
             answer = self.version.wrap_answer(
-                _build_answer(endpoint, emulator_request), emulator_request
+                _respond_or_rehearse(endpoint, emulator_request), emulator_request
             )
         except ApiError as error:
             answer = _build_refusal(self.backend, self.version, error, request)
@@ -181,7 +181,7 @@ class _PathApp:
             self._log_request(request, answer, received_body)
         await _build_response(answer)(scope, receive, send)
 
-    def _find_endpoint_and_tenant(self, request: Request) -> tuple[Endpoint, str]:
+    def _select_endpoint_and_authenticate(self, request: Request) -> tuple[Endpoint, str]:
         method = "GET" if request.method == "HEAD" else request.method
         served_endpoints = {
             name: endpoint
@@ -192,7 +192,7 @@ class _PathApp:
         if endpoint is not None and endpoint.is_open:
             return endpoint, ""
         # As Django REST framework does: who asks comes before what is asked.
-        tenant = authenticate(self.backend, request.headers)
+        tenant = authenticate_tenant(self.backend, request.headers)
         if endpoint is None:
             raise method_not_allowed_error(request.method, tuple(served_endpoints))
         return endpoint, tenant
@@ -234,7 +234,7 @@ class _PathApp:
         )
 
 
-def _build_answer(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswer:
+def _respond_or_rehearse(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswer:
     if not request.is_dry_run:
         return endpoint.respond(request)
     with request.backend.store.transaction(roll_back=True):
@@ -250,7 +250,7 @@ def _build_answer(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswe
     return EmulatorAnswer(summary)
 
 
-def _find_address_error(
+def _find_refused_address(
     backend: DataSetBackend, version: ApiVersion, request: Request
 ) -> ApiError | None:
     if not version.is_guarded or not backend.switches.has_value("v2_guards", "on"):
@@ -269,7 +269,7 @@ def _build_refusal(
     return EmulatorAnswer(body, error.status, error.headers)
 
 
-async def _read_body(request: Request, backend: DataSetBackend) -> ReceivedBody:
+async def _read_body_within_limit(request: Request, backend: DataSetBackend) -> ReceivedBody:
     if request.method in ("GET", "HEAD"):
         return ReceivedBody(Body({}))
     limit = backend.settings.max_upload
@@ -339,7 +339,7 @@ def _build_fallback_refusal(
     version = find_version_by_path(versions, request.url.path)
     if (
         status == 404
-        and (address_error := _find_address_error(backend, version, request)) is not None
+        and (address_error := _find_refused_address(backend, version, request)) is not None
     ):
         return _build_response(_build_refusal(backend, version, address_error, request))
     return _build_response(

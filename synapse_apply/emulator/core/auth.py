@@ -39,7 +39,7 @@ TOKEN_HEADERS = ("synapse-access-token", "authorization", "synapse-tenant", "syn
 _SCHEMES = ("token ", "bearer ")
 
 
-def authenticate(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
+def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
     """The tenant of the request. Raises ApiError: 401, 403."""
     header_tenant = _strip_scheme(headers.get("synapse-tenant"))
     token = _strip_scheme(headers.get("synapse-access-token")) or _strip_scheme(

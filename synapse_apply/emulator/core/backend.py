@@ -128,8 +128,8 @@ class DataSetBackend:
         self.settings = settings
         self.data = data
         try:
-            data_folder.make_folder(data)
-            data_folder.check_folder(data)
+            data_folder.make_data_folder(data)
+            data_folder.require_own_files(data)
             self._lock = DataLock(data)
         except OSError as error:
             raise DataSetPlaceError(
@@ -141,10 +141,10 @@ class DataSetBackend:
             data_folder.remove_endpoint(data)
             data_folder.make_packages_folder(data)
             self.packages_folder = data / data_folder.PACKAGES
-            data_folder.empty_incoming(data)
+            data_folder.make_empty_incoming_folder(data)
             self.incoming_folder = data / data_folder.INCOMING
             self.store = ObjectStore(data / data_folder.DATABASE)
-            self._choose_profile(settings)
+            self._apply_and_store_profile(settings)
         except BaseException:
             self._lock.release()
             raise
@@ -156,7 +156,7 @@ class DataSetBackend:
                 body = {"name": name, "url": ""}
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
 
-    def _choose_profile(self, settings: ServerSettings) -> None:
+    def _apply_and_store_profile(self, settings: ServerSettings) -> None:
         """That of the settings, which is kept from now on; else that of the data set."""
         stored_profile = self.store.read_setting(PROFILE_SETTING) or DEFAULT_PROFILE
         self.profile = settings.profile or stored_profile

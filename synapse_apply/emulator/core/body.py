@@ -66,11 +66,11 @@ async def read_request_body(
     media_type, options = parse_options_header(content_type)
     if media_type == b"multipart/form-data":
         return await _read_multipart(chunks, options, incoming_folder, limit)
-    raw = await _read_limited(chunks, min(limit, TEXT_LIMIT))
+    raw = await _read_all_within_limit(chunks, min(limit, TEXT_LIMIT))
     if not raw:
         return ReceivedBody(Body({}))
     if media_type == b"application/json":
-        return ReceivedBody(Body(_parse_json(raw)))
+        return ReceivedBody(Body(_parse_json_object(raw)))
     if media_type == b"application/x-www-form-urlencoded":
         pairs = parse_qs(raw.decode("utf-8", "replace"), keep_blank_values=True)
         values = {name: texts[0] if len(texts) == 1 else texts for name, texts in pairs.items()}
@@ -78,7 +78,7 @@ async def read_request_body(
     raise unsupported_media_error(content_type)
 
 
-async def _read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
+async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     parts, size = [], 0
     async for chunk in chunks:
         size += len(chunk)
@@ -90,7 +90,7 @@ async def _read_limited(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _parse_json(raw: bytes) -> dict[str, Any]:
+def _parse_json_object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw, parse_constant=_refuse_constant)
         if raw.count(b"[") + raw.count(b"{") > DEEP_NESTING_BRACKETS:
@@ -127,7 +127,7 @@ async def _read_multipart(
                 problem = too_large_error(limit)
             if problem is None:
                 problem = reader.feed_chunk(chunk)
-        problem = problem or reader.check_is_complete()
+        problem = problem or reader.find_incomplete_error()
         if problem is not None:
             raise problem
         return ReceivedBody(Body(reader.collect_values(), is_form=True), reader.take_uploads())
@@ -169,7 +169,7 @@ class _MultipartReader:
             return error
         return None
 
-    def check_is_complete(self) -> ApiError | None:
+    def find_incomplete_error(self) -> ApiError | None:
         return (
             None
             if self._is_ended

@@ -73,7 +73,7 @@ def build_cursor_page(
     return EmulatorAnswer(items, meta={"pagination": pagination})
 
 
-def read_filters(request: EmulatorRequest, fields: Iterable[Field]) -> dict[str, Any]:
+def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> dict[str, Any]:
     """What a list is narrowed by; empty values narrow nothing. Raises ApiError (400)."""
     return clean_body_values(
         fields, Body({name: text for name, text in request.query.items() if text})

@@ -35,11 +35,11 @@ class DataSetPlaceError(DataSetError):
     """The folder of the data set cannot be made, written or trusted."""
 
 
-def make_folder(data: Path) -> None:
+def make_data_folder(data: Path) -> None:
     """Make the folder of a data set, kept out of Git; raises OSError, DataSetPlaceError."""
     if data.parent.name == _PROJECT_FOLDER:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _check_no_links(data)
+        _require_no_links(data)
         _write_gitignore(data.parent)
     is_new = not data.exists()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,20 +48,20 @@ def make_folder(data: Path) -> None:
 
 
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
-def check_folder(data: Path) -> None:
+def require_own_files(data: Path) -> None:
     """Raises DataSetPlaceError when something in the folder is not this program's."""
-    _check_no_links(data)
+    _require_no_links(data)
     with open_folder(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
-            _check_entry(folder, data, name)
+            _require_own_entry(folder, data, name)
         for name in (PACKAGES, INCOMING):
-            _check_entry(folder, data, name, stat.S_IFDIR)
+            _require_own_entry(folder, data, name, stat.S_IFDIR)
 
 
 @contextmanager
 def open_folder(data: Path) -> Iterator[int]:
     """A descriptor of the folder; raises OSError."""
-    _check_no_links(data)
+    _require_no_links(data)
     descriptor = os.open(data, _FOLDER_FLAGS)
     try:
         yield descriptor
@@ -72,7 +72,7 @@ def open_folder(data: Path) -> Iterator[int]:
 def open_file(data: Path, name: str, flags: int) -> int:
     """A descriptor of a file in the folder; raises OSError, DataSetPlaceError."""
     with open_folder(data) as folder:
-        _check_entry(folder, data, name)
+        _require_own_entry(folder, data, name)
         safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(name, flags | safety_flags, 0o600, dir_fd=folder)
 
@@ -83,7 +83,7 @@ def read_endpoint(data: Path) -> bytes:
         return file.read(_MAX_ENDPOINT_BYTES)
 
 
-def replace_endpoint(data: Path, text: str) -> None:
+def write_endpoint_atomically(data: Path, text: str) -> None:
     """Tell of a server, in a file that only this user can read; it appears as a whole."""
     new_name = f"{ENDPOINT}.new"
     with open_folder(data) as folder, suppress(FileNotFoundError):
@@ -100,7 +100,7 @@ def remove_endpoint(data: Path) -> None:
         os.unlink(ENDPOINT, dir_fd=folder)
 
 
-def empty_incoming(data: Path) -> None:
+def make_empty_incoming_folder(data: Path) -> None:
     """Make the folder of uploads under way, and remove what a killed server has left in it."""
     _make_subfolder(data, INCOMING)
     _remove_files(data, INCOMING, _PART_NAME)
@@ -126,13 +126,13 @@ def _make_subfolder(data: Path, name: str) -> None:
     with open_folder(data) as folder:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
-        _check_entry(folder, data, name, stat.S_IFDIR)
+        _require_own_entry(folder, data, name, stat.S_IFDIR)
 
 
 def _remove_files(data: Path, name: str, pattern: re.Pattern[str]) -> None:
     """Remove the plain files of this program in a folder, told by their names; nothing else."""
     with open_folder(data) as folder:
-        _check_entry(folder, data, name, stat.S_IFDIR)
+        _require_own_entry(folder, data, name, stat.S_IFDIR)
         subfolder = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
         try:
             for file_name in os.listdir(subfolder):  # noqa: PTH208 - by its descriptor
@@ -146,7 +146,9 @@ def _remove_files(data: Path, name: str, pattern: re.Pattern[str]) -> None:
             os.close(subfolder)
 
 
-def _check_entry(folder: int, data: Path, name: str, expected_type: int = stat.S_IFREG) -> None:
+def _require_own_entry(
+    folder: int, data: Path, name: str, expected_type: int = stat.S_IFREG
+) -> None:
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -160,7 +162,7 @@ def _check_entry(folder: int, data: Path, name: str, expected_type: int = stat.S
         raise _build_foreign_error(data / name, f"belongs to another user (uid {status.st_uid})")
 
 
-def _check_no_links(data: Path) -> None:
+def _require_no_links(data: Path) -> None:
     """In a project, neither the data's folder nor the one above it may be a link."""
     if data.parent.name != _PROJECT_FOLDER:
         return  # where whoever starts the server has named it

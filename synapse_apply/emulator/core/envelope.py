@@ -64,7 +64,7 @@ FACTS = (
 )
 
 
-def wrap_answer(answer: EmulatorAnswer, request: EmulatorRequest) -> EmulatorAnswer:
+def wrap_in_envelope(answer: EmulatorAnswer, request: EmulatorRequest) -> EmulatorAnswer:
     """The answer inside its envelope."""
     if (
         answer.status == 204

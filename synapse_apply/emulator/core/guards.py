@@ -36,7 +36,7 @@ def find_address_refusal(path: str, query: str) -> ApiError | None:
     return None
 
 
-def check_control_characters(values: Mapping[str, Any]) -> None:
+def require_no_control_characters(values: Mapping[str, Any]) -> None:
     """Raises ApiError (400) with every field that has a control character in a text."""
     wrong_names = [
         name

@@ -30,7 +30,7 @@ def sign_url(backend: DataSetBackend, root: str, path: str) -> str:
     return f"{root}{path}?{urlencode(query)}"
 
 
-def check_signed_url(
+def require_valid_signed_url(
     backend: DataSetBackend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> None:
     """Raises ApiError: 403 of a URL that is not signed or has expired; 400 beside a token."""

@@ -124,7 +124,7 @@ class ObjectStore:
 
     def _prepare_database(self, path: Path) -> None:
         execute = self._connection.execute
-        self._check_own_database(path)
+        self._require_own_database(path)
         # A process that is killed loses nothing that SQLite handed to the system: WAL with
         # synchronous NORMAL gives that without a disk flush for each request.
         execute("PRAGMA journal_mode=WAL")
@@ -151,7 +151,7 @@ class ObjectStore:
         execute("COMMIT")
         self.data_set: str = execute("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
 
-    def _check_own_database(self, path: Path) -> None:
+    def _require_own_database(self, path: Path) -> None:
         """Raises DataSetError for a database of another program, in which nothing is made.
 
         Data sets of earlier versions have no id and are known by their tables.

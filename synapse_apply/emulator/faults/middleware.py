@@ -119,26 +119,26 @@ class FaultMiddleware:
         body = [] if acts_during_upload else await _read_request_messages(receive)
         if body is not None:
             exchange = _FaultExchange(self.app, scope, body, receive, send)
-            await getattr(self, f"_{rule.action.kind}")(exchange, rule)
+            await getattr(self, f"_apply_{rule.action.kind}")(exchange, rule)
 
-    async def _latency(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+    async def _apply_latency(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         rule.applied_count += 1
         await asyncio.sleep(rule.action.value / 1000)
         await exchange.run_app(exchange.send)
 
-    async def _hang(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        answer = await self._capture_answer_if_after(exchange, rule)
+    async def _apply_hang(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        answer = await self._count_and_capture_answer_if_after(exchange, rule)
         await asyncio.sleep(rule.action.value)
         if answer is None:
             await exchange.run_app(exchange.send)
         else:
             await exchange.send_messages(answer)
 
-    async def _status(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        await self._capture_answer_if_after(exchange, rule)
+    async def _apply_status(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        await self._count_and_capture_answer_if_after(exchange, rule)
         await self._send_refusal(exchange, rule.action.value, rule.action.retry_after)
 
-    async def _bucket(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+    async def _apply_bucket(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         if rule.take_token(time.monotonic()):
             await exchange.run_app(exchange.send)
             return
@@ -155,11 +155,11 @@ class FaultMiddleware:
         start = {"type": "http.response.start", "status": status, "headers": headers}
         await exchange.send_messages([start, {"type": "http.response.body", "body": text}])
 
-    async def _reset(self, exchange: _FaultExchange, rule: FaultRule) -> None:
-        await self._capture_answer_if_after(exchange, rule)
+    async def _apply_reset(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        await self._count_and_capture_answer_if_after(exchange, rule)
         await exchange.close_connection(reset=True)
 
-    async def _cut(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+    async def _apply_cut(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         bytes_left = rule.action.value
         while bytes_left > 0:
             message = await exchange.receive()
@@ -172,7 +172,7 @@ class FaultMiddleware:
         await asyncio.sleep(rule.action.wait_seconds)
         await exchange.close_connection(reset=True)
 
-    async def _narrow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+    async def _apply_narrow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         rule.applied_count += 1
         started_at, bytes_read = time.monotonic(), 0
 
@@ -187,7 +187,7 @@ class FaultMiddleware:
 
         await self.app(exchange.scope, receive_paced, exchange.send)
 
-    async def _truncate(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+    async def _apply_truncate(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         bytes_left: int = rule.action.value
         is_cut = False
 
@@ -210,7 +210,7 @@ class FaultMiddleware:
 
         await exchange.run_app(send_truncated)
 
-    async def _slow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+    async def _apply_slow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         size = max(1, rule.action.value // _PIECES_PER_SECOND)
 
         async def send_slowly(message: Message) -> None:
@@ -230,7 +230,7 @@ class FaultMiddleware:
 
         await exchange.run_app(send_slowly)
 
-    async def _page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+    async def _apply_page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         answer = await exchange.capture_answer()
         kind = _KIND_BY_PATH.get(exchange.scope["path"].strip("/"))
         row = self._find_first_object(kind, _split_answer(answer)[1]) if kind else None
@@ -265,7 +265,7 @@ class FaultMiddleware:
         return self.backend.store.find_by_id(kind, results[0]["id"]) if results else None
 
     @staticmethod
-    async def _capture_answer_if_after(
+    async def _count_and_capture_answer_if_after(
         exchange: _FaultExchange, rule: FaultRule
     ) -> list[Message] | None:
         """Let the server act first where the deed comes after; then the kept answer."""

@@ -82,7 +82,7 @@ class FaultRule:
         self.tokens_left -= 1
         return True
 
-    def match_request(self, method: str, path: str) -> bool:
+    def count_and_match_request(self, method: str, path: str) -> bool:
         """Count this request if the rule is about it, and say whether its turn has come."""
         if self.method not in ("", method) or not fnmatch.fnmatchcase(path, self.path):
             return False
@@ -100,7 +100,7 @@ class FaultSchedule:
 
     def take_due_rule(self, method: str, path: str) -> FaultRule | None:
         """The rule that acts on the request that has just come in."""
-        due = [rule for rule in self.rules if rule.match_request(method, path)]
+        due = [rule for rule in self.rules if rule.count_and_match_request(method, path)]
         return due[0] if due else None
 
     def replace_rules(self, document: Any) -> None:

@@ -10,13 +10,13 @@ _HALF = 2**64
 _VARIANT = 2**63  # the mark of a UUID of RFC 9562, in its lower half
 
 
-def build_public_id(data_set: str, row: StoredObject) -> str:
+def build_job_uuid(data_set: str, row: StoredObject) -> str:
     """The UUID of a job: of the data set, but for its last digits, which are the job's number."""
     upper = uuid.UUID(data_set).int // _HALF
     return str(uuid.UUID(int=upper * _HALF + _VARIANT + row.id))
 
 
-def parse_public_id(data_set: str, text: str) -> int | None:
+def parse_job_uuid(data_set: str, text: str) -> int | None:
     """The number of the job with this UUID; None for one that no job here can have."""
     try:
         upper, lower = divmod(uuid.UUID(text).int, _HALF)

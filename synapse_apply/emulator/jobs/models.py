@@ -125,7 +125,7 @@ def build_result(row: StoredObject, job_moment: JobMoment) -> Any:
     return None
 
 
-def list_lines(
+def list_log_lines(
     row: StoredObject, job_moment: JobMoment, first: int = 0, max_lines: int = MAX_LINES * 2
 ) -> list[dict[str, str]]:
     """The lines written so far, from number `first` (0 is the first of all), at most so many.

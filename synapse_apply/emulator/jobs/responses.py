@@ -33,20 +33,20 @@ def _require_job(request: EmulatorRequest) -> StoredObject:
     text, store = request.path["id"], request.backend.store
     number = int(text) if text.isdecimal() and len(text) < 20 else 0
     if request.has_switch_value("job_ids", "uuid"):
-        number = ids.parse_public_id(store.data_set, text) or 0
+        number = ids.parse_job_uuid(store.data_set, text) or 0
     row = store.find_by_id("job", number, request.tenant)
     if row is None:
         raise not_found_error()
     return row
 
 
-def run(request: EmulatorRequest) -> EmulatorAnswer:
+def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Start a job of a plugin, found by id or code."""
     backend = request.backend
     plugin = plugins.find_plugin(backend, request.tenant, request.path["lookup"])
     if plugin is None:
         raise not_found_error()
-    values, release = _check_run_request(request, plugin)
+    values, release = _parse_run_request(request, plugin)
     parameters = values.pop("parameters") or values.pop("params")
     values.pop("params", None)
     script = models.parse_script(parameters, values["context"], backend.settings.job_seconds)
@@ -73,7 +73,7 @@ def run(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({**job_id_field, **job})
 
 
-def _check_run_request(
+def _parse_run_request(
     request: EmulatorRequest, plugin: StoredObject
 ) -> tuple[dict[str, Any], StoredObject | None]:
     """What a run asks for, and the release that it uses. Raises ApiError (400)."""
@@ -128,11 +128,11 @@ def _find_run_release(
     return newest[0] if newest else None
 
 
-def read(request: EmulatorRequest) -> EmulatorAnswer:
+def read_job(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(build_job_json(request, _require_job(request)))
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """The tenant's jobs, the newest first; filters status, plugin, created_after, user."""
     query = _build_job_query(request)
     store = request.backend.store
@@ -196,12 +196,12 @@ def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
     return ObjectQuery(request.tenant, parent, created_after, newest_first=True)
 
 
-def update(request: EmulatorRequest) -> EmulatorAnswer:
+def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     """Report what a job does, in either vocabulary; from then on its clock stands still."""
     backend, row = request.backend, _require_job(request)
     moment = backend.clock.now()
     job_moment = models.compute_job_moment(row, moment)
-    values = _check_update_request(request, row, job_moment)
+    values = _parse_update_request(request, row, job_moment)
     body = dict(row.body)
     status, progress = values.pop("status", None), values.pop("progress", None)
     if status is not None or progress is not None:
@@ -213,7 +213,7 @@ def update(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(build_job_json(request, row))
 
 
-def _check_update_request(
+def _parse_update_request(
     request: EmulatorRequest, row: StoredObject, job_moment: models.JobMoment
 ) -> dict[str, Any]:
     """The cleaned values. Raises ApiError (400) with every problem."""
@@ -230,7 +230,7 @@ def _check_update_request(
             values[name] = models.parse_reported_lines(lines, moment, lines_before)
     with collect_problems(problems):
         if "status" in request.body.values:
-            values["status"] = _check_status_change(
+            values["status"] = _parse_status_change(
                 request.body.values["status"], job_moment.status
             )
     if problems:
@@ -241,7 +241,7 @@ def _check_update_request(
     return values
 
 
-def _check_status_change(word: object, old: words.Status) -> words.Status:
+def _parse_status_change(word: object, old: words.Status) -> words.Status:
     status = words.parse_status_word(word)
     if status is None:
         raise errors.bad_status_error(word)
@@ -252,7 +252,7 @@ def _check_status_change(word: object, old: words.Status) -> words.Status:
 
 def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     row = _require_job(request)
-    lines = models.list_lines(row, models.compute_job_moment(row, request.backend.clock.now()))
+    lines = models.list_log_lines(row, models.compute_job_moment(row, request.backend.clock.now()))
     if not lines and request.has_switch_value("no_logs", "missing"):
         raise not_found_error()
     return EmulatorAnswer(
@@ -281,7 +281,7 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
 
 def _build_job_id(request: EmulatorRequest, row: StoredObject) -> int | str:
     is_uuid = request.has_switch_value("job_ids", "uuid")
-    return ids.build_public_id(request.backend.store.data_set, row) if is_uuid else row.id
+    return ids.build_job_uuid(request.backend.store.data_set, row) if is_uuid else row.id
 
 
 def build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
@@ -305,7 +305,7 @@ def build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any
     if result is not None or "result" in expands:
         document["result"] = result
     if "logs" in expands:
-        document["logs"] = models.list_lines(row, job_moment)
+        document["logs"] = models.list_log_lines(row, job_moment)
     if "metrics" in expands:
         document["metrics"] = row.body.get("metrics_record", {})
     return document

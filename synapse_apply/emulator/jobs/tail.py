@@ -30,7 +30,7 @@ async def stream_frames(
     starts_at_end = backend.switches.has_value("tail", "now")
     # Before a word is said: what is written after `connected` is in the tail.
     sent_count = (
-        len(models.list_lines(row, models.compute_job_moment(row, backend.clock.now())))
+        len(models.list_log_lines(row, models.compute_job_moment(row, backend.clock.now())))
         if starts_at_end
         else 0
     )
@@ -42,7 +42,7 @@ async def stream_frames(
             yield build_error_frame("The job is gone.")
             return
         job_moment = models.compute_job_moment(job_row, backend.clock.now())
-        lines = models.list_lines(job_row, job_moment, sent_count, _MAX_LINES_PER_PIECE)
+        lines = models.list_log_lines(job_row, job_moment, sent_count, _MAX_LINES_PER_PIECE)
         sent_count += len(lines)
         if lines:
             yield b"".join(

@@ -10,25 +10,27 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "plugins/{lookup}/run/",
-        responses.run,
+        responses.run_plugin,
         FactSource.DOCUMENTED,
         "Run a plugin by id or code: 200 with `job_id` and the job.",
     ),
     Endpoint(
         "GET",
         "jobs/",
-        responses.list_all,
+        responses.list_jobs,
         FactSource.DOCUMENTED,
         "List jobs, the newest first; `?status=` in any case; others as the switch `filters` says.",
     ),
     Endpoint(
         "GET",
         "jobs/{id}/",
-        responses.read,
+        responses.read_job,
         FactSource.DOCUMENTED,
         "Read a job; `?expand=logs,metrics,result`.",
     ),
-    Endpoint("PATCH", "jobs/{id}/", responses.update, FactSource.DOCUMENTED, "Report on a job."),
+    Endpoint(
+        "PATCH", "jobs/{id}/", responses.report_on_job, FactSource.DOCUMENTED, "Report on a job."
+    ),
     Endpoint(
         "GET",
         "jobs/{id}/console_logs/",

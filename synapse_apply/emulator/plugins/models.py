@@ -59,7 +59,7 @@ def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
     return tuple(_REQUIRED_FIELDS.get(field.name, field) for field in base_fields)
 
 
-def check_code(code: str | None) -> str | None:
+def parse_code(code: str | None) -> str | None:
     """The code to store; an empty one is none. Raises ApiError (400)."""
     if not code:
         return None
@@ -105,7 +105,7 @@ def shows_plugins_of_others(backend: DataSetBackend) -> bool:
     return backend.switches.has_value("plugins_of_others", "shown")
 
 
-def check_owner(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
+def require_own_plugin(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
     """Raises ApiError (403) when a plugin that is shown is not the tenant's own."""
     if row.tenant != tenant and shows_plugins_of_others(backend):
         raise forbidden_error("You do not have permission to perform this action.")

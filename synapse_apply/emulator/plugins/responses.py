@@ -24,11 +24,11 @@ def require_plugin(request: EmulatorRequest) -> StoredObject:
     raise not_found_error()
 
 
-def read(request: EmulatorRequest) -> EmulatorAnswer:
+def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(models.build_plugin_json(request.backend, require_plugin(request)))
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
     store = request.backend.store
     query = ObjectQuery(
         request.tenant,
@@ -46,12 +46,12 @@ def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def create(request: EmulatorRequest) -> EmulatorAnswer:
+def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     backend = request.backend
     fields = models.list_plugin_fields(backend)
     values = with_default_values(fields, clean_body_values(fields, request.body))
-    _check_system_only(values)
-    code = models.check_code(values["code"])
+    _refuse_system_only(values)
+    code = models.parse_code(values["code"])
     if code is None and backend.switches.has_value("code", "slug"):
         code = models.find_free_slug(backend, values["name"])
     now = backend.clock.now()
@@ -69,20 +69,20 @@ def create(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer({**models.build_plugin_json(backend, row), **release_field}, 201)
 
 
-def _check_system_only(values: dict[str, Any]) -> None:
+def _refuse_system_only(values: dict[str, Any]) -> None:
     if values.get("system_only"):
         raise errors.system_only_error()
 
 
-def update(request: EmulatorRequest) -> EmulatorAnswer:
+def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     backend, row = request.backend, require_plugin(request)
-    models.check_owner(backend, request.tenant, row)
+    models.require_own_plugin(backend, request.tenant, row)
     fields = models.list_plugin_fields(backend)
     is_full = backend.switches.has_value("put", "full")
     values = clean_body_values(fields, request.body, partial=not is_full)
-    _check_system_only(values)
+    _refuse_system_only(values)
     old_code = row.body.get("code")
-    code = models.check_code(values.pop("code", None)) or old_code
+    code = models.parse_code(values.pop("code", None)) or old_code
     if old_code is not None and code != old_code:
         if request.has_switch_value("code_change", "refused"):
             raise errors.code_change_error()

@@ -10,16 +10,24 @@ ENDPOINTS = (
     Endpoint(
         "GET",
         "plugins/",
-        responses.list_all,
+        responses.list_plugins,
         FactSource.PROCEDURE,
         "List plugins.",
         switch=("plugin_list", "list"),
     ),
-    Endpoint("POST", "plugins/", responses.create, FactSource.DOCUMENTED, "Create a plugin: 201."),
     Endpoint(
-        "GET", "plugins/{lookup}/", responses.read, FactSource.DOCUMENTED, "Read a plugin by id."
+        "POST", "plugins/", responses.create_plugin, FactSource.DOCUMENTED, "Create a plugin: 201."
     ),
-    Endpoint("PUT", "plugins/{lookup}/", responses.update, FactSource.OBSERVED, "Change a plugin."),
+    Endpoint(
+        "GET",
+        "plugins/{lookup}/",
+        responses.read_plugin,
+        FactSource.DOCUMENTED,
+        "Read a plugin by id.",
+    ),
+    Endpoint(
+        "PUT", "plugins/{lookup}/", responses.update_plugin, FactSource.OBSERVED, "Change a plugin."
+    ),
 )
 
 FACTS = (

@@ -23,14 +23,14 @@ from synapse_apply.emulator.releases.package import read_package_config
 _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_field_errors"}
 
 
-def read(request: EmulatorRequest) -> EmulatorAnswer:
+def read_release(request: EmulatorRequest) -> EmulatorAnswer:
     row = models.find_release(request.backend, request.tenant, request.path["lookup"])
     if row is None:
         raise not_found_error()
     return EmulatorAnswer(_build_release_json(request, row))
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
     """All releases of the tenant, or of `?plugin=` (an id or a code; unknown: none, or 400)."""
     parent = None
     tenant: str | None = request.tenant
@@ -54,14 +54,14 @@ def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def create(request: EmulatorRequest) -> EmulatorAnswer:
+def create_release(request: EmulatorRequest) -> EmulatorAnswer:
     store = request.backend.store
-    plugin, values = _check_create_request(request)
+    plugin, values = _parse_create_request(request)
     version = values["version"]
     key = models.build_release_key(plugin.id, version)
     earlier = store.find_by_key("release", key)
     if earlier is not None:
-        _check_replaceable(request, plugin, earlier, values)
+        _require_replaceable(request, plugin, earlier, values)
     upload = request.uploads.get("file")
     if upload is not None:
         sha256 = models.store_package(request.backend, upload)
@@ -81,7 +81,7 @@ def create(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_release_json(request, row), 201)
 
 
-def _check_replaceable(
+def _require_replaceable(
     request: EmulatorRequest, plugin: StoredObject, earlier: StoredObject, values: dict[str, Any]
 ) -> None:
     """Raises ApiError (400, 409) unless this is a debug release, which replaces what is there."""
@@ -93,7 +93,7 @@ def _check_replaceable(
         raise errors.version_locked_error(version)
 
 
-def _check_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
+def _parse_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
     """The plugin and the values to store. Raises ApiError (400, 403) with every problem."""
     problems: dict[str, Any] = {}
     plugin: StoredObject | None = None
@@ -102,13 +102,13 @@ def _check_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[
     with collect_problems(problems):
         values = with_default_values(fields, clean_body_values(fields, request.body))
     with collect_problems(problems):
-        _check_file(request)
+        _require_usable_file(request)
         values |= _read_package_values(request, values)
     with collect_problems(problems):
         plugin = _require_plugin(request)
     if problems or plugin is None:
         raise ApiError(400, problems)
-    plugins.check_owner(request.backend, request.tenant, plugin)
+    plugins.require_own_plugin(request.backend, request.tenant, plugin)
     if (
         "meta" in values
         and not values["debug"]
@@ -118,7 +118,7 @@ def _check_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[
     return plugin, values
 
 
-def _check_file(request: EmulatorRequest) -> None:
+def _require_usable_file(request: EmulatorRequest) -> None:
     upload = request.uploads.get("file")
     if upload is not None and upload.size == 0:
         raise errors.empty_file_error()
@@ -177,11 +177,11 @@ def _require_plugin(request: EmulatorRequest) -> StoredObject:
     return row
 
 
-def read_file(request: EmulatorRequest) -> EmulatorAnswer:
+def send_package_by_signed_url(request: EmulatorRequest) -> EmulatorAnswer:
     """The bytes of a release's package, for who has its URL."""
     identity = request.path["id"]
     number = int(identity) if identity.isdecimal() and len(identity) < 20 else 0
-    signing.check_signed_url(
+    signing.require_valid_signed_url(
         request.backend, models.build_file_path(number), request.query, request.headers
     )
     row = request.backend.store.find_by_id("release", number)

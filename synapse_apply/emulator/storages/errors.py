@@ -12,7 +12,7 @@ def session_refused_error(code: str, detail: str) -> ApiError:
     return ApiError(400, {"code": code, "detail": detail})
 
 
-def check_missing_keys(missing: Sequence[str]) -> None:
+def require_no_missing_keys(missing: Sequence[str]) -> None:
     """Raises ApiError (400) with every key of `configuration` that is missing."""
     if missing:
         raise ApiError(400, {"configuration": {key: [REQUIRED_MESSAGE] for key in missing}})

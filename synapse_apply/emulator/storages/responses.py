@@ -36,11 +36,11 @@ def _build_storage_json(request: EmulatorRequest, row: StoredObject) -> dict[str
     )
 
 
-def read(request: EmulatorRequest) -> EmulatorAnswer:
+def read_storage(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_storage_json(request, _require_storage(request)))
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
     store = request.backend.store
     query = ObjectQuery(
         request.tenant, newest_first=request.has_switch_value("list_order", "newest")
@@ -90,10 +90,10 @@ def _build_list_item(request: EmulatorRequest, row: StoredObject) -> dict[str, A
     return item
 
 
-def create(request: EmulatorRequest) -> EmulatorAnswer:
+def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
     values = with_default_values(models.FIELDS, clean_body_values(models.FIELDS, request.body))
     if request.has_switch_value("storage_keys", "checked"):
-        errors.check_missing_keys(
+        errors.require_no_missing_keys(
             models.list_missing_keys(values["provider"], values["configuration"])
         )
     now = request.backend.clock.now()

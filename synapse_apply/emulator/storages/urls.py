@@ -10,17 +10,21 @@ ENDPOINTS = (
     Endpoint(
         "GET",
         "storages/",
-        responses.list_all,
+        responses.list_storages,
         FactSource.DOCUMENTED,
         "List storages; `?category=`.",
     ),
     Endpoint(
-        "POST", "storages/", responses.create, FactSource.DOCUMENTED, "Create a storage: 201."
+        "POST",
+        "storages/",
+        responses.create_storage,
+        FactSource.DOCUMENTED,
+        "Create a storage: 201.",
     ),
     Endpoint(
         "GET",
         "storages/{id}/",
-        responses.read,
+        responses.read_storage,
         FactSource.DOCUMENTED,
         "Read a storage; `?with_configuration=true`.",
     ),

@@ -31,7 +31,7 @@ def job(**script):
 def test_state_at_a_moment(after, status, progress, lines):
     """Also before its creation, should a clock go back."""
     now = models.compute_job_moment(job(), 1000.0 + after)
-    assert (now.status, now.progress, len(models.list_lines(job(), now))) == (
+    assert (now.status, now.progress, len(models.list_log_lines(job(), now))) == (
         status,
         progress,
         lines,
@@ -40,8 +40,8 @@ def test_state_at_a_moment(after, status, progress, lines):
 
 def test_log_lines_are_the_same_whenever_one_looks():
     """What was written stays, in time order."""
-    early = models.list_lines(job(), models.compute_job_moment(job(), 1006.0))
-    late = models.list_lines(job(), models.compute_job_moment(job(), 2000.0))
+    early = models.list_log_lines(job(), models.compute_job_moment(job(), 1006.0))
+    late = models.list_log_lines(job(), models.compute_job_moment(job(), 2000.0))
     assert late[: len(early)] == early
     assert [line["timestamp"] for line in late] == sorted(line["timestamp"] for line in late)
 
@@ -50,13 +50,13 @@ def test_a_job_without_time_or_lines():
     """It is over at once and says nothing."""
     row = job(seconds=0.0, log_lines=0)
     now = models.compute_job_moment(row, 1000.0)
-    assert (now.status, models.list_lines(row, now)) == ("completed", [])
+    assert (now.status, models.list_log_lines(row, now)) == ("completed", [])
 
 
 def test_a_failed_job_tells_it_last():
     """After the lines that it wrote."""
     row = job(outcome="failed")
-    lines = models.list_lines(row, models.compute_job_moment(row, 2000.0))
+    lines = models.list_log_lines(row, models.compute_job_moment(row, 2000.0))
     assert [line["level"] for line in lines] == ["info"] * 4 + ["error"]
 
 

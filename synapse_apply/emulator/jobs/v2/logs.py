@@ -31,7 +31,7 @@ _MAX_STEP_LENGTH = 255
 _IDS_PER_JOB = 1_000_000  # of each job
 
 
-def check_log(body: Body) -> dict[str, Any]:
+def parse_log(body: Body) -> dict[str, Any]:
     """A log as it is kept. Raises ApiError (400)."""
     values = with_default_values(
         FIELDS, clean_body_values(FIELDS, body.parse_packed_values(FIELDS))
@@ -46,7 +46,7 @@ def check_log(body: Body) -> dict[str, Any]:
     return {**values, "datetime": moment}
 
 
-def check_logs(body: Body) -> list[dict[str, Any]]:
+def parse_logs(body: Body) -> list[dict[str, Any]]:
     """All logs of a request, or none. Raises ApiError (400)."""
     entries = body.values.get("logs")
     if entries is None:
@@ -65,7 +65,7 @@ def check_logs(body: Body) -> list[dict[str, Any]]:
         if not isinstance(entry, Mapping):
             raise field_error("logs", f"Log {number} is no object.")
         try:
-            logs.append(check_log(Body(dict(entry))))
+            logs.append(parse_log(Body(dict(entry))))
         except ApiError as error:
             message = "; ".join(f"{name}: {texts[0]}" for name, texts in error.body.items())
             raise field_error("logs", f"Log {number}: {message}") from None

@@ -11,7 +11,7 @@ from synapse_apply.emulator.core.fields import Field
 from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.jobs import models as v1
 from synapse_apply.emulator.jobs import words
-from synapse_apply.emulator.jobs.ids import build_public_id
+from synapse_apply.emulator.jobs.ids import build_job_uuid
 
 STATUSES = tuple(words.PLATFORM.values())
 UPDATE_FIELDS = (
@@ -54,7 +54,7 @@ def build_job_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]
     job_moment = v1.compute_job_moment(row, backend.clock.now())
     is_ended = job_moment.status in words.ENDED_STATUSES
     return {
-        "id": build_public_id(backend.store.data_set, row),
+        "id": build_job_uuid(backend.store.data_set, row),
         "status": words.PLATFORM[job_moment.status],
         "action": row.body["action"],
         "is_active": not is_ended,

@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, read_filters
+from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
 from synapse_apply.emulator.core.errors import ApiError, not_found_error
 from synapse_apply.emulator.core.fields import Field, clean_body_values
 from synapse_apply.emulator.core.store import ObjectQuery, StoredObject
@@ -19,7 +19,7 @@ _FILTERS = (Field("status", "choice", choices=models.STATUSES), Field("action"))
 
 def _require_job(request: EmulatorRequest) -> StoredObject:
     store = request.backend.store
-    number = ids.parse_public_id(store.data_set, request.path["id"])
+    number = ids.parse_job_uuid(store.data_set, request.path["id"])
     row = store.find_by_id("job", number, request.tenant) if number else None
     if row is None or not models.is_visible_on_v2(row):
         raise not_found_error()
@@ -30,13 +30,13 @@ def _build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, An
     return models.build_job_json(request.backend, row)
 
 
-def read(request: EmulatorRequest) -> EmulatorAnswer:
+def read_job(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_job_json(request, _require_job(request)))
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
+def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     """The tenant's jobs, the newest first."""
-    filter_values = read_filters(request, _FILTERS)
+    filter_values = parse_filters(request, _FILTERS)
 
     def build_item(row: StoredObject) -> dict[str, Any]:
         return models.build_job_item(request.backend, row)
@@ -52,7 +52,7 @@ def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def update(request: EmulatorRequest) -> EmulatorAnswer:
+def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     """Report what a job does; from a reported status on its clock stands still."""
     row, moment = _require_job(request), request.backend.clock.now()
     job_moment = v1.compute_job_moment(row, moment)
@@ -67,13 +67,13 @@ def update(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_job_json(request, _store_job_changes(request, row, body)))
 
 
-def stop(request: EmulatorRequest) -> EmulatorAnswer:
+def stop_job(request: EmulatorRequest) -> EmulatorAnswer:
     row, moment = _require_job(request), request.backend.clock.now()
     job_moment = v1.compute_job_moment(row, moment)
     if job_moment.status in words.ENDED_STATUSES:
         raise models.job_ended_error(job_moment.status)
     if request.is_dry_run:
-        target = ids.build_public_id(request.backend.store.data_set, row)
+        target = ids.build_job_uuid(request.backend.store.data_set, row)
         return EmulatorAnswer({"dry_run": True, "action": "stop", "target": target})
     report = v1.build_status_report(job_moment, "stopped", None, moment)
     return EmulatorAnswer(
@@ -89,7 +89,7 @@ def _store_job_changes(
 
 
 def create_log(request: EmulatorRequest) -> EmulatorAnswer:
-    row, log = _require_job(request), logs.check_log(request.body)
+    row, log = _require_job(request), logs.parse_log(request.body)
     if upload := request.uploads.get("file"):
         log["file"] = f"{request.root_url}/media/{upload.sha256}/{upload.name}"
     (new_log,) = logs.add_logs(request.backend, row, [log])
@@ -98,7 +98,7 @@ def create_log(request: EmulatorRequest) -> EmulatorAnswer:
 
 def create_logs(request: EmulatorRequest) -> EmulatorAnswer:
     row = _require_job(request)
-    new_logs = logs.add_logs(request.backend, row, logs.check_logs(request.body))
+    new_logs = logs.add_logs(request.backend, row, logs.parse_logs(request.body))
     return EmulatorAnswer([logs.build_log_json(log, request.path["id"]) for log in new_logs], 201)
 
 
@@ -111,7 +111,7 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
         if not ids.is_uuid(request.path["id"]):
             raise
         return EmulatorAnswer(None, stream=tail.stream_error("Job not found."))
-    public_id = ids.build_public_id(store.data_set, row)
+    public_id = ids.build_job_uuid(store.data_set, row)
     return EmulatorAnswer(
         None, stream=tail.stream_frames(request, row, public_id, itemgetter("message"))
     )
@@ -119,5 +119,5 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
 
 def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     row = _require_job(request)
-    lines = v1.list_lines(row, v1.compute_job_moment(row, request.backend.clock.now()))
+    lines = v1.list_log_lines(row, v1.compute_job_moment(row, request.backend.clock.now()))
     return EmulatorAnswer({"logs": [line["message"] for line in lines]})

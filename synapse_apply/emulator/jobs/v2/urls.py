@@ -14,12 +14,14 @@ ENDPOINTS = (
     Endpoint(
         "GET",
         "jobs/",
-        responses.list_all,
+        responses.list_jobs,
         _D,
         "List jobs, the newest first; `?status=`, `?action=`.",
     ),
-    Endpoint("GET", "jobs/{id}/", responses.read, _D, "Read a job by its UUID."),
-    Endpoint("PATCH", "jobs/{id}/", responses.update, _D, "Report on a job.", switch=_WRITES),
+    Endpoint("GET", "jobs/{id}/", responses.read_job, _D, "Read a job by its UUID."),
+    Endpoint(
+        "PATCH", "jobs/{id}/", responses.report_on_job, _D, "Report on a job.", switch=_WRITES
+    ),
     Endpoint(
         "POST",
         "jobs/{id}/logs/",
@@ -36,7 +38,7 @@ ENDPOINTS = (
         "Log up to 1000 events: `{logs: [...]}`, all or none.",
         switch=_WRITES,
     ),
-    Endpoint("POST", "jobs/{id}/stop/", responses.stop, _D, "Stop a job.", switch=_WRITES),
+    Endpoint("POST", "jobs/{id}/stop/", responses.stop_job, _D, "Stop a job.", switch=_WRITES),
     Endpoint(
         "GET",
         "jobs/{id}/console_logs/",

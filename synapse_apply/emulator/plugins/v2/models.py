@@ -57,7 +57,7 @@ CHANGEABLE_FIELDS = (Field("name", blank=False), Field("description"))
 FINAL_FIELD_NAMES = ("code", "tenant", "category")
 
 
-def check_name_is_free(
+def require_free_name(
     backend: DataSetBackend, tenant: str, name: str, *, except_id: int = 0
 ) -> None:
     """Raises ApiError (400) when another plugin of the tenant has the name."""

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, read_filters
-from synapse_apply.emulator.core.dry_run import hide_existing_object
+from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
+from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
 from synapse_apply.emulator.core.errors import ApiError, field_error, not_found_error
 from synapse_apply.emulator.core.fields import (
     Field,
@@ -38,12 +38,12 @@ def _build_plugin_json(request: EmulatorRequest, row: StoredObject) -> dict[str,
     return models.build_plugin_json(request.backend, row)
 
 
-def read(request: EmulatorRequest) -> EmulatorAnswer:
+def read_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_plugin_json(request, _require_plugin(request)))
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
-    filter_values = read_filters(request, _FILTERS)
+def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
+    filter_values = parse_filters(request, _FILTERS)
 
     def is_included(row: StoredObject) -> bool:
         body = {"is_active": True, **row.body}
@@ -58,10 +58,10 @@ def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def create(request: EmulatorRequest) -> EmulatorAnswer:
+def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
     """A plugin and its first release, or neither."""
     backend = request.backend
-    values, contents = _check_create_request(request)
+    values, contents = _parse_create_request(request)
     now = backend.clock.now()
     plugin_values = {field.name: values[field.name] for field in models.OWN_FIELDS}
     body = {
@@ -83,7 +83,7 @@ def create(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def _check_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+def _parse_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plugin's values and the contents of its first release. Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
@@ -98,10 +98,10 @@ def _check_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dic
     if problems:
         raise ApiError(400, problems)
     # By the database on the platform, and so the only word about a code that is taken.
-    hide_existing_object(request, "plugin", values["code"])
+    hide_existing_object_in_blind_dry_run(request, "plugin", values["code"])
     if request.backend.store.find_by_key("plugin", values["code"]):
         raise code_taken_error(values["code"])
-    models.check_name_is_free(request.backend, request.tenant, values["name"])
+    models.require_free_name(request.backend, request.tenant, values["name"])
     return values, contents
 
 
@@ -119,10 +119,10 @@ def _build_release_contents(request: EmulatorRequest, values: dict[str, Any]) ->
     return {**release_values, **releases.read_upload_contents(upload)}
 
 
-def update(request: EmulatorRequest) -> EmulatorAnswer:
+def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     """Change the name and the description; everything else of a plugin is final."""
     backend, row = request.backend, _require_plugin(request)
-    v1.check_owner(backend, request.tenant, row)
+    v1.require_own_plugin(backend, request.tenant, row)
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for name in models.FINAL_FIELD_NAMES:
@@ -132,7 +132,7 @@ def update(request: EmulatorRequest) -> EmulatorAnswer:
         values = clean_body_values(models.CHANGEABLE_FIELDS, request.body, partial=True)
     with collect_problems(problems):
         if "name" in values:
-            models.check_name_is_free(backend, request.tenant, values["name"], except_id=row.id)
+            models.require_free_name(backend, request.tenant, values["name"], except_id=row.id)
     if problems:
         raise ApiError(400, problems)
     body = {**row.body, **values, "modified": backend.clock.now()}

@@ -12,21 +12,21 @@ _WRITES = ("v2_writes", "all")
 
 ENDPOINTS = (
     Endpoint(
-        "GET", "plugins/", responses.list_all, _D, "List plugins; `?category=`, `?is_active=`."
+        "GET", "plugins/", responses.list_plugins, _D, "List plugins; `?category=`, `?is_active=`."
     ),
     Endpoint(
         "POST",
         "plugins/",
-        responses.create,
+        responses.create_plugin_with_release,
         _D,
         "Create a plugin and its first release: 201. JSON, form or multipart.",
         switch=_WRITES,
     ),
-    Endpoint("GET", "plugins/{id}/", responses.read, _D, "Read a plugin by id."),
+    Endpoint("GET", "plugins/{id}/", responses.read_plugin, _D, "Read a plugin by id."),
     Endpoint(
         "PATCH",
         "plugins/{id}/",
-        responses.update,
+        responses.update_plugin,
         _D,
         "Change a plugin's name and description.",
         switch=_WRITES,

@@ -8,7 +8,7 @@ from typing import Any
 from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.call import EmulatorRequest, Upload
 from synapse_apply.emulator.core.clock import format_iso
-from synapse_apply.emulator.core.dry_run import hide_existing_object
+from synapse_apply.emulator.core.dry_run import hide_existing_object_in_blind_dry_run
 from synapse_apply.emulator.core.errors import ApiError, conflict_error, field_error
 from synapse_apply.emulator.core.fields import Field, with_default_values
 from synapse_apply.emulator.core.store import DuplicateKeyError, StoredObject
@@ -52,7 +52,7 @@ def create_release(
     if version in plugin.body.get(LOCKED_VERSIONS_KEY, ()):
         raise version_locked_error(version)
     backend, key = request.backend, v1.build_release_key(plugin.id, version)
-    hide_existing_object(request, "release", key)
+    hide_existing_object_in_blind_dry_run(request, "release", key)
     values = {**with_default_values(v1.OWN_FIELDS, {}), **contents, "version": version}
     try:
         row = backend.store.insert(

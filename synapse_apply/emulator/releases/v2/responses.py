@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from synapse_apply.emulator.core.call import EmulatorAnswer, EmulatorRequest
-from synapse_apply.emulator.core.cursors import build_cursor_page, read_filters
+from synapse_apply.emulator.core.cursors import build_cursor_page, parse_filters
 from synapse_apply.emulator.core.errors import (
     ApiError,
     field_error,
@@ -45,14 +45,14 @@ def _require_release_and_plugin(request: EmulatorRequest) -> tuple[StoredObject,
     raise not_found_error()
 
 
-def read(request: EmulatorRequest) -> EmulatorAnswer:
+def read_release(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(
         models.build_release_json(request.backend, *_require_release_and_plugin(request))
     )
 
 
-def list_all(request: EmulatorRequest) -> EmulatorAnswer:
-    filter_values = read_filters(request, _FILTERS)
+def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
+    filter_values = parse_filters(request, _FILTERS)
     store, parent = request.backend.store, None
     if "plugin" in filter_values:
         plugin = plugins.find_plugin(request.backend, request.tenant, str(filter_values["plugin"]))
@@ -70,14 +70,14 @@ def list_all(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def create(request: EmulatorRequest) -> EmulatorAnswer:
-    plugin, version, contents = _check_create_request(request)
-    v1.check_owner(request.backend, request.tenant, plugin)
+def create_release(request: EmulatorRequest) -> EmulatorAnswer:
+    plugin, version, contents = _parse_create_request(request)
+    v1.require_own_plugin(request.backend, request.tenant, plugin)
     release = models.create_release(request, plugin, version, contents)
     return EmulatorAnswer(models.build_release_json(request.backend, release, plugin), 201)
 
 
-def _check_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
+def _parse_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
     """Plugin, version and contents. Raises ApiError (400, 415) with every problem."""
     if not request.body.is_form:
         raise unsupported_media_error("application/json")
@@ -111,7 +111,7 @@ def _read_contents(request: EmulatorRequest, sha256: str | None) -> dict[str, An
     return models.read_upload_contents(upload)
 
 
-def lock(request: EmulatorRequest) -> EmulatorAnswer:
+def lock_release(request: EmulatorRequest) -> EmulatorAnswer:
     row, plugin = _require_release_and_plugin(request)
     return EmulatorAnswer(
         models.build_release_json(
@@ -120,7 +120,7 @@ def lock(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
-def delete(request: EmulatorRequest) -> EmulatorAnswer:
+def delete_release(request: EmulatorRequest) -> EmulatorAnswer:
     row, _plugin = _require_release_and_plugin(request)
     if row.body.get(models.IN_USE_KEY):
         raise models.release_in_use_error()
