@@ -1,4 +1,4 @@
-"""`python -m synapse_apply.emulator`: serve, reset, or print the page of behaviours."""
+"""Which commands and options `python -m synapse_apply.emulator` has: serve, reset, table."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def _build_argument_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code, 1 for an error, which is printed to stderr."""
     options = _build_argument_parser().parse_args(arguments)
     try:
         if options.command == "serve":

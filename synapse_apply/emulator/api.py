@@ -1,4 +1,4 @@
-"""All endpoints of the embedded backend, by API version."""
+"""Which endpoints and facts make up each API version of the embedded backend."""
 
 from __future__ import annotations
 

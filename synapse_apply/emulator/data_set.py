@@ -1,8 +1,8 @@
-"""A data set seen from outside: who serves it, and how to begin anew. Loads no server.
+"""Whether a data set is served, by which server, and how it is reset; loads no server code.
 
-What `endpoint.json` tells is not believed as it stands, since who reads it sends a token there: the
-server is at this machine's loopback, its process is ours and has the data set's lock, and its data
-set is the one that lies beside the file.
+`endpoint.json` is verified before it is used, since a token is sent to its url: the server is on
+loopback, its process is ours and has the lock file open, and it serves the data set beside the
+file.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _LOCAL_HOST_BY_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 
 
 
 class EndpointError(DataSetError):
-    """A data set is served, and what is told of its server cannot be true."""
+    """A data set is in use, but its `endpoint.json` cannot be true."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that has a data set now, as its `endpoint.json` tells; `token` is one it takes."""
+    """A server that serves a data set now; `token` is one that it accepts."""
 
     url: str
     pid: int
@@ -39,9 +39,9 @@ class RunningServer:
 
 
 def reset_data_set(data: Path | str) -> bool:
-    """Remove all objects; the next start makes a new data set. False when there was none.
+    """Delete all objects, so that the next start creates a new data set; False if there was none.
 
-    Raises DataSetBusyError while a server has it, DataSetPlaceError where files are not ours.
+    Raises DataSetBusyError while a server uses it, DataSetPlaceError for files that are not ours.
     """
     data = Path(data)
     if not data.exists():
@@ -58,15 +58,16 @@ def reset_data_set(data: Path | str) -> bool:
 
 
 def find_running_server(data: Path | str) -> RunningServer | None:
-    """The server that has a data set now; None when nobody has (a stale file is passed over).
+    """The server that serves a data set now; None without one (a stale file is ignored).
 
-    Raises EndpointError when somebody has it whose word cannot be taken, DataSetPlaceError where
-    the folder holds files that are not ours.
+    Raises EndpointError if it is in use but `endpoint.json` fails verification, DataSetPlaceError
+    for files that are not ours.
     """
     data = Path(data)
     try:
         data_folder.require_own_files(data)
         text = data_folder.read_endpoint(data)
+        # Whoever can take the lock is alone: then no server runs.
         DataLock(data).release()
     except DataSetBusyError:
         return _parse_and_verify_endpoint(data, text)
@@ -76,16 +77,16 @@ def find_running_server(data: Path | str) -> RunningServer | None:
 
 
 def was_never_written(data: Path | str) -> bool:
-    """Whether nothing was ever made in the data set that a server has now."""
+    """Whether no plugin, release or storage was ever created; False if that cannot be read."""
     statement = (
         "SELECT COUNT(*) FROM sqlite_sequence WHERE name IN ('plugin', 'release', 'storage')"
     )
     count = _query_value_or_none(Path(data), statement)
-    return count == 0  # who cannot look must not take it for empty
+    return count == 0  # None, for an unreadable data set, must not count as empty
 
 
 def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
-    """Tell this user's other processes where the server of a data set is; atomically."""
+    """Write `endpoint.json`, by which other processes of this user find the server."""
     document = {
         "url": _build_reachable_url(url),
         "pid": os.getpid(),
@@ -96,13 +97,14 @@ def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
 
 
 def _build_reachable_url(url: str) -> str:
-    """A url of a server that listens on every address, as this machine reaches it."""
+    """The url with a loopback host in place of a wildcard address (0.0.0.0 or ::)."""
     parts = urlsplit(url)
     local_host = _LOCAL_HOST_BY_WILDCARD.get(parts.hostname or "")
     return urlunsplit(parts._replace(netloc=f"{local_host}:{parts.port}")) if local_host else url
 
 
 def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
+    """The server in the text of `endpoint.json`. Raises EndpointError unless all of it holds."""
     try:
         document: Any = json.loads(text)
         server = RunningServer(
@@ -144,7 +146,7 @@ def _build_endpoint_error(data: Path, reason: str) -> EndpointError:
 
 
 def _is_loopback(host: str) -> bool:
-    """By number alone: a name may lead anywhere."""
+    """Whether a host is a loopback IP address; False for a name, which may resolve to any."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -152,6 +154,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_own_process(pid: int) -> bool:
+    """Whether a process with this id runs and belongs to this user or root."""
     if pid <= 0:
         return False
     try:
@@ -165,10 +168,10 @@ def _is_own_process(pid: int) -> bool:
 
 
 def _has_file_open(pid: int, file: Path) -> bool:
-    """Whether a process of ours has a file open; True where the system does not tell.
+    """Whether a process of ours has a file open; True if the system does not tell.
 
-    /proc/locks would name the holder of the lock, but by another device than that of the file on
-    overlays, and not across spaces of process ids.
+    /proc/locks would name the owner of the lock, but with another device number on overlay file
+    systems, and not across pid namespaces.
     """
     try:
         file_status = file.lstat()
@@ -183,7 +186,7 @@ def _has_file_open(pid: int, file: Path) -> bool:
 
 
 def _query_value_or_none(data: Path, statement: str) -> object:
-    """The one value that a query of a data set gives; None where it cannot be asked."""
+    """The single value of a query on a data set, opened read-only; None if it cannot be read."""
     location = f"{(data / data_folder.DATABASE).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(location, uri=True)) as connection:
@@ -194,7 +197,7 @@ def _query_value_or_none(data: Path, statement: str) -> object:
 
 
 def read_data_set_id(data: Path | str) -> str:
-    """The UUID of the data set that is kept there; "" where none can be read."""
+    """The UUID of the data set in a folder; "" if it cannot be read."""
     return str(
         _query_value_or_none(Path(data), "SELECT value FROM about WHERE name = 'data_set'") or ""
     )

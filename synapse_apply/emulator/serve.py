@@ -1,4 +1,4 @@
-"""Run the embedded backend: as a program, or on a thread of this one."""
+"""How the embedded backend is run: as a program of its own, or on a thread of this one."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _START_SECONDS = 10.0
 
 
 class EmbeddedServer:
-    """A server on a thread of this program, at an ephemeral port of loopback by default.
+    """A server on a thread of this process, at a free port of 127.0.0.1; a context manager.
 
-    A context manager; `url` (without a last slash) and `data_set` are valid inside. Raises
-    DataSetError (the data set is in use or unusable), UnknownSwitchError, FaultsError, ServeError.
+    Inside, `url` (without a slash at its end), `data_set` and `token` are valid. Raises
+    DataSetError (in use or unusable), UnknownSwitchError, FaultsError, ServeError.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class EmbeddedServer:
         faults: Mapping[str, Any] | None = None,
         clock: DataSetClock | None = None,
     ) -> None:
-        """`tokens` maps further access tokens to tenants; `latency` in ms.
+        """Nothing is started yet.
 
-        Without a token the server makes one, `token`; with `any_token` it takes every one.
-        `profile` is a named set of switch values; `switches` are chosen on top of it.
-        `faults` is a document as docs/faults.md says.
+        `tokens` maps further access tokens to tenants. Without any token a random one is made; with
+        `any_token` every one is accepted. `latency` is in ms. `switches` are set on top of those of
+        `profile`. `faults` is a document of rules (docs/faults.md).
         """
         self._data = Path(data)
         self._settings = build_settings(
@@ -115,7 +115,7 @@ class EmbeddedServer:
         self.close()
 
     def close(self) -> None:
-        """Stop; requests under way get a second to end."""
+        """Stop the server; running requests get one second to end."""
         data_folder.remove_endpoint(self._data)
         self._server.stop()
         self._thread.join(_START_SECONDS)
@@ -136,9 +136,9 @@ def build_settings(
     max_upload: int | None = None,
     faults: Mapping[str, Any] | None = None,
 ) -> ServerSettings:
-    """Settings; `token` is the access token of `tenant`, `tokens` those of others.
+    """The settings of a server; `token` is that of `tenant`, `tokens` maps others to tenants.
 
-    Raises ServeError for `any_token` beside a token.
+    Raises ServeError for `any_token` together with a token.
     """
     if any_token and (token or tokens):
         raise ServeError("either a token is asked for, or any will do: not both")
@@ -172,9 +172,8 @@ def serve(
 ) -> None:
     """Serve a data set until SIGINT or SIGTERM; prints `listening on URL` once it answers.
 
-    Where its token is random, standard error says in which file it is.
-
-    Raises ServeError, DataSetError (in use, unusable), UnknownSwitchError, FaultsError.
+    If its token is random, the file that has it is named on standard error. `on_ready` is called
+    with the URL. Raises ServeError, DataSetError, UnknownSwitchError, FaultsError.
     """
     data, settings = Path(data), settings or ServerSettings()
     if host not in LOOPBACK_HOSTS and not settings.tokens:

@@ -1,4 +1,4 @@
-"""The page of endpoints, behaviours and switches, written from the code's own data."""
+"""What docs/emulator.md consists of: endpoints, behaviours and switches, from the code's data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ are not in the request log. Their last slash may be left out.
 
 
 def render_page() -> str:
-    """The whole page as Markdown."""
+    """docs/emulator.md as Markdown text."""
     parts = [
         _INTRODUCTION
         + "".join(f"- **{source}**: {text}\n" for source, text in SOURCE_MEANINGS.items()),

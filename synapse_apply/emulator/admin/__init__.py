@@ -1,1 +1,1 @@
-"""The doors of the embedded backend that no real backend has: outside edits, counts, switches."""
+"""Endpoints below /_emulator/ that no real backend has: outside edits, counters, switches."""

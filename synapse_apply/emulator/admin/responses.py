@@ -1,4 +1,4 @@
-"""Answers of the embedded backend's own endpoints."""
+"""What the embedded backend's own endpoints answer and change."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from synapse_apply.emulator.core.switches import UnknownSwitchError
 from synapse_apply.emulator.faults.rules import FaultsError
 
 API_VERSIONS = ["v1", "v2"]
+# Dates must stay within what `datetime` can represent.
 _CENTURY_SECONDS = 100 * 365 * 24 * 3600
 
 
 def read_health(request: EmulatorRequest) -> EmulatorAnswer:
+    """Status, data set id, version of this program, and API versions."""
     return EmulatorAnswer(
         {
             "status": "ok",
@@ -49,6 +51,7 @@ def _read_installed_version() -> str:
 
 
 def read_data_set_state(request: EmulatorRequest) -> EmulatorAnswer:
+    """Data set id, number of objects by kind, profile, and values of all switches."""
     store = request.backend.store
     return EmulatorAnswer(
         {
@@ -61,6 +64,7 @@ def read_data_set_state(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def _require_kind(request: EmulatorRequest) -> Kind:
+    """The kind in the path. Raises ApiError (404) for an unknown one."""
     kind = request.path["kind"]
     if kind not in KINDS:
         raise not_found_error(f"There is no kind {kind}; there are: {', '.join(KINDS)}.")
@@ -68,6 +72,7 @@ def _require_kind(request: EmulatorRequest) -> Kind:
 
 
 def _require_object(request: EmulatorRequest, kind: Kind) -> StoredObject:
+    """The object with the id in the path, of any tenant. Raises ApiError (404)."""
     text = request.path["id"]
     row = request.backend.store.find_by_id(kind, int(text)) if text.isdecimal() else None
     if row is None:
@@ -98,7 +103,7 @@ def read_object(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def create_object(request: EmulatorRequest) -> EmulatorAnswer:
-    """Store `{body, tenant?, key?, parent?}` as it is; nothing is checked."""
+    """Store `{body, tenant?, key?, parent?}` without validation. Raises ApiError (400, 409)."""
     values = request.body.values
     backend = request.backend
     if not isinstance(values.get("body"), dict):
@@ -118,7 +123,10 @@ def create_object(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def edit_object(request: EmulatorRequest) -> EmulatorAnswer:
-    """An outside edit: the sent fields replace the stored ones; nothing is checked."""
+    """Replace the sent fields of a stored object, without validation, as an outside edit.
+
+    Its key follows from the new code or version. Raises ApiError (404, 409).
+    """
     kind = _require_kind(request)
     row = _require_object(request, kind)
     body = {**row.body, **request.body.values}
@@ -136,17 +144,20 @@ def edit_object(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def delete_object(request: EmulatorRequest) -> EmulatorAnswer:
+    """Delete a stored object, whatever refers to it: an outside deletion."""
     kind = _require_kind(request)
     request.backend.store.delete(kind, _require_object(request, kind).id)
     return EmulatorAnswer(None, 204)
 
 
 def list_requests(request: EmulatorRequest) -> EmulatorAnswer:
+    """The last logged requests, and the number of requests by method and route."""
     log = request.backend.request_log
     return EmulatorAnswer({"counts": dict(log.counts), "last": list(log.recent_entries)})
 
 
 def forget_requests(request: EmulatorRequest) -> EmulatorAnswer:
+    """Clear the request log and its counters."""
     request.backend.request_log.clear()
     return EmulatorAnswer(None, 204)
 
@@ -156,7 +167,10 @@ def list_switches(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def change_switches(request: EmulatorRequest) -> EmulatorAnswer:
-    """Choose values of switches; with `profile`, all of that profile first, which is kept."""
+    """Set switches; with `profile`, first all values of that profile, which is stored.
+
+    Raises ApiError (400) for an unknown switch, value or profile.
+    """
     chosen = {name: str(value) for name, value in request.body.values.items()}
     profile = chosen.pop(PROFILE_SETTING, None)
     try:
@@ -174,7 +188,7 @@ def list_faults(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def change_faults(request: EmulatorRequest) -> EmulatorAnswer:
-    """Put other rules in force, all counters at 0."""
+    """Replace all fault rules; their counters start at 0. Raises ApiError (400)."""
     try:
         request.backend.fault_schedule.replace_rules(request.body.values)
     except FaultsError as error:
@@ -183,7 +197,7 @@ def change_faults(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def fail_next_jobs(request: EmulatorRequest) -> EmulatorAnswer:
-    """The next `count` runs (1 unless sent) end as failed."""
+    """Let the next `count` runs (default 1) fail. Raises ApiError (400)."""
     count = request.body.values.get("count", 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise ApiError(400, {"count": ["A whole number of jobs is wanted."]})
@@ -192,13 +206,13 @@ def fail_next_jobs(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def read_clock(request: EmulatorRequest) -> EmulatorAnswer:
-    """The time as this server has it, and how far that is ahead of the machine's."""
+    """The server's time, and how many seconds it is ahead of the machine's."""
     data_set_clock = request.backend.clock
     return EmulatorAnswer({"now": format_iso(data_set_clock.now()), "ahead": data_set_clock.ahead})
 
 
 def set_clock(request: EmulatorRequest) -> EmulatorAnswer:
-    """Move the clock: `ahead` seconds of the machine's, or behind it where negative."""
+    """Set how many seconds the server's clock is ahead of the machine's. Raises ApiError (400)."""
     ahead = request.body.values.get("ahead")
     if (
         isinstance(ahead, bool)
@@ -211,7 +225,7 @@ def set_clock(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def send_package(request: EmulatorRequest) -> EmulatorAnswer:
-    """The bytes of a release's package."""
+    """Send the package of a tenant's release. Raises ApiError (404)."""
     text = request.path["id"]
     row = (
         request.backend.store.find_by_id("release", int(text), request.tenant)

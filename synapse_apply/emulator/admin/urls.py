@@ -1,4 +1,4 @@
-"""The paths of the embedded backend's own endpoints."""
+"""Which paths the embedded backend's own endpoints have."""
 
 from __future__ import annotations
 

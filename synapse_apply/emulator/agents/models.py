@@ -1,4 +1,4 @@
-"""What an agent is. Its natural key is its token."""
+"""How an agent is shown in answers; its natural key is its token."""
 
 from __future__ import annotations
 

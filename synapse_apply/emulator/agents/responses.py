@@ -1,4 +1,4 @@
-"""Answers to requests about agents."""
+"""What requests about agents are answered."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from synapse_apply.emulator.core.store import EVERY_TENANT, ObjectQuery, StoredO
 
 
 def check_agent_health(request: EmulatorRequest) -> EmulatorAnswer:
+    """The status of the agent with the token in the path. Raises ApiError (404, 503)."""
     row = request.backend.store.find_by_key("agent", request.path["token"])
     if row is None or row.tenant not in (request.tenant, EVERY_TENANT):
         raise not_found_error()
@@ -25,7 +26,7 @@ def check_agent_health(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_agents(request: EmulatorRequest) -> EmulatorAnswer:
-    """The agents a tenant has, with their tokens: as a field, or in a script that installs one."""
+    """One page of the tenant's agents, each with its token as the switch `agent_items` says."""
     store, query = request.backend.store, ObjectQuery(request.tenant)
     return build_page_answer(
         request,

@@ -1,4 +1,4 @@
-"""The paths of agents, and how sure each behaviour is."""
+"""Which paths agents have, and from which source each behaviour is known."""
 
 from __future__ import annotations
 

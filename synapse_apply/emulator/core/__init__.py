@@ -1,1 +1,1 @@
-"""What every resource of the embedded backend shares: the wire, the store, the switches."""
+"""What all resources of the embedded backend share: HTTP, authentication, store, switches."""

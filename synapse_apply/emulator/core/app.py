@@ -1,4 +1,4 @@
-"""From HTTP to a resource's answer and back."""
+"""How an HTTP request becomes a call of an endpoint, and its answer or refusal a response."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
 class RequestIdMiddleware:
-    """Gives every request an id and every answer that id as `X-Request-ID`."""
+    """Gives each request an id, which its answer has as `X-Request-ID`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -62,7 +62,7 @@ class RequestIdMiddleware:
 
 
 class DateMiddleware:
-    """Dates every answer by the data set's clock, which tests may move (RFC 9110, 6.6.1)."""
+    """Adds the Date header by the data set's clock, which tests may move (RFC 9110, 6.6.1)."""
 
     def __init__(self, app: ASGIApp, clock: DataSetClock) -> None:
         self.app = app
@@ -79,7 +79,7 @@ class DateMiddleware:
 
 
 class LatencyMiddleware:
-    """Answers nothing before `milliseconds` have passed."""
+    """Delays each request by this many milliseconds."""
 
     def __init__(self, app: ASGIApp, milliseconds: float) -> None:
         self.app = app
@@ -98,10 +98,14 @@ def build_app(
     extra_middleware: Sequence[Middleware] = (),
     only_loopback: bool = True,
 ) -> ASGIApp:
-    """The ASGI application. `extra_middleware` stands between the shared ones and the routes."""
+    """The ASGI application; `extra_middleware` runs after the shared ones, before the routes.
+
+    With `only_loopback` requests for other host names are refused.
+    """
     middleware = list[Middleware]()
     if only_loopback:
-        # A page in a browser must not reach this server by a name that resolves to loopback.
+        # Against DNS rebinding: a web page must not reach this server by a name of its own that
+        # resolves to loopback.
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK_NAMES)))
     if backend.settings.latency > 0:
         middleware.append(Middleware(LatencyMiddleware, milliseconds=backend.settings.latency))
@@ -120,11 +124,12 @@ def build_app(
         exception_handlers={HTTPException: answer_http_error, 500: answer_crash},
     )
     app.router.redirect_slashes = False
-    # Around the whole, not among its middleware: an answer to a crash has its id and date too.
+    # Outside of Starlette's middleware, so that the answer to a crash has id and date, too.
     return RequestIdMiddleware(DateMiddleware(app, backend.clock))
 
 
 def _build_routes(backend: DataSetBackend, version: ApiVersion) -> list[Route]:
+    """One route for each path of an API version, with all its methods."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in version.endpoints:
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
@@ -138,7 +143,7 @@ def _build_routes(backend: DataSetBackend, version: ApiVersion) -> list[Route]:
 
 
 class _PathApp:
-    """All methods of one path."""
+    """The ASGI application of one path, for all its methods."""
 
     def __init__(
         self,
@@ -188,16 +193,21 @@ class _PathApp:
             for name, endpoint in self.endpoints.items()
             if endpoint.switch is None or self.backend.switches.has_value(*endpoint.switch)
         }
+        """The endpoint for the request's method, and the tenant ("" for an open endpoint).
+
+        Raises ApiError: 401 or 403, then 405.
+        """
         endpoint = served_endpoints.get(method)
         if endpoint is not None and endpoint.is_open:
             return endpoint, ""
-        # As Django REST framework does: who asks comes before what is asked.
+        # Authentication comes before 405, as in Django REST framework.
         tenant = authenticate_tenant(self.backend, request.headers)
         if endpoint is None:
             raise method_not_allowed_error(request.method, tuple(served_endpoints))
         return endpoint, tenant
 
     def _is_dry_run(self, request: Request) -> bool:
+        """Whether `?dry_run=` is true and known here. Raises ApiError (400) for no boolean."""
         parameter_text = request.query_params.get("dry_run")
         if (
             parameter_text is None
@@ -223,7 +233,7 @@ class _PathApp:
             {
                 "method": request.method,
                 "path": self.version.prefix + self.path.format(**path_params),
-                # That of a signed URL is as good as a token.
+                # The query of a signed URL is a credential.
                 "query": "" if is_open else request.url.query,
                 "fields": sorted([*received_body.body.values, *received_body.uploads]),
                 "has_token": any(name in request.headers for name in TOKEN_HEADERS),
@@ -235,6 +245,7 @@ class _PathApp:
 
 
 def _respond_or_rehearse(endpoint: Endpoint, request: EmulatorRequest) -> EmulatorAnswer:
+    """Call the endpoint; in a dry run, undo its writes and answer as `v2_dry_run_answer` says."""
     if not request.is_dry_run:
         return endpoint.respond(request)
     with request.backend.store.transaction(roll_back=True):
@@ -253,6 +264,7 @@ def _respond_or_rehearse(endpoint: Endpoint, request: EmulatorRequest) -> Emulat
 def _find_refused_address(
     backend: DataSetBackend, version: ApiVersion, request: Request
 ) -> ApiError | None:
+    """The refusal of an odd path or query by `core.guards`, None if there is none."""
     if not version.is_guarded or not backend.switches.has_value("v2_guards", "on"):
         return None
     path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
@@ -262,6 +274,7 @@ def _find_refused_address(
 def _build_refusal(
     backend: DataSetBackend, version: ApiVersion, error: ApiError, request: Request
 ) -> EmulatorAnswer:
+    """The answer for a refusal, in the API version's form and the request's language."""
     is_korean = backend.switches.has_value("texts", "korean")
     if is_korean and not prefers_english(request.headers.get("accept-language", "")):
         error = translate_error(error)
@@ -335,7 +348,7 @@ def _build_fallback_refusal(
     status: int,
     detail: str,
 ) -> Response:
-    """What no endpoint answers, in the form of the API version the path belongs to."""
+    """The response where no endpoint answers (404, 405, 500), in the form of its API version."""
     version = find_version_by_path(versions, request.url.path)
     if (
         status == 404

@@ -1,4 +1,4 @@
-"""Who is asking: the token headers of every client generation."""
+"""Which tenant a request belongs to, by the token headers of all client generations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SCHEMES = ("token ", "bearer ")
 
 
 def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> str:
-    """The tenant of the request. Raises ApiError: 401, 403."""
+    """The tenant of a request with these headers. Raises ApiError: 401 or 403."""
     header_tenant = _strip_scheme(headers.get("synapse-tenant"))
     token = _strip_scheme(headers.get("synapse-access-token")) or _strip_scheme(
         headers.get("authorization")
@@ -65,6 +65,7 @@ def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> 
 def _authenticate_agent(
     backend: DataSetBackend, agent: str | None, header_tenant: str | None
 ) -> str:
+    """The tenant of a request with only an agent's token. Raises ApiError: 401 or 403."""
     if agent is None:
         raise unauthorized_error("Authentication credentials were not provided.")
     is_published = agent in EXAMPLE_AGENTS and not backend.settings.any_token
@@ -78,11 +79,12 @@ def _authenticate_agent(
 
 
 def _is_same_token(sent_token: str, token: str) -> bool:
-    """Compared in a time that tells nothing of the token."""
+    """Whether two tokens are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(sent_token.encode("utf-8", "replace"), token.encode())
 
 
 def _strip_scheme(value: str | None) -> str | None:
+    """A header's value without `Token ` or `Bearer `; None if nothing is left."""
     if value is None:
         return None
     text = value.strip()

@@ -1,4 +1,4 @@
-"""What one running server is: its data set, its switches, its tokens."""
+"""What one running server holds: its settings, data set, switches, clock and request log."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from synapse_apply.emulator.core.switches import (
 )
 from synapse_apply.emulator.faults.rules import FaultSchedule, parse_rules
 
-PROFILE_SETTING = "profile"  # in what the data set keeps of itself
+PROFILE_SETTING = "profile"  # its key in the table `about` of the data set
 MAX_LOGGED_REQUESTS = 1000
 GIB = 1024**3
-# The agent tokens of the API page's own examples.
+# The agent tokens in the examples of the API page, which everybody knows.
 EXAMPLE_AGENTS = {"agent-token-123": "agent-1", "my-agent-token": "agent-2"}
 
 
 class DataSetBusyError(DataSetError):
-    """Another server has the data set."""
+    """Another server holds the lock of the data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How a server is started.
+    """The settings of a server.
 
-    `tokens` maps access tokens to tenants. Without any, `own_token` is accepted, which is random,
-    and the tenant header (or else `tenant`) names the tenant; with `any_token` every token is, and
-    whoever can reach the port can use the server. `latency` in milliseconds, `job_seconds` in
-    seconds, `max_upload` in bytes, `faults` a document of fault rules. `profile` is kept with the
-    data set; without one, the data set's own is used.
+    `tokens` maps access tokens to tenants. Without any, only the random `own_token` is accepted,
+    and the tenant header, else `tenant`, decides the tenant. With `any_token` every token is
+    accepted: all who can reach the port can use the server. `latency` is in milliseconds,
+    `job_seconds` the duration of a job, `max_upload` in bytes, `faults` a document of fault rules.
+    `profile` is stored in the data set; "" uses the stored one.
     """
 
     tenant: str = "default"
@@ -58,7 +58,7 @@ class ServerSettings:
 
     @property
     def token(self) -> str:
-        """A token that this server takes, of `tenant` where there is one."""
+        """A token that this server accepts: one of `tenant` if possible, else any."""
         if not self.tokens:
             return self.own_token
         tenant_tokens = (token for token, tenant in self.tokens.items() if tenant == self.tenant)
@@ -70,7 +70,7 @@ class ServerSettings:
 
 @dataclass(slots=True)
 class RequestLog:
-    """The last requests and a count of each method and path; no bodies, no tokens."""
+    """The last requests, and counts by method and route; without bodies and tokens."""
 
     recent_entries: deque[dict[str, Any]] = field(
         default_factory=lambda: deque(maxlen=MAX_LOGGED_REQUESTS)
@@ -86,16 +86,16 @@ class RequestLog:
         self.counts.clear()
 
 
-V2_ID_OFFSET = 500_000  # of one object on v1 and on v2, where each has its own
+V2_ID_OFFSET = 500_000  # between an object's ids on v1 and v2, with the switch `v2_ids=own`
 
 
 class DataLock:
-    """One process a data set. The system releases it when the process ends, however it ends."""
+    """The lock of a data set, for one process (flock(2)): released when it ends in any way."""
 
     def __init__(self, data: Path) -> None:
-        """Raises DataSetBusyError."""
+        """Take the lock. Raises DataSetBusyError."""
         self._descriptor = data_folder.open_file(data, data_folder.LOCK, os.O_RDWR | os.O_CREAT)
-        # Several tries: one that only looks whether a server runs holds the lock for an instant.
+        # Several attempts: a process that checks for a running server holds the lock briefly.
         for wait in (0.01, 0.04, 0.1, None):
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,12 +115,12 @@ class DataLock:
 
 
 class DataSetBackend:
-    """The open data set and everything a request needs to be answered."""
+    """An open data set with all that is needed to answer requests."""
 
     def __init__(
         self, data: Path, settings: ServerSettings, clock: DataSetClock | None = None
     ) -> None:
-        """Raises DataSetError, UnknownSwitchError, FaultsError."""
+        """Open or create the data set. Raises DataSetError, UnknownSwitchError, FaultsError."""
         self.switches = Switches(settings.switches, settings.profile)
         self.fault_schedule = FaultSchedule(
             parse_rules(settings.faults) if settings.faults is not None else []
@@ -137,7 +137,7 @@ class DataSetBackend:
                 "give another folder with --data",
             ) from None
         try:
-            # Of a server that was killed; nobody shall take this one for it.
+            # Left by a server that was killed: its url and token are not this server's.
             data_folder.remove_endpoint(data)
             data_folder.make_packages_folder(data)
             self.packages_folder = data / data_folder.PACKAGES
@@ -157,7 +157,7 @@ class DataSetBackend:
                 self.store.insert("agent", EVERY_TENANT, body, created=self.clock.now(), key=token)
 
     def _apply_and_store_profile(self, settings: ServerSettings) -> None:
-        """That of the settings, which is kept from now on; else that of the data set."""
+        """Apply the settings' profile and store it; without one, apply the stored profile."""
         stored_profile = self.store.read_setting(PROFILE_SETTING) or DEFAULT_PROFILE
         self.profile = settings.profile or stored_profile
         try:
@@ -172,20 +172,17 @@ class DataSetBackend:
             self.store.write_setting(PROFILE_SETTING, self.profile)
 
     def change_profile(self, profile: str, switches: Mapping[str, str]) -> None:
-        """Take up another profile while the server runs; the data set keeps it.
-
-        Raises UnknownSwitchError.
-        """
+        """Apply and store a profile, with these switches on top. Raises UnknownSwitchError."""
         self.switches = Switches(switches, profile)
         self.profile = profile
         self.store.write_setting(PROFILE_SETTING, profile)
 
     def to_v2_id(self, number: int) -> int:
-        """The id by which API v2 knows a plugin or a release."""
+        """The id on API v2 of a plugin or release with this id in the store."""
         return number + self._v2_id_offset
 
     def from_v2_id(self, number: int) -> int:
-        """The id of the one that API v2 knows by this id; of none where there is none."""
+        """The id in the store of a plugin or release with this id on v2; 0 if none can have it."""
         return max(number - self._v2_id_offset, 0)
 
     @property

@@ -1,4 +1,4 @@
-"""Request bodies: JSON, forms, and multipart that goes to disk as it arrives."""
+"""How request bodies are read: JSON, forms, and multipart whose files are streamed to disk."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from synapse_apply.emulator.core.errors import (
 from synapse_apply.emulator.core.facts import Fact, FactSource
 from synapse_apply.emulator.core.fields import Body
 
-TEXT_LIMIT = 16 * 1024 * 1024  # of a body without its files, which alone is held in memory
-DEEP_NESTING_BRACKETS = 300  # brackets from which on a body may be nested too deeply
+TEXT_LIMIT = 16 * 1024 * 1024  # bytes of a body without its files, all of which is in memory
+DEEP_NESTING_BRACKETS = 300  # a body with fewer brackets cannot be nested too deeply
 
 FACTS = (
     Fact("A body of length 0 with a JSON content type is an empty object.", FactSource.OBSERVED),
@@ -49,7 +49,7 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 @dataclass(slots=True)
 class ReceivedBody:
-    """A parsed body; its uploads lie in files until `delete_upload_files`."""
+    """A parsed body; its uploads are temporary files until `delete_upload_files`."""
 
     body: Body
     uploads: dict[str, Upload] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class ReceivedBody:
 async def read_request_body(
     chunks: AsyncIterator[bytes], content_type: str, incoming_folder: Path, limit: int
 ) -> ReceivedBody:
-    """Read a whole request body. Raises ApiError: 400, 413, 415."""
+    """Read and parse a request body of at most `limit` bytes. Raises ApiError: 400, 413, 415."""
     media_type, options = parse_options_header(content_type)
     if media_type == b"multipart/form-data":
         return await _read_multipart(chunks, options, incoming_folder, limit)
@@ -84,7 +84,8 @@ async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> by
         size += len(chunk)
         if size <= limit:
             parts.append(chunk)
-    # Read to its end all the same: a client that still sends would not see the answer.
+    # The rest is read although it is refused: a client that is still sending would not see the
+    # answer.
     if size > limit:
         raise too_large_error(limit)
     return b"".join(parts)
@@ -94,7 +95,7 @@ def _parse_json_object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw, parse_constant=_refuse_constant)
         if raw.count(b"[") + raw.count(b"{") > DEEP_NESTING_BRACKETS:
-            json.dumps(value)  # what can be read and not written must not reach the store
+            json.dumps(value)  # the writer's recursion limit is lower than the parser's
         if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -136,7 +137,7 @@ async def _read_multipart(
 
 
 class _MultipartReader:
-    """Parts as they arrive: texts into memory, files onto disk with a running SHA-256."""
+    """Parses a multipart body as it arrives: texts into memory, files to disk with a SHA-256."""
 
     def __init__(self, boundary: bytes, incoming_folder: Path) -> None:
         self._incoming_folder = incoming_folder
@@ -161,6 +162,10 @@ class _MultipartReader:
         )
 
     def feed_chunk(self, chunk: bytes) -> ApiError | None:
+        """Parse the next bytes; returns the refusal instead of raising it.
+
+        The caller reads the body to its end before it raises.
+        """
         try:
             self._parser.write(chunk)
         except FormParserError as error:
@@ -180,11 +185,12 @@ class _MultipartReader:
         return {name: texts[0] if len(texts) == 1 else texts for name, texts in self._texts.items()}
 
     def take_uploads(self) -> dict[str, Upload]:
+        """The received files by part name, which `close` then leaves to the caller."""
         uploads, self._uploads = self._uploads, {}
         return uploads
 
     def close(self) -> None:
-        """Remove every file that was not taken."""
+        """Delete all files that `take_uploads` has not handed out."""
         if self._file is not None:
             self._file.close()
             Path(self._file.name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One request as a resource sees it, and the answer it gives."""
+"""What an endpoint gets and gives back, and what an endpoint and an API version are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synapse_apply.emulator.core.fields import Body
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A received file, at `path` until the request ends. `size` in bytes, `sha256` in hex."""
+    """A received file, at `path` until the request ends; `size` in bytes, `sha256` in hex."""
 
     name: str
     path: Path
@@ -25,7 +25,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class EmulatorRequest:
-    """One authenticated request."""
+    """One authenticated request; `path` has the parameters in the path, `query` those after it."""
 
     backend: DataSetBackend
     tenant: str
@@ -37,25 +37,26 @@ class EmulatorRequest:
     uploads: Mapping[str, Upload]
     request_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    is_dry_run: bool = False  # `?dry_run=true`: what is stored is taken back after the answer
+    is_dry_run: bool = False  # `?dry_run=true`: all writes are rolled back after the answer
 
     def is_query_true(self, name: str) -> bool:
-        """Whether a query parameter is set to something true."""
+        """Whether a query parameter has the value true, 1, yes or t, in any case."""
         return self.query.get(name, "").lower() in {"true", "1", "yes", "t"}
 
     def has_switch_value(self, switch: str, value: str) -> bool:
-        """Whether a switch has that value."""
+        """Whether a switch of the server has this value."""
         return self.backend.switches.has_value(switch, value)
 
     def parse_expanded_fields(self) -> set[str]:
+        """The names in `?expand=`, separated by commas."""
         return {part.strip() for part in self.query.get("expand", "").split(",")}
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorAnswer:
-    """A JSON answer, a file's bytes when `file` is given, or events when `stream` is.
+    """An answer: JSON, or the content of `file`, or the events of `stream`.
 
-    `meta` is what API v2 says beside the body.
+    `meta` is added to the envelope of API v2.
     """
 
     body: Any
@@ -70,12 +71,12 @@ Responder = Callable[[EmulatorRequest], EmulatorAnswer]
 
 
 def return_unchanged(answer: EmulatorAnswer, _request: EmulatorRequest) -> EmulatorAnswer:
-    """An answer as API v1 gives it."""
+    """The answer unchanged, as in API v1."""
     return answer
 
 
 def build_rest_framework_body(error: ApiError, _request_id: str) -> Any:
-    """The body of a refusal as API v1 gives it."""
+    """The body of a refusal in the form of Django REST framework, as in API v1."""
     return error.body
 
 
@@ -95,11 +96,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ApiVersion:
-    """All endpoints below one prefix. `is_logged`: whether the request log keeps them.
+    """All endpoints below one path prefix.
 
-    `wrap_answer` gives answers their form, `build_error_body` the bodies of refusals.
-    `supports_dry_run`: with `?dry_run=true` a request is answered and nothing is changed.
-    `is_guarded`: what `core.guards` finds odd is refused.
+    `is_logged`: requests appear in the request log. `wrap_answer` and `build_error_body` give
+    answers and refusals their form. `supports_dry_run`: `?dry_run=true` is known. `is_guarded`:
+    `core.guards` applies.
     """
 
     name: str
@@ -114,6 +115,6 @@ class ApiVersion:
 
 
 def find_version_by_path(versions: Sequence[ApiVersion], path: str) -> ApiVersion:
-    """The API version a path belongs to, also where no endpoint has it: the longest prefix."""
+    """The API version with the longest prefix of this path, whether an endpoint has it or not."""
     matches = [version for version in versions if path.startswith(version.prefix)]
     return max(matches, key=lambda version: len(version.prefix))

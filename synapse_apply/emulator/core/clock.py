@@ -1,4 +1,4 @@
-"""Time, as one value that tests may move."""
+"""Which time the server has, which tests may move, and how times are written and parsed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ _SEOUL = timezone(timedelta(hours=9))
 
 @dataclass(slots=True)
 class DataSetClock:
-    """Seconds since the epoch, plus whatever it was moved ahead."""
+    """The machine's clock plus `ahead` seconds."""
 
     ahead: float = 0.0
 
     def now(self) -> float:
-        # As exact as it is written, so that what an answer tells finds the same object again.
+        """Seconds since the epoch, rounded to microseconds."""
+        # As exact as answers write it, so that a filter by an answered time finds the object.
         return round(time.time() + self.ahead, 6)
 
 
@@ -31,7 +32,7 @@ def format_iso_in_seoul(moment: float) -> str:
 
 
 def parse_iso(text: str) -> float | None:
-    """Seconds since the epoch; a time without zone is UTC; None when it is no time."""
+    """Seconds since the epoch; a time without a zone is in UTC; None for another text."""
     try:
         # An unescaped "+" of a query string arrives as a space.
         moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)

@@ -1,4 +1,4 @@
-"""Pages by cursor, as API v2 has them: a position by id, so that inserts shift nothing."""
+"""How lists of API v2 are paginated: a cursor is a position between two ids, so that none shift."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from synapse_apply.emulator.core.store import Kind, ObjectQuery, StoredObject
 
 DEFAULT_SIZE = 50
 LARGEST_SIZE = 200
-_FORWARD: Final = "a"  # what comes after an id
-_BACKWARD: Final = "b"  # what comes before it
+_FORWARD: Final = "a"  # the objects after an id
+_BACKWARD: Final = "b"  # the objects before an id
 
 FACTS = (
     Fact("A list is walked with `cursor`, which is opaque, and `per_page`.", FactSource.DOCUMENTED),
@@ -44,7 +44,10 @@ def build_cursor_page(
     render_row: Callable[[StoredObject], Any],
     is_included: Callable[[StoredObject], bool],
 ) -> EmulatorAnswer:
-    """One page of the wanted objects that are kept. Raises ApiError (404) for a bad cursor."""
+    """One page of the objects of a query that `is_included` accepts, each as `render_row` gives it.
+
+    Raises ApiError (404) for an invalid cursor.
+    """
     size = _parse_page_size(request.query.get("per_page", ""))
     direction, boundary_id = _decode_cursor(request.query.get("cursor", ""))
     is_backward = direction == _BACKWARD
@@ -52,6 +55,7 @@ def build_cursor_page(
         query, newest_first=query.newest_first != is_backward, start_after_id=boundary_id
     )
     matching_rows = filter(is_included, request.backend.store.iter_objects(kind, page_query))
+    # One more than the page, to know whether another page follows.
     rows = list(itertools.islice(matching_rows, size + 1))
     has_more = len(rows) > size
     rows = rows[:size]
@@ -74,7 +78,7 @@ def build_cursor_page(
 
 
 def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> dict[str, Any]:
-    """What a list is narrowed by; empty values narrow nothing. Raises ApiError (400)."""
+    """The values of these filters in the query; an empty one is ignored. Raises ApiError (400)."""
     return clean_body_values(
         fields, Body({name: text for name, text in request.query.items() if text})
     )
@@ -91,6 +95,7 @@ def _encode_cursor(direction: Literal["a", "b"], row: StoredObject) -> str:
 
 
 def _decode_cursor(text: str) -> tuple[str, int | None]:
+    """(direction, id at the boundary) of a cursor, the first page for "". Raises ApiError (404)."""
     if not text:
         return _FORWARD, None
     try:

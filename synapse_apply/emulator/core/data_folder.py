@@ -1,9 +1,9 @@
-"""The folder of a data set: which files in it are this program's, and how they are opened.
+"""Which files in a data set's folder are this program's own, and how they are opened safely.
 
-The folder may lie in a checkout, where a commit can put links and files into it. So names in it are
-opened through the folder's descriptor, never through a link, and what is no plain file of this
-user's is not used. This program imports nothing of the rest, so it has this rule itself; the
-command has looked at the whole way to the folder before it starts a server.
+The folder may be in a checkout, where a commit can put links and files into it. So files are opened
+through the folder's descriptor and never through a link, and only regular files of a trusted owner
+are used. The rule is repeated here, since this program imports nothing of the other folders; the
+command line has checked the folders above before it starts a server.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _MAX_ENDPOINT_BYTES = 4096
 
 
 class DataSetPlaceError(DataSetError):
-    """The folder of the data set cannot be made, written or trusted."""
+    """The folder of the data set cannot be created, written or trusted."""
 
 
 def make_data_folder(data: Path) -> None:
-    """Make the folder of a data set, kept out of Git; raises OSError, DataSetPlaceError."""
+    """Create the folder of a data set with a `.gitignore`; raises OSError, DataSetPlaceError."""
     if data.parent.name == _PROJECT_FOLDER:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_no_links(data)
@@ -49,7 +49,7 @@ def make_data_folder(data: Path) -> None:
 
 # The same rule as in files/opening.py, a second time: the emulator imports nothing of the rest.
 def require_own_files(data: Path) -> None:
-    """Raises DataSetPlaceError when something in the folder is not this program's."""
+    """Raises DataSetPlaceError for a file of a known name that is a link or not ours."""
     _require_no_links(data)
     with open_folder(data) as folder:
         for name in (*_DATABASE_FILES, LOCK, ENDPOINT, f"{ENDPOINT}.new"):
@@ -60,7 +60,7 @@ def require_own_files(data: Path) -> None:
 
 @contextmanager
 def open_folder(data: Path) -> Iterator[int]:
-    """A descriptor of the folder; raises OSError."""
+    """The descriptor of the folder during the block; raises OSError, DataSetPlaceError."""
     _require_no_links(data)
     descriptor = os.open(data, _FOLDER_FLAGS)
     try:
@@ -70,7 +70,7 @@ def open_folder(data: Path) -> Iterator[int]:
 
 
 def open_file(data: Path, name: str, flags: int) -> int:
-    """A descriptor of a file in the folder; raises OSError, DataSetPlaceError."""
+    """Open a file in the folder; returns its descriptor. Raises OSError, DataSetPlaceError."""
     with open_folder(data) as folder:
         _require_own_entry(folder, data, name)
         safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -78,13 +78,13 @@ def open_file(data: Path, name: str, flags: int) -> int:
 
 
 def read_endpoint(data: Path) -> bytes:
-    """What a server has told of itself; raises OSError, DataSetPlaceError."""
+    """The content of `endpoint.json`; raises OSError, DataSetPlaceError."""
     with os.fdopen(open_file(data, ENDPOINT, os.O_RDONLY), "rb") as file:
         return file.read(_MAX_ENDPOINT_BYTES)
 
 
 def write_endpoint_atomically(data: Path, text: str) -> None:
-    """Tell of a server, in a file that only this user can read; it appears as a whole."""
+    """Write `endpoint.json` atomically, readable by its owner only."""
     new_name = f"{ENDPOINT}.new"
     with open_folder(data) as folder, suppress(FileNotFoundError):
         os.unlink(new_name, dir_fd=folder)
@@ -95,24 +95,28 @@ def write_endpoint_atomically(data: Path, text: str) -> None:
 
 
 def remove_endpoint(data: Path) -> None:
-    """Nobody shall take a server that has ended for one that runs."""
+    """Remove `endpoint.json`, if there is one: the server it describes has ended."""
     with suppress(FileNotFoundError), open_folder(data) as folder:
         os.unlink(ENDPOINT, dir_fd=folder)
 
 
 def make_empty_incoming_folder(data: Path) -> None:
-    """Make the folder of uploads under way, and remove what a killed server has left in it."""
+    """Create the folder for incoming uploads, and delete what a killed server left in it."""
     _make_subfolder(data, INCOMING)
     _remove_files(data, INCOMING, _PART_NAME)
 
 
 def make_packages_folder(data: Path) -> None:
-    """Make the folder of packages."""
+    """Create the folder for packages, if there is none."""
     _make_subfolder(data, PACKAGES)
 
 
 def remove_objects(data: Path) -> None:
-    """Remove the database and the packages; the database last: a reset cut short is still one."""
+    """Delete the database, the packages and `endpoint.json`.
+
+    The main database file comes after its companions: a reset that was interrupted can be
+    repeated, since there still is a data set.
+    """
     with open_folder(data) as folder:
         for name in reversed(_DATABASE_FILES):
             with suppress(FileNotFoundError):
@@ -130,7 +134,7 @@ def _make_subfolder(data: Path, name: str) -> None:
 
 
 def _remove_files(data: Path, name: str, pattern: re.Pattern[str]) -> None:
-    """Remove the plain files of this program in a folder, told by their names; nothing else."""
+    """Delete the regular files in a subfolder whose names match; nothing else."""
     with open_folder(data) as folder:
         _require_own_entry(folder, data, name, stat.S_IFDIR)
         subfolder = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
@@ -149,6 +153,7 @@ def _remove_files(data: Path, name: str, pattern: re.Pattern[str]) -> None:
 def _require_own_entry(
     folder: int, data: Path, name: str, expected_type: int = stat.S_IFREG
 ) -> None:
+    """DataSetPlaceError for an existing entry that is a link, of another type, or not ours."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -163,16 +168,16 @@ def _require_own_entry(
 
 
 def _require_no_links(data: Path) -> None:
-    """In a project, neither the data's folder nor the one above it may be a link."""
+    """DataSetPlaceError if, in a project, the data set's folder or the one above is a link."""
     if data.parent.name != _PROJECT_FOLDER:
-        return  # where whoever starts the server has named it
+        return  # a path that the user has chosen, links included
     for folder in (data.parent, data):
         if folder.is_symlink():
             raise _build_foreign_error(folder, "is a link")
 
 
 def _is_trusted_owner(owner: int, data: Path) -> bool:
-    """As the command has it: ours, root's, and for root also those of the project's owner."""
+    """Whether files of this owner are used: ours, root's, and for root the project owner's."""
     own_uid = os.geteuid()
     if owner in (own_uid, 0):
         return True

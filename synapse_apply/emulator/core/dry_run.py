@@ -1,4 +1,4 @@
-"""What a dry run does not look at, as the switch `v2_dry_run` says."""
+"""Which conflicts a dry run does not notice, as the switch `v2_dry_run` says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from synapse_apply.emulator.core.store import Kind
 
 
 def hide_existing_object_in_blind_dry_run(request: EmulatorRequest, kind: Kind, key: str) -> None:
-    """In a blind dry run, put what has a key out of the way; it comes back with the rest."""
+    """In a blind dry run, delete the object with a key; the rollback at the end restores it."""
     if not request.is_dry_run or not request.backend.switches.has_value("v2_dry_run", "blind"):
         return
     row = request.backend.store.find_by_key(kind, key)

@@ -1,4 +1,4 @@
-"""What API v2 puts around answers and refusals: `{data, meta}` and `{error, meta}`."""
+"""Which envelopes API v2 puts around answers and refusals: `{data, meta}` and `{error, meta}`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FACTS = (
 
 
 def wrap_in_envelope(answer: EmulatorAnswer, request: EmulatorRequest) -> EmulatorAnswer:
-    """The answer inside its envelope."""
+    """The answer in its envelope; a 204, a stream, or any with `v2_answers=plain` as it is."""
     if (
         answer.status == 204
         or answer.stream is not None
@@ -79,7 +79,7 @@ def wrap_in_envelope(answer: EmulatorAnswer, request: EmulatorRequest) -> Emulat
 
 
 def build_error_body(error: ApiError, request_id: str) -> Any:
-    """The body of a refusal, made from the form that API v1 gives it."""
+    """The body of a refusal on v2: `{error: {code, message, details}, meta}`."""
     message, details = _find_general_message(error), list(_iter_details(error))
     if message is None:
         message = details[0]["message"] if error.code else _WRONG_FIELDS_MESSAGE
@@ -94,7 +94,7 @@ def build_error_body(error: ApiError, request_id: str) -> Any:
 
 
 def _find_general_message(error: ApiError) -> str | None:
-    """What is said of the request as a whole."""
+    """The message about the request as a whole, None if there are only messages about fields."""
     texts = error.body.get("non_field_errors") or (error.body.get("detail"),)
     return texts[0]
 

@@ -1,4 +1,4 @@
-"""Answers that refuse, in the form of Django REST framework."""
+"""Which status and body each general refusal has, in the form of Django REST framework."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """An answer that refuses: `status` and a JSON `body` in the form of API v1.
+    """A refusal: `status` and a JSON `body` in the form of API v1.
 
-    `code` and `details` are for API v2, which tells them: the code where the status does not say
-    it, and what is known beside the field.
+    `code` and `details` are shown by API v2 only: an error code other than that of the status, and
+    further facts.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How sure each behaviour is: the words of the generated page."""
+"""From which source each behaviour is known, for the generated page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class FactSource(StrEnum):
-    """Where a behaviour comes from."""
+    """From where a behaviour is known; see SOURCE_MEANINGS."""
 
     DOCUMENTED = "documented"  # the API page says so; of v2, the vendor's description
     PROCEDURE = "procedure"  # the vendor's own procedure for moving plugins between servers
@@ -34,7 +34,7 @@ SOURCE_MEANINGS: dict[FactSource, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One behaviour, for the page that `table` writes."""
+    """One behaviour with its source, for the page that `table` renders."""
 
     text: str
     source: FactSource

@@ -1,4 +1,4 @@
-"""Fields of a request body as data, and the checks Django REST framework makes of them."""
+"""How fields of a request body are validated and cleaned, as Django REST framework does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLANK_MESSAGE = "This field may not be blank."
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `default` is the value an answer shows when it was never sent."""
+    """The rules of one field; `default` is its value if it is not sent."""
 
     name: str
     type: FieldType = "text"
@@ -39,13 +39,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request body: JSON values, or texts when it came as a form (`is_form`)."""
+    """A request body: values from JSON, or texts from a form (`is_form`)."""
 
     values: dict[str, Any]
     is_form: bool = False
 
     def parse_packed_values(self, fields: Iterable[Field]) -> Body:
-        """The same with values that came as JSON texts read, as API v2 takes them in JSON too."""
+        """The body with JSON texts in it parsed, which API v2 accepts within JSON bodies, too."""
         if self.is_form:
             return self
         packed_names = {field.name for field in fields if field.type in _JSON_TEXT_TYPES}
@@ -59,15 +59,15 @@ class Body:
 
 
 class _FieldError(Exception):
-    """The text for one field."""
+    """The message for one wrong field."""
 
 
 def clean_body_values(
     fields: Iterable[Field], body: Body, *, partial: bool = False
 ) -> dict[str, Any]:
-    """The cleaned values of the fields that were sent. Unknown fields are passed over.
+    """The cleaned values of the fields that were sent; other fields are ignored.
 
-    Raises ApiError (400) with every wrong field at once.
+    With `partial` required fields may be missing. Raises ApiError (400) with all wrong fields.
     """
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
@@ -86,7 +86,7 @@ def clean_body_values(
 
 
 def with_default_values(fields: Iterable[Field], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Every field, in declared order; what was not sent has its reset value."""
+    """The value of each field in declared order, its default if it was not sent."""
     return {field.name: values.get(field.name, field.default) for field in fields}
 
 
@@ -105,7 +105,7 @@ def _parse_form_value(field: Field, value: Any) -> Any:
         if isinstance(value, str):
             return _parse_json(value) if value.lstrip().startswith("[") else [value]
         return value
-    if isinstance(value, list):  # a repeated part where one is wanted: the last counts
+    if isinstance(value, list):  # of a repeated form part the last one counts
         value = value[-1]
     if field.type in ("object", "any", "percent"):
         return _parse_json(value)
@@ -122,7 +122,7 @@ def _parse_json_or_text(text: str) -> Any:
 def _parse_json(text: str) -> Any:
     try:
         value = json.loads(text)
-        # What can be read and not be written in an answer must not reach the store.
+        # A value that cannot be written again (NaN, lone surrogates) must not reach the store.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         raise _FieldError("Value must be valid JSON.") from None
@@ -208,7 +208,7 @@ _CLEANERS = {
 
 @contextmanager
 def collect_problems(problems: dict[str, Any]) -> Iterator[None]:
-    """Keep what a refusal says and go on, so that one 400 tells every problem."""
+    """Add the messages of an ApiError in the block to `problems`, so that one 400 has them all."""
     try:
         yield
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""What API v2 refuses before it looks at a request: odd addresses, control characters in texts."""
+"""Which requests API v2 refuses at once: odd paths and queries, control characters in texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def find_address_refusal(path: str, query: str) -> ApiError | None:
-    """The refusal of an address, `path` as it was sent; None of one that is fine."""
+    """The refusal (400) of a path as it was sent, or of a query; None if both are fine."""
     if _ODD_PATH.search(path):
         return bad_request_error("The path has a character that an id cannot have.")
     if _ENCODED_TWICE.search(query):
@@ -37,7 +37,7 @@ def find_address_refusal(path: str, query: str) -> ApiError | None:
 
 
 def require_no_control_characters(values: Mapping[str, Any]) -> None:
-    """Raises ApiError (400) with every field that has a control character in a text."""
+    """Raises ApiError (400) with all fields that have a control character in a text."""
     wrong_names = [
         name
         for name, value in values.items()
@@ -48,6 +48,7 @@ def require_no_control_characters(values: Mapping[str, Any]) -> None:
 
 
 def _iter_texts(value: Any) -> Iterator[str]:
+    """All texts in a value, keys included; without recursion, since nesting may be deep."""
     pending = [value]
     while pending:
         item = pending.pop()

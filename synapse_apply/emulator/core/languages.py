@@ -1,4 +1,4 @@
-"""In which language a refusal is worded: Korean unless the request asks for English."""
+"""In which language a refusal is worded: Korean, unless `Accept-Language` prefers English."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACTS = (
     Fact("A text that has no translation stays English.", FactSource.GUESSED),
 )
 
-# English as the refusals have it, Korean as Django REST framework and Django translate them.
+# The English texts of refusals, and their translations in Django and Django REST framework.
 _TRANSLATIONS: tuple[tuple[str, str], ...] = (
     (r"This field is required\.", "이 필드는 필수 항목입니다."),
     (r"This field may not be blank\.", "이 필드는 blank일 수 없습니다."),
@@ -92,7 +92,7 @@ _TRANSLATION_RULES = tuple(
 
 
 def prefers_english(accept_language: str) -> bool:
-    """Whether an `Accept-Language` prefers English to Korean."""
+    """Whether an `Accept-Language` header (RFC 9110, 12.5.4) prefers English to Korean."""
     weights = {"en": 0.0, "ko": 0.0}
     for item in accept_language.split(","):
         tag, _, parameter = item.partition(";")
@@ -111,7 +111,7 @@ def _parse_weight(parameter: str) -> float:
 
 
 def translate_text(text: str) -> str:
-    """A refusal's text in Korean; as it is where there is no translation."""
+    """A refusal's text in Korean, unchanged if there is no translation."""
     for rule, korean in _TRANSLATION_RULES:
         if rule.fullmatch(text):
             return rule.sub(korean, text, count=1)
@@ -119,7 +119,7 @@ def translate_text(text: str) -> str:
 
 
 def translate_error(error: ApiError) -> ApiError:
-    """The same refusal worded in Korean."""
+    """The refusal with its texts in Korean; status, code and keys stay."""
     return ApiError(
         error.status,
         _translate_texts(error.body),

@@ -1,4 +1,4 @@
-"""The listening socket and uvicorn on it, quick to start and quick to stop."""
+"""How the server listens, signals that it is ready, and stops quickly (uvicorn)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-TRANSPORT = "transport"  # in a request's state: its connection
-_GRACE_SECONDS = 1  # for requests under way when the server stops
+TRANSPORT = "transport"  # the key of a request's connection in its state
+_GRACE_SECONDS = 1  # for running requests when the server stops
 
 
 class ServeError(Exception):
-    """The server cannot start; the message says why and what to do."""
+    """The server cannot start; the message tells why and what to do."""
 
 
 def open_listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises ServeError."""
+    """Open a listening socket, at a free port for port 0. Raises ServeError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off for what is accepted here;
-    # without, answers of two writes wait 40 ms for an acknowledgement.
+    # With IPPROTO_TCP given, asyncio disables Nagle's algorithm on accepted connections. Without,
+    # an answer of two writes waits 40 ms for an acknowledgement.
     listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -48,7 +48,7 @@ def build_socket_url(listening_socket: socket.socket) -> str:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Gives each request its connection, so that a fault can break it."""
+    """Stores each request's connection in its state, so that a fault can break it."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -56,7 +56,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class Listener(uvicorn.Server):
-    """Uvicorn that tells when it answers, stops at once, and ends cleanly on a signal."""
+    """A uvicorn server that calls `on_ready`, stops at once, and ends cleanly on a signal."""
 
     def __init__(self, app: ASGIApp, on_ready: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -68,7 +68,7 @@ class Listener(uvicorn.Server):
             lifespan="off",
             ws="none",
             server_header=False,
-            date_header=False,  # the application's own, by a clock that can be moved
+            date_header=False,  # DateMiddleware adds it, by a clock that can be moved
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         super().__init__(config)
@@ -77,7 +77,7 @@ class Listener(uvicorn.Server):
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
-        """From any thread: answer what is under way and end."""
+        """Let running requests end, then stop the server; may be called from any thread."""
         self.should_exit = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
@@ -90,7 +90,7 @@ class Listener(uvicorn.Server):
             self._on_ready()
 
     async def main_loop(self) -> None:
-        # The original looks every 0.1 s whether it shall end; this one is woken.
+        # uvicorn's own loop checks every 0.1 s whether to stop; this one is woken by `stop`.
         tick = 0
         while not await self.on_tick(tick):
             with contextlib.suppress(TimeoutError):
@@ -112,7 +112,8 @@ class Listener(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Unlike the original, does not raise the signal again: a clean stop removes endpoint.json.
+        # Unlike uvicorn's own, does not raise the signal again, which would end the process before
+        # `endpoint.json` is removed.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -1,4 +1,4 @@
-"""Pages by number: `{count, next, previous, results}`."""
+"""How lists of API v1 are paginated and filtered: numbered pages with a count."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FACTS = (
 
 
 def apply_list_filters(request: EmulatorRequest, query: ObjectQuery) -> ObjectQuery:
-    """What a list shows, by the filters that every list has. Raises ApiError (400)."""
+    """The query with the filters that all lists of v1 have. Raises ApiError (400)."""
     newest_first = query.newest_first
     if not request.has_switch_value("filters", "platform"):
         return query
@@ -65,7 +65,10 @@ def _parse_time_filter(request: EmulatorRequest, name: str, default: float | Non
 def build_page_answer(
     request: EmulatorRequest, count: int, fetch: Callable[[int, int], Sequence[Any]]
 ) -> EmulatorAnswer:
-    """One page; `fetch(limit, offset)` gives its items. Raises ApiError (404) beyond the last."""
+    """One page of `count` items, which `fetch(limit, offset)` gives.
+
+    Raises ApiError (404) for a page beyond the last one.
+    """
     size = _parse_page_size(request.query.get("page_size", ""))
     last_page = max(1, -(-count // size))
     page_text = request.query.get("page", "1")

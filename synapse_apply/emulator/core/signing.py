@@ -1,4 +1,4 @@
-"""URLs that need no token: a signature over the path that expires."""
+"""How a URL that needs no token is signed, and when it is valid: in the form of Amazon S3."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from synapse_apply.emulator.core.backend import DataSetBackend
 from synapse_apply.emulator.core.errors import bad_request_error, forbidden_error
 
 LIFETIME = 3600  # seconds
-_KEY_SETTING = "signing_key"  # in what the data set keeps of itself
+_KEY_SETTING = "signing_key"  # its key in the table `about` of the data set
 _DATE, _EXPIRES, _SIGNATURE = "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signature"
 _DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 def sign_url(backend: DataSetBackend, root: str, path: str) -> str:
-    """The URL of a path, good from now on for `LIFETIME` seconds."""
+    """The signed URL of a path, valid for `LIFETIME` seconds from now."""
     date = datetime.fromtimestamp(backend.clock.now(), UTC).strftime(_DATE_FORMAT)
     query = {
         _DATE: date,
@@ -33,7 +33,7 @@ def sign_url(backend: DataSetBackend, root: str, path: str) -> str:
 def require_valid_signed_url(
     backend: DataSetBackend, path: str, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> None:
-    """Raises ApiError: 403 of a URL that is not signed or has expired; 400 beside a token."""
+    """Raises ApiError: 403 for a wrong or expired signature, 400 if there is a token as well."""
     if any(name in headers for name in TOKEN_HEADERS):
         raise bad_request_error("Only one way to authenticate is allowed.")
     date, lifetime = query.get(_DATE, ""), query.get(_EXPIRES, "")
@@ -46,6 +46,7 @@ def require_valid_signed_url(
 
 
 def _make_signature(backend: DataSetBackend, path: str, date: str, lifetime: str) -> str:
+    """The HMAC-SHA256 of path, date and lifetime in hex; creates the key at its first use."""
     key = backend.store.read_setting(_KEY_SETTING)
     if key is None:
         key = secrets.token_hex(32)

@@ -1,6 +1,6 @@
-"""The data set: one SQLite file, committed before any answer."""
+"""How objects are stored: as JSON in one SQLite file, committed before the answer."""
 
-# Table names are of KINDS, never from outside.
+# Table names in SQL are those of KINDS and never come from a request.
 # ruff: noqa: S608
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ APPLICATION_ID = 0x53796E45
 
 
 class DuplicateKeyError(Exception):
-    """Another object of this kind, of any tenant, has this natural key."""
+    """Another object of this kind, of any tenant, has the same natural key."""
 
 
 class DataSetError(Exception):
-    """The data set cannot be used; the message says why and what to do.
+    """The data set cannot be used; the message has reason and advice.
 
-    `reason` is the message without what to do, for who has another way out.
+    `reason` is the message without the advice, for callers that have another one.
     """
 
     def __init__(self, reason: str, advice: str) -> None:
@@ -39,7 +39,10 @@ class DataSetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One stored object. `key` is unique in its kind over all tenants; `created` in seconds."""
+    """One stored object; `key` is unique in its kind among all tenants.
+
+    `parent` is the id of the object it belongs to; `created` is in seconds since the epoch.
+    """
 
     id: int
     tenant: str
@@ -51,9 +54,10 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class ObjectQuery:
-    """Which objects of a kind: None does not narrow (a tenant of None means all tenants).
+    """Which objects of a kind are selected; a condition that is None does not apply.
 
-    `start_after_id` is an id: only what comes after it in the chosen order.
+    `start_after_id`: only objects after this id in the chosen order. Times are in seconds since
+    the epoch.
     """
 
     tenant: str | None = None
@@ -65,6 +69,7 @@ class ObjectQuery:
     start_after_id: int | None = None
 
     def build_where_clause(self) -> tuple[str, list[Any]]:
+        """The SQL condition with placeholders, and their values."""
         conditions, values = ["1"], list[Any]()
         if self.tenant is not None:
             public = " OR json_extract(body, '$.is_public')" if self.includes_public else ""
@@ -96,7 +101,7 @@ def _decode_row(values: tuple[Any, ...]) -> StoredObject:
 
 @dataclass(slots=True)
 class _ListCache:
-    """Of lists that nothing was written to since: counts, and the last id before an offset."""
+    """Counts of lists, and last ids before offsets, valid while `version` is the database's."""
 
     version: tuple[int, int]
     counts: dict[tuple[Kind, ObjectQuery], int] = field(default_factory=dict)
@@ -104,11 +109,11 @@ class _ListCache:
 
 
 class ObjectStore:
-    """Objects as JSON by kind. Ids are never used twice. Not for use by two threads at once."""
+    """Stores objects as JSON by kind. Ids are never reused. Not safe for two threads at once."""
 
     def __init__(self, path: Path) -> None:
         self._list_cache = _ListCache((-1, -1))
-        # The connection is made on one thread and used on the server's; never by both at once.
+        # Opened on one thread and then used on the server's thread, never on both at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare_database(path)
@@ -125,8 +130,8 @@ class ObjectStore:
     def _prepare_database(self, path: Path) -> None:
         execute = self._connection.execute
         self._require_own_database(path)
-        # A process that is killed loses nothing that SQLite handed to the system: WAL with
-        # synchronous NORMAL gives that without a disk flush for each request.
+        # WAL with synchronous NORMAL loses nothing when the process is killed, without a flush to
+        # disk for each request. A power loss may lose the last requests, which is accepted here.
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=NORMAL")
         format_version = execute("PRAGMA user_version").fetchone()[0]
@@ -152,9 +157,9 @@ class ObjectStore:
         self.data_set: str = execute("SELECT value FROM about WHERE name='data_set'").fetchone()[0]
 
     def _require_own_database(self, path: Path) -> None:
-        """Raises DataSetError for a database of another program, in which nothing is made.
+        """Raises DataSetError for a database of another program, before anything is written to it.
 
-        Data sets of earlier versions have no id and are known by their tables.
+        Data sets of earlier versions have no application id and are recognised by their tables.
         """
         execute = self._connection.execute
         (application_id,) = execute("PRAGMA application_id").fetchone()
@@ -171,18 +176,21 @@ class ObjectStore:
         self._connection.close()
 
     def read_setting(self, name: str) -> str | None:
-        """What the data set keeps under that name; None where it keeps nothing."""
+        """The stored setting of this name; None if there is none."""
         statement = "SELECT value FROM about WHERE name=?"
         row = self._connection.execute(statement, (name,)).fetchone()
         return row[0] if row else None
 
     def write_setting(self, name: str, value: str) -> None:
-        """Keep a value under that name from now on."""
+        """Store a setting of this name."""
         self._connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     @contextmanager
     def transaction(self, *, roll_back: bool = False) -> Iterator[None]:
-        """All writes inside or none; `roll_back`: none in any case. May stand inside another."""
+        """Make all writes of the block, or none if it raises; may be nested.
+
+        With `roll_back` they are undone in any case.
+        """
         execute = self._connection.execute
         execute("SAVEPOINT step")
         try:
@@ -196,7 +204,7 @@ class ObjectStore:
             execute("RELEASE step")
 
     def ensure_tenant_number(self, tenant: str) -> int:
-        """The integer id of a tenant, given to it when it is first asked for."""
+        """The number of a tenant, which is assigned at the first call."""
         execute, name = self._connection.execute, f"tenant {tenant}"
         execute(
             "INSERT OR IGNORE INTO about SELECT ?, 1 + count(*) FROM about "
@@ -207,7 +215,7 @@ class ObjectStore:
         return int(number)
 
     def is_name_used(self, kind: Kind, tenant: str, name: str, *, except_id: int = 0) -> bool:
-        """Whether a tenant has an object of this name, apart from the one with that id."""
+        """Whether a tenant has an object of this name, other than that with `except_id`."""
         row = self._connection.execute(
             f"SELECT 1 FROM {kind} WHERE tenant=? AND id<>? AND json_extract(body, '$.name')=?",
             (tenant, except_id, name),
@@ -254,7 +262,7 @@ class ObjectStore:
     def find_by_id(
         self, kind: Kind, identity: int, tenant: str | None = None
     ) -> StoredObject | None:
-        """One object by id; with a tenant, only if it is that tenant's."""
+        """The object with an id, else None; with a tenant, only its own or a system object."""
         if not 0 < identity < 2**63:
             return None
         row = self._connection.execute(
@@ -264,7 +272,7 @@ class ObjectStore:
         return _decode_row(row) if row else None
 
     def find_by_key(self, kind: Kind, key: str) -> StoredObject | None:
-        """One object by natural key, of any tenant."""
+        """The object with a natural key, of any tenant; None without one."""
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM {kind} WHERE key=?", (key,)
         ).fetchone()
@@ -273,8 +281,9 @@ class ObjectStore:
     def select(
         self, kind: Kind, query: ObjectQuery, *, limit: int = -1, offset: int = 0
     ) -> list[StoredObject]:
-        """Objects by id; at most `limit` of them, from `offset` on."""
+        """The objects of a query, ordered by id: at most `limit`, after the first `offset`."""
         last_ids = self._refresh_list_cache().last_ids.setdefault((kind, query), {})
+        # OFFSET reads all skipped rows. From the last id of an earlier page it skips few.
         nearest_offset = max(
             (
                 earlier_offset
@@ -296,10 +305,11 @@ class ObjectStore:
     def iter_objects(
         self, kind: Kind, query: ObjectQuery, *, limit: int = -1, offset: int = 0
     ) -> Iterator[StoredObject]:
-        """As `select`, one by one as they are taken."""
+        """As `select`, but read from the database one by one."""
         conditions, values = query.build_where_clause()
         order = "DESC" if query.newest_first else "ASC"
-        # By id as they lie there: an index on tenants would have all of them sorted for each page.
+        # In the order of the primary key: with the index on tenants SQLite would sort all rows for
+        # each page.
         index_hint = "NOT INDEXED" if query.parent is None else ""
         cursor = self._connection.execute(
             f"SELECT {_COLUMNS} FROM {kind} {index_hint} WHERE {conditions} "
@@ -318,7 +328,7 @@ class ObjectStore:
         return counts[kind, query]
 
     def _refresh_list_cache(self) -> _ListCache:
-        """What is known of lists as they are now; of what may be undone nothing is kept."""
+        """The cache, emptied if anything was written since, or within a transaction."""
         (other_changes,) = self._connection.execute("PRAGMA data_version").fetchone()
         version = (self._connection.total_changes, other_changes)
         is_full = len(self._list_cache.last_ids) + len(self._list_cache.counts) > _MAX_CACHED_LISTS
@@ -328,5 +338,5 @@ class ObjectStore:
 
 
 def _list_earlier_offsets(offset: int, limit: int) -> tuple[int, ...]:
-    """Where the page before may have ended, and some before that: pages may come out of order."""
+    """Offsets at which earlier pages ended, 64 at most: pages may be requested in any order."""
     return tuple(offset - limit * pages for pages in range(64)) if limit > 0 else ()

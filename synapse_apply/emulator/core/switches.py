@@ -1,4 +1,4 @@
-"""What nobody documents, as data: each switch chooses one behaviour among those seen or feared."""
+"""Which undocumented behaviours can be chosen, as data: switches, their values, and profiles."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from synapse_apply.emulator.core.facts import FactSource
 
 
 class UnknownSwitchError(ValueError):
-    """A switch or a value that does not exist; the message says which do."""
+    """A switch, value or profile that does not exist; the message lists those that do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One choice; the first of `values` is the default. `marks` says how sure each value is."""
+    """One choice between behaviours; `values` has the source of each, the default first."""
 
     name: str
     values: Mapping[str, FactSource]
@@ -306,7 +306,7 @@ _BY_NAME = {switch.name: switch for switch in SWITCHES}
 # because `embedded` always exists and is always the same target.
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named set of switch values; what it does not name has its default."""
+    """A named set of switch values; all other switches have their defaults."""
 
     name: str
     text: str
@@ -362,7 +362,7 @@ PROFILE_NAMES = tuple(profile.name for profile in PROFILES)
 
 
 def find_profile(name: str) -> Profile:
-    """The profile of that name. Raises UnknownSwitchError."""
+    """The profile with this name. Raises UnknownSwitchError."""
     for profile in PROFILES:
         if profile.name == name:
             return profile
@@ -371,13 +371,13 @@ def find_profile(name: str) -> Profile:
 
 
 class Switches:
-    """The chosen value of every switch; may be changed while the server runs.
+    """The current value of each switch: a profile's, with chosen ones on top.
 
-    Those of a profile, and what is chosen on top.
+    They may be changed while the server runs.
     """
 
     def __init__(self, chosen: Mapping[str, str] | None = None, profile: str = "") -> None:
-        """Raises UnknownSwitchError, also of a profile that does not exist."""
+        """Raises UnknownSwitchError, also for an unknown profile ("" is the default one)."""
         self._values = {switch.name: switch.default for switch in SWITCHES}
         self.update(find_profile(profile or DEFAULT_PROFILE).values)
         self.update(chosen or {})
@@ -389,7 +389,7 @@ class Switches:
         return self._values[name] == value
 
     def update(self, chosen: Mapping[str, str]) -> None:
-        """Change some; all or nothing. Raises UnknownSwitchError."""
+        """Set these switches, all or none. Raises UnknownSwitchError."""
         for name, value in chosen.items():
             if name not in _BY_NAME:
                 raise UnknownSwitchError(

@@ -1,1 +1,1 @@
-"""Faults that tests schedule."""
+"""Faults that tests schedule: which requests go wrong, and how."""

@@ -1,4 +1,4 @@
-"""Lets requests go wrong as the fault schedule says; without rules it only passes them on."""
+"""How each kind of fault is carried out on a request; without rules requests pass unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN_PREFIX = "/_emulator/"
 _RESET_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close(2) sends RST
 _PIECES_PER_SECOND = 20
 _KINDS_DURING_UPLOAD = frozenset({"cut", "narrow"})
-_MIN_PAUSE_SECONDS = 0.005  # seconds; shorter ones are made up for by the next
+_MIN_PAUSE_SECONDS = 0.005  # a shorter pause is added to the next one
 _KIND_BY_PATH: dict[str, Kind] = {
     "plugins": "plugin",
     "plugin_releases": "release",
@@ -37,7 +37,7 @@ _KIND_BY_PATH: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class _FaultExchange:
-    """One request and the ways to answer it; it was received whole, unless it still arrives."""
+    """One request with its connection; `body_messages` is empty if the body still arrives."""
 
     app: ASGIApp
     scope: Scope
@@ -46,7 +46,10 @@ class _FaultExchange:
     send: Send
 
     async def run_app(self, send: Send) -> None:
-        """Let the server do what was asked; a client that has gone changes nothing."""
+        """Let the application handle the request, its answer going to `send`.
+
+        The received body is replayed, so that the request completes even if the client is gone.
+        """
         pending = list(self.body_messages)
 
         async def replay_body() -> Message:
@@ -55,7 +58,10 @@ class _FaultExchange:
         await self.app(self.scope, replay_body, send)
 
     async def capture_answer(self) -> list[Message]:
-        """Let the server act, and keep its answer back; of a stream, only that it began."""
+        """Let the application handle the request, and return its answer without sending it.
+
+        Of a stream of events, only the head: it would not end.
+        """
         messages: list[Message] = []
         stream_started = asyncio.Event()
 
@@ -63,7 +69,7 @@ class _FaultExchange:
             messages.append(message)
             if _is_stream(message):
                 stream_started.set()
-                await asyncio.Event().wait()  # for ever: what would follow has no end
+                await asyncio.Event().wait()  # never returns; the task is cancelled below
 
         app_task, stream_task = (
             asyncio.ensure_future(self.run_app(capture_message)),
@@ -83,7 +89,7 @@ class _FaultExchange:
             await self.send(message)
 
     async def close_connection(self, *, reset: bool) -> None:
-        """End the connection: with RST, or with FIN after what was written."""
+        """Close the connection: with RST if `reset`, else with FIN after the written bytes."""
         transport: asyncio.Transport = self.scope["state"][TRANSPORT]
         if transport.is_closing():  # the client was first
             return
@@ -98,7 +104,10 @@ class _FaultExchange:
 
 
 class FaultMiddleware:
-    """Stands before the routes; the server's own endpoints are never touched."""
+    """Applies the rule that is due to each request, except those of the server's own endpoints.
+
+    The method for a kind of fault is `_apply_KIND`, for the kinds in `rules.ACTION_KINDS`.
+    """
 
     def __init__(
         self, app: ASGIApp, backend: DataSetBackend, versions: Sequence[ApiVersion]
@@ -200,7 +209,7 @@ class FaultMiddleware:
                 await exchange.send(message)
                 return
             text, has_more = message.get("body", b""), message.get("more_body", False)
-            # At least the end is missing, however short the answer is.
+            # At least the last byte is dropped, however short the answer is.
             part = text[: bytes_left if has_more else min(bytes_left, max(len(text) - 1, 0))]
             bytes_left -= len(part)
             await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
@@ -256,7 +265,7 @@ class FaultMiddleware:
         )
 
     def _find_first_object(self, kind: Kind, text: bytes) -> StoredObject | None:
-        """The first object of a page that is about to be answered."""
+        """The stored object that is the first item of an answered page, None without one."""
         try:
             page: Any = json.loads(text)
         except ValueError:
@@ -268,7 +277,10 @@ class FaultMiddleware:
     async def _count_and_capture_answer_if_after(
         exchange: _FaultExchange, rule: FaultRule
     ) -> list[Message] | None:
-        """Let the server act first where the deed comes after; then the kept answer."""
+        """Count the fault; if it comes after the commit, handle the request and return its answer.
+
+        None if the fault comes before the request is handled.
+        """
         answer = None if rule.action.commit_point == BEFORE else await exchange.capture_answer()
         rule.applied_count += 1
         return answer
@@ -284,7 +296,7 @@ def _is_stream(message: Message) -> bool:
 
 
 async def _read_request_messages(receive: Receive) -> list[Message] | None:
-    """All of the request's body; None when the client went away meanwhile."""
+    """The messages of the complete request body; None if the client disconnected before."""
     messages: list[Message] = []
     while True:
         message = await receive()

@@ -1,6 +1,6 @@
-"""What shall go wrong, and when: rules that are read from JSON and counted as requests come in.
+"""Which request a fault rule applies to, and which rules are valid.
 
-The shape is that of schemas/v1/faults.schema.json; docs/faults.md explains it.
+Their JSON has the form of schemas/v1/faults.schema.json, see docs/faults.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BEFORE, AFTER = "before", "after"
 _COMMIT_POINTS = (BEFORE, AFTER)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _MATCH_PARTS = ("method", "path", "nth", "from", "to")
-# The parts that may stand beside each deed.
+# The further keys that each kind of fault may have.
 _ALLOWED_PARTS: dict[str, tuple[str, ...]] = {
     "latency": (),
     "hang": ("commit",),
@@ -33,18 +33,18 @@ ACTION_KINDS = tuple(_ALLOWED_PARTS)
 
 
 class FaultsError(ValueError):
-    """A schedule that cannot be used; the message names every rule that is wrong."""
+    """The rules cannot be used; the message names each wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultAction:
-    """What happens to a request.
+    """What a fault does to a request.
 
-    `value`: latency in ms, hang in seconds, status as such, reset `before` or `after`, truncate in
-    bytes, slow in bytes per second, page_shift `insert` or `delete`, cut in bytes of a request,
-    narrow in bytes of a request per second, bucket in requests per second. `commit_point` says
-    whether the deed comes before or after the server has acted, `wait_seconds` for how many seconds
-    nothing more is read before a cut.
+    The unit of `value` depends on `kind`: latency in ms, hang in seconds, status an HTTP status,
+    reset `before` or `after`, truncate in bytes of the answer, slow in bytes per second, page_shift
+    `insert` or `delete`, cut in bytes of the request, narrow in bytes of the request per second,
+    bucket in requests per second. `commit_point`: whether the fault comes before or after the
+    request is handled. `wait_seconds`: how long nothing more is read before a cut.
     """
 
     kind: str
@@ -56,9 +56,10 @@ class FaultAction:
 
 @dataclass(slots=True)
 class FaultRule:
-    """A deed for the `first_request` to the `last_request` request of a method on a path (glob.
+    """A fault for matching requests number `first_request` to `last_request` (None: all later).
 
-    `*` any text).
+    A request matches by its method ("": any) and its path, a glob pattern. `matched_count` and
+    `applied_count` count requests. `tokens_left` and `filled_at` are the state of a bucket.
     """
 
     action: FaultAction
@@ -73,7 +74,10 @@ class FaultRule:
     filled_at: float = float("-inf")
 
     def take_token(self, now: float) -> bool:
-        """Take one of a bucket, which holds those of a second; False when it is empty."""
+        """Take a token of the bucket, which holds those of one second; False if it is empty.
+
+        `now` is in seconds of any clock.
+        """
         rate = self.action.value
         self.tokens_left = min(float(rate), self.tokens_left + (now - self.filled_at) * rate)
         self.filled_at = now
@@ -83,7 +87,7 @@ class FaultRule:
         return True
 
     def count_and_match_request(self, method: str, path: str) -> bool:
-        """Count this request if the rule is about it, and say whether its turn has come."""
+        """Count a request that matches; whether its number is in the rule's range."""
         if self.method not in ("", method) or not fnmatch.fnmatchcase(path, self.path):
             return False
         self.matched_count += 1
@@ -94,21 +98,21 @@ class FaultRule:
 
 @dataclass(slots=True)
 class FaultSchedule:
-    """The rules in force. Every rule counts; of those whose turn it is, the first one acts."""
+    """The rules in force: all of them count requests, the first one that is due is applied."""
 
     rules: list[FaultRule] = field(default_factory=list)
 
     def take_due_rule(self, method: str, path: str) -> FaultRule | None:
-        """The rule that acts on the request that has just come in."""
+        """Count a new request in all rules; returns the first rule that is due, else None."""
         due = [rule for rule in self.rules if rule.count_and_match_request(method, path)]
         return due[0] if due else None
 
     def replace_rules(self, document: Any) -> None:
-        """Put other rules in force, all counters at 0. Raises FaultsError; then none changes."""
+        """Replace all rules, with counters at 0. Raises FaultsError and keeps the old ones."""
         self.rules = parse_rules(document)
 
     def as_dict(self) -> dict[str, Any]:
-        """The rules, and for each how many requests it has `seen` and to how many it was `done`."""
+        """The rules as JSON, with the requests that each has matched (`seen`) and hit (`done`)."""
         rule_counts = [
             {"seen": rule.matched_count, "done": rule.applied_count} for rule in self.rules
         ]
@@ -116,7 +120,7 @@ class FaultSchedule:
 
 
 def read_fault_document(path: Path) -> Any:
-    """The document in a file, which `parse_rules` takes. Raises FaultsError."""
+    """Read a document of rules from a file, and validate it. Raises FaultsError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -131,7 +135,7 @@ def read_fault_document(path: Path) -> Any:
 
 
 def parse_rules(document: Any) -> list[FaultRule]:
-    """`{"rules": [...]}` as rules. Raises FaultsError with every finding."""
+    """The rules in a document `{"rules": [...]}`. Raises FaultsError with all problems."""
     if not isinstance(document, Mapping) or not isinstance(document.get("rules"), list):
         raise FaultsError('faults are an object {"rules": [...]}')
     problems = [

@@ -1,1 +1,1 @@
-"""Jobs of the embedded backend: they run on a clock of their own and write logs."""
+"""Jobs of the embedded backend: simulated by time alone, with logs and reported status."""

@@ -1,4 +1,4 @@
-"""Refusals of jobs."""
+"""Which refusals requests about jobs have, and their texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By which id a job is known: its number, or the UUID that is made of it."""
+"""How the UUID of a job is made of its number, and parsed again."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import uuid
 from synapse_apply.emulator.core.store import StoredObject
 
 _HALF = 2**64
-_VARIANT = 2**63  # the mark of a UUID of RFC 9562, in its lower half
+_VARIANT = 2**63  # the variant bit of a UUID (RFC 9562, 4.1), in its lower half
 
 
 def build_job_uuid(data_set: str, row: StoredObject) -> str:
-    """The UUID of a job: of the data set, but for its last digits, which are the job's number."""
+    """The UUID of a job: the upper half is the data set's, the lower has the job's number."""
     upper = uuid.UUID(data_set).int // _HALF
     return str(uuid.UUID(int=upper * _HALF + _VARIANT + row.id))
 
 
 def parse_job_uuid(data_set: str, text: str) -> int | None:
-    """The number of the job with this UUID; None for one that no job here can have."""
+    """The number of the job with this UUID; None for one that no job of this data set can have."""
     try:
         upper, lower = divmod(uuid.UUID(text).int, _HALF)
     except ValueError:

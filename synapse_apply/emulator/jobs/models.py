@@ -1,4 +1,8 @@
-"""What a job is. It has no thread: what it is now follows from when it was made."""
+"""How the state, logs and result of a job follow from the time since it was created.
+
+There is no thread for a job: each answer computes its state at that moment. A reported status or
+progress stops this clock.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ UPDATE_FIELDS = (
     Field("meta", "object"),
 )
 CONSOLE_LOGS_FIELDS = (Field("console_logs", "any"),)
-QUEUED_SHARE = 0.1  # of a job's time
+QUEUED_SHARE = 0.1  # of a job's duration
 MAX_LINES = 100_000
 DEFAULT_LINES = 5
 STEP_NAME = "process"  # the one step that a job has
@@ -47,7 +51,7 @@ LINES_BEFORE_KEY = (
 
 @dataclass(frozen=True, slots=True)
 class JobScript:
-    """What a job will do: `seconds` from its creation to its end, `log_lines` written evenly."""
+    """The course of a job: ends `seconds` after its creation, `log_lines` are spread evenly."""
 
     seconds: float
     outcome: Status = "completed"
@@ -56,7 +60,7 @@ class JobScript:
 
 @dataclass(frozen=True, slots=True)
 class JobMoment:
-    """What a job is at one moment; `progress` in percent, `share` of its time gone (0 to 1)."""
+    """The state of a job at one moment: `progress` in percent, `share` of its duration (0 to 1)."""
 
     status: Status
     progress: float
@@ -64,7 +68,10 @@ class JobMoment:
 
 
 def parse_script(parameters: dict[str, Any], context: dict[str, Any], seconds: float) -> JobScript:
-    """What the run asks for, under `emulator` in parameters or context, or `fail: true`."""
+    """The course that a run asks for, by `emulator` in parameters or context, or `fail: true`.
+
+    `seconds` is the default duration.
+    """
     script_options: dict[str, Any] = {}
     for source in (context.get("emulator"), parameters.get("emulator")):
         script_options |= source if isinstance(source, dict) else {}
@@ -88,7 +95,7 @@ def read_stored_script(row: StoredObject) -> JobScript:
 
 
 def script_to_json(script: JobScript) -> dict[str, object]:
-    """As a job's row keeps it."""
+    """A script as it is stored in a job's row."""
     return {
         "seconds": script.seconds,
         "outcome": script.outcome,
@@ -97,7 +104,7 @@ def script_to_json(script: JobScript) -> dict[str, object]:
 
 
 def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
-    """A job at a moment: by its clock, unless somebody reported its status."""
+    """The state of a job at `moment` (seconds since the epoch): reported, else by its clock."""
     job_script = read_stored_script(row)
     share = 1.0 if job_script.seconds <= 0 else (moment - row.created) / job_script.seconds
     share = min(max(share, 0.0), 1.0)
@@ -114,7 +121,7 @@ def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
 
 
 def build_result(row: StoredObject, job_moment: JobMoment) -> Any:
-    """What was reported; else, of a job that completed by its clock, a result of its own."""
+    """The reported result, else one made up for a job that completed by its clock, else None."""
     if "result" in row.body:
         return row.body["result"]
     if job_moment.status == "completed" and row.body.get("reported") is None:
@@ -128,9 +135,9 @@ def build_result(row: StoredObject, job_moment: JobMoment) -> Any:
 def list_log_lines(
     row: StoredObject, job_moment: JobMoment, first: int = 0, max_lines: int = MAX_LINES * 2
 ) -> list[dict[str, str]]:
-    """The lines written so far, from number `first` (0 is the first of all), at most so many.
+    """The log lines until this moment, from index `first` on, at most `max_lines`.
 
-    A line keeps its number: what is written later stands behind it, by the clock or reported.
+    A line keeps its index: later lines, by the clock or reported, come after it.
     """
     reported = row.body.get("console_logs", ())
     if not reported:
@@ -149,14 +156,14 @@ def list_log_lines(
 
 
 def format_line(line: Mapping[str, str], form: str) -> Any:
-    """A line as the switch `console_logs` has it."""
+    """A log line in the form of the switch `console_logs`: entries, lines or timed."""
     if form == "entries":
         return line
     return line["message"] if form == "lines" else f"{line['timestamp']} {line['message']}"
 
 
 def build_progress_record(row: StoredObject, job_moment: JobMoment) -> dict[str, Any]:
-    """How far a job is by its clock, in the form in which its agent reports it."""
+    """The progress of a job by its clock, in the form in which agents report it."""
     seconds_left = round(max(read_stored_script(row).seconds * (1 - job_moment.share), 0.0), 3)
     step = {"percent": job_moment.progress, "time_remaining": seconds_left}
     return {
@@ -166,7 +173,7 @@ def build_progress_record(row: StoredObject, job_moment: JobMoment) -> dict[str,
 
 
 def build_queue_field(row: StoredObject, job_moment: JobMoment) -> dict[str, Any]:
-    """What `meta` says of a job that waits; nothing of one that began."""
+    """The `queue` in `meta` of a queued job; {} for another one."""
     if job_moment.status != "queued":
         return {}
     queue_position: dict[str, Any]
@@ -180,7 +187,7 @@ def build_queue_field(row: StoredObject, job_moment: JobMoment) -> dict[str, Any
 
 
 def count_clock_lines(row: StoredObject, job_moment: JobMoment) -> int:
-    """How many lines a job wrote by its clock: a failed one tells it last."""
+    """How many lines a job has written by its clock; one more for a job that failed."""
     job_script = read_stored_script(row)
     failed = job_moment.share >= 1.0 and job_script.outcome == "failed"
     return int(job_moment.share * job_script.log_lines) + failed
@@ -202,14 +209,14 @@ def _list_clock_lines(row: StoredObject, first: int, end: int) -> list[dict[str,
 
 
 def find_end_time(row: StoredObject) -> float:
-    """When a job that has ended did so."""
+    """When an ended job ended, in seconds since the epoch."""
     reported = row.body.get("reported") or {}
     moment: float = reported.get("at", row.created + read_stored_script(row).seconds)
     return moment
 
 
 def build_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] | None:
-    """Why a job failed; None of one that did not."""
+    """The error of a failed job; None for another one."""
     if job_moment.status != "failed":
         return None
     by_clock = row.body.get("reported") is None
@@ -220,7 +227,7 @@ def build_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] | No
 def build_status_report(
     job_moment: JobMoment, status: Status | None, progress: float | None, moment: float
 ) -> dict[str, Any]:
-    """What is stored of a reported status or progress; what was not said stays as it is."""
+    """What is stored for a reported status or progress; None keeps the present value."""
     new_status = status or job_moment.status
     ended_well = new_status == "completed" and progress is None
     return {
@@ -236,9 +243,9 @@ def _build_line(moment: float, level: str, message: str) -> dict[str, str]:
 
 
 def parse_reported_lines(value: Any, moment: float, lines_before: int) -> list[dict[str, Any]]:
-    """Lines as an update gives them: texts or objects, one or a list. Raises ApiError (400).
+    """The reported lines in an update: texts or objects, one or a list. Raises ApiError (400).
 
-    `lines_before` is how many lines the job had written by its clock.
+    `lines_before`: how many lines the job had written by its clock, after which these come.
     """
     entries = value if isinstance(value, list) else [value]
     lines: list[dict[str, Any]] = []

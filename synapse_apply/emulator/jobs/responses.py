@@ -1,4 +1,4 @@
-"""Answers to requests about jobs."""
+"""What requests about jobs are answered on API v1."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ USER_ID = 1
 
 
 def _require_job(request: EmulatorRequest) -> StoredObject:
+    """The tenant's job with the id in the path. Raises ApiError (404)."""
     text, store = request.path["id"], request.backend.store
     number = int(text) if text.isdecimal() and len(text) < 20 else 0
     if request.has_switch_value("job_ids", "uuid"):
@@ -41,7 +42,7 @@ def _require_job(request: EmulatorRequest) -> StoredObject:
 
 
 def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
-    """Start a job of a plugin, found by id or code."""
+    """Start a job of the plugin with this id or code; answers the job, or the action's result."""
     backend = request.backend
     plugin = plugins.find_plugin(backend, request.tenant, request.path["lookup"])
     if plugin is None:
@@ -76,7 +77,7 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
 def _parse_run_request(
     request: EmulatorRequest, plugin: StoredObject
 ) -> tuple[dict[str, Any], StoredObject | None]:
-    """What a run asks for, and the release that it uses. Raises ApiError (400)."""
+    """The cleaned values of a run, and the release it uses. Raises ApiError (400)."""
     is_platform = request.has_switch_value("run_form", "platform")
     names = models.PAGE_ONLY_NAMES if is_platform else ()
     fields = tuple(field for field in models.RUN_FIELDS if field.name not in names)
@@ -96,7 +97,7 @@ def _parse_run_request(
 def _is_answered_with_result(
     request: EmulatorRequest, action: str, release: StoredObject | None
 ) -> bool:
-    """Whether a run is answered with the action's own result, so that there is no job."""
+    """Whether a run is answered with the action's result, without a job."""
     if not request.has_switch_value("run_answer", "method"):
         return request.has_switch_value("run_answer", "result")
     config = release.body.get("config") if release else None
@@ -115,7 +116,7 @@ def _build_action_result(script: models.JobScript, parameters: dict[str, Any]) -
 def _find_run_release(
     request: EmulatorRequest, plugin: StoredObject, version: str
 ) -> StoredObject | None:
-    """The release of that version, else the newest one, else none."""
+    """The release of this version, or for "" the newest one, if any. Raises ApiError (400)."""
     store = request.backend.store
     if version:
         row = store.find_by_key("release", releases.build_release_key(plugin.id, version))
@@ -133,7 +134,7 @@ def read_job(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
-    """The tenant's jobs, the newest first; filters status, plugin, created_after, user."""
+    """One page of the tenant's jobs, newest first, by the filters of the switch `filters`."""
     query = _build_job_query(request)
     store = request.backend.store
     status = request.query.get("status")
@@ -164,7 +165,10 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
 def _build_job_filter(
     request: EmulatorRequest, status: str | None, agent: str | None
 ) -> Callable[[StoredObject], bool]:
-    """Whether a job has the status and the agent asked for. Raises ApiError (400)."""
+    """A test for jobs with this status and agent, in Python: both are not columns.
+
+    Raises ApiError (400) for an unknown status.
+    """
     parsed_status = words.parse_status_word(status) if status else None
     if status and parsed_status is None:
         raise field_error(
@@ -197,7 +201,7 @@ def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
 
 
 def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
-    """Report what a job does, in either vocabulary; from then on its clock stands still."""
+    """Store a report of status, progress, result or logs; a status or progress stops the clock."""
     backend, row = request.backend, _require_job(request)
     moment = backend.clock.now()
     job_moment = models.compute_job_moment(row, moment)
@@ -216,7 +220,7 @@ def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
 def _parse_update_request(
     request: EmulatorRequest, row: StoredObject, job_moment: models.JobMoment
 ) -> dict[str, Any]:
-    """The cleaned values. Raises ApiError (400) with every problem."""
+    """The cleaned values of a report. Raises ApiError (400) with all problems."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     with collect_problems(problems):
@@ -261,7 +265,7 @@ def list_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
-    """The lines as server-sent events, until the job has ended."""
+    """The log lines as server-sent events until the job has ended. Raises ApiError (404, 405)."""
     if request.backend.switches.has_value("tail", "none"):
         raise method_not_allowed_error("GET", ())
     try:
@@ -285,7 +289,7 @@ def _build_job_id(request: EmulatorRequest, row: StoredObject) -> int | str:
 
 
 def build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
-    """A job as answers have it, by the switches."""
+    """A job as answers show it, by the switches and `?expand=`."""
     job_moment = models.compute_job_moment(row, request.backend.clock.now())
     result, expands = models.build_result(row, job_moment), request.parse_expanded_fields()
     is_platform = request.has_switch_value("job_fields", "platform")
@@ -360,7 +364,7 @@ def _build_platform_fields(
 
 
 def _build_release_field(request: EmulatorRequest, row: StoredObject) -> Any:
-    """The number of a job's release, or with `?expand=plugin_release` what it is."""
+    """The id of a job's release, or an object of it with `?expand=plugin_release`."""
     if "plugin_release" not in request.parse_expanded_fields() or row.body["release"] is None:
         return row.body["release"]
     plugin = request.backend.store.find_by_id("plugin", row.parent or 0)

@@ -1,4 +1,4 @@
-"""The lines of a job as server-sent events."""
+"""Which server-sent events the tail of a job's log consists of, and when it ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from synapse_apply.emulator.core.call import EmulatorRequest
 from synapse_apply.emulator.core.store import StoredObject
 from synapse_apply.emulator.jobs import models, words
 
-TICK_SECONDS = 0.05  # between two looks at the job
+TICK_SECONDS = 0.05  # between two checks of the job
 HEARTBEAT_TICKS = 20  # of silence
-_MAX_LINES_PER_PIECE = 500  # lines in one piece, so that other requests get their turn
+_MAX_LINES_PER_PIECE = 500  # so that the event loop gets to other requests in between
 
 
 async def stream_frames(
@@ -22,13 +22,13 @@ async def stream_frames(
     public_id: Any,
     build_line_data: Callable[[Mapping[str, str]], Any],
 ) -> AsyncIterator[bytes]:
-    """`connected`, a `log` for each line, and `complete` once the job has ended.
+    """The frames `connected`, `log` for each line, and `complete` once the job has ended.
 
-    `build_line_data` gives what a frame says of a line.
+    `build_line_data` gives the `data` of a line's frame.
     """
     backend, identity = request.backend, row.id
     starts_at_end = backend.switches.has_value("tail", "now")
-    # Before a word is said: what is written after `connected` is in the tail.
+    # Counted before `connected` is sent: lines written after that frame must be in the tail.
     sent_count = (
         len(models.list_log_lines(row, models.compute_job_moment(row, backend.clock.now())))
         if starts_at_end
@@ -59,7 +59,7 @@ async def stream_frames(
 
 
 async def stream_error(message: str) -> AsyncIterator[bytes]:
-    """A stream that says nothing but what is wrong."""
+    """A stream of a single `error` frame."""
     yield build_error_frame(message)
 
 
@@ -68,7 +68,7 @@ def build_error_frame(message: str) -> bytes:
 
 
 def build_v1_line_data(request: EmulatorRequest, line: Mapping[str, str]) -> Any:
-    """A line as API v1 tells it, by its switches."""
+    """The `data` of a line's frame on API v1, by the switches `tail_data` and `console_logs`."""
     if request.has_switch_value("tail_data", "nested"):
         return f"data: {json.dumps({'type': 'log', 'message': line['message']})}"
     return models.format_line(line, request.backend.switches["console_logs"])

@@ -1,4 +1,4 @@
-"""The paths of jobs, and how sure each behaviour is."""
+"""Which paths jobs have on API v1, and from which source each behaviour is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two vocabularies of job status: the API page's and the platform's."""
+"""Which words the API page and the platform have for job statuses, and which may follow which."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLATFORM: dict[Status, str] = {
     "failed": "FAILED",
     "stopped": "STOPPED",
 }
-# The page has no word for a stopped job; "stopped" is what it is.
+# The API page has no word for a stopped job; here it is "stopped".
 _STATUS_BY_WORD: dict[str, Status] = {
     **{status: status for status in PLATFORM},
     **{word.lower(): status for status, word in PLATFORM.items()},
@@ -23,7 +23,7 @@ _ORDER: dict[Status, int] = {"queued": 0, "running": 1, "completed": 2, "failed"
 
 
 def parse_status_word(word: object) -> Status | None:
-    """The status a word of either vocabulary means, in any case; None for no such word."""
+    """The status that a word of either vocabulary means, in any case; None for another word."""
     return _STATUS_BY_WORD.get(word.lower()) if isinstance(word, str) else None
 
 
@@ -32,5 +32,5 @@ def format_status_word(status: Status, vocabulary: str) -> str:
 
 
 def may_become(old: Status, new: Status) -> bool:
-    """An ended job stays as it ended; the others only go forward."""
+    """Whether a status may change: an ended job keeps its status, others only go forward."""
     return old == new or (old not in ENDED_STATUSES and _ORDER[new] > _ORDER[old])

@@ -1,1 +1,1 @@
-"""Plugins of the embedded backend: create, read, update, run."""
+"""Plugins of the embedded backend: create, read, list, update."""

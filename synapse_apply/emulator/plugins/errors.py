@@ -1,4 +1,4 @@
-"""Refusals of plugins."""
+"""Which refusals requests about plugins have, and their texts."""
 
 from __future__ import annotations
 

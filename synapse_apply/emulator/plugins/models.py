@@ -1,4 +1,4 @@
-"""What a plugin is: its fields, its code, how it is found."""
+"""Which fields and codes a plugin has, which tenant sees it, and how answers show it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CODE_PATTERN = re.compile(r"[-a-zA-Z0-9_]+")
 
 
 def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
-    """The fields of a plugin, as the switches say."""
+    """The fields of a plugin by the switches `plugin_fields` and `plugin_required`."""
     is_platform = backend.switches.has_value("plugin_fields", "platform")
     base_fields = PLATFORM_FIELDS if is_platform else FIELDS
     if backend.switches.has_value("plugin_required", "name"):
@@ -60,7 +60,7 @@ def list_plugin_fields(backend: DataSetBackend) -> tuple[Field, ...]:
 
 
 def parse_code(code: str | None) -> str | None:
-    """The code to store; an empty one is none. Raises ApiError (400)."""
+    """A valid code, None for an empty one. Raises ApiError (400)."""
     if not code:
         return None
     if not _CODE_PATTERN.fullmatch(code):
@@ -69,12 +69,13 @@ def parse_code(code: str | None) -> str | None:
 
 
 def build_slug(name: str) -> str:
+    """The name in lower-case ASCII with dashes; "plugin" if nothing is left of it."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-") or "plugin"
 
 
 def find_free_slug(backend: DataSetBackend, name: str) -> str:
-    """A slug of the name that no plugin has yet; the second one ends in `-2`."""
+    """The slug of a name, with -2, -3, ... appended if another plugin has it as its code."""
     first = candidate = build_slug(name)
     number = 2
     while backend.store.find_by_key("plugin", candidate):
@@ -84,7 +85,7 @@ def find_free_slug(backend: DataSetBackend, name: str) -> str:
 
 
 def find_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
-    """A plugin that a tenant sees, by id or by code; digits are an id first."""
+    """A plugin that a tenant sees, by id or code (digits are an id first); None without one."""
     if lookup.isdecimal() and len(lookup) < 20:
         row = keep_if_visible(backend, tenant, backend.store.find_by_id("plugin", int(lookup)))
         if row is not None:
@@ -95,7 +96,7 @@ def find_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObje
 def keep_if_visible(
     backend: DataSetBackend, tenant: str, row: StoredObject | None
 ) -> StoredObject | None:
-    """A plugin, if a tenant sees it: its own, and as the switches say others'."""
+    """The plugin if a tenant sees it: its own, a system's, or by the switch a public one."""
     if row is None or row.tenant in (tenant, EVERY_TENANT):
         return row
     return row if shows_plugins_of_others(backend) and row.body.get("is_public") else None
@@ -106,12 +107,13 @@ def shows_plugins_of_others(backend: DataSetBackend) -> bool:
 
 
 def require_own_plugin(backend: DataSetBackend, tenant: str, row: StoredObject) -> None:
-    """Raises ApiError (403) when a plugin that is shown is not the tenant's own."""
+    """Raises ApiError (403) for a visible plugin of another tenant or the system."""
     if row.tenant != tenant and shows_plugins_of_others(backend):
         raise forbidden_error("You do not have permission to perform this action.")
 
 
 def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]:
+    """A plugin as answers of v1 show it, by the switches."""
     return {
         "id": row.id,
         **{

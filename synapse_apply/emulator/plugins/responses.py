@@ -1,4 +1,4 @@
-"""Answers to requests about plugins."""
+"""What requests about plugins are answered on API v1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synapse_apply.emulator.releases import models as releases
 
 
 def require_plugin(request: EmulatorRequest) -> StoredObject:
-    """The plugin whose integer id stands in the path. Raises ApiError (404)."""
+    """The plugin that the tenant sees with the integer id in the path. Raises ApiError (404)."""
     text = request.path["lookup"]
     if text.isdecimal() and len(text) < 20:
         row = request.backend.store.find_by_id("plugin", int(text))
@@ -47,6 +47,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
+    """Create a plugin, with `first_release=made` also its release. Raises ApiError (400, 409)."""
     backend = request.backend
     fields = models.list_plugin_fields(backend)
     values = with_default_values(fields, clean_body_values(fields, request.body))
@@ -75,6 +76,7 @@ def _refuse_system_only(values: dict[str, Any]) -> None:
 
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
+    """Update a plugin partially or fully, by the switch `put`. Raises ApiError (400, 403, 409)."""
     backend, row = request.backend, require_plugin(request)
     models.require_own_plugin(backend, request.tenant, row)
     fields = models.list_plugin_fields(backend)
@@ -83,6 +85,7 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     _refuse_system_only(values)
     old_code = row.body.get("code")
     code = models.parse_code(values.pop("code", None)) or old_code
+    # A plugin without a code may get one; then it is final.
     if old_code is not None and code != old_code:
         if request.has_switch_value("code_change", "refused"):
             raise errors.code_change_error()

@@ -1,1 +1,1 @@
-"""Plugin releases of the embedded backend: create with a package, read, list by plugin code."""
+"""Plugin releases of the embedded backend: create with a package, read, list, download."""

@@ -1,4 +1,4 @@
-"""Refusals of plugin releases."""
+"""Which refusals requests about releases have, and their texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from synapse_apply.emulator.core.errors import ApiError, conflict_error, field_e
 
 
 def version_exists_error(plugin: str, version: str, field: str = "") -> ApiError:
-    """A 409; with a field, a 400 on it."""
+    """The refusal of an existing version: a 409, or a 400 on `field` if it is given."""
     text = f"Version {version} of plugin {plugin} already exists."
     return field_error(field, text) if field else conflict_error(text)
 

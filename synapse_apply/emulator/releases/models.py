@@ -1,4 +1,4 @@
-"""What a release is: its fields, its package, how it is found."""
+"""Which fields and package a release has, which tenant sees it, and how answers show it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ OWN_FIELDS = (
 PLATFORM_FIELDS = (_VERSION_FIELD, _CONFIG_FIELD, _DEBUG_FIELD)
 _OPTIONAL_VERSION_FIELD = Field("version")
 FIRST_VERSION = "0.0.0"
-DEFAULT_VERSION = "0.1.0"  # of a package whose configuration says none
+DEFAULT_VERSION = "0.1.0"  # of a package whose config.yaml has no version
 
 
 def list_release_fields(backend: DataSetBackend) -> tuple[Field, ...]:
-    """The fields of a release, as the switches say."""
+    """The fields of a release by the switches whose names begin with `release_`."""
     switches = backend.switches
     selected_fields: tuple[Field, ...]
     selected_fields = (
@@ -56,7 +56,7 @@ def build_release_key(plugin_id: int, version: str) -> str:
 
 
 def find_release(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
-    """A release that a tenant sees, by id or by `code@version`."""
+    """A release that a tenant sees, by id or by `code@version`; None without one."""
     if lookup.isdecimal() and len(lookup) < 20:
         row = backend.store.find_by_id("release", int(lookup))
         return row if row is not None and is_visible(backend, tenant, row) else None
@@ -70,7 +70,7 @@ def find_release(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObj
 
 
 def is_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
-    """Whether a tenant sees a release: its own, and those of plugins that it sees."""
+    """Whether a tenant sees a release: its own, or one of a plugin that it sees."""
     if row.tenant == tenant:
         return True
     plugin = backend.store.find_by_id("plugin", row.parent or 0)
@@ -78,20 +78,23 @@ def is_visible(backend: DataSetBackend, tenant: str, row: StoredObject) -> bool:
 
 
 def store_package(backend: DataSetBackend, upload: Upload) -> str:
-    """Give a received package its place, under its SHA-256; the same bytes are kept once."""
+    """Move an uploaded package to the file named by its SHA-256, which is returned.
+
+    Equal packages are stored once.
+    """
     upload.path.replace(backend.packages_folder / upload.sha256)
     return upload.sha256
 
 
 def find_package(backend: DataSetBackend, row: StoredObject | None) -> Path | None:
-    """The file of a release's package; a link in its place is not its file."""
+    """The file of a release's package; None without one, or if it is a link."""
     package = row.body.get("package") if row else None
     file = backend.packages_folder / package["sha256"] if package else None
     return None if file is None or file.is_symlink() else file
 
 
 def create_first_release(backend: DataSetBackend, plugin: StoredObject) -> dict[str, Any]:
-    """Store the first release of a new plugin; what the plugin's answer says of it."""
+    """Store the first release of a new plugin; returns its part of the plugin's answer."""
     plugin_fields = {name: plugin.body[name] for name in ("name", "code", "category")}
     values = with_default_values(list_release_fields(backend), {"version": FIRST_VERSION})
     row = backend.store.insert(
@@ -108,7 +111,7 @@ def create_first_release(backend: DataSetBackend, plugin: StoredObject) -> dict[
 def build_release_json(
     request: EmulatorRequest, row: StoredObject, plugin: StoredObject | None
 ) -> dict[str, Any]:
-    """`plugin` is shown as its id, or whole when it is given."""
+    """A release as answers of v1 show it; its plugin as an object if given, else as its id."""
     backend = request.backend
     platform_fields = {}
     if backend.switches.has_value("release_fields", "platform"):
@@ -133,7 +136,7 @@ def build_release_json(
 
 
 def list_available_actions(row: StoredObject) -> list[str]:
-    """The names of the actions that a release's configuration has."""
+    """The sorted names of the actions in a release's config."""
     config = row.body.get("config")
     actions = config.get("actions") if isinstance(config, dict) else None
     return sorted(map(str, actions)) if isinstance(actions, dict) else []

@@ -1,4 +1,4 @@
-"""What a package says of itself: the config.yaml at the root of its zip."""
+"""How config.yaml is read from an uploaded package, within limits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from synapse_apply.emulator.core.errors import ApiError, field_error
 
 _CONFIG_NAMES = ("config.yaml", "synapse.yaml")
 _MAX_CONFIG_BYTES = 1024 * 1024
-_MAX_VALUES = 100_000  # aliases can make a small text a very large value
+_MAX_VALUES = 100_000  # YAML aliases can expand a small text to a very large value
 
 
 def read_package_config(path: Path) -> dict[str, Any]:
-    """The configuration in a package; empty when there is none. Raises ApiError (400)."""
+    """The config.yaml (or synapse.yaml) in a zip; {} without one. Raises ApiError (400)."""
     try:
         with zipfile.ZipFile(path) as archive:
             entry_names = set(archive.namelist())
@@ -52,7 +52,7 @@ def _parse_config(text: bytes) -> dict[str, Any]:
 
 
 def _count_values(value: Any) -> int:
-    """How many values there are, counted no further than is needed."""
+    """The number of values in a tree; stops soon after _MAX_VALUES."""
     pending, count = [value], 0
     while pending and count <= _MAX_VALUES:
         item = pending.pop()

@@ -1,4 +1,4 @@
-"""Answers to requests about plugin releases."""
+"""What requests about plugin releases are answered on API v1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from synapse_apply.emulator.plugins import models as plugins
 from synapse_apply.emulator.releases import errors, models
 from synapse_apply.emulator.releases.package import read_package_config
 
-# The field that a taken version is refused on, by the switch `release_taken`; none for a 409.
+# The field of the refusal of a taken version, by the switch `release_taken`; "" for a 409.
 _VERSION_EXISTS_FIELDS = {"conflict": "", "field": "version", "general": "non_field_errors"}
 
 
@@ -31,7 +31,10 @@ def read_release(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
-    """All releases of the tenant, or of `?plugin=` (an id or a code; unknown: none, or 400)."""
+    """One page of the tenant's releases, or of those of `?plugin=` (an id or a code).
+
+    For an unknown plugin an empty page, or ApiError (400), by the switch `unknown_plugin`.
+    """
     parent = None
     tenant: str | None = request.tenant
     if request.query.get("plugin"):
@@ -55,6 +58,7 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def create_release(request: EmulatorRequest) -> EmulatorAnswer:
+    """Create a release, or replace a debug release. Raises ApiError (400, 403, 409)."""
     store = request.backend.store
     plugin, values = _parse_create_request(request)
     version = values["version"]
@@ -84,7 +88,7 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
 def _require_replaceable(
     request: EmulatorRequest, plugin: StoredObject, earlier: StoredObject, values: dict[str, Any]
 ) -> None:
-    """Raises ApiError (400, 409) unless this is a debug release, which replaces what is there."""
+    """Raises ApiError (400, 409) unless a debug release may replace the earlier one."""
     version = values["version"]
     if not (values["debug"] and request.has_switch_value("debug_releases", "replaced")):
         field = _VERSION_EXISTS_FIELDS[request.backend.switches["release_taken"]]
@@ -94,7 +98,7 @@ def _require_replaceable(
 
 
 def _parse_create_request(request: EmulatorRequest) -> tuple[StoredObject, dict[str, Any]]:
-    """The plugin and the values to store. Raises ApiError (400, 403) with every problem."""
+    """(plugin, values to store). Raises ApiError (400, 403) with all problems."""
     problems: dict[str, Any] = {}
     plugin: StoredObject | None = None
     values: dict[str, Any] = {}
@@ -127,9 +131,9 @@ def _require_usable_file(request: EmulatorRequest) -> None:
 
 
 def _read_package_values(request: EmulatorRequest, values: dict[str, Any]) -> dict[str, Any]:
-    """Version and config as config.yaml in the package has them, where that decides.
+    """Version and config from config.yaml in the package; {} with `release_source=form`.
 
-    A debug release is not validated. Raises ApiError (400).
+    Raises ApiError (400), but not for a debug release, which is not validated.
     """
     if request.has_switch_value("release_source", "form"):
         return {}
@@ -156,6 +160,7 @@ def _read_package_values(request: EmulatorRequest, values: dict[str, Any]) -> di
 
 
 def _require_plugin(request: EmulatorRequest) -> StoredObject:
+    """The plugin in the body, by id or code as `release_plugin` says. Raises ApiError (400)."""
     value = clean_body_values((models.PLUGIN_FIELD,), request.body)["plugin"]
     if isinstance(value, list):  # a form part that was sent twice
         value = value[-1] if value else None
@@ -178,7 +183,7 @@ def _require_plugin(request: EmulatorRequest) -> StoredObject:
 
 
 def send_package_by_signed_url(request: EmulatorRequest) -> EmulatorAnswer:
-    """The bytes of a release's package, for who has its URL."""
+    """Send the package of a release for a valid signed URL. Raises ApiError (400, 403, 404)."""
     identity = request.path["id"]
     number = int(identity) if identity.isdecimal() and len(identity) < 20 else 0
     signing.require_valid_signed_url(

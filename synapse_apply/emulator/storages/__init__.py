@@ -1,1 +1,1 @@
-"""Storages of the embedded backend: create, read, list, session."""
+"""Storages of the embedded backend: create, read, list, open a session."""

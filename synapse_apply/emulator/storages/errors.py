@@ -1,4 +1,4 @@
-"""Refusals of storages."""
+"""Which refusals requests about storages have, and their texts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def session_refused_error(code: str, detail: str) -> ApiError:
 
 
 def require_no_missing_keys(missing: Sequence[str]) -> None:
-    """Raises ApiError (400) with every key of `configuration` that is missing."""
+    """Raises ApiError (400) for these missing keys of `configuration`, if there are any."""
     if missing:
         raise ApiError(400, {"configuration": {key: [REQUIRED_MESSAGE] for key in missing}})

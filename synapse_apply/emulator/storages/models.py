@@ -1,4 +1,4 @@
-"""What a storage is: its fields, and which of its configuration is secret."""
+"""Which fields a storage has, which keys of its configuration are secret or required."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ REQUIRED_KEYS: dict[str, tuple[str, ...]] = {
     "smb": ("host", "share"),
     "synology": ("url", "username", "password"),
 }
-# Of these no keys are known, so that no session can be opened and every value may be a secret.
+# Providers outside of SECRET_KEYS have unknown keys: no session, and any value may be a secret.
 SESSION_PROVIDERS = frozenset(SECRET_KEYS) - {"smb"}
 
 
 def list_missing_keys(provider: str, configuration: Mapping[str, Any]) -> list[str]:
-    """The keys that a provider needs and that are not there."""
+    """The keys that a provider requires and the configuration lacks."""
     return [key for key in REQUIRED_KEYS.get(provider, ()) if not configuration.get(key)]
 
 
 def redact_configuration(provider: str, configuration: Any, secrets: str) -> Any:
     """The configuration as an answer shows it: `secrets` is plain, omitted or masked.
 
-    No create leaves anything else than an object; an edit from outside may.
+    It is an object, unless an outside edit made it something else.
     """
     if secrets == "plain":
         return configuration

@@ -1,4 +1,4 @@
-"""Answers to requests about storages."""
+"""What requests about storages are answered."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _PURPOSE_FIELDS = (Field("purpose", "choice", choices=("read", "write"), default
 
 
 def _require_storage(request: EmulatorRequest) -> StoredObject:
+    """The tenant's storage with the id in the path. Raises ApiError (404)."""
     text = request.path["id"]
     row = None
     if text.isdecimal() and len(text) < 20:
@@ -41,6 +42,7 @@ def read_storage(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
+    """One page of the tenant's storages of `?category=`, or all, by the switch `storage_pages`."""
     store = request.backend.store
     query = ObjectQuery(
         request.tenant, newest_first=request.has_switch_value("list_order", "newest")
@@ -104,6 +106,7 @@ def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def open_session(request: EmulatorRequest) -> EmulatorAnswer:
+    """The configuration with its credentials, valid for an hour. Raises ApiError (400, 404)."""
     row = _require_storage(request)
     clean_body_values(_PURPOSE_FIELDS, request.body)
     provider = row.body["provider"]

@@ -1,4 +1,4 @@
-"""The paths of storages, and how sure each behaviour is."""
+"""Which paths storages have, and from which source each behaviour is known."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Jobs as API v2 has them: known by UUID, reported on, stopped; never started."""
+"""Jobs on API v2: identified by UUID, reported on, stopped; never started there."""

@@ -1,4 +1,4 @@
-"""Structured logs that a job's agent sends: one by one, or many at once and then all or none."""
+"""Which structured logs of a job are accepted, and how they are stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _IDS_PER_JOB = 1_000_000  # of each job
 
 
 def parse_log(body: Body) -> dict[str, Any]:
-    """A log as it is kept. Raises ApiError (400)."""
+    """The cleaned log in a body, as it is stored. Raises ApiError (400)."""
     values = with_default_values(
         FIELDS, clean_body_values(FIELDS, body.parse_packed_values(FIELDS))
     )
@@ -47,7 +47,7 @@ def parse_log(body: Body) -> dict[str, Any]:
 
 
 def parse_logs(body: Body) -> list[dict[str, Any]]:
-    """All logs of a request, or none. Raises ApiError (400)."""
+    """The cleaned logs in a body `{"logs": [...]}`. Raises ApiError (400) if one is wrong."""
     entries = body.values.get("logs")
     if entries is None:
         raise field_error("logs", REQUIRED_MESSAGE)
@@ -75,7 +75,7 @@ def parse_logs(body: Body) -> list[dict[str, Any]]:
 def add_logs(
     backend: DataSetBackend, row: StoredObject, logs: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Add logs to a job; each with its id and when it came."""
+    """Store logs in a job; returns them with their ids and times of arrival."""
     stored_logs = row.body.get(LOGS_KEY, [])
     new_logs = [
         {**log, "id": row.id * _IDS_PER_JOB + number, "created": backend.clock.now()}

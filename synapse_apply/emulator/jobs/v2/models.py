@@ -1,4 +1,4 @@
-"""What a job is to API v2. The store holds the same row that v1 shows."""
+"""How a job is shown and refused on API v2; the stored row is the same as on v1."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ UPDATE_FIELDS = (
         for name in ("progress_record", "metrics_record", "meta", "result")
     ),
 )
-# What the store calls what v2 calls meta.
+# The names in the store of fields that v2 calls otherwise.
 STORED_NAMES = {"meta": "metadata"}
 
 
 def is_visible_on_v2(row: StoredObject) -> bool:
-    """API v2 has no job without a release."""
+    """Whether API v2 shows a job: only one with a release."""
     return row.body.get("release") is not None
 
 

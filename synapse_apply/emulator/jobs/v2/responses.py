@@ -1,4 +1,4 @@
-"""Answers to requests about jobs, API v2."""
+"""What requests about jobs are answered on API v2."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_job(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
-    """The tenant's jobs, the newest first."""
+    """One page of the tenant's jobs, newest first, filtered by status and action."""
     filter_values = parse_filters(request, _FILTERS)
 
     def build_item(row: StoredObject) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
-    """Report what a job does; from a reported status on its clock stands still."""
+    """Store a report on a job; a reported status stops its clock. Raises ApiError (400, 404)."""
     row, moment = _require_job(request), request.backend.clock.now()
     job_moment = v1.compute_job_moment(row, moment)
     values = clean_body_values(models.UPDATE_FIELDS, request.body)
@@ -68,6 +68,7 @@ def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def stop_job(request: EmulatorRequest) -> EmulatorAnswer:
+    """Stop a job; a dry run answers without it. Raises ApiError (404, 409)."""
     row, moment = _require_job(request), request.backend.clock.now()
     job_moment = v1.compute_job_moment(row, moment)
     if job_moment.status in words.ENDED_STATUSES:
@@ -103,7 +104,7 @@ def create_logs(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
-    """The lines as server-sent events; of a job that is not there, one event that says so."""
+    """The log lines as server-sent events; one `error` event for an unknown UUID."""
     store = request.backend.store
     try:
         row = _require_job(request)

@@ -1,1 +1,1 @@
-"""Plugins as API v2 has them: a code that is theirs alone, and a first release from the start."""
+"""Plugins on API v2: with a unique code, and a first release from the start."""

@@ -1,4 +1,4 @@
-"""What a plugin is to API v2. The store holds the same row that v1 shows."""
+"""Which fields a plugin has on API v2 and how it is shown; the stored row is the same as on v1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWN_FIELDS = (
     Field("category", "choice", required=True, choices=CATEGORIES),
     Field("description"),
 )
-# Of the first release; what a scaffold is made from.
+# The input for a scaffold, the generated content of a first release.
 SCAFFOLD_FIELDS = (
     Field("data_type", "choice", nullable=True, choices=_DATA_TYPES, default=None),
     Field("tasks", "texts", blank=False, default=[]),
@@ -60,7 +60,7 @@ FINAL_FIELD_NAMES = ("code", "tenant", "category")
 def require_free_name(
     backend: DataSetBackend, tenant: str, name: str, *, except_id: int = 0
 ) -> None:
-    """Raises ApiError (400) when another plugin of the tenant has the name."""
+    """Raises ApiError (400) if another plugin of the tenant has this name."""
     if backend.store.is_name_used("plugin", tenant, name, except_id=except_id):
         raise field_error("name", "A plugin with this name already exists in this workspace.")
 
@@ -70,19 +70,19 @@ def final_field_error(name: str) -> ApiError:
 
 
 def is_visible_on_v2(row: StoredObject | None) -> bool:
-    """API v2 has no plugin without a code."""
+    """Whether API v2 shows a plugin: only one with a code."""
     return row is not None and bool(row.body.get("code"))
 
 
 def find_plugin(backend: DataSetBackend, tenant: str, text: str) -> StoredObject | None:
-    """A tenant's plugin by its integer id, if v2 has it."""
+    """A tenant's plugin by its id on v2 as text; None if v2 does not show it."""
     if not text.isdecimal() or len(text) > 19:
         return None
     return find_plugin_by_row_id(backend, tenant, backend.from_v2_id(int(text)))
 
 
 def find_plugin_by_row_id(backend: DataSetBackend, tenant: str, number: int) -> StoredObject | None:
-    """The same by the number that the store knows it by."""
+    """A tenant's plugin by its id in the store; None if v2 does not show it."""
     row = backend.store.find_by_id("plugin", number, tenant)
     return row if is_visible_on_v2(row) else None
 

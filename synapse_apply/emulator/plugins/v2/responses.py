@@ -1,4 +1,4 @@
-"""Answers to requests about plugins, API v2."""
+"""What requests about plugins are answered on API v2."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def list_plugins(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
-    """A plugin and its first release, or neither."""
+    """Create a plugin and its first release, or neither. Raises ApiError (400, 409)."""
     backend = request.backend
     values, contents = _parse_create_request(request)
     now = backend.clock.now()
@@ -84,7 +84,7 @@ def create_plugin_with_release(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def _parse_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The plugin's values and the contents of its first release. Raises ApiError (400, 409)."""
+    """(values of the plugin, contents of its first release). Raises ApiError (400, 409)."""
     problems: dict[str, Any] = {}
     values: dict[str, Any] = {}
     contents: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def _parse_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dic
         contents = _build_release_contents(request, values)
     if problems:
         raise ApiError(400, problems)
-    # By the database on the platform, and so the only word about a code that is taken.
+    # On the platform the database refuses a taken code, so that its error is reported alone.
     hide_existing_object_in_blind_dry_run(request, "plugin", values["code"])
     if request.backend.store.find_by_key("plugin", values["code"]):
         raise code_taken_error(values["code"])
@@ -106,7 +106,7 @@ def _parse_create_request(request: EmulatorRequest) -> tuple[dict[str, Any], dic
 
 
 def _build_release_contents(request: EmulatorRequest, values: dict[str, Any]) -> dict[str, Any]:
-    """What the first release holds: what the file has, or a scaffold of what was said."""
+    """The contents of the first release: of the uploaded file, or a scaffold of the fields."""
     release_values = {name: values.get(name) for name in ("readme", "debug", "meta")}
     if request.body.values.get("source") != "file":
         plugin_field_names = ("code", "name", "category", "version", "description")
@@ -120,7 +120,7 @@ def _build_release_contents(request: EmulatorRequest, values: dict[str, Any]) ->
 
 
 def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
-    """Change the name and the description; everything else of a plugin is final."""
+    """Change name or description; any other field is final. Raises ApiError (400, 403, 404)."""
     backend, row = request.backend, _require_plugin(request)
     v1.require_own_plugin(backend, request.tenant, row)
     problems: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""Plugin releases as API v2 has them: uploaded whole, locked for good, deleted."""
+"""Plugin releases on API v2: uploaded with a package, locked for ever, deleted."""

@@ -1,4 +1,4 @@
-"""What a release is to API v2. The store holds the same row that v1 shows."""
+"""How a release is stored, locked and shown on API v2; the stored row is the same as on v1."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIELDS = (
     Field("sha256", required=True, pattern="[0-9a-fA-F]{64}"),
 )
 AUTHOR = {"id": 1, "email": "someone@example.com", "name": "Someone"}
-IN_USE_KEY = "in_use"  # put on a release from outside, where a serve application would
+IN_USE_KEY = "in_use"  # set by an outside edit, in place of a serve application that uses it
 LOCKED_VERSIONS_KEY = (
     "locked_versions"  # of a plugin: they stay locked when their release is deleted
 )
@@ -38,7 +38,7 @@ def sha256_mismatch_error() -> ApiError:
 
 
 def read_upload_contents(upload: Upload) -> dict[str, Any]:
-    """What a release keeps of its file. Raises ApiError (400)."""
+    """The config and package facts that a release keeps of an upload. Raises ApiError (400)."""
     if upload.size == 0:
         raise empty_file_error()
     package = {"name": upload.name, "size": upload.size, "sha256": upload.sha256}
@@ -48,7 +48,7 @@ def read_upload_contents(upload: Upload) -> dict[str, Any]:
 def create_release(
     request: EmulatorRequest, plugin: StoredObject, version: str, contents: Mapping[str, Any]
 ) -> StoredObject:
-    """Store a release and its package. Raises ApiError (409)."""
+    """Store a release and its package (in a dry run only the release). Raises ApiError (409)."""
     if version in plugin.body.get(LOCKED_VERSIONS_KEY, ()):
         raise version_locked_error(version)
     backend, key = request.backend, v1.build_release_key(plugin.id, version)
@@ -71,7 +71,10 @@ def create_release(
 
 
 def lock_release(backend: DataSetBackend, row: StoredObject, plugin: StoredObject) -> StoredObject:
-    """Lock a version for good; a second time changes nothing."""
+    """Lock a release for ever and return it.
+
+    The plugin also remembers the version, which stays taken if the release is deleted.
+    """
     version = row.body["version"]
     locked_versions = plugin.body.get(LOCKED_VERSIONS_KEY, [])
     if version not in locked_versions:

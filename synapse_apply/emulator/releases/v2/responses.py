@@ -1,4 +1,4 @@
-"""Answers to requests about plugin releases, API v2."""
+"""What requests about plugin releases are answered on API v2."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FILTERS = (Field("plugin", "integer"), Field("debug", "boolean"))
 
 
 def _require_release_and_plugin(request: EmulatorRequest) -> tuple[StoredObject, StoredObject]:
-    """The release whose id stands in the path, and its plugin. Raises ApiError (404)."""
+    """The release with the id in the path, and its plugin. Raises ApiError (404)."""
     text = request.path["id"]
     if text.isdecimal() and len(text) < 20:
         row = request.backend.store.find_by_id(
@@ -78,7 +78,7 @@ def create_release(request: EmulatorRequest) -> EmulatorAnswer:
 
 
 def _parse_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, dict[str, Any]]:
-    """Plugin, version and contents. Raises ApiError (400, 415) with every problem."""
+    """(plugin, version, contents) of a create. Raises ApiError (400, 415) with all problems."""
     if not request.body.is_form:
         raise unsupported_media_error("application/json")
     problems: dict[str, Any] = {}
