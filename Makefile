@@ -12,6 +12,14 @@ JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 # which takes longer than what the command does, and each worker compiles every test.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Tests write and flush many small files: in memory that takes a sixth less time. Only where there
+# is room for all that they leave behind, else they use the folder for temporary files.
+MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 >= 4194304 { print "/dev/shm" }')
+ifneq ($(MEMORY),)
+TMPDIR ?= $(MEMORY)
+export TMPDIR
+endif
+
 .PHONY: help demo test check lint types unit smoke lowest laws faults attack fuzz browser bench golden lock docs picture fix dist clean
 
 help: ## Say what each target does

@@ -37,8 +37,9 @@ def commit(root: Path, message: str = "work") -> None:
 def git(root: Path, *words: str) -> str:
     """One git command with an author, its output."""
     who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    quiet = ("-c", "maintenance.auto=false")  # a second process for each commit
     done = subprocess.run(
-        ("git", "-C", str(root), *who, *words), check=True, capture_output=True, text=True
+        ("git", "-C", str(root), *who, *quiet, *words), check=True, capture_output=True, text=True
     )
     return done.stdout.strip()
 
