@@ -61,7 +61,7 @@ class CreateCompanions:
             return decision
         rejected: list[Decision] = []
         members = self._members_by_owner[resource.address]
-        for member in sorted(members, key=_member_sort_key):
+        for member in sorted(members, key=_first_member_sort_key):
             if member.address.kind != bootstraps.kind:
                 continue
             member_decision = self.decide_resource(member)
@@ -116,7 +116,7 @@ def add_member_dependencies(
             if bootstraps is None or resource.address.kind != bootstraps.kind:
                 continue
             current_first = first_members.get(owner.address)
-            if current_first is None or _member_sort_key(resource) < _member_sort_key(
+            if current_first is None or _first_member_sort_key(resource) < _first_member_sort_key(
                 current_first
             ):
                 first_members[owner.address] = resource
@@ -139,7 +139,7 @@ def _iter_dependents(
     return (resources[address] for address, needs in graph.items() if needs)
 
 
-def _member_sort_key(
+def _first_member_sort_key(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
     """What needs nothing but its owner goes first, else the lowest version."""

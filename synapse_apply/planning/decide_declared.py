@@ -99,7 +99,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
             decision = decision.with_refusals(
                 index.build_open_intent_refusal(open_create, is_new_address=True)
             )
-    if _is_other_object_on_api(resource):
+    if _is_other_object_than_on_recorded_api(resource):
         decision = decision.with_refusals(refusals.build_other_api_object_refusal(resource))
     rename = index.identity_claims.find_rename(resource.address)
     return (
@@ -109,7 +109,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     )
 
 
-def _is_other_object_on_api(resource: ResourceState) -> bool:
+def _is_other_object_than_on_recorded_api(resource: ResourceState) -> bool:
     """Whether the same address was another object on the API version that made it."""
     record = resource.record
     if record is None or record.api == resource.binding.api:
@@ -139,10 +139,10 @@ def _collect_blocking_errors(resource: ResourceState, index: PlanIndex) -> tuple
         if index.identity_claims.conflicts
         else ()
     )
-    return (*problem, *conflicts, *_find_unsupported_fields(resource))
+    return (*problem, *conflicts, *_build_unsupported_field_errors(resource))
 
 
-def _find_unsupported_fields(resource: ResourceState) -> tuple[Diagnostic, ...]:
+def _build_unsupported_field_errors(resource: ResourceState) -> tuple[Diagnostic, ...]:
     """Declared fields that this API version has no place for."""
     if resource.desired is not None and resource.desired.spec.keys() <= resource.binding.fields:
         return ()
@@ -185,9 +185,9 @@ def _decide_create(
     change = build_change(resource, action, diff_create(resource).changes)
     decision = Decision(replace(change, extras=package.build_package_extras(resource)))
     found_refusals = []
-    if live_secrets := _find_unsent_secrets(resource, ()):
+    if live_secrets := _list_secrets_never_sent(resource, ()):
         found_refusals.append(refusals.build_no_live_secret_refusal(resource, live_secrets))
-    if unaccepted := _list_unaccepted_fields(resource):
+    if unaccepted := _list_fields_unfit_for_create(resource):
         found_refusals.append(refusals.build_not_accepted_refusal(resource, unaccepted))
     if (
         resource.type.carries_package
@@ -200,7 +200,7 @@ def _decide_create(
     return decision.with_refusals(*found_refusals)
 
 
-def _list_unaccepted_fields(resource: ResourceState) -> list[str]:
+def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
     """Fields whose declared values this API version makes nothing with."""
     spec = resource.desired.spec if resource.desired else {}
     return [
@@ -263,7 +263,7 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
     if resource.lookup_result.observed is not None and resource.lookup_result.observed.is_foreign:
         return decision.with_refusals(refusals.build_platform_object_refusal(resource))
-    return _apply_unreleased_source_policy(
+    return _note_or_refuse_unreleased_source(
         resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
     )
 
@@ -281,7 +281,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         )
     options = index.options
     if is_unchanged(resource, record) and not _is_record_outdated(resource, record):
-        return _apply_unreleased_source_policy(
+        return _note_or_refuse_unreleased_source(
             resource,
             Decision(build_no_op_change(resource, index.dependencies[resource.address])),
             index,
@@ -299,7 +299,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         rebase=action is Action.NO_OP and (diff.rebase or _is_record_outdated(resource, record)),
     )
     decision = Decision(change, foreign_secrets=tuple(diff.foreign_secrets))
-    return _apply_unreleased_source_policy(
+    return _note_or_refuse_unreleased_source(
         resource, decision.with_refusals(*_collect_update_refusals(resource, diff, index)), index
     )
 
@@ -319,7 +319,7 @@ def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
     )
 
 
-def _apply_unreleased_source_policy(
+def _note_or_refuse_unreleased_source(
     resource: ResourceState, decision: Decision, index: PlanIndex
 ) -> Decision:
     """Changed content under a published version: a note, or a refusal by policy."""
@@ -357,14 +357,18 @@ def _collect_update_refusals(
         found_refusals.append(
             refusals.build_fixed_fields_refusal(resource, fixed_changes, writable=writable)
         )
-    if diff.changes and not found_refusals and (lost_secrets := _find_held_secrets(resource, diff)):
+    if (
+        diff.changes
+        and not found_refusals
+        and (lost_secrets := _list_kept_secrets_in_update(resource, diff))
+    ):
         return [refusals.build_held_secret_refusal(resource, lost_secrets)]
     if loose_paths := [path for path in unresettable if path not in fixed_paths]:
         found_refusals.append(refusals.build_no_reset_refusal(resource, loose_paths))
     if (
         diff.changes
         and not found_refusals
-        and (lost_secrets := _find_cleared_secrets(resource, diff))
+        and (lost_secrets := _list_secrets_update_would_clear(resource, diff))
     ):
         writable = can_write_live_values(resource, diff.changes, index.can_write)
         found_refusals.append(
@@ -375,7 +379,7 @@ def _collect_update_refusals(
     return found_refusals
 
 
-def _find_cleared_secrets(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
+def _list_secrets_update_would_clear(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
     """Live secrets that an update would leave out although nobody dropped them.
 
     A PUT replaces every field, a PATCH those whole top-level fields in which something changed.
@@ -396,11 +400,11 @@ def _find_cleared_secrets(resource: ResourceState, diff: ResourceDiff) -> list[P
         and path not in changed_paths
         and get_at(declared_tree, path) is ABSENT
     ]
-    unsent_secrets = sorted({*lost_secrets, *_find_unsent_secrets(resource, ignored)})
+    unsent_secrets = sorted({*lost_secrets, *_list_secrets_never_sent(resource, ignored)})
     return [path for path in unsent_secrets if replaces_all or path[0] in changed_names]
 
 
-def _find_held_secrets(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
+def _list_kept_secrets_in_update(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
     """Secrets that were changed outside, are kept so, and would be in the body of this update."""
     changed_names = {change.path[0] for change in diff.changes}
     replaces_all = resource.binding.update_mode is UpdateMode.PUT
@@ -408,7 +412,7 @@ def _find_held_secrets(resource: ResourceState, diff: ResourceDiff) -> list[Path
     return [path for path in secret_paths if replaces_all or path[0] in changed_names]
 
 
-def _find_unsent_secrets(resource: ResourceState, ignored: Sequence[Path]) -> list[Path]:
+def _list_secrets_never_sent(resource: ResourceState, ignored: Sequence[Path]) -> list[Path]:
     """Declared secrets that an update never sends: the live value is to stay."""
     return [
         path

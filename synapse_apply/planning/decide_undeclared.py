@@ -128,7 +128,7 @@ class SeriesSuccessors:
             or resource.address in self.index.removed_addresses
         ):
             return decision
-        successors, unsolved = self._find_successors(resource)
+        successors, unsolved = self._find_successors_and_unsolved(resource)
         if unsolved and decision.change.action is Action.FORGET and not decision.is_blocked:
             return _build_noted_decision(
                 resource,
@@ -151,7 +151,9 @@ class SeriesSuccessors:
             else decision
         )
 
-    def _find_successors(self, resource: ResourceState) -> tuple[list[Address], list[Address]]:
+    def _find_successors_and_unsolved(
+        self, resource: ResourceState
+    ) -> tuple[list[Address], list[Address]]:
         """Those of a series that are to be made or changed, and those among them that are not."""
         series = (
             resource.address.kind,

@@ -37,8 +37,8 @@ def check_guards(
         _check_no_manifests(plan_input, recorded),
         _check_all_missing(recorded),
         _check_mass_missing(plan_input, recorded, changes),
-        _check_recreate(plan_input, changes),
-        _check_adopt(plan_input, changes),
+        _check_unproven_recreates(plan_input, changes),
+        _check_unallowed_adoptions(plan_input, changes),
     )
     overridden = plan_input.options.overridden
     return tuple(trip for trip in violations if trip is not None and trip.name not in overridden)
@@ -50,7 +50,7 @@ def _is_missing(resource: ResourceState) -> bool:
     return was_searched and resource.lookup_result.observed is None
 
 
-def _override_hint(name: str) -> str:
+def _build_override_hint(name: str) -> str:
     return f"If this is meant: --override-guard {name}"
 
 
@@ -66,7 +66,7 @@ def _check_no_manifests(
         "No manifests",
         f"Nothing is declared while {_format_object_count(len(recorded))} recorded. Check the "
         f"folder and "
-        f"`manifests:` of the project file. {_override_hint(NO_MANIFESTS)}",
+        f"`manifests:` of the project file. {_build_override_hint(NO_MANIFESTS)}",
     )
 
 
@@ -81,7 +81,7 @@ def _check_all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolat
         "Every recorded object is missing",
         f"None of {len(declared_resources)} recorded objects is there: this looks like another "
         f"tenant. "
-        f"Check url, tenant and token. {_override_hint(ALL_MISSING)}",
+        f"Check url, tenant and token. {_build_override_hint(ALL_MISSING)}",
     )
 
 
@@ -105,7 +105,7 @@ def _check_mass_missing(
         "Many recorded objects are missing, deleted or forgotten",
         f"{len(lost)} of {len(recorded)} (more than {limits.max_share:.0%}): "
         f"{format_short_list(lost)}. "
-        f"{_override_hint(MASS_MISSING)}",
+        f"{_build_override_hint(MASS_MISSING)}",
     )
 
 
@@ -113,7 +113,7 @@ def _is_loss(change: Change) -> bool:
     return change.action in _LOSSES and not change.is_refused
 
 
-def _check_recreate(
+def _check_unproven_recreates(
     plan_input: PlanInput, changes: Mapping[Address, Change]
 ) -> GuardViolation | None:
     """A miss is no proof of absence: making it anew could make a second one."""
@@ -141,7 +141,9 @@ def _check_recreate(
     )
 
 
-def _check_adopt(plan_input: PlanInput, changes: Mapping[Address, Change]) -> GuardViolation | None:
+def _check_unallowed_adoptions(
+    plan_input: PlanInput, changes: Mapping[Address, Change]
+) -> GuardViolation | None:
     if plan_input.options.adopt:
         return None
     adopted = [

@@ -50,7 +50,7 @@ def find_identity_claims(resources: Resources) -> IdentityClaims:
     for conflict_group in (
         _find_duplicate_keys(resources),
         _find_duplicate_ids(resources, renames),
-        _check_pinned_ids(resources),
+        _find_pinned_id_conflicts(resources),
     ):
         for diagnostic, addresses in conflict_group:
             for address in addresses:
@@ -58,7 +58,7 @@ def find_identity_claims(resources: Resources) -> IdentityClaims:
     return IdentityClaims(
         conflicts,
         renames,
-        _find_held_records(resources, renames),
+        _find_records_held_by_renames(resources, renames),
         _find_member_renames(resources, renames),
     )
 
@@ -99,7 +99,7 @@ def find_remote_id(resource: ResourceState) -> str:
 # Ids of two API versions are not one space. A record of another version is found by its natural key
 # and keeps what it proves (digest, last run). Runs are v1's and name a v2 plugin by its code. The
 # emulator's `v2_ids=own` tests it.
-def _object_key(resource: ResourceState) -> tuple[str, str, str]:
+def _build_object_key(resource: ResourceState) -> tuple[str, str, str]:
     """Kind, API version and id of what an address stands for: ids of two versions say nothing."""
     observed = resource.lookup_result.observed
     if observed is not None:
@@ -164,7 +164,8 @@ def _find_duplicate_ids(
     owners = (
         (key, resource)
         for resource in resources.values()
-        if (key := _object_key(resource))[-1] and not (renamed and resource.address in renamed)
+        if (key := _build_object_key(resource))[-1]
+        and not (renamed and resource.address in renamed)
     )
     return [
         (
@@ -182,7 +183,7 @@ def _find_duplicate_ids(
     ]
 
 
-def _check_pinned_ids(resources: Resources) -> ConflictFindings:
+def _find_pinned_id_conflicts(resources: Resources) -> ConflictFindings:
     conflicts: ConflictFindings = []
     pinned = [
         pinned_address
@@ -234,13 +235,13 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
         return {}
     for address in sorted(undeclared, reverse=True):
         resource = resources[address]
-        by_id[_object_key(resource)] = address
+        by_id[_build_object_key(resource)] = address
         for key in _iter_natural_keys(resource):
             by_key[address.kind, key] = address
     renames: dict[Address, Address] = {}
     for address in sorted(undeclared_new):
         resource = resources[address]
-        old = by_id.get(_object_key(resource))
+        old = by_id.get(_build_object_key(resource))
         old = old or by_key.get((address.kind, resource.natural_key))
         if old is not None:
             renames[address] = old
@@ -303,7 +304,7 @@ def _find_member_renames(
     }
 
 
-def _find_held_records(
+def _find_records_held_by_renames(
     resources: Resources, renames: Mapping[Address, Address]
 ) -> frozenset[Address]:
     """Renamed records, and undeclared ones that hang on them: their own rename comes next."""

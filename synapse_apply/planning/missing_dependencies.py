@@ -38,7 +38,7 @@ def build_no_first_member_refusal(
         ways_out: tuple[str, ...] = (
             (f"solve {format_short_list(unsolvable)} first",) if unsolvable else ()
         )
-        ways_out += (_selection_hint(unselected),) if unselected else ()
+        ways_out += (_build_selection_hint(unselected),) if unselected else ()
     else:
         reason += "none is declared"
         ways_out = (f"declare a {kind.capitalize()} of {resource.address.name}",)
@@ -77,11 +77,11 @@ def build_not_selected_refusal(
         "dependency",
         f"it depends on {format_short_list(missing_addresses)}, which is not there yet and is not "
         f"selected",
-        (_selection_hint(missing_addresses),),
+        (_build_selection_hint(missing_addresses),),
         resource.desired.position if resource.desired else None,
     )
 
 
-def _selection_hint(missing_addresses: Sequence[Address]) -> str:
+def _build_selection_hint(missing_addresses: Sequence[Address]) -> str:
     options = " ".join(f"--only {address}" for address in missing_addresses[:_MAX_OPTIONS])
     return f"select it as well: add `{options}`, or leave it out of --exclude"

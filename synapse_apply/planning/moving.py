@@ -58,7 +58,7 @@ def build_moved_records(
         recorded = [address for address in chain if address in records]
         all_renames = add_series_member_renames(recorded_or_open, {old: chain[-1]})
         open_calls = sorted({*all_renames, *chain} & open_addresses)
-        reason = _rename_obstacle(all_renames, records, open_calls, recorded)
+        reason = _explain_rename_obstacle(all_renames, records, open_calls, recorded)
         if reason:
             warnings.append(_build_not_moved_warning(move_by_old[old], chain[-1], reason))
             blocked |= {new: open_calls[0] for new in all_renames.values() if open_calls}
@@ -100,7 +100,7 @@ def _follow_renames(old: Address, after: Mapping[Address, Address]) -> list[Addr
     return chain
 
 
-def _rename_obstacle(
+def _explain_rename_obstacle(
     all_renames: Mapping[Address, Address],
     records: Mapping[Address, Record],
     open_calls: Sequence[Address],

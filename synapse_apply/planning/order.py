@@ -29,11 +29,11 @@ def sort_by_dependencies(
     }
     cycles: list[Cycle] = [(node, node) for node in edges if node in graph[node]]
     for component in _find_strong_components(edges):
-        cycles += _remove_cycles(component, edges)
+        cycles += _report_and_remove_cycles(component, edges)
     return _sort_topologically(edges, rank), cycles
 
 
-def _remove_cycles(
+def _report_and_remove_cycles(
     component: Collection[Address], edges: dict[Address, set[Address]]
 ) -> Iterator[Cycle]:
     """The cycles of nodes that all lead to each other, whose edges are taken out.

@@ -14,7 +14,7 @@ from synapse_apply.planning.series import SeriesMap
 
 def build_package_extras(resource: ResourceState) -> dict[str, Any]:
     """What a create uploads: {"package": {digest, files (a count), size (bytes), source}}."""
-    package = _find_package(resource)
+    package = _get_declared_package(resource)
     if package is None:
         return {}
     return {
@@ -45,7 +45,7 @@ def find_published_digest(resource: ResourceState) -> str | None:
 
 def describe_unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
     """`unreleased changes (3 files; next version 1.1.1)`, or "" where there are none known."""
-    package, published = _find_package(resource), find_published_digest(resource)
+    package, published = _get_declared_package(resource), find_published_digest(resource)
     if package is None or published is None or package.digest == published:
         return ""
     details = []
@@ -72,7 +72,7 @@ def has_unverified_bytes(resource: ResourceState) -> bool:
     return find_published_digest(resource) is None or is_replaceable(resource)
 
 
-def _find_package(resource: ResourceState) -> Package | None:
+def _get_declared_package(resource: ResourceState) -> Package | None:
     carries = resource.type.carries_package and resource.desired is not None
     return resource.desired.package if carries and resource.desired is not None else None
 

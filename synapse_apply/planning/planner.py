@@ -81,10 +81,10 @@ def build_plan(plan_input: PlanInput) -> Plan:
         diagnostics=_remove_duplicates(
             (
                 *plan_input.diagnostics,
-                *_check_partial_selection(decisions, plan_input),
+                *_iter_partial_selection_warnings(decisions, plan_input),
                 *(_build_cycle_error(cycle, resources) for cycle in cycles),
                 *(finding for decision in decisions.values() for finding in decision.diagnostics),
-                *_check_foreign_keys(decisions, resources),
+                *_build_foreign_state_key_warnings(decisions, resources),
                 *policy_warnings,
                 *build_tolerated_warnings(decisions, rules),
                 *check_policy_addresses(plan_input),
@@ -304,7 +304,9 @@ def _filter_selected(decisions: Decisions, plan_input: PlanInput) -> Decisions:
     return {address: decision for address, decision in decisions.items() if address in selected}
 
 
-def _check_partial_selection(decisions: Decisions, plan_input: PlanInput) -> Iterator[Diagnostic]:
+def _iter_partial_selection_warnings(
+    decisions: Decisions, plan_input: PlanInput
+) -> Iterator[Diagnostic]:
     """A reader must not take a part for the whole: `No changes.` speaks of what is selected."""
     unselected_count = len(plan_input.resources) - len(decisions)
     if plan_input.options.selected is not None and unselected_count > 0:
@@ -327,7 +329,7 @@ def _build_cycle_error(cycle: Cycle, resources: Mapping[Address, ResourceState])
     )
 
 
-def _check_foreign_keys(
+def _build_foreign_state_key_warnings(
     decisions: Decisions, resources: Mapping[Address, ResourceState]
 ) -> tuple[Diagnostic, ...]:
     """One warning a run for all secrets that were recorded under another state key."""

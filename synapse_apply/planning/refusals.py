@@ -32,7 +32,7 @@ def _find_field_position(resource: ResourceState, paths: Sequence[Path]) -> Posi
     return resource.desired.find_position(paths[0]) if resource.desired and paths else None
 
 
-def _accept_live_value_hint(resource: ResourceState) -> str:
+def _build_accept_live_value_hint(resource: ResourceState) -> str:
     """How to make the live value the declared one; an object without record is imported first."""
     observed = resource.lookup_result.observed
     import_step = Text()
@@ -42,7 +42,7 @@ def _accept_live_value_hint(resource: ResourceState) -> str:
     return Text("change it in the product, then ", import_step, accept_command)
 
 
-def _ignore_changes_hint(paths: Sequence[Path]) -> str:
+def _build_ignore_changes_hint(paths: Sequence[Path]) -> str:
     return (
         f"leave it as it is: lifecycle.ignore_changes: "
         f"[{format_short_list(map(format_json_pointer, paths))}]"
@@ -96,7 +96,7 @@ def drift_accept_command(resource: ResourceState) -> Command:
     return Command("drift --accept", resource.address)
 
 
-def _manifest_ways_out(
+def _build_manifest_ways_out(
     resource: ResourceState, changes: Sequence[FieldChange], *, writable: bool
 ) -> tuple[str, ...]:
     """What makes the files say what is live: the way out that needs no other tool.
@@ -113,7 +113,9 @@ def _manifest_ways_out(
     return (f"take the change of {names} back in Git",)
 
 
-def _product_ways_out(resource: ResourceState, changes: Sequence[FieldChange]) -> tuple[str, ...]:
+def _build_product_ways_out(
+    resource: ResourceState, changes: Sequence[FieldChange]
+) -> tuple[str, ...]:
     """What somebody does in the product; none where that cannot change it either."""
     if any(is_sealed_field(resource, change.path) for change in changes):
         return ()
@@ -123,7 +125,7 @@ def _product_ways_out(resource: ResourceState, changes: Sequence[FieldChange]) -
             "change it back in the product",
             Text("leave both sides as they are: ", accept_command),
         )
-    return (_accept_live_value_hint(resource),)
+    return (_build_accept_live_value_hint(resource),)
 
 
 def build_fixed_fields_refusal(
@@ -143,7 +145,7 @@ def build_fixed_fields_refusal(
     hint = next((text for text in (*api_hints, *hints, resource.type.update_hint) if text), "")
     new_identity = "a new version" if resource.type.series_field else "a new name"
     id_hints = (
-        (Text("if it is the wrong object: ", _correct_id_hint(resource)),)
+        (Text("if it is the wrong object: ", _build_correct_id_hint(resource)),)
         if is_known_only_by_id(resource)
         else ()
     )
@@ -152,9 +154,9 @@ def build_fixed_fields_refusal(
         f"{format_short_list(map(format_field_path, paths))} cannot be changed: "
         f"{hint or f'API {resource.binding.api} has no update for this kind'}",
         (
-            *_manifest_ways_out(resource, changes, writable=writable),
-            *_product_ways_out(resource, changes),
-            _ignore_changes_hint(paths),
+            *_build_manifest_ways_out(resource, changes, writable=writable),
+            *_build_product_ways_out(resource, changes),
+            _build_ignore_changes_hint(paths),
             f"declare it under {new_identity}",
             *id_hints,
         ),
@@ -173,8 +175,8 @@ def build_no_reset_refusal(resource: ResourceState, paths: Sequence[Path]) -> Re
                 f"take the change back in Git: declare "
                 f"{format_short_list(map(format_field_path, paths))} again"
             ),
-            _accept_live_value_hint(resource),
-            _ignore_changes_hint(paths),
+            _build_accept_live_value_hint(resource),
+            _build_ignore_changes_hint(paths),
         ),
         _find_field_position(resource, paths),
     )
@@ -194,12 +196,12 @@ def build_secret_cleared_refusal(
         f"{format_short_list(map(format_field_path, paths))}, "
         "a secret that is never read back to be sent again",
         (
-            *_manifest_ways_out(resource, changes, writable=writable),
+            *_build_manifest_ways_out(resource, changes, writable=writable),
             (
                 f"declare {format_short_list(map(format_field_path, paths))} with valueFrom env or "
                 f"file"
             ),
-            *_product_ways_out(resource, changes),
+            *_build_product_ways_out(resource, changes),
         ),
         _find_field_position(resource, paths),
     )
@@ -358,12 +360,15 @@ def build_wrong_id_refusal(resource: ResourceState, paths: Sequence[Path]) -> Re
         "other-object",
         f"id {remote_id} is another object than the one declared: its {names} differs, which "
         "never changes",
-        (_correct_id_hint(resource), f"if it is the right one: declare {names} as it is live"),
+        (
+            _build_correct_id_hint(resource),
+            f"if it is the right one: declare {names} as it is live",
+        ),
         _find_field_position(resource, paths),
     )
 
 
-def _correct_id_hint(resource: ResourceState) -> str:
+def _build_correct_id_hint(resource: ResourceState) -> str:
     address = resource.address
     if resource.record is None:
         return "correct `metadata.id` in the manifest"

@@ -123,7 +123,7 @@ class _FieldComparison:
     def add_drift(self, path: Path, *, declared_moved: bool, before: Any = None) -> None:
         """The live side moved; `before` where that is not what was seen last."""
         before = get_at(self.last_seen, path) if before is None else before
-        cause = _cause_of_move(declared_moved, True)
+        cause = _choose_cause(declared_moved, True)
         self.diff.drifted.append(
             self.build_field_change(path, before, get_at(self.live, path), cause)
         )
@@ -146,8 +146,8 @@ class _FieldComparison:
             self.compare_plain_field(path, declared_value)
 
     def compare_plain_field(self, path: Path, declared_value: Any) -> None:
-        if self.is_not_shown(path):
-            self.accept_unshown_field(path, declared_value)
+        if self.has_nothing_to_compare_with(path):
+            self.assume_unshown_field_as_declared(path, declared_value)
             return
         compare = self.find_field_rule(path).compare
         applied, live, last_seen = (
@@ -185,7 +185,7 @@ class _FieldComparison:
         accepted = self.record.accepted if self.record is not None else None
         return accepted is not None and path in accepted.paths
 
-    def is_not_shown(self, path: Path) -> bool:
+    def has_nothing_to_compare_with(self, path: Path) -> bool:
         """Whether there is nothing to compare with: the server does not show it, or keeps none.
 
         A field that was never sent may appear with the update that sends it; an object that is
@@ -202,7 +202,7 @@ class _FieldComparison:
             is_taken_over or is_unkept or is_fixed_field(self.resource, path)
         )
 
-    def accept_unshown_field(self, path: Path, declared_value: Any) -> None:
+    def assume_unshown_field_as_declared(self, path: Path, declared_value: Any) -> None:
         """What is declared is taken for what is there; said once."""
         record = self.record
         applied = get_at(self.applied, path)
@@ -231,7 +231,7 @@ class _FieldComparison:
         if is_equal:
             self.diff.rebase = True
         else:
-            self.add_change(path, declared_value, _cause_of_move(declared_moved, drifted))
+            self.add_change(path, declared_value, _choose_cause(declared_moved, drifted))
 
     def compare_write_only(self, path: Path, declared_value: Any) -> None:
         """Answers never show the field, so the record alone speaks."""
@@ -275,14 +275,14 @@ class _FieldComparison:
         )
         is_shown = isinstance(live, Mac)
         if self.record is None or self.is_imported:
-            self.compare_first_secret(path, declared_value, is_shown, live == mac)
+            self.compare_secret_never_sent(path, declared_value, is_shown, live == mac)
             return
         digests = (applied, last_seen) if is_shown else (applied,)
         if any(isinstance(digest, Mac) and digest.key_id != mac.key_id for digest in digests):
             self.diff.foreign_secrets.append(path)
             return
         declared_moved = applied != mac
-        drifted = is_shown and live != last_seen and not _is_plain(last_seen)
+        drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
         if self.find_field_rule(path).packaged and applied != last_seen:
             drifted = False  # the server has its own, as of any such field
         if not declared_moved and not drifted:
@@ -294,10 +294,10 @@ class _FieldComparison:
             return
         if drifted:
             self.add_drift(path, declared_moved=declared_moved)
-        cause = _cause_of_move(declared_moved, drifted) if drifted else Cause.SECRET
+        cause = _choose_cause(declared_moved, drifted) if drifted else Cause.SECRET
         self.add_change(path, declared_value, cause, "changed")
 
-    def compare_first_secret(
+    def compare_secret_never_sent(
         self, path: Path, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
     ) -> None:
         """Nothing of ours was ever sent: only a live value that is shown can tell."""
@@ -339,7 +339,7 @@ class _FieldComparison:
             # Gone already; or only the map was ours, and what stands in it is not.
             self.diff.rebase = True
             return
-        was_plain = isinstance(live, Mac) and _is_plain(
+        was_plain = isinstance(live, Mac) and _was_recorded_in_plain(
             last_seen
         )  # recorded before it was a secret
         drifted = (
@@ -348,10 +348,10 @@ class _FieldComparison:
         if drifted and (len(path) > 1 or rule.reset_value is ABSENT):
             self.add_drift(path, declared_moved=True)
         if len(path) > 1:
-            self.add_change(path, ABSENT, _cause_of_move(True, drifted))
+            self.add_change(path, ABSENT, _choose_cause(True, drifted))
         elif rule.reset_value is ABSENT:
             self.diff.unresettable_paths.append(path)
-            self.add_change(path, ABSENT, _cause_of_move(True, drifted))
+            self.add_change(path, ABSENT, _choose_cause(True, drifted))
         else:
             reset_moved = not is_same_value(
                 get_at(self.applied, path), rule.reset_value, rule.compare
@@ -394,12 +394,12 @@ class _FieldComparison:
         self.add_change(path, reset, Cause.DRIFT)
 
 
-def _is_plain(value: Any) -> bool:
+def _was_recorded_in_plain(value: Any) -> bool:
     """Whether a value was recorded as it is: of a secret now, nothing tells whether it moved."""
     return value is not ABSENT and not holds_secret(value)
 
 
-def _cause_of_move(declared_moved: bool, drifted: bool) -> Cause:
+def _choose_cause(declared_moved: bool, drifted: bool) -> Cause:
     if declared_moved and drifted:
         return Cause.BOTH
     return Cause.GIT if declared_moved else Cause.DRIFT

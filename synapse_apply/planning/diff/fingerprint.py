@@ -26,7 +26,7 @@ def compute_fingerprint(resource: ResourceState) -> str:
         {*resource.declared_fields, *(resource.record.applied if resource.record else ())}
     )
     canonical_fields = {
-        format_json_pointer(path): _canonical_field_text(resource, path, get_at(live, path))
+        format_json_pointer(path): _format_canonical_field(resource, path, get_at(live, path))
         for path in managed_paths
     }
     document = {"id": observed.remote_id if observed else "", "fields": canonical_fields}
@@ -34,7 +34,7 @@ def compute_fingerprint(resource: ResourceState) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _canonical_field_text(resource: ResourceState, path: Path, value: Any) -> str:
+def _format_canonical_field(resource: ResourceState, path: Path, value: Any) -> str:
     if resource.record is None and holds_secret(value):
         return "secret"
     rule = resource.type.rules.get(str(path[0]))

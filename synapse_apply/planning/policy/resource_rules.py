@@ -305,7 +305,7 @@ def apply_policy(
     return decision
 
 
-def _exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
+def _build_exception_hint(resource: ResourceState, rule: PolicyRule) -> str:
     if rule.is_default:
         return (
             f"allow it in the project file: `policy: {{rules: [{{rule: {rule.name}, severity: "
@@ -319,7 +319,7 @@ def _build_policy_refusal(
     resource: ResourceState, rule: PolicyRule, violation: PolicyViolation
 ) -> Refusal:
     ways_out = [
-        way_out for way_out in (violation.remedy, _exception_hint(resource, rule)) if way_out
+        way_out for way_out in (violation.remedy, _build_exception_hint(resource, rule)) if way_out
     ]
     position = resource.desired.find_position(violation.path) if resource.desired else None
     return Refusal(rule.id, f"{violation.reason} (policy: {rule.name})", tuple(ways_out), position)
@@ -329,7 +329,7 @@ def _build_policy_warning(
     resource: ResourceState, rule: PolicyRule, violation: PolicyViolation
 ) -> Diagnostic:
     ways_out = "; or ".join(
-        way_out for way_out in (violation.remedy, _exception_hint(resource, rule)) if way_out
+        way_out for way_out in (violation.remedy, _build_exception_hint(resource, rule)) if way_out
     )
     return warning_finding(
         SUMMARY,

@@ -37,9 +37,9 @@ def is_same_change(before: Change, now: Change) -> bool:
         before.action is now.action
         and before.remote_id == now.remote_id
         and before.fingerprint == now.fingerprint
-        and [_field_effect(field) for field in before.fields]
-        == [_field_effect(field) for field in now.fields]
-        and _change_content(before) == _change_content(now)
+        and [_comparable_field_effect(field) for field in before.fields]
+        == [_comparable_field_effect(field) for field in now.fields]
+        and _comparable_content(before) == _comparable_content(now)
         and is_same_run(before, now)
     )
 
@@ -72,7 +72,7 @@ def resolve_known_ids(before: Change, now: Change | None, ids: Mapping[Address, 
 def build_stale_row(before: Change, now: Change, *, reviewed: bool = False) -> Change:
     """The row as it is now, refused alone: planned / was / is now, for each field that moved."""
     reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
-    lines = "\n".join((reason, *(f"  {move}" for move in _list_differences(before, now))))
+    lines = "\n".join((reason, *(f"  {move}" for move in _iter_first_differences(before, now))))
     staleness = Refusal(STALE, lines, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
     refusals = (staleness, *now.refusals)
     # Notes and fields say what apply would do now; this row says what was planned.
@@ -105,7 +105,7 @@ def _with_single_refusal(row: Change, refusal: Refusal) -> Change:
     return replace(row, refusals=(refusal,), rebase=False, verification=None)
 
 
-def _field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
+def _comparable_field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     return (
         field.path,
         field.sensitive,
@@ -114,12 +114,12 @@ def _field_effect(field: FieldChange) -> tuple[Path, bool, str, str]:
     )
 
 
-def _change_content(change: Change) -> tuple[str, Any, Any]:
+def _comparable_content(change: Change) -> tuple[str, Any, Any]:
     extras = change.extras
     return read_uploaded_digest(change), extras.get("published_digest"), extras.get(CARRIES)
 
 
-def _list_differences(before: Change, now: Change) -> Iterator[str]:
+def _iter_first_differences(before: Change, now: Change) -> Iterator[str]:
     differences = list(_iter_differences(before, now))
     yield from differences[:_MAX_MOVES]
     if len(differences) > _MAX_MOVES:
@@ -136,7 +136,7 @@ def _iter_differences(before: Change, now: Change) -> Iterator[str]:
         yield f"id: was {before.remote_id or 'absent'}, is now {now.remote_id or 'absent'}"
     if before.action is now.action or now.action is Action.UPDATE:
         yield from _iter_field_differences(before, now)
-    if before.action is now.action and _change_content(before) != _change_content(now):
+    if before.action is now.action and _comparable_content(before) != _comparable_content(now):
         is_other_companion = before.extras.get(CARRIES) != now.extras.get(CARRIES)
         yield (
             "another is made along with it"
@@ -185,7 +185,11 @@ def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
 def _describe_field_difference(
     path: Path, planned: FieldChange | None, fresh: FieldChange | None, before: Change, now: Change
 ) -> str:
-    if planned is not None and fresh is not None and _field_effect(planned) == _field_effect(fresh):
+    if (
+        planned is not None
+        and fresh is not None
+        and _comparable_field_effect(planned) == _comparable_field_effect(fresh)
+    ):
         return ""
     name = format_field_path(path)
     if any(field is not None and field.sensitive for field in (planned, fresh)):

@@ -25,12 +25,12 @@ def unite_plans(plans: Sequence[Plan]) -> Plan:
     for plan in plans:
         for change in plan.changes:
             older = rows.get(change.address)
-            if older is None or _has_something_to_say(change) or not _has_something_to_say(older):
+            if older is None or _is_due_or_refused(change) or not _is_due_or_refused(older):
                 rows[change.address] = change
     moves = {(move.old, move.new): move for plan in plans for move in plan.moved}
     return replace(plans[-1], changes=tuple(rows.values()), moved=tuple(moves.values()))
 
 
-def _has_something_to_say(change: Change) -> bool:
+def _is_due_or_refused(change: Change) -> bool:
     """Whether a reader saw more of it than that it stays as it is."""
     return is_due(change) or change.is_refused
