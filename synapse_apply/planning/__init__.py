@@ -1,1 +1,1 @@
-"""Pure functions from declared, live and recorded to a plan."""
+"""What a plan does: pure functions of the declared, live and recorded resources."""

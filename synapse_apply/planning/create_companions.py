@@ -1,4 +1,4 @@
-"""Creates that make a member of another kind along with their own object: one call, two rows."""
+"""Which creates make a member of another kind by the same call, and in which order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def find_companion_address(change: Change) -> Address | None:
-    """The address whose object the create of this row makes along with its own."""
+    """The address of the object that the create of this change makes by the same call."""
     text = change.extras.get(CARRIES)
     return Address.parse(text) if isinstance(text, str) else None
 
@@ -28,10 +28,10 @@ def find_companion_address(change: Change) -> Address | None:
 # so recovery needs nothing new.
 @dataclass(slots=True)
 class CreateCompanions:
-    """Which member goes along with which owner's create, as the rulings are made.
+    """Which member is created together with which owner; filled while decisions are made.
 
-    `decide_resource` gives what is to be done about one item by itself; `selected` limits the plan.
-    `predecessors` is what each owner comes after, as `add_member_dependencies` has it.
+    `decide_resource` decides about one resource by itself; `selected` limits the plan.
+    `predecessors` has what each owner comes after, from `add_member_dependencies`.
     """
 
     resources: Mapping[Address, ResourceState]
@@ -50,7 +50,10 @@ class CreateCompanions:
                     self._members_by_owner[value.address].append(resource)
 
     def add_companion(self, resource: ResourceState, decision: Decision) -> Decision:
-        """The ruling on an owner with its member, on a member with its owner."""
+        """The decision on an owner with its first member, or on a member with its owner.
+
+        Where the owner needs a first member and none can be created with it, it is refused.
+        """
         owner = self._owner_of_member.get(resource.address) if self._owner_of_member else None
         if owner is not None:
             return _with_companion_note(
@@ -100,7 +103,7 @@ class CreateCompanions:
 def add_member_dependencies(
     resources: Mapping[Address, ResourceState], graph: Mapping[Address, Collection[Address]]
 ) -> dict[Address, Collection[Address]]:
-    """The graph in which an owner to be made also comes after what its first member needs."""
+    """The graph in which an owner to be created also comes after what its first member needs."""
     extended_graph = dict(graph)
     first_members: dict[Address, ResourceState] = {}
     for resource in _iter_dependents(resources, graph):
@@ -142,7 +145,7 @@ def _iter_dependents(
 def _first_member_sort_key(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
-    """What needs nothing but its owner goes first, else the lowest version."""
+    """Sorts members by their number of dependencies, then by version, lowest first."""
     return len(list_dependencies(resource)), _version_sort_key(resource)
 
 

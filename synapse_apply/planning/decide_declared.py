@@ -1,4 +1,4 @@
-"""What is to be done about one declared resource."""
+"""Which action and refusals the plan has for one declared resource."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MUST_EXIST = "the backend must have it already: the manifest alone cannot creat
 
 @frozen
 class PlanIndex:
-    """What is known across all addresses before any is decided.
+    """What is known across all addresses before any of them is decided.
 
-    `dependencies` has what each declared address depends on, `possible_creates` the open create of
+    `dependencies` has what each declared address depends on; `possible_creates` the open create of
     another address that may have made its object.
     """
 
@@ -54,9 +54,10 @@ class PlanIndex:
     has_concurrent_run: bool = False
 
     def build_open_intent_refusal(self, intent: Intent, *, is_new_address: bool = False) -> Refusal:
-        """Why an address waits.
+        """The refusal of an address while an earlier call is open.
 
-        This earlier call of it is open, or of what is `is_new_address` there.
+        The call is one of this address, or, with `is_new_address`, one of another address that may
+        have made its object.
         """
         address = intent.address
         if self.has_concurrent_run:
@@ -72,7 +73,7 @@ class PlanIndex:
 
 
 def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
-    """The ruling on a declared resource, without regard to what it depends on."""
+    """The decision on a declared resource, without regard to its dependencies."""
     errors = _collect_blocking_errors(resource, index)
     if errors:
         return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
@@ -110,7 +111,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
 
 
 def _is_other_object_than_on_recorded_api(resource: ResourceState) -> bool:
-    """Whether the same address was another object on the API version that made it."""
+    """Whether the record names another object, on the API version that it was made with."""
     record = resource.record
     if record is None or record.api == resource.binding.api:
         return False
@@ -125,7 +126,7 @@ def _is_other_object_than_on_recorded_api(resource: ResourceState) -> bool:
 
 
 def _with_final_call_note(resource: ResourceState, decision: Decision) -> Decision:
-    """The row says it where a call of it is never taken back."""
+    """The decision with a warning note, where it includes a final call, which cannot be undone."""
     seal, change = resource.binding.final_call, decision.change
     if seal is None or not any(is_final_call_change(seal, field) for field in change.fields):
         return decision
@@ -143,7 +144,7 @@ def _collect_blocking_errors(resource: ResourceState, index: PlanIndex) -> tuple
 
 
 def _build_unsupported_field_errors(resource: ResourceState) -> tuple[Diagnostic, ...]:
-    """Declared fields that this API version has no place for."""
+    """An error for each declared field that this API version does not have."""
     if resource.desired is not None and resource.desired.spec.keys() <= resource.binding.fields:
         return ()
     declared_names = {path[0] for path in resource.declared_fields}
@@ -173,7 +174,7 @@ def _decide_open_intent(resource: ResourceState, index: PlanIndex) -> Decision:
 
 
 def _is_replacement_object(resource: ResourceState) -> bool:
-    """Whether the recorded object is gone and its natural key led to a new one."""
+    """Whether the recorded object is gone, and its natural key led to a new one."""
     record, observed = resource.record, resource.lookup_result.observed
     found_by_key = resource.lookup_result.found_by is FoundBy.KEY
     return bool(record and observed and found_by_key and record.remote_id != observed.remote_id)
@@ -201,7 +202,7 @@ def _decide_create(
 
 
 def _list_fields_unfit_for_create(resource: ResourceState) -> list[str]:
-    """Fields whose declared values this API version makes nothing with."""
+    """Fields whose declared values, or absence, this API version does not accept in a create."""
     spec = resource.desired.spec if resource.desired else {}
     return [
         name
@@ -232,7 +233,7 @@ def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
 
 
 def _was_sealed_with_same_identity(resource: ResourceState) -> bool:
-    """Whether what is gone was sealed: nothing with its identity is ever made again."""
+    """Whether the recorded object was sealed under this identity, which can never be used again."""
     record = resource.record
     if record is None or not was_recorded_sealed(resource):
         return False
@@ -305,7 +306,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
 
 
 def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
-    """Whether the record lacks what the manifest says beside fields."""
+    """Whether the record lacks something declared besides fields, such as dependencies."""
     desired = resource.desired
     if desired is None:
         return False
@@ -322,7 +323,7 @@ def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
 def _note_or_refuse_unreleased_source(
     resource: ResourceState, decision: Decision, index: PlanIndex
 ) -> Decision:
-    """Changed content under a published version: a note, or a refusal by policy."""
+    """The decision with a note on changed content of a published version, or refused by policy."""
     text = package.describe_unreleased_changes(resource, index.series)
     if not text:
         return decision
@@ -335,7 +336,7 @@ def _note_or_refuse_unreleased_source(
 def _collect_update_refusals(
     resource: ResourceState, diff: ResourceDiff, index: PlanIndex
 ) -> list[Refusal]:
-    """Why the differences cannot be sent."""
+    """The reasons why the differences cannot be sent; empty where they can."""
     unresettable = [
         path for path in diff.unresettable_paths if resource.binding.update_object is not None
     ]
@@ -382,7 +383,7 @@ def _collect_update_refusals(
 def _list_secrets_update_would_clear(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
     """Live secrets that an update would leave out although nobody dropped them.
 
-    A PUT replaces every field, a PATCH those whole top-level fields in which something changed.
+    A PUT replaces every field, a PATCH the whole top-level fields in which something changed.
     """
     ignored = resource.desired.lifecycle.ignore_changes if resource.desired else ()
     sent = {
@@ -405,7 +406,7 @@ def _list_secrets_update_would_clear(resource: ResourceState, diff: ResourceDiff
 
 
 def _list_kept_secrets_in_update(resource: ResourceState, diff: ResourceDiff) -> list[Path]:
-    """Secrets that were changed outside, are kept so, and would be in the body of this update."""
+    """Secrets that were changed outside and are kept, although this update would overwrite them."""
     changed_names = {change.path[0] for change in diff.changes}
     replaces_all = resource.binding.update_mode is UpdateMode.PUT
     secret_paths = [change.path for change in diff.held_drift if change.sensitive]
@@ -413,7 +414,7 @@ def _list_kept_secrets_in_update(resource: ResourceState, diff: ResourceDiff) ->
 
 
 def _list_secrets_never_sent(resource: ResourceState, ignored: Sequence[Path]) -> list[Path]:
-    """Declared secrets that an update never sends: the live value is to stay."""
+    """Declared secrets that no update sends: they keep the live value or are ignored."""
     return [
         path
         for path, value in sorted(resource.declared_fields.items())

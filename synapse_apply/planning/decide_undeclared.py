@@ -1,4 +1,4 @@
-"""What is to be done about a recorded object that is no longer declared."""
+"""Whether a recorded object that is no longer declared is kept, forgotten, deleted or refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
-    """The ruling on a record without manifest, without regard to what depends on it."""
+    """The decision on a record without manifest, without regard to what depends on it."""
     if resource.address in index.open_intents:
         return Decision(build_change(resource, Action.NO_OP)).with_refusals(
             index.build_open_intent_refusal(index.open_intents[resource.address])
@@ -93,7 +93,7 @@ def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
 def _refuse_or_note_sealed_delete(
     resource: ResourceState, decision: Decision, index: PlanIndex
 ) -> Decision:
-    """The delete of what can never be made again: it must be asked for, and names the loss."""
+    """A sealed object's delete, refused unless allowed, with a note on what is lost for good."""
     if not index.options.allow_locked:
         return decision.with_refusals(refusals.build_delete_sealed_refusal(resource))
     notes = (*decision.change.notes, refusals.describe_sealed_loss(resource))
@@ -106,9 +106,9 @@ def _build_noted_decision(resource: ResourceState, action: Action, note: str) ->
 
 @dataclass(slots=True)
 class SeriesSuccessors:
-    """What the manifests have of a series in the stead of its members that go; told once each.
+    """The declared members that take the place of removed ones, by series; computed once each.
 
-    `declared_decisions` are the rulings on all that is declared.
+    `declared_decisions` are the decisions on all declared resources.
     """
 
     index: PlanIndex
@@ -118,10 +118,10 @@ class SeriesSuccessors:
     )
 
     def wait_for_successors(self, decision: Decision, resource: ResourceState) -> Decision:
-        """A member of a series goes once those are there that stand in its stead.
+        """The decision on a removed series member, ordered after the members that replace it.
 
-        Where one of them cannot be, its record stays and nothing is deleted. What the project file
-        lets go by name waits for nobody.
+        Where one of those cannot be created, the record stays and nothing is deleted. What
+        `removed:` in the project file names does not wait.
         """
         if (
             decision.change.action not in _REMOVALS
@@ -154,7 +154,7 @@ class SeriesSuccessors:
     def _find_successors_and_unsolved(
         self, resource: ResourceState
     ) -> tuple[list[Address], list[Address]]:
-        """Those of a series that are to be made or changed, and those among them that are not."""
+        """Declared members that change or are blocked, and those blocked or not selected."""
         series = (
             resource.address.kind,
             resource.record.series if resource.record is not None else "",
@@ -176,7 +176,7 @@ class SeriesSuccessors:
         return self._successors_by_series[series]
 
     def _is_unselected_create(self, decision: Decision) -> bool:
-        """Whether it is to be made, and not by this plan."""
+        """Whether a decision is a create that the selection leaves out."""
         selected = self.index.options.selected
         is_unselected = selected is not None and decision.change.address not in selected
         return is_unselected and decision.change.action in _CREATES

@@ -1,4 +1,4 @@
-"""A ruling: what the plan says of one address, and the findings that come with it."""
+"""What is decided about one address: its change in the plan, and the findings on it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 @frozen
 class Decision:
-    """`foreign_secrets` are secret fields that the present state key cannot compare.
+    """The change of one address, and the findings on it.
 
-    `tolerated_rules` are rules of the policy that it is against, and that it may be as it stays.
+    `foreign_secrets` are secret fields that cannot be compared with the present state key.
+    `tolerated_rules` are policy rules that the unchanged resource violates.
     """
 
     change: Change
@@ -38,11 +39,11 @@ class Decision:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether nothing that needs it may go ahead."""
+        """Whether nothing that depends on it may be carried out."""
         return self.change.is_refused or any(finding.is_error for finding in self.diagnostics)
 
     def with_refusals(self, *refusals: Refusal) -> Decision:
-        """The same ruling with more refusals; what is refused records nothing either."""
+        """A copy with more refusals; a refused change updates no record either."""
         if not refusals:
             return self
         all_refusals = (*self.change.refusals, *refusals)
@@ -53,7 +54,7 @@ class Decision:
 def build_change(
     resource: ResourceState, action: Action, fields: Sequence[FieldChange] = ()
 ) -> Change:
-    """A change with everything that follows from the item: ids, both sides, fingerprint."""
+    """A change with all that follows from the resource: ids, both sides, fingerprint."""
     before, after = _build_change_sides(resource, action, fields)
     return Change(
         address=resource.address,
@@ -73,9 +74,9 @@ def build_change(
 
 
 def build_no_op_change(resource: ResourceState, depends_on: tuple[Address, ...]) -> Change:
-    """The row of what stays as it is. Nothing carries it out, so that no fingerprint is needed.
+    """The change of a resource that stays as it is, without a fingerprint.
 
-    A run that proves the thing may still be due, and with it the row.
+    Only a verification run may still be due for it.
     """
     live = build_change_side(resource.live_fields)
     return Change(
@@ -97,7 +98,7 @@ def build_no_op_change(resource: ResourceState, depends_on: tuple[Address, ...])
 
 
 def list_dependencies(resource: ResourceState) -> tuple[Address, ...]:
-    """What a declared resource depends on: said so, referred to, or awaited."""
+    """The addresses that a declared resource depends on: by depends_on, references, or waits."""
     if resource.desired is None:
         return ()
     addresses = [reference.address for reference in collect_references(resource.desired.spec)]

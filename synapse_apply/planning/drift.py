@@ -1,4 +1,4 @@
-"""What moved outside, told apart from what Git has and nobody applied yet."""
+"""Which fields have changed outside, as opposed to changes in Git that are not applied yet."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def build_drift_report(
     keeps_drift: bool = False,
     can_write: CanWrite = can_always_write,
 ) -> Drift:
-    """The drift of what a plan covers; pure, as the plan is.
+    """The drift of the resources in a plan, without any call.
 
-    Only recorded resources that are declared can drift: for anything else nothing is ours that
-    could have moved. `keeps_drift`: the target keeps drift. `can_write` tells what can go into the
-    files.
+    Only a recorded resource that is declared can drift, since otherwise no field is ours.
+    `keeps_drift` says that the target keeps drift; `can_write` whether a live value can be written
+    into the files.
     """
     drifted_objects = tuple(_iter_drifted_objects(plan, resources, can_write))
     replaced_addresses = {
@@ -110,9 +110,10 @@ def _iter_replacing_values(
     live: Mapping[str, Any],
     managed_trees: Sequence[Mapping[str, Any]],
 ) -> Iterator[FieldChange]:
-    """What stands above fields that are gone: nothing is declared there, so none of them tells.
+    """Live values that replaced a whole map, so that the fields in it are gone.
 
-    Where a map of `managed_trees` holds a secret, a text in its place may be one.
+    None of those fields shows such a value. If a map of `managed_trees` holds a secret, the text in
+    its place may be one as well, so it is not shown.
     """
     reported: set[Path] = set()
     for field in fields:
@@ -129,7 +130,7 @@ def _iter_replacing_values(
 
 
 def _is_pending_change(change: Change) -> bool:
-    """Whether something that Git says is still to be applied."""
+    """Whether a change from Git is still to be applied."""
     if change.superseded:
         return False
     is_update = change.action is Action.UPDATE

@@ -1,4 +1,4 @@
-"""Guards: signs of a wrong target, a lost workspace or a mistake too large to be meant."""
+"""Which plans are stopped: signs of a wrong target, lost manifests, or a large mistake."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _LOSSES = frozenset({Action.DELETE, Action.FORGET})
 def check_guards(
     plan_input: PlanInput, changes: Mapping[Address, Change], history: Collection[Address]
 ) -> tuple[GuardViolation, ...]:
-    """The guards that stop an apply of these changes, overridden ones left out.
+    """The guards that stop an apply of these changes, without overridden ones.
 
-    What is missing is counted over all declared records, selected or not: a wrong tenant shows
-    itself there. What is in `history` (superseded, or let go on purpose)
-    does not count.
+    Missing objects are counted over all declared records, selected or not, since that shows a wrong
+    tenant. Addresses in `history` (superseded, or removed on purpose) do not count.
     """
     recorded = {
         address: resource
@@ -45,7 +44,7 @@ def check_guards(
 
 
 def _is_missing(resource: ResourceState) -> bool:
-    """Whether it was looked for and is not there: what is not declared may not be looked for."""
+    """Whether a declared object was searched and not found; undeclared ones may not be searched."""
     was_searched = resource.desired is not None and resource.lookup_result.problem is None
     return was_searched and resource.lookup_result.observed is None
 
@@ -116,7 +115,10 @@ def _is_loss(change: Change) -> bool:
 def _check_unproven_recreates(
     plan_input: PlanInput, changes: Mapping[Address, Change]
 ) -> GuardViolation | None:
-    """A miss is no proof of absence: making it anew could make a second one."""
+    """A violation if objects are created again whose absence is not proved; else None.
+
+    Such an object may exist, and a create could make a second one.
+    """
     if plan_input.options.recreate:
         return None
     unproven = [

@@ -1,4 +1,4 @@
-"""Drift that is kept (`on_drift: hold`): what the plan says of it, and the two ways out."""
+"""What a plan says of drift that is kept (`on_drift: hold`), and the two ways out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build_held_drift_notes(
     held_fields: Sequence[FieldChange],
     can_write: CanWrite = can_always_write,
 ) -> tuple[str, ...]:
-    """One note for all fields of an object that are left as they are live."""
+    """One note for all fields of an object whose drift is kept; none without such fields."""
     if not held_fields:
         return ()
     names = format_short_list(format_field_path(change.path) for change in held_fields)

@@ -1,4 +1,4 @@
-"""Who is who: two claims on one object are errors, an object under a new address is a rename."""
+"""When two addresses claim one object, which is an error, and when one was renamed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Resources = Mapping[Address, ResourceState]
 
 @frozen
 class IdentityClaims:
-    """`conflicts`: errors by each address they stop (one error may stop several).
+    """The conflicts and renames among all addresses of a plan.
 
-    `renames`: a new address and the recorded one it takes over; `held_records`: recorded addresses
-    that are not forgotten because a rename is under way. `member_renames`: a new address that the
-    rename of its owner brings about as well, and that owner's new address.
+    `conflicts` has errors by each address that they stop. `renames` has the recorded address by the
+    new one; `held_records` are recorded addresses that are kept because of a rename.
+    `member_renames` has the new address of the owner by each new address that the owner's rename
+    renames as well.
     """
 
     conflicts: Mapping[Address, list[Diagnostic]]
@@ -36,7 +37,7 @@ class IdentityClaims:
     member_renames: Mapping[Address, Address]
 
     def find_rename(self, address: Address) -> tuple[Address, Address] | None:
-        """What to rename so that this new address has its record, from and to; None if nothing."""
+        """The rename (from, to) that gives this new address its record; None for none."""
         if not self.renames:
             return None
         new = self.member_renames.get(address, address)
@@ -44,7 +45,7 @@ class IdentityClaims:
 
 
 def find_identity_claims(resources: Resources) -> IdentityClaims:
-    """Every conflict and rename among all items."""
+    """Every conflict and rename among all resources."""
     renames = _find_renames(resources)
     conflicts: dict[Address, list[Diagnostic]] = defaultdict(list)
     for conflict_group in (
@@ -64,7 +65,7 @@ def find_identity_claims(resources: Resources) -> IdentityClaims:
 
 
 def list_differing_identity_fields(resource: ResourceState) -> list[str]:
-    """Immutable identity fields in which the live object is not the recorded one."""
+    """Immutable identity fields in which the live object differs from the recorded one."""
     record, found_by = resource.record, resource.lookup_result.found_by
     if record is None or resource.lookup_result.observed is None or found_by is FoundBy.KEY:
         return []
@@ -83,12 +84,12 @@ def list_differing_identity_fields(resource: ResourceState) -> list[str]:
 
 
 def _is_same_text(last_seen: Fields, live: Fields, path: Path) -> bool:
-    """Whether a field is the same text on both sides, which is nearly always all there is to it."""
+    """Whether a field is the same text on both sides, which decides nearly every case cheaply."""
     return type(last_seen.get(path)) is str and last_seen[path] == live.get(path)
 
 
 def find_remote_id(resource: ResourceState) -> str:
-    """The id this address stands for: of the object found, the pin, or the record."""
+    """The remote id of an address: that of the found object, else the pinned, else the recorded."""
     if resource.lookup_result.observed is not None:
         return resource.lookup_result.observed.remote_id
     if resource.desired is not None and resource.desired.remote_id:
@@ -100,7 +101,7 @@ def find_remote_id(resource: ResourceState) -> str:
 # and keeps what it proves (digest, last run). Runs are v1's and name a v2 plugin by its code. The
 # emulator's `v2_ids=own` tests it.
 def _build_object_key(resource: ResourceState) -> tuple[str, str, str]:
-    """Kind, API version and id of what an address stands for: ids of two versions say nothing."""
+    """Kind, API version and id of an address's object; ids of two versions cannot be compared."""
     observed = resource.lookup_result.observed
     if observed is not None:
         return resource.address.kind, resource.binding.api, observed.remote_id
@@ -218,7 +219,7 @@ def _find_pinned_id_conflicts(resources: Resources) -> ConflictFindings:
 
 
 def _find_renames(resources: Resources) -> dict[Address, Address]:
-    """New addresses (declared, without record) and the undeclared record that is theirs."""
+    """New addresses (declared, without record), and the undeclared record that matches each."""
     by_key: dict[tuple[str, str], Address] = {}
     by_id: dict[tuple[str, str, str], Address] = {}
     undeclared = [
@@ -249,7 +250,7 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
 
 
 def _iter_natural_keys(resource: ResourceState) -> Iterator[str]:
-    """Every natural key that a recorded object has, of which its manifest may have given one.
+    """Every natural key of a recorded object: as recorded, and from its fields.
 
     A server may give an object a code that nobody declares.
     """
@@ -264,10 +265,9 @@ def find_possible_creates(
     open_intents: Mapping[Address, Intent],
     open_call_by_new_address: Mapping[Address, Address],
 ) -> dict[Address, Intent]:
-    """Declared addresses whose object an open create of another address may have made.
+    """Declared addresses whose object may have been made by an open create of another address.
 
-    It has the same natural key, or a rename of the project file leads there, which is
-    `open_call_by_new_address`.
+    It has the same natural key, or the address was renamed (`open_call_by_new_address`).
     """
     creates_by_key = {
         (intent_address.kind, intent.natural_key): intent
@@ -285,7 +285,7 @@ def find_possible_creates(
 def _find_member_renames(
     resources: Resources, renames: Mapping[Address, Address]
 ) -> dict[Address, Address]:
-    """Renamed members of a series whose owner is renamed alike."""
+    """Renamed members of series whose owner is renamed in the same way."""
     records = [
         resource.record
         for resource in resources.values()
@@ -307,7 +307,7 @@ def _find_member_renames(
 def _find_records_held_by_renames(
     resources: Resources, renames: Mapping[Address, Address]
 ) -> frozenset[Address]:
-    """Renamed records, and undeclared ones that hang on them: their own rename comes next."""
+    """Renamed records, and undeclared ones that depend on them, which are renamed next."""
     held_addresses = set(renames.values())
     dependents: dict[Address, list[Address]] = defaultdict(list)
     for address, resource in resources.items():

@@ -1,4 +1,4 @@
-"""The words of refusals of what needs something else, which this plan does not bring about."""
+"""What a refusal says where something needs an object that this plan does not create."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def build_no_first_member_refusal(
     members: Sequence[Change],
     is_left_out: Callable[[Address], bool],
 ) -> Refusal:
-    """A create that makes a member of another kind along with it, and no member to make.
+    """The refusal of a create that needs a first member of `kind`, where none can be created.
 
-    `is_left_out` tells what is not selected.
+    `is_left_out` says whether an address is not selected.
     """
     kind_name, api = resource.type.prefix, resource.binding.api
     reason = f"API {api} makes a {kind_name} together with its first {kind}, and "
@@ -59,7 +59,7 @@ def _describe_hindrance(change: Change) -> str:
 def build_dependency_refusal(
     resource: ResourceState, missing_addresses: Sequence[Address]
 ) -> Refusal:
-    """Something it needs is refused, in error, or does not exist."""
+    """The refusal of a resource whose dependencies are refused, in error, or do not exist."""
     return Refusal(
         "dependency",
         f"it depends on {format_short_list(missing_addresses)}, which cannot be brought about in "
@@ -72,7 +72,7 @@ def build_dependency_refusal(
 def build_not_selected_refusal(
     resource: ResourceState, missing_addresses: Sequence[Address]
 ) -> Refusal:
-    """Something it needs is to be made first, and the selection leaves it out."""
+    """The refusal of a resource whose dependencies have to be created, but are not selected."""
     return Refusal(
         "dependency",
         f"it depends on {format_short_list(missing_addresses)}, which is not there yet and is not "

@@ -1,4 +1,4 @@
-"""Which renames of a project file are still to be carried out on the records of one state."""
+"""Which renames of a project file are still to be made in the records of one state."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from synapse_apply.model.state import Intent, Record
 
 @frozen
 class MovedRecords:
-    """`renames`: what is to be renamed, by the new address; `records` as they are then.
+    """The `renames` to be made, by new address, and the `records` with them made.
 
-    `open_call_by_new_address` are new addresses whose objects may be there under the old ones: each
-    has the address of an open call that a rename waits for.
+    `open_call_by_new_address` has the open call that a rename waits for, by each new address whose
+    object may exist under the old one.
     """
 
     renames: tuple[MovedAddress, ...]
@@ -38,11 +38,10 @@ class MovedRecords:
 def build_moved_records(
     records: Mapping[Address, Record], moves: Sequence[MovedAddress], open_intents: Sequence[Intent]
 ) -> MovedRecords:
-    """What is due: an old address that is recorded, to the end of its chain, members and all.
+    """The renames that are due: of recorded old addresses, to the end of their chain, with members.
 
-    A rename that cannot be is left out with a warning: its new address is recorded, too, or an
-    earlier call on the way is open, be it one that may have made what is to be renamed. One that
-    was carried out before is nothing.
+    A rename is left out with a warning if its new address is recorded as well, or if an earlier
+    call of an address on the chain is open. One that was made before is not due.
     """
     if not moves:
         return MovedRecords((), records)
@@ -85,7 +84,7 @@ def find_removed_addresses(
     records: Mapping[Address, Record],
     declared: Collection[Address],
 ) -> frozenset[Address]:
-    """What a project file lets go, members of such series too, unless it is declared again."""
+    """The recorded addresses and series members that `removed:` names, if not declared again."""
     removed_addresses = {removed_entry.address for removed_entry in removed} - set(declared)
     return frozenset(
         removed_addresses | find_series_members(records.values(), removed_addresses)
@@ -93,7 +92,7 @@ def find_removed_addresses(
 
 
 def _follow_renames(old: Address, after: Mapping[Address, Address]) -> list[Address]:
-    """Where a chain of renames leads; it has no circle."""
+    """The addresses that a chain of renames leads to, in order; chains have no cycle."""
     chain = [after[old]]
     while chain[-1] in after:
         chain.append(after[chain[-1]])

@@ -1,4 +1,4 @@
-"""The words of refusals for a call that another run sent, or whose end nobody knows."""
+"""What a refusal says of a call that another run has sent, or whose outcome is unknown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AFTER_OTHER_RUN = ("plan again when the other run has ended",)
 
 
 def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
-    """An object without record, found while another run is making objects."""
+    """The refusal of an object without record that may have been created by a concurrent run."""
     return Refusal(
         _OTHER_RUN,
         "id "
@@ -27,7 +27,7 @@ def build_concurrent_object_refusal(resource: ResourceState) -> Refusal:
 
 
 def build_concurrent_call_refusal(intent: Intent, *, is_new_address: bool = False) -> Refusal:
-    """A call that another run sent, or is about to settle.
+    """The refusal for a call that another run has sent, or is about to close.
 
     `is_new_address` as for `build_outcome_unknown_refusal`.
     """
@@ -51,12 +51,12 @@ def build_outcome_unknown_refusal(
     *,
     is_new_address: bool = False,
 ) -> Refusal:
-    """An earlier call that may or may not have been acted on, and no way to look it up yet.
+    """The refusal for an earlier call that may have been carried out and cannot be looked up yet.
 
-    Where waiting settles it, that is all there is to do: saying "it was not done" too early would
-    make a second one. The same goes for `recovery_hint`, the way out where a run kept in a file
-    that it was done. `is_new_address`: it is another address that is refused, where it may have
-    made the object.
+    Where waiting is enough, it is the only way out: assuming too early that the call had no effect
+    could create a second object. Likewise with `recovery_hint`, for a call that a recovery file
+    shows as done. `is_new_address` says that another address is refused, whose object the call may
+    have made.
     """
     call = (
         f"{intent.verb} of {intent.address}, which may be this object,"

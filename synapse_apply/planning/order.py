@@ -1,4 +1,4 @@
-"""The order things are done in: dependencies first, and the same for any order of files."""
+"""In which order changes are made: dependencies first, independent of the order of files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MAX_CYCLES = 10
 def sort_by_dependencies(
     graph: Graph, rank: Callable[[Address], int]
 ) -> tuple[list[Address], list[Cycle]]:
-    """Addresses with what they depend on before them, ties by (rank, address); and every cycle.
+    """Addresses after their dependencies, ties by (rank, address); and the dependency cycles.
 
-    Dependencies that are no key of the graph are left out. The edges of a cycle do not order.
+    Dependencies that are no key of the graph are ignored, and so are the edges of cycles.
     """
     nodes = sorted(graph)
     if not any(graph.values()):
@@ -36,9 +36,9 @@ def sort_by_dependencies(
 def _report_and_remove_cycles(
     component: Collection[Address], edges: dict[Address, set[Address]]
 ) -> Iterator[Cycle]:
-    """The cycles of nodes that all lead to each other, whose edges are taken out.
+    """Yield the cycles of a strongly connected component, and remove their edges.
 
-    Only the first of many are told: what is mended there ends others, too.
+    Only the first of many are reported, as resolving these resolves others.
     """
     component_edges = {node: edges[node] & set(component) for node in component}
     for _ in range(_MAX_CYCLES):
@@ -64,7 +64,7 @@ def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
 
 
 def _find_strong_components(edges: Mapping[Address, set[Address]]) -> list[list[Address]]:
-    """The strongly connected components of more than one node (Tarjan), in time linear in edges."""
+    """The strongly connected components of more than one node (Tarjan), in linear time."""
     index: dict[Address, int] = {}
     low: dict[Address, int] = {}
     path: list[Address] = []

@@ -1,4 +1,4 @@
-"""Packages of kinds that carry one: published bytes never change, so a difference is a note."""
+"""When a package differs from the published one, which never changes, so it is only a note."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from synapse_apply.planning.series import SeriesMap
 
 
 def build_package_extras(resource: ResourceState) -> dict[str, Any]:
-    """What a create uploads: {"package": {digest, files (a count), size (bytes), source}}."""
+    """The data of an upload: {"package": {digest, files (a count), size (bytes), source}}."""
     package = _get_declared_package(resource)
     if package is None:
         return {}
@@ -28,14 +28,14 @@ def build_package_extras(resource: ResourceState) -> dict[str, Any]:
 
 
 def read_uploaded_digest(change: Change) -> str:
-    """The digest of what a row uploads; "" where it uploads nothing."""
+    """The digest of the package that a change uploads; "" where it uploads none."""
     package = change.extras.get("package")
     digest = package.get("digest") if isinstance(package, Mapping) else None
     return digest if isinstance(digest, str) else ""
 
 
 def find_published_digest(resource: ResourceState) -> str | None:
-    """The digest of the live bytes: recorded, or told by the object itself; None if unknown."""
+    """The digest of the published package, from the record or the object; None if unknown."""
     if resource.record is not None and resource.record.digest:
         return resource.record.digest
     observed = resource.lookup_result.observed
@@ -44,7 +44,7 @@ def find_published_digest(resource: ResourceState) -> str | None:
 
 
 def describe_unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
-    """`unreleased changes (3 files; next version 1.1.1)`, or "" where there are none known."""
+    """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
     package, published = _get_declared_package(resource), find_published_digest(resource)
     if package is None or published is None or package.digest == published:
         return ""
@@ -58,7 +58,7 @@ def describe_unreleased_changes(resource: ResourceState, series: SeriesMap) -> s
 
 
 def is_replaceable(resource: ResourceState) -> bool:
-    """Whether the platform lets anybody replace the bytes: then no digest proves what is there."""
+    """Whether the platform allows published packages to be replaced, so that no digest is proof."""
     observed = resource.lookup_result.observed
     specs = [observed.spec] if observed is not None else []
     specs += [resource.desired.spec] if resource.desired is not None else []
@@ -66,7 +66,7 @@ def is_replaceable(resource: ResourceState) -> bool:
 
 
 def has_unverified_bytes(resource: ResourceState) -> bool:
-    """Whether an object is taken over whose bytes nobody of ours has seen, or may be others now."""
+    """Whether an adopted object's package has an unknown digest, or may have been replaced."""
     if not resource.type.carries_package:
         return False
     return find_published_digest(resource) is None or is_replaceable(resource)

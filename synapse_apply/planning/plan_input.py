@@ -1,4 +1,4 @@
-"""What the planner is given: everything that is declared, live and recorded, made comparable."""
+"""Which data a plan is made from: declared, live and recorded resources, made comparable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CanWrite = Callable[[Desired, Path], bool]
 
 
 def can_always_write(_desired: Desired, _path: Path) -> bool:
-    """Every field stands in a manifest of its own."""
+    """Always True, as if every field were in a manifest of its own."""
     return True
 
 
@@ -36,10 +36,10 @@ PublishedVersions = Mapping[tuple[str, str], Sequence[str]]
 class ResourceState:
     """One address, declared or recorded or both.
 
-    `declared_fields` holds the declared fields (references resolved to remote ids as text or
-    KnownAfterApply, secrets as SecretWant); `live_fields` the observed ones (secrets as Mac under
-    `salt`, or Withheld). `salt` is the record's, or a fresh one for an address without record.
-    `natural_key` is what the declared fields give ("" where they give none).
+    `declared_fields` are the declared fields (references as remote ids or KnownAfterApply, secrets
+    as DesiredSecret); `live_fields` the observed ones (secrets as Mac with `salt`, or
+    WithheldSecret). `salt` is the record's, or a new one for an address without record.
+    `natural_key` is that of the declared fields ("" for none).
     """
 
     address: Address
@@ -56,13 +56,13 @@ class ResourceState:
 
 @frozen
 class PlanOptions:
-    """What is asked for, by default as little as can be.
+    """What a plan is asked to do, by default as little as possible.
 
     `selected` limits the plan to these addresses (None: all). `overridden` are guard names.
-    `partial`: only some of the manifests were read, so that what has none may still be declared.
-    `verify`: runs that are due are planned; those of `verify_now` are due in any case.
-    `allow_locked`: what was sealed for good may be deleted, too. `revert_drift` goes before the
-    rule `on_drift`. Where `guards` or `on_drift` is not given, the target's count; `policy` is
+    `partial` says that only some manifests were read, so that a record without one may still be
+    declared. With `verify`, due runs are planned; those of `verify_now` are due in any case.
+    `allow_locked` allows sealed objects to be deleted. `revert_drift` has precedence over
+    `on_drift`. Where `guards` or `on_drift` is not given, that of the target counts; `policy` is
     always the target's.
     """
 
@@ -82,7 +82,7 @@ class PlanOptions:
     allow_locked: bool = False
 
     def with_target_rules(self, target: Target) -> PlanOptions:
-        """The same, with the target's rules where none were given."""
+        """A copy with the target's guards and drift rule where none were given, and its policy."""
         return replace(
             self,
             guards=self.guards or target.guards,
@@ -92,26 +92,26 @@ class PlanOptions:
 
     @property
     def holds_drift(self) -> bool:
-        """Whether what only the live side moved is left as it is."""
+        """Whether a field that changed only on the live side is left as it is."""
         return self.on_drift == "hold" and not self.revert_drift
 
 
 @frozen
 class PlanInput:
-    """Everything a plan is made from; `plan_id` and `created` are given, so planning is pure.
+    """Everything that a plan is made from; `plan_id` and `created` are given, so planning is pure.
 
-    `seconds_until_resolvable` tells for open intents that are only too young to be settled in how
-    many seconds a look-up will be conclusive, `recovery_hints` how to record those of which a file
-    tells that they were done. `open_call_by_new_address` are new addresses of what an open call may
-    have made, each with that call's address. `other_targets` are the targets in which a release
-    must have been verified before it is made here, by name. `moved` are the records that were
-    renamed for it, `removed_addresses` the recorded addresses that the project file lets go.
-    `dry_run_refusals` is what the backend refused when the calls of an earlier plan were tried,
-    `trial` how many were. `published_versions` are the versions that are live of a series, by
-    (prefix, series), where a rule of the policy asks. `can_write` is asked, for the words of a
-    refusal, whether a live value can go into the files. `declared_in_other_targets` are addresses
-    that other targets declare which the same rules hold for. `has_concurrent_run`: another run was
-    at work while state and backend were read, so that what has no record may be that run's.
+    `seconds_until_resolvable` says for too recent open intents in how many seconds a look-up will
+    be conclusive; `recovery_hints` how to record those that a recovery file shows as done.
+    `open_call_by_new_address` has the address of the open call by each new address whose object
+    that call may have made. `other_targets` are, by name, the targets in which a release must have
+    been verified before it is created here. `moved` are the renames that were made in the records,
+    `removed_addresses` the recorded addresses that `removed:` names. `dry_run_refusals` are the
+    backend's refusals of dry runs of an earlier plan, `trial` the number of those dry runs.
+    `published_versions` are the live versions of a series, by (prefix, series), if a policy rule
+    needs them. `can_write` says for hints in refusals whether a live value can be written into the
+    files. `declared_in_other_targets` are addresses that are declared in other targets with the
+    same rules. `has_concurrent_run` says that another run was active while state and backend were
+    read, so that an object without record may be that run's.
     """
 
     plan_id: str

@@ -1,4 +1,4 @@
-"""From a situation to a plan: survey all, decide each, order them, guard the whole."""
+"""How a plan is made: identities are checked, each address decided, ordered, and guarded."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ Decisions = dict[Address, Decision]
 
 @pause_gc()
 def build_plan(plan_input: PlanInput) -> Plan:
-    """What would be done about every address, and what cannot be done.
+    """The changes and refusals of every address, and the findings on the whole plan.
 
-    Pure: the same situation gives the same plan, whatever the order of its items. Linear in the
-    number of items, apart from sorting.
+    Pure: the same input gives the same plan, whatever the order of its resources. Linear in the
+    number of resources, apart from sorting.
     """
     resources = {address: plan_input.resources[address] for address in sorted(plan_input.resources)}
     index = _build_plan_index(resources, plan_input)
@@ -131,7 +131,7 @@ def _build_plan_index(
 def _decide_all_declared(
     resources: Mapping[Address, ResourceState], index: PlanIndex, policy_rules: PolicyRules
 ) -> tuple[Decisions, list[Cycle]]:
-    """Rulings on what is declared, in dependency order; dependents of what is stopped stop."""
+    """Decisions on declared resources in dependency order; a blocked one blocks its dependents."""
     graph = add_member_dependencies(resources, index.dependencies)
     ordered, cycles = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
     decisions: Decisions = {}
@@ -170,7 +170,7 @@ def _decide_all_declared(
 
 
 def _apply_dry_run_refusal(decision: Decision, index: PlanIndex) -> Decision:
-    """The same, refused where the backend refused its call."""
+    """The decision, refused if the backend refused its dry run."""
     refusal = (
         index.dry_run_refusals.get(decision.change.address) if index.dry_run_refusals else None
     )
@@ -183,7 +183,7 @@ def _is_unmet_dependency(
     decisions: Decisions,
     index: PlanIndex,
 ) -> bool:
-    """Whether a dependency is stopped, or is neither there nor made by this plan."""
+    """Whether a dependency is blocked, or neither exists nor is created by this plan."""
     if need in decisions and decisions[need].is_blocked:
         return True
     selected = index.options.selected
@@ -194,7 +194,7 @@ def _is_unmet_dependency(
 
 
 def _is_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
-    """Whether nothing but the selection is in the way of what would be made."""
+    """Whether a dependency would be created if it were selected."""
     selected = index.options.selected
     return (
         selected is not None
@@ -210,7 +210,7 @@ def _decide_all_undeclared(
     declared_decisions: Decisions,
     policy_rules: PolicyRules,
 ) -> Decisions:
-    """Rulings on records without manifest, dependents before what they depend on."""
+    """Decisions on records without manifest, dependents before their dependencies."""
     graph = {
         address: resource.record.depends_on
         for address, resource in resources.items()
@@ -237,7 +237,7 @@ def _decide_all_undeclared(
 def _collect_dependents(
     resources: Mapping[Address, ResourceState],
 ) -> Mapping[Address, list[Address]]:
-    """By address, the recorded addresses that depend on it."""
+    """The recorded addresses that depend on each address."""
     users: dict[Address, list[Address]] = {}
     for address, resource in resources.items():
         for need in resource.record.depends_on if resource.record is not None else ():
@@ -252,7 +252,7 @@ def _order_after_dependents(
     undeclared_decisions: Decisions,
     declared_decisions: Decisions,
 ) -> Decision:
-    """A delete waits for whatever used the object; what cannot let go of it stops the delete."""
+    """A delete ordered after its dependents; a blocked dependent blocks the delete."""
     decision_by_user = {
         user: undeclared_decisions.get(user) or declared_decisions.get(user) for user in dependents
     }
@@ -279,7 +279,7 @@ def _order_after_dependents(
 def _decide_orphan_intents(
     resources: Mapping[Address, ResourceState], index: PlanIndex
 ) -> Decisions:
-    """Open intents of addresses that are neither declared nor recorded."""
+    """Decisions on open intents of addresses that are neither declared nor recorded."""
     return {
         address: Decision(_build_orphan_intent_change(intent, index))
         for address, intent in sorted(index.open_intents.items())
@@ -307,7 +307,7 @@ def _filter_selected(decisions: Decisions, plan_input: PlanInput) -> Decisions:
 def _iter_partial_selection_warnings(
     decisions: Decisions, plan_input: PlanInput
 ) -> Iterator[Diagnostic]:
-    """A reader must not take a part for the whole: `No changes.` speaks of what is selected."""
+    """A warning that only a part was planned, so that `No changes.` is not taken for the whole."""
     unselected_count = len(plan_input.resources) - len(decisions)
     if plan_input.options.selected is not None and unselected_count > 0:
         yield warning_finding(
@@ -332,7 +332,7 @@ def _build_cycle_error(cycle: Cycle, resources: Mapping[Address, ResourceState])
 def _build_foreign_state_key_warnings(
     decisions: Decisions, resources: Mapping[Address, ResourceState]
 ) -> tuple[Diagnostic, ...]:
-    """One warning a run for all secrets that were recorded under another state key."""
+    """One warning for all secrets that were recorded under another state key."""
     foreign_paths = {
         address: decision.foreign_secrets
         for address, decision in decisions.items()
@@ -363,11 +363,11 @@ def _build_foreign_state_key_warnings(
 def _filter_selected_findings(
     decisions: Decisions, findings: Collection[Diagnostic]
 ) -> Iterator[Diagnostic]:
-    """The findings on what is selected."""
+    """The findings on selected addresses."""
     addresses = set(map(str, decisions)) if findings else set()
     return (finding for finding in findings if finding.address in addresses)
 
 
 def _remove_duplicates(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Each finding once: a conflict is found for every address it concerns."""
+    """Each finding once, as a conflict is found for every address that it concerns."""
     return tuple(dict.fromkeys(findings))

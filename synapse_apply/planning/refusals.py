@@ -1,4 +1,4 @@
-"""The words of refusals: why something cannot be done, and every way out."""
+"""What a refusal says: why something cannot be done, and every way out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FIXED = "fixed"
 
 
 def format_field_path(path: Path) -> str:
-    """A field as people write it: `configuration.quality`."""
+    """A field's path with dots, such as `configuration.quality`."""
     return ".".join(str(part) for part in path)
 
 
 def format_short_list(names: Iterable[object]) -> str:
-    """A few names, and how many more there are."""
+    """The first few names, and how many more there are."""
     texts = [str(name) for name in names]
     hidden_count = len(texts) - _MAX_SHOWN
     return ", ".join(texts[:_MAX_SHOWN]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
@@ -33,7 +33,7 @@ def _find_field_position(resource: ResourceState, paths: Sequence[Path]) -> Posi
 
 
 def _build_accept_live_value_hint(resource: ResourceState) -> str:
-    """How to make the live value the declared one; an object without record is imported first."""
+    """How to make the live value the declared one, with an import first if it is not recorded."""
     observed = resource.lookup_result.observed
     import_step = Text()
     if resource.record is None and observed is not None:
@@ -50,7 +50,7 @@ def _build_ignore_changes_hint(paths: Sequence[Path]) -> str:
 
 
 def changed_secrets_hint(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
-    """The way out of another state key and another value at once, as far as the API has one."""
+    """The commands that settle secrets whose value and state key have both changed."""
     sendable: list[Address] = []
     fixed: list[Address] = []
     for address, binding in secrets:
@@ -70,38 +70,38 @@ def changed_secrets_hint(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
 
 
 def _address_or_placeholder(addresses: Sequence[Address]) -> str:
-    """The address of a command that is printed once for all of them."""
+    """The only address for a command, or ADDRESS for several."""
     return str(addresses[0]) if len(addresses) == 1 else "ADDRESS"
 
 
 def is_known_only_by_id(resource: ResourceState) -> bool:
-    """Whether the object is only known by an id that somebody gave: pinned, or imported."""
+    """Whether the object is known only by an id that a user gave, pinned or imported."""
     if resource.lookup_result.observed is None or resource.lookup_result.found_by is FoundBy.KEY:
         return False
     return not (resource.record is not None and resource.record.applied)
 
 
 def is_fixed_field(resource: ResourceState, path: Path) -> bool:
-    """Whether this API can never change this field of an object that exists."""
+    """Whether this API can never change this field of an existing object."""
     return resource.type.is_unchangeable_field(resource.binding, path[0])
 
 
 def is_sealed_field(resource: ResourceState, path: Path) -> bool:
-    """Whether nothing takes this field back once it is set, in the product neither."""
+    """Whether this field cannot be set back once it is set, not even in the product."""
     return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
 
 def drift_accept_command(resource: ResourceState) -> Command:
-    """How to declare what is live."""
+    """The command that writes live values into the manifest."""
     return Command("drift --accept", resource.address)
 
 
 def _build_manifest_ways_out(
     resource: ResourceState, changes: Sequence[FieldChange], *, writable: bool
 ) -> tuple[str, ...]:
-    """What makes the files say what is live: the way out that needs no other tool.
+    """The ways out by a change of the manifest to the live values, without another tool.
 
-    Where only the live side moved there is nothing in Git to take back.
+    Where only the live side has changed there is no change in Git to take back.
     """
     names = format_short_list(format_field_path(change.path) for change in changes)
     causes = {change.cause for change in changes}
@@ -116,7 +116,7 @@ def _build_manifest_ways_out(
 def _build_product_ways_out(
     resource: ResourceState, changes: Sequence[FieldChange]
 ) -> tuple[str, ...]:
-    """What somebody does in the product; none where that cannot change it either."""
+    """The ways out by a change in the product; none for fields that it cannot change either."""
     if any(is_sealed_field(resource, change.path) for change in changes):
         return ()
     if {change.cause for change in changes} == {Cause.DRIFT}:
@@ -131,9 +131,9 @@ def _build_product_ways_out(
 def build_fixed_fields_refusal(
     resource: ResourceState, changes: Sequence[FieldChange], *, writable: bool = False
 ) -> Refusal:
-    """Fields that never change once the object exists, or a kind this API cannot update.
+    """The refusal of fields that cannot change, or of a kind that this API cannot update.
 
-    `writable`: what is live of them can be written into the manifest.
+    `writable` says that the live values can be written into the manifest.
     """
     paths = [change.path for change in changes]
     api_hints = [resource.binding.immutable.get(str(path[0]), "") for path in paths]
@@ -165,7 +165,7 @@ def build_fixed_fields_refusal(
 
 
 def build_no_reset_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
-    """Fields that were applied, are no longer declared, and have no value to go back to."""
+    """The refusal for fields that are no longer declared and have no value to reset them to."""
     return Refusal(
         "no-reset",
         f"{format_short_list(map(format_field_path, paths))} was applied and is no longer "
@@ -189,7 +189,7 @@ def build_secret_cleared_refusal(
     *,
     writable: bool = False,
 ) -> Refusal:
-    """An update that replaces the whole object would lose secrets we cannot send."""
+    """The refusal of an update of the whole object that would clear secrets we cannot send."""
     return Refusal(
         "secret-cleared",
         f"an update sends the whole object and would clear "
@@ -208,7 +208,7 @@ def build_secret_cleared_refusal(
 
 
 def build_held_secret_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
-    """An update that replaces the whole object would undo drift of a secret that is to be kept."""
+    """The refusal of an update of the whole object that would undo kept drift of a secret."""
     names = format_short_list(map(format_field_path, paths))
     return Refusal(
         "held-secret",
@@ -226,7 +226,7 @@ def build_held_secret_refusal(resource: ResourceState, paths: Sequence[Path]) ->
 
 
 def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
-    """`valueFrom: {live: true}` on an object that is to be created."""
+    """The refusal of `valueFrom: {live: true}` for an object that is to be created."""
     return Refusal(
         "no-live-secret",
         f"{format_short_list(map(format_field_path, paths))} keeps the live value, but there is "
@@ -240,7 +240,7 @@ def build_no_live_secret_refusal(resource: ResourceState, paths: Sequence[Path])
 
 
 def build_no_package_refusal(resource: ResourceState) -> Refusal:
-    """A create that uploads a package, and no package of ours."""
+    """The refusal of a create that uploads a package, where the manifest gives none."""
     source = resource.desired.source if resource.desired else None
     source_text = f"`source: {source.kind}`" if source else "the manifest"
     return Refusal(
@@ -253,7 +253,7 @@ def build_no_package_refusal(resource: ResourceState) -> Refusal:
 
 
 def build_sealed_refusal(resource: ResourceState) -> Refusal:
-    """An object that was sealed for good and is gone: the server takes no second one."""
+    """The refusal to create a sealed object that is gone, as the server accepts no second one."""
     name = resource.binding.final_call.name if resource.binding.final_call else ""
     identity_field = resource.type.version_field if resource.type.series_field else "name"
     return Refusal(
@@ -269,7 +269,7 @@ def build_sealed_refusal(resource: ResourceState) -> Refusal:
 
 
 def describe_sealed_loss(resource: ResourceState) -> str:
-    """What is lost for good with a sealed object that is deleted."""
+    """What is lost for good when a sealed object is deleted."""
     record = resource.record
     digest = record.digest if record is not None else None
     content = f", and its content {digest}, if nothing else has it," if digest else ""
@@ -282,7 +282,7 @@ def describe_sealed_loss(resource: ResourceState) -> str:
 
 
 def build_delete_sealed_refusal(resource: ResourceState) -> Refusal:
-    """Deletion of an object that was sealed: it can never be made again."""
+    """The refusal to delete a sealed object, which can never be created again."""
     name = resource.binding.final_call.name if resource.binding.final_call else ""
     return Refusal(
         "delete-sealed",
@@ -296,7 +296,7 @@ def build_delete_sealed_refusal(resource: ResourceState) -> Refusal:
 
 
 def build_not_accepted_refusal(resource: ResourceState, names: Sequence[str]) -> Refusal:
-    """Values that an object may have, and that nothing can be made with on this API version."""
+    """The refusal of values that objects may have but creates of this API version do not accept."""
     constraint_text = "; ".join(
         f"{name}: {resource.binding.create_constraints[name].description}" for name in names
     )
@@ -313,7 +313,7 @@ def build_not_accepted_refusal(resource: ResourceState, names: Sequence[str]) ->
 
 
 def build_platform_object_refusal(resource: ResourceState) -> Refusal:
-    """An object that everybody sees and only the platform changes."""
+    """The refusal to adopt an object of the platform, which only the platform changes."""
     return Refusal(
         "not-ours",
         f"this {resource.type.prefix} is the platform's own, not yours: it is never taken over",
@@ -323,7 +323,7 @@ def build_platform_object_refusal(resource: ResourceState) -> Refusal:
 
 
 def build_unreleased_refusal(resource: ResourceState, text: str) -> Refusal:
-    """Changed content under a published version, where the policy refuses it."""
+    """The refusal of changed content under a published version, if the policy refuses it."""
     return Refusal(
         "unreleased-source",
         f"{resource.address} has {text}",
@@ -337,7 +337,7 @@ def build_unreleased_refusal(resource: ResourceState, text: str) -> Refusal:
 
 
 def build_other_object_refusal(resource: ResourceState, names: Sequence[str]) -> Refusal:
-    """The recorded id now belongs to an object whose immutable identity differs."""
+    """The refusal of a recorded id that now belongs to an object with another identity."""
     remote_id = resource.record.remote_id if resource.record else ""
     return Refusal(
         "other-object",
@@ -353,7 +353,7 @@ def build_other_object_refusal(resource: ResourceState, names: Sequence[str]) ->
 
 
 def build_wrong_id_refusal(resource: ResourceState, paths: Sequence[Path]) -> Refusal:
-    """An id that somebody gave leads to an object that cannot be the one declared."""
+    """The refusal of an id, given by a user, of an object that cannot be the declared one."""
     remote_id = resource.lookup_result.observed.remote_id if resource.lookup_result.observed else ""
     names = format_short_list(map(format_field_path, paths))
     return Refusal(
@@ -383,7 +383,7 @@ def _build_correct_id_hint(resource: ResourceState) -> str:
 
 
 def build_other_api_object_refusal(resource: ResourceState) -> Refusal:
-    """An id that a manifest names leads to another object since the API version changed."""
+    """The refusal of a pinned id that means another object since the API version changed."""
     record = resource.record
     before, api = (record.natural_key, record.api) if record else ("", "")
     return Refusal(
@@ -399,9 +399,9 @@ def build_other_api_object_refusal(resource: ResourceState) -> Refusal:
 
 
 def build_rename_refusal(resource: ResourceState, old: Address, new: Address) -> Refusal:
-    """A new address declares the object that is recorded under one no longer declared.
+    """The refusal of a new address whose object is recorded under an undeclared address.
 
-    `old` and `new` are its own, or those of its owner, whose rename brings its own about.
+    `old` and `new` are its own addresses, or those of its owner, whose rename includes it.
     """
     recorded_text = (
         f"the object recorded as {old}" if new == resource.address else f"recorded as part of {old}"
@@ -418,7 +418,7 @@ def build_rename_refusal(resource: ResourceState, old: Address, new: Address) ->
 
 
 def build_prevent_destroy_refusal(resource: ResourceState) -> Refusal:
-    """Deletion of a protected object; protection is recorded and outlives the manifest."""
+    """The refusal to delete a protected object, be it declared or only recorded as protected."""
     return Refusal(
         "prevent-destroy",
         "lifecycle.prevent_destroy protects it, also after its manifest is gone",

@@ -1,4 +1,4 @@
-"""Whether an object was sealed for good: nothing with its identity is ever made again."""
+"""Whether an object was sealed for good, so that its identity can never be used again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from synapse_apply.planning.plan_input import ResourceState
 
 
 def is_sealed(resource: ResourceState) -> bool:
-    """Whether it is sealed now, or was when it was last seen: no server takes a seal back."""
+    """Whether the object is sealed now or was when last seen, as a seal cannot be taken back."""
     seal = resource.binding.final_call
     return seal is not None and (
         resource.live_fields.get((seal.name,)) is True or was_recorded_sealed(resource)
@@ -14,7 +14,7 @@ def is_sealed(resource: ResourceState) -> bool:
 
 
 def was_recorded_sealed(resource: ResourceState) -> bool:
-    """Whether the record saw it sealed."""
+    """Whether the object was sealed when the record was written."""
     seal, record = resource.binding.final_call, resource.record
     if seal is None or record is None:
         return False

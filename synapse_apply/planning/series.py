@@ -1,4 +1,4 @@
-"""Members of a series (releases of a plugin, say): what supersedes what."""
+"""Which members of a series (such as releases of a plugin) are superseded or retained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synapse_apply.planning.plan_input import ResourceState
 class SeriesMembers:
     """The declared members of one series, and every version that is taken.
 
-    `retain`: so many of the newest are kept; None keeps all.
+    `retain` is how many of the newest are kept; None keeps all.
     """
 
     declared: dict[Address, str] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class SeriesMembers:
 
     @property
     def newest_declared(self) -> VersionSortKey | None:
-        """The highest declared version that can be ordered."""
+        """The highest declared version that can be ordered; None for none."""
         return max(filter(None, map(version_sort_key, self.declared.values())), default=None)
 
     def is_retained(self, version: VersionSortKey) -> bool:
@@ -48,7 +48,7 @@ SeriesMap = Mapping[tuple[str, str], SeriesMembers]
 
 
 def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
-    """The series of all items by (prefix, series)."""
+    """The series of all resources by (prefix, series)."""
     groups: dict[tuple[str, str], SeriesMembers] = {}
     retain_by_owner: dict[str, int | None] = {}
     for resource in resources:
@@ -71,10 +71,10 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
 
 
 def is_superseded(resource: ResourceState, series: SeriesMap) -> bool:
-    """Whether an undeclared record is kept silently: its series goes on without it.
+    """Whether an undeclared record is kept silently, as its series continues without it.
 
-    True for what a declared member supersedes, and for what is newer than all declared ones
-    (the manifest went back), which is warned about instead.
+    True for a version that a declared one supersedes, and for one newer than all declared ones (the
+    manifest went back), which gives a warning.
     """
     record = resource.record
     if record is None or not record.series:
@@ -108,7 +108,7 @@ def list_declared_members(resource: ResourceState, series: SeriesMap) -> tuple[A
 def check_lowered_versions(
     series: SeriesMap, resources: Mapping[Address, ResourceState]
 ) -> list[Diagnostic]:
-    """A warning for each series whose declared version is lower than one already recorded."""
+    """A warning for each series whose declared versions are lower than a recorded one."""
     warnings = []
     for _, members in sorted(series.items()):
         newest = members.newest_declared

@@ -1,4 +1,4 @@
-"""Which run is due for a declared resource, and whether other targets must have proved it first."""
+"""Which verification run is due for a resource, and which other targets must have run it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CREATES = frozenset({Action.CREATE, Action.RECREATE})
 
 
 def require_verified(resource: ResourceState, decision: Decision, index: PlanIndex) -> Decision:
-    """The ruling with the run that is due; what must be proved elsewhere first is refused."""
+    """The decision with its due run, or refused if other targets must verify the release first."""
     if resource.type.verification_spec is None or decision.is_blocked:
         return decision
     if decision.change.action in _CREATES:
@@ -55,7 +55,7 @@ def require_verified(resource: ResourceState, decision: Decision, index: PlanInd
 
 
 def _is_unverified_adoption(resource: ResourceState, action: Action) -> bool:
-    """Whether no run vouches for it because it was, or will be, taken over."""
+    """Whether the object was or will be adopted, and no run of ours has verified it."""
     record = resource.record
     if record is None:
         return action is Action.ADOPT
@@ -95,7 +95,7 @@ def _find_due_run(
 def _find_due_run_of_recorded(
     verification: Verification, resource: ResourceState, record: Record, *, is_requested: bool
 ) -> Verification | None:
-    """The run as it is due for what is recorded, if it is."""
+    """The run that is due for a recorded object, new or followed; None for none."""
     last_run = LastRun.from_json(record.verification)
     if (
         last_run is not None
@@ -141,7 +141,7 @@ def _find_run_reason(
 
 
 def _is_older_than_newest(resource: ResourceState, series: SeriesMap) -> bool:
-    """Whether a newer member is declared beside it: a run would show that one's work."""
+    """Whether a newer member is declared as well, which is the one that a run would execute."""
     if resource.desired is None or not resource.type.series_field:
         return False
     name, version = resource.type.locate_in_series(resource.desired.spec)
@@ -153,7 +153,7 @@ def _is_older_than_newest(resource: ResourceState, series: SeriesMap) -> bool:
 def _iter_unverified_refusals(
     resource: ResourceState, other_targets: Mapping[str, OtherTargetRuns]
 ) -> Iterator[Refusal]:
-    """A refusal for each target that has not verified these bytes."""
+    """A refusal for each target that must have verified this package and has not."""
     for target, other_target in sorted(other_targets.items()):
         problem = _find_verification_gap(resource, target, other_target)
         if problem is not None:
@@ -165,7 +165,7 @@ def _iter_unverified_refusals(
 def _find_verification_gap(
     resource: ResourceState, target: str, other_target: OtherTargetRuns
 ) -> tuple[str, tuple[str, ...]] | None:
-    """Why a target does not vouch for a release, and the ways out; None when it does."""
+    """Why a target has not verified a release, with the ways out; None if it has."""
     requirement = f"target {target} must have verified it first, and"
     apply_hint, verify_hint = (
         Text(Command("apply", target=target)),

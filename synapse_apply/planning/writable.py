@@ -1,4 +1,4 @@
-"""Whether `drift --accept` can write what is live of some fields into the files."""
+"""Whether `drift --accept` can write the live values of some fields into the files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synapse_apply.planning.plan_input import CanWrite, ResourceState
 def can_write_live_values(
     resource: ResourceState, changes: Sequence[FieldChange], can_write: CanWrite
 ) -> bool:
-    """Whether all of these fields can: no secret, no reference, no value from elsewhere."""
+    """Whether all fields can be written: no secret, no reference, no value from elsewhere."""
     desired = resource.desired
     return desired is not None and all(
         not change.sensitive

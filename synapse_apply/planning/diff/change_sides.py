@@ -1,4 +1,4 @@
-"""Whole objects as a plan shows them: before and after, with nothing where a secret stands."""
+"""How whole objects are shown before and after a change, with secrets left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from synapse_apply.model.values import (
 
 @frozen
 class ChangeSide:
-    """One side of a change: the object, its sensitive paths, its paths not known yet."""
+    """One side of a change: the object, its sensitive paths, and its paths not known yet."""
 
     tree: Mapping[str, Any] | None = None
     sensitive_paths: tuple[Path, ...] = ()
@@ -38,7 +38,7 @@ _PLAIN_TYPES = frozenset(
 
 
 def unflatten(fields: Fields) -> dict[str, Any]:
-    """Fields by path as one nested map; its leaves are the fields' values."""
+    """Fields by path as one nested map, whose leaves are the fields' values."""
     tree: dict[Any, Any] = {}
     for path, value in fields.items():
         if len(path) == 1 and type(value) is str:
@@ -49,7 +49,7 @@ def unflatten(fields: Fields) -> dict[str, Any]:
 
 
 def holds_secret(value: Any) -> bool:
-    """Whether a field's value, or anything below it, is a secret in one of its forms."""
+    """Whether a field's value, or anything inside it, is a secret in one of its forms."""
     if is_map(value):
         return any(holds_secret(inner) for inner in value.values())
     return isinstance(value, _SECRETS)
@@ -69,7 +69,7 @@ def build_change_side(fields: Fields) -> ChangeSide:
 def build_changed_side(
     live: Fields, declared_fields: Fields, changes: Iterable[FieldChange]
 ) -> ChangeSide:
-    """The live object with the changes made; secrets we declare stand in it as sensitive paths."""
+    """The live object with the changes made; declared secrets are sensitive paths in it."""
     tree = unflatten(live)
     for path, value in declared_fields.items():
         if isinstance(value, DesiredSecret):

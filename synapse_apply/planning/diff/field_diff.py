@@ -1,4 +1,4 @@
-"""The three-way difference of one live object, field by field: want and applied, live and seen."""
+"""Which fields differ and why: desired against applied values, and live against seen ones."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NO_RULE = FieldRule("")
 
 @dataclass(slots=True)
 class ResourceDiff:
-    """What differs, and what the record has yet to learn.
+    """The differences of one object, and what the record has yet to learn.
 
-    `rebase`: something moved to where the other side already is. `unresettable_paths` are dropped
-    fields without a reset value, `foreign_secrets` secrets recorded under another state key.
-    `held_drift` would be changes if drift were not kept. `drifted` is all that moved outside and is
-    not what is declared by now, from what the server answered last to what is live. `accepted` are
-    differences that `state accept` took for settled and that have not moved since, from live to
+    `rebase` says that a side has changed to what the other one is already. `unresettable_paths` are
+    dropped fields without a reset value, `foreign_secrets` secrets recorded under another state
+    key. `held_drift` would be changes if drift were not kept. `drifted` are fields that changed
+    outside and differ from the declared ones, from the value seen last to the live one. `accepted`
+    are differences that `state accept` has accepted and that are unchanged since, from live to
     declared.
     """
 
@@ -45,7 +45,7 @@ class ResourceDiff:
 
 
 def diff_create(resource: ResourceState) -> ResourceDiff:
-    """Every declared field, for an object that is not there."""
+    """The changes of a create: every declared field."""
     diff = ResourceDiff()
     for path, declared_value in sorted(resource.declared_fields.items()):
         if isinstance(declared_value, DesiredSecret):
@@ -66,9 +66,9 @@ def diff_resource(
     resend_secrets: bool = False,
     keep_drift: bool = False,
 ) -> ResourceDiff:
-    """How a live object differs; without `record` as an adoption sees it.
+    """How a live object differs; without `record`, as for an adoption.
 
-    `keep_drift`: what only the live side moved is kept.
+    With `keep_drift`, a field that changed only on the live side is kept.
     """
     comparison = _FieldComparison(resource, record, resend_secrets, keep_drift)
     for path, declared_value in sorted(resource.declared_fields.items()):
@@ -83,7 +83,7 @@ def diff_resource(
 
 
 class _FieldComparison:
-    """One object's four sides as nested maps, and the differences found so far."""
+    """The four sides of one object as nested maps, and the differences found so far."""
 
     def __init__(
         self, resource: ResourceState, record: Record | None, resend_secrets: bool, keep_drift: bool
@@ -107,7 +107,7 @@ class _FieldComparison:
         return self.resource.type.rules.get(str(path[0]), _NO_RULE)
 
     def add_change(self, path: Path, after: Any, cause: Cause, note: str = "") -> None:
-        """A difference that is to be sent, unless it is drift and drift is kept."""
+        """Add a difference to be sent, or to `held_drift` where it is drift that is kept."""
         is_held = self.keep_drift and cause is Cause.DRIFT
         target_list = self.diff.held_drift if is_held else self.diff.changes
         target_list.append(
@@ -115,13 +115,13 @@ class _FieldComparison:
         )
 
     def add_if_accepted(self, path: Path, after: Any) -> None:
-        """A difference that stays, where it is one that was accepted."""
+        """Add a difference that stays as it is, if it was accepted."""
         if path in self.accepted_paths:
             before = get_at(self.live, path)
             self.diff.accepted.append(self.build_field_change(path, before, after, Cause.NONE))
 
     def add_drift(self, path: Path, *, declared_moved: bool, before: Any = None) -> None:
-        """The live side moved; `before` where that is not what was seen last."""
+        """Add a change of the live side; `before` replaces the value that was seen last."""
         before = get_at(self.last_seen, path) if before is None else before
         cause = _choose_cause(declared_moved, True)
         self.diff.drifted.append(
@@ -131,7 +131,7 @@ class _FieldComparison:
     def build_field_change(
         self, path: Path, before: Any, after: Any, cause: Cause, note: str = ""
     ) -> FieldChange:
-        """From one value to another; whatever is secret on any side leaves no value in it."""
+        """A change between two values; without the values if any side of the field is a secret."""
         sides = (before, after, get_at(self.applied, path), get_at(self.live, path))
         if note or any(holds_secret(side) for side in sides):
             return FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
@@ -181,15 +181,15 @@ class _FieldComparison:
         self.apply_three_way_rule(path, declared_value, declared_moved, drifted, equal)
 
     def is_accepted(self, path: Path) -> bool:
-        """Whether `state accept` took the difference of this field for settled."""
+        """Whether `state accept` has accepted a difference of this field."""
         accepted = self.record.accepted if self.record is not None else None
         return accepted is not None and path in accepted.paths
 
     def has_nothing_to_compare_with(self, path: Path) -> bool:
-        """Whether there is nothing to compare with: the server does not show it, or keeps none.
+        """Whether the server does not show this field, or does not keep it.
 
-        A field that was never sent may appear with the update that sends it; an object that is
-        taken over is not changed for it.
+        A field that was never sent may appear with the update that sends it, so it is compared. An
+        object that is adopted is not changed for such a field.
         """
         observed, name = self.resource.lookup_result.observed, path[0]
         if observed is None or name in self.resource.type.identity_fields:
@@ -203,7 +203,7 @@ class _FieldComparison:
         )
 
     def assume_unshown_field_as_declared(self, path: Path, declared_value: Any) -> None:
-        """What is declared is taken for what is there; said once."""
+        """Record the declared value as applied, with a note the first time."""
         record = self.record
         applied = get_at(self.applied, path)
         if record is not None and not self.is_imported and is_same_value(declared_value, applied):
@@ -213,7 +213,7 @@ class _FieldComparison:
         self.diff.rebase = True
 
     def has_appeared_since_sent(self, path: Path, live: Any) -> bool:
-        """Whether the backend has a field by now that it did not keep when it was sent."""
+        """Whether the backend may have a field now that it did not keep when it was sent."""
         if self.record is None or path[0] not in self.record.unkept:
             return False
         return live is not ABSENT or not is_fixed_field(self.resource, path)
@@ -221,7 +221,7 @@ class _FieldComparison:
     def apply_three_way_rule(
         self, path: Path, declared_value: Any, declared_moved: bool, drifted: bool, is_equal: bool
     ) -> None:
-        """The rule of the three-way comparison (design section 6)."""
+        """Add a change or drift, depending on which of the declared and live sides changed."""
         if drifted and not is_equal:
             self.add_drift(path, declared_moved=declared_moved)
         if not declared_moved and not drifted:
@@ -234,7 +234,7 @@ class _FieldComparison:
             self.add_change(path, declared_value, _choose_cause(declared_moved, drifted))
 
     def compare_write_only(self, path: Path, declared_value: Any) -> None:
-        """Answers never show the field, so the record alone speaks."""
+        """Compare a field that answers never show with the record alone."""
         if self.record is None or self.is_imported:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_SHOWN})")
             self.diff.rebase = True
@@ -263,7 +263,7 @@ class _FieldComparison:
             ]
 
     def compare_unresolved_secret(self, path: Path) -> None:
-        """A secret without a value here can still be seen to have moved, where answers show it."""
+        """Report drift of a secret without a value at hand, if answers show that it has changed."""
         live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
         is_shown = isinstance(live, Mac) and isinstance(last_seen, Mac)
         if is_shown and live.key_id == last_seen.key_id and live != last_seen:
@@ -300,7 +300,7 @@ class _FieldComparison:
     def compare_secret_never_sent(
         self, path: Path, declared_value: DesiredSecret, is_shown: bool, is_equal: bool
     ) -> None:
-        """Nothing of ours was ever sent: only a live value that is shown can tell."""
+        """Compare a secret that we have never sent with the live one, where that is shown."""
         self.diff.rebase = True
         if not is_shown:
             self.diff.notes.append(f"{format_field_path(path)}: (sensitive, {NOT_SHOWN})")
@@ -311,14 +311,14 @@ class _FieldComparison:
             self.add_change(path, declared_value, cause, "changed")
 
     def compare_dropped_fields(self) -> None:
-        """Fields we applied that the manifest no longer has."""
+        """Compare the fields that we applied and that are no longer declared."""
         record = self.record
         for path in sorted(record.applied if record else ()):
             if not is_at_or_below(path, self.ignored) and not self.is_still_declared(path):
                 self.compare_dropped_field(path)
 
     def is_still_declared(self, path: Path) -> bool:
-        """Declared as it was, as a map where it was a leaf, or as a leaf where it was a map."""
+        """Whether a field is declared, be it as a map in place of a leaf or the reverse."""
         if get_at(self.declared_fields, path) is not ABSENT:
             return True
         above = (get_at(self.declared_fields, path[:end]) for end in range(1, len(path)))
@@ -363,7 +363,7 @@ class _FieldComparison:
             self.apply_three_way_rule(path, rule.reset_value, reset_moved, drifted, is_equal)
 
     def compare_owned_keys(self) -> None:
-        """Live keys below an owned pointer that the manifest does not know."""
+        """Add changes for live keys below owned pointers that the manifest does not declare."""
         changed_paths = {change.path for change in self.diff.changes}
         for path in sorted(self.resource.live_fields if self.owned_pointers else ()):
             if (
@@ -376,7 +376,7 @@ class _FieldComparison:
                 self.add_undeclared_key_change(path)
 
     def add_undeclared_key_change(self, path: Path) -> None:
-        """A key goes; a whole field cannot, it goes back to its reset value."""
+        """Add the removal of a key; a top-level field goes back to its reset value."""
         reset = self.find_field_rule(path).reset_value if len(path) == 1 else ABSENT
         if reset is not ABSENT and is_same_value(
             reset, get_at(self.live, path), self.find_field_rule(path).compare
@@ -395,7 +395,7 @@ class _FieldComparison:
 
 
 def _was_recorded_in_plain(value: Any) -> bool:
-    """Whether a value was recorded as it is: of a secret now, nothing tells whether it moved."""
+    """Whether a field that is a secret now was recorded in plain, so that drift cannot be seen."""
     return value is not ABSENT and not holds_secret(value)
 
 
@@ -406,5 +406,5 @@ def _choose_cause(declared_moved: bool, drifted: bool) -> Cause:
 
 
 def _empty_if_both_maps(declared_value: Any, value: Any) -> Any:
-    """A declared empty map asks for a map only: any map satisfies it."""
+    """An empty map for a live map where a map is declared, since only its presence counts."""
     return {} if isinstance(declared_value, Mapping) and isinstance(value, Mapping) else value

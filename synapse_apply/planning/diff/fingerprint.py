@@ -1,4 +1,4 @@
-"""What the comparator sees of an object, as one digest: a saved plan notices what moved."""
+"""Which fields of an object go into its fingerprint, by which a saved plan detects changes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from synapse_apply.planning.plan_input import ResourceState
 def compute_fingerprint(resource: ResourceState) -> str:
     """SHA-256 (hex) over the id and the live values of declared and recorded fields.
 
-    Fields that are neither are not ours, so a change of theirs is no move. Without a record the
-    salt is new in every run: a secret then counts as present, not by its digest.
+    Other fields are not ours, so their changes do not count. Without a record the salt is new in
+    every run, so that of a secret only its presence counts.
     """
     observed = resource.lookup_result.observed
     live = unflatten(resource.live_fields)

@@ -1,4 +1,4 @@
-"""Where inside a list two values differ, so that a plan names more than "the list changed"."""
+"""Where inside a list two values differ, so that a plan shows more than "the list changed"."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MAX_LIST_LENGTH = 500
 
 
 def diff_list_paths(before: Any, after: Any) -> tuple[Path, ...]:
-    """The paths, relative to the list, at which two lists differ, in order; at most MOST.
+    """The sorted paths in two lists at which they differ, MAX_PATHS at most.
 
-    Empty when either is no list (a scalar has no inside) or is longer than LONGEST. Indexes are
-    those of `after`, or of `before` where an item was removed.
+    Empty where a value is no list, or a list is longer than MAX_LIST_LENGTH. Indexes are those of
+    `after`, or of `before` for a removed item.
     """
     if not (isinstance(before, list) and isinstance(after, list)):
         return ()

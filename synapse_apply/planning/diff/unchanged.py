@@ -1,6 +1,6 @@
-"""The usual case of a large target: nothing moved on any side, which is cheap to tell.
+"""When an object counts as unchanged by a cheap comparison, which is the usual case.
 
-What this is not sure of is left to the comparison field by field, which would say the same.
+Anything that this cannot decide is left to the comparison field by field, with the same result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SCALARS = (str, int, float, bool)
 def is_unchanged(resource: ResourceState, record: Record) -> bool:
     """Whether declared equals applied and live equals seen, in every declared field.
 
-    False wherever more than equality decides: secrets, maps, what is ignored, owned or accepted.
+    False where equality does not decide: secrets, maps, ignored, owned and accepted fields.
     """
     desired = resource.desired
     if (
@@ -52,7 +52,7 @@ def _are_fields_equal(first_fields: Fields, second_fields: Fields) -> bool:
 
 
 def _has_only_texts(fields: Fields) -> bool:
-    """Equal texts are the same, which of other values equality does not tell."""
+    """Whether all values are str, for which Python's equality is enough (1 == True is not)."""
     return {*map(type, fields.values())} == {str}
 
 

@@ -1,4 +1,4 @@
-"""The rules of a policy that judge a plan as a whole: they stop an apply as guards do."""
+"""Which policy rules stop a plan as a whole, in the way that guards do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIME = "%a %Y-%m-%d %H:%M %Z"
 
 @frozen
 class _PolicyStop:
-    """What a rule stops: why, what to do instead, and the rows it counted."""
+    """Why a rule stops a plan, what to do instead, and the addresses that it counted."""
 
     summary: str
     detail: str
@@ -31,7 +31,7 @@ class _PolicyStop:
 def _check_freeze_window(
     rule: PolicyRule, active_changes: Sequence[Change], now: datetime
 ) -> _PolicyStop | None:
-    """No call that changes anything, runs among them, while a window is open."""
+    """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
     rows = _select_rows(rule, (change for change in active_changes if change.changes_server))
     window = rule.window
     opening = window.find_open_window(now) if rows and window else None
@@ -50,7 +50,7 @@ def _check_freeze_window(
 def _check_max_changes(
     rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
 ) -> _PolicyStop | None:
-    """At most so many objects are made, changed or deleted at once."""
+    """A stop if more objects are created, changed or deleted than the rule allows; else None."""
     rows = _select_rows(rule, (change for change in active_changes if changes_live_object(change)))
     if len(rows) <= rule.limit:
         return None
@@ -72,16 +72,16 @@ PLAN_CHECKS: Mapping[str, PlanCheck] = {
 
 
 def list_overridable_rules(rules: Iterable[PolicyRule]) -> tuple[str, ...]:
-    """What `--override-guard` takes beside the names of guards."""
+    """The rule names that `--override-guard` accepts beside the names of guards."""
     return tuple(rule.id for rule in rules if rule.check in PLAN_CHECKS and rule.is_denying)
 
 
 def check_plan_rules(
     plan_input: PlanInput, changes: Iterable[Change]
 ) -> tuple[tuple[GuardViolation, ...], tuple[Diagnostic, ...]]:
-    """The trips that stop an apply of these changes, and what is to be said of the others.
+    """The violations that stop an apply of these changes, and warnings for the other rules.
 
-    A rule that somebody overrides is told in any case.
+    A violated rule that is overridden gives a warning as well.
     """
     rules = [rule for rule in plan_input.options.policy.rules if rule.check in PLAN_CHECKS]
     if not rules:

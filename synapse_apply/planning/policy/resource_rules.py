@@ -1,7 +1,7 @@
-"""The rules of a policy that judge one resource: built-in checks over fields, as data.
+"""Which policy rules refuse or warn about one resource: built-in checks over fields, as data.
 
-A rule is judged of what the plan would change: there it refuses or warns. What is against a rule
-that speaks of the declared resource and stays as it is, is told in one warning for the whole plan.
+Only what the plan would change is refused or warned about. Unchanged resources that violate a rule
+share one warning for the whole plan.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ NewestVersions = Mapping[tuple[str, str], tuple[VersionSortKey, str]]
 
 
 def changes_live_object(change: Change) -> bool:
-    """Whether the live object would not be what it is: adopting it as it stands changes nothing."""
+    """Whether the live object would be changed; adopting it as it is changes nothing."""
     return change.action in _SENT_ACTIONS or (change.action is Action.ADOPT and bool(change.fields))
 
 
 @frozen
 class PolicyViolation:
-    """Why a resource is against a rule, what would mend it, and the field that shows it."""
+    """Why a resource violates a rule, the remedy, and the field that is the cause."""
 
     reason: str
     remedy: str = ""
@@ -46,7 +46,7 @@ class PolicyViolation:
 
 @frozen
 class PolicyRules:
-    """The rules that judge resources; `newest` is by series what is published already."""
+    """The rules that judge resources; `newest` is the newest published version by series."""
 
     rules: tuple[PolicyRule, ...] = ()
     newest: NewestVersions = field(default_factory=dict)
@@ -54,14 +54,14 @@ class PolicyRules:
 
 @frozen
 class PolicyCase:
-    """One resource before one rule."""
+    """One resource that is judged by one rule."""
 
     resource: ResourceState
     rule: PolicyRule
     newest: NewestVersions
 
     def has_field(self, name: str) -> bool:
-        """Whether a manifest declares it, and its kind has such a field on this API."""
+        """Whether the resource is declared, and its kind has this field on this API version."""
         resource = self.resource
         return (
             resource.desired is not None
@@ -70,7 +70,7 @@ class PolicyCase:
         )
 
     def declared_value(self, name: str) -> Any:
-        """What is declared of a field, ABSENT where nothing is."""
+        """The declared value of a field; ABSENT where it is not declared."""
         return get_at(self.resource.desired.spec if self.resource.desired else {}, (name,))
 
 
@@ -78,7 +78,7 @@ PolicyTest = Callable[[PolicyCase], PolicyViolation | None]
 
 
 def make_listed_value_test(name: str) -> PolicyTest:
-    """A declared field has one of the values that the rule lists."""
+    """A test that a declared field has one of the values that the rule lists."""
 
     def check_listed_value(case: PolicyCase) -> PolicyViolation | None:
         value, allowed = case.declared_value(name), case.rule.values
@@ -95,7 +95,7 @@ def make_listed_value_test(name: str) -> PolicyTest:
 
 
 def make_field_value_test(name: str, value: Any) -> PolicyTest:
-    """A field is declared with this value."""
+    """A test that a field is declared with this value."""
     text = json.dumps(value)
 
     def check_field_value(case: PolicyCase) -> PolicyViolation | None:
@@ -107,7 +107,7 @@ def make_field_value_test(name: str, value: Any) -> PolicyTest:
 
 
 def make_forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
-    """A field is not declared with this value."""
+    """A test that a field is not declared with this value."""
     text = json.dumps(value)
 
     def check_forbidden_value(case: PolicyCase) -> PolicyViolation | None:
@@ -121,7 +121,7 @@ def make_forbidden_value_test(name: str, value: Any, reason: str) -> PolicyTest:
 
 
 def make_nonempty_field_test(name: str) -> PolicyTest:
-    """A field is declared, and is more than an empty text."""
+    """A test that a field is declared and not an empty text."""
 
     def check_nonempty_field(case: PolicyCase) -> PolicyViolation | None:
         value = case.declared_value(name)
@@ -134,7 +134,7 @@ def make_nonempty_field_test(name: str) -> PolicyTest:
 
 
 def check_no_literal_secret(case: PolicyCase) -> PolicyViolation | None:
-    """Nothing that is secret, or may be, stands in a manifest in plain text."""
+    """The violation of a secret field, or one that may be secret, given in plain text."""
     plain_paths = [
         path
         for path, value in sorted(case.resource.declared_fields.items())
@@ -153,7 +153,7 @@ def check_no_literal_secret(case: PolicyCase) -> PolicyViolation | None:
 
 
 def check_required_labels(case: PolicyCase) -> PolicyViolation | None:
-    """A declared resource has every label that the rule lists, with a value."""
+    """The violation of a resource that lacks labels which the rule lists."""
     desired = case.resource.desired
     labels = desired.labels if desired else {}
     lacking = [label for label in case.rule.labels if not labels.get(label, "").strip()]
@@ -166,7 +166,7 @@ def check_required_labels(case: PolicyCase) -> PolicyViolation | None:
 
 
 def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
-    """A new member of a series is newer than all that is recorded or live of it."""
+    """The violation of a new series member that is not newer than all recorded and live ones."""
     resource = case.resource
     if (
         resource.desired is None
@@ -189,15 +189,15 @@ def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
 
 
 def check_protected(_case: PolicyCase) -> PolicyViolation | None:
-    """Nothing is made, changed, deleted or forgotten."""
+    """The violation of any change: nothing may be created, changed, deleted or forgotten."""
     return PolicyViolation("it is protected, and nothing may be done to it")
 
 
 @frozen
 class PolicyCheck:
-    """A built-in; one that is `only_changes` has nothing to say of what stays as it is.
+    """A built-in check; with `only_changes` it does not judge unchanged resources.
 
-    One `needs_series` judges what is new by all that is live of its series.
+    With `needs_series` it compares a new resource with all live members of its series.
     """
 
     run_test: PolicyTest
@@ -235,7 +235,7 @@ def _format_short_value(value: Any) -> str:
 
 
 def select_series_rules(rules: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
-    """Those rules that judge a new resource by all that is live of its series."""
+    """The rules that compare a new resource with all live members of its series."""
     return tuple(rule for rule in rules if rule.check in CHECKS and CHECKS[rule.check].needs_series)
 
 
@@ -244,7 +244,7 @@ def build_policy_rules(
     rules: Iterable[PolicyRule],
     published_versions: PublishedVersions,
 ) -> PolicyRules:
-    """The rules that judge resources, with what they must know of all of them."""
+    """The rules that judge resources, with the newest versions that they compare with."""
     checked_rules = tuple(rule for rule in rules if rule.check in CHECKS)
     return PolicyRules(
         checked_rules, _find_newest_versions(resources, published_versions) if checked_rules else {}
@@ -284,7 +284,7 @@ def _find_newest_versions(
 def apply_policy(
     resource: ResourceState, decision: Decision, policy_rules: PolicyRules
 ) -> Decision:
-    """The ruling with what the policy says of it."""
+    """The decision with the refusals, warnings and tolerated rules of the policy."""
     if decision.diagnostics and any(finding.is_error for finding in decision.diagnostics):
         return decision
     is_change = changes_live_object(decision.change) or decision.change.action is Action.FORGET
@@ -344,7 +344,7 @@ def _build_policy_warning(
 def build_tolerated_warnings(
     decisions: Mapping[Address, Decision], policy_rules: PolicyRules
 ) -> tuple[Diagnostic, ...]:
-    """One warning a plan for all that is against the policy and stays as it is."""
+    """One warning per plan for all unchanged resources that violate the policy."""
     addresses_by_rule: dict[str, list[Address]] = {rule.name: [] for rule in policy_rules.rules}
     for address in sorted(
         address_key for address_key, decision in decisions.items() if decision.tolerated_rules

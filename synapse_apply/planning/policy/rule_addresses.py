@@ -1,4 +1,4 @@
-"""Addresses in a policy that are of nothing: a mistyped one protects nothing, excepts nothing."""
+"""Which addresses in policy rules match nothing: a mistyped one protects or excepts nothing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
-    """A warning for each rule that names what is neither declared nor recorded.
+    """A warning for each rule that names an address which is neither declared nor recorded.
 
-    A pattern, and a kind, may be meant for what is still to come, and a rule that several targets
-    share for what only one of them has. Nothing is known where only some
-    of the manifests were read.
+    Patterns and kinds may be meant for later resources, and a rule that targets share may name what
+    only one of them has. Nothing is reported where only some manifests were read.
     """
     rules = plan_input.options.policy.rules
     if not rules or plan_input.options.partial:
@@ -42,7 +41,7 @@ def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
 
 
 def list_named_addresses(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
-    """The addresses that a rule spells out: neither kinds nor patterns."""
+    """The addresses that a rule names literally, without kinds and patterns."""
     named = dict.fromkeys((*rule.only, *rule.excepted))
     return [name for name in named if name not in catalogue and not _PATTERN.search(name)]
 

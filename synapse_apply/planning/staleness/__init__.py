@@ -1,1 +1,1 @@
-"""A saved plan beside a fresh one: what is still true."""
+"""What of a saved plan still holds, compared with a fresh plan."""

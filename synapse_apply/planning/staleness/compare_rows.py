@@ -1,6 +1,6 @@
-"""A planned row against the same row planned anew: still true, or changed and how.
+"""Whether a planned change is still the same in a fresh plan, or how it differs.
 
-Rows are compared by content, never by serials or times: what nobody touched is never stale.
+Changes are compared by content, never by serials or times, so that an untouched one is never stale.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _MAX_VALUE_LENGTH = 60
 
 
 def is_same_change(before: Change, now: Change) -> bool:
-    """Whether carrying out `now` is what was planned, on an object that has not moved.
+    """Whether carrying out `now` is what was planned, on an object that has not changed.
 
-    Whether a secret could be checked when it was planned does not count: its value is no part of
-    a plan.
+    Whether a secret could be checked when planning does not count, as its value is not in a plan.
     """
     return (
         before.action is now.action
@@ -45,7 +44,7 @@ def is_same_change(before: Change, now: Change) -> bool:
 
 
 def is_same_run(before: Change, now: Change) -> bool:
-    """Whether the same is run, under the same rules; a job that is followed already is no other."""
+    """Whether the same run is due under the same rules, be it started or already followed."""
     return _comparable_run(before) == _comparable_run(now)
 
 
@@ -55,9 +54,10 @@ def _comparable_run(change: Change) -> Verification | None:
 
 
 def resolve_known_ids(before: Change, now: Change | None, ids: Mapping[Address, str]) -> Change:
-    """The planned row with the ids that only a made object has, where those are there by now.
+    """The planned change with remote ids of referenced objects that were created in the meantime.
 
-    An apply that ended half-way made them: what refers to them is still what was planned.
+    An apply that was interrupted has created them, and changes that refer to them are still as
+    planned.
     """
     fresh = {field.path: field.after for field in now.fields} if now else {}
 
@@ -70,7 +70,7 @@ def resolve_known_ids(before: Change, now: Change | None, ids: Mapping[Address, 
 
 
 def build_stale_row(before: Change, now: Change, *, reviewed: bool = False) -> Change:
-    """The row as it is now, refused alone: planned / was / is now, for each field that moved."""
+    """The fresh change, refused, with the planned, old and present value of each difference."""
     reason = "it is not what was reviewed" if reviewed else "it changed since it was planned"
     lines = "\n".join((reason, *(f"  {move}" for move in _iter_first_differences(before, now))))
     staleness = Refusal(STALE, lines, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
@@ -81,20 +81,20 @@ def build_stale_row(before: Change, now: Change, *, reviewed: bool = False) -> C
 
 
 def build_gone_row(before: Change, *, reviewed: bool = False) -> Change:
-    """A planned row whose address is neither declared nor recorded now."""
+    """The planned change, refused since its address is neither declared nor recorded now."""
     reason = "it is neither declared nor recorded now"
     ways_out = _REVIEW_AGAIN if reviewed else _PLAN_AGAIN
     return _with_single_refusal(before, Refusal(STALE, reason, ways_out))
 
 
 def build_unreviewed_row(now: Change) -> Change:
-    """A row nobody reviewed."""
+    """The fresh change, refused since no reviewed plan has it."""
     refusal = Refusal(UNREVIEWED, "no reviewed plan has it", _REVIEW_AGAIN, now.position)
     return _with_single_refusal(now, refusal)
 
 
 def build_dependent_row(now: Change, needs: Iterable[Address], *, reviewed: bool = False) -> Change:
-    """A row that is still true and needs one that will not be done."""
+    """A change that still holds, refused since it needs others that will not be made."""
     reason = f"it needs {format_short_list(sorted(needs))}, which will not be done"
     return _with_single_refusal(
         now, Refusal(STALE, reason, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
@@ -216,7 +216,7 @@ def _describe_sensitive_field(field: FieldChange | None, prefix: str = "planned 
 
 
 def _iter_unplanned_moves(before: Change, now: Change, reported: set[Path]) -> Iterator[str]:
-    """Live fields that moved although the plan does not change them."""
+    """Descriptions of live fields that have changed although the plan does not change them."""
     old_fields, new_fields = flatten(before.before or {}), flatten(now.before or {})
     for path in sorted(
         {*old_fields, *new_fields}, key=lambda field_path: [str(part) for part in field_path]

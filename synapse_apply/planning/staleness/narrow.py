@@ -1,4 +1,4 @@
-"""A fresh plan cut down to what a saved or reviewed one says: nothing more is ever done."""
+"""Which changes of a fresh plan a saved or reviewed plan allows; no other is ever made."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT
 
 
 def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
-    """The fresh plan with only the saved rows that are still true; the others are refused alone.
+    """The fresh plan with only the saved changes that still hold; each other one is refused.
 
-    Rows that the saved plan does not have are left out, for it did not touch them; with
-    `reviewed` they are refused. What was planned and is so already is a note.
+    Changes that the saved plan lacks are left out, since it did not touch them; with `reviewed`
+    they are refused. A change that has been made already becomes a note.
     """
     ids = {change.address: change.remote_id for change in fresh.changes}
     current_changes = {change.address: change for change in fresh.changes}
@@ -85,18 +85,18 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool) -> Change
 
 
 def is_due(change: Change) -> bool:
-    """Whether a reader of the plan was told that something will be done about it."""
+    """Whether a reader of the plan saw that something will be done about this address."""
     due = change.action is not Action.NO_OP or change.verification is not None
     return due and not change.superseded and not change.is_refused
 
 
 def _waits_for_dependencies(row: Change) -> bool:
-    """Whether it is not done where what it depends on is not: a call, or a record's end."""
+    """Whether a change is left out if its dependencies are: a call, or the end of a record."""
     return row.changes_server or (row.action is Action.FORGET and not row.is_refused)
 
 
 def _is_only_run_left(before: Change, now: Change) -> bool:
-    """Whether an earlier apply did the rest: a run that did not pass is made again."""
+    """Whether an earlier apply made the change, and only its verification run is left."""
     is_otherwise_done = now.action is Action.NO_OP and before.action is not Action.NO_OP
     return (
         is_otherwise_done and now.verification is not None and compare_rows.is_same_run(before, now)
@@ -130,7 +130,7 @@ def _build_gone_row(before: Change, *, reviewed: bool) -> Change:
 
 
 def _build_no_op_row(change: Change, note: str) -> Change:
-    """A row that asks for nothing and says why."""
+    """A copy that changes nothing, with a note that says why."""
     return replace(
         change,
         action=Action.NO_OP,
@@ -148,7 +148,7 @@ def _build_no_op_row(change: Change, note: str) -> Change:
 
 
 def _is_object_not_created(row: Change, fresh: Change) -> bool:
-    """Whether an object is not there and will not be made either."""
+    """Whether an object does not exist and will not be created either."""
     return fresh.action in _CREATES and not is_due(row)
 
 

@@ -1,4 +1,4 @@
-"""Which row of an address counts where several plans were reviewed for one apply."""
+"""Which change of an address counts where several plans were reviewed for one apply."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from synapse_apply.planning.staleness.narrow import is_due
 # the other merge, and what is applied is always a row that a reader saw, complete and unchanged. A
 # refusal in a later plan does take it away, because its reader saw that nothing would be done.
 def unite_plans(plans: Sequence[Plan]) -> Plan:
-    """One plan with the rows of all, given older first; what is no row stands as in the newest.
+    """One plan with the changes of all plans, older ones first; the rest is from the newest.
 
-    An address has the row of the newest plan that does something about it or refuses to. A plan
-    that leaves an address as it is, or does not list it, takes no row of an older plan away: it
-    was most likely made without the older change, and what is done is a row that was reviewed
-    all the same. Renames are those of all plans.
+    An address has the change of the newest plan that makes or refuses one. A plan that leaves an
+    address as it is, or does not list it, removes no change of an older plan: it was most likely
+    made without the older merge, and every change that is made was reviewed. Renames are those of
+    all plans.
     """
     rows: dict[Address, Change] = {}
     for plan in plans:
