@@ -25,7 +25,7 @@ def find_companion_address(change: Change) -> Address | None:
 
 
 # One call may create two objects. Each has an intent before the call and is settled by its own key,
-# so recovery needs nothing new.
+# so recovery handles them like two separate creates.
 @dataclass(slots=True)
 class CreateCompanions:
     """Which member is created together with which owner; filled while decisions are made.
@@ -55,6 +55,7 @@ class CreateCompanions:
         Where the owner needs a first member and none can be created with it, it is refused.
         """
         owner = self._owner_of_member.get(resource.address) if self._owner_of_member else None
+        # The owner was decided before: in dependency order its members come later.
         if owner is not None:
             return _with_companion_note(
                 decision, CARRIED_BY, owner, f"made by the call that creates {owner}"
@@ -64,6 +65,7 @@ class CreateCompanions:
             return decision
         rejected: list[Decision] = []
         members = self._members_by_owner[resource.address]
+        # The call takes one member only; the others are created by calls of their own.
         for member in sorted(members, key=_first_member_sort_key):
             if member.address.kind != bootstraps.kind:
                 continue
@@ -71,6 +73,7 @@ class CreateCompanions:
             if self._can_create_with_owner(resource, member, member_decision):
                 self._owner_of_member[member.address] = resource.address
                 note = f"its first {bootstraps.kind} {member.address} is made by the same call"
+                # The one call needs what either object depends on.
                 dependencies = {*decision.change.depends_on, *list_dependencies(member)} - {
                     resource.address
                 }
@@ -95,6 +98,7 @@ class CreateCompanions:
         return (
             decision.change.action in _CREATES
             and not decision.is_blocked
+            # All that the member needs has to be done before the owner's call.
             and set(list_dependencies(member)) <= {owner.address, *self.predecessors[owner.address]}
             and not self._is_unselected(member.address)
         )
@@ -123,6 +127,8 @@ def add_member_dependencies(
                 current_first
             ):
                 first_members[owner.address] = resource
+    # Whether this member can be created is decided later. Here only the order is prepared, since a
+    # dependency that comes after the owner could not be created in time.
     for owner_address, member in first_members.items():
         extended_graph[owner_address] = tuple(
             dict.fromkeys(

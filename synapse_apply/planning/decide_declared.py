@@ -77,6 +77,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     errors = _collect_blocking_errors(resource, index)
     if errors:
         return Decision(replace(build_change(resource, Action.NO_OP), reason="in error"), errors)
+    # While it is unknown what an earlier call did, any other decision could be wrong.
     if index.open_intents and resource.address in index.open_intents:
         return _decide_open_intent(resource, index)
     if resource.lookup_result.observed is None:
@@ -87,6 +88,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
         )
     elif resource.record is None or _is_replacement_object(resource):
         decision = _decide_adopt(resource, index)
+        # The other run may have created the object and not recorded it yet.
         if index.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
             decision = decision.with_refusals(
                 open_call_refusals.build_concurrent_object_refusal(resource)
@@ -95,6 +97,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
         decision = _decide_update_or_no_op(resource, resource.record, index)
     decision = _with_final_call_note(resource, decision)
     if index.possible_creates and decision.change.action in _CREATES_OR_ADOPTS:
+        # The open create may have made this very object, or may still make it.
         open_create = index.possible_creates.get(resource.address)
         if open_create is not None:
             decision = decision.with_refusals(
@@ -102,6 +105,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
             )
     if _is_other_object_than_on_recorded_api(resource):
         decision = decision.with_refusals(refusals.build_other_api_object_refusal(resource))
+    # A guessed rename is never carried out: the user has to say so in the file or by a command.
     rename = index.identity_claims.find_rename(resource.address)
     return (
         decision.with_refusals(refusals.build_rename_refusal(resource, *rename))
@@ -115,6 +119,7 @@ def _is_other_object_than_on_recorded_api(resource: ResourceState) -> bool:
     record = resource.record
     if record is None or record.api == resource.binding.api:
         return False
+    # Keys of different forms (name=..., code=...) may be of one object, so they prove nothing.
     (recorded_form, _, recorded_key), (declared_form, _, declared_key) = (
         key.partition("=") for key in (record.natural_key, resource.natural_key)
     )
@@ -196,7 +201,7 @@ def _decide_create(
         and resource.desired.package is None
     ):
         found_refusals.append(refusals.build_no_package_refusal(resource))
-    if found_refusals and index.offline:  # nobody looked whether it is there
+    if found_refusals and index.offline:  # it may exist already, which was not looked up
         return replace(decision, change=replace(decision.change, notes=(_MUST_EXIST,)))
     return decision.with_refusals(*found_refusals)
 
@@ -219,6 +224,7 @@ def _decide_recreate(resource: ResourceState, index: PlanIndex) -> Decision:
     decision = _decide_create(resource, index, Action.RECREATE)
     record = resource.record
     notes = [f"recorded as id {record.remote_id if record else ''}, which is no longer there"]
+    # Users of this version had other content before, so the reader of the plan should know.
     digest, extras = package.find_published_digest(resource), package.build_package_extras(resource)
     if digest and extras and extras["package"]["digest"] != digest:
         notes.append("its content is not what was published before under this version")
@@ -252,6 +258,7 @@ def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
         notes.insert(0, _describe_recorded_id(resource, resource.record))
     if package.has_unverified_bytes(resource):
         notes.append("its published bytes are unverified: nothing tells what they are")
+    # A replaceable package may be another one by now, so its digest is not recorded.
     digest = None if package.is_replaceable(resource) else package.find_published_digest(resource)
     if resource.type.carries_package and digest:
         extras["published_digest"] = digest
@@ -276,11 +283,13 @@ def _describe_recorded_id(resource: ResourceState, record: Record) -> str:
 
 
 def _decide_update_or_no_op(resource: ResourceState, record: Record, index: PlanIndex) -> Decision:
+    # On another tenant, or after the server was set up anew, the same id is another object.
     if names := list_differing_identity_fields(resource):
         return Decision(build_change(resource, Action.NO_OP)).with_refusals(
             refusals.build_other_object_refusal(resource, names)
         )
     options = index.options
+    # Nearly every resource of a large target ends here, without the full comparison.
     if is_unchanged(resource, record) and not _is_record_outdated(resource, record):
         return _note_or_refuse_unreleased_source(
             resource,
@@ -338,7 +347,10 @@ def _collect_update_refusals(
 ) -> list[Refusal]:
     """The reasons why the differences cannot be sent; empty where they can."""
     unresettable = [
-        path for path in diff.unresettable_paths if resource.binding.update_object is not None
+        # Without an update every field is fixed, and refused as such.
+        path
+        for path in diff.unresettable_paths
+        if resource.binding.update_object is not None
     ]
     seal = resource.binding.final_call
     fixed_changes = [
@@ -351,6 +363,7 @@ def _collect_update_refusals(
     if refusals.is_known_only_by_id(resource) and (
         identity_paths := [path for path in fixed_paths if path[0] in resource.type.identity_fields]
     ):
+        # Other refusals would advise on changing an object that is not the declared one.
         return [refusals.build_wrong_id_refusal(resource, identity_paths)]
     found_refusals = []
     if fixed_changes:
@@ -394,6 +407,7 @@ def _list_secrets_update_would_clear(resource: ResourceState, diff: ResourceDiff
     declared_tree, changed_paths = unflatten(sent), {change.path for change in diff.changes}
     changed_names = {path[0] for path in changed_paths}
     replaces_all = resource.binding.update_mode is UpdateMode.PUT
+    # Answers mask secrets, so a live one cannot be sent back with the rest of the object.
     lost_secrets = [
         path
         for path, value in sorted(resource.live_fields.items())

@@ -27,6 +27,7 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
         return Decision(build_change(resource, Action.NO_OP)).with_refusals(
             index.build_open_intent_refusal(index.open_intents[resource.address])
         )
+    # Its object is declared under a new address, so it must be neither deleted nor forgotten.
     if resource.address in index.identity_claims.held_records:
         return _build_noted_decision(
             resource, Action.NO_OP, "kept in state: its address was renamed in the manifests"
@@ -43,6 +44,7 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
     conflicts = index.identity_claims.conflicts.get(resource.address, ())
     if conflicts:
         return Decision(build_change(resource, Action.NO_OP), tuple(conflicts))
+    # Its manifest may be among those that were not read.
     if index.options.partial:
         return Decision(build_change(resource, Action.NO_OP))
     if resource.address in index.removed_addresses:
@@ -69,6 +71,7 @@ def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
                 " only forgets it",
             ),
         )
+    # Whether the object exists is unknown, so its record must stay.
     if resource.lookup_result.problem is not None:
         return Decision(build_change(resource, Action.NO_OP), (resource.lookup_result.problem,))
     if resource.lookup_result.observed is None:
@@ -79,8 +82,10 @@ def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
     if is_beyond_retention(resource, index.series):
         reason = "older than what is retained, and --prune was given"
     decision = Decision(replace(build_change(resource, Action.DELETE), reason=reason))
+    # The id belongs to another object by now, which must not be deleted.
     if names := list_differing_identity_fields(resource):
         return decision.with_refusals(refusals.build_other_object_refusal(resource, names))
+    # The protection is in the record, since the manifest that declared it is gone.
     if resource.record is not None and resource.record.protected:
         return decision.with_refusals(refusals.build_prevent_destroy_refusal(resource))
     return (
@@ -129,6 +134,7 @@ class SeriesSuccessors:
         ):
             return decision
         successors, unsolved = self._find_successors_and_unsolved(resource)
+        # Nothing is lost by keeping a record for now, so this is a note in place of a refusal.
         if unsolved and decision.change.action is Action.FORGET and not decision.is_blocked:
             return _build_noted_decision(
                 resource,

@@ -47,6 +47,7 @@ class Decision:
         if not refusals:
             return self
         all_refusals = (*self.change.refusals, *refusals)
+        # Without the refused call neither the record's update nor the run makes sense.
         change = replace(self.change, refusals=all_refusals, rebase=False, verification=None)
         return replace(self, change=change)
 
@@ -90,6 +91,8 @@ def build_no_op_change(resource: ResourceState, depends_on: tuple[Address, ...])
         before_sensitive=live.sensitive_paths,
         after_sensitive=live.sensitive_paths,
         after_unknown=live.unknown_paths,
+        # Nothing checks the fingerprint of an unchanged resource unless a run is due, and hashing
+        # every one would take much of the time of planning a large target.
         fingerprint=compute_fingerprint(resource)
         if resource.type.verification_spec is not None
         else "",

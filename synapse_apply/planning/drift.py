@@ -39,7 +39,7 @@ def build_drift_report(
         drifted_object.address
         for drifted_object in drifted_objects
         if drifted_object.replacement_id
-    }  # adopting it is no change of Git's
+    }  # adopting a replacement is due to drift, not to a change in Git
     pending_addresses = (change.address for change in plan.changes if _is_pending_change(change))
     return Drift(
         created=plan.created,
@@ -67,7 +67,7 @@ def _iter_drifted_objects(
             or resource.record is None
             or is_outcome_unknown
         ):
-            continue  # what an open call did is not known, so nothing can be said of it
+            continue  # any difference may be the effect of an open call
         if resource.lookup_result.problem is None and (
             drifted_object := _build_object_drift(resource, resource.record)
         ):
@@ -83,7 +83,7 @@ def _build_object_drift(resource: ResourceState, record: Record) -> ObjectDrift 
     observed = resource.lookup_result.observed
     if observed is None:
         return ObjectDrift(resource.address, record.remote_id, is_missing=True, position=position)
-    # An id of another API version is another number of the same object.
+    # Each API version numbers objects on its own, so another id there is no other object.
     is_other = observed.api == record.api and observed.remote_id != record.remote_id
     new_remote_id = observed.remote_id if is_other else ""
     fields = tuple(diff_resource(resource, record).drifted)
@@ -123,6 +123,7 @@ def _iter_replacing_values(
             if path in reported or value is ABSENT or isinstance(value, Mapping):
                 continue
             reported.add(path)
+            # The value may be the secret itself, written in the place of its map.
             if any(holds_secret(get_at(side, path)) for side in (live, *managed_trees)):
                 yield FieldChange(path, ABSENT, ABSENT, field.cause, True, "changed")
             else:

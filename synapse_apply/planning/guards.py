@@ -73,6 +73,7 @@ def _check_all_missing(recorded: Mapping[Address, ResourceState]) -> GuardViolat
     declared_resources = [
         resource for resource in recorded.values() if resource.desired is not None
     ]
+    # One or two missing objects were more likely deleted than moved to another tenant.
     if len(declared_resources) < _FEWEST_FOR_ALL or not all(map(_is_missing, declared_resources)):
         return None
     return GuardViolation(
@@ -96,6 +97,7 @@ def _check_mass_missing(
         for losing_address, change in changes.items()
         if _is_loss(change) and losing_address in recorded
     ]
+    # An object that is missing already is lost as much as one that would be deleted.
     lost = sorted({*missing, *losing})
     if len(recorded) < limits.min_objects or len(lost) <= limits.max_share * len(recorded):
         return None

@@ -97,7 +97,7 @@ def find_remote_id(resource: ResourceState) -> str:
     return resource.record.remote_id if resource.record is not None else ""
 
 
-# Ids of two API versions are not one space. A record of another version is found by its natural key
+# Each API version has ids of its own. A record of another version is found by its natural key
 # and keeps what it proves (digest, last run). Runs are v1's and name a v2 plugin by its code. The
 # emulator's `v2_ids=own` tests it.
 def _build_object_key(resource: ResourceState) -> tuple[str, str, str]:
@@ -161,6 +161,7 @@ def _find_duplicate_keys(resources: Resources) -> ConflictFindings:
 def _find_duplicate_ids(
     resources: Resources, renames: Mapping[Address, Address]
 ) -> ConflictFindings:
+    # A renamed record shares its id with the new address, which is refused as a rename instead.
     renamed = set(renames.values())
     owners = (
         (key, resource)
@@ -234,6 +235,7 @@ def _find_renames(resources: Resources) -> dict[Address, Address]:
     ]
     if not (undeclared and undeclared_new):
         return {}
+    # In reverse order, so that the first of several addresses with one key is the one that stays.
     for address in sorted(undeclared, reverse=True):
         resource = resources[address]
         by_id[_build_object_key(resource)] = address
@@ -274,6 +276,7 @@ def find_possible_creates(
         for intent_address, intent in open_intents.items()
         if intent.verb == CREATE_VERB and intent.natural_key
     }
+    # A rename in the project file has precedence over an equal natural key.
     matches = {new: open_intents[old] for new, old in open_call_by_new_address.items()}
     for address, resource in resources.items():
         intent = creates_by_key.get((address.kind, resource.natural_key))

@@ -33,7 +33,7 @@ class MovedRecords:
     open_call_by_new_address: Mapping[Address, Address] = field(default_factory=dict)
 
 
-# Moves happen whatever is selected, under the lock, in one transaction before the first call; a
+# Renames are made whatever is selected, under the lock, in one transaction before any call; a
 # saved plan that lacks one is stale.
 def build_moved_records(
     records: Mapping[Address, Record], moves: Sequence[MovedAddress], open_intents: Sequence[Intent]
@@ -53,6 +53,7 @@ def build_moved_records(
     blocked: dict[Address, Address] = {}
     warnings: list[Diagnostic] = []
     for old in sorted(new_by_old.keys() & {entry.address for entry in recorded_or_open}):
+        # A state that missed several renames makes them all at once.
         chain = _follow_renames(old, new_by_old)
         recorded = [address for address in chain if address in records]
         all_renames = add_series_member_renames(recorded_or_open, {old: chain[-1]})

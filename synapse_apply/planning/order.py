@@ -22,7 +22,7 @@ def sort_by_dependencies(
     """
     nodes = sorted(graph)
     if not any(graph.values()):
-        # Nothing depends on anything: no need to look for cycles among ten thousand nodes.
+        # Nothing depends on anything, so there is no need to search ten thousand nodes for cycles.
         return sorted(nodes, key=rank), []  # ties stay in the order of addresses
     edges = {
         node: {need for need in graph[node] if need in graph and need != node} for node in nodes
@@ -49,6 +49,7 @@ def _report_and_remove_cycles(
         for before, after in pairwise(cycle):
             component_edges[after].discard(before)
             edges[after].discard(before)
+    # The edges of cycles beyond the limit go as well, or sorting would fail.
     for node, needs in component_edges.items():
         edges[node] -= needs
 
@@ -58,6 +59,7 @@ def _find_cycle(edges: Mapping[Address, set[Address]]) -> Cycle | None:
         TopologicalSorter({node: sorted(needs) for node, needs in edges.items()}).prepare()
     except CycleError as problem:
         ring = problem.args[1][:-1]
+        # With a fixed start the same cycle is reported in the same way in every run.
         start = ring.index(min(ring))
         return (*ring[start:], *ring[:start], ring[start])
     return None
@@ -73,6 +75,7 @@ def _find_strong_components(edges: Mapping[Address, set[Address]]) -> list[list[
     for root in edges:
         if root in index:
             continue
+        # An explicit stack, since recursion would fail on a long chain of dependencies.
         work = [(root, iter(sorted(edges[root])))]
         index[root] = low[root] = len(index)
         path.append(root)

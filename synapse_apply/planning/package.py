@@ -60,6 +60,7 @@ def describe_unreleased_changes(resource: ResourceState, series: SeriesMap) -> s
 def is_replaceable(resource: ResourceState) -> bool:
     """Whether the platform allows published packages to be replaced, so that no digest is proof."""
     observed = resource.lookup_result.observed
+    # Live or declared: one is true now, the other after this apply.
     specs = [observed.spec] if observed is not None else []
     specs += [resource.desired.spec] if resource.desired is not None else []
     return any(spec.get(resource.type.replaceable_if) is True for spec in specs)

@@ -20,7 +20,7 @@ from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import Fields
 from synapse_apply.model.verification import OtherTargetRuns
 
-# Whether a live value can be written where the declared one of a field stands.
+# Whether a live value can be written into the files in place of a field's declared value.
 CanWrite = Callable[[Desired, Path], bool]
 
 

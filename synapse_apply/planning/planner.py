@@ -46,6 +46,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
     Pure: the same input gives the same plan, whatever the order of its resources. Linear in the
     number of resources, apart from sorting.
     """
+    # Sorted once here, so that nothing below depends on the order of the files.
     resources = {address: plan_input.resources[address] for address in sorted(plan_input.resources)}
     index = _build_plan_index(resources, plan_input)
     rules = build_policy_rules(
@@ -53,7 +54,7 @@ def build_plan(plan_input: PlanInput) -> Plan:
     )
     declared_decisions, cycles = _decide_all_declared(resources, index, rules)
     undeclared_decisions = _decide_all_undeclared(resources, index, declared_decisions, rules)
-    # What its series went on without is no loss, also where it is deleted.
+    # A superseded member is no loss for the guards, even where it is deleted.
     superseded = {
         address
         for address in undeclared_decisions
@@ -150,6 +151,7 @@ def _decide_all_declared(
     for address in ordered:
         resource = resources[address]
         decision = companions.add_companion(resource, decide_resource(resource))
+        # An update of the record alone needs no dependency.
         if decision.change.changes_server:
             unmet = [
                 need
@@ -219,6 +221,7 @@ def _decide_all_undeclared(
     ordered, _ = sort_by_dependencies(graph, lambda address: resources[address].type.rank)
     users, successors = _collect_dependents(resources), SeriesSuccessors(index, declared_decisions)
     decisions: Decisions = {}
+    # Deletes are made in the reverse order of creates: dependents first.
     for address in reversed(ordered):
         decision = _apply_dry_run_refusal(
             apply_policy(

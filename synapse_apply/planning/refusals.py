@@ -141,6 +141,7 @@ def build_fixed_fields_refusal(
         resource.type.find_rule(path).fixed_hint for path in paths if path[0] in resource.type.rules
     ]
     if resource.binding.update_object is None:
+        # Where nothing can be updated, the kind's hint explains more than that of a field.
         hints.insert(0, resource.type.update_hint)
     hint = next((text for text in (*api_hints, *hints, resource.type.update_hint) if text), "")
     new_identity = "a new version" if resource.type.series_field else "a new name"

@@ -66,6 +66,7 @@ def group_by_series(resources: Iterable[ResourceState]) -> SeriesMap:
             )
             members.recorded[resource.address] = resource.record.version
     for (_, name), members in groups.items():
+        # `retain` is declared by the owner, whose manifest may come after those of its members.
         members.retain = retain_by_owner.get(name)
     return groups
 
@@ -95,7 +96,7 @@ def is_beyond_retention(resource: ResourceState, series: SeriesMap) -> bool:
 
 
 # A delete or forget of a superseded member waits for the declared members that are still to be
-# created: a version that is a typing error supersedes nothing, and would have removed all others.
+# created. Otherwise one mistyped version, which is refused, would remove all others.
 def list_declared_members(resource: ResourceState, series: SeriesMap) -> tuple[Address, ...]:
     """The declared members of the series that an undeclared record belongs to."""
     record = resource.record

@@ -59,7 +59,7 @@ def _is_unverified_adoption(resource: ResourceState, action: Action) -> bool:
     record = resource.record
     if record is None:
         return action is Action.ADOPT
-    # What another API version finds by its key is the object that was run.
+    # The same object, found by its key on another API version, keeps its verification.
     if action is Action.ADOPT and not record.is_same_object_in_other_api(
         resource.binding.api, resource.natural_key
     ):
@@ -85,6 +85,7 @@ def _find_due_run(
     )
     if decision.change.action in _CREATES:
         return replace(verification, reason=NEVER_VERIFIED)
+    # An adopted object runs only if asked for, since its package is not ours.
     if decision.change.action is Action.ADOPT or resource.record is None:
         return None
     return _find_due_run_of_recorded(
@@ -126,7 +127,7 @@ def _find_run_reason(
     verification: Verification, last_run: LastRun | None, resource: ResourceState, record: Record
 ) -> str:
     if last_run is None:
-        # Bytes that are not ours are not proved unasked: nobody here published them.
+        # A package that others published is run only if that is asked for.
         is_own_package = record.digest is not None or not resource.type.carries_package
         return NEVER_VERIFIED if is_own_package else ""
     if last_run.parameters != verification.parameters:
@@ -169,7 +170,7 @@ def _find_verification_gap(
     requirement = f"target {target} must have verified it first, and"
     apply_hint, verify_hint = (
         Text(Command("apply", target=target)),
-        # It runs whatever the last run was; an apply leaves a failure alone that is only a warning.
+        # `verify` always runs; an apply does not repeat a failure that is tolerated.
         Text(Command("verify", resource.address, target=target)),
     )
     new_version_hint = f"make it a new version, then apply it to {target}"
@@ -202,6 +203,7 @@ def _find_verification_gap(
     if last_run is None or last_run.result is RunStatus.UNVERIFIED:
         return f"{requirement} it was never verified there", (apply_hint, verify_hint)
     if last_run.result is RunStatus.PASSED:
+        # The target may have got another package after its last run.
         if last_run.digest != own_digest:
             return f"{requirement} what passed there had other content", (verify_hint,)
         doubt = other_target.doubts.get(resource.address)

@@ -32,9 +32,8 @@ class ChangeSide:
 
 EMPTY_SIDE = ChangeSide()
 _SECRETS = (Mac, WithheldSecret, DesiredSecret)
-_PLAIN_TYPES = frozenset(
-    {str, int, float, bool, list}
-)  # neither secret nor unknown, whatever is in it
+# Values of these types are never secret or unknown; lists are declared and compared as a whole.
+_PLAIN_TYPES = frozenset({str, int, float, bool, list})
 
 
 def unflatten(fields: Fields) -> dict[str, Any]:
@@ -57,6 +56,7 @@ def holds_secret(value: Any) -> bool:
 
 def build_change_side(fields: Fields) -> ChangeSide:
     """An object as it is, or as it would be created."""
+    # The usual case, without a look at each field.
     if {*map(type, fields.values())} <= _PLAIN_TYPES:
         return ChangeSide(unflatten(fields))
     sensitive = sorted(path for path, value in fields.items() if holds_secret(value))
@@ -72,6 +72,8 @@ def build_changed_side(
     """The live object with the changes made; declared secrets are sensitive paths in it."""
     tree = unflatten(live)
     for path, value in declared_fields.items():
+        # Otherwise a secret that answers do not show would be missing from the object after the
+        # change.
         if isinstance(value, DesiredSecret):
             set_at(tree, path, value)
     for change in changes:

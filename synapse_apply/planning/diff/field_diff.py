@@ -133,6 +133,7 @@ class _FieldComparison:
     ) -> FieldChange:
         """A change between two values; without the values if any side of the field is a secret."""
         sides = (before, after, get_at(self.applied, path), get_at(self.live, path))
+        # A field that has become secret may have its value in plain text on another side.
         if note or any(holds_secret(side) for side in sides):
             return FieldChange(path, ABSENT, ABSENT, cause, True, note or "changed")
         return FieldChange(path, before, after, cause, inside=diff_list_paths(before, after))
@@ -156,6 +157,8 @@ class _FieldComparison:
         )
         equal = is_same_value(declared_value, live, compare)
         is_new = self.record is None or self.is_imported
+        # The server took the value from the package, so a difference cannot be removed by an
+        # update.
         if is_new and not equal and self.find_field_rule(path).packaged:
             self.diff.notes.append(f"{format_field_path(path)}: ({NOT_COMPARED})")
             self.diff.rebase = True
@@ -165,19 +168,19 @@ class _FieldComparison:
                 self.add_change(path, declared_value, Cause.NONE)
             return
         declared_moved = (
+            # We have never sent an imported object, so all that differs is a change from Git.
             self.is_imported
             or not is_same_value(declared_value, applied, compare)
             or self.has_appeared_since_sent(path, live)
         )
         was_observed = applied is not ABSENT or last_seen is not ABSENT
-        drifted = was_observed and not is_same_value(
-            live, last_seen, compare
-        )  # what we never looked at cannot drift
+        # A field that was never recorded has no earlier value that it could have drifted from.
+        drifted = was_observed and not is_same_value(live, last_seen, compare)
         has_server_value = self.find_field_rule(path).packaged and not is_same_value(
             applied, last_seen, compare
         )
         if has_server_value and not self.is_accepted(path):
-            drifted = False  # the server never showed it as it was sent: it has its own
+            drifted = False  # the server took its own value from the package when it was sent
         self.apply_three_way_rule(path, declared_value, declared_moved, drifted, equal)
 
     def is_accepted(self, path: Path) -> bool:
@@ -256,6 +259,7 @@ class _FieldComparison:
             return
         count_before = len(self.diff.changes)
         self.compare_resolved_secret(path, declared_value, declared_value.mac)
+        # It is sent only because that was asked for, not because a difference was found.
         if self.resend_secrets and len(self.diff.changes) == count_before:
             self.add_change(path, declared_value, Cause.SECRET, "sent again")
             self.diff.foreign_secrets = [
@@ -266,6 +270,7 @@ class _FieldComparison:
         """Report drift of a secret without a value at hand, if answers show that it has changed."""
         live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
         is_shown = isinstance(live, Mac) and isinstance(last_seen, Mac)
+        # MACs with two state keys differ for the same secret, so they show no drift.
         if is_shown and live.key_id == last_seen.key_id and live != last_seen:
             self.add_drift(path, declared_moved=False)
 
@@ -278,13 +283,14 @@ class _FieldComparison:
             self.compare_secret_never_sent(path, declared_value, is_shown, live == mac)
             return
         digests = (applied, last_seen) if is_shown else (applied,)
+        # MACs with two state keys cannot be compared, so the field is reported as not checked.
         if any(isinstance(digest, Mac) and digest.key_id != mac.key_id for digest in digests):
             self.diff.foreign_secrets.append(path)
             return
         declared_moved = applied != mac
         drifted = is_shown and live != last_seen and not _was_recorded_in_plain(last_seen)
         if self.find_field_rule(path).packaged and applied != last_seen:
-            drifted = False  # the server has its own, as of any such field
+            drifted = False  # as for other fields from the package: the server has its own value
         if not declared_moved and not drifted:
             if is_shown and live != mac:
                 self.add_if_accepted(path, declared_value)
@@ -321,22 +327,25 @@ class _FieldComparison:
         """Whether a field is declared, be it as a map in place of a leaf or the reverse."""
         if get_at(self.declared_fields, path) is not ABSENT:
             return True
+        # A list or text that is declared in place of a map replaces all keys below.
         above = (get_at(self.declared_fields, path[:end]) for end in range(1, len(path)))
         return any(value is not ABSENT and not isinstance(value, Mapping) for value in above)
 
     def compare_dropped_field(self, path: Path) -> None:
         rule = self.find_field_rule(path)
         live, last_seen = get_at(self.live, path), get_at(self.last_seen, path)
+        # Such a field is sent only if it is declared, so dropping it changes nothing.
         if rule.usual_value is not ABSENT:
             self.diff.notes.append(f"{format_field_path(path)}: no longer declared, left as it is")
             self.diff.rebase = True
             return
+        # Of a hidden field it cannot be seen that it is gone, so its reset is sent in any case.
         is_hidden = rule.write_only or (
             isinstance(get_at(self.applied, path), Mac) and not isinstance(last_seen, Mac)
         )
         is_foreign_map = isinstance(live, Mapping) and live and get_at(self.applied, path) == {}
         if is_foreign_map or (live is ABSENT and not is_hidden):
-            # Gone already; or only the map was ours, and what stands in it is not.
+            # It is gone already, or only the empty map was ours, and the keys in it are not.
             self.diff.rebase = True
             return
         was_plain = isinstance(live, Mac) and _was_recorded_in_plain(
@@ -359,7 +368,7 @@ class _FieldComparison:
             is_equal = not is_hidden and is_same_value(
                 rule.reset_value, _empty_if_both_maps(rule.reset_value, live), rule.compare
             )
-            # A reset that was sent and not taken is recorded as applied: silent from then on.
+            # A reset that the server ignored is recorded as applied, so that it is sent only once.
             self.apply_three_way_rule(path, rule.reset_value, reset_moved, drifted, is_equal)
 
     def compare_owned_keys(self) -> None:
@@ -388,6 +397,7 @@ class _FieldComparison:
         ):
             self.add_if_accepted(path, reset)
             return
+        # An update can remove a key of a map, but a top-level field can only get another value.
         if len(path) == 1 and reset is ABSENT and not self.keep_drift:
             self.diff.unresettable_paths.append(path)
         self.add_drift(path, declared_moved=False, before=reset)

@@ -86,9 +86,13 @@ def check_plan_rules(
     rules = [rule for rule in plan_input.options.policy.rules if rule.check in PLAN_CHECKS]
     if not rules:
         return (), ()
+    # The plan's own time in place of the clock keeps planning pure.
     now = datetime.fromisoformat(plan_input.created).astimezone(UTC)
     active_changes = [
-        change for change in changes if not change.is_refused and not change.superseded
+        # A refused change makes no call, so it needs no stop.
+        change
+        for change in changes
+        if not change.is_refused and not change.superseded
     ]
     violations, warnings = [], []
     for rule in rules:

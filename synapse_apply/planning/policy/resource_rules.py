@@ -26,7 +26,7 @@ SUMMARY = "Against the policy"
 _MAX_SHOWN = 60
 _SENT_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
 
-# By series the highest version that is there, and whose it is, in words.
+# By (prefix, series): the highest existing version, and a text that says whose it is.
 NewestVersions = Mapping[tuple[str, str], tuple[VersionSortKey, str]]
 
 
@@ -285,6 +285,7 @@ def apply_policy(
     resource: ResourceState, decision: Decision, policy_rules: PolicyRules
 ) -> Decision:
     """The decision with the refusals, warnings and tolerated rules of the policy."""
+    # Nothing will be done with a resource in error, and its fields may be wrong.
     if decision.diagnostics and any(finding.is_error for finding in decision.diagnostics):
         return decision
     is_change = changes_live_object(decision.change) or decision.change.action is Action.FORGET

@@ -47,7 +47,7 @@ def list_named_addresses(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
 
 
 def _suggest_close_names(unknown_names: Sequence[str], known_addresses: Sequence[str]) -> str:
-    # Here, not above: most policies name what is there.
+    # Imported here, as it is only needed for the rare address that does not exist.
     from difflib import get_close_matches  # noqa: PLC0415
 
     suggestions = [

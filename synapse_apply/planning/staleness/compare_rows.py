@@ -50,6 +50,7 @@ def is_same_run(before: Change, now: Change) -> bool:
 
 def _comparable_run(change: Change) -> Verification | None:
     due = change.verification
+    # Reason and job may change while the run stays the same.
     return replace(due, reason="", job="") if due is not None else None
 
 
@@ -75,7 +76,7 @@ def build_stale_row(before: Change, now: Change, *, reviewed: bool = False) -> C
     lines = "\n".join((reason, *(f"  {move}" for move in _iter_first_differences(before, now))))
     staleness = Refusal(STALE, lines, _REVIEW_AGAIN if reviewed else _PLAN_AGAIN, now.position)
     refusals = (staleness, *now.refusals)
-    # Notes and fields say what apply would do now; this row says what was planned.
+    # The fresh fields and notes say what would be done now, which is just what is refused.
     base_row = replace(now, action=before.action, fields=(), notes=())
     return replace(base_row, refusals=refusals, rebase=False, verification=None)
 
@@ -178,6 +179,7 @@ def _iter_field_differences(before: Change, now: Change) -> Iterator[str]:
     differences = [*filter(None, texts), *other_moves]
     yield from differences
     is_comparable = before.action is now.action and before.remote_id == now.remote_id
+    # A plan has no secrets, so the fingerprint alone shows that one has changed.
     if not differences and is_comparable and before.fingerprint != now.fingerprint:
         yield "a secret of it changed, or it was planned with another state key"
 
@@ -238,6 +240,6 @@ def _format_short_value(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     except TypeError:
         text = str(value)
-    except ValueError:  # an integer too long for decimal
+    except ValueError:  # Python limits how long an integer may be in decimal
         text = format_canonical_field_value(value)
     return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."

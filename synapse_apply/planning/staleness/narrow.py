@@ -12,7 +12,7 @@ from synapse_apply.planning.staleness import compare_rows
 
 _REMOVALS = frozenset({Action.DELETE, Action.FORGET})
 _CREATES = frozenset({Action.CREATE, Action.RECREATE})
-# Guards that judge rows of one action; the others judge the target as a whole.
+# Guards that count changes of one action; the others judge the target as a whole.
 _ACTION_OF_GUARD = {guards.RECREATE: Action.RECREATE, guards.ADOPT: Action.ADOPT}
 
 
@@ -36,7 +36,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
         )
         for change in fresh.changes
     }
-    # What one call makes together is stopped together, whichever row comes first.
+    # Objects that one call creates are stopped together, whichever of them comes first.
     stopped_addresses = {
         address for address, row in rows_by_address.items() if row.is_refused or not is_due(row)
     }
@@ -80,6 +80,7 @@ def _narrow_row(before: Change | None, now: Change, *, reviewed: bool) -> Change
         )
     if reviewed:
         return now if now.is_refused else compare_rows.build_unreviewed_row(now)
+    # An open call stays visible, although the saved plan does not have it.
     is_outcome_unknown = any(refusal.outcome_unknown for refusal in now.refusals)
     return now if is_outcome_unknown else _build_left_out_row(now)
 
@@ -157,6 +158,7 @@ def _filter_active_guards(
 ) -> Iterable[GuardViolation]:
     planned_actions = {row.address: row.action for row in rows if is_due(row)}
     for violation in violations:
+        # Changes that were left out do not count against a limit any more.
         counted = sum(address in planned_actions for address in violation.rows)
         if violation.rows:
             is_violated = counted > violation.limit

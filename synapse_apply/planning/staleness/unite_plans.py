@@ -10,7 +10,8 @@ from synapse_apply.model.plan import Change, Plan
 from synapse_apply.planning.staleness.narrow import is_due
 
 
-# By address, the later row counting. "No change" takes no row away: most plans were made without
+# By address; a later row replaces an earlier one. "No change" replaces none: most plans were made
+# without
 # the other merge, and what is applied is always a row that a reader saw, complete and unchanged. A
 # refusal in a later plan does take it away, because its reader saw that nothing would be done.
 def unite_plans(plans: Sequence[Plan]) -> Plan:
