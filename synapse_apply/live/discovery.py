@@ -132,7 +132,7 @@ class ObjectGatherer:
         self, kind: ResourceType, named_objects: Sequence[NamedObject] | None
     ) -> None:
         """Objects that belong to no other: those that were chosen, else all that are listed."""
-        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        binding = self._live_backend.select_binding(kind.prefix)
         selects_by_code = self._query.codes and _has_code_lookup(binding)
         selects_by_jobs = self._query.from_jobs and binding.iter_ids_named_by_jobs is not None
         if named_objects is not None:
@@ -180,7 +180,7 @@ class ObjectGatherer:
                 )
 
     def _gather_members(self, kind: ResourceType) -> None:
-        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        binding = self._live_backend.select_binding(kind.prefix)
         owners = {
             owner_object.remote_id: owner_object
             for owner_object in self.list_objects(owner_kind_prefix(kind))
@@ -236,7 +236,7 @@ class ObjectGatherer:
         return [max(raws, key=newness_key)]
 
     def _read_by_ids(self, kind: ResourceType, named_objects: Iterable[NamedObject]) -> None:
-        binding = self._live_backend.find_kind_and_binding(kind.prefix)[1]
+        binding = self._live_backend.select_binding(kind.prefix)
         required_ids = {
             named_object.id for named_object in named_objects if named_object.is_required
         }

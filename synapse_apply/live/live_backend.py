@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
-from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
+from synapse_apply.kinds.descriptor import ApiBinding, Raw
 from synapse_apply.kinds.search import list_if_supported, read_whole_objects
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.named_secrets import add_named_secrets, hide_free_form_fields
@@ -55,11 +55,6 @@ class LiveBackend(TargetSession):
             of_kinds, self.catalogue, self.target.api, desired, records, intents
         )
 
-    def find_kind_and_binding(self, prefix: str) -> tuple[ResourceType, ApiBinding]:
-        """A kind, and its calls on this target."""
-        kind = self.catalogue[prefix]
-        return kind, kind.select_binding(self.target.api)
-
     def mask_references(self) -> None:
         """Mask what the project's files name for secrets, in all that the backend says."""
         environ = self.invocation.environ
@@ -103,7 +98,7 @@ def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str |
     store = live_backend.recorded_store
     record = store.find_record(Address(prefix, name)) if store else None
     if record is not None:
-        binding = live_backend.find_kind_and_binding(prefix)[1]
+        binding = live_backend.select_binding(prefix)
         if record.api == binding.api:
             return record.remote_id
         matches = find_by_key(live_backend, binding, record.natural_key.partition("=")[2])
@@ -119,7 +114,7 @@ def find_recorded_id(live_backend: LiveBackend, prefix: str, text: str) -> str |
 
 def resolve_run_plugin(live_backend: LiveBackend, plugin_id: str) -> str:
     """The plugin with this id as the calls of runs and jobs know it, which are of v1."""
-    runs_as = live_backend.find_kind_and_binding("release")[1].resolve_run_owner
+    runs_as = live_backend.select_binding("release").resolve_run_owner
     return runs_as(live_backend.api, plugin_id) if runs_as is not None else plugin_id
 
 
@@ -128,7 +123,7 @@ def find_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveO
 
     InputError when there is none or there are several; RemoteError when it cannot be read.
     """
-    kind, binding = live_backend.find_kind_and_binding(prefix)
+    kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
     object_id = parse_given_id(prefix, text) or find_recorded_id(live_backend, prefix, text)
     if object_id is not None:
         return decode_live_object(
@@ -158,7 +153,7 @@ def find_live_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveO
 
 def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> Raw:
     """The object with this id; InputError, with the request id, where there is none."""
-    kind, binding = live_backend.find_kind_and_binding(prefix)
+    kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
     try:
         return binding.read_object(live_backend.api, object_id)
     except NotFound as failure:

@@ -56,8 +56,8 @@ def _with_unmanaged_objects(
     unlistable_kinds: list[str] = []
     unread_kinds: list[str] = []
     problems: list[Diagnostic] = []
-    for prefix, kind in session.catalogue.items():
-        binding = kind.select_binding(session.target.api)
+    for prefix in session.catalogue:
+        binding = session.select_binding(prefix)
         try:
             raw_objects = list_if_supported(session.api, binding)
         except RemoteError as failure:

@@ -126,18 +126,13 @@ def _index_recorded_addresses(
     """
     store = live_backend.recorded_store
     records, has_state = (store.read_state().records, True) if store else ({}, False)
-    api_by_kind = {
-        prefix: kind.select_binding(live_backend.target.api).api
-        for prefix, kind in live_backend.catalogue.items()
-    }
-    current_records = {
-        address: record
+    addresses = {
+        (address.kind, record.remote_id): address
         for address, record in records.items()
-        if record.api == api_by_kind.get(address.kind)
+        if address.kind in live_backend.catalogue
+        and record.api == live_backend.select_binding(address.kind).api
     }
-    return {
-        (address.kind, record.remote_id): address for address, record in current_records.items()
-    }, has_state
+    return addresses, has_state
 
 
 class _ManifestMaker:

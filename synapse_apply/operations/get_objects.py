@@ -30,14 +30,14 @@ def read_owner(live_backend: LiveBackend, prefix: str, member: LiveObject) -> Li
 
     It is read by its own call: what servers put into `expand` is of forms that differ.
     """
-    kind = live_backend.find_kind_and_binding(prefix)[0]
+    kind = live_backend.catalogue[prefix]
     owner = member.observed.spec.get(kind.series_field)
     if owner is None:
         return None
     prefix = kind.rules[kind.series_field].references
     return decode_live_object(
         live_backend,
-        live_backend.find_kind_and_binding(prefix)[1],
+        live_backend.select_binding(prefix),
         read_raw_object(live_backend, prefix, str(owner)),
     )
 
@@ -47,7 +47,7 @@ def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
 
     InputError where this backend has no such list.
     """
-    kind, binding = live_backend.find_kind_and_binding(prefix)
+    kind, binding = live_backend.catalogue[prefix], live_backend.select_binding(prefix)
     raws = list_if_supported(live_backend.api, binding)
     if raws is not None:
         return _decode_objects(live_backend, prefix, raws)
@@ -74,7 +74,7 @@ def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
     Where releases are listed by the code, there are none also of a code that no plugin has: the API
     does not tell; InputError for a plugin without a code.
     """
-    list_by_owner = live_backend.find_kind_and_binding("release")[1].list_belonging
+    list_by_owner = live_backend.select_binding("release").list_belonging
     if list_by_owner is not None:
         owner_id = find_live_object(live_backend, "plugin", plugin).observed.remote_id
         return _sort_by_version(
@@ -124,5 +124,5 @@ def _require_plugin_code(raw: Raw, plugin: str) -> str:
 def _decode_objects(
     live_backend: LiveBackend, prefix: str, raws: Sequence[Raw]
 ) -> list[LiveObject]:
-    _, binding = live_backend.find_kind_and_binding(prefix)
+    binding = live_backend.select_binding(prefix)
     return [decode_live_object(live_backend, binding, raw) for raw in raws]

@@ -124,7 +124,7 @@ class _IdentityLookup:
             raise InputError.from_summary(
                 "There is no such kind", f"{address}.", f"Kinds: {kind_names}."
             )
-        binding = kind.select_binding(session.target.api)
+        binding = session.select_binding(address.kind)
         if row.api and row.api != binding.api:
             raise self._build_other_api_error(kind, binding, address, row.api)
         if not is_remote_id(row.remote_id):
@@ -244,7 +244,7 @@ class _IdentityLookup:
     def _read_owner(self, prefix: str, remote_id: str) -> Observed | None:
         object_key = (prefix, remote_id)
         if object_key not in self._owner_cache:
-            binding = self._session.catalogue[prefix].select_binding(self._session.target.api)
+            binding = self._session.select_binding(prefix)
             try:
                 raw = binding.read_object(self._session.api, remote_id)
                 self._owner_cache[object_key] = binding.decode(

@@ -173,7 +173,7 @@ def update_job(
 
 def _select_job_calls(live_backend: LiveBackend, job_id: str) -> JobCalls:
     """The calls of the API version whose id this is."""
-    jobs_of = live_backend.find_kind_and_binding("release")[1].select_job_calls
+    jobs_of = live_backend.select_binding("release").select_job_calls
     return jobs_of(live_backend.api, job_id) if jobs_of is not None else live_backend.api
 
 
@@ -198,7 +198,7 @@ def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
     plugin_id = parse_given_id("plugin", text) or find_recorded_id(live_backend, "plugin", text)
     if plugin_id is not None:
         return plugin_id
-    matches = find_by_key(live_backend, live_backend.find_kind_and_binding("plugin")[1], text)
+    matches = find_by_key(live_backend, live_backend.select_binding("plugin"), text)
     return extract_remote_id(matches[0]) if len(matches) == 1 else None
 
 

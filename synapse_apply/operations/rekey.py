@@ -141,7 +141,7 @@ def _rekey_mac(
         report_kept(f"{field_label}: {failure.diagnostics[0].detail}")
         return value
     if secrets.matches_mac(value, record.salt, path, secret) is False:
-        binding = session.catalogue[record.address.kind].select_binding(session.target.api)
+        binding = session.select_binding(record.address.kind)
         hint = changed_secrets_hint([(record.address, binding)])
         report_kept(Text(f"{field_label}: its value has changed since; ", hint))
         return value

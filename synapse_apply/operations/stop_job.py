@@ -24,7 +24,7 @@ _LIST_HINT = Text(Command("jobs list"), " shows those there are.")
 
 def find_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
     """The job that can be stopped; InputError where there is none, or this API stops none."""
-    jobs_of = live_backend.find_kind_and_binding("release")[1].select_job_calls
+    jobs_of = live_backend.select_binding("release").select_job_calls
     if jobs_of is None or jobs_of(live_backend.api, job_id) is live_backend.api:
         detail = (
             f"Target {live_backend.target.name} uses API v1, which has no call that stops a job."

@@ -68,7 +68,7 @@ def _compare_release(
         return _build_unread_result(
             address, record, "Nothing to compare", detail, "Name a release."
         )
-    binding = kind.select_binding(session.target.api)
+    binding = session.select_binding(address.kind)
     if record is None or record.api != binding.api:
         detail = f"{address} is not published from here yet."
         return _build_unread_result(

@@ -18,7 +18,7 @@ from synapse_apply import __version__
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.applying.step import Actor
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.descriptor import Catalogue
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
@@ -132,6 +132,10 @@ class OfflineTarget:
         if any(finding.is_error for finding in self.declared_target.diagnostics):
             raise ManifestError(*self.declared_target.diagnostics)
         return self.declared_target.desired
+
+    def select_binding(self, prefix: str) -> ApiBinding:
+        """How a kind is reached in the API version that the target uses for it."""
+        return self.catalogue[prefix].select_binding(self.target.api)
 
     def read_checkout(self) -> CheckoutState:
         """What is checked out, and which of the files that were read are not the commit's."""

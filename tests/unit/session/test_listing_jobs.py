@@ -58,9 +58,7 @@ class Api:
 
 
 def ids(api: Api, wanted: JobFilter) -> list[str]:
-    reach: Any = SimpleNamespace(
-        api=api, find_kind_and_binding=lambda _prefix: (RELEASE, RELEASE.bindings["v1"])
-    )
+    reach: Any = SimpleNamespace(api=api, select_binding=lambda _prefix: RELEASE.bindings["v1"])
     found: LiveBackend = reach
     return [job.id for job in iter_jobs(found, wanted)]
 
@@ -163,9 +161,7 @@ PLATFORM = [
 
 
 def rows(api: Api, wanted: JobFilter) -> list[tuple[str, str, str]]:
-    reach: Any = SimpleNamespace(
-        api=api, find_kind_and_binding=lambda _prefix: (RELEASE, RELEASE.bindings["v1"])
-    )
+    reach: Any = SimpleNamespace(api=api, select_binding=lambda _prefix: RELEASE.bindings["v1"])
     found = iter_jobs(reach, wanted)
     return [(one.id, one.plugin or one.plugin_code, one.version) for one in found]
 
