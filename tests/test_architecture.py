@@ -225,7 +225,11 @@ def test_a_target_is_wired_in_one_place() -> None:
         "build_actor": {session},
         "CarriedPackages": {session, "operations/saved_plan_packages.py"},
         "SourcePackages": {session},
-        "choose_and_fill_target": {session, "operations/complete.py"},
+        "choose_and_fill_target": {
+            session,
+            "workspace/offline_target.py",
+            "operations/complete.py",
+        },
     }
     callers: dict[str, set[str]] = {name: set() for name in makers}
     for path in modules():

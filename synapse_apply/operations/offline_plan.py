@@ -45,7 +45,7 @@ from synapse_apply.workspace.comparison_base import read_base_at_ref, with_check
 from synapse_apply.workspace.environment import SystemClock
 from synapse_apply.workspace.inventory_rows import read_inventory_file
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.target_session import OfflineTarget
+from synapse_apply.workspace.offline_target import OfflineTarget
 
 _OTHER_REFERENCE_NOTE = "reference changed"
 _NO_IDENTITY = StateIdentity(url="")

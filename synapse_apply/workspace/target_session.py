@@ -17,19 +17,15 @@ from typing import TYPE_CHECKING, Self
 from synapse_apply import __version__
 from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.applying.step import Actor
-from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.kinds.descriptor import ApiBinding, Catalogue
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.project.targets import choose_and_fill_target
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic
-from synapse_apply.model.errors import InputError, ManifestError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import Plan
 from synapse_apply.model.ports import Api, Clock, Packages, Secrets
-from synapse_apply.model.project import Project, Target
-from synapse_apply.model.resource import Desired
+from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import Uptime
 from synapse_apply.packages.carried_packages import CarriedPackages
@@ -41,30 +37,23 @@ from synapse_apply.secrets.resolve import Resolver
 from synapse_apply.secrets.signatures import RunSigner
 from synapse_apply.secrets.store import SecretStore
 from synapse_apply.stores.sql import SqlStore
-from synapse_apply.workspace import configuration, state_access
+from synapse_apply.workspace import state_access
 from synapse_apply.workspace.embedded import EmbeddedBackend, open_embedded_backend
 from synapse_apply.workspace.environment import (
-    CheckoutState,
     SystemClock,
     build_actor,
-    read_checkout,
     read_uptime,
 )
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import register_declared_secrets
 from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
+from synapse_apply.workspace.offline_target import OfflineTarget
 from synapse_apply.workspace.own_folder import check_own_folder
 from synapse_apply.workspace.package_sources import PackageCarrier
 from synapse_apply.workspace.recovery_journal import build_unrecorded_warnings
 
 if TYPE_CHECKING:
     from synapse_apply.workspace.backend import ConnectedBackend
-
-# What pre-commit gives a hook is all that stands in `args`.
-_HOOK_HINT = (
-    "name it in .pre-commit-config.yaml, `args: [--against, git:HEAD, -t, NAME]`, "
-    "or set default_target in synapse-apply.yaml"
-)
 
 
 @frozen
@@ -75,72 +64,6 @@ class PlanResult:
     resources: Mapping[Address, ResourceState]
     resolved_intents: tuple[ResolvedIntent, ...] = ()
     capabilities: Capabilities = Capabilities()
-
-
-class OfflineTarget:
-    """One target as the files of the project declare it; nobody is asked, no environment read.
-
-    `typed_target` is the target's name where the commands that are printed must say it. `paths` are
-    the manifests that were named on the command line; `partial`: there are such, so that only some
-    of the manifests count.
-    """
-
-    def __init__(self, invocation: Invocation, carrier: PackageCarrier | None = None) -> None:
-        """With a `carrier`, packages come from it, and no source that it tells of is read."""
-        self.invocation = invocation
-        self.carrier = carrier
-        self.catalogue: Catalogue = CATALOGUE
-        self.typed_target = invocation.target or ""
-        self.paths = tuple(map(str, invocation.paths))
-        self.partial = bool(self.paths)
-
-    @cached_property
-    def project(self) -> Project:
-        """The project file's settings; InputError with every finding."""
-        return configuration.load_project(self.invocation)
-
-    @cached_property
-    def target(self) -> Target:
-        """The target that is meant, with no value of the environment; InputError without one."""
-        try:
-            return choose_and_fill_target(
-                self.project, self.invocation.target, {}, is_interactive=True
-            )
-        except InputError as problem:
-            if self.invocation.target or not self.invocation.environ.get("PRE_COMMIT"):
-                raise
-            raise InputError(
-                *(finding.with_changes(hint=_HOOK_HINT) for finding in problem.diagnostics)
-            ) from None
-
-    @cached_property
-    def declared_target(self) -> configuration.DeclaredTarget:
-        """Manifests and packages with every finding; with an error among them, not to be used."""
-        contents = self.carrier.source_contents if self.carrier else ()
-        return configuration.read_declared_target(
-            self.invocation, self.project, self.target, contents
-        )
-
-    @cached_property
-    def uninspected_manifests(self) -> LoadedManifests:
-        """The manifests with every finding, where what is in packages is no matter."""
-        return configuration.load_target_manifests(self.invocation, self.project, self.target)
-
-    @cached_property
-    def desired(self) -> Mapping[Address, Desired]:
-        """The declared resources, packages inspected; ManifestError with every finding."""
-        if any(finding.is_error for finding in self.declared_target.diagnostics):
-            raise ManifestError(*self.declared_target.diagnostics)
-        return self.declared_target.desired
-
-    def select_binding(self, prefix: str) -> ApiBinding:
-        """How a kind is reached in the API version that the target uses for it."""
-        return self.catalogue[prefix].select_binding(self.target.api)
-
-    def read_checkout(self) -> CheckoutState:
-        """What is checked out, and which of the files that were read are not the commit's."""
-        read_files = configuration.iter_read_files(self.project, self.declared_target)
-        return read_checkout(self.project.root, read_files)
 
 
 class TargetSession(OfflineTarget):

@@ -1,0 +1,94 @@
+"""A target as the files of the project declare it: no backend, no state, no environment.
+
+What is imported here is imported by an offline plan, which a hook runs before each commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from synapse_apply.kinds.catalogue import CATALOGUE
+from synapse_apply.kinds.descriptor import ApiBinding, Catalogue
+from synapse_apply.manifests.decode.loading import LoadedManifests
+from synapse_apply.manifests.project.targets import choose_and_fill_target
+from synapse_apply.model.address import Address
+from synapse_apply.model.errors import InputError, ManifestError
+from synapse_apply.model.project import Project, Target
+from synapse_apply.model.resource import Desired
+from synapse_apply.workspace import configuration
+from synapse_apply.workspace.environment import CheckoutState, read_checkout
+from synapse_apply.workspace.invocation import Invocation
+from synapse_apply.workspace.package_sources import PackageCarrier
+
+# What pre-commit gives a hook is all that stands in `args`.
+_HOOK_HINT = (
+    "name it in .pre-commit-config.yaml, `args: [--against, git:HEAD, -t, NAME]`, "
+    "or set default_target in synapse-apply.yaml"
+)
+
+
+class OfflineTarget:
+    """One target as the files of the project declare it; nobody is asked, no environment read.
+
+    `typed_target` is the target's name where the commands that are printed must say it. `paths` are
+    the manifests that were named on the command line; `partial`: there are such, so that only some
+    of the manifests count.
+    """
+
+    def __init__(self, invocation: Invocation, carrier: PackageCarrier | None = None) -> None:
+        """With a `carrier`, packages come from it, and no source that it tells of is read."""
+        self.invocation = invocation
+        self.carrier = carrier
+        self.catalogue: Catalogue = CATALOGUE
+        self.typed_target = invocation.target or ""
+        self.paths = tuple(map(str, invocation.paths))
+        self.partial = bool(self.paths)
+
+    @cached_property
+    def project(self) -> Project:
+        """The project file's settings; InputError with every finding."""
+        return configuration.load_project(self.invocation)
+
+    @cached_property
+    def target(self) -> Target:
+        """The target that is meant, with no value of the environment; InputError without one."""
+        try:
+            return choose_and_fill_target(
+                self.project, self.invocation.target, {}, is_interactive=True
+            )
+        except InputError as problem:
+            if self.invocation.target or not self.invocation.environ.get("PRE_COMMIT"):
+                raise
+            raise InputError(
+                *(finding.with_changes(hint=_HOOK_HINT) for finding in problem.diagnostics)
+            ) from None
+
+    @cached_property
+    def declared_target(self) -> configuration.DeclaredTarget:
+        """Manifests and packages with every finding; with an error among them, not to be used."""
+        contents = self.carrier.source_contents if self.carrier else ()
+        return configuration.read_declared_target(
+            self.invocation, self.project, self.target, contents
+        )
+
+    @cached_property
+    def uninspected_manifests(self) -> LoadedManifests:
+        """The manifests with every finding, where what is in packages is no matter."""
+        return configuration.load_target_manifests(self.invocation, self.project, self.target)
+
+    @cached_property
+    def desired(self) -> Mapping[Address, Desired]:
+        """The declared resources, packages inspected; ManifestError with every finding."""
+        if any(finding.is_error for finding in self.declared_target.diagnostics):
+            raise ManifestError(*self.declared_target.diagnostics)
+        return self.declared_target.desired
+
+    def select_binding(self, prefix: str) -> ApiBinding:
+        """How a kind is reached in the API version that the target uses for it."""
+        return self.catalogue[prefix].select_binding(self.target.api)
+
+    def read_checkout(self) -> CheckoutState:
+        """What is checked out, and which of the files that were read are not the commit's."""
+        read_files = configuration.iter_read_files(self.project, self.declared_target)
+        return read_checkout(self.project.root, read_files)
