@@ -17,6 +17,7 @@ from synapse_apply.model.errors import (
     describe_failure,
 )
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.remote.error_body import format_field_name, parse_field_errors
 from synapse_apply.model.secrets.secret_marks import SecretMarks
@@ -95,7 +96,7 @@ def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iter
             is_withheld = True
             continue
         text = " ".join(texts)[:300]
-        yield f"{'.'.join(map(str, path))}: {text}" if path else text
+        yield f"{format_field_path(path)}: {text}" if path else text
     if is_withheld:
         yield "(further words are not shown, they may quote a secret)"
 

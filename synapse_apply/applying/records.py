@@ -13,6 +13,7 @@ from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.model.diagnostic import Diagnostic, Path, is_at_or_below, warning_finding
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.ports import Secrets
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import (
@@ -287,7 +288,7 @@ def check_fields_taken(
     findings = [
         warning_finding(
             "The server kept a field that was dropped",
-            f"{_format_field_path(path)} of {step.address} is no longer declared, and it is still "
+            f"{format_field_path(path)} of {step.address} is no longer declared, and it is still "
             f"there.",
             "It stays recorded as ours until the server shows it gone.",
             address=str(step.address),
@@ -321,7 +322,7 @@ def check_fields_taken(
             findings.append(
                 warning_finding(
                     "The server did not take a field as it was sent",
-                    f"{_format_field_path(path)} of {step.address} was sent as "
+                    f"{format_field_path(path)} of {step.address} was sent as "
                     f"{_format_short_value(value)}, the server has "
                     f"{_format_short_value(answered)}.",
                     "It is recorded as the server has it and compared from there on.",
@@ -368,10 +369,6 @@ def _was_answered_before(step: Step, path: Path, sent: Any, answered: Any) -> bo
             for field_path, value in answered_fields.items()
         )
     return bool(record.seen.get(path, ABSENT) == answered)
-
-
-def _format_field_path(path: Path) -> str:
-    return ".".join(map(str, path))
 
 
 def _format_short_value(value: Any, max_length: int = 60) -> str:

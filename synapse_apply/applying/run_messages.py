@@ -12,6 +12,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
 from synapse_apply.model.errors import Invalid, RemoteError, advise_on_failure
 from synapse_apply.model.job import Job, JobStatus
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.remote.error_body import parse_field_errors
 from synapse_apply.model.values import Reference
 
@@ -133,7 +134,7 @@ def _format_failure_answer(failure: RemoteError) -> str:
     if not failure.status_code:
         return str(failure).removesuffix(".")
     texts = [
-        f"{'.'.join(map(str, path))}: {' '.join(words)}" if path else " ".join(words)
+        f"{format_field_path(path)}: {' '.join(words)}" if path else " ".join(words)
         for path, words in parse_field_errors(failure.detail).items()
     ]
     server_words = f": {'; '.join(texts)[:300].removesuffix('.')}" if texts else ""

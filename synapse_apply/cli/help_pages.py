@@ -182,10 +182,10 @@ class LazyGroup(click.Group):
                 return renamed.name, command, [*renamed.first_arguments, *args[word_count:]]
         if args and args[0] not in self.entries and not args[0].startswith("-"):
             self._reject_renamed_group(ctx, args[0])
-            from difflib import get_close_matches
+            from synapse_apply.model.phrases import find_closest_word
 
-            close_names = get_close_matches(args[0], self.entries, n=1)
-            hint = f" Did you mean {close_names[0]!r}?" if close_names else ""
+            match = find_closest_word(args[0], self.entries)
+            hint = f" Did you mean {match!r}?" if match else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -34,6 +34,7 @@ from synapse_apply.client.http.connections import CutOffError, SpokeFirstError
 from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyError
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.remote.error_body import format_field_name, parse_field_errors
 
 # All that requests, urllib3, http.client and socket raise; anything else is a bug of this program
@@ -184,7 +185,7 @@ def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -
         if call.sensitive is None or (
             path and path[0] in call.body_fields and not call.sensitive(path)
         ):
-            name = ".".join(map(str, path))
+            name = format_field_path(path)
             parts += [f"{name}: {text}" if name else text for text in texts]
         else:
             parts += [f"{name} was refused"] if (name := format_field_name(path)) else []

@@ -20,7 +20,7 @@ from synapse_apply.model.errors import (
 )
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
 
 NEWEST_MEMBERS, ALL_MEMBERS, NO_MEMBERS = "newest", "all", "none"
 T = TypeVar("T")

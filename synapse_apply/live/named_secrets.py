@@ -15,6 +15,7 @@ from typing import Any
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer, warning_finding
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import UNMARKED, NamedSecrets, SecretMarks, SpecMarks
 from synapse_apply.model.state import Intent, Record
@@ -27,7 +28,6 @@ from synapse_apply.model.values import (
     WithheldSecret,
     is_map,
 )
-from synapse_apply.planning.refusals import format_short_list
 
 _SECRET_TYPES = frozenset({Mac, WithheldSecret})
 _NO_PATHS: frozenset[Path] = frozenset()

@@ -9,13 +9,13 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.observed import Observed
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.model.state import Record
 from synapse_apply.planning.plan_input import PublishedVersions
 from synapse_apply.planning.policy.resource_rules import select_series_rules
-from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.workspace.target_session import TargetSession
 
 VersionWarnings = tuple[Diagnostic, ...]

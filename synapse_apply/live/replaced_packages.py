@@ -19,10 +19,10 @@ from synapse_apply.model.packages.replacement import (
     ChangedFile,
     Replacement,
 )
+from synapse_apply.model.packages.versions import version_sort_key
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.resource import Package, PackageSource
 from synapse_apply.model.state import CREATE_VERB, Record
-from synapse_apply.model.versions import version_sort_key
 from synapse_apply.planning.plan_input import ResourceState
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.source_map import DocumentSpot, FieldOrigins
 from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
-from synapse_apply.manifests.phrases import format_dotted_path, suggest_known_word
 from synapse_apply.manifests.project.project import read_and_check_project
 from synapse_apply.manifests.project.targets import list_declared_targets
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
@@ -25,6 +24,7 @@ from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.drift import AcceptedEdit, Drift, ObjectDrift
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_field_path, suggest_known_word
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired
@@ -218,7 +218,7 @@ def _iter_live_edits(
         )
         raise _build_refusal_error(
             address,
-            f"{format_dotted_path(full_path)} {secret_phrase}: its value never goes into a file",
+            f"{format_field_path(full_path)} {secret_phrase}: its value never goes into a file",
             Text(
                 "Bring the new value to where it is read from, or ",
                 _describe_undo(address, blocked_reason),
@@ -229,7 +229,7 @@ def _iter_live_edits(
     if session.catalogue[address.kind].find_rule(change.path).references:
         raise _build_refusal_error(
             address,
-            f"{format_dotted_path(full_path)} names another resource, and what is live is an id",
+            f"{format_field_path(full_path)} names another resource, and what is live is an id",
             "Edit it by hand.",
             **position_fields,
         )
@@ -391,7 +391,7 @@ def _check_only_edits_changed(
             if not is_same_value(
                 get_at(new_resource.spec, live_edit.change.path), live_edit.change.after
             ):
-                name = format_dotted_path(("spec", *live_edit.change.path))
+                name = format_field_path(("spec", *live_edit.change.path))
                 raise _build_refusal_error(
                     address, f"{name} would still not be what is live", _EDIT_BY_HAND_HINT
                 )
@@ -411,7 +411,7 @@ def _check_no_remaining_drift(
             full_path: Path = ("spec", *path)
             detail = (
                 f"With what is live in the files a plan would still change "
-                f"{format_dotted_path(full_path)}"
+                f"{format_field_path(full_path)}"
             )
             position_fields = {
                 "position": session.desired[address].find_position(path),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from synapse_apply.model.checkup import Checkup
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.project import Target
 from synapse_apply.model.values import SecretRef
 from synapse_apply.operations.checks.agents import Agent, build_agents, check_agent_health
@@ -56,11 +56,6 @@ def _select_agents(target: Target, names: Sequence[str]) -> tuple[Agent, ...]:
 
 
 def _build_unknown_agent_finding(target: Target, name: str) -> Diagnostic:
-    close_names = get_close_matches(name, target.agents, n=1)
-    hint = (
-        f"Did you mean {close_names[0]}?"
-        if close_names
-        else f"There are {', '.join(target.agents)}."
-    )
+    hint = suggest_name(name, target.agents, f"There are {', '.join(target.agents)}.")
     detail = f"Target {target.name} names no agent {name}."
     return error_finding("There is no such agent", detail, hint, position=target.position)

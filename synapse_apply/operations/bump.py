@@ -13,7 +13,6 @@ from synapse_apply.manifests.decode.loading import FileCache, LoadedManifests
 from synapse_apply.manifests.edit import raise_version
 from synapse_apply.manifests.edit.rewriting import Rewrite, rewrite_all_or_none
 from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.project.targets import select_targets_to_check
 from synapse_apply.manifests.yaml.editing import Edit, apply_edits
 from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
@@ -22,6 +21,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.packages.inspection import read_package_config

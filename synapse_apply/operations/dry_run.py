@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from synapse_apply.applying.dry_run.dry_run import DryRunResult, dry_run_steps
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.runtime.parallel_reads import open_interruptible_thread_pool
 from synapse_apply.operations.steps import build_apply_tools, build_steps, collect_live_objects
-from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 

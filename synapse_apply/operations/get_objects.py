@@ -17,7 +17,7 @@ from synapse_apply.live.live_backend import (
 )
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, NotFound
-from synapse_apply.model.versions import version_sort_key
+from synapse_apply.model.packages.versions import version_sort_key
 
 
 def find_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject:

@@ -12,7 +12,7 @@ from typing import Any
 from synapse_apply.manifests.edit.rewriting import build_existing_file_finding, write_new_file
 from synapse_apply.manifests.export.export_files import SCHEMA_FILE
 from synapse_apply.manifests.export.manifest_names import is_valid_name, normalize_to_name
-from synapse_apply.manifests.phrases import FILL_IN, suggest_known_word
+from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.project.project import FILE_NAME, find_project_file
 from synapse_apply.manifests.schema.schemas import (
     bundle_schema,
@@ -27,6 +27,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.inspection import read_package_config
 

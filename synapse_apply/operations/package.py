@@ -10,7 +10,6 @@ from pathlib import Path
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import normalize_source_path
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
@@ -18,9 +17,10 @@ from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import build_flaw_finding
+from synapse_apply.model.packages.versions import version_sort_key
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import Record
-from synapse_apply.model.versions import version_sort_key
 from synapse_apply.packages.build import build_package_zip as build_zip
 from synapse_apply.packages.diff import FileChange, list_file_changes
 from synapse_apply.packages.inspection import (

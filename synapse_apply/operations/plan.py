@@ -20,6 +20,7 @@ from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Plan, PlanBase
 from synapse_apply.model.ports import Progress
 from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
@@ -29,7 +30,6 @@ from synapse_apply.planning.moving import build_moved_records, find_removed_addr
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
 from synapse_apply.planning.planner import build_plan as make_plan
-from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.workspace.other_targets import read_other_target_runs
 from synapse_apply.workspace.recovery_journal import find_done_calls
 from synapse_apply.workspace.target_session import PlanResult, TargetSession

@@ -13,6 +13,7 @@ from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.diagnostic import Path as FieldPath
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import Mac, SecretRef, Sensitive, flatten
 from synapse_apply.planning.refusals import changed_secrets_hint
@@ -131,7 +132,7 @@ def _rekey_mac(
     ref: Any,
     report_kept: Callable[[str], None],
 ) -> Mac:
-    field_label = f"{record.address} {'.'.join(map(str, path))}"
+    field_label = f"{record.address} {format_field_path(path)}"
     if not isinstance(ref, SecretRef) or ref.source == "live":
         report_kept(f"{field_label}: no manifest says where its value comes from")
         return value

@@ -16,6 +16,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.observed import Capabilities, Lookup
+from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import Intent, IntentState, Record, State, StateIdentity
 from synapse_apply.model.values import SecretRef
@@ -267,16 +268,10 @@ def _require_open_intent(state: State, address: Address) -> Intent:
 
 
 def _build_unknown_address_error(session: TargetSession, address: Address) -> StateError:
-    from difflib import get_close_matches
-
-    known_addresses = [
-        str(known_addresses) for known_addresses in session.store.read_state().records
-    ]
-    close_matches = get_close_matches(str(address), known_addresses, n=1)
-    hint = (
-        f"Did you mean {close_matches[0]}?"
-        if close_matches
-        else Text(Command("state list"), " shows what is there.")
+    hint = suggest_name(
+        str(address),
+        map(str, session.store.read_state().records),
+        Text(Command("state list"), " shows what is there."),
     )
     failure = StateError.from_summary("The state does not know this address", f"{address}.", hint)
     return StateError(*failure.diagnostics)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import (
     NOT_SHOWN_TEXT,
@@ -259,7 +260,7 @@ class PackageLint:
                     continue
                 is_certain = isinstance(value, str) and contains_known_secret(value)
                 yield _build_secret_flaw(
-                    kind, f"`{'.'.join(map(str, full_path))}`", position, is_certain, full_path
+                    kind, f"`{format_field_path(full_path)}`", position, is_certain, full_path
                 )
 
     def _iter_requirement_flaws(self, text: str) -> Iterator[PackageFlaw]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
 from synapse_apply.model.plan import Action, Change
 from synapse_apply.model.values import Reference
-from synapse_apply.model.versions import VersionSortKey, version_sort_key
 from synapse_apply.planning import missing_dependencies
 from synapse_apply.planning.decision import Decision, list_dependencies
 from synapse_apply.planning.plan_input import ResourceState

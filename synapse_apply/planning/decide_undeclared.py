@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action
 from synapse_apply.planning import missing_dependencies, refusals
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision, build_change
 from synapse_apply.planning.identity import list_differing_identity_fields
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.planning.sealed import is_sealed
 from synapse_apply.planning.series import is_beyond_retention, is_superseded, list_declared_members
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.planning.plan_input import CanWrite, ResourceState, can_always_write
-from synapse_apply.planning.refusals import (
-    drift_accept_command,
-    format_field_path,
-    format_short_list,
-    is_fixed_field,
-    is_sealed_field,
-)
+from synapse_apply.planning.refusals import drift_accept_command, is_fixed_field, is_sealed_field
 from synapse_apply.planning.writable import can_write_live_values
 
 

@@ -11,12 +11,12 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.refactoring import add_series_member_renames
 from synapse_apply.model.state import CREATE_VERB, Intent
 from synapse_apply.model.values import ABSENT, Fields, get_at
 from synapse_apply.planning.diff.change_sides import unflatten
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.planning.refusals import format_short_list
 
 Resources = Mapping[Address, ResourceState]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from synapse_apply.model.address import Address
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.planning.refusals import format_short_list
 
 _MAX_OPTIONS = 5
 

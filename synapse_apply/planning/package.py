@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.model.packages.versions import next_free_patch_version
 from synapse_apply.model.plan import Change
 from synapse_apply.model.resource import Package
-from synapse_apply.model.versions import next_free_patch_version
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.planning.series import SeriesMap
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.runtime.paused_collection import pause_gc
 from synapse_apply.model.state import CREATE_VERB, Intent
@@ -28,11 +29,7 @@ from synapse_apply.planning.policy.resource_rules import (
     build_tolerated_warnings,
 )
 from synapse_apply.planning.policy.rule_addresses import check_policy_addresses
-from synapse_apply.planning.refusals import (
-    changed_secrets_hint,
-    format_field_path,
-    format_short_list,
-)
+from synapse_apply.planning.refusals import changed_secrets_hint
 from synapse_apply.planning.series import check_lowered_versions, group_by_series, is_superseded
 from synapse_apply.planning.verification import require_verified
 

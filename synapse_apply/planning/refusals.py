@@ -9,23 +9,11 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, join_texts
 from synapse_apply.model.diagnostic import Path, Position, format_json_pointer
 from synapse_apply.model.observed import FoundBy
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Cause, FieldChange, Refusal
 from synapse_apply.planning.plan_input import ResourceState
 
-_MAX_SHOWN = 5
 FIXED = "fixed"
-
-
-def format_field_path(path: Path) -> str:
-    """A field's path with dots, such as `configuration.quality`."""
-    return ".".join(str(part) for part in path)
-
-
-def format_short_list(names: Iterable[object]) -> str:
-    """The first few names, and how many more there are."""
-    texts = [str(name) for name in names]
-    hidden_count = len(texts) - _MAX_SHOWN
-    return ", ".join(texts[:_MAX_SHOWN]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
 def _find_field_position(resource: ResourceState, paths: Sequence[Path]) -> Position | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
-from synapse_apply.model.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
 from synapse_apply.planning.plan_input import ResourceState
 
 

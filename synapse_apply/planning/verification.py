@@ -8,6 +8,7 @@ from typing import Any
 
 from synapse_apply.kinds.run_body import compute_body_digest
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.packages.versions import version_sort_key
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.project import EMBEDDED
 from synapse_apply.model.state import Record
@@ -19,7 +20,6 @@ from synapse_apply.model.verification import (
     RunStatus,
     Verification,
 )
-from synapse_apply.model.versions import version_sort_key
 from synapse_apply.planning.decide_declared import PlanIndex
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.package import is_replaceable

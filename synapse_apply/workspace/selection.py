@@ -13,11 +13,11 @@ from typing import Protocol
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.descriptor import Catalogue
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.model.address import Address, has_wildcard, matches_pattern
 from synapse_apply.model.diagnostic import Diagnostic, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import State
 

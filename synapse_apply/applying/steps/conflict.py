@@ -30,6 +30,7 @@ from synapse_apply.kinds.search import find_by_natural_key
 from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.errors import RemoteError
 from synapse_apply.model.observed import Lookup, Observed
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Action
 from synapse_apply.model.report import Outcome, Result
 from synapse_apply.model.state import IntentState
@@ -137,4 +138,4 @@ def _adopt_existing(
 
 
 def _format_paths(paths: Sequence[Path]) -> str:
-    return ", ".join(".".join(map(str, path)) for path in paths)
+    return ", ".join(map(format_field_path, paths))

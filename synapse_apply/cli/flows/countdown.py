@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from synapse_apply.cli.console import Console
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.state import Intent
-from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.views.sanitize import sanitize
 
 _CLEAR_LINE = "\r\033[K"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, Self
 
 from synapse_apply.cli.console import Console
@@ -13,6 +12,7 @@ from synapse_apply.model.command import Command, Text, name_target
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, format_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import suggest_name
 from synapse_apply.model.plan import FieldChange
 from synapse_apply.model.secrets.secret_marks import UNMARKED
 from synapse_apply.model.values import (
@@ -28,7 +28,7 @@ from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.views.json.redaction import build_flag_tree, unflatten_to_redacted_json
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.cells import count_cells
-from synapse_apply.views.text.findings import format_field_path
+from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.record import object_document, record_document
 from synapse_apply.views.text.tables import render_table
 from synapse_apply.views.text.values import SECRET_TYPES, format_value_inline
@@ -101,12 +101,10 @@ class ResourceSides:
         if resource is not None:
             resource = _redact_recorded_secrets(resource)
         else:
-            candidates = [str(candidates) for candidates in plan_result.resources]
-            close_names = get_close_matches(str(address), candidates, n=1)
-            hint = (
-                f"Did you mean {close_names[0]}?"
-                if close_names
-                else Text(Command("plan --show-unchanged"), ".")
+            hint = suggest_name(
+                str(address),
+                map(str, plan_result.resources),
+                Text(Command("plan --show-unchanged"), "."),
             )
             raise InputError(
                 error_finding(
@@ -138,7 +136,7 @@ class ResourceSides:
         secret_cells = self._format_secret_cells()
         rows = [
             (
-                format_field_path(path),
+                format_quoted_path(path),
                 *(
                     secret_cells.get(path, {}).get(name)
                     or _format_cell(side.get(path, ABSENT), cell_width)
@@ -210,7 +208,7 @@ class ResourceSides:
         record, observed = self.resource.record, self.resource.lookup_result.observed
         verified_text = format_last_run(record.verification) if record else ""
         accepted_text = ", ".join(
-            sanitize(format_field_path(field.path)) for field in self.accepted_changes
+            sanitize(format_quoted_path(field.path)) for field in self.accepted_changes
         )
         missing_live_text = "live side not known" if self.is_live_unread else "not seen live"
         return [

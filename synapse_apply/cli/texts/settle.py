@@ -10,9 +10,9 @@ from synapse_apply.cli.console import Console
 from synapse_apply.cli.flows.countdown import build_wait_callback
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import Exit
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.operations.wait_for_outcomes import wait_and_settle
 from synapse_apply.planning.open_call_refusals import build_outcome_unknown_refusal
-from synapse_apply.planning.refusals import format_short_list
 from synapse_apply.views.sanitize import sanitize
 from synapse_apply.workspace.recovery_journal import JournalFile
 from synapse_apply.workspace.target_session import TargetSession

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext
 from synapse_apply.manifests.decode.overlays import Overlay
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -16,10 +15,11 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
+from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import hide_secret
 from synapse_apply.model.values import Reference
-from synapse_apply.model.versions import VersionSortKey, version_sort_key
 
 _MAX_SUGGESTIONS = 20
 

@@ -22,12 +22,13 @@ from synapse_apply.manifests.decode.secret_fields import (
     select_secret_marks,
 )
 from synapse_apply.manifests.decode.variables import VariableValues, substitute_variables
-from synapse_apply.manifests.phrases import FILL_IN, format_dotted_path, suggest_known_word
+from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.schema import named_documents, schemas
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
 from synapse_apply.manifests.yaml.reader import Document, describe_value_kind
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position, error_finding, parse_json_pointer
+from synapse_apply.model.phrases import format_field_path, suggest_known_word
 from synapse_apply.model.resource import Desired, Lifecycle
 from synapse_apply.model.values import Reference, flatten
 
@@ -152,7 +153,7 @@ def _substitute_outside_address(
 def _hide_secret_detail(context: DecodeContext, draft: Draft, path: Path, detail: str) -> str:
     """The detail as it is, or one that quotes nothing where the field may hold a secret."""
     if select_secret_marks(context, draft).is_secret(path[1:]):
-        return f"`{format_dotted_path(path)}` holds a reference that is no declared variable"
+        return f"`{format_field_path(path)}` holds a reference that is no declared variable"
     return detail
 
 
@@ -331,7 +332,7 @@ def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
                 draft,
                 ("spec", *path),
                 "Value to be filled in",
-                f"`{format_dotted_path(('spec', *path))}` is still {FILL_IN}",
+                f"`{format_field_path(('spec', *path))}` is still {FILL_IN}",
                 "write the value, or take the line out",
             )
 

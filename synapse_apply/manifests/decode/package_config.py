@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from synapse_apply.manifests.decode.specifiers import is_version_specifier
-from synapse_apply.manifests.phrases import format_dotted_path
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.schema.explain import Subject, build_schema_findings
 from synapse_apply.manifests.yaml.positions import find_nearest_position
@@ -26,6 +25,7 @@ from synapse_apply.manifests.yaml.reader import (
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.phrases import format_field_path
 
 SCHEMA_NAME = "package-config"
 # What YAML 1.1 reads as no text where it stands in one of these. `*` is any key or index.
@@ -146,7 +146,7 @@ def _iter_bad_specifiers(document: Document) -> _Violations:
         for path, text in _iter_matching_texts(document.value, pattern):
             if not is_version_specifier(text):
                 quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
-                detail = f"`{format_dotted_path(path)}` is no version specifier{quoted_text}"
+                detail = f"`{format_field_path(path)}` is no version specifier{quoted_text}"
                 yield path, detail, 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
 
 
@@ -198,7 +198,7 @@ def _iter_yaml11_conflicts(document: Document) -> _Violations:
             kind = _describe_yaml11_non_text(text)
             if kind and _is_unquoted(document, path, text):
                 detail = (
-                    f"`{format_dotted_path(path)}` is {kind} to the platform, which reads YAML 1.1"
+                    f"`{format_field_path(path)}` is {kind} to the platform, which reads YAML 1.1"
                 )
                 yield path, detail, f'quote it: "{text}"'
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import ConfigWithPositions
 from synapse_apply.manifests.decode.specifiers import is_version_matching, is_version_specifier
-from synapse_apply.manifests.phrases import format_dotted_path
 from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.packages.rules import PackageFlaw
+from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.values import Reference
-from synapse_apply.model.versions import VersionSortKey, version_sort_key
 
 ReadConfig = Callable[[PackageSource], ConfigWithPositions]
 _DEPENDENCIES_FIELD = "dependencies"
@@ -152,7 +152,7 @@ def iter_unmet_needs(
     declared_plugins, releases = _collect_plugins_and_needs(declared, read_config)
     for release_needs in releases:
         for need in release_needs.needs:
-            need_name = f"`{format_dotted_path(need.path)}` of {release_needs.release.address}"
+            need_name = f"`{format_field_path(need.path)}` of {release_needs.release.address}"
             specifier_text = f" {need.specifier}" if need.specifier else ""
             # A package that needs itself is a flaw of its own, which package_config reports.
             if need.code == release_needs.code:

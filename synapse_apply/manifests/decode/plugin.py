@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from synapse_apply.manifests.decode.draft import ConfigWithPositions, DecodeContext, Draft
-from synapse_apply.manifests.phrases import format_dotted_path
 from synapse_apply.manifests.yaml.reader import describe_value_kind
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.model.secrets.credentials import hide_secret
 
@@ -83,7 +83,7 @@ def report_conflict_with_config(
         draft,
         ("spec", key),
         "Manifest and package disagree",
-        f"`{format_dotted_path(('spec', key))}` is {manifest_value}, but `{key}` is {shown_value} "
+        f"`{format_field_path(('spec', key))}` is {manifest_value}, but `{key}` is {shown_value} "
         f"in the package's"
         f" config.yaml" + (f" ({config_position})" if config_position else ""),
         hint,

@@ -17,15 +17,10 @@ from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
-from synapse_apply.manifests.phrases import (
-    ONLY_FOR_SECRETS,
-    VALUE_FROM,
-    find_closest_word,
-    format_dotted_path,
-    suggest_known_word,
-)
+from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
+from synapse_apply.model.phrases import find_closest_word, format_field_path, suggest_known_word
 from synapse_apply.model.secrets.credentials import classify_setting_value, has_allow_comment
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
 from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
@@ -108,7 +103,7 @@ def may_be_sensitive_or_report(
             pointer_path,
             "Not a free-form field",
             f"`{format_json_pointer(path)}` is never a secret: "
-            f"{format_dotted_path(('spec', path[0]))} is no free-form map",
+            f"{format_field_path(('spec', path[0]))} is no free-form map",
             f"name a field inside of {', '.join(f'/{name}' for name in free)}",
         )
         return False
@@ -125,7 +120,7 @@ def _report_absent_sensitive_path(
         if below is not _ABSENT:
             value = below
             continue
-        text, above = format_json_pointer(path), format_dotted_path(("spec", *path[:end]))
+        text, above = format_json_pointer(path), format_field_path(("spec", *path[:end]))
         detail = f"`{text}` names no field of spec: {above} has no `{part}`"
         is_early = int(pointer_path[-1]) < _MAX_SUGGESTIONS
         hint = suggest_known_word(str(part), value) if isinstance(value, dict) and is_early else ""
@@ -155,7 +150,7 @@ def _report_secret_lookalikes(context: DecodeContext, draft: Draft, value: Any, 
         draft,
         ("spec", *path),
         "What looks like a secret in plain text",
-        f"`{format_dotted_path(('spec', *path))}` holds {kind}, and is not marked as a secret: "
+        f"`{format_field_path(('spec', *path))}` holds {kind}, and is not marked as a secret: "
         f"plans and the"
         " state show it",
         f"name it, lifecycle: {{{SENSITIVE}: [{format_json_pointer(path)}]}}, and write "
@@ -207,7 +202,7 @@ def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: l
         return  # the unknown provider itself was reported, once
     if not is_described:
         # Any of them may be harmless: one finding, not one for each.
-        names = ", ".join(format_dotted_path(path[1:]) for path in literals)
+        names = ", ".join(format_field_path(path[1:]) for path in literals)
         context.report_warning(
             draft,
             ("spec", literals[0][0]),
@@ -227,7 +222,7 @@ def _report_plain_text_secret(context: DecodeContext, draft: Draft, path: Path) 
         draft,
         ("spec", *path),
         "Secret in plain text",
-        f"`{format_dotted_path(('spec', *path))}` is a secret, and its value is plain text: it "
+        f"`{format_field_path(('spec', *path))}` is a secret, and its value is plain text: it "
         f"stands here,"
         " or comes from a variable",
         f"write {{valueFrom: {{env: {name}}}}} or {{valueFrom: {{file: secrets/...}}}}; if the"
@@ -284,7 +279,7 @@ def _iter_value_from_paths(value: Any, path: Path) -> Iterator[Path]:
 def _report_misplaced_value_from(
     context: DecodeContext, draft: Draft, path: Path, in_list: bool = False
 ) -> None:
-    field_name = format_dotted_path(("spec", *path))
+    field_name = format_field_path(("spec", *path))
     detail = f"`{field_name}` is not a secret field"
     hint = "write the value, or use a variable: ${var.NAME}"
     names = list(itertools.takewhile(lambda part: isinstance(part, str), path))
@@ -320,7 +315,7 @@ def _decode_value_from_or_report(
             draft,
             block_path,
             "Malformed valueFrom",
-            f"`{format_dotted_path(block_path)}` needs exactly one of env, file and live",
+            f"`{format_field_path(block_path)}` needs exactly one of env, file and live",
             "write {valueFrom: {env: NAME}}",
         )
         return None
@@ -333,7 +328,7 @@ def _decode_value_from_or_report(
             draft,
             (*block_path, source),
             "Malformed valueFrom",
-            f"`{format_dotted_path((*block_path, source))}` is not a name",
+            f"`{format_field_path((*block_path, source))}` is not a name",
             "write {valueFrom: {env: NAME}}",
         )
         return None

@@ -6,8 +6,8 @@ from typing import Any
 
 from synapse_apply.manifests.decode.draft import DecodeContext, Draft
 from synapse_apply.manifests.decode.secret_fields import replace_and_report_secrets
-from synapse_apply.manifests.phrases import find_closest_word, suggest_known_word
 from synapse_apply.manifests.schema import schemas
+from synapse_apply.model.phrases import find_closest_word, suggest_known_word
 from synapse_apply.model.project import Provider
 
 PREFIX = "storage"

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.yaml.reader import describe_value_kind, read_documents
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.project import Project, Target, Variable
 
 ReportFinding = Callable[[Path, str, str, str], None]

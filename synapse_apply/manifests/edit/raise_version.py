@@ -10,9 +10,9 @@ from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.edit.written_documents import WrittenDocument
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.packages.versions import bump_version, version_sort_key
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
-from synapse_apply.model.versions import bump_version, version_sort_key
 
 VERSION_PATH = ("spec", "version")
 _VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")

@@ -8,11 +8,11 @@ from typing import Any
 
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.edit.written_documents import WrittenDocument
-from synapse_apply.manifests.phrases import format_dotted_path
 from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Target
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.values import ABSENT, get_at
@@ -104,7 +104,7 @@ class FieldOrigins:
             source = self.resource.source or self.document.get_value("spec", "from")
             raise InputError(
                 self._build_refusal(
-                    f"{format_dotted_path(full_path)} is not in the manifest: the package's "
+                    f"{format_field_path(full_path)} is not in the manifest: the package's "
                     f"config.yaml gives it",
                     f"Change it in the config.yaml of {source}.",
                     self.document.document.positions.get(("spec", "from"), self.resource.position),
@@ -124,7 +124,7 @@ class FieldOrigins:
         for name in (*names, *_iter_variable_names(spot.written_value)):
             variable_position = self._find_variable_position(name)
             position_note = f" ({variable_position})" if variable_position else ""
-            field_name = format_dotted_path(spot.path[spot.path.index("spec") :])
+            field_name = format_field_path(spot.path[spot.path.index("spec") :])
             raise InputError(
                 self._build_refusal(
                     f"{field_name} comes from variable {name}",
@@ -144,7 +144,7 @@ class FieldOrigins:
     def _build_pattern_overlay_refusal(self, overlay: Overlay, full_path: Path) -> Diagnostic:
         position = find_nearest_position(overlay.positions, (*overlay.prefix, *full_path))
         return self._build_refusal(
-            f"{format_dotted_path(full_path)} is set by the overlay {overlay.pattern}, which is "
+            f"{format_field_path(full_path)} is set by the overlay {overlay.pattern}, which is "
             f"for others, too",
             "Change it there, or set it in an overlay of this address alone.",
             position,

@@ -24,7 +24,7 @@ from synapse_apply.manifests.decode.secret_fields import (
 )
 from synapse_apply.manifests.decode.variables import VariableValues
 from synapse_apply.manifests.export.unseen_secrets import describe_unseen_secrets
-from synapse_apply.manifests.phrases import VALUE_FROM, format_dotted_path
+from synapse_apply.manifests.phrases import VALUE_FROM
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.read_scalars import MAX_NUMBER_LENGTH
 from synapse_apply.manifests.yaml.reader import read_documents
@@ -33,6 +33,7 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.values import (
@@ -61,7 +62,7 @@ class LeftOutField:
     reason: str
 
     def __str__(self) -> str:
-        name = format_dotted_path(self.path)
+        name = format_field_path(self.path)
         short = name if len(name) <= _MAX_SHOWN_LENGTH else name[: _MAX_SHOWN_LENGTH - 3] + "..."
         return f"{short}: {self.reason}" if short else self.reason
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
-from synapse_apply.manifests.phrases import find_closest_word, suggest_known_word
 from synapse_apply.model.diagnostic import Path, Position
+from synapse_apply.model.phrases import find_closest_word, suggest_known_word
 from synapse_apply.model.policy import DEFAULT_RULES, DENY, OFF, PolicyRule
 from synapse_apply.model.runtime.cron import Cron, Window
 

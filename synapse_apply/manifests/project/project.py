@@ -11,7 +11,6 @@ from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.manifests.decode.overlays import Overlay
 from synapse_apply.manifests.decode.variables import parse_variable_text
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.project.policy import (
     add_default_rules,
     decode_rules,
@@ -28,6 +27,7 @@ from synapse_apply.manifests.yaml.reader import (
     read_documents,
 )
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.policy import Policy
 from synapse_apply.model.project import (
     EMBEDDED,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from synapse_apply.kinds.catalogue import CATALOGUE
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import (
@@ -16,6 +15,7 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.refactoring import MovedAddress, RemovedAddress, iter_move_chains
 
 ReportFinding = Callable[[Path, str, str, str], None]

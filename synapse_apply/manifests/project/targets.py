@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from synapse_apply.manifests.phrases import suggest_known_word
 from synapse_apply.manifests.project.credentials import (
     HOST_VARIABLE,
     TOKEN_VARIABLE,
@@ -14,6 +13,7 @@ from synapse_apply.manifests.project.credentials import (
     fill_url_token_and_tenant,
 )
 from synapse_apply.model.errors import InputError
+from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.project import EMBEDDED, Project, Target
 
 _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

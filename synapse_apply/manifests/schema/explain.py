@@ -12,17 +12,13 @@ from dataclasses import field
 from functools import cache
 from typing import Any
 
-from synapse_apply.manifests.phrases import (
-    ONLY_FOR_SECRETS,
-    VALUE_FROM,
-    format_dotted_path,
-    suggest_known_word,
-)
+from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.manifests.yaml.reader import describe_value_kind
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_field_path, suggest_known_word
 
 ScalarText = Callable[[Position, Any], str]
 _TYPE_LABELS = {
@@ -117,7 +113,7 @@ def _iter_fallback_findings(name: str, subject: Subject) -> Iterator[Diagnostic]
     for problem in schemas.compile_validator(name).iter_errors(subject.value):
         path = tuple(problem.instance_path)
         yield _build_finding(
-            subject, path, "Does not fit the schema", f"`{format_dotted_path(path)}` is not allowed"
+            subject, path, "Does not fit the schema", f"`{format_field_path(path)}` is not allowed"
         )
 
 
@@ -142,7 +138,7 @@ def _iter_problem_findings(problem: Any, subject: Subject) -> Iterator[Diagnosti
 
 
 def _format_subject_name(subject: Subject, path: Path) -> str:
-    dotted_path = format_dotted_path((*subject.path, *path))
+    dotted_path = format_field_path((*subject.path, *path))
     return f"`{dotted_path}`" if dotted_path else "the document"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from synapse_apply.manifests.phrases import format_dotted_path
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
+from synapse_apply.model.phrases import format_field_path
 
 _SUPPORTED_POLICY_KEYS = frozenset(("unreleased_source", "rules"))
 
@@ -37,8 +37,8 @@ def _build_unsupported_finding(
 ) -> Diagnostic:
     return error_finding(
         "Not supported by this version",
-        f"{subject or f'`{format_dotted_path(path)}`'} is not supported by this version",
-        f"remove `{format_dotted_path(path)}`, or use a newer synapse-apply",
+        f"{subject or f'`{format_field_path(path)}`'} is not supported by this version",
+        f"remove `{format_field_path(path)}`, or use a newer synapse-apply",
         position=positions.get(path),
         path=path,
     )

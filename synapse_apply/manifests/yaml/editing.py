@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from synapse_apply.manifests.phrases import format_dotted_path
 from synapse_apply.manifests.yaml.likeness import format_normalized_json
 from synapse_apply.manifests.yaml.merging import iter_merge_cuts
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
@@ -34,6 +33,7 @@ from synapse_apply.manifests.yaml.write_scalars import format_block_scalar, form
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.values import ABSENT
 
 _BOM = "\ufeff"
@@ -283,7 +283,7 @@ class _EditRequest:
             path = path[:-1]
         return error_finding(
             "This cannot be edited in place",
-            f"`{format_dotted_path(self._edit.path)}`: {reason}.",
+            f"`{format_field_path(self._edit.path)}`: {reason}.",
             f"{hint} Or edit the file by hand.".strip() if hint else "Edit the file by hand.",
             position=replace(positions[path], file=self._name),
             path=self._edit.path,

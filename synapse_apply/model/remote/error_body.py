@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.secrets.masked_text import MaskedText
 
 # Keys whose messages are about the whole object, not a field of this name.
@@ -20,7 +21,7 @@ _FIELD_NAME = re.compile(r"[a-z]+[0-9]?(_[a-z]+[0-9]?)*")
 
 def format_field_name(path: Path) -> str:
     """A field's path such as `configuration.region`; "" where a part may be a sent value."""
-    return ".".join(map(str, path)) if all(map(_is_safe_part, path)) else ""
+    return format_field_path(path) if all(map(_is_safe_part, path)) else ""
 
 
 def _is_safe_part(part: Any) -> bool:

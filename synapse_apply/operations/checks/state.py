@@ -16,6 +16,7 @@ from synapse_apply.model.checkup import CheckResult
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Path, warning_finding
 from synapse_apply.model.errors import InputError, SynapseApplyError
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.state import Record, State
 from synapse_apply.model.values import Mac, get_at
 from synapse_apply.operations.checks.target_checkup import TargetCheckup, UncheckedError
@@ -159,7 +160,7 @@ def check_lock(checkup: TargetCheckup) -> Iterator[CheckResult]:
 def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
     """Differences between manifest and live object that `state accept` took for settled."""
     field_names = [
-        f"{address}: {'.'.join(map(str, path))}"
+        f"{address}: {format_field_path(path)}"
         for address, record in sorted(checkup.state.require_value().records.items())
         for path in _iter_accepted_paths(record)
     ]

@@ -9,13 +9,14 @@ from typing import Any
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule
 from synapse_apply.model.diagnostic import Path, is_at_or_below
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.model.plan import Cause, FieldChange
 from synapse_apply.model.state import Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, Mac, get_at
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.list_diff import diff_list_paths
 from synapse_apply.planning.plan_input import ResourceState
-from synapse_apply.planning.refusals import format_field_path, is_fixed_field
+from synapse_apply.planning.refusals import is_fixed_field
 
 NOT_SHOWN = "not checked: the server does not show it"
 NOT_COMPARED = "not compared: the server has its own, which may be the package's"

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.phrases import format_short_list
 from synapse_apply.model.plan import Change, GuardViolation
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
 from synapse_apply.planning.policy.resource_rules import changes_live_object
-from synapse_apply.planning.refusals import format_short_list
 
 _TIME = "%a %Y-%m-%d %H:%M %Z"
 

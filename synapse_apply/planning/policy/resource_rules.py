@@ -14,13 +14,13 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, warning_finding
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, Refusal
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
-from synapse_apply.model.versions import VersionSortKey, version_sort_key
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState
-from synapse_apply.planning.refusals import format_field_path, format_short_list
 
 SUMMARY = "Against the policy"
 _MAX_SHOWN = 60

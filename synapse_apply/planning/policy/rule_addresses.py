@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from synapse_apply.kinds.descriptor import Catalogue
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
+from synapse_apply.model.phrases import find_closest_word, format_short_list
 from synapse_apply.model.policy import PolicyRule
 from synapse_apply.planning.plan_input import PlanInput
-from synapse_apply.planning.refusals import format_short_list
 
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -47,14 +47,7 @@ def list_named_addresses(rule: PolicyRule, catalogue: Catalogue) -> list[str]:
 
 
 def _suggest_close_names(unknown_names: Sequence[str], known_addresses: Sequence[str]) -> str:
-    # Imported here, as it is only needed for the rare address that does not exist.
-    from difflib import get_close_matches  # noqa: PLC0415
-
-    suggestions = [
-        suggestion
-        for name in unknown_names
-        for suggestion in get_close_matches(name, known_addresses, n=1, cutoff=0.8)
-    ]
-    if suggestions:
-        return f"Did you mean {format_short_list(dict.fromkeys(suggestions))}?"
+    matches = [find_closest_word(name, known_addresses, 0.8) for name in unknown_names]
+    if suggestions := dict.fromkeys(filter(None, matches)):
+        return f"Did you mean {format_short_list(suggestions)}?"
     return "Correct the address, or take it out of the rule if its resource is gone."

@@ -13,12 +13,12 @@ from typing import Any
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import format_canonical_field_value
 from synapse_apply.model.diagnostic import Path
+from synapse_apply.model.phrases import format_field_path, format_short_list
 from synapse_apply.model.plan import Action, Change, FieldChange, Refusal
 from synapse_apply.model.values import ABSENT, KnownAfterApply, flatten, get_at
 from synapse_apply.model.verification import Verification
 from synapse_apply.planning.create_companions import CARRIES
 from synapse_apply.planning.package import read_uploaded_digest
-from synapse_apply.planning.refusals import format_field_path, format_short_list
 
 STALE, UNREVIEWED = "stale", "unreviewed"
 _PLAN_AGAIN = ("plan again",)

@@ -13,7 +13,7 @@ from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
 from synapse_apply.views.text.drift import format_drift_heading
-from synapse_apply.views.text.findings import format_field_path, format_finding_location
+from synapse_apply.views.text.findings import format_finding_location, format_quoted_path
 from synapse_apply.views.text.outcomes import collect_outcome_findings
 
 
@@ -101,7 +101,7 @@ def build_drift_annotations(drift: Drift) -> list[Annotation]:
             "warning",
             "drift",
             format_drift_heading(object_drift),
-            ", ".join(format_field_path(field.path) for field in object_drift.fields),
+            ", ".join(format_quoted_path(field.path) for field in object_drift.fields),
             str(object_drift.address),
             object_drift.position,
         )
@@ -132,7 +132,7 @@ def _iter_finding_annotations(
             part
             for part in (
                 finding.address or "",
-                format_field_path(finding.path or ()),
+                format_quoted_path(finding.path or ()),
                 finding.target or "",
             )
             if part

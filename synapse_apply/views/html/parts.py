@@ -16,7 +16,7 @@ from synapse_apply.views.text.field_rows import (
     is_secret_change,
     split_into_leaf_changes,
 )
-from synapse_apply.views.text.findings import format_field_path
+from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.value_diff import format_value_change
 from synapse_apply.views.text.values import MAX_VALUE_LENGTH, format_value_lines
 
@@ -174,7 +174,7 @@ def _render_field_row(
     part: FieldChange, sides: tuple[int, ...], hidden_symbol: str, *, has_reasons: bool
 ) -> str:
     style = _SYMBOL_STYLES.get(choose_change_symbol(part, hidden_symbol), "kept")
-    path = escape_html(format_field_path(part.path))
+    path = escape_html(format_quoted_path(part.path))
     # A long path may break behind each of its parts.
     path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
     name = f'<th scope="row">{path_html}</th>'

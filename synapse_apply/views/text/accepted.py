@@ -11,7 +11,7 @@ from synapse_apply.views.grammar import pluralize
 from synapse_apply.views.json.redaction import to_redacted_json
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
-from synapse_apply.views.text.findings import format_field_path
+from synapse_apply.views.text.findings import format_quoted_path
 from synapse_apply.views.text.style import Style
 
 _DEFAULT_WIDTH = 110
@@ -27,7 +27,7 @@ def count_accepted_fields(changes: Iterable[Change]) -> int:
 def format_accepted_line(changes: Sequence[Change]) -> str:
     """The line that counts and names the accepted differences; "" for none."""
     fields = [
-        f"{sanitize(change.address)}: {sanitize(format_field_path(field.path))}"
+        f"{sanitize(change.address)}: {sanitize(format_quoted_path(field.path))}"
         for change in changes
         for field in change.accepted
     ]

@@ -24,7 +24,7 @@ from synapse_apply.views.text.accepted import (
     format_accepted_line,
 )
 from synapse_apply.views.text.field_rows import RowLayout, build_field_tree
-from synapse_apply.views.text.findings import format_field_path, format_finding_blocks
+from synapse_apply.views.text.findings import format_finding_blocks, format_quoted_path
 from synapse_apply.views.text.plan import format_target_line
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.tables import MAX_COLUMN_WIDTH
@@ -91,7 +91,7 @@ def render_accepted_edits(
 def format_edit_row(edit: AcceptedEdit) -> str:
     """One row of an edit: file and line, field, old and new value."""
     old, new = (_format_side_value(side) for side in (edit.field.before, edit.field.after))
-    name = format_field_path(("spec", *edit.field.path))
+    name = format_quoted_path(("spec", *edit.field.path))
     return f"{sanitize(edit.file)}:{edit.line}  {name}: {old} -> {new}"
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position
+from synapse_apply.model.phrases import format_field_path
 from synapse_apply.views.sanitize import escape_ci_commands, sanitize, sanitize_detail_lines
 from synapse_apply.views.text.style import Style
 from synapse_apply.views.text.values import format_key
@@ -130,7 +131,7 @@ def format_finding_location(finding: Diagnostic) -> str:
     if finding.address:
         parts.append(f"with {sanitize(finding.address)}")
     if finding.path:
-        parts.append(f"field {format_field_path(finding.path)}")
+        parts.append(f"field {format_quoted_path(finding.path)}")
     if finding.target:
         parts.append(f"target {sanitize(finding.target)}")
     if finding.rule:
@@ -143,12 +144,6 @@ def format_position(position: Position) -> str:
     return sanitize(position)
 
 
-def format_field_path(path: Path) -> str:
-    """A field's path as text, such as `spec.configuration.region` or `steps[0].name`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += ("." if text else "") + format_key(part)
-    return text
+def format_quoted_path(path: Path) -> str:
+    """A field's path as text, such as `spec.configuration.region`; odd keys are quoted."""
+    return format_field_path(path, format_key)

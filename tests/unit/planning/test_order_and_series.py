@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.versions import bump_version, next_free_patch_version, version_sort_key
+from synapse_apply.model.packages.versions import (
+    bump_version,
+    next_free_patch_version,
+    version_sort_key,
+)
 from synapse_apply.planning.order import sort_by_dependencies
 
 

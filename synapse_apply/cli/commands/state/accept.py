@@ -103,14 +103,14 @@ def command(
 def _undo_acceptance(console: Console, invocation: Invocation, name: str) -> int:
     from synapse_apply.operations.accept_difference import undo_acceptance
     from synapse_apply.views.sanitize import sanitize
-    from synapse_apply.views.text.findings import format_field_path
+    from synapse_apply.views.text.findings import format_quoted_path
     from synapse_apply.workspace.selection import build_state_selectable, choose_address
     from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
         address = choose_address(build_state_selectable(session.store.read_state()), name)
         undone_acceptance = undo_acceptance(session, address)
-    names = ", ".join(sanitize(format_field_path(path)) for path in undone_acceptance.paths)
+    names = ", ".join(sanitize(format_quoted_path(path)) for path in undone_acceptance.paths)
     console.write_output(
         f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"
     )

@@ -1,0 +1,69 @@
+"""Phrases of messages: the path of a field, a few names of many, a name that was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from synapse_apply.model.diagnostic import Path
+
+_MAX_NAMES, _MAX_KNOWN_WORDS = 5, 12
+_MIN_PREFIX_LENGTH = 3
+
+
+def format_field_path(path: Path, format_key: Callable[[Any], str] = str) -> str:
+    """A path as messages write it, such as `spec.configuration.items[2]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + format_key(part)
+    return text
+
+
+def format_short_list(names: Iterable[object]) -> str:
+    """The first names, and how many more there are."""
+    texts = [str(name) for name in names]
+    hidden_count = len(texts) - _MAX_NAMES
+    return ", ".join(texts[:_MAX_NAMES]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
+
+
+def suggest_name(name: str, known_names: Iterable[str], default_hint: str) -> str:
+    """A hint with the known name closest to an unknown one, else the default."""
+    match = find_closest_word(name, known_names)
+    return f"Did you mean {match}?" if match else default_hint
+
+
+def suggest_known_word(word: str, known_words: Iterable[str]) -> str:
+    """A hint with the closest known word, or listing known words when none is close.
+
+    "" for none.
+    """
+    words = [str(known_word) for known_word in known_words]
+    if not words:
+        return ""
+    match = find_closest_word(word, words)
+    if match:
+        return f"did you mean `{match}`?"
+    first_words = sorted(words)[:_MAX_KNOWN_WORDS]
+    ellipsis_text = ", ..." if len(words) > _MAX_KNOWN_WORDS else ""
+    return "known: " + ", ".join(first_words) + ellipsis_text
+
+
+def find_closest_word(word: str, words: Iterable[str], min_likeness: float = 0.6) -> str:
+    """The word that shares a prefix with `word` or is spelled most like it; "" for none.
+
+    `min_likeness` is from 0 to 1, as the ratio of `difflib.SequenceMatcher`.
+    """
+    # Here, not above: most runs suggest nothing.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    lowered = {candidate.lower(): candidate for candidate in words}
+    for key, candidate in lowered.items():
+        if min(len(key), len(word)) >= _MIN_PREFIX_LENGTH and (
+            key.startswith(word.lower()) or word.lower().startswith(key)
+        ):
+            return candidate
+    matches = get_close_matches(word.lower(), lowered, n=1, cutoff=min_likeness)
+    return lowered[matches[0]] if matches else ""
