@@ -132,7 +132,7 @@ every form of report. This page is made from the code: `make docs`.
 
 ```console
 $ synapse-apply package check plugins/yolo
-Error: Version is no text
+Error: Version is not text
   on plugins/yolo/config.yaml:3:1, field version, rule package:version
   `version` is a number (1.0) where a string is needed
   Hint: write X.Y.Z, such as 1.2.0
@@ -162,7 +162,7 @@ A plan and an apply do not look into packages: what is refused there, the backen
 
 The platform reads config.yaml at the package's root; in a zip without one, the file that ends in
 `config.yaml` and has the shortest path. It reads YAML 1.1, where an unquoted `yes` or `2026-11-26`
-is no text. A package is published here as it stands: what the platform's own publisher writes into
+is not text. A package is published here as it stands: what the platform's own publisher writes into
 config.yaml before (entrypoints, types, hyperparameters found in the code) must be in it.
 
 ## Secrets

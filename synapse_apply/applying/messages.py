@@ -38,7 +38,7 @@ def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMark
     sentence = f"{step.change.action.value} of {step.address} failed: {cause}"
     summary = "The backend refused a call" if failure.status_code else "A call was not made"
     return error_finding(
-        summary if failure.effect is Effect.NONE else "A call went wrong",
+        summary if failure.effect is Effect.NONE else "A call failed",
         sentence.rstrip(".") + ".",
         _suggest_recourse(step, failure),
         address=str(step.address),
@@ -98,7 +98,7 @@ def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iter
         text = " ".join(texts)[:300]
         yield f"{format_field_path(path)}: {text}" if path else text
     if is_withheld:
-        yield "(further words are not shown, they may quote a secret)"
+        yield "(the rest of the message is not shown: it may quote a secret)"
 
 
 def _has_secret_fields(step: Step) -> bool:
@@ -122,7 +122,7 @@ def build_unknown_outcome_diagnostic(step: Step, cause: Diagnostic) -> Diagnosti
     """The finding for a call of unknown outcome, which the next run looks up."""
     return error_finding(
         "The outcome of a call is unknown",
-        cause.detail + " It may have been done all the same.",
+        cause.detail + " It may have been done anyway.",
         "Apply again: the next run looks it up before it does anything else.",
         address=str(step.address),
         request_id=cause.request_id,
@@ -142,7 +142,7 @@ def build_member_not_shown_diagnostic(step: Step) -> Diagnostic:
 def build_recovered_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
     """The warning for a lost answer, where the object was found as it was sent."""
     return warning_finding(
-        "An answer was lost and looked up",
+        "A lost answer was looked up",
         cause.detail + " The object is there as it was sent, so the call was done.",
         address=str(step.address),
         request_id=cause.request_id,
@@ -152,7 +152,7 @@ def build_recovered_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
 def build_already_published_diagnostic(step: Step, cause: Diagnostic) -> Diagnostic:
     """The warning for a 409 on a create where the existing object has our package's digest."""
     return warning_finding(
-        "It exists already, with the same content",
+        "The object exists already, with the same content",
         cause.detail + " Its digest is that of our package, so it is recorded as published.",
         address=str(step.address),
         request_id=cause.request_id,
@@ -165,7 +165,7 @@ def build_visible_conflict_diagnostic(
     """The finding for a 409 on a create: it was created since the plan, and was not adopted."""
     comparison = f"Not shown as declared: {differing}." if differing else "It is as declared."
     return cause.with_changes(
-        summary="It exists already",
+        summary="The object exists already",
         detail=(
             f"{cause.detail} It was made outside since this plan (id {observed.remote_id}). "
             f"{comparison}"
@@ -186,7 +186,7 @@ def build_recorded_conflict_diagnostic(
 ) -> Diagnostic:
     """The finding for a 409 on a create whose object is recorded under another address."""
     return cause.with_changes(
-        summary="It exists already, under another address",
+        summary="The object exists already, under another address",
         detail=f"{cause.detail} It is {owner} (id {observed.remote_id}) of this state.",
         hint="Declare it once, or under another name.",
     )
@@ -201,7 +201,7 @@ def build_hidden_conflict_diagnostic(
     """
     if is_search_complete:
         return cause.with_changes(
-            summary="It exists already, but this token cannot see it",
+            summary="The object exists already, but this token cannot see it",
             hint=Text(
                 "Another tenant may own it (plugin codes are global): choose another code, or ",
                 Command("import", step.address, "ID"),
@@ -209,7 +209,7 @@ def build_hidden_conflict_diagnostic(
             ),
         )
     return cause.with_changes(
-        summary="It exists already, and this API cannot find it",
+        summary="The object exists already, and this API cannot find it",
         hint=Text(
             "If it is yours: ",
             Command("import", step.address, "ID"),
@@ -233,7 +233,7 @@ def build_adopted_diagnostic(step: Step, observed: Observed, request_id: str | N
     """The warning for a 409 on a create whose object is as declared and was adopted."""
     bytes_note = " Its published bytes are unverified." if step.type.carries_package else ""
     return warning_finding(
-        "It exists already, and was adopted",
+        "The object exists already, and was adopted",
         f"{step.address} was made outside since this plan (id {observed.remote_id}). All that was "
         f"to "
         f"be sent is so already, so it is ours from now on.{bytes_note}",
@@ -280,10 +280,10 @@ def build_unrecorded_call_diagnostic(
         command = Command("state recover", recovery_file, target=target)
         next_step = Text(command, ", before the next apply.")
     return error_finding(
-        "The state could not be told how a call ended",
+        "The outcome of a call could not be recorded",
         f"{intent.verb} of {intent.address} has ended (id {intent.remote_id or 'none'}), and its "
         f"record could not be written. {cause}.",
-        Text("Settle what keeps the state from being written, then ", next_step),
+        Text("Fix what keeps the state from being written, then ", next_step),
         address=str(intent.address),
     )
 
@@ -303,7 +303,7 @@ def build_skipped_diagnostic(step: Step, reason: str) -> Diagnostic:
     return error_finding(
         "Not tried",
         f"{reason[:1].upper()}{reason[1:]}.",
-        "Apply again once that is settled.",
+        "Apply again once that is resolved.",
         address=str(step.address),
     )
 

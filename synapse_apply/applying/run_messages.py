@@ -118,7 +118,7 @@ def build_refused_run_diagnostic(
         if lacking := list_inputs_refused_as_missing(failure, body):
             names = " and ".join(f"an {name}" for name in lacking)
             fields = " and ".join(f"`{name}:`" for name in lacking)
-            summary, hint = f"This backend wants {names}", f"Add {fields} to spec.verify."
+            summary, hint = f"This backend requires {names}", f"Add {fields} to spec.verify."
         return _build_run_diagnostic(step, summary, detail, hint, failure.request_id or "")
     return error_finding(
         "The verification could not be started",
@@ -155,7 +155,7 @@ def build_unknown_run_diagnostic(
     detail = f"The run of {step.address} was sent, and no job came back: {answer}."
     return error_finding(
         "The outcome of a run is unknown",
-        f"{detail} It may have been started all the same.{possible_text}",
+        f"{detail} It may have been started anyway.{possible_text}",
         "Apply again: the next run looks for its job before it starts anything.",
         address=str(step.address),
         request_id=failure.request_id,
@@ -165,9 +165,9 @@ def build_unknown_run_diagnostic(
 def build_unrecorded_run_diagnostic(step: Step, job: str) -> Diagnostic:
     """The finding for a job that has ended, and whose result could not be recorded."""
     return error_finding(
-        "The state could not be told how a run ended",
+        "The result of a run could not be recorded",
         f"Job {job} of {step.address} has ended, and is recorded as running.",
-        f"Settle what keeps the state from being written. {_FOLLOW_HINT}",
+        f"Fix what keeps the state from being written. {_FOLLOW_HINT}",
         address=str(step.address),
     )
 
@@ -176,7 +176,7 @@ def build_recovered_run_diagnostic(step: Step, failure: RemoteError, job: str) -
     """The warning for a lost answer, where the job was found by its mark."""
     answer = _format_failure_answer(failure)
     return warning_finding(
-        "An answer was lost and looked up",
+        "A lost answer was looked up",
         f"The run of {step.address} was sent, and no job came back: {answer}. "
         f"Job {job} has its mark, so it was started, once.",
         address=str(step.address),

@@ -97,7 +97,7 @@ def _parse_listed_job(raw: Mapping[str, Any]) -> Job:
     try:
         return parse_job(raw)
     except ValueError:
-        raise RemoteError("the list of jobs holds something that is no job") from None
+        raise RemoteError("the list of jobs holds something that is not a job") from None
 
 
 def _can_be_run_job(job: Job, intent: Intent) -> bool:

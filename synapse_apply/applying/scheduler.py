@@ -272,7 +272,7 @@ class Scheduler:
             if verification is not None and not verification.is_acceptable
             else failed_part
         )
-        reason = f"its {failed_part} did not end well"
+        reason = f"its {failed_part} did not succeed"
         self._skip_unfinished(self._tasks[address], reason)
         queue = deque([address])
         while queue:

@@ -75,10 +75,10 @@ def _stamp_and_write_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> 
     calls_text = " and ".join(f"{intent.verb} of {intent.address}" for intent in intents)
     raise StateError.from_summary(
         "The state is slow",
-        f"It took {seconds:.0f} s to note that {calls_text} is about to be sent. So it was not "
+        f"It took {seconds:.0f} s to record that {calls_text} is about to be sent. So it was not "
         f"sent: the "
         "next run tells by that time whether a call may still be acted on.",
-        "See what keeps the disk or the database busy, then apply again.",
+        "Find out what keeps the disk or the database busy, then apply again.",
         address=str(intents[0].address),
     )
 

@@ -139,7 +139,7 @@ def _print_failure(problem: BaseException) -> int:
     with suppress(OSError):
         if isinstance(problem, ImportError):
             sys.stderr.write(
-                f"Error: The installation is not whole\n  {problem.name or 'A module'} cannot be "
+                f"Error: The installation is incomplete\n  {problem.name or 'A module'} cannot be "
                 f"imported ({type(problem).__name__}).\n  Hint: Install {NAME} again.\n"
             )
             return FAILED

@@ -126,7 +126,7 @@ class StopSignal:
         self.signal_number, self._signal_at = number, now
         deadline_text = f" within {self._seconds:g} s" if self._seconds else " first"
         _write_to_stderr(
-            f"\nStopping: what has begun ends{deadline_text}. Once more stops at once.\n"
+            f"\nStopping: what has begun ends{deadline_text}. A second signal stops at once.\n"
         )
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
 

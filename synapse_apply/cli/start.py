@@ -16,7 +16,7 @@ def main() -> NoReturn:
     except (ImportError, MemoryError, OSError) as problem:
         name = getattr(problem, "name", None) or "A module"
         sys.stderr.write(
-            f"Error: The installation is not whole\n  {name} cannot be imported "
+            f"Error: The installation is incomplete\n  {name} cannot be imported "
             f"({type(problem).__name__}).\n  Hint: Install the package anew.\n"
         )
         sys.exit(1)

@@ -191,7 +191,7 @@ def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -
             parts += [f"{name} was refused"] if (name := format_field_name(path)) else []
             is_withheld = True
     if is_withheld:
-        parts.append("(words of the server are withheld, since the request carried secrets)")
+        parts.append("(the server's message is withheld, because the request contained secrets)")
     return to_short_printable_line("; ".join(parts))
 
 

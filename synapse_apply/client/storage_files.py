@@ -124,11 +124,11 @@ class ReachableNetworks:
             parts = urlsplit(url)
             host, _port = parts.hostname or "", parts.port
         except ValueError:
-            return "it is no URL"
+            return "it is not a URL"
         if len(url) > _MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
             return "it is too long, or has characters that no URL has"
         if parts.scheme not in {"http", "https"} or not host:
-            return "it is no URL of http or https"
+            return "it is not a URL of http or https"
         if parts.scheme == "http" and not self.allows_http:
             return "it is not https"
         if "@" in parts.netloc:
@@ -302,7 +302,7 @@ class FetchOptions:
 
 
 def _join_url(base: str, location: str) -> str:
-    """The absolute URL of a Location header relative to `base`; "" if it is no URL."""
+    """The absolute URL of a Location header relative to `base`; "" if it is not a URL."""
     try:
         return urljoin(base, location)
     except ValueError:

@@ -31,8 +31,8 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 IGNORE_FILE = ".gitignore"
 
-NOT_OURS = "A file is not used, since synapse-apply did not make it"
-LOOK_FIRST = "A commit or another user may have put it there. Look what it is, then remove it."
+NOT_OURS = "A file is not trusted: synapse-apply did not create it"
+LOOK_FIRST = "A commit or another user may have put it there. Check what it is, then remove it."
 
 _IGNORE_ALL = b"*\n"
 _SMALL = 64 * 1024
@@ -290,11 +290,11 @@ def _require_own_entry(
             "own path in targets.NAME.state.url.",
         )
     if folder and not stat.S_ISDIR(info.st_mode):
-        raise build_untrusted_error(path, "is no folder")
+        raise build_untrusted_error(path, "is not a folder")
     if not folder and stat.S_ISDIR(info.st_mode):
         raise build_untrusted_error(path, "is a folder")
     if not folder and not stat.S_ISREG(info.st_mode):
-        raise build_untrusted_error(path, "is no plain file")
+        raise build_untrusted_error(path, "is not a regular file")
     if not _is_trusted_owner(info.st_uid, base_owner):
         raise build_untrusted_error(
             path,

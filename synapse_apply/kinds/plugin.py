@@ -127,7 +127,7 @@ def _iter_ids_named_by_jobs(api: Api) -> Iterator[str]:
         try:
             job = owners.add_plugin_and_version(parse_job(raw))
         except ValueError:
-            raise RemoteError("the list of jobs holds something that is no job") from None
+            raise RemoteError("the list of jobs holds something that is not a job") from None
         if job.plugin:
             yield job.plugin
         elif job.plugin_code:
@@ -155,7 +155,7 @@ _CATEGORY_RULE = f"one of {', '.join(CATEGORIES)}"
 _FIRST_RELEASE_ADVICE = (
     "`source`, `data_type` and `file` are the input of the plugin's first release, which this "
     "backend wants along with the plugin: create both on API v2 (`api: {plugin: v2, release: v2}` "
-    "of the target in the project file), or create the plugin in the product and import it."
+    "of the target in the project file), or create the plugin in Synapse and import it."
 )
 
 V1 = ApiBinding(

@@ -99,7 +99,7 @@ def build_duplicate_warning(
         f"{identity_text}, too. "
         "Nothing tells which one is used.",
         Text(
-            "Find out which is yours. Delete the other one in the product; if it is id "
+            "Find out which is yours. Delete the other one in Synapse; if it is id "
             f"{other_ids[0]}, ",
             Command("state rm", address),
             " and ",

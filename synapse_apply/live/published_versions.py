@@ -100,7 +100,7 @@ def _build_unknown_versions_warnings(
         return ()
     return (
         warning_finding(
-            "A rule knows only what is recorded",
+            "A policy rule sees only recorded releases",
             f"{format_short_list(unknown_addresses)}: this backend does not tell which others of "
             f"the series are live, "
             "so that a higher version would not be noticed unless it is recorded (policy: "

@@ -84,7 +84,7 @@ def accept_differences(
 ) -> Record:
     """Record declared and live as agreed, whatever differs; nothing is sent.
 
-    For a change made in the product that this API cannot make. Takes the state's lock; StateError
+    For a change made in Synapse that this API cannot make. Takes the state's lock; StateError
     when the record is not the one that was looked at.
     """
     resource, observed = acceptable.resource, acceptable.observed

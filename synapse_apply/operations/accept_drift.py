@@ -240,7 +240,7 @@ def _iter_live_edits(
 def _describe_undo(address: Address, blocked_reason: str) -> str:
     """How drift is undone, as the end of a sentence."""
     if blocked_reason:
-        return f"change it back in the product: apply cannot undo it ({blocked_reason})"
+        return f"change it back in Synapse: apply cannot undo it ({blocked_reason})"
     return Text("undo it: ", Command("apply --only", address, "--revert-drift"))
 
 

@@ -211,7 +211,7 @@ def _find_obstacle_error(plan: Plan, all_or_nothing: bool) -> SynapseApplyError 
         error_finding(
             "Nothing was applied: some rows are refused",
             f"{len(plan.refused_changes)} refused (see ! rows) and --all-or-nothing was given.",
-            "Settle the refused rows, or apply the rest without --all-or-nothing.",
+            "Resolve the refused rows, or apply the rest without --all-or-nothing.",
         )
     )
 

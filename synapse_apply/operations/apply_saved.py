@@ -101,7 +101,7 @@ def _build_missing_sources_finding(united_plan: SavedPlan) -> Diagnostic:
     if united_plan.carrier is None:
         hint += " A plan made with --with-packages needs no package sources."
     return error_finding(
-        "What was planned is not here any more",
+        "The planned manifests or packages are no longer here",
         f"{united_plan.file} was made from manifests and packages without an error. Nothing was "
         f"sent.",
         hint,

@@ -69,7 +69,7 @@ def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
 def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
     """The releases of a plugin, named by its code, its id, or the name that state knows it by.
 
-    The newest version first; what is no semantic version comes last.
+    The newest version first; what is not a semantic version comes last.
 
     Where releases are listed by the code, there are none also of a code that no plugin has: the API
     does not tell; InputError for a plugin without a code.

@@ -129,7 +129,7 @@ class _IdentityLookup:
             raise self._build_other_api_error(kind, binding, address, row.api)
         if not is_remote_id(row.remote_id):
             raise InputError.from_summary(
-                "This is no id of an object",
+                "This is not the id of an object",
                 f"{address}: an id has {REMOTE_ID_RULE}.",
                 Text(Command("export"), " and the product show the ids that there are."),
                 address=str(address),

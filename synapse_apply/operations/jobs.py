@@ -189,7 +189,7 @@ def _explain_job_errors(job_id: str) -> Iterator[None]:
         if failure.status_code:
             raise
         raise InputError.from_summary(
-            "This is no id of a job", f"{job_id!r}: {failure}.", hint
+            "This is not the id of a job", f"{job_id!r}: {failure}.", hint
         ) from None
 
 
@@ -302,9 +302,9 @@ def _object_field(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _build_lost_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
     return OutcomeUnknown(
         error_finding(
-            "Nobody can tell whether the job was updated",
+            "It is not known whether the job was updated",
             describe_failure(failure),
-            Text("It is not sent again. Look: ", Command("jobs get", job_id), "."),
+            Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
             request_id=failure.request_id,
         )
     )

@@ -328,7 +328,7 @@ def _with_reference_note(field_change: FieldChange, declared_fields: Fields) -> 
 def _describe_metadata_changes(
     base_resource: Desired | None, resource: ResourceState | None
 ) -> Iterator[str]:
-    """What a manifest says otherwise that is no field of the object."""
+    """What a manifest says otherwise that is not a field of the object."""
     declared_resource = resource.desired if resource is not None else None
     if base_resource is None or declared_resource is None:
         return
@@ -342,4 +342,4 @@ def _describe_metadata_changes(
     }
     changed_names = [name for name, (old, new) in pairs.items() if old != new]
     if changed_names:
-        yield f"{', '.join(changed_names)} changed: no field of the object"
+        yield f"{', '.join(changed_names)} changed: not a field of the object"

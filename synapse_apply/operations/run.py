@@ -217,10 +217,10 @@ def _build_lost_error(
 ) -> OutcomeUnknown:
     return OutcomeUnknown(
         error_finding(
-            "Nobody can tell whether the run started",
+            "It is not known whether the run started",
             describe_failure(failure),
             Text(
-                "It is not sent again. Look whether there is a job of it:\n",
+                "It is not sent again. Check whether it has a job:\n",
                 Command(
                     "jobs list --plugin",
                     request.plugin,
@@ -251,9 +251,9 @@ def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception
         options = " and ".join(f"--{name}" for name in missing_names)
         return InputError(
             error_finding(
-                f"This backend wants {names}",
+                f"This backend requires {names}",
                 describe_failure(failure),
-                f"Give {options}; the package's config.yaml lists the actions, and the product "
+                f"Give {options}; the package's config.yaml lists the actions, and Synapse "
                 "shows the agents.",
                 request_id=failure.request_id,
             )

@@ -289,7 +289,7 @@ def _check_signature(
         return ()
     if allow_unsigned:
         return (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
-    hint = "Plan again where the state key is at hand, or pass --allow-unsigned."
+    hint = "Plan again where the state key is available, or pass --allow-unsigned."
     raise Stale(error_finding(summary, reason, hint))
 
 

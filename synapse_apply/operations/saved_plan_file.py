@@ -104,7 +104,7 @@ def write_plan_file(
 def read_plan_file(path: Path) -> PlanFileContent:
     """What a file holds; InputError when it is no plan or damaged. Packages are not looked at."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise build_unusable_error(path, "it is no plain file", "Check the path.")
+        raise build_unusable_error(path, "it is not a regular file", "Check the path.")
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -187,7 +187,7 @@ def _parse_plan_document(path: Path, data: bytes) -> Any:
     except RecursionError:
         raise_unusable("nests too deeply")
     except ValueError:
-        raise_unusable("is no JSON")
+        raise_unusable("is not JSON")
 
 
 def is_plan_file(path: Path) -> bool:

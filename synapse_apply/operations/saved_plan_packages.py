@@ -100,7 +100,7 @@ def _package_file_name(digest: str) -> str:
 
 def _build_foreign_finding(carrier: PackageCarrier, name: str) -> Diagnostic:
     return error_finding(
-        "The plan's file has something that is not the plan's",
+        "The plan file has an entry that the plan does not name",
         f"{carrier.file}: {format_printable(name)} is named by no row of the plan.",
         RETRY_HINT,
     )

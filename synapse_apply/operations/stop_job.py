@@ -34,7 +34,7 @@ def find_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
         raise InputError.from_summary(
             "API v1 cannot stop a job",
             f"{detail} A report of `stopped` would stop nothing.",
-            "Stop it in the product; or let the target say `api: v2` and give the job's UUID.",
+            "Stop it in Synapse; or let the target say `api: v2` and give the job's UUID.",
         )
     try:
         job = parse_job(live_backend.api.v2.get_job(job_id))
@@ -82,9 +82,9 @@ def _build_lost_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
         detail = f"The backend had trouble with the agent that runs it: {detail}"
     return OutcomeUnknown(
         error_finding(
-            "Nobody can tell whether the job was stopped",
+            "It is not known whether the job was stopped",
             detail,
-            Text("It is not sent again. Look: ", Command("jobs get", job.id), "."),
+            Text("It is not sent again. Check: ", Command("jobs get", job.id), "."),
             request_id=failure.request_id,
         )
     )
@@ -96,12 +96,15 @@ def _build_refusal_error(job: Job, failure: RemoteError) -> InputError:
         summary, hint = "The job has ended", Text(Command("jobs get", job.id), " shows how.")
     elif isinstance(failure, NotFound):
         summary = "The job has no agent that could stop it"
-        hint = "The job is there, and no agent of it was found: look at its agent in the product."
+        hint = "The job is there, and no agent of it was found: look at its agent in Synapse."
     elif isinstance(failure, Forbidden):
         summary = "This token may not stop the job"
         hint = "The job's owner may, and owners and administrators of the workspace."
     elif failure.status_code == _NOT_SUPPORTED_STATUS:
-        summary, hint = "This backend stops no jobs", "It is too old for it: use the product."
+        summary, hint = (
+            "This backend stops no jobs",
+            "It is too old for it: stop the job in Synapse.",
+        )
     elif failure.status_code in _AGENT_FAILURE_STATUSES:
         summary, hint = "The agent of the job does not answer", "Look at the agent, then try again."
     return InputError(

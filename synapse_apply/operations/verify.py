@@ -96,7 +96,7 @@ def _find_obstacle(change: Change, resource: ResourceState | None) -> Diagnostic
     if any(refusal.outcome_unknown for refusal in change.refusals):
         return None
     if resource is None or resource.type.verification_spec is None or resource.desired is None:
-        detail = f"{address} is no declared resource that is verified by a run."
+        detail = f"{address} is not a declared resource that is verified by a run."
         return warning_finding("Nothing to run", detail, "Name a release.", address=address)
     if resource.desired.verify is None:
         position, hint = resource.desired.position, "Add `verify:` to its spec."

@@ -294,7 +294,7 @@ class PackageLint:
         entrypoint_text = f"`{entrypoint.text}`"
         if not entrypoint.is_wellformed:
             if entrypoint.text:
-                detail = f"{entrypoint_text} of action `{entrypoint.action}` is no entrypoint"
+                detail = f"{entrypoint_text} of action `{entrypoint.action}` is not an entrypoint"
                 yield build_flaw("entrypoint-form", detail, "write plugin.FILE:NAME")
             else:
                 detail = f"action `{entrypoint.action}` has no `entrypoint`"

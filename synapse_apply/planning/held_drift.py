@@ -37,7 +37,7 @@ def build_held_drift_notes(
         )
     revert = Text(Command("apply --only", address, "--revert-drift"), f" undoes {pronoun}")
     if has_fixed:
-        revert = Text(f"changing {pronoun} back in the product undoes {pronoun}: this API cannot")
+        revert = Text(f"changing {pronoun} back in Synapse undoes {pronoun}: this API cannot")
     if any(is_sealed_field(resource, change.path) for change in held_fields):
         revert = Text("nothing takes it back")
     heading = f"{names} {past_verb} changed outside and {present_verb} kept (on_drift: hold):"

@@ -62,8 +62,7 @@ def build_dependency_refusal(
     """The refusal of a resource whose dependencies are refused, in error, or do not exist."""
     return Refusal(
         "dependency",
-        f"it depends on {format_short_list(missing_addresses)}, which cannot be brought about in "
-        f"this plan",
+        f"it depends on {format_short_list(missing_addresses)}, which this plan cannot provide",
         (f"solve {format_short_list(missing_addresses)} first",),
         resource.desired.position if resource.desired else None,
     )

@@ -94,8 +94,8 @@ def build_outcome_unknown_refusal(
         )
     return Refusal(
         "outcome-unknown",
-        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'} and nobody "
-        "can tell whether the server acted on it",
+        f"an earlier {call} was sent at {intent.sent_at or 'an unknown time'} and it is "
+        "not known whether the server acted on it",
         ways_out,
         outcome_unknown=True,
     )

@@ -27,7 +27,7 @@ def _build_accept_live_value_hint(resource: ResourceState) -> str:
     if resource.record is None and observed is not None:
         import_step = Text(Command("import", resource.address, observed.remote_id), " and ")
     accept_command = Command("state accept", resource.address)
-    return Text("change it in the product, then ", import_step, accept_command)
+    return Text("change it in Synapse, then ", import_step, accept_command)
 
 
 def _build_ignore_changes_hint(paths: Sequence[Path]) -> str:
@@ -53,7 +53,7 @@ def changed_secrets_hint(secrets: Iterable[tuple[Address, ApiBinding]]) -> str:
         )
     if fixed:
         accept_command = Command("state accept", _address_or_placeholder(fixed))
-        ways_out.append(Text("bring it to the product, then ", accept_command))
+        ways_out.append(Text("enter it in Synapse, then ", accept_command))
     return join_texts("; ", ways_out)
 
 
@@ -75,7 +75,7 @@ def is_fixed_field(resource: ResourceState, path: Path) -> bool:
 
 
 def is_sealed_field(resource: ResourceState, path: Path) -> bool:
-    """Whether this field cannot be set back once it is set, not even in the product."""
+    """Whether this field cannot be set back once it is set, not even in Synapse."""
     return resource.binding.final_call is not None and path == (resource.binding.final_call.name,)
 
 
@@ -104,13 +104,13 @@ def _build_manifest_ways_out(
 def _build_product_ways_out(
     resource: ResourceState, changes: Sequence[FieldChange]
 ) -> tuple[str, ...]:
-    """The ways out by a change in the product; none for fields that it cannot change either."""
+    """The ways out by a change in Synapse; none for fields that it cannot change either."""
     if any(is_sealed_field(resource, change.path) for change in changes):
         return ()
     if {change.cause for change in changes} == {Cause.DRIFT}:
         accept_command = Command("state accept", resource.address)
         return (
-            "change it back in the product",
+            "change it back in Synapse",
             Text("leave both sides as they are: ", accept_command),
         )
     return (_build_accept_live_value_hint(resource),)

@@ -31,7 +31,7 @@ def read_login_file(environ: Mapping[str, str]) -> Login | None:
         return Login(LOGIN_FILE_LABEL, problem=unusable.diagnostics[0].detail)
     value, problem = parse_json_with_problem(text)
     if problem or not isinstance(value, dict):
-        return Login(LOGIN_FILE_LABEL, problem=f"it is no JSON object{problem}")
+        return Login(LOGIN_FILE_LABEL, problem=f"it is not a JSON object{problem}")
     return _parse_login(value, exposed=bool(path.stat().st_mode & _GROUP_AND_OTHERS))
 
 
@@ -41,7 +41,7 @@ def _parse_login(value: Mapping[str, Any], *, exposed: bool) -> Login:
         name for name, text in texts.items() if not isinstance(text, str | None)
     )
     if non_text_names:
-        return Login(LOGIN_FILE_LABEL, problem=f"{', '.join(non_text_names)} is no text")
+        return Login(LOGIN_FILE_LABEL, problem=f"{', '.join(non_text_names)} is not text")
     filled_texts = {name: text.strip() for name, text in texts.items() if text and text.strip()}
     token = filled_texts.get("access_token")
     no_login_reason = "has no access_token"

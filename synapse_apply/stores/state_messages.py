@@ -114,7 +114,7 @@ def build_lease_expired_error(
     return LockLost(
         error_finding(
             "The lock on the state ran out",
-            f"This process gave no sign of life to {location} for {silent_seconds:.0f} seconds; "
+            f"This process did not renew its lock on {location} for {silent_seconds:.0f} seconds; "
             f"after"
             f" {lease_seconds:g} another may take its place. Nothing was written since.",
             "It was suspended, or could not reach the state in time. " + RUN_AGAIN_HINT,

@@ -73,7 +73,7 @@ def _build_not_compared_warnings(commit: GitCommit, problem: InputError) -> tupl
     first_warning = warning_finding(
         "Nothing was compared",
         f"What is declared at {commit} cannot be used, so that everything counts as new.",
-        "What is declared here is valid. If it mends the findings below, plans compare again "
+        "What is declared here is valid. If it fixes the findings below, plans compare again "
         "once it is committed; a commit that is valid can be named now: --against git:REF.",
     )
     return first_warning, *(

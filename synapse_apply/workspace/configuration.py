@@ -60,7 +60,7 @@ def load_project(invocation: Invocation) -> Project:
             f"--project-from takes settings from synapse-apply.yaml as of "
             f"{invocation.project_from}, "
             "and there is none here or above.",
-            "Run it in the project's folder, or say --project FILE.",
+            "Run it in the project's folder, or pass --project FILE.",
         )
     if file is None:
         return build_default_project(invocation.directory)

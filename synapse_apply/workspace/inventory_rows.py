@@ -143,7 +143,7 @@ def read_inventory_file(path: FilePath) -> Inventory:
     if not isinstance(rows, list) or not rows:
         raise InputError(
             error_finding(
-                "This is no inventory",
+                "This is not an inventory",
                 f"{path} has no list under `inventory:`, or an empty one.",
                 Text("Write one with ", Command("state inventory"), "."),
                 position=positions.get(()),

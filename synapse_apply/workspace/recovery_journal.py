@@ -374,7 +374,7 @@ def read_journal_file(
         file_status = path.lstat()
         if not stat.S_ISREG(file_status.st_mode):
             raise _build_unusable_error(
-                path, "it is a folder, a link or a device, not a plain file"
+                path, "it is a folder, a link or a device, not a regular file"
             )
         if file_status.st_size > _MAX_BYTES:
             raise _build_unusable_error(path, "it is larger than what any run does")

@@ -136,7 +136,7 @@ def choose_addresses(
         suitable = [address for address in matches if is_suitable(address)]
         if not suitable:
             raise InputError.from_summary(
-                "The selection fits nothing", f"Nothing that `{name}` fits {condition_text}."
+                "Nothing matches the selection", f"Nothing that `{name}` fits {condition_text}."
             )
         chosen_addresses.update(dict.fromkeys(suitable))
     return list(chosen_addresses)
@@ -266,8 +266,8 @@ def _build_no_match_finding(
     if "/" not in name and "=" not in name:
         words.update(selectable.catalogue, (address.name for address in known_addresses))
     return error_finding(
-        "The selection fits nothing",
-        f"`{name}` is no address, name, kind or label of what is declared or recorded",
+        "Nothing matches the selection",
+        f"`{name}` is not an address, name, kind or label of what is declared or recorded",
         suggest_known_word(name, sorted(words))
         or "write KIND/NAME, with `*` for several; a name, a kind, or KEY=VALUE of a label",
     )
@@ -276,7 +276,7 @@ def _build_no_match_finding(
 def _build_none_of_kind_finding(name: str, known_addresses: KnownAddresses) -> Diagnostic:
     other_kinds = ", ".join(sorted({address.kind for address in known_addresses}))
     return error_finding(
-        "The selection fits nothing",
+        "Nothing matches the selection",
         f"nothing of kind `{name}` is declared or recorded for this target",
         "declare it in a manifest first"
         + (f", or choose from: {other_kinds}" if other_kinds else ""),

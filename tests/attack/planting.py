@@ -18,7 +18,7 @@ from e2e.scenarios.workplace import Ran, Workplace
 
 from synapse_apply.emulator.serve import EmbeddedServer
 
-REFUSED = "Error: A file is not used, since synapse-apply did not make it\n"
+REFUSED = "Error: A file is not trusted: synapse-apply did not create it\n"
 STRANGER = 54321
 
 

@@ -28,7 +28,7 @@ from synapse_apply.emulator.core.store import APPLICATION_ID, DataSetError
 from synapse_apply.emulator.serve import EmbeddedServer, reset_data_set
 
 SECRETS = {"RAW_ID": "raw-id-canary", "RAW_KEY": "raw-key-canary"}
-REFUSED = "Error: A file is not used, since synapse-apply did not make it\n"
+REFUSED = "Error: A file is not trusted: synapse-apply did not create it\n"
 
 
 @dataclass
@@ -116,7 +116,7 @@ def test_a_file_that_is_none(applied: Here, name: str, monkeypatch: pytest.Monke
     """A pipe keeps nobody waiting; another user's file is not used."""
     path = applied.data / name
     make_pipe(path)
-    applied.is_refused("plan", "-t", "embedded", because="is no plain file")
+    applied.is_refused("plan", "-t", "embedded", because="is not a regular file")
     path.unlink()
     path.write_text("")
     give_away(path, monkeypatch)

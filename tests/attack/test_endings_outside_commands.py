@@ -106,7 +106,7 @@ class Broken(Exception):
         (
             ModuleNotFoundError("hunter2", name="yaml"),
             1,
-            "The installation is not whole\n  yaml cannot",
+            "The installation is incomplete\n  yaml cannot",
         ),
         (MemoryError("hunter2"), 1, "There is not enough memory"),
         (RecursionError("hunter2"), 1, "internal error"),

@@ -321,7 +321,7 @@ def test_root_may_work_in_the_checkout_of_a_user(
 
 @pytest.mark.parametrize("name", ["state/prod.db", "state/prod.key", "state/prod.db-journal"])
 @pytest.mark.parametrize(
-    ("plant", "because"), [(make_pipe, "is no plain file"), (make_folder, "is a folder")]
+    ("plant", "because"), [(make_pipe, "is not a regular file"), (make_folder, "is a folder")]
 )
 def test_what_is_no_file_is_not_opened(site: Site, name: str, plant, because: str) -> None:
     """A named pipe keeps nobody waiting."""
@@ -337,7 +337,7 @@ def test_a_file_in_place_of_the_folder(site: Site, plant) -> None:
     site.is_refused("state", "init", because="prod.db.lock is")
     site.own.rename(site.outside / "own")
     site.own.write_text("")
-    site.is_refused("plan", because=".synapse-apply is no folder")
+    site.is_refused("plan", because=".synapse-apply is not a folder")
 
 
 def test_a_second_name_of_the_state_is_told(site: Site) -> None:
@@ -363,7 +363,7 @@ def test_doctor_says_it_in_a_row(site: Site, plant: Plant, monkeypatch: pytest.M
     assert "ignored by Git" in site.place.run("doctor", code=0).out
     plant(site, monkeypatch)
     ran = site.place.run("doctor", code=1)
-    assert ran.out.count("A file is not used, since synapse-apply did not make it") == 1
+    assert ran.out.count("A file is not trusted: synapse-apply did not create it") == 1
     assert "what is in .synapse-apply is not used" in ran.out
 
 
@@ -380,7 +380,7 @@ def test_a_swap_between_the_check_and_the_use(site: Site, monkeypatch: pytest.Mo
             at.symlink_to(site.outside / "state")
 
     monkeypatch.setattr(opening, "_require_own_entry", swapping)
-    with pytest.raises(opening.UntrustedFileError, match="A file is not used"):
+    with pytest.raises(opening.UntrustedFileError, match="A file is not trusted"):
         opening.read_own_file(site.key)
 
 

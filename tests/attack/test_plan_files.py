@@ -181,11 +181,11 @@ JSON = {
         lambda text: text.replace("{", '{"x": ' + "[" * 50_000 + "]" * 50_000 + ", ", 1),
         "nests too deeply",
     ),
-    "no JSON": (lambda text: text + "}", "is no JSON"),
+    "no JSON": (lambda text: text + "}", "is not JSON"),
     "no UTF-8": (lambda text: text.encode() + b"\xff", "is not UTF-8 text"),
     "a long number": (
         lambda text: text.replace("{", '{"x": ' + "9" * 9000 + ", ", 1),
-        "is no JSON",
+        "is not JSON",
     ),
 }
 

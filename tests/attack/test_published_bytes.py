@@ -149,7 +149,7 @@ def bomb() -> bytes:
         ((403, b"<Error>expired</Error>"), "answered 403; its signature may have expired"),
         ((500, b""), "answered 500"),
         ((200, b"", {"Content-Encoding": "gzip"}), "encoded in a way that was not asked for"),
-        ((302, b"", {"Location": "file:///etc/passwd"}), "no URL of http or https"),
+        ((302, b"", {"Location": "file:///etc/passwd"}), "not a URL of http or https"),
         ((302, b"", {"Location": "http://u:p@127.0.0.1/x"}), "has a user name in it"),
         ((302, b"", {"Location": "http://169.254.169.254/latest"}), "link-local address"),
         ((302, b"", {"Location": "http://10.0.0.1/x"}), "private address"),

@@ -128,7 +128,7 @@ def assert_hidden(place: Workplace, *ran: Ran) -> None:
 
 
 def rotated_outside(server: Server) -> None:
-    """Somebody changes the secrets in the product."""
+    """Somebody changes the secrets in Synapse."""
     body = server.call("GET", "_emulator/objects/plugin/1/")["body"]
     configuration = {**body["configuration"], "keys": [OUTSIDE]}
     configuration["auth"] = {**configuration["auth"], "token": OUTSIDE}

@@ -24,7 +24,7 @@ LINEAGE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def by_hand(server: Server) -> None:
-    """What somebody made in the product: two storages, a plugin with two releases."""
+    """What somebody made in Synapse: two storages, a plugin with two releases."""
     keys = {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "made-up"}
     raw = {"name": "Raw Data", "provider": "amazon_s3", "category": "external"}
     server.call("POST", "storages/", {**raw, "configuration": {"bucket_name": "raw", **keys}})
@@ -45,7 +45,7 @@ def test_the_page_is_what_happens(tmp_path: Path) -> None:
 
 
 def made_by_hand(server: Server) -> str:
-    """A line for a shell that makes one more storage, as somebody does in the product."""
+    """A line for a shell that makes one more storage, as somebody does in Synapse."""
     nas = {"name": "Scratch", "provider": "file_system", "category": "internal"}
     body = json.dumps({**nas, "configuration": {"base_path": "/scratch"}})
     headers = {

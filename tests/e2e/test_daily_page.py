@@ -20,7 +20,7 @@ PROJECT = next(text for language, text in FENCE.findall(PAGE) if language == "ya
 
 
 def build_edit_script(url: str) -> str:
-    """A line for a shell that changes the plugin's author, as somebody does in the product."""
+    """A line for a shell that changes the plugin's author, as somebody does in Synapse."""
     headers = {"Synapse-Access-Token": f"Token {TOKEN['SYNAPSE_PROD_TOKEN']}"}
     code = f"""
 import json

@@ -17,7 +17,7 @@ from stopping import stands_still
 
 POSTS = {"v1": 6, "v2": 4}
 WORDS = {
-    "limit": "The disk does not take or give the state",
+    "limit": "The state cannot be read or written on this disk",
     "tmpfs": "The disk is full",
     "modes": "The state cannot be written",
     "mount": "The state cannot be written",

@@ -295,7 +295,7 @@ def _build_dry_run_refusal(call: DryRunCall, failure: RemoteError, tools: ApplyT
             Text("if it is there and you know its id: ", Command("import", step.address, "ID")),
         )
     else:
-        hint = advise_on_failure(failure, "plan again", "Settle what it says, then plan again.")
+        hint = advise_on_failure(failure, "plan again", "Resolve what it says, then plan again.")
         ways_out = (to_clause(hint),)
     position = step.desired.position if step.desired else None
     return Refusal(RULE, message, ways_out, position)
@@ -336,10 +336,10 @@ def _build_doubt_diagnostic(
     if has_acted is None:
         return error_finding(
             "A dry run may have been acted on",
-            f"The {call} was to be checked only: {reason}, and nobody can tell whether it was "
-            f"done. "
+            f"The {call} was to be checked only: {reason}, and it is not known whether "
+            f"it was done. "
             "Nothing more was tried.",
-            f"Look at {call.step.address} in the product, then plan without --server-dry-run.",
+            f"Look at {call.step.address} in Synapse, then plan without --server-dry-run.",
             **common_fields,
         )
     return warning_finding(

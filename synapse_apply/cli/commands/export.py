@@ -216,7 +216,7 @@ def _parse_id_options(texts: tuple[str, ...]) -> dict[str, list[NamedObject]]:
                 continue
             first, last = int(range_match[1]), int(range_match[2])
             if not first <= last < first + _MAX_RANGE_SIZE:
-                raise click.UsageError(f"--ids {text}: {id_text.strip()} is no range of ids.")
+                raise click.UsageError(f"--ids {text}: {id_text.strip()} is not a range of ids.")
             range_objects = (
                 NamedObject(str(object_id), is_required=False)
                 for object_id in range(first, last + 1)

@@ -165,7 +165,7 @@ def _make_online_plan(
         )
     _show_plan(console, plan, show_unchanged=show_unchanged)
     if plan.summary.import_ and out is None and not console.is_interactive:
-        message += "\nWhat is to be imported needs `--adopt` when `apply` runs off a terminal.\n"
+        message += "\nWhat is to be imported needs `--adopt` in a non-interactive `apply`.\n"
     console.write_stderr(message)
     return plan
 

@@ -29,8 +29,8 @@ def require_approval(
         summary = f"--json needs {flag}"
         detail = "With --json one document is printed and nothing is asked."
     else:
-        summary = "There is nobody to ask"
-        detail = f"This is no terminal, and `{verb}` does nothing that nobody approved."
+        summary = "Approval needed: not a terminal"
+        detail = f"`{verb}` does nothing that nobody approved, and there is no terminal to ask on."
     raise InputError(error_finding(summary, detail, Text(review, f" {flag}.")))
 
 

@@ -48,7 +48,7 @@ def parse_state_url_option(
 def parse_lineage_option(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """A UUID as a state has it, so that a project file can pin it; a usage error for all else."""
     if value and _LINEAGE_PATTERN.fullmatch(value) is None:
-        raise click.BadParameter(f"{value!r} is no UUID in lower-case letters and digits.")
+        raise click.BadParameter(f"{value!r} is not a UUID in lower-case letters and digits.")
     return value
 
 
@@ -76,7 +76,7 @@ def parse_name_value_options(
     for text in texts:
         name, separator, value = text.partition("=")
         if not (separator and name):
-            raise click.BadParameter(f"NAME=VALUE is wanted, not {name!r}.")
+            raise click.BadParameter(f"expected NAME=VALUE, not {name!r}.")
         values[name] = value
     return values
 
@@ -95,7 +95,7 @@ def check_guard_names(
         for name in guard_names:
             if name not in GUARD_NAMES and not name.startswith(RULE_ID_PREFIX):
                 raise click.BadParameter(
-                    f"{name!r} is no guard; there are {', '.join(GUARD_NAMES)}."
+                    f"{name!r} is not a guard; the guards are {', '.join(GUARD_NAMES)}."
                 )
     return guard_names
 

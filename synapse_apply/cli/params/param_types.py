@@ -43,8 +43,8 @@ class MomentType(click.ParamType[Any]):
             return value if isinstance(value, datetime) else parse_moment(value, datetime.now(UTC))
         except (ValueError, OverflowError, OSError):
             self.fail(
-                f"{value!r} is no date (2026-11-24, 2026-11-24T10:30:00Z) and no span "
-                "(7d, 12h, 30m, 1d12h).",
+                f"{value!r} is not a date (2026-11-24, 2026-11-24T10:30:00Z) or a "
+                "span (7d, 12h, 30m, 1d12h).",
                 param,
                 ctx,
             )
@@ -56,11 +56,11 @@ class JsonType(click.ParamType[Any]):
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A usage error for what is no JSON."""
+        """A usage error for what is not JSON."""
         try:
             return _parse_json(value)
         except (ValueError, RecursionError) as problem:
-            self.fail(f"this is no JSON: {problem}.", param, ctx)
+            self.fail(f"this is not JSON: {problem}.", param, ctx)
 
 
 class StatusType(click.ParamType[Any]):
@@ -104,7 +104,7 @@ def parse_key_value_options(
     for text in texts:
         name, separator, value = text.partition("=")
         if not (separator and name):
-            raise click.BadParameter(f"KEY=VALUE is wanted, not {text!r}.", param=param)
+            raise click.BadParameter(f"expected KEY=VALUE, not {text!r}.", param=param)
         if name in parsed_values:
             raise click.BadParameter(f"{name!r} is given twice.", param=param)
         parsed_values[name] = parse_json_or_text(value)
@@ -115,7 +115,7 @@ def require_json_object(value: Any, option: str) -> Mapping[str, Any] | None:
     """A JSON object, or None where the option was not given; a usage error for other values."""
     if value is None or isinstance(value, Mapping):
         return value
-    raise click.UsageError(f"{option} wants a JSON object, such as '{{\"step\": 2}}'.")
+    raise click.UsageError(f"{option} takes a JSON object, such as '{{\"step\": 2}}'.")
 
 
 def _parse_json(text: str) -> Any:
@@ -128,4 +128,4 @@ def _parse_finite_number(text: str) -> float:
 
 
 def _reject_json_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

@@ -11,14 +11,14 @@ def parse_git_ref_option(_ctx: click.Context, _param: click.Parameter, value: st
         return ""
     kind, _, ref = value.partition(":")
     if kind != "git" or not ref:
-        raise click.BadParameter(f"git:REF is wanted, not {value!r}.")
+        raise click.BadParameter(f"expected git:REF, not {value!r}.")
     return ref
 
 
 def parse_plain_ref_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
     """A variable of CI that is not set must not read as no ref, and plan the checkout instead."""
     if value is not None and not value.strip():
-        raise click.BadParameter("a tag, a branch or a commit is wanted.")
+        raise click.BadParameter("expected a tag, a branch or a commit.")
     return value or ""
 
 

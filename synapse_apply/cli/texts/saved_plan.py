@@ -140,7 +140,7 @@ def _iter_source_change_warnings(
     errors = sum(finding.is_error for finding in declared_target.diagnostics)
     if errors:
         yield warning_finding(
-            "What was planned is not here any more",
+            "The planned manifests or packages are no longer here",
             Text(
                 "The manifests here, or packages that they name, have "
                 f"{pluralize(errors, 'error')}: ",

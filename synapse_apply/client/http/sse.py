@@ -28,7 +28,7 @@ class OversizedEventError(ValueError):
 def iter_events(blocks: Iterable[bytes]) -> Iterator[Event]:
     """Each event as an object with a `type`; a comment is `{"type": "heartbeat"}`.
 
-    An event that is no JSON object, or has no type, becomes `{"type": "log", "data": ...}`. An
+    An event that is not JSON object, or has no type, becomes `{"type": "log", "data": ...}`. An
     incomplete event at the end of the stream is dropped. OversizedEventError for one too large.
     """
     data: list[str] = []

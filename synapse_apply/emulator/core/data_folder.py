@@ -161,8 +161,8 @@ def _require_own_entry(
     if stat.S_ISLNK(status.st_mode):
         raise _build_foreign_error(data / name, "is a link")
     if stat.S_IFMT(status.st_mode) != expected_type:
-        type_name = "folder" if expected_type == stat.S_IFDIR else "plain file"
-        raise _build_foreign_error(data / name, f"is no {type_name}")
+        type_name = "folder" if expected_type == stat.S_IFDIR else "regular file"
+        raise _build_foreign_error(data / name, f"is not a {type_name}")
     if not _is_trusted_owner(status.st_uid, data):
         raise _build_foreign_error(data / name, f"belongs to another user (uid {status.st_uid})")
 

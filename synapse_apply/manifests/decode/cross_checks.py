@@ -155,7 +155,7 @@ def iter_unused_overlay_findings(
             continue
         yield Diagnostic(
             Severity.WARNING if overlay.is_pattern or ref else Severity.ERROR,
-            "Overlay of nothing",
+            "Overlay matches no resource",
             f"no manifest of target {target} declares {overlay.pattern}"
             + (f" in {ref}: it is passed over" if ref else ""),
             suggest_known_word(overlay.pattern, [str(address) for address in declared_addresses]),

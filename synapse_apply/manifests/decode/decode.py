@@ -113,7 +113,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
             draft,
             ("kind",),
             "Unknown kind",
-            f"`{kind}` is no kind",
+            f"`{kind}` is not a kind",
             suggest_known_word(kind, prefixes),
         )
     return None
@@ -364,7 +364,7 @@ def _decode_field_pointers(
             context.report_finding(
                 draft,
                 pointer_path,
-                "Pointer to nothing",
+                "Pointer matches no field",
                 f"`{text}` points to no field of spec",
                 suggest_known_word(path[0], fields)
                 if path

@@ -19,7 +19,7 @@ _VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 
 def require_version_without_variable(document: WrittenDocument, release: Desired) -> None:
-    """Raise InputError where the written version holds a variable: there is no text to edit."""
+    """Raise InputError where the written version holds a variable: there is not text to edit."""
     written_version = document.get_value(*VERSION_PATH)
     if isinstance(written_version, str) and "${" in written_version:
         raise InputError.from_summary(
@@ -45,7 +45,7 @@ def compute_raised_address(release: Desired, part: str, requested_version: str =
     if not new_version:
         raise InputError.from_summary(
             "The version cannot be counted on",
-            f"{version} is no semantic version, so nobody can tell its next {part} version.",
+            f"{version} is not a semantic version, so nobody can tell its next {part} version.",
             "Say which one follows: --to VERSION.",
             **error_fields,
         )

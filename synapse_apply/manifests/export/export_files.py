@@ -131,7 +131,7 @@ def _iter_folder_obstacles(
     else:
         yield error_finding(
             "A file is where a folder is needed",
-            f"{existing} is no folder.",
+            f"{existing} is not a folder.",
             f"Nothing was written. Write elsewhere with {option}.",
         )
 

@@ -309,7 +309,7 @@ def _explain_unwritable_value(value: Any, depth_left: int) -> str:
     if isinstance(value, str):
         return _explain_unwritable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return "it is no number of JSON"
+        return "it is not a JSON number"
     if isinstance(value, int) and value.bit_length() > MAX_NUMBER_LENGTH * 3:
         return "the number is too long"
     if isinstance(value, list | Mapping) and depth_left < 0:

@@ -46,7 +46,7 @@ def _iter_no_manifest_warnings(
     for text in folders:
         yield warning_finding(
             _NO_MANIFEST,
-            f"`{text}` is to be read and holds no manifest",
+            f"`{text}` is listed and contains no manifest",
             _HOW_TO_BEGIN,
             position=get_text_position(text),
         )

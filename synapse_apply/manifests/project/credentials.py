@@ -185,7 +185,7 @@ def read_valid_host_url(environ: Mapping[str, str]) -> str:
     if url and not schemas.is_valid_target_url(url):
         raise InputError.from_summary(
             f"{HOST_VARIABLE} cannot be used",
-            "it is no http or https URL, or has credentials in it",
+            "it is not an http or https URL, or has credentials in it",
             f"set it to a URL such as https://api.synapse.sh; the token goes into {TOKEN_VARIABLE}",
         )
     return url

@@ -68,7 +68,7 @@ def merge_rules_for_target(
                 f"no common rule is `{rule.name}`",
             )
             report_finding(
-                rule_path, "Nothing to take away", detail, suggest_known_word(rule.name, names)
+                rule_path, "No rule to remove", detail, suggest_known_word(rule.name, names)
             )
     own_by_name = {rule.name: rule for rule in own}
     rules = [own_by_name.pop(rule.name, rule) for rule in common]

@@ -249,7 +249,7 @@ class _ProjectDecoder:
                 self._report_finding(
                     (*target_path, "overlays", pattern),
                     "Malformed address",
-                    f"`{pattern}` is no address",
+                    f"`{pattern}` is not an address",
                     "write plugin/NAME, release/NAME@VERSION, release/NAME@* or storage/NAME",
                 )
         return self._build_target(name, settings, self.positions.get(target_path))

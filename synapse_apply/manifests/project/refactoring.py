@@ -94,7 +94,7 @@ class RefactoringDecoder:
             return Address(kind, name)
         kind_hint = suggest_known_word(kind, sorted(CATALOGUE)) if slash else ""
         hint = kind_hint or "write plugin/NAME, release/NAME@VERSION or storage/NAME"
-        self._report_finding(path, "Malformed address", f"`{text}` is no address", hint)
+        self._report_finding(path, "Malformed address", f"`{text}` is not an address", hint)
         return None
 
     def _report_move_cycles(self, moves: Iterable[MovedAddress]) -> None:

@@ -72,7 +72,7 @@ def _choose_unfilled_target(
         raise InputError.from_summary(
             "Which target?",
             f"the project has {len(declared)} targets: {names}",
-            "say --target NAME, or set default_target in synapse-apply.yaml",
+            "pass --target NAME, or set default_target in synapse-apply.yaml",
         )
     set_variables = [
         variable for variable in (HOST_VARIABLE, TOKEN_VARIABLE) if environ.get(variable)
@@ -84,7 +84,7 @@ def _choose_unfilled_target(
     raise InputError.from_summary(
         "Which target?",
         f"no target is declared, and the embedded backend is not assumed ({reason})",
-        f"say --target {EMBEDDED}, or declare a target in synapse-apply.yaml",
+        f"pass --target {EMBEDDED}, or declare a target in synapse-apply.yaml",
     )
 
 

@@ -126,7 +126,7 @@ def _convert_node(node: Any, first_line: int, levels_left: int) -> tuple[Any, Po
 
 
 def _is_odd_key(key: str) -> bool:
-    """Whether an unquoted key merges another map, or is no text."""
+    """Whether an unquoted key merges another map, or is not text."""
     if not key or key[0] in NON_STRING_FIRST_CHARS:
         return parse_plain_scalar(key) is not key
     return key == "<<"

@@ -24,7 +24,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class OddJsonError(ValueError):
-    """A text that is no JSON, or holds an unusable value; the message quotes nothing of it."""
+    """A text that is not JSON, or holds an unusable value; the message quotes nothing of it."""
 
 
 # Strict for what the program uses; logs are parsed leniently, because people read them.
@@ -36,7 +36,7 @@ def parse_strict_json(text: str | bytes) -> Any:
 def parse_lenient_json(text: str | bytes) -> Any:
     """The value of a JSON text that is only shown to people, such as a line of a log.
 
-    NaN and numbers that are too large become texts; raises OddJsonError for what is no JSON.
+    NaN and numbers that are too large become texts; raises OddJsonError for what is not JSON.
     """
     decoded_text = decode_utf8(text)
     value = _parse_with_decoder(

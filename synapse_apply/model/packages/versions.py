@@ -14,7 +14,7 @@ _NO_PRERELEASE = ((2, 0, ""),)
 
 
 def version_sort_key(version: str) -> VersionSortKey | None:
-    """A sort key by semantic versioning 2.0.0, section 11; None for what is no semantic version.
+    """A sort key by semantic versioning 2.0.0, section 11; None for what is not a semantic version.
 
     Build metadata does not count.
     """
@@ -34,7 +34,7 @@ def _prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
 
 
 def next_free_patch_version(version: str, used_versions: Iterable[str]) -> str:
-    """The next patch version that is not used; "" for what is no semantic version."""
+    """The next patch version that is not used; "" for what is not a semantic version."""
     sort_key = version_sort_key(version)
     if sort_key is None:
         return ""
@@ -47,7 +47,7 @@ def next_free_patch_version(version: str, used_versions: Iterable[str]) -> str:
 
 
 def bump_version(version: str, part: str) -> str:
-    """The next version by a part (major, minor or patch); "" for what is no semantic version.
+    """The next version by a part (major, minor or patch); "" for what is not a semantic version.
 
     A prerelease counts as earlier than the version that it leads to: 1.2.0-rc.1 is followed by
     1.2.0 for patch and minor, by 2.0.0 for major. Prerelease and build metadata are dropped.

@@ -240,7 +240,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             )
     if not count:
         yield CheckResult.build_ok(
-            "twins", "no second live object of a recorded name, as far as lists tell"
+            "twins", "no second live object of a recorded name, as far as lists show"
         )
 
 

@@ -38,7 +38,7 @@ def _check_freeze_window(
     if opening is None or window is None:
         return None
     begin, end = (f"{moment:{_TIME}}" if moment else "" for moment in opening)
-    until = f"until {end}" if end else "with no end in sight"
+    until = f"until {end}" if end else "with no scheduled end"
     return _PolicyStop(
         f"Changes are frozen {until}",
         f"The window of `{window.cron.text}` opened {begin}; it stops {format_short_list(rows)}.",
@@ -119,7 +119,7 @@ def _build_stop_warning(rule: PolicyRule, stop: _PolicyStop) -> Diagnostic:
     return warning_finding(
         f"Overridden: {stop.summary[0].lower()}{stop.summary[1:]}",
         detail,
-        f"Apply goes on all the same: --override-guard {rule.id} was given.",
+        f"Apply continues: --override-guard {rule.id} was given.",
         position=rule.position,
     )
 

@@ -22,7 +22,7 @@ from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
 from synapse_apply.planning.decision import Decision
 from synapse_apply.planning.plan_input import PublishedVersions, ResourceState
 
-SUMMARY = "Against the policy"
+SUMMARY = "Violates the policy"
 _MAX_SHOWN = 60
 _SENT_ACTIONS = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE, Action.DELETE})
 
@@ -182,7 +182,7 @@ def check_version_grows(case: PolicyCase) -> PolicyViolation | None:
     if parsed_version is not None and parsed_version > newest:
         return None
     if parsed_version is None:
-        problem = f"{name} {version} is no semantic version: nothing tells that it is newer than"
+        problem = f"{name} {version} is not a semantic version: nothing tells that it is newer than"
     else:
         problem = f"{name} {version} is not newer than"
     return PolicyViolation(f"{problem} {owner_text}", f"declare a higher {name}", (name,))
@@ -361,8 +361,8 @@ def build_tolerated_warnings(
         return ()
     return (
         warning_finding(
-            "Unchanged resources are against the policy",
+            "Unchanged resources violate the policy",
             f"{summary}.",
-            "They are let be until they change; mend them, or name them under `except:`.",
+            "They are left alone until they change; fix them, or name them under `except:`.",
         ),
     )

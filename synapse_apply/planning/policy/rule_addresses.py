@@ -31,7 +31,7 @@ def check_policy_addresses(plan_input: PlanInput) -> Iterator[Diagnostic]:
         unknown_names = [name for name in named if name not in known_addresses]
         if unknown_names:
             yield warning_finding(
-                "A rule of the policy names what is not there",
+                "A policy rule names an unknown resource",
                 f"{rule.id} names {format_short_list(unknown_names)}, which this target neither "
                 f"declares nor has "
                 "recorded.",

@@ -155,7 +155,7 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
             error_finding(
                 "The database has no room",
                 f"{activity} {location}: {reason}. {NOTHING_LOST_NOTE}",
-                "Make some there.",
+                "Free some space there.",
             )
         )
     if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded

@@ -51,7 +51,7 @@ def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) ->
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         blocker = "another process is in the middle of a write, or was stopped there"
         return state_messages.build_busy_error(
-            location, activity, blocker, "Let it go on or end it, then try again."
+            location, activity, blocker, "Let it finish or end it, then try again."
         )
     if code == sqlite3.SQLITE_IOERR:
         return _build_io_error(location, activity, str(problem))
@@ -67,8 +67,8 @@ def _build_io_error(location: str, activity: str, reason: str) -> StateError:
     """The error for SQLITE_IOERR, which also stands for a quota or a limit on file sizes."""
     return StateError(
         error_finding(
-            "The disk does not take or give the state",
-            f"{activity} {location} failed: {reason}. What was recorded before is whole.",
+            "The state cannot be read or written on this disk",
+            f"{activity} {location} failed: {reason}. What was recorded before is intact.",
             "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
         )
     )
@@ -78,7 +78,7 @@ def _build_disk_full_error(location: str, activity: str, reason: str) -> StateEr
     return StateError(
         error_finding(
             "The disk is full",
-            f"{activity} {location} failed: {reason}. What was recorded before is whole.",
+            f"{activity} {location} failed: {reason}. What was recorded before is intact.",
             "Free some space there and try again.",
         )
     )

@@ -21,13 +21,13 @@ def _iter_plan_steps(plan: Plan) -> Iterator[str]:
     target = plan.base.target
     plan_command = render_command(Command("plan", target=target).format_line())
     if plan.has_errors:
-        yield f'Mend <a href="#errors">the errors</a>, then plan again: {plan_command}'
+        yield f'Fix <a href="#errors">the errors</a>, then plan again: {plan_command}'
         return
     if plan.refused_changes:
         rows = pluralize(len(plan.refused_changes), "refused row")
         yield (
-            f'Settle <a href="#refused">{rows}</a>: each has its ways out, and apply leaves it out '
-            "until then."
+            f'Settle <a href="#refused">{rows}</a>: the ways out stand below; apply leaves '
+            "it out until then."
         )
     if plan.guards:
         yield '<a href="#guards">A guard</a> stops the whole apply; let it pass if that is meant.'
@@ -67,9 +67,9 @@ def _iter_report_steps(report: Report) -> Iterator[str]:
     if report.count_outcomes(Result.FAILED):
         yield 'Mend what <a href="#failed">failed</a>: each finding says why.'
     if any(not ended_result.is_acceptable for ended_result in report.verification_results):
-        yield 'Look at <a href="#verified">the runs</a> that did not end well.'
+        yield 'Look at <a href="#verified">the runs</a> that did not succeed.'
     if plan.refused_changes:
-        yield 'Settle what is <a href="#refused">refused</a>: each row has its ways out.'
+        yield 'Resolve what is <a href="#refused">refused</a>: each row has its ways out.'
     if report.count_outcomes(Result.UNKNOWN):
         yield "What is unknown is looked up by the next run before it does anything else."
     if plan.actionable_changes:

@@ -13,6 +13,7 @@ from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with
 from synapse_apply.views.sanitize import sanitize, sanitize_lines
 from synapse_apply.views.text.field_rows import (
     choose_change_symbol,
+    describe_secret,
     is_secret_change,
     split_into_leaf_changes,
 )
@@ -179,14 +180,15 @@ def _render_field_row(
     path_html = path.replace(".", ".<wbr>") if len(path) > _MAX_UNBROKEN_PATH else path
     name = f'<th scope="row">{path_html}</th>'
     reason = f"<td>{_render_cause_and_note(part)}</td>" if has_reasons else ""
-    return f'<tr class="{style}">{name}{_render_value_cells(part, sides)}{reason}</tr>'
+    cells = _render_value_cells(part, sides, is_created=hidden_symbol == "+")
+    return f'<tr class="{style}">{name}{cells}{reason}</tr>'
 
 
-def _render_value_cells(part: FieldChange, sides: tuple[int, ...]) -> str:
+def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created: bool) -> str:
     span = f' colspan="{len(sides)}"' if len(sides) > 1 else ""
     if is_secret_change(part):
-        note = f", {escape_html(part.note)}" if part.note else ""
-        return f'<td{span} class="secret">(sensitive{note})</td>'
+        secret = escape_html(describe_secret(part, is_created=is_created))
+        return f'<td{span} class="secret">{secret}</td>'
     has_both = part.before is not ABSENT and part.after is not ABSENT
     if has_both and len(sides) > 1:
         lines = list(

@@ -47,7 +47,7 @@ from synapse_apply.views.text.style import Style
 
 _PLAIN = Style(color=False)
 _DRIFT_INTRO = (
-    "Somebody or something changed these outside of Git. Apply makes them again what is declared."
+    "Somebody or something changed these outside of Git. Apply restores the declared values."
 )
 _ADOPTED_INTRO = "These exist already and were not recorded."
 

@@ -65,7 +65,7 @@ def render_accepted_edits(
     `location` are options that are added to the commands that the text names.
     """
     if not drift.accepted_edits:
-        return "Nothing to edit: the files say what is live already.\n"
+        return "Nothing to edit: the files have the live values already.\n"
     style = Style(color)
     lines: list[str] = []
     for address in dict.fromkeys(edit.address for edit in drift.accepted_edits):
@@ -179,13 +179,13 @@ def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
     if len(blocked_objects) == len(drift.objects):
         yield Text("Apply cannot undo it: ", Command("plan --revert-drift"), " tells the ways out.")
     elif not drift.is_drift_kept:
-        yield Text(Command("apply"), " makes it again what is declared.")
+        yield Text(Command("apply"), " restores the declared values.")
     else:
         yield Text(
             Command("apply"), " keeps it (on_drift: hold); with `--revert-drift` it undoes it."
         )
         if drift.missing_objects:
-            yield "What is gone is made again in any case."
+            yield "What is gone is created again in any case."
     if 0 < len(blocked_objects) < len(drift.objects):
         share_text = f"{len(blocked_objects)} of {len(drift.objects)}"
         yield Text(

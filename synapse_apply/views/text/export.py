@@ -18,7 +18,7 @@ def render_unexported(left_out_fields: ReasonRows, missed_objects: ReasonRows) -
 def render_secret_variables(secrets: ReasonRows) -> str:
     """The list of secrets whose variables have to be set; "" for none."""
     return escape_ci_commands(
-        _format_reason_list("Not written, to be set where plans and applies run:", secrets)
+        _format_reason_list("Not written; set these where plans and applies run:", secrets)
     )
 
 

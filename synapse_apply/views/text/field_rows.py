@@ -117,6 +117,13 @@ def is_secret_change(change: FieldChange) -> bool:
     )
 
 
+def describe_secret(change: FieldChange, *, is_created: bool) -> str:
+    """What stands in the place of a secret; an object to be created has no old value of it."""
+    if is_created and change.note == "changed":
+        return "(sensitive value)"
+    return f"(sensitive, {change.note})" if change.note else SENSITIVE_TEXT
+
+
 def split_into_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
     """One change for each leaf that differs, where a value is a map; else the change itself."""
     if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
@@ -222,8 +229,7 @@ class RowLayout:
         if change is None:
             return format_value_lines(row.value, room)
         if is_secret_change(change):
-            note = sanitize(change.note)
-            return [f"({f'sensitive, {note}' if note else SENSITIVE_TEXT[1:-1]})"]
+            return [sanitize(describe_secret(change, is_created=row.symbol == "+"))]
         if change.before is ABSENT:
             return format_value_lines(change.after, room)
         if change.after is ABSENT:

@@ -154,7 +154,7 @@ def _format_outcome_phrase(outcome: Outcome) -> str:
         return f"{past}, and could not be recorded"
     if outcome.result is Result.FAILED:
         return f"could not be {format_refusal_phrase(outcome.action).removeprefix('cannot be ')}"
-    return past if outcome.result is Result.DONE else f"may have been {past}: nobody can tell yet"
+    return past if outcome.result is Result.DONE else f"may have been {past}: it is not known yet"
 
 
 def _format_skip_reasons(outcome: Outcome) -> str:

@@ -30,7 +30,9 @@ _OFFLINE_HEADER = "If {} is what is live, synapse-apply will perform the followi
 _NOT_COMPARED_HEADER = "What is declared, as if nothing of it were there yet:"
 _INCOMPLETE_HEADER = "synapse-apply planned the following actions, but then met a problem:"
 _NO_CHANGES = "No changes. Live state matches the configuration."
-_NO_OTHER_CHANGES = "No changes. What was accepted aside, live state matches the configuration."
+_NO_OTHER_CHANGES = (
+    "No changes. Apart from accepted differences, live state matches the configuration."
+)
 _EMPTY_PLAN = "No changes. No resource is in this plan."
 _ONLY_KEPT_DRIFT = "No changes. What was changed outside is kept (on_drift: hold)."
 _NO_OFFLINE_CHANGES = "No changes. If {} is what is live, there is nothing to do."
@@ -130,7 +132,8 @@ def format_target_line(base: PlanBase, style: Style, dry_run: DryRunCounts | Non
         facts.append(f"commit {shorten_commit(base.commit)}")
     if dry_run is not None and dry_run.total_calls:
         facts.append(
-            f"{dry_run.tried} of {pluralize(dry_run.total_calls, 'call')} tried there by a dry run"
+            f"{dry_run.tried} of {pluralize(dry_run.total_calls, 'call')} checked there by "
+            "a dry run"
         )
     return style(f"Target {sanitize(base.target)}: {', '.join(facts)}", "dim")
 

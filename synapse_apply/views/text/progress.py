@@ -38,7 +38,7 @@ _WORDS_BY_VERB = {
     "adopt": ProgressWords("Importing", "Import complete"),
     "forget": ProgressWords("Forgetting", "Removed from state"),
     "no-op": ProgressWords("Recording", "Record up to date"),
-    "try": ProgressWords("Trying", "Trial complete"),
+    "try": ProgressWords("Trying", "Dry run complete"),
     "verify": ProgressWords("Verifying", "Verification passed"),
 }
 _REPORT_STEP = 0.25
@@ -64,7 +64,7 @@ def format_call_ending(verb: str, result: str, seconds: float, remote_id: str = 
     if result == "skipped":
         return "Skipped"
     if result == "unknown":
-        return f"No answer {duration_text}: nobody can tell yet whether it was done"
+        return f"No answer {duration_text}: it is not known yet whether it was done"
     if result in {"running", "timed-out"}:
         return f"Still running {duration_text}"
     return f"Failed {duration_text}"

@@ -24,7 +24,7 @@ _STATUS_PHRASES = {
     RunStatus.FAILED: "did not pass its verification",
     RunStatus.TIMED_OUT: "was not verified in time",
     RunStatus.RUNNING: "is still being verified; the next run follows its job",
-    RunStatus.UNKNOWN: "may have been run: nobody can tell yet",
+    RunStatus.UNKNOWN: "may have been run: it is not known yet",
 }
 
 

@@ -40,7 +40,7 @@ def test_a_run_and_its_job(start: Any, job_release: str, answers: str) -> None:
     """The action by itself, the want of an agent in words, the plugin of each job in the list."""
     _, place, _ = start(job_release=job_release, run_answer=answers)
     ran = place.run("run", "yolo", "-p", "quality=1", code=1)
-    assert "Error: This backend wants an agent" in ran.err
+    assert "Error: This backend requires an agent" in ran.err
     place.run("run", "yolo", "--agent", "101", "-p", "quality=1", code=0)
     place.run("run", "sam", "--agent", "101", code=0)
     for plugin in ("yolo", "sam"):

@@ -56,7 +56,7 @@ REFUSALS: dict[str, tuple[Callable[[Workplace], object], tuple[str, ...], str]] 
     "no semantic version": (
         lambda p: [p.edit(name, "1.0.0", "next") for name in FILES],
         ("patch",),
-        "next is no semantic version",
+        "next is not a semantic version",
     ),
     "lower": (lambda _: None, ("--to", "0.9.0"), "0.9.0 does not come after 1.0.0"),
     "the same": (lambda _: None, ("--to", "1.0.0"), "1.0.0 does not come after 1.0.0"),

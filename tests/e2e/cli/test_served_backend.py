@@ -43,8 +43,8 @@ def test_a_folder_that_the_embedded_backend_cannot_have(cli: Run, project: Path)
     (project / ".synapse-apply" / "embedded").write_text("")
     stopped = cli("apply", "--auto-approve")
     assert stopped.returncode == 1
-    assert stopped.stderr.startswith("Error: A file is not used")
-    assert "embedded is no folder. It was not opened." in stopped.stderr
+    assert stopped.stderr.startswith("Error: A file is not trusted")
+    assert "embedded is not a folder. It was not opened." in stopped.stderr
     assert not [word for word in ("--data", "reset") if word in stopped.stderr]
 
 

@@ -103,7 +103,7 @@ def test_what_is_missing_is_told_with_all_that_was_looked_at(laptop: Laptop) -> 
         assert source in said
     laptop.write("../home/.synapse/config.json", "{")
     said = laptop.run("get", "plugin", "id=1", code=1).err
-    assert f"{PLACE} cannot be used: it is no JSON object (line 1, column 2)" in said
+    assert f"{PLACE} cannot be used: it is not a JSON object (line 1, column 2)" in said
     assert "Set targets.NAME.url in the project file, or SYNAPSE_HOST" in said
     laptop.login(host="https://backend.invalid", user_token="any")
     said = laptop.run("get", "plugin", "id=1", code=1).err
@@ -126,6 +126,6 @@ def test_without_a_project_file(laptop: Laptop, server: EmbeddedServer) -> None:
     laptop.login(host=server.url, access_token=TOKEN)
     laptop.run("state", "init", "-t", "work", code=0)
     assert "Resources: 1 added" in laptop.apply("-t", "work").out
-    assert "say --target embedded" in laptop.plan(code=1).err
+    assert "pass --target embedded" in laptop.plan(code=1).err
     (laptop.root / "../home/.synapse/config.json").unlink()
     assert "there is no target `work`" in laptop.plan("-t", "work", code=1).err

@@ -105,7 +105,7 @@ def test_a_job_that_is_not_there(place: Place, command: str) -> None:
 
 def test_an_id_that_no_job_can_have(place: Place) -> None:
     """It is not sent."""
-    assert "This is no id of a job" in place.run("jobs", "get", "../plugins", code=1).stderr
+    assert "This is not the id of a job" in place.run("jobs", "get", "../plugins", code=1).stderr
 
 
 def test_a_log(place: Place) -> None:

@@ -125,7 +125,7 @@ def test_a_lost_answer_is_never_sent_again(place: Place, do: dict[str, Any]) -> 
     fault(place, do)
     done = place.run("run", "yolo", code=7)
     assert done.stdout == ""
-    assert "Nobody can tell whether the run started" in done.stderr
+    assert "It is not known whether the run started" in done.stderr
     assert len(jobs(place)) == 1
     look = re.search(r"`synapse-apply (jobs list [^`]+)`", done.stderr)
     assert look
@@ -316,7 +316,7 @@ def test_a_backend_that_wants_an_action_is_understood(place: Place) -> None:
     with answering(lambda asked: (400, wants) if asked.method == "POST" else (404, {})) as told:
         point(place, told.url)
         done = place.run("run", "yolo", code=1)
-    assert "Error: This backend wants an action and an agent" in done.stderr
+    assert "Error: This backend requires an action and an agent" in done.stderr
     assert "--action and --agent" in done.stderr
     assert told.paths("POST") == ["/plugins/yolo/run/"]
 

@@ -156,7 +156,7 @@ def test_a_runner_that_is_killed(team: Repository, server: Server, runner: Runne
     assert "! plugin/yolo cannot be created: an earlier create was sent at " in told
     assert "if it is there: `synapse-apply import plugin/yolo ID`" in told
     (command,) = set(re.findall(r"if it is not: `synapse-apply ([^`]+)`", told))
-    assert server.counts[0] == 0  # somebody looks, in the product
+    assert server.counts[0] == 0  # somebody looks, in Synapse
     runner(team).run(*command.split(), code=0)
     assert "Apply complete!" in runner(team).apply().out
     runner(team).unchanged()

@@ -38,7 +38,7 @@ def team(place: Workplace, server: Server) -> Workplace:
 
 
 def rotate(server: Server, secret: str) -> None:
-    """As an administrator does it in the product."""
+    """As an administrator does it in Synapse."""
     row = next(one for one in server.objects("storage") if one["body"]["name"] == "S3")
     configuration = {**row["body"]["configuration"], "secret_access_key": secret}
     body = {"configuration": configuration}
@@ -58,7 +58,7 @@ def test_a_providers_secret(team: Workplace, server: Server) -> None:
     assert (
         "! storage/s3 cannot be updated: configuration.secret_access_key cannot be changed" in seen
     )
-    assert "change it in the product, then `synapse-apply state accept storage/s3`" in seen
+    assert "change it in Synapse, then `synapse-apply state accept storage/s3`" in seen
     sent = server.writes
     assert "Apply incomplete!" in team.apply(code=5).out
     assert (server.writes, live(server)) == (sent, "secret-1")
@@ -129,7 +129,7 @@ def test_both_at_once(place: Workplace, server: Server) -> None:
     place.run("state", "init", code=0)
     place.apply()
     place.environ.update(SYNAPSE_APPLY_STATE_KEY=KEYS[1], S3_KEY="secret-2")
-    way = "bring it to the product, then `synapse-apply state accept storage/s3`"
+    way = "enter it in Synapse, then `synapse-apply state accept storage/s3`"
     warned = place.apply().text
     assert f"Where the value has changed since: {way}." in warned
     assert "--resend-secrets" not in warned

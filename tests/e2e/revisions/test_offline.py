@@ -139,7 +139,7 @@ def test_what_is_no_field_is_a_note(fork: Repository) -> None:
     fork.place.edit("manifests/storage.yaml", "spec:\n",
                     "lifecycle: {prevent_destroy: true}\nspec:\n")  # fmt: skip
     ran = fork.place.plan(*AGAINST_MAIN, code=0)
-    assert ". storage/raw-data: lifecycle changed: no field of the object" in ran.out
+    assert ". storage/raw-data: lifecycle changed: not a field of the object" in ran.out
 
 
 def test_variables_and_overlays_of_both_sides_count(fork: Repository) -> None:
@@ -242,7 +242,7 @@ def test_an_inventory_tells_what_exists(repo: Repository) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nothing: here\n", "This is no inventory"),
+        ("nothing: here\n", "This is not an inventory"),
         ("inventory: [{address: plugin/yolo}]\n", "A row of the inventory cannot be used"),
         ("inventory: [{address: thing/x, id: 1}]\n", "There is no such kind"),
         (

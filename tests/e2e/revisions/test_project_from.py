@@ -125,8 +125,8 @@ def test_a_broken_file_of_the_base_is_told_by_its_place_there(repo: Repository) 
     [
         ("git:nowhere", 1, "'nowhere' names no commit here."),
         ("git:--help", 1, "'--help' is no ref."),
-        ("git:", 64, "git:REF is wanted"),
-        ("main", 64, "git:REF is wanted, not 'main'"),
+        ("git:", 64, "expected git:REF"),
+        ("main", 64, "expected git:REF, not 'main'"),
     ],
 )
 def test_a_ref_that_is_none_is_told(repo: Repository, ref: str, code: int, said: str) -> None:

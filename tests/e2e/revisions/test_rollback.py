@@ -174,7 +174,7 @@ def test_a_saved_plan_of_a_ref_is_applied_with_it(repo: Repository) -> None:
 
 def test_an_empty_ref_is_no_ref(repo: Repository) -> None:
     """A variable of CI that is not set must not plan the checkout in its place."""
-    assert "a tag, a branch or a commit is wanted" in repo.place.plan("--ref", "", code=64).err
+    assert "expected a tag, a branch or a commit" in repo.place.plan("--ref", "", code=64).err
 
 
 def says(repo: Repository, *, overlays: dict[str, Any] | None = None, **more: Any) -> None:
@@ -263,4 +263,4 @@ def test_an_overlay_that_came_later(repo: Repository) -> None:
     assert (
         "no manifest of target prod declares storage/later in main: it is passed over" in ran.text
     )
-    assert "Overlay of nothing" in repo.place.plan(code=1).err
+    assert "Overlay matches no resource" in repo.place.plan(code=1).err

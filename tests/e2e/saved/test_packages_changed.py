@@ -37,13 +37,16 @@ def test_what_cannot_be_used_any_more(saved, server, edit, why):
     """It could be when the plan was made: stale, with every reason, and the way out."""
     edit(saved)
     ran = saved.run("apply", "next", code=4)
-    assert "Error: What was planned is not here any more" in ran.err
+    assert "Error: The planned manifests or packages are no longer here" in ran.err
     assert why in ran.err
     assert "A plan made with --with-packages needs no package sources." in ran.err
     document = saved.run("apply", "next", "--json", code=4).document
     assert document["exit_code"] == 4
     assert server.writes == []
-    assert "Warning: What was planned is not here any more" in saved.run("show", "next", code=0).err
+    assert (
+        "Warning: The planned manifests or packages are no longer here"
+        in saved.run("show", "next", code=0).err
+    )
     saved.run("apply", "--reviewed", "next", code=1)
     assert server.writes == []
 

@@ -86,7 +86,7 @@ def test_a_resource_is_not_reported(planned: Workplace, option: tuple[str, ...])
 def test_what_is_neither_file_nor_address(planned: Workplace) -> None:
     """A plan's name with a slip in it is not taken for an address alone."""
     ran = planned.run("show", "absent.plan", code=1)
-    assert "`absent.plan` is no address, name, kind or label" in ran.err
+    assert "`absent.plan` is not an address, name, kind or label" in ran.err
     assert "and absent.plan is no file here" in ran.err
 
 

@@ -91,7 +91,7 @@ def test_its_ref_is_gone(place, server):
     place.plan("--out", "next", "--with-packages", code=0)
     git(place, "tag", "-d", "yolo-v1")
     ran = place.run("apply", "without", code=4)
-    assert "Error: What was planned is not here any more" in ran.err
+    assert "Error: The planned manifests or packages are no longer here" in ran.err
     assert "yolo-v1" in ran.err
     shutil.rmtree(place.root / ".git")
     place.run("apply", "next", code=0)
@@ -189,7 +189,7 @@ def test_it_is_bound_like_any_plan(saved, server):
     assert "The manifests changed since" in saved.run("apply", "next", code=4).err
     saved.write("manifests/plugin.yaml", before.replace("./plugins/yolo", "./plugins/new"))
     ran = saved.run("apply", "next", code=4)
-    assert "What was planned is not here any more" in ran.err
+    assert "The planned manifests or packages are no longer here" in ran.err
     assert "plugins/new does not exist" in ran.err
     assert server.writes == []
     saved.write("manifests/plugin.yaml", before)
@@ -288,7 +288,7 @@ def test_what_show_says_of_a_tampered_file(saved):
     rewrite(saved.root / "next", lambda entries: entries.update({foreign: b""}))
     ran = saved.run("show", "next", code=0)
     assert "release/yolo@1.0.0  missing  pkg1:sha256:" in ran.err
-    assert "Warning: The plan's file has something that is not the plan's" in ran.err
+    assert "Warning: The plan file has an entry that the plan does not name" in ran.err
     shown = saved.run("show", "next", "--json", code=0).document
     jsonschema.validate(shown, SCHEMA)
     assert shown["packages"][0]["size"] is None

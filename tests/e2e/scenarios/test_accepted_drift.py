@@ -17,7 +17,7 @@ metadata: {name: yolo}
 spec:
   name: Yolo
   code: yolo
-  description: Finds things  # shown in the product
+  description: Finds things  # shown in Synapse
   author: ${var.author}
   configuration:
     parameters: {quality: {type: float, default: 0.8}}
@@ -88,7 +88,7 @@ def test_the_manifest_follows(site: Workplace) -> None:
     assert text(site) == expected.replace("    old: 1\n", "")
     site.unchanged()
     ran = site.run("drift", "--accept", "plugin/yolo", code=0)
-    assert ran.out == "Nothing to edit: the files say what is live already.\n"
+    assert ran.out == "Nothing to edit: the files have the live values already.\n"
 
 
 def test_a_rehearsal(site: Workplace) -> None:
@@ -165,7 +165,7 @@ def test_what_the_package_says(site: Workplace, server: Server) -> None:
     """A field out of its config.yaml is changed there."""
     site.write("plugins/yolo/config.yaml", "name: Yolo\ncode: yolo\ndescription: Finds things\n")
     site.edit("manifests/all.yaml", "  name: Yolo\n", "  from: ./plugins/yolo\n  name: Yolo\n")
-    site.edit("manifests/all.yaml", "  description: Finds things  # shown in the product\n", "")
+    site.edit("manifests/all.yaml", "  description: Finds things  # shown in Synapse\n", "")
     said = refused(site, "--accept", "plugin/yolo")
     assert "spec.description is not in the manifest: the package's config.yaml gives it." in said
     assert "Change it in the config.yaml of ./plugins/yolo." in said
@@ -203,7 +203,7 @@ def test_a_secret_never_goes_into_a_file(make: Callable[..., Workplace], server:
     assert (
         "spec.configuration.secret_access_key is a secret: its value never goes into a file" in said
     )
-    assert "or change it back in the product: apply cannot undo it (" in said
+    assert "or change it back in Synapse: apply cannot undo it (" in said
     assert "--revert-drift" not in said
     assert not leaks_in_files(place.root, [])
     there = Workplace(place.root, {"PROD_TOKEN": TOKEN})

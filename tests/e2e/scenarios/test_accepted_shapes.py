@@ -288,7 +288,7 @@ def test_a_secret_in_the_way(site: Workplace, server: Server) -> None:
     server.call("PATCH", "_emulator/objects/storage/1/", packed)
     said = refused(site, "storage/s3")
     assert "spec.configuration holds a secret: its value never goes into a file." in said
-    assert "change it back in the product: apply cannot undo it (" in said
+    assert "change it back in Synapse: apply cannot undo it (" in said
     assert not leaks(said.encode())
     assert not leaks_in_files(site.root, [])
 

@@ -227,7 +227,7 @@ def test_what_a_create_meets_is_adopted_only_where_that_was_asked_for(empty, ser
     assert "release/" not in empty.run("state", "list", code=0).out
     server.call("PUT", "_emulator/faults/", late)
     said = empty.apply("--adopt")
-    assert "It exists already, and was adopted" in said.text
+    assert "The object exists already, and was adopted" in said.text
     assert "1 imported" in said.out
     empty.unchanged()
     assert server.counts == (1, 1, 1)

@@ -154,7 +154,7 @@ def test_a_code_of_another_tenant_is_said_to_be_taken(there: Workplace, server: 
     foreign = Server(server.url, OTHER_TOKEN)
     foreign.call("POST", "plugins/", {"name": "Theirs", "code": "yolo"})
     said = there.apply(code=3)
-    assert "It exists already, but this token cannot see it" in said.text
+    assert "The object exists already, but this token cannot see it" in said.text
     assert "release/yolo@1.0.0" in said.out
     assert server.counts == (1, 0, 1)
     assert there.run("state", "list", code=0).out.count("plugin/") == 0

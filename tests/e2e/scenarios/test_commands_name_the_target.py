@@ -124,4 +124,4 @@ def test_a_run_whose_time_is_up(moved: Workplace) -> None:
 def test_without_a_target_that_was_typed(moved: Workplace, server: Server) -> None:
     """Nothing is added: the default is what is meant."""
     moved.write("synapse-apply.yaml", project(server.url))
-    assert "`synapse-apply apply` makes it again" in moved.run("drift", code=0).out
+    assert "`synapse-apply apply` restores the declared values" in moved.run("drift", code=0).out

@@ -7,7 +7,7 @@ from typing import Any
 
 from e2e.scenarios.workplace import TOKEN, Server, Workplace, project
 
-NOT_THERE = "A rule of the policy names what is not there"
+NOT_THERE = "A policy rule names an unknown resource"
 STAGING_ONLY = """\
 apiVersion: synapse-apply/v1
 kind: Storage

@@ -36,7 +36,7 @@ spec:
 
 
 def outside(server: Server, **changes: Any) -> None:
-    """Somebody edits the plugin in the product."""
+    """Somebody edits the plugin in Synapse."""
     parameters = {"quality": {"type": "float", "default": changes.pop("quality", 0.8)}}
     body = {**PLUGIN, "configuration": {"parameters": parameters}, **changes}
     server.call("PUT", "plugins/1/", body)
@@ -251,7 +251,7 @@ def test_what_does_not_go_together(applied: Workplace, typed: str) -> None:
 def test_what_nothing_is_called_cannot_be_accepted(applied: Workplace) -> None:
     """The error says what there is."""
     ran = applied.run("drift", "--accept", "nothing", code=1)
-    assert "`nothing` is no address" in ran.text
+    assert "`nothing` is not an address" in ran.text
 
 
 def test_a_project_with_hold_says_so(applied: Workplace, server: Server) -> None:

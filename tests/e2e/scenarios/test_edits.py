@@ -71,7 +71,7 @@ def test_a_storage_edit_is_refused_and_the_rest_applies(applied, server):
 
 
 def test_the_way_out_of_a_storage_edit_works(applied, server):
-    """Change it in the product, then `state accept`."""
+    """Change it in Synapse, then `state accept`."""
     applied.edit("manifests/storage.yaml", "/data/raw", "/data/new")
     applied.apply(code=5)
     server.call(
@@ -94,7 +94,7 @@ def test_ignoring_the_field_is_the_other_way_out(applied):
 
 
 def test_drift_is_named_with_its_cause_and_put_right(applied, server):
-    """Edited in the product: planned back, then nothing is left."""
+    """Edited in Synapse: planned back, then nothing is left."""
     server.call("PATCH", "_emulator/objects/plugin/1/", {"description": "Edited by hand"})
     assert paths(applied) == {"plugin/yolo": ["description"]}
     assert "drift" in applied.plan("--json").out
@@ -105,7 +105,7 @@ def test_drift_is_named_with_its_cause_and_put_right(applied, server):
 
 
 def test_drift_of_what_cannot_be_changed(applied, server):
-    """A release edited in the product: refused with its ways out; `state accept` settles it."""
+    """A release edited in Synapse: refused with its ways out; `state accept` settles it."""
     server.call("PATCH", "_emulator/objects/release/1/", {"changelog": "Edited by hand"})
     assert paths(applied) == {"release/yolo@1.0.0": ["changelog"]}
     ran = applied.apply(code=5)

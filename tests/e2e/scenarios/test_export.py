@@ -223,7 +223,7 @@ def test_ids_that_are_none(serve, bare, ids):
 
 @pytest.mark.parametrize("option", ["--out", "--inventory"])
 def test_an_export_does_not_go_to_stdout(applied, option):
-    """`-` is no folder's name that anybody means."""
+    """`-` is not a folder's name that anybody means."""
     ran = applied.run("export", "--ids", "plugin=1", option, "-", code=64)
     assert "an export is many files" in ran.err
     assert not (applied.root / "-").exists()

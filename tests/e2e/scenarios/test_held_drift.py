@@ -105,7 +105,7 @@ def test_what_this_api_cannot_undo(holding: Workplace, server: Server) -> None:
     both = holding.run("drift", code=0).out
     assert "with `--revert-drift` it undoes it" in both
     assert "Apply cannot undo 1 of 2: `synapse-apply plan --revert-drift`" in both
-    assert "change it back in the product" in holding.plan("--revert-drift", code=0).out
+    assert "change it back in Synapse" in holding.plan("--revert-drift", code=0).out
     ran = holding.apply("--only", "storage", "--revert-drift", code=5)
     assert "this API cannot change a storage" in ran.out
     holding.run("drift", "--accept", "storage/raw-data", code=0)

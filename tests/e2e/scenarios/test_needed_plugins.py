@@ -77,7 +77,7 @@ def test_what_is_needed_and_fails_stops_what_needs_it(needing: Workplace) -> Non
     needing.run("state", "init", code=0)
     said = needing.apply("--only", BASE, "--only", "plugin/a-user", code=None)
     assert said.code == 5
-    assert f"it depends on {NEEDED}, which cannot be brought about in this plan" in said.text
+    assert f"it depends on {NEEDED}, which this plan cannot provide" in said.text
     needing.apply()
     needing.unchanged()
 

@@ -44,7 +44,7 @@ def v2(server: Server, make: Callable[..., Workplace]) -> Workplace:
 
 
 def test_none_is_deleted_where_the_new_one_cannot_be_made(v2: Workplace, server: Server) -> None:
-    """`5.0` is no semantic version, so it supersedes nothing: all others are no longer declared."""
+    """`5.0` is not a semantic version, so it supersedes nothing: all others are no longer declared."""
     declare(v2, PLUGIN_V2, RELEASE_V2, "5.0")
     refuse_new(server, "/v2/plugin-releases/")
     said = v2.apply("--prune", code=3)

@@ -70,7 +70,7 @@ def test_a_new_rule_does_not_stop_what_has_nothing_to_do_with_it(ruled, server):
     place.edit("manifests/plugin.yaml", "{name: yolo}", "{name: yolo, labels: {team: a}}")
     ran = place.apply()
     assert "0 added, 1 changed" in ran.out
-    assert ran.out.count("Unchanged resources are against the policy") == 1
+    assert ran.out.count("Unchanged resources violate the policy") == 1
     assert "allowed-providers: storage/raw-data; required-labels: release/yolo@1.0.0" in ran.out
 
 
@@ -101,7 +101,7 @@ def test_a_freeze(ruled, server):
     ran = place.apply("--override-guard", "policy:freeze", "--json")
     assert ran.document["guards_overridden"] == ["policy:freeze"]
     summaries = [found["summary"] for found in ran.document["diagnostics"]]
-    assert summaries == ["Overridden: changes are frozen with no end in sight"]
+    assert summaries == ["Overridden: changes are frozen with no scheduled end"]
     assert server.counts == (1, 1, 1)
     assert "No changes." in place.apply().out
     place.unchanged()

@@ -53,7 +53,7 @@ def test_what_was_not_verified_is_not_locked(there: Workplace, server: Server) -
     there.apply(code=3)
     assert locked(server) == [False]
     again = there.apply(code=3).out
-    assert "release/yolo@1.0.0 was skipped: its verification did not end well" in again
+    assert "release/yolo@1.0.0 was skipped: its verification did not succeed" in again
     declare(there, PLUGIN, BOTH)
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in there.plan(code=0).out
     there.apply()
@@ -103,7 +103,7 @@ def test_a_lost_answer_is_looked_up(
     """The lock shows on the release, so the same run can tell that it was done."""
     declare(there, PLUGIN, LATER)
     fails(server, **answer)
-    assert "An answer was lost and looked up" in there.apply().text
+    assert "A lost answer was looked up" in there.apply().text
     fails(server)
     there.unchanged()
 

@@ -84,7 +84,7 @@ def test_a_first_plan_is_tried_and_nothing_is_made(
     assert sent == ["POST /v2/plugins/"]
     asked = server.call("GET", "_emulator/requests/")["last"]
     assert "file" in next(one["fields"] for one in asked if one["method"] == "POST")
-    assert ", 1 of 2 calls tried there by a dry run\n" in said
+    assert ", 1 of 2 calls checked there by a dry run\n" in said
     assert "1 of 2 calls not tried: API v1 has no dry run (storage/raw-data)." in said
     assert "Plan: 3 to add, 0 to change, 0 to destroy." in said
     assert (rows(tmp_path / "backend"), files(there)) == before
@@ -108,7 +108,7 @@ def test_every_verb_is_tried_and_the_data_set_is_as_it_was(
     assert sent[0] == "PATCH /v2/plugins/1/"
     assert sorted(sent[1:3]) == ["PATCH /v2/plugins/1/", "POST /v2/plugin-releases/"]
     assert sent[3:] == ["DELETE /v2/plugin-releases/2/", "POST /v2/plugin-releases/1/release/"]
-    assert ", 4 of 4 calls tried there by a dry run\n" in said
+    assert ", 4 of 4 calls checked there by a dry run\n" in said
     assert "not tried" not in said
     assert (rows(tmp_path / "backend"), files(applied)) == before
 
@@ -135,7 +135,7 @@ def test_what_the_backend_refuses_is_a_refused_row(applied: Workplace, server: S
     tried(applied, server, "--report", "markdown=plan.md")
     comment = (applied.root / "plan.md").read_text(encoding="utf-8")
     assert "### Refused (2)" in comment
-    assert "2 of 2 calls tried there by a dry run" in comment
+    assert "2 of 2 calls checked there by a dry run" in comment
 
 
 def test_the_words_of_a_refusal(applied: Workplace, server: Server) -> None:
@@ -173,7 +173,7 @@ def test_a_saved_plan_keeps_what_was_refused(applied: Workplace, server: Server)
     declare_both(applied, PLUGIN.replace("Finds", "Sees"))
     tried(applied, server, "--out", "next.plan")
     shown = applied.run("show", "next.plan", code=0).out
-    assert "2 of 2 calls tried there by a dry run" in shown
+    assert "2 of 2 calls checked there by a dry run" in shown
     assert "plugin/second cannot be created: the backend answered 409" in shown
     applied.run("apply", "next.plan", code=4)
     own = [row["body"]["description"] for row in server.objects("plugin") if row["id"] == 1]
@@ -206,7 +206,7 @@ def test_a_target_on_v1_is_told_that_nothing_was_tried(
     there.run("state", "init", code=0)
     said, sent = tried(there, server)
     assert sent == []
-    assert ", 0 of 3 calls tried there by a dry run\n" in said
+    assert ", 0 of 3 calls checked there by a dry run\n" in said
     assert "3 of 3 calls not tried: API v1 has no dry run (" in said
 
 

@@ -53,7 +53,7 @@ def test_a_name_of_two_kinds_is_asked_back(applied: Workplace, command: list[str
 )
 def test_a_pattern_of_nothing_is_an_error(applied: Workplace, command: list[str]) -> None:
     """Nothing matched is never taken for all of it."""
-    assert "`nothing/*` is no address" in applied.run(*command, "nothing/*", code=1).err
+    assert "`nothing/*` is not an address" in applied.run(*command, "nothing/*", code=1).err
 
 
 def test_a_pattern_forgets_what_it_fits(applied: Workplace) -> None:

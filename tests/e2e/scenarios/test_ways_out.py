@@ -52,7 +52,7 @@ def test_of_an_edit_nothing_offers_to_take_drift_over(edited):
 
 
 def test_an_edit_is_made_in_the_product_and_accepted(edited, server):
-    (way,) = [way for way in ways_out(edited) if "in the product" in way]
+    (way,) = [way for way in ways_out(edited) if "in Synapse" in way]
     change_live(server, "/data/new")
     run_printed(edited, way, "--auto-approve")
     edited.unchanged()
@@ -98,7 +98,7 @@ def test_drift_alone_has_nothing_to_take_back_in_git(drifted):
 
 
 def test_drift_alone_is_changed_back_in_the_product(drifted, server):
-    assert "change it back in the product" in ways_out(drifted)
+    assert "change it back in Synapse" in ways_out(drifted)
     change_live(server, "/data/raw")
     drifted.unchanged()
 
@@ -193,7 +193,7 @@ def test_a_lock_taken_out_of_git_is_only_taken_back_there(on_v2):
     on_v2.edit("manifests/plugin.yaml", "locked: true", "locked: false")
     ways = ways_out(on_v2, LOCKED)
     assert ways[0] == "take the change of locked back in Git"
-    assert "in the product" not in " ".join(ways)
+    assert "in Synapse" not in " ".join(ways)
     on_v2.edit("manifests/plugin.yaml", "locked: false", "locked: true")
     on_v2.unchanged()
 
@@ -207,7 +207,7 @@ def test_a_lock_made_outside_is_declared(on_v2, server):
     """The product cannot take it back either."""
     lock_outside(server)
     ways = ways_out(on_v2, LOCKED)
-    assert "in the product" not in " ".join(ways)
+    assert "in Synapse" not in " ".join(ways)
     run_printed(on_v2, ways[0])
     assert "locked: true" in (on_v2.root / "manifests/plugin.yaml").read_text(encoding="utf-8")
     on_v2.apply()
@@ -221,4 +221,4 @@ def test_a_lock_that_is_held_as_drift_is_said_to_be_for_good(on_v2, server):
     lock_outside(server)
     out = on_v2.plan(code=0).out
     assert "nothing takes it back" in out
-    assert "in the product" not in out
+    assert "in Synapse" not in out

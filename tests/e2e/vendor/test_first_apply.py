@@ -47,7 +47,7 @@ def test_applied_once_then_no_changes(serve, create_project, guesses):
 
 
 def test_an_update_keeps_what_is_not_declared(backend, applied):
-    """PUT of the whole set; `detail` and the rest stay as somebody set them in the product."""
+    """PUT of the whole set; `detail` and the rest stay as somebody set them in Synapse."""
     plugin = backend.world.plugins[0]
     plugin |= {"detail": {"owner": "vision"}, "is_public": True, "is_active": False}
     applied.unchanged()

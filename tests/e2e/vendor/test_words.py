@@ -98,7 +98,7 @@ def test_a_storage_of_a_credential_regime_is_made_once(bucket):
 
 
 def test_a_storage_of_a_credential_regime_is_adopted_unchecked(bucket):
-    """Made in the product: said to be not checked, and nothing is sent to it."""
+    """Made in Synapse: said to be not checked, and nothing is sent to it."""
     backend, place = bucket
     configuration = {"bucket_name": "b", "access_key": "other", "secret_key": "other"}
     fields = {"category": "external", "configuration": configuration}

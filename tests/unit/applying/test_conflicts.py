@@ -51,7 +51,7 @@ def test_what_is_as_declared_is_adopted_where_that_was_asked_for(bench):
     report = bench.apply(desired, adopts=True)
     found = outcome(report, "widget/w")
     assert (found.action, found.result, found.remote_id) == (Action.ADOPT, Result.DONE, "9")
-    assert "It exists already, and was adopted" in told(report)
+    assert "The object exists already, and was adopted" in told(report)
     assert "1 imported" in render_report(report, color=False)
     assert bench.record("widget/w").remote_id == "9"
     assert bench.store.read_state().open_intents == ()
@@ -183,7 +183,7 @@ def test_a_taken_code_that_nobody_asked_to_adopt(bench, words):
     refused_meanwhile(bench, 400, WORDS[words], name="yolo")
     report = bench.apply(plugin())
     assert outcome(report, "plugin/yolo").result is Result.FAILED
-    assert "It exists already" in told(report)
+    assert "The object exists already" in told(report)
     assert "`synapse-apply apply --adopt`" in told(report)
     assert not bench.store.read_state().records
 

@@ -52,7 +52,7 @@ def test_a_call_noted_too_late_is_not_sent(slow):
     assert report.exit_code == 3
     (said,) = outcome(report, "widget/w").diagnostics
     assert said.summary == "The state is slow"
-    assert "It took 6 s to note that create of widget/w is about to be sent." in said.detail
+    assert "It took 6 s to record that create of widget/w is about to be sent." in said.detail
     assert slow.api.writes() == []
     assert slow.store.read_state().open_intents == ()
     assert slow.store.list_audit_entries()[0].result == "not sent"

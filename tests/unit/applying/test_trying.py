@@ -123,7 +123,7 @@ def test_words_that_may_quote_a_secret_are_withheld(bench, tried):
     (refusal,) = row.refusals
     assert refusal.rule == "server"
     assert refusal.reason.startswith("the backend answered 400 to a dry run: name: is odd; ")
-    assert "configuration was refused; (further words are not shown" in refusal.reason
+    assert "configuration was refused; (the rest of the message is not shown" in refusal.reason
     assert refusal.reason.endswith("(request id req-9)")
     assert "k3y" not in repr(row)
 
@@ -223,7 +223,7 @@ def test_where_nobody_can_tell_whether_it_was_done(bench, tried):
     bench.api.dry_run.make = breaks
     made = tried(widget("a"), shows=False)
     assert "A dry run may have been acted on" in words(made)
-    assert "Look at widget/a in the product" in words(made)
+    assert "Look at widget/a in Synapse" in words(made)
 
 
 def test_a_lost_answer_of_a_server_that_knows_dry_runs(bench, tried):

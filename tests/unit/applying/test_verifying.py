@@ -449,9 +449,9 @@ def test_what_is_no_ticket_starts_no_second_run(bench, verify, ticket):
 @pytest.mark.parametrize(
     ("fields", "verify", "words"),
     [
-        ({"action": ["required"]}, PAGE, "This backend wants an action"),
-        ({"action": ["x"], "agent": ["y"]}, PAGE, "This backend wants an action and an agent"),
-        ({"agent": ["y"]}, {"action": "test"}, "This backend wants an agent"),
+        ({"action": ["required"]}, PAGE, "This backend requires an action"),
+        ({"action": ["x"], "agent": ["y"]}, PAGE, "This backend requires an action and an agent"),
+        ({"agent": ["y"]}, {"action": "test"}, "This backend requires an agent"),
         ({"action": ["no choice"]}, {"action": "test"}, "The verification was refused"),
         ({"params": ["q"]}, {"action": "test"}, "The verification was refused"),
     ],

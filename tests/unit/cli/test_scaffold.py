@@ -39,7 +39,7 @@ def fill_in(folder: Path, manifest: Path) -> None:
     found = validate(Invocation(folder, environ={})).diagnostics
     open_lines = [n for n, line in enumerate(text.split("\n"), 1) if ": CHANGE-ME" in line]
     kept = [n for n in open_lines if not text.split("\n")[n - 1].lstrip().startswith("#")]
-    assert {one.summary for one in found} <= {"Value to be filled in"}
+    assert {one.summary for one in found} <= {"Value not filled in"}
     assert [one.position.line for one in found if one.position] == kept
     manifest.write_text(text.replace("CHANGE-ME", "filled-in"))
     assert findings(folder) == []

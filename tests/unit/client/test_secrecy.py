@@ -171,7 +171,7 @@ def test_a_secret_that_comes_back_as_a_request_id(server, connect, status):
 
 
 def test_a_page_of_success_that_quotes_the_token(server, connect):
-    """What is no JSON is described, by its title or its text."""
+    """What is not JSON is described, by its title or its text."""
     client = connect(server, TOKEN)
     page = f"<html><title>Hello {html.escape(TOKEN)}</title>".encode()
     for body, kind in [(page, "text/html"), (TOKEN.encode(), "text/plain")]:
@@ -225,7 +225,7 @@ def test_reprs_hold_no_values(tmp_path):
 
 
 def test_data_that_cannot_be_sent_is_not_quoted(client):
-    """The value that is no JSON stays out of the message and of what it is raised from."""
+    """The value that is not JSON stays out of the message and of what it is raised from."""
     with pytest.raises(ClientError) as caught:
         client.create_plugin({"a": float("inf"), "b": SECRET})
     assert "inf" not in str(caught.value).replace("infinity", "")

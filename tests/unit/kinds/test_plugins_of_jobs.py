@@ -60,5 +60,5 @@ def test_plugins_are_found_by_the_releases_of_jobs() -> None:
 
 def test_an_item_that_is_no_job_is_a_failed_call() -> None:
     """Not a crash."""
-    with pytest.raises(RemoteError, match="no job"):
+    with pytest.raises(RemoteError, match="not a job"):
         named(Api({"status": "x"}))

@@ -104,7 +104,7 @@ def test_secrets_are_what_the_server_keeps() -> None:
         ({"${var.x}": 1}, "a key of a manifest cannot hold"),
         ({"x" * 2000: 1}, "the key is too long"),
         ({"half": "\ud800"}, "half of a character"),
-        ({"nan": [float("nan")]}, "no number of JSON"),
+        ({"nan": [float("nan")]}, "not a JSON number"),
         ({"long": 10**2000}, "too long"),
     ],
 )

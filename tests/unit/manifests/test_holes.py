@@ -81,7 +81,10 @@ def test_a_login_is_read_only_for_what_nothing_else_gives() -> None:
     ("login", "words"),
     [
         (None, "~/.synapse/config.json is not there"),
-        (Login("~/f", problem="it is no JSON object"), "~/f cannot be used: it is no JSON object"),
+        (
+            Login("~/f", problem="it is not a JSON object"),
+            "~/f cannot be used: it is not a JSON object",
+        ),
         (Login("~/f", "api.example", token=Sensitive("t0ken")), "~/f cannot be used: its host is"),
         (Login("~/f", f"https://u:pass@{A[8:]}"), "~/f cannot be used: its host is no http"),
     ],

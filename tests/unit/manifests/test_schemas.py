@@ -91,7 +91,7 @@ def test_an_editor_lets_a_variable_stand_for_a_number_and_we_do_not() -> None:
 
 
 def test_schemas_and_kinds_know_the_same_fields() -> None:
-    """What is no field of the object is taken out of the spec; nothing else differs."""
+    """What is not a field of the object is taken out of the spec; nothing else differs."""
     extra = {"plugin": {"from", "retain"}, "release": {"source", "file", "verify"}}
     for kind in KINDS:
         wanted = set(CATALOGUE[kind].rules) | extra.get(kind, set())

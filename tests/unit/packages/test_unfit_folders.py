@@ -111,7 +111,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
 
 
 def test_sockets_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As is everything that is no plain file."""
+    """As is everything that is not a regular file."""
     write(tmp_path / "p", {"a": "x"})
     monkeypatch.chdir(tmp_path / "p")
     with socket.socket(socket.AF_UNIX) as server:

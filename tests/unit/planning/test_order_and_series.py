@@ -80,7 +80,7 @@ def test_versions_are_ordered_as_semantic_versions() -> None:
     "version", ["", "1", "1.0", "v1.0.0", "01.0.0", "1.0.0-", "1.0.0.0", "next"]
 )
 def test_other_versions_have_no_order(version: str) -> None:
-    """What is no semantic version never supersedes."""
+    """What is not a semantic version never supersedes."""
     assert version_sort_key(version) is None
     assert not next_free_patch_version(version, [])
 

@@ -76,11 +76,11 @@ def test_a_login_without_a_token_of_use(tmp_path: Path, keys: dict[str, Any], wo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it is no JSON object"),
-        (f'{{"access_token": "{TOKEN}"', "it is no JSON object (line 1, column "),
-        (f'["{TOKEN}"]', "it is no JSON object"),
-        (f'{{"access_token": ["{TOKEN}"]}}', "access_token is no text"),
-        ('{"host": 1, "tenant": 2}', "host, tenant is no text"),
+        ("", "it is not a JSON object"),
+        (f'{{"access_token": "{TOKEN}"', "it is not a JSON object (line 1, column "),
+        (f'["{TOKEN}"]', "it is not a JSON object"),
+        (f'{{"access_token": ["{TOKEN}"]}}', "access_token is not text"),
+        ('{"host": 1, "tenant": 2}', "host, tenant is not text"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:

@@ -192,7 +192,7 @@ def test_what_cannot_be_accepted(bench):
 
 
 def test_accepting_a_secret_records_its_digest(bench):
-    """A secret changed in the product is accepted like any field, without its value."""
+    """A secret changed in Synapse is accepted like any field, without its value."""
     bench.environ["W_KEY"] = "first"
     desired = widget("w", configuration={"key": SecretRef("env", "W_KEY")})
     bench.apply(desired)

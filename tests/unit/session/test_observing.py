@@ -70,7 +70,7 @@ def test_a_list_is_asked_for_once(bench):
 
 
 def test_a_recorded_object_is_read_by_its_id(bench):
-    """A rename in the product does not lose it: that is drift, not another object."""
+    """A rename in Synapse does not lose it: that is drift, not another object."""
     bench.apply(widget("w"))
     bench.live("w")["name"] = "renamed"
     planned = bench.plan(widget("w"))

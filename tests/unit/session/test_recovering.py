@@ -49,7 +49,7 @@ def test_only_a_plain_file_is_ever_removed(
     file.symlink_to(to)
     with pytest.raises(InputError) as caught:
         recovered(bench, file)
-    assert "not a plain file" in caught.value.diagnostics[0].detail
+    assert "not a regular file" in caught.value.diagnostics[0].detail
     assert file.is_symlink()
 
 

@@ -11,7 +11,7 @@ import pytest
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.stores.sqlite.sqlite_messages import translate_errors
 
-NOT_TAKEN = "The disk does not take or give the state"
+NOT_TAKEN = "The state cannot be read or written on this disk"
 
 
 def sqlite_error(code, text):

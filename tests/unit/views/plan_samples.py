@@ -229,7 +229,7 @@ REFUSED_STORAGE = Change(
             "no-update",
             "this API cannot change a storage",
             (
-                "change it in the product, then: synapse-apply state accept storage/raw-data",
+                "change it in Synapse, then: synapse-apply state accept storage/raw-data",
                 "keep it as it is: add /configuration/region to lifecycle.ignore_changes",
                 "declare a storage under a new name",
             ),
@@ -247,7 +247,7 @@ REFUSED_UNKNOWN = Change(
         Refusal(
             "outcome-unknown",
             "an earlier create was sent and its answer was lost",
-            ("look for it in the product, then: synapse-apply import plugin/maybe ID",),
+            ("look for it in Synapse, then: synapse-apply import plugin/maybe ID",),
             outcome_unknown=True,
         ),
     ),

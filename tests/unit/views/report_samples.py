@@ -87,7 +87,7 @@ UNRECORDED = Outcome(
     0.42,
     (
         error_finding(
-            "The state could not be told how a call ended",
+            "The outcome of a call could not be recorded",
             "create of plugin/yolo has ended (id 41), and its record could not be written.",
         ),
     ),

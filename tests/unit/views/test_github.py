@@ -69,7 +69,7 @@ def test_annotations_of_a_plan():
         "col": "5",
         "title": "storage/raw-data cannot be updated",
     }
-    assert message.startswith("this API cannot change a storage\nWay out: change it in the product")
+    assert message.startswith("this API cannot change a storage\nWay out: change it in Synapse")
 
 
 def test_annotations_of_an_apply():

@@ -76,7 +76,7 @@ def test_lines_say_what_begins_and_ends():
         "release/yolo@1.2.0: Uploading... 90% of 19.1 MiB",
         "release/yolo@1.2.0: Failed after 1m15s",
         "plugin/a: Skipped",
-        "plugin/b: No answer after 30s: nobody can tell yet whether it was done",
+        "plugin/b: No answer after 30s: it is not known yet whether it was done",
         "release/yolo@1.2.0: Verifying...",
         "release/yolo@1.2.0: Verifying... job 12\\u001b running, 0%",
         "release/yolo@1.2.0: Verifying... job 12\\u001b running, 40%",
@@ -84,7 +84,7 @@ def test_lines_say_what_begins_and_ends():
         "release/yolo@1.2.0: Verification passed after 31s",
         "release/yolo@1.2.0: Still running after 5m00s",
         "plugin/yolo: Trying...",
-        "plugin/yolo: Trial complete after 0.2s",
+        "plugin/yolo: Dry run complete after 0.2s",
         "plugin/yolo: Refused after 0.2s",
         "plugin/[red]::x\\u001b: Run\\u001b...",
     ]
@@ -161,12 +161,12 @@ def test_off_a_terminal_each_call_leaves_one_line():
         "plugin/yolo: Creation complete after 1.2s",
         "release/yolo@1.2.0: Failed after 1m15s",
         "plugin/a: Skipped",
-        "plugin/b: No answer after 30s: nobody can tell yet whether it was done",
+        "plugin/b: No answer after 30s: it is not known yet whether it was done",
         "release/yolo@1.2.0: Verifying... job 12\\u001b running",
         "release/yolo@1.2.0: Verifying... job 12 queued",
         "release/yolo@1.2.0: Verification passed after 31s",
         "release/yolo@1.2.0: Still running after 5m00s",
-        "plugin/yolo: Trial complete after 0.2s",
+        "plugin/yolo: Dry run complete after 0.2s",
         "plugin/yolo: Refused after 0.2s",
     ]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @manual_command(
     "accept",
     examples=[
-        ("synapse-apply state accept storage/raw-data", "You changed it in the product, too."),
+        ("synapse-apply state accept storage/raw-data", "You changed it in Synapse, too."),
         (
             "synapse-apply state accept storage/raw-data --undo",
             "Show the difference in plans again.",
@@ -44,7 +44,7 @@ def command(
 ) -> int:
     """Take the live object as it is for settled: what is declared counts as applied.
 
-    For changes that the API cannot make: change the object in the product and the manifest in
+    For changes that the API cannot make: change the object in Synapse and the manifest in
     Git, then accept. What still differs is listed first, and accepted only when you say so. From
     then on it is no change and no drift until one of the two sides moves: `plan`, `drift`,
     `doctor` and `show` count it as an accepted difference.

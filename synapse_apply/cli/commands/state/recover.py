@@ -81,7 +81,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
 
 def _show_unsigned_journal(console: Console, file: Path, journal: JournalContent) -> None:
     """All that a file says which nobody vouches for."""
-    console.write_output(f"Nobody vouches for {file}: {journal.reason}.\nIt says:\n")
+    console.write_output(f"{file} cannot be verified: {journal.reason}.\nIt says:\n")
     for number, ended_call in enumerate(journal.calls, start=1):
         console.write_output(
             f"\n{number}. "
