@@ -13,10 +13,8 @@ from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Observed
-from synapse_apply.model.project import Project, Target
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, Record, State
-from synapse_apply.secrets.keys import StateKeys
 from synapse_apply.workspace.recovery_journal import find_unverified_done_calls
 from synapse_apply.workspace.target_session import TargetSession
 
@@ -116,20 +114,17 @@ def build_no_open_call_error(address: Address, state: State) -> StateError:
 
 
 def require_not_recorded_as_done(
-    project: Project,
-    target: Target,
-    state: State,
-    open_intent: Intent,
-    remote_id: str = "",
-    *,
-    keys: StateKeys,
+    session: TargetSession, state: State, open_intent: Intent, remote_id: str = ""
 ) -> None:
     """StateError when a file tells that an open call was done which is to be closed by hand.
 
     `remote_id` is what it is closed with, nothing when as not done: what the file tells is right.
     Also a file that nobody signed counts: it may be true, and somebody should look first.
     """
-    journal_file = find_unverified_done_calls(project, target, state, keys).get(open_intent.id)
+    journal_files = find_unverified_done_calls(
+        session.project, session.target, state, session.state_keys
+    )
+    journal_file = journal_files.get(open_intent.id)
     if journal_file is None or (remote_id and journal_file.ended_intent.remote_id == remote_id):
         return
     closed_text = f"with id {remote_id}" if remote_id else "as not done"

@@ -46,10 +46,7 @@ def import_objects(
         for intent in state.open_intents:
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
-                keys = session.state_keys
-                require_not_recorded_as_done(
-                    session.project, session.target, state, intent, remote_id, keys=keys
-                )
+                require_not_recorded_as_done(session, state, intent, remote_id)
         lookup = _IdentityLookup(session, state.records, warn, reads_bytes=reads_bytes)
         with open_interruptible_thread_pool(session.parallelism) as pool:
             results = list(pool.map(lookup.import_row_or_findings, inventory.items()))

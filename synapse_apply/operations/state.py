@@ -14,6 +14,7 @@ from synapse_apply.live.open_intents import build_no_open_call_error, require_no
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
+from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import suggest_name
@@ -24,7 +25,10 @@ from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.stores.inventory import build_inventory as inventory_of
 from synapse_apply.stores.migrate import copy_and_verify_state
 from synapse_apply.stores.state_messages import build_open_call_error
+from synapse_apply.workspace.embedded import open_embedded_backend
+from synapse_apply.workspace.environment import normalize_base_url
 from synapse_apply.workspace.state_access import (
+    build_state_identity,
     describe_state_identity,
     open_store_at_url,
 )
@@ -56,6 +60,28 @@ def describe_protection(listed: Iterable[str], unlisted: Iterable[str]) -> str:
             "and it is adopted."
         )
     return EMPTY_STATE_WARNING
+
+
+def build_current_identity(session: TargetSession, *, is_read_only: bool = False) -> StateIdentity:
+    """The binding of a target without sending anything; InputError without a url.
+
+    `is_read_only`: where the embedded backend has no data yet, none is made.
+    """
+    target = session.target
+    if target.is_embedded:
+        with open_embedded_backend(session.project.root, read_only=is_read_only) as embedded:
+            return build_state_identity(embedded.url, target, embedded)
+    if not target.url:
+        raise InputError(
+            error_finding(
+                "The target has no url",
+                f"A state belongs to one backend, and target {target.name} has no url: "
+                f"{target.describe_setting_sources('url')}.",
+                "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
+                position=target.position,
+            )
+        )
+    return build_state_identity(normalize_base_url(target.url), target, None)
 
 
 def create_state(session: TargetSession, state_identity: StateIdentity, lineage: str = "") -> str:
@@ -189,9 +215,7 @@ def settle_as_not_done(session: TargetSession, address: Address, *, moment: str)
     with session.lock_state("state settle"):
         state = session.store.read_state()
         intent = _require_open_intent(state, address)
-        require_not_recorded_as_done(
-            session.project, session.target, state, intent, keys=session.state_keys
-        )
+        require_not_recorded_as_done(session, state, intent)
         closed_intent = replace(intent, state=IntentState.ABSENT)
         entry = session.actor.build_audit_entry(intent, "settled by hand: absent", moment=moment)
         session.store.close_intent(closed_intent, state.records.get(address), entry)
@@ -220,9 +244,7 @@ def settle_with_job(
                     " if not.",
                 ),
             )
-        require_not_recorded_as_done(
-            session.project, session.target, state, intent, job_id, keys=session.state_keys
-        )
+        require_not_recorded_as_done(session, state, intent, job_id)
         _require_unused_job(state, address, job_id)
         closed_intent, record = close_started_run(
             intent, state.records.get(address), job_id, moment

@@ -44,7 +44,6 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     The backend is asked what it offers, where it can be: whether it lists plugins decides whether
     those that exist can be found. The state is made whatever it says.
     """
-    from synapse_apply.cli.commands.state.identity import build_current_identity
     from synapse_apply.operations import state
     from synapse_apply.operations.checks.offered_operations import ask_for_offer
     from synapse_apply.views.sanitize import sanitize
@@ -52,7 +51,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
-        new_lineage = state.create_state(session, build_current_identity(session), lineage)
+        new_lineage = state.create_state(session, state.build_current_identity(session), lineage)
         name, pinned = session.target.name, session.target.state.lineage
     offer = ask_for_offer(invocation)
     if console.as_json:

@@ -29,7 +29,6 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     Only right when it is the same backend under another name: ids in the state are taken for
     ids there.
     """
-    from synapse_apply.cli.commands.state.identity import build_current_identity
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.operations import state
     from synapse_apply.workspace.state_access import describe_state_identity
@@ -38,7 +37,7 @@ def command(*, console: Console, invocation: Invocation, yes: bool) -> int:
     require_approval(console, is_approved=yes, verb="state rebind", flag="--yes")
     with open_state(invocation) as session:
         current_identity, bound_identity = (
-            build_current_identity(session),
+            state.build_current_identity(session),
             session.store.read_identity(),
         )
         if current_identity == bound_identity:

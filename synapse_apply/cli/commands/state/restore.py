@@ -38,7 +38,6 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
     it, one in PostgreSQL in .synapse-apply/state. What was applied since the backup is not
     remembered: plan afterwards, and look closely.
     """
-    from synapse_apply.cli.commands.state.identity import build_current_identity
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.cli.params.invocation_options import name_invocation
     from synapse_apply.model.command import Command, Text
@@ -47,6 +46,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, yes: bool) 
         prepare_restore,
         restore_backup,
     )
+    from synapse_apply.operations.state import build_current_identity
     from synapse_apply.workspace.target_session import open_state
 
     path = invocation.directory / file
