@@ -9,7 +9,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options, revision_options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -37,10 +37,11 @@ def command(*, console: Console, invocation: Invocation) -> int:
     checked is said. No value of a secret is shown, only where it comes from.
     """
     from synapse_apply import __version__
-    from synapse_apply.operations.doctor import run_all_checks
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.checkup import checkup_document, render_checkup
 
-    checkup = run_all_checks(invocation)
+    with open_command_target(invocation) as target:
+        checkup = target.diagnose()
     if console.as_json:
         console.write_document(checkup_document(checkup, tool_version=__version__))
     else:

@@ -13,9 +13,9 @@ from synapse_apply.cli.params import options, revision_options
 from synapse_apply.model.errors import Exit
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.views.graph import GraphNode
-    from synapse_apply.workspace.invocation import Invocation
 
 
 def _require_mermaid(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
@@ -64,25 +64,21 @@ def command(*, console: Console, invocation: Invocation, planned: bool) -> int:
 
 def _build_declared_nodes(invocation: Invocation) -> list[GraphNode]:
     """What the manifests say; InputError with every finding."""
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.graph import GraphNode
-    from synapse_apply.workspace.target_session import TargetSession
 
-    return [
-        GraphNode(address, resource.depends_on)
-        for address, resource in TargetSession(invocation).desired.items()
-    ]
+    with open_command_target(invocation) as target:
+        return [
+            GraphNode(address, resource.depends_on)
+            for address, resource in target.read_manifests().items()
+        ]
 
 
 def _build_planned_nodes(invocation: Invocation) -> tuple[list[GraphNode], Sequence[Diagnostic]]:
     """What apply would do, as far as it could be planned, and what was found on the way."""
-    from synapse_apply.operations.plan import plan
-    from synapse_apply.operations.plan_arguments import PlanArguments
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.graph import build_plan_nodes
-    from synapse_apply.workspace.target_session import open_context
 
-    plan_arguments = PlanArguments(
-        prune=False, recreate=False, resend_secrets=False, overridden=(), adopt=True
-    )
-    with open_context(invocation) as session:
-        new_plan = plan(session, plan_arguments.build_plan_options(session)).plan
-    return build_plan_nodes(new_plan), new_plan.diagnostics
+    with open_command_target(invocation) as target:
+        plan = target.plan()
+    return build_plan_nodes(plan), plan.diagnostics

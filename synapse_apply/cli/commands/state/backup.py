@@ -12,7 +12,7 @@ from synapse_apply.cli.help_pages import manual_command
 from synapse_apply.cli.params import options
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def command(*, console: Console, invocation: Invocation, file: Path) -> int:
     """Copy the whole state to a file, consistent even while an apply runs."""
-    from synapse_apply.operations import state
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    with open_state(invocation) as session:
-        state.write_state_backup(session, invocation.directory / file)
+    with open_command_target(invocation) as target:
+        target.state.write_backup(file)
     console.write_output(f"Wrote {file}.\n")
     return 0

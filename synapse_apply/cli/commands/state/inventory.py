@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 @options.add_target_options
 def command(*, console: Console, invocation: Invocation) -> int:
     """Print address, id, version and digest of every record as YAML, for `import -f`."""
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.manifests.export.inventory import format_inventory
-    from synapse_apply.operations import state
-    from synapse_apply.workspace.target_session import open_state
 
-    with open_state(invocation) as session:
-        rows = state.build_inventory_rows(session)
+    with open_command_target(invocation) as target:
+        rows = target.state.list_inventory()
     if console.as_json:
         console.write_document({"inventory": rows})
         return 0

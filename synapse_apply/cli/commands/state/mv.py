@@ -12,8 +12,8 @@ from synapse_apply.cli.params import options
 from synapse_apply.cli.params.addresses import ADDRESS, RECORDED_NAME
 
 if TYPE_CHECKING:
+    from synapse_apply import Invocation
     from synapse_apply.model.address import Address
-    from synapse_apply.workspace.invocation import Invocation
 
 
 @manual_command(
@@ -30,13 +30,10 @@ if TYPE_CHECKING:
 @options.add_lock_timeout_option
 def command(*, console: Console, invocation: Invocation, name: str, new: Address) -> int:
     """Rename an address in the state, and its releases with it; the live objects stay."""
-    from synapse_apply.operations import state
-    from synapse_apply.workspace.selection import build_state_selectable, choose_address
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    with open_state(invocation) as session:
-        old = choose_address(build_state_selectable(session.store.read_state()), name)
-        renames = state.rename_address(session, old, new)
+    with open_command_target(invocation) as target:
+        renames = target.state.rename(name, new)
     console.write_output(
         "".join(
             f"{old_address} has moved to {new_address}.\n"

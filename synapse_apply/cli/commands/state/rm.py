@@ -12,7 +12,7 @@ from synapse_apply.cli.params import options
 from synapse_apply.cli.params.addresses import RECORDED_NAME
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -30,13 +30,10 @@ def command(*, console: Console, invocation: Invocation, names: tuple[str, ...])
     What is still declared is adopted by the next apply where it can be found; plugins on API v1
     cannot: import them again, or a second one is made.
     """
-    from synapse_apply.operations import state
-    from synapse_apply.workspace.selection import build_state_selectable, choose_addresses
-    from synapse_apply.workspace.target_session import open_state
+    from synapse_apply.cli.flows.command_target import open_command_target
 
-    with open_state(invocation) as session:
-        addresses = choose_addresses(build_state_selectable(session.store.read_state()), names)
-        state.forget_addresses(session, addresses)
+    with open_command_target(invocation) as target:
+        addresses = target.state.forget(names)
     for address in addresses:
         console.write_output(f"Forgot {address}; the live object stays.\n")
     return 0

@@ -12,7 +12,7 @@ from synapse_apply.cli.params import options
 from synapse_apply.cli.params.addresses import RECORDED_NAME
 
 if TYPE_CHECKING:
-    from synapse_apply.workspace.invocation import Invocation
+    from synapse_apply import Invocation
 
 
 @manual_command(
@@ -28,15 +28,11 @@ if TYPE_CHECKING:
 @click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
 def command(*, console: Console, invocation: Invocation, name: str) -> int:
     """Show one record. Secrets are not in it."""
-    from synapse_apply.operations import state
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.record import record_document, render_record
-    from synapse_apply.workspace.selection import build_state_selectable, choose_address
-    from synapse_apply.workspace.target_session import open_state
 
-    with open_state(invocation) as session:
-        record = state.require_record(
-            session, choose_address(build_state_selectable(session.store.read_state()), name)
-        )
+    with open_command_target(invocation) as target:
+        record = target.state.find_record(name)
     if console.as_json:
         console.write_document(record_document(record))
     else:

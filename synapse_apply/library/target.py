@@ -1,35 +1,28 @@
-"""One target as a Python object: what the command line does, as methods with typed options.
-
-`open_target` opens it. Nothing here prints, asks, exits or handles signals.
-"""
+"""One target as a Python object: what the commands do, as methods with typed options."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synapse_apply.library.target_connection import TargetConnection
+from synapse_apply.library.target_state import TargetState
 from synapse_apply.model.diagnostic import error_finding
-from synapse_apply.model.errors import (
-    BackendError,
-    InputError,
-    NotApproved,
-    OptionConflict,
-    RemoteError,
-    build_remote_finding,
-)
+from synapse_apply.model.errors import InputError, NotApproved, OptionConflict
 from synapse_apply.model.frozen import frozen
-from synapse_apply.packages.source.ref_memory import pin_refs_while_running
 from synapse_apply.workspace.invocation import Invocation
 
 if TYPE_CHECKING:
+    from synapse_apply.model.address import Address
     from synapse_apply.model.checkup import Checkup
     from synapse_apply.model.drift import Drift
     from synapse_apply.model.plan import Plan
     from synapse_apply.model.ports import Progress
     from synapse_apply.model.report import Report
+    from synapse_apply.model.resource import Desired
     from synapse_apply.operations.apply import ApplyRun, Confirm
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.operations.apply_saved import ApprovedPlans
@@ -124,17 +117,19 @@ class OpenTarget:
     def __init__(self, invocation: Invocation) -> None:
         """`open_target` is the way to make one."""
         self._invocation = invocation
-        self._stack = ExitStack()
-        self._session: TargetSession | None = None
-        self._is_session_read_only = False
-        self._commits: dict[tuple[Path, str], str] = {}
+        self._connection = TargetConnection(invocation)
         self._plan_options: dict[str, PlanOptions] = {}
         self._last_plan: _PlanSource | None = None
 
+    @property
+    def state(self) -> TargetState:
+        """What is recorded of the target, as the commands of `state` show and change it."""
+        return TargetState(self._connection)
+
     def close(self) -> None:
         """Close the connections to the backend and the state. May be called again."""
-        self._session, self._last_plan = None, None
-        self._stack.close()
+        self._last_plan = None
+        self._connection.close()
 
     def validate(self) -> ValidationResult:
         """Check the project file, the manifests and the packages they name.
@@ -144,8 +139,18 @@ class OpenTarget:
         """
         from synapse_apply.operations.validate import validate
 
-        with self._fix_surroundings():
+        with self._connection.guard():
             return validate(self._invocation, every_target=self._invocation.target is None)
+
+    def read_manifests(self) -> Mapping[Address, Desired]:
+        """The declared resources by address, packages inspected.
+
+        Needs no backend, no state and no secret. ManifestError with every finding.
+        """
+        from synapse_apply.workspace.target_session import TargetSession
+
+        with self._connection.guard():
+            return TargetSession(self._invocation).desired
 
     def plan(
         self, *, only: Sequence[str] = (), exclude: Sequence[str] = (), prune: bool = False,
@@ -160,7 +165,6 @@ class OpenTarget:
         `progress` is told of each. What could not be read is an error among `plan.diagnostics`
         (`plan.has_errors`). Raises InputError, OptionConflict, StateError.
         """
-        from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.plan import plan
         from synapse_apply.operations.plan_arguments import PlanArguments
 
@@ -168,10 +172,10 @@ class OpenTarget:
             prune, recreate, resend_secrets, override_guards, adopt, no_verify=not verify,
             only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
         )  # fmt: skip
-        with self._open_session() as session:
+        with self._connection.open_session() as session:
             options = arguments.build_plan_options(session)
             read_at = session.clock.monotonic_seconds()
-            dry_run_progress = (progress or ApplyObserver()) if server_dry_run else None
+            dry_run_progress = (progress or _build_silent_observer()) if server_dry_run else None
             plan_result = plan(session, options, dry_run_progress=dry_run_progress)
         self._plan_options[plan_result.plan.id] = options
         self._last_plan = _PlanSource(plan_result, read_at)
@@ -195,7 +199,7 @@ class OpenTarget:
             prune, recreate, False, override_guards, adopt, no_verify=not verify,
             only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
         )  # fmt: skip
-        with self._fix_surroundings():
+        with self._connection.guard():
             comparison = load_offline_comparison(self._invocation, against)
             return plan_offline(comparison, arguments.build_plan_options(comparison))
 
@@ -235,7 +239,7 @@ class OpenTarget:
             only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
         )  # fmt: skip
         _require_decision(plan, arguments, is_approved=auto_approve or confirm is not None)
-        with self._open_session() as session:
+        with self._connection.open_session() as session:
             observer = observer or ApplyObserver()
             _wait_for_open_calls(session, observer, is_requested=wait)
             will_ask = confirm is not None
@@ -268,7 +272,7 @@ class OpenTarget:
         from synapse_apply.operations.saved_plan import save_plan
 
         options, path = self._find_plan_options(plan), self._invocation.directory / file
-        with self._open_session() as session:
+        with self._connection.open_session() as session:
             return save_plan(session, plan, options, path, with_packages=with_packages)
 
     def require_unused_file(self, file: Path | str) -> None:
@@ -320,7 +324,7 @@ class OpenTarget:
         # Such a plan needs a session of its own: packages may come from its file.
         self.close()
         with (
-            self._fix_surroundings(),
+            self._connection.guard(),
             apply_saved.open_approved_session(invocation, plans) as session,
         ):
             observer = observer or ApplyObserver()
@@ -349,7 +353,7 @@ class OpenTarget:
         from synapse_apply.operations.plan import plan
         from synapse_apply.workspace.selection import select_addresses
 
-        with self._open_session(read_only=True) as session:
+        with self._connection.open_session(read_only=True) as session:
             options = build_drift_options(select_addresses(session, only, exclude))
             return find_drift(session, plan(session, options), unmanaged=unmanaged)
 
@@ -363,7 +367,7 @@ class OpenTarget:
         """
         from synapse_apply.operations.accept_drift import accept_named_drift
 
-        with self._open_session(read_only=True) as session:
+        with self._connection.open_session(read_only=True) as session:
             return accept_named_drift(self._invocation, session, names, write=write)
 
     def history(self, limit: int = 20) -> list[PastRun]:
@@ -372,9 +376,8 @@ class OpenTarget:
         StateError where there is no state.
         """
         from synapse_apply.operations.history import list_past_runs
-        from synapse_apply.workspace.target_session import open_state
 
-        with self._fix_surroundings(), open_state(self._invocation) as session:
+        with self._connection.open_state() as session:
             return list_past_runs(session, limit)
 
     def find_run(self, plan_id: str) -> PastRun:
@@ -383,9 +386,8 @@ class OpenTarget:
         InputError where none or several fit, StateError where there is no state.
         """
         from synapse_apply.operations.history import find_past_run
-        from synapse_apply.workspace.target_session import open_state
 
-        with self._fix_surroundings(), open_state(self._invocation) as session:
+        with self._connection.open_state() as session:
             return find_past_run(session, plan_id)
 
     def verify(
@@ -403,7 +405,7 @@ class OpenTarget:
         from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.verify import run_releases
 
-        with self._open_session() as session:
+        with self._connection.open_session() as session:
             return run_releases(session, releases, observer or ApplyObserver(), timeout=timeout)
 
     def compare_published_bytes(self, releases: Sequence[str]) -> list[ComparedBytes]:
@@ -414,14 +416,14 @@ class OpenTarget:
         from synapse_apply.operations.verify import select_releases
         from synapse_apply.operations.verify_bytes import compare_published_bytes
 
-        with self._open_session() as session:
+        with self._connection.open_session() as session:
             return compare_published_bytes(session, select_releases(session, releases))
 
     def diagnose(self) -> Checkup:
         """Look at the target from all sides, as `doctor` does; writes nothing."""
         from synapse_apply.operations.doctor import run_all_checks
 
-        with self._fix_surroundings():
+        with self._connection.guard():
             return run_all_checks(self._invocation)
 
     def _find_plan_options(self, plan: Plan) -> PlanOptions:
@@ -436,28 +438,11 @@ class OpenTarget:
             )
         return self._plan_options[plan.id]
 
-    @contextmanager
-    def _open_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
-        """The session of all methods, opened by the first. `read_only`: no state is made for it."""
-        with self._fix_surroundings():
-            if self._session is not None and self._is_session_read_only and not read_only:
-                self.close()
-            if self._session is None:
-                from synapse_apply.workspace.target_session import open_context
 
-                opened_session = open_context(self._invocation, read_only=read_only)
-                self._session = self._stack.enter_context(opened_session)
-                self._is_session_read_only = read_only
-            yield self._session
+def _build_silent_observer() -> ApplyObserver:
+    from synapse_apply.operations.apply_observer import ApplyObserver
 
-    @contextmanager
-    def _fix_surroundings(self) -> Iterator[None]:
-        """A Git ref means one commit for all methods; a failed call is an error of this tool."""
-        try:
-            with pin_refs_while_running(self._commits):
-                yield
-        except RemoteError as failure:
-            raise BackendError(build_remote_finding(failure)) from failure
+    return ApplyObserver()
 
 
 def _require_decision(plan: Plan | None, arguments: PlanArguments, *, is_approved: bool) -> None:

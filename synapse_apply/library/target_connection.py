@@ -1,0 +1,66 @@
+"""What the methods of one target share: a session that the first of them opens, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synapse_apply.model.errors import BackendError, RemoteError, build_remote_finding
+from synapse_apply.packages.source.ref_memory import pin_refs_while_running
+from synapse_apply.workspace.invocation import Invocation
+
+if TYPE_CHECKING:
+    from synapse_apply.workspace.target_session import TargetSession
+
+
+class TargetConnection:
+    """The session of a target, opened at its first use and again after `close`."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        """Nothing is read or connected yet."""
+        self.invocation = invocation
+        self._closing = ExitStack()
+        self._session: TargetSession | None = None
+        self._is_read_only = False
+        self._commits: dict[tuple[Path, str], str] = {}
+
+    def close(self) -> None:
+        """Close the session where there is one."""
+        self._session = None
+        self._closing.close()
+
+    @contextmanager
+    def open_session(self, *, read_only: bool = False) -> Iterator[TargetSession]:
+        """A session that is ready to be planned. `read_only`: no state is made for it.
+
+        Raises as `open_context`, and as `guard`.
+        """
+        with self.guard():
+            if self._session is not None and self._is_read_only and not read_only:
+                self.close()
+            if self._session is None:
+                from synapse_apply.workspace.target_session import open_context
+
+                new_session = open_context(self.invocation, read_only=read_only)
+                self._session = self._closing.enter_context(new_session)
+                self._is_read_only = read_only
+            yield self._session
+
+    @contextmanager
+    def open_state(self) -> Iterator[TargetSession]:
+        """A session for the state alone: no manifests, no backend. Raises as `guard`."""
+        from synapse_apply.workspace.target_session import open_state
+
+        with self.guard(), open_state(self.invocation) as session:
+            yield session
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """In all blocks a Git ref means one commit; BackendError for a call that failed."""
+        try:
+            with pin_refs_while_running(self._commits):
+                yield
+        except RemoteError as failure:
+            raise BackendError(build_remote_finding(failure)) from failure
