@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests.utils
@@ -45,7 +45,11 @@ _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 # Uncompressed, so that `max_bytes` and Content-Length count the bytes of the file itself.
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "synapse-apply"}
 _CONNECTION = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
-_GLOBAL, _PRIVATE, _LINK_LOCAL, _LOOPBACK = "public", "private", "link-local", "loopback"
+Network = Literal["public", "private", "link-local", "loopback"]
+_GLOBAL: Network = "public"
+_PRIVATE: Network = "private"
+_LINK_LOCAL: Network = "link-local"
+_LOOPBACK: Network = "loopback"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -75,8 +79,8 @@ class _RefusedAddressError(OSError):
 _MAY_REACH: ContextVar[Callable[[str], bool] | None] = ContextVar("may_reach", default=None)
 
 
-def classify_network(address: str) -> str:
-    """The kind of network of an IP address: public, private, link-local or loopback."""
+def classify_network(address: str) -> Network:
+    """The kind of network of an IP address; private for anything that is not an address."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -104,7 +108,7 @@ def classify_network(address: str) -> str:
 class ReachableNetworks:
     """From where files may be fetched: `networks` are results of `classify_network`."""
 
-    networks: frozenset[str]
+    networks: frozenset[Network]
     allows_http: bool
 
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synapse_apply.emulator.core.store import DataSetError
 from synapse_apply.emulator.core.switches import UnknownSwitchError
-from synapse_apply.emulator.faults.rules import FaultsError, read_fault_document
+from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
 from synapse_apply.emulator.serve import ServeError, build_settings, reset_data_set, serve
 
 DEFAULT_DATA = Path(".synapse-apply/embedded")
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 latency=options.latency,
                 job_seconds=options.job_seconds,
                 max_upload=options.max_upload,
-                faults=read_fault_document(options.faults) if options.faults else None,
+                faults=read_valid_fault_document(options.faults) if options.faults else None,
             )
             serve(options.data, host=options.host, port=options.port, settings=settings)
         elif options.command == "reset":

@@ -86,7 +86,7 @@ def resolve_base_links(path: Path) -> Path:
     return Path(os.path.realpath(base), *names)
 
 
-def is_below_own_folder(path: Path) -> bool:
+def passes_through_own_folder(path: Path) -> bool:
     """Whether a path has a part called `.synapse-apply`."""
     return OWN_FOLDER in _split_base(path)[1]
 

@@ -78,10 +78,10 @@ def _to_comparable(value: Any, compare: Compare) -> Any:
         if compare is Compare.SET:
             items.sort(key=lambda item: json.dumps(item, sort_keys=True))
         return items
-    return _marker_to_json(value)
+    return _marker_to_json_or_same(value)
 
 
-def _marker_to_json(value: Any) -> Any:
+def _marker_to_json_or_same(value: Any) -> Any:
     if isinstance(value, Mac):
         return {"$mac": [value.key_id, value.digest]}
     if isinstance(value, WithheldSecret):

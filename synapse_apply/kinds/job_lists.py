@@ -24,7 +24,7 @@ Raw = Mapping[str, Any]
 _FEWEST_IN_ORDER = 3
 
 
-def list_jobs_since(api: Api, params: Raw, since: datetime | None) -> Iterator[Raw]:
+def iter_jobs_at_least_since(api: Api, params: Raw, since: datetime | None) -> Iterator[Raw]:
     """The jobs that match these filters, newest first if the server supports ordering.
 
     With `since` no more pages are requested once a page shows that the list is ordered and has

@@ -19,7 +19,7 @@ from synapse_apply.kinds.descriptor import (
     VerificationSpec,
 )
 from synapse_apply.kinds.dry_run_probe import send_unchanging_update
-from synapse_apply.kinds.job_lists import list_jobs_since
+from synapse_apply.kinds.job_lists import iter_jobs_at_least_since
 from synapse_apply.kinds.run_forms import PLATFORM_FORM
 from synapse_apply.kinds.wire import (
     extract_remote_id,
@@ -158,7 +158,9 @@ RUN_VERIFICATION = VerificationSpec(
     owner_field="plugin",
     build_body=_build_run_body,
     send_run=lambda api, owner, body: api.run_plugin(to_wire_id(owner), body),
-    list_jobs=lambda api, owner, since: list_jobs_since(api, {"plugin": to_wire_id(owner)}, since),
+    list_jobs=lambda api, owner, since: iter_jobs_at_least_since(
+        api, {"plugin": to_wire_id(owner)}, since
+    ),
     build_repair_command=lambda owner: Command("bump", owner.name, "patch"),
 )
 

@@ -21,7 +21,7 @@ def can_list(binding: ApiBinding, capabilities: Capabilities) -> bool:
     )
 
 
-def list_if_supported(api: Api, binding: ApiBinding) -> Sequence[Raw] | None:
+def list_objects_if_supported(api: Api, binding: ApiBinding) -> Sequence[Raw] | None:
     """All listed objects; None if this backend has no list of this kind.
 
     That is known by 404 or 405, and only for a list that is a probed capability. RemoteError for
@@ -74,7 +74,7 @@ def find_by_natural_key(
         return []
     hits: Sequence[Raw] = []
     if binding.list_objects is not None and can_list(binding, capabilities):
-        hits = read_whole_objects(
+        hits = read_listed_objects_in_full(
             api,
             binding,
             [raw for raw in binding.list_objects(api) if key in binding.list_natural_keys(raw)],
@@ -84,7 +84,9 @@ def find_by_natural_key(
     return [binding.decode(raw, marks) for raw in hits]
 
 
-def read_whole_objects(api: Api, binding: ApiBinding, hits: Sequence[Raw]) -> Sequence[Raw]:
+def read_listed_objects_in_full(
+    api: Api, binding: ApiBinding, hits: Sequence[Raw]
+) -> Sequence[Raw]:
     """Listed objects with all their fields: each is read by id, unless list items are complete."""
     if binding.lists_whole_objects:
         return hits

@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import TypeVar
 
 from synapse_apply.kinds.descriptor import ApiBinding, Raw, ResourceType
-from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.live_backend import LiveBackend
 from synapse_apply.model.errors import (
@@ -146,7 +146,7 @@ class ObjectGatherer:
             self._gather_by_code(kind, binding)
         if named_objects is not None or selects_by_jobs or selects_by_code:
             return
-        raw_objects = list_if_supported(self._live_backend.api, binding)
+        raw_objects = list_objects_if_supported(self._live_backend.api, binding)
         if raw_objects is not None:
             self._store_listed_objects(kind, binding, raw_objects)
         else:
@@ -157,7 +157,7 @@ class ObjectGatherer:
             )
 
     def _gather_by_code(self, kind: ResourceType, binding: ApiBinding) -> None:
-        raw_objects = list_if_supported(self._live_backend.api, binding)
+        raw_objects = list_objects_if_supported(self._live_backend.api, binding)
 
         def find_raw_objects(code: str) -> Sequence[Raw]:
             key = f"code={code}"
@@ -186,7 +186,7 @@ class ObjectGatherer:
             for owner_object in self.list_objects(owner_kind_prefix(kind))
         }
         raw_objects = (
-            list_if_supported(self._live_backend.api, binding)
+            list_objects_if_supported(self._live_backend.api, binding)
             if binding.list_objects is not None
             else None
         )

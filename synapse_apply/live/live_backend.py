@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from synapse_apply.kinds.descriptor import ApiBinding, Raw
-from synapse_apply.kinds.search import list_if_supported, read_whole_objects
+from synapse_apply.kinds.search import list_objects_if_supported, read_listed_objects_in_full
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.named_secrets import add_named_secrets, hide_free_form_fields
 from synapse_apply.manifests.files.quoted_refs import scan_secret_refs
@@ -189,8 +189,8 @@ def find_by_key(live_backend: LiveBackend, binding: ApiBinding, text: str) -> Se
             matches = []
         if matches:
             return matches
-    raw_objects = list_if_supported(live_backend.api, binding) or ()
-    return read_whole_objects(
+    raw_objects = list_objects_if_supported(live_backend.api, binding) or ()
+    return read_listed_objects_in_full(
         live_backend.api,
         binding,
         [raw for raw in raw_objects if keys & set(binding.list_natural_keys(raw))],

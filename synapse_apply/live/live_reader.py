@@ -16,7 +16,11 @@ from threading import Lock
 
 from synapse_apply.kinds.descriptor import ApiBinding, Catalogue, FieldRule, Raw, ResourceType
 from synapse_apply.kinds.list_cache import MIN_RECORDED, ListCache
-from synapse_apply.kinds.search import list_if_supported, list_members, read_whole_objects
+from synapse_apply.kinds.search import (
+    list_members,
+    list_objects_if_supported,
+    read_listed_objects_in_full,
+)
 from synapse_apply.live.duplicates import (
     MAX_PLAN_PAGES,
     build_duplicate_warning,
@@ -117,7 +121,7 @@ class LiveReader:
         objects_by_key = self._index_list_by_key(prefix, binding)
         if objects_by_key is None:
             return None
-        matches = read_whole_objects(self._api, binding, objects_by_key.get(key, []))
+        matches = read_listed_objects_in_full(self._api, binding, objects_by_key.get(key, []))
         return [binding.decode(raw, self.marks) for raw in matches]
 
     def select_binding(self, kind: ResourceType) -> ApiBinding:
@@ -388,7 +392,7 @@ class LiveReader:
         if observed is not None:
             return observed
         if self._objects_by_key[desired.address.kind] is not None:
-            raw = read_whole_objects(self._api, binding, [raw])[0]
+            raw = read_listed_objects_in_full(self._api, binding, [raw])[0]
         return binding.decode(raw, marks)
 
     def _find_by_key(self, kind: str, binding: ApiBinding, key: str) -> Sequence[Raw]:
@@ -417,7 +421,7 @@ class LiveReader:
 
     def _list_kind(self, kind: str, binding: ApiBinding) -> Sequence[Raw] | None:
         try:
-            return list_if_supported(self._api, binding)
+            return list_objects_if_supported(self._api, binding)
         except (*FINAL_READ_ERRORS, RemoteTimeout):
             raise
         except RemoteError as failure:

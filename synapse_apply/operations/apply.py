@@ -277,7 +277,7 @@ def apply(
 
 def _apply_moves(session: TargetSession, plan: Plan) -> None:
     renames = {move.old: move.new for move in plan.moved}
-    session.store.rename_addresses(renames, session.signer.sign_moved_record)
+    session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)
     moment, actor = session.clock.utc_now(), session.actor
     session.store.append_audit_entries(
         *(

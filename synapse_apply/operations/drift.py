@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.writable_fields import WritableFields
 from synapse_apply.model.address import Address
@@ -59,7 +59,7 @@ def _with_unmanaged_objects(
     for prefix in session.catalogue:
         binding = session.select_binding(prefix)
         try:
-            raw_objects = list_if_supported(session.api, binding)
+            raw_objects = list_objects_if_supported(session.api, binding)
         except RemoteError as failure:
             unread_kinds.append(prefix)
             problems.append(_build_list_failure_finding(prefix, failure))

@@ -10,7 +10,7 @@ from typing import Any
 
 from synapse_apply.applying.logs.following import POLL_INTERVAL, FollowOptions
 from synapse_apply.applying.logs.tailing import LogListener, LogTailer
-from synapse_apply.kinds.job_lists import JobOwners, list_jobs_since
+from synapse_apply.kinds.job_lists import JobOwners, iter_jobs_at_least_since
 from synapse_apply.kinds.wire import extract_remote_id
 from synapse_apply.live.live_backend import (
     LiveBackend,
@@ -218,12 +218,12 @@ def _iter_jobs_by_status(
     """Jobs by status, asked for in the page's word, and in the platform's where that finds none."""
     since = job_filter.created_after
     if job_filter.status is None:
-        yield from list_jobs_since(live_backend.api, query, since)
+        yield from iter_jobs_at_least_since(live_backend.api, query, since)
         return
     has_jobs, refusal = False, None
     for word in list_status_words(job_filter.status):
         try:
-            for raw in list_jobs_since(live_backend.api, {**query, "status": word}, since):
+            for raw in iter_jobs_at_least_since(live_backend.api, {**query, "status": word}, since):
                 has_jobs = True
                 yield raw
         except Invalid as failure:

@@ -21,7 +21,7 @@ from synapse_apply.model.packages.versions import version_sort_key
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired, Package, PackageSource
 from synapse_apply.model.state import Record
-from synapse_apply.packages.build import build_package_zip as build_zip
+from synapse_apply.packages.build import write_package_zip as build_zip
 from synapse_apply.packages.diff import FileChange, list_file_changes
 from synapse_apply.packages.inspection import (
     PackageListing,

@@ -59,9 +59,9 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
         records, rekeyed_count, kept_reasons, signed_count = [], 0, [], 0
         for record in session.store.read_state().records.values():
             rekeyed_record, secret_count, record_reasons = _rekey_record(session, secrets, record)
-            status = signer.verify_record(record)
+            status = signer.verify_last_run_signature(record)
             if status is SignatureStatus.EARLIER:
-                rekeyed_record = signer.sign_record(rekeyed_record)
+                rekeyed_record = signer.sign_last_run(rekeyed_record)
                 signed_count += 1
             elif status in {SignatureStatus.FORGED, SignatureStatus.STRANGE}:
                 record_reasons.append(_explain_not_signed(record, status))

@@ -163,7 +163,7 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
             waiting_intents
         ):  # a member that has no record yet would be recorded under the old name
             raise build_open_call_error(intent.address, intent.verb)
-        session.store.rename_addresses(renames, session.signer.sign_moved_record)
+        session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)
         _record_audit_entries(
             session,
             {old_address: f"move to {new_address}" for old_address, new_address in renames.items()},

@@ -44,7 +44,7 @@ def build_apply_tools(
         sleep=session.pause,
         read_uptime=session.uptime,
         target=session.target.name,
-        sign_record=session.signer.sign_record,
+        sign_record=session.signer.sign_last_run,
         write_recovery_file=RecoveryJournal(
             list_journal_folders(session.project),
             session.target.name,

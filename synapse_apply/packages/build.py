@@ -22,7 +22,7 @@ from synapse_apply.packages.source.tree import find_rule_for_path
 from synapse_apply.packages.write_aside import remove_leftovers_and_choose_temporary_path
 
 
-def build_package_zip(
+def write_package_zip(
     source: PackageSource,
     root: Path,
     path: Path,

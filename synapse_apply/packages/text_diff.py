@@ -42,7 +42,7 @@ def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDi
         return TextDiff(note="what is in such a file is not shown")
     if max(len(old), len(new)) > MAX_DIFF_SIZE:
         return TextDiff(note="too large to be compared line by line")
-    texts = [_decode_text(old), _decode_text(new)]
+    texts = [_decode_text_or_none(old), _decode_text_or_none(new)]
     if None in texts:
         return TextDiff(note="not a text")
     before, after = (text.splitlines() for text in texts if text is not None)
@@ -98,7 +98,7 @@ def _count_indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _decode_text(data: bytes) -> str | None:
+def _decode_text_or_none(data: bytes) -> str | None:
     try:
         text = data.decode()
     except UnicodeDecodeError:

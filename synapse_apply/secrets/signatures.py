@@ -100,35 +100,35 @@ class RunSigner:
     keys: StateKeys
     lineage: str
 
-    def sign_record(self, record: Record) -> Record:
+    def sign_last_run(self, record: Record) -> Record:
         """The record with its last run signed (with "" without a key); unchanged without a run."""
         last_run = LastRun.from_json(record.verification)
         if last_run is None:
             return record
         signature = sign_document(
-            self.keys, _RUN_PURPOSE, self._build_signed_document(record.address, last_run)
+            self.keys, _RUN_PURPOSE, self._build_document_to_sign(record.address, last_run)
         )
         return replace(record, verification=replace(last_run, signature=signature).to_json())
 
-    def verify_record(self, record: Record) -> SignatureStatus:
+    def verify_last_run_signature(self, record: Record) -> SignatureStatus:
         """Check the signature of a record's last run; UNSIGNED without a run."""
         last_run = LastRun.from_json(record.verification)
         if last_run is None or not last_run.signature:
             return SignatureStatus.UNSIGNED
-        document = self._build_signed_document(record.address, last_run)
+        document = self._build_document_to_sign(record.address, last_run)
         return verify_signature(self.keys, _RUN_PURPOSE, document, last_run.signature)
 
-    def sign_moved_record(self, before: Record, after: Record) -> Record:
+    def sign_moved_run_if_genuine(self, before: Record, after: Record) -> Record:
         """`after`, signed again if the address changed and the signature of `before` is genuine.
 
         The address is part of the signed document.
         """
         if (
             before.address == after.address
-            or self.verify_record(before) is not SignatureStatus.GENUINE
+            or self.verify_last_run_signature(before) is not SignatureStatus.GENUINE
         ):
             return after
-        return self.sign_record(after)
+        return self.sign_last_run(after)
 
     def mark_forged_runs_unknown(self, records: Mapping[Address, Record]) -> CheckedRecords:
         """The records, with result UNKNOWN in place of each run that has a forged signature."""
@@ -144,10 +144,10 @@ class RunSigner:
         return (
             record.address
             for record in records
-            if self.verify_record(record) is SignatureStatus.FORGED
+            if self.verify_last_run_signature(record) is SignatureStatus.FORGED
         )
 
-    def _build_signed_document(self, address: Address, last_run: LastRun) -> dict[str, str]:
+    def _build_document_to_sign(self, address: Address, last_run: LastRun) -> dict[str, str]:
         return {
             "lineage": self.lineage,
             "address": str(address),

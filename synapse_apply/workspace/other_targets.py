@@ -117,7 +117,7 @@ def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> Other
 
 def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
     """Why the record of a run that passed is not believed; None where it is."""
-    status, target_name = signer.verify_record(record), target.name
+    status, target_name = signer.verify_last_run_signature(record), target.name
     if status is SignatureStatus.GENUINE:
         return None
     if status is SignatureStatus.UNSIGNED:

@@ -15,7 +15,7 @@ from synapse_apply.emulator.faults.rules import (
     FaultSchedule,
     FaultsError,
     parse_rules,
-    read_fault_document,
+    read_valid_fault_document,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,13 +103,13 @@ def test_a_file_that_is_no_schedule(tmp_path: Path, text: str) -> None:
     """It is an error in words."""
     (tmp_path / "faults.json").write_text(text)
     with pytest.raises(FaultsError):
-        read_fault_document(tmp_path / "faults.json")
+        read_valid_fault_document(tmp_path / "faults.json")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """The message names it."""
     with pytest.raises(FaultsError, match=r"none\.json: No such file"):
-        read_fault_document(tmp_path / "none.json")
+        read_valid_fault_document(tmp_path / "none.json")
 
 
 def test_rules_count_by_themselves_and_the_first_due_acts() -> None:

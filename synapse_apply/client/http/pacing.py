@@ -61,7 +61,7 @@ class RequestPacer:
                 self._paused_until = float("-inf")
             self._condition.notify()
 
-    def record_rate_limit(self, acquired_at: float, retry_after: float) -> None:
+    def slow_down_after_rate_limit(self, acquired_at: float, retry_after: float) -> None:
         """Lower the limit after a 429 and pause `retry_after` seconds. Call before `release_slot`.
 
         Several 429s of calls that ran at the same time lower the limit once.

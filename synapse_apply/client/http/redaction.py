@@ -132,13 +132,13 @@ class Redactor:
         search = self._rebuild_search_if_stale()
         return value if search is None else self._mask_value(value, search, 0)
 
-    def mask_parsed_json(self, value: Any, text: str) -> Any:
-        """As `mask_json` for a value parsed from `text`; faster if the text has no secret."""
+    def mask_parsed_json(self, value: Any, source_text: str) -> Any:
+        """As `mask_json` for a value parsed from `source_text`; faster if that has no secret."""
         search = self._rebuild_search_if_stale()
         if search is None:
             return value
         # A `\u` escape may hide a secret from a search in the text.
-        if "\\u" not in text and next(_iter_secret_spans(text, search), None) is None:
+        if "\\u" not in source_text and next(_iter_secret_spans(source_text, search), None) is None:
             return value
         return self._mask_value(value, search, 0)
 

@@ -33,7 +33,7 @@ def iter_events(blocks: Iterable[bytes]) -> Iterator[Event]:
     """
     data: list[str] = []
     size = 0
-    for line in _iter_lines(blocks):
+    for line in _iter_complete_lines(blocks):
         if line.startswith(":"):
             yield {"type": HEARTBEAT_EVENT}
         elif line:
@@ -57,7 +57,7 @@ def _parse_event(text: str) -> Event:
     return {"type": LOG_EVENT, "data": value}
 
 
-def _iter_lines(blocks: Iterable[bytes]) -> Iterator[str]:
+def _iter_complete_lines(blocks: Iterable[bytes]) -> Iterator[str]:
     """Complete lines without their ends (LF, CR or CRLF); an incomplete last line is dropped."""
     # A leading byte order mark is dropped and invalid UTF-8 replaced, as the standard demands.
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")

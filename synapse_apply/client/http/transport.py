@@ -147,7 +147,7 @@ class Transport:
         with closing_response(result.body) as body:
             if result.answer is not None:
                 on_answer(result.answer)
-            if result.answer is not None and (problem := _find_unexpected_encoding(body)):
+            if result.answer is not None and (problem := _describe_unexpected_encoding(body)):
                 raise failures.build_unexpected_answer_error(call, result.answer, problem)
             # A proxy's login page is a 200 with HTML; as a log it would be shown line by line.
             if result.answer is not None and "html" in result.answer.content_type:
@@ -193,7 +193,7 @@ class Transport:
             result = self._send_once_and_notify(call, deadline, attempt_number)
             if isinstance(result.error, RateLimitError):
                 max_wait = self._options.backoff.max_server_wait
-                self._pacer.record_rate_limit(
+                self._pacer.slow_down_after_rate_limit(
                     acquired_at, min(result.error.retry_after or 0.0, max_wait)
                 )
             elif result.answer is not None:
@@ -296,11 +296,11 @@ class Transport:
         attempt = self._build_attempt(call, deadline)
         self._attempts.add(attempt)
         try:
-            return self._send_following_redirects(call, attempt, deadline)
+            return self._send_following_safe_redirects(call, attempt, deadline)
         finally:
             self._attempts.discard(attempt)
 
-    def _send_following_redirects(
+    def _send_following_safe_redirects(
         self, call: ClientCall, attempt: Attempt, deadline: Deadline
     ) -> _AttemptResult:
         """Send to the call's URL and on; a redirect that is not followed is an error."""
@@ -406,7 +406,7 @@ class Transport:
             head = self._build_answer(call, response, b"", complete=False)
             return _AttemptResult(head, None, attempt.sent, response)
         body = bytearray()
-        if problem := _find_unexpected_encoding(response):
+        if problem := _describe_unexpected_encoding(response):
             with closing_response(response):
                 answer = self._build_answer(call, response, b"", complete=False)
                 return _AttemptResult(
@@ -451,7 +451,7 @@ def _append_query(url: str, query: Query) -> str:
     return f"{url}?{text}" if text else url
 
 
-def _find_unexpected_encoding(response: BaseHTTPResponse) -> str:
+def _describe_unexpected_encoding(response: BaseHTTPResponse) -> str:
     """Why a body is not decoded, as a phrase; "" if it may be.
 
     Only one layer of compression is accepted: of several, one block could inflate without bound.

@@ -103,23 +103,23 @@ def _clean_value(field: Field, value: Any, *, is_form: bool) -> Any:
 def _parse_form_value(field: Field, value: Any) -> Any:
     if field.type == "texts":
         if isinstance(value, str):
-            return _parse_json(value) if value.lstrip().startswith("[") else [value]
+            return _parse_json_or_refuse(value) if value.lstrip().startswith("[") else [value]
         return value
     if isinstance(value, list):  # of a repeated form part the last one counts
         value = value[-1]
     if field.type in ("object", "any", "percent"):
-        return _parse_json(value)
+        return _parse_json_or_refuse(value)
     return None if field.nullable and value == "" else value
 
 
 def _parse_json_or_text(text: str) -> Any:
     try:
-        return _parse_json(text)
+        return _parse_json_or_refuse(text)
     except _FieldError:
         return text
 
 
-def _parse_json(text: str) -> Any:
+def _parse_json_or_refuse(text: str) -> Any:
     try:
         value = json.loads(text)
         # A value that cannot be written again (NaN, lone surrogates) must not reach the store.

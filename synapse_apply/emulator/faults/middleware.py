@@ -45,7 +45,7 @@ class _FaultExchange:
     receive: Receive
     send: Send
 
-    async def run_app(self, send: Send) -> None:
+    async def run_app_on_request(self, send: Send) -> None:
         """Let the application handle the request, its answer going to `send`.
 
         The received body is replayed, so that the request completes even if the client is gone.
@@ -72,7 +72,7 @@ class _FaultExchange:
                 await asyncio.Event().wait()  # never returns; the task is cancelled below
 
         app_task, stream_task = (
-            asyncio.ensure_future(self.run_app(capture_message)),
+            asyncio.ensure_future(self.run_app_on_request(capture_message)),
             asyncio.ensure_future(stream_started.wait()),
         )
         await asyncio.wait((app_task, stream_task), return_when=asyncio.FIRST_COMPLETED)
@@ -133,13 +133,13 @@ class FaultMiddleware:
     async def _apply_latency(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         rule.applied_count += 1
         await asyncio.sleep(rule.action.value / 1000)
-        await exchange.run_app(exchange.send)
+        await exchange.run_app_on_request(exchange.send)
 
     async def _apply_hang(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         answer = await self._count_and_capture_answer_if_after(exchange, rule)
         await asyncio.sleep(rule.action.value)
         if answer is None:
-            await exchange.run_app(exchange.send)
+            await exchange.run_app_on_request(exchange.send)
         else:
             await exchange.send_messages(answer)
 
@@ -149,7 +149,7 @@ class FaultMiddleware:
 
     async def _apply_bucket(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         if rule.take_token(time.monotonic()):
-            await exchange.run_app(exchange.send)
+            await exchange.run_app_on_request(exchange.send)
             return
         rule.applied_count += 1
         await self._send_refusal(exchange, 429, rule.action.retry_after)
@@ -217,7 +217,7 @@ class FaultMiddleware:
                 is_cut = True
                 await exchange.close_connection(reset=False)
 
-        await exchange.run_app(send_truncated)
+        await exchange.run_app_on_request(send_truncated)
 
     async def _apply_slow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         size = max(1, rule.action.value // _PIECES_PER_SECOND)
@@ -237,7 +237,7 @@ class FaultMiddleware:
             if not has_more:
                 await exchange.send({"type": "http.response.body", "body": b""})
 
-        await exchange.run_app(send_slowly)
+        await exchange.run_app_on_request(send_slowly)
 
     async def _apply_page_shift(self, exchange: _FaultExchange, rule: FaultRule) -> None:
         answer = await exchange.capture_answer()

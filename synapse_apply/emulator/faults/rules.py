@@ -119,7 +119,7 @@ class FaultSchedule:
         return {"rules": [dict(rule.rule_document) for rule in self.rules], "counts": rule_counts}
 
 
-def read_fault_document(path: Path) -> Any:
+def read_valid_fault_document(path: Path) -> Any:
     """Read a document of rules from a file, and validate it. Raises FaultsError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

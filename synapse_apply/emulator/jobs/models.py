@@ -120,7 +120,7 @@ def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
     return JobMoment("running", int(share * 100), share)
 
 
-def build_result(row: StoredObject, job_moment: JobMoment) -> Any:
+def build_job_result(row: StoredObject, job_moment: JobMoment) -> Any:
     """The reported result, else one made up for a job that completed by its clock, else None."""
     if "result" in row.body:
         return row.body["result"]
@@ -196,7 +196,7 @@ def count_clock_lines(row: StoredObject, job_moment: JobMoment) -> int:
 def _list_clock_lines(row: StoredObject, first: int, end: int) -> list[dict[str, str]]:
     job_script = read_stored_script(row)
     lines = [
-        _build_line(
+        _build_log_line(
             row.created + job_script.seconds * number / job_script.log_lines,
             "info",
             f"step {number} of {job_script.log_lines}",
@@ -204,18 +204,20 @@ def _list_clock_lines(row: StoredObject, first: int, end: int) -> list[dict[str,
         for number in range(first + 1, min(end, job_script.log_lines) + 1)
     ]
     if first <= job_script.log_lines < end:
-        lines.append(_build_line(row.created + job_script.seconds, "error", "failed on request"))
+        lines.append(
+            _build_log_line(row.created + job_script.seconds, "error", "failed on request")
+        )
     return lines
 
 
-def find_end_time(row: StoredObject) -> float:
+def compute_end_time(row: StoredObject) -> float:
     """When an ended job ended, in seconds since the epoch."""
     reported = row.body.get("reported") or {}
     moment: float = reported.get("at", row.created + read_stored_script(row).seconds)
     return moment
 
 
-def build_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] | None:
+def build_job_error(row: StoredObject, job_moment: JobMoment) -> dict[str, str] | None:
     """The error of a failed job; None for another one."""
     if job_moment.status != "failed":
         return None
@@ -238,7 +240,7 @@ def build_status_report(
     }
 
 
-def _build_line(moment: float, level: str, message: str) -> dict[str, str]:
+def _build_log_line(moment: float, level: str, message: str) -> dict[str, str]:
     return {"timestamp": format_iso(moment), "level": level, "message": message}
 
 
@@ -250,7 +252,7 @@ def parse_reported_lines(value: Any, moment: float, lines_before: int) -> list[d
     entries = value if isinstance(value, list) else [value]
     lines: list[dict[str, Any]] = []
     for entry in entries:
-        line = _build_line(moment, "info", "")
+        line = _build_log_line(moment, "info", "")
         if isinstance(entry, str):
             line["message"] = entry
         elif isinstance(entry, dict):

@@ -291,7 +291,7 @@ def _build_job_id(request: EmulatorRequest, row: StoredObject) -> int | str:
 def build_job_json(request: EmulatorRequest, row: StoredObject) -> dict[str, Any]:
     """A job as answers show it, by the switches and `?expand=`."""
     job_moment = models.compute_job_moment(row, request.backend.clock.now())
-    result, expands = models.build_result(row, job_moment), request.parse_expanded_fields()
+    result, expands = models.build_job_result(row, job_moment), request.parse_expanded_fields()
     is_platform = request.has_switch_value("job_fields", "platform")
     document = {
         "id": _build_job_id(request, row),
@@ -334,9 +334,9 @@ def _build_page_fields(row: StoredObject, job_moment: models.JobMoment) -> dict[
         "meta": body.get("metadata", {}),
         "progress_record": body.get("progress_record", {}),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.build_error(row, job_moment),
+        "error": models.build_job_error(row, job_moment),
         "created": format_iso(row.created),
-        "completed": format_iso(models.find_end_time(row))
+        "completed": format_iso(models.compute_end_time(row))
         if job_moment.status in words.ENDED_STATUSES
         else None,
     }
@@ -357,9 +357,9 @@ def _build_platform_fields(
         "progress_record": body.get("progress_record")
         or models.build_progress_record(row, job_moment),
         "metrics_record": body.get("metrics_record", {}),
-        "error": models.build_error(row, job_moment),
+        "error": models.build_job_error(row, job_moment),
         "created": format_iso_in_seoul(row.created),
-        "completed": format_iso_in_seoul(models.find_end_time(row)) if is_ended else None,
+        "completed": format_iso_in_seoul(models.compute_end_time(row)) if is_ended else None,
     }
 
 

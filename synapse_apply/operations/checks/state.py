@@ -8,7 +8,7 @@ from synapse_apply.files.opening import IGNORE_FILE, OWN_FOLDER
 from synapse_apply.kinds.catalogue import CATALOGUE
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import Raw
-from synapse_apply.kinds.search import list_if_supported
+from synapse_apply.kinds.search import list_objects_if_supported
 from synapse_apply.live.duplicates import build_duplicate_warning, listed_of, owners_recorded
 from synapse_apply.live.duplicates import iter_duplicates as find_twins
 from synapse_apply.manifests.schema.schemas import build_marks_with_project_providers
@@ -227,7 +227,9 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
             if record_address.kind == prefix
         }
         binding = kind.select_binding(versions)
-        raw_objects: Sequence[Raw] = (list_if_supported(api, binding) or ()) if kind_records else ()
+        raw_objects: Sequence[Raw] = (
+            (list_objects_if_supported(api, binding) or ()) if kind_records else ()
+        )
         if kind_records and binding.list_objects is None and binding.list_members is not None:
             parent = CATALOGUE[kind.rules[kind.series_field].references].select_binding(versions)
             raw_objects = listed_of(

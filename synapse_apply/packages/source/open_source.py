@@ -88,7 +88,7 @@ def find_config_file(
     """
     try:
         with _open_folder_or_git_tree(source, root, allow_files) as tree:
-            config = _read_unignored_config(tree)
+            config = _read_first_unignored_config(tree)
     except UnreadableError as problem:
         raise InputError(problem.finding) from None
     # Resolved, since a writer must change the file whose content is in the package.
@@ -96,7 +96,7 @@ def find_config_file(
 
 
 def _read_config_in_tree(source: PackageSource, tree: SourceTree) -> SourceConfigText | None:
-    config = _read_unignored_config(tree)
+    config = _read_first_unignored_config(tree)
     if config is None:
         return None
     name, text = config
@@ -111,13 +111,18 @@ def label_package_file(source: PackageSource, path: str) -> str:
     return (path if source.path in ("", ".") else f"{source.path}/{path}") + ref_text
 
 
-def _read_unignored_config(tree: SourceTree) -> tuple[str, str] | None:
-    """(name, text) of the first config file that no ignore rule leaves out; None without one."""
+class _NamedText(NamedTuple):
+    name: str
+    text: str
+
+
+def _read_first_unignored_config(tree: SourceTree) -> _NamedText | None:
+    """The first config file at the root that no ignore rule leaves out; None without one."""
     rules = IgnoreRules().with_folder_files("", lambda path: read_small_text_file(tree, path))
     for name in CONFIG_FILES:
         text = None if rules.find_excluding_rule(name) else read_small_text_file(tree, name)
         if text is not None:
-            return name, text
+            return _NamedText(name, text)
     return None
 
 

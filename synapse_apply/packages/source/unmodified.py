@@ -47,8 +47,8 @@ def find_unmodified_files(
     InputError as `resolve_commit` and GitTree.
     """
     top, _ = locate_in_repository(root)
-    paths_by_name = dict(_iter_repository_paths(top.resolve(), root / folder, names))
-    blob_ids = _find_blob_ids(ref_source, root, paths_by_name)
+    paths_by_name = dict(_iter_names_with_paths_in_repository(top.resolve(), root / folder, names))
+    blob_ids = _read_blob_ids_by_name(ref_source, root, paths_by_name)
     current_attributes = _read_attributes(top, paths_by_name.values())
     commit = resolve_commit(root, ref_source.ref).id
     ref_attributes = (
@@ -81,7 +81,7 @@ def find_unmodified_files(
     return UnmodifiedFiles(frozenset(unchanged_names), filtered)
 
 
-def _iter_repository_paths(
+def _iter_names_with_paths_in_repository(
     top: Path, folder: Path, names: Collection[str]
 ) -> Iterator[tuple[str, str]]:
     """(name, path from the top of the repository) of each file inside of it, links resolved."""
@@ -92,7 +92,9 @@ def _iter_repository_paths(
             yield name, path
 
 
-def _find_blob_ids(ref_source: PackageSource, root: Path, names: Collection[str]) -> dict[str, str]:
+def _read_blob_ids_by_name(
+    ref_source: PackageSource, root: Path, names: Collection[str]
+) -> dict[str, str]:
     blob_ids = {}
     with GitTree(root, ref_source.path or ".", ref_source.ref) as tree:
         for name in names:

@@ -285,7 +285,7 @@ def _open_for_writing(path: Path) -> closing[sqlite3.Connection]:
 def open_intact_backup(source: str) -> Iterator[sqlite3.Connection]:
     """Open a backup read-only; StateError unless it is an intact state of a known format."""
     path = Path(source)
-    if opening.is_below_own_folder(path):
+    if opening.passes_through_own_folder(path):
         # Elsewhere a user may name a link. In our own folder restores leave plain files only.
         for suffix in ("", "-journal", "-wal", "-shm"):
             opening.stat_own_file(_build_companion_path(path, suffix))

@@ -26,7 +26,7 @@ def test_a_429_halves_and_answers_add_one_a_round():
     allowed = []
     for _ in range(5):
         entered = pace.acquire_slot(lambda: False)
-        pace.record_rate_limit(entered, 0.0)
+        pace.slow_down_after_rate_limit(entered, 0.0)
         pace.release_slot(entered, is_answered=False)
         allowed.append(pace.allowed_calls)
     assert allowed == [8, 4, 2, 1, 1]
@@ -45,7 +45,7 @@ def test_calls_that_were_under_way_together_complain_once():
     entered = [pace.acquire_slot(lambda: False) for _ in range(16)]
     now[0] = 1.0
     for one in entered:
-        pace.record_rate_limit(one, 2.0)
+        pace.slow_down_after_rate_limit(one, 2.0)
         pace.release_slot(one, is_answered=False)
     assert (pace.allowed_calls, pace.seconds_until_resume()) == (8, 2.0)
 

@@ -12,7 +12,7 @@ from synapse_apply.kinds.plugin import LIST_CAPABILITY, PLUGIN
 from synapse_apply.kinds.plugin import V1 as PLUGIN_V1
 from synapse_apply.kinds.release import RELEASE
 from synapse_apply.kinds.release import V1 as RELEASE_V1
-from synapse_apply.kinds.search import find_by_natural_key, list_if_supported
+from synapse_apply.kinds.search import find_by_natural_key, list_objects_if_supported
 from synapse_apply.kinds.storage import V1 as STORAGE_V1
 from synapse_apply.model.address import Address
 from synapse_apply.model.errors import RemoteError
@@ -83,8 +83,8 @@ def test_a_search_that_fails_is_an_error_and_no_absence(api):
         found(api, STORAGE_V1, "name=x")
     api.fail("list_storage", refused(404))
     with pytest.raises(RemoteError):
-        list_if_supported(api, STORAGE_V1)
-    assert list_if_supported(api, PLUGIN_V1) is None
+        list_objects_if_supported(api, STORAGE_V1)
+    assert list_objects_if_supported(api, PLUGIN_V1) is None
 
 
 def test_items_of_a_list_may_be_short(api):

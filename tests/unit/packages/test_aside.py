@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.operations.saved_plan_file import write_plan_file
-from synapse_apply.packages.build import build_package_zip
+from synapse_apply.packages.build import write_package_zip
 
 
 def dead() -> int:
@@ -36,7 +36,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
     write_plan_file(tmp_path / "next.plan", "{}")
     (tmp_path / "yolo").mkdir()
     (tmp_path / "yolo" / "main.py").write_text("1")
-    build_package_zip(PackageSource("folder", "yolo"), tmp_path, tmp_path / "dist.zip")
+    write_package_zip(PackageSource("folder", "yolo"), tmp_path, tmp_path / "dist.zip")
     assert sorted(path for path in tmp_path.iterdir() if path.name.startswith(".")) == sorted(
         others
     )

@@ -59,29 +59,35 @@ def test_no_digest_of_a_secret_is_a_signature() -> None:
 
 def test_without_a_key_nothing_is_signed() -> None:
     assert sign_document(StateKeys(), "purpose", DOCUMENT) == ""
-    assert RunSigner(StateKeys(), "lineage").sign_record(RECORD) == RECORD
-    assert SIGNER.verify_record(RECORD) is SignatureStatus.UNSIGNED
+    assert RunSigner(StateKeys(), "lineage").sign_last_run(RECORD) == RECORD
+    assert SIGNER.verify_last_run_signature(RECORD) is SignatureStatus.UNSIGNED
 
 
 @pytest.mark.parametrize("name", ["result", "job", "parameters", "digest", "at"])
 def test_a_signature_is_over_all_that_decides(name: str) -> None:
-    signed = SIGNER.sign_record(RECORD)
-    assert SIGNER.verify_record(signed) is SignatureStatus.GENUINE
+    signed = SIGNER.sign_last_run(RECORD)
+    assert SIGNER.verify_last_run_signature(signed) is SignatureStatus.GENUINE
     changed = replace(signed, verification={**(signed.verification or {}), name: "else"})
-    assert SIGNER.verify_record(changed) is SignatureStatus.FORGED
+    assert SIGNER.verify_last_run_signature(changed) is SignatureStatus.FORGED
 
 
 def test_a_signature_is_of_one_address_and_one_lineage() -> None:
-    signed = SIGNER.sign_record(RECORD)
+    signed = SIGNER.sign_last_run(RECORD)
     moved = replace(signed, address=Address("release", "sam@1.0.0"))
-    assert SIGNER.verify_record(moved) is SignatureStatus.FORGED
-    assert SIGNER.verify_record(SIGNER.sign_moved_record(signed, moved)) is SignatureStatus.GENUINE
-    assert replace(SIGNER, lineage="another").verify_record(signed) is SignatureStatus.FORGED
+    assert SIGNER.verify_last_run_signature(moved) is SignatureStatus.FORGED
+    assert (
+        SIGNER.verify_last_run_signature(SIGNER.sign_moved_run_if_genuine(signed, moved))
+        is SignatureStatus.GENUINE
+    )
+    assert (
+        replace(SIGNER, lineage="another").verify_last_run_signature(signed)
+        is SignatureStatus.FORGED
+    )
 
 
 def test_a_move_signs_nothing_that_was_not_signed() -> None:
     moved = replace(RECORD, address=Address("release", "sam@1.0.0"))
-    assert SIGNER.sign_moved_record(RECORD, moved) == moved
+    assert SIGNER.sign_moved_run_if_genuine(RECORD, moved) == moved
 
 
 def test_states_of_earlier_versions_read_and_write_as_before() -> None:
@@ -91,7 +97,7 @@ def test_states_of_earlier_versions_read_and_write_as_before() -> None:
 
 
 def test_the_result_of_a_forged_run_is_unknown() -> None:
-    signed = SIGNER.sign_record(RECORD)
+    signed = SIGNER.sign_last_run(RECORD)
     forged = replace(signed, verification={**(signed.verification or {}), "job": "13"})
     fine = replace(signed, address=RECORD.address)
     records, doubted = SIGNER.mark_forged_runs_unknown({forged.address: forged})

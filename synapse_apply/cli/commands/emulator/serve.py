@@ -96,9 +96,9 @@ def command(
 
 
 def _read_fault_rules(faults_file: Path) -> Any:
-    from synapse_apply.emulator.faults.rules import FaultsError, read_fault_document
+    from synapse_apply.emulator.faults.rules import FaultsError, read_valid_fault_document
 
     try:
-        return read_fault_document(faults_file)
+        return read_valid_fault_document(faults_file)
     except FaultsError as problem:
         raise SynapseApplyError.from_summary("The faults cannot be used", f"{problem}.") from None

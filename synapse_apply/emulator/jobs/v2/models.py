@@ -59,9 +59,9 @@ def build_job_item(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]
         "action": row.body["action"],
         "is_active": not is_ended,
         "queue": v1.build_queue_field(row, job_moment).get("queue"),
-        "error": v1.build_error(row, job_moment),
+        "error": v1.build_job_error(row, job_moment),
         "created": format_iso(row.created),
-        "completed": format_iso(v1.find_end_time(row)) if is_ended else None,
+        "completed": format_iso(v1.compute_end_time(row)) if is_ended else None,
     }
 
 
@@ -73,7 +73,7 @@ def build_job_json(backend: DataSetBackend, row: StoredObject) -> dict[str, Any]
         "params": body["parameters"],
         "progress_record": body.get("progress_record"),
         "metrics_record": body.get("metrics_record"),
-        "result": v1.build_result(row, v1.compute_job_moment(row, backend.clock.now())),
+        "result": v1.build_job_result(row, v1.compute_job_moment(row, backend.clock.now())),
         "meta": body.get("metadata"),
         "plugin_release_id": release,
         "plugin_release": {
