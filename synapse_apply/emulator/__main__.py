@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 token=options.token,
                 tenant=options.tenant,
                 any_token=options.any_token,
+                # TENANT=TOKEN on the command line; a request is looked up by its token.
                 tokens={token: tenant for tenant, token in options.tenant_token},
                 latency=options.latency,
                 job_seconds=options.job_seconds,
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from synapse_apply.emulator.table import render_page  # noqa: PLC0415 - serving needs it not
 
             sys.stdout.write(render_page())
+    # Mistakes of the user; anything else is a bug and keeps its traceback.
     except (ServeError, DataSetError, UnknownSwitchError, FaultsError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1

@@ -113,6 +113,7 @@ def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
         parts = urlsplit(server.url)
         is_complete = parts.scheme == "http" and bool(parts.port) and type(server.pid) is int
         texts = (server.url, server.data_set, server.token)
+        # `type`, not isinstance: a boolean is an int, and a subclass never comes from JSON.
         is_complete = is_complete and all(type(item) is str and item for item in texts)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         is_complete = False

@@ -86,6 +86,7 @@ class EmbeddedServer:
         self._clock = clock
 
     def __enter__(self) -> Self:
+        # Bound before the data set is opened: a failure to listen then leaves nothing behind.
         self._listening_socket = open_listening_socket("127.0.0.1", 0)
         try:
             self.backend = DataSetBackend(self._data, self._settings, self._clock)
@@ -103,6 +104,7 @@ class EmbeddedServer:
         if not ready.wait(_START_SECONDS):
             self.close()
             raise ServeError(f"the embedded backend did not start within {_START_SECONDS:g} s")
+        # Only now: whoever reads the file may connect at once.
         write_endpoint(self._data, self.url, self.data_set, self.token)
         return self
 
@@ -116,6 +118,7 @@ class EmbeddedServer:
 
     def close(self) -> None:
         """Stop the server; running requests get one second to end."""
+        # First, so that nobody connects to a server that is stopping.
         data_folder.remove_endpoint(self._data)
         self._server.stop()
         self._thread.join(_START_SECONDS)
@@ -176,6 +179,7 @@ def serve(
     with the URL. Raises ServeError, DataSetError, UnknownSwitchError, FaultsError.
     """
     data, settings = Path(data), settings or ServerSettings()
+    # The random token is in a file of this machine, and `any_token` would let everybody in.
     if host not in LOOPBACK_HOSTS and not settings.tokens:
         raise ServeError(f"listening on {host} lets other machines in: give a token with --token")
     listening_socket = open_listening_socket(host, port)

@@ -46,6 +46,7 @@ def _are_same_lists(
         return False
     if compare is Compare.SET:
         counts = (
+            # Counted by their texts, since maps and lists are not hashable.
             Counter(format_comparable_json(item, compare) for item in items)
             for items in (first, second)
         )

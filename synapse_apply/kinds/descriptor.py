@@ -288,6 +288,7 @@ class ResourceType:
 
     def select_binding(self, api: Mapping[str, str]) -> ApiBinding:
         """The newest binding up to the version that `api` has for this kind, else for `*`."""
+        # Versions are compared as texts, which holds up to v9.
         newest_version = api.get(self.prefix, api.get("*", "v1"))
         usable = [version for version in sorted(self.bindings) if version <= newest_version]
         return self.bindings[usable[-1] if usable else min(self.bindings)]

@@ -57,6 +57,7 @@ def build_last_page_check(since: datetime) -> Callable[[Sequence[Raw]], bool]:
         times = [_parse_zoned_time(item.get("created", item.get("created_at"))) for item in items]
         valid_times = [moment for moment in times if moment is not None]
         ordered_times = [*previous_times, *valid_times]
+        # A job without a usable time leaves the order unknown.
         is_ordered &= len(valid_times) == len(times) and ordered_times == sorted(
             ordered_times, reverse=True
         )

@@ -177,6 +177,7 @@ class ListCache:
             coverage = listed_kind.coverage_by_variety[variety] = _ItemCoverage(
                 frozenset(item), frozenset(equal_names)
             )
+        # An item with other names than the compared one is of an unknown form.
         return coverage.fields if coverage.names == item.keys() else frozenset()
 
     @staticmethod

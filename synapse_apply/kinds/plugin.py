@@ -107,6 +107,7 @@ def _find_plugins_by_code_key(api: Api, key: str) -> Sequence[Raw]:
         plugin_id = owner.get("id") if isinstance(owner, Mapping) else owner
         if plugin_id is not None:
             plugin = _read_plugin_or_none(api, str(plugin_id))
+            # A server may have taken a code of digits for the id of another plugin.
             if plugin is None or plugin.get("code") != code or not _belongs_to_tenant(api, plugin):
                 return []
             return [plugin]

@@ -15,7 +15,9 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks, SpecMarks
 from synapse_apply.model.values import Sensitive, WithheldSecret, is_map
 
 _MASK_CHARACTERS = frozenset("*•●·")
+# `xxx` is a mask only where a secret is expected; elsewhere it may be a name.
 _SECRET_MASKS = _MASK_CHARACTERS | frozenset("xX")
+# Shorter runs occur in real values.
 _SHORTEST_MASK = 3
 _EMPTY_VALUES: tuple[Any, ...] = ("", {}, [])
 

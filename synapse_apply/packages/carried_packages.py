@@ -1,7 +1,7 @@
-"""Packages that another zip carries, a saved plan: each under the name of its content.
+"""How a saved plan contains packages, each named by its digest, and that they are verified.
 
-They stand in it as they are sent, not compressed once more, and are never believed: whoever opens
-one gets the content that was planned, or Stale.
+They are stored as they are sent, without compressing them again. A package is verified when it is
+opened: its content is the planned one, or Stale is raised.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from synapse_apply.packages.upload import create_private_copy
 CARRIED_FOLDER = "packages/"
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
-# RuntimeError: what the library says of features that it does not know.
+# zipfile raises RuntimeError for features that it does not support.
 _DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 RETRY_HINT = "Nothing was sent. Fetch the plan's file anew, or plan again with --with-packages."
 
 
 def build_carried_name(digest: str) -> str:
-    """`packages/HEX.zip`; ValueError for what is no digest of a package."""
+    """The entry name `packages/HEX.zip` of a package digest; ValueError for another text."""
     match = DIGEST_PATTERN.fullmatch(digest)
     if match is None:
         raise ValueError("this is no digest of a package")
@@ -41,7 +41,7 @@ def build_carried_name(digest: str) -> str:
 
 
 def is_carried_name(name: str) -> bool:
-    """Whether a package could have this name in a plan's file."""
+    """Whether a name has the form of `build_carried_name`."""
     digest = name.removeprefix(CARRIED_FOLDER).removesuffix(".zip")
     return (
         bool(DIGEST_PATTERN.fullmatch(f"pkg1:sha256:{digest}"))
@@ -50,7 +50,7 @@ def is_carried_name(name: str) -> bool:
 
 
 def write_carried_package(archive: zipfile.ZipFile, digest: str, package: BinaryIO) -> int:
-    """Add a package to a zip that is being written, a block at a time; gives its bytes."""
+    """Add a package to a zip that is being written, block by block; returns its size in bytes."""
     info = zipfile.ZipInfo(build_carried_name(digest), _FIXED_TIME)
     info.compress_type = zipfile.ZIP_STORED
     info.file_size = package.seek(0, 2)
@@ -61,11 +61,10 @@ def write_carried_package(archive: zipfile.ZipFile, digest: str, package: Binary
 
 
 class CarriedPackages:
-    """The `Packages` port over a file that carries the packages of a plan.
+    """The `Packages` port (model/ports.py) over a plan's file; safe for many threads.
 
-    `packages` are those that were planned. Stale where the file has another content for one, or
-    none; InputError where there is no room for the private copy that is handed out. Safe to use
-    from several threads.
+    `packages` are the planned ones. Stale if the file has no or another content for one; InputError
+    if the private copy that is handed out cannot be written.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class CarriedPackages:
         scratch: Path | None = None,
         max_size: int = MAX_SIZE,
     ) -> None:
-        """`max_size` in bytes; `scratch` as of `SourcePackages`."""
+        """`max_size` is in bytes; `scratch` is as for `SourcePackages`."""
         self._file = file
         self._packages = dict(packages)
         self._scratch = scratch
@@ -84,7 +83,7 @@ class CarriedPackages:
 
     @contextmanager
     def open_package(self, address: Address) -> Iterator[BinaryIO]:
-        """The zip as a file at its first byte; its content has the planned digest."""
+        """The zip as a file at its first byte, whose content has the planned digest; else Stale."""
         package = self._packages.get(address)
         if package is None or not DIGEST_PATTERN.fullmatch(package.digest):
             raise Stale(
@@ -92,10 +91,12 @@ class CarriedPackages:
                     address=str(address)
                 )
             )
-        with create_private_copy(address, package, self._scratch, self._fill_copy) as copy:
+        with create_private_copy(
+            address, package, self._scratch, self._copy_verified_content
+        ) as copy:
             yield copy
 
-    def _fill_copy(self, copy: BinaryIO, _address: Address, package: Package) -> None:
+    def _copy_verified_content(self, copy: BinaryIO, _address: Address, package: Package) -> None:
         name = build_carried_name(package.digest)
         if package.size > self._max_size:
             raise Stale(
@@ -107,19 +108,23 @@ class CarriedPackages:
                 )
             )
         try:
-            with zipfile.ZipFile(self._file) as archive, self._open_entry(archive, name) as entry:
+            with (
+                zipfile.ZipFile(self._file) as archive,
+                self._open_single_stored_entry(archive, name) as entry,
+            ):
                 _copy_blocks(entry, copy)
         except OSError as problem:
-            if problem.filename is None:  # the copy's own trouble
+            # Without a file name the error is about writing the copy: not the plan's fault.
+            if problem.filename is None:
                 raise
             raise Stale(self._build_mismatch_finding(str(problem.strerror))) from None
         except _DAMAGE_ERRORS:
             raise Stale(self._build_mismatch_finding("it is damaged or cut short", name)) from None
         copy.seek(0)
-        if reason := _explain_difference(copy, name, package):
+        if reason := _describe_difference(copy, name, package):
             raise Stale(self._build_mismatch_finding(reason, name))
 
-    def _open_entry(self, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    def _open_single_stored_entry(self, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
         infos = [info for info in archive.infolist() if info.filename == name]
         if len(infos) != 1:
             raise Stale(
@@ -141,7 +146,7 @@ class CarriedPackages:
 
 
 def _copy_blocks(entry: IO[bytes], copy: BinaryIO) -> None:
-    """Trouble of the plan's file apart from that of the copy: only the first is the plan's."""
+    """Copy all blocks; an OSError while reading becomes BadZipFile, one while writing stays."""
     while True:
         try:
             block = entry.read(BLOCK)
@@ -152,8 +157,8 @@ def _copy_blocks(entry: IO[bytes], copy: BinaryIO) -> None:
         copy.write(block)
 
 
-def _explain_difference(copy: BinaryIO, name: str, package: Package) -> str:
-    """Why these bytes are not this package; "" when they are."""
+def _describe_difference(copy: BinaryIO, name: str, package: Package) -> str:
+    """Why the zip in `copy` is not this package, as a phrase; "" if it is."""
     try:
         with open_zip(copy, name) as archive:
             gathered = gather_zip(archive, size=package.size)

@@ -127,6 +127,7 @@ def hash_and_measure_files(
         file_watcher = (
             watcher if write is None and watcher is not None and watcher.wants_file(entry) else None
         )
+        # `write` consumes the blocks, so that nothing is left for `watcher`.
         block_writer = write if file_watcher is None else _collect_blocks_for_watcher(file_watcher)
         try:
             content = read_and_hash_file(entry, block_writer)
@@ -189,6 +190,7 @@ class _HashingReader:
                     f"{self._entry.path} is larger than it was a moment ago.",
                     "Let whatever writes to it finish, then try again.",
                 )
+            # Enough to recognise a Git LFS pointer.
             if len(self.first_bytes) < 64:
                 self.first_bytes += block[:64]
             yield block

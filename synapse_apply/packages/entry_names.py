@@ -20,6 +20,7 @@ _MAX_BYTES, _MAX_PART_BYTES = 4096, 255
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _INVISIBLE_CATEGORIES = frozenset(("Cf", "Zl", "Zp"))
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
+# Windows takes superscript digits for those of a device as well.
 _NUMBERED_DEVICES = (
     f"{name}{number}" for name in ("COM", "LPT") for number in "0123456789\u00b9\u00b2\u00b3"
 )
@@ -64,6 +65,8 @@ def describe_windows_name_fault(path: str) -> str:
 
 def _iter_name_faults(path: str) -> Iterator[str]:
     parts = path.split("/")
+    # Bytes that are not UTF-8 appear as lone surrogates (PEP 383); such a name cannot be encoded
+    # for the checks below.
     if any("\ud800" <= char <= "\udfff" for char in path):
         yield "is not UTF-8"
         return

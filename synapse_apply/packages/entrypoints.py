@@ -14,6 +14,7 @@ from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.frozen import frozen
 
 _ENTRYPOINT_FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::|\.)[^\W\d]\w*")
+# Parentheses are bounded, so that an unclosed one does not match the rest of a large file.
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<module>\.*[\w.]*)[ \t]+import[ \t]+"
     r"(?P<names>\([^)]{0,4000}\)|[^\n#]+)|import[ \t]+(?P<modules>[\w., \t]+))",

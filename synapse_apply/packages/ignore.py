@@ -149,6 +149,7 @@ class IgnoreRules:
                 raise UnreadableError(
                     "Ignore file cannot be read", f"{format_printable(base + name)}: {problem}."
                 ) from None
+            # After all files of higher precedence, before those of the same name in folders above.
             ranks = [IGNORE_FILES.index(other.name) for other in ignore_files]
             ignore_files.insert(
                 sum(other < IGNORE_FILES.index(name) for other in ranks), ignore_file
@@ -163,6 +164,7 @@ class IgnoreRules:
         if path.rpartition("/")[2] in NEVER_PACKAGED:
             return "never part of a package"
         name = path + "/" if is_folder else path
+        # Counted before the matching, which is what takes the time.
         self.cost.add_within_limits(comparisons=sum(len(file.patterns) for file in self.files))
         for ignore_file in (*self.files, _parse_built_in_patterns()):
             decision = ignore_file.find_decision(name)

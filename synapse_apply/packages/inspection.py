@@ -79,7 +79,7 @@ def read_source_as_package(
             warn(finding.with_changes(**finding_fields))
     digest = compute_package_digest(measured.files) if measured.files else ""
     if zip_stamps is not None and gathered.zip_stamp is not None:
-        zip_stamps.add_zip(gathered.zip_stamp, digest, read_at)
+        zip_stamps.remember_zip_unless_just_written(gathered.zip_stamp, digest, read_at)
     return Package(digest, measured.files, measured.size, source)
 
 

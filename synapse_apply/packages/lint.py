@@ -147,12 +147,14 @@ class PackageLint:
         """As `Watch` has it."""
         if entry.path == self._config_name:
             self._config_bytes = data
+        # Not a text, in which matches would mean nothing.
         if b"\0" in data:
             return
         text = data.decode("utf-8", "replace")
         self._flaws += self._iter_secret_flaws(entry.path, text)
         if entry.path == requirements.REQUIREMENTS_FILE:
             self._flaws += self._iter_requirement_flaws(text)
+        # Beyond the limit only imports go unchecked; secrets are still searched for.
         if entry.path.endswith(".py") and self._code_size + len(text) <= _MAX_CODE_SIZE:
             self._code_size += len(text)
             self._code_by_path[entry.path] = text

@@ -45,6 +45,7 @@ class OriginalFile(io.RawIOBase):
         read_size = remaining if size is None or size < 0 else min(size, remaining)
         if read_size <= 0:
             return b""
+        # The hash covers the bytes in order; after a seek into the middle it would be wrong.
         if self._position != self._hashed_position:
             raise io.UnsupportedOperation("it is read from its start, in order")
         block = self._file.read(read_size)
@@ -81,4 +82,5 @@ class OriginalFile(io.RawIOBase):
         self._hashed_position = 0
 
     def _has_expected_digest(self) -> bool:
+        # One byte more means that the file has grown.
         return self._hash.hexdigest() == self.sha256 and not self._file.read(1)

@@ -28,6 +28,7 @@ class PublisherRules:
             pattern for pattern in self._patterns if not re.search(r"[*?\[]", pattern)
         )
         wildcards = (pattern for pattern in self._patterns if pattern not in self._plain_patterns)
+        # The last ones, since the built-in patterns come last.
         self._wildcard_patterns = list(dict.fromkeys(wildcards))[-_MAX_WILDCARD_PATTERNS:]
 
     def find_excluding_pattern(self, path: str) -> str | None:

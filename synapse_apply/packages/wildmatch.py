@@ -128,6 +128,7 @@ def _iter_tokens(text: str) -> Iterator[str]:
                 position += 1
             after = text[position + 1 : position + 3]
             is_alone = text[first - 1 : first] in ("", "/") if first else True
+            # Only a `**` that is a complete segment stands for folders; elsewhere it is one star.
             if position > first and is_alone and (after[:1] in ("", "/") or after == "\\/"):
                 if after == "\\/":  # Git skips no folder here
                     yield from (_STAR, _SLASH)
@@ -150,6 +151,7 @@ def _parse_bracket(text: str, position: int) -> tuple[str, int]:
     position += is_negated
     parts: list[str] = []
     previous_char, is_first = "", True
+    # A `]` right after the opening bracket is a member of the set.
     while is_first or text[position : position + 1] != "]":
         is_first = False
         char = _get_char_or_never_matches(text, position)
@@ -186,6 +188,7 @@ def _parse_bracket(text: str, position: int) -> tuple[str, int]:
             raise _NeverMatches
     if not parts:
         return ("[^/]" if is_negated else _NEVER_EXPRESSION), position
+    # No set matches a slash, not even a negated one (WM_PATHNAME).
     return f"(?!/)[{'^' if is_negated else ''}{''.join(parts)}]", position
 
 

@@ -62,6 +62,7 @@ class StateKey:
         return hash(self.key_id)
 
     def __reduce__(self) -> Any:
+        # pickle and copy would spread the key.
         raise TypeError("a state key is never serialised")
 
 
@@ -118,6 +119,7 @@ def load_keys(
             warnings += [_build_unusable_file_warning(finding) for finding in unusable.diagnostics]
     if create and not keys:
         keys.append(create_or_read_key(path))
+    # The same key may be in a variable and in a file.
     return StateKeys(tuple(dict.fromkeys(keys)), tuple(warnings))
 
 
@@ -247,6 +249,7 @@ def _parse_key(text: str, origin: str) -> StateKey:
     data = _decode_base64(text)
     if data is None:
         raise InputError(error_finding("State key is not base64", f"The key in {origin}.", _ADVICE))
+    # A key shorter than the hash weakens HMAC (RFC 2104, 3).
     if len(data) < KEY_BYTES:
         raise InputError(
             error_finding(

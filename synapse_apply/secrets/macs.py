@@ -53,6 +53,7 @@ def encode_canonical_json(value: Any) -> bytes:
 
 
 def _normalize_numbers(value: Any) -> Any:
+    # Parsers differ in whether 1.0 is a float; the digest must not.
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):

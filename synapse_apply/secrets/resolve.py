@@ -186,6 +186,7 @@ def read_secret_file(path: Path, name: str) -> str:
             f"{name} is not UTF-8 text",
             "Write the secret as UTF-8 text; binary secrets can be base64 text.",
         )
+    # Editors and `echo` add a line break, which is hardly ever part of a secret.
     if text.endswith("\r\n"):
         return text[:-2]
     return text.removesuffix("\n")
@@ -202,6 +203,7 @@ def _read_limited_bytes(path: Path, name: str) -> bytes:
             data = b""
         else:
             with os.fdopen(descriptor, "rb") as file:
+                # One byte more shows that the file is too large, whatever its stated size.
                 data = file.read(MAX_SECRET_BYTES + 1)
     except FileNotFoundError:
         _raise_unavailable(
@@ -285,6 +287,7 @@ class _DuplicateKey(ValueError):
 
 def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
+    # Parsers choose differently between duplicate keys, so that a server could read another value.
     if len(result) != len(pairs):
         raise _DuplicateKey
     return result
@@ -303,6 +306,7 @@ def _decode_utf8(data: bytes) -> str | None:
 
 def _is_valid_unicode(text: str) -> bool:
     try:
+        # Bytes of the environment that are not UTF-8 appear as lone surrogates (PEP 383).
         text.encode("utf-8")
     except UnicodeEncodeError:
         return False

@@ -28,9 +28,11 @@ class SecretStore:
 
     def resolve_secret(self, ref: SecretRef) -> Sensitive:
         """The value, which is read once and then stays the same during a run; SecretUnavailable."""
+        # A literal needs no reading, and `live` raises.
         if ref.source not in ("env", "file"):
             return self._resolver.resolve_secret(ref)
         cache_key = (ref.source, ref.name, ref.format)
+        # A value must not change during a run, even if its file does.
         with self._lock:
             if cache_key not in self._values:
                 self._values[cache_key] = self._resolver.resolve_secret(ref)

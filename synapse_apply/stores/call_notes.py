@@ -140,6 +140,7 @@ def _require_consistent_intents_and_read_records(
         )
     )
     for note in notes:
+        # One that is to be opened is open already, or one to be closed is not open.
         if bool(note.intent_text) is ((note.intent.id,) in open_keys):
             build_error = (
                 state_messages.build_duplicate_intent_error

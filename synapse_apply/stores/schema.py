@@ -48,6 +48,7 @@ CREATE_STATEMENTS = (
         record TEXT NOT NULL
     )
     """,
+    # No remote object may be recorded under two addresses.
     "CREATE UNIQUE INDEX records_remote ON records (kind, api, remote_id)",
     """
     CREATE TABLE intents (
@@ -58,6 +59,7 @@ CREATE_STATEMENTS = (
     )
     """,
     "CREATE INDEX intents_address ON intents (address)",
+    # Rows are never deleted: a saved plan is applied once.
     "CREATE TABLE plans (id TEXT PRIMARY KEY, applied TEXT NOT NULL)",
     """
     CREATE TABLE audit (

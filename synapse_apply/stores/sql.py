@@ -188,6 +188,7 @@ class SqlStore(LockedStore):
                     raise state_messages.build_open_call_error(
                         old, row_texts.decode_intent(text, self.where, str(old)).verb
                     )
+            # All records, since any of them may depend on a renamed address.
             rows = run(schema.ALL_RECORDS, ())
             records = [
                 row_texts.decode_record(text, self.where, record_address)

@@ -42,6 +42,7 @@ def read_health(request: EmulatorRequest) -> EmulatorAnswer:
     )
 
 
+# Tests poll the health check, and the metadata is read from disk.
 @functools.cache
 def _read_installed_version() -> str:
     try:
@@ -133,6 +134,7 @@ def edit_object(request: EmulatorRequest) -> EmulatorAnswer:
     if kind != "job":
         body["modified"] = request.backend.clock.now()
     key = body.get("code") if kind == "plugin" else row.key
+    # The natural key of a release is PLUGIN_ID@VERSION, that of a plugin its code.
     if kind == "release":
         key = f"{row.parent}@{body['version']}"
     try:
@@ -171,6 +173,7 @@ def change_switches(request: EmulatorRequest) -> EmulatorAnswer:
 
     Raises ApiError (400) for an unknown switch, value or profile.
     """
+    # In JSON a value may be a boolean or a number.
     chosen = {name: str(value) for name, value in request.body.values.items()}
     profile = chosen.pop(PROFILE_SETTING, None)
     try:
@@ -234,6 +237,7 @@ def send_package(request: EmulatorRequest) -> EmulatorAnswer:
     )
     stored_package = row.body.get("package") if row else None
     file = request.backend.packages_folder / stored_package["sha256"] if stored_package else None
+    # A link in its place may have been committed and could lead anywhere.
     if file is None or file.is_symlink():
         raise not_found_error()
     return EmulatorAnswer(None, headers={"Content-Type": "application/zip"}, file=file)

@@ -123,6 +123,7 @@ def build_app(
         middleware=[*middleware, *extra_middleware],
         exception_handlers={HTTPException: answer_http_error, 500: answer_crash},
     )
+    # A redirect would hide that a client leaves the slash at the end out.
     app.router.redirect_slashes = False
     # Outside of Starlette's middleware, so that the answer to a crash has id and date, too.
     return RequestIdMiddleware(DateMiddleware(app, backend.clock))
@@ -135,6 +136,7 @@ def _build_routes(backend: DataSetBackend, version: ApiVersion) -> list[Route]:
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
     routes = []
     for path, endpoints in by_path.items():
+        # One route for all methods of a path, so that authentication comes before a 405.
         path_app = _PathApp(backend, version, path, endpoints)
         routes.append(Route(version.prefix + path, path_app))
         if version.slash_is_optional:
@@ -181,12 +183,14 @@ class _PathApp:
         except ClientDisconnect:
             return
         finally:
+            # A package that is kept was moved to its place before.
             received_body.delete_upload_files()
         if self.version.is_logged:
             self._log_request(request, answer, received_body)
         await _build_response(answer)(scope, receive, send)
 
     def _select_endpoint_and_authenticate(self, request: Request) -> tuple[Endpoint, str]:
+        # uvicorn leaves the body of an answer to HEAD out.
         method = "GET" if request.method == "HEAD" else request.method
         served_endpoints = {
             name: endpoint
@@ -226,6 +230,7 @@ class _PathApp:
     ) -> None:
         path_params = dict(request.path_params)
         if "token" in path_params:
+            # The path is logged, and an agent's token is a credential.
             path_params["token"] = "..."  # noqa: S105 - that of an agent, never shown
         endpoint = self.endpoints.get(request.method)
         is_open = endpoint is not None and endpoint.is_open
@@ -286,6 +291,7 @@ async def _read_body_within_limit(request: Request, backend: DataSetBackend) -> 
     if request.method in ("GET", "HEAD"):
         return ReceivedBody(Body({}))
     limit = backend.settings.max_upload
+    # A size that is stated is refused before the body is read; else it is counted while reading.
     content_length = request.headers.get("content-length", "")
     if content_length.isdecimal() and int(content_length) > limit:
         raise too_large_error(limit)
@@ -297,6 +303,7 @@ async def _read_body_within_limit(request: Request, backend: DataSetBackend) -> 
 
 async def _iter_body_chunks(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
+        # Starlette ends the stream with an empty chunk.
         if chunk:
             yield chunk
 
@@ -309,6 +316,7 @@ def _build_emulator_request(
     *,
     is_dry_run: bool,
 ) -> EmulatorRequest:
+    # Links in answers have the host by which the client reaches this server.
     root_url = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
     return EmulatorRequest(
         backend=backend,
@@ -329,14 +337,17 @@ def _build_response(answer: EmulatorAnswer) -> Response:
     if answer.file is not None:
         return FileResponse(answer.file, answer.status, dict(answer.headers))
     if answer.stream is not None:
+        # A proxy must not hold back or repeat events.
         headers = {"Cache-Control": "no-cache", **answer.headers}
         return StreamingResponse(answer.stream, answer.status, headers, "text/event-stream")
+    # A 204 has no content, and so no Content-Type (RFC 9110, 15.3.5).
     if answer.status == 204:
         return Response(status_code=204, headers=dict(answer.headers))
     return _build_json_response(answer.status, answer.body, dict(answer.headers))
 
 
 def _build_json_response(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
+    # As Django REST framework writes JSON: compact, and not restricted to ASCII.
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return Response(text, status, headers, "application/json")
 

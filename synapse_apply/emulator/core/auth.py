@@ -50,6 +50,7 @@ def authenticate_tenant(backend: DataSetBackend, headers: Mapping[str, str]) -> 
             backend, _strip_auth_scheme(headers.get("synapse-agent")), header_tenant
         )
     settings = backend.settings
+    # Without configured tokens a token belongs to no tenant: the tenant header decides.
     if not settings.tokens:
         if not settings.any_token and not _is_same_token(token, settings.own_token):
             raise unauthorized_error("Invalid token.")
@@ -68,6 +69,7 @@ def _authenticate_agent(
     """The tenant of a request with only an agent's token. Raises ApiError: 401 or 403."""
     if agent is None:
         raise unauthorized_error("Authentication credentials were not provided.")
+    # Everybody knows these two tokens, so that they count only where any token does.
     is_published = agent in EXAMPLE_AGENTS and not backend.settings.any_token
     if is_published or backend.store.find_by_key("agent", agent) is None:
         raise unauthorized_error("Invalid token.")

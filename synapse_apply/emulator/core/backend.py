@@ -65,6 +65,7 @@ class ServerSettings:
         return next(tenant_tokens, next(iter(self.tokens)))
 
     def __repr__(self) -> str:
+        # Without the tokens, since settings appear in tracebacks.
         return f"Settings(tenant={self.tenant!r}, tokens={len(self.tokens)})"
 
 
@@ -121,6 +122,7 @@ class DataSetBackend:
         self, data: Path, settings: ServerSettings, clock: DataSetClock | None = None
     ) -> None:
         """Open or create the data set. Raises DataSetError, UnknownSwitchError, FaultsError."""
+        # Checked first, so that a wrong switch or rule leaves no data set behind.
         self.switches = Switches(settings.switches, settings.profile)
         self.fault_schedule = FaultSchedule(
             parse_rules(settings.faults) if settings.faults is not None else []
@@ -151,6 +153,7 @@ class DataSetBackend:
         self.clock = clock or DataSetClock()
         self.request_log = RequestLog()
         self.jobs_to_fail = 0
+        # So that the examples of the API page work on a new data set.
         for token, name in EXAMPLE_AGENTS.items():
             if self.store.find_by_key("agent", token) is None:
                 body = {"name": name, "url": ""}

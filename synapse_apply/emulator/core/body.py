@@ -44,6 +44,7 @@ FACTS = (
     ),
 )
 
+# A lone surrogate can be parsed, but not written in UTF-8 again.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -93,6 +94,7 @@ async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> by
 
 def _parse_json_object(raw: bytes) -> dict[str, Any]:
     try:
+        # Python accepts NaN and Infinity, which JSON does not have (RFC 8259, 6).
         value = json.loads(raw, parse_constant=_refuse_constant)
         if raw.count(b"[") + raw.count(b"{") > DEEP_NESTING_BRACKETS:
             json.dumps(value)  # the writer's recursion limit is lower than the parser's
@@ -126,6 +128,7 @@ async def _read_multipart(
             size += len(chunk)
             if size > limit:
                 problem = too_large_error(limit)
+            # After a problem the rest is still read, as in _read_all_within_limit.
             if problem is None:
                 problem = reader.feed_chunk(chunk)
         problem = problem or reader.find_incomplete_error()
@@ -203,6 +206,7 @@ class _MultipartReader:
         self._data = bytearray()
 
     def _on_header_name(self, data: bytes, start: int, end: int) -> None:
+        # A header may arrive in several pieces.
         self._header_name += data[start:end]
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
@@ -242,6 +246,7 @@ class _MultipartReader:
             return
         self._file.close()
         path = Path(self._file.name)
+        # Of two files under one name the last one counts, as in Django.
         earlier = self._uploads.pop(self._name, None)
         if earlier is not None:
             earlier.path.unlink(missing_ok=True)

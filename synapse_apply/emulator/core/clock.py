@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
+# The platform writes the times of jobs with this offset.
 _SEOUL = timezone(timedelta(hours=9))
 
 

@@ -60,6 +60,7 @@ def build_cursor_page(
     has_more = len(rows) > size
     rows = rows[:size]
     if is_backward:
+        # Read backwards from the boundary, but shown in the order of the list.
         rows.reverse()
     has_next, has_previous = (
         (True, has_more) if is_backward else (has_more, boundary_id is not None)
@@ -85,6 +86,7 @@ def parse_filters(request: EmulatorRequest, fields: Iterable[Field]) -> dict[str
 
 
 def _parse_page_size(text: str) -> int:
+    # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE
     return min(int(text), LARGEST_SIZE)
@@ -103,6 +105,7 @@ def _decode_cursor(text: str) -> tuple[str, int | None]:
     except (binascii.Error, UnicodeError):
         raise _build_cursor_error() from None
     direction, number = position[:1], position[1:]
+    # More than 18 digits may not fit into an integer of SQLite.
     if direction not in (_FORWARD, _BACKWARD) or not number.isdecimal() or len(number) > 18:
         raise _build_cursor_error()
     return direction, int(number)

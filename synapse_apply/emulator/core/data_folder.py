@@ -24,6 +24,7 @@ PACKAGES = "packages"
 INCOMING = "incoming"
 
 _PROJECT_FOLDER = ".synapse-apply"
+# SQLite opens or creates the companions by name, and would follow a link there.
 _DATABASE_FILES = (DATABASE, *(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal")))
 _PACKAGE_NAME = re.compile(r"[0-9a-f]{64}")
 _PART_NAME = re.compile(r"tmp[A-Za-z0-9_]+\.part")
@@ -41,6 +42,7 @@ def make_data_folder(data: Path) -> None:
         data.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_no_links(data)
         _write_gitignore(data.parent)
+    # A folder that exists may be the user's: it gets no `.gitignore`.
     is_new = not data.exists()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     if is_new and data.parent.name != _PROJECT_FOLDER:
@@ -73,6 +75,7 @@ def open_file(data: Path, name: str, flags: int) -> int:
     """Open a file in the folder; returns its descriptor. Raises OSError, DataSetPlaceError."""
     with open_folder(data) as folder:
         _require_own_entry(folder, data, name)
+        # Without O_NONBLOCK opening a named pipe would wait for its writer.
         safety_flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(name, flags | safety_flags, 0o600, dir_fd=folder)
 
@@ -187,6 +190,7 @@ def _is_trusted_owner(owner: int, data: Path) -> bool:
 
 def _write_gitignore(folder: Path) -> None:
     with suppress(OSError):
+        # O_EXCL: an existing file, which may be the user's, is left alone.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with os.fdopen(os.open(folder / ".gitignore", flags, 0o644), "wb") as file:
             file.write(b"*\n")

@@ -16,6 +16,7 @@ FieldType = Literal[
 ]
 
 _JSON_TEXT_TYPES = frozenset({"object", "texts", "any"})
+# The words that Django REST framework accepts for booleans.
 _TRUE = {"true", "t", "1", "yes", "y", "on"}
 _FALSE = {"false", "f", "0", "no", "n", "off"}
 REQUIRED_MESSAGE = "This field is required."
@@ -109,6 +110,7 @@ def _parse_form_value(field: Field, value: Any) -> Any:
         value = value[-1]
     if field.type in ("object", "any", "percent"):
         return _parse_json_or_refuse(value)
+    # A form has no other way to express null.
     return None if field.nullable and value == "" else value
 
 
@@ -164,6 +166,7 @@ def _clean_texts(field: Field, value: Any) -> list[str]:
 
 def _clean_integer(_field: Field, value: Any) -> int:
     if isinstance(value, str) and value.strip().isdecimal():
+        # A longer number does not fit into an integer of a database.
         value = int(value) if len(value) < 20 else None
     if isinstance(value, bool) or not isinstance(value, int):
         raise _FieldError("A valid integer is required.")

@@ -23,6 +23,7 @@ FACTS = (
 )
 
 _ODD_PATH = re.compile(r"%(?:3f|23|25|26|5c|2f)|[&\\]|\.\.", re.IGNORECASE)
+# `%25` decodes to `%`: with two hexadecimal digits behind it that is another escape.
 _ENCODED_TWICE = re.compile(r"%25[0-9a-f]{2}", re.IGNORECASE)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 

@@ -99,6 +99,7 @@ def prefers_english(accept_language: str) -> bool:
         language = tag.strip().lower().partition("-")[0]
         if language in weights:
             weights[language] = max(weights[language], _parse_weight(parameter))
+    # Equal weights, as without the header, leave the server's own language.
     return weights["en"] > weights["ko"]
 
 

@@ -29,6 +29,7 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     # With IPPROTO_TCP given, asyncio disables Nagle's algorithm on accepted connections. Without,
     # an answer of two writes waits 40 ms for an acknowledgement.
     listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    # A restart on the same port must not wait for old connections to time out.
     listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening_socket.bind((host, port))
@@ -95,6 +96,7 @@ class Listener(uvicorn.Server):
         while not await self.on_tick(tick):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout=1.0)
+            # uvicorn counts ticks of 0.1 s; one turn here takes up to ten of them.
             tick = (tick + 10) % 864_000
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -102,6 +104,7 @@ class Listener(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        # One turn of the loop for closed connections to go; uvicorn's own shutdown waits 0.1 s.
         await asyncio.sleep(0.001)
         if self.server_state.connections or self.server_state.tasks:
             await super().shutdown(sockets)
@@ -114,6 +117,7 @@ class Listener(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # Unlike uvicorn's own, does not raise the signal again, which would end the process before
         # `endpoint.json` is removed.
+        # Python sets signal handlers in the main thread only.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -70,8 +70,10 @@ def build_page_answer(
     Raises ApiError (404) for a page beyond the last one.
     """
     size = _parse_page_size(request.query.get("page_size", ""))
+    # Rounded up; an empty list has one empty page.
     last_page = max(1, -(-count // size))
     page_text = request.query.get("page", "1")
+    # Django REST framework has `?page=last` as well.
     if page_text == "last":
         page_number = last_page
     elif page_text.isdecimal() and len(page_text) < 10 and 1 <= int(page_text) <= last_page:
@@ -89,6 +91,7 @@ def build_page_answer(
 
 
 def _parse_page_size(text: str) -> int:
+    # An unusable size counts as none, as in Django REST framework.
     if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         return DEFAULT_SIZE
     return min(int(text), LARGEST_SIZE)

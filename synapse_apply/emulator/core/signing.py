@@ -40,6 +40,7 @@ def require_valid_signed_url(
     expected_signature = _make_signature(backend, path, date, lifetime)
     if not hmac.compare_digest(expected_signature.encode(), query.get(_SIGNATURE, "").encode()):
         raise forbidden_error("The signature does not match.")
+    # Parsed after the comparison: a genuine signature proves that these texts are ours.
     signed_at = datetime.strptime(date, _DATE_FORMAT).replace(tzinfo=UTC).timestamp()
     if backend.clock.now() > signed_at + int(lifetime):
         raise forbidden_error("The request has expired.")

@@ -141,6 +141,7 @@ class ObjectStore:
                 f"{FORMAT})",
                 "update, or start anew with `emulator reset`",
             )
+        # AUTOINCREMENT in these tables: the id of a deleted object is never given again.
         execute("BEGIN IMMEDIATE")
         execute("CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         for kind in KINDS:
@@ -192,6 +193,7 @@ class ObjectStore:
         With `roll_back` they are undone in any case.
         """
         execute = self._connection.execute
+        # A savepoint can be nested, unlike BEGIN.
         execute("SAVEPOINT step")
         try:
             yield
@@ -263,6 +265,7 @@ class ObjectStore:
         self, kind: Kind, identity: int, tenant: str | None = None
     ) -> StoredObject | None:
         """The object with an id, else None; with a tenant, only its own or a system object."""
+        # sqlite3 raises OverflowError for an integer of more than 64 bits.
         if not 0 < identity < 2**63:
             return None
         row = self._connection.execute(
@@ -329,6 +332,7 @@ class ObjectStore:
 
     def _refresh_list_cache(self) -> _ListCache:
         """The cache, emptied if anything was written since, or within a transaction."""
+        # `total_changes` counts writes of this connection, `data_version` changes with another's.
         (other_changes,) = self._connection.execute("PRAGMA data_version").fetchone()
         version = (self._connection.total_changes, other_changes)
         is_full = len(self._list_cache.last_ids) + len(self._list_cache.counts) > _MAX_CACHED_LISTS

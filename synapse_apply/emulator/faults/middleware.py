@@ -99,6 +99,7 @@ class _FaultExchange:
             transport.abort()
         else:
             transport.close()
+        # If the application returned without an answer, uvicorn would try to send a 500.
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
@@ -124,6 +125,7 @@ class FaultMiddleware:
         if rule is None:
             await self.app(scope, receive, send)
             return
+        # These faults read the body by themselves; for all others it is received completely first.
         acts_during_upload = rule.action.kind in _KINDS_DURING_UPLOAD
         body = [] if acts_during_upload else await _read_request_messages(receive)
         if body is not None:
@@ -249,6 +251,7 @@ class FaultMiddleware:
                 self.backend.store.delete(kind, row.id)
             else:
                 now = self.backend.clock.now()
+                # A natural key is unique, so that the copy needs its own.
                 key = f"shift-{uuid.uuid4().hex}" if row.key else None
                 new_body = {**row.body, "name": f"shifts the pages {rule.matched_count}"}
                 if kind == "plugin":

@@ -71,6 +71,7 @@ class FaultRule:
     matched_count: int = 0
     applied_count: int = 0
     tokens_left: float = 0.0
+    # So that the bucket is full at the first request.
     filled_at: float = float("-inf")
 
     def take_token(self, now: float) -> bool:
@@ -104,6 +105,7 @@ class FaultSchedule:
 
     def take_due_rule(self, method: str, path: str) -> FaultRule | None:
         """Count a new request in all rules; returns the first rule that is due, else None."""
+        # A list and no `next`: every rule must count the request.
         due = [rule for rule in self.rules if rule.count_and_match_request(method, path)]
         return due[0] if due else None
 
@@ -181,6 +183,7 @@ def _build_rule(rule_document: Mapping[str, Any]) -> FaultRule:
 
 
 def _default_commit_point(kind: str) -> str:
+    # A refusal normally means that nothing was done; a lost answer matters after the commit.
     return BEFORE if kind in ("latency", "hang", "status", "bucket") else AFTER
 
 

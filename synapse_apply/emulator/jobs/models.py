@@ -114,6 +114,7 @@ def compute_job_moment(row: StoredObject, moment: float) -> JobMoment:
             cast("Status", reported["status"]), reported["progress"], reported["share"]
         )
     if share >= 1.0:
+        # A failed job stops at some progress below 100.
         return JobMoment(job_script.outcome, 100 if job_script.outcome == "completed" else 60, 1.0)
     if share < QUEUED_SHARE:
         return JobMoment("queued", 0, share)

@@ -48,6 +48,7 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     if plugin is None:
         raise not_found_error()
     values, release = _parse_run_request(request, plugin)
+    # `parameters` on the API page, `params` on the platform.
     parameters = values.pop("parameters") or values.pop("params")
     values.pop("params", None)
     script = models.parse_script(parameters, values["context"], backend.settings.job_seconds)
@@ -139,6 +140,7 @@ def list_jobs(request: EmulatorRequest) -> EmulatorAnswer:
     store = request.backend.store
     status = request.query.get("status")
     is_page = request.has_switch_value("filters", "page")
+    # There is one user; any other one has no jobs.
     if is_page and request.query.get("user") not in (None, "", str(USER_ID)):
         return build_page_answer(request, 0, lambda _limit, _offset: [])
     agent = None if is_page else request.query.get("agent")
@@ -192,6 +194,7 @@ def _build_job_query(request: EmulatorRequest) -> ObjectQuery:
         return apply_list_filters(request, ObjectQuery(request.tenant, newest_first=True))
     if request.query.get("plugin"):
         plugin = plugins.find_plugin(request.backend, request.tenant, request.query["plugin"])
+        # No object has the id 0, so that an unknown plugin gives an empty list.
         parent = plugin.id if plugin else 0
     if request.query.get("created_after"):
         created_after = parse_iso(request.query["created_after"])

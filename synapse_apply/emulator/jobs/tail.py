@@ -55,6 +55,7 @@ async def stream_frames(
         if silent_ticks >= HEARTBEAT_TICKS:
             silent_ticks = 0
             yield b": heartbeat\n\n"
+        # After a piece of lines more of them may be waiting.
         await asyncio.sleep(0 if lines else TICK_SECONDS)
 
 

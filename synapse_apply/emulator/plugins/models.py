@@ -86,6 +86,7 @@ def find_free_slug(backend: DataSetBackend, name: str) -> str:
 
 def find_plugin(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObject | None:
     """A plugin that a tenant sees, by id or code (digits are an id first); None without one."""
+    # A longer number cannot be an id, but may be a code.
     if lookup.isdecimal() and len(lookup) < 20:
         row = keep_if_visible(backend, tenant, backend.store.find_by_id("plugin", int(lookup)))
         if row is not None:

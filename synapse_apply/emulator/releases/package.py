@@ -39,11 +39,13 @@ def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _parse_config(text: bytes) -> dict[str, Any]:
     try:
+        # `safe_load`, since other loaders construct Python objects named in the text.
         value = yaml.safe_load(text) if text.strip() else {}
         if not isinstance(value, dict):
             raise _build_file_error("The configuration in the package is no mapping.")
         if _count_values(value) > _MAX_VALUES:
             raise _build_file_error("The configuration in the package is too large.")
+        # YAML has dates, which become texts: the store holds JSON.
         json_text = json.dumps(value, default=str, allow_nan=False, ensure_ascii=False).encode()
         config: dict[str, Any] = json.loads(json_text)
     except (yaml.YAMLError, UnicodeError, ValueError, TypeError, RecursionError):

@@ -42,6 +42,7 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
         if plugin is None and request.has_switch_value("unknown_plugin", "refused"):
             raise errors.plugin_choice_error(request.query["plugin"])
         parent = plugin.id if plugin else 0
+        # A visible plugin of another tenant has releases of that tenant.
         tenant = plugin.tenant if plugin else request.tenant
     query = ObjectQuery(
         tenant, parent, newest_first=request.has_switch_value("list_order", "newest")

@@ -278,6 +278,7 @@ def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
 
 def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
     full_path = _build_path_from_top(commit.root, path)
+    # `:(literal)`: a path must not be taken for a pattern.
     arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
     code, out, error_text = run_plumbing(commit.root, "ls-tree", *arguments)
     if code:

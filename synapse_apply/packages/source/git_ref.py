@@ -110,6 +110,7 @@ def _raise_ambiguous_ref(ref: str, meanings: list[RefMeaning]) -> NoReturn:
 def _list_ref_meanings(repository: Repository, name: str) -> list[RefMeaning]:
     """All meanings of a name, in the order in which Git would choose."""
     short_id_meanings: list[RefMeaning] = []
+    # A branch can be called like an id: the object must really have it.
     if _FULL_ID.fullmatch(name) and _resolve_revision(repository, name) == name.lower():
         ids_by_ref = {name: name}
     elif name in _HEAD_NAMES:

@@ -78,6 +78,7 @@ def find_trusted_repository(folder: Path) -> Repository | None:
     for candidate in (start, *start.parents):
         if candidate.exists():
             devices.add(candidate.stat().st_dev)
+        # As Git does without GIT_DISCOVERY_ACROSS_FILESYSTEM.
         if len(devices) > 1:
             return None
         repository = _read_trusted_repository(candidate)
@@ -134,6 +135,7 @@ def start_git_with_pipes(
             env=_build_git_environment(folder, repository),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Nobody reads it while the process runs, and a full pipe would block Git.
             stderr=subprocess.DEVNULL,
         )
     except OSError as problem:

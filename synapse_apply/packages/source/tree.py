@@ -91,6 +91,7 @@ def _gather_all_folders(tree: SourceTree, gathered: GatheredFiles) -> None:
             gathered.ignore_files[path] = text
         return text
 
+    # A stack in place of recursion: a checkout may nest folders deeply.
     pending_folders = [("", IgnoreRules())]
     while pending_folders:
         folder, parent_rules = pending_folders.pop()

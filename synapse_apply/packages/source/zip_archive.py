@@ -18,6 +18,8 @@ from synapse_apply.packages.entry_names import (
     normalize_path,
 )
 
+# APPNOTE.TXT: flag bit 0 (4.4.4), host system Unix (4.4.2), and the bytes of a local file header
+# without name and extra field (4.3.7).
 _ENCRYPTED = 0x1
 _UNIX = 3
 _LOCAL_HEADER = 30
@@ -149,6 +151,7 @@ def _iter_overlap_errors(
 
     Overlapping entries are how a small zip unpacks to terabytes without a nested one.
     """
+    # From the central directory backwards: each entry must end before the next one begins.
     next_start = archive.start_dir
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
         entry_end = info.header_offset + _LOCAL_HEADER + info.compress_size

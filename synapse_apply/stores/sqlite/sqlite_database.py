@@ -115,6 +115,7 @@ class SqliteDatabase:
                 _open_for_writing(new_path) as copy_connection,
             ):
                 source_connection.backup(copy_connection)
+                # Whoever holds the lock now does not hold that of the copy.
                 copy_connection.execute(schema.DROP_LOCK)
 
     def replace_from_backup(
