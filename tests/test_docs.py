@@ -194,7 +194,7 @@ def test_the_architecture_page_names_every_part() -> None:
     assert not [name for name in folders if f"{name}/" not in page]
 
 
-@pytest.mark.parametrize("page", ["ARCHITECTURE.md"])
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md"])
 def test_first_pages_are_short(page: str) -> None:
     """Who reads a page at one sitting reads it at all: 200 lines."""
     assert (ROOT / page).read_text(encoding="utf-8").count("\n") <= 200

@@ -29,6 +29,19 @@ with open_context(Where(Path.cwd(), target="embedded")) as context:
         report = apply(context, planned, Silent())
 print(report.exit_code)
 """
+# The README's example before there was `open_target`.
+PARTS_EXAMPLE = """
+from pathlib import Path
+
+from synapse_apply import Invocation, PlanOptions, SilentProgress, apply, check, open_context, plan
+
+with open_context(Invocation(Path.cwd(), target="embedded")) as session:
+    with session.store.lock("nightly script"):
+        result = plan(session, PlanOptions())
+        check(result.plan)  # raises what must stop an apply, by the target's rules
+        report = apply(session, result, SilentProgress())
+print(report.exit_code)
+"""
 HEAVY = ("requests", "urllib3", "yaml", "jsonschema", "jsonschema_rs", "click", "rich", "sqlite3",
          "starlette", "uvicorn", "deepdiff")  # fmt: skip
 
@@ -95,6 +108,11 @@ def test_the_example_of_the_readme_runs(run_example: Callable[[str], str]) -> No
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     example = readme.partition("## As a library\n\n```python\n")[2].partition("```")[0]
     assert run_example(example) == "0\n"
+
+
+def test_the_example_of_the_parts_runs(run_example: Callable[[str], str]) -> None:
+    """Plan, check and apply by themselves, as scripts have them that were written with these."""
+    assert run_example(PARTS_EXAMPLE) == "0\n"
 
 
 def test_the_example_of_the_version_before_runs(run_example: Callable[[str], str]) -> None:

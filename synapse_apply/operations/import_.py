@@ -128,7 +128,7 @@ class _IdentityLookup:
             raise InputError.from_summary(
                 "This is not the id of an object",
                 f"{address}: an id has {REMOTE_ID_RULE}.",
-                Text(Command("export"), " and the product show the ids that there are."),
+                Text(Command("export"), " and Synapse show the ids."),
                 address=str(address),
             )
         self._check_not_taken(address, row.remote_id, binding)
