@@ -11,7 +11,6 @@ from synapse_apply.applying.claimed_ids import ClaimedIds
 from synapse_apply.applying.executors import SerialExecutor
 from synapse_apply.applying.steps.plain_forms import AcceptedPlainForms
 from synapse_apply.kinds.descriptor import ApiBinding, ResourceType
-from synapse_apply.kinds.final_call import is_final_call_change
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding.codec import fields_to_json
 from synapse_apply.model.diagnostic import Path
@@ -77,9 +76,7 @@ class Step:
     def changed_fields(self) -> tuple[FieldChange, ...]:
         """The differing fields without the one that the final call sets."""
         seal, changes = self.binding.final_call, self.change.fields
-        return tuple(
-            change for change in changes if seal is None or not is_final_call_change(seal, change)
-        )
+        return tuple(change for change in changes if seal is None or not seal.makes_change(change))
 
 
 def list_created_steps(step: Step) -> tuple[Step, ...]:

@@ -18,6 +18,7 @@ from synapse_apply.model.values import ABSENT, Reference
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from synapse_apply.model.plan import FieldChange
     from synapse_apply.model.ports import Api, JobCalls, PagePredicate
 
 Raw = Mapping[str, Any]
@@ -116,6 +117,10 @@ class FinalCall:
     verb: str
     send_call: Callable[[Api, str], Raw]
     warning: str
+
+    def makes_change(self, change: FieldChange) -> bool:
+        """Whether a change of a field is made by this call: its field becomes true."""
+        return change.path == (self.name,) and change.after is True
 
 
 @frozen

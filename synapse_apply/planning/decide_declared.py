@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
-from synapse_apply.kinds.final_call import is_final_call_change
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, is_at_or_below
 from synapse_apply.model.frozen import frozen
@@ -133,7 +132,7 @@ def _is_other_object_than_on_recorded_api(resource: ResourceState) -> bool:
 def _with_final_call_note(resource: ResourceState, decision: Decision) -> Decision:
     """The decision with a warning note, where it includes a final call, which cannot be undone."""
     seal, change = resource.binding.final_call, decision.change
-    if seal is None or not any(is_final_call_change(seal, field) for field in change.fields):
+    if seal is None or not any(seal.makes_change(field) for field in change.fields):
         return decision
     return replace(decision, change=replace(change, notes=(*change.notes, seal.warning)))
 
@@ -356,7 +355,7 @@ def _collect_update_refusals(
     fixed_changes = [
         change
         for change in diff.changes
-        if not (seal is not None and is_final_call_change(seal, change))
+        if not (seal is not None and seal.makes_change(change))
         and refusals.is_fixed_field(resource, change.path)
     ]
     fixed_paths = [change.path for change in fixed_changes]
