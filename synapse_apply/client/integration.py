@@ -107,14 +107,14 @@ class IntegrationClientMixin(ApiOperations):
 
     def list_plugins(self) -> list[Object]:
         """All plugins, of all pages; a v1 server that does not list them answers 404 or 405."""
-        return self._list_objects(build_path("plugins"), shape=PLUGIN)
+        return self._read_complete_object_list(build_path("plugins"), shape=PLUGIN)
 
     def list_plugins_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
         """Plugins of a single reading of the list, which may have missed some.
 
         None for more than `max_pages` pages, or if `is_useful` is false for the first page's items.
         """
-        return self._list_partially(build_path("plugins"), PLUGIN, max_pages, is_useful)
+        return self._read_list_once_if_useful(build_path("plugins"), PLUGIN, max_pages, is_useful)
 
     def can_list_plugins(self) -> bool:
         """Ask the server whether it lists plugins: 2xx is yes, 404 or 405 no, else ClientError."""
@@ -146,7 +146,9 @@ class IntegrationClientMixin(ApiOperations):
 
     def list_plugin_releases(self, plugin_code: str) -> list[Object]:
         """All releases of the plugin with this code, of all pages."""
-        return self._list_objects(build_path("plugin_releases"), {"plugin": plugin_code}, RELEASE)
+        return self._read_complete_object_list(
+            build_path("plugin_releases"), {"plugin": plugin_code}, RELEASE
+        )
 
     def create_plugin_release(
         self,
@@ -226,7 +228,9 @@ class IntegrationClientMixin(ApiOperations):
             return logs
         page = pagination.parse_page(self._dialect, call, answer)
         # A list in several pages is read anew, as consistent lists need it.
-        return self._list_values(call.path) if page.next_query is not None else page.items
+        return (
+            self._read_complete_value_list(call.path) if page.next_query is not None else page.items
+        )
 
     def iterate_job_console_logs(self, pk: Pk) -> Iterator[Any]:
         """The log entries one by one as they arrive, without holding a long log in memory."""
@@ -250,11 +254,11 @@ class IntegrationClientMixin(ApiOperations):
 
     def list_storages(self) -> list[Object]:
         """All storages, of all pages."""
-        return self._list_objects(build_path("storages"), shape=STORAGE)
+        return self._read_complete_object_list(build_path("storages"), shape=STORAGE)
 
     def list_storages_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
         """Storages of a single reading of the list, as `list_plugins_partially`."""
-        return self._list_partially(build_path("storages"), STORAGE, max_pages, is_useful)
+        return self._read_list_once_if_useful(build_path("storages"), STORAGE, max_pages, is_useful)
 
     def get_storage(self, pk: Pk) -> Object:
         """The storage with its configuration, which may hold secrets in plain text."""

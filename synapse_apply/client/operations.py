@@ -66,20 +66,20 @@ class ApiOperations:
             self._send, self._dialect, path, params or {}, max_parallel, shape
         )
 
-    def _list_values(self, path: str, params: Data | None = None) -> list[Any]:
+    def _read_complete_value_list(self, path: str, params: Data | None = None) -> list[Any]:
         limits = self._transport.limits
         return consistent_lists.read_complete_list(
             self._build_list_query(path, params), limits.max_pages, limits.max_weight
         )
 
-    def _list_objects(
+    def _read_complete_object_list(
         self, path: str, params: Data | None = None, shape: AnswerShape = OBJECT
     ) -> list[Object]:
         limits = self._transport.limits
         list_query = self._build_list_query(path, params, shape)
         return consistent_lists.read_complete_list(list_query, limits.max_pages, limits.max_weight)
 
-    def _list_partially(
+    def _read_list_once_if_useful(
         self, path: str, shape: AnswerShape, max_pages: int, is_useful: PageCheck
     ) -> list[Object] | None:
         """A single reading of a list, None if it is not useful; see `read_list_once`."""

@@ -44,11 +44,13 @@ class PlatformV2(ApiOperations):
 
     def list_plugins(self, params: Data | None = None) -> list[Object]:
         """All plugins of the tenant, of all pages; filters `category`, `is_active`."""
-        return self._list_objects(self._build_path("plugins"), params, PLUGIN_V2)
+        return self._read_complete_object_list(self._build_path("plugins"), params, PLUGIN_V2)
 
     def list_plugins_partially(self, max_pages: int, is_useful: PageCheck) -> list[Object] | None:
         """Plugins of a single reading of the list, without their descriptions; as in v1."""
-        return self._list_partially(self._build_path("plugins"), PLUGIN_V2, max_pages, is_useful)
+        return self._read_list_once_if_useful(
+            self._build_path("plugins"), PLUGIN_V2, max_pages, is_useful
+        )
 
     def iterate_plugins(self, params: Data | None = None) -> Iterator[Object]:
         """Plugins page by page, of a single reading: one that is missing may exist all the same."""
@@ -111,13 +113,13 @@ class PlatformV2(ApiOperations):
 
     def list_plugin_releases(self, params: Data | None = None) -> list[Object]:
         """All releases without their config, of all pages; filters `plugin` (an id), `debug`."""
-        return self._list_objects(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
+        return self._read_complete_object_list(self._build_path(_RELEASES_PATH), params, RELEASE_V2)
 
     def list_plugin_releases_partially(
         self, max_pages: int, is_useful: PageCheck
     ) -> list[Object] | None:
         """Releases of a single reading of the list, as `list_plugins_partially`."""
-        return self._list_partially(
+        return self._read_list_once_if_useful(
             self._build_path(_RELEASES_PATH), RELEASE_V2, max_pages, is_useful
         )
 

@@ -98,6 +98,7 @@ def write_endpoint(data: Path, url: str, data_set: str, token: str) -> None:
 
 def _build_reachable_url(url: str) -> str:
     """The url with a loopback host in place of a wildcard address (0.0.0.0 or ::)."""
+    # Listening on a wildcard address does not make it one to connect to.
     parts = urlsplit(url)
     local_host = _LOCAL_HOST_BY_WILDCARD.get(parts.hostname or "")
     return urlunsplit(parts._replace(netloc=f"{local_host}:{parts.port}")) if local_host else url
@@ -127,6 +128,7 @@ def _parse_and_verify_endpoint(data: Path, text: bytes) -> RunningServer:
         raise _build_endpoint_error(data, "names a url with a user in it")
     if not _is_own_process(server.pid):
         raise _build_endpoint_error(data, f"names process {server.pid}, which is none of yours")
+    # A process id may be used again by a program that has nothing to do with the data set.
     if not _has_file_open(server.pid, data / data_folder.LOCK):
         raise _build_endpoint_error(
             data, f"names process {server.pid}, which does not have the data set"

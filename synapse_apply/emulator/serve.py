@@ -101,6 +101,7 @@ class EmbeddedServer:
             target=self._server.run, args=([self._listening_socket],), daemon=True, name="embedded"
         )
         self._thread.start()
+        # The thread could fail before it signals; then the wait must end.
         if not ready.wait(_START_SECONDS):
             self.close()
             raise ServeError(f"the embedded backend did not start within {_START_SECONDS:g} s")

@@ -121,6 +121,7 @@ class JobOwners:
 
     def _read_release_owner_or_empty(self, release: str) -> _ReleaseOwner:
         """Read a release for its owner; empty if it cannot be read, so that a job list goes on."""
+        # It would become a part of a URL.
         if not is_remote_id(release):
             return _ReleaseOwner()
         try:

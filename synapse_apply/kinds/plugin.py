@@ -100,6 +100,7 @@ def _list_natural_keys(raw: Raw) -> tuple[str, ...]:
 
 def _find_plugins_by_code_key(api: Api, key: str) -> Sequence[Raw]:
     form, _, code = key.partition("=")
+    # Releases are listed by a plugin's code only.
     if form != "code":
         return []
     for release in list_releases_by_code(api, code):

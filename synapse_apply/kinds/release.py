@@ -117,6 +117,7 @@ def list_releases_by_code(api: Api, code: str) -> Sequence[Raw]:
     except NotFound:
         return []
     except RemoteError as failure:
+        # Only a refusal of this very filter means an unknown plugin.
         refused_paths = {path[:1] for path in parse_field_errors(failure.detail)}
         if failure.status_code == _BAD_FILTER_STATUS and refused_paths == {("plugin",)}:
             return []

@@ -70,6 +70,7 @@ def find_by_natural_key(
 
     [] also if this backend cannot search for such a key.
     """
+    # A search whose result proves nothing is not sent.
     if not key or binding.lookup_proof(key, capabilities) is Lookup.NONE:
         return []
     hits: Sequence[Raw] = []

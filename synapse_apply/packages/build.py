@@ -39,6 +39,7 @@ def write_package_zip(
     _require_writable_zip_path(source, root, path)
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
     try:
+        # Written beside and renamed: a reader never sees an incomplete zip.
         with open_source(source, root, allow_files) as gathered, temporary_path.open("xb") as file:
             measured = measure_or_raise_all_errors(gathered, max_size, source, file)
         temporary_path.replace(path)

@@ -184,6 +184,7 @@ class _HashingReader:
         for block in self._entry.blocks():
             self._hash.update(block)
             self.size += len(block)
+            # A file that grows while it is read may grow without end.
             if self.size > self._entry.size:
                 raise UnreadableError(
                     "File changed while it was read",

@@ -105,6 +105,7 @@ def find_name_collisions(paths: Iterable[str]) -> list[Diagnostic]:
         files.setdefault(folded_path, path)
     for path in files.values():
         parts = path.split("/")
+        # A file where another path needs a folder of the same name.
         for depth in range(1, len(parts)):
             parent_path = files.get(_fold_for_comparison("/".join(parts[:depth])))
             if parent_path is not None:

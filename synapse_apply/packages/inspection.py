@@ -74,6 +74,7 @@ def read_source_as_package(
         raise InputError(
             *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
         ) from None
+    # Only of a source without errors: those come first.
     if warn is not None:
         for finding in iter_package_warnings(source, measured, is_linted=watcher is not None):
             warn(finding.with_changes(**finding_fields))

@@ -40,6 +40,7 @@ def build_text_diff(path: str, old: bytes, new: bytes, max_lines: int) -> TextDi
     """
     if _SECRET_FILE.search(path):
         return TextDiff(note="what is in such a file is not shown")
+    # SequenceMatcher takes quadratic time in the worst case.
     if max(len(old), len(new)) > MAX_DIFF_SIZE:
         return TextDiff(note="too large to be compared line by line")
     texts = [_decode_text_or_none(old), _decode_text_or_none(new)]

@@ -151,6 +151,7 @@ def create_private_copy(
     the file cannot be written.
     """
     try:
+        # Without a name where the system allows it, so that no other process can open it.
         copy: BinaryIO = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - handed out
         try:
             fill(copy, address, package)

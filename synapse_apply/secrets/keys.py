@@ -206,6 +206,7 @@ def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
         descriptor = open_own_file(path, os.O_RDONLY)
         try:
             info = os.fstat(descriptor)
+            # The mode is read of the open file: the name may mean another one by now.
             if not info.st_mode & 0o077:
                 return []
             if os.geteuid() not in (info.st_uid, 0) or info.st_nlink > 1:

@@ -26,6 +26,7 @@ def read_login_file(environ: Mapping[str, str]) -> Login | None:
     if not home or not path.exists():
         return None
     try:
+        # Under its label: the full path would show the user's name.
         text = read_secret_file(path, LOGIN_FILE_LABEL)
     except SecretUnavailable as unusable:
         return Login(LOGIN_FILE_LABEL, problem=unusable.diagnostics[0].detail)

@@ -269,7 +269,7 @@ def parse_json_with_problem(text: str) -> ParsedJson:
         return ParsedJson(
             json.loads(
                 text,
-                parse_constant=_refuse_constant,
+                parse_constant=_refuse_nan_or_infinity,
                 object_pairs_hook=_build_object_without_duplicates,
             )
         )
@@ -293,7 +293,7 @@ def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, 
     return result
 
 
-def _refuse_constant(_name: str) -> NoReturn:
+def _refuse_nan_or_infinity(_name: str) -> NoReturn:
     raise ValueError
 
 

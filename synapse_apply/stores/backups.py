@@ -36,6 +36,7 @@ def link_or_copy_under_free_name(path: Path, first_path: Path) -> Path:
             link_own_file(candidate, path.name)
         except FileExistsError:
             continue
+        # A file system without hard links.
         except OSError:
             break
         return candidate

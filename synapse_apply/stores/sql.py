@@ -257,7 +257,7 @@ class SqlStore(LockedStore):
         saved plan of an earlier time matches by accident.
         """
 
-        def check_and_adjust(run: SqlRunner) -> list[Statement]:
+        def check_and_build_adjustments(run: SqlRunner) -> list[Statement]:
             meta_row = self._read_meta_row(run, source)
             check_backup(StateIdentity(*meta_row[schema.IDENTITY_SLICE]), str(meta_row[1]))
             seen_progress = find_floor(str(meta_row[1]))
@@ -274,7 +274,9 @@ class SqlStore(LockedStore):
             lease.require_valid()
             serial = self._read_serial_or_zero()
             written_at = self._runner.timing.boottime()
-            saved_path = self._database.replace_from_backup(source, check_and_adjust, kept_path)
+            saved_path = self._database.replace_from_backup(
+                source, check_and_build_adjustments, kept_path
+            )
             lease.record_stored_and_renew(lock_owners[-1], written_at)
         return saved_path
 

@@ -11,6 +11,9 @@ from threading import Condition
 
 from synapse_apply.client.http.deadlines import Clock
 
+# When a call got its slot, by the pacer's clock; see `release_slot`.
+AcquisitionTime = float
+
 _POLL_SECONDS = 0.25  # between two checks of `should_stop`
 
 
@@ -38,7 +41,7 @@ class RequestPacer:
         """Seconds until the pause that a Retry-After asked for is over; 0 without one."""
         return max(0.0, self._paused_until - self._clock())
 
-    def acquire_slot(self, should_stop: Callable[[], bool]) -> float:
+    def acquire_slot(self, should_stop: Callable[[], bool]) -> AcquisitionTime:
         """Wait for a free slot or until `should_stop`; returns the clock's time for `release_slot`.
 
         A slot is taken in both cases, so that each call must release it.
@@ -49,7 +52,7 @@ class RequestPacer:
             self._running_calls += 1
             return self._clock()
 
-    def release_slot(self, acquired_at: float, *, is_answered: bool) -> None:
+    def release_slot(self, acquired_at: AcquisitionTime, *, is_answered: bool) -> None:
         """Give the slot back; `is_answered`: the call got an answer that shows no overload."""
         with self._condition:
             self._running_calls -= 1
@@ -61,7 +64,7 @@ class RequestPacer:
                 self._paused_until = float("-inf")
             self._condition.notify()
 
-    def slow_down_after_rate_limit(self, acquired_at: float, retry_after: float) -> None:
+    def slow_down_after_rate_limit(self, acquired_at: AcquisitionTime, retry_after: float) -> None:
         """Lower the limit after a 429 and pause `retry_after` seconds. Call before `release_slot`.
 
         Several 429s of calls that ran at the same time lower the limit once.

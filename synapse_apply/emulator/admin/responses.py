@@ -103,7 +103,7 @@ def read_object(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_object_json(_require_object(request, _require_kind(request))))
 
 
-def create_object(request: EmulatorRequest) -> EmulatorAnswer:
+def create_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
     """Store `{body, tenant?, key?, parent?}` without validation. Raises ApiError (400, 409)."""
     values = request.body.values
     backend = request.backend
@@ -123,7 +123,7 @@ def create_object(request: EmulatorRequest) -> EmulatorAnswer:
     return EmulatorAnswer(_build_object_json(row), 201)
 
 
-def edit_object(request: EmulatorRequest) -> EmulatorAnswer:
+def edit_object_unchecked(request: EmulatorRequest) -> EmulatorAnswer:
     """Replace the sent fields of a stored object, without validation, as an outside edit.
 
     Its key follows from the new code or version. Raises ApiError (404, 409).
@@ -133,6 +133,7 @@ def edit_object(request: EmulatorRequest) -> EmulatorAnswer:
     body = {**row.body, **request.body.values}
     if kind != "job":
         body["modified"] = request.backend.clock.now()
+    # Real edits change the key with the field that it is made of, and so does this one.
     key = body.get("code") if kind == "plugin" else row.key
     # The natural key of a release is PLUGIN_ID@VERSION, that of a plugin its code.
     if kind == "release":

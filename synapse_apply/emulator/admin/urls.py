@@ -54,13 +54,13 @@ ENDPOINTS = (
         "GET", "objects/{kind}/", responses.list_objects, "All objects of a kind, of all tenants."
     ),
     _build_own_endpoint(
-        "POST", "objects/{kind}/", responses.create_object, "Store an object as it is."
+        "POST", "objects/{kind}/", responses.create_object_unchecked, "Store an object as it is."
     ),
     _build_own_endpoint(
         "GET", "objects/{kind}/{id}/", responses.read_object, "One object as it is stored."
     ),
     _build_own_endpoint(
-        "PATCH", "objects/{kind}/{id}/", responses.edit_object, "An edit from outside."
+        "PATCH", "objects/{kind}/{id}/", responses.edit_object_unchecked, "An edit from outside."
     ),
     _build_own_endpoint(
         "DELETE", "objects/{kind}/{id}/", responses.delete_object, "A deletion from outside."

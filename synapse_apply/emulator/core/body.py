@@ -95,7 +95,7 @@ async def _read_all_within_limit(chunks: AsyncIterator[bytes], limit: int) -> by
 def _parse_json_object(raw: bytes) -> dict[str, Any]:
     try:
         # Python accepts NaN and Infinity, which JSON does not have (RFC 8259, 6).
-        value = json.loads(raw, parse_constant=_refuse_constant)
+        value = json.loads(raw, parse_constant=_refuse_nan_or_infinity)
         if raw.count(b"[") + raw.count(b"{") > DEEP_NESTING_BRACKETS:
             json.dumps(value)  # the writer's recursion limit is lower than the parser's
         if _SURROGATE_ESCAPE.search(raw):
@@ -110,7 +110,7 @@ def _parse_json_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _refuse_nan_or_infinity(name: str) -> NoReturn:
     raise ValueError(f"out of range float value: {name}")
 
 
@@ -221,6 +221,7 @@ class _MultipartReader:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if b"filename" in options:
             self._filename = options[b"filename"].decode("utf-8", "replace")
+            # In the data set's folder, so that a kept package is renamed and not copied.
             descriptor, path = tempfile.mkstemp(dir=self._incoming_folder, suffix=".part")
             os.close(descriptor)
             self._file = Path(path).open("wb", buffering=1024 * 1024)  # noqa: SIM115 - closed by close
@@ -235,6 +236,7 @@ class _MultipartReader:
             self._size += len(piece)
             return
         self._text_size += len(piece)
+        # Counted over all parts, since many small texts take as much memory as a large one.
         if self._text_size > TEXT_LIMIT:
             raise too_large_error(TEXT_LIMIT)
         self._data += piece

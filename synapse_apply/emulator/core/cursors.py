@@ -54,6 +54,7 @@ def build_cursor_page(
     page_query = dataclasses.replace(
         query, newest_first=query.newest_first != is_backward, start_after_id=boundary_id
     )
+    # Filtered in Python: what v2 shows depends on more than the columns of a row.
     matching_rows = filter(is_included, request.backend.store.iter_objects(kind, page_query))
     # One more than the page, to know whether another page follows.
     rows = list(itertools.islice(matching_rows, size + 1))

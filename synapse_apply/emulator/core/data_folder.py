@@ -71,7 +71,7 @@ def open_folder(data: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def open_file(data: Path, name: str, flags: int) -> int:
+def open_own_file(data: Path, name: str, flags: int) -> int:
     """Open a file in the folder; returns its descriptor. Raises OSError, DataSetPlaceError."""
     with open_folder(data) as folder:
         _require_own_entry(folder, data, name)
@@ -82,7 +82,7 @@ def open_file(data: Path, name: str, flags: int) -> int:
 
 def read_endpoint(data: Path) -> bytes:
     """The content of `endpoint.json`; raises OSError, DataSetPlaceError."""
-    with os.fdopen(open_file(data, ENDPOINT, os.O_RDONLY), "rb") as file:
+    with os.fdopen(open_own_file(data, ENDPOINT, os.O_RDONLY), "rb") as file:
         return file.read(_MAX_ENDPOINT_BYTES)
 
 
@@ -91,7 +91,9 @@ def write_endpoint_atomically(data: Path, text: str) -> None:
     new_name = f"{ENDPOINT}.new"
     with open_folder(data) as folder, suppress(FileNotFoundError):
         os.unlink(new_name, dir_fd=folder)
-    with os.fdopen(open_file(data, new_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+    with os.fdopen(
+        open_own_file(data, new_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb"
+    ) as file:
         file.write(text.encode())
     with open_folder(data) as folder:
         os.replace(new_name, ENDPOINT, src_dir_fd=folder, dst_dir_fd=folder)

@@ -67,6 +67,7 @@ FACTS = (
 def wrap_in_envelope(answer: EmulatorAnswer, request: EmulatorRequest) -> EmulatorAnswer:
     """The answer in its envelope; a 204, a stream, or any with `v2_answers=plain` as it is."""
     if (
+        # A 204 has no body to wrap, and a stream consists of events of its own.
         answer.status == 204
         or answer.stream is not None
         or request.backend.switches.has_value("v2_answers", "plain")

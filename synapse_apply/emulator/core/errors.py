@@ -44,6 +44,7 @@ def bad_request_error(detail: str) -> ApiError:
 
 
 def unauthorized_error(detail: str) -> ApiError:
+    # RFC 9110, 11.6.1: a 401 has this header.
     return ApiError(401, {"detail": detail}, {"WWW-Authenticate": "Token"})
 
 
@@ -57,7 +58,10 @@ def not_found_error(detail: str = "Not found.") -> ApiError:
 
 def method_not_allowed_error(method: str, allowed: Sequence[str]) -> ApiError:
     return ApiError(
-        405, {"detail": f'Method "{method}" not allowed.'}, {"Allow": ", ".join(allowed)}
+        # RFC 9110, 15.5.6: a 405 has the header Allow.
+        405,
+        {"detail": f'Method "{method}" not allowed.'},
+        {"Allow": ", ".join(allowed)},
     )
 
 

@@ -115,6 +115,7 @@ def translate_text(text: str) -> str:
     """A refusal's text in Korean, unchanged if there is no translation."""
     for rule, korean in _TRANSLATION_RULES:
         if rule.fullmatch(text):
+            # The parts that a pattern captures, such as a value, stay as they are.
             return rule.sub(korean, text, count=1)
     return text
 

@@ -44,6 +44,7 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
 
 
 def build_socket_url(listening_socket: socket.socket) -> str:
+    # The real port where 0 was asked for; IPv6 addresses have more items.
     host, port = listening_socket.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -66,6 +67,7 @@ class Listener(uvicorn.Server):
             log_config=None,
             log_level="warning",
             access_log=False,
+            # Nothing is to be set up in the application, and no websocket is served.
             lifespan="off",
             ws="none",
             server_header=False,

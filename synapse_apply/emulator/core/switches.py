@@ -379,6 +379,7 @@ class Switches:
     def __init__(self, chosen: Mapping[str, str] | None = None, profile: str = "") -> None:
         """Raises UnknownSwitchError, also for an unknown profile ("" is the default one)."""
         self._values = {switch.name: switch.default for switch in SWITCHES}
+        # Defaults first, then the profile, then single switches: each overrides the one before.
         self.update(find_profile(profile or DEFAULT_PROFILE).values)
         self.update(chosen or {})
 

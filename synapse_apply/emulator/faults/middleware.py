@@ -222,6 +222,7 @@ class FaultMiddleware:
         await exchange.run_app_on_request(send_truncated)
 
     async def _apply_slow(self, exchange: _FaultExchange, rule: FaultRule) -> None:
+        # Small pieces at short intervals, so that a client's read timeout is not reached.
         size = max(1, rule.action.value // _PIECES_PER_SECOND)
 
         async def send_slowly(message: Message) -> None:

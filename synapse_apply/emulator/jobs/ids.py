@@ -19,6 +19,7 @@ def build_job_uuid(data_set: str, row: StoredObject) -> str:
 def parse_job_uuid(data_set: str, text: str) -> int | None:
     """The number of the job with this UUID; None for one that no job of this data set can have."""
     try:
+        # The upper half identifies the data set: ids of another one are unknown here.
         upper, lower = divmod(uuid.UUID(text).int, _HALF)
     except ValueError:
         return None

@@ -74,6 +74,7 @@ def parse_script(parameters: dict[str, Any], context: dict[str, Any], seconds: f
     """
     script_options: dict[str, Any] = {}
     for source in (context.get("emulator"), parameters.get("emulator")):
+        # In this order, so that parameters override the context.
         script_options |= source if isinstance(source, dict) else {}
     fails = parameters.get("fail") is True or script_options.get("outcome") == "failed"
     return JobScript(

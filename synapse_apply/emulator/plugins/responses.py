@@ -59,6 +59,7 @@ def create_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     body = {"is_active": True, **values, "code": code, "modified": now}
     release_field: dict[str, Any] = {}
     try:
+        # Plugin and first release are made together or not at all.
         with backend.store.transaction():
             row = backend.store.insert("plugin", request.tenant, body, created=now, key=code)
             if request.has_switch_value("first_release", "made"):
@@ -84,6 +85,7 @@ def update_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     values = clean_body_values(fields, request.body, partial=not is_full)
     _refuse_system_only(values)
     old_code = row.body.get("code")
+    # A code that is not sent, or is empty, stays.
     code = models.parse_code(values.pop("code", None)) or old_code
     # A plugin without a code may get one; then it is final.
     if old_code is not None and code != old_code:

@@ -60,6 +60,7 @@ def find_release(backend: DataSetBackend, tenant: str, lookup: str) -> StoredObj
     if lookup.isdecimal() and len(lookup) < 20:
         row = backend.store.find_by_id("release", int(lookup))
         return row if row is not None and is_visible(backend, tenant, row) else None
+    # A code has no `@`, a version may have one.
     code, _, version = lookup.partition("@")
     plugin = plugins.find_plugin(backend, tenant, code)
     return (
@@ -82,6 +83,7 @@ def store_package(backend: DataSetBackend, upload: Upload) -> str:
 
     Equal packages are stored once.
     """
+    # Named by content: two releases with the same package share a file, and none is ever changed.
     upload.path.replace(backend.packages_folder / upload.sha256)
     return upload.sha256
 

@@ -31,6 +31,7 @@ def read_package_config(path: Path) -> dict[str, Any]:
 
 def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     with archive.open(name) as entry:
+        # The size that the zip states may be wrong, so that the bytes read are counted.
         text = entry.read(_MAX_CONFIG_BYTES + 1)
     if len(text) > _MAX_CONFIG_BYTES:
         raise _build_file_error(f"{name} is larger than {_MAX_CONFIG_BYTES} bytes.")

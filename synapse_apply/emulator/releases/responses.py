@@ -146,6 +146,7 @@ def _read_package_values(request: EmulatorRequest, values: dict[str, Any]) -> di
         config = read_package_config(upload.path)
         if not config:
             raise errors.missing_config_error()
+        # YAML reads an unquoted 1.0 as a number.
         version = str(config.get("version") or form_version or models.DEFAULT_VERSION)
         if (
             form_version

@@ -55,6 +55,7 @@ def redact_configuration(provider: str, configuration: Any, secrets: str) -> Any
         return configuration
     if not isinstance(configuration, dict):
         return _mask_value(configuration) if secrets == "masked" else None
+    # Of an unknown provider any value may be a secret.
     secret_keys = SECRET_KEYS.get(provider)
     redacted: dict[str, Any] = {}
     for key, value in configuration.items():

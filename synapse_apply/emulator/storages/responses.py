@@ -48,6 +48,7 @@ def list_storages(request: EmulatorRequest) -> EmulatorAnswer:
         request.tenant, newest_first=request.has_switch_value("list_order", "newest")
     )
     query = apply_list_filters(request, query)
+    # Filtered in Python, since the category is no column.
     category = _parse_category_filter(request)
     if request.has_switch_value("storage_pages", "bare"):
         rows = [row for row in store.select("storage", query) if _has_category(row, category)]

@@ -26,6 +26,7 @@ class FolderTree:
     def list_children(self, folder: str) -> list[TreeEntry]:
         """The entries of a folder, sorted by name."""
         try:
+            # Sorted: the order of a directory differs between file systems.
             names = sorted(os.listdir(self._top / folder))  # noqa: PTH208 - names, not paths
         except OSError as problem:
             raise _build_unreadable_error(folder or ".", problem) from None

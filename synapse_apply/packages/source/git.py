@@ -128,6 +128,7 @@ class GitTree:
         """`path` is relative to `root`; InputError if there is no such folder at the ref."""
         self._root = root
         commit = _resolve_commit_id(root, ref)
+        # The complete listing is read at once: one process in place of one for each folder.
         self._entries_by_path: dict[str, TreeEntry] = {}
         self._entries_by_folder: dict[str, list[TreeEntry]] = {"": []}
         for node in _iter_tree_entries(root, commit, path, shorten_git_ref(ref)):
@@ -248,7 +249,7 @@ def _require_repository(root: Path) -> Repository:
 
 
 def _iter_tree_entries(root: Path, commit: str, path: str, ref: str) -> Iterator[TreeEntry]:
-    full_path = _build_path_from_top(root, path)
+    full_path = _build_path_from_repository_top(root, path)
     tree_name = f"{commit}:" if full_path == "." else f"{commit}:{full_path}"
     code, out, error_text = run_plumbing(
         root, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", tree_name
@@ -277,7 +278,7 @@ def _parse_tree_entry(entry_facts: list[str], path: str) -> TreeEntry:
 
 
 def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
-    full_path = _build_path_from_top(commit.root, path)
+    full_path = _build_path_from_repository_top(commit.root, path)
     # `:(literal)`: a path must not be taken for a pattern.
     arguments = ("-l", "-z", "--full-tree", commit.id, "--", f":(literal){full_path}")
     code, out, error_text = run_plumbing(commit.root, "ls-tree", *arguments)
@@ -292,7 +293,7 @@ def _read_committed_entry(commit: GitCommit, path: str) -> TreeEntry | None:
     return None
 
 
-def _build_path_from_top(root: Path, path: str) -> str:
+def _build_path_from_repository_top(root: Path, path: str) -> str:
     """The path, given relative to `root`, relative to the top of the repository."""
     prefix = _require_repository(root).find_relative_path(root)
     return os.path.normpath(f"{prefix}/{path}" if prefix else path).replace(os.sep, "/")

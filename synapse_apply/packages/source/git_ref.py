@@ -54,6 +54,7 @@ def resolve_unambiguous_ref(repository: Repository, ref: str) -> str:
     name, steps = (
         (ref[: steps_match.start()], ref[steps_match.start() :]) if steps_match else (ref, "")
     )
+    # `NAME@{...}` is resolved with its name; all other steps start from the commit.
     selector_match = _LOG_SELECTOR.match(steps)
     if selector_match is not None:
         steps = steps[selector_match.end() :]

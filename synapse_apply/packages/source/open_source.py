@@ -118,6 +118,7 @@ class _NamedText(NamedTuple):
 
 def _read_first_unignored_config(tree: SourceTree) -> _NamedText | None:
     """The first config file at the root that no ignore rule leaves out; None without one."""
+    # A config file that a rule leaves out is no part of the package, and must not be read for it.
     rules = IgnoreRules().with_folder_files("", lambda path: read_small_text_file(tree, path))
     for name in CONFIG_FILES:
         text = None if rules.find_excluding_rule(name) else read_small_text_file(tree, name)

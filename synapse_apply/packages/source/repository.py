@@ -149,6 +149,7 @@ def start_git_with_pipes(
 def _build_git_command(
     folder: Path, repository: Repository | None, *arguments: str
 ) -> tuple[str, ...]:
+    # Found for each call, since the program must not come from this repository's checkout.
     program = find_executable("git", _find_checkout_folders(folder, repository))
     return (program, "-C", os.path.realpath(folder), *_SAFE_OPTIONS, *arguments)
 

@@ -59,7 +59,7 @@ def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None
         findings = list(_iter_entry_errors(info))
         gathered.findings += findings
         if not info.is_dir() and not findings:
-            gathered.entries.append(_build_entry(archive, info, name))
+            gathered.entries.append(_build_package_file(archive, info, name))
     gathered.entries.sort(key=lambda entry: entry.path.encode())
     gathered.findings += find_name_collisions(entry.path for entry in gathered.entries)
     if name:
@@ -70,7 +70,7 @@ def gather_zip(archive: zipfile.ZipFile, name: str = "", size: int | None = None
     return gathered
 
 
-def _build_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> PackageFile:
+def _build_package_file(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> PackageFile:
     is_executable = info.create_system == _UNIX and bool(info.external_attr >> 16 & stat.S_IXUSR)
     return PackageFile(
         normalize_path(info.filename),

@@ -109,6 +109,7 @@ def tail_console_logs(request: EmulatorRequest) -> EmulatorAnswer:
     try:
         row = _require_job(request)
     except ApiError:
+        # The platform answers an unknown job with a stream, and what is no UUID with 404.
         if not ids.is_uuid(request.path["id"]):
             raise
         return EmulatorAnswer(None, stream=tail.stream_error("Job not found."))

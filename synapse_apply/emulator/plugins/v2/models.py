@@ -104,6 +104,7 @@ def build_plugin_json(backend: DataSetBackend, row: StoredObject) -> dict[str, A
     return {
         **build_plugin_item(backend, row),
         "tenant_id": (
+            # A system plugin belongs to no tenant.
             None if row.tenant == EVERY_TENANT else backend.store.ensure_tenant_number(row.tenant)
         ),
         "description": row.body.get("description", ""),
