@@ -25,6 +25,7 @@ class CommandEntry:
     module: str
     summary: str
     section: str = "Commands"
+    is_listed: bool = True
 
 
 @frozen
@@ -159,7 +160,7 @@ class LazyGroup(click.Group):
         matching_commands = [
             CompletionItem(name, help=entry.summary)
             for name, entry in self.entries.items()
-            if name.startswith(incomplete)
+            if entry.is_listed and name.startswith(incomplete)
         ]
         return [*matching_commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
@@ -211,7 +212,7 @@ class LazyGroup(click.Group):
                     [
                         (name, command_entry.summary)
                         for name, command_entry in self.entries.items()
-                        if command_entry.section == section
+                        if command_entry.section == section and command_entry.is_listed
                     ]
                 )
 

@@ -48,23 +48,19 @@ COMMANDS = {
     "graph": _build_entry(
         "commands.graph", "Print what depends on what, as a graph.", _DETAIL_SECTION
     ),
-    "history": _build_entry(
-        "commands.history", "List what was done, by whom and when.", _DETAIL_SECTION
-    ),
     "import": _build_entry(
         "commands.import_", "Take objects that exist into the state.", _DETAIL_SECTION
     ),
     "export": _build_entry(
         "commands.export", "Turn what is live into manifests and ids.", _DETAIL_SECTION
     ),
-    "settle": _build_entry(
-        "commands.settle", "Find out how calls ended that nobody saw end.", _DETAIL_SECTION
-    ),
     "package": _build_entry(
         "commands.package.group", "Look at packages: check, build, digest, diff.", _DETAIL_SECTION
     ),
     "state": _build_entry(
-        "commands.state.group", "Look after the state of a target.", _DETAIL_SECTION
+        "commands.state.group",
+        "Look after a target's state: history, open calls, backup.",
+        _DETAIL_SECTION,
     ),
     "agents": _build_entry(
         "commands.agents.group", "Check the health of a target's agents.", _DETAIL_SECTION
@@ -79,16 +75,16 @@ COMMANDS = {
     "emulator": _build_entry(
         "commands.emulator.group", "Serve or reset the embedded backend.", _FURTHER_SECTION
     ),
-    "unlock": _build_entry(
-        "commands.state.unlock", "Remove the lock of a run that is gone.", _FURTHER_SECTION
-    ),
     "completion": _build_entry(
         "commands.completion", "Print the completion script of a shell.", _FURTHER_SECTION
     ),
     "schema": _build_entry(
         "commands.schema", "Print a JSON schema, for editors.", _FURTHER_SECTION
     ),
-    "version": _build_entry("commands.version", "Show the version.", _FURTHER_SECTION),
+    # What people need of it is the option --version.
+    "version": CommandEntry(
+        f"{_CLI_PACKAGE}.commands.version", "Show the version.", _FURTHER_SECTION, is_listed=False
+    ),
 }
 STATE = {
     "init": _build_entry("commands.state.init", "Make an empty state for a target."),
@@ -98,7 +94,7 @@ STATE = {
     "mv": _build_entry("commands.state.mv", "Rename an address."),
     "accept": _build_entry("commands.state.accept", "Take the live object as it is for settled."),
     "settle": _build_entry(
-        "commands.state.settle", "Say what became of a call of unknown outcome."
+        "commands.state.settle", "Find out, or say, how calls ended that nobody saw end."
     ),
     "rebind": _build_entry(
         "commands.state.rebind", "Bind the state to the target's url and tenant as they are."
@@ -115,6 +111,8 @@ STATE = {
     "inventory": _build_entry(
         "commands.state.inventory", "Print addresses and ids, for `import -f`."
     ),
+    "history": _build_entry("commands.state.history", "List what was done, by whom and when."),
+    "unlock": _build_entry("commands.state.unlock", "Remove the lock of a run that is gone."),
 }
 JOBS = {
     "list": _build_entry("commands.jobs.listing", "List jobs by status, plugin, date or user."),
@@ -161,6 +159,9 @@ RENAMED_COMMANDS = {
     ),
     "storages get": _build_renamed("get", "storage", module="commands.get"),
     "storages list": _build_renamed("get", "storages", module="commands.get"),
+    "settle": _build_renamed("state settle", module="commands.state.settle"),
+    "history": _build_renamed("state history", module="commands.state.history"),
+    "unlock": _build_renamed("state unlock", module="commands.state.unlock"),
 }
 
 EXITS = (

@@ -227,7 +227,7 @@ def record_audit_entry(
     except StateError as problem:
         reason = "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
         return warning_finding(
-            "`history` will not show this call",
+            "`state history` will not show this call",
             f"{verb} of {address} went out, but the state could not be written: {reason}.",
         )
     return None

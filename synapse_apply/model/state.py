@@ -179,7 +179,7 @@ class Intent:
 
 @frozen
 class AuditEntry:
-    """One mutating call or state change for `history`: digests, never values.
+    """One mutating call or state change for `state history`: digests, never values.
 
     `commit` is a label. `command` is the command's name (`apply`, `state accept`), "" in entries of
     earlier versions. `dirty` are the first files of the checkout that differ from the commit.

@@ -101,7 +101,7 @@ def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
         f"{plan_id}: {matching_ids}."
         if matches
         else f"{plan_id} is not in the audit of this state.",
-        "Give more of the id." if matches else Text(Command("history"), " lists what is."),
+        "Give more of the id." if matches else Text(Command("state history"), " lists what is."),
     )
 
 

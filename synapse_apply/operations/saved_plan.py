@@ -254,7 +254,7 @@ def find_state_mismatches(
                 f"Plan {saved_plan.plan.id} was started before; a plan is used once.",
                 Text(
                     "Plan again: what is left to do is in the new plan. ",
-                    Command("history show", saved_plan.plan.id),
+                    Command("state history show", saved_plan.plan.id),
                     " tells what it did.",
                 ),
             ),

@@ -123,7 +123,14 @@ def test_a_link_is_not_followed(site: Site, plant: Plant, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "typed",
-    ["state list", "state backup b.db", "state rekey", "history", "drift", "import storage/x 1"],
+    [
+        "state list",
+        "state backup b.db",
+        "state rekey",
+        "state history",
+        "drift",
+        "import storage/x 1",
+    ],
 )
 def test_no_command_follows_a_link(site: Site, typed: str) -> None:
     """Those that only read, too."""

@@ -104,7 +104,7 @@ def views(place: Workplace) -> list[Ran]:
         place.run("export", *exporting),
         place.run("export", *exporting, "--json"),
         place.run("doctor"),
-        place.run("history", "--json"),
+        place.run("state", "history", "--json"),
         place.run("graph"),
     ]
 
@@ -382,7 +382,7 @@ def test_a_whole_life(place: Workplace, server: Server) -> None:
         place.run("state", "inventory", code=0),
         place.plan("--resend-secrets", "--json"),
         place.apply("--resend-secrets"),
-        place.run("history", code=0),
+        place.run("state", "history", code=0),
     ]
     assert_hidden(place, *ran, *views(place))
 

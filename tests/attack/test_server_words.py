@@ -210,7 +210,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["plan", "--json"],
         ["state", "show", "storage/raw"],
         ["state", "backup", "copy.db"],
-        ["history", "--json"],
+        ["state", "history", "--json"],
     ],
     "export": [["export", "--out", "exported"], ["export", "--out", "others", "--json"]],
     "doctor": [["doctor"], ["doctor", "--json"]],

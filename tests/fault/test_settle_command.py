@@ -29,12 +29,12 @@ def killed(make_site: Callable[..., Site], server: Server, nth: int, commit: str
 def test_what_was_done_is_recorded(make_site: Callable[..., Site], server: Server) -> None:
     """The object is found, and the next apply makes only the rest."""
     site = killed(make_site, server, STORAGE, "after")
-    said = command(site, "settle -t site")
+    said = command(site, "state settle -t site")
     assert "storage/storage-0: create was done (id " in said
     assert "Settled: 1. Still open: 0." in said
     assert site.records() == {name: one for name, (one,) in server.ids().items()}
     assert site.open_intents() == []
-    assert "No call is open." in command(site, "settle -t site")
+    assert "No call is open." in command(site, "state settle -t site")
 
 
 @pytest.mark.parametrize("api", ["v2"], indirect=True)
@@ -43,7 +43,7 @@ def test_what_one_call_made_together_is_recorded_together(
 ) -> None:
     """On v2 a plugin can be looked up, and the release that came along has its digest."""
     site = killed(make_site, server, PLUGIN, "after")
-    said = command(site, "settle -t site")
+    said = command(site, "state settle -t site")
     assert "plugin/plugin-0: create was done (id " in said
     assert "release/plugin-0@1.0.0: create was done (id " in said
     assert "Settled: 2. Still open: 0." in said
@@ -53,7 +53,7 @@ def test_what_one_call_made_together_is_recorded_together(
 def test_absence_is_not_believed_too_early(make_site: Callable[..., Site], server: Server) -> None:
     """The request may still be on its way: exit 7 says in how many seconds to look again."""
     site = killed(make_site, server, STORAGE, "before")
-    said = command(site, "settle -t site", code=7)
+    said = command(site, "state settle -t site", code=7)
     assert "! storage/storage-0: create of " in said
     assert "run again in " in said
     assert "--absent" not in said
@@ -68,7 +68,7 @@ def test_a_plugin_that_is_listed_is_settled(
     """By what the list shows: nothing stays open once the time for such a call is over."""
     site = killed(make_site, server, PLUGIN, commit)
     done = commit == "after"
-    said = command(site, "settle -t site", code=0 if done else 7)
+    said = command(site, "state settle -t site", code=0 if done else 7)
     assert ("plugin/plugin-0: create was done (id " in said) is done
     assert "--absent" not in said
     assert site.apply(ahead=LATER).code == 0
@@ -84,11 +84,11 @@ def test_what_nobody_can_tell_comes_with_its_two_commands(
     for commit, typed in (("after", "import plugin/plugin-0 ID -t site"),
                           ("before", "state settle plugin/plugin-0 --absent -t site")):  # fmt: skip
         site = killed(make_site, server, PLUGIN, commit)
-        said = command(site, "settle -t site plugin/plugin-0", code=7)
+        said = command(site, "state settle -t site plugin/plugin-0", code=7)
         assert f"`synapse-apply {typed}`" in said
         there = server.ids().get("plugin/plugin-0")
         command(site, typed.replace(" ID", f" {there[0]}") if there else typed)
-        assert "No call is open." in command(site, "settle -t site")
+        assert "No call is open." in command(site, "state settle -t site")
         assert site.apply().code == 0
         assert len(server.ids()["plugin/plugin-0"]) == 1
 
@@ -97,7 +97,7 @@ def test_what_nobody_can_tell_comes_with_its_two_commands(
 def test_json_tells_each_call(make_site: Callable[..., Site], server: Server) -> None:
     """A script sees what is open and why."""
     site = killed(make_site, server, PLUGIN, "after")
-    document = json.loads(command(site, "settle -t site --json", code=7))
+    document = json.loads(command(site, "state settle -t site --json", code=7))
     assert document["open"] == 1
     (call,) = document["calls"]
     assert (call["address"], call["verb"], call["result"]) == ("plugin/plugin-0", "create", "open")
@@ -110,7 +110,7 @@ def test_an_address_without_an_open_call_is_an_error(
 ) -> None:
     """It names the calls that are open; nothing is settled."""
     site = killed(make_site, server, PLUGIN, "after")
-    said = command(site, "settle -t site storage/storage-0", code=1)
+    said = command(site, "state settle -t site storage/storage-0", code=1)
     assert "Open: plugin/plugin-0" in said
     assert len(site.open_intents()) == 1
 
@@ -118,8 +118,8 @@ def test_an_address_without_an_open_call_is_an_error(
 def test_history_keeps_what_was_settled(make_site: Callable[..., Site], server: Server) -> None:
     """The call has its line, with its digest, under the plan that announced it."""
     site = killed(make_site, server, RELEASE, "after")
-    command(site, "settle -t site")
-    runs = json.loads(command(site, "history -t site --json"))["runs"]
+    command(site, "state settle -t site")
+    runs = json.loads(command(site, "state history -t site --json"))["runs"]
     (call,) = [c for run in runs for c in run["calls"] if c["address"].startswith("release/")]
     assert call["result"] == "settled: done"
     assert call["digest"].startswith("pkg1:sha256:")

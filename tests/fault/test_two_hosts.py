@@ -45,7 +45,7 @@ def test_a_silent_holder_is_replaced_after_one_lease(
     (finding,) = json.loads(out)["diagnostics"]
     assert code == 6
     assert "they@elsewhere" in finding["detail"]
-    assert "synapse-apply unlock " in finding["hint"]
+    assert "synapse-apply state unlock " in finding["hint"]
     with applying(site, *WAITS, lease=LEASE) as third:
         code, out, err = ended(third)
     assert time.monotonic() - begun >= LEASE

@@ -61,7 +61,7 @@ def test_settle_names_the_file_and_its_command_alone(
     (made,) = server.ids()[address]
     assert f"the create of {address} was done (id {made}): `synapse-apply {recover}`" in said
     assert "--absent" not in said
-    told = command(site, "settle -t site --json", code=7)
+    told = command(site, "state settle -t site --json", code=7)
     document = json.loads(told[told.index("{") :])
     assert recover in document["diagnostics"][0]["hint"]
     (way,) = document["calls"][0]["ways_out"]
@@ -132,7 +132,7 @@ def test_what_no_file_tells_is_settled_on_the_users_word(
     """A file that tells of something else does not stand in the way, nor one that is broken."""
     site, address = untold
     rewritten(site, **changes)
-    assert "--absent" in command(site, "settle -t site", code=7)
+    assert "--absent" in command(site, "state settle -t site", code=7)
     command(site, f"state settle {address} --absent -t site")
     assert site.open_intents() == []
 
@@ -141,7 +141,7 @@ def test_a_file_that_cannot_be_read_is_warned_of_and_no_more(untold: tuple[Site,
     """Nobody knows what it tells: settling is the user's word again, and no plan speaks of it."""
     site, address = untold
     one_file(site).write_text("{")
-    for typed, code in (("settle -t site", 7), ("state list -t site", 0)):
+    for typed, code in (("state settle -t site", 7), ("state list -t site", 0)):
         assert "the state key did not sign it" in command(site, typed, code=code)
     assert one_file(site).name not in command(site, "plan -t site")
     command(site, f"state settle {address} --absent -t site")
@@ -158,7 +158,7 @@ def test_state_list_tells_what_settles_a_call(untold: tuple[Site, str]) -> None:
     listed = command(site, "state list -t site")
     assert WARNING not in listed
     assert "The next apply looks it up" not in listed
-    for words in (f"`synapse-apply settle {address} -t site` asks this one",
+    for words in (f"`synapse-apply state settle {address} -t site` asks this one",
                   f"if it is there: `synapse-apply import {address} ID -t site`",
                   f"if it is not: `synapse-apply state settle {address} --absent -t site`."):  # fmt: skip
         assert words in listed

@@ -187,7 +187,7 @@ def write_project(target: Path) -> None:
         "show.json": "show storage/raw -t embedded --json",
         "state-list.json": "state list -t embedded --json",
         "state-show.json": "state show release/echo@1.0.0 -t embedded --json",
-        "history.json": "history -t embedded --json",
+        "history.json": "state history -t embedded --json",
         "inventory.yaml": "state inventory -t embedded",
     }.items():
         (documents / name).write_text(_run(root, command))

@@ -117,7 +117,7 @@ def test_an_open_run_is_found_by_its_mark(typed: Typed, root: Path) -> None:
     with closing(open_sqlite(root / OWN / "state" / "embedded.db")) as store:
         with store.lock("a test"):
             store.write_intent(intent)
-        typed("settle")
+        typed("state settle")
         record = store.find_record(release)
         assert store.read_state().open_intents == ()
         assert "settled: done" in store.list_audit_entries(1)[0].result
@@ -134,7 +134,7 @@ def test_documents_say_what_they_said(typed: Typed) -> None:
         "show.json": "show storage/raw --json",
         "state-list.json": "state list --json",
         "state-show.json": "state show release/echo@1.0.0 --json",
-        "history.json": "history --json",
+        "history.json": "state history --json",
     }.items():
         assert_has(json.loads(typed(command)), json.loads((DOCUMENTS / name).read_text()), name)
     assert typed("state inventory") == (DOCUMENTS / "inventory.yaml").read_text()

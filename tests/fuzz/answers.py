@@ -46,7 +46,7 @@ _COMMANDS = (
     ("get", "storages"),
     ("get", "plugin", "1"),
     ("get", "releases", "--plugin", "1"),
-    ("settle",),
+    ("state", "settle"),
     ("import", "--all"),
 )
 _STATUSES = (

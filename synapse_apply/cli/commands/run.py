@@ -61,7 +61,7 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
     PLUGIN is a name or address that the state records, a code, or id=123; release/PLUGIN@VERSION is
     the same as PLUGIN@VERSION. The run is sent once and never again. --action, --agent and a
     version make the form of the real platform (`params`), without them it is that of the API page
-    (`parameters`, `context`). Where there is a state, its `history` shows the run.
+    (`parameters`, `context`). Where there is a state, its `state history` shows the run.
     """
     from synapse_apply.live.live_backend import open_live_backend
     from synapse_apply.operations.run import await_result, record_run, start_run

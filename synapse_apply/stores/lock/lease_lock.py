@@ -194,7 +194,7 @@ class LeaseLock:
         )
 
     def _format_unlock_command(self, lock_owner: LockOwner) -> str:
-        return Command("unlock", lock_owner.lock_id, target=self._runner.target).format_line()
+        return Command("state unlock", lock_owner.lock_id, target=self._runner.target).format_line()
 
     def _build_new_owner(self, operation: str) -> LockOwner:
         runner = self._runner

@@ -181,7 +181,9 @@ def render_report_markdown(
         )
     ]
     heading_parts += [format_prose(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH)]
-    see_command = Command("history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH])
+    see_command = Command(
+        "state history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH]
+    )
     footer = _make_footer_builder(see_command, run_url, f"Plan {format_code_span(report.plan.id)}")
     return fit_sections_to_budget(
         "\n\n".join(part for part in heading_parts if part), sections, footer, budget

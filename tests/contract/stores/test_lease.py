@@ -48,7 +48,7 @@ def test_the_holder_is_named_with_the_way_out(theirs, ours):
     words = told(caught)
     for word in ("they@elsewhere", "process 1", "2099-01-01", "running apply", "/run/7"):
         assert word in words
-    assert re.search(r"synapse-apply unlock [0-9a-f-]{36}\.", words)
+    assert re.search(r"synapse-apply state unlock [0-9a-f-]{36}\.", words)
     assert "Wait until it has ended" in words
     assert ours.where in words
     assert caught.value.exit_code == 6

@@ -110,9 +110,9 @@ def test_the_lock_of_a_run_that_is_gone_is_removed_by_its_id(applied: Run, proje
         held.__enter__()
         told = applied("apply", "--auto-approve", "--lock-timeout", "0.1")
         assert told.returncode == 6
-        typed = re.search(r"synapse-apply (unlock \S+ -t \w+)", told.stderr)
+        typed = re.search(r"synapse-apply (state unlock \S+ -t \w+)", told.stderr)
         assert typed, told.stderr
-        assert applied("unlock", "not-the-id").returncode == 1
+        assert applied("state", "unlock", "not-the-id").returncode == 1
         assert applied(*typed[1].split()).returncode == 0
         assert applied("apply", "--auto-approve", "--lock-timeout", "0").returncode == 0
         with pytest.raises(LockLost):

@@ -253,7 +253,7 @@ def test_a_state_that_another_run_holds(applied: Site) -> None:
         found = applied.look()
     assert found.odd == ["lock"]
     assert "running apply since" in found.text("lock")
-    assert "synapse-apply unlock" in found.text("lock")
+    assert "synapse-apply state unlock" in found.text("lock")
     assert applied.look().status("lock") == ["ok"]
 
 

@@ -161,7 +161,7 @@ def test_names_of_the_state_and_what_history_says(place: Place) -> None:
     place.run("run", "detector", code=1)
     fault(place, {"reset": "after"})
     place.run("run", "detector", code=7)
-    runs = json.loads(place.run("history", "--json").stdout)["runs"]
+    runs = json.loads(place.run("state", "history", "--json").stdout)["runs"]
     told = [(call["address"], call["verb"], call["remote_id"], call["result"])
             for run in runs for call in run["calls"]]  # fmt: skip
     assert told == [

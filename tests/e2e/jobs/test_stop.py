@@ -36,7 +36,7 @@ def test_a_running_job_is_stopped(place_v2: Place) -> None:
     assert "`jobs stop` does nothing that nobody approved" in refused.stderr
     assert place_v2.run("jobs", "stop", job, "--yes").stdout == f"Job {job} stopped.\n"
     assert place_v2.server.call("GET", f"v2/jobs/{job}/")["data"]["status"] == "STOPPED"
-    assert "1 stop" in place_v2.run("history").stdout
+    assert "1 stop" in place_v2.run("state", "history").stdout
     again = place_v2.run("jobs", "stop", job, "--yes", code=1)
     assert "Error: The job has ended" in again.stderr
 

@@ -95,7 +95,7 @@ def test_a_bump_that_fails(shop: tuple[Workplace, Server, Server]) -> None:
         assert plan.out == "No changes. Live state matches the configuration.\n"
     assert uploads(staging) == ["1.0.0", "1.0.1", "1.0.2"]
     assert uploads(prod) == ["1.0.0", "1.0.2"]
-    told = place.run("history", "-t", "staging", code=0).out.splitlines()[1:]
+    told = place.run("state", "history", "-t", "staging", code=0).out.splitlines()[1:]
     assert [row.split(maxsplit=3)[3].split("  ")[0] for row in told] == [
         "1 create, 1 run, 1 update", "1 run", "1 create, 1 run, 1 update", "2 create, 1 run",
     ]  # fmt: skip

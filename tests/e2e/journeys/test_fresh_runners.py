@@ -109,7 +109,7 @@ def test_a_pipeline_over_some_days(
     misconfigured(job(), server, postgres, lineage)
     last = job()
     last.unchanged()
-    assert len(last.run("history", code=0).out.splitlines()) == 4
+    assert len(last.run("state", "history", code=0).out.splitlines()) == 4
     assert [left_behind(one) for one in seen] == [[]] * len(seen)
     kept = [postgres.run(f"SELECT * FROM {schema}.{table}") for table in ("records", "audit")]
     assert SECRET not in str(kept)

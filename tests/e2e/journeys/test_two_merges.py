@@ -95,7 +95,7 @@ def test_the_first_job_is_cancelled(
     hangs(server, one)
     two = jobs.start(second, "apply", "--reviewed", plans["two"])
     locked = second.run("apply", "--reviewed", plans["two"], "--lock-timeout", "0", code=6)
-    assert "synapse-apply unlock" in locked.err
+    assert "synapse-apply state unlock" in locked.err
     one.send_signal(signal.SIGTERM)
     out, err = one.communicate(timeout=SECONDS)
     report = json.loads(out)

@@ -38,7 +38,7 @@ def test_the_commit_is_the_label(repo: Repository) -> None:
     assert planned["base"]["revision"] == f"main ({main[:7]})"
     report = repo.place.apply("--ref", main[:10], "--json").document
     assert report["plan"]["base"]["commit"] == main
-    assert main in repo.place.run("history", "--json", code=0).out
+    assert main in repo.place.run("state", "history", "--json", code=0).out
 
 
 def test_a_package_is_that_of_the_commit(repo: Repository) -> None:

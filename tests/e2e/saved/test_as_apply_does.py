@@ -90,7 +90,7 @@ def test_no_secret_in_the_file(place, server):
         place.plan("--out", "rotate", code=0),
         place.run("apply", "--reviewed", "rotate", code=5),
         place.run("apply", "rotate", code=5),
-        place.run("history", "--json", code=0),
+        place.run("state", "history", "--json", code=0),
     ]
     assert [one for one in ran if leaks(one.text.encode())] == []
     assert leaks_in_files(place.root, []) == []

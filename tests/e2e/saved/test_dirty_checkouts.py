@@ -105,11 +105,11 @@ def test_a_dirty_apply_is_recorded_and_told(committed):
     edit_manifest(committed)
     head = git(committed, "rev-parse", "HEAD")
     assert f"commit {head[:12]}-dirty" in committed.apply().out
-    (newest, *_) = committed.run("history", "--json", code=0).document["runs"]
+    (newest, *_) = committed.run("state", "history", "--json", code=0).document["runs"]
     assert newest["commit"] == f"{head}-dirty"
     assert newest["dirty_files"] == ["manifests/plugin.yaml"]
-    assert f"{head[:12]}-dirty" in committed.run("history", code=0).out
-    shown = committed.run("history", "show", newest["plan_id"], code=0).out
+    assert f"{head[:12]}-dirty" in committed.run("state", "history", code=0).out
+    shown = committed.run("state", "history", "show", newest["plan_id"], code=0).out
     assert "not as in the commit: manifests/plugin.yaml" in shown
 
 
@@ -148,7 +148,7 @@ def test_history_says_verb_counts_and_command(applied, server):
     applied.run("import", "storage/raw-data", number, code=0)
     applied.run("state", "accept", "storage/raw-data", "--auto-approve", code=0)
     applied.run("run", "yolo", code=None)
-    runs = applied.run("history", "--json", code=0).document["runs"]
+    runs = applied.run("state", "history", "--json", code=0).document["runs"]
     told = [(run["command"], run["counts"]) for run in reversed(runs)]
     assert told[:5] == [
         ("apply", {"create": 3}),
@@ -158,7 +158,7 @@ def test_history_says_verb_counts_and_command(applied, server):
         ("state accept", {"accept": 1}),
     ]
     assert told[5][0] == "run"
-    lines = applied.run("history", code=0).out.splitlines()
+    lines = applied.run("state", "history", code=0).out.splitlines()
     assert lines[0].split() == ["WHEN", "PLAN", "COMMAND", "CALLS", "WHO", "COMMIT", "RUN"]
     assert "  apply " in lines[-1]
     assert "  3 create  " in lines[-1]

@@ -144,5 +144,5 @@ def test_accepting_where_nothing_differs_asks_nothing(applied):
 def test_history_tells_both(differing):
     accept(differing, "--auto-approve")
     accept(differing, "--undo")
-    runs = differing.run("history", "--json", code=0).document["runs"]
+    runs = differing.run("state", "history", "--json", code=0).document["runs"]
     assert [run["calls"][0]["verb"] for run in runs[:2]] == ["undo accept", "accept"]

@@ -122,8 +122,8 @@ def test_a_whole_life_of_secrets(serve, tmp_path, shown):
         place.run("state", "backup", "saved.db", code=0),
         place.plan("--resend-secrets"),
         place.plan("--resend-secrets", "--out", "saved.plan"),
-        place.run("history", code=0),
-        place.run("history", "--json", code=0),
+        place.run("state", "history", code=0),
+        place.run("state", "history", "--json", code=0),
     ]
     clean(place, *ran)
 

@@ -75,7 +75,7 @@ def test_before_anything_is_applied(place: Workplace, typed: str, code: int) -> 
         ("show storage/nowhere", 1),
         ("state show storage/nowhere", 1),
         ("package diff yolo", 0),
-        ("history show 0000", 1),
+        ("state history show 0000", 1),
         ("state settle plugin/yolo --absent", 1),
     ],
 )

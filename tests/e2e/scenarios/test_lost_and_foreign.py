@@ -234,7 +234,7 @@ def test_a_second_apply_while_one_runs(applied, server):
         assert "--lock-timeout SECONDS waits by itself" in ran.err
         applied.run("state", "backup", "copy", code=0)
         without = applied.run("state", "restore", "copy", "--yes", code=6).err
-        assert "synapse-apply unlock" in without
+        assert "synapse-apply state unlock" in without
         assert "--lock-timeout" not in without
         applied.plan(code=0)
         document = applied.apply("--json", "--lock-timeout", "0", code=6).document

@@ -49,7 +49,8 @@ def test_a_name_of_two_kinds_is_asked_back(applied: Workplace, command: list[str
 
 
 @pytest.mark.parametrize(
-    "command", [["show"], ["state", "show"], ["state", "rm"], ["settle"], ["drift", "--accept"]]
+    "command",
+    [["show"], ["state", "show"], ["state", "rm"], ["state", "settle"], ["drift", "--accept"]],
 )
 def test_a_pattern_of_nothing_is_an_error(applied: Workplace, command: list[str]) -> None:
     """Nothing matched is never taken for all of it."""

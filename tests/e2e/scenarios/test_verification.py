@@ -188,7 +188,7 @@ def test_the_result_is_shown_and_in_the_history(there: Workplace) -> None:
     document = there.run("show", AT, "--json", code=0).document
     assert document["recorded"]["verification"]["result"] == "passed"
     assert "verified: passed (job 1)" in there.run("show", AT, code=0).out
-    (run,) = there.run("history", "--json", code=0).document["runs"]
+    (run,) = there.run("state", "history", "--json", code=0).document["runs"]
     call = run["calls"][-1]
     assert (call["verb"], call["remote_id"], call["result"]) == ("run", "1", "done")
     assert call["digest"] == document["recorded"]["verification"]["parameters"]

@@ -32,7 +32,7 @@ def killed(server: Server, make: Callable[..., Workplace]) -> Workplace:
 
 def test_settle_waits_until_it_is_certain(killed: Workplace) -> None:
     """One line says for how long and for what; then the call is settled."""
-    ran = killed.run("settle", "--wait", code=0)
+    ran = killed.run("state", "settle", "--wait", code=0)
     (line,) = ran.err.splitlines()
     assert line.startswith("Waiting ")
     assert line.endswith(
@@ -44,7 +44,7 @@ def test_settle_waits_until_it_is_certain(killed: Workplace) -> None:
 
 def test_without_wait_it_is_exit_7_and_names_the_option(killed: Workplace) -> None:
     """As before: nothing waits that was not told to."""
-    ran = killed.run("settle", code=7)
+    ran = killed.run("state", "settle", code=7)
     assert "run again in " in ran.out
     assert "`synapse-apply apply --wait` waits for it" in ran.out
 

@@ -94,7 +94,7 @@ def _format_settlement_hint(
         return "The next apply looks it up"
     hint = Text(
         "Not every backend can tell: ",
-        Command("settle", intent.address),
+        Command("state settle", intent.address),
         " asks this one. If it cannot: ",
         join_texts("; ", build_outcome_unknown_refusal(intent).ways_out),
     )

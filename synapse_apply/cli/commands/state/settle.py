@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 @manual_command(
     "settle",
     examples=[
+        ("synapse-apply state settle -t prod", "Look up every call whose end nobody saw."),
+        ("synapse-apply state settle storage/raw-data", "Only this one."),
+        ("synapse-apply state settle -t prod --wait", "After a kill: return when all is certain."),
+        ("synapse-apply state settle --json", "What became of each, for a script."),
         ("synapse-apply state settle plugin/yolo --absent", "You looked: it was not made."),
         (
             "synapse-apply state settle release/yolo@1.1.0 --job 12",
@@ -25,34 +29,86 @@ if TYPE_CHECKING:
         ),
     ],
     exits=[
-        ("0", "closed"),
-        ("1", "no call of this address is open, or a file tells that it was done"),
+        ("0", "nothing is open any more; with --absent or --job: closed"),
+        ("1", "error, or no call of this address is open"),
+        ("6", "the state is locked by another run"),
+        ("7", "something is still open; the words say what to do"),
     ],
 )
-@options.add_color_options
+@options.add_json_options
 @options.add_target_options
-@click.argument("name", type=RECORDED_NAME, metavar="ADDRESS")
-@click.option("--absent", is_flag=True, help="The call was not done; you looked.")
-@click.option("--job", metavar="ID", help="The run was started, and this is its job; you looked.")
+@options.add_variable_options
+@click.argument("names", nargs=-1, type=RECORDED_NAME, metavar="[ADDRESS]...")
+@options.add_wait_option
+@click.option("--absent", is_flag=True, help="Ask nobody: the call was not done; you looked.")
+@click.option(
+    "--job",
+    metavar="ID",
+    help="Ask nobody: the run was started, and this is its job; you looked.",
+)
 @options.add_lock_timeout_option
 def command(
-    *, console: Console, invocation: Invocation, name: str, absent: bool, job: str | None
+    *,
+    console: Console,
+    invocation: Invocation,
+    names: tuple[str, ...],
+    wait: bool,
+    absent: bool,
+    job: str | None,
 ) -> int:
-    """Say what became of a call of unknown outcome.
+    """Find out how calls ended whose answer was lost, and record it; nothing is changed.
 
-    Needed only where the backend cannot tell, and plan refuses the resource for that. If the
-    object was made after all, `synapse-apply import ADDRESS ID` is the right command; if a run
-    was started, its job is given with --job, and the next apply follows it. What a run did and
-    could not record is recorded with `synapse-apply state recover FILE`.
+    A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
+    the backend. `apply` does this by itself before anything else; this command does only this.
+
+    That a call was not done is certain only when it can no longer arrive: --wait waits for that,
+    without holding the state.
+
+    Where the backend cannot tell, plan refuses the resource, and you say what became of its call:
+    --absent if it was not done, --job for a run that was started, which the next apply follows. If
+    the object was made after all, `synapse-apply import ADDRESS ID` is the right command. What a
+    run did and could not record is recorded with `synapse-apply state recover FILE`.
     """
+    if absent or job:
+        if len(names) != 1 or (absent and job) or wait or console.as_json:
+            raise click.UsageError(
+                "--absent and --job settle one ADDRESS, without --wait, --json or each other."
+            )
+        return _settle_by_hand(console, invocation, names[0], job)
+    return _look_up_open_calls(console, invocation, names, should_wait=wait)
+
+
+def _look_up_open_calls(
+    console: Console, invocation: Invocation, names: tuple[str, ...], *, should_wait: bool
+) -> int:
+    from synapse_apply.cli.texts.settle import show_resolved_intents, wait_for_resolution
+    from synapse_apply.operations.settle import choose_open_calls, settle_open_calls
+    from synapse_apply.workspace.recovery_journal import build_journal_warnings, find_done_calls
+    from synapse_apply.workspace.target_session import open_context
+
+    with open_context(invocation) as session:
+        resolved_intents = settle_open_calls(
+            session, choose_open_calls(session.store.read_state(), names)
+        )
+        if should_wait:
+            resolved_intents = wait_for_resolution(console, session, resolved_intents)
+        state, project_and_target = session.store.read_state(), (session.project, session.target)
+        keys = session.state_keys
+        journal_findings = build_journal_warnings(*project_and_target, keys, state.lineage)
+        return show_resolved_intents(
+            console,
+            resolved_intents,
+            find_done_calls(*project_and_target, state, keys),
+            journal_findings,
+        )
+
+
+def _settle_by_hand(console: Console, invocation: Invocation, name: str, job: str | None) -> int:
     from synapse_apply.model.verification import RUN_VERB
     from synapse_apply.operations import state
     from synapse_apply.workspace.selection import build_state_selectable, choose_address
     from synapse_apply.workspace.target_session import open_state
 
-    if absent == bool(job):
-        raise click.UsageError("Say --absent if it was not done, --job ID for a run that was; "
-                               "else import it.")  # fmt: skip
     with open_state(invocation) as session:
         address, moment = (
             choose_address(build_state_selectable(session.store.read_state()), name),

@@ -1,4 +1,4 @@
-"""`synapse-apply unlock`."""
+"""`synapse-apply state unlock`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @manual_command(
     "unlock",
     examples=[
-        ("synapse-apply unlock 7-3f2a9c -t prod", "The run that held the state is gone for good."),
+        (
+            "synapse-apply state unlock 7-3f2a9c -t prod",
+            "The run that held the state is gone.",
+        ),
     ],
     exits=[("0", "removed"), ("1", "there is no lock, or it has another id")],
 )

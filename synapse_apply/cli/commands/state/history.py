@@ -1,4 +1,4 @@
-"""`synapse-apply history`."""
+"""`synapse-apply state history`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 @manual_command(
     "history",
     examples=[
-        ("synapse-apply history -t prod", "The newest runs that changed anything."),
-        ("synapse-apply history show 5f1c2d", "Every call of one, by the beginning of its plan."),
-        ("synapse-apply history --limit 1 --json", "The newest run with its calls, for a script."),
+        ("synapse-apply state history -t prod", "The newest runs that changed anything."),
+        (
+            "synapse-apply state history show 5f1c2d",
+            "Every call of one, by the beginning of its plan.",
+        ),
+        (
+            "synapse-apply state history --limit 1 --json",
+            "The newest run with its calls, in JSON.",
+        ),
     ],
     exits=[("0", "shown"), ("1", "no such plan, or there is no state")],
 )
@@ -37,15 +43,16 @@ if TYPE_CHECKING:
 def command(*, console: Console, invocation: Invocation, words: tuple[str, ...], limit: int) -> int:
     """List what was done on a target: when, by whom, in which CI run, by which plan.
 
-    `history show PLAN_ID` tells every mutating call of one plan: address, verb, id of the object,
-    the server's request id, a digest of what was sent, and how it ended. There is never a value.
+    `state history show PLAN_ID` tells every mutating call of one plan: address, verb, id of the
+    object, the server's request id, a digest of what was sent, and how it ended. There is never a
+    value.
     What only the state was told is there as well: moves, imports, what was adopted or forgotten.
     """
     from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.cli.texts.history import show_run, show_runs
 
     if words and (words[0] != "show" or len(words) != 2):
-        raise click.UsageError("It is `history`, or `history show PLAN_ID`.")
+        raise click.UsageError("It is `state history`, or `state history show PLAN_ID`.")
     with open_command_target(invocation) as target:
         if words:
             return show_run(console, target.find_run(words[1]))
