@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 
 TextPairs = Sequence[tuple[str, str]]
 USAGE = 64
+# Options that most commands have: `synapse-apply --help` explains them, and the page
+# of a command only names them.
+_COMMON_OPTIONS = frozenset(
+    {"--chdir", "--project", "--color", "--no-color", "--parallelism", "--help"}
+)
+# Headings of a page that would have too many options below one, and the parameters below each.
+_MAX_UNGROUPED_OPTIONS = 15
+_OPTION_GROUPS: Mapping[str, frozenset[str]] = {
+    "What is declared": frozenset(
+        {"project_from", "as_of", "paths", "variables", "variable_files", "strict"}
+    ),
+    "Without a backend": frozenset({"offline", "against"}),
+    "What is planned": frozenset(
+        {
+            *("only", "exclude", "prune", "allow_locked", "recreate", "no_verify"),
+            *("revert_drift", "resend_secrets", "overridden", "adopt"),
+        }
+    ),
+}
 _CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -69,6 +88,29 @@ class ManualCommand(click.Command):
         self.examples = examples
         self._sections = {"Exit codes": exits, "Environment": environment}
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Options by headings where they are many; those that most commands have by name alone."""
+        rows: dict[str, list[tuple[str, str]]] = {}
+        common_names: list[str] = []
+        params = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        is_grouped = len(params) > _MAX_UNGROUPED_OPTIONS
+        for param in params:
+            row = param.get_help_record(ctx)
+            if row is None:
+                continue
+            if param.opts[-1] in _COMMON_OPTIONS:
+                common_names.append("/".join(param.opts))
+            else:
+                heading = _find_option_group(param) if is_grouped else "Options"
+                rows.setdefault(heading, []).append(row)
+        for heading in ("Options", *_OPTION_GROUPS):
+            if heading in rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows[heading])
+        formatter.write_paragraph()
+        formatter.write("Options of most commands, see `synapse-apply --help`:\n")
+        formatter.write(f"  {', '.join(common_names)}\n")
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What a manual page has after its options."""
         with formatter.section("Examples"):
@@ -109,6 +151,11 @@ class ManualCommand(click.Command):
 def format_command_name(ctx: click.Context) -> str:
     """The command behind the program's name: `state list`."""
     return ctx.command_path.partition(" ")[2]
+
+
+def _find_option_group(param: click.Parameter) -> str:
+    headings = (heading for heading, names in _OPTION_GROUPS.items() if param.name in names)
+    return next(headings, "Options")
 
 
 def manual_command(

@@ -30,7 +30,11 @@ FAILED, SIGINT, SIGTERM, BROKEN_PIPE = 1, 130, 143, 141
     cls=LazyGroup,
     entries=registry.COMMANDS,
     renamed=registry.RENAMED_COMMANDS,
-    sections={"Exit codes": registry.EXITS, "Environment": registry.ENVIRONMENT},
+    sections={
+        "Options of most commands": registry.OPTIONS,
+        "Exit codes": registry.EXITS,
+        "Environment": registry.ENVIRONMENT,
+    },
 )
 @click.version_option(
     __version__, "-V", "--version", prog_name=NAME, message="%(prog)s %(version)s"

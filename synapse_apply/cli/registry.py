@@ -164,6 +164,14 @@ RENAMED_COMMANDS = {
     "unlock": _build_renamed("state unlock", module="commands.state.unlock"),
 }
 
+OPTIONS = (
+    ("-C, --chdir FOLDER", "work in this folder"),
+    ("--project FILE", "the project file, instead of synapse-apply.yaml here or above"),
+    ("--color auto|always|never", "colour, instead of only on a terminal"),
+    ("--no-color", "the same as --color=never"),
+    ("--parallelism N", "how many calls go on at once; 10 unless given"),
+    ("-h, --help", "show a command's page"),
+)
 EXITS = (
     ("0", "fine"),
     ("1", "error: nothing was sent, or `no` was the answer"),
