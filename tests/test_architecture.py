@@ -59,9 +59,9 @@ SHARED_BY_OPERATIONS = {
 }
 # Commands that are made of the library alone: what they are, and the flows that they share.
 MADE_OF_THE_LIBRARY = [
-    *(f"cli/commands/{name}.py" for name in ("apply", "drift", "history", "plan", "validate")),
+    *(f"cli/commands/{name}.py" for name in ("apply", "drift", "plan", "validate")),
     *(f"cli/commands/{name}.py" for name in ("doctor", "graph", "verify")),
-    *(f"cli/commands/state/{name}.py" for name in ("backup", "mv", "rm", "show")),
+    *(f"cli/commands/state/{name}.py" for name in ("backup", "history", "mv", "rm", "show")),
     *(f"cli/flows/{name}.py" for name in ("apply_run", "approval", "command_target", "drift_run")),
     *("cli/flows/plan_destination.py", "cli/texts/history.py"),
 ]
