@@ -130,8 +130,16 @@ def test_the_files_of_a_kind_of_report() -> None:
 
 
 def test_the_files_of_a_command() -> None:
-    """All that names it, and every module that is called as it is."""
-    needed = find_modules(lambda node: is_string(node, "bump"))
+    """All that defines it or lists it, and every module that is called as it is."""
+
+    def defines_command(node: ast.AST) -> bool:
+        if isinstance(node, ast.Dict):
+            return any(key is not None and is_string(key, "bump") for key in node.keys)
+        is_definition = isinstance(node, ast.Call) and ast.unparse(node.func) == "manual_command"
+        return is_definition and is_string(node.args[0], "bump")
+
+    needed = find_modules(defines_command)
+    assert len(needed) == 2
     needed |= {name for name, _ in list_modules() if name.endswith("/bump.py")}
     require_complete(list_paths("Add a command", NAME="bump"), needed, "bump")
 
