@@ -169,8 +169,9 @@ class OpenTarget:
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
-            prune, recreate, resend_secrets, override_guards, adopt, no_verify=not verify,
-            only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
+            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
+            recreate=recreate, no_verify=not verify, revert_drift=revert_drift,
+            resend_secrets=resend_secrets, overridden=override_guards,
         )  # fmt: skip
         with self._connection.open_session() as session:
             options = arguments.build_plan_options(session)
@@ -196,8 +197,9 @@ class OpenTarget:
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
-            prune, recreate, False, override_guards, adopt, no_verify=not verify,
-            only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
+            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
+            recreate=recreate, no_verify=not verify, revert_drift=revert_drift,
+            overridden=override_guards,
         )  # fmt: skip
         with self._connection.guard():
             comparison = load_offline_comparison(self._invocation, against)
@@ -214,40 +216,41 @@ class OpenTarget:
     ) -> Report:  # fmt: skip
         """Make the backend what the manifests say, under the state's lock.
 
-        A `plan` of this object is applied as it is: where it is older than a minute, or the state
-        was written since, it is made anew under the lock and must say the same. Without `plan` one
-        is made, with the options that `plan()` has, and `confirm` is asked, or with `auto_approve`
-        nobody: then the state is locked before it is made. `confirm` gets a plan and says whether
-        to apply it. It is called while nothing is locked, only where there is something to do, and
-        again where the plan has changed by the time the state is locked.
+        One of three approves it. `plan`: a plan that `plan()` of this object returned. Where it is
+        older than a minute, or the state was written since, it is made anew under the lock and must
+        be the same, else Stale is raised. `confirm`: a function that gets the plan, which is made
+        here with the options of `plan()`, and returns whether to apply it. It is called while
+        nothing is locked, only where there is something to do, and again where the plan is another
+        one by the time the state is locked. `auto_approve`: the state is locked, and whatever is
+        planned then is applied. With a `plan`, `confirm` is asked first, and again where it would
+        be Stale.
 
         `all_or_nothing`: apply nothing while a row is refused. `wait`: first wait until it is
         certain what became of calls of earlier runs. `adopt`: True also takes over an object that
-        turns up as declared while it is made; None takes existing ones over where `confirm` is
-        given. `observer` is told of plans, progress and the report.
+        appears as declared while it is made; None adopts where `confirm` is given. `observer` is
+        told of plans, progress and the report.
 
         A call that fails is in the report, not raised. Raised before the first call: NotApproved,
-        Stale for a plan that is not true any more, InputError for one with errors, Refused by a
-        guard, LockHeld, SecretUnavailable, StateError, OptionConflict.
+        Stale, InputError for a plan with errors, Refused by a guard, LockHeld, SecretUnavailable,
+        StateError, OptionConflict.
         """
         from synapse_apply.operations.apply import ApplyRun
         from synapse_apply.operations.apply_observer import ApplyObserver
         from synapse_apply.operations.plan_arguments import PlanArguments
 
         arguments = PlanArguments(
-            prune, recreate, resend_secrets, override_guards, adopt, no_verify=not verify,
-            only=only, exclude=exclude, revert_drift=revert_drift, allow_locked=allow_locked,
+            only=only, exclude=exclude, prune=prune, allow_locked=allow_locked, adopt=adopt,
+            recreate=recreate, no_verify=not verify, revert_drift=revert_drift,
+            resend_secrets=resend_secrets, overridden=override_guards,
         )  # fmt: skip
         _require_decision(plan, arguments, is_approved=auto_approve or confirm is not None)
+        options = None if plan is None else self._find_plan_options(plan)
+        observer = observer or ApplyObserver()
         with self._connection.open_session() as session:
-            observer = observer or ApplyObserver()
             _wait_for_open_calls(session, observer, is_requested=wait)
-            will_ask = confirm is not None
             apply_run = ApplyRun(
                 session,
-                self._find_plan_options(plan)
-                if plan is not None
-                else arguments.build_plan_options(session, will_ask=will_ask),
+                options or arguments.build_plan_options(session, will_ask=confirm is not None),
                 observer,
                 confirm=None if auto_approve else confirm,
                 all_or_nothing=all_or_nothing,

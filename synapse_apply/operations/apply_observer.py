@@ -37,9 +37,9 @@ class CallWatcher(Progress, Protocol):
 class ApplyObserver:
     """Is told how an apply goes on. This base class shows nothing and stops nothing.
 
-    Derive a class from it and override what you want to know of. All methods are called by the
-    thread that applies, except those of progress (`report_*`), which worker threads call. What they
-    raise ends the apply; `report_*` must not raise.
+    Derive a class from it and override what you want to know of. The thread that applies calls all
+    methods but two kinds: worker threads call those of progress (`report_*`), and any thread calls
+    `read_stop_signal`. These must not raise; what another one raises ends the apply.
     """
 
     def show_plan(self, plan: Plan) -> None:

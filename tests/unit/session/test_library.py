@@ -10,13 +10,17 @@ import pytest
 from installed import ROOT, copied, variables
 
 from synapse_apply import ApplyObserver, Invocation, OpenTarget, Plan, open_state, open_target
+from synapse_apply.library.target_connection import TargetConnection
+from synapse_apply.model.address import Address
 from synapse_apply.model.errors import (
+    BackendError,
     InputError,
     LockHeld,
     NotApproved,
     OptionConflict,
     Stale,
     StateError,
+    Unauthorized,
 )
 from synapse_apply.model.report import Result
 
@@ -229,3 +233,45 @@ def test_a_closed_target_opens_again(target: OpenTarget) -> None:
     target.close()
     target.close()
     assert target.apply(plan).exit_code == 0
+
+
+def test_a_failed_call_is_an_error_of_this_tool(folder: Path) -> None:
+    """Where the method has no finding of a resource to put it in; it has the answer as its cause."""
+    connection = TargetConnection(Invocation(folder, environ={}))
+    with pytest.raises(BackendError) as caught, connection.guard():
+        raise Unauthorized("Who are you?", status_code=401, request_id="r-1")
+    (finding,) = caught.value.diagnostics
+    assert (finding.detail, finding.request_id) == ("The backend answered 401.", "r-1")
+    assert isinstance(caught.value.__cause__, Unauthorized)
+
+
+def test_records_are_found_forgotten_and_renamed(target: OpenTarget, folder: Path) -> None:
+    """What is recorded, without manifests and without the backend."""
+    target.apply(auto_approve=True)
+    new_address = Address.parse("storage/outputs")
+    assert target.state.rename("results", new_address) == {
+        Address.parse("storage/results"): new_address
+    }
+    assert target.state.find_record("outputs").address == new_address
+    target.state.write_backup("copy.db")
+    assert (folder / "copy.db").stat().st_size > 0
+    assert target.state.forget(["storage/*"]) == [
+        new_address,
+        Address.parse("storage/raw-data"),
+    ]
+    kinds = {address.kind for address in target.state.read().records}
+    assert kinds == {"plugin", "release"}
+    assert len(target.state.list_inventory()) == 2
+
+
+def test_a_plan_without_a_backend(target: OpenTarget, folder: Path) -> None:
+    """Beside what an inventory lists; such a plan is not to be applied."""
+    inventory = folder / "inventory.yaml"
+    inventory.write_text('inventory: [{address: storage/results, id: "2"}]\n')
+    plan = target.plan_offline("state:inventory.yaml")
+    assert plan.summary.add == 3
+    with pytest.raises(InputError, match="not made here"):
+        target.apply(plan)
+    with pytest.raises(OptionConflict):
+        target.plan_offline("inventory.yaml")
+    assert not (folder / ".synapse-apply" / "state").exists()
