@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,13 @@ from synapse_apply.workspace.invocation import Invocation
 if TYPE_CHECKING:
     from synapse_apply.model.address import Address
     from synapse_apply.model.checkup import Checkup
+    from synapse_apply.model.diagnostic import Diagnostic
     from synapse_apply.model.drift import Drift
     from synapse_apply.model.plan import Plan
     from synapse_apply.model.ports import Progress
     from synapse_apply.model.report import Report
     from synapse_apply.model.resource import Desired
+    from synapse_apply.model.state import Record
     from synapse_apply.operations.apply import ApplyRun, Confirm
     from synapse_apply.operations.apply_observer import ApplyObserver
     from synapse_apply.operations.apply_saved import ApprovedPlans
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from synapse_apply.operations.validate import ValidationResult
     from synapse_apply.operations.verify_bytes import ComparedBytes
     from synapse_apply.planning.plan_input import PlanOptions
+    from synapse_apply.workspace.inventory_rows import Inventory
     from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
@@ -372,6 +375,27 @@ class OpenTarget:
 
         with self._connection.open_session(read_only=True) as session:
             return accept_named_drift(self._invocation, session, names, write=write)
+
+    def import_objects(
+        self,
+        ids: Mapping[str, str] | Inventory,
+        *,
+        read_bytes: bool = True,
+        warn: Callable[[Diagnostic], None] | None = None,
+    ) -> list[Record]:
+        """Record live objects under declared addresses, all or none; nothing is sent to them.
+
+        `ids` has the id of the object for each name, or rows of an inventory by address. Published
+        bytes of releases are read unless `read_bytes` is False; `warn` gets what kept them from
+        being read. InputError with every finding, StateError, LockHeld.
+        """
+        from synapse_apply.operations.import_ import choose_rows, import_objects
+
+        with self._connection.open_session() as session:
+            rows = choose_rows(session, ids)
+            return import_objects(
+                session, rows, warn or (lambda _warning: None), reads_bytes=read_bytes
+            )
 
     def history(self, limit: int = 20) -> list[PastRun]:
         """The newest runs that changed anything, at most `limit`, the newest first.

@@ -24,7 +24,22 @@ from synapse_apply.model.state import IntentState, Record
 from synapse_apply.model.values import Reference, flatten
 from synapse_apply.model.verification import RUN_VERB
 from synapse_apply.workspace.inventory_rows import Inventory, InventoryRow
+from synapse_apply.workspace.selection import choose_address
 from synapse_apply.workspace.target_session import TargetSession
+
+
+def choose_rows(session: TargetSession, ids: Mapping[str, str] | Inventory) -> Inventory:
+    """A row for each name that has an id, by the address that is meant; rows as they are.
+
+    InputError where a name means no address, or several.
+    """
+    rows: dict[Address, InventoryRow] = {}
+    for name, row in ids.items():
+        if isinstance(name, Address) and isinstance(row, InventoryRow):
+            rows[name] = row
+        else:
+            rows[choose_address(session, str(name))] = InventoryRow(str(row))
+    return rows
 
 
 def import_objects(

@@ -57,20 +57,16 @@ def command(
     Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
     digest is recorded. The next plan shows how they differ from their manifests.
     """
-    from synapse_apply.operations.import_ import import_objects
+    from synapse_apply.cli.flows.command_target import open_command_target
     from synapse_apply.views.text.record import record_document
-    from synapse_apply.workspace.inventory_rows import InventoryRow, read_inventory_file
-    from synapse_apply.workspace.selection import choose_address
-    from synapse_apply.workspace.target_session import open_context
+    from synapse_apply.workspace.inventory_rows import read_inventory_file
 
     if (inventory is None) == (name is None or remote_id is None):
         raise click.UsageError("Say ADDRESS and ID, or -f INVENTORY.")
-    inventory_rows = read_inventory_file(inventory) if inventory is not None else {}
+    ids = read_inventory_file(inventory) if inventory else {str(name): str(remote_id)}
     warnings: list[Diagnostic] = []
-    with open_context(invocation) as session:
-        if name is not None:
-            inventory_rows = {choose_address(session, name): InventoryRow(str(remote_id))}
-        records = import_objects(session, inventory_rows, warnings.append, reads_bytes=not no_bytes)
+    with open_command_target(invocation) as target:
+        records = target.import_objects(ids, read_bytes=not no_bytes, warn=warnings.append)
     console.write_findings(warnings)
     if console.as_json:
         console.write_document({"imported": [record_document(record) for record in records]})

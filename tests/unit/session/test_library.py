@@ -275,3 +275,15 @@ def test_a_plan_without_a_backend(target: OpenTarget, folder: Path) -> None:
     with pytest.raises(OptionConflict):
         target.plan_offline("inventory.yaml")
     assert not (folder / ".synapse-apply" / "state").exists()
+
+
+def test_live_objects_are_imported(target: OpenTarget) -> None:
+    """By names or by addresses, which need not have been recorded before."""
+    target.apply(auto_approve=True)
+    remote_id = target.state.find_record("results").remote_id
+    target.state.forget(["storage/results"])
+    (record,) = target.import_objects({"results": remote_id})
+    assert (str(record.address), record.remote_id) == ("storage/results", remote_id)
+    with pytest.raises(InputError):
+        target.import_objects({"nothing-of-this-name": "1"})
+    assert not target.plan().has_changes
