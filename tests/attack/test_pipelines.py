@@ -477,8 +477,7 @@ def test_the_jobs_of_gitlab_on_such_a_branch(
             "PYTHONPATH": str(world.checkout),
             "PATH": f"{programs}:{os.environ['PATH']}",
         }
-        lines = [*found["default"]["before_script"], *found[job]["script"]]
-        process = pipeline.start(lines, given)
+        process = pipeline.start([*found["default"]["before_script"], *found[job]["script"]], given)
         log, _ = process.communicate(timeout=120)
         assert process.returncode == 0, log
         after = pipeline.start(found[job].get("after_script", []), given)
