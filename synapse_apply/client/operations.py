@@ -56,7 +56,9 @@ class ApiOperations:
         return self._dialect.prefix + build_path(*parts)
 
     def _send(self, call: ClientCall) -> Answer:
-        return self._transport.send(replace(call, api_version=self._dialect.api_version))
+        if call.api_version != self._dialect.api_version:
+            call = replace(call, api_version=self._dialect.api_version)
+        return self._transport.send(call)
 
     def _build_list_query(
         self, path: str, params: Data | None = None, shape: AnswerShape = ANYTHING
@@ -115,12 +117,16 @@ class ApiOperations:
 
         `expected_id` is the id that the answered object must have.
         """
-        call = build_json_call(method, path, data, sensitive, empty_ok=empty_ok)
-        return self._send_for_object(
-            replace(call, query=query, idempotency_key=idempotency_key),
-            shape,
-            expected_id=expected_id,
+        call = build_json_call(
+            method,
+            path,
+            data,
+            sensitive,
+            query=query,
+            empty_ok=empty_ok,
+            idempotency_key=idempotency_key,
         )
+        return self._send_for_object(call, shape, expected_id=expected_id)
 
     def _upload_file(
         self,
@@ -235,7 +241,9 @@ def build_json_call(
     data: Data,
     sensitive: IsSensitive | None,
     *,
+    query: Query = (),
     empty_ok: bool = False,
+    idempotency_key: str = "",
 ) -> ClientCall:
     """A mutating call with a JSON body. NotSentError for data that JSON cannot represent."""
     try:
@@ -245,12 +253,14 @@ def build_json_call(
     return ClientCall(
         method,
         path,
+        query=query,
         body=body,
         content_type=JSON,
         body_fields=frozenset(map(str, data)),
         mutates=True,
         empty_ok=empty_ok,
         sensitive=sensitive,
+        idempotency_key=idempotency_key,
     )
 
 

@@ -55,7 +55,8 @@ class _CreatePart:
 
     def with_intent(self, intent: Intent) -> _CreatePart:
         """A copy with another intent."""
-        return replace(self, call=replace(self.call, intent=intent))
+        call = PendingCall(self.call.body, self.call.managed_fields, intent)
+        return _CreatePart(self.step, call, self.preferred_forms)
 
 
 def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Outcome, ...]:

@@ -94,7 +94,7 @@ class Answer:
     def content_type(self) -> str:
         return self.headers.get("Content-Type", "").lower()
 
-    @property
+    @cached_property
     def request_id(self) -> str | None:
         """X-Request-ID, else `meta.request_id` of the body; None if it may contain a secret."""
         meta = self.parsed.get("meta") if isinstance(self.parsed, Mapping) else None

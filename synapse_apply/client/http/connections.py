@@ -211,6 +211,15 @@ class TimedConnection(HTTPConnection):
     _is_connecting = False
     _last_used_at = 0.0
     _trailing_bytes: _TrailingBytes | None = None  # of the answer before
+    _holds_head_back = False
+    _unsent_head = b""
+
+    def request(
+        self, method: str, url: str, body: Any = None, *arguments: Any, **options: Any
+    ) -> None:
+        """urllib3's, but for a body that is at hand, which leaves with the head in one write."""
+        self._holds_head_back, self._unsent_head = isinstance(body, bytes) and bool(body), b""
+        super().request(method, url, body, *arguments, **options)
 
     def connect(self) -> None:
         self._is_connecting = True  # a CONNECT to a proxy is not yet the request
@@ -220,6 +229,12 @@ class TimedConnection(HTTPConnection):
             self._is_connecting = False
 
     def send(self, data: Any) -> None:
+        if not self._is_connecting:
+            if self._holds_head_back:
+                self._holds_head_back, self._unsent_head = False, data
+                return
+            if self._unsent_head:
+                data, self._unsent_head = self._unsent_head + data, b""
         attempt = CURRENT_ATTEMPT.get()
         if attempt is not None and not self._is_connecting:
             if self.sock is None:

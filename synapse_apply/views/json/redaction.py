@@ -108,6 +108,8 @@ def redact_change_fields(
 
 
 def _redact_field_change(change: FieldChange, secret_paths: set[tuple[str, ...]]) -> FieldChange:
+    if not (secret_paths or change.sensitive):
+        return change
     path = tuple(map(str, change.path))
     if change.sensitive or is_at_or_below(path, secret_paths):
         return replace(change, before=ABSENT, after=ABSENT, sensitive=True)

@@ -214,6 +214,9 @@ def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
 
     A plan compares declared fields one by one, and does not list what is live at a path above one.
     """
+    if not change.before:
+        yield from change.fields
+        return
     listed_paths = {field.path for field in change.fields}
     secret_paths = {*change.before_sensitive, *change.after_sensitive}
     secret_paths |= {field.path for field in change.fields if field.sensitive}
@@ -222,7 +225,7 @@ def iter_fields_with_replaced_values(change: Change) -> Iterator[FieldChange]:
             path = field.path[:end]
             if path in listed_paths:
                 continue
-            value = get_at(change.before or {}, path)
+            value = get_at(change.before, path)
             if value is not ABSENT and not is_map(value) and value != {}:
                 listed_paths.add(path)
                 # Where the new map holds a secret, the scalar that it replaces may be one, too.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from synapse_apply.model.values import (
@@ -29,6 +30,7 @@ _MAX_DEPTH = 30
 _BARE_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
+@lru_cache(maxsize=1024)  # a plan shows the same few keys again and again
 def format_key(part: str | int) -> str:
     """A map's key, quoted unless it is a plain word."""
     text = str(part)
@@ -38,7 +40,7 @@ def format_key(part: str | int) -> str:
 
 def format_value_inline(value: Any, depth: int = 0) -> str:
     """A value on one line: a secret as `(sensitive)`, a map as `{ a = 1 }`."""
-    if isinstance(value, SECRET_TYPES):
+    if type(value) is not str and isinstance(value, SECRET_TYPES):
         return SENSITIVE_TEXT
     if value is None or value is ABSENT:
         return "null"
