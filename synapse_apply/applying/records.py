@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synapse_apply.applying.acceptance import find_still_accepted
 from synapse_apply.applying.runs import with_unverified_run
-from synapse_apply.applying.step import ApplyTools, Step
 from synapse_apply.kinds.compare import is_same_value
 from synapse_apply.kinds.descriptor import FieldRule, ResourceType
 from synapse_apply.model.diagnostic import Diagnostic, Path, is_at_or_below, warning_finding
@@ -28,6 +27,10 @@ from synapse_apply.model.values import (
     get_at,
     is_map,
 )
+
+# A plan flattens live fields, and runs no step.
+if TYPE_CHECKING:
+    from synapse_apply.applying.step import ApplyTools, Step
 
 
 def reveal_secrets(value: Any) -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from synapse_apply.applying.claimed_ids import build_owner_index
-from synapse_apply.applying.runs import list_settled_jobs
-from synapse_apply.applying.settle import IntentResolver, ResolvedIntent
 from synapse_apply.live.live_reader import LiveReader
 from synapse_apply.live.named_secrets import add_named_secrets
 from synapse_apply.model.address import Address
@@ -17,6 +15,9 @@ from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, Record, State
 from synapse_apply.workspace.recovery_journal import find_unverified_done_calls
 from synapse_apply.workspace.target_session import TargetSession
+
+if TYPE_CHECKING:
+    from synapse_apply.applying.settle import ResolvedIntent
 
 
 def build_live_reader(session: TargetSession, state: State) -> LiveReader:
@@ -50,6 +51,11 @@ def resolve_open_intents(
     """What became of every open intent, as far as the backend can tell; nothing is written."""
     if not state.open_intents:
         return []
+    # Here, not above: most runs meet no open call.
+    from synapse_apply.applying.claimed_ids import build_owner_index
+    from synapse_apply.applying.runs import list_settled_jobs
+    from synapse_apply.applying.settle import IntentResolver
+
     # Before any list is read: absence from a list says nothing of what came after it.
     now, current_uptime = session.clock.utc_now(), session.uptime()
     resolver = IntentResolver(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from synapse_apply.manifests.edit.source_map import FieldOrigins
-from synapse_apply.manifests.edit.written_documents import WrittenDocument, iter_written_documents
 from synapse_apply.manifests.yaml.reader import read_documents
 from synapse_apply.model.diagnostic import Path, Position
 from synapse_apply.model.errors import SynapseApplyError
 from synapse_apply.model.resource import Desired
 from synapse_apply.workspace import configuration
 from synapse_apply.workspace.target_session import TargetSession
+
+# What edits manifests is imported when something is to be told of an edit.
+if TYPE_CHECKING:
+    from synapse_apply.manifests.edit.written_documents import WrittenDocument
 
 
 class WritableFields:
@@ -25,6 +28,8 @@ class WritableFields:
 
         False for what a variable or a package gives, and where manifests are those of a commit.
         """
+        from synapse_apply.manifests.edit.source_map import FieldOrigins
+
         document = self._documents_by_position.get(desired.position) if desired.position else None
         if document is None:
             return False
@@ -38,6 +43,8 @@ class WritableFields:
 
     @cached_property
     def _documents_by_position(self) -> dict[Position, WrittenDocument]:
+        from synapse_apply.manifests.edit.written_documents import iter_written_documents
+
         session = self._session
         if session.declared_target.commit:
             return {}
@@ -51,6 +58,8 @@ class WritableFields:
 
     @cached_property
     def _project_document(self) -> WrittenDocument | None:
+        from synapse_apply.manifests.edit.written_documents import WrittenDocument
+
         file = self._session.project.file
         if file is None:
             return None

@@ -6,8 +6,8 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from synapse_apply.applying.settle import ResolvedIntent, apply_resolved_intents
 from synapse_apply.live.common_rules import find_declared_by_other_targets
 from synapse_apply.live.comparable_values import build_resources
 from synapse_apply.live.live_reader import LiveReader
@@ -33,6 +33,9 @@ from synapse_apply.planning.planner import build_plan as make_plan
 from synapse_apply.workspace.other_targets import read_other_target_runs
 from synapse_apply.workspace.recovery_journal import find_done_calls
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
+
+if TYPE_CHECKING:
+    from synapse_apply.applying.settle import ResolvedIntent
 
 
 def plan(
@@ -100,15 +103,18 @@ def _observe_state(
     open_intents = tuple(resolved.intent for resolved in resolved_intents if resolved.is_open)
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_moved_records(
-        apply_resolved_intents(trusted_records, resolved_intents),
+        _apply_resolved_intents(trusted_records, resolved_intents),
         _list_moves(session),
         open_intents,
     )
     records = moves.records
-    live_reader.marks = build_marks(session, records, state.open_intents)
-    desired, unnamed = wrap_recorded_secrets(
-        session.desired, records, session.declared_target.manifests.marks, state.open_intents
-    )
+    if resolved_intents or moves.renames:  # else the records are those of the state
+        live_reader.marks = build_marks(session, records, state.open_intents)
+    desired, unnamed = session.desired, tuple[Diagnostic, ...]()
+    if live_reader.marks.named is not None:
+        desired, unnamed = wrap_recorded_secrets(
+            desired, records, session.declared_target.manifests.marks, state.open_intents
+        )
     live_reader.observe_declared(desired, records)
     _observe_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
     duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
@@ -174,6 +180,18 @@ def _add_reader_details(
         plan, resources, build_commit_sources(session), root, allow_files
     )
     return detailed_plan.with_target(session.typed_target)
+
+
+def _apply_resolved_intents(
+    records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
+) -> Mapping[Address, Record]:
+    """The records as they are with what became of open calls."""
+    if not resolved_intents:
+        return records
+    # Here, not above: most runs meet no open call.
+    from synapse_apply.applying.settle import apply_resolved_intents
+
+    return apply_resolved_intents(records, resolved_intents)
 
 
 def _list_moves(session: TargetSession) -> tuple[MovedAddress, ...]:

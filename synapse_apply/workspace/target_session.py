@@ -15,7 +15,6 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
 
 from synapse_apply import __version__
-from synapse_apply.applying.settle import ResolvedIntent
 from synapse_apply.applying.step import Actor
 from synapse_apply.manifests.decode.loading import LoadedManifests
 from synapse_apply.manifests.project.targets import choose_and_fill_target
@@ -28,8 +27,6 @@ from synapse_apply.model.ports import Api, Clock, Packages, Secrets
 from synapse_apply.model.project import Target
 from synapse_apply.model.secrets.login import Login
 from synapse_apply.model.state import Uptime
-from synapse_apply.packages.carried_packages import CarriedPackages
-from synapse_apply.packages.upload import SourcePackages
 from synapse_apply.planning.plan_input import ResourceState
 from synapse_apply.secrets.keys import StateKeys, load_keys
 from synapse_apply.secrets.macs import generate_salt
@@ -53,6 +50,7 @@ from synapse_apply.workspace.package_sources import PackageCarrier
 from synapse_apply.workspace.recovery_journal import build_unrecorded_warnings
 
 if TYPE_CHECKING:
+    from synapse_apply.applying.settle import ResolvedIntent
     from synapse_apply.workspace.backend import ConnectedBackend
 
 
@@ -193,6 +191,10 @@ class TargetSession(OfflineTarget):
     @cached_property
     def packages(self) -> Packages:
         """Opens the packages of declared releases: from the carrier, or else their sources."""
+        # Here, not above: most commands open no package.
+        from synapse_apply.packages.carried_packages import CarriedPackages
+        from synapse_apply.packages.upload import SourcePackages
+
         packages, max_size = self.declared_target.packages, self.project.max_package_size
         if self.carrier is not None:
             return CarriedPackages(self.carrier.file, packages, max_size=max_size)

@@ -8,7 +8,7 @@ alias bombs. A broken document does not hide the documents after it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,6 @@ from yaml import events
 
 from synapse_apply.manifests.phrases import FILL_IN
 from synapse_apply.manifests.yaml import read_scalars
-from synapse_apply.manifests.yaml.builder import Builder, UnreadableDocument, create_yaml_parser
 from synapse_apply.manifests.yaml.plain_documents import compose_plain_documents
 from synapse_apply.manifests.yaml.positions import (
     LazyPositions,
@@ -28,7 +27,6 @@ from synapse_apply.manifests.yaml.positions import (
     pack_mark,
     unpack_mark,
 )
-from synapse_apply.manifests.yaml.syntax import build_syntax_finding
 from synapse_apply.model.diagnostic import Diagnostic, Path, Position, error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
@@ -245,6 +243,14 @@ class _YamlReader:
         if plain_documents is not None:
             self._add_documents(plain_documents)
             return None
+        # Here, not above: most texts are plain.
+        from synapse_apply.manifests.yaml.builder import (  # noqa: PLC0415
+            Builder,
+            UnreadableDocument,
+            create_yaml_parser,
+        )
+        from synapse_apply.manifests.yaml.syntax import build_syntax_finding  # noqa: PLC0415
+
         last_mark = pack_mark(first_line, 0)
 
         def record_finding(summary: str, detail: str, hint: str, finding_mark: Mark) -> None:
@@ -255,7 +261,7 @@ class _YamlReader:
         try:
             parser = create_yaml_parser(text)
             builder = Builder(parser.get_event, record_finding, first_line)
-            self._read_documents(parser, builder)
+            self._read_documents(parser, builder.build_document)
         except UnreadableDocument:
             return unpack_mark(last_mark)[0] - 1
         except yaml.reader.ReaderError:
@@ -270,13 +276,15 @@ class _YamlReader:
             return line
         return None
 
-    def _read_documents(self, parser: Any, builder: Builder) -> None:
+    def _read_documents(
+        self, parser: Any, build_document: Callable[[], tuple[Any, PositionTree]]
+    ) -> None:
         while True:
             event_type = type(parser.get_event())
             if event_type is events.StreamEndEvent:
                 return
             if event_type is events.DocumentStartEvent:
-                self._add_documents([builder.build_document()])
+                self._add_documents([build_document()])
 
     def _add_documents(self, documents: Iterable[tuple[Any, PositionTree]]) -> None:
         self.documents.extend(

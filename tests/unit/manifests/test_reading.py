@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from synapse_apply.manifests.yaml import reader
+from synapse_apply.manifests.yaml import builder, plain_documents
 from synapse_apply.manifests.yaml.positions import find_nearest_position
 from synapse_apply.manifests.yaml.reader import read_documents, read_mapping
 from synapse_apply.model.diagnostic import Path, Position
@@ -132,7 +132,8 @@ def test_the_pure_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     import yaml
 
     fast = read_documents(TEXT, "f").documents
-    monkeypatch.setattr(reader, "create_yaml_parser", yaml.SafeLoader)
+    monkeypatch.setattr(builder, "create_yaml_parser", yaml.SafeLoader)
+    monkeypatch.setattr(plain_documents, "_find_composer_class", lambda: None)
     slow = read_documents(TEXT, "f").documents
     assert [d.value for d in slow] == [d.value for d in fast]
     assert [dict(d.positions) for d in slow] == [dict(d.positions) for d in fast]
