@@ -86,6 +86,8 @@ def list_created_steps(step: Step) -> tuple[Step, ...]:
 
 # The number of changed files of a checkout that an audit entry has.
 _MAX_DIRTY_FILES = 20
+# `json.dumps` would make one at each call.
+_DIGEST_ENCODER = json.JSONEncoder(sort_keys=True)
 
 
 # Both entries are built here, of calls and of changes of the state alone (moves, imports, adopted
@@ -116,7 +118,7 @@ class Actor:
 
         `plan_id` is that of the run that settles the call, by default that of the intent.
         """
-        text = json.dumps(fields_to_json(intent.fields), sort_keys=True)
+        text = _DIGEST_ENCODER.encode(fields_to_json(intent.fields))
         return AuditEntry(
             at=moment,
             who=self.who,

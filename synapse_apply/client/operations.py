@@ -235,6 +235,10 @@ class ApiOperations:
         raise failures.build_unexpected_answer_error(call, answer, problem)
 
 
+# `json.dumps` would make one at each call.
+_BODY_ENCODER = json.JSONEncoder(allow_nan=False)
+
+
 def build_json_call(
     method: str,
     path: str,
@@ -247,7 +251,7 @@ def build_json_call(
 ) -> ClientCall:
     """A mutating call with a JSON body. NotSentError for data that JSON cannot represent."""
     try:
-        body = json.dumps(dict(data), allow_nan=False).encode()
+        body = _BODY_ENCODER.encode(dict(data)).encode()
     except (TypeError, ValueError, RecursionError) as failure:
         raise NotSentError(f"{method} {path}: not sent: {explain_unusable_data(failure)}") from None
     return ClientCall(

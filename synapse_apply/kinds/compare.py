@@ -54,18 +54,23 @@ def _are_same_lists(
     return all(is_same_value(a, b, compare) for a, b in zip(first, second, strict=True))
 
 
+# `json.dumps` would make one at each call.
+_COMPARABLE_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def format_comparable_json(value: Any, compare: Compare = Compare.EXACT) -> str:
     """A JSON text that is the same for values that are equal by `is_same_value`.
 
     A secret is represented by its digest.
     """
-    plain = _to_comparable(value, compare)
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _COMPARABLE_ENCODER.encode(_to_comparable(value, compare))
 
 
 def _to_comparable(value: Any, compare: Compare) -> Any:
     if value is ABSENT:
         return None
+    if type(value) is str:
+        return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):

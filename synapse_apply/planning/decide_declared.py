@@ -332,6 +332,8 @@ def _note_or_refuse_unreleased_source(
     resource: ResourceState, decision: Decision, index: PlanIndex
 ) -> Decision:
     """The decision with a note on changed content of a published version, or refused by policy."""
+    if not resource.type.carries_package:
+        return decision
     text = package.describe_unreleased_changes(resource, index.series)
     if not text:
         return decision

@@ -13,6 +13,9 @@ from synapse_apply.model.values import ABSENT, get_at
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.plan_input import ResourceState
 
+# `json.dumps` would make one at each call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def compute_fingerprint(resource: ResourceState) -> str:
     """SHA-256 (hex) over the id and the live values of declared and recorded fields.
@@ -30,8 +33,7 @@ def compute_fingerprint(resource: ResourceState) -> str:
         for path in managed_paths
     }
     document = {"id": observed.remote_id if observed else "", "fields": canonical_fields}
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(document).encode()).hexdigest()
 
 
 def _format_canonical_field(resource: ResourceState, path: Path, value: Any) -> str:
