@@ -456,12 +456,10 @@ class OpenTarget:
     def _find_plan_options(self, plan: Plan) -> PlanOptions:
         """What a plan of this object was made with; InputError for any other."""
         if plan.id not in self._plan_options:
-            raise InputError(
-                error_finding(
-                    "This plan was not made here",
-                    f"Plan {plan.id} is not one that plan() of this target gave.",
-                    "Plan again, or save it where it is made and use apply_saved().",
-                )
+            raise InputError.from_summary(
+                "This plan was not made here",
+                f"Plan {plan.id} is not one that plan() of this target gave.",
+                "Plan again, or save it where it is made and use apply_saved().",
             )
         return self._plan_options[plan.id]
 
@@ -483,8 +481,8 @@ def _require_decision(plan: Plan | None, arguments: PlanArguments, *, is_approve
             )
         )
     if plan is not None and arguments.changes_rows:
-        raise OptionConflict(
-            error_finding("What changes the rows of a plan is said to plan(), not to apply().")
+        raise OptionConflict.from_summary(
+            "What changes the rows of a plan is said to plan(), not to apply()."
         )
 
 

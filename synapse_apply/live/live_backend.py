@@ -162,13 +162,12 @@ def read_raw_object(live_backend: LiveBackend, prefix: str, object_id: str) -> R
 
 def build_absent_error(kind_name: str, name: str, failure: NotFound, hint: str = "") -> InputError:
     """A 404 in words."""
-    absent_error = InputError.from_summary(
+    return InputError.from_summary(
         f"There is no such {kind_name}",
         f"The backend has no {kind_name} {name}, or this token may not see it (404).",
         hint or "Check the name or the id, the target, its token and its tenant.",
         request_id=failure.request_id,
     )
-    return InputError(*absent_error.diagnostics)
 
 
 def decode_live_object(live_backend: LiveBackend, binding: ApiBinding, raw: Raw) -> LiveObject:

@@ -111,12 +111,11 @@ def close_resolved_intents(
 def build_no_open_call_error(address: Address, state: State) -> StateError:
     """What to say of an address that has nothing to settle."""
     open_addresses = ", ".join(str(intent.address) for intent in state.open_intents) or "none"
-    failure = StateError.from_summary(
+    return StateError.from_summary(
         "No call of this address is open",
         f"{address} has no open call. Open: {open_addresses}.",
         Text(Command("plan"), " shows what is refused and why."),
     )
-    return StateError(*failure.diagnostics)
 
 
 def require_not_recorded_as_done(
@@ -135,7 +134,7 @@ def require_not_recorded_as_done(
         return
     closed_text = f"with id {remote_id}" if remote_id else "as not done"
     if not journal_file.is_genuine:
-        failure = StateError.from_summary(
+        raise StateError.from_summary(
             "A file says that this call was done",
             f"{journal_file.description}; the state key did not sign it. Were it settled "
             f"{closed_text} and the file were right, the next apply could do it again.",
@@ -146,12 +145,10 @@ def require_not_recorded_as_done(
             ),
             address=str(open_intent.address),
         )
-        raise StateError(*failure.diagnostics)
-    failure = StateError.from_summary(
+    raise StateError.from_summary(
         "This call was done, and the state does not know of it yet",
         f"{journal_file.description}. Were it settled {closed_text}, the next apply could do it "
         f"again.",
         Text("Record what the file tells: ", journal_file.recover_command, "."),
         address=str(open_intent.address),
     )
-    raise StateError(*failure.diagnostics)

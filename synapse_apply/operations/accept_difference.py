@@ -57,12 +57,11 @@ def build_acceptable_resource(plan_result: PlanResult, address: Address) -> Acce
         )
     change = next(change for change in plan_result.plan.changes if change.address == address)
     if resource.record is None or resource.lookup_result.observed is None:
-        failure = StateError.from_summary(
+        raise StateError.from_summary(
             "There is nothing to accept",
             f"{address} is {'not live' if resource.record else 'not recorded'}.",
             Text(Command("import", address, "ID"), " records a live object."),
         )
-        raise StateError(*failure.diagnostics)
     diff = diff_resource(resource, resource.record)
     foreign_changes = (FieldChange(path, ABSENT, ABSENT, Cause.NONE, True, OTHER_KEY_NOTE)
                for path in diff.foreign_secrets)  # fmt: skip
@@ -166,12 +165,11 @@ def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
         record = session.store.find_record(address)
         if record is None or record.accepted is None:
             reason = "is not recorded" if record is None else "has no accepted difference"
-            failure = StateError.from_summary(
+            raise StateError.from_summary(
                 "There is nothing to undo",
                 f"{address} {reason}.",
                 Text(Command("plan"), " tells the accepted differences of a target."),
             )
-            raise StateError(*failure.diagnostics)
         session.store.write_records(
             replace(revert_acceptance(record), updated_at=session.clock.utc_now())
         )
@@ -184,9 +182,8 @@ def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
 
 
 def _build_state_changed_error(address: Address) -> StateError:
-    failure = StateError.from_summary(
+    return StateError.from_summary(
         "The state has changed meanwhile",
         f"Another run recorded something else of {address} while you were asked.",
         "Run again: it shows what differs now.",
     )
-    return StateError(*failure.diagnostics)

@@ -193,8 +193,8 @@ def _find_object_drift(session: TargetSession, drift: Drift, address: Address) -
 
 
 def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any) -> InputError:
-    return InputError(
-        error_finding(_REFUSAL_SUMMARY, f"{detail}.", hint, address=str(address), **fields)
+    return InputError.from_summary(
+        _REFUSAL_SUMMARY, f"{detail}.", hint, address=str(address), **fields
     )
 
 

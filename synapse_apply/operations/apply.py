@@ -180,12 +180,10 @@ def are_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
 
 
 def _build_outdated_error(plan: Plan) -> Stale:
-    problem = Stale(
-        error_finding(
-            "The backend or the state changed since this plan was made",
-            "What would be done now is not what it shows; nothing was sent.",
-            "Plan again.",
-        )
+    problem = Stale.from_summary(
+        "The backend or the state changed since this plan was made",
+        "What would be done now is not what it shows; nothing was sent.",
+        "Plan again.",
     )
     problem.plan = plan
     return problem

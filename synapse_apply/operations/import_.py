@@ -13,7 +13,7 @@ from synapse_apply.live.open_intents import build_marks, require_not_recorded_as
 from synapse_apply.live.published_bytes import PublishedBytes, read_published_bytes
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, Path, warning_finding
 from synapse_apply.model.errors import FINAL_READ_ERRORS, InputError, NotFound, RemoteError
 from synapse_apply.model.observed import Capabilities, Lookup, Observed
 from synapse_apply.model.remote.remote_ids import REMOTE_ID_RULE, is_remote_id
@@ -218,14 +218,12 @@ class _IdentityLookup:
                 Command("export --ids", f"{kind.prefix}=1-400"),
                 " writes an inventory of those that have such an id.",
             )
-        return InputError(
-            error_finding(
-                "The id is of another API version",
-                f"{address}: its id is one of API {api}, and target {self._session.target.name} "
-                f"uses {binding.api} for it. Ids of two versions are not one space.",
-                hint,
-                address=str(address),
-            )
+        return InputError.from_summary(
+            "The id is of another API version",
+            f"{address}: its id is one of API {api}, and target {self._session.target.name} "
+            f"uses {binding.api} for it. Ids of two versions are not one space.",
+            hint,
+            address=str(address),
         )
 
     def _find_lookup_strength(
@@ -304,16 +302,14 @@ def _resolve_digest(
 def _build_other_bytes_error(
     address: Address, remote_id: str, known_digest: str, published_digest: str
 ) -> InputError:
-    return InputError(
-        error_finding(
-            "The published bytes are others",
-            f"{address} (id {remote_id}): the backend gives {published_digest}, and what is known "
-            f"of it "
-            f"is {known_digest}.",
-            "Check the id, and whether somebody replaced what is published. If it is right, remove "
-            "the digest from the row.",
-            address=str(address),
-        )
+    return InputError.from_summary(
+        "The published bytes are others",
+        f"{address} (id {remote_id}): the backend gives {published_digest}, and what is known "
+        f"of it "
+        f"is {known_digest}.",
+        "Check the id, and whether somebody replaced what is published. If it is right, remove "
+        "the digest from the row.",
+        address=str(address),
     )
 
 
@@ -358,26 +354,22 @@ def _read_object(
         raw = binding.read_object(session.api, remote_id)
         return raw, binding.decode(raw, marks)
     except NotFound as missing:
-        raise InputError(
-            error_finding(
-                "There is no such object",
-                f"The backend has no {address.kind} with id {remote_id}, or hides it.",
-                "Check the id, the tenant and the token.",
-                address=str(address),
-                request_id=missing.request_id,
-            )
+        raise InputError.from_summary(
+            "There is no such object",
+            f"The backend has no {address.kind} with id {remote_id}, or hides it.",
+            "Check the id, the tenant and the token.",
+            address=str(address),
+            request_id=missing.request_id,
         ) from None
     except FINAL_READ_ERRORS:
         raise
     except RemoteError as failure:
-        raise InputError(
-            error_finding(
-                "Reading the object failed",
-                f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
-                "Nothing was imported. Try again.",
-                address=str(address),
-                request_id=failure.request_id,
-            )
+        raise InputError.from_summary(
+            "Reading the object failed",
+            f"{address} ({remote_id}): {str(failure).removesuffix('.')}.",
+            "Nothing was imported. Try again.",
+            address=str(address),
+            request_id=failure.request_id,
         ) from None
 
 

@@ -24,7 +24,6 @@ from synapse_apply.manifests.yaml.reader import read_mapping
 from synapse_apply.manifests.yaml.write_scalars import format_inline_scalar
 from synapse_apply.manifests.yaml.writing import format_schema_line
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_known_word
@@ -132,18 +131,16 @@ def build_project_scaffold(folder: Path) -> ProjectScaffold:
     """A project file and a first manifest; InputError inside another project."""
     project_file = find_project_file(folder)
     if project_file is not None:
-        raise InputError(
-            error_finding(
-                "There is a project already",
-                f"{project_file} is the project file here.",
-                Text(
-                    "Add manifests with ",
-                    Command("new"),
-                    ", or ",
-                    Command("init --from FOLDER"),
-                    ".",
-                ),
-            )
+        raise InputError.from_summary(
+            "There is a project already",
+            f"{project_file} is the project file here.",
+            Text(
+                "Add manifests with ",
+                Command("new"),
+                ", or ",
+                Command("init --from FOLDER"),
+                ".",
+            ),
         )
     files = {folder / FILE_NAME: PROJECT_TEXT}
     manifests_folder = folder / MANIFESTS_FOLDER
@@ -179,13 +176,10 @@ def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> st
     """
     name, separator, version = name.partition("@")
     if not is_valid_name(name) or (separator and kind != "release"):
-        raise InputError(
-            error_finding(
-                "This cannot be a name",
-                f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and "
-                f"`-`.",
-                Text("For example ", Command("new", kind, normalize_to_name(name)), "."),
-            )
+        raise InputError.from_summary(
+            "This cannot be a name",
+            f"{name + separator + version!r} is not lower-case letters, digits, `.`, `_` and `-`.",
+            Text("For example ", Command("new", kind, normalize_to_name(name)), "."),
         )
     if kind == "plugin":
         return _format_plugin(name)
@@ -197,19 +191,15 @@ def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> st
 def _relative_plugin_path(root: Path, plugin: Path) -> str:
     """The folder as manifests write it: relative to the project's root, with slashes."""
     if not plugin.is_dir():
-        raise InputError(
-            error_finding(
-                "There is no such folder", f"{plugin} is not a folder.", "Name a plugin folder."
-            )
+        raise InputError.from_summary(
+            "There is no such folder", f"{plugin} is not a folder.", "Name a plugin folder."
         )
     relative = os.path.relpath(plugin.resolve(), root.resolve())
     if relative.startswith(".."):
-        raise InputError(
-            error_finding(
-                "The folder lies outside the project",
-                f"{plugin} is not inside {root}.",
-                "Run the command in a folder that holds both, or move the plugin.",
-            )
+        raise InputError.from_summary(
+            "The folder lies outside the project",
+            f"{plugin} is not inside {root}.",
+            "Run the command in a folder that holds both, or move the plugin.",
         )
     return Path(relative).as_posix()
 
@@ -273,10 +263,8 @@ def _format_storage(name: str, provider: str) -> str:
     if provider not in list_provider_schemas():
         known_text = ", ".join(list_provider_schemas())
         suggestion = suggest_known_word(provider, list_provider_schemas())
-        raise InputError(
-            error_finding(
-                "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
-            )
+        raise InputError.from_summary(
+            "Unknown provider", f"{provider!r}.", suggestion or f"Known: {known_text}."
         )
     lines = [
         "apiVersion: synapse-apply/v1",

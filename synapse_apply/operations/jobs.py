@@ -22,7 +22,7 @@ from synapse_apply.live.live_backend import (
     resolve_run_plugin,
 )
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
     InputError,
@@ -203,12 +203,10 @@ def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
 
 
 def _build_no_filter_error(plugin: str) -> InputError:
-    return InputError(
-        error_finding(
-            "This backend does not list jobs by the code of their plugin",
-            f"It answers jobs of other plugins than {plugin!r}, too.",
-            "Give the plugin's id, as --plugin id=123.",
-        )
+    return InputError.from_summary(
+        "This backend does not list jobs by the code of their plugin",
+        f"It answers jobs of other plugins than {plugin!r}, too.",
+        "Give the plugin's id, as --plugin id=123.",
     )
 
 
@@ -300,24 +298,20 @@ def _object_field(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _build_lost_error(job_id: str, failure: RemoteError) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        error_finding(
-            "It is not known whether the job was updated",
-            describe_failure(failure),
-            Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
-            request_id=failure.request_id,
-        )
+    return OutcomeUnknown.from_summary(
+        "It is not known whether the job was updated",
+        describe_failure(failure),
+        Text("It is not sent again. Check: ", Command("jobs get", job_id), "."),
+        request_id=failure.request_id,
     )
 
 
 def _build_refusal_error(failure: RemoteError) -> Exception:
     if failure.status_code not in {400, 409, 422}:
         return failure
-    return InputError(
-        error_finding(
-            "The backend refuses this update",
-            describe_failure(failure),
-            "An ended job stays as it ended; correct the values, then try again.",
-            request_id=failure.request_id,
-        )
+    return InputError.from_summary(
+        "The backend refuses this update",
+        describe_failure(failure),
+        "An ended job stays as it ended; correct the values, then try again.",
+        request_id=failure.request_id,
     )

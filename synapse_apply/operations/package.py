@@ -135,34 +135,28 @@ def _find_release(
         return matches[0]
     if matches:
         matches_text = ", ".join(str(resource.address) for resource in matches)
-        raise InputError(
-            error_finding(
-                "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
-            )
+        raise InputError.from_summary(
+            "Which release?", f"{name} may be {matches_text}.", "Give the whole address."
         )
     missing_path_text = f"nothing is at {path}, and " if path is not None else ""
     suggestion = suggest_known_word(name, [str(address) for address in releases])
-    raise InputError(
-        error_finding(
-            "There is no such package" if path is not None else "There is no such release",
-            f"{name}: {missing_path_text}no manifest declares a release of this name.",
-            suggestion[:1].upper() + suggestion[1:]
-            or "Name a folder, a zip, or release/PLUGIN@VERSION.",
-        )
+    raise InputError.from_summary(
+        "There is no such package" if path is not None else "There is no such release",
+        f"{name}: {missing_path_text}no manifest declares a release of this name.",
+        suggestion[:1].upper() + suggestion[1:]
+        or "Name a folder, a zip, or release/PLUGIN@VERSION.",
     )
 
 
 def _build_release_query(session: TargetSession, release: Desired) -> PackageQuery:
     source = release.source
     if source is None or source.kind == PUBLISHED:
-        raise InputError(
-            error_finding(
-                "The bytes of this release are not ours",
-                f"{release.address} declares `source: published`: somebody else publishes it.",
-                "Name a release with a source: or a file:.",
-                address=str(release.address),
-                position=release.find_position(()),
-            )
+        raise InputError.from_summary(
+            "The bytes of this release are not ours",
+            f"{release.address} declares `source: published`: somebody else publishes it.",
+            "Name a release with a source: or a file:.",
+            address=str(release.address),
+            position=release.find_position(()),
         )
     project = session.project
     return PackageQuery(
@@ -302,23 +296,19 @@ def _find_record_to_compare(
         if matches:
             return matches[0]
         versions = [record.version for record in series_records]
-        raise InputError(
-            error_finding(
-                "There is no such published release",
-                f"The state has no {compared_name} of the series of {address}.",
-                suggest_known_word(compared_name, versions)
-                or Text(Command("state list"), " shows what it has."),
-                address=str(address),
-            )
+        raise InputError.from_summary(
+            "There is no such published release",
+            f"The state has no {compared_name} of the series of {address}.",
+            suggest_known_word(compared_name, versions)
+            or Text(Command("state list"), " shows what it has."),
+            address=str(address),
         )
     if not series_records:
-        raise InputError(
-            error_finding(
-                "Nothing was published yet",
-                f"The state knows no release that {address} could be compared with.",
-                Text(Command("package show", address), " shows what is in it."),
-                address=str(address),
-            )
+        raise InputError.from_summary(
+            "Nothing was published yet",
+            f"The state knows no release that {address} could be compared with.",
+            Text(Command("package show", address), " shows what is in it."),
+            address=str(address),
         )
     return _find_newest_record(series_records)
 

@@ -56,12 +56,11 @@ def recover_calls(session: TargetSession, path: Path, content: JournalContent) -
 
 def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> None:
     if ended_call.lineage != state.lineage:
-        failure = InputError.from_summary(
+        raise InputError.from_summary(
             "This file is of another state",
             f"{path} belongs to lineage {ended_call.lineage}, this state is {state.lineage}.",
             "Name the target whose apply wrote it.",
         )
-        raise InputError(*failure.diagnostics)
 
 
 def _is_call_known(path: Path, ended_call: EndedCall, state: State) -> bool:
@@ -92,7 +91,7 @@ def _last_run_time(record: Record) -> str:
 def _build_other_object_error(
     path: Path, address: Address, recorded_id: str, made_id: str
 ) -> StateError:
-    failure = StateError.from_summary(
+    return StateError.from_summary(
         "The state knows another object under this address",
         f"{address} is recorded as id {recorded_id}; {path} says that id {made_id} was made.",
         Text(
@@ -102,4 +101,3 @@ def _build_other_object_error(
         ),
         address=str(address),
     )
-    return StateError(*failure.diagnostics)

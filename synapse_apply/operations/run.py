@@ -32,7 +32,7 @@ from synapse_apply.live.live_backend import (
     resolve_run_plugin,
 )
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Effect,
     InputError,
@@ -215,22 +215,20 @@ def _record_run_call(
 def _build_lost_error(
     live_backend: LiveBackend, request: RunRequest, failure: RemoteError, since: datetime
 ) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        error_finding(
-            "It is not known whether the run started",
-            describe_failure(failure),
-            Text(
-                "It is not sent again. Check whether it has a job:\n",
-                Command(
-                    "jobs list --plugin",
-                    request.plugin,
-                    "--created-after",
-                    f"{since:%Y-%m-%dT%H:%M:%SZ}",
-                    target=live_backend.invocation.target or "",
-                ),
+    return OutcomeUnknown.from_summary(
+        "It is not known whether the run started",
+        describe_failure(failure),
+        Text(
+            "It is not sent again. Check whether it has a job:\n",
+            Command(
+                "jobs list --plugin",
+                request.plugin,
+                "--created-after",
+                f"{since:%Y-%m-%dT%H:%M:%SZ}",
+                target=live_backend.invocation.target or "",
             ),
-            request_id=failure.request_id,
-        )
+        ),
+        request_id=failure.request_id,
     )
 
 
@@ -249,29 +247,23 @@ def _build_refusal_error(request: RunRequest, failure: RemoteError) -> Exception
     if missing_names := list_inputs_refused_as_missing(failure, request.build_body()):
         names = " and ".join(f"an {name}" for name in missing_names)
         options = " and ".join(f"--{name}" for name in missing_names)
-        return InputError(
-            error_finding(
-                f"This backend requires {names}",
-                describe_failure(failure),
-                f"Give {options}; the package's config.yaml lists the actions, and Synapse "
-                "shows the agents.",
-                request_id=failure.request_id,
-            )
-        )
-    if failure.status_code in {400, 409, 422}:
-        return InputError(
-            error_finding(
-                "The backend refuses this run",
-                describe_failure(failure),
-                "Correct the parameters, the context or the version, then run it again.",
-                request_id=failure.request_id,
-            )
-        )
-    return InputError(
-        error_finding(
-            "The run was not started",
+        return InputError.from_summary(
+            f"This backend requires {names}",
             describe_failure(failure),
-            advise_on_failure(failure, "run it again", "Run it again."),
+            f"Give {options}; the package's config.yaml lists the actions, and Synapse "
+            "shows the agents.",
             request_id=failure.request_id,
         )
+    if failure.status_code in {400, 409, 422}:
+        return InputError.from_summary(
+            "The backend refuses this run",
+            describe_failure(failure),
+            "Correct the parameters, the context or the version, then run it again.",
+            request_id=failure.request_id,
+        )
+    return InputError.from_summary(
+        "The run was not started",
+        describe_failure(failure),
+        advise_on_failure(failure, "run it again", "Run it again."),
+        request_id=failure.request_id,
     )

@@ -21,6 +21,7 @@ from typing import Any
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_values import Json
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
@@ -118,7 +119,7 @@ def save_plan(
         body["sources"] = [
             source_content_to_json(content) for content in session.declared_target.source_contents
         ]
-    mac = _compute_signature(session, codec.format_canonical_json(body))
+    mac = _compute_signature(session, format_canonical_json(body))
     signature = {"key_id": mac.key_id, "mac": mac.digest} if mac else None
     format_number = FORMAT_WITH_PACKAGES if with_packages else FORMAT
     text = json.dumps({"format": format_number, **body, "signature": signature}, sort_keys=True)
@@ -158,9 +159,7 @@ def _decode_saved_plan(path: Path, contents: saved_plan_file.PlanFileContent) ->
         path,
         codec.plan_from_json(document["plan"]),
         _options_from_json(document["choices"]),
-        codec.format_canonical_json(
-            {name: document[name] for name in _SIGNED_KEYS if name in document}
-        ),
+        format_canonical_json({name: document[name] for name in _SIGNED_KEYS if name in document}),
         Mac(str(signature["key_id"]), str(signature["mac"])) if signature else None,
         carrier,
     )
@@ -284,13 +283,13 @@ def _check_signature(
         )
     elif expected_mac != saved_plan.mac:
         reason = f"{saved_plan.file} is not what was signed: it was changed."
-        raise Stale(error_finding("The signature of this plan is wrong", reason, "Plan again."))
+        raise Stale.from_summary("The signature of this plan is wrong", reason, "Plan again.")
     else:
         return ()
     if allow_unsigned:
         return (warning_finding(summary, f"{reason} What it says is done as it is shown."),)
     hint = "Plan again where the state key is available, or pass --allow-unsigned."
-    raise Stale(error_finding(summary, reason, hint))
+    raise Stale.from_summary(summary, reason, hint)
 
 
 def narrow_to_saved_plan(
@@ -377,18 +376,16 @@ def _require_same_manifests(saved_plan: SavedPlan, plan_result: PlanResult) -> N
     differing_text = ", ".join(differing_addresses[:10]) + (
         ", ..." if len(differing_addresses) > 10 else ""
     )
-    raise Stale(
-        error_finding(
-            "The manifests changed since this plan was made",
-            f"What is declared is not what was "
-            f"planned{f': see {differing_text}' if differing_text else ''}.",
-            Text(
-                "Plan again. If only variables or files were left out, give the same --var, "
-                "--var-file, --file and --ref as for the plan. What is still the same can go: ",
-                Command("apply --reviewed", saved_plan.file),
-                ".",
-            ),
-        )
+    raise Stale.from_summary(
+        "The manifests changed since this plan was made",
+        f"What is declared is not what was "
+        f"planned{f': see {differing_text}' if differing_text else ''}.",
+        Text(
+            "Plan again. If only variables or files were left out, give the same --var, "
+            "--var-file, --file and --ref as for the plan. What is still the same can go: ",
+            Command("apply --reviewed", saved_plan.file),
+            ".",
+        ),
     )
 
 
@@ -397,13 +394,11 @@ def _require_same_moves(saved_plan: SavedPlan, plan_result: PlanResult) -> None:
     new_moves = [move for move in plan_result.plan.moved if (move.old, move.new) not in saved_moves]
     if new_moves:
         moves_text = ", ".join(f"{move.old} to {move.new}" for move in new_moves[:10])
-        raise Stale(
-            error_finding(
-                "Addresses would be moved that this plan does not move",
-                f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
-                "Plan again: `moved:` of the project file changed since.",
-                position=new_moves[0].position,
-            )
+        raise Stale.from_summary(
+            "Addresses would be moved that this plan does not move",
+            f"{moves_text}{', ...' if len(new_moves) > 10 else ''}.",
+            "Plan again: `moved:` of the project file changed since.",
+            position=new_moves[0].position,
         )
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages import carried_packages
@@ -208,7 +207,7 @@ def build_damaged_error(path: Path) -> InputError:
 
 def build_unusable_error(path: Path, reason: str, hint: str) -> InputError:
     """What is said of any file that cannot be used."""
-    return InputError(error_finding("This plan file cannot be used", f"{path}: {reason}.", hint))
+    return InputError.from_summary("This plan file cannot be used", f"{path}: {reason}.", hint)
 
 
 def _build_exists_error(path: Path) -> InputError:

@@ -14,7 +14,6 @@ from synapse_apply.live.open_intents import build_no_open_call_error, require_no
 from synapse_apply.manifests.export.manifest_names import explain_invalid_address
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, StateError
 from synapse_apply.model.observed import Capabilities, Lookup
 from synapse_apply.model.phrases import suggest_name
@@ -72,14 +71,12 @@ def build_current_identity(session: TargetSession, *, is_read_only: bool = False
         with open_embedded_backend(session.project.root, read_only=is_read_only) as embedded:
             return build_state_identity(embedded.url, target, embedded)
     if not target.url:
-        raise InputError(
-            error_finding(
-                "The target has no url",
-                f"A state belongs to one backend, and target {target.name} has no url: "
-                f"{target.describe_setting_sources('url')}.",
-                "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
-                position=target.position,
-            )
+        raise InputError.from_summary(
+            "The target has no url",
+            f"A state belongs to one backend, and target {target.name} has no url: "
+            f"{target.describe_setting_sources('url')}.",
+            "Set targets.NAME.url in the project file, or SYNAPSE_HOST.",
+            position=target.position,
         )
     return build_state_identity(normalize_base_url(target.url), target, None)
 
@@ -91,7 +88,7 @@ def create_state(session: TargetSession, state_identity: StateIdentity, lineage:
     """
     pinned_lineage = session.target.state.lineage
     if pinned_lineage and lineage != pinned_lineage:
-        failure = StateError.from_summary(
+        raise StateError.from_summary(
             "The project file pins the lineage of this state",
             f"Target {session.target.name} is pinned to lineage {pinned_lineage}: an empty state "
             f"would "
@@ -104,7 +101,6 @@ def create_state(session: TargetSession, state_identity: StateIdentity, lineage:
                 ", which makes an empty one anyway.",
             ),
         )
-        raise StateError(*failure.diagnostics)
     new_lineage = lineage or str(uuid.uuid4())
     session.store.create_state(
         state_identity, new_lineage, session.last_seen_states.find_farthest(new_lineage).progress
@@ -295,5 +291,4 @@ def _build_unknown_address_error(session: TargetSession, address: Address) -> St
         map(str, session.store.read_state().records),
         Text(Command("state list"), " shows what is there."),
     )
-    failure = StateError.from_summary("The state does not know this address", f"{address}.", hint)
-    return StateError(*failure.diagnostics)
+    return StateError.from_summary("The state does not know this address", f"{address}.", hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synapse_apply.live.live_backend import LiveBackend, build_absent_error, record_audit_entry
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.errors import (
     Conflict,
     Effect,
@@ -80,13 +80,11 @@ def _build_lost_error(job: Job, failure: RemoteError) -> OutcomeUnknown:
     detail = describe_failure(failure)
     if failure.status_code in _AGENT_FAILURE_STATUSES:
         detail = f"The backend had trouble with the agent that runs it: {detail}"
-    return OutcomeUnknown(
-        error_finding(
-            "It is not known whether the job was stopped",
-            detail,
-            Text("It is not sent again. Check: ", Command("jobs get", job.id), "."),
-            request_id=failure.request_id,
-        )
+    return OutcomeUnknown.from_summary(
+        "It is not known whether the job was stopped",
+        detail,
+        Text("It is not sent again. Check: ", Command("jobs get", job.id), "."),
+        request_id=failure.request_id,
     )
 
 
@@ -107,6 +105,6 @@ def _build_refusal_error(job: Job, failure: RemoteError) -> InputError:
         )
     elif failure.status_code in _AGENT_FAILURE_STATUSES:
         summary, hint = "The agent of the job does not answer", "Look at the agent, then try again."
-    return InputError(
-        error_finding(summary, describe_failure(failure), hint, request_id=failure.request_id)
+    return InputError.from_summary(
+        summary, describe_failure(failure), hint, request_id=failure.request_id
     )

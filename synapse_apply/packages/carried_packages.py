@@ -99,13 +99,11 @@ class CarriedPackages:
     def _copy_verified_content(self, copy: BinaryIO, _address: Address, package: Package) -> None:
         name = build_carried_name(package.digest)
         if package.size > self._max_size:
-            raise Stale(
-                error_finding(
-                    "Package too large",
-                    f"{self._file}, {name}, unpacks to {package.size} bytes; max_package_size is "
-                    f"{self._max_size}.",
-                    "Nothing was sent. Raise max_package_size, or plan again with less in it.",
-                )
+            raise Stale.from_summary(
+                "Package too large",
+                f"{self._file}, {name}, unpacks to {package.size} bytes; max_package_size is "
+                f"{self._max_size}.",
+                "Nothing was sent. Raise max_package_size, or plan again with less in it.",
             )
         try:
             with (

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError, Stale
 from synapse_apply.model.resource import Package
 from synapse_apply.packages.content import BLOCK, MeasuredPackage, compute_package_digest
@@ -63,13 +62,11 @@ class SourcePackages:
         """
         package = self._packages.get(address)
         if package is None or package.source.kind == PUBLISHED:
-            raise InputError(
-                error_finding(
-                    "No package to upload",
-                    f"{address} declares no source whose bytes are ours.",
-                    "Give the release a source: or a file:.",
-                    address=str(address),
-                )
+            raise InputError.from_summary(
+                "No package to upload",
+                f"{address} declares no source whose bytes are ours.",
+                "Give the release a source: or a file:.",
+                address=str(address),
             )
         original = self._open_original_if_planned(address, package)
         with original or create_private_copy(
@@ -165,13 +162,11 @@ def create_private_copy(
             *(diagnostic.with_changes(**finding_fields) for diagnostic in problem.diagnostics)
         ) from None
     except OSError as problem:
-        raise InputError(
-            error_finding(
-                "Package cannot be written",
-                f"{package.source}: the temporary file: {problem.strerror}.",
-                "Make room on the disk, or point TMPDIR at a larger one.",
-                address=str(address),
-            )
+        raise InputError.from_summary(
+            "Package cannot be written",
+            f"{package.source}: the temporary file: {problem.strerror}.",
+            "Make room on the disk, or point TMPDIR at a larger one.",
+            address=str(address),
         ) from None
     return copy
 
@@ -185,26 +180,21 @@ def _raise_package_changed(
     change_texts += [f"removed {path}" for path in removed]
     change_texts += [f"changed {path}" for path in changed]
     more_text = f" and {len(change_texts) - 5} more" if len(change_texts) > 5 else ""
-    raise InputError(
-        error_finding(
-            "Package changed since it was planned",
-            f"{package.source} is not what was planned: {', '.join(change_texts[:5])}{more_text}.",
-            "Nothing was uploaded. Plan again; give the change a new version "
-            "if this one is published.",
-            address=str(address),
-            position=package.source.position,
-        )
+    raise InputError.from_summary(
+        "Package changed since it was planned",
+        f"{package.source} is not what was planned: {', '.join(change_texts[:5])}{more_text}.",
+        "Nothing was uploaded. Plan again; give the change a new version if this one is published.",
+        address=str(address),
+        position=package.source.position,
     )
 
 
 def _build_changed_while_read_error(address: Address, package: Package) -> InputError:
-    return InputError(
-        error_finding(
-            "Package changed while it was read",
-            f"{package.source} is no longer what was planned.",
-            "The upload was cut short, so nothing was published. Let whatever writes to the file "
-            "finish, then plan again.",
-            address=str(address),
-            position=package.source.position,
-        )
+    return InputError.from_summary(
+        "Package changed while it was read",
+        f"{package.source} is no longer what was planned.",
+        "The upload was cut short, so nothing was published. Let whatever writes to the file "
+        "finish, then plan again.",
+        address=str(address),
+        position=package.source.position,
     )

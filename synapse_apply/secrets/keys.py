@@ -21,7 +21,7 @@ from synapse_apply.files.opening import (
     stat_own_file,
 )
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import Diagnostic, error_finding, warning_finding
+from synapse_apply.model.diagnostic import Diagnostic, warning_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 
@@ -151,12 +151,10 @@ def create_or_read_key(path: Path) -> StateKey:
     except FileExistsError:
         pass
     except OSError as problem:
-        raise InputError(
-            error_finding(
-                "State key cannot be written",
-                f"{path}: {problem.strerror}",
-                f"Make the folder writable, or set {KEY_VARIABLE}.",
-            )
+        raise InputError.from_summary(
+            "State key cannot be written",
+            f"{path}: {problem.strerror}",
+            f"Make the folder writable, or set {KEY_VARIABLE}.",
         ) from None
     return _read_key_file(path)
 
@@ -187,12 +185,10 @@ def _key_file_exists(path: Path) -> bool:
 
 
 def _build_unreadable_error(path: Path, problem: OSError) -> InputError:
-    return InputError(
-        error_finding(
-            "State key cannot be read",
-            f"{path}: {problem.strerror}",
-            f"Check the file's permissions, or set {KEY_VARIABLE}.",
-        )
+    return InputError.from_summary(
+        "State key cannot be read",
+        f"{path}: {problem.strerror}",
+        f"Check the file's permissions, or set {KEY_VARIABLE}.",
     )
 
 
@@ -210,24 +206,20 @@ def _restrict_permissions_with_warning(path: Path) -> list[Diagnostic]:
             if not info.st_mode & 0o077:
                 return []
             if os.geteuid() not in (info.st_uid, 0) or info.st_nlink > 1:
-                raise InputError(
-                    error_finding(
-                        "State key readable by others",
-                        f"{path}: its permissions are not changed here, since "
-                        + ("it has a second name." if info.st_nlink > 1 else "it is not yours."),
-                        f"chmod 600 {path}",
-                    )
+                raise InputError.from_summary(
+                    "State key readable by others",
+                    f"{path}: its permissions are not changed here, since "
+                    + ("it has a second name." if info.st_nlink > 1 else "it is not yours."),
+                    f"chmod 600 {path}",
                 )
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
     except OSError as problem:
-        raise InputError(
-            error_finding(
-                "State key readable by others",
-                f"{path}: {problem.strerror}",
-                f"chmod 600 {path}",
-            )
+        raise InputError.from_summary(
+            "State key readable by others",
+            f"{path}: {problem.strerror}",
+            f"chmod 600 {path}",
         ) from None
     return [
         warning_finding(
@@ -249,15 +241,13 @@ def _read_key_file(path: Path) -> StateKey:
 def _parse_key(text: str, origin: str) -> StateKey:
     data = _decode_base64(text)
     if data is None:
-        raise InputError(error_finding("State key is not base64", f"The key in {origin}.", _ADVICE))
+        raise InputError.from_summary("State key is not base64", f"The key in {origin}.", _ADVICE)
     # A key shorter than the hash weakens HMAC (RFC 2104, 3).
     if len(data) < KEY_BYTES:
-        raise InputError(
-            error_finding(
-                "State key is too short",
-                f"The key in {origin} has {len(data)} bytes; at least {KEY_BYTES} are needed.",
-                _ADVICE,
-            )
+        raise InputError.from_summary(
+            "State key is too short",
+            f"The key in {origin} has {len(data)} bytes; at least {KEY_BYTES} are needed.",
+            _ADVICE,
         )
     return StateKey(data, origin)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.diagnostic import Path, format_json_pointer
 from synapse_apply.model.values import Mac, Sensitive
 from synapse_apply.secrets.keys import StateKey
@@ -43,13 +43,7 @@ def compute_mac(key: StateKey, salt: str, path: Path, value: Sensitive) -> Mac:
 
 def encode_canonical_json(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no spaces, ASCII only; 1.0 is written as 1, which is equal."""
-    return json.dumps(
-        _normalize_numbers(value),
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
-        allow_nan=False,
-    ).encode("ascii")
+    return format_canonical_json(_normalize_numbers(value)).encode("ascii")
 
 
 def _normalize_numbers(value: Any) -> Any:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import SecretUnavailable
 from synapse_apply.model.secrets.secret_rules import (
     NO_RESERVED_SOURCES,
@@ -314,4 +313,4 @@ def _is_valid_unicode(text: str) -> bool:
 
 
 def _raise_unavailable(summary: str, detail: str, hint: str) -> NoReturn:
-    raise SecretUnavailable(error_finding(summary, detail, hint))
+    raise SecretUnavailable.from_summary(summary, detail, hint)

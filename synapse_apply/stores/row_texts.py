@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.state import AuditEntry, Intent, Record
 from synapse_apply.stores import state_messages
 
@@ -44,7 +45,7 @@ def decode_audit_entry(text: str, location: str, row_label: str) -> AuditEntry:
 
 def _encode_json(encode: Callable[[Any], Any], value: Any, location: str) -> str:
     try:
-        return codec.format_canonical_json(encode(value))
+        return format_canonical_json(encode(value))
     except (ValueError, RecursionError) as problem:
         raise state_messages.build_unstorable_value_error(location, str(problem)) from None
 

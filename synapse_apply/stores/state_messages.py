@@ -13,80 +13,68 @@ RESTORE_HINT = Text("Restore a backup: ", Command("state restore FILE"), ".")
 
 
 def build_missing_state_error(location: str) -> StateError:
-    return StateError(
-        error_finding(
-            "There is no state",
-            f"No state was found at {location}.",
-            Text(
-                "Restore a backup (",
-                Command("state restore FILE"),
-                "), record what exists already (",
-                Command("import -f INVENTORY"),
-                ", or `import ADDRESS ID`), or start with an empty state (",
-                Command("state init"),
-                ").",
-            ),
-        )
+    return StateError.from_summary(
+        "There is no state",
+        f"No state was found at {location}.",
+        Text(
+            "Restore a backup (",
+            Command("state restore FILE"),
+            "), record what exists already (",
+            Command("import -f INVENTORY"),
+            ", or `import ADDRESS ID`), or start with an empty state (",
+            Command("state init"),
+            ").",
+        ),
     )
 
 
 def build_existing_state_error(location: str) -> StateError:
-    return StateError(
-        error_finding(
-            "There is a state already",
-            f"{location} holds a state; it is left as it is.",
-            "Use it as it is, or name another place for this target.",
-        )
+    return StateError.from_summary(
+        "There is a state already",
+        f"{location} holds a state; it is left as it is.",
+        "Use it as it is, or name another place for this target.",
     )
 
 
 def build_foreign_file_error(location: str, reason: str) -> StateError:
-    return StateError(
-        error_finding(
-            "This is not a state of synapse-apply",
-            f"{location} {reason}.",
-            Text(
-                "Check the path; the file was not touched. If the state was overwritten, move the "
-                "file away and restore a backup: ",
-                Command("state restore FILE"),
-                ".",
-            ),
-        )
+    return StateError.from_summary(
+        "This is not a state of synapse-apply",
+        f"{location} {reason}.",
+        Text(
+            "Check the path; the file was not touched. If the state was overwritten, move the "
+            "file away and restore a backup: ",
+            Command("state restore FILE"),
+            ".",
+        ),
     )
 
 
 def build_newer_format_error(location: str, format_number: int) -> StateError:
-    return StateError(
-        error_finding(
-            "The state was written by a newer version of synapse-apply",
-            f"{location} has format {format_number}; this version reads up to {STATE_FORMAT}.",
-            "Use the newer version, or one from its series.",
-        )
+    return StateError.from_summary(
+        "The state was written by a newer version of synapse-apply",
+        f"{location} has format {format_number}; this version reads up to {STATE_FORMAT}.",
+        "Use the newer version, or one from its series.",
     )
 
 
 def build_damaged_state_error(location: str, reason: str) -> StateError:
-    return StateError(error_finding("The state is damaged", f"{location}: {reason}.", RESTORE_HINT))
+    return StateError.from_summary("The state is damaged", f"{location}: {reason}.", RESTORE_HINT)
 
 
 def build_unstorable_value_error(location: str, reason: str) -> StateError:
-    return StateError(error_finding("A value cannot be stored in state", f"{location}: {reason}."))
+    return StateError.from_summary("A value cannot be stored in state", f"{location}: {reason}.")
 
 
 def build_not_locked_error(location: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The state is not locked", f"A write to {location} was tried without its lock."
-        )
+    return StateError.from_summary(
+        "The state is not locked", f"A write to {location} was tried without its lock."
     )
 
 
 def build_locked_here_error(location: str, operation: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The state is locked by this process already",
-            f"{location} was to be locked again for {operation}; a lock is not re-entrant.",
-        )
+    return StateError.from_summary(
+        "The state is locked by this process already",
+        f"{location} was to be locked again for {operation}; a lock is not re-entrant.",
     )
 
 
@@ -98,10 +86,8 @@ def build_lock_held_error(location: str, owner_text: str, unlock_command: str = 
     """
     wait_hint = "Wait until it has ended and try again."
     unlock_hint = f" If it is gone for good: {unlock_command}." if unlock_command else ""
-    return LockHeld(
-        error_finding(
-            "The state is locked", f"{owner_text} holds {location}.", wait_hint + unlock_hint
-        )
+    return LockHeld.from_summary(
+        "The state is locked", f"{owner_text} holds {location}.", wait_hint + unlock_hint
     )
 
 
@@ -111,14 +97,12 @@ RUN_AGAIN_HINT = "Run the command again: it settles first what was under way."
 def build_lease_expired_error(
     location: str, silent_seconds: float, lease_seconds: float
 ) -> LockLost:
-    return LockLost(
-        error_finding(
-            "The lock on the state ran out",
-            f"This process did not renew its lock on {location} for {silent_seconds:.0f} seconds; "
-            f"after"
-            f" {lease_seconds:g} another may take its place. Nothing was written since.",
-            "It was suspended, or could not reach the state in time. " + RUN_AGAIN_HINT,
-        )
+    return LockLost.from_summary(
+        "The lock on the state ran out",
+        f"This process did not renew its lock on {location} for {silent_seconds:.0f} seconds; "
+        f"after"
+        f" {lease_seconds:g} another may take its place. Nothing was written since.",
+        "It was suspended, or could not reach the state in time. " + RUN_AGAIN_HINT,
     )
 
 
@@ -129,12 +113,10 @@ def build_lock_taken_error(location: str, other_owner: str) -> LockLost:
         if other_owner
         else f"The lock on {location} was removed."
     )
-    return LockLost(
-        error_finding(
-            "The lock on the state was lost",
-            f"{explanation} This write was not done.",
-            RUN_AGAIN_HINT,
-        )
+    return LockLost.from_summary(
+        "The lock on the state was lost",
+        f"{explanation} This write was not done.",
+        RUN_AGAIN_HINT,
     )
 
 
@@ -142,27 +124,21 @@ def build_wrong_lock_id_error(
     location: str, lock_id: str, lock_owner: LockOwner | None, unlock_command: str = ""
 ) -> StateError:
     if lock_owner is None:
-        return StateError(
-            error_finding(
-                "The state is not locked", f"{location} has no lock; there is nothing to remove."
-            )
+        return StateError.from_summary(
+            "The state is not locked", f"{location} has no lock; there is nothing to remove."
         )
-    return StateError(
-        error_finding(
-            "Another lock is on the state",
-            f"{lock_id} is not the lock on {location}: {lock_owner} holds it.",
-            f"If that one is gone for good: {unlock_command}.",
-        )
+    return StateError.from_summary(
+        "Another lock is on the state",
+        f"{lock_id} is not the lock on {location}: {lock_owner} holds it.",
+        f"If that one is gone for good: {unlock_command}.",
     )
 
 
 def build_differing_copy_error(location: str, copy_location: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The copy of the state is not the same",
-            f"What {copy_location} holds now is not what {location} holds.",
-            f"{location} was left as it is; use it. Do not use {copy_location}.",
-        )
+    return StateError.from_summary(
+        "The copy of the state is not the same",
+        f"What {copy_location} holds now is not what {location} holds.",
+        f"{location} was left as it is; use it. Do not use {copy_location}.",
     )
 
 
@@ -187,112 +163,90 @@ def build_unusable_state_error(location: str, activity: str, reason: str) -> Sta
     `activity` begins the message: Reading, Opening, Writing, ...
     """
     verb = "read" if activity in ("Reading", "Opening") else "written"
-    return StateError(
-        error_finding(
-            f"The state cannot be {verb}",
-            f"{activity} {location} failed: {reason}.",
-            "Check the file, its folder and who owns them; both must be writable by you.",
-        )
+    return StateError.from_summary(
+        f"The state cannot be {verb}",
+        f"{activity} {location} failed: {reason}.",
+        "Check the file, its folder and who owns them; both must be writable by you.",
     )
 
 
 def build_duplicate_remote_id_error(record: Record, other_address: str) -> StateError:
     """The error for a remote id that another address has: two manifests would manage one object."""
-    return StateError(
-        error_finding(
-            "One object under two addresses",
-            f"{record.address} has the id {record.remote_id} ({record.address.kind}, API "
-            f"{record.api}), which {other_address} has already.",
-            Text(
-                "If the object was renamed: ",
-                Command("state mv", other_address, record.address),
-                f". If it is not {other_address}: ",
-                Command("state rm", other_address),
-                ".",
-            ),
-            address=str(record.address),
-        )
+    return StateError.from_summary(
+        "One object under two addresses",
+        f"{record.address} has the id {record.remote_id} ({record.address.kind}, API "
+        f"{record.api}), which {other_address} has already.",
+        Text(
+            "If the object was renamed: ",
+            Command("state mv", other_address, record.address),
+            f". If it is not {other_address}: ",
+            Command("state rm", other_address),
+            ".",
+        ),
+        address=str(record.address),
     )
 
 
 def build_unknown_address_error(address: Address, location: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The state does not know this address",
-            f"{address} is not recorded in {location}.",
-            Text(Command("state list"), " shows what is."),
-            address=str(address),
-        )
+    return StateError.from_summary(
+        "The state does not know this address",
+        f"{address} is not recorded in {location}.",
+        Text(Command("state list"), " shows what is."),
+        address=str(address),
     )
 
 
 def build_address_taken_error(address: Address, location: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The address is taken",
-            f"{address} is recorded in {location} already.",
-            Text("Choose another one, or forget it first: ", Command("state rm", address), "."),
-            address=str(address),
-        )
+    return StateError.from_summary(
+        "The address is taken",
+        f"{address} is recorded in {location} already.",
+        Text("Choose another one, or forget it first: ", Command("state rm", address), "."),
+        address=str(address),
     )
 
 
 def build_open_call_error(address: Address, verb: str) -> StateError:
-    return StateError(
-        error_finding(
-            "A call is not settled yet",
-            f"Whether an earlier call ({verb} of {address}) was done is not known yet.",
-            Text("Run ", Command("apply"), ": it looks the object up and settles the call."),
-            address=str(address),
-        )
+    return StateError.from_summary(
+        "A call is not settled yet",
+        f"Whether an earlier call ({verb} of {address}) was done is not known yet.",
+        Text("Run ", Command("apply"), ": it looks the object up and settles the call."),
+        address=str(address),
     )
 
 
 def build_duplicate_intent_error(intent: Intent) -> StateError:
-    return StateError(
-        error_finding(
-            "The call was announced before", f"{intent.verb} of {intent.address}: {intent.id}."
-        )
+    return StateError.from_summary(
+        "The call was announced before", f"{intent.verb} of {intent.address}: {intent.id}."
     )
 
 
 def build_no_open_intent_error(intent: Intent) -> StateError:
-    return StateError(
-        error_finding(
-            "A call that is not open cannot be settled",
-            f"{intent.verb} of {intent.address} ({intent.id}) is not among the open calls.",
-            address=str(intent.address),
-        )
+    return StateError.from_summary(
+        "A call that is not open cannot be settled",
+        f"{intent.verb} of {intent.address} ({intent.id}) is not among the open calls.",
+        address=str(intent.address),
     )
 
 
 def build_plan_already_applied_error(plan_id: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The plan was applied before",
-            f"Plan {plan_id} was applied to this state; a plan is used once.",
-            Text("Make a new one: ", Command("plan --out FILE"), "."),
-        )
+    return StateError.from_summary(
+        "The plan was applied before",
+        f"Plan {plan_id} was applied to this state; a plan is used once.",
+        Text("Make a new one: ", Command("plan --out FILE"), "."),
     )
 
 
 def build_not_a_backup_error(source: str, reason: str) -> StateError:
-    return StateError(
-        error_finding(
-            "This is not a backup of a state",
-            f"{source} {reason}.",
-            Text(
-                "Name a file that ", Command("state backup"), " wrote. The state is left as it is."
-            ),
-        )
+    return StateError.from_summary(
+        "This is not a backup of a state",
+        f"{source} {reason}.",
+        Text("Name a file that ", Command("state backup"), " wrote. The state is left as it is."),
     )
 
 
 def build_backup_exists_error(path: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The backup file exists already",
-            f"{path} is left as it is.",
-            "Choose another name, or remove the file first.",
-        )
+    return StateError.from_summary(
+        "The backup file exists already",
+        f"{path} is left as it is.",
+        "Choose another name, or remove the file first.",
     )

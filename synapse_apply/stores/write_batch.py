@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import Event, Lock
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores.database import Row, SqlRunner
 
@@ -198,11 +197,9 @@ def _copy_state_error(failure: BaseException) -> BaseException:
 
 def _build_interrupted_write_error() -> StateError:
     """The error for a write whose leader was interrupted: its transaction may be durable or not."""
-    return StateError(
-        error_finding(
-            "A write of the state was interrupted",
-            "The thread that wrote it together with others was stopped before it could tell "
-            "whether all of it is written.",
-            "Run the command again: what is open is looked up first.",
-        )
+    return StateError.from_summary(
+        "A write of the state was interrupted",
+        "The thread that wrote it together with others was stopped before it could tell "
+        "whether all of it is written.",
+        "Run the command again: what is open is looked up first.",
     )

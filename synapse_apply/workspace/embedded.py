@@ -16,7 +16,6 @@ from synapse_apply.files.opening import (
     has_own_folder,
 )
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
@@ -127,7 +126,7 @@ def _find_running_server(data_path: Path) -> RunningServer | None:
 
 
 def _build_untrusted_error(failure: DataSetPlaceError) -> StateError:
-    return StateError(error_finding(NOT_OURS, f"{failure.reason}. It was not opened.", LOOK_FIRST))
+    return StateError.from_summary(NOT_OURS, f"{failure.reason}. It was not opened.", LOOK_FIRST)
 
 
 def _make_data_folder(folder: Path) -> None:

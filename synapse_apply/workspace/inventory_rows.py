@@ -136,17 +136,15 @@ def read_inventory_file(path: FilePath) -> Inventory:
     try:
         mapping, positions = read_mapping(read_command_line_file(path), str(path))
     except OSError as problem:
-        raise InputError(
-            error_finding("The inventory cannot be read", f"{path}: {problem.strerror}.")
+        raise InputError.from_summary(
+            "The inventory cannot be read", f"{path}: {problem.strerror}."
         ) from None
     rows = mapping.get("inventory")
     if not isinstance(rows, list) or not rows:
-        raise InputError(
-            error_finding(
-                "This is not an inventory",
-                f"{path} has no list under `inventory:`, or an empty one.",
-                Text("Write one with ", Command("state inventory"), "."),
-                position=positions.get(()),
-            )
+        raise InputError.from_summary(
+            "This is not an inventory",
+            f"{path} has no list under `inventory:`, or an empty one.",
+            Text("Write one with ", Command("state inventory"), "."),
+            position=positions.get(()),
         )
     return parse_inventory(rows, str(path), positions)

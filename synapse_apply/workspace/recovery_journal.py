@@ -30,6 +30,7 @@ from synapse_apply.files.opening import (
     open_own_file,
 )
 from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_values import Json
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, warning_finding
@@ -119,7 +120,7 @@ class RecoveryJournal:
                 with suppress(OSError, UntrustedFileError):
                     path = folder / self._name
                     signed_line = {**line, **self._sign_line(path, line)}
-                    return str(_append_line(path, codec.format_canonical_json(signed_line)))
+                    return str(_append_line(path, format_canonical_json(signed_line)))
         return ""
 
     def _sign_line(self, path: Path, line: Json) -> Json:
@@ -482,19 +483,17 @@ def _build_bad_line_error(path: Path, number: int) -> InputError:
 
 
 def _build_forged_error(path: Path, number: int, reason: str) -> InputError:
-    failure = InputError.from_summary(
+    return InputError.from_summary(
         "This file was changed after a run wrote it",
         f"{path}: line {number} {reason}. Nothing of it is recorded.",
         "Look at the backend for what it says. Without the file the next apply looks up what is "
         "open; find out who can write there, then remove it.",
     )
-    return InputError(*failure.diagnostics)
 
 
 def _build_unusable_error(path: Path, reason: str) -> InputError:
-    failure = InputError.from_summary(
+    return InputError.from_summary(
         "This file does not tell what a run did",
         f"{path}: {reason}.",
         "Give the file that the report of the run names.",
     )
-    return InputError(*failure.diagnostics)

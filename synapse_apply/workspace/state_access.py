@@ -117,12 +117,11 @@ def require_recorded_state(store: StateStore, target: Target) -> None:
         return
     if not target.is_embedded:
         raise build_missing_state_error(target)
-    failure = StateError.from_summary(
+    raise StateError.from_summary(
         "There is no state for this target",
         f"Nothing was applied to target {target.name} yet, so nothing is recorded.",
         Text(Command("apply"), " makes its state."),
     )
-    raise StateError(*failure.diagnostics)
 
 
 def open_store_at_url(
@@ -256,7 +255,7 @@ def build_missing_state_error(target: Target) -> StateError:
     pinned_lineage = target.state.lineage
     lineage_option = ("--lineage", pinned_lineage) if pinned_lineage else ()
     init_command = Command("state init", *lineage_option, target=target.name)
-    failure = StateError.from_summary(
+    return StateError.from_summary(
         "There is no state for this target",
         f"Target {target.name} has no state here. Without one, objects that exist already could "
         "be made a second time.",
@@ -277,7 +276,6 @@ def build_missing_state_error(target: Target) -> StateError:
         ),
         position=target.position,
     )
-    return StateError(*failure.diagnostics)
 
 
 def build_mismatched_pair_error(target: Target, mismatch_text: str) -> StateError:
@@ -285,7 +283,7 @@ def build_mismatched_pair_error(target: Target, mismatch_text: str) -> StateErro
 
     `mismatch_text` ends a sentence about the first.
     """
-    failure = StateError.from_summary(
+    return StateError.from_summary(
         "The embedded backend and its state do not belong together",
         f"The embedded backend {mismatch_text}.",
         Text(
@@ -295,7 +293,6 @@ def build_mismatched_pair_error(target: Target, mismatch_text: str) -> StateErro
             "else.",
         ),
     )
-    return StateError(*failure.diagnostics)
 
 
 def describe_state_identity(state_identity: StateIdentity) -> str:

@@ -26,6 +26,7 @@ from postgres.server import BINARIES, PostgresServer
 from synapse_apply.kinds.run_body import RUN_MARK_KEY
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.state import Intent, Record
 from synapse_apply.model.values import flatten
 from synapse_apply.model.verification import LastRun
@@ -159,7 +160,7 @@ def write_values(target: Path) -> None:
         "digests.json": samples.build_digests(),
     }
     for name, value in values.items():
-        (target / name).write_text(f"{codec.format_canonical_json(value)}\n")
+        (target / name).write_text(f"{format_canonical_json(value)}\n")
 
 
 def write_unrecorded(folder: Path, lineage: str, target: str) -> Path:
@@ -259,7 +260,7 @@ def _write_run_intent(root: Path, target: Path, release: Record | None) -> None:
         deadline=30.0,
     )
     (target / "run-intent.json").write_text(
-        codec.format_canonical_json(codec.intent_to_json(intent)) + "\n"
+        format_canonical_json(codec.intent_to_json(intent)) + "\n"
     )
     (target / "run-context.json").write_text(f"{json.dumps(context)}\n")
 

@@ -13,6 +13,7 @@ from synapse_apply.kinds.compare import format_comparable_json
 from synapse_apply.kinds.run_body import add_run_mark, compute_body_digest
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.diagnostic import Diagnostic, Position, Severity
 from synapse_apply.model.observed import Capabilities
 from synapse_apply.model.plan import (
@@ -366,7 +367,7 @@ def build_digests() -> dict[str, str]:
     keys = StateKeys((KEY,))
     path = ("configuration", "a/b~c")
     return {
-        "canonical": codec.format_canonical_json(
+        "canonical": format_canonical_json(
             codec.fields_to_json({path: odd, ("m",): Mac("k", "00")})
         ),
         "value": codec.format_canonical_field_value(
@@ -375,6 +376,6 @@ def build_digests() -> dict[str, str]:
         "secret": compute_mac(KEY, "4e" * 16, path, Sensitive({"user": "a", "n": 1.0})).digest,
         "signature": sign_document(keys, "line of what a run did", {"number": 1, "line": odd}),
         "run": compute_body_digest({"action": "run", "parameters": odd}),
-        "marked": codec.format_canonical_json(add_run_mark({"context": {"a": 1}}, "an-intent")),
+        "marked": format_canonical_json(add_run_mark({"context": {"a": 1}}, "an-intent")),
         "compared": format_comparable_json(odd),
     }

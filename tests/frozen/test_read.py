@@ -15,6 +15,7 @@ from frozen import samples
 from postgres.server import PostgresServer
 
 from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.state import StateProgress
 from synapse_apply.model.values import Mac
@@ -113,7 +114,7 @@ def test_a_plan_is_read_and_written() -> None:
         ("held.json", source_content_to_json(samples.build_held())),
         ("state.json", codec.state_to_json(samples.build_contents().state)),
     ):
-        assert f"{codec.format_canonical_json(value)}\n" == (FILES / name).read_text()
+        assert f"{format_canonical_json(value)}\n" == (FILES / name).read_text()
 
 
 def test_digests_and_signatures_stay() -> None:

@@ -12,7 +12,8 @@ from laws.bench import Applied, Project
 from laws.canaries import files, leaks
 from laws.worlds import PLUGIN_FIELDS
 
-from synapse_apply.model.coding.codec import format_canonical_json, plan_from_json, plan_to_json
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.codec import plan_from_json, plan_to_json
 from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.plan import Action, Plan
 from synapse_apply.model.report import Report

@@ -9,7 +9,6 @@ import sys
 
 from synapse_apply.cli.console import Console
 from synapse_apply.model.command import Command, Text
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 
 
@@ -31,7 +30,7 @@ def require_approval(
     else:
         summary = "Approval needed: not a terminal"
         detail = f"`{verb}` does nothing that nobody approved, and there is no terminal to ask on."
-    raise InputError(error_finding(summary, detail, Text(review, f" {flag}.")))
+    raise InputError.from_summary(summary, detail, Text(review, f" {flag}."))
 
 
 def ask_approval(console: Console, question: str, detail: str) -> bool:

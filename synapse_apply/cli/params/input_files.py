@@ -7,7 +7,6 @@ from typing import Any
 
 from synapse_apply.files.checkout import read_command_line_file
 from synapse_apply.manifests.yaml.reader import read_mapping
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 
 
@@ -16,7 +15,7 @@ def read_mapping_file(path: Path) -> dict[str, Any]:
     try:
         mapping, _ = read_mapping(read_command_line_file(path), str(path))
     except OSError as problem:
-        raise InputError(
-            error_finding("The file cannot be read", f"{path}: {problem.strerror}.")
+        raise InputError.from_summary(
+            "The file cannot be read", f"{path}: {problem.strerror}."
         ) from None
     return dict(mapping)

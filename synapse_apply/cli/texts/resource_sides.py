@@ -9,7 +9,7 @@ from typing import Any, Self
 from synapse_apply.cli.console import Console
 from synapse_apply.model.address import Address
 from synapse_apply.model.command import Command, Text, name_target
-from synapse_apply.model.diagnostic import Diagnostic, Path, error_finding, format_json_pointer
+from synapse_apply.model.diagnostic import Diagnostic, Path, format_json_pointer
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.phrases import suggest_name
@@ -106,10 +106,8 @@ class ResourceSides:
                 map(str, plan_result.resources),
                 Text(Command("plan --show-unchanged"), "."),
             )
-            raise InputError(
-                error_finding(
-                    "There is no such resource", f"{address} is not declared or recorded.", hint
-                )
+            raise InputError.from_summary(
+                "There is no such resource", f"{address} is not declared or recorded.", hint
             )
         text = str(address)
         own_findings = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from synapse_apply.manifests.project.refactoring import (
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.manifests.yaml.reader import Document, ReadResult, read_documents
 from synapse_apply.model.address import Address
+from synapse_apply.model.coding.canonical_json import build_canonical_encoder
 from synapse_apply.model.diagnostic import Diagnostic, Position, error_finding
 from synapse_apply.model.project import Project, Target
 from synapse_apply.model.resource import Desired, PackageSource
@@ -345,9 +345,7 @@ def _encode_marker_for_digest(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else str(value)
 
 
-_DIGEST_ENCODER = json.JSONEncoder(
-    sort_keys=True,
-    separators=(",", ":"),
+_DIGEST_ENCODER = build_canonical_encoder(
     default=_encode_marker_for_digest,
     check_circular=False,  # a manifest holds no circles
 )

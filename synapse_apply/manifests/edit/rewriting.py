@@ -68,10 +68,8 @@ def write_new_file(path: FilePath, text: str) -> None:
     except FileExistsError:
         raise InputError(build_existing_file_finding(path)) from None
     except OSError as problem:
-        raise InputError(
-            error_finding(
-                "A file cannot be written", f"{path}: {problem.strerror}.", "Check the folder."
-            )
+        raise InputError.from_summary(
+            "A file cannot be written", f"{path}: {problem.strerror}.", "Check the folder."
         ) from None
 
 

@@ -7,10 +7,10 @@ place, never the value. Writing a secret, or what could not be read back, raises
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_shapes import build_coder
 from synapse_apply.model.coding.json_values import TOO_DEEP, Json, WrongShapeError, value_to_json
 from synapse_apply.model.plan import Change, Plan
@@ -19,8 +19,6 @@ from synapse_apply.model.state import AuditEntry, Intent, Record, State
 from synapse_apply.model.values import Fields
 
 PLAN_FORMAT = 1
-# `json.dumps` with these arguments would build a new encoder at each call.
-_CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 T = TypeVar("T")
 
@@ -99,11 +97,6 @@ def fields_from_json(data: Any) -> dict[tuple[str, ...], Any]:
 def format_canonical_field_value(value: Any) -> str:
     """The canonical JSON text of a field's value, which may be a marker such as ABSENT."""
     return format_canonical_json(_convert_within_depth(value_to_json, value))
-
-
-def format_canonical_json(data: Any) -> str:
-    """The canonical JSON text of a value: ASCII, sorted keys, no blanks; 1, 1.0 and true differ."""
-    return _CANONICAL_ENCODER.encode(data)
 
 
 def _encode_model_value(model_type: Any, value: Any) -> Json:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, NoReturn, Self
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.resource import shorten_git_ref
@@ -345,4 +344,4 @@ def run_plumbing(root: Path, *arguments: str, input_bytes: bytes = b"") -> GitRe
 
 
 def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
-    raise InputError(error_finding(summary, detail, hint))
+    raise InputError.from_summary(summary, detail, hint)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.source.repository import Repository, run_git
@@ -98,13 +97,11 @@ def _require_single_commit(ref: str, meanings: list[RefMeaning]) -> str:
 
 
 def _raise_ambiguous_ref(ref: str, meanings: list[RefMeaning]) -> NoReturn:
-    raise InputError(
-        error_finding(
-            "Ambiguous Git ref",
-            f"{ref!r} means {len(meanings)} things here: {', '.join(map(str, meanings))}.",
-            "Write the full name of the one that is meant. If another was given so as to be taken "
-            "for it, delete that one.",
-        )
+    raise InputError.from_summary(
+        "Ambiguous Git ref",
+        f"{ref!r} means {len(meanings)} things here: {', '.join(map(str, meanings))}.",
+        "Write the full name of the one that is meant. If another was given so as to be taken "
+        "for it, delete that one.",
     )
 
 

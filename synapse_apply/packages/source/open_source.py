@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.resource import PackageSource
 from synapse_apply.packages.content import GatheredFiles, UnreadableError
@@ -241,4 +240,4 @@ def _raise_outside_project(source: PackageSource) -> NoReturn:
 
 
 def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
-    raise InputError(error_finding(summary, detail, hint))
+    raise InputError.from_summary(summary, detail, hint)

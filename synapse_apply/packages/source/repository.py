@@ -12,7 +12,6 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.packages.source.programs import Folders, build_child_environment, find_executable
@@ -307,4 +306,4 @@ def _require_not_tracked_by_outer(repository: Repository) -> None:
 
 
 def _raise_input_error(summary: str, detail: str, hint: str) -> NoReturn:
-    raise InputError(error_finding(summary, detail, hint))
+    raise InputError.from_summary(summary, detail, hint)

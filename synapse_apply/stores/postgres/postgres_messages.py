@@ -48,22 +48,18 @@ def build_connection_error(problem: psycopg.Error, location: str) -> StateError:
         return build_unreachable_error(location, server_message)
     for words, summary, hint in _REFUSAL_MESSAGES:
         if any(word in server_message for word in words):
-            return StateError(error_finding(summary, f"{location}: {server_message}.", hint))
+            return StateError.from_summary(summary, f"{location}: {server_message}.", hint)
     if "does not exist" in server_message and "database" in server_message:
-        return StateError(
-            error_finding(
-                "The database does not exist",
-                f"{location}: {server_message}.",
-                "Create it (createdb NAME), or correct the state's url.",
-            )
+        return StateError.from_summary(
+            "The database does not exist",
+            f"{location}: {server_message}.",
+            "Create it (createdb NAME), or correct the state's url.",
         )
     if "does not exist" in server_message or "permission denied" in server_message:
-        return StateError(
-            error_finding(
-                "The database refuses the login",
-                f"{location}: {server_message}.",
-                "Check the user in the state's url, and its right to CONNECT.",
-            )
+        return StateError.from_summary(
+            "The database refuses the login",
+            f"{location}: {server_message}.",
+            "Check the user in the state's url, and its right to CONNECT.",
         )
     return build_unreachable_error(location, server_message)
 
@@ -89,17 +85,15 @@ def build_connection_lost_error(location: str, activity: str) -> PostgresUnreach
 
 
 def build_unknown_commit_error(location: str) -> StateError:
-    return StateError(
-        error_finding(
-            "Whether the last write was recorded is not known",
-            f"The connection to {location} broke while it was committed, and the server did not"
-            " tell afterwards.",
-            Text(
-                "When the server runs again: ",
-                Command("apply"),
-                ". It looks up what was under way.",
-            ),
-        )
+    return StateError.from_summary(
+        "Whether the last write was recorded is not known",
+        f"The connection to {location} broke while it was committed, and the server did not"
+        " tell afterwards.",
+        Text(
+            "When the server runs again: ",
+            Command("apply"),
+            ". It looks up what was under way.",
+        ),
     )
 
 
@@ -129,21 +123,17 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
             location, f"has tables of another program ({reason})"
         )
     if code == "42501":  # insufficient_privilege
-        return StateError(
-            error_finding(
-                "The database does not permit this",
-                f"{activity} {location}: {reason}.",
-                "Grant the user CREATE on the database, or let an administrator make the schema"
-                " for it: CREATE SCHEMA NAME AUTHORIZATION USER.",
-            )
+        return StateError.from_summary(
+            "The database does not permit this",
+            f"{activity} {location}: {reason}.",
+            "Grant the user CREATE on the database, or let an administrator make the schema"
+            " for it: CREATE SCHEMA NAME AUTHORIZATION USER.",
         )
     if code == "25006" or "recovery" in reason:  # read_only_sql_transaction, or a standby
-        return StateError(
-            error_finding(
-                "The database is read-only",
-                f"{activity} {location}: {reason}.",
-                "Name the primary server; target_session_attrs=read-write picks it of several.",
-            )
+        return StateError.from_summary(
+            "The database is read-only",
+            f"{activity} {location}: {reason}.",
+            "Name the primary server; target_session_attrs=read-write picks it of several.",
         )
     # lock_not_available, deadlock_detected, query_canceled
     if code in ("55P03", "40P01", "57014"):
@@ -151,21 +141,17 @@ def build_statement_error(problem: psycopg.Error, location: str, activity: str) 
         return state_messages.build_busy_error(location, activity, reason, hint)
     # disk_full, out_of_memory, configuration_limit_exceeded
     if code in ("53100", "53200", "53400"):
-        return StateError(
-            error_finding(
-                "The database has no room",
-                f"{activity} {location}: {reason}. {NOTHING_LOST_NOTE}",
-                "Free some space there.",
-            )
+        return StateError.from_summary(
+            "The database has no room",
+            f"{activity} {location}: {reason}. {NOTHING_LOST_NOTE}",
+            "Free some space there.",
         )
     if isinstance(problem, psycopg.DataError) or code == "54000":  # program_limit_exceeded
         return state_messages.build_unstorable_value_error(
             location, problem.diag.message_primary or str(problem)
         )
-    return StateError(
-        error_finding(
-            "The state cannot be used", f"{activity} {location} failed: {reason} ({code})."
-        )
+    return StateError.from_summary(
+        "The state cannot be used", f"{activity} {location} failed: {reason} ({code})."
     )
 
 

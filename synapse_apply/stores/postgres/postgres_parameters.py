@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 from psycopg import conninfo
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.stores.postgres.postgres_url import StateLocation
 
@@ -30,12 +29,10 @@ def build_connection_parameters(state_location: StateLocation) -> dict[str, Any]
         url_parameters = None
     # Raised here, since libpq's message may quote a part of the URL with its password.
     if url_parameters is None:
-        raise InputError(
-            error_finding(
-                "The state's url cannot be used",
-                f"{state_location.display_url}: the PostgreSQL client does not understand it.",
-                "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
-                " are those of libpq.",
-            )
+        raise InputError.from_summary(
+            "The state's url cannot be used",
+            f"{state_location.display_url}: the PostgreSQL client does not understand it.",
+            "Write postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full; the parameters"
+            " are those of libpq.",
         )
     return {**DEFAULT_PARAMETERS, **url_parameters, "client_encoding": "UTF8"}

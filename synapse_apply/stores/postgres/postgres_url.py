@@ -9,7 +9,6 @@ import re
 from dataclasses import field
 from urllib.parse import unquote, urlsplit
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import InputError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
@@ -84,6 +83,4 @@ def _require_valid_schema_name(schema: str) -> None:
 
 
 def _build_url_error(reason: str, hint: str) -> InputError:
-    return InputError(
-        error_finding("The state's url cannot be used", f"state.url: {reason}.", hint)
-    )
+    return InputError.from_summary("The state's url cannot be used", f"state.url: {reason}.", hint)

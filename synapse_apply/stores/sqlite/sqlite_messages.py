@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from synapse_apply.model.diagnostic import error_finding
 from synapse_apply.model.errors import StateError
 from synapse_apply.stores import state_messages
 
@@ -58,27 +57,23 @@ def _build_sqlite_error(problem: sqlite3.Error, location: str, activity: str) ->
     # "no such table" and "no such column" have only the general code SQLITE_ERROR.
     if str(problem).startswith("no such "):
         return state_messages.build_damaged_state_error(location, str(problem))
-    return StateError(
-        error_finding("The state cannot be used", f"{activity} {location} failed: {problem}.")
+    return StateError.from_summary(
+        "The state cannot be used", f"{activity} {location} failed: {problem}."
     )
 
 
 def _build_io_error(location: str, activity: str, reason: str) -> StateError:
     """The error for SQLITE_IOERR, which also stands for a quota or a limit on file sizes."""
-    return StateError(
-        error_finding(
-            "The state cannot be read or written on this disk",
-            f"{activity} {location} failed: {reason}. What was recorded before is intact.",
-            "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
-        )
+    return StateError.from_summary(
+        "The state cannot be read or written on this disk",
+        f"{activity} {location} failed: {reason}. What was recorded before is intact.",
+        "Check quota, limits (ulimit -f) and the health of the disk, then try again.",
     )
 
 
 def _build_disk_full_error(location: str, activity: str, reason: str) -> StateError:
-    return StateError(
-        error_finding(
-            "The disk is full",
-            f"{activity} {location} failed: {reason}. What was recorded before is intact.",
-            "Free some space there and try again.",
-        )
+    return StateError.from_summary(
+        "The disk is full",
+        f"{activity} {location} failed: {reason}. What was recorded before is intact.",
+        "Free some space there and try again.",
     )

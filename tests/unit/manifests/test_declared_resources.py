@@ -156,6 +156,8 @@ def test_the_order_of_documents_and_files_does_not_matter(tmp_path: Path) -> Non
     one = load_of(tmp_path, "".join(documents)).manifests_digest
     assert load_of(tmp_path, "".join(reversed(documents))).manifests_digest == one
     assert load_of(tmp_path, PLUGIN).manifests_digest != one
+    # As in plans of earlier versions.
+    assert one == "sha256:8c56f28c14dd98f9652aeca32b4021f8b0ed1f0e3dd45d162b29cd14f270fd4b"
 
 
 def test_folders_are_searched_and_other_yaml_is_passed_over(tmp_path: Path) -> None:

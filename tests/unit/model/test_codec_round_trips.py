@@ -12,6 +12,7 @@ from unit.model.plan_values import of, texts, values
 
 from synapse_apply.model.address import Address
 from synapse_apply.model.coding import codec
+from synapse_apply.model.coding.canonical_json import format_canonical_json
 from synapse_apply.model.coding.json_values import value_from_json, value_to_json
 from synapse_apply.model.plan import Action, Cause, Change, FieldChange, Plan, PlanBase
 from synapse_apply.model.state import AuditEntry, Intent, Record, State, StateIdentity
@@ -39,7 +40,7 @@ def same(left, right):
 
 def through_text(data):
     """As a file or a database column would carry it."""
-    return json.loads(codec.format_canonical_json(data).encode("ascii"))
+    return json.loads(format_canonical_json(data).encode("ascii"))
 
 
 @pytest.mark.deep
@@ -69,13 +70,11 @@ def test_a_value_keeps_its_types(value):
 @given(values, values)
 def test_equal_values_have_one_text(one, other):
     """The text can stand for the value when two are compared."""
-    texts_equal = codec.format_canonical_json(value_to_json(one)) == codec.format_canonical_json(
+    texts_equal = format_canonical_json(value_to_json(one)) == format_canonical_json(
         value_to_json(other)
     )
     assert not texts_equal or one == other
-    assert codec.format_canonical_json(value_to_json(one)) == codec.format_canonical_json(
-        value_to_json(one)
-    )
+    assert format_canonical_json(value_to_json(one)) == format_canonical_json(value_to_json(one))
 
 
 @few

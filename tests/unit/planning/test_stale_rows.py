@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from unit.planning.test_laws import objects
 from unit.planning.world import Data, situation
 
-from synapse_apply.model.coding.codec import format_canonical_json, plan_from_json, plan_to_json
+from synapse_apply.model.coding.canonical_json import format_canonical_json
+from synapse_apply.model.coding.codec import plan_from_json, plan_to_json
 from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.planning.planner import build_plan
 from synapse_apply.planning.staleness.narrow import narrow_plan

@@ -114,6 +114,15 @@ def test_a_fingerprint_sees_what_the_comparator_sees() -> None:
     assert _moved(live, id=2) != first
 
 
+def test_a_fingerprint_is_what_earlier_versions_wrote() -> None:
+    """It stands in saved plans: another text of the same values would make each of them stale."""
+    odd = {"size": "Grüße 😀", "count": 2.0, "rest": [1.5, True, {"a/b~c": None, "z": [""]}]}
+    data = {"id": 1, "spec": {"config": odd, "note": "n"}, "live": {"config": odd, "note": "n"}}
+    assert _only(data).fingerprint == (
+        "4367df8bc40df9e4c9f7e80b12086eb5365068646ef6bcbbba498bb206de4d7a"
+    )
+
+
 def test_a_fingerprint_without_record_does_not_hang_on_the_salt() -> None:
     """The salt of an unrecorded object is new in every run."""
     data = {"id": 1, "spec": {"config": {"key": {"$secret": "s"}}}}
