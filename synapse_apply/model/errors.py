@@ -21,7 +21,7 @@ RemoteError                  a call to a backend failed; `effect` says whether i
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from synapse_apply.model.command import Command, Text
 from synapse_apply.model.diagnostic import Diagnostic, Severity
@@ -71,9 +71,7 @@ class SynapseApplyError(Exception):
         super().__init__(diagnostics[0].summary if diagnostics else type(self).__name__)
 
     @classmethod
-    def from_summary(
-        cls, summary: str, detail: str = "", hint: str = "", **fields: Any
-    ) -> SynapseApplyError:
+    def from_summary(cls, summary: str, detail: str = "", hint: str = "", **fields: Any) -> Self:
         """An error with one diagnostic; `fields` are further fields of Diagnostic."""
         return cls(Diagnostic(Severity.ERROR, summary, detail, hint, **fields))
 
