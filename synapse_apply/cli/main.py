@@ -19,7 +19,6 @@ import click
 from synapse_apply import __version__
 from synapse_apply.cli import registry
 from synapse_apply.cli.help_pages import USAGE, LazyGroup, Terminated
-from synapse_apply.model.runtime.paused_collection import own_collector
 
 NAME = "synapse-apply"
 _ARGUMENT_VARIABLE = re.compile("SYNAPSE_APPLY_ARGS(_.*)?")
@@ -56,6 +55,8 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Run what was typed; the process ends with its exit code."""
+    from synapse_apply.model.runtime.paused_collection import own_collector
+
     _prepare_output_streams()
     threading.excepthook = _print_thread_failure
     for number in (signal.SIGTERM, signal.SIGHUP):

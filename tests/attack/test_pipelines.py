@@ -118,10 +118,8 @@ def runner(tmp_path: Path, checkout: Path) -> Runner:
 
 def find_step(name: str) -> dict[str, Any]:
     steps = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"]
-    found: dict[str, Any] = next(
-        step for step in steps if name in (step.get("id"), step.get("name"))
-    )
-    return found
+    step: dict[str, Any] = next(one for one in steps if name in (one.get("id"), one.get("name")))
+    return step
 
 
 def run_step(runner: Runner, name: str, env: Mapping[str, str]) -> tuple[int, str]:

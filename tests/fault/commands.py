@@ -25,7 +25,7 @@ SECONDS = 60
 # Longer than all tests together: what hangs before its commit is committed when that time is over.
 FOREVER = 1_000_000
 # Of those who shall be replaced soon; a busy disk must not make them silent for so long.
-LEASE = 4.0
+LEASE = 6.0
 
 
 @contextmanager
