@@ -131,11 +131,11 @@ def _list_releases_of_plugin(api: Api, owner: Observed) -> Sequence[Raw] | None:
     """
     code = owner.spec.get("code")
     listed = list_releases_by_code(api, code) if code else []
-    owned_releases = [raw for raw in listed if _extract_owner_id(raw) in {owner.remote_id, None}]
+    owned_releases = [raw for raw in listed if _extract_plugin_id(raw) in {owner.remote_id, None}]
     return owned_releases if owned_releases or (code and not str(code).isdecimal()) else None
 
 
-def _extract_owner_id(raw: Raw) -> str | None:
+def _extract_plugin_id(raw: Raw) -> str | None:
     owner = raw.get("plugin")
     owner_id = owner.get("id") if isinstance(owner, Mapping) else owner
     return None if owner_id is None else str(owner_id)

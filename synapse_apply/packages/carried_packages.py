@@ -53,6 +53,7 @@ def write_carried_package(archive: zipfile.ZipFile, digest: str, package: Binary
     """Add a package to a zip that is being written, block by block; returns its size in bytes."""
     info = zipfile.ZipInfo(build_carried_name(digest), _FIXED_TIME)
     info.compress_type = zipfile.ZIP_STORED
+    # zipfile must know the size in advance, or it refuses an entry over 2 GiB (no zip64).
     info.file_size = package.seek(0, 2)
     package.seek(0)
     with archive.open(info, "w") as entry:
@@ -124,6 +125,7 @@ class CarriedPackages:
 
     def _open_single_stored_entry(self, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
         infos = [info for info in archive.infolist() if info.filename == name]
+        # Zip allows two entries of one name, and readers differ in which one they take.
         if len(infos) != 1:
             raise Stale(
                 self._build_mismatch_finding(
@@ -131,6 +133,7 @@ class CarriedPackages:
                 )
             )
         (info,) = infos
+        # A stored entry cannot unpack to more than the plan's file holds, as a zip bomb would.
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
             raise Stale(self._build_mismatch_finding("it is compressed or encrypted", name))
         return archive.open(info)

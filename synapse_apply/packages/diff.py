@@ -43,22 +43,23 @@ def list_file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[F
     """Each path that differs between two `Package.files`, sorted by path."""
     added, removed, changed = compare_files(old, new)
     differences = [
-        FileChange(path, "added", executable=_is_executable(new[path]) or None) for path in added
+        FileChange(path, "added", executable=_has_executable_suffix(new[path]) or None)
+        for path in added
     ]
     differences += [FileChange(path, "removed") for path in removed]
     for path in changed:
-        old_content, new_content = old[path], new[path]
-        is_same_content = old_content.removesuffix(EXECUTABLE_SUFFIX) == new_content.removesuffix(
+        old_digest, new_digest = old[path], new[path]
+        is_same_content = old_digest.removesuffix(EXECUTABLE_SUFFIX) == new_digest.removesuffix(
             EXECUTABLE_SUFFIX
         )
         new_executable = (
             None
-            if _is_executable(old_content) == _is_executable(new_content)
-            else _is_executable(new_content)
+            if _has_executable_suffix(old_digest) == _has_executable_suffix(new_digest)
+            else _has_executable_suffix(new_digest)
         )
         differences.append(FileChange(path, "changed", not is_same_content, new_executable))
     return tuple(sorted(differences, key=lambda difference: difference.path))
 
 
-def _is_executable(content: str) -> bool:
-    return content.endswith(EXECUTABLE_SUFFIX)
+def _has_executable_suffix(digest: str) -> bool:
+    return digest.endswith(EXECUTABLE_SUFFIX)

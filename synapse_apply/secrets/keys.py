@@ -145,7 +145,7 @@ def create_or_read_key(path: Path) -> StateKey:
         create_folders(path.parent)
         _write_new_file(temporary_path, text)
         try:
-            _link_or_write(temporary_path, path, text)
+            _create_key_file_exclusively(temporary_path, path, text)
         finally:
             remove_own_file(temporary_path)
     except FileExistsError:
@@ -159,8 +159,9 @@ def create_or_read_key(path: Path) -> StateKey:
     return _read_key_file(path)
 
 
-def _link_or_write(temporary_path: Path, path: Path, text: str) -> None:
+def _create_key_file_exclusively(temporary_path: Path, path: Path, text: str) -> None:
     try:
+        # A link never replaces a file, as a rename would: the first process's key stays.
         link_own_file(path, temporary_path.name)
     except FileExistsError:
         raise

@@ -19,7 +19,7 @@ from synapse_apply.model.state import Record
 from synapse_apply.packages.source.git import (
     OBJECT_MISSING,
     GitCommit,
-    is_unborn_branch,
+    is_checked_out_branch_without_commits,
     resolve_commit,
 )
 from synapse_apply.packages.source.ref_memory import pin_refs_while_running
@@ -53,7 +53,7 @@ def read_base_at_ref(
 
 
 def _before_at(where: Invocation, project: Project, target: Target, ref: str) -> ComparisonBase:
-    if is_unborn_branch(project.root, ref):
+    if is_checked_out_branch_without_commits(project.root, ref):
         told = warning_finding("Everything counts as new", f"{ref} has no commit yet.")
         return ComparisonBase(f"git:{ref} (no commit yet)", {}, (told,))
     commit = resolve_commit(project.root, ref)

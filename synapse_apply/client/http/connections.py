@@ -326,9 +326,6 @@ class TimedAdapter(HTTPAdapter):
         self._routes_by_origin: dict[tuple[str, str], _OriginRoute] = {}
         super().__init__(pool_connections=2, pool_maxsize=connections, max_retries=0)
 
-    # requests finds the way (proxy, certificates, connection pool of an origin) once; urllib3
-    # sends. Preparing a request and wrapping an answer by requests took more than half of a call's
-    # processor time.
     def send_request(
         self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Timeout
     ) -> BaseHTTPResponse:

@@ -226,6 +226,7 @@ def _iter_match_problems(match: Mapping[str, Any]) -> Iterator[str]:
 
 def _iter_action_problems(action_document: Mapping[str, Any]) -> Iterator[str]:
     kinds = [name for name in ACTION_KINDS if name in action_document]
+    # The keys that are allowed depend on the kind: without exactly one, nothing more is checked.
     if len(kinds) != 1:
         yield f"do has exactly one of {ACTION_KINDS}"
         return

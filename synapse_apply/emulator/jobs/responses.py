@@ -52,6 +52,7 @@ def run_plugin(request: EmulatorRequest) -> EmulatorAnswer:
     parameters = values.pop("parameters") or values.pop("params")
     values.pop("params", None)
     script = models.parse_script(parameters, values["context"], backend.settings.job_seconds)
+    # Counted down only after the body was checked: a refused run starts no job that could fail.
     if backend.jobs_to_fail > 0:
         backend.jobs_to_fail -= 1
         script = dataclasses.replace(script, outcome="failed")
@@ -214,6 +215,7 @@ def report_on_job(request: EmulatorRequest) -> EmulatorAnswer:
     if status is not None or progress is not None:
         body["reported"] = models.build_status_report(job_moment, status, progress, moment)
     lines = values.pop("console_logs", None)
+    # Appended, not replaced: each report brings only the lines written since the last one.
     if lines is not None:
         body["console_logs"] = [*body.get("console_logs", ()), *lines]
     row = backend.store.replace("job", row, {**body, **values}, key=row.key)
@@ -243,6 +245,7 @@ def _parse_update_request(
     if problems:
         raise ApiError(400, problems)
     if "meta" in values:
+        # The vendor's clients send `meta`, the API page has `metadata`; of both, `metadata` counts.
         meta = values.pop("meta")
         values.setdefault("metadata", meta)
     return values
@@ -351,7 +354,7 @@ def _build_platform_fields(
     body = row.body
     is_ended = job_moment.status in words.ENDED_STATUSES
     return {
-        "plugin_release": _build_release_field(request, row),
+        "plugin_release": _build_release_id_or_expansion(request, row),
         "action": body["action"],
         "params": body["parameters"],
         "agent": body["agent"],
@@ -366,7 +369,7 @@ def _build_platform_fields(
     }
 
 
-def _build_release_field(request: EmulatorRequest, row: StoredObject) -> Any:
+def _build_release_id_or_expansion(request: EmulatorRequest, row: StoredObject) -> Any:
     """The id of a job's release, or an object of it with `?expand=plugin_release`."""
     if "plugin_release" not in request.parse_expanded_fields() or row.body["release"] is None:
         return row.body["release"]

@@ -31,6 +31,7 @@ def _build_storage_json(request: EmulatorRequest, row: StoredObject) -> dict[str
     is_in_session = request.has_switch_value("credential_regime", "session")
     return models.build_storage_json(
         row,
+        # In this regime the session alone shows credentials, whatever the switch `secrets` says.
         secrets="omitted" if is_in_session else request.backend.switches["secrets"],
         with_configuration=request.has_switch_value("configuration", "always")
         or request.is_query_true("with_configuration"),
@@ -109,6 +110,7 @@ def create_storage(request: EmulatorRequest) -> EmulatorAnswer:
 def open_session(request: EmulatorRequest) -> EmulatorAnswer:
     """The configuration with its credentials, valid for an hour. Raises ApiError (400, 404)."""
     row = _require_storage(request)
+    # Only checked: a session to read and one to write show the same configuration.
     clean_body_values(_PURPOSE_FIELDS, request.body)
     provider = row.body["provider"]
     if provider == "smb":

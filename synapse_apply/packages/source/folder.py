@@ -59,7 +59,7 @@ class FolderTree:
         except OSError as problem:
             raise _build_unreadable_error(link.path, problem) from None
 
-    def blocks(self, file: TreeEntry) -> Iterator[bytes]:
+    def iter_blocks(self, file: TreeEntry) -> Iterator[bytes]:
         """The file's content in blocks; a link that has replaced it meanwhile is not followed."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         try:

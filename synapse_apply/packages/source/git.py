@@ -63,7 +63,7 @@ def resolve_commit(root: Path, ref: str) -> GitCommit:
     return GitCommit(root, ref, commit_id, short_id)
 
 
-def is_unborn_branch(root: Path, ref: str) -> bool:
+def is_checked_out_branch_without_commits(root: Path, ref: str) -> bool:
     """Whether a ref means the checked-out branch and that branch has no commit yet."""
     code, out, _ = run_plumbing(root, "symbolic-ref", "--quiet", "HEAD")
     branch = out.decode(errors="surrogateescape").strip()
@@ -148,9 +148,9 @@ class GitTree:
         return self._entries_by_path.get(path)
 
     def read_link_target(self, link: TreeEntry) -> str:
-        return os.fsdecode(b"".join(self.blocks(link)))
+        return os.fsdecode(b"".join(self.iter_blocks(link)))
 
-    def blocks(self, file: TreeEntry) -> Iterator[bytes]:
+    def iter_blocks(self, file: TreeEntry) -> Iterator[bytes]:
         """The file's content in blocks; one file must be read to its end before the next."""
         return self._reader.iter_blob_blocks(file)
 
@@ -221,7 +221,7 @@ def _resolve_commit_id(root: Path, ref: str) -> str:
     commit = get_pinned_or_find_commit(
         repository.git_dir, ref, lambda: resolve_unambiguous_ref(repository, ref)
     )
-    if not commit and is_unborn_branch(root, ref):
+    if not commit and is_checked_out_branch_without_commits(root, ref):
         _raise_input_error(
             "No commit yet", f"The branch that {ref!r} means has none.", "Commit first."
         )

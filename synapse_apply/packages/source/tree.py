@@ -61,7 +61,7 @@ class SourceTree(Protocol):
         """The target of a link as it is written."""
         ...
 
-    def blocks(self, file: TreeEntry) -> Iterator[bytes]:
+    def iter_blocks(self, file: TreeEntry) -> Iterator[bytes]:
         """The content of a file in blocks."""
         ...
 
@@ -145,7 +145,7 @@ def _add_file_or_finding(tree: SourceTree, node: TreeEntry, gathered: GatheredFi
     file = file_or_finding
     gathered.entries.append(
         PackageFile(
-            normalize_path(node.path), file.is_executable, file.size, lambda: tree.blocks(file)
+            normalize_path(node.path), file.is_executable, file.size, lambda: tree.iter_blocks(file)
         )
     )
 
@@ -234,7 +234,7 @@ def read_small_text_file(tree: SourceTree, path: str) -> str | None:
     file_or_finding = resolve_file(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
-    return decode_small_utf8_text(path, file_or_finding.size, tree.blocks(file_or_finding))
+    return decode_small_utf8_text(path, file_or_finding.size, tree.iter_blocks(file_or_finding))
 
 
 def read_file_bytes(tree: SourceTree, path: str) -> bytes:
@@ -245,7 +245,7 @@ def read_file_bytes(tree: SourceTree, path: str) -> bytes:
     file_or_finding = resolve_file(tree, node)
     if isinstance(file_or_finding, Diagnostic):
         raise UnreadableError(file_or_finding.summary, file_or_finding.detail, file_or_finding.hint)
-    return b"".join(tree.blocks(file_or_finding))
+    return b"".join(tree.iter_blocks(file_or_finding))
 
 
 def is_link_to_folder(tree: SourceTree, link: TreeEntry) -> bool:

@@ -56,11 +56,13 @@ def list_releases(request: EmulatorRequest) -> EmulatorAnswer:
     store, parent = request.backend.store, None
     if "plugin" in filter_values:
         plugin = plugins.find_plugin(request.backend, request.tenant, str(filter_values["plugin"]))
+        # No object has the id 0, so that an unknown plugin gives an empty list.
         parent = plugin.id if plugin else 0
 
     def is_included(row: StoredObject) -> bool:
         if filter_values.get("debug") not in (None, row.body.get("debug", False)):
             return False
+        # The release of a hidden plugin would name a plugin that is 404.
         return plugins.is_visible_on_v2(store.find_by_id("plugin", row.parent or 0))
 
     newest_first = request.backend.switches.has_value("list_order", "newest")
@@ -92,6 +94,7 @@ def _parse_create_request(request: EmulatorRequest) -> tuple[StoredObject, str, 
             raise unknown_plugin_error(values["plugin"])
     with collect_problems(problems):
         contents = _read_contents(request, values.get("sha256"))
+    # Both blocks ran first, so that every wrong field is named at once.
     if problems or plugin is None:
         raise ApiError(400, problems)
     return plugin, values["version"], contents
