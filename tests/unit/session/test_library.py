@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from installed import ROOT, copied, variables
@@ -287,3 +289,18 @@ def test_live_objects_are_imported(target: OpenTarget) -> None:
     with pytest.raises(InputError):
         target.import_objects({"nothing-of-this-name": "1"})
     assert not target.plan().has_changes
+
+
+def test_threads_with_a_target_each_do_everything_once(folder: Path) -> None:
+    """The lock orders them: one finds nothing left to do."""
+    start = Barrier(2)
+
+    def apply_all() -> int:
+        with opened(folder, lock_timeout=30.0) as target:
+            start.wait(30)
+            return len(target.apply(auto_approve=True).outcomes)
+
+    with opened(folder) as first, ThreadPoolExecutor(2) as pool:
+        first.plan()  # it serves the embedded backend for as long as it is open
+        counts = [pool.submit(apply_all) for _ in range(2)]
+        assert sorted(count.result() for count in counts) == [0, 4]
