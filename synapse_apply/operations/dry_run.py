@@ -16,15 +16,11 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 def run_dry_run(
     session: TargetSession, plan_result: PlanResult, progress: Progress
 ) -> DryRunResult:
-    """Send each call of a plan that can be tried as a dry run; nothing is written.
-
-    Where a guard speaks against the plan, only a backend that is known to make dry runs is asked.
-    """
+    """Send each call of a plan that can be tried as a dry run; nothing is written."""
     tools = build_apply_tools(session, plan_result, progress)
     with open_interruptible_thread_pool(session.parallelism) as pool:
-        steps, has_guards = build_steps(plan_result), bool(plan_result.plan.guards)
         return dry_run_steps(
-            steps, tools, collect_live_objects(plan_result), pool.map, needs_proof=has_guards
+            build_steps(plan_result), tools, collect_live_objects(plan_result), pool.map
         )
 
 

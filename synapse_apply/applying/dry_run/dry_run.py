@@ -1,9 +1,8 @@
 """Which calls of a plan are sent as dry runs, in which order, and when trying stops.
 
 A server that does not know dry runs acts on them. So the first one is a request that changes
-nothing in any case, and whose answer must say that it was a dry run. Where there is no such
-request, calls are sent one by one until an answer says so, those that can be undone before others
-and none that cannot. An answer that does not say so ends it, and whether its call was carried out
+nothing in any case, and whose answer must say that it was a dry run; without that none is tried.
+A later answer that does not say so is a finding, and whether its call was carried out is looked up.
 """
 
 from __future__ import annotations
@@ -115,13 +114,11 @@ def dry_run_steps(
     tools: ApplyTools,
     live: LiveObjects,
     run_each: RunEach,
-    *,
-    needs_proof: bool = False,
 ) -> DryRunResult:
     """Try the calls of these steps as dry runs; nothing is sent but reads and dry runs.
 
-    `run_each` runs a function for several calls, possibly in parallel. With `needs_proof`, which is
-    set when the plan itself is refused, only a server that is known to make dry runs is asked.
+    `run_each` runs a function for several calls, possibly in parallel. No call is tried on a server
+    that has not shown that it makes dry runs.
     """
     result, waiting = DryRunResult(), list[DryRunCall]()
     for call in sorted(_build_dry_run_calls(steps), key=_impact_rank):
@@ -133,13 +130,6 @@ def dry_run_steps(
         result.findings.append(_build_no_dry_run_warning(failure))
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
         return result
-    while waiting and not (is_known or needs_proof or waiting[0].dry_run.is_irreversible):
-        step_result = _dry_run_and_report(waiting.pop(0), tools, live, is_known=False)
-        result.add_step_result(step_result)
-        if step_result.doubt is not None:
-            result.add_untried(waiting, _NOT_TRIED_AFTER_DOUBT)
-            return result
-        is_known = not (step_result.refusal or step_result.reason)
     if is_known:
         _dry_run_remaining(waiting, tools, live, run_each, result)
     else:
@@ -157,7 +147,7 @@ def _dry_run_remaining(
     """Try the waiting calls in parallel; irreversible ones last, one by one, until a doubt."""
 
     def dry_run_call(call: DryRunCall) -> DryRunStepResult:
-        return _dry_run_and_report(call, tools, live, is_known=True)
+        return _dry_run_and_report(call, tools, live)
 
     for step_result in run_each(
         dry_run_call, [call for call in waiting if not call.dry_run.is_irreversible]
@@ -237,22 +227,18 @@ def _find_untriable_reason(call: DryRunCall, tools: ApplyTools, live: LiveObject
     return ""
 
 
-def _dry_run_and_report(
-    call: DryRunCall, tools: ApplyTools, live: LiveObjects, *, is_known: bool
-) -> DryRunStepResult:
-    """Try one call, and report progress; with `is_known`, a lost answer is no doubt."""
+def _dry_run_and_report(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> DryRunStepResult:
+    """Try one call, and report progress."""
     address, started_at = call.step.address, tools.clock.monotonic_seconds()
     tools.progress.report_start(address, VERB)
-    step_result = _send_dry_run(call, tools, live, is_known=is_known)
+    step_result = _send_dry_run(call, tools, live)
     tools.progress.report_end(
         address, VERB, step_result.result_label, tools.clock.monotonic_seconds() - started_at
     )
     return step_result
 
 
-def _send_dry_run(
-    call: DryRunCall, tools: ApplyTools, live: LiveObjects, *, is_known: bool
-) -> DryRunStepResult:
+def _send_dry_run(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> DryRunStepResult:
     step, send = call.step, call.dry_run.send_dry_run
     try:
         if send is not None:
@@ -260,8 +246,7 @@ def _send_dry_run(
     except SynapseApplyError as failure:
         return DryRunStepResult(call, reason=failure.diagnostics[0].detail.rstrip("."))
     except RemoteError as failure:
-        is_lost = failure.effect is Effect.UNKNOWN and not is_known
-        if is_lost or isinstance(failure, Unconfirmed):
+        if isinstance(failure, Unconfirmed):
             return DryRunStepResult(call, doubt=_build_doubt_diagnostic(call, failure, tools, live))
         status = failure.status_code
         if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
@@ -315,10 +300,7 @@ def _build_doubt_diagnostic(
     call: DryRunCall, failure: RemoteError, tools: ApplyTools, live: LiveObjects
 ) -> Diagnostic:
     """The finding on whether a call was carried out that should only have been checked."""
-    is_unconfirmed = isinstance(failure, Unconfirmed)
-    reason = (
-        "the answer does not say that it was a dry run" if is_unconfirmed else "the answer was lost"
-    )
+    reason = "the answer does not say that it was a dry run"
     common_fields: dict[str, Any] = {
         "address": f"{call.step.address}",
         "request_id": failure.request_id,

@@ -78,10 +78,14 @@ def tried(there: Workplace, server: Server, *more: str, code: int = 0) -> tuple[
 def test_a_first_plan_is_tried_and_nothing_is_made(
     there: Workplace, server: Server, tmp_path: Path
 ) -> None:
-    """One call for the plugin and its release, package included; what v1 has is told."""
+    """One call for the plugin and its release, package included; what v1 has is told.
+
+    The tenant has a plugin of which a change of nothing can be asked.
+    """
+    server.call("POST", "plugins/", {"name": "Other", "code": "other"})
     before = rows(tmp_path / "backend"), files(there)
     said, sent = tried(there, server)
-    assert sent == ["POST /v2/plugins/"]
+    assert sent == ["PATCH /v2/plugins/1/", "POST /v2/plugins/"]
     asked = server.call("GET", "_emulator/requests/")["last"]
     assert "file" in next(one["fields"] for one in asked if one["method"] == "POST")
     assert ", 1 of 2 calls checked there by a dry run\n" in said
@@ -186,8 +190,9 @@ def test_what_waits_for_another_is_told(there: Workplace, server: Server) -> Non
     locked = RELEASE.replace("yolo}", "yolo, locked: true}")
     newer = VERIFIED.replace("1.0.0", "1.1.0").replace("plugins/yolo", "plugins/newer")
     declare(there, PLUGIN, locked, newer)
+    server.call("POST", "plugins/", {"name": "Other", "code": "other"})
     said, sent = tried(there, server)
-    assert sent == ["POST /v2/plugins/"]
+    assert sent == ["PATCH /v2/plugins/1/", "POST /v2/plugins/"]
     assert "4 of 5 calls not tried: " in said
     for why in (
         "it needs plugin/yolo, which is not there yet (release/yolo@1.1.0)",
@@ -241,18 +246,14 @@ def test_a_backend_that_says_nothing_of_dry_runs_is_asked_for_no_other(
     assert server.counts == (1, 1, 1)
 
 
-def test_a_backend_that_acts_is_found_out_at_once(there: Workplace, server: Server) -> None:
-    """Where there is no plugin yet nothing harmless can be asked: one call, and no other."""
+def test_without_a_plugin_nothing_is_tried(there: Workplace, server: Server) -> None:
+    """Nothing harmless can be asked there, and whoever acts on a dry run would show it too late."""
     server.switch(v2_dry_run="unknown")
     declare_both(there, PLUGIN)
-    said, sent = tried(there, server, "--out", "no.plan", code=1)
-    assert sent == ["POST /v2/plugins/"]
-    assert "Error: The backend acted on a dry run" in said
-    assert "The create of plugin/second was to be checked only, and it was done: " in said
-    assert "nothing was tried after an answer that did not say it was a dry run" in said
-    assert "The plan was not saved to no.plan: it has errors." in said
-    assert "plugin/second will be imported" in there.plan(code=0).out
-    assert server.counts == (1, 1, 0)
+    said, sent = tried(there, server, code=0)
+    assert sent == []
+    assert f"{NOT_SHOWN} (plugin/second, plugin/yolo)" in said
+    assert server.counts == (0, 0, 0)
 
 
 def test_an_answer_that_fails_is_no_refusal(applied: Workplace, server: Server) -> None:
