@@ -189,6 +189,30 @@ def _texts(node: ast.AST) -> Iterator[ast.Constant]:
         yield from _texts(below)
 
 
+def test_no_text_with_commands_is_put_into_a_format_string() -> None:
+    """That makes a plain str of it, whose commands name no target any more: `+` and Text keep them."""
+    for path in PACKAGE.rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            texts = {
+                ast.unparse(target)
+                for node in ast.walk(function)
+                if isinstance(node, ast.Assign) and _makes_a_text(node.value)
+                for target in node.targets
+            }
+            for node in ast.walk(function):
+                if isinstance(node, ast.FormattedValue):
+                    bare = ast.unparse(node.value) in texts or _makes_a_text(node.value)
+                    assert not bare, (path, node.lineno)
+
+
+def _makes_a_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in {
+        "Text", "join_texts", "to_clause"
+    }  # fmt: skip
+
+
 def test_every_folder_says_what_belongs_there() -> None:
     """The docstring of each package is its membership rule."""
     for path in PACKAGE.rglob("__init__.py"):
