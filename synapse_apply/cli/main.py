@@ -47,7 +47,7 @@ def root() -> None:
     Start here:
       $ synapse-apply init               write a project file and a first manifest
       $ synapse-apply plan               see what would be done
-      $ synapse-apply apply              do it, after you said yes
+      $ synapse-apply apply              do it, after you say yes
 
     Without a backend of your own, all of it runs on the embedded one (`-t embedded`).
     """  # noqa: D301 - the escape is meant: it keeps the lines below it apart

@@ -28,10 +28,10 @@ COMMANDS = {
     ),
     "plan": _build_entry("commands.plan", "Show what apply would do.", _MAIN_SECTION),
     "apply": _build_entry(
-        "commands.apply", "Make the backend what the manifests say.", _MAIN_SECTION
+        "commands.apply", "Change the backend to match the manifests.", _MAIN_SECTION
     ),
     "drift": _build_entry(
-        "commands.drift", "Show what was changed outside; or take it over.", _MAIN_SECTION
+        "commands.drift", "Show what was changed outside, or accept it.", _MAIN_SECTION
     ),
     "bump": _build_entry(
         "commands.bump", "Raise the version of a release, in its files.", _MAIN_SECTION
@@ -43,23 +43,21 @@ COMMANDS = {
         "commands.show", "Show a resource from all sides, or a saved plan.", _DETAIL_SECTION
     ),
     "doctor": _build_entry(
-        "commands.doctor", "Say everything that is wrong with a target.", _DETAIL_SECTION
+        "commands.doctor", "Check a target and list every problem.", _DETAIL_SECTION
     ),
-    "graph": _build_entry(
-        "commands.graph", "Print what depends on what, as a graph.", _DETAIL_SECTION
-    ),
+    "graph": _build_entry("commands.graph", "Print the dependency graph.", _DETAIL_SECTION),
     "import": _build_entry(
-        "commands.import_", "Take objects that exist into the state.", _DETAIL_SECTION
+        "commands.import_", "Record existing objects in the state.", _DETAIL_SECTION
     ),
     "export": _build_entry(
-        "commands.export", "Turn what is live into manifests and ids.", _DETAIL_SECTION
+        "commands.export", "Write manifests and ids of live objects.", _DETAIL_SECTION
     ),
     "package": _build_entry(
-        "commands.package.group", "Look at packages: check, build, digest, diff.", _DETAIL_SECTION
+        "commands.package.group", "Inspect packages: check, build, digest, diff.", _DETAIL_SECTION
     ),
     "state": _build_entry(
         "commands.state.group",
-        "Look after a target's state: history, open calls, backup.",
+        "Manage a target's state: history, open calls, backup.",
         _DETAIL_SECTION,
     ),
     "agents": _build_entry(
@@ -87,12 +85,12 @@ COMMANDS = {
     ),
 }
 STATE = {
-    "init": _build_entry("commands.state.init", "Make an empty state for a target."),
+    "init": _build_entry("commands.state.init", "Create an empty state for a target."),
     "list": _build_entry("commands.state.listing", "List what is recorded."),
     "show": _build_entry("commands.state.show", "Show one record."),
     "rm": _build_entry("commands.state.rm", "Forget records; the live objects stay."),
     "mv": _build_entry("commands.state.mv", "Rename an address."),
-    "accept": _build_entry("commands.state.accept", "Take the live object as it is for settled."),
+    "accept": _build_entry("commands.state.accept", "Accept the live object as it is."),
     "settle": _build_entry(
         "commands.state.settle", "Find out, or say, how calls ended that nobody saw end."
     ),
@@ -100,7 +98,7 @@ STATE = {
         "commands.state.rebind", "Bind the state to the target's url and tenant as they are."
     ),
     "rekey": _build_entry(
-        "commands.state.rekey", "Make the digests of secrets anew with the current key."
+        "commands.state.rekey", "Recompute the digests of secrets with the current key."
     ),
     "backup": _build_entry("commands.state.backup", "Copy the whole state to a file."),
     "restore": _build_entry("commands.state.restore", "Replace the state by a backup."),
@@ -123,7 +121,7 @@ JOBS = {
 }
 PACKAGE = {
     "check": _build_entry(
-        "commands.package.check", "Say what the platform would refuse or ignore in it."
+        "commands.package.check", "Check it for what the platform would refuse or ignore."
     ),
     "show": _build_entry(
         "commands.package.show", "Show what is in it, what is left out, and by which rule."

@@ -1,4 +1,4 @@
-"""Use case: wait until it is certain what became of calls whose end nobody saw.
+"""Use case: wait until the outcome of every earlier call is certain.
 
 Absence is believed once a call can no longer arrive. Until then only time helps, so nothing is
 asked of the backend and no lock is held while time passes.

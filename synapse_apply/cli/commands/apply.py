@@ -23,7 +23,10 @@ if TYPE_CHECKING:
         ("synapse-apply apply", "Show the plan, ask, and do it."),
         ("synapse-apply apply -t prod --auto-approve", "In a deploy pipeline: nobody is asked."),
         ("synapse-apply apply --auto-approve --adopt", "Also take over objects that exist."),
-        ("synapse-apply apply --auto-approve --wait", "After a kill: once it is certain what was."),
+        (
+            "synapse-apply apply --auto-approve --wait",
+            "After a kill: wait until every outcome is certain.",
+        ),
         ("synapse-apply apply --auto-approve --json > report.json", "One report document."),
         ("synapse-apply apply --auto-approve --json-lines", "What is done, line by line."),
         ("synapse-apply apply next.plan", "Do what `plan --out next.plan` showed; ask nobody."),
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
         ("0", "all was done"),
         ("1", "error before the first call; not `yes`; or stdout took no report: see stderr"),
         ("3", "something failed or was skipped; the report says what"),
-        ("4", "stale: the plan, or rows of it, are not true any more; or rows nobody reviewed"),
+        ("4", "stale: the plan, or rows of it, are out of date; or rows nobody reviewed"),
         ("5", "refused: a guard stopped all, or rows marked ! were left out"),
         ("6", "the state is locked by another run"),
         ("7", "the outcome of a call is unknown; the next run looks it up"),
@@ -85,12 +88,12 @@ def command(*, console: Console, invocation: Invocation, reports: Reports | None
             show_unchanged: bool, plan: Path | None, reviewed: tuple[Path, ...],
             allow_unsigned: bool, auto_approve: bool, all_or_nothing: bool, adopt: bool | None,
             wait: bool, **plan_arguments: Any) -> int:  # fmt: skip
-    """Make the backend what the manifests say, and nothing else.
+    """Change the backend to match the manifests, and nothing else.
 
     Plans first, shows the plan and asks; everything is checked before the first call. A failure
-    skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (off a
-    terminal for 6 s at most) and reports truthfully; the second stops at once. Open calls of a
-    killed run are looked up first: too early to tell is exit 7, or --wait waits.
+    skips what depends on it and the rest goes on. The first Ctrl-C lets what has begun end (in a
+    non-interactive run for 6 s at most) and reports what was done; the second stops at once. Open
+    calls of a killed run are looked up first: too early to tell is exit 7, or --wait waits.
 
     With a saved PLAN (`plan --out`) only what it says is done, once, and nobody is asked; it knows
     its target. Objects that changed since are refused alone. Where the plan carries packages (`plan

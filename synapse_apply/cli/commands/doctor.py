@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 @manual_command(
     "doctor",
     examples=[
-        ("synapse-apply doctor", "Look at the only target from all sides."),
-        ("synapse-apply doctor -t prod", "Before the first apply, and when something is odd."),
+        ("synapse-apply doctor", "Check the only target."),
+        ("synapse-apply doctor -t prod", "Before the first apply, and when something is wrong."),
         ("synapse-apply doctor -t prod --json", "The same for a script, or to attach to a report."),
     ],
     exits=[("0", "nothing is wrong, warnings aside"), ("1", "something is wrong; all is shown")],
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @options.add_file_option
 @options.add_variable_options
 def command(*, console: Console, invocation: Invocation) -> int:
-    """Say everything that is wrong with a target at once.
+    """Check a target and list every problem at once.
 
     Looks at the project file, the manifests, url, allowed hosts and credentials, whether the
     backend answers and takes token and tenant, what it can do, its clock, the health of the

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     examples=[
         ("synapse-apply drift -t prod", "What somebody changed outside of Git."),
         ("synapse-apply drift -t prod --detailed-exitcode", "Nightly: exit code 2 means drift."),
-        ("synapse-apply drift --unmanaged", "Also what is live and nobody looks after."),
+        ("synapse-apply drift --unmanaged", "Also list live objects that are not managed."),
         ("synapse-apply drift --json", "For a program (`synapse-apply schema drift`)."),
         (
             "synapse-apply drift --accept storage/raw-data",
-            "Write what is live into the manifest, or the target's overlay.",
+            "Write the live values into the manifest, or the target's overlay.",
         ),
     ],
     exits=[
@@ -71,8 +71,8 @@ def command(
     """Show what was changed outside of Git, and change nothing.
 
     Compares live objects with what the server answered when they were last written: fields that
-    are declared and not ignored. What Git has and nobody applied yet is no drift; it is only
-    counted. Takes no lock and writes to neither state nor server.
+    are declared and not ignored. Changes in Git that are not applied yet are not drift; they are
+    only counted. Takes no lock and writes to neither state nor server.
 
     With --accept the live values are written into the manifests: where a value stands now, or,
     where several targets share the document, into this target's overlay. Comments and layout

@@ -100,9 +100,9 @@ def command(
     unmanaged: bool,
     force: bool,
 ) -> int:
-    """Turn what is live into manifests, and an inventory for `import -f`.
+    """Write live objects as manifests, and an inventory for `import -f`.
 
-    Reads alone; changes neither the backend nor the state. Secrets become
+    Only reads; changes neither the backend nor the state. Secrets become
     `valueFrom: {live: true}`: no value is written anywhere. In free-form fields, what looks like a
     secret becomes `valueFrom: {env: NAME}` and is named in `lifecycle.sensitive`; each is listed.
     Published releases become `source: published`. What a manifest cannot hold is left out and

@@ -52,7 +52,7 @@ def command(
     inventory: Path | None,
     no_bytes: bool,
 ) -> int:
-    """Take objects that exist into the state: their ids, and what they look like now.
+    """Record existing objects in the state: their ids, and what they look like now.
 
     Nothing is sent to them. Where the backend gives the bytes of a release, they are read and their
     digest is recorded. The next plan shows how they differ from their manifests.

@@ -111,7 +111,7 @@ def command(
 
     Reads the manifests, the state and the live backend; sends nothing that could change anything.
     Rows marked `!` are refused: each says why, and the ways out. Guards that would stop the apply
-    are told, too.
+    are shown as well.
 
     A saved plan holds no secret value. It is signed with the state key, where there is one, and
     used once. A plan with errors is not saved.

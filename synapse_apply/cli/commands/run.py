@@ -35,7 +35,7 @@ _RELEASE_PREFIX = "release/"
     exits=[
         ("0", "started; with --follow: it completed"),
         ("1", "not started; with --follow: it failed, was stopped, or has not ended in time"),
-        ("7", "nobody can tell whether it started; the message says how to look"),
+        ("7", "it is not known whether it started; the message says how to check"),
     ],
 )
 @options.add_json_options
@@ -56,7 +56,7 @@ _RELEASE_PREFIX = "release/"
 @options.add_follow_options
 def command(*, console: Console, invocation: Invocation, plugin: str, follow: bool,
             timeout: float | None, interval: float, **run_options: Any) -> int:  # fmt: skip
-    """Run a plugin: say the id of its job at once, and with --follow its progress and its log.
+    """Run a plugin: print the id of its job at once, and with --follow its progress and its log.
 
     PLUGIN is a name or address that the state records, a code, or id=123; release/PLUGIN@VERSION is
     the same as PLUGIN@VERSION. The run is sent once and never again. --action, --agent and a

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         ("synapse-apply validate --json", "Findings for an editor or a bot."),
         ("synapse-apply validate --report github", "Each finding at its line in the pull request."),
     ],
-    exits=[("0", "all is well, warnings aside"), ("1", "there are errors; every one is shown")],
+    exits=[("0", "valid, warnings aside"), ("1", "there are errors; every one is shown")],
 )
 @options.add_json_options
 @options.add_target_options

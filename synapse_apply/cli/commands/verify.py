@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ("3", "a run failed, or did not end in time; --bytes: other bytes, or they were not read"),
         ("5", "refused: see the row"),
         ("6", "the state is locked by another run"),
-        ("7", "nobody can tell whether a run was started; the next run looks it up"),
+        ("7", "it is not known whether a run was started; the next run looks it up"),
         ("130, 143", "stopped by a signal; the job goes on, and the next run follows it"),
     ],
 )

@@ -274,8 +274,7 @@ add_wait_option = _combine_options(
     click.option(
         "--wait",
         is_flag=True,
-        help="Wait, as long as it takes, until it is certain what became of calls whose end nobody "
-        "saw.",
+        help="Wait, as long as it takes, until the outcome of every earlier call is certain.",
     )
 )
 add_follow_options = _combine_options(
@@ -328,14 +327,14 @@ add_plan_options = _combine_options(
     click.option(
         "--recreate",
         is_flag=True,
-        help="Make missing objects again even where the backend cannot say they are gone.",
+        help="Recreate missing objects even where the backend cannot confirm that they are gone.",
     ),
     click.option("--no-verify", is_flag=True, help="Leave out the runs that verify releases."),
     click.option(
         "--revert-drift",
         is_flag=True,
-        help="Make what was changed outside again what is declared, also where the target says "
-        "on_drift: hold.",
+        help="Restore the declared values of what was changed outside, also where the "
+        "target says on_drift: hold.",
     ),
     click.option("--resend-secrets", is_flag=True, help="Send every secret, changed or not."),
     click.option(
@@ -345,7 +344,7 @@ add_plan_options = _combine_options(
         callback=option_parsing.check_guard_names,
         shell_complete=completion.complete_guards,
         metavar="NAME",
-        help="Let this guard pass, or policy:RULE for a freeze or a limit of the policy; may be "
+        help="Override this guard, or policy:RULE for a freeze or a limit of the policy; may be "
         "repeated.",
     ),
     click.option("--show-unchanged", is_flag=True, help="Also show what stays as it is."),

@@ -331,7 +331,7 @@ def _report_unfilled_values(context: DecodeContext, draft: Draft) -> None:
             context.report_finding(
                 draft,
                 ("spec", *path),
-                "Value to be filled in",
+                "Value not filled in",
                 f"`{format_field_path(('spec', *path))}` is still {FILL_IN}",
                 "write the value, or take the line out",
             )

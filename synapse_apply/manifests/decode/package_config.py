@@ -146,7 +146,7 @@ def _iter_bad_specifiers(document: Document) -> _Violations:
         for path, text in _iter_matching_texts(document.value, pattern):
             if not is_version_specifier(text):
                 quoted_text = f' ("{text}")' if len(text) <= _MAX_SHOWN_LENGTH else ""
-                detail = f"`{format_field_path(path)}` is no version specifier{quoted_text}"
+                detail = f"`{format_field_path(path)}` is not a version specifier{quoted_text}"
                 yield path, detail, 'write, for example, ">=1.2,<2", or "==1.2.0" for one alone'
 
 

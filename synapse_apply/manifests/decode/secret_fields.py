@@ -103,7 +103,7 @@ def may_be_sensitive_or_report(
             pointer_path,
             "Not a free-form field",
             f"`{format_json_pointer(path)}` is never a secret: "
-            f"{format_field_path(('spec', path[0]))} is no free-form map",
+            f"{format_field_path(('spec', path[0]))} is not a free-form map",
             f"name a field inside of {', '.join(f'/{name}' for name in free)}",
         )
         return False

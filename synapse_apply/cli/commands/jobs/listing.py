@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @manual_command(
     "list",
     examples=[
-        ("synapse-apply jobs list --status running", "What is going on."),
+        ("synapse-apply jobs list --status running", "Jobs that are running."),
         ("synapse-apply jobs list --plugin yolo --created-after 7d", "A plugin's, of a week."),
         ("synapse-apply jobs list --limit 20 --json", "The newest ones, for a script."),
     ],

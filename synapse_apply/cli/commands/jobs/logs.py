@@ -44,7 +44,7 @@ def command(
 ) -> int:
     """Show the log of a job, each line once and in order.
 
-    --follow listens to the backend where it can be listened to, else it looks again and again. A
+    --follow streams from the backend where it can, and polls otherwise. A
     connection that breaks is made anew; no line is lost or shown twice by that.
     """
     from synapse_apply.cli.flows.job_follower import JobFollower

@@ -26,7 +26,7 @@ _EXAMPLE_JOB_ID = "0b5e0f3c-1d2e-4f50-8a6b-7c8d9e0f1a2b"
     exits=[
         ("0", "stopped, or told to stop"),
         ("1", "no such job, it has ended, the backend refuses it, or the answer was not `yes`"),
-        ("7", "nobody can tell whether it was stopped"),
+        ("7", "it is not known whether it was stopped"),
     ],
 )
 @options.add_json_options

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     exits=[
         ("0", "updated"),
         ("1", "no such job, or the backend refuses it"),
-        ("7", "nobody can tell whether it was updated"),
+        ("7", "it is not known whether it was updated"),
     ],
 )
 @options.add_json_options
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--progress", type=option_parsing.NumberType(0, 100), metavar="PERCENT", help="0 to 100."
 )
-@click.option(
-    "--result", type=param_types.JSON, metavar="JSON", help="What it gave: any JSON value."
-)
+@click.option("--result", type=param_types.JSON, metavar="JSON", help="Its result: any JSON value.")
 @click.option(
     "--metadata", type=param_types.JSON, metavar="JSON", help="More about it: a JSON object."
 )

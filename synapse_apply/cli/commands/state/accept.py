@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 def command(
     *, console: Console, invocation: Invocation, name: str, undo: bool, auto_approve: bool
 ) -> int:
-    """Take the live object as it is for settled: what is declared counts as applied.
+    """Accept the live object as it is: what is declared counts as applied.
 
     For changes that the API cannot make: change the object in Synapse and the manifest in
-    Git, then accept. What still differs is listed first, and accepted only when you say so. From
+    Git, then accept. What still differs is listed first, and accepted only after you agree. From
     then on it is no change and no drift until one of the two sides moves: `plan`, `drift`,
     `doctor` and `show` count it as an accepted difference.
 

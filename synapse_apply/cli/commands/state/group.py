@@ -10,7 +10,7 @@ from synapse_apply.cli.help_pages import LazyGroup
 
 @click.group("state", cls=LazyGroup, entries=registry.STATE)
 def command() -> None:
-    """Look after a state: which live object belongs to which address, and what was sent to it.
+    """Manage a state: which live object belongs to which address, and what was sent to it.
 
     Nothing here changes a live object. A state holds no secret.
     """

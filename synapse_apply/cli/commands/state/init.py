@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="The lineage to give it.",
 )
 def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
-    """Make an empty state for a target.
+    """Create an empty state for a target.
 
     A state remembers which live object belongs to which address. Without it, apply could make
     second copies of what exists, so it is never made silently (target `embedded` aside).

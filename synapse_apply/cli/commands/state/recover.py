@@ -27,7 +27,7 @@ _UNSIGNED_FLAG = "--allow-unsigned"
         ),
     ],
     exits=[
-        ("0", "the state knows all that the file tells"),
+        ("0", "the state has everything that the file says"),
         ("1", "the file is not usable, or contradicts the state, or the answer was not `yes`"),
         ("6", "the state is locked by another run"),
     ],
@@ -48,7 +48,7 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
 
     Each line is signed with the state key. A file that was changed is refused. One that the key
     in use did not sign, such as that of an earlier version or of a run without the key, is shown
-    line by line, and recorded only when you say so.
+    line by line, and recorded only after you agree.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.operations.recover import read_recovery_file, recover_calls

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @manual_command(
     "restore",
     examples=[
-        ("synapse-apply state restore prod.backup -t prod", "Put a backup in the state's place."),
+        ("synapse-apply state restore prod.backup -t prod", "Replace the state by a backup."),
     ],
     exits=[
         ("0", "restored"),

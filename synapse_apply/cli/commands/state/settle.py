@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 @manual_command(
     "settle",
     examples=[
-        ("synapse-apply state settle -t prod", "Look up every call whose end nobody saw."),
+        ("synapse-apply state settle -t prod", "Look up every call of unknown outcome."),
         ("synapse-apply state settle storage/raw-data", "Only this one."),
         ("synapse-apply state settle -t prod --wait", "After a kill: return when all is certain."),
         ("synapse-apply state settle --json", "What became of each, for a script."),
-        ("synapse-apply state settle plugin/yolo --absent", "You looked: it was not made."),
+        ("synapse-apply state settle plugin/yolo --absent", "You checked: it was not created."),
         (
             "synapse-apply state settle release/yolo@1.1.0 --job 12",
-            "You looked: job 12 is the run.",
+            "You checked: job 12 is the run.",
         ),
     ],
     exits=[
         ("0", "nothing is open any more; with --absent or --job: closed"),
         ("1", "error, or no call of this address is open"),
         ("6", "the state is locked by another run"),
-        ("7", "something is still open; the words say what to do"),
+        ("7", "something is still open; the output says what to do"),
     ],
 )
 @options.add_json_options
@@ -56,7 +56,7 @@ def command(
     absent: bool,
     job: str | None,
 ) -> int:
-    """Find out how calls ended whose answer was lost, and record it; nothing is changed.
+    """Look up calls of unknown outcome, and record how they ended; no object is changed.
 
     A run that was killed, or whose connection broke, leaves its calls open. Each is looked up on
     the backend. `apply` does this by itself before anything else; this command does only this.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @options.add_target_options
 @click.argument("lock_id", metavar="ID")
 def command(*, console: Console, invocation: Invocation, lock_id: str) -> int:
-    """Remove the lock of a run that is gone; the message about the lock tells its ID.
+    """Remove the lock of a run that is gone; the message about the lock shows its ID.
 
     Rarely needed: a run that died on this machine is noticed at once, one elsewhere after one
     lease. A run that only seemed gone can write nothing afterwards.
