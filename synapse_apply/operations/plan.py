@@ -26,6 +26,7 @@ from synapse_apply.model.ports import Progress
 from synapse_apply.model.refactoring import MovedAddress, orient_moves_to_declared
 from synapse_apply.model.resource import Desired
 from synapse_apply.model.state import Record, State
+from synapse_apply.model.verification import OtherTargetRuns
 from synapse_apply.planning.moving import build_moved_records, find_removed_addresses
 from synapse_apply.planning.open_call_refusals import WAIT_HINT
 from synapse_apply.planning.plan_input import PlanInput, PlanOptions, ResourceState
@@ -144,9 +145,7 @@ def _observe_state(
             *map(_build_forged_run_warning, forged_addresses),
             *duplicate_warnings,
         ),
-        other_targets=read_other_target_runs(session)
-        if any(map(_may_be_verified_elsewhere, resources.values()))
-        else {},
+        other_targets=_read_runs_of_other_targets(session, resources),
         moved=moves.renames,
         removed_addresses=find_removed_addresses(session.project.removed, records, session.desired),
         published_versions=live_versions,
@@ -303,6 +302,15 @@ def _build_forged_run_warning(address: Address) -> Diagnostic:
         "Find out who can write to the state.",
         address=str(address),
     )
+
+
+def _read_runs_of_other_targets(
+    session: TargetSession, resources: Mapping[Address, ResourceState]
+) -> Mapping[str, OtherTargetRuns]:
+    """The runs of required targets, read only where a release to be made may need them."""
+    if not any(map(_may_be_verified_elsewhere, resources.values())):
+        return {}
+    return read_other_target_runs(session)
 
 
 def _may_be_verified_elsewhere(resource: ResourceState) -> bool:
