@@ -1,7 +1,6 @@
 """Plan and apply for a Synapse backend kept as YAML in Git.
 
-`open_target` gives a target as an object that does what the command line does (docs/library.md).
-What stands here is imported when it is first used, so `import synapse_apply` costs nothing.
+`open_target` is the way in (docs/library.md). What stands here is imported at its first use.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from warnings import warn
 
 if TYPE_CHECKING:
     from synapse_apply.client import BackendClient, ClientError
-    from synapse_apply.library.target import OpenTarget, open_target
+    from synapse_apply.library.opening import open_target
+    from synapse_apply.library.target import OpenTarget
     from synapse_apply.model.drift import Drift
     from synapse_apply.model.errors import RemoteError, SynapseApplyError
     from synapse_apply.model.plan import Plan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from synapse_apply.workspace.target_session import open_context, open_state
 
 __version__ = "0.1.0"
-_HOMES = {"client": "BackendClient ClientError", "library.target": "OpenTarget open_target",
+_HOMES = {"client": "BackendClient ClientError", "library": "OpenTarget open_target",
           "model.drift": "Drift", "model.errors": "RemoteError SynapseApplyError",
           "model.plan": "Plan", "model.report": "Report", "operations.apply": "apply check",
           "operations.apply_observer": "ApplyObserver", "operations.apply_saved": "ApprovedPlans",

@@ -4,7 +4,8 @@ Commands are made of it. It prints nothing, asks nobody, takes over no signal an
 each method imports what it needs.
 """
 
-from synapse_apply.library.target import OpenTarget, open_target
+from synapse_apply.library.opening import open_target
+from synapse_apply.library.target import OpenTarget
 from synapse_apply.library.target_state import TargetState
 
 __all__ = ["OpenTarget", "TargetState", "open_target"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,57 +34,6 @@ if TYPE_CHECKING:
     from synapse_apply.planning.plan_input import PlanOptions
     from synapse_apply.workspace.inventory_rows import Inventory
     from synapse_apply.workspace.target_session import PlanResult, TargetSession
-
-
-@contextmanager
-def open_target(
-    target: str | None = None,
-    *,
-    folder: Path | str = ".",
-    project: Path | str | None = None,
-    files: Sequence[Path | str] = (),
-    variables: Mapping[str, str] | None = None,
-    var_files: Sequence[Path | str] = (),
-    strict: bool = False,
-    environ: Mapping[str, str] | None = None,
-    parallelism: int = 10,
-    lock_timeout: float | None = None,
-    project_from: str = "",
-    ref: str = "",
-) -> Iterator[OpenTarget]:
-    """A target to plan and apply; closed at the end of the `with` block.
-
-    Nothing is read before the first method needs it. `target` is the name of a target of the
-    project file; None takes its default, or the only one. `folder` is where the project file is
-    looked for, there and above, and what all other paths are relative to.
-
-    The options are those of the command line: `project` is --project, `files` -f, `variables` and
-    `var_files` --var and --var-file (values as they would be typed), `strict` --strict,
-    `parallelism` --parallelism (calls at once), `project_from` the REF of --project-from git:REF,
-    `ref` --ref. `lock_timeout` is --lock-timeout, in seconds: how long to wait for a state that
-    another run holds, by default 45. `environ` stands in for the environment of the process, for
-    credentials and secrets too.
-
-    Every error is a SynapseApplyError. What the `with` block itself raises passes unchanged.
-    """
-    directory = Path.cwd() / folder
-    invocation = Invocation(
-        directory=directory,
-        project=directory / project if project is not None else None,
-        target=target,
-        variables=dict(variables or {}),
-        variable_files=tuple(directory / file for file in var_files),
-        paths=tuple(directory / file for file in files),
-        strict=strict,
-        parallelism=parallelism,
-        environ=dict(os.environ if environ is None else environ),
-        lock_timeout=lock_timeout,
-        project_from=project_from,
-        as_of=ref,
-        command="library",
-    )
-    with closing(OpenTarget(invocation)) as opened_target:
-        yield opened_target
 
 
 @frozen
