@@ -21,8 +21,10 @@ def find_still_accepted(
     paths = tuple(
         path
         for path in accepted.paths
-        if _select_at_or_below(before.applied, path) == _select_at_or_below(applied, path)
-        and _select_at_or_below(before.seen, path) == _select_at_or_below(last_seen, path)
+        if _select_fields_at_or_below(before.applied, path)
+        == _select_fields_at_or_below(applied, path)
+        and _select_fields_at_or_below(before.seen, path)
+        == _select_fields_at_or_below(last_seen, path)
     )
     return build_acceptance(paths, accepted.applied, accepted.seen) if paths else None
 
@@ -34,7 +36,7 @@ def build_acceptance(paths: Iterable[Path], applied: Fields, last_seen: Fields) 
         {
             field_path: value
             for path in paths
-            for field_path, value in _select_at_or_below(side, path).items()
+            for field_path, value in _select_fields_at_or_below(side, path).items()
         }
         for side in (applied, last_seen)
     )
@@ -48,14 +50,14 @@ def revert_acceptance(record: Record) -> Record:
     applied, last_seen = dict(record.applied), dict(record.seen)
     for path in record.accepted.paths:
         for side in (applied, last_seen):
-            for field_path in _select_at_or_below(side, path):
+            for field_path in _select_fields_at_or_below(side, path):
                 del side[field_path]
     applied.update(record.accepted.applied)
     last_seen.update(record.accepted.seen)
     return replace(record, applied=applied, seen=last_seen, accepted=None)
 
 
-def _select_at_or_below(fields: Fields, path: Path) -> dict[Path, Any]:
+def _select_fields_at_or_below(fields: Fields, path: Path) -> dict[Path, Any]:
     return {
         field_path: value for field_path, value in fields.items() if field_path[: len(path)] == path
     }

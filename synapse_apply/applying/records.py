@@ -316,7 +316,7 @@ def check_fields_taken(
         ):
             continue
         answered = get_at(observed.spec, path)
-        if not matches_sent_value(rule, value, answered) and not _was_answered_before(
+        if not matches_sent_value(rule, value, answered) and not _was_same_answer_recorded(
             step, path, value, answered
         ):
             if rule.packaged:
@@ -360,7 +360,7 @@ def _build_package_field_warning(step: Step, name: str) -> Diagnostic:
     )
 
 
-def _was_answered_before(step: Step, path: Path, sent: Any, answered: Any) -> bool:
+def _was_same_answer_recorded(step: Step, path: Path, sent: Any, answered: Any) -> bool:
     """Whether the same value got the same answer before, which was reported then."""
     record = step.record
     if record is None or record.applied.get(path, ABSENT) != sent:

@@ -172,7 +172,9 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
                 step.binding.decode(answer, tools.marks.with_address(step.address)),
             )
         except RemoteError as failure:
-            outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=is_last)
+            outcome = _resolve_failed_update_or_retry(
+                step, tools, pending_call, failure, is_last=is_last
+            )
             if outcome is not None:
                 return outcome
         else:
@@ -180,7 +182,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     raise AssertionError("an update is sent at most twice")
 
 
-def _resolve_failed_update(
+def _resolve_failed_update_or_retry(
     step: Step, tools: ApplyTools, pending_call: PendingCall, failure: RemoteError, *, is_last: bool
 ) -> Outcome | None:
     """The outcome of a failed update; None where it was not done and may be sent again."""
@@ -228,7 +230,7 @@ def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
             step.binding.decode(answer, tools.marks.with_address(step.address)),
         )
     except RemoteError as failure:
-        outcome = _resolve_failed_update(step, tools, pending_call, failure, is_last=True)
+        outcome = _resolve_failed_update_or_retry(step, tools, pending_call, failure, is_last=True)
         if outcome is None:
             raise AssertionError("a last try is over") from failure
         return outcome

@@ -152,17 +152,17 @@ class Scheduler:
                     continue
                 outcome = recheck_unknown(step, self._tools, self._live, previous)
                 if outcome.result is Result.DONE:
-                    self._finish_recheck(address, outcome, started_at)
+                    self._report_recheck_end(address, outcome, started_at)
                     startable += self._record_outcome_and_release(outcome)
             if startable or next(self._pauses, self) is self:
                 break
         if not startable:
             for address in sorted(self._unknown_creates):
-                self._finish_recheck(address, self._outcomes[address], started_at)
+                self._report_recheck_end(address, self._outcomes[address], started_at)
                 self._skip_dependents(address)
         return startable
 
-    def _finish_recheck(self, address: Address, outcome: Outcome, started_at: float) -> None:
+    def _report_recheck_end(self, address: Address, outcome: Outcome, started_at: float) -> None:
         self._unknown_creates.remove(address)
         seconds = self._tools.clock.monotonic_seconds() - started_at
         verb, result = outcome.action.value, outcome.result.value

@@ -106,7 +106,7 @@ class IntentResolver:
     def _resolve_create(
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
-        hits = self._find_matches(intent, binding)
+        hits = self._list_objects_with_intent_key(intent, binding)
         if len(hits) == 1:
             if owner := self.find_other_owner(hits[0], intent.address):
                 reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
@@ -119,7 +119,7 @@ class IntentResolver:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
         return self._keep_open_if_too_early(intent, record) or _close_as_absent(intent, record)
 
-    def _find_matches(self, intent: Intent, binding: ApiBinding) -> list[Observed]:
+    def _list_objects_with_intent_key(self, intent: Intent, binding: ApiBinding) -> list[Observed]:
         """The live objects with a create's natural key, if possible from a list read once."""
         key = intent.natural_key
         if not key or binding.lookup_proof(key, self.capabilities) is Lookup.NONE:

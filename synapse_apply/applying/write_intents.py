@@ -33,7 +33,7 @@ def write_intents(
         tools.acquire_slot()
     started_at = tools.clock.monotonic_seconds()
     tools.started_addresses.update(addresses)
-    written_intents = _stamp_and_write_intents(tools, intents)
+    written_intents = _stamp_and_write_intents_in_time(tools, intents)
     if not before_slot:
         return written_intents
     try:
@@ -51,11 +51,13 @@ def write_intents(
     ):
         # The slot came late, and the next run counts the call's age from the stored time.
         _close_unsent_intents(tools, written_intents)
-        written_intents = _stamp_and_write_intents(tools, intents)
+        written_intents = _stamp_and_write_intents_in_time(tools, intents)
     return written_intents
 
 
-def _stamp_and_write_intents(tools: ApplyTools, intents: tuple[Intent, ...]) -> tuple[Intent, ...]:
+def _stamp_and_write_intents_in_time(
+    tools: ApplyTools, intents: tuple[Intent, ...]
+) -> tuple[Intent, ...]:
     started_at, now, up = (
         tools.clock.monotonic_seconds(),
         tools.clock.utc_now(),

@@ -55,14 +55,14 @@ def root() -> None:
 
 def main() -> NoReturn:
     """Run what was typed; the process ends with its exit code."""
-    from synapse_apply.model.runtime.paused_collection import own_collector
+    from synapse_apply.model.runtime.paused_collection import tune_collector_for_command
 
     _prepare_output_streams()
     threading.excepthook = _print_thread_failure
     for number in (signal.SIGTERM, signal.SIGHUP):
         with suppress(ValueError, OSError):
             signal.signal(number, _raise_terminated)
-    own_collector()
+    tune_collector_for_command()
     code = run(sys.argv[1:])
     # At its end the interpreter collects garbage once more, which takes a tenth of a large plan.
     gc.freeze()

@@ -135,12 +135,12 @@ def collect_reserved_sources(targets: Mapping[str, Target]) -> ReservedVariables
                 variables.setdefault(value.name.upper(), setting_path)
             elif isinstance(value, SecretRef) and value.source == "file":
                 files.setdefault(value.name, setting_path)
-            elif isinstance(value, str) and (path := _parse_local_path(value)):
+            elif isinstance(value, str) and (path := _get_local_path_or_empty(value)):
                 files.setdefault(path, setting_path)
     return ReservedVariables(variables, files)
 
 
-def _parse_local_path(url: str) -> str:
+def _get_local_path_or_empty(url: str) -> str:
     """The file path in a state's URL; "" for a URL of something else."""
     path = url.removeprefix("sqlite:///").removeprefix("file://")
     return "" if "://" in path else path

@@ -93,7 +93,7 @@ def _build_object_drift(resource: ResourceState, record: Record) -> ObjectDrift 
         unflatten(side) for side in (resource.declared_fields, record.applied, record.seen)
     ]
     replacements = tuple(
-        _iter_replacing_values(fields, unflatten(resource.live_fields), managed_trees)
+        _iter_values_that_replaced_maps(fields, unflatten(resource.live_fields), managed_trees)
     )
     return ObjectDrift(
         resource.address,
@@ -105,7 +105,7 @@ def _build_object_drift(resource: ResourceState, record: Record) -> ObjectDrift 
     )
 
 
-def _iter_replacing_values(
+def _iter_values_that_replaced_maps(
     fields: Iterable[FieldChange],
     live: Mapping[str, Any],
     managed_trees: Sequence[Mapping[str, Any]],

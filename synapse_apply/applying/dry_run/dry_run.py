@@ -122,7 +122,7 @@ def dry_run_steps(
     """
     result, waiting = DryRunResult(), list[DryRunCall]()
     for call in sorted(_build_dry_run_calls(steps), key=_impact_rank):
-        reason = _find_untriable_reason(call, tools, live)
+        reason = _explain_if_untriable(call, tools, live)
         result.add_untried([call], reason) if reason else waiting.append(call)
     try:
         is_known = _probe_server_for_dry_runs(waiting, tools)
@@ -131,13 +131,13 @@ def dry_run_steps(
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
         return result
     if is_known:
-        _dry_run_remaining(waiting, tools, live, run_each, result)
+        _dry_run_waiting_calls(waiting, tools, live, run_each, result)
     else:
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
     return result
 
 
-def _dry_run_remaining(
+def _dry_run_waiting_calls(
     waiting: Sequence[DryRunCall],
     tools: ApplyTools,
     live: LiveObjects,
@@ -202,7 +202,7 @@ def _impact_rank(call: DryRunCall) -> int:
     return (UPDATE, CREATE, DELETE, SEAL, RUN).index(call.dry_run)
 
 
-def _find_untriable_reason(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> str:
+def _explain_if_untriable(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> str:
     """Why a call cannot be tried; "" where it can."""
     step = call.step
     if call.dry_run.send_dry_run is None:

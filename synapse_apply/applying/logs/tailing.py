@@ -83,8 +83,8 @@ class LogTailer:
 
         Raises RemoteError once that failed too often.
         """
-        self._show_last_lines()
-        self._read_until_complete()
+        self._show_existing_lines_as_limited()
+        self._show_whole_list_with_retries()
 
     def follow_log(self) -> Job:
         """Show the log until the job ends, a timeout or a stop; returns the job as seen last.
@@ -93,35 +93,35 @@ class LogTailer:
         """
         job = self._read_job_status()
         self._is_following = True
-        self._show_last_lines()
+        self._show_existing_lines_as_limited()
         while not job.status.has_ended and not self._should_end():
             if self._uses_tail:
-                self._listen_once()
+                self._follow_tail_over_one_connection()
             elif self._try_with_backoff(self._show_new_lines_of_list):
-                self._wait_limited(self._options.interval)
+                self._wait_within_interval_and_timeout(self._options.interval)
             if not self._job.status.has_ended:
                 self._try_with_backoff(self._read_job_status)
             job = self._job
         if job.status.has_ended:
-            self._read_until_complete()
-        self._note_gap()
+            self._show_whole_list_with_retries()
+        self._note_missed_lines_if_any()
         return job
 
-    def _show_last_lines(self) -> None:
+    def _show_existing_lines_as_limited(self) -> None:
         """Show only the last lines that exist so far, if `last_count` says so."""
         if self._last_count is None:
             return
         last_lines: deque[LogLine] = deque(maxlen=self._last_count)
         self._show_line = last_lines.append
-        self._read_until_complete()
+        self._show_whole_list_with_retries()
         self._show_line = self._listener.on_line
         for line in last_lines:
             self._show_line(line)
 
-    def _read_until_complete(self) -> None:
+    def _show_whole_list_with_retries(self) -> None:
         while not self._try_with_backoff(self._show_new_lines_of_list):
             pass
-        self._note_gap()
+        self._note_missed_lines_if_any()
 
     def _read_job_status(self) -> Job:
         self._job = read_job(self._api, self._job_id)
@@ -129,7 +129,7 @@ class LogTailer:
         self._listener.on_job(self._job)
         return self._job
 
-    def _listen_once(self) -> None:
+    def _follow_tail_over_one_connection(self) -> None:
         """Stream the log over one connection, until it ends or breaks."""
         self._lines_heard, reason = 0, "it ends at once"
         try:
@@ -147,7 +147,7 @@ class LogTailer:
         if self._breaks >= MAX_BREAKS:
             self._stop_using_tail(reason)
         else:
-            self._wait_limited(_FIRST_WAIT * 2**self._breaks)
+            self._wait_within_interval_and_timeout(_FIRST_WAIT * 2**self._breaks)
 
     def _stop_using_tail(self, reason: str) -> None:
         """Read the list from now on; without a reason no message is shown."""
@@ -186,7 +186,7 @@ class LogTailer:
                 if tail.is_in_doubt and (not tail.was_list_read or self._may_read_list()):
                     self._show_new_lines_of_list()
                     tail.resolve_doubt()
-                if self._should_end() or self._has_job_ended(kind):
+                if self._should_end() or self._has_job_ended_long_enough(kind):
                     return True
         return False
 
@@ -197,7 +197,7 @@ class LogTailer:
         """
         return self._options.read_seconds() - self._list_read_at >= self._options.interval
 
-    def _has_job_ended(self, kind: str) -> bool:
+    def _has_job_ended_long_enough(self, kind: str) -> bool:
         """Whether the job ended so long ago that its tail must be over, even unannounced."""
         since = self._options.read_seconds() - self._job_read_at
         if self._job.status.has_ended:
@@ -208,9 +208,11 @@ class LogTailer:
 
     def _note_stream_error(self, frame: Mapping[str, Any]) -> None:
         message = str(frame.get("message") or "no reason given")
-        self._note_once(f"The log stream ended with an error: {message}.".replace("..", "."))
+        self._note_unless_repeated(
+            f"The log stream ended with an error: {message}.".replace("..", ".")
+        )
 
-    def _note_once(self, text: str) -> None:
+    def _note_unless_repeated(self, text: str) -> None:
         """Show a message unless it is the last one; each connection may end in the same way."""
         if text != self._last_note:
             self._listener.on_note(text)
@@ -229,7 +231,7 @@ class LogTailer:
         except NotFound:
             if not self._is_following:
                 read_job(self._api, self._job_id)  # raises NotFound where the job itself is missing
-                self._note_once(f"The server has no log of job {self._job_id} yet.")
+                self._note_unless_repeated(f"The server has no log of job {self._job_id} yet.")
         except RemoteError as failure:
             if failure.status_code != _NO_SUCH_ENDPOINT:
                 raise
@@ -250,12 +252,14 @@ class LogTailer:
             if self._failures > MAX_FAILURES or self._should_end():
                 raise
             retry_after = getattr(failure, "retry_after", None) or 0.0
-            self._wait_limited(max(retry_after, _FIRST_WAIT * 2**self._failures))
+            self._wait_within_interval_and_timeout(
+                max(retry_after, _FIRST_WAIT * 2**self._failures)
+            )
             return False
         self._failures = 0
         return True
 
-    def _wait_limited(self, seconds: float) -> None:
+    def _wait_within_interval_and_timeout(self, seconds: float) -> None:
         remaining = self._remaining_seconds()
         max_seconds = (
             self._options.interval if remaining is None else min(self._options.interval, remaining)
@@ -272,7 +276,7 @@ class LogTailer:
     def _should_end(self) -> bool:
         return self._options.should_stop() or self._remaining_seconds() == 0.0
 
-    def _note_gap(self) -> None:
+    def _note_missed_lines_if_any(self) -> None:
         if self._has_gap:
             self._listener.on_note(
                 Text(

@@ -45,9 +45,9 @@ def resolve_create_conflict(
     step: Step, tools: ApplyTools, call: PendingCall, failure: RemoteError, cause: Diagnostic
 ) -> Outcome:
     """The outcome of a refused create: done, adopted if allowed, or failed with a hint."""
-    observed, is_absent = _find_by_key_with_certainty(step, tools, call.intent.natural_key)
+    observed, is_absent = _find_by_key_and_prove_absence(step, tools, call.intent.natural_key)
     if observed is None:
-        diagnostic = _explain_no_match(step, call, failure, cause, is_absent=is_absent)
+        diagnostic = _build_no_match_diagnostic(step, call, failure, cause, is_absent=is_absent)
         return record_failed_call(step, tools, call, failure, diagnostic)
     if call.intent.digest and lookup.find_object_digest(observed) == call.intent.digest:
         warnings = (messages.build_already_published_diagnostic(step, cause),)
@@ -84,7 +84,7 @@ def may_be_conflict(step: Step, failure: RemoteError) -> bool:
     return failure.status_code in _INVALID_STATUSES and bool(names & {*step.type.key_fields, ""})
 
 
-def _find_by_key_with_certainty(
+def _find_by_key_and_prove_absence(
     step: Step, tools: ApplyTools, key: str
 ) -> tuple[Observed | None, bool]:
     """The only object with this key, and whether it is certain that this token sees none."""
@@ -99,7 +99,7 @@ def _find_by_key_with_certainty(
     return None, step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE
 
 
-def _explain_no_match(
+def _build_no_match_diagnostic(
     step: Step, call: PendingCall, failure: RemoteError, cause: Diagnostic, *, is_absent: bool
 ) -> Diagnostic:
     """The finding where the look-up gave no single object; a 400 may have other reasons."""

@@ -77,7 +77,7 @@ def create_objects(step: Step, tools: ApplyTools, live: LiveObjects) -> tuple[Ou
         if package_address
         else nullcontext() as package
     ):
-        return _send_create(parts, tools, package, live)
+        return _send_create_until_forms_accepted(parts, tools, package, live)
 
 
 def _prepare_create_part(
@@ -91,7 +91,7 @@ def _prepare_create_part(
     )
 
 
-def _send_create(
+def _send_create_until_forms_accepted(
     parts: Sequence[_CreatePart], tools: ApplyTools, package: Any, live: LiveObjects
 ) -> tuple[Outcome, ...]:
     """Send the create, and again for fields of which the server takes only the plain form.
@@ -110,7 +110,7 @@ def _send_create(
             package.seek(start)
             body["file"] = package
         parts = _write_create_intents(parts, tools)
-        answer = _attempt_create(parts, tools, body)
+        answer = _call_create_or_return_failure(parts, tools, body)
         refused_names = frozenset[str]()
         if isinstance(answer, RemoteError):
             refused_names = list_refused_preferred_fields(answer, preferred)
@@ -138,7 +138,7 @@ def _write_create_intents(parts: Sequence[_CreatePart], tools: ApplyTools) -> li
     return [part.with_intent(intent) for part, intent in zip(parts, intents, strict=True)]
 
 
-def _attempt_create(
+def _call_create_or_return_failure(
     parts: Sequence[_CreatePart], tools: ApplyTools, body: Mapping[str, Any]
 ) -> Raw | RemoteError:
     step, call = parts[0].step, parts[0].call
@@ -216,7 +216,7 @@ def _record_created_member(
     if observed is None:
         diagnostics = (messages.build_member_not_shown_diagnostic(step),)
         return build_outcome(step, Result.UNKNOWN, diagnostics, request_id=request_id)
-    call = _with_owner_reference(part, tools, live)
+    call = _build_call_with_owner_id(part, tools, live)
     try:
         echo = read_call_echo(step, tools, call, observed)
     except RemoteError as failure:
@@ -230,7 +230,9 @@ def _record_created_member(
     return record_call_echo(step, tools, call, echo)
 
 
-def _with_owner_reference(part: _CreatePart, tools: ApplyTools, live: LiveObjects) -> PendingCall:
+def _build_call_with_owner_id(
+    part: _CreatePart, tools: ApplyTools, live: LiveObjects
+) -> PendingCall:
     """The member's call with its owner's id among the fields, now that there is one."""
     managed_fields = build_declared_fields(part.step, live)
     fields = build_recorded_fields(managed_fields, part.step.salt, tools.secrets)
@@ -265,7 +267,7 @@ def _resolve_failed_create(
     outcomes = []
     for part, observed, cause in zip(parts, observed_objects, causes, strict=True):
         warnings = (messages.build_recovered_diagnostic(part.step, cause),)
-        call = part.call if part is parts[0] else _with_owner_reference(part, tools, live)
+        call = part.call if part is parts[0] else _build_call_with_owner_id(part, tools, live)
         outcomes.append(
             record_done_call(part.step, tools, call, observed, failure.request_id, warnings)
         )

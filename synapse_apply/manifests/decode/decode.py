@@ -185,7 +185,7 @@ def apply_overlay_keeping_address(
 
     # An overlay with a pattern is copied into every document it matches, so it is charged each
     # time.
-    if not values.charge_if_affordable(
+    if not values.charge_substitution_if_affordable(
         overlay.patch, f"overlay {overlay.pattern}", report_unresolved, ()
     ):
         return

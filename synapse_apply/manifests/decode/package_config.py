@@ -191,7 +191,7 @@ def _iter_shared_dockerfiles(document: Document) -> _Violations:
 def _iter_yaml11_conflicts(document: Document) -> _Violations:
     """Unquoted texts that a YAML 1.1 reader, such as the platform's, reads as another type."""
     # A quick search of the raw text; the walk below is needed for few files.
-    if not any(mark in document.source.text for mark in _list_yaml11_traps()):
+    if not any(mark in document.source.text for mark in _list_marks_of_possible_yaml11_values()):
         return
     for pattern in _TEXT_PATHS:
         for path, text in _iter_matching_texts(document.value, pattern):
@@ -204,7 +204,7 @@ def _iter_yaml11_conflicts(document: Document) -> _Violations:
 
 
 @cache
-def _list_yaml11_traps() -> tuple[str, ...]:
+def _list_marks_of_possible_yaml11_values() -> tuple[str, ...]:
     return ("yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF",
             *(f"{digit}{mark}" for digit in "0123456789" for mark in "-:_"), " =")  # fmt: skip
 

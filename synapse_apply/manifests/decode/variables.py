@@ -99,7 +99,7 @@ class VariableValues:
     _cost_by_name: dict[str, int] = field(default_factory=dict)
     _spent_cost: int = 0
 
-    def charge_if_affordable(
+    def charge_substitution_if_affordable(
         self, value: Any, name: str, report: ReportFinding, path: Path
     ) -> bool:
         """Add a value's size to what was put into documents; False (reported once) above the limit.
@@ -415,5 +415,5 @@ def _resolve_reference(
         value = values.resolve_value(name)
     except _Unresolvable:
         return MISSING
-    is_affordable = values.charge_if_affordable(value, f"var.{name}", report, path)
+    is_affordable = values.charge_substitution_if_affordable(value, f"var.{name}", report, path)
     return value if is_affordable else MISSING

@@ -60,7 +60,7 @@ class SourceText:
         line_rest = line[position.column - 1 :]
         for candidate in (line_rest.partition(":")[2], line_rest):
             candidate_text = re.split(r"[,}\]\s#]", candidate.strip(), maxsplit=1)[0]
-            if candidate_text and _parses_to(candidate_text, value):
+            if candidate_text and _parses_to_same_typed_value(candidate_text, value):
                 return candidate_text
         return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -76,7 +76,7 @@ def _split_lines(text: str) -> list[str]:
     return text.split("\n")
 
 
-def _parses_to(text: str, value: Any) -> bool:
+def _parses_to_same_typed_value(text: str, value: Any) -> bool:
     try:
         parsed = read_scalars.parse_plain_scalar(text)
     except read_scalars.NotJsonNumber:

@@ -185,18 +185,18 @@ def _restrict_to_form(coder: Coder, form: TextForm | None) -> Coder:
     if form is None:
         return coder
 
-    def encode_matching_text(value: Any) -> Any:
+    def require_form_and_encode(value: Any) -> Any:
         if isinstance(value, str) and form.pattern.fullmatch(value) is None:
             raise TypeError(f"expected {form.description}")
         return coder.encode(value)
 
-    def decode_matching_text(data: Any) -> Any:
+    def require_form_and_decode(data: Any) -> Any:
         value = data if type(data) is str else coder.decode(data)
         if isinstance(value, str) and form.pattern.fullmatch(value) is None:
             raise WrongShapeError(f"expected {form.description}")
         return value
 
-    return Coder(encode_matching_text, decode_matching_text)
+    return Coder(require_form_and_encode, require_form_and_decode)
 
 
 def _build_list_coder(item: Coder, max_items: int | None) -> Coder:

@@ -13,7 +13,7 @@ class _Collector:
     is_ours = False
 
 
-def own_collector() -> None:
+def tune_collector_for_command() -> None:
     """Set up garbage collection for a command, whose process ends before much garbage gathers.
 
     With Python's own thresholds a large plan spends a fifth of its time on looking through

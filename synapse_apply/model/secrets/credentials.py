@@ -150,7 +150,7 @@ def classify_setting_value(name: str, value: str) -> str:
                 return form.kind
     if not _may_name_secret(name):
         return ""
-    for word, match in _iter_assignments(f"{name}={value}"):
+    for word, match in _iter_secret_assignments(f"{name}={value}"):
         if match["value"] == value:
             return _classify_named_value(word, value)
     return ""
@@ -202,7 +202,7 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
 
 def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
     """Offset and kind of each value that looks secret and whose name says so."""
-    for word, match in _iter_assignments(text):
+    for word, match in _iter_secret_assignments(text):
         quote, after = match["quote"][-1:], match["after"]
         if quote and after != quote:
             continue  # the quoted text goes on behind a blank, which no key has
@@ -213,7 +213,7 @@ def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
             yield match.start("value"), kind
 
 
-def _iter_assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+def _iter_secret_assignments(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     """Each ending of a secret name with the match of the value assigned to it.
 
     Endings are searched one by one: a pattern of all of them takes ten times as long.

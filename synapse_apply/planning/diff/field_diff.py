@@ -182,7 +182,7 @@ class _FieldComparison:
         )
         if has_server_value and not self.is_accepted(path):
             drifted = False  # the server took its own value from the package when it was sent
-        self.apply_three_way_rule(path, declared_value, declared_moved, drifted, equal)
+        self.add_difference_by_three_way_rule(path, declared_value, declared_moved, drifted, equal)
 
     def is_accepted(self, path: Path) -> bool:
         """Whether `state accept` has accepted a difference of this field."""
@@ -222,7 +222,7 @@ class _FieldComparison:
             return False
         return live is not ABSENT or not is_fixed_field(self.resource, path)
 
-    def apply_three_way_rule(
+    def add_difference_by_three_way_rule(
         self, path: Path, declared_value: Any, declared_moved: bool, drifted: bool, is_equal: bool
     ) -> None:
         """Add a change or drift, depending on which of the declared and live sides changed."""
@@ -370,7 +370,9 @@ class _FieldComparison:
                 rule.reset_value, _empty_if_both_maps(rule.reset_value, live), rule.compare
             )
             # A reset that the server ignored is recorded as applied, so that it is sent only once.
-            self.apply_three_way_rule(path, rule.reset_value, reset_moved, drifted, is_equal)
+            self.add_difference_by_three_way_rule(
+                path, rule.reset_value, reset_moved, drifted, is_equal
+            )
 
     def compare_owned_keys(self) -> None:
         """Add changes for live keys below owned pointers that the manifest does not declare."""

@@ -32,7 +32,9 @@ def _check_freeze_window(
     rule: PolicyRule, active_changes: Sequence[Change], now: datetime
 ) -> _PolicyStop | None:
     """A stop if a freeze window is open and the plan makes any call, runs included; else None."""
-    rows = _select_rows(rule, (change for change in active_changes if change.changes_server))
+    rows = _select_rule_addresses(
+        rule, (change for change in active_changes if change.changes_server)
+    )
     window = rule.window
     opening = window.find_open_window(now) if rows and window else None
     if opening is None or window is None:
@@ -51,7 +53,9 @@ def _check_max_changes(
     rule: PolicyRule, active_changes: Sequence[Change], _now: datetime
 ) -> _PolicyStop | None:
     """A stop if more objects are created, changed or deleted than the rule allows; else None."""
-    rows = _select_rows(rule, (change for change in active_changes if changes_live_object(change)))
+    rows = _select_rule_addresses(
+        rule, (change for change in active_changes if changes_live_object(change))
+    )
     if len(rows) <= rule.limit:
         return None
     objects = "1 object" if len(rows) == 1 else f"{len(rows)} objects"
@@ -124,5 +128,5 @@ def _build_stop_warning(rule: PolicyRule, stop: _PolicyStop) -> Diagnostic:
     )
 
 
-def _select_rows(rule: PolicyRule, changes: Iterable[Change]) -> tuple[Address, ...]:
+def _select_rule_addresses(rule: PolicyRule, changes: Iterable[Change]) -> tuple[Address, ...]:
     return tuple(change.address for change in changes if rule.applies_to(change.address))

@@ -12,7 +12,7 @@ from synapse_apply.model.plan import Action, Change, Plan
 from synapse_apply.model.report import Report, Result
 from synapse_apply.model.verification import RunStatus
 from synapse_apply.views.grammar import format_refusal_phrase
-from synapse_apply.views.text.drift import format_drift_heading
+from synapse_apply.views.text.drift import describe_object_drift
 from synapse_apply.views.text.findings import format_finding_location, format_quoted_path
 from synapse_apply.views.text.outcomes import collect_outcome_findings
 
@@ -100,7 +100,7 @@ def build_drift_annotations(drift: Drift) -> list[Annotation]:
         Annotation(
             "warning",
             "drift",
-            format_drift_heading(object_drift),
+            describe_object_drift(object_drift),
             ", ".join(format_quoted_path(field.path) for field in object_drift.fields),
             str(object_drift.address),
             object_drift.position,

@@ -20,10 +20,10 @@ from synapse_apply.views.html.parts import escape_html, render_code, render_pros
 from synapse_apply.views.markdown.report_sections import PlanParts
 from synapse_apply.views.text.drift import (
     format_drift_totals,
-    format_pending_line,
+    format_pending_changes_line,
     format_unmanaged_line,
     iter_drift_ways_out,
-    iter_unlisted_lines,
+    iter_unread_kind_lines,
 )
 from synapse_apply.views.text.outcomes import (
     OutcomeCounts,
@@ -156,9 +156,11 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
     if drift.unmanaged is not None:
         headlines += [
             escape_html(format_unmanaged_line(drift)),
-            *map(escape_html, iter_unlisted_lines(drift)),
+            *map(escape_html, iter_unread_kind_lines(drift)),
         ]
-    headlines += [render_prose(format_pending_line(drift))] if drift.pending_addresses else []
+    headlines += (
+        [render_prose(format_pending_changes_line(drift))] if drift.pending_addresses else []
+    )
     return HtmlPage(
         f"Drift of {drift.base.target}",
         "bad" if drift.has_errors or drift.objects else "good",

@@ -33,7 +33,7 @@ from synapse_apply.views.html.parts import (
 )
 from synapse_apply.views.json.redaction import redact_change_fields
 from synapse_apply.views.sanitize import sanitize
-from synapse_apply.views.text.drift import format_drift_heading, format_natural_keys
+from synapse_apply.views.text.drift import describe_object_drift, format_natural_keys
 from synapse_apply.views.text.findings import format_finding_location
 from synapse_apply.views.text.outcomes import collect_outcome_findings, format_outcome_row
 from synapse_apply.views.text.plan_rows import (
@@ -317,7 +317,7 @@ def build_drift_row(object_drift: ObjectDrift, links: ForgeLinks = NO_LINKS) -> 
         else "changed",
         "-" if object_drift.is_missing else "~",
         escape_html(
-            format_drift_heading(object_drift).removeprefix(str(object_drift.address)).strip()
+            describe_object_drift(object_drift).removeprefix(str(object_drift.address)).strip()
         ),
         "".join(render_paragraph(fact, "fact") for fact in facts) + table,
         _collect_causes(object_drift.fields),

@@ -30,10 +30,10 @@ from synapse_apply.views.text.accepted import format_accepted_line
 from synapse_apply.views.text.drift import (
     format_drift_totals,
     format_natural_keys,
-    format_pending_line,
+    format_pending_changes_line,
     format_unmanaged_line,
     iter_drift_ways_out,
-    iter_unlisted_lines,
+    iter_unread_kind_lines,
 )
 from synapse_apply.views.text.findings import merge_similar_findings
 from synapse_apply.views.text.outcomes import (
@@ -224,9 +224,11 @@ def render_drift_markdown(
     if drift.unmanaged is not None:
         heading_parts += [
             format_prose(format_unmanaged_line(drift)),
-            *map(format_prose, iter_unlisted_lines(drift)),
+            *map(format_prose, iter_unread_kind_lines(drift)),
         ]
-    heading_parts += [format_prose(format_pending_line(drift))] if drift.pending_addresses else []
+    heading_parts += (
+        [format_prose(format_pending_changes_line(drift))] if drift.pending_addresses else []
+    )
     heading_parts += (
         [format_prose(line)] if (line := format_accepted_line(drift.changes_with_accepted)) else []
     )

@@ -28,7 +28,7 @@ from synapse_apply.views.markdown.markup import (
     format_prose,
 )
 from synapse_apply.views.markdown.unified_diff import DiffStyle, iter_lines_with_margin_symbols
-from synapse_apply.views.text.drift import format_drift_heading, render_object_drift
+from synapse_apply.views.text.drift import describe_object_drift, render_object_drift
 from synapse_apply.views.text.findings import format_finding_location, format_position
 from synapse_apply.views.text.outcomes import collect_outcome_findings, format_outcome_row
 from synapse_apply.views.text.plan_rows import ChangeBlocks
@@ -124,7 +124,7 @@ def iter_drift_entries(objects: Iterable[ObjectDrift], budget: SizeBudget) -> It
     """A collapsible diff for each drifted object."""
     for object_drift in objects:
         yield format_folded_diff(
-            format_html_code(format_drift_heading(object_drift)),
+            format_html_code(describe_object_drift(object_drift)),
             render_object_drift(object_drift, DiffStyle(), _DEFAULT_WIDTH),
             budget,
         )

@@ -71,7 +71,9 @@ def render_accepted_edits(
     for address in dict.fromkeys(edit.address for edit in drift.accepted_edits):
         lines.append(style(sanitize(address), "bold"))
         lines += [
-            f"  {format_edit_row(edit)}" for edit in drift.accepted_edits if edit.address == address
+            f"  {format_accepted_edit_row(edit)}"
+            for edit in drift.accepted_edits
+            if edit.address == address
         ]
     if not is_written:
         lines += ["", "Nothing was written (--dry-run)."]
@@ -88,7 +90,7 @@ def render_accepted_edits(
     return escape_ci_commands("\n".join(lines) + "\n")
 
 
-def format_edit_row(edit: AcceptedEdit) -> str:
+def format_accepted_edit_row(edit: AcceptedEdit) -> str:
     """One row of an edit: file and line, field, old and new value."""
     old, new = (_format_side_value(side) for side in (edit.field.before, edit.field.after))
     name = format_quoted_path(("spec", *edit.field.path))
@@ -99,7 +101,7 @@ def _format_side_value(value: Any) -> str:
     return "(not there)" if value is ABSENT else format_value_inline(value)
 
 
-def format_drift_heading(object_drift: ObjectDrift) -> str:
+def describe_object_drift(object_drift: ObjectDrift) -> str:
     """What happened to an object, as a sentence without its full stop."""
     if object_drift.is_missing:
         return f"{object_drift.address} is gone"
@@ -111,7 +113,7 @@ def format_drift_heading(object_drift: ObjectDrift) -> str:
 def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> str:
     """The block of a drifted object: a heading, and a row for each field."""
     symbol = "-" if object_drift.is_missing else "~"
-    lines = [f"  # {sanitize(format_drift_heading(object_drift))}"]
+    lines = [f"  # {sanitize(describe_object_drift(object_drift))}"]
     if object_drift.replacement_id:
         lines.append(
             f"  # (recorded as id {sanitize(object_drift.remote_id)}, now "
@@ -149,7 +151,7 @@ def _iter_total_lines(drift: Drift, style: Style, location: Sequence[str]) -> It
     if drift.objects:
         yield from iter_drift_ways_out(drift, location)
     if drift.pending_addresses:
-        yield format_pending_line(drift, location)
+        yield format_pending_changes_line(drift, location)
     if accepted_text := format_accepted_line(drift.changes_with_accepted):
         yield accepted_text
 
@@ -213,7 +215,7 @@ def _join_addresses(objects: Sequence[ObjectDrift], max_listed: int = 5) -> str:
     return ", ".join(str(object_drift.address) for object_drift in objects[:max_listed]) + remainder
 
 
-def format_pending_line(drift: Drift, location: Sequence[str] = ()) -> str:
+def format_pending_changes_line(drift: Drift, location: Sequence[str] = ()) -> str:
     """The line that counts declared changes that were not applied yet, which are no drift."""
     count = len(drift.pending_addresses)
     verb = "waits" if count == 1 else "wait"
@@ -239,10 +241,10 @@ def _iter_unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
             f"{sanitize(format_natural_keys(unmanaged))}"
         )
         yield row.rstrip()
-    yield from (f"  ({line})" for line in iter_unlisted_lines(drift))
+    yield from (f"  ({line})" for line in iter_unread_kind_lines(drift))
 
 
-def iter_unlisted_lines(drift: Drift) -> Iterator[str]:
+def iter_unread_kind_lines(drift: Drift) -> Iterator[str]:
     """Lines that name the kinds whose unmanaged objects are not known, and why."""
     if drift.unread_kinds:
         yield (

@@ -73,9 +73,9 @@ def test_a_command_makes_what_it_builds_old_at_once():
     """No later collection of young objects walks over it."""
     code = (
         "import gc\n"
-        "from synapse_apply.model.runtime.paused_collection import own_collector, pause_gc\n"
-        "own_collector()\n"
-        "with pause_gc(): built = [[] for _ in range(1000)]\n"
+        "from synapse_apply.model.runtime import paused_collection as collection\n"
+        "collection.tune_collector_for_command()\n"
+        "with collection.pause_gc(): built = [[] for _ in range(1000)]\n"
         "print(sum(value is built for value in gc.get_objects(generation=2)), gc.isenabled())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
