@@ -43,9 +43,12 @@ class ClaimedIds:
         recovery file.
         """
         object_key = (address.kind, observed.api, observed.remote_id)
+        # One lock for look-up and claim, so that two threads cannot claim the same object.
         with self._lock:
             owner = self._find_recorded_owner(store, object_key)
             if owner is None:
+                # Claims of this run are kept here: the records of concurrent calls may not be
+                # written yet.
                 owner = self._claimed.setdefault(object_key, address)
             return None if owner == address else owner
 

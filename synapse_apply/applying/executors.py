@@ -81,10 +81,12 @@ class ThreadedExecutor:
 
     @property
     def has_room(self) -> bool:
+        # As many pieces again as there are slots, so that a slot never waits for the disk.
         return self._unfinished < 2 * self._size
 
     @property
     def is_available_soon(self) -> bool:
+        # A copy, as other threads change the map meanwhile.
         oldest = min([*self._slot_taken_at.values()], default=None)
         under_way = 0.0 if oldest is None else monotonic() - oldest
         return max(self._longest_recent_call, under_way) < _BRIEF_CALL_SECONDS
@@ -103,6 +105,7 @@ class ThreadedExecutor:
         return finished
 
     def acquire_slot(self) -> bool:
+        # A thread holds at most one slot, and may ask for it again.
         if get_ident() in self._slot_taken_at:
             return False
         self._slots.acquire()
@@ -120,6 +123,7 @@ class ThreadedExecutor:
             key, work = piece
             try:
                 result = work()
+            # A worker that ended with an exception would leave the main thread waiting for ever.
             except BaseException as failure:  # noqa: BLE001 - an exception is a result here
                 result = failure
             self.release_slot()
@@ -140,6 +144,7 @@ class ThreadedExecutor:
                 self._pending_work.get_nowait()
         for _ in self._threads:
             self._pending_work.put(None)
+        # After Ctrl-C the process ends with calls open, which the next run looks up.
         if _type is None or issubclass(_type, Exception):
             for thread in self._threads:
                 thread.join()

@@ -52,6 +52,7 @@ def _settle_if_created(
         return previous
     resolver = IntentResolver(
         tools.api,
+        # Only this kind is needed, as only this intent is resolved.
         {step.address.kind: step.type},
         tools.secrets,
         tools.marks.with_address(step.address),
@@ -63,6 +64,7 @@ def _settle_if_created(
         ),
     )
     resolved = resolver.resolve_intent(intent, step.record)
+    # Absence proves nothing yet, as the call may still be carried out.
     if resolved.intent.state is not IntentState.DONE:
         return previous
     tools.on_observed(step.address, observed)
@@ -90,6 +92,7 @@ def iter_recheck_pauses(tools: ApplyTools, should_stop: Callable[[], object]) ->
     for part in _PARTS if tools.settle_after > 0 else ():
         seconds = tools.settle_after * part / sum(_PARTS)
         slices = math.ceil(seconds / _SLICE)
+        # In slices, so that an interrupt ends the wait soon.
         for _ in range(slices):
             if should_stop():
                 return

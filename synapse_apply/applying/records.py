@@ -135,6 +135,7 @@ def build_record(
 ) -> Record:
     """The record after a create or an update that succeeded."""
     previous = step.record
+    # The intent has exactly what was sent, with secrets as MACs already.
     applied = dict(intent.fields)
     # Values applied to an object that is gone do not hold for the new one.
     same_object = previous if intent.verb != "create" else None
@@ -193,6 +194,7 @@ def build_adopted_record(step: Step, observed: Observed, tools: ApplyTools) -> R
         unkept=list_unkept_fields(step.type, declared, observed),
     )
     previous = step.record
+    # Nobody here published its package, so a run of it is due only after a change of ours.
     if previous is None or not previous.is_same_object_in_other_api(record.api, record.natural_key):
         return with_unverified_run(record, step.type, step.desired, now)
     return replace(
@@ -260,6 +262,7 @@ def build_rebased_record(step: Step, record: Record, tools: ApplyTools) -> Recor
     """
     if step.observed is None:
         return record
+    # All is taken as agreed at first, and then what is not agreed is put back.
     agreed_record = build_agreed_record(
         step, record, step.observed, tools.secrets, tools.clock.utc_now()
     )
@@ -300,6 +303,7 @@ def check_fields_taken(
         for path in (change.path for change in step.changed_fields)
         if path not in sent and is_dropped_field_live(step, observed, path)
     ]
+    # Reported once, when a backend is first seen not to keep the field.
     known_unkept = {*step.unkept, *(step.record.unkept if step.record is not None else ())}
     unkept = list_unkept_fields(step.type, sent, observed)
     findings += [
@@ -319,6 +323,7 @@ def check_fields_taken(
         if not matches_sent_value(rule, value, answered) and not _was_same_answer_recorded(
             step, path, value, answered
         ):
+            # The platform takes such fields from the package; one warning per field is enough.
             if rule.packaged:
                 packaged_names.add(str(path[0]))
                 continue

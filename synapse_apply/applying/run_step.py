@@ -155,6 +155,7 @@ def _execute_update(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome
     call, record = step.binding.update_object, step.record
     if call is None or record is None:
         raise ValueError(f"{step.address} cannot be updated, yet its plan says so")
+    # Read again, not taken from the plan: the PUT overwrites all that changed since.
     observed = lookup.read_by_id(step, tools, record.remote_id)
     body, managed_fields = build_update_body(
         step, observed.spec, live, tools.secrets.resolve_secret
@@ -206,6 +207,7 @@ def _resolve_failed_update_or_retry(
             failure.request_id,
             (messages.build_recovered_diagnostic(step, reason),),
         )
+    # It was not done, and sending a PUT twice gives the same object.
     if observed is not None and not is_last:
         return None
     return build_unknown_outcome(step, failure, reason)
@@ -215,6 +217,7 @@ def _execute_seal(step: Step, tools: ApplyTools, live: LiveObjects) -> Outcome:
     final_call, record = step.binding.final_call, tools.store.find_record(step.address)
     if final_call is None or record is None:
         raise ValueError(f"{step.address} cannot be sealed, yet its plan says so")
+    # The record as the earlier call of this step left it, not as it was planned.
     step = replace(step, record=record)
     managed_fields = {**build_declared_fields(step, live), (final_call.name,): True}
     (intent,) = write_intents(
@@ -253,6 +256,7 @@ def _execute_delete(step: Step, tools: ApplyTools) -> Outcome:
         )
         if failure.effect is Effect.NONE:
             return record_failed_call(step, tools, pending_call, failure, reason)
+        # An unreadable object may still exist, so the delete stays open for the next run.
         if not _is_certainly_gone(step, tools, record.remote_id):
             return build_unknown_outcome(step, failure, reason)
     closed = replace(intent, state=IntentState.DONE)

@@ -85,6 +85,7 @@ def find_run_candidates(
     for raw in proof.list_jobs(api, intent.remote_id, _parse_time(intent.sent_at) - _ZONES):
         job = _parse_listed_job(raw)
         if "context" not in raw and is_candidate(job):
+            # The context has the run's mark, so it is worth a request of its own.
             job = read_job(api, job.id)  # items of a list may lack fields
         if job.context.get(RUN_MARK_KEY) == intent.id:
             return RunCandidates(job)
@@ -126,6 +127,7 @@ def _parse_zoned_time(text: str) -> datetime | None:
         parsed_time = _parse_time(text)
     except ValueError:
         return None
+    # A time without a zone may be off by a day, so it rules no job out.
     return parsed_time if parsed_time.tzinfo is not None else None
 
 
@@ -142,7 +144,7 @@ def close_started_run(
 ) -> tuple[Intent, Record | None]:
     """The closed intent of a run that has a job, and its record with the run as running."""
     closed = replace(intent, state=IntentState.DONE, remote_id=job)
-    if record is None:  # forgotten meanwhile: nothing is left to be verified
+    if record is None:  # the object was forgotten meanwhile, so there is nothing to record
         return closed, None
     running = with_last_run(
         record, RunStatus.RUNNING, job=job, parameters=intent.digest or "", moment=moment

@@ -51,6 +51,7 @@ class Scheduler:
         self._followed_jobs: dict[Address, str] = {}
         self._running: set[Address] = set()
         on_observed, on_job_followed = self._live.__setitem__, self._followed_jobs.__setitem__
+        # Worker threads report through these; a single item of a dict is set atomically.
         self._tools = replace(tools, on_observed=on_observed, on_job_followed=on_job_followed)
         self._stop_reason = stop_reason
         self._predecessors = {
@@ -148,12 +149,15 @@ class Scheduler:
                 candidate for candidate in self._tasks if candidate in self._unknown_creates
             ]:
                 step, previous = self._tasks[address], self._outcomes[address]
+                # A companion is only looked up once its owner is found, as its key contains the
+                # owner's id.
                 if self._owner_of_companion.get(address) in self._unknown_creates:
                     continue
                 outcome = recheck_unknown(step, self._tools, self._live, previous)
                 if outcome.result is Result.DONE:
                     self._report_recheck_end(address, outcome, started_at)
                     startable += self._record_outcome_and_release(outcome)
+            # Steps that can start now come first; the look-ups go on when these are done.
             if startable or next(self._pauses, self) is self:
                 break
         if not startable:
@@ -201,6 +205,7 @@ class Scheduler:
         """Store the result of finished work; returns addresses that may start now."""
         step = self._tasks[address]
         self._running.discard(address)
+        # The apply is stopping; `close_unfinished` or the final skip gives the step its outcome.
         if isinstance(result, StepNotStarted):
             return []
         if not self._needs_write(step):
@@ -217,6 +222,7 @@ class Scheduler:
         address = outcome.address
         step = self._tasks[address]
         self._outcomes[address] = outcome
+        # Dependents are not skipped yet, since a later look-up may find the object.
         if outcome.result is Result.UNKNOWN and can_find_created(step, self._tools, self._live):
             self._unknown_creates.add(address)
             return []

@@ -107,6 +107,9 @@ class IntentResolver:
         self, intent: Intent, kind: ResourceType, binding: ApiBinding, record: Record | None
     ) -> ResolvedIntent:
         hits = self._list_objects_with_intent_key(intent, binding)
+        # An object with this key was created by this call or by somebody else: if its fields agree
+        # it makes
+        # no difference, and fields that do not agree are planned again.
         if len(hits) == 1:
             if owner := self.find_other_owner(hits[0], intent.address):
                 reason = f"what has its name (id {hits[0].remote_id}) is recorded as {owner}"
@@ -115,6 +118,7 @@ class IntentResolver:
         if hits:
             ids = ", ".join(hit.remote_id for hit in hits)
             return ResolvedIntent(intent, record, f"several objects have its name (ids {ids})")
+        # A search that may miss objects cannot show that the call had no effect.
         if binding.lookup_proof(intent.natural_key, self.capabilities) is not Lookup.COMPLETE:
             return ResolvedIntent(intent, record, "this API cannot tell whether it was made")
         return self._keep_open_if_too_early(intent, record) or _close_as_absent(intent, record)
@@ -144,6 +148,7 @@ class IntentResolver:
             return ResolvedIntent(*close_started_run(intent, record, candidates.job.id, self.now))
         if early := self._keep_open_if_too_early(intent, record):
             return early
+        # Not shown to be another run's, so starting it again could run it twice.
         if candidates.possible_jobs:
             reason = (
                 f"{candidates.format_possible_jobs} may be it, and this backend does not "
@@ -180,6 +185,7 @@ class IntentResolver:
             live_value = get_at(live.spec, path)
             if isinstance(sent, Mapping) and isinstance(live_value, Mapping):
                 live_value = {}  # of an empty declared map only the map is ours, not its keys
+            # With the intent's salt, so that MACs of live secrets can be compared with those sent.
             live_value = to_comparable_value(live_value, intent.salt, path, self.secrets)
             is_not_shown = path[0] in live.missing_fields.difference(kind.identity_fields) or (
                 path[0] in live.partial_fields and live_value is ABSENT
@@ -255,9 +261,8 @@ def _has_taken_field(
 
 def _build_initial_record(intent: Intent, live: Observed, now: str) -> Record:
     live_digest = find_object_digest(live)
-    is_own_package = (
-        live_digest is None or live_digest == intent.digest
-    )  # another's bytes are not what we published
+    # An object with another digest was published by somebody else: its package is not ours.
+    is_own_package = live_digest is None or live_digest == intent.digest
     return Record(
         address=intent.address,
         remote_id=live.remote_id,
@@ -283,6 +288,7 @@ def apply_resolved_intents(
     """The records with the changes of these resolved intents."""
     current = dict(records)
     for resolved in resolved_intents:
+        # The call had no effect, or is not known to have had one.
         if resolved.is_open or resolved.intent.state in {IntentState.FAILED, IntentState.ABSENT}:
             continue
         if resolved.record is None:

@@ -104,6 +104,7 @@ class _VerificationRun:
         owner, runs_as = self.owner, self.step.binding.resolve_run_owner
         if runs_as is not None:
             try:
+                # Runs are of API v1, which may know the object by another id.
                 owner = runs_as(self.tools.api, owner)
             except RemoteError as failure:
                 return self._build_verification_result(

@@ -9,7 +9,7 @@ from synapse_apply.applying.step import ApplyTools, StepNotStarted
 from synapse_apply.model.errors import StateError
 from synapse_apply.model.state import Intent, IntentState
 
-# A call begins at most so many seconds after the time of its intents; the next run counts
+# In seconds. A call begins at most so long after the time of its intents; the next run counts
 # the call's age from that time.
 # Where the slot came later than this, the intent is closed and made again: the next run counts the
 # age of a call from its intent. A run that ends closes the intents of what was not sent.

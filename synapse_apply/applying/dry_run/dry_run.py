@@ -130,6 +130,7 @@ def dry_run_steps(
         result.findings.append(_build_no_dry_run_warning(failure))
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
         return result
+    # One call at a time until the server is known to make dry runs: at most one can be carried out.
     if is_known:
         _dry_run_waiting_calls(waiting, tools, live, run_each, result)
     else:
@@ -156,6 +157,7 @@ def _dry_run_waiting_calls(
     for call in waiting:
         if not call.dry_run.is_irreversible:
             continue
+        # A doubt about a reversible call shows that this server may act on dry runs after all.
         if result.findings:
             result.add_untried([call], _NOT_TRIED_AFTER_DOUBT)
         else:
@@ -184,6 +186,7 @@ def _build_dry_run_calls(steps: Iterable[Step]) -> Iterator[DryRunCall]:
     for step in steps:
         action = step.change.action
         if action in CREATES:
+            # A companion is created by its owner's call.
             if step.address not in companion_addresses:
                 yield DryRunCall(step, CREATE)
         elif action is Action.DELETE:
@@ -209,6 +212,7 @@ def _explain_if_untriable(call: DryRunCall, tools: ApplyTools, live: LiveObjects
         return "a run cannot be tried"
     if step.binding.send_dry_run_probe is None:
         return f"API {step.binding.api} has no dry run"
+    # A final call needs the id of an object, which a dry run of its create does not give.
     if call.dry_run is SEAL and step.change.action in CREATES:
         return "it is not there yet"
     if call.dry_run in {CREATE, UPDATE} and step.desired is not None:
@@ -246,6 +250,7 @@ def _send_dry_run(call: DryRunCall, tools: ApplyTools, live: LiveObjects) -> Dry
     except SynapseApplyError as failure:
         return DryRunStepResult(call, reason=failure.diagnostics[0].detail.rstrip("."))
     except RemoteError as failure:
+        # A server that makes dry runs has changed nothing, even if its answer is lost.
         if isinstance(failure, Unconfirmed):
             return DryRunStepResult(call, doubt=_build_doubt_diagnostic(call, failure, tools, live))
         status = failure.status_code

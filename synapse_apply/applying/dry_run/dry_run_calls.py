@@ -91,7 +91,8 @@ def _dry_run_delete(step: Step, tools: ApplyTools, live: LiveObjects) -> None:
     try:
         call(tools.api.dry_run, step.change.remote_id)
     except NotFound:
-        return  # what is to be gone is gone
+        return  # it is gone already, which is what was wanted
+    # A delete has no body, so its answer cannot say that it was a dry run.
     # A delete has no body, so its answer cannot say that it was a dry run.
     if _was_deleted(step, tools, live):
         raise Unconfirmed(_GONE_MESSAGE, effect=Effect.UNKNOWN)

@@ -49,6 +49,7 @@ def resolve_create_conflict(
     if observed is None:
         diagnostic = _build_no_match_diagnostic(step, call, failure, cause, is_absent=is_absent)
         return record_failed_call(step, tools, call, failure, diagnostic)
+    # Another run, or an earlier call of ours whose answer was lost, has published the same package.
     if call.intent.digest and lookup.find_object_digest(observed) == call.intent.digest:
         warnings = (messages.build_already_published_diagnostic(step, cause),)
         return record_done_call(step, tools, call, observed, failure.request_id, warnings)
@@ -94,6 +95,7 @@ def _find_by_key_and_prove_absence(
         )
     except RemoteError:
         return None, False
+    # Objects are visible, so it is not certain that none has the key.
     if hits:
         return (hits[0] if len(hits) == 1 else None), False
     return None, step.binding.lookup_proof(key, tools.capabilities) is Lookup.COMPLETE

@@ -115,6 +115,7 @@ def _build_pending_object(
 def _build_fields_without_owner(owner: Address, member: Step, live: LiveObjects) -> dict[Path, Any]:
     """A member's declared fields without the reference to its owner, which has no id yet."""
     spec = member.desired.spec if member.desired else {}
+    # The server fills the reference in, since both objects come from one call.
     remaining_spec = {name: value for name, value in spec.items() if value != Reference(owner)}
     desired = replace(member.desired, spec=remaining_spec) if member.desired else None
     return build_declared_fields(replace(member, desired=desired), live)
@@ -158,6 +159,7 @@ def build_put_body(
     body: dict[str, Any] = {}
     declared = step.desired.spec if step.desired else {}
     usual_names = {name for name, rule in step.type.rules.items() if rule.usual_value is not ABSENT}
+    # Fields with a usual value are only sent if they are declared: the manifest may not own them.
     names = step.binding.fields - (usual_names - declared.keys())
     # Live values are sent back as the server had them, without masks.
     for path, value in flatten(unmask_value(dict(live_spec))).items():
@@ -173,6 +175,7 @@ def build_put_body(
         if not _is_satisfied_empty_map(value, body, path):
             set_at(body, path, value)
     for change in step.change.fields:
+        # Declared values are in the body already, and a secret must not be copied from the plan.
         if change.path in managed_fields or change.sensitive:
             continue
         if change.after is ABSENT:
