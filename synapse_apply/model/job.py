@@ -166,6 +166,7 @@ def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
     overall = current.get("overall") if isinstance(current, Mapping) else None
     for value in (overall, raw.get("progress"), record.get("percent")):
         if isinstance(value, int | float) and not isinstance(value, bool):
+            # Some servers go beyond the range for a moment.
             return min(max(float(value), 0.0), 100.0)
     return None
 

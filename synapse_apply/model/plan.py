@@ -278,6 +278,7 @@ class Plan(WithCommands):
             if c.action is not Action.NO_OP and not c.is_refused and not c.superseded
         ]
         count = {action: sum(c.action is action for c in counted_changes) for action in Action}
+        # An adoption with fields is an import and a change, as in Terraform.
         adopted_changes = sum(c.action is Action.ADOPT and bool(c.fields) for c in counted_changes)
         return PlanSummary(
             add=count[Action.CREATE] + count[Action.RECREATE],

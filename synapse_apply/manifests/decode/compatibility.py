@@ -153,6 +153,7 @@ class ApiCompatibility:
             by_value: dict[str, list[Desired]] = {}
             for resource in resources:
                 value = resource.spec.get(name)
+                # Without the field not even an update can be sent.
                 if value is None and constraint.required:
                     yield self._build_constraint_finding(kind, binding, name, [resource])
                 # Only a create is refused: an object that exists may have the value, so this is a

@@ -80,6 +80,7 @@ def build_draft_with_variables(
 def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str | None:
     version, kind = draft.value.get("apiVersion"), draft.value.get("kind")
     if version == API_VERSION:
+        # A loop, as the catalogue is keyed by prefix and has few kinds.
         for prefix, resource_type in CATALOGUE.items():
             if resource_type.kind == kind:
                 return prefix
@@ -92,6 +93,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
         context.report_finding(
             draft, ("apiVersion",), summary, detail, f"write apiVersion: {API_VERSION}"
         )
+    # The usual case of a wrong kind: the project file was put into the folder of the manifests.
     if kind == "Project":
         context.report_finding(
             draft,
@@ -100,6 +102,7 @@ def _resolve_kind_prefix_or_report(context: DecodeContext, draft: Draft) -> str 
             "kind Project stands in a manifest",
             "name the file synapse-apply.yaml and put it at the project's root",
         )
+    # A `kind` that is missing or no text would give a misleading suggestion below.
     elif not isinstance(kind, str):
         context.report_finding(
             draft,
@@ -218,11 +221,13 @@ def apply_overlay_keeping_address(
 def fits_schema_or_report(context: DecodeContext, draft: Draft) -> bool:
     """Whether the draft fits its kind's schema; reports each misfit at a known value."""
     count_before = len(context.findings)
+    # Nearly every document fits, and `is_valid` is much faster than collecting the misfits.
     if not schemas.compile_validator(draft.schema).is_valid(draft.value):
         address = str(draft.address) if draft.address else None
         for finding in build_schema_findings(draft.schema, _build_schema_subject(context, draft)):
             if draft.is_unknown(finding.path or ()):
                 continue
+            # Only a value from an overlay is wrong on this target alone.
             overlaid_here = finding.position and finding.position.file != draft.document.source.file
             target = context.target.name if overlaid_here else None
             context.findings.append(finding.with_changes(address=address, target=target))
@@ -239,6 +244,7 @@ def decode_known_part(context: DecodeContext, draft: Draft) -> Desired | None:
     resource = None
     if fits_schema_or_report(context, draft) and _fits_after_removing_misfits(context, draft):
         resource = decode_desired(context, draft)
+    # Decoding reports misfits of unknown values as well; the missing variable was reported already.
     context.findings[count_before:] = [
         finding
         for finding in context.findings[count_before:]
@@ -297,8 +303,10 @@ def decode_desired(context: DecodeContext, draft: Draft) -> Desired | None:
     # Kinds in `marks` (storages) have their secrets replaced by their own decoder.
     if draft.schema not in context.marks.kinds:
         spec = replace_and_report_secrets(context, draft, spec)
+    # Read after the spec, which reports a source that cannot be read.
     carries_package = CATALOGUE[draft.schema].carries_package
     source = release.parse_release_source(context, draft) if carries_package else None
+    # Its version may be in the package, so the resource would be incomplete.
     if context.is_known_unreadable(source):
         return None
     depends_on = tuple(value.address for value in spec.values() if isinstance(value, Reference))
@@ -360,6 +368,7 @@ def _decode_field_pointers(
         pointer_path = ("lifecycle", key, index)
         path = parse_json_pointer(text)
         fields = schemas.list_spec_fields(draft.schema)
+        # The first name must be a field; below it, keys may be free or appear later.
         if not path or path[0] not in fields:
             context.report_finding(
                 draft,

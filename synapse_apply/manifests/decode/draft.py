@@ -123,6 +123,7 @@ class DecodeContext:
 
         Each source is read once, and its problems are reported once.
         """
+        # Without a reader (as for completion or formatting) no package may be opened.
         if source is None or source.kind == PUBLISHED or self.read_package_config is None:
             return {}, {}
         key = (source.kind, source.path, source.ref)
@@ -160,6 +161,8 @@ class DecodeContext:
         `allow_env` must allow it, and no setting may name it for a credential.
         """
         if name not in self._readable_by_variable:
+            # A manifest must not read the variable of a token, even if `allow_env` matches its
+            # name.
             reserved = self.project.reserved.find_setting_by_variable(name)
             self._readable_by_variable[name] = not reserved and is_variable_allowed(
                 name, self.target.allow_env
@@ -217,6 +220,7 @@ class DecodeContext:
         None when absent, malformed, unknown or not allowed.
         """
         value = draft.spec.get(key)
+        # A variable without a value, which was reported: no folder of that literal name is meant.
         if any(draft.is_unknown(("spec", key, *suffix)) for suffix in ((), ("path",), ("ref",))):
             return None
         position = draft.find_position(("spec", key))
@@ -228,6 +232,7 @@ class DecodeContext:
             return None
         if not self._is_allowed_path(path):
             return None
+        # A folder with a `ref` is read from Git, not from the disk.
         kind = "file" if key == "file" else ("git" if ref else "folder")
         return PackageSource(kind, normalize_source_path(path), ref, position)
 

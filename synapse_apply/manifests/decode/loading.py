@@ -120,6 +120,7 @@ def load_manifests(
     # Decoding allocates many small objects that all stay: collections would find nothing.
     with pause_gc():
         values = VariableValues(project, target, variables or {})
+        # Before the documents, so that an unused variable with a wrong value is reported as well.
         values.report_invalid_values()
         if commit_folder is None:
             documents = _read_documents(context, paths, file_cache or FileCache())
@@ -134,6 +135,7 @@ def load_manifests(
     return LoadedManifests(
         target,
         declared,
+        # A finding on a variable or a package may come from many documents.
         tuple(dict.fromkeys(findings)),
         context.marks,
         frozenset(context.reported_flaws),
@@ -189,8 +191,11 @@ def _read_documents(
     folder = os.getcwd()  # noqa: PTH109 - compared as text, a thousand times
     for file in listing.files:
         reading = file_cache.read_documents_once(file, format_display_path(file, folder))
+        # A folder that nobody configured may hold other YAML, whose errors are not ours to report.
         if listing.implicit and not contains_manifest(reading):
             continue
+        # The inventory that `export` writes into the folder is no manifest, unless it is named
+        # itself.
         if file not in listing.listed_files and is_inventory_file(reading):
             continue
         context.findings.extend(reading.diagnostics)
@@ -241,6 +246,7 @@ def _decode_documents(
             continue
         set_draft_address(context, draft)
         if draft.address is not None:
+            # Overlays come before the schema check, since they may complete a document.
             for overlay in overlays.select_and_mark_used(draft.address):
                 apply_overlay_keeping_address(context, draft, overlay, values)
             # A duplicate is skipped: the first document wins, so that later checks see one of the
@@ -308,6 +314,7 @@ class TargetOverlays:
         """The overlays that match an address, in the order of the project file."""
         if not self._overlays:
             return []
+        # Overlays are those of today's project file, which may use the address after a rename.
         names = list_names_after_moves(address, self._moves) if self._moves else (str(address),)
         matching = [
             overlay for overlay in self._overlays if any(map(overlay.matches_address, names))
@@ -333,6 +340,7 @@ def _encode_resource_for_digest(resource: Desired) -> dict[str, Any]:
         "id": resource.remote_id,
         "source": str(resource.source) if resource.source else None,
         "verify": resource.verify,
+        # Left out if not set, so that digests from before this field stay the same.
         **({"retain": resource.retain} if resource.retain is not None else {}),
     }
 

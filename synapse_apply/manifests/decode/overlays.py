@@ -43,6 +43,7 @@ def apply_merge_patch(value: Any, patch: Any) -> Any:
     """A copy of a value with a merge patch applied (RFC 7386); null removes a key."""
     if not isinstance(patch, Mapping):
         return patch
+    # RFC 7386: a patch that is a map replaces any other value by a map.
     result = dict(value) if isinstance(value, Mapping) else {}
     for key, change in patch.items():
         if change is None:
@@ -57,6 +58,7 @@ def copy_without_field(value: Any, path: Path) -> Any:
     if not path or not isinstance(value, Mapping) or path[0] not in value:
         return value
     key, child = path[0], value[path[0]]
+    # An item cannot be cut out of a list without moving the items behind it.
     if len(path) > 1 and isinstance(child, Mapping):
         return {**value, key: copy_without_field(child, path[1:])}
     return {name: item_value for name, item_value in value.items() if name != key}

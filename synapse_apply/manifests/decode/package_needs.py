@@ -77,6 +77,7 @@ class DeclaredPlugins:
             if is_version_matching(str(release.spec.get("version", "")), need.specifier)
         ]
         if fitting_releases:
+            # The newest one, as the platform resolves the dependency to it.
             return max(fitting_releases, key=_version_order_key).address
         return self.plugin_by_code.get(need.code)
 
@@ -92,6 +93,7 @@ class DeclaredPlugins:
 def _version_order_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
     version = str(release.spec.get("version", ""))
     sort_key = version_sort_key(version)
+    # Versions that are no semantic versions come first, in the order of their text.
     return sort_key is not None, sort_key or (), version
 
 
@@ -108,6 +110,8 @@ def _collect_plugins_and_needs(
         config = ({}, {}) if resource.source is None else read_config(resource.source)
         owner = resource.spec.get(CATALOGUE[resource.address.kind].series_field)
         plugin = declared.get(owner.address) if isinstance(owner, Reference) else None
+        # What the manifest declares counts, since that is sent; the package's code is only a
+        # default.
         code = (plugin.spec.get("code") if plugin else None) or config[0].get("code")
         if isinstance(code, str):
             declared_plugins.releases_by_code[code].append(resource)

@@ -46,6 +46,7 @@ def decode_plugin_spec(context: DecodeContext, draft: Draft) -> dict[str, Any]:
             "name the plugin's own folder, see that no ignore rule leaves the file out, or take "
             "`from` out and write the fields here",
         )
+    # Without a reader nothing is known about the package, so nothing can be missing.
     elif (
         "name" not in fields
         and context.read_package_config

@@ -44,6 +44,7 @@ def resolve_release_version(context: DecodeContext, draft: Draft) -> str | None:
             str(declared)
         ):  # it would be part of an address, which is shown everywhere
             return None
+    # The version is part of the address, so it must be usable on a command line and in a URL.
     return declared if isinstance(declared, str) and _VERSION_PATTERN.fullmatch(declared) else None
 
 
@@ -51,6 +52,7 @@ def build_release_address(context: DecodeContext, draft: Draft) -> Address | Non
     """`release/PLUGIN@VERSION` or `release/id=123@VERSION`; None where a part is not known."""
     plugin = draft.spec.get("plugin")
     remote_plugin_id = extract_remote_id(plugin)
+    # A plugin that is referred to by its id needs no manifest, so it has no name here.
     owner = f"id={remote_plugin_id}" if remote_plugin_id else plugin
     release_version = resolve_release_version(context, draft)
     if not isinstance(owner, str) or not owner or release_version is None:
@@ -87,6 +89,7 @@ def decode_verification(context: DecodeContext, draft: Draft) -> Mapping[str, An
     page_keys, platform_keys = (
         [key for key in form if key in verify] for form in (PAGE_FORM, PLATFORM_FORM)
     )
+    # Which form would win depends on the server, so it must be decided in the manifest.
     if page_keys and platform_keys:
         context.report_finding(
             draft,

@@ -58,6 +58,7 @@ class _Unresolvable(Exception):
 
 def is_of_variable_type(type_name: str, value: Any) -> bool:
     """Whether a value is of a variable's type; booleans are no numbers, though Python's bool is."""
+    # In Python bool is a subclass of int.
     if isinstance(value, bool) and type_name != "boolean":
         return False
     return isinstance(value, _PYTHON_TYPES[type_name])
@@ -68,6 +69,7 @@ def parse_variable_text(variable: Variable, text: str) -> tuple[Any, Diagnostic 
 
     Lists and maps are written as YAML or JSON.
     """
+    # A text with a reference gets its type only when the reference is replaced.
     if variable.type == "string" or _REFERENCE_PATTERN.search(text):
         return text, None
     reading = read_documents(text, f"--var {variable.name}")
@@ -159,6 +161,7 @@ class VariableValues:
 
     def _compute_value_or_report(self, variable: Variable) -> Any:
         if variable.name in self._resolving:
+            # Only the cycle itself, without the variables that led to it.
             cycle = [*self._resolving[self._resolving.index(variable.name) :], variable.name]
             self._report_finding(
                 variable,
@@ -185,6 +188,7 @@ class VariableValues:
                 f"set it under {setting_path}, or pass --var {variable.name}=...",
             )
             return MISSING
+        # The command line gives texts only; the project file gives values with types.
         if isinstance(raw, str) and variable.name in self.command_line_values:
             raw, finding = parse_variable_text(variable, raw)
             if finding is not None:
@@ -310,6 +314,7 @@ def substitute_variables(
     be replaced stay as written instead, and their paths are added to the set.
     """
     if isinstance(value, str):
+        # Most texts have no variable, and most documents are mostly texts.
         if "${" not in value:
             return value
         text = _substitute_in_text(value, values, report, path)
@@ -376,6 +381,7 @@ def _substitute_in_text(
                 "let it stand alone, or use a string",
             )
             return MISSING
+        # As JSON, so that booleans and numbers look as in YAML, not as in Python.
         pieces.append(value if isinstance(value, str) else json.dumps(value))
         length += len(pieces[-1])
         if length > _MAX_CHARACTERS:
@@ -392,6 +398,8 @@ def _substitute_in_text(
 def _resolve_reference(
     match: re.Match[str], values: VariableValues, report: ReportFinding, path: Path
 ) -> Any:
+    # Without a closing brace it is reported, and not taken as plain text: a typing error would be
+    # sent.
     name_match = _VARIABLE_NAME.fullmatch(match[1].strip()) if match[2] else None
     if name_match is None:
         report(

@@ -37,6 +37,7 @@ def compute_raised_address(release: Desired, part: str, requested_version: str =
     `part` is major, minor or patch. Raises InputError where the version is malformed or not higher.
     """
     version = str(release.spec["version"])
+    # `bump_version` gives "" where the version is no semantic one.
     new_version = requested_version or bump_version(version, part)
     error_fields = {
         "address": str(release.address),
@@ -105,6 +106,7 @@ def _require_overlay_compatible(
     error_fields = {"position": overlay.position, "target": target.name}
     spec = overlay.patch.get("spec")
     for key in keys:
+        # The overlay's value wins, so the edit of the manifest would change nothing.
         if isinstance(spec, Mapping) and key in spec:
             raise InputError.from_summary(
                 "An overlay sets what is to be edited",

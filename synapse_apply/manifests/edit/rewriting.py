@@ -34,7 +34,11 @@ def rewrite_all_or_none(changes: Sequence[Rewrite]) -> None:
     try:
         # All temporary files are written before the first is renamed: a full disk changes nothing.
         for change in changes:
+            # Links are followed first: a rename over a link would replace the link, not its file.
             real_path = change.file.resolve()
+            # In the same folder, since a rename is atomic only within one file system. Dot files
+            # are never
+            # read as manifests.
             temporary_path = real_path.with_name(f".{real_path.name}.{os.getpid()}.part")
             prepared.append((change, real_path, temporary_path))
             _write_temporary_file(change, real_path, temporary_path)
@@ -63,6 +67,7 @@ def write_new_file(path: FilePath, text: str) -> None:
     """Write a file that must not exist yet, and its parent folders; raises InputError otherwise."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Mode "x" fails if the file exists, without a gap between a check and the creation.
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError:
@@ -97,6 +102,7 @@ def _write_temporary_file(change: Rewrite, real_path: FilePath, temporary_path: 
             with suppress(OSError):
                 os.fchown(file.fileno(), file_stat.st_uid, file_stat.st_gid)
         temporary_path.chmod(stat.S_IMODE(file_stat.st_mode))
+        # Otherwise a power failure after the rename could leave an empty file.
         os.fsync(file.fileno())
 
 

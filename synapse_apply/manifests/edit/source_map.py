@@ -56,9 +56,11 @@ class FieldOrigins:
         full_path = ("spec", *path)
         overlay = self._find_last_overlay_setting(full_path)
         if overlay is not None:
+            # Changing it here would change other resources as well.
             if overlay.is_pattern:
                 raise InputError(self._build_pattern_overlay_refusal(overlay, full_path))
             edit_spot = self._require_spot_in_project_file((*overlay.prefix, *full_path))
+        # Other targets read the manifest, so this target's value goes into an overlay of its own.
         elif self.is_shared:
             self._require_value_in_manifest(full_path, path)
             edit_spot = self._require_spot_in_project_file(
@@ -100,6 +102,7 @@ class FieldOrigins:
     def _require_value_in_manifest(self, full_path: Path, path: Path) -> None:
         self._require_no_variable(DocumentSpot(self.document, full_path))
         written_value = get_at(self.document.document.value, full_path)
+        # Writing it into the manifest would contradict the package, which is an error.
         if written_value is ABSENT and get_at(self.resource.spec, path) is not ABSENT:
             source = self.resource.source or self.document.get_value("spec", "from")
             raise InputError(

@@ -53,6 +53,7 @@ def iter_written_documents(
     `paths` replace the listed manifests.
     """
     file_cache = FileCache()
+    # A dict in place of a set, as it keeps the order.
     files: dict[FilePath, None] = {}
     for target in targets:
         files.update(dict.fromkeys(find_manifest_files(project, target, paths).files))

@@ -65,6 +65,7 @@ def write_export(
         current_content = _read_content_if_exists(path)
         if current_content is None:
             new_texts[path] = text
+        # An export that is repeated must not touch files that are as they should be.
         elif current_content == text.encode():
             result.unchanged.append(path)
         else:
@@ -79,6 +80,7 @@ def write_export(
         )
     if not layout.schema_file.exists():
         new_texts[layout.schema_file] = format_schema("manifest")
+    # Before the new files: if this fails, nothing has been written.
     rewrite_all_or_none(rewrites)
     for path, text in new_texts.items():
         write_new_file(path, text)
@@ -119,6 +121,7 @@ def _iter_folder_obstacles(
     folder: FilePath, option: str, *, may_link: bool
 ) -> Iterator[Diagnostic]:
     """Findings for why no file can be written in a folder; one that is missing will be created."""
+    # The user named the folder, so it may be a link; the folders inside it are ours.
     if folder.is_symlink() and not (may_link and folder.is_dir()):
         yield _build_link_finding(folder, option)
         return

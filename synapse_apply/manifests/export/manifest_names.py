@@ -32,6 +32,7 @@ def explain_invalid_address(address: Address) -> str:
         name, separator, version = name.rpartition("@")
         if not separator or _VERSION_PATTERN.fullmatch(version) is None:
             return f"a {address.kind}'s address is {address.kind}/NAME@VERSION"
+        # The plugin of such a release is given by its id, so no name has to be valid.
         if name.startswith("id="):
             return ""
     return "" if is_valid_name(name) else f"a name has {_NAME_RULE}"
@@ -63,6 +64,7 @@ def _iter_numbered_names(base_name: str, number: str) -> Iterator[str]:
     # A long id is cut at its front, so that one character of the name still fits.
     suffix = f"-{number}"[-_MAX_NAME_LENGTH + 1 :]
     yield base_name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-._") + suffix
+    # Cut at the front again, so that each count gives another name.
     count = 2
     while True:
         numbered_suffix = f"{suffix}-{count}"[-_MAX_NAME_LENGTH + 1 :]

@@ -132,6 +132,7 @@ class Exporter:
             name: spec[name] for name in schemas.list_spec_fields(address.kind) if name in spec
         }
         secrets: list[SecretVariable] = []
+        # Kinds in `marks` know which fields are secret; in the others every free value may be one.
         if address.kind not in self.marks.kinds:
             for name in list_free_form_fields(address.kind):
                 if name in fields:
@@ -178,6 +179,7 @@ class Exporter:
         if not is_secret and not describe_secret_lookalike(path, value):
             return value
         bare = value.reveal() if isinstance(value, Sensitive) else value
+        # A variable of the environment is a text; other values have to be parsed from JSON.
         is_json = not isinstance(bare, str | WithheldSecret)
         secret = SecretVariable(path, self._reserve_variable_name(address, path), is_json)
         secrets.append(secret)
@@ -187,6 +189,7 @@ class Exporter:
         """An unused variable name for a secret, which is noted as used."""
         parts = (address.kind, address.name, *(path[1:] or path))
         name = _NO_NAME.sub("_", "_".join(map(str, parts))).upper().strip("_")
+        # Names are made of letters, digits and `_`, so two paths may give the same name.
         while name in self.variables:
             self.variables[name] += 1
             name = f"{name}_{self.variables[name]}"
@@ -256,6 +259,7 @@ class Exporter:
         errors = [_to_left_out_field(finding) for finding in context.findings if finding.is_error]
         if errors or draft is None:
             return errors
+        # The name may be read as something else, such as a number.
         if draft.address != address:
             return [LeftOutField((), f"a manifest of it would declare {draft.address}")]
         differing_names = [
@@ -310,6 +314,7 @@ def _explain_unwritable_value(value: Any, depth_left: int) -> str:
         return _explain_unwritable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "it is not a JSON number"
+    # Three bits for a digit at least, so that no huge number is converted to decimal just to count.
     if isinstance(value, int) and value.bit_length() > MAX_NUMBER_LENGTH * 3:
         return "the number is too long"
     if isinstance(value, list | Mapping) and depth_left < 0:

@@ -99,6 +99,7 @@ def read_committed_manifests(
             if path not in visited:
                 visited.add(path)
                 reading = _read_committed_file(path, commit_folder)
+                # An inventory is skipped in a folder, and an error if it is listed itself.
                 if path == posixpath.normpath(text) or not is_inventory_file(reading):
                     result.readings.append(reading)
     return result
@@ -110,6 +111,7 @@ def _iter_manifest_paths(
     path = posixpath.normpath(text)
     is_outside = not commit_folder.contains_path(path)
     entry = None if is_outside else commit_folder.find_entry(path)
+    # A path from the project file, which may be younger than the commit, is only a warning.
     if entry is None and get_text_position(text) is not None and not is_outside:
         result.findings.append(_build_absent_at_ref_warning(text, commit_folder))
     elif entry is None or entry.unreadable_reason:

@@ -85,6 +85,7 @@ def is_folder_read_by_default(project: Project, target: Target, folder: FilePath
         if is_allowed_project_path(project, target, text) and _is_at_or_below(
             real_folder, listed_folder
         ):
+            # An ignored folder on the way hides all that is below it.
             parts_between = FilePath(real_folder).relative_to(listed_folder).parts
             if not any(map(is_ignored_name, parts_between)):
                 return True
@@ -180,11 +181,13 @@ def _walk_manifest_files(
     folder: str, project: Project, result: ManifestFiles
 ) -> Iterator[FilePath]:
     folder_entries = _scan_folder(folder, result)
+    # Only an empty folder can be one, so that `.gitmodules` is searched rarely.
     if not folder_entries and is_missing_submodule(FilePath(folder)):
         result.findings.append(_build_submodule_finding(folder))
     for entry in folder_entries:
         if is_ignored_name(entry.name):
             continue
+        # Linked folders are refused below: following them could loop or leave the project.
         if entry.is_dir(follow_symlinks=False):
             yield from _walk_manifest_files(entry.path, project, result)
         elif entry.is_symlink() and _is_link_to_folder(entry):
@@ -199,6 +202,7 @@ def _walk_manifest_files(
 def _scan_folder(folder: str, result: ManifestFiles) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
+            # Sorted, since the order of scandir depends on the file system, and findings follow it.
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as problem:
         result.findings.append(_build_unreadable_finding(folder, problem))
@@ -267,6 +271,7 @@ def is_allowed_project_path(project: Project, target: Target, text: str) -> bool
 
 
 def _is_at_or_below(path: str, folder: str) -> bool:
+    # With the separator, so that `/a/bc` is not below `/a/b`.
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 

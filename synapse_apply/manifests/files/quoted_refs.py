@@ -58,9 +58,13 @@ def _read_text_with_value_from(file: Path) -> str:
 
 def _iter_references_in_text(text: str) -> Iterator[tuple[str, str, str]]:
     """(source, name, format) of each reference of a text."""
+    # Each piece begins right behind one `valueFrom`.
     for piece in text.split(VALUE_FROM)[1:]:
         near = piece[:_MAX_DISTANCE]
         if match := _SOURCE.search(near):
+            # Both forms are given, as `format: json` may belong to a neighbour, and a value too
+            # many is only
+            # masked.
             yield match[1], _unquote_scalar(match[2]), "text"
             if _AS_JSON.search(near):
                 yield match[1], _unquote_scalar(match[2]), "json"

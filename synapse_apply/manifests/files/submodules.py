@@ -19,5 +19,6 @@ def is_missing_submodule(empty_folder: Path) -> bool:
             submodule_paths = read_submodule_paths(parent)
         except OSError:
             continue
+        # The first repository above decides; one above that lists its own submodules only.
         return folder.relative_to(parent).as_posix() in submodule_paths
     return False

@@ -47,6 +47,7 @@ def fill_url_token_and_tenant(
 
     The login file is read only for what nothing else gives. An embedded target stays as it is.
     """
+    # The embedded backend runs in this process and has no credentials.
     if target.is_embedded:
         return target
     url = _resolve_url(target, environ, read_login_file)
@@ -70,6 +71,7 @@ def environment_or_login_has_host(environ: Mapping[str, str], read_login_file: R
 def _resolve_url(
     target: Target, environ: Mapping[str, str], read_login_file: ReadLogin
 ) -> _SettingLookup:
+    # The variable is checked only if it is used: a wrong one must not break a complete target.
     declared_url, variable_url = target.url, "" if target.url else read_valid_host_url(environ)
     if declared_url:
         other_url = environ.get(HOST_VARIABLE, "").rstrip("/")
@@ -100,6 +102,7 @@ def _resolve_token(
 ) -> tuple[SecretRef | None, tuple[SettingOffer, ...]]:
     variable_token = environ.get(TOKEN_VARIABLE, "")
     if target.token is not None:
+        # Reported, since a user who set the variable expects it to be used.
         is_unused = bool(variable_token) and target.token.name != TOKEN_VARIABLE
         unused_offer = (
             SettingOffer(TOKEN_VARIABLE, "is set, too, and not used", unused=True)

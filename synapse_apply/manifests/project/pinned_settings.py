@@ -87,6 +87,7 @@ def _is_declared_target(target: Target | None) -> bool:
 
 
 def _iter_differing_target_settings(own_target: Target, ruling_target: Target) -> Iterator[str]:
+    # All fields but these, so that a setting that is added later is compared as well.
     for setting in fields(Target):
         name = setting.name
         if name not in _NON_SETTING_FIELDS and getattr(own_target, name) != getattr(

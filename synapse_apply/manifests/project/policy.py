@@ -71,6 +71,7 @@ def merge_rules_for_target(
                 rule_path, "No rule to remove", detail, suggest_known_word(rule.name, names)
             )
     own_by_name = {rule.name: rule for rule in own}
+    # A target's rule takes the place of the common one, so that the order stays.
     rules = [own_by_name.pop(rule.name, rule) for rule in common]
     return tuple(rule for rule in (*rules, *own_by_name.values()) if rule.severity != OFF)
 

@@ -50,6 +50,7 @@ def select_targets_to_check(project: Project, name: str | None) -> tuple[Target,
     """The targets that `validate` checks: the named one, else the declared ones, else embedded."""
     if name:
         return (_require_named_target(project, name, {}),)
+    # Without an environment: checking manifests needs no credentials.
     return list_declared_targets(project) or (_require_named_target(project, EMBEDDED, {}),)
 
 

@@ -27,6 +27,7 @@ def find_schema_folder() -> FilePath:
     """The folder of the schemas: inside the installed package, else of the checkout."""
     package_folder = FilePath(__file__).resolve().parents[2]
     packaged = package_folder / "_schemas" / SCHEMA_VERSION
+    # A wheel has the schemas inside the package; a checkout has them beside it.
     return packaged if packaged.is_dir() else package_folder.parent / "schemas" / SCHEMA_VERSION
 
 
@@ -98,6 +99,8 @@ def _remove_variable_templates(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     cleaned = {key: _remove_variable_templates(value) for key, value in node.items()}
+    # The published schema writes `anyOf: [number, template]`; without the template `number` is
+    # left.
     options = cleaned.get("anyOf")
     if isinstance(options, list):
         remaining = [
@@ -179,6 +182,7 @@ def list_providers_with_known_secrets() -> frozenset[str]:
 
 def build_marks_with_project_providers(project_providers: Mapping[str, Provider]) -> SecretMarks:
     """The marks of `read_secret_marks`, with the providers that the project describes."""
+    # Not built anew for each target, since nearly no project describes providers.
     if not project_providers:
         return read_secret_marks()
     marks = read_secret_marks().kinds["storage"]

@@ -96,6 +96,7 @@ class Builder:
 
         Raises UnreadableDocument, or yaml.YAMLError for a syntax error.
         """
+        # Anchors are valid within one document only (YAML 1.2, section 3.2.2.2).
         self._anchors.clear()
         self._stack.clear()
         event_handlers, read_event, stack = self._event_handlers, self._read_event, self._stack
@@ -301,6 +302,7 @@ class Builder:
         if self._stack:
             self._stack[-1].nested_size += size
             frame = self._stack[-1]
+            # An alias of a text may be a key.
             if frame.is_map and frame.key is None and type(value) is str:
                 frame.key, frame.key_mark = value, alias_mark
                 return
@@ -311,6 +313,8 @@ class Builder:
     ) -> tuple[Any, PositionTree, int]:
         anchored = self._anchors.get(name)
         if anchored is None:
+            # An anchor gets its value when its collection ends, so inside of it the name is
+            # unknown.
             is_open = any(frame.anchor == name for frame in self._stack)
             self._report(
                 "Alias inside its own anchor" if is_open else "Unknown alias",
@@ -320,12 +324,12 @@ class Builder:
                 f'quote it when it is a text: "*{name}"',
                 alias_mark,
             )
+            # Read as a text, so that the rest of the document is still checked.
             return f"*{name}", alias_mark, 1
         return anchored
 
-    # On the class: an instance that held its own bound methods would be a reference cycle, and live
-    # on
-    # with its parser until a garbage collection.
+    # On the class, as an instance that held its own bound methods would be a reference cycle: it
+    # would stay in memory, with its parser, until a garbage collection.
     _event_handlers: ClassVar[Mapping[type, Callable[[Builder, Any], None]]] = {
         events.MappingStartEvent: _open_map,
         events.SequenceStartEvent: _open_list,

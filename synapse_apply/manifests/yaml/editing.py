@@ -72,6 +72,8 @@ def apply_edits(text: str, name: str, edits: Iterable[Edit]) -> str:
 
 def _apply_edit(text: str, name: str, edit: Edit) -> str:
     request = _EditRequest(text, name, edit)
+    # Several ways of writing a value are tried, since only reading the result shows if one is
+    # right.
     candidates = list(request.iter_candidate_texts())
     expected_content = request.compute_expected_content()
     if expected_content == request.current_content:
@@ -132,6 +134,7 @@ class _EditRequest:
         elif isinstance(container, list) or last_part in container:
             container[last_part] = self._edit.value
         else:
+            # A dict cannot insert at a position, so it is built anew in order.
             pairs, keys = list(container.items()), list(container)
             insert_index = (
                 keys.index(self._edit.after_key) + 1

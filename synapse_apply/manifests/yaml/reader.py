@@ -58,6 +58,7 @@ class SourceText:
         lines = _split_lines(self.text)
         line = lines[position.line - 1] if position.line <= len(lines) else ""
         line_rest = line[position.column - 1 :]
+        # A position is that of the key, or of the item of a list.
         for candidate in (line_rest.partition(":")[2], line_rest):
             candidate_text = re.split(r"[,}\]\s#]", candidate.strip(), maxsplit=1)[0]
             if candidate_text and _parses_to_same_typed_value(candidate_text, value):
@@ -210,6 +211,7 @@ class _YamlReader:
     def read_all_documents(self) -> None:
         text = self.source.text
         start = 0
+        # Each restart reads the rest anew, so a file of broken documents would take quadratic time.
         for _ in range(_MAX_RESTARTS):
             first_line = text.count("\n", 0, start)
             broken_line = self._read_until_broken(text[start:] if start else text, first_line)
@@ -231,6 +233,7 @@ class _YamlReader:
         offset = 0
         for _ in range(line):
             offset = text.find("\n", offset) + 1 or len(text)
+        # Beyond `start` in any case, so that each restart makes progress.
         match = _NEXT_DOCUMENT.search(text, max(offset, start + 1))
         return match.start() if match else None
 

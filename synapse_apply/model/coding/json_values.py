@@ -50,6 +50,7 @@ class WrongShapeError(ValueError):
 
     def with_outer_step(self, step: str) -> WrongShapeError:
         """The same error with a step added at the front of its path."""
+        # Built from the inside out, so that decoding a good value builds no path at all.
         return WrongShapeError(self.problem, step + self.path)
 
 
@@ -102,6 +103,7 @@ def value_from_json(data: Any, levels_left: int = MAX_DEPTH) -> Any:
             data[marker_key],
         )
     if marker_key not in MARKER_DECODERS:
+        # A newer version wrote it: reading it as a plain map could send it to a server.
         raise WrongShapeError("a marker this version does not know")
     return decode_adding_step_to_error(
         f".{marker_key}", lambda inner: MARKER_DECODERS[marker_key](inner, data), data[marker_key]

@@ -63,6 +63,7 @@ def is_nested_too_deeply(value: Any) -> bool:
 def replace_lone_surrogates(value: Any) -> Any:
     """The value with U+FFFD for each lone surrogate, which cannot be encoded as UTF-8."""
     if isinstance(value, str):
+        # Through UTF-16, where two surrogates that belong together become their character.
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
         return [replace_lone_surrogates(inner) for inner in value]
@@ -76,6 +77,7 @@ def replace_lone_surrogates(value: Any) -> Any:
 
 def describe_field_names(value: Mapping[str, Any]) -> str:
     """A phrase that lists field names, by which a person sees what else answered."""
+    # Only names that look like the API's: a key of another service could be a secret.
     names = sorted(name for name in value if _FIELD_NAME.fullmatch(name))[:_MAX_NAMED_FIELDS]
     return f"its fields are {', '.join(names)}" if names else "it has no fields"
 
@@ -141,6 +143,7 @@ def _parse_bounded_integer(text: str) -> int:
 
 
 def _build_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # RFC 8259, 4: names should be unique; which one of two counts differs between readers.
     result = dict(pairs)
     if len(result) != len(pairs):
         raise OddJsonError("an object in it has two values under one name")

@@ -27,6 +27,7 @@ def format_field_name(path: Path) -> str:
 def _is_safe_part(part: Any) -> bool:
     if isinstance(part, int):
         return True
+    # In a free-form map a key may be a value that was sent.
     return not isinstance(part, MaskedText) and _FIELD_NAME.fullmatch(part) is not None
 
 
@@ -37,6 +38,7 @@ def parse_field_errors(body: Any) -> dict[Path, tuple[str, ...]]:
     """
     texts_by_path: dict[Path, list[str]] = {}
     for path, text in _iter_error_texts(body):
+        # The same text may come from several validators.
         if text not in texts_by_path.setdefault(path, []):
             texts_by_path[path].append(text)
     return {path: tuple(texts) for path, texts in texts_by_path.items()}
@@ -63,6 +65,7 @@ def _iter_drf_errors(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _iter_drf_errors(inner, path if key in _GENERAL_KEYS else (*path, str(key)))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
+            # DRF lists texts for one field, and maps for the items of a list field.
             nested = isinstance(inner, Mapping | list)
             yield from _iter_drf_errors(inner, (*path, index) if nested else path)
     elif isinstance(value, str) and value:

@@ -40,6 +40,7 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
     if isinstance(entry, Mapping):
         message = entry.get("message", entry.get("data"))
         if isinstance(message, Mapping):
+            # API v2 nests the entry under `data`.
             message = message.get("message", message)
         text = _to_text(entry if message is None else message)
         timestamp = _to_text(entry.get("timestamp", entry.get("datetime")))
@@ -65,6 +66,7 @@ def _iter_nested_lines(text: str) -> Iterator[LogLine]:
             inner = parse_lenient_json(part.strip().removeprefix(_EVENT_PREFIX))
         except OddJsonError:
             inner = None
+        # A log line that merely begins with `data:`; it is shown as it is.
         if not isinstance(inner, Mapping) or not isinstance(inner.get("type"), str):
             yield from _split_lines(text)
             return

@@ -36,6 +36,7 @@ class _CronField:
             low, high = self.low, self.high
         else:
             low = self._parse_number(first)
+            # `5/10` means from 5 to the end in steps of 10, as in most cron implementations.
             high = self._parse_number(last) if dash else (self.high if slash else low)
         if low > high:
             raise ValueError(f"`{text}` of the {self.name} runs backwards")
@@ -86,6 +87,7 @@ class Cron:
             cron_field.parse_numbers(field)
             for cron_field, field in zip(_CRON_FIELDS, fields, strict=True)
         )
+        # crontab(5): if both fields are restricted, the command runs when either matches.
         either_day_matches = not fields[2].startswith("*") and not fields[4].startswith("*")
         if not either_day_matches and all(
             min(days) > _MAX_DAYS_OF_MONTH[month - 1] for month in months
@@ -101,11 +103,13 @@ class Cron:
         A local time that is skipped when the clock is set forward uses the offset before; of one
         that occurs twice the first counts (PEP 495, fold=0).
         """
+        # Days are those of the zone, in which the cron is written.
         day, oldest = now.astimezone(zone).date(), since.astimezone(zone).date()
         while day >= oldest:
             starts = [start for start in self._iter_start_times(day, zone) if since < start <= now]
             if starts:
                 return max(starts)
+            # A day before the first one raises OverflowError.
             if day == date.min:
                 break
             day -= timedelta(days=1)

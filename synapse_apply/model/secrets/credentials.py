@@ -151,6 +151,7 @@ def classify_setting_value(name: str, value: str) -> str:
     if not _may_name_secret(name):
         return ""
     for word, match in _iter_secret_assignments(f"{name}={value}"):
+        # A match inside the value would be of another name.
         if match["value"] == value:
             return _classify_named_value(word, value)
     return ""
@@ -206,6 +207,7 @@ def _iter_named_secrets(text: str) -> Iterator[tuple[int, str]]:
         quote, after = match["quote"][-1:], match["after"]
         if quote and after != quote:
             continue  # the quoted text goes on behind a blank, which no key has
+        # Unquoted values in code are expressions; in settings they reach to the end of the line.
         if not quote and (match["close"] or not _fills_rest_of_line(text, match)):
             continue
         kind = _classify_named_value(word, match["value"])
@@ -255,12 +257,15 @@ def _classify_named_value(word: str, value: str) -> str:
         looks_random = (
             _compute_entropy_bits(value) >= _MIN_PASSWORD_ENTROPY_BITS and not value.isalpha()
         )
+        # Names such as `password: DATABASE_PASSWORD` refer to a secret and are none.
         return "what looks like a password" if looks_random and not _reads_as_words(value) else ""
     return "what looks like a key or a token" if _looks_random(value) else ""
 
 
 def _looks_random(value: str) -> bool:
     """Whether a value has 16 characters or more, letters and digits, and the entropy of a key."""
+    # Shorter texts, and those of letters or digits alone, are nearly always names, words or
+    # numbers.
     if len(value) < 16 or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
         return False
     return _compute_entropy_bits(value) >= _MIN_ENTROPY_BITS and not _reads_as_words(value)
@@ -288,6 +293,7 @@ def _compute_entropy_bits(value: str) -> float:
 def _iter_reported_credentials(
     text: str, kinds_by_offset: dict[int, tuple[str, bool]]
 ) -> Iterator[Credential]:
+    # Lines are only needed for comments, which few texts have.
     lines = text.split("\n") if _ALLOW_COMMENT.search(text) else []
     line_starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
     credentials_by_line: dict[int, Credential] = {}

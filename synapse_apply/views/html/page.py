@@ -169,6 +169,7 @@ def _render_filters(rows: Sequence[HtmlRow], trouble_label: str) -> str:
 
 
 def _render_select(name: str, title: str, choices: Mapping[str, str]) -> str:
+    # A filter with one choice does nothing.
     if len(choices) < 2:
         return ""
     options = "".join(
@@ -227,6 +228,7 @@ def _render_row(row: HtmlRow, index: int, *, is_open: bool) -> str:
         f'<span class="name">{render_code(row.address, 200)}</span> '
         f'<span class="words">{row.status_html}</span>{"".join(tags)}'
     )
+    # Without a body there is nothing to expand.
     if not row.body:
         return f'<div class="{style} flat" {attributes_text}>{head}</div>'
     opening = " open" if is_open else ""

@@ -94,6 +94,7 @@ def _render_code_or_command(code_text: str) -> str:
 def render_sentence_with_command(sentence: str) -> str:
     """A sentence as HTML; a `synapse-apply` command at its end becomes one that can be copied."""
     match = _TRAILING_COMMAND.fullmatch(sentence)
+    # Copying a command with words of the sentence behind it would fail in the shell.
     if match is None or _CONTINUATION_WORDS.search(match["line"]):
         return render_prose(sentence)
     return f"{render_prose(match['head'])} {render_command(match['line'])}".strip()
@@ -150,6 +151,7 @@ def render_fields_table(
 
 def _choose_visible_sides(parts: Sequence[FieldChange]) -> tuple[int, ...]:
     """Which sides (0 before, 1 after) have a value in any of the changes."""
+    # A secret shows no value on either side, so it needs no column.
     visible_parts = [part for part in parts if not is_secret_change(part)]
     if all(part.before is ABSENT for part in visible_parts):
         return (1,)
@@ -164,6 +166,7 @@ def _iter_table_rows(
     for index, part in enumerate(parts):
         row = _render_field_row(part, sides, hidden_symbol, has_reasons=has_reasons)
         size += len(row)
+        # The first row is always shown.
         if index and size > MAX_TABLE_SIZE:
             span = 1 + len(sides) + has_reasons
             yield f'<tr><td colspan="{span}">({len(parts) - index} more not shown here)</td></tr>'
@@ -196,6 +199,7 @@ def _render_value_cells(part: FieldChange, sides: tuple[int, ...], *, is_created
                 "\n".join(format_value_change(part.before, part.after, _VALUE_WIDTH, DiffStyle()))
             )
         )
+        # A diff inside the value says more than two long cells.
         if any(line[:1] in _MARGIN_STYLES for line in lines) or _has_clipped_text(part):
             return f"<td{span}>{_render_diff_lines(lines)}</td>"
     side_values = (part.before, part.after)

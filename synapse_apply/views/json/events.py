@@ -94,6 +94,7 @@ def iter_closing_events(
 ) -> Iterator[Event]:
     """Events for the document's findings not in `reported_keys`, then one with the document."""
     for finding in document["diagnostics"]:
+        # A finding that was written while the apply ran is not repeated.
         if build_finding_key(finding) not in reported_keys:
             yield build_finding_event(finding)
     message = f"Ended with exit code {document['exit_code']}"
@@ -137,6 +138,7 @@ class EventWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Before the thread is stopped, as calls that are still in progress may report meanwhile.
         self._is_closed = True
         self._ongoing_calls.stop_reporting()
 

@@ -32,6 +32,7 @@ def to_redacted_json(value: Any, depth: int = 0) -> Any:
         return {str(key): to_redacted_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_redacted_json(item, depth + 1) for item in value]
+    # A value of an unknown type may hold a secret.
     return str(value.address) if isinstance(value, Reference) else None
 
 
@@ -45,9 +46,11 @@ def redact_object(tree: Mapping[str, Any] | None, hidden_paths: Iterable[Path]) 
 def _redact_value(
     value: Any, hidden_paths: set[tuple[str, ...]], path: tuple[str, ...], depth: int
 ) -> Any:
+    # The path, not the value, decides: a secret may have been revealed on the way.
     if path in hidden_paths:
         return None
     if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        # Sorted, so that equal plans give equal documents.
         keys = sorted(value, key=str)
         return {
             str(k): _redact_value(value[k], hidden_paths, (*path, str(k)), depth + 1) for k in keys
@@ -126,6 +129,7 @@ def _redact_field_change(change: FieldChange, secret_paths: set[tuple[str, ...]]
 
 
 def _redact_nested_value(value: Any, secret_paths: set[tuple[str, ...]]) -> Any:
+    # The whole value is secret.
     if () in secret_paths:
         return WithheldSecret("masked")
     if not isinstance(value, Mapping):

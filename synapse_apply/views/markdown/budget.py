@@ -66,6 +66,7 @@ def fit_sections_to_budget(
     frame_size = sum(
         measure(_format_section(section, [], section.count)) + 8 for section in sections
     )
+    # The frames are measured with all entries hidden, which is when their notes are longest.
     room = budget.limit - measure(heading) - measure(build_footer(entry_count)) - frame_size - 8
     # Entries are taken lazily: a plan of thousands of changes renders only those that can fit.
     measured_entries = [_take_fitting_entries(section, room, measure) for section in sections]
@@ -85,6 +86,7 @@ def _take_fitting_entries(
     entries: list[str] = []
     sizes: list[int] = []
     remaining_room = room
+    # Escaped before measuring, as escaping makes texts longer.
     for entry in map(escape_ci_commands, section.entries):
         entries.append(entry)
         sizes.append(measure(entry) + measure(section.separator))

@@ -74,6 +74,7 @@ def format_code_span(text: object, max_length: int = MAX_MARKDOWN_TEXT) -> str:
     line = sanitize(shorten_text(str(text), max_length))
     # CommonMark 6.1: a code span ends at a run of backticks of the same length.
     ticks = "`" * (_longest_backtick_run([line]) + 1)
+    # CommonMark strips one space on each side, and a backtick at the edge would join the fence.
     padding = " " if line.startswith(("`", " ")) or line.endswith(("`", " ")) else ""
     return f"{ticks}{padding}{line}{padding}{ticks}" if line else ""
 
@@ -107,6 +108,7 @@ def encode_marker_name(name: str) -> str:
 
 def format_link(label: str, url: str) -> str:
     """A Markdown link; the label alone where the URL is not a safe http one."""
+    # Other schemes could run code, and `<`, `>` or a blank would end the link.
     if not re.fullmatch(r"https?://[\w.~:/?#@!$&+,;=%-]+", url):
         return label
     return f"[{label}](<{url}>)"

@@ -61,6 +61,7 @@ class PlanParts:
                 adopted_changes.append(change)
             elif change.action is Action.FORGET:
                 forgotten_changes.append(change)
+            # The object was deleted outside, so its return is due to drift as well.
             elif change.action is Action.RECREATE:
                 drift_changes.append(change)
             else:

@@ -126,10 +126,12 @@ def describe_secret(change: FieldChange, *, is_created: bool) -> str:
 
 def split_into_leaf_changes(change: FieldChange) -> Iterator[FieldChange]:
     """One change for each leaf that differs, where a value is a map; else the change itself."""
+    # A secret has no values to split, and its parts would show its structure.
     if change.sensitive or not (_is_nonempty_map(change.before) or _is_nonempty_map(change.after)):
         yield change
         return
     parts = list(_iter_differing_leaves(change))
+    # Two maps may differ only in how they are written; the change is shown nevertheless.
     yield from parts or [change]
 
 
@@ -140,6 +142,7 @@ def _iter_differing_leaves(change: FieldChange) -> Iterator[FieldChange]:
             yield change
         return
     old, new = (dict(side) if isinstance(side, Mapping) else {} for side in (before, after))
+    # Where a scalar becomes a map or the reverse, the scalar gets a row beside those of the keys.
     scalar_sides = [ABSENT if isinstance(side, Mapping) else side for side in (before, after)]
     if any(side is not ABSENT for side in scalar_sides):
         yield _with_path_and_values(change, change.path, scalar_sides[0], scalar_sides[1])
@@ -162,6 +165,7 @@ def _values_differ(before: Any, after: Any) -> bool:
     is_one_absent = (before is ABSENT) != (after is ABSENT)
     return (
         is_one_absent
+        # Shown values are compared as well, since 1 == True and 1 == 1.0 in Python.
         or format_value_inline(before) != format_value_inline(after)
         or before != after
     )
@@ -213,11 +217,14 @@ class RowLayout:
         return lines
 
     def _format_leaf(self, row: FieldRow, name: str, indent: int) -> list[str]:
+        # 5 cells for the symbol and ` = `. A narrow terminal wraps rather than hides the value.
         room = max(_MIN_VALUE_WIDTH, self.width - indent - count_cells(name) - 5)
         first_line, *continuation = self._format_value(row, room)
         prefix = f"{' ' * indent}{self.style.format_symbol(row.symbol)}{name} = "
         comment = self._format_comment(row.change) if row.change else ""
         indent_text = " " * (indent + 2)
+        # `before` and `after` on two lines: the arrow goes below the equals sign, the comment at
+        # the end.
         if len(continuation) == 1 and continuation[0].startswith(" -> "):
             indent_text = " " * (indent + count_cells(name) + 1)
             continuation[0] = continuation[0] + comment
@@ -252,5 +259,6 @@ class RowLayout:
 
 
 def _sort_key_id_and_name_first(key: str | int) -> tuple[int, tuple[bool, int, str]]:
+    # As in Terraform, what identifies an object comes first.
     rank_by_key = {"id": 0, "name": 1}
     return rank_by_key.get(str(key), 2), sort_key_numbers_first(key)

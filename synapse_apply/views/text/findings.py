@@ -52,6 +52,7 @@ def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic
     """
     groups: dict[tuple[object, ...], list[Diagnostic]] = {}
     for number, finding in enumerate(diagnostics):
+        # Texts often name the address, which would make every finding different.
         anonymous_texts = (
             _remove_address(text, finding)
             for text in (finding.summary, finding.detail, finding.hint)
@@ -61,6 +62,7 @@ def merge_similar_findings(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic
         groups.setdefault(group_key if finding.address else (number,), []).append(finding)
     merged: list[Diagnostic] = []
     for similar_findings in groups.values():
+        # A fact about the backend is the same for all its objects, so two are merged already.
         if similar_findings[0].of_backend and len(similar_findings) > 1:
             merged.append(_merge_backend_findings(similar_findings))
         else:
@@ -86,6 +88,7 @@ def _merge_findings(similar_findings: Sequence[Diagnostic]) -> Diagnostic:
     )
     resources_text = f"{len(addresses):,} resources: {address_list}."
     detail = f"{first_finding.detail}\n{resources_text}" if first_finding.detail else resources_text
+    # The position of one of them would be misleading.
     return first_finding.with_changes(detail=detail, address=None, position=None)
 
 

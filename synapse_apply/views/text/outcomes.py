@@ -112,6 +112,7 @@ def render_report(report: Report, *, color: bool) -> str:
     parts += [
         "\n".join(format_refusal_rows(change, style)) for change in report.plan.refused_changes
     ]
+    # The row of a skipped change has its reason already.
     unskipped_outcomes = (
         outcome for outcome in report.outcomes if outcome.result is not Result.SKIPPED
     )
@@ -126,6 +127,7 @@ def should_show_outcome(outcome: Outcome) -> bool:
 
     A record that was (or was not yet) brought up to date has none.
     """
+    # A no-op only updates the record, which nobody has asked for.
     is_uneventful = outcome.result in {Result.DONE, Result.SKIPPED}
     return outcome.action is not Action.NO_OP or not is_uneventful
 
@@ -206,6 +208,7 @@ def format_report_totals(report: Report, style: Style) -> str:
     counts = OutcomeCounts.from_report(report)
     lines = [format_refused_count(counts.refused, style)] if counts.refused else []
     lines += format_run_counts(report, style)
+    # `verify` changes no resource, so there are no counts of resources.
     if report.extras.get("operation") == "verify":
         return "\n".join([*lines, *_explain_early_end(report)])
     if is_complete(report):

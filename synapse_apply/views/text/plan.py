@@ -60,6 +60,7 @@ def render_plan(
         parts.append(
             "\n".join(blocks.render_unchanged_line(c) for c in plan.changes if _is_unchanged(c))
         )
+    # An empty plan needs no target line: the message below says it all.
     if any(parts) or plan.guards or plan.base.revision or plan.base.is_offline:
         parts.insert(0, format_target_line(plan.base, style, plan.trial))
     parts.append(format_plan_totals(plan, style))
@@ -157,6 +158,7 @@ def format_plan_totals(plan: Plan, style: Style) -> str:
 
 
 def _format_totals_lines(plan: Plan, style: Style) -> str:
+    # Counts of an incomplete plan would be wrong.
     if plan.has_errors:
         count = pluralize(sum(finding.is_error for finding in plan.diagnostics), "error")
         return style(f"Plan incomplete: {count}. It cannot be applied.", "bold")

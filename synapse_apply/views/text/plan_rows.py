@@ -66,6 +66,7 @@ class ChangeBlocks:
 
     def _format_fields(self, change: Change, symbol: str) -> list[str]:
         root = build_field_tree(list_redacted_fields(change), hidden_symbol=symbol)
+        # A create or delete lists all fields anyway.
         if symbol not in {"+", "-"}:
             self._add_unchanged_fields(root, change)
         return RowLayout(self.style, self.width).format_rows(root, _INDENT)
@@ -78,6 +79,7 @@ class ChangeBlocks:
             redact_object(full_object or {}, change.after_sensitive)
         ).items():
             root.add_unchanged_field(path, value, is_shown=self.show_unchanged or path == ("name",))
+        # Redacted ones are missing from the object, but count as fields.
         for path in change.after_sensitive:
             root.add_unchanged_field(path, WithheldSecret("omitted"), is_shown=self.show_unchanged)
 

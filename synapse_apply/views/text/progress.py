@@ -65,6 +65,7 @@ def format_call_ending(verb: str, result: str, seconds: float, remote_id: str = 
         return "Skipped"
     if result == "unknown":
         return f"No answer {duration_text}: it is not known yet whether it was done"
+    # Of a job: the call that started it has ended, and the job goes on.
     if result in {"running", "timed-out"}:
         return f"Still running {duration_text}"
     return f"Failed {duration_text}"
@@ -104,10 +105,12 @@ def choose_progress_display(stream: TextIO, *, color: bool, silent: bool = False
         return SilentProgress()
     if not _is_terminal(stream):
         return LogProgress(stream, color=color)
+    # Bars need control characters, which a terminal without colour may not understand.
     return LiveProgress(stream) if color else LineProgress(stream)
 
 
 def _is_terminal(stream: TextIO) -> bool:
+    # A closed stream raises ValueError, and a replaced one may have no `isatty`.
     with suppress(OSError, ValueError, AttributeError):
         return stream.isatty()
     return False
@@ -217,6 +220,7 @@ class LineProgress(SilentProgress):
             reported_share = self._reported_shares.get(address, 0.0)
             if share < reported_share:  # a retry sends the file from its start
                 self._reported_shares[address] = reported_share = 0.0
+            # At the end of the upload the line of the call's end follows.
             is_due = share - reported_share >= _REPORT_STEP and share < 1
             if is_due:
                 self._reported_shares[address] = share
@@ -227,6 +231,7 @@ class LineProgress(SilentProgress):
 
     def report_job(self, address: Address, job: Job) -> None:
         """Write a line at each status or quarter: `... Verifying... job 12 running, 50%`."""
+        # The quarter of the progress, so that a line is written when it changes.
         job_progress = (job.status.value, int((job.progress or 0.0) / 100 / _REPORT_STEP))
         with self._lock:
             is_due = self._reported_jobs.get(address) != job_progress and not job.status.has_ended
@@ -329,6 +334,7 @@ class LiveProgress(LineProgress):
 
     def __enter__(self) -> Self:
         with suppress(Exception):
+            # Progress must never end an apply, so every error of rich is dropped, here and below.
             self._progress_bars = _build_progress_bars(self._stream)
             self._progress_bars.start()
         return self
@@ -362,6 +368,7 @@ class LiveProgress(LineProgress):
                 self._progress_bars.update(
                     self._task_ids[address],
                     completed=sent_bytes,
+                    # rich takes a total of 0 for unknown.
                     total=max(total_bytes, 1),
                     sent=text,
                 )
@@ -393,6 +400,7 @@ class LiveProgress(LineProgress):
             return
         with suppress(Exception):
             line = f"{sanitize(address)}: {format_call_ending(verb, result, seconds, remote_id)}"
+            # Nothing in a server's text is markup.
             self._progress_bars.console.print(line, markup=False, highlight=False, emoji=False)
 
 
@@ -407,5 +415,6 @@ def _build_progress_bars(stream: ForgivingStream) -> Bars:
         TextColumn("{task.fields[sent]}", markup=False),
         TimeElapsedColumn(),
         console=Console(file=cast("TextIO", stream)),
+        # The bars are removed at the end, since the report follows.
         transient=True,
     )

@@ -34,6 +34,7 @@ _BARE_KEY_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 def format_key(part: str | int) -> str:
     """A map's key, quoted unless it is a plain word."""
     text = str(part)
+    # `isalnum` covers letters of other alphabets.
     is_bare = bool(text) and (set(text) <= _BARE_KEY_CHARS or text.isalnum())
     return text if is_bare else quote_string(text)
 
@@ -100,6 +101,7 @@ def sort_key_numbers_first(part: str | int) -> tuple[bool, int, str]:
 
 def clip_and_quote_text(text: str, position: int) -> str:
     """The quoted part of a long string around a position, with counts of what is left out."""
+    # Some text before the position shows its context.
     start = max(0, position - MAX_VALUE_LENGTH // 4)
     end = min(len(text), start + MAX_VALUE_LENGTH)
     before = f"({start} characters) ..." if start else ""
