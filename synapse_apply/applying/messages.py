@@ -38,6 +38,7 @@ def build_failure_diagnostic(step: Step, failure: RemoteError, marks: SecretMark
     sentence = f"{step.change.action.value} of {step.address} failed: {cause}"
     summary = "The backend refused a call" if failure.status_code else "A call was not made"
     return error_finding(
+        # Where the call may have had an effect, it cannot be said that it was not made.
         summary if failure.effect is Effect.NONE else "A call failed",
         sentence.rstrip(".") + ".",
         _suggest_recourse(step, failure),
@@ -51,9 +52,11 @@ def _suggest_recourse(step: Step, failure: RemoteError) -> str:
     usual_hint = advise_on_failure(
         failure, "apply again", "Apply again; what was done is recorded."
     )
+    # 405: this API version cannot change objects of this kind, whatever the request says.
     if failure.status_code == NOT_ALLOWED and step.binding.read_only_advice:
         return step.binding.read_only_advice
     if failure.status_code == CLIENT_ERROR and step.change.action in _CREATES:
+        # Some fields can only be refused for one reason, which the kind knows.
         field_names = [str(path[0]) for path in parse_field_errors(failure.detail) if path]
         hints = dict.fromkeys(
             filter(None, map(step.binding.advice_by_refused_field.get, field_names))
@@ -95,6 +98,7 @@ def _iter_safe_server_words(step: Step, detail: Any, marks: SecretMarks) -> Iter
                 yield f"{name} was refused"
             is_withheld = True
             continue
+        # A server's text may be long, such as a page of HTML.
         text = " ".join(texts)[:300]
         yield f"{format_field_path(path)}: {text}" if path else text
     if is_withheld:
@@ -113,8 +117,10 @@ def _is_safe_to_quote(step: Step, path: Path, spec: Mapping[str, Any], marks: Se
     if marks.is_secret(step.address.kind, spec, path):
         return False
     declared = get_at(spec, path)
+    # A map may contain a secret, and words on it could quote any part of it.
     if isinstance(declared, Mapping | SecretRef):
         return False
+    # A nested path that is not declared is not known to hold no secret.
     return len(path) == 1 or declared is not ABSENT
 
 

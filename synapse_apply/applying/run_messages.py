@@ -25,6 +25,7 @@ def _build_run_diagnostic(
 ) -> Diagnostic:
     """A finding about a run: an error, or a warning where the manifest tolerates failures."""
     due = step.change.verification
+    # `on_failure: warn` in the manifest: a failed run does not fail the apply.
     severity = warning_finding if due is not None and due.tolerates_failure else error_finding
     return severity(
         summary,
@@ -41,6 +42,7 @@ def _build_next_step_hint(step: Step) -> str:
     proof, spec = step.type.verification_spec, step.desired.spec if step.desired else {}
     owner = spec.get(proof.owner_field) if proof is not None else None
     repair: str | Command = "raise the version"
+    # With an owner of this project a command can make the next version.
     if proof and proof.build_repair_command and isinstance(owner, Reference):
         repair = proof.build_repair_command(owner.address)
     return Text("Parameters wrong: edit spec.verify. Code wrong: ", repair, ".")
@@ -66,6 +68,7 @@ def build_failed_run_diagnostic(step: Step, run_name: str, status: JobStatus) ->
 
 def build_bad_answer_diagnostic(step: Step, status: JobStatus) -> Diagnostic:
     """The finding for a run whose direct answer is a failure, or no result."""
+    # A run without a job that failed is reported as one with a job.
     if status.has_ended:
         return build_failed_run_diagnostic(step, "The run", status)
     detail = (
@@ -85,6 +88,7 @@ def build_timed_out_diagnostic(step: Step, job: Job, seconds: float) -> Diagnost
     )
     hint = f"{_FOLLOW_HINT} If it needs longer: raise spec.verify.timeout."
     due = step.change.verification
+    # An apply does not follow a timed-out run again if its failure is tolerated.
     if due is not None and due.tolerates_failure:
         hint = Text(Command("verify", step.address), " follows it.")
     return _build_run_diagnostic(step, "The verification did not end in time", detail, hint)
@@ -115,6 +119,7 @@ def build_refused_run_diagnostic(
     detail = f"The run of {step.address} was not started: {_format_failure_answer(failure)}."
     if isinstance(failure, Invalid):
         summary, hint = "The verification was refused", _build_next_step_hint(step)
+        # Backends differ in which inputs a run needs, so the hint names those that this one wants.
         if lacking := list_inputs_refused_as_missing(failure, body):
             names = " and ".join(f"an {name}" for name in lacking)
             fields = " and ".join(f"`{name}:`" for name in lacking)

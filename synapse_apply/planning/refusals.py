@@ -23,6 +23,7 @@ def _find_field_position(resource: ResourceState, paths: Sequence[Path]) -> Posi
 def _build_accept_live_value_hint(resource: ResourceState) -> str:
     """How to make the live value the declared one, with an import first if it is not recorded."""
     observed = resource.lookup_result.observed
+    # `state accept` works on recorded objects only.
     import_step = Text()
     if resource.record is None and observed is not None:
         import_step = Text(Command("import", resource.address, observed.remote_id), " and ")
@@ -96,6 +97,7 @@ def _build_manifest_ways_out(
     if causes == {Cause.DRIFT}:
         way_out = Text("take it into the manifest: ", drift_accept_command(resource))
         return (way_out,) if writable else ()
+    # Adoption: nothing was applied yet, so Git is not ahead of the live object.
     if causes <= {Cause.NONE}:
         return (f"declare {names} as it is live",)
     return (f"take the change of {names} back in Git",)
@@ -107,6 +109,7 @@ def _build_product_ways_out(
     """The ways out by a change in Synapse; none for fields that it cannot change either."""
     if any(is_sealed_field(resource, change.path) for change in changes):
         return ()
+    # Only the product has changed, so changing it back is the first way out.
     if {change.cause for change in changes} == {Cause.DRIFT}:
         accept_command = Command("state accept", resource.address)
         return (
@@ -132,6 +135,7 @@ def build_fixed_fields_refusal(
         # Where nothing can be updated, the kind's hint explains more than that of a field.
         hints.insert(0, resource.type.update_hint)
     hint = next((text for text in (*api_hints, *hints, resource.type.update_hint) if text), "")
+    # With another identity it is another object, which can be created with any value.
     new_identity = "a new version" if resource.type.series_field else "a new name"
     id_hints = (
         (Text("if it is the wrong object: ", _build_correct_id_hint(resource)),)

@@ -77,7 +77,6 @@ class DeclaredPlugins:
             if is_version_matching(str(release.spec.get("version", "")), need.specifier)
         ]
         if fitting_releases:
-            # The newest one, as the platform resolves the dependency to it.
             return max(fitting_releases, key=_version_order_key).address
         return self.plugin_by_code.get(need.code)
 

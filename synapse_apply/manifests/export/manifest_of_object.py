@@ -314,7 +314,7 @@ def _explain_unwritable_value(value: Any, depth_left: int) -> str:
         return _explain_unwritable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "it is not a JSON number"
-    # Three bits for a digit at least, so that no huge number is converted to decimal just to count.
+    # A digit has about three bits; converting a huge number just to count its digits takes long.
     if isinstance(value, int) and value.bit_length() > MAX_NUMBER_LENGTH * 3:
         return "the number is too long"
     if isinstance(value, list | Mapping) and depth_left < 0:

@@ -19,6 +19,7 @@ def is_missing_submodule(empty_folder: Path) -> bool:
             submodule_paths = read_submodule_paths(parent)
         except OSError:
             continue
-        # The first repository above decides; one above that lists its own submodules only.
+        # The nearest `.gitmodules` decides: one further up lists the submodules of its own
+        # repository.
         return folder.relative_to(parent).as_posix() in submodule_paths
     return False

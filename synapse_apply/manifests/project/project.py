@@ -101,11 +101,13 @@ def read_and_check_project(
         return None, tuple(findings)
     document = reading.documents[0]
     value, positions = document.value, document.positions
+    # The fast validator decides; the one that explains is slow to import.
     if not schemas.compile_validator("project").is_valid(value):
         subject = Subject(value, positions, scalar_text=document.source.find_scalar_text)
         findings.extend(build_schema_findings("project", subject))
     if isinstance(value, dict):
         findings.extend(iter_unsupported_settings(value, positions))
+    # Decoding relies on the schema, so it starts only when all of it is right.
     if findings:
         return None, tuple(findings)
     decoder = _ProjectDecoder(document)
@@ -196,6 +198,7 @@ class _ProjectDecoder:
     ) -> tuple[str, ...]:
         texts = []
         for index, text in enumerate(settings.get("manifests", ())):
+            # The position travels with the text, since findings on paths are made far from here.
             placed_text = PlacedText(text)
             placed_text.position = self.positions.get((*path, index))
             texts.append(placed_text)
@@ -234,6 +237,7 @@ class _ProjectDecoder:
     def _decode_target(self, name: str) -> Target:
         target_path: Path = ("targets", name)
         settings = self.value["targets"][name]
+        # The embedded backend runs inside this process: a URL or a token would be misleading.
         if name == EMBEDDED:
             for key in ("url", "tenant", "token"):
                 if key in settings:
@@ -270,8 +274,10 @@ class _ProjectDecoder:
         files = (*self.value.get("allow_files", ()), *settings.get("allow_files", ()))
         return Target(
             name=name,
+            # Without the slash, so that URLs can be compared and joined.
             url=settings.get("url", "").rstrip("/"),
             tenant=settings.get("tenant", ""),
+            # v1 is the default, as every backend has it.
             api={"*": api} if isinstance(api, str) else {"*": "v1", **api},
             token=SecretRef("env", token["env"]) if token else None,
             agents={

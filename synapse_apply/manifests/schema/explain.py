@@ -75,6 +75,7 @@ def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]
         findings.update(
             dict.fromkeys(finding.with_changes(rule=next(rule_ids)) for finding in problem_findings)
         )
+    # The two validators may disagree on rare cases (such as huge numbers); no misfit may be lost.
     if not findings:
         findings.update(dict.fromkeys(_iter_fallback_findings(name, subject)))
     return tuple(sorted(findings, key=_position_sort_key))
@@ -91,6 +92,7 @@ def _iter_rule_ids(problem: Any, root_schema: Mapping[str, Any]) -> Iterator[str
     rule = by_keyword.get(problem.validator)
     if problem.instance is None and problem.validator in {"type", "enum"}:
         rule = by_keyword.get("null", root_schema.get("x-lint-null", rule))
+    # One problem lists all missing keys, each of which may have a rule of its own.
     if problem.validator == "required" and rule is None:
         for key in problem.validator_value:
             if key not in problem.instance:
@@ -205,6 +207,7 @@ def _build_type_finding(
         hint = "leave the field out" + (', or write "" for an empty text' * ("string" in names))
         detail = f"{subject_name} is null where {expected_text} is needed"
         return _build_finding(subject, path, "Null is not a value", detail, hint)
+    # A reference to a secret in a field that is none, which is more helpful than the type.
     if isinstance(value, dict) and list(value) == [VALUE_FROM]:
         hint = "write the value, or use a variable: ${var.NAME}"
         return _build_finding(
@@ -316,6 +319,7 @@ def _explain_field_choice(problem: Any, subject: Subject, path: Path) -> Iterato
     ]
     present_text = ", ".join(f"`{key}`" for key in present_keys)
     names = " or ".join(f"`{key}`" for key in keys)
+    # `oneOf` fails for too many keys as well as for none; `anyOf` only for none.
     if len(present_keys) > 1 and problem.validator == "oneOf":
         yield _build_finding(
             subject,

@@ -31,6 +31,7 @@ def _normalize_value(value: Any, *, in_list: bool) -> Any:
         return {key: child for key, child in pairs if child is not None or not in_list}
     if isinstance(value, list | tuple):
         return [_normalize_value(child, in_list=True) for child in value]
+    # JSON does not distinguish 1 and 1.0.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -59,6 +60,7 @@ def pair_list_items(old_items: Sequence[Any], new_items: Sequence[Any]) -> Index
 def _pair_equal_items(old_texts: Sequence[str], new_texts: Sequence[str]) -> IndexPairs:
     """Index pairs of equal items: all at both ends, and in between those of long lists."""
     max_length = min(len(old_texts), len(new_texts))
+    # Usually one item changes, and the equal ends need no comparison in pairs.
     head = next((n for n in range(max_length) if old_texts[n] != new_texts[n]), max_length)
     tail = next(
         (n for n in range(max_length - head) if old_texts[-1 - n] != new_texts[-1 - n]),
@@ -131,6 +133,7 @@ def _pair_similar_items(
     A table of best scores, filled from the ends (as for an edit distance); pairs by order above
     `_MAX_COMPARED`.
     """
+    # One item in the place of one item is the same item with another value.
     if len(old_items) * len(new_items) > _MAX_COMPARED or len(old_items) == len(new_items) == 1:
         return [(n, n) for n in range(min(len(old_items), len(new_items)))]
     shared_content = _SharedContent(old_items, new_items)
@@ -139,6 +142,8 @@ def _pair_similar_items(
     pair_scores = [[0.0] * width for _ in old_items]
     for i in range(len(old_items) - 1, -1, -1):
         for j in range(len(new_items) - 1, -1, -1):
+            # Equal items weigh far more than any similarity, so that they are hardly ever
+            # separated.
             similarity = 10.0 if old_texts[i] == new_texts[j] else shared_content.score_pair(i, j)
             pair_scores[i][j] = _BASE_SCORE + similarity + best_scores[i + 1][j + 1]
             best_scores[i][j] = max(pair_scores[i][j], best_scores[i + 1][j], best_scores[i][j + 1])
@@ -190,6 +195,8 @@ class _SharedContent:
             else 0
         )
         shared_parts = self._parts[0][i] & self._parts[1][j]
+        # A part that is in one item on each side, such as a name, shows best that both are the
+        # same.
         return 0.1 * keys + sum(1 / (old_counts[part] * new_counts[part]) for part in shared_parts)
 
 

@@ -65,6 +65,7 @@ def compute_container_changes(
     entries = result.entries
     if isinstance(value, Mapping):
         for index, element in enumerate(entries):
+            # In a list a plan takes null for absent, so an explicit null may stay as it is.
             if element.key in value or (in_list and element.slot.value is None):
                 result.kept_values[index] = value.get(element.key)
         for pair in value.items():
@@ -98,6 +99,7 @@ def iter_merge_cuts(
         value, in_list=in_list
     ) and (is_collection(value) or type(slot.value) is type(value) or in_list):
         return
+    # A list that becomes a map or a scalar has no entries to keep.
     if not _can_merge_parts(text, slot, value):
         yield from iter_replacement_cuts(
             text, slot, value, line_break, allow_block=True, allow_literals=allow_literals
@@ -176,6 +178,7 @@ class _LineCuts:
         new_lines = {
             index: self._format_new_entries(values) for index, values in changes.added_after.items()
         }
+        # New entries before the first kept one take the place of the removed entries there.
         early_lines = [
             line for index in sorted(new_lines) if index < first_kept for line in new_lines[index]
         ]
@@ -223,6 +226,7 @@ class _LineCuts:
             text[self._find_entry_end(a) : find_line_start(text, entries[b].start)]
             for a, b in neighbours
         )
+        # Without comments between the removed entries one cut is enough.
         if not any("#" in gap for gap in gaps):
             yield entries[0].start, entries[first_kept].start, ""
             return
@@ -249,6 +253,8 @@ class _LineCuts:
         """Where an entry's lines begin, including the comment lines above an item but the first."""
         text = self._text
         start = find_line_start(text, self._entries[index].start)
+        # Comments above a key may be about several keys, and those above the first item about all
+        # items.
         if self._slot.node.is_map or not index:
             return start
         floor = self._find_entry_end(index - 1)

@@ -57,6 +57,7 @@ def format_block_lines(
     lines: list[str] = []
     for key, child in value.items():
         line_head = f"{indent}{format_inline_scalar(str(key), key_quote)}:"
+        # Not every text can be a block scalar, such as one with control characters.
         literal = format_block_scalar(child, indent + "  ", "\n") if allow_literals else None
         if is_collection(child) and child:
             lines += [
@@ -86,6 +87,7 @@ def iter_scalar_cuts(
     comment = format_block_header_comment(text, node)
     becomes_multiline = isinstance(value, str) and "\n" in value and "\n" not in (node.value or "")
     is_block_scalar = node.style in {"|", ">"}
+    # A block scalar needs the rest of its line, so nothing may stand behind the old value.
     can_be_literal = is_block_scalar or (
         becomes_multiline and not slot.flow and not text[end : find_line_end(text, end)].strip()
     )
@@ -98,6 +100,7 @@ def iter_scalar_cuts(
                 _format_value_prefix(text, slot) + literal[0] + comment + literal[1],
             )
             return
+    # The value is on one line now, where a block style is not possible.
     style = "" if is_block_scalar else node.style
     scalar_text = format_inline_scalar(value, style, flow=slot.flow)
     yield node.start, end, _format_value_prefix(text, slot) + scalar_text + comment
@@ -108,6 +111,7 @@ def _format_value_prefix(text: str, slot: ValueSlot) -> str:
     if not slot.has_indicator:
         return ": "
     start = slot.node.start
+    # An empty value: the new one must not join the colon or the dash.
     return " " if start == slot.node.end and text[start - 1 : start] in {":", "-"} else ""
 
 
@@ -177,6 +181,7 @@ def _iter_block_replacement_cuts(
             yield start, last if find_line_end(text, start) == end else end, block_text.lstrip(" ")
         return
     value_text = _format_inline_value(value)
+    # The value moves up to the line of its key, and the old lines go.
     if is_on_own_line and slot.base_column >= 0:
         value_offset = find_value_offset(text, slot)
         yield value_offset, value_offset, f" {value_text}"

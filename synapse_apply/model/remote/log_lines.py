@@ -40,7 +40,7 @@ def iter_log_lines(entry: object) -> Iterator[LogLine]:
     if isinstance(entry, Mapping):
         message = entry.get("message", entry.get("data"))
         if isinstance(message, Mapping):
-            # API v2 nests the entry under `data`.
+            # Some servers put an entry with a message of its own under `data`.
             message = message.get("message", message)
         text = _to_text(entry if message is None else message)
         timestamp = _to_text(entry.get("timestamp", entry.get("datetime")))

@@ -137,10 +137,12 @@ def render_report_markdown(
         [outcome for outcome in by_result[result] if should_show_outcome(outcome)]
         for result in (Result.DONE, Result.SKIPPED)
     )
+    # Without the line on refused changes, which are counted in the headline below.
     total_lines = format_report_totals(report, _PLAIN).splitlines()[
         bool(report.plan.refused_changes) :
     ]
     findings = [*report.plan.diagnostics, *collect_outcome_findings(by_result[Result.DONE])]
+    # Lines up to `Apply ...` are counts; those behind it say what to do, in a section of their own.
     headline_end = 1 + next(
         (index for index, line in enumerate(total_lines) if line.startswith("Apply ")), 0
     )
@@ -256,6 +258,8 @@ def render_findings_markdown(
     name = f" for {format_code_span(target, MAX_NAME_LENGTH)}" if target else ""
     outcome_text = "failed" if errors else "found nothing wrong"
     heading_parts = [
+        # The command is part of the marker, so that `validate` does not replace the comment of
+        # `plan`.
         format_hidden_marker(f"target={encode_marker_name(target)}{kind}"),
         f"## {command.capitalize()} {outcome_text}{name}",
     ]
@@ -327,6 +331,7 @@ def _build_section_unless_empty(
 def _build_finding_section_unless_empty(
     title: str, findings: Sequence[Diagnostic]
 ) -> list[SizedSection]:
+    # Merged before counting, so that the heading counts what is shown.
     merged_findings = merge_similar_findings(findings)
     return _build_section_unless_empty(
         title, merged_findings, report_sections.iter_finding_entries(merged_findings)

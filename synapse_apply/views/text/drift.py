@@ -128,6 +128,7 @@ def render_object_drift(object_drift: ObjectDrift, style: Style, width: int) -> 
     if object_drift.is_missing:
         root = build_field_tree([FieldChange(("id",), object_drift.remote_id, ABSENT, Cause.NONE)])
     elif object_drift.remote_id:
+        # The id identifies the object, as in a plan.
         root.add_unchanged_field(
             ("id",), object_drift.replacement_id or object_drift.remote_id, is_shown=True
         )
@@ -186,6 +187,7 @@ def _iter_ways_out_without_target(drift: Drift) -> Iterator[str]:
         yield Text(
             Command("apply"), " keeps it (on_drift: hold); with `--revert-drift` it undoes it."
         )
+        # A missing object has no live values that could be kept.
         if drift.missing_objects:
             yield "What is gone is created again in any case."
     if 0 < len(blocked_objects) < len(drift.objects):
@@ -231,6 +233,7 @@ def _iter_unmanaged_lines(drift: Drift, style: Style) -> Iterator[str]:
     unmanaged_objects = drift.unmanaged
     yield style(format_unmanaged_line(drift), "bold")
     kind_width = max((len(unmanaged.kind) for unmanaged in unmanaged_objects), default=0)
+    # One long id must not push the names of all others out of sight.
     id_width = min(
         max((len(unmanaged.remote_id) for unmanaged in unmanaged_objects), default=0),
         MAX_COLUMN_WIDTH,
@@ -259,6 +262,7 @@ def iter_unread_kind_lines(drift: Drift) -> Iterator[str]:
 def format_unmanaged_line(drift: Drift) -> str:
     """The line that counts unmanaged live objects."""
     count = pluralize(len(drift.unmanaged or ()), "live object")
+    # `0` would be wrong: lists that could not be read may have some.
     if drift.unread_kinds and not drift.unmanaged:
         return "Unmanaged: none among what could be listed."
     if drift.unread_kinds:

@@ -259,6 +259,6 @@ class RowLayout:
 
 
 def _sort_key_id_and_name_first(key: str | int) -> tuple[int, tuple[bool, int, str]]:
-    # As in Terraform, what identifies an object comes first.
+    # What identifies an object comes first.
     rank_by_key = {"id": 0, "name": 1}
     return rank_by_key.get(str(key), 2), sort_key_numbers_first(key)

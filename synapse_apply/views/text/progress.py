@@ -368,7 +368,7 @@ class LiveProgress(LineProgress):
                 self._progress_bars.update(
                     self._task_ids[address],
                     completed=sent_bytes,
-                    # rich takes a total of 0 for unknown.
+                    # With a total of 0 rich shows a full bar at once.
                     total=max(total_bytes, 1),
                     sent=text,
                 )
