@@ -1,6 +1,6 @@
 """Which exit code an error has, and which errors cross layers: of users, states and servers.
 
-SynapseApplyError            carries diagnostics and the exit code of design section 9
+SynapseApplyError            carries diagnostics and an exit code
   InputError                 manifests, project file, flags: exit 1, nothing sent, nothing written
     ManifestError            of these, what is declared: manifests and the packages they name
     OptionConflict           of these, options that do not go together: exit 64
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Exit:
     """Exit codes.
 
-    When several hold, `select_by_precedence` picks by the precedence of design section 9.
+    When several apply, `select_by_precedence` picks one by PRECEDENCE.
     """
 
     OK = 0
@@ -48,6 +48,7 @@ class Exit:
     SIGINT = 130
     SIGTERM = 143
 
+    # What needs a person most comes first: a script must notice a call that may have been done.
     PRECEDENCE = (UNKNOWN, SIGINT, SIGTERM, INCOMPLETE, STALE, REFUSED, LOCKED, ERROR, CHANGES, OK)
 
     @classmethod
@@ -147,7 +148,7 @@ class RemoteError(Exception):
     """A call failed. `status_code` is 0 when no HTTP answer arrived.
 
     `detail` is the server's parsed error body (or text, or reason). It may echo what was sent, so
-    whoever prints it drops the fields that are sensitive (design section 5).
+    whoever prints it drops the fields that are sensitive.
     """
 
     def __init__(
@@ -221,6 +222,7 @@ class CallEnded(RemoteError):
 def describe_failure(failure: RemoteError) -> str:
     """The message of a failed call, without request id and effect, which a finding shows apart."""
     text = f"{failure}".replace(f" (request id {failure.request_id})", "")
+    # The exception's own text ends with this sentence where the effect is unknown.
     return text.partition(" The server may have acted")[0].rstrip(".") + "."
 
 
@@ -240,6 +242,7 @@ _TOKEN_ADVICE = Text(
 
 def advise_on_failure(failure: RemoteError, retry_phrase: str, default_advice: str) -> str:
     """A hint what to do about a failed call; `retry_phrase` is the command's words for a retry."""
+    # The user or an interrupt ended it, so nothing is wrong with the network.
     if isinstance(failure, CallEnded):
         return default_advice
     if failure.status_code == 401:
@@ -253,6 +256,7 @@ def build_remote_finding(failure: RemoteError) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         "A call to the backend failed",
+        # Without a status it is our own message, which quotes nothing of the server.
         status_text or f"{failure}.".replace("..", "."),
         advise_on_failure(failure, "run the command again", "Run the command again."),
         request_id=failure.request_id,

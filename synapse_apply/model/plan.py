@@ -19,7 +19,7 @@ from synapse_apply.model.verification import Verification
 
 
 class Action(Enum):
-    """Planned verbs; see design section 6."""
+    """What a plan does with one address; the value is the word in plans and JSON."""
 
     CREATE = "create"
     ADOPT = "adopt"
@@ -133,6 +133,7 @@ class Change(WithCommands):
             return False
         if self.verification is not None:
             return True
+        # Adopting an object as it is only writes a record.
         if self.action is Action.ADOPT:
             return bool(self.fields)
         return self.action in SERVER_CHANGING_ACTIONS
@@ -245,6 +246,7 @@ class Plan(WithCommands):
     @property
     def is_applyable(self) -> bool:
         """Whether there is something to do, and no error, guard or missing backend prevents it."""
+        # Renames of records alone are worth an apply as well.
         is_unblocked = not (self.has_errors or self.guards or self.base.is_offline)
         return is_unblocked and bool(self.actionable_changes or self.moved)
 

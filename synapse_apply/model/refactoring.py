@@ -44,6 +44,7 @@ def iter_move_chains(
     Cycles are left out.
     """
     by_old = {move.old: move for move in moves}
+    # A chain starts at an address that no move leads to; a cycle has none.
     new_addresses = {move.new for move in by_old.values()}
     for start in (old for old in by_old if old not in new_addresses):
         chain = [by_old[start]]
@@ -62,6 +63,7 @@ def orient_moves_to_declared(
     oriented_moves: list[MovedAddress] = []
     for chain, addresses in iter_move_chains(moves):
         ends = [index for index, address in enumerate(addresses) if address in declared]
+        # With several declared addresses, or none, nothing shows which way is meant, so moves stay.
         end = ends[0] if len(ends) == 1 else len(chain)
         oriented_moves += chain[:end]
         oriented_moves += (MovedAddress(move.new, move.old, move.position) for move in chain[end:])
@@ -90,6 +92,7 @@ def iter_renamed_records(
             ),
             series=series.get(record.series, record.series),
         )
+        # Unchanged records are not written, so that they keep their time of update.
         if renamed_record != record:
             yield finish(record, renamed_record)
 
@@ -103,6 +106,7 @@ def add_series_member_renames(
     for entry in entries:
         if entry.series in owners and entry.address not in renames:
             old, new = owners[entry.series]
+            # The name of a member is OWNER@VERSION; the version itself may have no `@`.
             owner, separator, version = entry.address.name.rpartition("@")
             if separator and owner == old.name:
                 all_renames[entry.address] = entry.address._replace(name=f"{new.name}@{version}")

@@ -105,6 +105,7 @@ def _build_object_key(resource: ResourceState) -> tuple[str, str, str]:
     observed = resource.lookup_result.observed
     if observed is not None:
         return resource.address.kind, resource.binding.api, observed.remote_id
+    # A pinned id is of the API version in use, whatever version the record is from.
     is_pinned = resource.desired is not None and resource.desired.remote_id
     record = None if is_pinned else resource.record
     return (
@@ -129,6 +130,7 @@ def _group_duplicates(
     for key, resource in pairs:
         first_resource = first_by_key.setdefault(key, resource)
         if first_resource is not resource:
+            # Groups are made only for duplicates: most of ten thousand keys occur once.
             groups.setdefault(key, [first_resource]).append(resource)
     return [sorted(groups[key], key=lambda resource: resource.address) for key in sorted(groups)]
 

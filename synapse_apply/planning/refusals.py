@@ -365,6 +365,7 @@ def _build_correct_id_hint(resource: ResourceState) -> str:
     address = resource.address
     if resource.record is None:
         return "correct `metadata.id` in the manifest"
+    # With a wrong pin the next plan would find the same wrong object.
     pin = ", correct `metadata.id`" if resource.desired and resource.desired.remote_id else ""
     return Text(
         "correct the id: ",
@@ -404,6 +405,7 @@ def build_rename_refusal(resource: ResourceState, old: Address, new: Address) ->
         f"this is {recorded_text}, which is no longer declared: a rename",
         (
             Text(Command("state mv", old, new)),
+            # `state mv` changes one state; `moved:` is applied on every target.
             f"in the project file, for every target: moved: [{{from: {old}, to: {new}}}]",
         ),
         resource.desired.position if resource.desired else None,

@@ -83,6 +83,7 @@ def _build_scalar_coder(scalar_type: type[Any]) -> Coder:
     def is_valid(value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return (
+            # An integer is written as it is, so a float field accepts both.
             is_number
             if scalar_type is float
             else _is_instance_not_bool(scalar_type, value) and _fits_in_decimal(value)
@@ -99,6 +100,7 @@ def _build_scalar_coder(scalar_type: type[Any]) -> Coder:
             raise WrongShapeError(format_type_mismatch(SCALAR_LABELS[scalar_type], data))
         return value
 
+    # Numbers are checked for size, so only these types need no coding.
     plain_type = scalar_type if scalar_type in (str, bool) else None
     return Coder(encode_scalar, decode_scalar, plain_type)
 
@@ -110,6 +112,7 @@ def _build_enum_coder(enum_type: type[Enum]) -> Coder:
         return value.value
 
     def decode_member(data: Any) -> Enum:
+        # Not `enum_type(data)`, whose error quotes the value, and which accepts True for 1.
         for member in enum_type:
             if member.value == data:
                 return member

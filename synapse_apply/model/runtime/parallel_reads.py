@@ -14,6 +14,7 @@ def open_interruptible_thread_pool(size: int) -> Iterator[ThreadPoolExecutor]:
     After one, the threads end when the client closes its connections.
     """
     pool = ThreadPoolExecutor(size, thread_name_prefix="reads")
+    # A KeyboardInterrupt is no Exception, so it skips both assignments below.
     should_wait = False
     try:
         yield pool

@@ -40,8 +40,10 @@ class SpecMarks:
         """Whether the field at a path (relative to spec), or one that contains it, is secret."""
         if self.named and any(path[:end] in self.named for end in range(1, len(path) + 1)):
             return True
+        # Only fields inside the container can be secret, never the container itself.
         if path in self.open_paths or len(path) < 2 or path[0] != self.container:
             return False
+        # An unknown provider: nothing says which of its fields are secret.
         if self.secret_paths is None:
             return True
         if self.described_paths is not None and not _is_at_or_below(path, self.described_paths):
@@ -87,6 +89,7 @@ class KindMarks:
     def select_spec_marks(self, spec: Mapping[str, Any]) -> SpecMarks:
         """The marks of an object, by its value of the selector; cached for each value."""
         value = spec.get(self.selector)
+        # Without known paths every field in the container counts as secret.
         if not isinstance(value, str) or value not in self.secret_paths_by_value:
             return SpecMarks(self.container)
         if value not in self._marks_by_value:

@@ -117,11 +117,14 @@ def is_file_allowed(path: str, root: Path, allow_files: Sequence[str]) -> bool:
     outside the project, relative to `root` or absolute. Links are not followed here:
     the reader checks the resolved path again.
     """
+    # The system would reject such a path with another error.
     if not path or "\0" in path:
         return False
     normalized_path, project_root = _normalize_path(path, root), _normalize_path(".", root)
+    # After normalizing, so that `..` cannot lead out.
     is_in_project = normalized_path != project_root and normalized_path.is_relative_to(project_root)
     checked_path = normalized_path.relative_to(project_root) if is_in_project else normalized_path
+    # In lower case, as file systems may ignore the case.
     if any(part.lower() in FORBIDDEN_FOLDERS for part in checked_path.parts):
         return False
     return is_in_project or any(

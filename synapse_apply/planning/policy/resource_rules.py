@@ -82,6 +82,7 @@ def make_listed_value_test(name: str) -> PolicyTest:
 
     def check_listed_value(case: PolicyCase) -> PolicyViolation | None:
         value, allowed = case.declared_value(name), case.rule.values
+        # An undeclared field has the server's default, which the rule does not judge.
         if not case.has_field(name) or value is ABSENT or value in allowed:
             return None
         return PolicyViolation(
@@ -230,6 +231,7 @@ CHECKS: Mapping[str, PolicyCheck] = {
 
 
 def _format_short_value(value: Any) -> str:
+    # A long value, or a map, would fill the message; what it is stands in the manifest.
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
     return text if text and len(text) <= _MAX_SHOWN else "another"
 
@@ -268,6 +270,7 @@ def _find_newest_versions(
             resource.record is None and resource.lookup_result.observed is None
         ):
             continue
+        # The declared version is read from the manifest, since an adopted object has no record yet.
         if resource.desired is not None:
             series, version = resource.type.locate_in_series(resource.desired.spec)
         elif resource.record is not None:
@@ -296,6 +299,7 @@ def apply_policy(
         violation = check.run_test(PolicyCase(resource, rule, policy_rules.newest))
         if violation is None:
             continue
+        # A new rule must not stop a change of another resource.
         if not is_change:
             decision = replace(decision, tolerated_rules=(*decision.tolerated_rules, rule.name))
         elif rule.is_denying:

@@ -40,6 +40,7 @@ def render_graph_svg(
     shown in place of a graph of more than MAX_DRAWN_NODES.
     """
     node_by_address = {node.address: node for node in nodes}
+    # Unchanged resources are drawn only next to a change, or the change would be lost among them.
     near_planned = {
         address
         for node in node_by_address.values()
@@ -55,6 +56,7 @@ def render_graph_svg(
     needs = {a: dependencies for a, dependencies in needs.items() if a in linked_addresses}
     if not needs:
         return ""
+    # A larger drawing is unreadable, and slow to lay out.
     if len(needs) > MAX_DRAWN_NODES:
         command = Command("graph --plan", target=target)
         return (
@@ -121,6 +123,7 @@ def _render_svg(
     columns = _arrange_columns(needs)
     tallest = max(map(len, columns))
     for column in columns:
+        # SVG cannot measure text, so the width is estimated from the number of cells.
         width = max(count_cells(_shorten_label(a)) for a in column) * _CELL_WIDTH + 20
         top = _MARGIN + (tallest - len(column)) * _ROW_HEIGHT / 2
         positions |= {
@@ -152,6 +155,7 @@ def _render_svg(
 def _render_edge(source: _NodePosition, dependency: _NodePosition) -> str:
     start_x, start_y = source.x + source.width, source.y + _BOX_HEIGHT / 2
     end_x, end_y = dependency.x, dependency.y + _BOX_HEIGHT / 2
+    # Bent by at least half a gap, so that an edge back to an earlier column is visible, too.
     bend = max(_COLUMN_GAP / 2, (end_x - start_x) / 2)
     return (
         f'<path class="edge" marker-end="url(#arrow)" d="M{start_x:.0f} '

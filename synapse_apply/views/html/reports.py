@@ -59,6 +59,7 @@ def render_plan_html(
     note_rows = [
         row for c in passive_changes if not c.is_refused for row in rows.build_note_rows(c)
     ]
+    # A command that ended early shows the plan that it had made.
     failure_prefix = "" if command == "plan" else f"{command.capitalize()} failed: "
     return HtmlPage(
         f"{failure_prefix}Plan for {plan.base.target}",
@@ -116,6 +117,7 @@ def render_report_html(report: Report, *, run_url: str = "", links: ForgeLinks =
         shown_outcomes[filtered_result] = [
             outcome for outcome in by_result[filtered_result] if should_show_outcome(outcome)
         ]
+    # Findings of other results are in the rows of their resources.
     all_findings = [*report.plan.diagnostics, *collect_outcome_findings(by_result[Result.DONE])]
     rows_by_result = {
         result: [*rows.build_outcome_rows(shown_outcomes[result], changes, links)]
@@ -188,6 +190,7 @@ def render_drift_html(drift: Drift, *, run_url: str = "", links: ForgeLinks = NO
         [
             ("changed", len(drift.changed_objects), "moved"),
             ("gone", len(drift.missing_objects), "gone"),
+            # With lists that could not be read the number would be too low.
             *([] if drift.unread_kinds else [("unmanaged", len(unmanaged_objects), "quiet")]),
             ("waiting", len(drift.pending_addresses), "quiet"),
         ],
@@ -253,6 +256,7 @@ def _build_findings_section(
 
 def _with_links_to_base_commit(links: ForgeLinks, base: PlanBase) -> ForgeLinks:
     """The links with the commit that the document was made from; none for a dirty checkout."""
+    # Lines of a changed checkout differ from those of its commit.
     return replace(links, commit="" if base.revision or base.dirty else base.commit)
 
 

@@ -88,6 +88,7 @@ def build_change_row(change: Change, links: ForgeLinks = NO_LINKS) -> HtmlRow:
 
 
 def _choose_secret_symbol(change: Change) -> str:
+    # Adopting changes a secret of an object that exists, as an update does.
     return "~" if change.action is Action.ADOPT else ACTION_SYMBOLS[change.action]
 
 
@@ -215,6 +216,7 @@ def build_note_rows(change: Change) -> Iterator[HtmlRow]:
     )
     for index, note in enumerate(change.notes):
         note_html = render_prose(note.removeprefix(name).lstrip(" :"))
+        # Once, under the first note, as the table is about all of them.
         body = kept_table if not index else ""
         yield HtmlRow(
             change.address,
@@ -231,6 +233,7 @@ def build_outcome_rows(
 ) -> Iterator[HtmlRow]:
     """A row for each outcome of an apply: its findings, and what was planned."""
     for outcome in outcomes:
+        # Taken apart from the row of the text report, so that both say the same.
         symbol, _, row_text = format_outcome_row(outcome, _PLAIN).strip().partition(" ")
         change = changes.get(outcome.address)
         fields = list(list_redacted_fields(change)) if change and not change.is_refused else []

@@ -85,6 +85,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "plan_id": plan.id,
         "errored": plan.has_errors,
         "applyable": plan.is_applyable,
+        # As in Terraform: an apply would reach everything that is declared.
         "complete": not plan.has_errors and not plan.refused_changes and plan.base.compared,
         **({"offline": True} if plan.base.is_offline else {}),
         "base": base_document(plan.base),
@@ -182,6 +183,7 @@ def base_document(base: PlanBase) -> dict[str, Any]:
         "manifests_digest": base.manifests_digest,
         "commit": base.commit,
         **{name: text for name in _OPTIONAL_BASE_FIELDS if (text := getattr(base, name))},
+        # Optional fields are left out where they say nothing, as the schema allows.
         **({} if base.compared else {"compared": False}),
         **({"dirty_files": list(base.dirty)} if base.dirty else {}),
     }
@@ -246,12 +248,14 @@ def action_reason_code(change: Change) -> str | None:
 
 def _list_terraform_actions(change: Change) -> list[str]:
     if change.action is Action.ADOPT:
+        # Terraform shows an import in a field of its own, beside the action.
         return ["update" if change.fields else "no-op"]
     return [_TERRAFORM_ACTIONS[change.action]]
 
 
 def _build_change_document(change: Change, actions: list[str]) -> dict[str, Any]:
     secret_paths = {field.path for field in redact_change_fields(change) if field.sensitive}
+    # A field that is secret on one side is hidden on both, since the other side may show the value.
     before_secret = secret_paths | set(change.before_sensitive)
     after_secret = secret_paths | set(change.after_sensitive)
     unknown_values = {*change.after_unknown, *iter_unknown_paths(change.fields)}

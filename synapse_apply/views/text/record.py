@@ -29,6 +29,7 @@ _INDENT = 2
 def render_record(record: Record, *, color: bool, width: int | None = None) -> str:
     """A record of the state as text: the fields that were sent, or seen where none was sent."""
     style = Style(color)
+    # Nothing applied means that no apply has sent a field of it.
     notes = [] if record.applied else ["imported: as it was last seen, nothing was sent yet"]
     if record.protected:
         notes.append("protected: prevent_destroy")
@@ -128,6 +129,7 @@ def object_document_without_address(kind: str, observed: Observed) -> dict[str, 
 
 
 def _get_applied_or_seen_fields(record: Record) -> Fields:
+    # An imported record has nothing applied yet.
     return record.applied or record.seen
 
 
@@ -160,6 +162,7 @@ def _format_fields_block(
 
 def _get_time_bytes_were_read(record: Record) -> str:
     """When the published package was last read back, "" if its digest is not the recorded one."""
+    # After another publication the proof is about an older package.
     is_same = record.proven.get("digest") == record.digest
     return record.proven.get("at", "") if is_same else ""
 

@@ -61,6 +61,7 @@ def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
 
 def format_run_rows(report: Report, style: Style) -> list[str]:
     """A row for each run; skipped runs of releases that failed have none, as those have a row."""
+    # A run is skipped with its release, whose own row says so already.
     unfinished_addresses = {o.address for o in report.outcomes if o.result is not Result.DONE}
     return [
         _format_run_row(result, style)
@@ -113,6 +114,7 @@ def format_run_counts(report: Report, style: Style) -> list[str]:
     counts = Counter(result.status for result in report.verification_results)
     if not counts:
         return []
+    # Passed runs are named even if there are none, as the word is searched for.
     parts = [f"{counts.pop(RunStatus.PASSED, 0)} passed"]
     parts += [f"{counts[status]} {status.value}" for status in RunStatus if counts[status]]
     return [style(f"Verified: {', '.join(parts)}.", "bold")]
