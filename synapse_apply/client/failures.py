@@ -35,7 +35,7 @@ from synapse_apply.client.http.multipart import MultipartBody, UnreadableBodyErr
 from synapse_apply.model.diagnostic import Path
 from synapse_apply.model.errors import Effect
 from synapse_apply.model.phrases import format_field_path
-from synapse_apply.model.remote.error_body import format_field_name, parse_field_errors
+from synapse_apply.model.remote.error_body import format_field_name_if_safe, parse_field_errors
 
 # All that requests, urllib3, http.client and socket raise; anything else is a bug of this program
 # and keeps its traceback.
@@ -188,7 +188,7 @@ def format_field_errors(call: ClientCall, errors: dict[Path, tuple[str, ...]]) -
             name = format_field_path(path)
             parts += [f"{name}: {text}" if name else text for text in texts]
         else:
-            parts += [f"{name} was refused"] if (name := format_field_name(path)) else []
+            parts += [f"{name} was refused"] if (name := format_field_name_if_safe(path)) else []
             is_withheld = True
     if is_withheld:
         parts.append("(the server's message is withheld, because the request contained secrets)")

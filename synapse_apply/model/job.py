@@ -99,12 +99,12 @@ def parse_job(raw: Mapping[str, Any]) -> Job:
         id=str(job_id),
         status=parse_job_status(raw.get("status", "queued")),
         progress=_parse_progress_percent(raw),
-        plugin=_to_id_text(owner),
+        plugin=_to_text_or_object_id(owner),
         plugin_code=_get_plugin_code(owner),
-        release=_to_id_text(raw.get("plugin_release")),
+        release=_to_text_or_object_id(raw.get("plugin_release")),
         version=_find_release_version(raw),
-        created=_to_id_text(raw.get("created", raw.get("created_at"))),
-        completed=_to_id_text(raw.get("completed", raw.get("completed_at"))),
+        created=_to_text_or_object_id(raw.get("created", raw.get("created_at"))),
+        completed=_to_text_or_object_id(raw.get("completed", raw.get("completed_at"))),
         context=context if isinstance(context, Mapping) else {},
         raw=raw,
     )
@@ -155,7 +155,7 @@ def _find_plugin_reference(raw: Mapping[str, Any]) -> object:
 
 
 def _get_plugin_code(owner: object) -> str:
-    return _to_id_text(owner.get("code")) if isinstance(owner, Mapping) else ""
+    return _to_text_or_object_id(owner.get("code")) if isinstance(owner, Mapping) else ""
 
 
 def _parse_progress_percent(raw: Mapping[str, Any]) -> float | None:
@@ -175,10 +175,10 @@ def _find_release_version(raw: Mapping[str, Any]) -> str:
     """The version in the job, else in its expanded release; "" for none."""
     release = raw.get("plugin_release")
     release_version = release.get("version") if isinstance(release, Mapping) else None
-    return _to_id_text(raw.get("version") or release_version)
+    return _to_text_or_object_id(raw.get("version") or release_version)
 
 
-def _to_id_text(value: object) -> str:
+def _to_text_or_object_id(value: object) -> str:
     if isinstance(value, Mapping):  # an expanded plugin or release
         value = value.get("id")
     return "" if value is None else str(value)

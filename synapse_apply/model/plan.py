@@ -268,7 +268,7 @@ class Plan(WithCommands):
         )
 
     @property
-    def verified_changes(self) -> tuple[Change, ...]:
+    def changes_to_verify(self) -> tuple[Change, ...]:
         """The changes that are followed by a verification run."""
         return tuple(c for c in self.changes if c.verification is not None and not c.is_refused)
 

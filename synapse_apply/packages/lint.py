@@ -22,7 +22,7 @@ from synapse_apply.model.secrets.credentials import (
     classify_setting_value,
     contains_known_secret,
     find_credentials,
-    has_allow_comment,
+    is_line_allowed_by_comment,
 )
 from synapse_apply.model.values import flatten
 from synapse_apply.packages import requirements
@@ -257,7 +257,7 @@ class PackageLint:
                     not kind
                     or position is None
                     or position.line in flawed_lines
-                    or has_allow_comment(text, position.line)
+                    or is_line_allowed_by_comment(text, position.line)
                 ):
                     continue
                 is_certain = isinstance(value, str) and contains_known_secret(value)

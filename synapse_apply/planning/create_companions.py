@@ -152,10 +152,12 @@ def _first_member_sort_key(
     resource: ResourceState,
 ) -> tuple[int, tuple[bool, VersionSortKey | tuple[()], Address]]:
     """Sorts members by their number of dependencies, then by version, lowest first."""
-    return len(list_dependencies(resource)), _version_sort_key(resource)
+    return len(list_dependencies(resource)), _version_then_address_sort_key(resource)
 
 
-def _version_sort_key(resource: ResourceState) -> tuple[bool, VersionSortKey | tuple[()], Address]:
+def _version_then_address_sort_key(
+    resource: ResourceState,
+) -> tuple[bool, VersionSortKey | tuple[()], Address]:
     version = (
         str(resource.desired.spec.get(resource.type.version_field, "")) if resource.desired else ""
     )

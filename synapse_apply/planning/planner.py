@@ -155,7 +155,9 @@ def _decide_all_declared(
                 for need in graph[address]
                 if _is_unmet_dependency(need, resources, decisions, index)
             ]
-            unselected = [need for need in unmet if _is_only_unselected(need, decisions, index)]
+            unselected = [
+                need for need in unmet if _would_exist_if_selected(need, decisions, index)
+            ]
             if unselected:
                 decision = decision.with_refusals(
                     missing_dependencies.build_not_selected_refusal(resource, unselected)
@@ -192,7 +194,7 @@ def _is_unmet_dependency(
     )
 
 
-def _is_only_unselected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
+def _would_exist_if_selected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
     """Whether a dependency would be created if it were selected."""
     selected = index.options.selected
     return (
@@ -227,7 +229,7 @@ def _decide_all_undeclared(
             index,
         )
         if decision.change.action is Action.DELETE:
-            decision = _order_after_dependents(
+            decision = _order_delete_after_dependents(
                 decision, resources[address], users.get(address, ()), decisions, declared_decisions
             )
         decisions[address] = successors.wait_for_successors(decision, resources[address])
@@ -245,7 +247,7 @@ def _collect_dependents(
     return users
 
 
-def _order_after_dependents(
+def _order_delete_after_dependents(
     decision: Decision,
     resource: ResourceState,
     dependents: Iterable[Address],

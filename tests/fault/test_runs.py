@@ -82,7 +82,7 @@ def test_killed_between_run_and_poll(
     assert found is not None
     assert (found.result, [found.job]) == (RunStatus.RUNNING, jobs(server))
     assert [
-        change.verification.job for change in site.plan().verified_changes if change.verification
+        change.verification.job for change in site.plan().changes_to_verify if change.verification
     ] == [found.job]
     is_done(site, server, site.apply())
 

@@ -72,7 +72,7 @@ def of_apply(project: Project, done: Applied) -> None:
     assert MASK not in [text for _, body in done.sent for text in texts_in(body)]
     alone = [replace(change, verification=None) for change in done.plan.changes]
     going = [change for change in alone if change.changes_server]
-    runs = [change for change in done.plan.verified_changes if change.verification]
+    runs = [change for change in done.plan.changes_to_verify if change.verification]
     seals = [change for change in going if any(f.path == ("locked",) for f in change.fields)]
     most = len(going) + len(runs) + len(seals)
     assert len(project.server.mutations()) == len(done.sent) <= most

@@ -154,7 +154,7 @@ def iter_unused_overlay_findings(
         if overlay.pattern in used_patterns:
             continue
         yield Diagnostic(
-            Severity.WARNING if overlay.is_pattern or ref else Severity.ERROR,
+            Severity.WARNING if overlay.has_wildcard_pattern or ref else Severity.ERROR,
             "Overlay matches no resource",
             f"no manifest of target {target} declares {overlay.pattern}"
             + (f" in {ref}: it is passed over" if ref else ""),

@@ -27,7 +27,7 @@ class Overlay:
     source: SourceText
 
     @property
-    def is_pattern(self) -> bool:
+    def has_wildcard_pattern(self) -> bool:
         return has_wildcard(self.pattern)
 
     @property

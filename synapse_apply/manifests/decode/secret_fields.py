@@ -21,7 +21,10 @@ from synapse_apply.manifests.phrases import ONLY_FOR_SECRETS, VALUE_FROM
 from synapse_apply.manifests.schema import schemas
 from synapse_apply.model.diagnostic import Path, format_json_pointer, parse_json_pointer
 from synapse_apply.model.phrases import find_closest_word, format_field_path, suggest_known_word
-from synapse_apply.model.secrets.credentials import classify_setting_value, has_allow_comment
+from synapse_apply.model.secrets.credentials import (
+    classify_setting_value,
+    is_line_allowed_by_comment,
+)
 from synapse_apply.model.secrets.secret_marks import UNMARKED, SpecMarks
 from synapse_apply.model.secrets.secret_rules import is_forbidden_variable
 from synapse_apply.model.values import SecretRef, Sensitive
@@ -185,7 +188,7 @@ def _is_allowed_by_comment(draft: Draft, path: Path) -> bool:
     place, source = draft.find_position(path), draft.document.source
     if place is None or place.file != source.file:
         return False
-    return has_allow_comment(source.get_line_and_preceding(place.line), 2)
+    return is_line_allowed_by_comment(source.get_line_and_preceding(place.line), 2)
 
 
 def _report_plain_text_secrets(context: DecodeContext, draft: Draft, literals: list[Path]) -> None:

@@ -57,7 +57,7 @@ class FieldOrigins:
         overlay = self._find_last_overlay_setting(full_path)
         if overlay is not None:
             # Changing it here would change other resources as well.
-            if overlay.is_pattern:
+            if overlay.has_wildcard_pattern:
                 raise InputError(self._build_pattern_overlay_refusal(overlay, full_path))
             edit_spot = self._require_spot_in_project_file((*overlay.prefix, *full_path))
         # Other targets read the manifest, so this target's value goes into an overlay of its own.

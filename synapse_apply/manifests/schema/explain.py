@@ -70,7 +70,7 @@ def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]
     """A finding for each misfit of a value, without repetitions, in the order of the file."""
     findings: dict[Diagnostic, None] = {}
     for problem in _build_explaining_validator(name).iter_errors(subject.value):
-        rule_ids = _iter_rule_ids(problem, schemas.build_strict_schema(name))
+        rule_ids = _iter_rule_ids_endlessly(problem, schemas.build_strict_schema(name))
         problem_findings = _iter_problem_findings(problem, subject)
         findings.update(
             dict.fromkeys(finding.with_changes(rule=next(rule_ids)) for finding in problem_findings)
@@ -81,7 +81,7 @@ def build_schema_findings(name: str, subject: Subject) -> tuple[Diagnostic, ...]
     return tuple(sorted(findings, key=_position_sort_key))
 
 
-def _iter_rule_ids(problem: Any, root_schema: Mapping[str, Any]) -> Iterator[str | None]:
+def _iter_rule_ids_endlessly(problem: Any, root_schema: Mapping[str, Any]) -> Iterator[str | None]:
     """The rule id of each finding of a problem, endlessly; None where the schema names no rule.
 
     `x-lint` of a subschema maps keywords to rules; `null` there, or `x-lint-null` of the schema,
@@ -134,7 +134,9 @@ def _iter_problem_findings(problem: Any, subject: Subject) -> Iterator[Diagnosti
     if explainer is None:
         subject_name = _format_subject_name(subject, path)
         detail = f"{subject_name} does not fit its schema (`{problem.validator}`)"
-        yield _build_finding(subject, path, "Value not allowed", detail, _describe_schema(problem))
+        yield _build_finding(
+            subject, path, "Value not allowed", detail, _get_rule_or_description(problem)
+        )
     else:
         yield from explainer(problem, subject, path)
 
@@ -144,7 +146,7 @@ def _format_subject_name(subject: Subject, path: Path) -> str:
     return f"`{dotted_path}`" if dotted_path else "the document"
 
 
-def _describe_schema(problem: Any) -> str:
+def _get_rule_or_description(problem: Any) -> str:
     schema = problem.schema if isinstance(problem.schema, dict) else {}
     return str(schema.get("x-rule") or schema.get("description", ""))
 

@@ -142,16 +142,16 @@ class Window:
         The end is exclusive. Consecutive windows count as one; its end is None where they never
         end.
         """
-        start = self._find_start(now)
+        start = self._find_start_of_window_around(now)
         if start is None:
             return None
         end = start + self.duration
         for _ in range(_MAX_CONSECUTIVE_WINDOWS):
-            next_start = self._find_start(end)
+            next_start = self._find_start_of_window_around(end)
             if next_start is None:
                 return start.astimezone(self.zone), end.astimezone(self.zone)
             end = next_start + self.duration
         return start.astimezone(self.zone), None
 
-    def _find_start(self, now: datetime) -> datetime | None:
+    def _find_start_of_window_around(self, now: datetime) -> datetime | None:
         return self.cron.find_last_start(now, now - self.duration, self.zone)

@@ -157,7 +157,7 @@ def classify_setting_value(name: str, value: str) -> str:
     return ""
 
 
-def has_allow_comment(text: str, line: int) -> bool:
+def is_line_allowed_by_comment(text: str, line: int) -> bool:
     """Whether a comment allows the values on a line, which is counted from 1."""
     return _is_line_allowed(text.split("\n"), line)
 

@@ -45,10 +45,10 @@ def is_same_change(before: Change, now: Change) -> bool:
 
 def is_same_run(before: Change, now: Change) -> bool:
     """Whether the same run is due under the same rules, be it started or already followed."""
-    return _comparable_run(before) == _comparable_run(now)
+    return _run_without_reason_and_job(before) == _run_without_reason_and_job(now)
 
 
-def _comparable_run(change: Change) -> Verification | None:
+def _run_without_reason_and_job(change: Change) -> Verification | None:
     due = change.verification
     # Reason and job may change while the run stays the same.
     return replace(due, reason="", job="") if due is not None else None

@@ -84,7 +84,7 @@ def build_plan_outputs(plan: Plan, exit_code: int) -> dict[str, str]:
         "import": str(counts.import_),
         "forget": str(counts.forget),
         "refused": str(counts.blocked),
-        "verify": str(len(plan.verified_changes)),
+        "verify": str(len(plan.changes_to_verify)),
         "exit_code": str(exit_code),
         "has_changes": _format_bool(plan.has_changes or bool(plan.refused_changes)),
     }

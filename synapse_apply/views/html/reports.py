@@ -55,7 +55,7 @@ def render_plan_html(
     passive_changes = [
         c for c in plan.changes if not has_action_block(c) and c.action is not Action.FORGET
     ]
-    due_runs = [(c, c.verification) for c in plan.verified_changes if c.verification is not None]
+    due_runs = [(c, c.verification) for c in plan.changes_to_verify if c.verification is not None]
     note_rows = [
         row for c in passive_changes if not c.is_refused for row in rows.build_note_rows(c)
     ]
@@ -280,7 +280,7 @@ def _list_plan_counts(plan: Plan) -> list[tuple[str, int, str]]:
         ("to change", counts.change, "moved"),
         ("to destroy", counts.destroy, "gone"),
         ("to forget", counts.forget, "quiet"),
-        ("to verify", len(plan.verified_changes), "run"),
+        ("to verify", len(plan.changes_to_verify), "run"),
     ]
 
 

@@ -192,7 +192,7 @@ def base_document(base: PlanBase) -> dict[str, Any]:
 def _build_plan_summary(plan: Plan) -> dict[str, int]:
     accepted_count = count_accepted_fields(plan.changes_with_accepted)
     return build_summary_counts(
-        plan.summary, run_count=len(plan.verified_changes), accepted_count=accepted_count
+        plan.summary, run_count=len(plan.changes_to_verify), accepted_count=accepted_count
     )
 
 

@@ -71,7 +71,7 @@ def iter_plan_events(plan: Plan) -> Iterator[Event]:
             yield _build_change_event("planned_change", change, action, "Refused", level="warn")
         elif change.action is not Action.NO_OP:
             yield _build_change_event("planned_change", change, action, f"Plan to {action}")
-    counts = build_summary_counts(plan.summary, run_count=len(plan.verified_changes))
+    counts = build_summary_counts(plan.summary, run_count=len(plan.changes_to_verify))
     # Terraform's summary says `remove` where its plan says `destroy`.
     counts["remove"] = counts.pop("destroy")
     yield _build_summary_event(format_plan_line(plan.summary), counts, "plan")

@@ -76,8 +76,8 @@ def render_plan_markdown(
         *blocks,
         *_build_section_unless_empty(
             "To be verified",
-            plan.verified_changes,
-            report_sections.iter_due_run_entries(plan.verified_changes),
+            plan.changes_to_verify,
+            report_sections.iter_due_run_entries(plan.changes_to_verify),
         ),
         *_build_section_unless_empty(
             "Moved", plan.moved, report_sections.iter_moved_entries(plan.moved)

@@ -58,7 +58,11 @@ def render_plan(
     ]
     if show_unchanged:
         parts.append(
-            "\n".join(blocks.render_unchanged_line(c) for c in plan.changes if _is_unchanged(c))
+            "\n".join(
+                blocks.render_unchanged_line(c)
+                for c in plan.changes
+                if _is_unchanged_or_superseded(c)
+            )
         )
     # An empty plan needs no target line: the message below says it all.
     if any(parts) or plan.guards or plan.base.revision or plan.base.is_offline:
@@ -114,7 +118,7 @@ def has_action_block(change: Change) -> bool:
     return not (is_passive or change.is_refused or change.superseded)
 
 
-def _is_unchanged(change: Change) -> bool:
+def _is_unchanged_or_superseded(change: Change) -> bool:
     return (change.action is Action.NO_OP or change.superseded) and not change.is_refused
 
 

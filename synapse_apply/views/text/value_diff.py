@@ -14,7 +14,7 @@ from synapse_apply.views.text.values import (
     format_gutter_line,
     format_value_inline,
     format_value_lines,
-    split_clean_lines,
+    split_into_sanitized_lines,
 )
 
 _ARROW = " -> "
@@ -37,7 +37,7 @@ def format_value_change(before: Any, after: Any, room: int, style: Style) -> lis
 
 def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
     if "\n" in before.strip("\n") or "\n" in after.strip("\n"):
-        old, new = split_clean_lines(before), split_clean_lines(after)
+        old, new = split_into_sanitized_lines(before), split_into_sanitized_lines(after)
         if old != new:
             return _format_sequence_diff(old, new, "lines", format_gutter_line, style)
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:

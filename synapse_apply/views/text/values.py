@@ -143,7 +143,7 @@ def _format_expanded_lines(value: Any, room: int, depth: int = 0) -> list[str]:
 
 def format_text_block(text: str) -> list[str]:
     """A text of several lines behind a gutter, so that no line can be taken for a plan's row."""
-    lines = split_clean_lines(text)
+    lines = split_into_sanitized_lines(text)
     head = f"({len(lines)} lines)"
     hidden_count = len(lines) - MAX_TEXT_LINES
     tail = [f"# ({hidden_count} more lines)"] if hidden_count > 0 else []
@@ -154,7 +154,7 @@ def format_text_block(text: str) -> list[str]:
     ]
 
 
-def split_clean_lines(text: str) -> list[str]:
+def split_into_sanitized_lines(text: str) -> list[str]:
     """The sanitized lines of a text, each cut at MAX_VALUE_LENGTH."""
     lines = sanitize_lines(text.removesuffix("\n"))
     return [

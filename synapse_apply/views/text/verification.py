@@ -16,7 +16,7 @@ from synapse_apply.views.sanitize import sanitize
 from synapse_apply.views.text.field_rows import FieldNode, RowLayout
 from synapse_apply.views.text.findings import format_finding_blocks, sanitize_and_indent
 from synapse_apply.views.text.style import Style
-from synapse_apply.views.text.values import split_clean_lines
+from synapse_apply.views.text.values import split_into_sanitized_lines
 
 _INDENT = 8
 _STATUS_PHRASES = {
@@ -48,7 +48,7 @@ def render_planned_run(
 def format_planned_run_counts(plan: Plan, style: Style) -> list[str]:
     """The line before `Plan:` that counts planned runs, in a list; empty without any."""
     verifications = [
-        change.verification for change in plan.verified_changes if change.verification is not None
+        change.verification for change in plan.changes_to_verify if change.verification is not None
     ]
     if not verifications:
         return []
@@ -106,7 +106,7 @@ def format_run_blocks(results: Iterable[VerificationResult], style: Style) -> li
 
 def sanitize_log_lines(lines: Sequence[str]) -> list[str]:
     """The sanitized lines of a log; an entry with line breaks becomes several lines."""
-    return [line for text in lines for line in split_clean_lines(text)]
+    return [line for text in lines for line in split_into_sanitized_lines(text)]
 
 
 def format_run_counts(report: Report, style: Style) -> list[str]:
@@ -134,7 +134,7 @@ def build_planned_run_documents(plan: Plan) -> list[dict[str, Any]]:
             "timeout": verification.timeout,
             "on_failure": verification.on_failure,
         }
-        for change in plan.verified_changes
+        for change in plan.changes_to_verify
         if (verification := change.verification) is not None
     ]
 

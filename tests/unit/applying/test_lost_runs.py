@@ -71,7 +71,7 @@ def test_killed_between_run_and_look_the_same_job_is_followed(bench):
 def test_killed_while_the_run_was_sent_its_job_is_found_by_its_mark(bench):
     """The next plan finds it and follows it; nothing is sent a second time."""
     cut(bench)
-    (change,) = bench.plan(*DECLARED).plan.verified_changes
+    (change,) = bench.plan(*DECLARED).plan.changes_to_verify
     assert change.verification is not None
     assert change.verification.job == "3"
     assert bench.apply(*DECLARED).exit_code == 0
