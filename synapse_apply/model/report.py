@@ -88,9 +88,11 @@ class Report(WithCommands):
             verification_result.status is RunStatus.UNKNOWN
             for verification_result in self.verification_results
         )
+        # An open call of an earlier run counts as well: it is still not known what it did.
         if self.count_outcomes(Result.UNKNOWN) or unknown_before or unknown_runs:
             codes.append(Exit.UNKNOWN)
         if self.stop_signal:
+            # Signal 2 is SIGINT (Ctrl-C); every other one, such as SIGHUP, ends as SIGTERM does.
             codes.append(Exit.SIGINT if self.stop_signal == 2 else Exit.SIGTERM)
         has_failed_verification = any(
             not verification_result.is_acceptable

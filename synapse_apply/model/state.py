@@ -55,6 +55,7 @@ class StateProgress:
 
     def with_next_serial(self) -> StateProgress:
         """The progress with the next serial; NO_PROGRESS stays as it is."""
+        # A lineage that was never seen sets no lower limit.
         return self if self == NO_PROGRESS else StateProgress(self.serial + 1, self.fence)
 
 
@@ -113,6 +114,7 @@ class Record:
 
     def is_same_object_in_other_api(self, api: str, natural_key: str) -> bool:
         """Whether an object found by this key in another API version is the recorded one."""
+        # Each API version has ids of its own, so only the natural key can be compared.
         return self.api != api and self.natural_key == natural_key != ""
 
 

@@ -321,6 +321,7 @@ def _is_record_outdated(resource: ResourceState, record: Record) -> bool:
     series_and_version = resource.type.locate_in_series(desired.spec)
     return (
         record.protected != desired.lifecycle.prevent_destroy
+        # After a change of the API version the record has to name the new one.
         or record.api != resource.binding.api
         or (record.series, record.version) != series_and_version
         or (bool(desired.depends_on) and not set(desired.depends_on) <= set(record.depends_on))

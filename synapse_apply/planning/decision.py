@@ -126,6 +126,7 @@ def _build_change_sides(
         return EMPTY_SIDE, build_change_side(resource.declared_fields)
     if action in _REMOVALS:
         return live, EMPTY_SIDE
+    # One object for both sides, built once.
     if not fields:
         return live, live
     return live, build_changed_side(resource.live_fields, resource.declared_fields, fields)

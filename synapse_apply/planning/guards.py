@@ -121,6 +121,7 @@ def _check_unproven_recreates(
 
     Such an object may exist, and a create could make a second one.
     """
+    # The user has said that the objects are gone.
     if plan_input.options.recreate:
         return None
     unproven = [

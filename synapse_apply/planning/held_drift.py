@@ -29,6 +29,7 @@ def build_held_drift_notes(
         any(is_fixed_field(resource, change.path) for change in held_fields),
     )
     accept = Text(drift_accept_command(resource), f" takes {pronoun} into the manifest")
+    # A secret is never written into a file.
     if any(change.sensitive for change in held_fields):
         accept = Text("a secret is taken over where its value is read from")
     elif not can_write_live_values(resource, held_fields, can_write):
@@ -36,6 +37,7 @@ def build_held_drift_notes(
             f"taking {pronoun} over is an edit by hand where the declared value comes from"
         )
     revert = Text(Command("apply --only", address, "--revert-drift"), f" undoes {pronoun}")
+    # `--revert-drift` sends an update, which cannot contain such a field.
     if has_fixed:
         revert = Text(f"changing {pronoun} back in Synapse undoes {pronoun}: this API cannot")
     if any(is_sealed_field(resource, change.path) for change in held_fields):

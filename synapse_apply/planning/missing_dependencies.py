@@ -42,6 +42,7 @@ def build_no_first_member_refusal(
     else:
         reason += "none is declared"
         ways_out = (f"declare a {kind.capitalize()} of {resource.address.name}",)
+    # Another API version may create the owner without a member.
     if other_apis := sorted(set(resource.type.bindings) - {api}):
         ways_out += (f"or let the target use another API version: `api: {other_apis[0]}`",)
     return Refusal(
@@ -82,5 +83,6 @@ def build_not_selected_refusal(
 
 
 def _build_selection_hint(missing_addresses: Sequence[Address]) -> str:
+    # A few are enough to show what to do.
     options = " ".join(f"--only {address}" for address in missing_addresses[:_MAX_OPTIONS])
     return f"select it as well: add `{options}`, or leave it out of --exclude"

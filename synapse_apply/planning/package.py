@@ -46,6 +46,7 @@ def find_published_digest(resource: ResourceState) -> str | None:
 def describe_unreleased_changes(resource: ResourceState, series: SeriesMap) -> str:
     """Text such as `unreleased changes (3 files; next version 1.1.1)`; "" without known changes."""
     package, published = _get_declared_package(resource), find_published_digest(resource)
+    # Without a known digest no change can be claimed.
     if package is None or published is None or package.digest == published:
         return ""
     details = []

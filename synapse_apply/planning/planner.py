@@ -144,6 +144,8 @@ def _decide_all_declared(
             index,
         )
 
+    # An owner is decided before its members, so it can still choose the one that is created with
+    # it.
     companions = CreateCompanions(resources, index.options.selected, decide_resource, graph)
     for address in ordered:
         resource = resources[address]

@@ -29,6 +29,7 @@ class SeriesMembers:
 
     def is_retained(self, version: VersionSortKey) -> bool:
         """Whether a version is among the newest that are kept."""
+        # Recorded versions count as well: they are published, though not declared any more.
         known_versions = sorted(
             {
                 parsed_version

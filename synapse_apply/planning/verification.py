@@ -42,6 +42,7 @@ def require_verified(resource: ResourceState, decision: Decision, index: PlanInd
     if decision.is_blocked:
         return decision
     verify = resource.desired.verify if resource.desired is not None else None
+    # A run executes the newest release of the plugin, so it shows nothing about an older one.
     if verify is None or not index.options.verify or _is_older_than_newest(resource, index.series):
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
@@ -105,6 +106,7 @@ def _find_due_run_of_recorded(
     ):
         if (
             last_run.result is RunStatus.TIMED_OUT
+            # Otherwise every apply would wait for a run whose failure does not matter.
             and verification.tolerates_failure
             and not is_requested
         ):

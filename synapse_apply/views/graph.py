@@ -97,10 +97,14 @@ class _DrawnGraph:
         for need in sorted(
             set(chain.from_iterable(node.needs for node in node_by_address.values()))
         ):
+            # A dependency that is not in the plan is drawn as well, without an action.
             node_by_address.setdefault(need, GraphNode(need))
+        # Sorted, so that equal plans give equal texts.
         sorted_nodes = [node_by_address[address] for address in sorted(node_by_address)]
         return cls(
-            sorted_nodes, {node.address: f"n{index}" for index, node in enumerate(sorted_nodes)}
+            # Mermaid's ids allow few characters, so nodes are numbered.
+            sorted_nodes,
+            {node.address: f"n{index}" for index, node in enumerate(sorted_nodes)},
         )
 
     def iter_named_nodes(self) -> Iterator[tuple[GraphNode, str]]:

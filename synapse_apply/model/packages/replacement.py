@@ -68,6 +68,7 @@ def parse_replacement(extras: Mapping[str, Any]) -> Replacement | None:
     if not isinstance(data, Mapping) or not isinstance(version := data.get("version"), str):
         return None
     counts = {verb: data.get(verb) for verb in FILE_VERBS}
+    # A saved plan may have been edited, so nothing in it is trusted.
     valid_counts = {verb: n for verb, n in counts.items() if isinstance(n, int) and 0 <= n < 2**63}
     listed = data.get("files")
     if len(valid_counts) < len(FILE_VERBS) or not isinstance(listed, (list, tuple)):

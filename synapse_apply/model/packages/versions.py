@@ -29,7 +29,9 @@ def _prerelease_sort_key(text: str | None) -> tuple[tuple[int, int, str], ...]:
     if not text:
         return _NO_PRERELEASE
     return tuple(
-        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in text.split(".")
+        # Numbers come before texts, and are compared as numbers (section 11.4).
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in text.split(".")
     )
 
 
@@ -40,6 +42,7 @@ def next_free_patch_version(version: str, used_versions: Iterable[str]) -> str:
         return ""
     used = set(used_versions)
     major, minor, patch, prerelease = sort_key
+    # A prerelease leads to its own version, which may still be free.
     patch += prerelease == _NO_PRERELEASE
     while f"{major}.{minor}.{patch}" in used:
         patch += 1

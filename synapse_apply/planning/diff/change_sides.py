@@ -77,6 +77,7 @@ def build_changed_side(
         if isinstance(value, DesiredSecret):
             set_at(tree, path, value)
     for change in changes:
+        # Only the path of a new secret is known here, not its value.
         if change.sensitive and change.path in declared_fields:
             set_at(tree, change.path, WithheldSecret("planned"))
         elif change.after is ABSENT:

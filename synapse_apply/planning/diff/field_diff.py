@@ -355,6 +355,7 @@ class _FieldComparison:
         drifted = (
             not is_hidden and not was_plain and not is_same_value(live, last_seen, rule.compare)
         )
+        # With a reset value the three-way rule below adds the drift itself.
         if drifted and (len(path) > 1 or rule.reset_value is ABSENT):
             self.add_drift(path, declared_moved=True)
         if len(path) > 1:
@@ -376,6 +377,7 @@ class _FieldComparison:
 
     def compare_owned_keys(self) -> None:
         """Add changes for live keys below owned pointers that the manifest does not declare."""
+        # Declared fields below an owned pointer were compared before.
         changed_paths = {change.path for change in self.diff.changes}
         for path in sorted(self.resource.live_fields if self.owned_pointers else ()):
             if (

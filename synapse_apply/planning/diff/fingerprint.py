@@ -40,8 +40,10 @@ def _format_canonical_field(resource: ResourceState, path: Path, value: Any) -> 
     if resource.record is None and holds_secret(value):
         return "secret"
     rule = resource.type.rules.get(str(path[0]))
+    # Answers never show it; what a server may echo once must not change the fingerprint.
     if rule is not None and rule.write_only:
         value = ABSENT
+    # Of an empty declared map only its presence is ours.
     if isinstance(value, dict) and resource.declared_fields.get(path) == {}:
         value = {}
     return format_comparable_json(value, rule.compare if rule is not None else Compare.EXACT)

@@ -128,6 +128,7 @@ def _iter_first_differences(before: Change, now: Change) -> Iterator[str]:
 
 
 def _iter_differences(before: Change, now: Change) -> Iterator[str]:
+    # Nothing was going to be done, so there are no values to compare.
     if before.is_refused:
         yield f"it was refused when it was planned, now it would be {now.action.value}"
         return

@@ -44,6 +44,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     rows: list[Change] = []
     for change in fresh.changes:
         row = rows_by_address[change.address]
+        # Fresh changes are in dependency order, so what is stopped is known before its dependents.
         if _waits_for_dependencies(row) and (
             needs := stopped_addresses & {*row.depends_on, find_companion_address(row)}
         ):
@@ -58,6 +59,7 @@ def narrow_plan(saved: Plan, fresh: Plan, *, reviewed: bool) -> Plan:
     ]
     return replace(
         fresh,
+        # By the saved plan's id the state knows that it was applied, and that it cannot be again.
         id=fresh.id if reviewed else saved.id,
         changes=tuple(rows),
         guards=tuple(_filter_active_guards(fresh.guards, rows)),

@@ -63,6 +63,7 @@ def _format_annotation_command(annotation: Annotation) -> str:
 
 
 def _escape_command_data(text: str) -> str:
+    # Sanitized first, so that only our own line breaks are left.
     lines = escape_ci_commands("\n".join(sanitize_lines(shorten_text(text, _MAX_MESSAGE_LENGTH))))
     # GitHub's own escapes (actions/toolkit, command.ts); `%` first, so that none is escaped twice.
     return lines.replace("%", "%25").replace("\n", "%0A")
@@ -99,6 +100,7 @@ def build_drift_outputs(drift: Drift, exit_code: int) -> dict[str, str]:
         "drifted": str(len(drift.changed_objects)),
         "gone": str(len(drift.missing_objects)),
         "waiting": str(len(drift.pending_addresses)),
+        # A number from incomplete lists would be taken for the whole.
         "unmanaged": "" if drift.unread_kinds else str(len(drift.unmanaged or ())),
         "exit_code": str(exit_code),
         "has_changes": _format_bool(bool(drift.objects)),

@@ -28,6 +28,7 @@ NO_COUNTS: dict[str, int] = {}
 
 def count_plan_changes(plan: Plan) -> dict[str, int]:
     """The counts of the `Plan:` line; NO_COUNTS for a plan with errors or without a comparison."""
+    # Counts of such a plan would be taken for what an apply will do.
     if plan.has_errors or not plan.base.compared:
         return NO_COUNTS
     counts = plan.summary
@@ -56,6 +57,7 @@ def build_code_quality_issues(file_annotations: Iterable[Annotation]) -> list[di
     occurrences: Counter[str] = Counter()
     issues = []
     for annotation in file_annotations:
+        # GitLab drops an issue without a location.
         if annotation.position is None:
             continue
         key = json.dumps(

@@ -51,6 +51,7 @@ class ForgeLinks:
         if position is None or path is None or not self._can_link_commit(self.commit):
             return html
         file_url = f"{self._repository_base_url()}/blob/{self.commit}/{quote(path)}"
+        # A file's name may contain anything, even after quoting.
         if not _SAFE_URL.fullmatch(file_url):
             return html
         # The fragment is added after the check, since the pattern allows none.
@@ -69,6 +70,7 @@ class ForgeLinks:
         )
 
     def _can_link_commit(self, commit: str) -> bool:
+        # The commit may come from a saved plan, which could hold another text.
         return bool(self.repository and _COMMIT_ID.fullmatch(commit))
 
     def _repository_base_url(self) -> str:

@@ -61,6 +61,7 @@ def iter_plan_events(plan: Plan) -> Iterator[Event]:
     """Events for each drift, planned or refused change of a plan, then one with the counts."""
     for change in plan.changes:
         if has_drifted(change):
+            # Terraform reports an object that is gone as drift of the action `delete`.
             is_missing = change.action is Action.RECREATE
             yield _build_change_event(
                 "resource_drift", change, "delete" if is_missing else "update", "Drift"

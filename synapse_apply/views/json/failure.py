@@ -39,6 +39,7 @@ def failure_document(
     """
     findings = list(diagnostics)
     if plan is not None:
+        # The command may have ended because of a finding of the plan.
         plan_findings = [finding for finding in plan.diagnostics if finding not in findings]
         return {
             **report_document(Report(plan)),

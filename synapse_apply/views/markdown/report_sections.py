@@ -111,6 +111,7 @@ def iter_change_entries(changes: Iterable[Change], budget: SizeBudget) -> Iterat
     """A collapsible diff for each change, cut at a line where it is too long."""
     blocks = ChangeBlocks(DiffStyle(), _DEFAULT_WIDTH, show_unchanged=False)
     for change in changes:
+        # Nothing of the object changes, so it gets no symbol.
         adopts_as_is = change.action is Action.ADOPT and not change.fields
         symbol = "" if adopts_as_is else ACTION_SYMBOLS[change.action]
         name = format_html_code(f"{symbol} {change.address}".strip())

@@ -114,6 +114,7 @@ def _format_finding_block(finding: Diagnostic, style: Style) -> list[str]:
     if finding.hint:
         first_line, *continuation = sanitize_detail_lines(finding.hint)
         lines += [f"  Hint: {first_line}", *(f"        {line}".rstrip() for line in continuation)]
+    # Some details name it already.
     if finding.request_id and finding.request_id not in finding.detail:
         lines.append("  " + style(f"Request id: {sanitize(finding.request_id)}", "dim"))
     return lines

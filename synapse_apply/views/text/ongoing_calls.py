@@ -77,9 +77,11 @@ class OngoingCalls:
         with self._lock:
             for call in self._calls.values():
                 if now >= call.next_report_time:
+                    # From now, not from the due time, so that a delay causes no burst of reports.
                     call.next_report_time = now + self._interval
                     self._report(call, now - call.start_time)
 
     def _report_until_closed(self) -> None:
+        # Checked each second, since calls begin at different times.
         while not self._closed.wait(min(1.0, self._interval)):
             self.report_overdue_calls()

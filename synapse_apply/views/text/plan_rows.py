@@ -43,6 +43,7 @@ class ChangeBlocks:
     def render_change_block(self, change: Change) -> str:
         """The block of a change that will be made: heading, reason and fields."""
         symbol = ACTION_SYMBOLS[change.action]
+        # Nothing of the object changes.
         if change.action is Action.ADOPT and not change.fields:
             symbol = " "
         kind, name = sanitize(change.address.kind), quote_string(change.address.name)

@@ -38,6 +38,7 @@ def format_value_change(before: Any, after: Any, room: int, style: Style) -> lis
 def _format_text_change(before: str, after: str, room: int, style: Style) -> list[str]:
     if "\n" in before.strip("\n") or "\n" in after.strip("\n"):
         old, new = split_into_sanitized_lines(before), split_into_sanitized_lines(after)
+        # Texts that differ only in their last line break are shown inline.
         if old != new:
             return _format_sequence_diff(old, new, "lines", format_gutter_line, style)
     if len(before) > MAX_VALUE_LENGTH or len(after) > MAX_VALUE_LENGTH:
@@ -82,6 +83,7 @@ def _format_sequence_diff(
     if len(old) + len(new) > _MAX_COMPARED_LINES:
         blocks = [("replace", 0, len(old), 0, len(new))]
     else:
+        # Without autojunk, which would treat frequent lines as noise and give odd diffs.
         blocks = list(SequenceMatcher(None, old, new, autojunk=False).get_opcodes())
     body: list[str] = []
     for index, (tag, old_from, old_to, new_from, new_to) in enumerate(blocks):
@@ -106,6 +108,7 @@ def _shorten_equal_lines(
     hidden_count = len(remaining_lines) - len(tail)
     note = (
         [f"    # ({hidden_count} unchanged {noun} hidden)"]
+        # The note takes one line itself, so a single hidden line is shown instead.
         if hidden_count > 1
         else remaining_lines[:hidden_count]
     )
