@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from synapse_apply.manifests.decode.draft import PUBLISHED, DecodeContext
 from synapse_apply.manifests.decode.overlays import Overlay
+from synapse_apply.manifests.decode.package_needs import release_version_sort_key
 from synapse_apply.model.address import Address
 from synapse_apply.model.diagnostic import (
     Diagnostic,
@@ -15,7 +16,6 @@ from synapse_apply.model.diagnostic import (
     error_finding,
     warning_finding,
 )
-from synapse_apply.model.packages.versions import VersionSortKey, version_sort_key
 from synapse_apply.model.phrases import suggest_known_word
 from synapse_apply.model.resource import Desired, PackageSource
 from synapse_apply.model.secrets.credentials import hide_secret
@@ -90,17 +90,10 @@ def iter_shared_source_warnings(declared: Mapping[Address, Desired]) -> Iterable
             by_source[source.kind, source.path, source.ref].append(resource)
     for releases in by_source.values():
         if len(releases) > 1:
-            newest = max(releases, key=_version_order_key)
+            newest = max(releases, key=release_version_sort_key)
             for older in releases:
                 if older is not newest:
                     yield _build_shared_source_warning(older, newest)
-
-
-def _version_order_key(resource: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
-    """Ordered versions after those that have no order, which are compared as text."""
-    version = str(resource.spec.get("version", ""))
-    sort_key = version_sort_key(version)
-    return sort_key is not None, sort_key or (), version
 
 
 def _build_shared_source_warning(older_release: Desired, newest_release: Desired) -> Diagnostic:

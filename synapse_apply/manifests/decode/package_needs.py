@@ -77,7 +77,7 @@ class DeclaredPlugins:
             if is_version_matching(str(release.spec.get("version", "")), need.specifier)
         ]
         if fitting_releases:
-            return max(fitting_releases, key=_version_order_key).address
+            return max(fitting_releases, key=release_version_sort_key).address
         return self.plugin_by_code.get(need.code)
 
     def is_declared(self, code: str) -> bool:
@@ -89,10 +89,10 @@ class DeclaredPlugins:
         )
 
 
-def _version_order_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
+def release_version_sort_key(release: Desired) -> tuple[bool, VersionSortKey | tuple[()], str]:
+    """Sorts releases by version; versions that are not semantic come first, by their text."""
     version = str(release.spec.get("version", ""))
     sort_key = version_sort_key(version)
-    # Versions that are no semantic versions come first, in the order of their text.
     return sort_key is not None, sort_key or (), version
 
 
