@@ -130,7 +130,6 @@ def dry_run_steps(
         result.findings.append(_build_no_dry_run_warning(failure))
         result.add_untried(waiting, DRY_RUN_UNPROVEN)
         return result
-    # One call at a time until the server is known to make dry runs: at most one can be carried out.
     if is_known:
         _dry_run_waiting_calls(waiting, tools, live, run_each, result)
     else:
