@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from uuid import uuid4
 
 import pytest
@@ -28,6 +29,7 @@ def url(server):
 def open_store(request, tmp_path):
     """Opens a store of a sort by name, empty unless this test opened it before."""
     opened = []
+    turn = Lock()  # threads of a test open stores too, and a fixture is made for one at a time
 
     def open_one(sort, name="t", **more):
         if sort == "memory":
@@ -35,7 +37,8 @@ def open_store(request, tmp_path):
         elif sort == "sqlite":
             opened.append(open_sqlite(tmp_path / name / "state.db", **more))
         else:
-            url = request.getfixturevalue("url")
+            with turn:
+                url = request.getfixturevalue("url")
             opened.append(open_postgres(f"{url}_{name}", "t", **more))
         return opened[-1]
 
