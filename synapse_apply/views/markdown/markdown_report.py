@@ -171,18 +171,15 @@ def render_report_markdown(
         ),
     ]
     base = report.plan.base
+    totals_text = " ".join(total_lines[:headline_end])
+    if report.plan.refused_changes:
+        totals_text = f"Refused: {len(report.plan.refused_changes)}. {totals_text}"
     heading_parts = [
         _format_comment_marker(base, "apply"),
         f"## Apply for {format_code_span(base.target, MAX_NAME_LENGTH)}",
+        _format_bold(totals_text),
+        format_prose(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH),
     ]
-    refused_text = f"Refused: {len(report.plan.refused_changes)}."
-    totals_text = " ".join(total_lines[:headline_end])
-    heading_parts += [
-        _format_bold(
-            f"{refused_text} {totals_text}" if report.plan.refused_changes else totals_text
-        )
-    ]
-    heading_parts += [format_prose(format_target_line(base, _PLAIN), 2 * MAX_NAME_LENGTH)]
     see_command = Command(
         "state history show", report.plan.id, target=base.target[:MAX_NAME_LENGTH]
     )
