@@ -161,21 +161,20 @@ class StepNotStarted(Exception):
 
 @frozen
 class ApplyTools:
-    """The ports a task works through. `settle_after` is in seconds.
+    """The ports and callbacks that all steps of one apply share.
 
-    `max_call_seconds` gives the seconds after which a call that uploads so many bytes has surely
-    ended. `last_request_id` gives the server's id of the last request this thread made ("" without
-    one). `sleep` waits so many seconds. `read_uptime` counts what no wall clock does. `on_observed`
-    is told each object as a call of this run left it; what depends on it is made from that.
-    `on_job_followed` is told each job that is waited for, once it is recorded.
-    `write_recovery_file` keeps a call that has ended and could not be recorded, and gives the
-    place, "" where there is none. `target` is named in the commands that are printed. `slot` is the
-    task's among those that call the backend, `stop_reason` why no other call may begin, "" while it
-    may. `started_addresses` are the addresses of which something may be done by now: announced, or
-    in their place. `may_adopt`: what turns out to exist while it is made may be taken over, unseen
-    by whoever approved the plan. `claimed_ids` tell whose object an id is. `sign_record` signs what
-    a record remembers of its last run, where there is a key. `accepted_plain_forms` are the fields
-    that this backend takes in their plain form only.
+    `settle_after` and the result of `max_call_seconds`, after which a call that uploads so many
+    bytes must have ended, are in seconds. `last_request_id` gives the server's id of the last
+    request of this thread ("" without one). `read_uptime` counts elapsed time, which no change of a
+    wall clock affects. `on_observed` is called with each object as a call has left it, since later
+    steps need its id; `on_job_followed` with each followed job, after it is recorded.
+    `write_recovery_file` stores the outcome of a call that could not be recorded, and returns the
+    file ("" if that failed, too). `target` is for commands in messages. `slot` limits concurrent
+    calls; `stop_reason` says why no other call may begin ("" while it may). `started_addresses` are
+    those whose calls may have been sent. `may_adopt` allows a create that meets an existing object
+    to adopt it. `claimed_ids` has the address of each remote id. `sign_record` signs a record's
+    last run, where there is a key. `accepted_plain_forms` are the fields of which the backend has
+    accepted only the plain form.
     """
 
     api: Api

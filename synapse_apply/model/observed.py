@@ -1,4 +1,4 @@
-"""What a backend tells of live objects, and what a search for one proves."""
+"""What a backend's answer says of live objects, and what a search for one proves."""
 
 from __future__ import annotations
 

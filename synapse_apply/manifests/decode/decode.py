@@ -266,7 +266,7 @@ def _fits_after_removing_misfits(context: DecodeContext, draft: Draft) -> bool:
     is_valid = schemas.compile_validator(draft.schema).is_valid
     if not is_valid(draft.value):
         misfits = build_schema_findings(draft.schema, _build_schema_subject(context, draft))
-        if len(misfits) > _MAX_REMOVED:  # each copies what it stands in
+        if len(misfits) > _MAX_REMOVED:  # each removal copies the maps around the field
             return False
         for finding in misfits:
             draft.value = copy_without_field(draft.value, finding.path or ())

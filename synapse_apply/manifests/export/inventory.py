@@ -1,4 +1,4 @@
-"""How an inventory (addresses with the server's ids) is written, and told from a manifest."""
+"""How an inventory (addresses with server ids) is written, and distinguished from a manifest."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ CHECKS: Mapping[str, PolicyCheck] = {
 
 
 def _format_short_value(value: Any) -> str:
-    # A long value, or a map, would fill the message; what it is stands in the manifest.
+    # A long value, or a map, would fill the message, and can be read in the manifest.
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int) else ""
     return text if text and len(text) <= _MAX_SHOWN else "another"
 

@@ -118,7 +118,7 @@ def is_secret_change(change: FieldChange) -> bool:
 
 
 def describe_secret(change: FieldChange, *, is_created: bool) -> str:
-    """What stands in the place of a secret; an object to be created has no old value of it."""
+    """The text in place of a secret; an object that is to be created has no old value of it."""
     if is_created and change.note == "changed":
         return "(sensitive value)"
     return f"(sensitive, {change.note})" if change.note else SENSITIVE_TEXT

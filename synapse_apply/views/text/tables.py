@@ -24,7 +24,7 @@ def render_table(
     """A table that ends with a newline: upper-case headers, then a line a row.
 
     `right_columns` are the columns aligned on the right. A row may be shorter than the headers.
-    Nothing is cut, so that what stands in a column can be copied.
+    Nothing is cut, so that the text of a column can be copied.
     """
     header_texts = [sanitize(header).upper() for header in headers]
     body = [_build_row_cells(row, len(header_texts)) for row in rows]
