@@ -185,7 +185,7 @@ def test_a_state_of_another_backend_is_not_asked_for_names(place: Place) -> None
     assert jobs(place) == []
     done = place.run("run", "id=1")
     assert done.stdout == "Job 1 started.\n"
-    assert "Warning: `history` will not show this call" in done.stderr
+    assert "Warning: `state history` will not show this call" in done.stderr
 
 
 def test_a_state_that_is_held_does_not_hold_up_a_run(place: Place) -> None:
@@ -198,7 +198,7 @@ def test_a_state_that_is_held_does_not_hold_up_a_run(place: Place) -> None:
         done = place.run("run", "id=1")
     store.close()
     assert done.stdout == "Job 1 started.\n"
-    assert "Warning: `history` will not show this call" in done.stderr
+    assert "Warning: `state history` will not show this call" in done.stderr
 
 
 def test_a_server_that_answers_the_result_at_once(serve: Callable[..., Place]) -> None:
