@@ -227,7 +227,7 @@ def _read_runnable_plugin_code(api: Api, plugin: str) -> str:
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _select_job_calls(api: Api, job: str) -> JobCalls:
+def _select_job_calls_by_id(api: Api, job: str) -> JobCalls:
     return api.v2 if _UUID.fullmatch(job) else api
 
 
@@ -254,7 +254,7 @@ V2 = ApiBinding(
         "locked for good: this is never taken back, and the version cannot be published again",
     ),
     resolve_run_owner=_read_runnable_plugin_code,
-    select_job_calls=_select_job_calls,
+    select_job_calls=_select_job_calls_by_id,
     list_belonging=lambda api, plugin: api.v2.list_plugin_releases({"plugin": to_wire_id(plugin)}),
     send_dry_run_probe=send_unchanging_update,
     extract_file_url=_extract_file_url,

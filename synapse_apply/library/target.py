@@ -273,7 +273,7 @@ class OpenTarget:
 
         if not isinstance(plans, apply_saved.ApprovedPlans):
             plans = self.read_saved_plan(plans)
-        invocation = apply_saved.choose_plan_target(self._invocation, plans)
+        invocation = apply_saved.with_plan_target(self._invocation, plans)
         # Such a plan needs a session of its own: packages may come from its file.
         self.close()
         with (
@@ -377,10 +377,12 @@ class OpenTarget:
         `apply`; InputError also for what cannot be run.
         """
         from synapse_apply.operations.apply_observer import ApplyObserver
-        from synapse_apply.operations.verify import run_releases
+        from synapse_apply.operations.verify import verify_releases_by_run
 
         with self._connection.open_session() as session:
-            return run_releases(session, releases, observer or ApplyObserver(), timeout=timeout)
+            return verify_releases_by_run(
+                session, releases, observer or ApplyObserver(), timeout=timeout
+            )
 
     def compare_published_bytes(self, releases: Sequence[str]) -> list[ComparedBytes]:
         """Read what is published of releases, compare it with the state, and record what was read.
@@ -427,7 +429,7 @@ def _require_decision(plan: Plan | None, arguments: PlanArguments, *, is_approve
                 "Give it a plan of plan(), confirm=FUNCTION, or auto_approve=True.",
             )
         )
-    if plan is not None and arguments.changes_rows:
+    if plan is not None and arguments.changes_planned_rows:
         raise OptionConflict.from_summary(
             "What changes the rows of a plan is said to plan(), not to apply()."
         )

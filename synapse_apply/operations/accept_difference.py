@@ -1,4 +1,4 @@
-"""Use case: take what is live as agreed: applied becomes desired, seen becomes observed."""
+"""What `state accept` records of differences between declared and live, and how to undo it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AcceptableResource:
 
 
 def build_acceptable_resource(plan_result: PlanResult, address: Address) -> AcceptableResource:
-    """What accepting an address would settle; nothing is changed.
+    """Return what accepting an address would record; reads the plan only, changes nothing.
 
     InputError when the address is not declared, StateError when it is not recorded or not live.
     """
@@ -81,10 +81,10 @@ def build_acceptable_resource(plan_result: PlanResult, address: Address) -> Acce
 def accept_differences(
     session: TargetSession, plan_result: PlanResult, acceptable: AcceptableResource
 ) -> Record:
-    """Record declared and live as agreed, whatever differs; nothing is sent.
+    """Record that what is declared counts as applied and what is live as seen; nothing is sent.
 
-    For a change made in Synapse that this API cannot make. Takes the state's lock; StateError
-    when the record is not the one that was looked at.
+    For a change made in Synapse that this API cannot make. Takes the state's lock, and returns the
+    record that was written. StateError when the record changed since `acceptable` was built.
     """
     resource, observed = acceptable.resource, acceptable.observed
     change = next(
@@ -110,7 +110,7 @@ def accept_differences(
         record = build_agreed_record(
             step, acceptable.record, observed, session.secrets, session.clock.utc_now()
         )
-        record = replace(record, accepted=_build_acceptance(acceptable))
+        record = replace(record, accepted=_merge_with_old_acceptance(acceptable))
         session.store.write_records(record)
         moment, run_id = session.clock.utc_now(), str(uuid4())
         audit_entry = session.actor.build_state_audit_entry(
@@ -122,8 +122,8 @@ def accept_differences(
 
 # Remembered with what it took the place of, so that it can be told from what a server merely
 # normalised, and be undone. It ends for a field when `applied` or `seen` of it changes.
-def _build_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
-    """What is accepted from now on; of a field accepted before, its undo stays the first one's."""
+def _merge_with_old_acceptance(acceptable: AcceptableResource) -> Acceptance | None:
+    """The new acceptance, which keeps the undo values of earlier ones; None without any."""
     record, paths = acceptable.record, [change.path for change in acceptable.differing_fields]
     new_acceptance = build_acceptance(paths, record.applied, record.seen)
     old_acceptance = record.accepted
@@ -156,10 +156,11 @@ def _select_differing_paths(
     return tuple(path for path in paths if path in differing_paths)
 
 
-def undo_acceptance(session: TargetSession, address: Address) -> Acceptance:
-    """Put back what was recorded before `address` was accepted; gives what was accepted.
+def undo_acceptance_in_state(session: TargetSession, address: Address) -> Acceptance:
+    """Restore what was recorded before `address` was accepted; returns the undone acceptance.
 
-    The next plan shows the differences again. StateError when nothing of it is accepted.
+    Takes the state's lock. The next plan shows the differences again. StateError when nothing of
+    `address` is accepted.
     """
     with session.lock_state("state accept"):
         record = session.store.find_record(address)

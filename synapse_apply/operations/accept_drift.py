@@ -1,4 +1,4 @@
-"""Use case: take live values over into the files that declare them; nothing is sent or recorded."""
+"""Where `drift --accept` writes live values in the manifests, and when it refuses to."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REFUSAL_SUMMARY = "This drift cannot be accepted"
 
 @frozen
 class _LiveEdit:
-    """A live value that shall stand at a place; `change` leads from what is declared to it."""
+    """One edit of a manifest: `change` leads from the declared value to the live one at `spot`."""
 
     address: Address
     change: FieldChange
@@ -54,13 +54,13 @@ class _LiveEdit:
 
 @dataclass(slots=True)
 class _EditedFiles:
-    """The files as they will be: edits by file, and each document as the edits so far leave it."""
+    """The edits so far, by file, and the content of each document after them."""
 
     edits: dict[tuple[FilePath, str], list[Edit]] = field(default_factory=dict)
     edited_documents: dict[tuple[FilePath, int], Any] = field(default_factory=dict)
 
     def add_edit(self, spot: DocumentSpot, value: Any) -> None:
-        """Add the edit that makes a value stand at a place, maps on the way to it included."""
+        """Add an edit that sets `spot` to `value` (ABSENT: removes it), with any missing maps."""
         document = spot.document
         document_key = (document.file, document.index)
         original_value = json.loads(json.dumps(document.document.value))
@@ -69,7 +69,7 @@ class _EditedFiles:
             is_last = depth == len(spot.path) - 1
             child = parent.get(part) if isinstance(parent, dict) else None
             if is_last or not isinstance(child, dict):
-                new_value = _nest_value(spot.path[depth + 1 :], value)
+                new_value = _wrap_value_in_maps(spot.path[depth + 1 :], value)
                 break
             parent = child
         edit = Edit(spot.path[: depth + 1], new_value, document.index, allow_collections=True)
@@ -80,6 +80,7 @@ class _EditedFiles:
             parent[part] = new_value
 
     def build_rewrites(self) -> Iterator[Rewrite]:
+        """The old and new bytes of each edited file; InputError for a file that cannot be read."""
         for (file, name), file_edits in self.edits.items():
             try:
                 old_bytes = file.read_bytes()
@@ -95,10 +96,10 @@ class _EditedFiles:
 def accept_named_drift(
     invocation: Invocation, session: TargetSession, names: Sequence[str], *, write: bool
 ) -> Drift:
-    """Look at what drifted, and write the live values of what names mean into the files.
+    """Compute the drift, and write the live values of the named resources into their manifests.
 
-    A name with `*` is all that it fits and that drifted. Gives and raises as `write_live_values`;
-    InputError, too, for a name that fits nothing.
+    A name with `*` means every drifted resource that it matches. Returns and raises as
+    `write_live_values`; InputError also for a name that matches nothing.
     """
     plan_result = make_plan(session, build_drift_options(None))
     drift = find_drift(session, plan_result)
@@ -118,19 +119,20 @@ def write_live_values(
     *,
     write: bool,
 ) -> Drift:
-    """Write the live values of these resources where their declared ones stand.
+    """Write the live values of these resources in place of their declared ones.
 
-    `drift` is the drift of what was `plan_result`. It comes back with what was edited. InputError,
-    with every finding, where one of them cannot be written, or when a plan of the manifests as
-    they would be still changed what is live; no file is written then.
+    `drift` must have been computed from `plan_result`. Returns it with the edits added; with
+    `write` false the files stay as they are. InputError, with every finding and no file written,
+    where a value cannot be written, or where a plan of the edited manifests would still change
+    what is live.
     """
     findings: list[Diagnostic] = []
     live_edits: list[_LiveEdit] = []
     editor = _ProjectEditor.from_session(invocation, session)
     for address in dict.fromkeys(addresses):
         try:
-            object_drift = _find_object_drift(session, drift, address)
-            origins = editor.build_origins(session.desired[address])
+            object_drift = _require_acceptable_drift(session, drift, address)
+            origins = editor.locate_field_origins(session.desired[address])
         except InputError as problem:
             findings += problem.diagnostics
             continue
@@ -140,7 +142,7 @@ def write_live_values(
             plan_result.resources[address], origins.resource.spec, object_drift.fields
         ):
             try:
-                live_edits += _iter_live_edits(
+                live_edits += _iter_writable_edits(
                     session, origins, change, object_drift.blocked_reason
                 )
             except InputError as problem:
@@ -158,15 +160,20 @@ def write_live_values(
             live_edit.spot, None if live_value is ABSENT and live_edit.is_in_overlay else live_value
         )
     rewrites = tuple(files.build_rewrites())
-    new_manifests = editor.check_result(rewrites, live_edits)
-    _check_no_remaining_drift(session, plan_result, new_manifests, addresses)
+    new_manifests = editor.reload_and_check_manifests(rewrites, live_edits)
+    _require_no_remaining_drift(session, plan_result, new_manifests, addresses)
     if write:
         rewrite_all_or_none(rewrites)
     return replace(drift, accepted_edits=tuple(_iter_accepted_edits(live_edits, rewrites)))
 
 
-def _find_object_drift(session: TargetSession, drift: Drift, address: Address) -> ObjectDrift:
-    """The drift of an address, which may be none; InputError where there is nothing live."""
+def _require_acceptable_drift(
+    session: TargetSession, drift: Drift, address: Address
+) -> ObjectDrift:
+    """The drift of an address, empty where it has none.
+
+    InputError where a read of it failed, it is not declared, or the live object is gone.
+    """
     problems = [d for d in drift.diagnostics if d.is_error and d.address in (None, str(address))]
     if problems:
         raise InputError(*problems)
@@ -201,12 +208,13 @@ def _build_refusal_error(address: Address, detail: str, hint: str, **fields: Any
 # Written where the declared value stands, in the target's overlay where other targets read the
 # manifest. Everything is read again before the first file is replaced, and compared as a plan does
 # it. Drift is a set of leaves, so the highest place that must change is found first.
-def _iter_live_edits(
+def _iter_writable_edits(
     session: TargetSession, origins: FieldOrigins, change: FieldChange, blocked_reason: str
 ) -> Iterator[_LiveEdit]:
-    """What is to be written for an edit; nothing where the manifest says it already.
+    """The manifest edit for one field change; none where the manifest already has the live value.
 
-    `blocked_reason` tells why apply could not undo the drift.
+    InputError for a secret and for a reference, which are never written. `blocked_reason` says why
+    apply could not undo the drift.
     """
     resource = origins.resource
     address = resource.address
@@ -238,14 +246,14 @@ def _iter_live_edits(
 
 
 def _describe_undo(address: Address, blocked_reason: str) -> str:
-    """How drift is undone, as the end of a sentence."""
+    """How to undo the drift instead of accepting it, as the end of a sentence."""
     if blocked_reason:
         return f"change it back in Synapse: apply cannot undo it ({blocked_reason})"
     return Text("undo it: ", Command("apply --only", address, "--revert-drift"))
 
 
 def _escape_variables(value: Any) -> Any:
-    """What looks like a variable in a live text is none."""
+    """A value with `${` escaped in all its texts: a live text refers to no variable."""
     if isinstance(value, str):
         return value.replace("${", "$${")
     if isinstance(value, Mapping):
@@ -255,7 +263,7 @@ def _escape_variables(value: Any) -> Any:
     )
 
 
-def _nest_value(path: Path, value: Any) -> Any:
+def _wrap_value_in_maps(path: Path, value: Any) -> Any:
     for part in reversed(path):
         value = {part: value}
     return value
@@ -264,7 +272,7 @@ def _nest_value(path: Path, value: Any) -> Any:
 def _iter_accepted_edits(
     live_edits: Sequence[_LiveEdit], rewrites: Sequence[Rewrite]
 ) -> Iterator[AcceptedEdit]:
-    """Each edit with the line it is on now; of a value that was taken out, of what it stood in."""
+    """Each edit with its line in the new file; of a removed value, its nearest parent's line."""
     documents_by_file = {
         edit.file: read_documents(edit.new_content, edit.name).documents for edit in rewrites
     }
@@ -278,7 +286,7 @@ def _iter_accepted_edits(
 
 @frozen
 class _ProjectEditor:
-    """The project as it is written, and as each of its targets reads it."""
+    """The project's documents as written, and the manifests each target decodes from them."""
 
     invocation: Invocation
     project: Project
@@ -288,7 +296,7 @@ class _ProjectEditor:
 
     @classmethod
     def from_session(cls, invocation: Invocation, session: TargetSession) -> _ProjectEditor:
-        """All targets, since a manifest may be read by several of them."""
+        """Load the manifests of every target: several of them may read one document."""
         project, target = session.project, session.target
         targets = {
             each_target.name: each_target
@@ -307,8 +315,8 @@ class _ProjectEditor:
         }
         return cls(invocation, project, target, documents, manifests_by_target)
 
-    def build_origins(self, resource: Desired) -> FieldOrigins:
-        """Where the fields of a resource come from."""
+    def locate_field_origins(self, resource: Desired) -> FieldOrigins:
+        """Where each field of a resource is written: its manifest or a target's overlay."""
         document = next(
             candidate for candidate in self.documents if candidate.position == resource.position
         )
@@ -330,12 +338,13 @@ class _ProjectEditor:
             self.target, resource, document, project_document, len(reading_targets) > 1
         )
 
-    def check_result(
+    def reload_and_check_manifests(
         self, rewrites: Sequence[Rewrite], live_edits: Sequence[_LiveEdit]
     ) -> LoadedManifests:
-        """Read all as it will be: what was accepted is declared, and nothing else has changed.
+        """Decode the edited files for every target; returns the manifests of this target.
 
-        Gives what this target will declare.
+        InputError for an error that was not there before, an accepted value that would still not be
+        declared, or a change of anything else.
         """
         target_manifests = self.manifests_by_target[self.target.name]
         project = self.project
@@ -355,11 +364,11 @@ class _ProjectEditor:
             new_manifests = configuration.load_target_manifests(
                 self.invocation, project, target, file_cache=file_cache
             )
-            known_findings = {_finding_identity(entry) for entry in old_manifests.diagnostics}
+            known_findings = {_line_independent_key(entry) for entry in old_manifests.diagnostics}
             if new_errors := [
                 d
                 for d in new_manifests.diagnostics
-                if d.is_error and _finding_identity(d) not in known_findings
+                if d.is_error and _line_independent_key(d) not in known_findings
             ]:
                 detail = "With what is live the manifests would have errors, which follow."
                 raise InputError(
@@ -367,15 +376,16 @@ class _ProjectEditor:
                 )
             if name == self.target.name:
                 target_manifests = new_manifests
-            _check_only_edits_changed(
+            _require_only_edits_changed(
                 old_manifests, new_manifests, live_edits if name == self.target.name else ()
             )
         return target_manifests
 
 
-def _check_only_edits_changed(
+def _require_only_edits_changed(
     old_manifests: LoadedManifests, new_manifests: LoadedManifests, live_edits: Sequence[_LiveEdit]
 ) -> None:
+    """InputError where the edits lost a resource, changed another one, or did not take effect."""
     edits_by_address: dict[Address, list[_LiveEdit]] = {}
     for live_edit in live_edits:
         edits_by_address.setdefault(live_edit.address, []).append(live_edit)
@@ -397,13 +407,13 @@ def _check_only_edits_changed(
                 )
 
 
-def _check_no_remaining_drift(
+def _require_no_remaining_drift(
     session: TargetSession,
     plan_result: PlanResult,
     new_manifests: LoadedManifests,
     addresses: Sequence[Address],
 ) -> None:
-    """Compare what will be declared with what is live, as the next plan will."""
+    """InputError where a plan of the new manifests would still change a drifted field."""
     comparison = ManifestComparison(plan_result.resources, session.secrets)
     findings: list[Diagnostic] = []
     for address in dict.fromkeys(addresses):
@@ -427,7 +437,7 @@ def _check_no_remaining_drift(
 _EDIT_BY_HAND_HINT = "Edit the manifest by hand. No file was written."
 
 
-def _finding_identity(finding: Diagnostic) -> tuple[Any, ...]:
-    """What makes two errors the same where lines have moved."""
+def _line_independent_key(finding: Diagnostic) -> tuple[Any, ...]:
+    """Equal for two findings that differ only in their line, which edits move."""
     file = finding.position.file if finding.position else ""
     return finding.summary, finding.address, finding.path, finding.target, file

@@ -1,4 +1,4 @@
-"""Use case: ask for the health of agents."""
+"""Which agents `agents check` asks for their health, and what it returns of them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from synapse_apply.workspace.target_session import TargetSession
 def check_agents(
     invocation: Invocation, names: Sequence[str] = (), variables: Sequence[str] = ()
 ) -> Checkup:
-    """The agents of these names, all of the target without any, and those of the variables.
+    """Ask each agent for its health, once, and return a row for each.
 
-    Each is asked once; that one fails hides no other. InputError, before anyone is asked, for a
-    name the target does not have, and where there is nobody to ask.
+    `names` are agents of the target, all of them without any name; `variables` are environment
+    variables that hold the token of further agents. A failing agent hides no other. InputError,
+    before any request, for a name that the target does not have, and without any agent.
     """
     session = TargetSession(invocation, read_only=True)
     target = session.target

@@ -1,4 +1,4 @@
-"""Use case: plan, ask, lock, plan anew where something changed, and carry out what was approved.
+"""In which order an apply plans, asks, locks, checks and carries out, and when it plans again.
 
 Everything is checked before the first call.
 """
@@ -40,12 +40,12 @@ FRESH_SECONDS = 60.0
 
 
 class ApplyRun:
-    """One apply: its plan, its approval and what is done under the state's lock.
+    """One apply: its plan, its approval, and what is done under the state's lock.
 
-    `options` say what is planned, also when it is planned anew. Whoever is told of it is the
-    `observer`. `confirm` is asked before anything is locked; without it the caller has approved
-    whatever is planned. `may_adopt`: a create that meets an object which is as declared takes it
-    over. `operation` names the verb in the report and to others who wait for the lock.
+    `options` are used for every plan of it. `observer` receives what happens. `confirm` is called
+    before the state is locked; without it, the caller has approved whatever is planned.
+    `may_adopt`: a create that meets an object which is as declared takes it over. `operation` is
+    the verb for the report and for others who wait for the lock.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ApplyRun:
         may_adopt: bool = False,
         operation: str = "apply",
     ) -> None:
-        """Nothing is read or asked yet."""
+        """Reads and asks nothing yet."""
         self._session = session
         self._options = options
         self._observer = observer
@@ -72,25 +72,25 @@ class ApplyRun:
     def plan_and_apply(self) -> Report:
         """Plan, ask, apply. Without `confirm` the state is locked before it is planned.
 
-        What stops it before its first call is raised: NotApproved where `confirm` says no, else as
-        `check`.
+        Raises what stops it before its first call: NotApproved where `confirm` returns false; else
+        as `check`.
         """
         if self._confirm is not None:
-            plan_result = self.make_current_plan()
+            plan_result = self.make_plan_with_preflight()
             self._observer.show_plan(plan_result.plan)
-            return self._ask_and_apply(plan_result)
+            return self._confirm_and_apply(plan_result)
         with self._session.lock_state(self._operation):
-            plan_result = self.make_current_plan()
+            plan_result = self.make_plan_with_preflight()
             self._observer.show_plan(plan_result.plan)
             return self.check_and_carry_out(plan_result)
 
     def apply_plan(self, plan: Plan, plan_result: PlanResult | None, read_at: float) -> Report:
-        """Apply a plan that was made before, with the same options.
+        """Apply a plan that was made before with the same options.
 
-        `plan_result` is what it was made from, None where that is not at hand any more; `read_at`
-        is when, on the session's monotonic clock. Where the state was written since, or some time
-        has passed, it is made anew: what it is then must be the same, or be approved. Stale where
-        there is no `confirm` to ask.
+        `plan_result` is what it was made from, None where that is no longer available; `read_at` is
+        when the state was read, on the session's monotonic clock. Plans again where the state was
+        written since then, or after FRESH_SECONDS: the new plan must equal `plan`, or be approved.
+        Stale where there is no `confirm` to ask.
         """
         plan = self._preflight.add_findings(plan)
         if plan_result is not None:
@@ -100,16 +100,16 @@ class ApplyRun:
         with self._session.lock_state(self._operation):
             current_result = plan_result
             if current_result is None or self._is_outdated(plan, read_at):
-                current_result = self.make_current_plan()
-            if are_same_plan(plan, current_result.plan):
+                current_result = self.make_plan_with_preflight()
+            if are_plans_equal_except_base(plan, current_result.plan):
                 return self.carry_out(current_result)
         if self._confirm is None:
             raise _build_outdated_error(plan)
         self._observer.show_changed_plan(current_result.plan)
-        return self._ask_and_apply(current_result)
+        return self._confirm_and_apply(current_result)
 
-    def _ask_and_apply(self, plan_result: PlanResult) -> Report:
-        """Ask until what was approved is true while the state is locked."""
+    def _confirm_and_apply(self, plan_result: PlanResult) -> Report:
+        """Ask, lock and plan again, until the approved plan is still current; then apply it."""
         while True:
             plan = plan_result.plan
             check(plan, all_or_nothing=self._all_or_nothing)
@@ -117,37 +117,37 @@ class ApplyRun:
             self._require_approval(plan)
             with self._session.lock_state(self._operation):
                 if self._is_outdated(plan, read_at):
-                    plan_result = self.make_current_plan()
-                if are_same_plan(plan, plan_result.plan):
+                    plan_result = self.make_plan_with_preflight()
+                if are_plans_equal_except_base(plan, plan_result.plan):
                     return self.carry_out(plan_result)
             self._observer.show_changed_plan(plan_result.plan)
 
-    def make_current_plan(self) -> PlanResult:
-        """The plan as things are now, with what else an apply would meet."""
+    def make_plan_with_preflight(self) -> PlanResult:
+        """A new plan, with findings about agents and clock among its diagnostics."""
         return self._preflight.plan_with_checks(lambda: make_plan(self._session, self._options))
 
     def _require_approval(self, plan: Plan) -> None:
-        """NotApproved where there is something to do and `confirm` says no to it."""
+        """NotApproved where the plan has changes and `confirm` returns false for it."""
         if plan.has_changes and self._confirm is not None and not self._confirm(plan):
             problem = NotApproved(error_finding("Apply cancelled", "Nothing was sent."))
             problem.plan = plan
             raise problem
 
     def _is_outdated(self, plan: Plan, read_at: float) -> bool:
-        """Whether the plan is old, or somebody else wrote to the state."""
+        """Whether the state was written since, or more than FRESH_SECONDS passed."""
         age_seconds = self._session.clock.monotonic_seconds() - read_at
         has_moved = self._session.store.read_serial() != plan.base.serial
         return has_moved or age_seconds > FRESH_SECONDS
 
     def check_and_carry_out(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
-        """`carry_out` where nothing stops it; raises as `check` what does."""
+        """Raise as `check` what must stop the plan, else `carry_out`."""
         check(plan_result.plan, all_or_nothing=self._all_or_nothing)
         return self.carry_out(plan_result, uses_up_plan=uses_up_plan)
 
     def carry_out(self, plan_result: PlanResult, *, uses_up_plan: bool = False) -> Report:
-        """Carry a checked plan out under the lock that the caller holds, and tell the observer.
+        """Carry a checked plan out under the lock that the caller holds, and pass the report on.
 
-        `uses_up_plan`: the state takes a plan of this id no more.
+        `uses_up_plan` marks the plan's id as applied, so that the state never accepts it again.
         """
         plan = plan_result.plan
         if plan.actionable_changes or plan.moved or plan_result.resolved_intents:
@@ -169,8 +169,8 @@ class ApplyRun:
         return report
 
 
-def are_same_plan(approved_plan: Plan, new_plan: Plan) -> bool:
-    """Whether two plans say the same: what was approved is what will be done."""
+def are_plans_equal_except_base(approved_plan: Plan, new_plan: Plan) -> bool:
+    """Whether two plans would do the same; their ids, creation times and bases are not compared."""
     return (
         replace(
             new_plan, id=approved_plan.id, created=approved_plan.created, base=approved_plan.base
@@ -191,12 +191,13 @@ def _build_outdated_error(plan: Plan) -> Stale:
 
 def check(plan: Plan, *, all_or_nothing: bool = False) -> None:
     """Raise when this plan must not be applied: errors (exit 1), guards or refusals (exit 5)."""
-    if (problem := _find_obstacle_error(plan, all_or_nothing)) is not None:
+    if (problem := _build_blocking_error(plan, all_or_nothing)) is not None:
         problem.plan = plan
         raise problem
 
 
-def _find_obstacle_error(plan: Plan, all_or_nothing: bool) -> SynapseApplyError | None:
+def _build_blocking_error(plan: Plan, all_or_nothing: bool) -> SynapseApplyError | None:
+    """Why a plan must not be applied: errors, guards or refusals; None where it may be."""
     if plan.has_errors:
         return InputError(*(finding for finding in plan.diagnostics if finding.is_error))
     if plan.guards:
@@ -226,11 +227,11 @@ def apply(
 ) -> Report:
     """Carry a checked plan out under the state's lock, which the caller holds.
 
-    `stop_signal` gives the number of the signal that asks to end, 0 while there is none.
-    `run_until_cut` does the work and may come back before its end, when nobody wants to wait for
-    it: what was under way is unknown then. `is_single_use` uses the plan's id up, before the first
-    call. `may_adopt`: a create that meets an object which is as declared takes it over.
-    SecretUnavailable, with every finding, before that.
+    `stop_signal` returns the number of the signal that asks to end, 0 while there is none.
+    `run_until_cut` runs the work it is given and may return before the work ends; the outcome of a
+    call in progress is unknown then. `is_single_use` marks the plan's id as applied, before the
+    first call. `may_adopt`: a create that meets an object which is as declared takes it over.
+    SecretUnavailable, with every finding, before the first call.
     """
     plan = plan_result.plan
     steps = build_steps(plan_result)
@@ -274,6 +275,7 @@ def apply(
 
 
 def _apply_moves(session: TargetSession, plan: Plan) -> None:
+    """Rename the moved addresses in the state, and note each in the audit."""
     renames = {move.old: move.new for move in plan.moved}
     session.store.rename_addresses(renames, session.signer.sign_moved_run_if_genuine)
     moment, actor = session.clock.utc_now(), session.actor
@@ -288,7 +290,7 @@ def _apply_moves(session: TargetSession, plan: Plan) -> None:
 
 
 def _require_secrets(session: TargetSession, steps: list[Step]) -> None:
-    """Every secret that will be sent must resolve before anything is sent."""
+    """SecretUnavailable, with every finding, unless each secret that will be sent resolves."""
     findings: list[Diagnostic] = []
     for step in steps:
         for path, ref in iter_sent_secrets(step):

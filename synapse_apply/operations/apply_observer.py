@@ -1,4 +1,4 @@
-"""Whom an apply tells how it goes on, and who may end it early; the base class does nothing."""
+"""What an observer of an apply is notified of; the base class shows and stops nothing."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from synapse_apply.model.state import Intent
 
 
 class CallWatcher(Progress, Protocol):
-    """Follows the calls of an apply from the first to the last, and may end it early."""
+    """Is notified of an apply's calls, from the first to the last, and may end the apply early."""
 
     def read_stop_signal(self) -> int:
-        """The number of the signal that asks to end; 0 while nothing does.
+        """The number of the signal that asks to end; 0 while there is none.
 
-        No call is begun any more once it is another; what has begun ends and is recorded.
+        Once it is not 0, no further call begins; calls in progress end and are recorded.
         """
         ...
 
     def run_until_cut(self, work: Callable[[], None]) -> None:
-        """Do `work`, which makes the calls. May come back before its end.
+        """Run `work`, which makes the calls. May return before `work` ends.
 
-        The outcome of a call under way is unknown then, and the next run looks it up.
+        The outcome of a call in progress is unknown then, and the next run looks it up.
         """
         ...
 
 
 class ApplyObserver:
-    """Is told how an apply goes on. This base class shows nothing and stops nothing.
+    """Receives the events of an apply. This base class shows nothing and stops nothing.
 
-    Derive a class from it and override what you want to know of. The thread that applies calls all
-    methods but two kinds: worker threads call those of progress (`report_*`), and any thread calls
-    `read_stop_signal`. These must not raise; what another one raises ends the apply.
+    Subclass it and override the methods you need. The applying thread calls all methods with two
+    exceptions: worker threads call those of progress (`report_*`), and any thread calls
+    `read_stop_signal`. These two must not raise; an exception of any other method ends the apply.
     """
 
     def show_plan(self, plan: Plan) -> None:
         """A plan was made. It is neither checked nor approved yet, and may have errors."""
 
     def show_changed_plan(self, plan: Plan) -> None:
-        """What was approved is not true any more. This plan takes its place, to be approved."""
+        """The approved plan is outdated. This plan takes its place and has to be approved."""
         self.show_plan(plan)
 
     def show_warnings(self, warnings: Sequence[Diagnostic]) -> None:
-        """Warnings that are not among those of the plan: of a saved plan's file, for one."""
+        """Warnings that are not in the plan, such as those about a saved plan's file."""
 
     def show_report(self, report: Report) -> None:
         """The apply has ended. The state is still locked."""
 
     def wait(self, seconds: float, open_calls: Sequence[Intent]) -> None:  # noqa: ARG002
-        """Let `seconds` pass, after which it can be told what became of `open_calls`."""
+        """Block for `seconds`, after which the outcome of `open_calls` can be determined."""
         time.sleep(seconds)
 
     def watch_calls(
         self,
         hang_up: Callable[[str], None],  # noqa: ARG002
     ) -> AbstractContextManager[CallWatcher]:
-        """What follows the calls: entered before the first one, left after the last.
+        """A context that is entered before the first call and left after the last.
 
-        `hang_up` ends all calls under way; what it is given says why.
+        `hang_up` closes all connections in use; its argument is the reason.
         """
         return nullcontext(self)
 
@@ -73,10 +73,10 @@ class ApplyObserver:
         """A resource's calls begin."""
 
     def report_upload(self, address: Address, sent_bytes: int, total_bytes: int) -> None:
-        """Bytes of an upload."""
+        """`sent_bytes` of `total_bytes` of an upload were sent."""
 
     def report_job(self, address: Address, job: Job) -> None:
-        """A look at a job that is followed."""
+        """A job that is followed was read again."""
 
     def report_end(
         self, address: Address, verb: str, result: str, seconds: float, remote_id: str = ""

@@ -1,4 +1,4 @@
-"""Use case: apply a saved plan, or reviewed ones: the file is the approval, and nobody is asked."""
+"""Which saved or reviewed plans may be applied, in which session, and with which checks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from synapse_apply.operations.apply import ApplyRun
 from synapse_apply.operations.apply_observer import ApplyObserver
 from synapse_apply.operations.saved_plan import (
     SavedPlan,
-    check_each,
     narrow_to_saved_plan,
     read_saved_plan,
-    unite_reviewed,
+    require_usable_plans,
+    unite_reviewed_plans,
 )
 from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.target_session import TargetSession, open_context
@@ -28,9 +28,9 @@ from synapse_apply.workspace.target_session import TargetSession, open_context
 
 @frozen
 class ApprovedPlans:
-    """What was approved: the plans as their files have them, older first, and one that unites them.
+    """The plans of the given files, older first, and one plan that unites them.
 
-    `reviewed`: rows of it go although the manifests moved on.
+    `reviewed`: rows of the plan may be applied although the manifests have changed since.
     """
 
     files: tuple[SavedPlan, ...]
@@ -39,23 +39,23 @@ class ApprovedPlans:
 
     @property
     def target(self) -> str:
-        """The name of the target that they were made for, as the files have it."""
+        """The name of the target that the plans were made for, as the files say."""
         return self.united_plan.plan.base.target
 
 
 def read_approved_plans(paths: Sequence[Path], *, reviewed: bool) -> ApprovedPlans:
-    """The plans in files, older first. One that is not `reviewed` is alone.
+    """Read plan files, older first. Only reviewed plans may be several.
 
-    InputError for a file that holds none, Stale where several cannot be one apply.
+    InputError for a file that holds no plan, Stale where several cannot form one apply.
     """
     files = tuple(map(read_saved_plan, paths))
-    return ApprovedPlans(files, unite_reviewed(files), reviewed)
+    return ApprovedPlans(files, unite_reviewed_plans(files), reviewed)
 
 
-def choose_plan_target(invocation: Invocation, approved_plans: ApprovedPlans) -> Invocation:
-    """Where to apply plans: on the target that was named, else on the one they were made for.
+def with_plan_target(invocation: Invocation, approved_plans: ApprovedPlans) -> Invocation:
+    """The invocation with the plan's target, unless a target was named.
 
-    Nothing is believed of that name: the state that it leads to must be the plan's.
+    The name is not trusted: the identity of that target's state must be the one in the plan.
     """
     return replace(invocation, target=invocation.target or approved_plans.target)
 
@@ -64,10 +64,10 @@ def choose_plan_target(invocation: Invocation, approved_plans: ApprovedPlans) ->
 def open_approved_session(
     invocation: Invocation, approved_plans: ApprovedPlans
 ) -> Iterator[TargetSession]:
-    """What to apply in. A saved plan was made from what could be used: what cannot is Stale.
+    """A session to apply the plans in. Stale where a saved plan's manifests are unusable now.
 
-    A reviewed plan is not bound to the manifests, so that its packages are not used either.
-    Commands that errors print name the plan's target, though nobody typed it.
+    A reviewed plan is not bound to the manifests, so the packages in its file are not used.
+    Commands in error messages name the plan's target, even where the user did not type it.
     """
     with ExitStack() as stack, _name_target_in_errors(invocation.target or ""):
         if approved_plans.reviewed:
@@ -116,21 +116,21 @@ def apply_approved_plans(
     *,
     allow_unsigned: bool = False,
 ) -> Report:
-    """Check the plans, plan anew, cut down to what they show, apply; all under the state's lock.
+    """Check the plans, plan again, narrow to their rows and apply, all under the state's lock.
 
-    `apply_run` plans with what `SavedPlan.build_replan_options` gives. Stale for plans that are not
-    genuine, not of this target, or not true any more; else raises as `operations.apply.check`.
+    `apply_run` must plan with what `SavedPlan.build_replan_options` returns. Stale for a plan that
+    is not genuine, of another target, or outdated; else raises as `operations.apply.check`.
     """
     united_plan, reviewed = approved_plans.united_plan, approved_plans.reviewed
     with session.lock_state("apply"):
-        warnings = check_each(
+        warnings = require_usable_plans(
             session, approved_plans.files, reviewed=reviewed, allow_unsigned=allow_unsigned
         )
         if united_plan.carrier is not None and not reviewed:
-            saved_plan_packages.check_carried_packages(
+            saved_plan_packages.require_exact_packages(
                 united_plan.carrier, united_plan.plan, session.project.max_package_size
             )
-        plan_result = apply_run.make_current_plan()
+        plan_result = apply_run.make_plan_with_preflight()
         if not plan_result.plan.has_errors:
             plan_result = narrow_to_saved_plan(united_plan, plan_result, reviewed=reviewed)
         observer.show_plan(plan_result.plan)

@@ -1,4 +1,4 @@
-"""Use case: raise the version of a declared release where it is written, and nothing else."""
+"""Which files `bump` edits to raise a declared release's version, and when it refuses to."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _VERSION_PATH = raise_version.VERSION_PATH
 
 @frozen
 class BumpRequest:
-    """What was asked for.
+    """Which plugin's release to raise, and how far.
 
-    A `part` of the version to raise, or the version itself (`exact_version`).
+    `part` of VERSION_PARTS, or the new version itself (`exact_version`).
     """
 
     plugin: str
@@ -49,10 +49,10 @@ class BumpRequest:
 
 @frozen
 class BumpResult:
-    """What was edited, or would be.
+    """The edits that were made, or would be.
 
-    `edits` are (file's name, edit, value before); `sources` those of the release, `changelog` what
-    its manifest says now.
+    `edits` are (file's name, edit, value before); `sources` are those of the release, `changelog`
+    is the text in its manifest afterwards.
     """
 
     old_address: Address
@@ -69,7 +69,7 @@ class BumpResult:
 
 @dataclass(slots=True)
 class _BumpProject:
-    """The project as it is written and as each of its targets reads it."""
+    """The project's documents as written, and the manifests each target decodes from them."""
 
     invocation: Invocation
     project: Project
@@ -78,6 +78,7 @@ class _BumpProject:
     target_manifests: list[LoadedManifests] = field(default_factory=list)
 
     def list_errors(self) -> list[Diagnostic]:
+        """The errors in the manifests of all targets, each once."""
         findings = (
             finding
             for manifests in self.target_manifests
@@ -88,12 +89,12 @@ class _BumpProject:
 
 
 def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = True) -> BumpResult:
-    """Edit the version of a plugin's one release, and its changelog if one is given.
+    """Edit the version of a plugin's only release, and its changelog if one is given.
 
     The version is edited in the manifest, in the package's config.yaml, and in the plugin's own
-    manifest where that says the same: whatever must agree. InputError where it cannot be told
-    which release is meant, or what would have to be edited, or when the manifests would have an
-    error afterwards that they have not now; nothing is written then.
+    manifest where that has the same version: these must agree. InputError, with nothing written,
+    where several releases could be meant, where a file to edit is out of reach, or where the
+    edited manifests would have a new error.
     """
     project = configuration.load_project(invocation)
     bump_project = _BumpProject(
@@ -105,7 +106,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
         configuration.load_target_manifests(invocation, project, target)
         for target in bump_project.targets
     ]
-    document, resources = _find_release_document(bump_project, request.plugin)
+    document, resources = _require_release_document(bump_project, request.plugin)
     release = resources[0]
     raise_version.require_version_without_variable(document, release)
     new_address = raise_version.compute_raised_address(release, request.part, request.exact_version)
@@ -116,7 +117,7 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     )
     edits = _collect_edits(bump_project, document, resources, new_address, request)
     rewrites = tuple(_build_rewrites(edits))
-    _check_bumped_manifests(bump_project, rewrites, new_address)
+    _require_no_new_errors(bump_project, rewrites, new_address)
     if write:
         rewrite_all_or_none(rewrites)
     changelog = (
@@ -135,10 +136,13 @@ def bump_version(invocation: Invocation, request: BumpRequest, *, write: bool = 
     return BumpResult(release.address, new_address, edit_rows, rewrites, tuple(sources), changelog)
 
 
-def _find_release_document(
+def _require_release_document(
     bump_project: _BumpProject, plugin: str
 ) -> tuple[WrittenDocument, list[Desired]]:
-    """The document of the one release that is meant, and what each target makes of it."""
+    """The document of the named release, and the resource that each target decodes from it.
+
+    InputError where no document or several match, or where the document has errors.
+    """
     name = plugin.removeprefix(f"{RELEASE}/").removeprefix(f"{PLUGIN}/")
     name, _, version = name.partition("@")
     matches = [
@@ -149,7 +153,7 @@ def _find_release_document(
     if not matches:
         _raise_no_release(bump_project, plugin, name)
     resources_by_position = {
-        candidate.position: _list_decoded_resources(bump_project, candidate)
+        candidate.position: _list_resources_of_document(bump_project, candidate)
         for candidate in matches
     }
     if version:
@@ -186,7 +190,9 @@ def _format_owner(document: WrittenDocument) -> str:
     return f"id={plugin.get('id')}" if isinstance(plugin, Mapping) else str(plugin)
 
 
-def _list_decoded_resources(bump_project: _BumpProject, document: WrittenDocument) -> list[Desired]:
+def _list_resources_of_document(
+    bump_project: _BumpProject, document: WrittenDocument
+) -> list[Desired]:
     return [
         resource
         for manifests in bump_project.target_manifests
@@ -253,7 +259,7 @@ def _collect_edits(
     new_address: Address,
     request: BumpRequest,
 ) -> _Edits:
-    """Every edit by file, with the value that stands there now."""
+    """Every edit, by (path, name) of its file, each with the value it replaces."""
     new_version = new_address.name.rpartition("@")[2]
     old_version = str(resources[0].spec["version"])
     edits: _Edits = defaultdict(list)
@@ -276,17 +282,17 @@ def _collect_edits(
         edit = Edit(("spec", "changelog"), text, document.index, preceding_key)
         current_value = document.get_value("spec", "changelog")
         edits[document.file, document.name].append((edit, current_value))
-    for file, current_value in _iter_package_configs(bump_project, resources):
+    for file, current_value in _iter_config_files_with_version(bump_project, resources):
         edits[file, configuration.format_path(file)].append(
             (Edit(("version",), new_version), current_value)
         )
     return edits
 
 
-def _iter_package_configs(
+def _iter_config_files_with_version(
     bump_project: _BumpProject, resources: Sequence[Desired]
 ) -> Iterator[tuple[Path, Any]]:
-    """Each config.yaml that says a version, and which; InputError for one we cannot edit."""
+    """Each config.yaml with a version, and the version; InputError for one in Git or a zip."""
     seen_files: set[Path] = set()
     for resource in resources:
         source = resource.source
@@ -318,6 +324,7 @@ def _iter_package_configs(
 def _build_out_of_reach_finding(
     resource: Desired, source: PackageSource, version: str
 ) -> Diagnostic:
+    """The error for a config.yaml that has a version and lies in a Git ref or in a zip."""
     hint = (
         "Raise it in the folder, commit and tag that, and name the new tag as ref."
         if source.kind == GIT
@@ -344,12 +351,12 @@ def _build_rewrites(edits: _Edits) -> Iterator[Rewrite]:
         yield Rewrite(file, name, old_bytes, text.encode())
 
 
-def _check_bumped_manifests(
+def _require_no_new_errors(
     bump_project: _BumpProject, rewrites: Sequence[Rewrite], new_address: Address
 ) -> None:
-    """Read all as it will be: InputError with every error that is not there now."""
+    """Decode the edited files; InputError with each error that the manifests do not have now."""
     rewrite_by_path = {entry.file.resolve(): entry for entry in rewrites}
-    known_errors = {_finding_identity(entry) for entry in bump_project.list_errors()}
+    known_errors = {_line_independent_key(entry) for entry in bump_project.list_errors()}
     new_errors: list[Diagnostic] = []
     for target, old_manifests in zip(
         bump_project.targets, bump_project.target_manifests, strict=True
@@ -357,7 +364,7 @@ def _check_bumped_manifests(
         file_cache = FileCache(
             {entry.file: read_documents(entry.new_content, entry.name) for entry in rewrites}
         )
-        config_reader = _BumpedConfigReader(bump_project.project, target, rewrite_by_path)
+        config_reader = _RewrittenConfigReader(bump_project.project, target, rewrite_by_path)
         manifests = configuration.load_target_manifests(
             bump_project.invocation,
             bump_project.project,
@@ -368,7 +375,7 @@ def _check_bumped_manifests(
         new_errors += [
             e
             for e in manifests.diagnostics
-            if e.is_error and _finding_identity(e) not in known_errors
+            if e.is_error and _line_independent_key(e) not in known_errors
         ]
         if not new_errors and len(manifests.desired) != len(old_manifests.desired):
             raise InputError.from_summary(
@@ -385,15 +392,15 @@ def _check_bumped_manifests(
         )
 
 
-def _finding_identity(finding: Diagnostic) -> tuple[Any, ...]:
-    """What makes two errors the same where lines have moved."""
+def _line_independent_key(finding: Diagnostic) -> tuple[Any, ...]:
+    """Equal for two findings that differ only in their line, which edits move."""
     file = finding.position.file if finding.position else ""
     return finding.summary, finding.address, finding.path, finding.target, file
 
 
 @frozen
-class _BumpedConfigReader:
-    """Reads a package's config.yaml as it will be."""
+class _RewrittenConfigReader:
+    """Reads a package's config.yaml with the edits applied."""
 
     project: Project
     target: Target

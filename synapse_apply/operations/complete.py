@@ -1,4 +1,4 @@
-"""Use case: names that could be typed, as a shell completes them. Files alone, no network."""
+"""Which names a shell completes: from the project's files and local states, without network."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def list_target_names(invocation: Invocation) -> list[str]:
-    """The project's targets, and the one that is always there."""
+    """The project's targets, and `embedded`, which always exists."""
     return list(dict.fromkeys((*configuration.load_project(invocation).targets, EMBEDDED)))
 
 
 def list_declared_addresses(invocation: Invocation) -> list[str]:
-    """What the manifests declare for the target that is meant, or for any where none is."""
+    """The addresses that the chosen target declares; those of all targets without a choice."""
     return sorted({str(resource.address) for resource in _iter_declared_resources(invocation)})
 
 
 def list_recorded_addresses(invocation: Invocation) -> list[str]:
-    """What is recorded, or a call of it is open, in the states that are files here."""
+    """The addresses with a record or an open call in states that are local files."""
     # Here, not above: most of what is typed asks no state.
     from synapse_apply.workspace.target_session import TargetSession
 
@@ -56,7 +56,7 @@ def list_plugin_names(invocation: Invocation) -> list[str]:
 
 
 def list_labels(invocation: Invocation) -> list[str]:
-    """Every label, as KEY=VALUE."""
+    """Every label of a declared resource, as KEY=VALUE."""
     return sorted(
         {
             f"{key}={value}"
@@ -67,7 +67,7 @@ def list_labels(invocation: Invocation) -> list[str]:
 
 
 def _iter_declared_resources(invocation: Invocation) -> Iterator[Desired]:
-    """What can be read of it: a manifest with an error hides no other."""
+    """What can be decoded; a manifest with an error hides no other."""
     project = configuration.load_project(invocation)
     for target in _list_matching_targets(invocation, project):
         yield from configuration.load_target_manifests(invocation, project, target).desired.values()

@@ -1,4 +1,4 @@
-"""Use case: look at a target from all sides and say everything that is wrong at once."""
+"""Which checks `doctor` makes, in which order, and what becomes of one that fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from synapse_apply.workspace.target_session import TargetSession
 
 @frozen
 class DoctorCheck:
-    """A function that yields rows, and the name that its row has where it cannot."""
+    """A function that yields result rows, and the name of the row when it cannot."""
 
     name: str
     iter_results: Callable[[TargetCheckup], Iterator[CheckResult]]
@@ -73,9 +73,9 @@ SECTIONS: tuple[tuple[str, tuple[DoctorCheck, ...]], ...] = (
 
 
 def run_all_checks(invocation: Invocation) -> Checkup:
-    """Every check, whatever becomes of the others. Nothing is changed; reads alone are sent.
+    """Run every check, whatever the others say; sends only reads and changes nothing.
 
-    Never raises for what is wrong with the target.
+    Never raises for anything that is wrong with the target.
     """
     with TargetSession(invocation, read_only=True, retries=CHECK_RETRIES) as session:
         checkup = TargetCheckup(session)
@@ -87,7 +87,7 @@ def run_all_checks(invocation: Invocation) -> Checkup:
 
 
 def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:
-    """The rows of one check, those that came before it broke off among them."""
+    """The rows of one check; an exception becomes its last row."""
     results: list[CheckResult] = []
     try:
         for result in check.iter_results(checkup):
@@ -113,7 +113,7 @@ def _run_check(check: DoctorCheck, checkup: TargetCheckup) -> list[CheckResult]:
 
 
 def _describe_defect(problem: Exception) -> str:
-    """Type and place alone: the text may hold anything."""
+    """Type and place of an unexpected exception, without its text, which may hold a secret."""
     frames = traceback.extract_tb(problem.__traceback__)
     position_text = (
         f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -1,4 +1,4 @@
-"""Use case: what moved outside. Reads state and backend, writes to neither."""
+"""What counts as drift: what differs live from what was recorded. Writes nothing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
 def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
-    """What to plan with: drift is seen as what apply would undo, and no run is looked for.
+    """Options for the plan that drift is computed from: it reverts drift and runs nothing.
 
-    Also where the target keeps drift: only so the plan tells what could not be undone.
+    `revert_drift` also where the target keeps drift, because only then does the plan say which
+    drift apply could not undo.
     """
     return PlanOptions(selected=selected, verify=False, revert_drift=True)
 
@@ -32,7 +33,7 @@ def build_drift_options(selected: frozenset[Address] | None) -> PlanOptions:
 def find_drift(
     session: TargetSession, plan_result: PlanResult, *, unmanaged: bool = False
 ) -> Drift:
-    """What differs live from what was recorded.
+    """Compute the drift from a plan that was made with `build_drift_options`.
 
     `unmanaged` also lists the live objects that no manifest declares and no record has. A read
     that failed is an error among the diagnostics, never absence.
@@ -51,6 +52,7 @@ def find_drift(
 def _with_unmanaged_objects(
     session: TargetSession, plan_result: PlanResult, report: Drift
 ) -> Drift:
+    """The report with live objects that are neither recorded nor declared."""
     known_objects = set(_iter_known_objects(plan_result, session.store.read_state()))
     unmanaged_objects: list[Unmanaged] = []
     unlistable_kinds: list[str] = []
@@ -90,7 +92,7 @@ def _with_unmanaged_objects(
 
 
 def _iter_known_objects(plan_result: PlanResult, state: State) -> Iterator[tuple[str, str, str]]:
-    """Kind, API version and id of every object that is recorded, or found for what is declared."""
+    """Kind, API version and id of every object that is recorded or matches a declared resource."""
     for address, record in state.records.items():
         yield address.kind, record.api, record.remote_id
     for address, resource in plan_result.resources.items():

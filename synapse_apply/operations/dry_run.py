@@ -1,4 +1,4 @@
-"""The calls of a plan tried on its backend, and what is told of those that were not."""
+"""How a plan's calls are sent as dry runs, and how calls that were not tried are reported."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from synapse_apply.operations.steps import build_apply_tools, build_steps, colle
 from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
-def run_dry_run(
+def dry_run_plan_calls(
     session: TargetSession, plan_result: PlanResult, progress: Progress
 ) -> DryRunResult:
-    """Send each call of a plan that can be tried as a dry run; nothing is written."""
+    """Send, as a dry run, each call of a plan that the backend can check; it changes nothing."""
     tools = build_apply_tools(session, plan_result, progress)
     with open_interruptible_thread_pool(session.parallelism) as pool:
         return dry_run_steps(
@@ -25,7 +25,7 @@ def run_dry_run(
 
 
 def build_dry_run_findings(dry_run_result: DryRunResult) -> tuple[Diagnostic, ...]:
-    """What was found on the way, and one warning for all that was not tried."""
+    """The findings of the dry runs, and one warning that lists the calls that were not tried."""
     return (*dry_run_result.findings, *_iter_untried_warnings(dry_run_result))
 
 

@@ -1,4 +1,4 @@
-"""Use case: turn what is live into manifests and an inventory: a backend comes under Git."""
+"""Which live objects `export` turns into manifests, under which addresses, and which not."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ PUBLISHED_SOURCE = {"source": "published"}
 
 @frozen
 class ExportedObject:
-    """An object and the manifest that declares it.
+    """A live object and the text of the manifest that declares it.
 
-    `left_out_fields` are fields that it does not have.
-
-    `secrets` are those that it takes from variables: path and variable, and in words.
+    `left_out_fields` are the fields of the object that the manifest does not have. `secrets` are
+    the values that it takes from variables instead.
     """
 
     address: Address
@@ -58,7 +57,7 @@ class ExportedObject:
 
 @frozen
 class ExportReport:
-    """What became manifests, by address, and what could not; whether the target has a state."""
+    """The manifests by address, the objects that got none, and whether the target has a state."""
 
     objects: tuple[ExportedObject, ...]
     missed_objects: tuple[MissedObject, ...]
@@ -78,19 +77,19 @@ class ExportReport:
         ]
 
 
-def build_export(
+def export_live_objects(
     live_backend: LiveBackend,
     query: GatherQuery,
     *,
     only: Sequence[str] = (),
     unmanaged: bool = False,
 ) -> ExportReport:
-    """Manifests of what is live. Reads the backend and the state, writes nothing.
+    """Build manifests of live objects. Reads the backend and the state, writes nothing.
 
     `only` are prefixes of kinds; `unmanaged` leaves out what the state records. RemoteError where
-    a list cannot be had; what concerns one object alone is among what was missed.
+    a list cannot be read; an object that cannot be exported is among `missed_objects`.
     """
-    _register_manifest_secrets(live_backend)
+    _mask_manifest_secrets(live_backend)
     recorded_addresses, has_state = _index_recorded_addresses(live_backend)
     with open_interruptible_thread_pool(live_backend.invocation.parallelism) as pool:
         gatherer = ObjectGatherer(live_backend, query, pool)
@@ -111,8 +110,8 @@ def build_export(
     )
 
 
-def _register_manifest_secrets(live_backend: LiveBackend) -> None:
-    """Have the secrets of the project's manifests masked, as far as these can be read."""
+def _mask_manifest_secrets(live_backend: LiveBackend) -> None:
+    """Mask the secrets of the project's manifests in answers, as far as they can be read."""
     with suppress(SynapseApplyError, OSError):
         live_backend.mask_declared_secrets(live_backend.uninspected_manifests)
 
@@ -120,9 +119,9 @@ def _register_manifest_secrets(live_backend: LiveBackend) -> None:
 def _index_recorded_addresses(
     live_backend: LiveBackend,
 ) -> tuple[dict[tuple[str, str], Address], bool]:
-    """The addresses that the state has for live objects, by kind and id; whether there is a state.
+    """Recorded addresses by (kind, remote id), and whether the target has a state.
 
-    Ids of another API version than the target's are none of its own.
+    A record of another API version is left out: its id may be another object's in this one.
     """
     store = live_backend.recorded_store
     records, has_state = (store.read_state().records, True) if store else ({}, False)
@@ -136,7 +135,7 @@ def _index_recorded_addresses(
 
 
 class _ManifestMaker:
-    """Gives every object its name and its manifest, or the reason why it has none."""
+    """Chooses the address of every object and builds its manifest, or notes why it has none."""
 
     def __init__(
         self,
@@ -169,24 +168,26 @@ class _ManifestMaker:
         self.missed_objects: list[MissedObject] = list(gatherer.missed_objects)
 
     def export_kind(self, kind: ResourceType) -> None:
-        """All of one kind; what its members belong to comes before."""
+        """Build the manifests of one kind. Owners must come before members of their series."""
         objects = self._gatherer.list_objects(kind.prefix)
         objects_by_key = self._group_by_key(kind, objects)
         for observed in objects:
             same_key_objects = [
                 other_object
-                for other_object in objects_by_key[self._natural_key_or_id(kind, observed)]
+                for other_object in objects_by_key[self._derive_key_or_id(kind, observed)]
                 if other_object is not observed
             ]
-            reason = self._find_obstacle(kind, observed, same_key_objects)
+            reason = self._explain_not_exportable(kind, observed, same_key_objects)
             if reason:
                 self._record_missed(kind, observed, reason)
             else:
-                self._export_object(kind, observed, self._choose_address(kind, observed))
+                self._export_or_record_missed(kind, observed, self._choose_address(kind, observed))
 
     # An exported manifest is decoded again: what does not validate, or reads back differently, is
     # left out and reported.
-    def _export_object(self, kind: ResourceType, observed: Observed, address: Address) -> None:
+    def _export_or_record_missed(
+        self, kind: ResourceType, observed: Observed, address: Address
+    ) -> None:
         # A map that may be the package's own would be declared a second time.
         spec: dict[str, Any] = {
             name: value
@@ -226,7 +227,7 @@ class _ManifestMaker:
         self.exported_objects.append(exported)
 
     def _choose_address(self, kind: ResourceType, observed: Observed) -> Address:
-        """The recorded address, or one that is not taken; the same each time."""
+        """The recorded address, else a new unused one, which is the same in each export."""
         recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
         if recorded_address is not None:
             return recorded_address
@@ -235,20 +236,21 @@ class _ManifestMaker:
                 (owner_kind_prefix(kind), str(observed.spec[kind.series_field]))
             )
             return Address(kind.prefix, f"{owner}@{observed.spec.get(kind.version_field, '')}")
-        text = self._natural_key_or_id(kind, observed).partition("=")[2]
+        text = self._derive_key_or_id(kind, observed).partition("=")[2]
         used_names = self._used_names[kind.prefix]
         return Address(
             kind.prefix, make_unused_name(text, observed.remote_id, kind.prefix, used_names)
         )
 
     def _choose_owner_name(self, owner: tuple[str, str]) -> str:
-        """By its name, where a manifest can declare that; else by its id."""
+        """The owner's name where the owner has a manifest, else `id=` and its id."""
         is_declarable = owner in self._recorded_addresses or owner[0] in self._chosen_kinds
         return self._addresses[owner].name if is_declarable else f"id={owner[1]}"
 
-    def _find_obstacle(
+    def _explain_not_exportable(
         self, kind: ResourceType, observed: Observed, same_key_objects: Sequence[Observed]
     ) -> str:
+        """Why an object gets no manifest, as the end of a sentence; "" where it gets one."""
         if kind.series_field:
             owner = (owner_kind_prefix(kind), str(observed.spec.get(kind.series_field)))
             recorded_address = self._recorded_addresses.get((kind.prefix, observed.remote_id))
@@ -258,7 +260,7 @@ class _ManifestMaker:
         if contains_masked_text(observed.spec):
             return "a text of it repeats a secret, which no manifest may hold: change it there"
         if same_key_objects:
-            form, _, text = self._natural_key_or_id(kind, observed).partition("=")
+            form, _, text = self._derive_key_or_id(kind, observed).partition("=")
             ids = ", ".join(other_object.remote_id for other_object in same_key_objects)
             return f"{form} {text!r} is also that of id {ids}: rename one, then export again"
         return ""
@@ -269,11 +271,11 @@ class _ManifestMaker:
         """Objects by natural key: a manifest could not say which of several it means."""
         objects_by_key: dict[str, list[Observed]] = defaultdict(list)
         for observed in objects:
-            objects_by_key[self._natural_key_or_id(kind, observed)].append(observed)
+            objects_by_key[self._derive_key_or_id(kind, observed)].append(observed)
         return objects_by_key
 
-    def _natural_key_or_id(self, kind: ResourceType, observed: Observed) -> str:
-        """The natural key; of what has none, one of its own."""
+    def _derive_key_or_id(self, kind: ResourceType, observed: Observed) -> str:
+        """The natural key, else a text that is unique to the object, such as `id=7`."""
         owner = None
         if kind.series_field:
             owners = self._gatherer.objects_by_id(owner_kind_prefix(kind))
@@ -309,10 +311,10 @@ def _parse_id(text: str) -> int | str:
 def write_export_files(
     report: ExportReport, folder: Path, inventory_path: Path, *, force: bool = False
 ) -> ExportResult:
-    """Write a file an object under `folder`, the schema that they name, and the inventory.
+    """Write one file for each object under `folder`, the schema they name, and the inventory.
 
-    All or nothing: InputError names every file that is there with other content, which only
-    `force` replaces, and every link in the way.
+    All or nothing: InputError names every existing file with other content, which only `force`
+    replaces, and every link in the way.
     """
     if not report.objects:
         return ExportResult()
@@ -326,7 +328,7 @@ def write_export_files(
 
 
 def _build_file_texts(exported_objects: Sequence[ExportedObject]) -> dict[str, str]:
-    """Texts by file name; names stay apart where a file system takes A for a."""
+    """Texts by file name. Names differ in more than case, for file systems that ignore case."""
     files: dict[str, str] = {}
     used_names: set[str] = set()
     for exported_object in exported_objects:

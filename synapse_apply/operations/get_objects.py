@@ -1,4 +1,4 @@
-"""Use case: look at plugins, releases and storages as they are live; secrets come out wrapped."""
+"""How `get` reads plugins, releases and storages, and in which order it lists them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def find_object(live_backend: LiveBackend, prefix: str, text: str) -> LiveObject
 
 
 def read_owner(live_backend: LiveBackend, prefix: str, member: LiveObject) -> LiveObject | None:
-    """The object that a live one belongs to; None where it names none. InputError for none there.
+    """Read the object that `member` belongs to; None where it names none.
 
-    It is read by its own call: what servers put into `expand` is of forms that differ.
+    By a call of its own: servers answer `expand` in different forms. InputError where it is gone.
     """
     kind = live_backend.catalogue[prefix]
     owner = member.observed.spec.get(kind.series_field)
@@ -43,7 +43,7 @@ def read_owner(live_backend: LiveBackend, prefix: str, member: LiveObject) -> Li
 
 
 def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
-    """Every object of a kind that this token sees. The items of a list may be short of fields.
+    """Every object of a kind that this token can see. Items of a list may lack fields.
 
     InputError where this backend has no such list.
     """
@@ -67,12 +67,12 @@ def list_objects(live_backend: LiveBackend, prefix: str) -> list[LiveObject]:
 
 
 def list_releases(live_backend: LiveBackend, plugin: str) -> list[LiveObject]:
-    """The releases of a plugin, named by its code, its id, or the name that state knows it by.
+    """The releases of a plugin, which is given by its code, its id or a recorded name.
 
     The newest version first; what is not a semantic version comes last.
 
-    Where releases are listed by the code, there are none also of a code that no plugin has: the API
-    does not tell; InputError for a plugin without a code.
+    Where the API lists releases by code, an unknown code gives an empty list, because the API does
+    not tell the two apart. InputError for a plugin without a code.
     """
     list_by_owner = live_backend.select_binding("release").list_belonging
     if list_by_owner is not None:

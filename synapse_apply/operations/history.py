@@ -1,4 +1,4 @@
-"""Use case: what was done, by whom and when, as the audit of a state has it."""
+"""Which runs `state history` lists, from the audit entries of a state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE_SIZE = 1000
 
 @frozen
 class PastRun:
-    """The mutating calls of one plan, the oldest first; never empty."""
+    """The audit entries of one plan, the oldest first; never empty."""
 
     plan_id: str
     calls: tuple[AuditEntry, ...]
@@ -43,17 +43,17 @@ class PastRun:
 
     @property
     def command(self) -> str:
-        """What was typed (`apply`, `state accept`), "" where an earlier version did it."""
+        """The command words (`apply`, `state accept`), "" for an entry of an earlier version."""
         return self.calls[0].command
 
     @property
     def dirty_files(self) -> tuple[str, ...]:
-        """The first files of the checkout that were not the commit's."""
+        """The first of the files in the checkout that differed from the commit."""
         return self.calls[0].dirty
 
     @property
     def call_counts(self) -> dict[str, int]:
-        """How many calls of which verb there were, and how those ended that were not done.
+        """Counts by verb, with the result behind the verb where a call did not succeed.
 
         The most frequent first: `{"create": 2, "update failed": 1}`.
         """
@@ -62,7 +62,7 @@ class PastRun:
 
     @property
     def result_counts(self) -> dict[str, int]:
-        """How many calls ended how, the most frequent first."""
+        """Counts by result, the most frequent first."""
         return dict(Counter(call.result for call in self.calls).most_common())
 
 
@@ -72,7 +72,7 @@ def _format_verb_and_result(call: AuditEntry) -> str:
 
 
 def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
-    """The newest runs that called for a change, at most `limit`, the newest first."""
+    """The newest runs with mutating calls, at most `limit`, the newest first."""
     _require_state(session)
     size = _PAGE_SIZE
     while True:
@@ -85,7 +85,7 @@ def list_past_runs(session: TargetSession, limit: int) -> list[PastRun]:
 
 
 def find_past_run(session: TargetSession, plan_id: str) -> PastRun:
-    """The run of a plan, named by its id or the beginning of it; InputError without one."""
+    """The run whose plan id starts with `plan_id`; InputError where none or several do."""
     _require_state(session)
     matches = [
         run

@@ -1,4 +1,7 @@
-"""Use case: import what exists, so that it is ours: id and seen are recorded, nothing is sent."""
+"""Which live objects `import` records under which addresses, and why it refuses one.
+
+Ids and live values are recorded as seen; nothing is sent to the objects.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,9 @@ from synapse_apply.workspace.target_session import TargetSession
 
 
 def choose_rows(session: TargetSession, ids: Mapping[str, str] | Inventory) -> Inventory:
-    """A row for each name that has an id, by the address that is meant; rows as they are.
+    """Rows by address, from names and ids, or from rows that already have addresses.
 
-    InputError where a name means no address, or several.
+    InputError where a name matches no address, or several.
     """
     rows: dict[Address, InventoryRow] = {}
     for name, row in ids.items():
@@ -51,10 +54,10 @@ def import_objects(
 ) -> list[Record]:
     """Record live objects under addresses, all or none; InputError with every finding.
 
-    Published bytes are read where the server gives them, unless `reads_bytes` is false; what keeps
-    them from being read is a warning. A row's digest is recorded where nothing tells one.
-    Runs under the state's lock.
-    StateError when a file tells that an open call of one of them was done on another object.
+    Reads published packages where the server has them, unless `reads_bytes` is false; a package
+    that cannot be read is a warning. A row's digest is recorded where neither server nor state has
+    one. Takes the state's lock. StateError where a recovery journal says that an open call for one
+    of the addresses was done on another object.
     """
     with session.lock_state("import"):
         state = session.store.read_state()
@@ -62,7 +65,7 @@ def import_objects(
             if intent.address in inventory and intent.verb != RUN_VERB:
                 remote_id = inventory[intent.address].remote_id
                 require_not_recorded_as_done(session, state, intent, remote_id)
-        lookup = _IdentityLookup(session, state.records, warn, reads_bytes=reads_bytes)
+        lookup = _RowImporter(session, state.records, warn, reads_bytes=reads_bytes)
         with open_interruptible_thread_pool(session.parallelism) as pool:
             results = list(pool.map(lookup.import_row_or_findings, inventory.items()))
         findings = [
@@ -92,8 +95,8 @@ def _record_import_audit(session: TargetSession, records: Sequence[Record]) -> N
 _WEAKEST_FIRST = (Lookup.NONE, Lookup.POSITIVE, Lookup.COMPLETE)
 
 
-class _IdentityLookup:
-    """Looks at many objects at once; each owner is read about once."""
+class _RowImporter:
+    """Reads the objects of many rows and builds their records; reads each owner about once."""
 
     def __init__(
         self,
@@ -117,7 +120,7 @@ class _IdentityLookup:
     def import_row_or_findings(
         self, inventory_entry: tuple[Address, InventoryRow]
     ) -> Record | tuple[Diagnostic, ...]:
-        """The record of an object, or why there can be none."""
+        """The record of one object, or the findings that say why there is none."""
         address, row = inventory_entry
         try:
             return self._import_row(address, row)
@@ -146,11 +149,11 @@ class _IdentityLookup:
                 Text(Command("export"), " and Synapse show the ids."),
                 address=str(address),
             )
-        self._check_not_taken(address, row.remote_id, binding)
+        self._require_not_taken(address, row.remote_id, binding)
         raw, observed = _read_object(
             session, binding, address, row.remote_id, self._marks.with_address(address)
         )
-        _check_address_version(kind, address, observed)
+        _require_matching_version(kind, address, observed)
         old_record = self._records.get(address)
         digest = _resolve_digest(kind, address, row, observed, old_record)
         published_bytes = self._read_published_bytes(binding, address, raw, old_record)
@@ -167,7 +170,7 @@ class _IdentityLookup:
     def _read_published_bytes(
         self, binding: ApiBinding, address: Address, raw: Raw, old_record: Record | None
     ) -> PublishedBytes | None:
-        """What is published, unless it was read before, or cannot be, which is a warning."""
+        """Read the published package; None where it was read before, or on failure."""
         if not self._reads_bytes or (old_record is not None and old_record.proven):
             return None
         max_bytes = self._session.project.max_package_size
@@ -186,7 +189,7 @@ class _IdentityLookup:
             self._warn(finding)
             return None
 
-    def _check_not_taken(self, address: Address, remote_id: str, binding: ApiBinding) -> None:
+    def _require_not_taken(self, address: Address, remote_id: str, binding: ApiBinding) -> None:
         own_record = self._records.get(address)
         if own_record is not None and own_record.remote_id != remote_id:
             raise InputError.from_summary(
@@ -207,7 +210,7 @@ class _IdentityLookup:
     def _build_other_api_error(
         self, kind: ResourceType, binding: ApiBinding, address: Address, api: str
     ) -> InputError:
-        """An id of another API version may be another object's here."""
+        """The error for an id of another API version, which may be another object's here."""
         hint = Text(
             "Leave the row out: ", Command("apply --adopt"), " finds what is declared by its key."
         )
@@ -229,7 +232,7 @@ class _IdentityLookup:
     def _find_lookup_strength(
         self, kind: ResourceType, binding: ApiBinding, address: Address
     ) -> Lookup:
-        """What a search for it proves here; where its key is not known, for the weakest form."""
+        """How much a search by natural key proves here; for an unknown key, of the weakest form."""
         session = self._session
         list_capability, has_list = binding.list_capability, binding.probe_list
         is_listable = has_list(session.api) if list_capability and has_list is not None else False
@@ -241,7 +244,7 @@ class _IdentityLookup:
         return next((lookup for lookup in _WEAKEST_FIRST if lookup in lookups), Lookup.NONE)
 
     def _read_parents(self, kind: ResourceType, observed: Observed) -> dict[str, Observed]:
-        """Live owners, as far as they can be read: they only help to recognise a rename."""
+        """Live owners by field, if they can be read: they help to recognise a rename later."""
         parents = {}
         for name, rule in kind.rules.items():
             parent_id = observed.spec.get(name)
@@ -272,9 +275,9 @@ def _resolve_digest(
     observed: Observed,
     old_record: Record | None,
 ) -> str | None:
-    """What is known of the published bytes: by the server, else by the record, else by the row.
+    """The digest of the published package: the server's, else the record's, else the row's.
 
-    InputError where a row says otherwise: what was published never changes.
+    InputError where the row's differs: a published package never changes.
     """
     live_digest = observed.extra.get("digest")
     # The same object as before: what was published under it has not changed.
@@ -314,7 +317,7 @@ def _build_other_bytes_error(
 
 
 def _with_published_bytes(record: Record, published_bytes: PublishedBytes) -> Record:
-    """The record with the bytes that were read."""
+    """The record with the digest and files of a package that was read, and when."""
     return replace(
         record,
         digest=published_bytes.digest,
@@ -323,8 +326,8 @@ def _with_published_bytes(record: Record, published_bytes: PublishedBytes) -> Re
     )
 
 
-def _check_address_version(kind: ResourceType, address: Address, observed: Observed) -> None:
-    """A member of a series stands under OWNER@VERSION, and under its own version."""
+def _require_matching_version(kind: ResourceType, address: Address, observed: Observed) -> None:
+    """InputError unless a release's address has the form OWNER@VERSION and its live version."""
     owner, _, version = address.name.rpartition("@")
     live_version = str(observed.spec.get(kind.version_field, "")) if kind.series_field else version
     if kind.series_field and not (owner and version):
@@ -411,7 +414,7 @@ def _build_record(
 def _list_dependencies(
     desired: Desired | None, declared: Mapping[Path, object]
 ) -> tuple[Address, ...]:
-    """What a manifest refers to or awaits: the order of deletes and renames rests on it."""
+    """The addresses that a manifest refers to or names in `depends_on`: the order of deletes."""
     referenced_addresses = {
         reference.address for reference in declared.values() if isinstance(reference, Reference)
     }
@@ -421,7 +424,7 @@ def _list_dependencies(
 def _resolve_series(
     kind: ResourceType, address: Address, observed: Observed, spec: Mapping[str, object]
 ) -> tuple[str, str]:
-    """The record's series: by the manifest where there is one, else by the address."""
+    """(series, version) of the record: from the manifest if there is one, else the address."""
     if spec:
         return kind.locate_in_series(spec)
     if not kind.series_field:
@@ -438,7 +441,7 @@ def _resolve_series(
 
 
 def _close_imported_intents(session: TargetSession, records: Mapping[Address, Record]) -> None:
-    """An import answers the question an open create left: it was made, and this is it."""
+    """Close open creates of imported addresses: the imported object is what they created."""
     for intent in session.store.read_state().open_intents:
         record = records.get(intent.address)
         if record is None or intent.verb == RUN_VERB:  # of a run only a job would tell

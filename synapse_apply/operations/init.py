@@ -1,4 +1,4 @@
-"""Use case: write a project file and first manifests, so that nobody begins with an empty page."""
+"""What `init` and `new` write: the first project file, manifests, and the schemas for editors."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ spec:
 
 @frozen
 class ProjectScaffold:
-    """Files by path, without the line that names their schema; `root` is the project's folder."""
+    """Texts by path, without the line that names their schema; `root` is the project's folder."""
 
     root: Path
     files: Mapping[Path, str]
 
     def write_files(self) -> None:
-        """Write all of them, or none where one is there already (InputError).
+        """Write all files, or none where one of them exists (InputError).
 
-        Schemas are written where there are none yet, so that editors have them.
+        Also writes the schemas that they name, where these do not exist yet.
         """
         existing_paths = [path for path in self.files if path.exists()]
         if existing_paths:
@@ -91,9 +91,9 @@ class ProjectScaffold:
 
 
 def find_schema_path(root: Path, file: Path, name: str) -> Path:
-    """Where the schema of a file is, or shall be: beside it, or above it in the project.
+    """The path of a file's schema: an existing one beside it or in a folder above, else a new one.
 
-    Where there is none above, it goes into the folder of manifests, as `export` has it.
+    A new one goes into the folder of manifests, as with `export`.
     """
     schema_name = Path(SCHEMA_FILE.parent, f"{name}.schema.json")
     folder = Path(os.path.abspath(file)).parent  # noqa: PTH100 - links stay as they are written
@@ -109,15 +109,15 @@ def find_schema_path(root: Path, file: Path, name: str) -> Path:
 
 
 def with_schema_line(text: str, file: Path, schema: Path) -> str:
-    """The text below a line that tells editors where its schema is, as seen from the file."""
+    """The text under a comment that tells editors the path of the schema, relative to the file."""
     relative_path = os.path.relpath(schema, os.path.abspath(file.parent))  # noqa: PTH100
     return format_schema_line(Path(relative_path).as_posix()) + text
 
 
 def write_new_manifest(folder: Path, text: str, out: Path | None) -> str:
-    """Write a manifest to a file that is not there yet; gives its text, with its schema's line.
+    """Write a manifest to a new file `out`; returns its text, with the line that names its schema.
 
-    Without a file nothing is written: the text is one for the folder of manifests.
+    Without `out` nothing is written, and the text is for a file in the folder of manifests.
     """
     project_file = find_project_file(folder)
     root = project_file.parent if project_file else folder
@@ -150,13 +150,13 @@ def build_project_scaffold(folder: Path) -> ProjectScaffold:
 
 
 def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
-    """Manifests of a plugin folder and its first release, and a project file where none is.
+    """Manifests for a plugin folder and its first release, and a project file where there is none.
 
-    InputError when the folder is not there, lies outside the project, or cannot be read.
+    InputError when the folder does not exist, lies outside the project, or cannot be read.
     """
     project_file = find_project_file(folder)
     root = project_file.parent if project_file else folder
-    source = _relative_plugin_path(root, plugin)
+    source = _require_plugin_path_in_project(root, plugin)
     config_entry = read_package_config(PackageSource("folder", source), root, read_mapping)
     config = config_entry[0] if config_entry else {}
     plugin_code = config.get("code") or plugin.resolve().name
@@ -170,9 +170,9 @@ def build_plugin_scaffold(folder: Path, plugin: Path) -> ProjectScaffold:
 
 
 def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> str:
-    """A manifest to fill in; `kind` is plugin, release (NAME or NAME@VERSION) or storage.
+    """A manifest with placeholders; `kind` is plugin, release (NAME or NAME@VERSION) or storage.
 
-    InputError for a name that cannot be one, or a provider nobody knows.
+    InputError for an invalid name and for an unknown provider.
     """
     name, separator, version = name.partition("@")
     if not is_valid_name(name) or (separator and kind != "release"):
@@ -182,14 +182,14 @@ def build_manifest_text(kind: str, name: str, provider: str = "amazon_s3") -> st
             Text("For example ", Command("new", kind, normalize_to_name(name)), "."),
         )
     if kind == "plugin":
-        return _format_plugin(name)
+        return _format_plugin_manifest(name)
     if kind == "release":
-        return _format_release(name, version or "1.0.0")
-    return _format_storage(name, provider)
+        return _format_release_manifest(name, version or "1.0.0")
+    return _format_storage_manifest(name, provider)
 
 
-def _relative_plugin_path(root: Path, plugin: Path) -> str:
-    """The folder as manifests write it: relative to the project's root, with slashes."""
+def _require_plugin_path_in_project(root: Path, plugin: Path) -> str:
+    """The folder relative to the project's root, with slashes; InputError where it lies outside."""
     if not plugin.is_dir():
         raise InputError.from_summary(
             "There is no such folder", f"{plugin} is not a folder.", "Name a plugin folder."
@@ -205,7 +205,7 @@ def _relative_plugin_path(root: Path, plugin: Path) -> str:
 
 
 def _format_plugin_and_release(name: str, source: str, config: Mapping[str, Any]) -> str:
-    """What config.yaml says is taken from there; only what it lacks is written here."""
+    """Two documents that refer to the folder's config.yaml for whatever that says."""
     path = _format_inline_string("./" + source if source != "." else ".")
     lines = [
         "apiVersion: synapse-apply/v1",
@@ -229,7 +229,7 @@ def _format_plugin_and_release(name: str, source: str, config: Mapping[str, Any]
     return "\n".join(lines) + "\n"
 
 
-def _format_plugin(name: str) -> str:
+def _format_plugin_manifest(name: str) -> str:
     return f"""\
 apiVersion: synapse-apply/v1
 kind: Plugin
@@ -246,7 +246,7 @@ spec:
 """
 
 
-def _format_release(name: str, version: str) -> str:
+def _format_release_manifest(name: str, version: str) -> str:
     return f"""\
 apiVersion: synapse-apply/v1
 kind: Release
@@ -259,7 +259,7 @@ spec:
 """
 
 
-def _format_storage(name: str, provider: str) -> str:
+def _format_storage_manifest(name: str, provider: str) -> str:
     if provider not in list_provider_schemas():
         known_text = ", ".join(list_provider_schemas())
         suggestion = suggest_known_word(provider, list_provider_schemas())
@@ -280,7 +280,7 @@ def _format_storage(name: str, provider: str) -> str:
 
 
 def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
-    """A line a key, from the provider's schema: what is needed as it is, the rest commented."""
+    """One line per key of the provider's schema; keys that are not required are comments."""
     variable = re.sub(r"[^A-Z0-9]+", "_", name.upper())
     if schema.get("x-secret"):
         yield "  configuration: {}  # its keys are not documented; every value is secret:"
@@ -305,11 +305,11 @@ def _iter_configuration_lines(name: str, schema: Mapping[str, Any]) -> Iterator[
 
 
 def _describe_key(key: Mapping[str, Any]) -> str:
-    """A key's description, without which vocabulary it is of: only one is written here."""
+    """A key's description, without the note on its vocabulary: only one of them is written here."""
     text = str(key.get("description", ""))
     return text.removesuffix(".").removesuffix(", in the documented keys")
 
 
 def _format_inline_string(text: str) -> str:
-    """A YAML scalar that is a string, whatever it looks like."""
+    """A YAML scalar that is read back as a string, whatever the text looks like."""
     return format_inline_scalar(text, flow=True)

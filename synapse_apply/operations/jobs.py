@@ -1,4 +1,4 @@
-"""Use case: jobs as the backend has them. Both vocabularies of servers are understood."""
+"""How jobs are listed, filtered, followed and updated, in both vocabularies that servers use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EXPANDABLE_FIELDS = ("logs", "metrics", "result")
 
 @frozen
 class JobFilter:
-    """Which jobs to list; what is left out does not matter. `plugin` is an id, name or code."""
+    """Which jobs to list; a field left empty filters nothing. `plugin` is an id, name or code."""
 
     status: JobStatus | None = None
     plugin: str = ""
@@ -51,7 +51,7 @@ class JobFilter:
 
 @frozen
 class JobReport:
-    """What to tell the backend about a job; None is left as it is."""
+    """The fields of a job to update; a field that is None stays as it is."""
 
     status: JobStatus | None = None
     progress: float | None = None
@@ -61,7 +61,7 @@ class JobReport:
 
 @frozen
 class FollowSettings:
-    """How to follow: seconds between looks, and seconds until it is given up (None: never)."""
+    """Seconds between two reads of a job, and seconds until following ends (None: never)."""
 
     interval: float = POLL_INTERVAL
     timeout: float | None = None
@@ -71,7 +71,10 @@ class FollowSettings:
 
 
 def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]:
-    """Every job that fits, page after page as they are taken, each once."""
+    """Every matching job, once, in the backend's order; pages are read as they are needed.
+
+    InputError where the backend ignores the filter by plugin.
+    """
     query: dict[str, Any] = {}
     plugin_id = _find_plugin_id(live_backend, job_filter.plugin) if job_filter.plugin else None
     if job_filter.plugin:
@@ -88,7 +91,7 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
     for raw in _iter_jobs_by_status(live_backend, query, job_filter):
         job = _parse_job(raw)
         # A server may pass over a filter it does not know, and a list moves while it is read.
-        if job.id in seen_ids or not _matches_filter(job, job_filter):
+        if job.id in seen_ids or not _may_match_filter(job, job_filter):
             continue
         job = owners.add_plugin_and_version(job)
         if job_filter.plugin:
@@ -103,21 +106,21 @@ def iter_jobs(live_backend: LiveBackend, job_filter: JobFilter) -> Iterator[Job]
 
 
 def read_job(live_backend: LiveBackend, job_id: str, expand: tuple[str, ...] = ()) -> Job:
-    """One job; InputError when there is none."""
+    """One job, with the `expand` fields; InputError when there is none."""
     params = {"expand": ",".join(expand)} if expand else None
     with _explain_job_errors(job_id):
         return JobOwners(live_backend.api).add_plugin_and_version(
-            _parse_job(_select_job_calls(live_backend, job_id).get_job(job_id, params))
+            _parse_job(_select_job_calls_by_id(live_backend, job_id).get_job(job_id, params))
         )
 
 
-def show_log(
+def show_current_job_log(
     live_backend: LiveBackend, job_id: str, listener: LogListener, last_lines: int | None = None
 ) -> None:
-    """The log as it is now, or its last lines; InputError when there is no such job."""
+    """Pass the log so far, or its last lines, to `listener`; InputError without such a job."""
     with _explain_job_errors(job_id):
         LogTailer(
-            _select_job_calls(live_backend, job_id),
+            _select_job_calls_by_id(live_backend, job_id),
             job_id,
             FollowSettings().to_follow_options(),
             listener,
@@ -125,17 +128,20 @@ def show_log(
         ).show_current_log()
 
 
-def follow_log(
+def follow_job_log_until_end(
     live_backend: LiveBackend,
     job_id: str,
     settings: FollowSettings,
     listener: LogListener,
     last_lines: int | None = None,
 ) -> Job:
-    """The log until the job ends or the time is up; the job as it was last seen."""
+    """Pass the log's lines to `listener` until the job ends or the time is up.
+
+    Returns the job as it was last read; InputError without such a job.
+    """
     with _explain_job_errors(job_id):
         return LogTailer(
-            _select_job_calls(live_backend, job_id),
+            _select_job_calls_by_id(live_backend, job_id),
             job_id,
             settings.to_follow_options(),
             listener,
@@ -146,7 +152,7 @@ def follow_log(
 def update_job(
     live_backend: LiveBackend, job_id: str, report: JobReport
 ) -> tuple[Job, Diagnostic | None]:
-    """Report on a job in the words its server uses; the job after it, and a warning if there is.
+    """Update a job in its server's vocabulary; returns the job after it, and a warning if any.
 
     InputError for what the server refuses, OutcomeUnknown when its answer was lost.
     """
@@ -171,15 +177,15 @@ def update_job(
     return (_parse_job(answer) if answer else read_job(live_backend, job_id)), audit_warning
 
 
-def _select_job_calls(live_backend: LiveBackend, job_id: str) -> JobCalls:
-    """The calls of the API version whose id this is."""
+def _select_job_calls_by_id(live_backend: LiveBackend, job_id: str) -> JobCalls:
+    """The calls of the API version that this job id belongs to."""
     jobs_of = live_backend.select_binding("release").select_job_calls
     return jobs_of(live_backend.api, job_id) if jobs_of is not None else live_backend.api
 
 
 @contextmanager
 def _explain_job_errors(job_id: str) -> Iterator[None]:
-    """An id that no job has, or that no job can have, in words."""
+    """Turn the server's answers to an unknown or malformed job id into InputError."""
     hint = Text(Command("jobs list"), " shows those there are.")
     try:
         yield
@@ -194,7 +200,7 @@ def _explain_job_errors(job_id: str) -> Iterator[None]:
 
 
 def _find_plugin_id(live_backend: LiveBackend, text: str) -> str | None:
-    """The id of a plugin; None for a code that this API cannot look up."""
+    """The id of a plugin given by id, recorded name or code; None for a code without a lookup."""
     plugin_id = parse_given_id("plugin", text) or find_recorded_id(live_backend, "plugin", text)
     if plugin_id is not None:
         return plugin_id
@@ -213,7 +219,7 @@ def _build_no_filter_error(plugin: str) -> InputError:
 def _iter_jobs_by_status(
     live_backend: LiveBackend, query: Mapping[str, Any], job_filter: JobFilter
 ) -> Iterator[Mapping[str, Any]]:
-    """Jobs by status, asked for in the page's word, and in the platform's where that finds none."""
+    """Query by the API page's word for the status, then by the platform's if none is found."""
     since = job_filter.created_after
     if job_filter.status is None:
         yield from iter_jobs_at_least_since(live_backend.api, query, since)
@@ -236,8 +242,8 @@ def _iter_jobs_by_status(
         raise refusal
 
 
-def _matches_filter(job: Job, job_filter: JobFilter) -> bool:
-    """Whether nothing that a job shows is against it, its plugin aside."""
+def _may_match_filter(job: Job, job_filter: JobFilter) -> bool:
+    """False where a field of the job contradicts the filter; the plugin is not compared here."""
     if job_filter.status is not None and job.status is not job_filter.status:
         return False
     user = job.raw.get("user")
@@ -245,19 +251,21 @@ def _matches_filter(job: Job, job_filter: JobFilter) -> bool:
         return False
     created_at = _parse_moment(job.created)
     return not (
-        job_filter.created_after and created_at and created_at < _to_utc(job_filter.created_after)
+        job_filter.created_after
+        and created_at
+        and created_at < _to_utc_or_assume_utc(job_filter.created_after)
     )
 
 
 def _parse_moment(text: str) -> datetime | None:
     try:
-        return _to_utc(datetime.fromisoformat(text))
+        return _to_utc_or_assume_utc(datetime.fromisoformat(text))
     except ValueError:
         return None
 
 
-def _to_utc(moment: datetime) -> datetime:
-    """In UTC, which a server means that names no zone."""
+def _to_utc_or_assume_utc(moment: datetime) -> datetime:
+    """The moment in UTC; a time without zone is taken as UTC, as servers mean it."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -269,9 +277,9 @@ def _parse_job(raw: object) -> Job:
 
 
 def _build_update_body(job: Job, report: JobReport) -> dict[str, Any]:
-    """The body of an update: the page's fields, or the platform's for a server that speaks so.
+    """The request body of an update, in the API page's fields or in the platform's.
 
-    The platform replaces whole objects and keeps facts of its own in them, so they are merged.
+    The platform replaces whole objects and stores facts of its own in them, so they are merged.
     """
     is_platform = str(job.raw.get("status", "")).isupper()
     body: dict[str, Any] = {}

@@ -1,8 +1,4 @@
-"""Use case: what a change of manifests means, without a backend, a state or any secret.
-
-What was declared before (at a Git ref, or what an inventory lists) stands in for what is recorded
-and live. Secrets are compared as references; nothing is resolved and nothing is asked.
-"""
+"""What an offline plan compares the manifests with, and what it can say without a backend."""
 
 from __future__ import annotations
 
@@ -53,18 +49,18 @@ _NO_IDENTITY = StateIdentity(url="")
 
 @frozen
 class InventoryEntry:
-    """A row of an inventory: the server's id, and the digest of what was published, if known."""
+    """A row of an inventory: the server's id, and the digest of the published package if known."""
 
     id: str
     digest: str | None = None
 
 
 class OfflineComparison(OfflineTarget):
-    """A target's manifests, and what they are compared with: `label` is how views call it.
+    """One target's manifests and the base they are compared with; views call the base `label`.
 
-    `base_resources` is what was declared before, where that is known; `made_up_ids` are the ids in
-    `base_records` that stand in for those nobody knows. `has_usable_base` is False where what was
-    declared cannot be used.
+    `base_resources` is what was declared before, where that is known; `made_up_ids` are ids in
+    `base_records` that stand in for unknown ones. `has_usable_base` is False where the old
+    manifests have errors.
     """
 
     base_resources: Mapping[Address, Desired] = MappingProxyType({})
@@ -74,7 +70,7 @@ class OfflineComparison(OfflineTarget):
     def set_base(
         self, label: str, base_records: Mapping[Address, Record], findings: Iterable[Diagnostic]
     ) -> None:
-        """Compare with these records, at the addresses that the project has moved them to."""
+        """Set the records to compare with, under the addresses that `moved:` gives them."""
         moves = build_moved_records(base_records, self.project.moved, ())
         self.label = label
         self.base_records: Mapping[Address, Record] = moves.records
@@ -88,16 +84,16 @@ class OfflineComparison(OfflineTarget):
 
     @cached_property
     def secrets(self) -> UnresolvedSecrets:
-        """Stands in for the values of secrets, which nobody reads."""
+        """Stands in for the values of secrets, which an offline plan never reads."""
         return UnresolvedSecrets()
 
     def list_recorded_addresses(self) -> Iterable[Address]:
-        """The addresses that count as recorded."""
+        """The addresses of the base, which count as recorded in selections."""
         return self.base_records
 
 
 def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComparison:
-    """The checkout beside `against`: git:REF, or state:FILE with an inventory.
+    """Load the checkout and the base that `against` names: git:REF, or state:FILE of an inventory.
 
     OptionConflict where it is neither, InputError with every finding.
     """
@@ -121,7 +117,7 @@ def load_offline_comparison(invocation: Invocation, against: str) -> OfflineComp
 
 
 def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineComparison:
-    """The checkout beside the manifests of a Git ref; InputError with every finding."""
+    """Load the checkout, and as base the manifests of a Git ref; InputError with every finding."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
     base = read_base_at_ref(invocation, comparison.project, target, ref)
@@ -151,7 +147,7 @@ def load_offline_against_git(invocation: Invocation, ref: str) -> OfflineCompari
 def load_offline_against_inventory(
     invocation: Invocation, rows: Mapping[Address, InventoryEntry], label: str
 ) -> OfflineComparison:
-    """The checkout beside what an inventory lists; of its fields an inventory knows none."""
+    """Load the checkout, and as base the rows of an inventory, which has no fields to compare."""
     comparison = OfflineComparison(invocation)
     desired, target = comparison.desired, comparison.target
     lookup_results = build_lookup_results({address: row.id for address, row in rows.items()})
@@ -180,8 +176,8 @@ def load_offline_against_inventory(
 # By the same planner: what was declared becomes records and live fields, secrets become digests of
 # their references under a key of one run. What only a backend could tell is a note, not a refusal.
 def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
-    """What the manifests would change, were all that they are compared with live as declared."""
-    resources, checkout = _build_resources(comparison), comparison.read_checkout()
+    """The plan for the checkout, supposing that the base is what is live now."""
+    resources, checkout = _build_offline_resources(comparison), comparison.read_checkout()
     plan_input = PlanInput(
         plan_id=str(uuid.uuid4()),
         created=SystemClock().utc_now(),
@@ -210,7 +206,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     )
     draft_plan = make_plan(plan_input)
     changes = tuple(
-        _adapt_change_for_offline(change, resources.get(change.address), comparison)
+        _with_offline_notes(change, resources.get(change.address), comparison)
         for change in draft_plan.changes
     )
 
@@ -229,7 +225,7 @@ def plan_offline(comparison: OfflineComparison, options: PlanOptions) -> Plan:
     return final_plan.with_target(comparison.typed_target)
 
 
-def _build_resources(comparison: OfflineComparison) -> dict[Address, ResourceState]:
+def _build_offline_resources(comparison: OfflineComparison) -> dict[Address, ResourceState]:
     base_records, marks = comparison.base_records, comparison.declared_target.manifests.marks
     desired, _ = wrap_recorded_secrets(comparison.desired, base_records, marks)
     keys = {
@@ -274,7 +270,7 @@ def _build_resources(comparison: OfflineComparison) -> dict[Address, ResourceSta
 def _find_renamed_records(
     comparison: OfflineComparison, keys: Mapping[Address, str]
 ) -> Iterator[tuple[Address, Record]]:
-    """New addresses with the natural key of an object that is no longer declared: it is found."""
+    """New addresses with the record whose natural key they have and whose address is gone."""
     undeclared_records = {
         (old_address.kind, record.natural_key): record
         for old_address, record in comparison.base_records.items()
@@ -286,10 +282,10 @@ def _find_renamed_records(
             yield address, record
 
 
-def _adapt_change_for_offline(
+def _with_offline_notes(
     change: Change, resource: ResourceState | None, comparison: OfflineComparison
 ) -> Change:
-    """A change as a reader offline must take it: no made-up id, secrets as references, digests."""
+    """A change without made-up ids, and with notes on references, digests and metadata."""
     notes = [
         *change.notes,
         *_describe_metadata_changes(comparison.base_resources.get(change.address), resource),
@@ -328,7 +324,7 @@ def _with_reference_note(field_change: FieldChange, declared_fields: Fields) -> 
 def _describe_metadata_changes(
     base_resource: Desired | None, resource: ResourceState | None
 ) -> Iterator[str]:
-    """What a manifest says otherwise that is not a field of the object."""
+    """Names what changed in a manifest that is not a field of the object, such as labels."""
     declared_resource = resource.desired if resource is not None else None
     if base_resource is None or declared_resource is None:
         return

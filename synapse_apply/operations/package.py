@@ -1,4 +1,4 @@
-"""Use case: look at a package, write it to a file, compare it with what was published."""
+"""Which package the `package` commands read, write, check or compare with a published one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _VERSION_PATTERN = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 
 @frozen
 class PackageQuery:
-    """The package that was asked for: of a release that is declared, or any source."""
+    """The package to look at: that of a declared release, or any source."""
 
     source: PackageSource
     root: Path
@@ -53,21 +53,18 @@ class PackageQuery:
 
     @property
     def release_address(self) -> str:
-        """The release's, "" for a mere source."""
+        """The release's address, "" for a source without a release."""
         return str(self.release.address) if self.release else ""
 
     @property
     def label(self) -> str:
-        """What to call it in a sentence."""
+        """What messages call the package."""
         return self.release_address or str(self.source)
 
 
 @frozen
 class PackageDifference:
-    """What a package has become since one of its releases was published.
-
-    `are_files_known` is False where the state knows a digest and not the files behind it.
-    """
+    """The files in which a declared release's package differs from a published one."""
 
     release: Desired
     package: Package
@@ -82,11 +79,7 @@ class PackageDifference:
 
 
 def find_package(invocation: Invocation, name: str, ref: str = "") -> PackageQuery:
-    """The package that `name` names: a folder or a zip that is there, else a declared release.
-
-    With `ref` it is a folder at that Git ref. InputError when there is no such thing, or when the
-    manifests have errors.
-    """
+    """The package that `name` names: an existing folder or zip, else that of a declared release."""
     path = invocation.directory / name
     if ref:
         return _build_query_at_ref(invocation, name, ref)
@@ -166,7 +159,7 @@ def _build_release_query(session: TargetSession, release: Desired) -> PackageQue
 
 @dataclass(slots=True)
 class PackageInside:
-    """A package read and hashed; `file_sizes` are those of its files in bytes."""
+    """A package that was read and hashed; `file_sizes` are the sizes of its files in bytes."""
 
     package: Package
     file_sizes: Mapping[str, int]
@@ -174,7 +167,7 @@ class PackageInside:
 
 
 def read_package(query: PackageQuery) -> PackageInside:
-    """All of a package, read once more. InputError with every finding."""
+    """Read a package and hash its files. InputError with every finding."""
     findings: list[Diagnostic] = []
     package = read_source_as_package(
         query.source,
@@ -188,10 +181,7 @@ def read_package(query: PackageQuery) -> PackageInside:
 
 
 def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnostic, ...]:
-    """All that the platform would refuse or ignore, and what keeps the package from being built.
-
-    `strict` makes errors of warnings.
-    """
+    """All that the platform would refuse or ignore, and what prevents building the package."""
     package_linter = build_package_linter(query.source)
     findings: list[Diagnostic] = []
     try:
@@ -214,7 +204,7 @@ def check_package(query: PackageQuery, *, strict: bool = False) -> tuple[Diagnos
 
 
 def list_package_contents(query: PackageQuery) -> PackageListing:
-    """What goes into the zip, what does not and why; nothing is hashed."""
+    """What goes into the zip, what does not and by which rule; nothing is hashed."""
     return list_package_files(query.source, query.root, allow_files=query.allow_files)
 
 
@@ -233,7 +223,7 @@ def write_package_zip(query: PackageQuery, path: Path) -> PackageInside:
 
 
 def suggest_zip_name(query: PackageQuery) -> str:
-    """`yolo-1.2.0.zip`: of the release, else of the folder and the version in its config.yaml."""
+    """`yolo-1.2.0.zip`: named by the release, else by folder and version of config.yaml."""
     if query.release is not None:
         name = query.release.address.name.replace("@", "-").replace("=", "-")
         return f"{name}.zip"

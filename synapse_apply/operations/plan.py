@@ -1,4 +1,7 @@
-"""Use case: what would be done. Reads state and backend, writes nothing."""
+"""How a plan of a live target is made: what is read, in which order, and when it is read again.
+
+Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,10 @@ def plan(
     never leaves here: a read that failed is a finding of its address. StateError and InputError as
     the stores and the manifests raise them, LockLost where a lock that is held was lost meanwhile.
     """
-    observed_state = _observe_state(session, options, addresses_to_read)
+    observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
     if concurrent_run := find_concurrent_run_warnings(session.store, observed_state.serial):
         # It may have ended by now; then this look tells of one moment.
-        observed_state = _observe_state(session, options, addresses_to_read)
+        observed_state = _read_state_and_live_objects(session, options, addresses_to_read)
         concurrent_run = find_concurrent_run_warnings(session.store, observed_state.serial)
     plan_input = replace(
         observed_state.plan_input,
@@ -79,12 +82,14 @@ def plan(
     )
     # Without the lock nothing more was sent: what could not be read then says nothing.
     session.store.require_lock_not_lost()
-    return replace(plan_result, plan=_add_reader_details(session, plan, plan_input.resources))
+    return replace(
+        plan_result, plan=_with_replaced_files_and_target(session, plan, plan_input.resources)
+    )
 
 
 @frozen
-class _ObservedState:
-    """What state and backend were found to be; the state is that of `serial`."""
+class _PlanInputAtSerial:
+    """The planner's input, read while the state had this `serial`."""
 
     serial: int
     plan_input: PlanInput
@@ -94,10 +99,10 @@ class _ObservedState:
 # A plan is of one moment: where the serial moved while the backend was read, or another run holds
 # the lock, everything is read once more. If it still moves, what lacks a record is refused instead
 # of imported: the other run may be between its call and its record.
-def _observe_state(
+def _read_state_and_live_objects(
     session: TargetSession, options: PlanOptions, addresses_to_read: Collection[Address]
-) -> _ObservedState:
-    """Read the state, then all that is live of what it and the manifests name."""
+) -> _PlanInputAtSerial:
+    """Read the state, then every live object that it or the manifests name."""
     state = session.store.read_state()
     live_reader = build_live_reader(session, state)
     resolved_intents = resolve_open_intents(session, state, live_reader)
@@ -105,7 +110,7 @@ def _observe_state(
     trusted_records, forged_addresses = session.signer.mark_forged_runs_unknown(state.records)
     moves = build_moved_records(
         _apply_resolved_intents(trusted_records, resolved_intents),
-        _list_moves(session),
+        _list_oriented_moves(session),
         open_intents,
     )
     records = moves.records
@@ -117,7 +122,7 @@ def _observe_state(
             desired, records, session.declared_target.manifests.marks, state.open_intents
         )
     live_reader.observe_declared(desired, records)
-    _observe_undeclared(session, live_reader, records, addresses_to_read, prune=options.prune)
+    _read_undeclared_objects(session, live_reader, records, addresses_to_read, prune=options.prune)
     duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
     live_versions, version_warnings = find_published_versions(
         session, live_reader, records, options.selected
@@ -152,7 +157,7 @@ def _observe_state(
         can_write=WritableFields(session),
         declared_in_other_targets=find_declared_by_other_targets(session, resources),
     )
-    return _ObservedState(state.serial, plan_input, tuple(resolved_intents))
+    return _PlanInputAtSerial(state.serial, plan_input, tuple(resolved_intents))
 
 
 def _list_duplicate_warnings(
@@ -161,7 +166,7 @@ def _list_duplicate_warnings(
     records: Mapping[Address, Record],
     selected: Collection[Address] | None,
 ) -> tuple[Diagnostic, ...]:
-    """Of what is planned alone."""
+    """A warning for each planned resource whose natural key a second live object has."""
     planned = {
         address: resource
         for address, resource in desired.items()
@@ -170,10 +175,10 @@ def _list_duplicate_warnings(
     return tuple(live_reader.iter_duplicate_warnings(planned, records))
 
 
-def _add_reader_details(
+def _with_replaced_files_and_target(
     session: TargetSession, plan: Plan, resources: Mapping[Address, ResourceState]
 ) -> Plan:
-    """The plan with what new packages replace, and with commands that name the target."""
+    """The plan with the files that new packages replace, and with commands that name the target."""
     root, allow_files = session.project.root, session.target.allow_files
     detailed_plan = with_replacements(
         plan, resources, build_commit_sources(session), root, allow_files
@@ -184,7 +189,7 @@ def _add_reader_details(
 def _apply_resolved_intents(
     records: Mapping[Address, Record], resolved_intents: list[ResolvedIntent]
 ) -> Mapping[Address, Record]:
-    """The records as they are with what became of open calls."""
+    """The records as they are once the outcomes of open calls are applied to them."""
     if not resolved_intents:
         return records
     # Here, not above: most runs meet no open call.
@@ -193,8 +198,8 @@ def _apply_resolved_intents(
     return apply_resolved_intents(records, resolved_intents)
 
 
-def _list_moves(session: TargetSession) -> tuple[MovedAddress, ...]:
-    """The project's moves; manifests of a Git ref may have the addresses of before."""
+def _list_oriented_moves(session: TargetSession) -> tuple[MovedAddress, ...]:
+    """The project's moves, reversed where manifests of a Git ref still have the old address."""
     moves = session.project.moved
     return (
         orient_moves_to_declared(moves, session.desired)
@@ -219,11 +224,11 @@ def _build_plan_base(session: TargetSession, state: State) -> PlanBase:
 def _plan_with_dry_run(
     session: TargetSession, plan_result: PlanResult, plan_input: PlanInput, progress: Progress
 ) -> Plan:
-    """The plan of what is left when its calls were tried, and what was found by that."""
+    """Send the calls as dry runs, and plan again with what the backend refused."""
     # Here, not above: a plan that tries nothing needs no more than it reads.
-    from synapse_apply.operations.dry_run import build_dry_run_findings, run_dry_run
+    from synapse_apply.operations.dry_run import build_dry_run_findings, dry_run_plan_calls
 
-    dry_run_result = run_dry_run(session, plan_result, progress)
+    dry_run_result = dry_run_plan_calls(session, plan_result, progress)
     diagnostics = (*plan_input.diagnostics, *build_dry_run_findings(dry_run_result))
     return make_plan(
         replace(
@@ -238,7 +243,7 @@ def _plan_with_dry_run(
 def _list_seconds_until_resolvable(
     resolved_intents: Iterable[ResolvedIntent],
 ) -> dict[Address, float]:
-    """In how many seconds each open call can be told to have been lost, where it can be."""
+    """Seconds until an open call can be known to be lost, by address, where it ever can."""
     return {
         resolved.intent.address: resolved.seconds_until_resolvable
         for resolved in resolved_intents
@@ -247,7 +252,7 @@ def _list_seconds_until_resolvable(
 
 
 def _build_recovery_hints(session: TargetSession, state: State) -> dict[Address, str]:
-    """How to record open calls that were done, as files tell."""
+    """How to record an open call that a recovery journal says was done, by address."""
     if not state.open_intents:
         return {}
     journal_files = find_done_calls(session.project, session.target, state, session.state_keys)
@@ -256,9 +261,9 @@ def _build_recovery_hints(session: TargetSession, state: State) -> dict[Address,
 
 
 def _build_open_intent_warnings(resolved_intents: Iterable[ResolvedIntent]) -> Iterator[Diagnostic]:
-    """Why earlier calls are still open, which the refusals of their resources cannot know.
+    """One warning for all calls of a verb that are open for the same cause.
 
-    One warning for all calls of a verb that are open for one cause.
+    The refusals of their resources do not know the cause.
     """
     groups: dict[tuple[str, str], list[ResolvedIntent]] = defaultdict(list)
     for resolved in resolved_intents:
@@ -269,7 +274,7 @@ def _build_open_intent_warnings(resolved_intents: Iterable[ResolvedIntent]) -> I
 
 
 def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Diagnostic:
-    """The warning of calls with one cause; how long to wait is that of the last of them."""
+    """The warning for calls with one cause; the time to wait is the longest of them."""
     last_resolved = max(
         resolved_intents, key=lambda resolved: resolved.seconds_until_resolvable or 0.0
     )
@@ -294,7 +299,7 @@ def _build_open_intent_warning(resolved_intents: Sequence[ResolvedIntent]) -> Di
 
 
 def _build_forged_run_warning(address: Address) -> Diagnostic:
-    """The record of a run is not what this state's key signed."""
+    """The warning for a recorded run whose signature is not of this state's key."""
     return warning_finding(
         "The record of a run was changed outside of this tool",
         f"What the state says of the last run of {address} is not what was signed with the state "
@@ -308,18 +313,18 @@ def _read_runs_of_other_targets(
     session: TargetSession, resources: Mapping[Address, ResourceState]
 ) -> Mapping[str, OtherTargetRuns]:
     """The runs of required targets, read only where a release to be made may need them."""
-    if not any(map(_may_be_verified_elsewhere, resources.values())):
+    if not any(map(_is_new_and_verifiable, resources.values())):
         return {}
     return read_other_target_runs(session)
 
 
-def _may_be_verified_elsewhere(resource: ResourceState) -> bool:
-    """Whether it is to be made here, and could have been verified elsewhere before."""
+def _is_new_and_verifiable(resource: ResourceState) -> bool:
+    """Whether it will be created here, and is of a kind that another target may have verified."""
     is_new = resource.desired is not None and resource.lookup_result.observed is None
     return is_new and resource.type.verification_spec is not None
 
 
-def _observe_undeclared(
+def _read_undeclared_objects(
     session: TargetSession,
     live_reader: LiveReader,
     records: Mapping[Address, Record],
@@ -327,17 +332,17 @@ def _observe_undeclared(
     *,
     prune: bool,
 ) -> None:
-    """Look at what is recorded and not declared, where a delete or somebody wants to know."""
+    """Read recorded, undeclared objects: those that `prune` may delete, and `addresses_to_read`."""
     deletable = _list_deletable_addresses(session, session.desired, records) if prune else []
     live_reader.observe_undeclared(
-        {*deletable, *_iter_undeclared(session, records, addresses_to_read)}, records
+        {*deletable, *_iter_undeclared_addresses(session, records, addresses_to_read)}, records
     )
 
 
-def _iter_undeclared(
+def _iter_undeclared_addresses(
     session: TargetSession, records: Mapping[Address, Record], addresses: Iterable[Address]
 ) -> Iterator[Address]:
-    """Recorded addresses, of a kind this version knows, that no manifest declares."""
+    """Of `addresses`, those that are recorded, of a known kind, and not declared."""
     for address in addresses:
         is_known = address in records and address.kind in session.catalogue
         if is_known and address not in session.desired:
@@ -347,7 +352,7 @@ def _iter_undeclared(
 def _list_deletable_addresses(
     session: TargetSession, desired: Mapping[Address, object], records: Mapping[Address, Record]
 ) -> list[Address]:
-    """Recorded addresses that a delete may concern, so that it is known what is there."""
+    """Recorded, undeclared addresses whose API version can delete the object."""
     addresses = []
     for address, record in sorted(records.items()):
         kind = session.catalogue.get(address.kind)

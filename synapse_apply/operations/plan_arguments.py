@@ -1,4 +1,4 @@
-"""What a plan is asked for: the options of the command line, and the target's own rules."""
+"""How the options of `plan` and `apply`, with the target's rules, become PlanOptions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synapse_apply.workspace.selection import Selectable, select_addresses
 
 
 class PlannedTarget(Selectable, Protocol):
-    """What a plan is made of."""
+    """What options are checked against: what is declared, and whether that is only a part."""
 
     @property
     def target(self) -> Target: ...
@@ -26,7 +26,7 @@ class PlannedTarget(Selectable, Protocol):
 
 @frozen
 class PlanArguments:
-    """The options of `plan` and `apply` that change what is planned; None where `adopt` is open."""
+    """The options that change what is planned; `adopt` is None where it was not given."""
 
     prune: bool = False
     recreate: bool = False
@@ -40,18 +40,18 @@ class PlanArguments:
     allow_locked: bool = False
 
     @property
-    def changes_rows(self) -> bool:
-        """Whether any of them is given, `adopt` aside."""
+    def changes_planned_rows(self) -> bool:
+        """Whether any option is given, `adopt` aside."""
         flags = (self.prune, self.recreate, self.resend_secrets, self.no_verify, self.revert_drift)
         return any(flags) or any((self.allow_locked, self.overridden, self.only, self.exclude))
 
     def build_plan_options(
         self, planned_target: PlannedTarget, *, will_ask: bool = False
     ) -> PlanOptions:
-        """With the rules of the target; what is to be adopted is shown where somebody is asked.
+        """The options under the target's rules. Without `adopt`, a create may adopt if `will_ask`.
 
-        InputError when a selection or an override fits nothing. OptionConflict for what cannot be
-        meant: of a part of the manifests nobody can tell what is declared no more.
+        InputError when a selection or an override matches nothing. OptionConflict for options that
+        exclude each other: with only some manifests, nobody knows what is no longer declared.
         """
         if self.prune and planned_target.partial:
             raise OptionConflict.from_summary(
@@ -62,7 +62,7 @@ class PlanArguments:
                 "--allow-locked is for what --prune deletes: give both."
             )
         target = planned_target.target
-        _check_overridden_guards(self.overridden, target.policy)
+        _require_overridable_rules(self.overridden, target.policy)
         return PlanOptions(
             prune=self.prune,
             adopt=will_ask if self.adopt is None else self.adopt,
@@ -76,8 +76,8 @@ class PlanArguments:
         ).with_target_rules(target)
 
 
-def _check_overridden_guards(overridden: Collection[str], policy: Policy) -> None:
-    """What is mistyped, or cannot be overridden, must not look as if it were."""
+def _require_overridable_rules(overridden: Collection[str], policy: Policy) -> None:
+    """InputError for a policy rule that does not exist, or that cannot be overridden."""
     overridable_names = list_overridable_rules(policy.rules)
     rules = {rule.id: rule for rule in policy.rules}
     findings = []

@@ -1,4 +1,4 @@
-"""Use case: what an apply looks at beside its plan, which proves the rest by its own reads."""
+"""What an apply checks beside its plan: the health of agents, and this machine's clock."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ApplyPreflight:
     """
 
     def __init__(self, session: TargetSession) -> None:
-        """Nothing is asked yet."""
+        """Sends nothing yet."""
         self._session = session
 
     def plan_with_checks(self, make_plan: Callable[[], PlanResult]) -> PlanResult:
-        """A plan with what was found among its diagnostics: with an error it is not applied."""
+        """Call `make_plan`, and add the findings to its diagnostics: an error stops the apply."""
         _ = self._agent_findings  # asked first: what they answer tells of the server's clock, too
         plan_result = make_plan()
         return replace(plan_result, plan=self.add_findings(plan_result.plan))

@@ -1,4 +1,4 @@
-"""Files that no report may take the place of: a project's state, what it is made of, plans."""
+"""Which files no report may overwrite: a project's state and keys, its manifests, saved plans."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from synapse_apply.workspace import configuration, state_access
 from synapse_apply.workspace.invocation import Invocation
 
 
-def describe_protected_file(path: Path, invocation: Invocation, *, inventory: bool = False) -> str:
-    """What of the project lies at this path, links followed, as the end of a sentence; or "".
+def explain_protected_file(path: Path, invocation: Invocation, *, inventory: bool = False) -> str:
+    """Why `path`, links followed, must not be overwritten, as the end of a sentence; else "".
 
-    A project file with errors is no error here: then its state folder and itself count. A new
-    `inventory` may lie among the manifests, where it is passed over.
+    A project file with errors raises nothing: then only itself and the state folder count. A new
+    `inventory` may lie among the manifests, whose reader skips it.
     """
     path = Path(os.path.realpath(path))
     file = invocation.project or find_project_file(invocation.directory)
@@ -40,11 +40,11 @@ def describe_protected_file(path: Path, invocation: Invocation, *, inventory: bo
         return "is a file of variables"
     with suppress(SynapseApplyError, OSError):
         project = configuration.load_project(replace(invocation, project_from=""))
-        return _describe_listed_file(path, project, invocation, inventory=inventory)
+        return _explain_project_file(path, project, invocation, inventory=inventory)
     return ""
 
 
-def _describe_listed_file(
+def _explain_project_file(
     path: Path, project: Project, invocation: Invocation, *, inventory: bool
 ) -> str:
     if any(_belongs_to_state(path, state_path) for state_path in _iter_state_paths(project)):
@@ -58,13 +58,13 @@ def _describe_listed_file(
 
 
 def _belongs_to_state(path: Path, state_path: Path) -> bool:
-    """Whether it is a state, a key of it, or its lock or journal; a copy of its key, too."""
+    """Whether it is the state, its key or a copy of that, its lock or its journal."""
     names = (state_path.name, f"{state_path.stem}.key")
     return path.parent == state_path.parent and path.name.startswith(names)
 
 
 def _iter_state_paths(project: Project) -> Iterator[Path]:
-    """The states and keys on this disk, links followed: some are outside of the project."""
+    """The local states and keys of all targets, links followed: some lie outside the project."""
     for target in project.targets.values():
         yield Path(os.path.realpath(state_access.state_key_path(project, target)))
         url = target.state.url
@@ -74,7 +74,7 @@ def _iter_state_paths(project: Project) -> Iterator[Path]:
 
 
 def _list_manifest_selections(invocation: Invocation) -> set[tuple[str, ...]]:
-    """The manifests of the project, and those that were named in their place."""
+    """The project's own manifests, as (), and those that the command line names instead."""
     return {(), tuple(str(invocation.directory / path) for path in invocation.paths)}
 
 
@@ -87,7 +87,7 @@ def _would_be_manifest(path: Path, project: Project, invocation: Invocation) -> 
 
 
 def _is_package_file(path: Path, project: Project, invocation: Invocation) -> bool:
-    """Whether it is a package's zip, or a file that goes into one; what is left out is not."""
+    """Whether it is a package's zip, or a file that goes into one; ignored files are not."""
     # Here, not above: few reports take the place of a file that is there.
     from synapse_apply.packages.source import open_source
 
@@ -125,7 +125,7 @@ def _is_manifest_file(path: Path, project: Project, invocation: Invocation) -> b
 
 
 def _is_same_file(first: Path, second: Path) -> bool:
-    """Also by another spelling, where the file system takes A for a."""
+    """Whether two paths lead to one file, also where the file system ignores case."""
     try:
         return first.samefile(second)
     except (OSError, ValueError):

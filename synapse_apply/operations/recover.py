@@ -1,4 +1,4 @@
-"""Use case: tell the state what an earlier run did and could not record."""
+"""Which calls of a recovery journal `state recover` writes into the state."""
 
 from __future__ import annotations
 
@@ -16,32 +16,30 @@ from synapse_apply.workspace.target_session import TargetSession
 
 @frozen
 class RecoveredCalls:
-    """`recorded_intents` are calls the state knows of now, `known_intents` those of before."""
+    """Calls that were recorded now, and those that the state had already."""
 
     recorded_intents: tuple[Intent, ...]
     known_intents: tuple[Intent, ...]
 
 
-def read_recovery_file(session: TargetSession, path: Path) -> JournalContent:
-    """What a file says; InputError when it is none that a run wrote, or was changed since."""
+def read_recovery_journal(session: TargetSession, path: Path) -> JournalContent:
+    """The calls in a file; InputError for a file that no run wrote, or that was changed since."""
     return read_journal_file(path, session.target.name, session.state_keys)
 
 
 def recover_calls(session: TargetSession, path: Path, content: JournalContent) -> RecoveredCalls:
-    """Settle each call of the file, as `read_recovery_file` gave it, that is not settled yet.
+    """Close each call of the journal that the state does not know yet, then remove the file.
 
-    Then remove it.
-
-    Under the state's lock, which is taken here. With nothing removed, InputError when the file is
-    of another state, StateError when it says something else than the state does. Whoever calls
-    this has asked about a file that the state key did not sign.
+    Takes the state's lock. InputError when the file is of another state, StateError when it
+    contradicts the state; the file is not removed then. The caller must have asked the user about
+    a file that the state key did not sign.
     """
     recorded_intents, known_intents = [], []
     with session.lock_state("state recover"):
         for ended_call in content.calls:
             state = session.store.read_state()
             _require_same_lineage(path, ended_call, state)
-            if _is_call_known(path, ended_call, state):
+            if _is_call_already_recorded(path, ended_call, state):
                 known_intents.append(ended_call.intent)
                 continue
             if ended_call.intent.id not in {intent.id for intent in state.open_intents}:
@@ -63,8 +61,8 @@ def _require_same_lineage(path: Path, ended_call: EndedCall, state: State) -> No
         )
 
 
-def _is_call_known(path: Path, ended_call: EndedCall, state: State) -> bool:
-    """Whether nothing is left to say of this call: it was settled, or it changed nothing."""
+def _is_call_already_recorded(path: Path, ended_call: EndedCall, state: State) -> bool:
+    """Whether the state needs nothing of this call; StateError where it recorded another object."""
     intent, record = ended_call.intent, state.records.get(ended_call.intent.address)
     if intent.id in {open_intent.id for open_intent in state.open_intents}:
         return False

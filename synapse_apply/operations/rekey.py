@@ -1,4 +1,4 @@
-"""Use case: digest the recorded secrets under another state key."""
+"""How `state rekey` digests recorded secrets and signs recorded runs under another state key."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from synapse_apply.workspace.target_session import TargetSession
 
 @frozen
 class RekeyResult:
-    """How many secrets are under the new key now, and which kept the old one and why.
+    """How many secrets are under the new key, and which kept the old key and why.
 
-    `signed_count` are the runs that were signed anew.
+    `signed_count` are the runs that were signed again.
     """
 
     key_id: str
@@ -39,11 +39,11 @@ class RekeyResult:
 
 
 def rekey_secrets(session: TargetSession) -> RekeyResult:
-    """Digest every recorded secret anew; what cannot be resolved keeps its old key id.
+    """Digest every recorded secret under the new key; what does not resolve keeps its old key id.
 
-    The results of runs are signed anew where a key at hand signed them. With
-    SYNAPSE_APPLY_STATE_KEY (or that of the target) set that is the new key; else a new one is made
-    in the key file, the old one beside it as `.previous`, so that a run that is cut short can be
+    Runs are signed again where a key that is available signed them. The new key is that of
+    SYNAPSE_APPLY_STATE_KEY (or the target's variable) where it is set; else a new key file is
+    written and the old one kept beside it as `.previous`, so that an interrupted run can be
     repeated.
     """
     with session.lock_state("state rekey"):
@@ -78,7 +78,7 @@ def rekey_secrets(session: TargetSession) -> RekeyResult:
 
 
 def _explain_not_signed(record: Record, status: SignatureStatus) -> str:
-    """Why the result of a run is not signed anew: that would vouch for what nobody can check."""
+    """Why a run is not signed again: a signature must not vouch for what nobody can check."""
     reason = (
         "is of something else"
         if status is SignatureStatus.FORGED
@@ -92,7 +92,7 @@ def _explain_not_signed(record: Record, status: SignatureStatus) -> str:
 
 
 def _renew_key_file(path: Path) -> None:
-    """A new key file; the old key stays readable until the next renewal."""
+    """Write a new key file; the old key is kept beside it until the next renewal."""
     if stat_own_file(path) is not None:
         rename_over_own_file(state_access.previous_key_path(path), path.name)
     create_or_read_key(path)

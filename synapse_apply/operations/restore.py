@@ -1,4 +1,4 @@
-"""Use case: put a backup in a state's place, once it is certain whose it is."""
+"""When a backup may replace a state, and what is kept of the replaced one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from synapse_apply.workspace.target_session import TargetSession
 
 @frozen
 class StateExchange:
-    """A backup, and the state that it would replace; None where none can be read."""
+    """A backup and the state that it would replace; None where no state can be read."""
 
     backup: StateOrigin
     current_state: StateOrigin | None
 
     @property
     def lineage_difference(self) -> str:
-        """In words, where the state is another one than that of which the backup is a copy."""
+        """A sentence where backup and current state are of different lineages, else ""."""
         current_state, backup = self.current_state, self.backup
         if current_state is None or current_state.lineage == backup.lineage:
             return ""
@@ -47,9 +47,9 @@ class StateExchange:
 def prepare_restore(
     session: TargetSession, path: Path, state_identity: StateIdentity
 ) -> StateExchange:
-    """What a restore would do; StateError where it must not: see `restore_backup`.
+    """The backup and the state it would replace; StateError where a restore would be refused.
 
-    Nothing is written.
+    Writes nothing.
     """
     backup = read_backup_origin(str(path))
     _require_restorable(path, session.target, state_identity, backup.binding, backup.lineage)
@@ -57,11 +57,11 @@ def prepare_restore(
 
 
 def restore_backup(session: TargetSession, path: Path, state_identity: StateIdentity) -> str:
-    """Replace the state by a backup; where the one before is kept, "" where there was none.
+    """Replace the state by a backup; returns the path of the kept old state, "" without one.
 
-    StateError, and nothing replaced, for a backup that was made for something else than
-    `state_identity`, and for one of another lineage than the project file pins. Its serial ends
-    above all that was seen of it here: who restores means it to be the newest.
+    StateError, with nothing replaced, for a backup of another `state_identity` and for one of
+    another lineage than the project file pins. The restored state gets a serial above every one
+    that was seen here, so that it is not refused as an older copy.
     """
     check_backup = partial(_require_restorable, path, session.target, state_identity)
     kept_path = state_folder_path(session.project) / f"{session.target.name}.{KEPT_FILE_SUFFIX}"
@@ -75,7 +75,7 @@ def restore_backup(session: TargetSession, path: Path, state_identity: StateIden
 def build_replaced_warnings(
     state_exchange: StateExchange, kept_path: str, target: Target
 ) -> tuple[Diagnostic, ...]:
-    """A warning where the state that was here was another than that of the backup."""
+    """A warning where the replaced state was of another lineage than the backup."""
     if not state_exchange.lineage_difference:
         return ()
     undo_command = Command("state restore", kept_path, target=target.name)
@@ -105,14 +105,14 @@ def _require_restorable(
     lineage: str,
 ) -> None:
     findings = (
-        *_check_backup_identity(path, target, state_identity, backup_identity),
-        *_check_backup_lineage(path, target, lineage),
+        *_find_identity_mismatch(path, target, state_identity, backup_identity),
+        *_find_lineage_mismatch(path, target, lineage),
     )
     if findings:
         raise StateError(*findings)
 
 
-def _check_backup_identity(
+def _find_identity_mismatch(
     path: Path, target: Target, state_identity: StateIdentity, backup_identity: StateIdentity
 ) -> tuple[Diagnostic, ...]:
     if backup_identity == state_identity:
@@ -142,7 +142,7 @@ def _check_backup_identity(
 # pin the right backup must be able to replace a state that was made by mistake, so a changed
 # lineage is only a warning that names both and the way back. What is replaced is kept, and a kept
 # state never takes the place of another.
-def _check_backup_lineage(path: Path, target: Target, lineage: str) -> tuple[Diagnostic, ...]:
+def _find_lineage_mismatch(path: Path, target: Target, lineage: str) -> tuple[Diagnostic, ...]:
     pinned_lineage = target.state.lineage
     if not pinned_lineage or lineage == pinned_lineage:
         return ()

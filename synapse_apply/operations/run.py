@@ -1,10 +1,10 @@
-"""Use case: run a plugin once, by hand. Never sent twice.
+"""How `run` starts a plugin's job by hand, once, and what is noted of it.
 
-A run makes a job, which no manifest declares and no record remembers, so there is no address that
-an open intent could hold up and nothing that the next apply would look up. What takes an intent's
-place: the job's id is given out the moment it is known; the call is noted in the history of the
-state, where there is one, without being in anybody's way for it; and an answer that was lost ends
-in words that say how to look for the job. Runs that a manifest asks for have intents.
+A run makes a job, which no manifest declares and no record remembers, so there is no address
+that an open intent could block and nothing that the next apply would look up. Instead of an
+intent: the job's id is printed as soon as it is known; the call is noted in the audit of the
+state, where there is one; and a lost answer ends in an error that says how to look for the
+job. Runs that a manifest asks for have intents.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _CLOCK_TOLERANCE = timedelta(minutes=2)
 
 @frozen
 class RunRequest:
-    """A run as it was asked for.
+    """A run to start.
 
-    `plugin` is an id, a name or an address that the state records, or a code. `action`, `agent`
-    and `version` are the platform's own; any of them makes its form of the call.
+    `plugin` is an id, a recorded name or address, or a code. `action`, `agent` and `version` are
+    the platform's own fields; any of them selects the platform's form of the request.
     """
 
     plugin: str
@@ -67,7 +67,7 @@ class RunRequest:
     version: str = ""
 
     def build_body(self) -> dict[str, Any]:
-        """What goes out: the API page's form, or the platform's where it was asked for."""
+        """The request body in the API page's form, or in the platform's if it has such fields."""
         platform_fields = {"action": self.action, "agent": self.agent, "version": self.version}
         given_fields = {
             name: value for name, value in platform_fields.items() if value not in ("", None)
@@ -80,9 +80,9 @@ class RunRequest:
 
 @frozen
 class StartedRun:
-    """What a run answered: its job, or None where the server answered without one.
+    """The answer to a run: its job, or None where the server answered without one.
 
-    `status` says of an answer without a job how the run went; `plugin` and `body` are what was run.
+    `status` of an answer without a job is how the run went; `plugin` and `body` are what was sent.
     """
 
     job: Job | None
@@ -95,8 +95,8 @@ class StartedRun:
         return self.job.status if self.job else derive_status_from_run_result(self.answer)
 
     @property
-    def can_be_asked_for(self) -> bool:
-        """Whether the answer has a ticket that its result can be asked for with."""
+    def has_result_ticket(self) -> bool:
+        """Whether the answer has a ticket with which its result can be polled."""
         return self.job is None and build_poll_request(self.body, self.answer) is not None
 
 
@@ -104,10 +104,10 @@ class StartedRun:
 # printed at once, the call is noted in the audit, and a lost answer is exit code 7 with the command
 # that looks for the job.
 def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
-    """Send the run. InputError for a plugin that is not there or a run the server refuses.
+    """Send the run, once. InputError for an unknown plugin or a run that the server refuses.
 
-    OutcomeUnknown when nobody can tell whether it started. The caller says the job's id, then
-    calls `record_run`.
+    OutcomeUnknown when nobody can tell whether it started. The caller prints the job's id, then
+    calls `audit_started_run`.
     """
     plugin_id = parse_given_id(_PLUGIN_PREFIX, request.plugin) or find_recorded_id(
         live_backend, _PLUGIN_PREFIX, request.plugin
@@ -120,9 +120,9 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
         answer = live_backend.api.run_plugin(plugin, body)
     except RemoteError as failure:
         if failure.effect is Effect.UNKNOWN:
-            _record_run_call(live_backend, request, "", "unknown")
+            _audit_run_call(live_backend, request, "", "unknown")
             raise _build_lost_error(live_backend, request, failure, search_start) from None
-        _record_run_call(live_backend, request, "", "failed")
+        _audit_run_call(live_backend, request, "", "failed")
         raise _build_refusal_error(request, failure) from None
     try:
         return StartedRun(parse_job(answer), answer, plugin, body)
@@ -130,12 +130,12 @@ def start_run(live_backend: LiveBackend, request: RunRequest) -> StartedRun:
         return StartedRun(None, answer, plugin, body)
 
 
-def await_result(
+def poll_run_result(
     reach: LiveBackend, started: StartedRun, interval: float, timeout: float | None
 ) -> StartedRun:
-    """The run with the result that its ticket is for, or as it was where none came in time.
+    """Poll with the run's ticket until its result is there, at most for `timeout` seconds.
 
-    RemoteError when the backend refuses to be asked.
+    Returns the run as it is then. RemoteError when the backend refuses to be asked.
     """
     answer = follow_ticket(
         lambda question: reach.api.run_plugin(started.plugin, question),
@@ -149,10 +149,10 @@ def await_result(
 def _with_default_action(
     live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
 ) -> RunRequest:
-    """The run with the only action of the release that will run, where none was given.
+    """The request with the release's only action, where no action was given.
 
-    InputError where it lists several. Where no release can be read, it is sent as it stands: then
-    the server decides.
+    InputError where the release lists several. Where no release can be read, the request stays as
+    it is, and the server decides.
     """
     if request.action:
         return request
@@ -172,7 +172,7 @@ def _with_default_action(
 def _read_release_config(
     live_backend: LiveBackend, request: RunRequest, plugin_id: str | None
 ) -> object:
-    """The config of the release that a run will take; None where there is none."""
+    """The config of the release that a run will use; None where there is none."""
     code = (
         request.plugin
         if plugin_id is None
@@ -184,25 +184,25 @@ def _read_release_config(
         lookup = f"{code}@{request.version}"
         return live_backend.api.get_plugin_release_by_lookup(lookup, expand=None).get("config")
     releases = live_backend.api.list_plugin_releases(code)
-    return max(releases, key=_release_age_key).get("config") if releases else None
+    return max(releases, key=_creation_order_key).get("config") if releases else None
 
 
-def _release_age_key(release: Mapping[str, Any]) -> int:
-    """Greater for what was made later. The first of several without numbers is the newest."""
+def _creation_order_key(release: Mapping[str, Any]) -> int:
+    """Greater for a later release. Of several without numeric ids, the first is the newest."""
     release_id = str(release.get("id"))
     return int(release_id) if release_id.isdecimal() else 0
 
 
-def record_run(
+def audit_started_run(
     live_backend: LiveBackend, request: RunRequest, started_run: StartedRun
 ) -> Diagnostic | None:
-    """Note a run in the history of the state; a warning when that cannot be."""
-    return _record_run_call(
+    """Note a started run in the audit of the state; a warning when that fails."""
+    return _audit_run_call(
         live_backend, request, started_run.job.id if started_run.job else "", "done"
     )
 
 
-def _record_run_call(
+def _audit_run_call(
     live_backend: LiveBackend, request: RunRequest, job_id: str, result: str
 ) -> Diagnostic | None:
     plugin_name = request.plugin.removeprefix(f"{_PLUGIN_PREFIX}/")

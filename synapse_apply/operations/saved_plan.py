@@ -1,14 +1,4 @@
-"""Use case: keep a plan in a file, and carry out only what it says (design section 7).
-
-The file is a zip with plan.json in it: the plan, the options it was made with, and a signature
-over both. It is bound by content: what it was made from, and what each object it touches looked
-like. It holds no secret; url, token and allow-lists come from the checkout, never from it. It may
-carry packages, each under its digest, which the plan names, so that the signature covers them.
-
-Several reviewed plans are one apply: each is checked as if it were alone, and one plan that unites
-them stands for all. That nothing is done which none of them shows is decided where the plan of now
-is cut down to it (`planning/staleness/narrow.py`), as for one plan.
-"""
+"""What a saved plan contains, and when it may still be applied (design section 7)."""
 
 from __future__ import annotations
 
@@ -46,13 +36,13 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 FORMAT, FORMAT_WITH_PACKAGES = 1, 2
 # What changes the rows of a plan, as it is typed: plans of one apply agree on each.
 _OPTIONS_OF_ROWS: dict[str, Callable[[PlanOptions], str]] = {
-    "--prune": lambda choices: _yes_or_no(choices.prune),
-    "--adopt": lambda choices: _yes_or_no(choices.adopt),
-    "--recreate": lambda choices: _yes_or_no(choices.recreate),
-    "--resend-secrets": lambda choices: _yes_or_no(choices.resend_secrets),
-    "--no-verify": lambda choices: _yes_or_no(not choices.verify),
-    "--revert-drift": lambda choices: _yes_or_no(choices.revert_drift),
-    "--allow-locked": lambda choices: _yes_or_no(choices.allow_locked),
+    "--prune": lambda choices: _format_on_off(choices.prune),
+    "--adopt": lambda choices: _format_on_off(choices.adopt),
+    "--recreate": lambda choices: _format_on_off(choices.recreate),
+    "--resend-secrets": lambda choices: _format_on_off(choices.resend_secrets),
+    "--no-verify": lambda choices: _format_on_off(not choices.verify),
+    "--revert-drift": lambda choices: _format_on_off(choices.revert_drift),
+    "--allow-locked": lambda choices: _format_on_off(choices.allow_locked),
     "--override-guard": lambda choices: ", ".join(sorted(choices.overridden)) or "none",
 }
 _SIGNATURE_PATH = ("plan",)
@@ -61,11 +51,11 @@ _SIGNED_KEYS = ("plan", "choices", "sources")
 
 @frozen
 class SavedPlan:
-    """A plan as its file has it.
+    """A plan as read from its file.
 
-    `options` are the options it was made with; the rules of the project file are not among them.
-    `signed_text` is the text that `mac`, its signature under a state key if it has one, is over.
-    `carrier` is its file where that carries packages.
+    `options` are those it was made with, without the project file's rules. `mac` is the signature
+    of `signed_text` under a state key, None without one. `carrier` is the file itself where it
+    carries packages.
     """
 
     file: Path
@@ -76,9 +66,9 @@ class SavedPlan:
     carrier: PackageCarrier | None = None
 
     def build_replan_options(self, current_options: PlanOptions) -> PlanOptions:
-        """What to plan anew with: as it was planned, under the rules of now.
+        """The options to plan again with: the saved plan's, under the project file's current rules.
 
-        Guards may be overridden when it is applied, too.
+        Guards may be overridden when the plan is made and when it is applied.
         """
         return replace(
             self.options,
@@ -92,7 +82,7 @@ class SavedPlan:
 
 @frozen
 class SaveResult:
-    """How a plan was saved: signed or not, and the bytes of each package by its digest."""
+    """Whether the plan was signed, and the size in bytes of each package by its digest."""
 
     is_signed: bool
     package_sizes: Mapping[str, int]
@@ -106,11 +96,11 @@ def save_plan(
     *,
     with_packages: bool = False,
 ) -> SaveResult:
-    """Write a plan to a new file (0600), whole or not at all.
+    """Write a plan to a new file (0600), completely or not at all.
 
-    `with_packages` puts the packages it uploads in, and what apply needs to know of any source.
-    InputError when the file is there already, cannot be written, a package changed meanwhile, or
-    the plan has errors.
+    `with_packages` adds the packages that the plan uploads, and what apply needs to know of their
+    sources. InputError when the file exists, cannot be written, a package changed since the plan,
+    or the plan has errors.
     """
     if plan.has_errors:
         raise InputError(*(finding for finding in plan.diagnostics if finding.is_error))
@@ -165,15 +155,19 @@ def _decode_saved_plan(path: Path, contents: saved_plan_file.PlanFileContent) ->
     )
 
 
-def unite_reviewed(plans: Sequence[SavedPlan]) -> SavedPlan:
-    """A plan that stands for all of them; one alone is given back as it is.
+def unite_reviewed_plans(plans: Sequence[SavedPlan]) -> SavedPlan:
+    """One plan for all of them; a single plan is returned as it is.
 
-    What only some of the addresses were planned for is planned for all of these. Stale where no
-    single apply could be what was reviewed, with all that is in the way.
+    Selections are united. Stale, with every finding, where the plans differ in target or options
+    or are given twice, so that no single apply could be what was reviewed.
     """
     if len(plans) == 1:
         return plans[0]
-    problems = (*_repetitions(plans), *_states(plans), *_other_options(plans))
+    problems = (
+        *_iter_repeated_plan_findings(plans),
+        *_iter_different_state_findings(plans),
+        *_iter_different_option_findings(plans),
+    )
     if problems:
         raise Stale(*problems)
     newest = plans[-1]
@@ -190,15 +184,15 @@ def unite_reviewed(plans: Sequence[SavedPlan]) -> SavedPlan:
     )
 
 
-def check_each(
+def require_usable_plans(
     context: TargetSession, plans: Sequence[SavedPlan], *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
-    """The warnings of all plans; Stale with what is wrong with any of them."""
+    """Stale, with all findings, unless every plan is usable; returns the warnings of all."""
     warnings: list[Diagnostic] = []
     problems: list[Diagnostic] = []
     for each in plans:
         try:
-            warnings += check_saved_plan(
+            warnings += require_usable_plan(
                 context, each, reviewed=reviewed, allow_unsigned=allow_unsigned
             )
         except Stale as stale:
@@ -208,18 +202,19 @@ def check_each(
     return tuple(warnings)
 
 
-def check_saved_plan(
+def require_usable_plan(
     session: TargetSession, saved_plan: SavedPlan, *, reviewed: bool, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
-    """Stale (exit 4) unless this plan is genuine, for this target, and was not applied yet.
+    """Stale (exit 4) unless the plan is genuine, for this target, and not applied yet.
 
-    A reviewed plan may be applied again. Gives the warnings of a plan that is let pass unsigned.
+    A reviewed plan may be applied again. Returns the warnings about an unsigned plan that is
+    allowed.
     """
     findings = find_state_mismatches(session.store, saved_plan, session.target.name)
     # First whose plan it is: with another target's key nothing can be said of its signature.
     if any(finding.summary == _OTHER_TARGET_SUMMARY for finding in findings):
         raise Stale(*findings)
-    warnings = _check_signature(session, saved_plan, allow_unsigned=allow_unsigned)
+    warnings = _require_valid_signature(session, saved_plan, allow_unsigned=allow_unsigned)
     if findings and not reviewed:
         raise Stale(*findings)
     return warnings
@@ -232,7 +227,7 @@ _OTHER_TARGET_SUMMARY = "This plan is for another target"
 def find_state_mismatches(
     store: StateStore, saved_plan: SavedPlan, target: str
 ) -> tuple[Diagnostic, ...]:
-    """Why the state of a target would not take this plan; nothing when it would."""
+    """Errors where a state is not the one the plan was made for, or has applied it."""
     base, current_identity = saved_plan.plan.base, store.read_identity()
     if base.binding != current_identity or base.lineage != store.read_lineage():
         current_text = f"target {target} is {describe_state_identity(current_identity)}"
@@ -262,16 +257,17 @@ def find_state_mismatches(
 
 
 def _build_other_target_hint(saved_plan: SavedPlan, target: str) -> str:
-    """What to do with a plan that another state is asked to take."""
+    """What to do with a plan that was made for another state."""
     own_target = saved_plan.plan.base.target
     if own_target == target:
         return "Apply it where that is the state or the backend of this target, or plan again."
     return f"Apply it with -t {shlex.quote(own_target)}, the target it was made for, or plan again."
 
 
-def _check_signature(
+def _require_valid_signature(
     session: TargetSession, saved_plan: SavedPlan, *, allow_unsigned: bool
 ) -> tuple[Diagnostic, ...]:
+    """Stale for a wrong signature; for one that is missing or unknown, Stale or a warning."""
     expected_mac = _compute_signature(session, saved_plan.signed_text)
     if saved_plan.mac is None:
         summary, reason = "This plan is not signed", f"{saved_plan.file} has no signature."
@@ -295,9 +291,9 @@ def _check_signature(
 def narrow_to_saved_plan(
     saved_plan: SavedPlan, plan_result: PlanResult, *, reviewed: bool
 ) -> PlanResult:
-    """A fresh plan cut down to the saved rows that are still true.
+    """The new plan without rows that the saved plan does not have, or has differently.
 
-    Stale when the manifests are not those that were planned; with `reviewed` they may differ, and
+    Stale when the manifests differ from the planned ones; with `reviewed` they may differ, and
     rows that the reviewed plan does not have are refused. Stale, too, when a record would be
     renamed that the saved plan does not rename.
     """
@@ -309,8 +305,8 @@ def narrow_to_saved_plan(
     )
 
 
-def _repetitions(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
-    for plan_id, files in _group_files((each.plan.id, each) for each in plans).items():
+def _iter_repeated_plan_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+    for plan_id, files in _group_file_names_by_text((each.plan.id, each) for each in plans).items():
         if len(files) > 1:
             yield error_finding(
                 "A reviewed plan is given more than once",
@@ -319,12 +315,12 @@ def _repetitions(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
             )
 
 
-def _states(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
-    groups = _group_files((_describe_base(each), each) for each in plans)
+def _iter_different_state_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+    groups = _group_file_names_by_text((_describe_base(each), each) for each in plans)
     if len(groups) > 1:
         yield error_finding(
             "These plans were made for different targets",
-            f"{_list_groups(groups)}. One apply works on one target and its state.",
+            f"{_format_file_groups(groups)}. One apply works on one target and its state.",
             "Apply each on the target it was made for, with an `apply --reviewed` of its own.",
         )
 
@@ -334,32 +330,32 @@ def _describe_base(plan: SavedPlan) -> str:
     return f"{describe_state_identity(base.binding)} ({base.target}), state {base.lineage},"
 
 
-def _other_options(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
+def _iter_different_option_findings(plans: Sequence[SavedPlan]) -> Iterator[Diagnostic]:
     for option, describe_choice in _OPTIONS_OF_ROWS.items():
-        groups = _group_files((describe_choice(each.options), each) for each in plans)
+        groups = _group_file_names_by_text((describe_choice(each.options), each) for each in plans)
         if len(groups) > 1:
             yield error_finding(
                 "These plans were made with different options",
-                f"{option} is {_list_groups(groups)}. One apply has one choice, so that rows of it "
-                "would not be what was reviewed.",
+                f"{option} is {_format_file_groups(groups)}. One apply has one choice, so that "
+                "rows of it would not be what was reviewed.",
                 "Apply each with an `apply --reviewed` of its own, older first, or plan again with "
                 "the same options.",
             )
 
 
-def _group_files(plans: Iterable[tuple[str, SavedPlan]]) -> dict[str, list[str]]:
-    """The names of the plans' files by what is said of each."""
+def _group_file_names_by_text(plans: Iterable[tuple[str, SavedPlan]]) -> dict[str, list[str]]:
+    """The plans' file names, grouped by the text that stands before each plan."""
     groups: dict[str, list[str]] = {}
     for text, plan in plans:
         groups.setdefault(text, []).append(str(plan.file))
     return groups
 
 
-def _list_groups(groups: dict[str, list[str]]) -> str:
+def _format_file_groups(groups: dict[str, list[str]]) -> str:
     return "; ".join(f"{text} in {', '.join(files)}" for text, files in groups.items())
 
 
-def _yes_or_no(choice: bool) -> str:
+def _format_on_off(choice: bool) -> str:
     return "on" if choice else "off"
 
 

@@ -1,8 +1,8 @@
-"""The file of a saved plan: a zip of plan.json and of the packages that go with it.
+"""The file format of a saved plan: a zip of plan.json and of the packages it carries.
 
-It is written whole or not at all, private, and never in the place of another. What is read is
-just what is written: an entry of another name, bytes of no entry, or JSON that two readers could
-read in two ways is somebody else's work, and the whole file is refused.
+The file is written completely or not at all, readable by its owner alone, and never replaces
+another. Only what this writer writes is read: a foreign entry, bytes outside of all entries, or
+JSON that two parsers could read differently, and the whole file is refused.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ DAMAGED_FILE_ERRORS = (
 
 @frozen
 class PlanFileContent:
-    """What a plan's file holds: plan.json as parsed, and the bytes of all else by its name."""
+    """The parsed plan.json, and the size in bytes of every other entry by its name."""
 
     document: Any
     package_sizes: Mapping[str, int]
 
 
 def require_unused_path(path: Path) -> None:
-    """InputError when there is something at this path: a plan never replaces a file."""
+    """InputError when something exists at this path: a plan never replaces a file."""
     if path.exists() or path.is_symlink():
         raise _build_exists_error(path)
 
@@ -71,10 +71,10 @@ def write_plan_file(
     text: str,
     packages: Iterable[tuple[str, AbstractContextManager[BinaryIO]]] = (),
 ) -> dict[str, int]:
-    """Write a new file (0600); gives the bytes of each package by its digest.
+    """Write a new file (0600); returns the size in bytes of each package by its digest.
 
-    `packages` are digests and what opens each. InputError when the file is there already or
-    cannot be written, and what opening raises.
+    `packages` are digests and a context that opens each. InputError when the file exists or cannot
+    be written; raises what opening a package raises.
     """
     sizes = {}
     temporary_path = remove_leftovers_and_choose_temporary_path(path)
@@ -101,13 +101,13 @@ def write_plan_file(
 # Exactly what `plan --out` writes: a zip that two readers could read in two ways is refused as a
 # whole, before its signature is checked.
 def read_plan_file(path: Path) -> PlanFileContent:
-    """What a file holds; InputError when it is no plan or damaged. Packages are not looked at."""
+    """Read a file; InputError when it is no plan or damaged. Packages are not read."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise build_unusable_error(path, "it is not a regular file", "Check the path.")
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
-            if reason := _describe_foreign_entries(archive, infos) or _describe_stray_bytes(
+            if reason := _explain_invalid_entries(archive, infos) or _explain_stray_bytes(
                 file, archive, infos
             ):
                 raise build_unusable_error(path, reason, _PLAN_AGAIN_HINT)
@@ -122,8 +122,8 @@ def read_plan_file(path: Path) -> PlanFileContent:
     return PlanFileContent(document, sizes)
 
 
-def _describe_foreign_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
-    """What is said of entries that no plan has; "" where there is none."""
+def _explain_invalid_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> str:
+    """Why the entries are not those of a plan file; "" where they are."""
     # The library cuts names at a zero byte and, on Windows, turns backslashes into slashes.
     names = [info.orig_filename for info in infos]
     if len(set(names)) != len(names):
@@ -144,10 +144,10 @@ def _describe_foreign_entries(archive: zipfile.ZipFile, infos: Sequence[zipfile.
     return "its plan is too large" if is_bomb or info.file_size > _MAX_PLAN_BYTES else ""
 
 
-def _describe_stray_bytes(
+def _explain_stray_bytes(
     file: BinaryIO, archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]
 ) -> str:
-    """What is said of a file whose entries do not follow one another from its first byte."""
+    """Why a file with gaps between its entries is refused; "" where there are none."""
     offset = 0
     for info in sorted(infos, key=lambda entry: entry.header_offset):
         if info.header_offset != offset or info.flag_bits & _DESCRIPTOR_FLAG:
@@ -190,7 +190,7 @@ def _parse_plan_document(path: Path, data: bytes) -> Any:
 
 
 def is_plan_file(path: Path) -> bool:
-    """Whether a file looks like a saved plan; a pipe is none, and is not read."""
+    """Whether a file looks like a saved plan; a pipe does not, and is not read."""
     try:
         if not path.is_file():
             return False
@@ -201,12 +201,12 @@ def is_plan_file(path: Path) -> bool:
 
 
 def build_damaged_error(path: Path) -> InputError:
-    """What is said of a file that cannot be read as a plan."""
+    """The error for a file that cannot be read as a plan."""
     return build_unusable_error(path, "it is not a plan, or it is damaged", _PLAN_AGAIN_HINT)
 
 
 def build_unusable_error(path: Path, reason: str, hint: str) -> InputError:
-    """What is said of any file that cannot be used."""
+    """The error for any plan file that cannot be used."""
     return InputError.from_summary("This plan file cannot be used", f"{path}: {reason}.", hint)
 
 
@@ -215,7 +215,7 @@ def _build_exists_error(path: Path) -> InputError:
 
 
 def _create_private_file(path: Path) -> BinaryIO:
-    """A new file that nobody else may read; FileExistsError when it is there."""
+    """Open a new file (0600) for writing; FileExistsError when it exists."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 

@@ -1,4 +1,4 @@
-"""The packages that a saved plan carries: those of the rows that upload one, by their digest."""
+"""Which packages a saved plan carries: those that its rows upload, by digest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from synapse_apply.workspace.target_session import TargetSession
 
 @frozen
 class CarriedPackage:
-    """One package of a plan's file: whom it is for, and its bytes, None where it is missing."""
+    """A package of a plan's file and the addresses that use it; `size` None: it is missing."""
 
     digest: str
     addresses: tuple[Address, ...]
@@ -28,7 +28,7 @@ class CarriedPackage:
 
 
 def group_uploads_by_digest(plan: Plan) -> dict[str, list[Address]]:
-    """The digests of what a plan uploads, each with the addresses it is for."""
+    """The digest of each package that the plan uploads, with the addresses that use it."""
     addresses_by_digest: dict[str, list[Address]] = {}
     for change in plan.changes:
         if change.changes_server and (digest := read_uploaded_digest(change)):
@@ -39,13 +39,13 @@ def group_uploads_by_digest(plan: Plan) -> dict[str, list[Address]]:
 def iter_upload_openers(
     session: TargetSession, plan: Plan
 ) -> Iterator[tuple[str, AbstractContextManager[BinaryIO]]]:
-    """Each package that a plan uploads, once: its digest and what opens it."""
+    """Each package that a plan uploads, once: its digest and a context that opens it."""
     for digest, addresses in group_uploads_by_digest(plan).items():
         yield digest, session.packages.open_package(addresses[0])
 
 
 def list_carried_packages(carrier: PackageCarrier, plan: Plan) -> list[CarriedPackage]:
-    """The packages that a file should carry, in the plan's order; nothing is read."""
+    """The packages that the file should carry, in the plan's order; none is read."""
     return [
         CarriedPackage(
             digest, tuple(addresses), carrier.package_sizes.get(_package_file_name(digest))
@@ -54,19 +54,19 @@ def list_carried_packages(carrier: PackageCarrier, plan: Plan) -> list[CarriedPa
     ]
 
 
-def build_foreign_findings(carrier: PackageCarrier, plan: Plan) -> list[Diagnostic]:
-    """What the file has beside the plan's packages: somebody put it there."""
+def build_unexpected_entry_findings(carrier: PackageCarrier, plan: Plan) -> list[Diagnostic]:
+    """An error for each entry that no row of the plan uploads: somebody else added it."""
     names = {_package_file_name(digest) for digest in group_uploads_by_digest(plan)}
     return [
-        _build_foreign_finding(carrier, name)
+        _build_unexpected_entry_finding(carrier, name)
         for name in sorted(carrier.package_sizes.keys() - names)
     ]
 
 
-def check_carried_packages(carrier: PackageCarrier, plan: Plan, max_size: int) -> None:
-    """Stale, with every finding, unless the file carries just what the plan uploads.
+def require_exact_packages(carrier: PackageCarrier, plan: Plan, max_size: int) -> None:
+    """Stale, with every finding, unless the file carries exactly what the plan uploads.
 
-    Every package is read once. `max_size` in bytes.
+    Reads every package once. `max_size` in bytes.
     """
     packages_by_digest = {
         source_content.package.digest: source_content.package
@@ -80,7 +80,7 @@ def check_carried_packages(carrier: PackageCarrier, plan: Plan, max_size: int) -
         if digest in packages_by_digest
     }
     packages = CarriedPackages(carrier.file, packages_by_address, max_size=max_size)
-    findings = build_foreign_findings(carrier, plan)
+    findings = build_unexpected_entry_findings(carrier, plan)
     for addresses in upload_addresses.values():
         try:
             with packages.open_package(addresses[0]):
@@ -98,7 +98,7 @@ def _package_file_name(digest: str) -> str:
         return ""
 
 
-def _build_foreign_finding(carrier: PackageCarrier, name: str) -> Diagnostic:
+def _build_unexpected_entry_finding(carrier: PackageCarrier, name: str) -> Diagnostic:
     return error_finding(
         "The plan file has an entry that the plan does not name",
         f"{carrier.file}: {format_printable(name)} is named by no row of the plan.",

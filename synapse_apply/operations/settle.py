@@ -1,4 +1,4 @@
-"""Use case: settle what earlier runs left open, and do nothing else."""
+"""How `state settle` looks up open calls of earlier runs and records their outcomes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ from synapse_apply.workspace.target_session import TargetSession
 def settle_open_calls(
     session: TargetSession, addresses: Collection[Address] = ()
 ) -> list[ResolvedIntent]:
-    """Look the open calls up (of these addresses, by default of all) and record what is known.
-
-    Under the state's lock, which is taken here. StateError for an address without an open call.
-    """
+    """Look up the open calls (of these addresses, all by default) and record known outcomes."""
     with session.lock_state("settle"):
         state = _with_selected_intents(session.store.read_state(), addresses)
         resolved_intents = resolve_open_intents(session, state, build_live_reader(session, state))
@@ -33,7 +30,7 @@ def settle_open_calls(
 
 
 def choose_open_calls(state: State, names: Sequence[str]) -> list[Address]:
-    """What these names mean among what has a call open; what has none is named as a whole."""
+    """The addresses with an open call that names match; an error where a name has none open."""
     open_addresses = {intent.address for intent in state.open_intents}
     return choose_addresses(
         build_state_selectable(state), names, open_addresses.__contains__, "has a call open"

@@ -1,4 +1,4 @@
-"""Use case: look after a state. None of it touches the backend."""
+"""What the `state` commands read and change in a state. None of it sends a call to the backend."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ EMPTY_STATE_WARNING = (
 )
 
 
-def describe_protection(listed: Iterable[str], unlisted: Iterable[str]) -> str:
-    """What an empty state cannot protect, of a backend that lists these kinds and not those.
+def describe_empty_state_risk(listed: Iterable[str], unlisted: Iterable[str]) -> str:
+    """What an empty state cannot protect from, on a backend with and without lists of these kinds.
 
-    With neither, what holds for every backend.
+    Without any kind, the text that holds for every backend.
     """
     lists, lacks = (" and ".join(f"{kind}s" for kind in kinds) for kinds in (listed, unlisted))
     if lacks:
@@ -62,7 +62,7 @@ def describe_protection(listed: Iterable[str], unlisted: Iterable[str]) -> str:
 
 
 def build_current_identity(session: TargetSession, *, is_read_only: bool = False) -> StateIdentity:
-    """The binding of a target without sending anything; InputError without a url.
+    """The identity that a state of this target has now; sends nothing. InputError without a url.
 
     `is_read_only`: where the embedded backend has no data yet, none is made.
     """
@@ -82,9 +82,9 @@ def build_current_identity(session: TargetSession, *, is_read_only: bool = False
 
 
 def create_state(session: TargetSession, state_identity: StateIdentity, lineage: str = "") -> str:
-    """Make an empty state and its key, and give its lineage.
+    """Create an empty state and its key; returns its lineage.
 
-    StateError when there is a state, or a pinned lineage forbids an empty one.
+    StateError when a state exists, or when a pinned lineage forbids an empty one.
     """
     pinned_lineage = session.target.state.lineage
     if pinned_lineage and lineage != pinned_lineage:
@@ -115,7 +115,7 @@ def read_state(session: TargetSession) -> State:
 
 
 def require_record(session: TargetSession, address: Address) -> Record:
-    """One record; StateError that names near ones when there is none."""
+    """The record of an address; StateError that suggests similar ones when there is none."""
     record = session.store.find_record(address)
     if record is None:
         raise _build_unknown_address_error(session, address)
@@ -123,7 +123,7 @@ def require_record(session: TargetSession, address: Address) -> Record:
 
 
 def forget_addresses(session: TargetSession, addresses: list[Address]) -> None:
-    """Forget addresses; the live objects stay. StateError when one is unknown."""
+    """Remove records; the live objects stay. StateError for an address without a record."""
     with session.lock_state("state rm"):
         for address in addresses:
             if session.store.find_record(address) is None:
@@ -133,9 +133,9 @@ def forget_addresses(session: TargetSession, addresses: list[Address]) -> None:
 
 
 def rename_address(session: TargetSession, old: Address, new: Address) -> dict[Address, Address]:
-    """Rename an address in the state, and the members of its series, which carry its name.
+    """Rename a record, and those of its series' members, whose addresses contain its name.
 
-    Gives all that was renamed; the live objects stay as they are.
+    Returns old and new addresses of all renamed records; the live objects stay as they are.
     """
     if old.kind != new.kind:
         raise InputError.from_summary(
@@ -168,7 +168,7 @@ def rename_address(session: TargetSession, old: Address, new: Address) -> dict[A
 
 
 def _record_audit_entries(session: TargetSession, verb_by_address: Mapping[Address, str]) -> None:
-    """What was done to the records, as one run of the audit."""
+    """Append one audit entry for each address, all with the id of one run."""
     moment, run_id, actor = session.clock.utc_now(), str(uuid.uuid4()), session.actor
     session.store.append_audit_entries(
         *(
@@ -179,7 +179,7 @@ def _record_audit_entries(session: TargetSession, verb_by_address: Mapping[Addre
 
 
 def rebind_state(session: TargetSession, state_identity: StateIdentity) -> tuple[str, str]:
-    """Bind the state to the target as it is now; gives what it was bound to and is, in words."""
+    """Replace the state's identity; returns the old and the new one as texts."""
     with session.lock_state("state rebind"):
         old_identity = session.store.read_identity()
         session.store.replace_identity(state_identity)
@@ -187,26 +187,26 @@ def rebind_state(session: TargetSession, state_identity: StateIdentity) -> tuple
 
 
 def write_state_backup(session: TargetSession, path: Path) -> None:
-    """A consistent copy of the whole state."""
+    """Write a consistent copy of the whole state to a file."""
     session.store.write_backup(str(path))
 
 
 def migrate_state(session: TargetSession, url: str | SecretRef) -> State:
-    """Copy the whole state to the store at a url; StateError when there is one already."""
+    """Copy the whole state to the store at a url; StateError when that has a state already."""
     environ = session.invocation.environ
     with closing(open_store_at_url(url, session.project, session.target, environ)) as new_store:
         return copy_and_verify_state(session.store, new_store, session.patience)
 
 
 def build_inventory_rows(session: TargetSession) -> list[dict[str, object]]:
-    """Address, id, version and digest of every record: what `import -f` reads."""
+    """Address, id, version and digest of every record, as `import -f` reads them."""
     return [dict(row) for row in inventory_of(session.store.read_state())]
 
 
 def settle_as_not_done(session: TargetSession, address: Address, *, moment: str) -> Intent:
-    """Close an open intent as not done, on the user's word.
+    """Close an open call as not done, because the user says so.
 
-    StateError when none is open, or a file tells that it was done.
+    StateError when none is open, or a recovery journal says that it was done.
     """
     with session.lock_state("state settle"):
         state = session.store.read_state()
@@ -221,10 +221,10 @@ def settle_as_not_done(session: TargetSession, address: Address, *, moment: str)
 def settle_with_job(
     session: TargetSession, address: Address, job_id: str, *, moment: str
 ) -> Intent:
-    """Close an open run with the job that it started, which the next apply follows.
+    """Close an open run with the id of the job that it started, which the next apply follows.
 
-    StateError when no run of the address is open, a file tells that it has another job, or the job
-    is known to be another run's: what passes here may be let into other targets.
+    StateError when no run of the address is open, a recovery journal has another job for it, or the
+    job is recorded for another run: a passed run may let a release into other targets.
     """
     with session.lock_state("state settle"):
         state = session.store.read_state()
@@ -253,7 +253,7 @@ def settle_with_job(
 
 
 def can_look_up_outcome(intent: Intent) -> bool:
-    """Whether the backend, whichever it is, can tell what became of an open call."""
+    """Whether a backend with this API can tell the outcome of an open call."""
     kind = CATALOGUE.get(intent.address.kind)
     binding = kind.bindings.get(intent.api) if kind else None
     if binding is None or intent.verb != "create":
@@ -262,7 +262,7 @@ def can_look_up_outcome(intent: Intent) -> bool:
 
 
 def _require_unused_job(state: State, address: Address, job_id: str) -> None:
-    """StateError when a record has this job as the run that it remembers."""
+    """StateError when some record has this job as its last run."""
     other_address = list_recorded_jobs(state.records).get(job_id)
     if other_address is not None:
         owner_text = "an earlier run of it" if other_address == address else str(other_address)

@@ -1,4 +1,4 @@
-"""What a plan comes to: its tasks, the ports they work through, the objects they begin with."""
+"""Which steps a plan consists of, and which ports they use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 def build_apply_tools(
     session: TargetSession, plan_result: PlanResult, progress: Progress
 ) -> ApplyTools:
-    """The ports of a target that tasks work through."""
+    """The ports of a target that steps use."""
     plan = plan_result.plan
     records = {
         at: one.record for at, one in plan_result.resources.items() if one.record is not None
@@ -56,8 +56,8 @@ def build_apply_tools(
 
 
 def build_steps(plan_result: PlanResult) -> list[Step]:
-    """One task for each change that apply has something to do for, in the plan's order."""
-    unkept = _unkept_by_kind(plan_result)
+    """One step for each change that apply has something to do for, in the plan's order."""
+    unkept = _collect_unkept_fields_by_kind(plan_result)
     steps = {
         change.address: _build_step(plan_result, change, frozenset(unkept[change.address.kind]))
         for change in plan_result.plan.actionable_changes
@@ -65,13 +65,13 @@ def build_steps(plan_result: PlanResult) -> list[Step]:
     for address, step in steps.items():
         member_address = find_companion_address(step.change)
         if member_address is not None:
-            steps[member_address] = _with_member_key(steps[member_address], step)
+            steps[member_address] = _with_key_from_owner(steps[member_address], step)
             steps[address] = replace(step, companion=steps[member_address])
     return list(steps.values())
 
 
-def _with_member_key(member_step: Step, owner_step: Step) -> Step:
-    """A member that comes along with its owner: its key is made of what the owner will be."""
+def _with_key_from_owner(member_step: Step, owner_step: Step) -> Step:
+    """The step of a series' member with a natural key derived from its owner's step."""
     if member_step.natural_key or member_step.desired is None or owner_step.desired is None:
         return member_step
     owner_observed = Observed("", owner_step.binding.api, owner_step.desired.spec)
@@ -84,8 +84,8 @@ def _with_member_key(member_step: Step, owner_step: Step) -> Step:
     return replace(member_step, natural_key=member_step.type.derive_natural_key(spec, parents))
 
 
-def _unkept_by_kind(planned: PlanResult) -> dict[str, set[str]]:
-    """What earlier runs have learned, and said, that the backend keeps of no object of a kind."""
+def _collect_unkept_fields_by_kind(planned: PlanResult) -> dict[str, set[str]]:
+    """Fields that the backend did not store in earlier runs, by kind."""
     unkept: dict[str, set[str]] = defaultdict(set)
     for address, item in planned.resources.items():
         if item.record is not None and item.record.api == item.binding.api:
@@ -112,7 +112,7 @@ def _build_step(plan_result: PlanResult, change: Change, unkept: frozenset[str])
 
 
 def collect_live_objects(plan_result: PlanResult) -> dict[Address, Observed]:
-    """The live objects a plan was made from, by address."""
+    """The live objects that a plan was made from, by address."""
     return {
         address: resource.lookup_result.observed
         for address, resource in plan_result.resources.items()

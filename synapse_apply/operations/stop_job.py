@@ -1,4 +1,4 @@
-"""Use case: stop a job. API v2 alone can; the call is sent once."""
+"""Which jobs can be stopped, and how: by API v2 alone, with one call that is never repeated."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _AGENT_FAILURE_STATUSES = frozenset({502, 503, 504})
 _LIST_HINT = Text(Command("jobs list"), " shows those there are.")
 
 
-def find_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
-    """The job that can be stopped; InputError where there is none, or this API stops none."""
+def require_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
+    """Read a job that can be stopped; InputError where there is none, or this API stops none."""
     jobs_of = live_backend.select_binding("release").select_job_calls
     if jobs_of is None or jobs_of(live_backend.api, job_id) is live_backend.api:
         detail = (
@@ -52,9 +52,9 @@ def find_stoppable_job(live_backend: LiveBackend, job_id: str) -> Job:
 
 
 def stop_job(live_backend: LiveBackend, job: Job) -> tuple[Job, Diagnostic | None]:
-    """Stop it; the job after that, and a warning if there is one.
+    """Stop it; returns the job after that, and a warning if there is one.
 
-    InputError for what the server refuses, OutcomeUnknown where nobody can tell what became of it.
+    InputError for what the server refuses, OutcomeUnknown where its answer was lost.
     """
     address = f"job/{job.id}"
     try:

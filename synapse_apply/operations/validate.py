@@ -1,4 +1,4 @@
-"""Use case: check everything that is written, without backend, credentials or secret values."""
+"""What `validate` checks of project file, manifests and packages; no backend, no secret values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synapse_apply.workspace.package_sources import PackageSources
 
 @frozen
 class ValidationResult:
-    """What was found; `counts` are the declared resources by target."""
+    """The findings, and how many resources each target declares."""
 
     diagnostics: tuple[Diagnostic, ...]
     counts: dict[str, int]
@@ -29,7 +29,7 @@ class ValidationResult:
 
 
 def validate(invocation: Invocation, *, every_target: bool = True) -> ValidationResult:
-    """Check every target, or the one that was named; InputError for what hides all the rest."""
+    """Check every target, or the named one; InputError where nothing at all can be checked."""
     project = configuration.load_project(invocation)
     targets = select_targets_to_check(project, None if every_target else invocation.target)
     sources = PackageSources(project, should_lint=True)

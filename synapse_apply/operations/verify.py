@@ -1,4 +1,4 @@
-"""Use case: run releases now to see that they work, and do nothing else."""
+"""Which releases `verify` runs, and when it refuses to; it makes no other call."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from synapse_apply.workspace.target_session import PlanResult, TargetSession
 
 
 def select_releases(session: TargetSession, names: Sequence[str]) -> frozenset[Address]:
-    """The releases that names mean; InputError with every name that fits none."""
+    """The releases that names match; InputError with every name that matches none."""
     kinds = {
         prefix for prefix, kind in session.catalogue.items() if kind.verification_spec is not None
     }
     return select_addresses(session, names, (), kinds) or frozenset()
 
 
-def run_releases(
+def verify_releases_by_run(
     session: TargetSession,
     names: Sequence[str],
     observer: ApplyObserver,
     *,
     timeout: float | None = None,
 ) -> Report:
-    """Run what names mean and record how it went, under the state's lock, which is taken here.
+    """Run the named releases and record the results, under the state's lock, which is taken here.
 
-    Raises as `keep_only_runs`, and as the scheduler where the lock or a secret is not to be had.
+    Raises as `narrow_to_runs`, and LockHeld or SecretUnavailable.
     """
     options = build_verify_options(session, select_releases(session, names))
     apply_run = ApplyRun(session, options, observer, operation="verify")
     with session.lock_state("verify"):
-        plan_result = keep_only_runs(make_plan(session, options), timeout)
+        plan_result = narrow_to_runs(make_plan(session, options), timeout)
         observer.show_warnings(plan_result.plan.diagnostics)
         return apply_run.carry_out(plan_result)
 
 
 def build_verify_options(session: TargetSession, selected: frozenset[Address]) -> PlanOptions:
-    """What to plan with: the runs of these addresses are due, whatever their last one was."""
+    """Options for a plan in which these releases are to be run, whatever their last result."""
     return PlanOptions(selected=selected, verify_now=selected).with_target_rules(session.target)
 
 
-def keep_only_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:
-    """The plan cut down to its runs: no other call is made and no record brought up to date.
+def narrow_to_runs(plan_result: PlanResult, timeout: float | None = None) -> PlanResult:
+    """The plan with its runs alone: nothing else is called or recorded.
 
-    `timeout` (seconds) goes before that of the manifests. InputError, with every finding, for what
-    is not published from here yet, and where nothing that was named can be run.
+    `timeout` (seconds) takes precedence over the manifests'. InputError, with every finding, for a
+    release that is not published from here yet, and where nothing that was named can be run.
     """
     changes, findings = [], []
     for change in plan_result.plan.changes:
-        finding = _find_obstacle(change, plan_result.resources.get(change.address))
+        finding = _find_reason_not_to_run(change, plan_result.resources.get(change.address))
         if finding is None:
             changes.append(_reduce_to_run(change, timeout))
         else:
@@ -90,8 +90,8 @@ def _reduce_to_run(change: Change, timeout: float | None) -> Change:
     )
 
 
-def _find_obstacle(change: Change, resource: ResourceState | None) -> Diagnostic | None:
-    """Why nothing can be run for it: an error where it should be, else a warning."""
+def _find_reason_not_to_run(change: Change, resource: ResourceState | None) -> Diagnostic | None:
+    """Why the resource cannot be run: an error where it should be runnable, else a warning."""
     address = str(change.address)
     if any(refusal.outcome_unknown for refusal in change.refusals):
         return None

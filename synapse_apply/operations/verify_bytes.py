@@ -1,4 +1,4 @@
-"""Use case: read the bytes that releases were published with, and compare them with the record."""
+"""How `verify --bytes` compares published packages with their records, and what it records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READ_BYTES_VERB = "read-bytes"
 
 
 class BytesResult(Enum):
-    """What reading them showed. LEARNED: nothing was recorded of the bytes before."""
+    """The outcome of a comparison. LEARNED: no digest was recorded before."""
 
     SAME = "same"
     LEARNED = "learned"
@@ -31,7 +31,7 @@ class BytesResult(Enum):
 
 @frozen
 class ComparedBytes:
-    """One release: the digest that is recorded, and that of the bytes; "" where there is none."""
+    """One release: the recorded digest and the published package's; "" where there is none."""
 
     address: Address
     result: BytesResult
@@ -47,9 +47,10 @@ class ComparedBytes:
 def compare_published_bytes(
     session: TargetSession, addresses: Iterable[Address]
 ) -> list[ComparedBytes]:
-    """Compare each, one after the other; what is proved is recorded. Under the state's lock.
+    """Compare each release's published package with its record, under the state's lock.
 
-    Nothing is sent to the backend but reads. Unauthorized is raised: it would meet all the rest.
+    Records a digest that matches or is new. Sends only reads. Raises Unauthorized, which would
+    also fail all further reads.
     """
     with session.lock_state("verify"):
         records = session.store.read_state().records

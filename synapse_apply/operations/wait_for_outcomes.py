@@ -1,6 +1,6 @@
-"""Use case: wait until the outcome of every earlier call is certain.
+"""How long to wait until the outcomes of calls with lost answers can be determined.
 
-Absence is believed once a call can no longer arrive. Until then only time helps, so nothing is
+A call counts as lost once it can no longer arrive. Until then only time helps, so nothing is
 asked of the backend and no lock is held while time passes.
 """
 
@@ -24,7 +24,7 @@ WaitCallback = Callable[[float, Sequence[Intent]], None]
 
 
 def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
-    """Come back when no call that is open now is only too young to be settled; writes nothing."""
+    """Return when no currently open call is too recent to be settled any more; writes nothing."""
     pending_ids = {intent.id for intent in session.store.read_state().open_intents}
     while pending_ids:
         state = _read_state_with_intents(session, pending_ids)
@@ -42,9 +42,9 @@ def wait_for_open_calls(session: TargetSession, wait: WaitCallback) -> None:
 def wait_and_settle(
     session: TargetSession, first_resolved: Iterable[ResolvedIntent], wait: WaitCallback
 ) -> tuple[list[ResolvedIntent], tuple[Address, ...]]:
-    """Wait for what is too young among calls that were looked up, and settle it.
+    """Wait for those of the looked-up calls that are too recent, then settle them.
 
-    Also the addresses of calls that another run settled meanwhile: they are in no list.
+    Returns the calls, and the addresses of those that another run settled meanwhile.
     """
     resolved_by_id = {resolved.intent.id: resolved for resolved in first_resolved}
     other_addresses: list[Address] = []

@@ -115,7 +115,7 @@ def command(
     from synapse_apply.cli.texts.export import format_next_steps, show_export_result
     from synapse_apply.live.discovery import GatherQuery
     from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.export import build_export, write_export_files
+    from synapse_apply.operations.export import export_live_objects, write_export_files
 
     if "-" in {str(folder), str(inventory)}:
         raise click.UsageError(
@@ -130,7 +130,7 @@ def command(
     folder = invocation.directory / folder
     inventory_path = _choose_inventory_path(invocation, folder, inventory)
     with open_live_backend(invocation) as live_backend:
-        export_report = build_export(live_backend, query, only=only, unmanaged=unmanaged)
+        export_report = export_live_objects(live_backend, query, only=only, unmanaged=unmanaged)
         export_result = write_export_files(export_report, folder, inventory_path, force=force)
         if console.as_json:
             console.write_document(_build_export_document(export_report, inventory_path))
@@ -152,14 +152,14 @@ def _choose_inventory_path(
     invocation: Invocation, folder: Path, requested_path: Path | None
 ) -> Path:
     """Where the inventory goes; InputError for a file that is the project's own."""
-    from synapse_apply.operations.protected_files import describe_protected_file
+    from synapse_apply.operations.protected_files import explain_protected_file
 
     inventory_path = (
         invocation.directory / requested_path
         if requested_path
         else folder.parent / "inventory.yaml"
     )
-    if reason := describe_protected_file(inventory_path, invocation, inventory=True):
+    if reason := explain_protected_file(inventory_path, invocation, inventory=True):
         raise InputError.from_summary(
             "The inventory cannot be written",
             f"{requested_path or inventory_path} {reason}; nothing was done.",

@@ -64,16 +64,16 @@ def command(*, console: Console, invocation: Invocation, plugin: str, follow: bo
     (`parameters`, `context`). Where there is a state, its `state history` shows the run.
     """
     from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.run import await_result, record_run, start_run
+    from synapse_apply.operations.run import audit_started_run, poll_run_result, start_run
 
     request = _build_run_request(plugin, run_options)
     with open_live_backend(invocation) as live_backend:
         started_run = start_run(live_backend, request)
         _show_started_run(console, request, started_run, is_awaited=follow)
-        if audit_warning := record_run(live_backend, request, started_run):
+        if audit_warning := audit_started_run(live_backend, request, started_run):
             console.write_findings([audit_warning])
-        if follow and started_run.can_be_asked_for:
-            started_run = await_result(live_backend, started_run, interval, timeout)
+        if follow and started_run.has_result_ticket:
+            started_run = poll_run_result(live_backend, started_run, interval, timeout)
             _show_started_run(console, request, started_run)
         if started_run.job is None or not follow:
             if console.as_json:
@@ -121,7 +121,7 @@ def _show_started_run(
     name, status = sanitize(request.plugin), started_run.status
     if not status.has_ended:
         way = "there is nothing to follow it by"
-        if started_run.can_be_asked_for:
+        if started_run.has_result_ticket:
             way = "it is waited for" if is_awaited else "--follow waits for one"
         console.write_message_line(
             f"{name} was started, and answered without a job and without a result: {way}."

@@ -99,10 +99,10 @@ def follow_job_log(
     tail_count: int | None = None,
 ) -> Job:
     """Follow a job; whoever stops watching is told that the job goes on."""
-    from synapse_apply.operations.jobs import follow_log
+    from synapse_apply.operations.jobs import follow_job_log_until_end
 
     with _note_job_goes_on(follower.console, job_id):
-        return follow_log(
+        return follow_job_log_until_end(
             live_backend, job_id, follow_settings, follower.build_log_listener(), tail_count
         )
 

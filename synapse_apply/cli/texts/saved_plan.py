@@ -108,7 +108,7 @@ def _format_carried_packages(packages: Sequence[CarriedPackage]) -> str:
 
 def _list_foreign_file_warnings(saved_plan: SavedPlan) -> list[Diagnostic]:
     findings = (
-        saved_plan_packages.build_foreign_findings(saved_plan.carrier, saved_plan.plan)
+        saved_plan_packages.build_unexpected_entry_findings(saved_plan.carrier, saved_plan.plan)
         if saved_plan.carrier
         else []
     )

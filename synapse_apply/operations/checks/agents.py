@@ -1,4 +1,4 @@
-"""The health of agents: one request each, sent once. A token is never part of what is told."""
+"""When an agent counts as healthy; each is asked once, and no message contains a token."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def build_agents(tokens_by_name: Mapping[str, SecretRef]) -> tuple[Agent, ...]:
 
 
 def check_target_agents(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """The agents of the target; their variables are looked at even where nobody can be asked."""
+    """The rows for the target's agents; without a backend, only their variables are checked."""
     target = checkup.target.require_value()
     target_agents = build_agents(target.agents)
     if not target_agents:
         yield CheckResult.build_ok("agents", "the target names none")
         return
-    ask_health, reason = _find_health_call(checkup)
+    ask_health, reason = _get_health_call_or_reason(checkup)
     resolve = checkup.session.resolver.resolve_setting
     yield from check_agent_health(target_agents, resolve, ask_health, reason)
 
@@ -71,9 +71,9 @@ def check_agent_health(
     ask_health: AskHealth | None,
     reason: str = "",
 ) -> list[CheckResult]:
-    """A row for each agent, all asked at once.
+    """A row for each agent; all are asked at the same time.
 
-    Without `ask_health` nobody is, and `reason` says so.
+    Without `ask_health` no agent is asked, and `reason` says why.
     """
     with ThreadPoolExecutor(max(1, min(len(asked_agents), 10)), thread_name_prefix="agent") as pool:
         return list(
@@ -81,7 +81,7 @@ def check_agent_health(
         )
 
 
-def _find_health_call(checkup: TargetCheckup) -> tuple[AskHealth | None, str]:
+def _get_health_call_or_reason(checkup: TargetCheckup) -> tuple[AskHealth | None, str]:
     try:
         checkup.answer_seconds.require_value()
         return checkup.backend.require_value().api.health_check_agent, ""
@@ -110,7 +110,7 @@ def _check_agent(
 
 
 def _classify_answer(agent: Agent, answer: Mapping[str, Any], token: str) -> CheckResult:
-    """A success is health (API page, `health_check_agent`), unless the answer says otherwise."""
+    """A success means healthy (API page, `health_check_agent`), unless the answer denies it."""
     status = answer.get("status")
     word = status.strip() if isinstance(status, str) else ""
     # What is no plain word, or could be the token handed back, is not told.

@@ -1,4 +1,4 @@
-"""The backend as it is reached from here: url, credentials, the one cheap read, its clock."""
+"""What `doctor` checks of a backend: url, credentials, one cheap read, versions, clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HAS_LIST = "yes"
 
 
 def check_url(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Where the backend is, and who says so."""
+    """The backend's url, and which setting it comes from."""
     backend_url, target = checkup.url.get_value(), checkup.target.require_value()
     if target.is_embedded:
         yield CheckResult.build_ok("url", f"{backend_url} (the embedded backend)")
@@ -46,7 +46,7 @@ def check_url(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_allowed_hosts(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether the token may go there."""
+    """Whether the token may be sent to this host."""
     checkup.host_permission.get_value()
     limit = checkup.session.invocation.environ.get(HOSTS_VARIABLE)
     if checkup.target.require_value().is_embedded or limit is None:
@@ -74,7 +74,7 @@ def check_token(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether it answers and takes the token: one cheap read."""
+    """Whether the backend answers and accepts the token, by one cheap read."""
     try:
         seconds = checkup.answer_seconds.get_value()
     except RemoteError as failure:
@@ -86,7 +86,7 @@ def check_backend_answer(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Which tenant is asked for; a backend that knows better refuses the read."""
+    """Which tenant is requested; a backend that disagrees refuses the read."""
     target = checkup.target.require_value()
     checkup.answer_seconds.require_value()
     if target.is_embedded:
@@ -100,7 +100,7 @@ def check_tenant(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """The API version of each kind; what answers speaks it."""
+    """The API version used for each kind."""
     target = checkup.target.require_value()
     checkup.answer_seconds.require_value()
     kinds: dict[str, list[str]] = {}
@@ -111,7 +111,7 @@ def check_api_versions(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """What this backend can do that not every one can."""
+    """Operations that this backend has and some others lack."""
     target = checkup.target.require_value()
     checkup.answer_seconds.require_value()
     client = checkup.backend.require_value().api
@@ -137,13 +137,13 @@ def check_capabilities(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_clock(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """How this machine's clock stands to the server's, by the answers so far."""
+    """How far this machine's clock is from the server's, by the answers so far."""
     target = checkup.target.require_value()
     yield build_clock_result(checkup.backend.require_value().server_clock.skew, target)
 
 
 def _describe_setting_source(target: Target, setting: str) -> str:
-    """Who says a setting of a target, and who says another one in vain."""
+    """Where the value of a setting comes from, and which other value it overrides."""
     offers = target.looked_at.get(setting, ())
     winning_source = next((offer.source for offer in offers if not offer.reason), "")
     description = winning_source if "of the target" in winning_source else f"from {winning_source}"
@@ -193,7 +193,7 @@ _FOREIGN_API_TEXT = (
 
 
 def build_refusal_finding(failure: RemoteError, checkup: TargetCheckup) -> Diagnostic:
-    """What a failure of the one cheap read means, and what to do."""
+    """The error for a failed cheap read, with what to do."""
     known_texts = (text[1:] for text in _REFUSAL_TEXTS if isinstance(failure, text[0]))
     summary, hint = next(known_texts, _FOREIGN_API_TEXT)
     target = checkup.target.require_value()

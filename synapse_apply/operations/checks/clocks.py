@@ -1,4 +1,4 @@
-"""Whether this machine's clock can be relied on, by that of the server."""
+"""From which difference to the server's clock this machine's clock is an error or a warning."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ def build_clock_result(skew: ClockSkew | None, target: Target) -> CheckResult:
 
 
 def build_clock_findings(skew: ClockSkew | None, target: Target) -> tuple[Diagnostic, ...]:
-    """A warning from NOTABLE seconds on, an error above `settle_after`; only what is certain.
-
-    A lost create is believed absent once it is older than its deadline and `settle_after`, and
-    its age is told by the clocks of whatever machines share the state. A clock that is wrong by
-    more than that margin can make it look old too early, and the object be made twice. The lease
-    of the lock is no measure: it is kept by clocks that only count, never by the time of day.
-    """
+    """A warning from NOTABLE_SECONDS on, an error above `settle_after`, where it is certain."""
     if skew is None or skew.min_difference <= NOTABLE_SECONDS:
         return ()
     difference_text = f"This machine's clock {skew.local_clock_description}."

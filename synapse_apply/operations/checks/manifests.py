@@ -1,4 +1,4 @@
-"""What is written down: the tool itself, the project file, the manifests."""
+"""What `doctor` checks of files: tool version, project file, repository, target, manifests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synapse_apply.workspace.configuration import format_path
 
 
 def check_tool_version(_checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Which version of what runs."""
+    """The versions of the tool and of what it runs on."""
     python = f"Python {platform.python_version()}"
     system = f"{platform.system()} {platform.machine()}"
     yield CheckResult.build_ok("tool", f"synapse-apply {__version__}, {python} on {system}")
@@ -31,7 +31,7 @@ def check_project_file(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Which Git repository answers for what has a Git ref."""
+    """Which Git repository resolves Git refs."""
     # Here, not above: most commands name no Git ref.
     from synapse_apply.packages.source.git import read_checked_out_commit_id
     from synapse_apply.packages.source.repository import find_trusted_repository
@@ -61,12 +61,12 @@ def check_repository(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_target(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Which target is meant."""
+    """Which target is chosen."""
     yield CheckResult.build_ok("target", checkup.target.get_value().name)
 
 
 def check_manifests(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether they are valid, in one line: `validate` shows each finding."""
+    """Whether the manifests are valid, in one line: `validate` shows each finding."""
     name = checkup.target.require_value().name
     try:
         declared_target = checkup.declared_target.get_value()

@@ -1,4 +1,4 @@
-"""What a backend offers, in doctor's rows: for a command that is done whatever the backend says."""
+"""Which operations a backend offers, in doctor's rows, for commands that work without it too."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from synapse_apply.workspace.target_session import TargetSession
 
 @frozen
 class BackendOffer:
-    """`rows` as doctor has them; where the backend could not be asked, none, and `unasked` is why.
+    """`rows` as in `doctor`; none where the backend could not be asked, and `unasked` says why.
 
-    `listed` and `unlisted` are the kinds that some backends list and others do not.
+    `listed` and `unlisted` are the kinds that only some backends can list.
     """
 
     rows: tuple[CheckResult, ...] = ()
@@ -29,8 +29,8 @@ class BackendOffer:
     unlisted: tuple[str, ...] = ()
 
 
-def ask_for_offer(where: Invocation) -> BackendOffer:
-    """Ask the target's backend; reads alone are sent, and no error is raised for what they meet."""
+def read_backend_offer(where: Invocation) -> BackendOffer:
+    """Ask the target's backend, by reads alone; a failure is in the result and never raised."""
     with TargetSession(where, read_only=True, retries=CHECK_RETRIES) as session:
         checkup = TargetCheckup(session, reads_manifests=False)
         try:
@@ -66,7 +66,7 @@ def ask_for_offer(where: Invocation) -> BackendOffer:
 
 
 def _sentence(*rows: CheckResult) -> str:
-    """One line: the server's own words are not in it."""
+    """The rows' summaries in one line, without the server's own words."""
     return " ".join(
         row.summary + (f" (request id {row.first_request_id})" if row.first_request_id else "")
         for row in rows

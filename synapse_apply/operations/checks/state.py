@@ -1,4 +1,4 @@
-"""The state: whether it is there, is this target's, and can be worked with."""
+"""What `doctor` checks of a state: access, identity, lineage, key, lock, open calls, duplicates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from synapse_apply.workspace.recovery_journal import build_journal_warnings
 
 
 def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether what lies beside the project is ours, and no commit's."""
+    """Whether the tool's folder beside the project is its own, and was not committed."""
     root = checkup.project.require_value().root
     if not checkup.own_folder.get_value():
         yield CheckResult.build_ok("folder", "none yet")
@@ -50,7 +50,7 @@ def check_own_folder_trust(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether there is one that this version can read, and where it is kept."""
+    """Whether a state exists that this version can read, and where it is stored."""
     store = checkup.store.get_value()
     for risk in store.list_warnings():
         yield CheckResult.from_finding("state", risk)
@@ -77,7 +77,7 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether it belongs to the target as it is now."""
+    """Whether the state belongs to the target's current url and tenant."""
     recorded_identity, target = (
         checkup.state.require_value().binding,
         checkup.target.require_value(),
@@ -99,7 +99,7 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether it is the very state that the project file pins."""
+    """Whether the state has the lineage that the project file pins."""
     recorded_lineage, target = checkup.state.require_value().lineage, checkup.target.require_value()
     findings = state_access.build_other_lineage_findings(recorded_lineage, target)
     yield from (CheckResult.from_finding("lineage", finding) for finding in findings)
@@ -109,7 +109,7 @@ def check_lineage(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_state_key(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether the key that compares secrets is there, and is the one they were digested with."""
+    """Whether the state key exists, and is the one that recorded secrets were digested with."""
     project, target = checkup.project.require_value(), checkup.target.require_value()
     checkup.own_folder.require_value()
     keys = checkup.session.state_keys
@@ -158,7 +158,7 @@ def check_lock(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Differences between manifest and live object that `state accept` took for settled."""
+    """Differences between manifest and live object that `state accept` recorded as accepted."""
     field_names = [
         f"{address}: {format_field_path(path)}"
         for address, record in sorted(checkup.state.require_value().records.items())
@@ -174,7 +174,7 @@ def check_accepted_differences(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def _iter_accepted_paths(record: Record) -> Iterator[Path]:
-    """Accepted fields that differ as far as the record tells."""
+    """Accepted fields that still differ, as far as the record shows."""
     kind = CATALOGUE.get(record.address.kind)
     if record.accepted is None or kind is None:
         return
@@ -188,7 +188,7 @@ def _iter_accepted_paths(record: Record) -> Iterator[Path]:
 
 
 def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Calls whose outcome nobody knows yet, and those that only a file knows of."""
+    """Calls with unknown outcome, and calls that only a recovery journal has."""
     checkup.own_folder.require_value()
     project, target = checkup.project.require_value(), checkup.target.require_value()
     try:
@@ -214,7 +214,7 @@ def check_open_calls(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
-    """Whether another live object has the natural key of a recorded one."""
+    """Whether a second live object has the natural key of a recorded one."""
     records = checkup.state.require_value().records
     checkup.answer_seconds.require_value()
     marks = build_marks_with_project_providers(checkup.project.require_value().providers)
@@ -247,7 +247,7 @@ def check_duplicates(checkup: TargetCheckup) -> Iterator[CheckResult]:
 
 
 def _lineage_or_empty(checkup: TargetCheckup) -> str:
-    """That of the state; "" where it cannot be read."""
+    """The state's lineage; "" where it cannot be read."""
     try:
         return checkup.state.require_value().lineage
     except UncheckedError:
@@ -255,7 +255,7 @@ def _lineage_or_empty(checkup: TargetCheckup) -> str:
 
 
 def _has_no_state(checkup: TargetCheckup) -> bool:
-    """Whether there is none for sure; one that cannot be opened may be there."""
+    """Whether there is certainly no state; one that cannot be opened may exist."""
     try:
         return not checkup.store.require_value().exists()
     except (UncheckedError, SynapseApplyError):

@@ -1,4 +1,4 @@
-"""The target that is looked at: its parts, and what cannot be checked where one is missing."""
+"""The parts of a target that checks use, and why a check cannot be made when one is missing."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CHECK_RETRIES = 1
 
 
 class UncheckedError(Exception):
-    """A check that cannot be made; the text is why."""
+    """A check cannot be made; the text says why."""
 
 
 class LazyValue(Generic[T]):
-    """A part of the target, made at its first use; that it cannot be made is remembered, too."""
+    """A part of the target, made at its first use; a failure to make it is remembered as well."""
 
     def __init__(self, missing_reason: str, make: Callable[[], T], *needs: LazyValue[Any]) -> None:
-        """`missing_reason` says of every check that needs it why it was not made.
+        """`missing_reason` is the text of UncheckedError when a check needs the value in vain.
 
-        `needs` are the parts that it is made of: where one is missing, so is it.
+        `needs` are the parts that `make` uses: where one is missing, so is this.
         """
         self._missing_reason = missing_reason
         self._make = make
@@ -45,7 +45,7 @@ class LazyValue(Generic[T]):
         self._failure: Exception | None = None
 
     def get_value(self) -> T:
-        """The thing, for the check that is about it; raises why it cannot be made."""
+        """The value, for the check that is about it; raises why it cannot be made."""
         if self._failure is not None:
             raise self._failure
         if not self._values:
@@ -59,7 +59,7 @@ class LazyValue(Generic[T]):
         return self._values[0]
 
     def require_value(self) -> T:
-        """The thing, for a check about something else; Unchecked without it."""
+        """The value, for a check of something else; UncheckedError without it."""
         try:
             return self.get_value()
         except (SynapseApplyError, RemoteError, OSError):
@@ -67,10 +67,10 @@ class LazyValue(Generic[T]):
 
 
 class TargetCheckup:
-    """The parts of one target, as checks ask for them: each says what is not checked without it."""
+    """The parts of one target as LazyValues."""
 
     def __init__(self, session: TargetSession, *, reads_manifests: bool = True) -> None:
-        """Without manifests, their secrets are unknown: then no word of the server may be shown."""
+        """Without manifests, their secrets are unknown: no word of the server may be shown."""
         self.session = session
         self._reads_manifests = reads_manifests
         self.project = LazyValue("the project file cannot be used", lambda: session.project)

@@ -15,7 +15,7 @@ from synapse_apply.model.plan import Plan
 from synapse_apply.model.state import StateIdentity
 from synapse_apply.model.values import Mac
 from synapse_apply.operations import saved_plan
-from synapse_apply.operations.saved_plan import check_each, unite_reviewed
+from synapse_apply.operations.saved_plan import require_usable_plans, unite_reviewed_plans
 from synapse_apply.planning.plan_input import PlanOptions
 
 ADDRESSES = {name: Address("widget", name) for name in "ab"}
@@ -34,7 +34,7 @@ def save_plans(bench: Bench, folder: Path, *choices: PlanOptions) -> list[saved_
 
 def test_one_alone_is_itself(bench: Bench, tmp_path: Path) -> None:
     (only,) = save_plans(bench, tmp_path, PlanOptions(prune=True))
-    assert unite_reviewed([only]) is only
+    assert unite_reviewed_plans([only]) is only
 
 
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -58,7 +58,7 @@ def test_other_options_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     choice, text = OPTIONS[which]
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(**choice), PlanOptions())
     with pytest.raises(Stale) as caught:
-        unite_reviewed(plans)
+        unite_reviewed_plans(plans)
     (finding,) = caught.value.diagnostics
     assert finding.summary == "These plans were made with different options"
     assert text in finding.detail.replace(f"{tmp_path}/", "")
@@ -74,7 +74,7 @@ def test_every_choice_of_a_file_is_compared(bench: Bench, tmp_path: Path) -> Non
 def test_all_that_is_in_the_way_is_told(bench: Bench, tmp_path: Path) -> None:
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(prune=True, adopt=True))
     with pytest.raises(Stale) as caught:
-        unite_reviewed([*plans, plans[0]])
+        unite_reviewed_plans([*plans, plans[0]])
     summaries = [finding.summary for finding in caught.value.diagnostics]
     assert summaries == [
         "A reviewed plan is given more than once",
@@ -96,7 +96,7 @@ def test_other_targets_are_refused(which: str, bench: Bench, tmp_path: Path) -> 
     first, second = save_plans(bench, tmp_path, PlanOptions(), PlanOptions())
     base = replace(second.plan.base, **BASES[which])
     with pytest.raises(Stale, match="different targets") as caught:
-        unite_reviewed([first, replace(second, plan=replace(second.plan, base=base))])
+        unite_reviewed_plans([first, replace(second, plan=replace(second.plan, base=base))])
     (finding,) = caught.value.diagnostics
     assert "1.plan" in finding.detail
     assert "2.plan" in finding.detail
@@ -115,7 +115,7 @@ def test_selections_are_united(
     ]  # fmt: skip
     plans = save_plans(bench, tmp_path, *(PlanOptions(selected=each) for each in chosen))
     wanted = None if union is None else {ADDRESSES[name] for name in union}
-    assert unite_reviewed(plans).options.selected == wanted
+    assert unite_reviewed_plans(plans).options.selected == wanted
 
 
 @pytest.mark.parametrize("altered", [0, 1, 2])
@@ -123,10 +123,10 @@ def test_each_is_checked(altered: int, bench: Bench, tmp_path: Path) -> None:
     """One that was changed stops all, whichever it is; the good ones lend it nothing."""
     plans = save_plans(bench, tmp_path, PlanOptions(), PlanOptions(), PlanOptions())
     context = bench.context(widget("a"))
-    assert check_each(context, plans, reviewed=True, allow_unsigned=False) == ()
+    assert require_usable_plans(context, plans, reviewed=True, allow_unsigned=False) == ()
     plans[altered] = replace(plans[altered], signed_text=plans[altered].signed_text + " ")
     with pytest.raises(Stale, match="is wrong") as caught:
-        check_each(context, plans, reviewed=True, allow_unsigned=True)
+        require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
     assert plans[altered].file.name in caught.value.diagnostics[0].detail
 
 
@@ -135,12 +135,12 @@ def test_all_that_fail_the_check_are_told(bench: Bench, tmp_path: Path) -> None:
     plans = [replace(first, mac=None), second, replace(third, mac=Mac("other", "0" * 64))]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        check_each(context, plans, reviewed=True, allow_unsigned=False)
+        require_usable_plans(context, plans, reviewed=True, allow_unsigned=False)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is not signed",
         "The signature of this plan cannot be checked",
     ]
-    warnings = check_each(context, plans, reviewed=True, allow_unsigned=True)
+    warnings = require_usable_plans(context, plans, reviewed=True, allow_unsigned=True)
     assert len(warnings) == 2
 
 
@@ -154,7 +154,7 @@ def test_a_plan_of_another_target_is_told_once(bench: Bench, tmp_path: Path) -> 
     moved = [replace(each, plan=elsewhere(each.plan)) for each in plans]
     context = bench.context(widget("a"))
     with pytest.raises(Stale) as caught:
-        check_each(context, moved, reviewed=True, allow_unsigned=True)
+        require_usable_plans(context, moved, reviewed=True, allow_unsigned=True)
     assert [finding.summary for finding in caught.value.diagnostics] == [
         "This plan is for another target"
     ]

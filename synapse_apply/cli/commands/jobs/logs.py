@@ -50,12 +50,12 @@ def command(
     from synapse_apply.cli.flows.job_follower import JobFollower
     from synapse_apply.cli.flows.job_follower import follow_job_log as follow_job
     from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.jobs import FollowSettings, show_log
+    from synapse_apply.operations.jobs import FollowSettings, show_current_job_log
 
     follower = JobFollower(console, log_only=True)
     with open_live_backend(invocation) as live_backend:
         if not follow:
-            show_log(live_backend, job_id, follower.build_log_listener(), tail)
+            show_current_job_log(live_backend, job_id, follower.build_log_listener(), tail)
             return 0
         return follower.show_job_end(
             follow_job(live_backend, job_id, FollowSettings(interval, timeout), follower, tail),

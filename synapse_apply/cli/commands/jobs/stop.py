@@ -42,12 +42,12 @@ def command(*, console: Console, invocation: Invocation, job_id: str, yes: bool)
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
     from synapse_apply.cli.texts.jobs import build_job_document, format_job_status
     from synapse_apply.live.live_backend import open_live_backend
-    from synapse_apply.operations.stop_job import find_stoppable_job, stop_job
+    from synapse_apply.operations.stop_job import require_stoppable_job, stop_job
     from synapse_apply.views.sanitize import sanitize
 
     require_approval(console, is_approved=yes, verb="jobs stop", flag="--yes")
     with open_live_backend(invocation) as live_backend:
-        job = find_stoppable_job(live_backend, job_id)
+        job = require_stoppable_job(live_backend, job_id)
         name = f"job {sanitize(job.id)}"
         detail = f"It is {sanitize(format_job_status(job))}; nothing starts it again."
         if not yes and not ask_approval(console, f"Stop {name}?", detail):

@@ -101,7 +101,7 @@ def command(
 
 
 def _undo_acceptance(console: Console, invocation: Invocation, name: str) -> int:
-    from synapse_apply.operations.accept_difference import undo_acceptance
+    from synapse_apply.operations.accept_difference import undo_acceptance_in_state
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.findings import format_quoted_path
     from synapse_apply.workspace.selection import build_state_selectable, choose_address
@@ -109,7 +109,7 @@ def _undo_acceptance(console: Console, invocation: Invocation, name: str) -> int
 
     with open_state(invocation) as session:
         address = choose_address(build_state_selectable(session.store.read_state()), name)
-        undone_acceptance = undo_acceptance(session, address)
+        undone_acceptance = undo_acceptance_in_state(session, address)
     names = ", ".join(sanitize(format_quoted_path(path)) for path in undone_acceptance.paths)
     console.write_output(
         f"No longer accepted of {address}: {names}. The next plan shows what differs.\n"

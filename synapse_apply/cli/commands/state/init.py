@@ -45,7 +45,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     those that exist can be found. The state is made whatever it says.
     """
     from synapse_apply.operations import state
-    from synapse_apply.operations.checks.offered_operations import ask_for_offer
+    from synapse_apply.operations.checks.offered_operations import read_backend_offer
     from synapse_apply.views.sanitize import sanitize
     from synapse_apply.views.text.checkup import render_checkup_section
     from synapse_apply.workspace.target_session import open_state
@@ -53,7 +53,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
     with open_state(invocation) as session:
         new_lineage = state.create_state(session, state.build_current_identity(session), lineage)
         name, pinned = session.target.name, session.target.state.lineage
-    offer = ask_for_offer(invocation)
+    offer = read_backend_offer(invocation)
     if console.as_json:
         console.write_document(
             {"target": name, "lineage": new_lineage, "backend": _offer_document(offer)}
@@ -69,7 +69,7 @@ def command(*, console: Console, invocation: Invocation, lineage: str) -> int:
         console.write_output(
             f"{render_checkup_section('Backend', offer.rows, color=console.is_output_colored)}\n"
         )
-        console.write_output(f"{state.describe_protection(offer.listed, offer.unlisted)}\n")
+        console.write_output(f"{state.describe_empty_state_risk(offer.listed, offer.unlisted)}\n")
         return 0
     console.write_output(
         f"The backend could not be asked what it offers: {sanitize(offer.unasked)}.\n\n"

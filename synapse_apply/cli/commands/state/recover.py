@@ -51,12 +51,12 @@ def command(*, console: Console, invocation: Invocation, file: Path, allow_unsig
     line by line, and recorded only after you agree.
     """
     from synapse_apply.cli.flows.approval import ask_approval, require_approval
-    from synapse_apply.operations.recover import read_recovery_file, recover_calls
+    from synapse_apply.operations.recover import read_recovery_journal, recover_calls
     from synapse_apply.workspace.target_session import open_state
 
     path = invocation.directory / file
     with open_state(invocation) as session:
-        journal = read_recovery_file(session, path)
+        journal = read_recovery_journal(session, path)
         if not journal.is_genuine:
             _show_unsigned_journal(console, file, journal)
             require_approval(
