@@ -108,7 +108,7 @@ def test_a_run_says_what_the_backend_wants(serve, create_project, wanted):
     applied.apply()
     ran = applied.run("run", "yolo", "-p", "quality=1", code=None)
     assert ran.code
-    assert f"wants an {wanted}" in ran.text, ran.text
+    assert f"requires an {wanted}" in ran.text, ran.text
     assert "Parameters wrong" not in ran.text
     assert runs_of(backend)
     assert backend.world.jobs == []
