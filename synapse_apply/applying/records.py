@@ -77,10 +77,16 @@ def matches_sent_value(rule: FieldRule, sent: Any, live_value: Any) -> bool:
     return is_same_value(sent, live_value, rule.compare)
 
 
+_SECRET_TYPES = frozenset({Sensitive, WithheldSecret})
+
+
 def flatten_live_fields(
     observed: Observed, managed_fields: Fields, salt: str, secrets: Secrets
-) -> dict[Path, Any]:
-    """The live fields by path; a map is one field where ours at that path is no map."""
+) -> Fields:
+    """The live fields by path; a map with a secret in it is one field where ours is no map."""
+    fields_by_path = observed.flatten_spec()
+    if _SECRET_TYPES.isdisjoint(map(type, fields_by_path.values())):
+        return fields_by_path
     fields = flatten(
         observed.spec,
         lambda field_path: field_path in managed_fields and not is_map(managed_fields[field_path]),

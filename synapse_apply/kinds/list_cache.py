@@ -6,7 +6,7 @@ by its id. An item is used only if a read of a similar object has shown the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -151,7 +151,7 @@ class ListCache:
             spec = {name: value for name, value in observed.spec.items() if name in reliable_names}
             observed = replace(observed, spec=spec)
         # A list may leave out or mask what a read of one object shows.
-        return observed if _has_values_at(observed.spec, paths) else None
+        return observed if _has_values_at(observed, paths) else None
 
     def _determine_reliable_fields(
         self, listed_kind: _ListedKind, binding: ApiBinding, item: Raw
@@ -187,10 +187,13 @@ class ListCache:
         )
 
 
-def _has_values_at(spec: Mapping[str, Any], paths: Iterable[Path]) -> bool:
+def _has_values_at(observed: Observed, paths: Iterable[Path]) -> bool:
     """Whether the spec has a value at each path that the server does not withhold."""
+    fields = observed.flatten_spec()
+    if WithheldSecret not in map(type, fields.values()):
+        paths = set(paths).difference(fields)  # what remains are maps, or is not there
     for path in paths:
-        value: Any = spec
+        value: Any = observed.spec
         for step in path:
             if not is_map(value) or step not in value:
                 return False

@@ -8,8 +8,9 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic
+from synapse_apply.model.diagnostic import Diagnostic, Path
 from synapse_apply.model.frozen import frozen
+from synapse_apply.model.values import Fields, flatten
 
 
 class Lookup(Enum):
@@ -48,6 +49,13 @@ class Observed:
     missing_fields: frozenset[str] = frozenset()
     partial_fields: frozenset[str] = frozenset()
     is_foreign: bool = False
+    _fields: dict[Path, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def flatten_spec(self) -> Fields:
+        """The fields of `spec` by path, computed once."""
+        if not self._fields:
+            self._fields.update(flatten(self.spec))
+        return self._fields
 
 
 @frozen

@@ -116,11 +116,7 @@ def _read_state_and_live_objects(
     records = moves.records
     if resolved_intents or moves.renames:  # else the records are those of the state
         live_reader.marks = build_marks(session, records, state.open_intents)
-    desired, unnamed = session.desired, tuple[Diagnostic, ...]()
-    if live_reader.marks.named is not None:
-        desired, unnamed = wrap_recorded_secrets(
-            desired, records, session.declared_target.manifests.marks, state.open_intents
-        )
+    desired, unnamed = _wrap_recorded_secrets(session, live_reader, records, state)
     live_reader.observe_declared(desired, records)
     _read_undeclared_objects(session, live_reader, records, addresses_to_read, prune=options.prune)
     duplicate_warnings = _list_duplicate_warnings(live_reader, desired, records, options.selected)
@@ -184,6 +180,16 @@ def _with_replaced_files_and_target(
         plan, resources, build_commit_sources(session), root, allow_files
     )
     return detailed_plan.with_target(session.typed_target)
+
+
+def _wrap_recorded_secrets(
+    session: TargetSession, live_reader: LiveReader, records: Mapping[Address, Record], state: State
+) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
+    """What is declared, with plain values hidden where a single object has a secret."""
+    if live_reader.marks.named is None:
+        return session.desired, ()
+    marks = session.declared_target.manifests.marks
+    return wrap_recorded_secrets(session.desired, records, marks, state.open_intents)
 
 
 def _apply_resolved_intents(

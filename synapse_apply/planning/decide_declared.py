@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 
 from synapse_apply.kinds.descriptor import UpdateMode
 from synapse_apply.model.address import Address
@@ -13,14 +13,13 @@ from synapse_apply.model.observed import FoundBy
 from synapse_apply.model.plan import Action, Refusal
 from synapse_apply.model.state import CREATE_VERB, Intent, Record
 from synapse_apply.model.values import ABSENT, DesiredSecret, get_at
-from synapse_apply.model.verification import OtherTargetRuns
 from synapse_apply.planning import held_drift, open_call_refusals, package, refusals
 from synapse_apply.planning.decision import Decision, build_change, build_no_op_change
 from synapse_apply.planning.diff.change_sides import holds_secret, unflatten
 from synapse_apply.planning.diff.field_diff import ResourceDiff, diff_create, diff_resource
 from synapse_apply.planning.diff.unchanged import is_unchanged
 from synapse_apply.planning.identity import IdentityClaims, list_differing_identity_fields
-from synapse_apply.planning.plan_input import CanWrite, PlanOptions, ResourceState, can_always_write
+from synapse_apply.planning.plan_input import PlanInput, ResourceState
 from synapse_apply.planning.sealed import was_recorded_sealed
 from synapse_apply.planning.series import SeriesMap
 from synapse_apply.planning.writable import can_write_live_values
@@ -31,26 +30,18 @@ _MUST_EXIST = "the backend must have it already: the manifest alone cannot creat
 
 @frozen
 class PlanIndex:
-    """What is known across all addresses before any of them is decided.
+    """What a plan is made of, and what is known across all addresses before any is decided.
 
     `dependencies` has what each declared address depends on; `possible_creates` the open create of
     another address that may have made its object.
     """
 
+    plan_input: PlanInput
     dependencies: Mapping[Address, tuple[Address, ...]]
     identity_claims: IdentityClaims
     series: SeriesMap
     open_intents: Mapping[Address, Intent]
-    options: PlanOptions
-    seconds_until_resolvable: Mapping[Address, float] = field(default_factory=dict)
-    recovery_hints: Mapping[Address, str] = field(default_factory=dict)
-    possible_creates: Mapping[Address, Intent] = field(default_factory=dict)
-    other_targets: Mapping[str, OtherTargetRuns] = field(default_factory=dict)
-    removed_addresses: frozenset[Address] = frozenset()
-    offline: bool = False
-    dry_run_refusals: Mapping[Address, Refusal] = field(default_factory=dict)
-    can_write: CanWrite = can_always_write
-    has_concurrent_run: bool = False
+    possible_creates: Mapping[Address, Intent]
 
     def build_open_intent_refusal(self, intent: Intent, *, is_new_address: bool = False) -> Refusal:
         """The refusal of an address while an earlier call is open.
@@ -59,14 +50,14 @@ class PlanIndex:
         have made its object.
         """
         address = intent.address
-        if self.has_concurrent_run:
+        if self.plan_input.has_concurrent_run:
             return open_call_refusals.build_concurrent_call_refusal(
                 intent, is_new_address=is_new_address
             )
         return open_call_refusals.build_outcome_unknown_refusal(
             intent,
-            self.seconds_until_resolvable.get(address),
-            self.recovery_hints.get(address, ""),
+            self.plan_input.seconds_until_resolvable.get(address),
+            self.plan_input.recovery_hints.get(address, ""),
             is_new_address=is_new_address,
         )
 
@@ -88,7 +79,7 @@ def decide_declared(resource: ResourceState, index: PlanIndex) -> Decision:
     elif resource.record is None or _is_replacement_object(resource):
         decision = _decide_adopt(resource, index)
         # The other run may have created the object and not recorded it yet.
-        if index.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
+        if index.plan_input.has_concurrent_run and resource.lookup_result.found_by is FoundBy.KEY:
             decision = decision.with_refusals(
                 open_call_refusals.build_concurrent_object_refusal(resource)
             )
@@ -200,7 +191,9 @@ def _decide_create(
         and resource.desired.package is None
     ):
         found_refusals.append(refusals.build_no_package_refusal(resource))
-    if found_refusals and index.offline:  # it may exist already, which was not looked up
+    if (
+        found_refusals and index.plan_input.base.is_offline
+    ):  # it may exist already, which was not looked up
         return replace(decision, change=replace(decision.change, notes=(_MUST_EXIST,)))
     return decision.with_refusals(*found_refusals)
 
@@ -249,7 +242,7 @@ def _was_sealed_with_same_identity(resource: ResourceState) -> bool:
 
 
 def _decide_adopt(resource: ResourceState, index: PlanIndex) -> Decision:
-    diff = diff_resource(resource, None, index.options.resend_secrets)
+    diff = diff_resource(resource, None, index.plan_input.options.resend_secrets)
     is_pinned = resource.lookup_result.found_by is FoundBy.PIN
     notes = list(diff.notes)
     extras = {}
@@ -287,7 +280,7 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         return Decision(build_change(resource, Action.NO_OP)).with_refusals(
             refusals.build_other_object_refusal(resource, names)
         )
-    options = index.options
+    options = index.plan_input.options
     # Nearly every resource of a large target ends here, without the full comparison.
     if is_unchanged(resource, record) and not _is_record_outdated(resource, record):
         return _note_or_refuse_unreleased_source(
@@ -301,7 +294,9 @@ def _decide_update_or_no_op(resource: ResourceState, record: Record, index: Plan
         build_change(resource, action, diff.changes),
         notes=(
             *diff.notes,
-            *held_drift.build_held_drift_notes(resource, diff.held_drift, index.can_write),
+            *held_drift.build_held_drift_notes(
+                resource, diff.held_drift, index.plan_input.can_write
+            ),
         ),
         held=tuple(diff.held_drift),
         accepted=tuple(diff.accepted),
@@ -338,7 +333,7 @@ def _note_or_refuse_unreleased_source(
     text = package.describe_unreleased_changes(resource, index.series)
     if not text:
         return decision
-    if index.options.policy.unreleased_source == "refuse":
+    if index.plan_input.options.policy.unreleased_source == "refuse":
         return decision.with_refusals(refusals.build_unreleased_refusal(resource, text))
     notes = (*decision.change.notes, f"{resource.address} has {text}")
     return replace(decision, change=replace(decision.change, notes=notes))
@@ -369,7 +364,7 @@ def _collect_update_refusals(
         return [refusals.build_wrong_id_refusal(resource, identity_paths)]
     found_refusals = []
     if fixed_changes:
-        writable = can_write_live_values(resource, fixed_changes, index.can_write)
+        writable = can_write_live_values(resource, fixed_changes, index.plan_input.can_write)
         found_refusals.append(
             refusals.build_fixed_fields_refusal(resource, fixed_changes, writable=writable)
         )
@@ -386,7 +381,7 @@ def _collect_update_refusals(
         and not found_refusals
         and (lost_secrets := _list_secrets_update_would_clear(resource, diff))
     ):
-        writable = can_write_live_values(resource, diff.changes, index.can_write)
+        writable = can_write_live_values(resource, diff.changes, index.plan_input.can_write)
         found_refusals.append(
             refusals.build_secret_cleared_refusal(
                 resource, lost_secrets, diff.changes, writable=writable

@@ -36,8 +36,8 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
         resource, index.series
     )
     is_staying = (
-        not (is_past_retention and index.options.prune)
-        and resource.address not in index.removed_addresses
+        not (is_past_retention and index.plan_input.options.prune)
+        and resource.address not in index.plan_input.removed_addresses
     )
     if is_superseded(resource, index.series) and is_staying:
         return Decision(replace(build_change(resource, Action.NO_OP), superseded=True))
@@ -45,9 +45,9 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
     if conflicts:
         return Decision(build_change(resource, Action.NO_OP), tuple(conflicts))
     # Its manifest may be among those that were not read.
-    if index.options.partial:
+    if index.plan_input.options.partial:
         return Decision(build_change(resource, Action.NO_OP))
-    if resource.address in index.removed_addresses:
+    if resource.address in index.plan_input.removed_addresses:
         return _build_noted_decision(
             resource, Action.FORGET, "removed: in the project file; the object stays"
         )
@@ -61,7 +61,7 @@ def decide_undeclared(resource: ResourceState, index: PlanIndex) -> Decision:
 
 
 def _decide_prune(resource: ResourceState, index: PlanIndex) -> Decision:
-    if not index.options.prune:
+    if not index.plan_input.options.prune:
         return _build_noted_decision(
             resource,
             Action.NO_OP,
@@ -99,7 +99,7 @@ def _refuse_or_note_sealed_delete(
     resource: ResourceState, decision: Decision, index: PlanIndex
 ) -> Decision:
     """A sealed object's delete, refused unless allowed, with a note on what is lost for good."""
-    if not index.options.allow_locked:
+    if not index.plan_input.options.allow_locked:
         return decision.with_refusals(refusals.build_delete_sealed_refusal(resource))
     notes = (*decision.change.notes, refusals.describe_sealed_loss(resource))
     return replace(decision, change=replace(decision.change, notes=notes))
@@ -130,7 +130,7 @@ class SeriesSuccessors:
         """
         if (
             decision.change.action not in _REMOVALS
-            or resource.address in self.index.removed_addresses
+            or resource.address in self.index.plan_input.removed_addresses
         ):
             return decision
         successors, unsolved = self._find_successors_and_unsolved(resource)
@@ -183,6 +183,6 @@ class SeriesSuccessors:
 
     def _is_unselected_create(self, decision: Decision) -> bool:
         """Whether a decision is a create that the selection leaves out."""
-        selected = self.index.options.selected
+        selected = self.index.plan_input.options.selected
         is_unselected = selected is not None and decision.change.address not in selected
         return is_unselected and decision.change.action in _CREATES

@@ -100,7 +100,9 @@ def build_plan(plan_input: PlanInput) -> Plan:
 def _build_plan_index(
     resources: Mapping[Address, ResourceState], plan_input: PlanInput
 ) -> PlanIndex:
+    intents = {intent.address: intent for intent in plan_input.open_intents}
     return PlanIndex(
+        plan_input,
         dependencies={
             address: list_dependencies(resource)
             for address, resource in resources.items()
@@ -108,21 +110,12 @@ def _build_plan_index(
         },
         identity_claims=find_identity_claims(resources),
         series=group_by_series(resources.values()),
-        open_intents=(intents := {intent.address: intent for intent in plan_input.open_intents}),
+        open_intents=intents,
         possible_creates=find_possible_creates(
             resources, intents, plan_input.open_call_by_new_address
         )
         if intents
         else {},
-        options=plan_input.options,
-        seconds_until_resolvable=plan_input.seconds_until_resolvable,
-        recovery_hints=plan_input.recovery_hints,
-        other_targets=plan_input.other_targets,
-        removed_addresses=plan_input.removed_addresses,
-        offline=plan_input.base.is_offline,
-        can_write=plan_input.can_write,
-        dry_run_refusals=plan_input.dry_run_refusals,
-        has_concurrent_run=plan_input.has_concurrent_run,
     )
 
 
@@ -146,7 +139,9 @@ def _decide_all_declared(
 
     # An owner is decided before its members, so it can still choose the one that is created with
     # it.
-    companions = CreateCompanions(resources, index.options.selected, decide_resource, graph)
+    companions = CreateCompanions(
+        resources, index.plan_input.options.selected, decide_resource, graph
+    )
     for address in ordered:
         resource = resources[address]
         decision = companions.add_companion(resource, decide_resource(resource))
@@ -175,7 +170,9 @@ def _decide_all_declared(
 def _apply_dry_run_refusal(decision: Decision, index: PlanIndex) -> Decision:
     """The decision, refused if the backend refused its dry run."""
     refusal = (
-        index.dry_run_refusals.get(decision.change.address) if index.dry_run_refusals else None
+        index.plan_input.dry_run_refusals.get(decision.change.address)
+        if index.plan_input.dry_run_refusals
+        else None
     )
     return decision.with_refusals(refusal) if refusal is not None else decision
 
@@ -189,7 +186,7 @@ def _is_unmet_dependency(
     """Whether a dependency is blocked, or neither exists nor is created by this plan."""
     if need in decisions and decisions[need].is_blocked:
         return True
-    selected = index.options.selected
+    selected = index.plan_input.options.selected
     is_planned = need in decisions and (selected is None or need in selected)
     return not is_planned and (
         need not in resources or resources[need].lookup_result.observed is None
@@ -198,7 +195,7 @@ def _is_unmet_dependency(
 
 def _would_exist_if_selected(need: Address, decisions: Decisions, index: PlanIndex) -> bool:
     """Whether a dependency would be created if it were selected."""
-    selected = index.options.selected
+    selected = index.plan_input.options.selected
     return (
         selected is not None
         and need not in selected

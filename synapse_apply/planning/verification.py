@@ -38,12 +38,18 @@ def require_verified(resource: ResourceState, decision: Decision, index: PlanInd
     if resource.type.verification_spec is None or decision.is_blocked:
         return decision
     if decision.change.action in _CREATES:
-        decision = decision.with_refusals(*_iter_unverified_refusals(resource, index.other_targets))
+        decision = decision.with_refusals(
+            *_iter_unverified_refusals(resource, index.plan_input.other_targets)
+        )
     if decision.is_blocked:
         return decision
     verify = resource.desired.verify if resource.desired is not None else None
     # A run executes the newest release of the plugin, so it shows nothing about an older one.
-    if verify is None or not index.options.verify or _is_older_than_newest(resource, index.series):
+    if (
+        verify is None
+        or not index.plan_input.options.verify
+        or _is_older_than_newest(resource, index.series)
+    ):
         return decision
     due, change = _find_due_run(resource, decision, index, verify), decision.change
     if due is None and _is_unverified_adoption(resource, change.action):
@@ -72,7 +78,11 @@ def _is_unverified_adoption(resource: ResourceState, action: Action) -> bool:
 def _find_due_run(
     resource: ResourceState, decision: Decision, index: PlanIndex, verify: Mapping[str, Any]
 ) -> Verification | None:
-    proof, desired, options = resource.type.verification_spec, resource.desired, index.options
+    proof, desired, options = (
+        resource.type.verification_spec,
+        resource.desired,
+        index.plan_input.options,
+    )
     if proof is None or desired is None:
         return None
     body = proof.build_body(desired.spec, verify)
