@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_apply.model.address import Address
-from synapse_apply.model.diagnostic import Diagnostic, Path
+from synapse_apply.model.diagnostic import Diagnostic
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Fields, flatten
 
@@ -49,12 +49,12 @@ class Observed:
     missing_fields: frozenset[str] = frozenset()
     partial_fields: frozenset[str] = frozenset()
     is_foreign: bool = False
-    _fields: dict[Path, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _fields: Fields | None = field(default=None, init=False, repr=False, compare=False)
 
     def flatten_spec(self) -> Fields:
         """The fields of `spec` by path, computed once."""
-        if not self._fields:
-            self._fields.update(flatten(self.spec))
+        if self._fields is None:
+            self._fields = flatten(self.spec)  # type: ignore[misc] # no other value is changed
         return self._fields
 
 

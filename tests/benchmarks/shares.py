@@ -22,16 +22,16 @@ from benchmarks.worlds import SHAPES, World
 # Parts by the function that does it: (file, function). None stands in another.
 PARTS = {
     "start-up: modules": ("<frozen importlib._bootstrap>", "_find_and_load"),
-    "YAML to documents with places": ("manifests/yaml/reader.py", "run"),
-    "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decoded"),
-    "reading the state": ("stores/sql.py", "read"),
-    "live objects": ("live/live_reader.py", "observe"),
-    "the three sides made comparable": ("live/comparable_values.py", "items"),
-    "the plan": ("planning/planner.py", "plan"),
+    "YAML to documents with places": ("manifests/yaml/reader.py", "read_all_documents"),
+    "schemas, secret fields, decoding": ("manifests/decode/loading.py", "_decode_documents"),
+    "reading the state": ("stores/sql.py", "read_state"),
+    "live objects": ("live/live_reader.py", "observe_declared"),
+    "the three sides made comparable": ("live/comparable_values.py", "build_resources"),
+    "the plan": ("planning/planner.py", "build_plan"),
     "the text of the plan": ("views/text/plan.py", "render_plan"),
-    "HTTP: the calls of an apply": ("client/integration.py", "create_storage"),
-    "intents: announced": ("applying/write_intents.py", "announced"),
-    "outcomes: compared and recorded": ("applying/calls.py", "finish"),
+    "HTTP: the calls of an apply": ("applying/steps/create.py", "_attempt_create"),
+    "intents: announced": ("applying/write_intents.py", "write_intents"),
+    "outcomes: compared and recorded": ("applying/steps/create.py", "_record_created"),
 }
 
 
