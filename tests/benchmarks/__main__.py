@@ -37,7 +37,7 @@ def main() -> None:
             for latency in (asked.latencies or work.latencies) if work.needs_backend else [0.0]:
                 print(f"{name}, {size:,} at {latency:g} ms ...", flush=True)
                 runs = measured(work, size, latency, asked.repeats)
-                new = Measurement.select_for_object(name, size, latency, runs)
+                new = Measurement.of(name, size, latency, runs)
                 known = [one for one in known if _key(one) != _key(new)] + [new]
                 asked.json.write_text(json.dumps([asdict(one) for one in known], indent=1))
     order = list(WORKS)
