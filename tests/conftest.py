@@ -12,11 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from postgres.server import PostgresServer
 
 # To rewrite the assertions of all tests takes each process of the tests 8 seconds. What one has done
 # is kept (`__pycache__`), also where the environment asks for no bytecode to be written.
 sys.dont_write_bytecode = False
+
+# On a busy machine any law is slow now and then.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 # A shell starts what it puts in the background with SIGINT ignored, and commands inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
