@@ -38,7 +38,7 @@ from synapse_apply.views.markdown.budget import (
 )
 from synapse_apply.views.text.drift import drift_document
 from synapse_apply.workspace.environment import (
-    find_repository_url,
+    find_repository_url_and_blob_prefix,
     find_run_url,
     find_workspace,
     read_head_commit,
@@ -295,7 +295,7 @@ class Reports:
 
     def _build_forge_links(self, commit: str = "") -> ForgeLinks:
         """Where a page leads: to the forge that the pipeline runs for, if any."""
-        repository, separator = find_repository_url(self.invocation.environ)
+        repository, separator = find_repository_url_and_blob_prefix(self.invocation.environ)
         root = find_workspace(self.invocation.environ)
         return ForgeLinks(
             repository,

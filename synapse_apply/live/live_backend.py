@@ -26,7 +26,7 @@ from synapse_apply.model.resource import Desired
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import AuditEntry
 from synapse_apply.workspace.invocation import Invocation
-from synapse_apply.workspace.known_secrets import know_references
+from synapse_apply.workspace.known_secrets import register_reference_secrets
 from synapse_apply.workspace.target_session import TargetSession
 
 # A note is no reason to keep somebody waiting who has the answer already.
@@ -61,7 +61,9 @@ class LiveBackend(TargetSession):
         references = scan_secret_refs(self.project, self.target)
         at_hand = (ref for ref in references if ref.source != "env" or ref.name in environ)
         marks = build_marks_with_project_providers(self.project.providers)
-        know_references(self.backend.redactor, at_hand, marks, self.resolver.resolve_secret)
+        register_reference_secrets(
+            self.backend.redactor, at_hand, marks, self.resolver.resolve_secret
+        )
 
 
 @frozen

@@ -13,7 +13,7 @@ from synapse_apply.model.errors import StateError
 from synapse_apply.model.observed import Observed
 from synapse_apply.model.secrets.secret_marks import SecretMarks
 from synapse_apply.model.state import Intent, Record, State
-from synapse_apply.workspace.recovery_journal import find_unverified_done_calls
+from synapse_apply.workspace.recovery_journal import find_calls_recorded_as_done_or_unsigned
 from synapse_apply.workspace.target_session import TargetSession
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def require_not_recorded_as_done(
     `remote_id` is what it is closed with, nothing when as not done: what the file tells is right.
     Also a file that nobody signed counts: it may be true, and somebody should look first.
     """
-    journal_files = find_unverified_done_calls(
+    journal_files = find_calls_recorded_as_done_or_unsigned(
         session.project, session.target, state, session.state_keys
     )
     journal_file = journal_files.get(open_intent.id)

@@ -1,4 +1,1 @@
-"""Where a command runs.
-
-The invocation, the project, and a target's backend, state and packages, each made at its first use.
-"""
+"""Where a command works: invocation, project, a target's backend, state, packages and journals."""

@@ -1,4 +1,4 @@
-"""The backend of a target, connected: the embedded one, or a client with its credentials."""
+"""How a target's backend is connected: its url, token, masking, and log of requests."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _log = logging.getLogger("synapse_apply.http")
 
 @frozen
 class ConnectedBackend:
-    """A connected backend and what its state must be bound to.
+    """A client of a backend, and the identity that the state must have for it.
 
-    `redactor` masks the secrets it is told of in all that the backend says.
+    `redactor` masks the secrets it is given in every text of the backend. `request_id` returns the
+    server's id of this thread's last request, `longest_call` the seconds that one call may take.
     """
 
     api: BackendClient
@@ -46,7 +47,7 @@ class ConnectedBackend:
 
 
 class LastRequest(threading.local):
-    """The server's id of this thread's last request; each is logged, and told to the clock."""
+    """The server's id of this thread's last request. Each request is also logged."""
 
     id: str = ""
 
@@ -54,7 +55,7 @@ class LastRequest(threading.local):
         self._clock = clock
 
     def record_event(self, event: RequestEvent) -> None:
-        """Take note of an attempt that has ended."""
+        """Remember and log a finished attempt, and compare its time with the server's clock."""
         self.id = event.request_id or ""
         self._clock.record_event(event)
         _log.debug(
@@ -78,11 +79,11 @@ def connect_backend(
     retries: int = 3,
     find_refusal: Callable[[], str] = lambda: "",
 ) -> Iterator[ConnectedBackend]:
-    """The backend of a target, `embedded` where it is that one; nothing is sent yet.
+    """Connect the backend of a target (`embedded` where it is that one); sends nothing yet.
 
-    `resolve` gives the values that settings refer to. `find_refusal` says why a request must not
-    leave, "" where it may; it is asked before any bytes do. InputError without a url or a token,
-    for one that cannot be used, and for a host that the token may not go to.
+    `resolve` returns the values of settings. `find_refusal` is called before each request and
+    returns why it must not be sent, "" where it may. InputError without a url or a token, for an
+    unusable one, and for a host that the token may not be sent to.
     """
     url = embedded.url if embedded else require_target_url(target)
     if embedded is None:
@@ -129,7 +130,7 @@ def require_target_url(target: Target) -> str:
 
 
 def resolve_target_token(target: Target, resolve: ResolveSecret) -> str | None:
-    """The access token of a target; InputError without one, unless none is needed."""
+    """The access token of a target, None where none is needed; InputError without one."""
     if target.token is not None:
         return _resolve_declared_token(target, target.token, resolve)
     if is_loopback(urlsplit(target.url).hostname or ""):

@@ -1,4 +1,4 @@
-"""What a commit declared, for a plan that asks nobody else what was there before."""
+"""What a Git ref declares, as the base of an offline plan, and what it warns about."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from synapse_apply.workspace.invocation import Invocation
 
 @frozen
 class ComparisonBase:
-    """What was declared, under the name that views call it by, and what is to be said of it.
+    """What was declared, the name that views call it, and warnings about it.
 
-    `is_usable` is False where it cannot be used, so that nothing is known of it.
+    `is_usable` is False where it has errors, so that nothing is known of it.
     """
 
     label: str
@@ -44,32 +44,35 @@ class ComparisonBase:
 def read_base_at_ref(
     invocation: Invocation, project: Project, target: Target, ref: str
 ) -> ComparisonBase:
-    """What a Git ref declares by its own project file.
+    """Decode what a Git ref declares, by its own project file.
 
-    InputError where the ref cannot be read: what it holds may then be right.
+    InputError where the ref cannot be read. A ref whose manifests have errors is no error here.
     """
     with pin_refs_while_running():
-        return _before_at(invocation, project, target, ref)
+        return _read_base_or_warning(invocation, project, target, ref)
 
 
-def _before_at(where: Invocation, project: Project, target: Target, ref: str) -> ComparisonBase:
+def _read_base_or_warning(
+    invocation: Invocation, project: Project, target: Target, ref: str
+) -> ComparisonBase:
     if is_checked_out_branch_without_commits(project.root, ref):
-        told = warning_finding("Everything counts as new", f"{ref} has no commit yet.")
-        return ComparisonBase(f"git:{ref} (no commit yet)", {}, (told,))
+        no_commit_warning = warning_finding("Everything counts as new", f"{ref} has no commit yet.")
+        return ComparisonBase(f"git:{ref} (no commit yet)", {}, (no_commit_warning,))
     commit = resolve_commit(project.root, ref)
     try:
-        found, doubts = _read_declared_at(where, project, target, commit)
+        declared_resources, warnings = _read_declared_at(invocation, project, target, commit)
     except InputError as problem:
-        if any(one.summary == OBJECT_MISSING for one in problem.diagnostics):
+        # A shallow clone: the ref may well be right, so this is no warning about its manifests.
+        if any(finding.summary == OBJECT_MISSING for finding in problem.diagnostics):
             raise
         return ComparisonBase(
             f"git:{commit}", {}, _build_not_compared_warnings(commit, problem), is_usable=False
         )
-    return ComparisonBase(f"git:{commit}", found, doubts)
+    return ComparisonBase(f"git:{commit}", declared_resources, warnings)
 
 
 def _build_not_compared_warnings(commit: GitCommit, problem: InputError) -> tuple[Diagnostic, ...]:
-    """What is wrong there is no fault of the checkout, which may be what mends it."""
+    """The errors of the base as warnings: the checkout is not to blame and may fix them."""
     first_warning = warning_finding(
         "Nothing was compared",
         f"What is declared at {commit} cannot be used, so that everything counts as new.",
@@ -84,7 +87,7 @@ def _build_not_compared_warnings(commit: GitCommit, problem: InputError) -> tupl
 def _read_declared_at(
     invocation: Invocation, project: Project, target: Target, commit: GitCommit
 ) -> tuple[Mapping[Address, Desired], tuple[Diagnostic, ...]]:
-    """What a commit declares, and what is to be said of it; InputError with what is wrong."""
+    """What a commit declares, with warnings about it; InputError with the errors in it."""
     base_project: Project | None = project
     if project.file is not None:
         base_project = configuration.read_project_at(commit, project.file)
@@ -134,7 +137,7 @@ def _build_all_new_warning(reason: str) -> Diagnostic:
 def _list_paths_in_commit(
     invocation: Invocation, project: Project, commit: GitCommit
 ) -> tuple[Path, ...]:
-    """The named manifests that a commit has: the others are new."""
+    """Of the manifests named with `-f`, those that the commit has: the others are new."""
     if not invocation.paths:
         return ()
     root = project.root.resolve()
@@ -156,16 +159,16 @@ def with_checkout_files(
     current_resources: Mapping[Address, Desired],
     root: Path,
 ) -> tuple[dict[Address, Record], tuple[Diagnostic, ...]]:
-    """The records with package files as a checkout of their commit would have them.
+    """The records with package files as a checkout of their commit would have them; and warnings.
 
-    A file that Git takes for what was committed counts as the checkout has it: Git may have
-    converted its line ends, and an upload sends what is there.
+    Git may convert line ends at a checkout, and an upload sends the files of the checkout. So a
+    file that Git considers unmodified counts with the bytes of the checkout.
     """
     new_records, findings = dict(records), []
     for address, record in records.items():
         old_package, new_package = (
-            _package_or_none(base_resources.get(address)),
-            _package_or_none(current_resources.get(address)),
+            _get_package_or_none(base_resources.get(address)),
+            _get_package_or_none(current_resources.get(address)),
         )
         if (
             old_package is not None
@@ -180,7 +183,7 @@ def with_checkout_files(
     return new_records, tuple(findings)
 
 
-def _package_or_none(resource: Desired | None) -> Package | None:
+def _get_package_or_none(resource: Desired | None) -> Package | None:
     return None if resource is None else resource.package
 
 
@@ -195,7 +198,7 @@ def _with_converted_files(
     differing_paths = [
         path
         for path in old_package.files.keys() & new_package.files.keys()
-        if _bytes_differ(path, old_package, new_package)
+        if _only_content_differs(path, old_package, new_package)
     ]
     if not differing_paths or (old_package.source.kind, new_package.source.kind) != (GIT, FOLDER):
         return record, frozenset()
@@ -207,8 +210,8 @@ def _with_converted_files(
     return replace(record, files=files, digest=compute_package_digest(files)), comparison.filtered
 
 
-def _bytes_differ(path: str, old_package: Package, new_package: Package) -> bool:
-    """Whether the content alone differs: another executable bit is a change whatever Git says."""
+def _only_content_differs(path: str, old_package: Package, new_package: Package) -> bool:
+    """Whether the bytes differ but the executable bit does not, which no Git filter changes."""
     old_entry, new_entry = old_package.files[path], new_package.files[path]
     return old_entry != new_entry and old_entry.endswith(" x") == new_entry.endswith(" x")
 

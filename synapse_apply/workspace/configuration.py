@@ -1,4 +1,4 @@
-"""What is declared: the project, the target that is meant, its manifests and packages."""
+"""Which project file, target, manifests and packages a command works with."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 class DeclaredTarget:
     """What one target declares; with an error among the diagnostics it must not be used.
 
-    `source_contents` is what its package sources held, `zip_stamps` the zips among them,
-    `commit` whose manifests they are where it is not the checkout.
+    `source_contents` are the contents of its package sources, `zip_stamps` the zips among them;
+    `commit` is the commit that the manifests were read from, None for the checkout.
     """
 
     manifests: LoadedManifests
@@ -52,7 +52,7 @@ class DeclaredTarget:
 
 
 def load_project(invocation: Invocation) -> Project:
-    """The project file's content, or what stands in for it; InputError with every finding."""
+    """Read the project file, or defaults without one; InputError with every finding."""
     file = invocation.project or find_project_file(invocation.directory)
     if file is None and invocation.project_from:
         raise InputError.from_summary(
@@ -83,7 +83,7 @@ def _read_project_file(file: Path) -> Project:
 
 
 def _with_pinned_settings(project: Project, file: Path, invocation: Invocation) -> Project:
-    """The project under the settings that its file has at another revision."""
+    """The project with the settings that its file has at the Git ref `project_from`."""
     ref = invocation.project_from
     # Here, not above: who names no Git ref needs no reader of one.
     from synapse_apply.packages.source.git import resolve_commit
@@ -119,7 +119,7 @@ def _resolve_commit(project: Project, ref: str) -> GitCommit:
 
 
 def read_project_at(commit: GitCommit, file: Path) -> Project | None:
-    """The project file as a commit has it, None where it has none; InputError."""
+    """The project file in a commit, None where it has none; InputError for one with errors."""
     from synapse_apply.packages.source.git import read_committed_file
 
     data = read_committed_file(commit, file.name)
@@ -161,8 +161,8 @@ def read_declared_target(
 ) -> DeclaredTarget:
     """Manifests and packages of one target, with every finding.
 
-    `known_contents` is what a saved plan knows of package sources, which are not read then. With
-    `where.as_of` all is as that Git ref has it. `variables` are variables in place of those of the
+    `known_contents` are contents of package sources from a saved plan; these are not read. With
+    `invocation.as_of` everything is read from that Git ref. `variables` replace those of the
     command line.
     """
     commit = _resolve_commit(project, invocation.as_of) if invocation.as_of else None
@@ -194,11 +194,11 @@ def load_target_manifests(
     committed_folder: CommittedFolder | None = None,
     variables: Mapping[str, Any] | None = None,
 ) -> LoadedManifests:
-    """The manifests of one target, with every finding; no package is looked at.
+    """Decode the manifests of one target, with every finding; does not read packages.
 
-    `file_cache` has files that were read already, `package_config` another reader of config.yaml,
-    `committed_folder` the project's folder in a commit, `variables` other variables than the
-    command line's.
+    `file_cache` has files that were read already, `package_config` is another reader of
+    config.yaml, `committed_folder` is the project's folder in a commit, `variables` replace those
+    of the command line.
     """
     paths = [str(path) for path in invocation.paths]
     if committed_folder is not None:
@@ -218,7 +218,7 @@ def load_target_manifests(
 def inspect_packages(
     target: Target, manifests: LoadedManifests, sources: PackageSources
 ) -> DeclaredTarget:
-    """The same with every package inspected and put on its resource."""
+    """Read and hash the package of every resource, and add it to the resource."""
     findings = list(manifests.diagnostics)
     packages: dict[Address, Package] = {}
     desired = dict(manifests.desired)
@@ -245,7 +245,7 @@ def inspect_packages(
 
 
 def format_path(path: Path) -> str:
-    """A path as people follow it: relative to the working folder where it lies inside."""
+    """A path for messages: relative to the working folder where it lies inside."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except (ValueError, RuntimeError):  # outside, or a link in a circle
@@ -253,7 +253,7 @@ def format_path(path: Path) -> str:
 
 
 def iter_read_files(project: Project, declared_target: DeclaredTarget) -> Iterator[str]:
-    """The files that what is declared was read from, as seen from the project's folder."""
+    """The files that the declared resources were read from, relative to the project's folder."""
     if project.file is not None:
         yield project.file.name
     for desired in declared_target.desired.values():

@@ -1,4 +1,4 @@
-"""The embedded backend as a target: started for a run, or the one that is served already."""
+"""How the embedded backend of a project is started, or its running server found and trusted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from synapse_apply.model.command import Command, Text
 from synapse_apply.model.errors import LockHeld, StateError
 from synapse_apply.model.frozen import frozen
 from synapse_apply.model.values import Sensitive
-from synapse_apply.workspace.own_folder import check_own_folder, explain_read_errors
+from synapse_apply.workspace.own_folder import explain_read_errors, has_trusted_own_folder
 
 if TYPE_CHECKING:
     from synapse_apply.emulator.core.data_folder import DataSetPlaceError
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @frozen
 class EmbeddedBackend:
-    """A running embedded backend and a token that it takes.
+    """A running embedded backend and a token that it accepts.
 
-    `is_new` when nothing was ever made in its data set.
+    `is_new` when no object was ever created in its data set.
     """
 
     url: str
@@ -40,17 +40,17 @@ class EmbeddedBackend:
 
 
 def data_folder_path(root: Path) -> Path:
-    """Where the embedded backend of a project keeps its data."""
+    """The folder with the data of a project's embedded backend."""
     return root / OWN_FOLDER / "embedded"
 
 
 def require_trusted_data_folder(root: Path) -> Path:
-    """The same, to be opened; StateError where it, or one of its files, is not ours."""
+    """The same path; StateError where it or a file in it may be a commit's or another user's."""
     from synapse_apply.emulator.core import data_folder
 
     data_path = data_folder_path(root)
     with explain_read_errors(data_path):
-        if check_own_folder(root) and has_own_folder(data_path):
+        if has_trusted_own_folder(root) and has_own_folder(data_path):
             try:
                 data_folder.require_own_files(data_path)
             except data_folder.DataSetPlaceError as failure:
@@ -59,7 +59,7 @@ def require_trusted_data_folder(root: Path) -> Path:
 
 
 def find_data_set_id(root: Path) -> str:
-    """The UUID of the data set of a project, served or not; "" where it has none. StateError."""
+    """The UUID of a project's data set, "" without one; StateError where it is not trusted."""
     from synapse_apply.emulator.data_set import read_data_set_id
 
     data_path = require_trusted_data_folder(root)
@@ -73,12 +73,12 @@ def find_data_set_id(root: Path) -> str:
 def open_embedded_backend(
     root: Path, *, read_only: bool = False, profile: str = ""
 ) -> Iterator[EmbeddedBackend]:
-    """The embedded backend of a project; StateError when its data cannot be used.
+    """Start the project's embedded backend, or use its running server; else StateError.
 
-    `profile` is that of a data set that is started here, which keeps it; else it has its own.
+    `profile` applies to a data set that is created here, which keeps it.
 
-    With `read_only` nothing is left behind: where there is no data yet, it serves a data set as new
-    ones are, in a folder that goes with it. One without a state would look like a state lost.
+    `read_only` leaves nothing behind: without data, a new data set is served from a temporary
+    folder. Data without a state would look as if the state had been lost.
     """
     from synapse_apply.emulator.core.data_folder import DATABASE
     from synapse_apply.emulator.data_set import was_never_written

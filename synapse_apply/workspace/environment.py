@@ -1,4 +1,4 @@
-"""What a run is told by the machine it runs on: time, who, which CI run, which hosts."""
+"""What is read from the machine and the environment: clocks, user, CI run, hosts, commit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LABEL_TIMEOUT = 5
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks, as the Clock port."""
 
     def utc_now(self) -> str:
         return utc_now()
@@ -35,13 +35,13 @@ class SystemClock:
 
 
 def read_uptime() -> Uptime:
-    """How long this machine has been up."""
-    return Uptime(_read_boot_id(), read_boottime())
+    """The time since boot, with an id of the boot."""
+    return Uptime(_read_boot_and_time_namespace(), read_boottime())
 
 
 @functools.cache
-def _read_boot_id() -> str:
-    """This boot and, since a container may count from its own zero, the space of its clocks."""
+def _read_boot_and_time_namespace() -> str:
+    """The ids of this boot and of the time namespace: a container's uptime may start at 0."""
     clock_space = ""
     try:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -68,23 +68,23 @@ def build_actor(invocation: Invocation, root: Path) -> Actor:
 
 @frozen
 class CheckoutState:
-    """What is checked out: a commit, "" where there is none, and the files that are not its own."""
+    """The checked-out commit, "" without one, and the files that differ from it."""
 
     commit: str = ""
     dirty: tuple[str, ...] = ()
 
     @property
     def commit_label(self) -> str:
-        """The commit; marked where what is read is not what it holds."""
+        """The commit, with `-dirty` where files that were read differ from it."""
         return f"{self.commit}{DIRTY_SUFFIX}" if self.dirty else self.commit
 
 
 def read_checkout(root: Path, read_paths: Iterable[str]) -> CheckoutState:
-    """What is checked out in a folder.
+    """The checked-out commit of a folder, and its modified files.
 
-    New files count where they are among those that are `read_paths`.
+    Untracked files count where they are among `read_paths`.
 
-    A label as the commit alone: what Git does not tell in time is left out.
+    A label only: what Git does not answer in time is left out.
     """
     commit = read_head_commit(root)
     if not commit:
@@ -108,8 +108,8 @@ def find_run_url(environ: Mapping[str, str]) -> str:
     return f"{parts[0]}/{parts[1]}/actions/runs/{run_number}" if all((*parts, run_number)) else ""
 
 
-def find_repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
-    """The repository's address that a pipeline names, and what stands there before `blob`."""
+def find_repository_url_and_blob_prefix(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The repository's url in a pipeline, and what a forge puts before `/blob` in links."""
     if environ.get("CI_PROJECT_URL"):
         return environ["CI_PROJECT_URL"], "/-"
     parts = [environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")]
@@ -117,15 +117,15 @@ def find_repository_url(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def find_workspace(environ: Mapping[str, str]) -> str:
-    """The folder that a pipeline has checked the repository out to, "" outside of one."""
+    """The folder of a pipeline's checkout, "" outside of one."""
     return environ.get("GITHUB_WORKSPACE") or environ.get("CI_PROJECT_DIR") or ""
 
 
 def require_allowed_host(url: str, environ: Mapping[str, str]) -> None:
-    """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list it.
+    """InputError when SYNAPSE_APPLY_HOSTS (host[:port], comma-separated) does not list the host.
 
-    Set but blank is an error, too: a CI variable that does not exist expands to that, and a limit
-    that nobody wrote must not read as no limit.
+    A variable that is set but blank is an error: an undefined CI variable expands to that, and a
+    mistyped limit must not count as none.
     """
     hosts_text = environ.get("SYNAPSE_APPLY_HOSTS")
     if hosts_text is None:
@@ -154,7 +154,7 @@ def require_allowed_host(url: str, environ: Mapping[str, str]) -> None:
 
 
 def normalize_base_url(url: str) -> str:
-    """A base URL as state keeps it: lower-case scheme and host, without the last slash."""
+    """A base URL as in a state's identity: lower-case scheme and host, no trailing slash."""
     parts = urlsplit(url)
     return parts._replace(
         scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/")
@@ -162,7 +162,7 @@ def normalize_base_url(url: str) -> str:
 
 
 def read_head_commit(root: Path) -> str:
-    """The commit that is checked out, "" outside Git: a label, nothing depends on it."""
+    """The checked-out commit, "" where Git has no answer: a label, nothing depends on it."""
     real_root = root.resolve()
     if not any((folder / ".git").exists() for folder in (real_root, *real_root.parents)):
         return ""

@@ -1,4 +1,4 @@
-"""The project's folder as a commit has it, read from Git's objects: nothing is checked out."""
+"""How a project's folder is read from a Git commit, without a checkout."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _OUTSIDE_REASONS = {EntryKind.SUBMODULE: _SUBMODULE_REASON, EntryKind.LINK: _LIN
 
 
 class CommittedTree:
-    """The `Written` of manifests over a tree of Git; `around` opens that of the repository.
+    """The `CommittedFolder` of manifests over a Git tree.
 
-    `prefix` is where the project's folder lies in it.
+    `prefix` is the project's folder in the repository; `open_repository` opens the repository's
+    whole tree, for paths above that folder.
     """
 
     def __init__(
@@ -45,10 +46,10 @@ class CommittedTree:
         return self._name
 
     def contains_path(self, path: str) -> bool:
-        return not path.startswith("/") and not _is_outside_project(self._repository_path(path))
+        return not path.startswith("/") and not _leads_above_project(self._repository_path(path))
 
     def find_entry(self, path: str) -> CommittedEntry | None:
-        """What stands at a path, or the submodule or link on the way behind which it would."""
+        """The entry at a path, or the submodule or link on the way to it; None without one."""
         if path == ".":
             return CommittedEntry(".", is_folder=True)
         tree, inner_path = self._find_tree_and_path(path)
@@ -66,7 +67,7 @@ class CommittedTree:
         return None if node is None else self._build_entry(tree, node)
 
     def list_folder(self, folder: str) -> list[CommittedEntry]:
-        """By name, as a folder on the disk is read."""
+        """The entries of a folder, sorted by name as for a folder on disk."""
         tree, inner_path = self._find_tree_and_path(folder)
         nodes = tree.list_children("" if inner_path == "." else inner_path)
         nodes = sorted(nodes, key=lambda node: posixpath.basename(node.path))
@@ -96,10 +97,10 @@ class CommittedTree:
         return posixpath.normpath(posixpath.join(self._prefix, path))
 
     def _find_tree_and_path(self, path: str) -> tuple[SourceTree, str]:
-        """The tree that has a path, and its name there: few projects need the whole repository."""
+        """The tree with this path, and the path in it; the whole repository only if needed."""
         return (
             (self._open_repository(), self._repository_path(path))
-            if _is_outside_project(path)
+            if _leads_above_project(path)
             else (self._tree, path)
         )
 
@@ -109,13 +110,13 @@ class CommittedTree:
         )
 
 
-def _is_outside_project(path: str) -> bool:
+def _leads_above_project(path: str) -> bool:
     return path == ".." or path.startswith("../")
 
 
 @contextmanager
 def open_folder_at_commit(commit: GitCommit) -> Iterator[CommittedTree]:
-    """The folder of a commit's `root` in that commit; InputError where it has none."""
+    """The folder `commit.root` as it is in that commit; InputError where the commit lacks it."""
     repository_root, prefix = locate_in_repository(commit.root)
     with ExitStack() as stack:
         tree = stack.enter_context(GitTree(commit.root, ".", commit.id))

@@ -1,4 +1,4 @@
-"""The rows of an inventory: what `state inventory` prints and `export` writes, read again."""
+"""Which rows an inventory may have, as `state inventory` and `export` write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROW_FORM_HINT = Text(
 
 @frozen
 class InventoryRow:
-    """The server's id, of which API version it is, and the digest of a package; "" if not said.
+    """The server's id, its API version and a package's digest; "" for what the row does not say.
 
     `number` counts from 1; `position` is the row's place in its file.
     """
@@ -41,23 +41,23 @@ Inventory = Mapping[Address, InventoryRow]
 def parse_inventory(
     rows: Sequence[object], source_name: str, positions: Mapping[Path, Position] | None = None
 ) -> Inventory:
-    """The rows of a file by address; InputError with every finding.
+    """The rows by address; InputError with every finding.
 
-    The same row may stand twice; two that differ are a finding, since one of them is wrong.
+    A row may be repeated; two rows of one address that differ are an error.
     """
     rows_by_address: dict[Address, InventoryRow] = {}
     findings: list[Diagnostic] = []
     for number, raw in enumerate(rows, start=1):
         position = positions.get(("inventory", number - 1)) if positions is not None else None
         try:
-            address, row = _parse_row(raw, number, position)
+            address, row = _parse_inventory_row(raw, number, position)
         except (TypeError, ValueError) as problem:
             summary = "A row of the inventory cannot be used"
             detail = f"row {number} of {source_name}{_format_address_suffix(raw)}: {problem}."
             findings.append(error_finding(summary, detail, _ROW_FORM_HINT, position=position))
             continue
         first_row = rows_by_address.setdefault(address, row)
-        if differences := _describe_differences(first_row, row):
+        if differences := _list_differing_fields(first_row, row):
             findings.append(
                 _build_duplicate_finding(address, first_row, row, differences, source_name)
             )
@@ -71,8 +71,10 @@ def _format_address_suffix(raw: object) -> str:
     return f" ({address})" if isinstance(address, str) and address else ""
 
 
-def _parse_row(raw: object, number: int, position: Position | None) -> tuple[Address, InventoryRow]:
-    """The address and what is said of it; TypeError or ValueError says what is wrong."""
+def _parse_inventory_row(
+    raw: object, number: int, position: Position | None
+) -> tuple[Address, InventoryRow]:
+    """Address and row; TypeError or ValueError says what is wrong."""
     if not isinstance(raw, Mapping):
         shown_text = f", {raw!r}" if isinstance(raw, str) else ""
         raise TypeError(
@@ -88,7 +90,7 @@ def _parse_row(raw: object, number: int, position: Position | None) -> tuple[Add
 
 
 def _read_text_field(raw: Mapping[object, object], name: str, *, is_required: bool = True) -> str:
-    """A text, or a whole number as one; "" for what is not there and need not be."""
+    """A text or whole number as text; "" for a missing field that is not required."""
     value = raw.get(name)
     if value in (None, "") and is_required:
         raise ValueError(f"it has no {name}")
@@ -99,7 +101,7 @@ def _read_text_field(raw: Mapping[object, object], name: str, *, is_required: bo
     raise TypeError(f"its {name} is {describe_value_kind(value)}")
 
 
-def _describe_differences(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
+def _list_differing_fields(first_row: InventoryRow, second_row: InventoryRow) -> list[str]:
     pairs = {
         "id": (first_row.remote_id, second_row.remote_id),
         "api": (first_row.api, second_row.api),
@@ -132,7 +134,7 @@ def _build_duplicate_finding(
 
 
 def read_inventory_file(path: FilePath) -> Inventory:
-    """The rows of the file by address; InputError with every finding."""
+    """Read the rows of an inventory file, by address; InputError with every finding."""
     try:
         mapping, positions = read_mapping(read_command_line_file(path), str(path))
     except OSError as problem:

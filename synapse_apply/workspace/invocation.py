@@ -1,4 +1,4 @@
-"""What the user said on the command line about the place to work in."""
+"""Which options of a command say where it works."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NON_INTERACTIVE_LOCK_SECONDS = 45.0
 
 @frozen
 class Invocation:
-    """What the user said: where the project is, which target, which variables.
+    """Where a command works: project, target, variables, manifests.
 
-    `lock_timeout` is in seconds; None leaves it to `lock_wait_seconds`. `project_from` is the Git
-    ref that the settings of the project file are taken from, `as_of` the one whose manifests are
-    meant. `command` is what was typed, without options and arguments.
+    `lock_timeout` is in seconds; with None, `lock_wait_seconds` decides. `project_from` is the Git
+    ref that the project file's settings are read from, `as_of` the one that manifests are read
+    from. `command` are the words of the command, without options and arguments.
     """
 
     directory: Path = field(default_factory=Path.cwd)
@@ -39,7 +39,7 @@ class Invocation:
 
     @property
     def lock_wait_seconds(self) -> float:
-        """Seconds to wait for a state that another run holds: none for a person, who can look."""
+        """Seconds to wait for a locked state; by default 0 at a terminal: a person can look."""
         if self.lock_timeout is not None:
             return self.lock_timeout
         return 0.0 if self.on_terminal else NON_INTERACTIVE_LOCK_SECONDS

@@ -1,6 +1,6 @@
-"""Which values a backend's words are searched for: secrets and tokens that are declared.
+"""Which declared secrets and tokens are masked in a backend's answers.
 
-They are told before the first call, since a server may quote today what it was sent last week.
+They are registered before the first call: a server may quote what it was sent a week ago.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _CREDENTIAL_PATTERN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])\S{12,}", re.DOTALL)
 def register_declared_secrets(
     redactor: Redactor, desired: Iterable[Desired], marks: SecretMarks, resolve: ResolveSecret
 ) -> None:
-    """Tell the redactor the secrets of declared resources, and which texts of them are public.
+    """Register the secrets of declared resources with the redactor, and their public texts.
 
-    A secret that cannot be had is not sent either, and is passed over.
+    A secret that does not resolve is skipped: it is not sent either.
     """
     public_texts = set(_iter_field_names(marks))
     sources: dict[tuple[str, str, str], SecretRef] = {}
@@ -49,12 +49,12 @@ def register_declared_secrets(
             redactor.add_secret(resolve(ref).reveal())
 
 
-def know_references(
+def register_reference_secrets(
     redactor: Redactor, references: Iterable[SecretRef], marks: SecretMarks, resolve: ResolveSecret
 ) -> None:
-    """Tell the redactor the values of references, for a command that reads no manifests.
+    """Register the values of references with the redactor, for commands without manifests.
 
-    One that cannot be had is passed over.
+    A reference that does not resolve is skipped.
     """
     redactor.allow_public_texts(set(_iter_field_names(marks)))
     for ref in references:
@@ -63,9 +63,9 @@ def know_references(
 
 
 def register_setting_secrets(redactor: Redactor, target: Target, resolve: ResolveSecret) -> None:
-    """Tell the redactor the tokens of the target's agents, and the url of its state.
+    """Register the tokens of the target's agents, and the url of its state, with the redactor.
 
-    The token that calls carry is known to the client.
+    The client itself masks the token that calls carry.
     """
     for token in target.agents.values():
         with suppress(SecretUnavailable):
@@ -84,7 +84,7 @@ def _register_literal_secret(redactor: Redactor, value: Any) -> None:
 
 
 def _collect_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]:
-    """Add the texts and the names of fields of a spec to `public_texts`; its other values."""
+    """Add texts and field names of a spec to `public_texts`; returns its other values."""
     other_values: list[Any] = []
     public_texts.update(tree)
     for value in tree.values():
@@ -103,7 +103,7 @@ def _collect_texts(tree: Mapping[str, Any], public_texts: set[str]) -> list[Any]
 
 
 def _iter_field_names(marks: SecretMarks) -> Iterator[str]:
-    """Names of fields as the kinds and the schemas have them."""
+    """All field names of the kinds and of their schemas, which are never secret."""
     for kind in CATALOGUE.values():
         yield from kind.rules
         for binding in kind.bindings.values():

@@ -1,9 +1,9 @@
-"""The newest state of a lineage that was seen, remembered outside of it: an older one is refused.
+"""How an old copy of a state is recognised: by the greatest serial and fence seen here.
 
-A state that went back (a copy of yesterday, a CI cache, a restored disk) has forgotten objects, and
-what is applied from it is made a second time. Serial and fence of a state only grow, so the
-greatest that were seen are kept in two small files: beside the project, and in the user's cache,
-which survives the checkout. What cannot be written is left out; what is remembered never goes back.
+A state that went back (an old copy, a CI cache, a restored disk) has forgotten objects, and an
+apply from it creates them a second time. Serial and fence only grow, so the greatest ones are
+kept in two small files: beside the project, and in the user's cache, which survives the
+checkout. A file that cannot be written is skipped; what is remembered never goes back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MAX_COUNT = 2**63 - 1
 # project it is noted only where our folder exists: a job on a runner leaves no file behind.
 @frozen
 class SeenProgress:
-    """How far a lineage was seen to have come, and when (RFC 3339 UTC; "" where never)."""
+    """The greatest progress seen of a lineage, and when (RFC 3339 UTC; "" for never)."""
 
     progress: StateProgress = NO_PROGRESS
     seen_at: str = ""
@@ -57,41 +57,41 @@ class SeenProgress:
 
 @frozen
 class LastSeenStates:
-    """What is remembered of states; `folders` are where, and may not be there or not writable.
+    """The files in which progress is remembered; `folders` may be missing or not writable.
 
-    `outside_folders` are those of them that are not in the project.
+    `outside_folders` are those of them outside of the project.
     """
 
     folders: tuple[Path, ...] = ()
     outside_folders: tuple[Path, ...] = ()
 
     def find_farthest(self, lineage: str) -> SeenProgress:
-        """The farthest that any of the folders tells."""
+        """The greatest progress of a lineage in any of the folders."""
         farthest = SeenProgress()
         for folder in self.folders:
-            seen = _read_seen_file(_seen_file_path(folder, lineage), lineage)
+            seen = _read_seen_file(_build_seen_file_path(folder, lineage), lineage)
             if seen is not None:
                 farthest = _max_progress(farthest, seen)
         return farthest
 
     def remember_progress(self, lineage: str, progress: StateProgress) -> None:
-        """Note how far a state has come, where that is farther than what is noted."""
+        """Write the progress of a lineage to each folder that has a smaller one."""
         for folder in self.folders:
-            seen = _read_seen_file(_seen_file_path(folder, lineage), lineage)
+            seen = _read_seen_file(_build_seen_file_path(folder, lineage), lineage)
             if seen is None or not seen.progress.has_reached(progress):
                 with suppress(OSError, UntrustedFileError):
                     _write_seen_file(folder, lineage, progress)
 
     def forget_lineage(self, lineage: str) -> None:
-        """Of a state that is removed on purpose."""
+        """Remove what is remembered of a lineage, whose state is removed on purpose."""
         for folder in self.folders:
             with suppress(OSError, UntrustedFileError):
-                remove_own_file(_seen_file_path(folder, lineage))
+                remove_own_file(_build_seen_file_path(folder, lineage))
 
     def build_older_state_findings(
         self, store: StateStore, lineage: str, progress: StateProgress, target: Target
     ) -> tuple[Diagnostic, ...]:
-        """An error where a state is not as far as it was seen to be."""
+        """An error where a state has less progress than was seen of its lineage."""
         farthest = self.find_farthest(lineage)
         if progress.has_reached(farthest.progress):
             return ()
@@ -119,12 +119,12 @@ class LastSeenStates:
         )
         return (finding,)
 
-    def check_not_older(
+    def require_not_older_and_remember(
         self, store: StateStore, target: Target, *, read_only: bool = False
     ) -> None:
-        """StateError where a state is older than the last one seen; else it is that from now on.
+        """StateError where a state is older than the last one seen; else remember its progress.
 
-        Who is only `read_only` changes nothing in the project.
+        With `read_only` nothing is written in the project.
         """
         lineage, progress = store.read_lineage(), store.read_progress()
         if findings := self.build_older_state_findings(store, lineage, progress, target):
@@ -133,7 +133,7 @@ class LastSeenStates:
         writable_states.remember_progress(lineage, progress)
 
     def remember_store_progress(self, store: StateStore) -> None:
-        """Note how far a state has come by the end of a run, if that can be told."""
+        """Remember a state's progress at the end of a run, where it can be read."""
         with suppress(StateError):
             self.remember_progress(store.read_lineage(), store.read_progress())
 
@@ -141,11 +141,10 @@ class LastSeenStates:
 def build_last_seen_states(
     project: Project, target: Target, environ: Mapping[str, str]
 ) -> LastSeenStates:
-    """What is remembered of the states of a target.
+    """The files in which a target's progress is remembered.
 
-    Beside the project it is remembered where our folder is there already: a CI job whose state is
-    in a database leaves nothing in its workspace. The embedded backend's is remembered there
-    alone: its objects are there as well.
+    Beside the project only where the tool's folder exists: a CI job whose state is in a database
+    leaves no file in its workspace. For the embedded backend only there, beside its objects.
     """
     own_folder = project.root / OWN_FOLDER
     cache_folder = None if target.is_embedded else _find_cache_folder(environ)
@@ -164,8 +163,8 @@ def _find_cache_folder(environ: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _seen_file_path(folder: Path, lineage: str) -> Path:
-    """Named by a digest: a lineage is a text that somebody chose."""
+def _build_seen_file_path(folder: Path, lineage: str) -> Path:
+    """The name is a digest, because a lineage may be any text."""
     return folder / f"{hashlib.sha256(lineage.encode()).hexdigest()[:32]}.json"
 
 
@@ -176,7 +175,7 @@ def _max_progress(first: SeenProgress, second: SeenProgress) -> SeenProgress:
 
 
 def _read_seen_file(path: Path, lineage: str) -> SeenProgress | None:
-    """What a file tells; None where it is no file of this user's that tells of this lineage."""
+    """The progress in a file; None where it is not this user's, or not of this lineage."""
     try:
         document = json.loads(read_own_file(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError, UntrustedFileError):
@@ -194,9 +193,9 @@ def _parse_count(value: object) -> int | None:
 
 
 def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> None:
-    """Write a file anew, in one step; what another run noted meanwhile stays if it is farther."""
+    """Replace a file at once, with the greater of its progress and the new one."""
     create_folders(folder)
-    path = _seen_file_path(folder, lineage)
+    path = _build_seen_file_path(folder, lineage)
     with _lock_folder(folder):
         seen = _read_seen_file(path, lineage)
         if seen is not None:
@@ -223,7 +222,7 @@ def _write_seen_file(folder: Path, lineage: str, progress: StateProgress) -> Non
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Other runs wait meanwhile; on a file system without such locks they do not."""
+    """Keep other runs out of the block; without effect on a file system that has no such locks."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""A data set of the embedded backend that is new, and the state that remembers it: both or none."""
+"""How a new embedded data set and its state are created: both or none."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from synapse_apply.workspace.target_session import TargetSession
 
 
 def create_embedded_data_set(project: Project, invocation: Invocation, profile: str = "") -> None:
-    """Make both, as an apply would, before anybody can write to the data set.
+    """Create both before another client can write to the data set.
 
-    Where one of the two is there already nothing is made: apply then says what does not fit.
+    Does nothing where one of them exists: apply then reports what does not fit.
     """
     from synapse_apply.emulator.core.data_folder import DATABASE
 
@@ -22,5 +22,7 @@ def create_embedded_data_set(project: Project, invocation: Invocation, profile: 
             return
         with embedded.open_embedded_backend(project.root, profile=profile) as backend:
             identity = state_access.build_state_identity(backend.url, session.target, backend)
-            is_new = state_access.ensure_state(session.store, session.target, identity, backend)
+            is_new = state_access.create_embedded_or_require_state(
+                session.store, session.target, identity, backend
+            )
             session.load_state_keys(create=is_new)

@@ -1,6 +1,6 @@
-"""A target as the files of the project declare it: no backend, no state, no environment.
+"""What is known of a target from the project's files alone: no backend, no state.
 
-What is imported here is imported by an offline plan, which a hook runs before each commit.
+An offline plan imports whatever is imported here, and a hook runs it before each commit.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ _HOOK_HINT = (
 
 
 class OfflineTarget:
-    """One target as the files of the project declare it; nobody is asked, no environment read.
+    """One target as the project's files declare it; reads no environment and sends nothing.
 
-    `typed_target` is the target's name where the commands that are printed must say it. `paths` are
-    the manifests that were named on the command line; `partial`: there are such, so that only some
-    of the manifests count.
+    `typed_target` is the target's name where printed commands must name it. `paths` are the
+    manifests named on the command line; with `partial`, only these count.
     """
 
     def __init__(self, invocation: Invocation, carrier: PackageCarrier | None = None) -> None:
-        """With a `carrier`, packages come from it, and no source that it tells of is read."""
+        """With a `carrier`, packages come from it, and the sources it describes are not read."""
         self.invocation = invocation
         self.carrier = carrier
         self.catalogue: Catalogue = CATALOGUE
@@ -52,7 +51,7 @@ class OfflineTarget:
 
     @cached_property
     def target(self) -> Target:
-        """The target that is meant, with no value of the environment; InputError without one."""
+        """The chosen target, without values of the environment; InputError without one."""
         try:
             return choose_and_fill_target(
                 self.project, self.invocation.target, {}, is_interactive=True
@@ -66,7 +65,7 @@ class OfflineTarget:
 
     @cached_property
     def declared_target(self) -> configuration.DeclaredTarget:
-        """Manifests and packages with every finding; with an error among them, not to be used."""
+        """Manifests and packages with every finding; must not be used where one is an error."""
         contents = self.carrier.source_contents if self.carrier else ()
         return configuration.read_declared_target(
             self.invocation, self.project, self.target, contents
@@ -74,7 +73,7 @@ class OfflineTarget:
 
     @cached_property
     def uninspected_manifests(self) -> LoadedManifests:
-        """The manifests with every finding, where what is in packages is no matter."""
+        """The manifests with every finding, without reading packages."""
         return configuration.load_target_manifests(self.invocation, self.project, self.target)
 
     @cached_property
@@ -85,10 +84,10 @@ class OfflineTarget:
         return self.declared_target.desired
 
     def select_binding(self, prefix: str) -> ApiBinding:
-        """How a kind is reached in the API version that the target uses for it."""
+        """The operations of a kind in the API version that the target uses for it."""
         return self.catalogue[prefix].select_binding(self.target.api)
 
     def read_checkout(self) -> CheckoutState:
-        """What is checked out, and which of the files that were read are not the commit's."""
+        """The checked-out commit, and which of the files that were read differ from it."""
         read_files = configuration.iter_read_files(self.project, self.declared_target)
         return read_checkout(self.project.root, read_files)

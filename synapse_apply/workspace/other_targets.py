@@ -1,8 +1,8 @@
-"""Which releases the state of another target vouches for, and when it is believed.
+"""Which verified releases of another target count, and when its state is trusted.
 
-It must be the state of that target: of the url, the tenant and the data set that it has now, and
-of the lineage that the project file pins. A run must be signed with the key in use for it: a state
-is a file that whoever can write to the checkout could have written, a signature is not.
+The state must have the url, tenant and data set of that target, and the lineage that the
+project file pins. A run must be signed with its current key: anyone who can write to the
+checkout can write a state file, but not a signature.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from synapse_apply.workspace.target_session import TargetSession
 
 
 def read_other_target_runs(session: TargetSession) -> dict[str, OtherTargetRuns]:
-    """By name, the targets in which releases must have been verified before they are made here.
+    """By target name, the runs recorded in each target of `require_verified`.
 
-    Nothing is raised: a state that cannot be read vouches for nothing, and says why.
+    Raises nothing: a state that cannot be read has no runs, and a problem that says why.
     """
     return {
         name: _read_runs_of_target(session.open_other_target(session.project.targets[name]))
@@ -48,20 +48,20 @@ def _read_runs_of_target(other_session: TargetSession) -> OtherTargetRuns:
                 )
             return _collect_target_runs(state, target, other_session.state_keys)
     except SynapseApplyError as failure:
-        return OtherTargetRuns(problem="; ".join(_list_reasons(failure)) or str(failure))
+        return OtherTargetRuns(problem="; ".join(_list_failure_texts(failure)) or str(failure))
 
 
-def _list_reasons(failure: SynapseApplyError) -> list[str]:
+def _list_failure_texts(failure: SynapseApplyError) -> list[str]:
     return [
         (diagnostic.detail or diagnostic.summary).rstrip(".") for diagnostic in failure.diagnostics
     ]
 
 
 def require_state_of_target(project: Project, target: Target, state: State) -> None:
-    """StateError where a state is not that of a target which this run does not connect to.
+    """StateError where a state does not belong to a target that this run does not connect to.
 
-    What the project file leaves open (a url, a tenant) is compared with nothing: the environment
-    fills holes of the target of a run alone.
+    A url or tenant that the project file leaves open is not compared, because the environment
+    completes only the target of the run.
     """
     pinned_lineage = target.state.lineage
     if pinned_lineage and state.lineage != pinned_lineage:
@@ -71,7 +71,7 @@ def require_state_of_target(project: Project, target: Target, state: State) -> N
         )
     recorded_identity, expected_identity = (
         state.binding,
-        _build_other_identity(project, target, state.binding),
+        _build_expected_identity(project, target, state.binding),
     )
     if recorded_identity != expected_identity:
         raise StateError.from_summary(
@@ -83,7 +83,7 @@ def require_state_of_target(project: Project, target: Target, state: State) -> N
         )
 
 
-def _build_other_identity(
+def _build_expected_identity(
     project: Project, target: Target, recorded_identity: StateIdentity
 ) -> StateIdentity:
     if target.is_embedded:
@@ -116,7 +116,7 @@ def _collect_target_runs(state: State, target: Target, keys: StateKeys) -> Other
 
 
 def _find_run_doubt(signer: RunSigner, record: Record, target: Target) -> RunDoubt | None:
-    """Why the record of a run that passed is not believed; None where it is."""
+    """Why a recorded, passed run is not trusted; None where it is."""
     status, target_name = signer.verify_last_run_signature(record), target.name
     if status is SignatureStatus.GENUINE:
         return None

@@ -1,4 +1,4 @@
-"""Whether our folder and the files in it are trusted: the rule for all below `.synapse-apply`.
+"""When the `.synapse-apply` folder, the files in it and a state elsewhere are trusted.
 
 A checkout is somebody else's: a pull request can commit a state, a key or a link beside the
 project. What is ours is therefore used only when
@@ -43,8 +43,8 @@ _MAX_LINKS = 40
 _tracked_by_index: dict[tuple[object, ...], tuple[str, ...]] = {}
 
 
-def check_own_folder(root: Path) -> bool:
-    """Whether the project in `root` has a folder of ours; StateError where it is not trusted."""
+def has_trusted_own_folder(root: Path) -> bool:
+    """Whether the project in `root` has a `.synapse-apply` folder; StateError if untrusted."""
     folder = root / OWN_FOLDER
     with explain_read_errors(folder):
         if not has_own_folder(folder):
@@ -55,7 +55,7 @@ def check_own_folder(root: Path) -> bool:
 
 @contextmanager
 def explain_read_errors(folder: Path) -> Iterator[None]:
-    """Turn what keeps the block from looking into a folder of ours into a StateError."""
+    """Turn an OSError in the block into a StateError about the folder."""
     try:
         yield
     except OSError as problem:
@@ -67,14 +67,14 @@ def explain_read_errors(folder: Path) -> Iterator[None]:
 
 
 def resolve_trusted_state_path(path: Path, root: Path) -> Path:
-    """The path of a state file that the project file names, without links; StateError.
+    """The path of a state file, with links resolved; StateError where it is not trusted.
 
-    `root` is the project's folder.
+    `root` is the project's folder, to which a relative path belongs.
     """
     root = root.absolute()
     path = root / path
     if Path(os.path.normpath(path)).is_relative_to(root / OWN_FOLDER):
-        check_own_folder(root)
+        has_trusted_own_folder(root)
         return path
     with explain_read_errors(path.parent):
         path = _resolve_links(path, root)
@@ -89,13 +89,13 @@ def resolve_trusted_state_path(path: Path, root: Path) -> Path:
 
 
 def is_own_folder_ignored(root: Path) -> bool:
-    """Whether the folder of the project in `root`, if there is one, has Git ignore it."""
+    """Whether Git ignores the `.synapse-apply` folder in `root`; True without a folder."""
     folder = root / OWN_FOLDER
     return not has_own_folder(folder) or is_ignored_by_git(folder)
 
 
 def _resolve_links(path: Path, root: Path) -> Path:
-    """The path with the links in it followed; StateError for one that is not followed."""
+    """The path with all links followed; StateError for an untrusted link or a circle."""
     resolved, remaining_parts = Path(path.anchor), list(reversed(path.parts[1:]))
     if path.is_relative_to(root):  # the way to the project is that of whoever runs us
         resolved, remaining_parts = (
@@ -125,7 +125,7 @@ def _resolve_links(path: Path, root: Path) -> Path:
 # A `state.url` may lead through a link that we or root made outside of a checkout; inside one, a
 # commit may have made it.
 def _require_trusted_link(link: Path, root: Path) -> None:
-    """StateError for a link that a commit or another user may have made."""
+    """StateError for a link that a commit or another user may have created."""
     if link.is_relative_to(root) or _find_repository(link) is not None:
         raise build_untrusted_error(
             link,
@@ -140,7 +140,7 @@ def _require_trusted_link(link: Path, root: Path) -> None:
 # What Git cannot answer is refused, also where Git is missing. Git is asked once per index, and
 # only where the folder exists.
 def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
-    """StateError when Git tracks one of these paths, or something below it."""
+    """StateError when Git tracks one of these paths, or a file below it."""
     tracked_paths = [
         tracked_path
         for tracked_path in _find_tracked_paths(own_path, paths)
@@ -164,14 +164,14 @@ def _require_untracked(own_path: Path, paths: tuple[Path, ...]) -> None:
 
 
 def _is_ignore_file(folder: Path, tracked_path: str) -> bool:
-    """Whether it is the file that has Git ignore our folder, and it does."""
+    """Whether it is our own `.gitignore` in the folder, with the content that we write."""
     name = f"{OWN_FOLDER}/{IGNORE_FILE}"
     is_ignore_path = tracked_path == name or tracked_path.endswith(f"/{name}")
     return is_ignore_path and folder.name == OWN_FOLDER and is_ignored_by_git(folder)
 
 
 def _find_tracked_paths(own_path: Path, paths: tuple[Path, ...]) -> tuple[str, ...]:
-    """What Git tracks of these paths, as paths from the top of the repository."""
+    """The paths that Git tracks, relative to the top of the repository; cached per Git index."""
     real_folder = Path(os.path.realpath(own_path.parent))
     repository = _find_repository(real_folder / own_path.name)
     if repository is None:
@@ -201,7 +201,7 @@ def _list_tracked_paths(repository: Repository, names: tuple[str, ...]) -> tuple
 
 
 def _find_repository(path: Path) -> Repository | None:
-    """The repository that a path lies in; StateError for one that may not be believed."""
+    """The repository that contains a path, None without one; StateError for an untrusted one."""
     # Here, not above: many commands find no folder of ours, and need no Git.
     from synapse_apply.packages.source.repository import find_trusted_repository
 
@@ -222,7 +222,7 @@ def _build_git_failure_error(path: Path, problem: SynapseApplyError) -> Untruste
 
 
 def _fingerprint_index(repository: Repository) -> tuple[int, ...]:
-    """What tells one index from a later one; nothing where nothing was ever added."""
+    """Changes whenever Git's index does; () while the repository has none."""
     try:
         index_stat = (repository.git_dir / "index").stat()
     except FileNotFoundError:

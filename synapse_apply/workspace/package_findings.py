@@ -1,7 +1,7 @@
-"""What is said of the packages that targets declare, and of what these need: rules to findings.
+"""Which findings `validate` reports about packages, dependencies and the platform's limits.
 
-A package for the embedded backend alone gets warnings where others get errors: that backend takes
-what the platform's own tools refuse.
+For the embedded backend some are warnings that are errors elsewhere: it accepts what the
+platform's own tools refuse.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _PUBLISHED_KIND = "published"
 def lint_packages(
     root: Path, sources: PackageSources, target_manifests: Sequence[LoadedManifests]
 ) -> tuple[Diagnostic, ...]:
-    """The findings about all packages of some targets; what several share is said once.
+    """The findings about the packages of these targets; one that several targets share comes once.
 
-    `root` is the project's folder; `sources` has read the packages.
+    `root` is the project's folder; `sources` must have been created with `should_lint`.
     """
     findings_by_key: dict[Diagnostic, list[Diagnostic]] = {}
     for manifests in target_manifests:
         for finding in _iter_target_findings(root, sources, manifests):
             finding_key = finding.with_changes(severity=Severity.NOTE, target=None)
             findings_by_key.setdefault(finding_key, []).append(finding)
-    return tuple(map(_merge_alike_findings, findings_by_key.values()))
+    return tuple(map(_merge_findings_of_targets, findings_by_key.values()))
 
 
-def _merge_alike_findings(findings: Sequence[Diagnostic]) -> Diagnostic:
-    """One of findings that differ in their target and in how they weigh."""
+def _merge_findings_of_targets(findings: Sequence[Diagnostic]) -> Diagnostic:
+    """The most severe of findings that differ only in target and severity."""
     severest = next((finding for finding in findings if finding.is_error), findings[0])
     return (
         severest
@@ -54,7 +54,7 @@ def _merge_alike_findings(findings: Sequence[Diagnostic]) -> Diagnostic:
 
 
 def with_visible_path(finding: Diagnostic, root: Path) -> Diagnostic:
-    """A finding in a package of a project's folder, at the place seen from the working folder."""
+    """The finding with its file relative to the working folder instead of to the project's."""
     position = finding.position
     return (
         finding
@@ -70,18 +70,18 @@ def _iter_target_findings(
 ) -> Iterator[Diagnostic]:
     target = manifests.target
     # Also those of documents that have errors of their own, and of plugins without a release.
-    for source in sources.list_read_sources(target):
+    for source in sources.list_sources_with_read_config(target):
         for flaw in sources.list_flaws(source, target):
             if (replace(source, position=None), flaw.rule) in manifests.reported_flaws:
                 continue
             yield with_visible_path(build_flaw_finding(flaw, embedded=target.is_embedded), root)
-    yield from _iter_unmet_needs(root, sources, manifests)
+    yield from _iter_unmet_need_findings(root, sources, manifests)
     yield from iter_cycle_findings(manifests.desired)
     if not target.is_embedded:
         yield from _iter_platform_limit_findings(target, manifests.desired.values())
 
 
-def _iter_unmet_needs(
+def _iter_unmet_need_findings(
     root: Path, sources: PackageSources, manifests: LoadedManifests
 ) -> Iterator[Diagnostic]:
     config_reader = sources.build_config_reader(manifests.target)
@@ -104,7 +104,7 @@ def _iter_unmet_needs(
 
 
 def iter_cycle_findings(resources: Mapping[Address, Desired]) -> Iterator[Diagnostic]:
-    """A finding for each circle of resources that need each other."""
+    """A finding for each cycle of resources that depend on each other."""
     graph = {address: resource.depends_on for address, resource in resources.items()}
     _, dependency_cycles = sort_by_dependencies(graph, lambda _address: 0)
     for cycle in dependency_cycles:
@@ -119,7 +119,7 @@ def iter_cycle_findings(resources: Mapping[Address, Desired]) -> Iterator[Diagno
 def _iter_platform_limit_findings(
     target: Target, resources: Iterable[Desired]
 ) -> Iterator[Diagnostic]:
-    """Values that the API page leaves free, and the platform's own service does not."""
+    """Values that the API page allows and the platform's own service refuses."""
     for resource in resources:
         kind = CATALOGUE[resource.address.kind]
         for name, constraint in kind.select_binding(target.api).platform_constraints.items():

@@ -1,4 +1,4 @@
-"""Package sources: each read once for all that ask, or told by a saved plan and never read."""
+"""When a package source is read: once per command, and never where a saved plan has its content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SourceKey = tuple[PackageSource, tuple[str, ...]]
 
 @frozen
 class ConfigText:
-    """A package's config.yaml, and how messages call it."""
+    """A package's config.yaml, and the name of the file in messages."""
 
     text: str
     name: str
@@ -33,7 +33,7 @@ class ConfigText:
 
 @frozen
 class SourceContent:
-    """What a source held when it was read; `package` is None where only its config was needed."""
+    """The content of a source; `package` is None where only its config was needed."""
 
     source: PackageSource
     config: ConfigText | None = None
@@ -42,7 +42,7 @@ class SourceContent:
 
 @frozen
 class PackageCarrier:
-    """A file that carries packages: what it tells of sources, and its entries' bytes by name."""
+    """A file that carries packages: contents of sources, and the size in bytes of each entry."""
 
     file: Path
     source_contents: tuple[SourceContent, ...]
@@ -50,9 +50,9 @@ class PackageCarrier:
 
 
 class PackageSources:
-    """The package sources of a project. What `known_contents` has is not read again.
+    """Reads and caches the package sources of a project; `known_contents` are not read.
 
-    With `ref` folders and zips are read as that Git ref has them. With `should_lint` packages are
+    With `ref`, folders and zips are read from that Git ref. With `should_lint`, packages are
     checked while they are read. `zip_stamps` are the zips that were read.
     """
 
@@ -76,10 +76,10 @@ class PackageSources:
     def build_config_reader(
         self, target: Target
     ) -> Callable[[PackageSource], ConfigWithPositions | None]:
-        """Reads the config.yaml of a source for one target; InputError."""
+        """A function that reads a source's config.yaml for this target; it raises InputError."""
 
         def read_config(source: PackageSource) -> ConfigWithPositions | None:
-            config = self._find_config(*self._source_key(source, target))
+            config = self._get_or_read_config(*self._source_key(source, target))
             return None if config is None else read_mapping(config.text, config.name)
 
         return read_config
@@ -87,7 +87,7 @@ class PackageSources:
     def inspect_package(
         self, source: PackageSource, target: Target
     ) -> tuple[Package | None, list[Diagnostic]]:
-        """A source's content and what is to be said of it; None where it cannot be used."""
+        """Read and hash a source, once; None with the findings where it cannot be used."""
         key = self._source_key(source, target)
         if key not in self._packages:
             content = self._known_contents.get(key[0])
@@ -98,18 +98,18 @@ class PackageSources:
         return self._packages[key]
 
     def list_flaws(self, source: PackageSource, target: Target) -> list[PackageFlaw]:
-        """What a source is against; it is read where nobody has asked for it."""
+        """The lint rules that a source violates; reads it unless it was read before."""
         self.inspect_package(source, target)
         return self._flaws.get(self._source_key(source, target), [])
 
-    def list_read_sources(self, target: Target) -> tuple[PackageSource, ...]:
-        """The sources whose config.yaml one target needed, for whatever document."""
+    def list_sources_with_read_config(self, target: Target) -> tuple[PackageSource, ...]:
+        """The sources whose config.yaml was read for this target."""
         return tuple(
             source for source, allowed_files in self._configs if allowed_files == target.allow_files
         )
 
     def list_source_contents(self, target: Target) -> tuple[SourceContent, ...]:
-        """All that one target asked for, for a plan that is to need no source again."""
+        """All that was read for this target, for a saved plan that needs no source again."""
         keys = dict.fromkeys((*self._configs, *self._packages))
         return tuple(
             SourceContent(key[0], self._configs.get(key), self._packages.get(key, (None, []))[0])
@@ -117,7 +117,7 @@ class PackageSources:
             if key[1] == target.allow_files
         )
 
-    def _find_config(
+    def _get_or_read_config(
         self, source: PackageSource, allow_files: tuple[str, ...]
     ) -> ConfigText | None:
         key = (source, allow_files)
@@ -137,7 +137,7 @@ class PackageSources:
         return plain_source, target.allow_files
 
     def _is_uncommitted_zip(self, source: PackageSource) -> bool:
-        """Whether it is a zip that was built and never committed, of a commit that is read."""
+        """Whether it is a zip that the commit to read does not have, such as a build result."""
         from synapse_apply.packages.source.open_source import FILE, is_zip_committed
 
         is_zip = source.kind == FILE and bool(source.ref)
@@ -181,7 +181,7 @@ class PackageSources:
 
 
 def build_package_linter(source: PackageSource) -> PackageLint:
-    """What looks into a package while it is read."""
+    """A linter that checks a package while it is read."""
     from synapse_apply.manifests.decode.package_config import parse_and_check_config
     from synapse_apply.packages.lint import PackageLint
 
@@ -197,7 +197,7 @@ def _build_uncommitted_warning(source: PackageSource) -> Diagnostic:
 
 
 def source_content_to_json(content: SourceContent) -> dict[str, Any]:
-    """As a saved plan has it."""
+    """The form in a saved plan."""
     from synapse_apply.model.coding.json_shapes import build_coder
 
     encoded: dict[str, Any] = build_coder(SourceContent).encode(content)
@@ -205,7 +205,7 @@ def source_content_to_json(content: SourceContent) -> dict[str, Any]:
 
 
 def source_content_from_json(data: Any) -> SourceContent:
-    """The inverse of held_to_json; ValueError for any other shape."""
+    """The inverse of `source_content_to_json`; ValueError for any other shape."""
     from synapse_apply.model.coding.json_shapes import build_coder
 
     decoded: SourceContent = build_coder(SourceContent).decode(data)

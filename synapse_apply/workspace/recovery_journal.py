@@ -1,13 +1,4 @@
-"""What was done and the state could not be told: kept in a file until it can (design section 7).
-
-One line a call, as JSON: the intent as it ended, the record it leads to, and the line of history.
-Like a state it holds digests in place of secrets.
-
-Each line ends in a signature under the state key, over the line, its number and the signature
-before it: no line can be changed, left out before another, put elsewhere or taken from another
-file. A last line that is missing shows as an open call. Whoever can write to the checkout could
-write such a file, so one that the key in use did not sign is nothing that a plan speaks of.
-"""
+"""How calls that a state could not record are kept in a signed file (design section 7)."""
 
 from __future__ import annotations
 
@@ -45,7 +36,7 @@ from synapse_apply.secrets.signatures import (
     sign_document,
     verify_signature,
 )
-from synapse_apply.workspace.own_folder import check_own_folder
+from synapse_apply.workspace.own_folder import has_trusted_own_folder
 
 FILE_FORMAT = 1
 _FILE_PREFIX = "unrecorded"
@@ -57,7 +48,7 @@ _MAX_BYTES = 256 * 1024**2
 
 @frozen
 class EndedCall:
-    """A call that has ended, and what the state is to say of it.
+    """A call that has ended, and what the state has to record of it.
 
     `target` and `plan_id` are those of the run that wrote it; "" in files of earlier versions.
     """
@@ -72,10 +63,9 @@ class EndedCall:
 
 @frozen
 class JournalContent:
-    """The calls in a file, in their order, and what their signatures show.
+    """The calls in a file, in order, and the status of their signatures.
 
-    `reason` says of a file that the key in use did not sign what is wrong, as the end of a
-    sentence.
+    `reason` says why a file is not genuine, as the end of a sentence.
     """
 
     calls: tuple[EndedCall, ...]
@@ -84,12 +74,12 @@ class JournalContent:
 
     @property
     def is_genuine(self) -> bool:
-        """Whether a run that had the state key wrote all of it."""
+        """Whether all of it was signed with the state key in use."""
         return self.signature_status is SignatureStatus.GENUINE
 
 
 class RecoveryJournal:
-    """The file of one run. It is made when the first call cannot be recorded; any thread writes."""
+    """The file of one run, created when the first call cannot be recorded. Thread-safe."""
 
     def __init__(
         self,
@@ -99,7 +89,7 @@ class RecoveryJournal:
         plan_id: str,
         keys: StateKeys | None = None,
     ) -> None:
-        """`folders` are tried in their order: the disk of the state may be the full one."""
+        """`folders` are tried in order: the disk of the state may be the full one."""
         self._folders = list(folders)
         self._name = f"{_FILE_PREFIX}-{target}-{plan_id}.jsonl"
         self._run_identity = {"lineage": lineage, "target": target, "plan": plan_id}
@@ -107,7 +97,7 @@ class RecoveryJournal:
         self._lock = Lock()
 
     def record_call(self, intent: Intent, record: Record | None, entry: AuditEntry) -> str:
-        """Write a call down, durably; gives the file's path, "" where it could not be kept."""
+        """Append a call durably; returns the file's path, "" where no folder could take it."""
         line = {
             "format": FILE_FORMAT,
             **self._run_identity,
@@ -119,15 +109,15 @@ class RecoveryJournal:
             for folder in self._folders:
                 with suppress(OSError, UntrustedFileError):
                     path = folder / self._name
-                    signed_line = {**line, **self._sign_line(path, line)}
+                    signed_line = {**line, **self._sign_next_line(path, line)}
                     return str(_append_line(path, format_canonical_json(signed_line)))
         return ""
 
-    def _sign_line(self, path: Path, line: Json) -> Json:
-        """The signature of the next line of a file, by its key; nothing where it bears none.
+    def _sign_next_line(self, path: Path, line: Json) -> Json:
+        """The signature entry for the next line of a file; {} where the file is unsigned.
 
-        A reviewed plan is applied again under its id: its file goes on as it began. OSError for
-        one that cannot go on.
+        A reviewed plan can be applied again under its id, so a file may grow: it stays signed, or
+        unsigned, as it began. OSError where that is impossible.
         """
         line_count, last_signature = _read_line_count_and_signature(path)
         if line_count and not last_signature:
@@ -145,18 +135,18 @@ class RecoveryJournal:
 # Each signature covers the one before, so that no line can be changed, dropped or moved. The end
 # cannot be sealed, because a run may be killed; a call that a cut hides is still open in the state.
 def _build_signed_document(number: int, previous_signature: str, line: Mapping[str, Any]) -> Json:
-    """What the signature of a line is over; `previous_signature` is that of the line before it."""
+    """What a line's signature covers, the previous line's signature included."""
     return {"number": number, "before": previous_signature, "line": dict(line)}
 
 
 def _read_trusted_lines(path: Path) -> list[str]:
-    """UntrustedFileError for a link or another user's file."""
+    """The lines of a file; UntrustedFileError for a link or another user's file."""
     with os.fdopen(open_own_file(path, os.O_RDONLY), encoding="utf-8") as file:
         return file.read().splitlines()
 
 
 def _read_line_count_and_signature(path: Path) -> tuple[int, str]:
-    """How many lines a file has, and the signature of the last; OSError for what is none."""
+    """The number of lines, and the last signature; OSError for a file that is no journal."""
     try:
         lines = _read_trusted_lines(path)
         return len(lines), str(json.loads(lines[-1]).get(_SIGNATURE_KEY, "")) if lines else ""
@@ -167,7 +157,7 @@ def _read_line_count_and_signature(path: Path) -> tuple[int, str]:
 
 
 def _append_line(path: Path, line: str) -> Path:
-    """A whole line or none, on the disk when this returns."""
+    """Append a complete line or nothing; it is on disk when this returns."""
     create_folders(path.parent)
     with suppress(FileExistsError):
         create_own_file(path)
@@ -185,7 +175,7 @@ def _append_line(path: Path, line: str) -> Path:
 
 
 def list_journal_folders(project: Project) -> tuple[Path, Path]:
-    """Beside the project, else where the system keeps temporary files."""
+    """The folder beside the project, then the system's folder of temporary files."""
     return _own_folder_path(project), Path(tempfile.gettempdir())
 
 
@@ -193,13 +183,12 @@ def _own_folder_path(project: Project) -> Path:
     return project.root / ".synapse-apply"
 
 
-def build_unrecorded_warnings(
+def build_signed_journal_warnings(
     project: Project, target: Target, keys: StateKeys, lineage: str = ""
 ) -> tuple[Diagnostic, ...]:
-    """A warning for each such file that nobody has given to the state yet.
+    """A warning for each genuine journal that was not yet recorded in the state.
 
-    Only what the key in use signed counts; where others put files, too, only what this user wrote
-    for the state of this lineage.
+    In a folder where other users can write, only this user's files for this lineage count.
     """
     return tuple(
         warning_finding(
@@ -216,11 +205,11 @@ def build_unrecorded_warnings(
 def build_journal_warnings(
     project: Project, target: Target, keys: StateKeys, lineage: str = ""
 ) -> tuple[Diagnostic, ...]:
-    """The same, and a warning for each file of such a name that the key in use did not sign.
+    """The same, and a warning for each file with such a name that is not genuine.
 
-    For commands that look after a state; no plan speaks of the latter.
+    For the commands that look after a state; plans do not mention files that are not genuine.
     """
-    genuine_warnings = build_unrecorded_warnings(project, target, keys, lineage)
+    genuine_warnings = build_signed_journal_warnings(project, target, keys, lineage)
     return genuine_warnings + tuple(
         warning_finding(
             "A file tells of calls, and the state key did not sign it",
@@ -239,7 +228,7 @@ def build_journal_warnings(
 
 
 def _read_journal_or_none(path: Path, target: Target, keys: StateKeys) -> JournalContent | None:
-    """None where it cannot be used."""
+    """The content of a journal; None where the file cannot be used."""
     try:
         return read_journal_file(path, target.name, keys)
     except InputError:
@@ -248,7 +237,7 @@ def _read_journal_or_none(path: Path, target: Target, keys: StateKeys) -> Journa
 
 @frozen
 class JournalFile:
-    """A file that tells that an open call was done; `ended_intent` is the call as it ended.
+    """A journal that says an open call was done; `ended_intent` is the call as it ended.
 
     `is_genuine`: the state key signed it.
     """
@@ -260,7 +249,7 @@ class JournalFile:
 
     @property
     def description(self) -> str:
-        """What the file tells, as a part of a sentence."""
+        """What the file says, as a part of a sentence."""
         id_text = f" (id {self.ended_intent.remote_id})" if self.ended_intent.remote_id else ""
         return (
             f"{self.path} tells that the {self.ended_intent.verb} of "
@@ -272,14 +261,11 @@ class JournalFile:
         return Text(f"{self.description}: ", self.recover_command, " records it")
 
 
-def find_done_calls(
+def find_calls_recorded_as_done(
     project: Project, target: Target, state: State, keys: StateKeys
 ) -> Mapping[str, JournalFile]:
-    """Which open calls were done, as files of this state tell: by the id of the intent.
-
-    A file that cannot be read, or that the key in use did not sign, tells nothing here.
-    """
-    files_by_intent = find_unverified_done_calls(project, target, state, keys)
+    """Open calls that a genuine journal of this state says were done, by the intent's id."""
+    files_by_intent = find_calls_recorded_as_done_or_unsigned(project, target, state, keys)
     return {
         intent_id: journal_file
         for intent_id, journal_file in files_by_intent.items()
@@ -287,10 +273,10 @@ def find_done_calls(
     }
 
 
-def find_unverified_done_calls(
+def find_calls_recorded_as_done_or_unsigned(
     project: Project, target: Target, state: State, keys: StateKeys
 ) -> Mapping[str, JournalFile]:
-    """The same, of files that nobody signed, too."""
+    """The same, with files that are not signed too."""
     files_by_intent: dict[str, JournalFile] = {}
     open_by_id = {intent.id: intent for intent in state.open_intents}
     # In a run that this state does not know of, the same object was made under another intent.
@@ -329,33 +315,35 @@ def _build_recover_command(target: Target, path: Path) -> Command:
 
 
 def _list_journal_files(project: Project, target: Target, lineage: str) -> list[Path]:
-    """Files that nobody has given to the state yet."""
+    """Journals of this target; of those in the shared folder only own ones of this lineage."""
     own_folder, shared_folder = list_journal_folders(project)
-    check_own_folder(project.root)
-    own_paths = _list_target_files(own_folder, target.name)
+    has_trusted_own_folder(project.root)
+    own_paths = _list_journals_of_target(own_folder, target.name)
     return own_paths + [
         path
-        for path in _list_target_files(shared_folder, target.name)
-        if _belongs_to_lineage(path, lineage)
+        for path in _list_journals_of_target(shared_folder, target.name)
+        if _is_own_journal_of_lineage(path, lineage)
     ]
 
 
-def _list_target_files(folder: Path, target: str) -> list[Path]:
+def _list_journals_of_target(folder: Path, target: str) -> list[Path]:
     return sorted(
-        path for path in folder.glob(f"{_FILE_PREFIX}-*.jsonl") if _is_target_file(path, target)
+        path
+        for path in folder.glob(f"{_FILE_PREFIX}-*.jsonl")
+        if _is_journal_of_target(path, target)
     )
 
 
-def _is_target_file(path: Path, target: str) -> bool:
-    """Whether a file is named after a run on this target, and not on prod-eu where it is prod."""
+def _is_journal_of_target(path: Path, target: str) -> bool:
+    """Whether the file's name is of this target, and not of prod-eu where the target is prod."""
     return (
         re.fullmatch(f"{_FILE_PREFIX}-{re.escape(target)}-{_PLAN_ID_PATTERN}\\.jsonl", path.name)
         is not None
     )
 
 
-def _belongs_to_lineage(path: Path, lineage: str) -> bool:
-    """Whether a file is this user's, and is of this state."""
+def _is_own_journal_of_lineage(path: Path, lineage: str) -> bool:
+    """Whether the file belongs to this user and to a state of this lineage."""
     try:
         if not lineage or path.is_symlink() or path.stat().st_uid != os.getuid():
             return False
@@ -367,10 +355,7 @@ def _belongs_to_lineage(path: Path, lineage: str) -> bool:
 def read_journal_file(
     path: Path, target: str = "", keys: StateKeys | None = None
 ) -> JournalContent:
-    """What is in a file; InputError when it is none of ours, or a line has not its own signature.
-
-    A file of a run on `target` may be empty: the disk was full before its first line was written.
-    """
+    """Read a journal; InputError for any other file, and for a line with a wrong signature."""
     try:
         file_status = path.lstat()
         if not stat.S_ISREG(file_status.st_mode):
@@ -385,14 +370,14 @@ def read_journal_file(
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "it is not text"
         raise _build_unusable_error(path, reason) from None
-    if not lines and not (target and _is_target_file(path, target)):
+    if not lines and not (target and _is_journal_of_target(path, target)):
         raise _build_unusable_error(path, "it is empty")
     documents = [_parse_json_line(path, number, line) for number, line in enumerate(lines, start=1)]
     calls = tuple(
         _decode_call(path, number, entry) for number, entry in enumerate(documents, start=1)
     )
-    _require_one_run(path, calls)
-    signature_status, reason = _find_signature_status(path, documents, keys or StateKeys())
+    _require_calls_of_one_run(path, calls)
+    signature_status, reason = _verify_line_signatures(path, documents, keys or StateKeys())
     if signature_status is SignatureStatus.GENUINE and any(
         entry.target != target for entry in calls if target
     ):
@@ -430,18 +415,18 @@ def _decode_call(path: Path, number: int, document: Json) -> EndedCall:
     return call
 
 
-def _require_one_run(path: Path, calls: Sequence[EndedCall]) -> None:
-    """A file is that of one run."""
+def _require_calls_of_one_run(path: Path, calls: Sequence[EndedCall]) -> None:
+    """InputError unless all lines are of the same run."""
     runs = [(call.lineage, call.target, call.plan_id) for call in calls]
     for number, run in enumerate(runs, start=1):
         if run != runs[0]:
             raise _build_unusable_error(path, f"line {number} is of another run than line 1")
 
 
-def _find_signature_status(
+def _verify_line_signatures(
     path: Path, documents: Iterable[Json], keys: StateKeys
 ) -> tuple[SignatureStatus, str]:
-    """What the signatures of all lines show; InputError where one is not that of its line."""
+    """The status of all signatures, and why it is not genuine; InputError for a wrong signature."""
     signature_status: SignatureStatus | None = None
     previous_signature = ""
     for number, document in enumerate(documents, start=1):

@@ -1,8 +1,8 @@
-"""What names on a command line stand for: one spelling for every command.
+"""Which addresses a name on a command line stands for, the same in every command.
 
-A name is an address; a series, as `release/yolo`, which is its declared members, or those that are
-recorded where none is declared; a kind; a label as KEY=VALUE; a bare name such as `yolo` or
-`yolo@1.2.0` where only one kind has it; or any of these with `*` for whatever stands there.
+A name is an address; a series such as `release/yolo`, which stands for its declared members, or
+the recorded ones where none is declared; a kind; a label as KEY=VALUE; a bare name such as
+`yolo` or `yolo@1.2.0` where only one kind has it; or any of these with the wildcard `*`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KnownAddresses = Mapping[Address, None]
 
 
 class Selectable(Protocol):
-    """What addresses are chosen from."""
+    """The declared and recorded addresses that names are matched with."""
 
     @property
     def desired(self) -> Mapping[Address, Desired]: ...
@@ -39,19 +39,19 @@ class Selectable(Protocol):
 
 @frozen
 class SelectableAddresses:
-    """What is chosen from where there is no whole context: a state alone, or manifests alone."""
+    """A Selectable from a state alone, or from manifests alone."""
 
     desired: Mapping[Address, Desired] = field(default_factory=dict)
     addresses: Collection[Address] = ()
     catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
     def list_recorded_addresses(self) -> Iterable[Address]:
-        """The addresses beside those that are declared."""
+        """The addresses that are not declared."""
         return self.addresses
 
 
 def build_state_selectable(state: State) -> SelectableAddresses:
-    """What a state knows: its records, and what has a call open."""
+    """The addresses of a state: its records, and those with an open call."""
     return SelectableAddresses(
         {}, {*state.records, *(intent.address for intent in state.open_intents)}
     )
@@ -63,14 +63,14 @@ def select_addresses(
     exclude: Sequence[str],
     kinds: Collection[str] = (),
 ) -> frozenset[Address] | None:
-    """The selected addresses, None for all; InputError with every name that fits nothing.
+    """The selected addresses, None for all; InputError with every name that matches nothing.
 
-    What `exclude` names is taken out of what `only` names, or of all. `kinds` are those that a
-    bare name can be of, by default every one.
+    `exclude` is subtracted from `only`, or from all addresses. A bare name must be of one of
+    `kinds`, by default of any.
     """
     if not only and not exclude:
         return None
-    known_addresses = _list_known_addresses(selectable)
+    known_addresses = _build_known_addresses(selectable)
     findings: list[Diagnostic] = []
 
     def resolve_names(names: Iterable[str]) -> set[Address]:
@@ -98,13 +98,12 @@ def choose_address(
     kinds: Collection[str] = (),
     known_addresses: KnownAddresses | None = None,
 ) -> Address:
-    """The one address that is meant; InputError where none or several fit.
+    """The one address that a name stands for; InputError where it matches several or is malformed.
 
-    A whole address is taken as it stands, also where nothing has it: the command knows what that
-    means.
+    A complete address is returned even where nothing has it: the command decides about that.
     """
     known_addresses = (
-        _list_known_addresses(selectable) if known_addresses is None else known_addresses
+        _build_known_addresses(selectable) if known_addresses is None else known_addresses
     )
     matches = find_matching_addresses(selectable, name, kinds, known_addresses)
     if len(matches) == 1:
@@ -120,11 +119,12 @@ def choose_addresses(
     is_suitable: Callable[[Address], bool] = lambda _address: True,
     condition_text: str = "is declared or recorded",
 ) -> list[Address]:
-    """The address of each name, and all that a name with `*` fits; InputError as of one.
+    """The address of each name, and all that a name with `*` matches; InputError without a match.
 
-    `is_suitable` says which of these the command can be about, `condition_text` says so to people.
+    Of the wildcard's matches, only those that are `is_suitable`; `condition_text` says so in the
+    error.
     """
-    known_addresses = _list_known_addresses(selectable)
+    known_addresses = _build_known_addresses(selectable)
     chosen_addresses: dict[Address, None] = {}
     for name in names:
         if not has_wildcard(name) or _is_known_address(name, known_addresses):
@@ -148,9 +148,9 @@ def find_matching_addresses(
     kinds: Collection[str] = (),
     known_addresses: KnownAddresses | None = None,
 ) -> list[Address]:
-    """All that a name may mean, in order; of several kinds where a bare name does."""
+    """All addresses that a name may stand for, sorted; a bare name may match several kinds."""
     known_addresses = (
-        _list_known_addresses(selectable) if known_addresses is None else known_addresses
+        _build_known_addresses(selectable) if known_addresses is None else known_addresses
     )
     if _is_known_address(name, known_addresses):
         return [Address.parse(name)]
@@ -172,10 +172,14 @@ def find_matching_addresses(
             for address in known_addresses
             if matches_pattern(str(address) if "/" in name else address.name, name)
         ]
-    return _find_by_bare_name(name, known_addresses, selectable, kinds) if "/" not in name else []
+    return (
+        _find_addresses_by_bare_name(name, known_addresses, selectable, kinds)
+        if "/" not in name
+        else []
+    )
 
 
-def _list_known_addresses(selectable: Selectable) -> KnownAddresses:
+def _build_known_addresses(selectable: Selectable) -> KnownAddresses:
     return dict.fromkeys(sorted({*selectable.desired, *selectable.list_recorded_addresses()}))
 
 
@@ -187,16 +191,16 @@ def _is_known_address(name: str, known_addresses: KnownAddresses) -> bool:
 def _find_series_members(
     name: str, known_addresses: KnownAddresses, selectable: Selectable
 ) -> list[Address]:
-    """The declared members of a series, else the recorded ones."""
+    """The declared members of a series; the recorded ones where none is declared."""
     members = [
         address
         for address in known_addresses
-        if _belongs_to_series(address, selectable) and _series_name(address) == name
+        if _belongs_to_series(address, selectable) and _get_series_address_text(address) == name
     ]
     return [address for address in members if address in selectable.desired] or members
 
 
-def _find_by_bare_name(
+def _find_addresses_by_bare_name(
     name: str, known_addresses: KnownAddresses, selectable: Selectable, kinds: Collection[str]
 ) -> list[Address]:
     candidates = dict.fromkeys(
@@ -231,7 +235,7 @@ def _find_kinds_by_name(name: str, catalogue: Catalogue) -> set[str]:
     return {prefix for prefix, kind in catalogue.items() if name in (prefix, kind.kind)}
 
 
-def _series_name(address: Address) -> str:
+def _get_series_address_text(address: Address) -> str:
     return f"{address.kind}/{address.name.rpartition('@')[0]}"
 
 

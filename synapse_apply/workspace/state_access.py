@@ -1,4 +1,4 @@
-"""Which state belongs to a target, and whether it is the right one (design section 5)."""
+"""Where a target's state and keys are stored, and whether a state is the target's (section 5)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHER_DATA_TEXT = "is another data set than the one this state remembers"
 
 
 def state_folder_path(project: Project) -> Path:
-    """Where the local states of a project are kept."""
+    """The folder of a project's local states."""
     return project.root / ".synapse-apply" / "state"
 
 
@@ -42,14 +42,14 @@ def state_key_path(project: Project, target: Target) -> Path:
 
 
 def previous_key_path(path: Path) -> Path:
-    """Where the key before this one is kept, to check what it digested."""
+    """The file of the key before this one, which can still check old digests."""
     return path.with_name(path.name + ".previous")
 
 
 def build_key_findings(
     keys: StateKeys, project: Project, target: Target, desired: Mapping[Address, Desired]
 ) -> tuple[Diagnostic, ...]:
-    """The key's own warnings, and one where there is no key at all for what needs one."""
+    """The key's own warnings, and one where a key is needed and missing."""
     findings = list(keys.warnings)
     if keys.current_key is None and has_declared_secrets(desired):
         findings.append(build_no_key_warning(project, target))
@@ -61,14 +61,14 @@ def build_key_findings(
 def _has_runs_required_elsewhere(
     project: Project, target: Target, desired: Mapping[Address, Desired]
 ) -> bool:
-    """Whether runs are declared here which another target requires."""
+    """Whether another target requires releases that are verified in this one."""
     required_lists = (other_target.require_verified for other_target in project.targets.values())
     is_required = any(target.name in names for names in required_lists)
     return is_required and any(resource.verify is not None for resource in desired.values())
 
 
 def _build_unsigned_runs_warning(project: Project, target: Target) -> Diagnostic:
-    """The runs of a target are required by another, and no key signs them."""
+    """The warning that runs which another target requires are not signed."""
     return warning_finding(
         "There is no state key: the results of runs are not signed",
         f"Neither {key_variable_name(target.name)}, {KEY_VARIABLE} nor "
@@ -85,7 +85,7 @@ def _build_unsigned_runs_warning(project: Project, target: Target) -> Diagnostic
 
 
 def build_no_key_warning(project: Project, target: Target) -> Diagnostic:
-    """There are secrets, and no key at all that could digest them."""
+    """The warning that there are secrets and no key to digest them."""
     return warning_finding(
         "There is no state key: secrets are not compared",
         f"Neither {KEY_VARIABLE} nor {state_key_path(project, target)} holds the key that this "
@@ -111,8 +111,8 @@ def open_store(project: Project, target: Target, environ: Mapping[str, str]) -> 
     return open_store_at_url(target.state.url, project, target, environ)
 
 
-def require_recorded_state(store: StateStore, target: Target) -> None:
-    """StateError without a state, also where one could be made: who looks makes none."""
+def require_existing_state(store: StateStore, target: Target) -> None:
+    """StateError without a state, for commands that only read and so must not create one."""
     if store.exists():
         return
     if not target.is_embedded:
@@ -127,10 +127,10 @@ def require_recorded_state(store: StateStore, target: Target) -> None:
 def open_store_at_url(
     url: str | SecretRef, project: Project, target: Target, environ: Mapping[str, str]
 ) -> SqlStore:
-    """The store at a url, which may hold a password; empty means the local default file.
+    """The store at a url, which may hold a password; the local default file where it is empty.
 
-    Nothing is created or read yet. StateError where a file of the checkout stands in the state's
-    place. InputError for a url that no store understands; it repeats nothing of it but the scheme.
+    Nothing is created or read yet. StateError where a committed file or link is in the state's
+    place. InputError for an unknown scheme; the message repeats only the scheme.
     """
     if isinstance(url, SecretRef):
         url = str(Resolver(project.root, environ).resolve_setting(url).reveal())
@@ -151,7 +151,7 @@ def open_store_at_url(
 
 
 def resolve_local_path(url: str, project: Project) -> Path | None:
-    """The file that a url of a state names; None where it is empty, or names another store."""
+    """The file that a state's url names; None where it is empty, or is that of PostgreSQL."""
     if is_postgres_url(url):
         return None
     path = url.removeprefix("sqlite:///").removeprefix("file://")
@@ -174,31 +174,32 @@ def _open_postgres_store(url: str, target: Target, runner: LockRunner) -> SqlSto
 def build_state_identity(
     url: str, target: Target, embedded_backend: EmbeddedBackend | None
 ) -> StateIdentity:
-    """What the state of this target must be bound to."""
+    """The identity that this target's state must have: url and tenant, or the embedded data set."""
     if embedded_backend is not None:
         return StateIdentity(EMBEDDED_URL, "", embedded_backend.data_set)
     return StateIdentity(url, target.tenant)
 
 
-def ensure_state(
+def create_embedded_or_require_state(
     store: StateStore,
     target: Target,
     state_identity: StateIdentity,
     embedded_backend: EmbeddedBackend | None,
 ) -> bool:
-    """The state is there and is this target's, or StateError says how to get there.
+    """Require a state that is this target's, or StateError that says what to do.
 
-    The state of a fresh embedded data set is made here, nothing can be lost by it; True then.
+    Only the state of a new embedded data set is created here, because nothing can be lost by it.
+    Returns whether it was created.
     """
     if not store.exists():
         if embedded_backend is None:
             raise build_missing_state_error(target)
         if not embedded_backend.is_new:
-            raise build_mismatched_pair_error(target, NO_STATE_TEXT)
+            raise build_embedded_mismatch_error(target, NO_STATE_TEXT)
         store.create_state(state_identity, target.state.lineage or str(uuid.uuid4()))
         return True
     if embedded_backend is not None and store.read_identity().data_set != state_identity.data_set:
-        raise build_mismatched_pair_error(target, OTHER_DATA_TEXT)
+        raise build_embedded_mismatch_error(target, OTHER_DATA_TEXT)
     require_state_identity(store, target, state_identity)
     return False
 
@@ -218,7 +219,7 @@ def require_state_identity(
 def build_other_backend_findings(
     recorded_identity: StateIdentity, target: Target, state_identity: StateIdentity
 ) -> tuple[Diagnostic, ...]:
-    """An error where a state is bound to something else than the target is now."""
+    """An error where the state's identity is not the target's current one."""
     if recorded_identity == state_identity:
         return ()
     finding = error_finding(
@@ -236,7 +237,7 @@ def build_other_backend_findings(
 
 
 def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple[Diagnostic, ...]:
-    """An error where a state is not the one that the project file pins."""
+    """An error where the state's lineage is not the one that the project file pins."""
     pinned_lineage = target.state.lineage
     if not pinned_lineage or recorded_lineage == pinned_lineage:
         return ()
@@ -251,7 +252,7 @@ def build_other_lineage_findings(recorded_lineage: str, target: Target) -> tuple
 
 # An error, not an empty state: an emptied CI workspace must not create everything a second time.
 def build_missing_state_error(target: Target) -> StateError:
-    """There is no state, and making one silently could make second copies."""
+    """The error that there is no state; a new one could lead to second copies of objects."""
     pinned_lineage = target.state.lineage
     lineage_option = ("--lineage", pinned_lineage) if pinned_lineage else ()
     init_command = Command("state init", *lineage_option, target=target.name)
@@ -278,10 +279,10 @@ def build_missing_state_error(target: Target) -> StateError:
     )
 
 
-def build_mismatched_pair_error(target: Target, mismatch_text: str) -> StateError:
-    """The embedded backend and its state are no pair.
+def build_embedded_mismatch_error(target: Target, mismatch_text: str) -> StateError:
+    """The error that the embedded backend and its state do not belong together.
 
-    `mismatch_text` ends a sentence about the first.
+    `mismatch_text` is the end of a sentence about the backend.
     """
     return StateError.from_summary(
         "The embedded backend and its state do not belong together",
@@ -296,7 +297,7 @@ def build_mismatched_pair_error(target: Target, mismatch_text: str) -> StateErro
 
 
 def describe_state_identity(state_identity: StateIdentity) -> str:
-    """A binding in words."""
+    """An identity as a phrase for messages."""
     if state_identity.url == EMBEDDED_URL:
         return f"the embedded data set {state_identity.data_set}"
     return f"{state_identity.url}" + (

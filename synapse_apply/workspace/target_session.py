@@ -1,9 +1,4 @@
-"""Wires one target: each part of it is made when it is first used, and closed at the end.
-
-Commands differ in the parts that they ask for: a plan asks for all, `state list` for the store,
-`jobs list` for the backend, an offline plan for the manifests alone. A part that cannot be made
-raises why; whoever asks again is told again.
-"""
+"""How the parts of one target are built, each at its first use, and closed at the end."""
 
 from __future__ import annotations
 
@@ -45,9 +40,9 @@ from synapse_apply.workspace.invocation import Invocation
 from synapse_apply.workspace.known_secrets import register_declared_secrets
 from synapse_apply.workspace.last_seen import LastSeenStates, build_last_seen_states
 from synapse_apply.workspace.offline_target import OfflineTarget
-from synapse_apply.workspace.own_folder import check_own_folder
+from synapse_apply.workspace.own_folder import has_trusted_own_folder
 from synapse_apply.workspace.package_sources import PackageCarrier
-from synapse_apply.workspace.recovery_journal import build_unrecorded_warnings
+from synapse_apply.workspace.recovery_journal import build_signed_journal_warnings
 
 if TYPE_CHECKING:
     from synapse_apply.applying.settle import ResolvedIntent
@@ -56,7 +51,7 @@ if TYPE_CHECKING:
 
 @frozen
 class PlanResult:
-    """A plan with what it was made from, which apply needs again."""
+    """A plan and what it was made from, which apply uses again."""
 
     plan: Plan
     resources: Mapping[Address, ResourceState]
@@ -67,12 +62,12 @@ class PlanResult:
 class TargetSession(OfflineTarget):
     """One target with its backend and its state; a context manager that closes what was opened.
 
-    Nothing is connected or read before it is asked for. `open_context` gives one that is checked
-    and ready to be planned, `open_state` one for the state alone.
+    Nothing is connected or read before it is used. `open_context` returns a session that is checked
+    and ready for a plan, `open_state` one for the state alone.
 
-    `diagnostics` is what `require_ready` found and is no error. `patience` is how many seconds a
-    lock that another run holds is waited for. `pause` waits so many seconds; `new_salt` gives the
-    salt of a new record, `uptime` how long this machine has been up.
+    `diagnostics` are the warnings of `require_ready`. `patience` is how many seconds to wait for a
+    lock that another run holds. `pause` sleeps for seconds; `new_salt` returns the salt of a new
+    record, `uptime` the time since boot.
     """
 
     version = __version__
@@ -86,10 +81,10 @@ class TargetSession(OfflineTarget):
         read_only: bool = False,
         retries: int = 3,
     ) -> None:
-        """With a `carrier`, packages come from it, and no source that it tells of is read.
+        """With a `carrier`, packages come from it, and the sources it describes are not read.
 
-        `read_only`: an embedded backend that has no data yet gets none. `retries` is how often a
-        call that failed is repeated.
+        `read_only`: no data is created for an embedded backend without data. `retries` is how
+        often a failed call is repeated.
         """
         super().__init__(invocation, carrier)
         self.parallelism = invocation.parallelism
@@ -106,14 +101,14 @@ class TargetSession(OfflineTarget):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Note how far the state has come where this run may have changed it; close all parts."""
+        """Remember the state's progress where this run locked it, then close all parts."""
         with self._closing:
             if "store" in vars(self) and self.store.was_locked_here:
                 self.last_seen_states.remember_store_progress(self.store)
 
     @cached_property
     def target(self) -> Target:
-        """The target that is meant, completed from the environment and a login; InputError."""
+        """The chosen target, completed from the environment and a login; InputError."""
 
         @cache
         def find_login() -> Login | None:
@@ -132,7 +127,7 @@ class TargetSession(OfflineTarget):
 
     @cached_property
     def resolver(self) -> Resolver:
-        """Reads the values that manifests and settings refer to, as far as the target allows."""
+        """Resolves references of manifests and settings, within what the target allows."""
         return Resolver(
             self.project.root,
             self.invocation.environ,
@@ -143,33 +138,33 @@ class TargetSession(OfflineTarget):
 
     @cached_property
     def actor(self) -> Actor:
-        """Who runs this, at the commit that is checked out, or that of the manifests once ready."""
+        """Who runs this, at the commit of the checkout; after `require_ready` the manifests'."""
         return build_actor(self.invocation, self.project.root)
 
     @cached_property
     def store(self) -> SqlStore:
-        """Where the state is, or would be; StateError where a file of the checkout stands there."""
+        """The store, with or without a state; StateError for an untrusted file in its place."""
         store = state_access.open_store(self.project, self.target, self.invocation.environ)
         self._closing.callback(store.close)
         return store
 
     @cached_property
     def last_seen_states(self) -> LastSeenStates:
-        """What is remembered of how far states of this target had come."""
+        """The files that remember the progress of this target's states."""
         return build_last_seen_states(self.project, self.target, self.invocation.environ)
 
     @cached_property
     def state_keys(self) -> StateKeys:
-        """The state keys at hand; InputError for one that cannot be used."""
+        """The available state keys; InputError for one that cannot be used."""
         return self.load_state_keys()
 
     def load_state_keys(self, *, create: bool = False) -> StateKeys:
-        """Read the state keys anew: the one in use first, then those that can still check.
+        """Read the state keys again: the one in use first, then those that can only check.
 
-        With `create` one is made where there is none.
+        `create` writes a new key file where there is no key.
         """
         path = state_access.state_key_path(self.project, self.target)
-        check_own_folder(self.project.root)
+        has_trusted_own_folder(self.project.root)
         return load_keys(
             self.invocation.environ,
             path,
@@ -180,12 +175,12 @@ class TargetSession(OfflineTarget):
 
     @cached_property
     def signer(self) -> RunSigner:
-        """Signs the results of runs under the state key; StateError without a state."""
+        """Signs the results of runs with the state key; StateError without a state."""
         return RunSigner(self.state_keys, self.store.read_lineage())
 
     @cached_property
     def secrets(self) -> Secrets:
-        """Resolves what manifests refer to, and digests it under the state key."""
+        """Resolves secrets, and digests them with the state key."""
         return SecretStore(self.resolver, self.state_keys)
 
     @cached_property
@@ -208,7 +203,7 @@ class TargetSession(OfflineTarget):
 
     @cached_property
     def embedded_backend(self) -> EmbeddedBackend | None:
-        """The embedded backend, running; None for a target that is another. StateError."""
+        """The running embedded backend; None for a target with another backend. StateError."""
         if not self.target.is_embedded:
             return None
         backend = open_embedded_backend(self.project.root, read_only=self._read_only)
@@ -216,9 +211,9 @@ class TargetSession(OfflineTarget):
 
     @cached_property
     def backend(self) -> ConnectedBackend:
-        """The client of the backend; nothing is sent yet.
+        """The client of the backend; sends nothing yet.
 
-        InputError without a url or a token, or for a host that the token may not go to.
+        InputError without a url or a token, or for a host that the token may not be sent to.
         """
         # Here, not above: a command that asks no backend needs no HTTP.
         from synapse_apply.workspace.backend import connect_backend
@@ -229,14 +224,14 @@ class TargetSession(OfflineTarget):
             self.invocation,
             self.resolver.resolve_setting,
             retries=self._retries,
-            find_refusal=self._find_refusal,
+            find_refusal=self._explain_blocked_requests,
         )
         return self._closing.enter_context(backend)
 
-    def _find_refusal(self) -> str:
-        """Why no request may leave any more, "" where it may.
+    def _explain_blocked_requests(self) -> str:
+        """Why no further request may be sent, "" while requests may.
 
-        A process may be stopped between two instructions, and go on when another has its lock.
+        A process may be suspended between two instructions and resume when another holds its lock.
         """
         is_lock_lost = "store" in vars(self) and self.store.is_lock_lost()
         return "the lock on the state was lost" if is_lock_lost else ""
@@ -248,38 +243,44 @@ class TargetSession(OfflineTarget):
 
     @cached_property
     def recorded_store(self) -> SqlStore | None:
-        """The store where it has a state; None without one. StateError for another backend's."""
+        """The store if it has a state, else None. StateError for the state of another backend."""
         if not self.store.exists():
             return None
         backend = self.backend
-        state_access.ensure_state(self.store, self.target, backend.state_identity, backend.embedded)
+        state_access.create_embedded_or_require_state(
+            self.store, self.target, backend.state_identity, backend.embedded
+        )
         return self.store
 
     def open_other_target(self, target: Target) -> TargetSession:
-        """A session of another target of the project, which the environment does not complete."""
+        """A session of another target of the project, not completed from the environment."""
         session = TargetSession(self.invocation)
         session.project, session.target = self.project, target
         return session
 
     def require_ready(self) -> None:
-        """Raise unless all that a plan needs is there and fits together; nothing is sent for it.
+        """Raise unless all that a plan needs exists and fits together; sends nothing.
 
         ManifestError with every finding before anything is connected, StateError when the state is
-        missing or belongs elsewhere. That of a new embedded data set is made here, with its key.
+        missing or of another backend. Creates the state of a new embedded data set, with its key.
         """
         desired, declared, store = self.desired, self.declared_target, self.store
         project, target = self.project, self.target
         if self._read_only:
-            state_access.require_recorded_state(store, target)
+            state_access.require_existing_state(store, target)
         backend = self.backend
-        is_new = state_access.ensure_state(store, target, backend.state_identity, backend.embedded)
-        self.last_seen_states.check_not_older(store, target, read_only=self._read_only)
+        is_new = state_access.create_embedded_or_require_state(
+            store, target, backend.state_identity, backend.embedded
+        )
+        self.last_seen_states.require_not_older_and_remember(
+            store, target, read_only=self._read_only
+        )
         keys = self.state_keys = self.load_state_keys(create=is_new)
         self.diagnostics = (
             *declared.diagnostics,
             *state_access.build_key_findings(keys, project, target, desired),
             *store.list_warnings(),
-            *build_unrecorded_warnings(project, target, keys, store.read_lineage()),
+            *build_signed_journal_warnings(project, target, keys, store.read_lineage()),
         )
         self.mask_declared_secrets(declared.manifests)
         if declared.commit:
@@ -289,7 +290,7 @@ class TargetSession(OfflineTarget):
             self.actor = replace(self.actor, commit=checkout.commit_label, dirty=checkout.dirty)
 
     def mask_declared_secrets(self, manifests: LoadedManifests) -> None:
-        """Mask the secrets of manifests in all that the backend says from now on."""
+        """Mask the secrets of these manifests in all further answers of the backend."""
         register_declared_secrets(
             self.backend.redactor,
             manifests.desired.values(),
@@ -298,18 +299,18 @@ class TargetSession(OfflineTarget):
         )
 
     def lock_state(self, operation: str) -> AbstractContextManager[None]:
-        """Hold the state for writing; LockHeld when another run keeps it for too long."""
+        """Lock the state for writing; LockHeld after `patience` seconds of another run's lock."""
         return self.store.lock(operation, self.patience)
 
     def list_recorded_addresses(self) -> set[Address]:
-        """The addresses that the state knows, those of calls under way among them."""
+        """The addresses with a record or an open call."""
         state = self.store.read_state()
         return {*state.records, *(intent.address for intent in state.open_intents)}
 
 
 @contextmanager
 def open_state(invocation: Invocation) -> Iterator[TargetSession]:
-    """A target's state, without manifests and without touching the backend; no lock is awaited."""
+    """A session for a target's state, without manifests and backend; never waits for a lock."""
     with TargetSession(invocation) as session:
         session.patience = 0.0
         # What is remembered beside the project is looked for before anything may be made there.
@@ -321,11 +322,11 @@ def open_state(invocation: Invocation) -> Iterator[TargetSession]:
 def open_context(
     invocation: Invocation, carrier: PackageCarrier | None = None, *, read_only: bool = False
 ) -> Iterator[TargetSession]:
-    """Everything of one target; InputError with every finding before anything is connected.
+    """A session that is ready for a plan; InputError with every finding before it connects.
 
-    StateError when the state is missing or belongs elsewhere. Nothing has been sent yet. With a
-    `carrier` packages come from it, and no source that it tells of is read. `read_only`: no state
-    is made where there is none.
+    StateError when the state is missing or of another backend. Sends nothing. With a `carrier`,
+    packages come from it, and the sources it describes are not read. `read_only`: no state is
+    created.
     """
     with TargetSession(invocation, carrier, read_only=read_only) as session:
         session.require_ready()

@@ -72,7 +72,7 @@ def check_state(checkup: TargetCheckup) -> Iterator[CheckResult]:
     if embedded is None:
         raise state_access.build_missing_state_error(target)
     if not embedded.is_new:
-        raise state_access.build_mismatched_pair_error(target, state_access.NO_STATE_TEXT)
+        raise state_access.build_embedded_mismatch_error(target, state_access.NO_STATE_TEXT)
     yield CheckResult.build_ok("state", "none yet: the first run of the embedded backend makes it")
 
 
@@ -84,7 +84,7 @@ def check_state_identity(checkup: TargetCheckup) -> Iterator[CheckResult]:
     )
     embedded = checkup.embedded_backend.require_value()
     if embedded is not None and recorded_identity.data_set != embedded.data_set:
-        raise state_access.build_mismatched_pair_error(target, state_access.OTHER_DATA_TEXT)
+        raise state_access.build_embedded_mismatch_error(target, state_access.OTHER_DATA_TEXT)
     expected_identity = state_access.build_state_identity(
         normalize_base_url(checkup.url.require_value()), target, embedded
     )

@@ -33,7 +33,10 @@ def command(*, console: Console, invocation: Invocation) -> int:
     from synapse_apply.operations import state as states
     from synapse_apply.views.text.record import record_document
     from synapse_apply.views.text.tables import render_table
-    from synapse_apply.workspace.recovery_journal import build_journal_warnings, find_done_calls
+    from synapse_apply.workspace.recovery_journal import (
+        build_journal_warnings,
+        find_calls_recorded_as_done,
+    )
     from synapse_apply.workspace.target_session import open_state
 
     with open_state(invocation) as session:
@@ -41,7 +44,7 @@ def command(*, console: Console, invocation: Invocation) -> int:
         keys = session.state_keys
     journal_findings, journal_files = (
         build_journal_warnings(*project_and_target, keys, state.lineage),
-        find_done_calls(*project_and_target, state, keys),
+        find_calls_recorded_as_done(*project_and_target, state, keys),
     )
     records = [record for _, record in sorted(state.records.items())]
     open_calls = sorted(state.open_intents, key=lambda intent: intent.address)

@@ -83,7 +83,10 @@ def _look_up_open_calls(
 ) -> int:
     from synapse_apply.cli.texts.settle import show_resolved_intents, wait_for_resolution
     from synapse_apply.operations.settle import choose_open_calls, settle_open_calls
-    from synapse_apply.workspace.recovery_journal import build_journal_warnings, find_done_calls
+    from synapse_apply.workspace.recovery_journal import (
+        build_journal_warnings,
+        find_calls_recorded_as_done,
+    )
     from synapse_apply.workspace.target_session import open_context
 
     with open_context(invocation) as session:
@@ -98,7 +101,7 @@ def _look_up_open_calls(
         return show_resolved_intents(
             console,
             resolved_intents,
-            find_done_calls(*project_and_target, state, keys),
+            find_calls_recorded_as_done(*project_and_target, state, keys),
             journal_findings,
         )
 
